@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from labelloop.events.v1 import events_pb2 as labelloop_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"labelloop/trainer/v1/trainer.proto\x12\x14labelloop.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a labelloop/events/v1/events.proto\"\\\n\x10MeasuredAccuracy\x12\x0f\n\x07\x63orrect\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"\x9c\x02\n\x0bRoundResult\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0e\n\x06labels\x18\x02 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x03 \x01(\r\x12\x38\n\x08stopping\x18\x04 \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12:\n\nevaluation\x18\x05 \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12\x14\n\x0cmodel_sha256\x18\x06 \x01(\t\x12\r\n\x05steps\x18\x07 \x01(\r\x12\r\n\x05\x66it_s\x18\x08 \x01(\x01\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc2\x03\n\tRunStatus\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12*\n\x05phase\x18\x03 \x01(\x0e\x32\x1b.labelloop.trainer.v1.Phase\x12\r\n\x05round\x18\x04 \x01(\r\x12\x16\n\x0eplanned_rounds\x18\x05 \x01(\r\x12\x13\n\x0blabels_paid\x18\x06 \x01(\r\x12\x13\n\x0blabels_open\x18\x07 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x08 \x01(\r\x12\x30\n\x04pool\x18\t \x01(\x0b\x32\".labelloop.events.v1.PoolPublished\x12\x31\n\x06latest\x18\n \x01(\x0b\x32!.labelloop.trainer.v1.RoundResult\x12\x0f\n\x07message\x18\x0b \x01(\t\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcontinues\x18\x0e \x01(\t\"`\n\x0fStartRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12\x11\n\tcontinues\x18\x03 \x01(\t\"@\n\x10StartRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"q\n\x0eGetRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\x12\x31\n\x06rounds\x18\x02 \x03(\x0b\x32!.labelloop.trainer.v1.RoundResult\"\x11\n\x0fListRunsRequest\"A\n\x10ListRunsResponse\x12-\n\x04runs\x18\x01 \x03(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"@\n\x10WatchRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x11\x43\x61ncelRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"#\n\x11ListLabelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xf7\x01\n\x0bLabelRecord\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\x12\x15\n\rauto_labelled\x18\x03 \x01(\x08\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tannotator\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\r\x12\x16\n\tpredicted\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nconfidence\x18\x08 \x01(\x02H\x01\x88\x01\x01\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_predictedB\r\n\x0b_confidence\"G\n\x12ListLabelsResponse\x12\x31\n\x06labels\x18\x01 \x03(\x0b\x32!.labelloop.trainer.v1.LabelRecord\"0\n\x0fGetModelRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\"7\n\x10GetModelResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\x0c*\x97\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x14\n\x10PHASE_PUBLISHING\x10\x01\x12\x13\n\x0fPHASE_LABELLING\x10\x02\x12\x11\n\rPHASE_WORKING\x10\x03\x12\x12\n\x0ePHASE_FINISHED\x10\x04\x12\x13\n\x0fPHASE_CANCELLED\x10\x05\x12\x10\n\x0cPHASE_FAILED\x10\x06\x32\x94\x05\n\x0eTrainerService\x12Y\n\x08StartRun\x12%.labelloop.trainer.v1.StartRunRequest\x1a&.labelloop.trainer.v1.StartRunResponse\x12S\n\x06GetRun\x12#.labelloop.trainer.v1.GetRunRequest\x1a$.labelloop.trainer.v1.GetRunResponse\x12Y\n\x08ListRuns\x12%.labelloop.trainer.v1.ListRunsRequest\x1a&.labelloop.trainer.v1.ListRunsResponse\x12[\n\x08WatchRun\x12%.labelloop.trainer.v1.WatchRunRequest\x1a&.labelloop.trainer.v1.WatchRunResponse0\x01\x12\\\n\tCancelRun\x12&.labelloop.trainer.v1.CancelRunRequest\x1a\'.labelloop.trainer.v1.CancelRunResponse\x12\x61\n\nListLabels\x12\'.labelloop.trainer.v1.ListLabelsRequest\x1a(.labelloop.trainer.v1.ListLabelsResponse0\x01\x12Y\n\x08GetModel\x12%.labelloop.trainer.v1.GetModelRequest\x1a&.labelloop.trainer.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"labelloop/trainer/v1/trainer.proto\x12\x14labelloop.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a labelloop/events/v1/events.proto\"\\\n\x10MeasuredAccuracy\x12\x0f\n\x07\x63orrect\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"\x9c\x02\n\x0bRoundResult\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0e\n\x06labels\x18\x02 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x03 \x01(\r\x12\x38\n\x08stopping\x18\x04 \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12:\n\nevaluation\x18\x05 \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12\x14\n\x0cmodel_sha256\x18\x06 \x01(\t\x12\r\n\x05steps\x18\x07 \x01(\r\x12\r\n\x05\x66it_s\x18\x08 \x01(\x01\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc2\x03\n\tRunStatus\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12*\n\x05phase\x18\x03 \x01(\x0e\x32\x1b.labelloop.trainer.v1.Phase\x12\r\n\x05round\x18\x04 \x01(\r\x12\x16\n\x0eplanned_rounds\x18\x05 \x01(\r\x12\x13\n\x0blabels_paid\x18\x06 \x01(\r\x12\x13\n\x0blabels_open\x18\x07 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x08 \x01(\r\x12\x30\n\x04pool\x18\t \x01(\x0b\x32\".labelloop.events.v1.PoolPublished\x12\x31\n\x06latest\x18\n \x01(\x0b\x32!.labelloop.trainer.v1.RoundResult\x12\x0f\n\x07message\x18\x0b \x01(\t\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcontinues\x18\x0e \x01(\t\"`\n\x0fStartRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12\x11\n\tcontinues\x18\x03 \x01(\t\"@\n\x10StartRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"q\n\x0eGetRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\x12\x31\n\x06rounds\x18\x02 \x03(\x0b\x32!.labelloop.trainer.v1.RoundResult\"\x11\n\x0fListRunsRequest\"\\\n\x10ListRunsResponse\x12\x19\n\x11unreadable_events\x18\x02 \x01(\r\x12-\n\x04runs\x18\x01 \x03(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"@\n\x10WatchRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x11\x43\x61ncelRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"#\n\x11ListLabelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xf7\x01\n\x0bLabelRecord\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\x12\x15\n\rauto_labelled\x18\x03 \x01(\x08\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tannotator\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\r\x12\x16\n\tpredicted\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nconfidence\x18\x08 \x01(\x02H\x01\x88\x01\x01\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_predictedB\r\n\x0b_confidence\"G\n\x12ListLabelsResponse\x12\x31\n\x06labels\x18\x01 \x03(\x0b\x32!.labelloop.trainer.v1.LabelRecord\"0\n\x0fGetModelRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\"7\n\x10GetModelResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\x0c*\x97\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x14\n\x10PHASE_PUBLISHING\x10\x01\x12\x13\n\x0fPHASE_LABELLING\x10\x02\x12\x11\n\rPHASE_WORKING\x10\x03\x12\x12\n\x0ePHASE_FINISHED\x10\x04\x12\x13\n\x0fPHASE_CANCELLED\x10\x05\x12\x10\n\x0cPHASE_FAILED\x10\x06\x32\x94\x05\n\x0eTrainerService\x12Y\n\x08StartRun\x12%.labelloop.trainer.v1.StartRunRequest\x1a&.labelloop.trainer.v1.StartRunResponse\x12S\n\x06GetRun\x12#.labelloop.trainer.v1.GetRunRequest\x1a$.labelloop.trainer.v1.GetRunResponse\x12Y\n\x08ListRuns\x12%.labelloop.trainer.v1.ListRunsRequest\x1a&.labelloop.trainer.v1.ListRunsResponse\x12[\n\x08WatchRun\x12%.labelloop.trainer.v1.WatchRunRequest\x1a&.labelloop.trainer.v1.WatchRunResponse0\x01\x12\\\n\tCancelRun\x12&.labelloop.trainer.v1.CancelRunRequest\x1a\'.labelloop.trainer.v1.CancelRunResponse\x12\x61\n\nListLabels\x12\'.labelloop.trainer.v1.ListLabelsRequest\x1a(.labelloop.trainer.v1.ListLabelsResponse0\x01\x12Y\n\x08GetModel\x12%.labelloop.trainer.v1.GetModelRequest\x1a&.labelloop.trainer.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labelloop.trainer.v1.trainer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PHASE']._serialized_start=2047
-  _globals['_PHASE']._serialized_end=2198
+  _globals['_PHASE']._serialized_start=2074
+  _globals['_PHASE']._serialized_end=2225
   _globals['_MEASUREDACCURACY']._serialized_start=127
   _globals['_MEASUREDACCURACY']._serialized_end=219
   _globals['_ROUNDRESULT']._serialized_start=222
@@ -52,25 +52,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRUNSREQUEST']._serialized_start=1273
   _globals['_LISTRUNSREQUEST']._serialized_end=1290
   _globals['_LISTRUNSRESPONSE']._serialized_start=1292
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1357
-  _globals['_WATCHRUNREQUEST']._serialized_start=1359
-  _globals['_WATCHRUNREQUEST']._serialized_end=1392
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1394
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1458
-  _globals['_CANCELRUNREQUEST']._serialized_start=1460
-  _globals['_CANCELRUNREQUEST']._serialized_end=1510
-  _globals['_CANCELRUNRESPONSE']._serialized_start=1512
-  _globals['_CANCELRUNRESPONSE']._serialized_end=1577
-  _globals['_LISTLABELSREQUEST']._serialized_start=1579
-  _globals['_LISTLABELSREQUEST']._serialized_end=1614
-  _globals['_LABELRECORD']._serialized_start=1617
-  _globals['_LABELRECORD']._serialized_end=1864
-  _globals['_LISTLABELSRESPONSE']._serialized_start=1866
-  _globals['_LISTLABELSRESPONSE']._serialized_end=1937
-  _globals['_GETMODELREQUEST']._serialized_start=1939
-  _globals['_GETMODELREQUEST']._serialized_end=1987
-  _globals['_GETMODELRESPONSE']._serialized_start=1989
-  _globals['_GETMODELRESPONSE']._serialized_end=2044
-  _globals['_TRAINERSERVICE']._serialized_start=2201
-  _globals['_TRAINERSERVICE']._serialized_end=2861
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1384
+  _globals['_WATCHRUNREQUEST']._serialized_start=1386
+  _globals['_WATCHRUNREQUEST']._serialized_end=1419
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1421
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1485
+  _globals['_CANCELRUNREQUEST']._serialized_start=1487
+  _globals['_CANCELRUNREQUEST']._serialized_end=1537
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1539
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1604
+  _globals['_LISTLABELSREQUEST']._serialized_start=1606
+  _globals['_LISTLABELSREQUEST']._serialized_end=1641
+  _globals['_LABELRECORD']._serialized_start=1644
+  _globals['_LABELRECORD']._serialized_end=1891
+  _globals['_LISTLABELSRESPONSE']._serialized_start=1893
+  _globals['_LISTLABELSRESPONSE']._serialized_end=1964
+  _globals['_GETMODELREQUEST']._serialized_start=1966
+  _globals['_GETMODELREQUEST']._serialized_end=2014
+  _globals['_GETMODELRESPONSE']._serialized_start=2016
+  _globals['_GETMODELRESPONSE']._serialized_end=2071
+  _globals['_TRAINERSERVICE']._serialized_start=2228
+  _globals['_TRAINERSERVICE']._serialized_end=2888
 # @@protoc_insertion_point(module_scope)

@@ -374,7 +374,10 @@ class ListRunsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    UNREADABLE_EVENTS_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
+    unreadable_events: _builtins.int
+    """Events on the stream that could not be read and were passed over."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunStatus]:
         """Oldest first."""
@@ -382,11 +385,12 @@ class ListRunsResponse(_message.Message):
     def __init__(
         self,
         *,
+        unreadable_events: _builtins.int = ...,
         runs: _abc.Iterable[Global___RunStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs", "unreadable_events", b"unreadable_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,15 @@
+"""The oracle's settings: LABELLOOP_<NAME> in the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labelloop.wire.settings import ServiceSettings
+from platformdirs import user_cache_path
+from pydantic import Field
+
+
+class OracleSettings(ServiceSettings):
+    port: int = Field(50053, ge=0, le=65535, description="the port to listen on; 0 for any free one")
+    data_dir: Path | None = Field(None, description="a folder that may hold MNIST already")
+    cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads are kept")

@@ -1,0 +1,113 @@
+"""PURE What a pool's arrays must be: dtypes settled, every value checked, the first bad row named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from labelloop.wire.errors import InvalidInput
+from numpy.typing import NDArray
+
+
+def as_samples(raw: NDArray[Any], origin: str, field: str) -> NDArray[Any]:
+    """``raw`` [N, *shape] as uint8 (integers in 0 .. 255) or float32 (finite), C-contiguous.
+
+    Raises InvalidInput where it is empty, not [N, *shape], of another dtype, or holds a value out of range.
+    """
+    if raw.ndim < 2:
+        raise InvalidInput(
+            "SAMPLES_SHAPE",
+            f"{origin} has {raw.ndim} dimension(s), but samples are [count, *shape]: give each sample a row",
+            field=field,
+            origin=origin,
+            dimensions=raw.ndim,
+        )
+    if raw.size == 0:
+        raise InvalidInput("EMPTY_POOL", f"{origin} holds no samples: name one that does", field=field, origin=origin)
+    if np.issubdtype(raw.dtype, np.floating):
+        return _as_float32(raw, origin, field)
+    if np.issubdtype(raw.dtype, np.integer):
+        return _as_uint8(raw, origin, field)
+    raise InvalidInput(
+        "SAMPLES_DTYPE",
+        f"{origin} holds {raw.dtype}, but samples are uint8 pixels or float32 features: convert them",
+        field=field,
+        origin=origin,
+        dtype=raw.dtype,
+    )
+
+
+def as_labels(raw: NDArray[Any], sample_count: int, origin: str, field: str) -> NDArray[Any]:
+    """``raw`` [N] unchanged, once it is known to be one integer for each of ``sample_count`` samples."""
+    if raw.ndim != 1 or not np.issubdtype(raw.dtype, np.integer):
+        raise InvalidInput(
+            "LABELS_SHAPE",
+            f"{origin} is {raw.dtype} of shape {raw.shape}, but labels are a list of integers: save class indices",
+            field=field,
+            origin=origin,
+            dtype=raw.dtype,
+            shape=raw.shape,
+        )
+    if len(raw) != sample_count:
+        raise InvalidInput(
+            "LABELS_COUNT",
+            f"{origin} has {len(raw)} labels for {sample_count} samples: there must be one for each, in their order",
+            field=field,
+            origin=origin,
+            label_count=len(raw),
+            sample_count=sample_count,
+        )
+    return raw
+
+
+def in_range(labels: NDArray[Any], class_count: int, origin: str, field: str) -> NDArray[np.int32]:
+    """``labels`` [N] as int32. Raises InvalidInput naming the first that is not in 0 .. class_count - 1."""
+    outside = (labels < 0) | (labels >= class_count)
+    if outside.any():
+        row = _first_row(outside)
+        raise InvalidInput(
+            "LABEL_RANGE",
+            f"{origin}, row {row}: label {labels[row]} is not a class, those are 0 to {class_count - 1}: "
+            "correct the label, or name every class",
+            field=field,
+            origin=origin,
+            row=row,
+            label=labels[row],
+            class_max=class_count - 1,
+        )
+    return labels.astype(np.int32)
+
+
+def _as_float32(raw: NDArray[Any], origin: str, field: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what is too large for float32 turns infinite, and is refused below
+        samples = np.ascontiguousarray(raw, dtype=np.float32)
+    finite = np.isfinite(samples)
+    if not finite.all():
+        _refuse_value(raw, ~finite, "is not a finite float32", "drop or mend that sample", origin, field)
+    return samples
+
+
+def _as_uint8(raw: NDArray[Any], origin: str, field: str) -> NDArray[np.uint8]:
+    if raw.dtype != np.uint8:
+        outside = (raw < 0) | (raw > 255)
+        if outside.any():
+            _refuse_value(raw, outside, "is not in 0 to 255", "scale to uint8, or save float32", origin, field)
+    return np.ascontiguousarray(raw, dtype=np.uint8)
+
+
+def _refuse_value(raw: NDArray[Any], bad: NDArray[np.bool_], why: str, remedy: str, origin: str, field: str) -> None:
+    row = _first_row(bad)
+    value = raw[row][bad[row]][0]
+    raise InvalidInput(
+        "SAMPLE_VALUE",
+        f"{origin}, row {row}: {value} {why}: {remedy}",
+        field=field,
+        origin=origin,
+        row=row,
+        value=value,
+    )
+
+
+def _first_row(bad: NDArray[np.bool_]) -> int:
+    """The first row of ``bad`` [N, ...] with a True in it; there is one."""
+    return int(bad.reshape(len(bad), -1).any(axis=1).argmax())

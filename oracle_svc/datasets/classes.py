@@ -1,0 +1,73 @@
+"""Which classes a run has, and labels as indices into them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from labelloop.wire.errors import InvalidInput
+from numpy.typing import NDArray
+
+from .arrays import in_range
+from .dataset import DatasetSource
+from .split import Split
+
+# A column of ids mistaken for labels would otherwise name as many classes as its largest id.
+_UNNAMED_CLASS_LIMIT = 10_000
+
+
+def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
+    """The run's classes, index = class: named in ``source``, by class folders, or counted from the pool's labels.
+
+    Raises InvalidInput where these are fewer than two, or not all different.
+    """
+    classes = source.classes or pool.classes or _counted_classes(source, pool)
+    if len(classes) < 2:
+        raise InvalidInput(
+            "TOO_FEW_CLASSES",
+            f"{source.name} has {len(classes)} class(es): name at least two in classes (or give labels of two or more)",
+            field="classes",
+            name=source.name,
+            class_count=len(classes),
+        )
+    odd = [name for name, count in Counter(classes).items() if count > 1 or not name]
+    if odd:
+        raise InvalidInput(
+            "CLASS_NAMES",
+            f"classes holds {odd[0]!r} twice, or empty: name every class, and each by a name of its own",
+            field="classes",
+            class_name=repr(odd[0]),
+        )
+    return classes
+
+
+def _counted_classes(source: DatasetSource, pool: Split) -> tuple[str, ...]:
+    """``"0"`` to the largest label; nothing where there are no labels."""
+    if pool.labels is None:
+        return ()
+    in_range(pool.labels, _UNNAMED_CLASS_LIMIT, source.labels, "labels")
+    return tuple(str(index) for index in range(int(pool.labels.max()) + 1))
+
+
+def labels_of(split: Split, classes: tuple[str, ...], origin: str, field: str) -> NDArray[np.int32] | None:
+    """The split's labels [N] as indices into ``classes``, whatever order its own class folders stand in; None without.
+
+    Raises InvalidInput for a label out of range, and where class folders are not named like ``classes``.
+    """
+    if split.labels is None:
+        return None
+    if not split.classes:
+        return in_range(split.labels, len(classes), origin, field)
+    odd = sorted(set(split.classes) ^ set(classes))
+    if odd:
+        raise InvalidInput(
+            "CLASS_MISMATCH",
+            f"{origin} and the run's classes disagree about {odd[0]!r}: there must be one folder for each class, "
+            "of the same name, if need be an empty one",
+            field=field,
+            origin=origin,
+            class_name=repr(odd[0]),
+        )
+    index_of = {name: index for index, name in enumerate(classes)}
+    indices = np.array([index_of[name] for name in split.classes])
+    return indices[split.labels].astype(np.int32)

@@ -1,0 +1,58 @@
+"""IDX, the array format of MNIST: a magic number, big-endian dimensions, big-endian data."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+from labelloop.wire.errors import Corrupt, InvalidInput
+from numpy.typing import NDArray
+
+# The third byte of the magic number says what the elements are; the first two are zero.
+_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def parse_idx(data: bytes, origin: str) -> NDArray[Any]:
+    """The array in ``data``: own memory, native byte order, shape and dtype as the header says.
+
+    ``origin`` says in errors where the bytes are from. Raises InvalidInput when they are not IDX at all, Corrupt when
+    they are not as long as their header says.
+    """
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
+        raise InvalidInput(
+            "UNKNOWN_FORMAT",
+            f"{origin} is neither a .npy file nor an IDX file (plain or .gz): save it with numpy.save",
+            origin=origin,
+        )
+    dtype, dimension_count = np.dtype(_DTYPES[data[2]]), data[3]
+    header_length = 4 + 4 * dimension_count
+    if len(data) < header_length:
+        raise _damaged(origin, header_length, len(data))
+    shape = struct.unpack(f">{dimension_count}I", data[4:header_length])
+    expected_length = header_length + math.prod(shape) * dtype.itemsize
+    if len(data) != expected_length:
+        raise _damaged(origin, expected_length, len(data))
+    return _filled(data, header_length, shape, dtype, origin)
+
+
+def _filled(data: bytes, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], origin: str) -> NDArray[Any]:
+    try:
+        # A copy, because an array over ``bytes`` is read-only, which torch for one warns about.
+        return np.frombuffer(data, dtype, offset=offset).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:  # more dimensions than numpy has, or a size of zero times too much
+        raise Corrupt(
+            "IDX_DAMAGED", f"{origin} has an impossible IDX header ({error})", origin=origin, error=error
+        ) from error
+
+
+def _damaged(origin: str, expected_length: int, length: int) -> Corrupt:
+    return Corrupt(
+        "IDX_DAMAGED",
+        f"{origin} should be {expected_length} bytes long by its IDX header but is {length}: "
+        "it is cut short or damaged, get a whole copy",
+        origin=origin,
+        expected_length=expected_length,
+        length=length,
+    )

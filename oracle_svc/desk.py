@@ -1,0 +1,69 @@
+"""What a run wants of the oracle: a fold over its events, and the one next duty. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from labelloop.events.v1.events_pb2 import Event, LabelSource, PoolPublished, RunSpec
+
+
+@dataclass(frozen=True)
+class PublishPool:
+    """Put the pool where scorers find it."""
+
+
+@dataclass(frozen=True)
+class AnswerLabels:
+    """Look these samples up in the dataset."""
+
+    round: int
+    sample_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing is wanted, or people are to answer."""
+
+
+Duty = PublishPool | AnswerLabels | Wait
+
+
+@dataclass
+class Desk:
+    """``open`` maps each sample that waits for a label to the round that asked, in the order asked for."""
+
+    run_id: str
+    spec: RunSpec
+    pool: PoolPublished | None = None
+    open: dict[int, int] = field(default_factory=dict)
+    answered: dict[int, int] = field(default_factory=dict)
+    over: bool = False
+
+    @classmethod
+    def begin(cls, event: Event, at: datetime) -> Desk:
+        return cls(event.run_id, event.run_started.spec)
+
+    def apply(self, event: Event, at: datetime) -> None:
+        match event.WhichOneof("payload"):
+            case "pool_published":
+                self.pool = event.pool_published
+            case "labels_requested":
+                self.open.update(dict.fromkeys(event.labels_requested.sample_ids, event.round))
+            case "label_provided":
+                self.open.pop(event.label_provided.sample_id, None)
+                self.answered[event.label_provided.sample_id] = event.label_provided.label
+            case "run_finished" | "run_cancelled" | "run_failed":
+                self.over = True
+                self.open.clear()
+
+
+def next_duty(desk: Desk) -> Duty:
+    """The one thing to do now."""
+    if desk.over:
+        return Wait()
+    if desk.pool is None:
+        return PublishPool()
+    if desk.open and desk.spec.label_source == LabelSource.LABEL_SOURCE_DATASET:
+        return AnswerLabels(next(iter(desk.open.values())), tuple(desk.open))
+    return Wait()

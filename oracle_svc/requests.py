@@ -1,0 +1,75 @@
+"""What runs ask of the oracle, done: pools published, labels provided."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from labelloop.events.v1.events_pb2 import Event, LabelProvided, PoolPublished, RunFailed
+from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.errors import Corrupt, InvalidInput, NotFound, WrongState
+from labelloop.wire.eventlog import EventLog, Recorded
+from labelloop.wire.run_book import RunBook
+
+from oracle_svc.desk import AnswerLabels, Desk, PublishPool, Wait, next_duty
+from oracle_svc.shelf import Shelf, publish
+
+_TOGETHER = 500  # appends under way at once
+
+
+async def append_labels(
+    log: EventLog, run_id: str, source: str, annotator: str, answers: Iterable[tuple[int, int, int]]
+) -> list[Recorded]:
+    """Append ``answers``, each (round, sample id, class); for each what stands there now, ours or an earlier one."""
+    events = [
+        Event(
+            run_id=run_id,
+            round=round_,
+            label_provided=LabelProvided(sample_id=sample_id, label=label, source=source, annotator=annotator),
+        )
+        for round_, sample_id, label in answers
+    ]
+    standing: list[Recorded] = []
+    for i in range(0, len(events), _TOGETHER):
+        standing += await asyncio.gather(*(log.append_once(event) for event in events[i : i + _TOGETHER]))
+    return standing
+
+
+class Requests:
+    """Does the duties of every desk. Safe to repeat at any time: what is done already stands in the log."""
+
+    def __init__(self, book: RunBook[Desk], log: EventLog, shelf: Shelf, artifacts: ArtifactStore) -> None:
+        self._book, self._log, self._shelf, self._artifacts = book, log, shelf, artifacts
+        self._published: dict[bytes, PoolPublished] = {}
+
+    async def advance(self, run_id: str) -> None:
+        """Do what one run wants, until it wants no more."""
+        desk = self._book.get(run_id)
+        while True:
+            match next_duty(desk):
+                case PublishPool():
+                    done = [await self._log.append_once(await self._publish(desk))]
+                case AnswerLabels(round_, sample_ids):
+                    done = await self._answer(desk, round_, sample_ids)
+                case Wait():
+                    return
+            await self._book.reach(max(recorded.sequence for recorded in done))
+
+    async def _publish(self, desk: Desk) -> Event:
+        key = desk.spec.dataset.SerializeToString(deterministic=True)
+        try:
+            if key not in self._published:
+                dataset = await self._shelf.get(desk.spec.dataset)
+                self._published[key] = await publish(dataset, self._artifacts)
+        except (InvalidInput, NotFound, Corrupt) as error:  # nothing is paid yet, and trying again would not help
+            failed = RunFailed(reason=error.reason, message=error.message)
+            return Event(run_id=desk.run_id, round=0, run_failed=failed)
+        return Event(run_id=desk.run_id, round=0, pool_published=self._published[key])
+
+    async def _answer(self, desk: Desk, round_: int, sample_ids: tuple[int, ...]) -> list[Recorded]:
+        dataset = await self._shelf.get(desk.spec.dataset)
+        if dataset.labels is None:
+            message = f"{dataset.name} has lost its labels since the run was started; bring them back"
+            raise WrongState("LABELS_GONE", message, dataset=dataset.name)
+        answers = [(round_, sample_id, int(dataset.labels[sample_id])) for sample_id in sample_ids]
+        return await append_labels(self._log, desk.run_id, f"dataset:{dataset.name}", "", answers)

@@ -1,0 +1,121 @@
+"""Bytes addressed by their SHA-256; the digest is checked on the way in and on the way out.
+
+The default store is a bucket of JetStream's object store, so that a broker is all that is needed; any fsspec URL
+(``file:///...``, ``s3://...``) serves as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from hashlib import sha256
+from typing import Protocol
+
+import fsspec
+from nats.aio.client import Client
+from nats.js.api import ObjectMeta, ObjectMetaOptions, ObjectStoreConfig, StorageType
+from nats.js.errors import BucketNotFoundError, NotFoundError
+from nats.js.object_store import ObjectStore
+
+from labelloop.wire.broker import jetstream
+from labelloop.wire.errors import Corrupt, NotFound
+from labelloop.wire.patience import patiently
+from labelloop.wire.subjects import ARTIFACT_BUCKET
+
+_CHUNK_BYTES = 512 * 1024
+
+
+class ArtifactStore(Protocol):
+    async def put(self, data: bytes) -> str:
+        """Store ``data``; its SHA-256 as 64 hex digits. Storing the same bytes again changes nothing."""
+        ...
+
+    async def get(self, digest: str) -> bytes:
+        """The bytes of ``digest``. NotFound where there are none, Corrupt where they are not what it says."""
+        ...
+
+
+def digest_of(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def _checked(digest: str, data: bytes) -> bytes:
+    if (found := digest_of(data)) != digest:
+        message = f"artifact {digest} holds other bytes (SHA-256 {found}); restore it from a backup"
+        raise Corrupt("ARTIFACT_CORRUPT", message, artifact=digest, found=found)
+    return data
+
+
+def _missing(digest: str) -> NotFound:
+    return NotFound("UNKNOWN_ARTIFACT", f"the artifact store holds no {digest}", artifact=digest)
+
+
+class JetStreamArtifacts:
+    def __init__(self, client: Client) -> None:
+        self._js = jetstream(client)
+        self._bucket: ObjectStore | None = None
+
+    async def _open(self) -> ObjectStore:
+        if self._bucket is None:
+            try:
+                self._bucket = await self._js.object_store(ARTIFACT_BUCKET)
+            except (BucketNotFoundError, NotFoundError):
+                config = ObjectStoreConfig(storage=StorageType.FILE)
+                self._bucket = await self._js.create_object_store(ARTIFACT_BUCKET, config)
+        return self._bucket
+
+    async def put(self, data: bytes) -> str:
+        digest = digest_of(data)
+        async for attempt in patiently():
+            with attempt:
+                bucket = await self._open()
+                try:
+                    await bucket.get_info(digest)
+                except NotFoundError:
+                    options = ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES)
+                    await bucket.put(digest, data, ObjectMeta(name=digest, options=options))
+        return digest
+
+    async def get(self, digest: str) -> bytes:
+        buffer = io.BytesIO()  # without a file to write into, nats-py's get is quadratic in the size
+        async for attempt in patiently():
+            with attempt:
+                buffer = io.BytesIO()
+                bucket = await self._open()
+                try:
+                    await bucket.get(digest, writeinto=buffer)
+                except NotFoundError as error:
+                    raise _missing(digest) from error
+        return _checked(digest, buffer.getvalue())
+
+
+class FsspecArtifacts:
+    """One file an artifact, named by its digest, under an fsspec URL."""
+
+    def __init__(self, url: str) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(url)
+
+    async def put(self, data: bytes) -> str:
+        digest = digest_of(data)
+        await asyncio.to_thread(self._put, digest, data)
+        return digest
+
+    def _put(self, digest: str, data: bytes) -> None:
+        path = f"{self._root}/{digest}"
+        if self._fs.exists(path):
+            return
+        self._fs.makedirs(self._root, exist_ok=True)
+        with self._fs.transaction, self._fs.open(path, "wb") as file:  # appears whole or not at all
+            file.write(data)
+
+    async def get(self, digest: str) -> bytes:
+        try:
+            data = await asyncio.to_thread(self._fs.cat_file, f"{self._root}/{digest}")
+        except FileNotFoundError as error:
+            raise _missing(digest) from error
+        return _checked(digest, data)
+
+
+def open_store(url: str, client: Client) -> ArtifactStore:
+    """The store that ``url`` names: ``jetstream:`` for the broker's own, else any fsspec URL."""
+    return JetStreamArtifacts(client) if url == "jetstream:" else FsspecArtifacts(url)

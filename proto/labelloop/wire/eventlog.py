@@ -1,0 +1,117 @@
+"""The log of all runs: append once, replay, follow.
+
+Every subject is written at most once: the broker rejects a second write, the loser reads back what stands there and
+goes on from it. State is a fold over what :meth:`EventLog.follow` yields, in stream order; there are no durable
+consumers, because a service that starts anew replays the log anyway, and acknowledgements would be a second truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+from labelloop.events.v1.events_pb2 import Event
+from labelloop.wire.broker import jetstream
+from labelloop.wire.errors import WrongState
+from labelloop.wire.following import follow_stream
+from labelloop.wire.patience import patiently
+from labelloop.wire.subjects import EVERYTHING, STREAM, subject_of
+
+_SUBJECT_TAKEN = 10071
+_EXPECT_NOTHING = {"Nats-Expected-Last-Subject-Sequence": "0"}
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What stands at one place of the stream and the broker's time for it; ``event`` is None where it is unreadable."""
+
+    event: Event | None
+    sequence: int
+    at: datetime
+
+
+class EventLog:
+    """``undecodable`` counts events that could not be read; they stay in the stream and are passed over."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._js: JetStreamContext = jetstream(client)
+        self.undecodable = 0
+
+    async def ensure_stream(self) -> None:
+        """Make the stream where there is none. WrongState where one stands whose settings could lose events."""
+        config = StreamConfig(
+            name=STREAM,
+            subjects=[EVERYTHING],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            deny_delete=True,
+            deny_purge=True,
+        )
+        async for attempt in patiently():
+            with attempt:
+                try:
+                    info = await self._js.stream_info(STREAM)
+                except NotFoundError:
+                    info = await self._js.add_stream(config)
+        standing = info.config
+        limits = (standing.max_msgs, standing.max_bytes, standing.max_age)
+        if standing.retention != RetentionPolicy.LIMITS or any(limit and limit > 0 for limit in limits):
+            message = f"stream {STREAM} would forget events: it must have limits retention and no limit of its own"
+            raise WrongState("STREAM_FORGETS", message, stream=STREAM)
+
+    async def append_once(self, event: Event) -> Recorded:
+        """Write ``event``, or where its subject is taken, read what stands there. Waits out a broker's absence."""
+        event.recorded_at.GetCurrentTime()
+        subject, data = subject_of(event), event.SerializeToString(deterministic=True)
+        async for attempt in patiently():
+            with attempt:
+                try:
+                    ack = await self._js.publish(subject, data, headers=_EXPECT_NOTHING)
+                    return Recorded(event, ack.seq, datetime.now(UTC))
+                except APIError as error:
+                    if error.err_code != _SUBJECT_TAKEN:
+                        raise
+                    return await self._read_back(subject)
+        raise AssertionError("retries never end without an answer")
+
+    async def _read_back(self, subject: str) -> Recorded:
+        message = await self._js.get_last_msg(STREAM, subject)
+        if message.data is None or message.seq is None:
+            raise WrongState("EMPTY_EVENT", f"what stands under {subject} has no content", subject=subject)
+        return Recorded(Event.FromString(message.data), message.seq, message.time or datetime.now(UTC))
+
+    async def last_sequence(self) -> int:
+        """The sequence of the newest event; 0 where there is none."""
+        async for attempt in patiently():
+            with attempt:
+                return int((await self._js.stream_info(STREAM)).state.last_seq)
+        raise AssertionError("retries never end without an answer")
+
+    async def follow(self, after: int = 0) -> AsyncIterator[Recorded]:
+        """All events behind sequence ``after``, in order, without gap or repeat, for ever."""
+        async for message in follow_stream(self._client, self._js, STREAM, after):
+            yield Recorded(self._decode(message), message.metadata.sequence.stream, message.metadata.timestamp)
+
+    def _decode(self, message: Msg) -> Event | None:
+        try:
+            event = Event.FromString(message.data)
+            if subject_of(event) != message.subject:
+                raise ValueError(f"belongs under {subject_of(event)}")
+        except (DecodeError, ValueError) as error:
+            self.undecodable += 1
+            place = message.metadata.sequence.stream
+            log.error("unreadable event passed over", sequence=place, subject=message.subject, error=str(error))
+            return None
+        return event

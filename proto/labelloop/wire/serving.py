@@ -1,0 +1,123 @@
+"""A gRPC server as every service runs it: health, errors as rich statuses, a drain on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_status import rpc_status
+
+from labelloop.wire.errors import LabelloopError, WrongState, to_status
+from labelloop.wire.settings import ServiceSettings
+
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+]
+_SERVER_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)]  # a port in use is an error, not a second listener
+
+log = structlog.get_logger()
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns each LabelloopError into its status; anything else is a fault of ours, logged with its trace."""
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler: Any = await continuation(handler_call_details)
+        if handler is None or handler.request_streaming:
+            return handler  # type: ignore[no-any-return]
+        codecs = handler.request_deserializer, handler.response_serializer
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(_guarded_stream(handler.unary_stream), *codecs)
+        return grpc.unary_unary_rpc_method_handler(_guarded(handler.unary_unary), *codecs)
+
+
+def _guarded(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def call(request: Any, context: Any) -> Any:
+        try:
+            return await behaviour(request, context)
+        except LabelloopError as error:
+            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+    return call
+
+
+def _guarded_stream(behaviour: Callable[[Any, Any], AsyncIterator[Any]]) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except LabelloopError as error:
+            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+    return call
+
+
+class Server:
+    """``add(server)`` registers servicers; :meth:`run` serves until SIGTERM or SIGINT, or until the work fails."""
+
+    def __init__(self, settings: ServiceSettings, service_name: str) -> None:
+        self._settings, self._service_name = settings, service_name
+        self.grpc = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_SERVER_OPTIONS)
+        self._health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen. WrongState where the port is taken."""
+        host, port = self._settings.host, self._settings.port
+        try:
+            self.port = self.grpc.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            message = f"cannot listen on {host}:{port}: is something else there? Set LABELLOOP_PORT to a free port"
+            raise WrongState("PORT_IN_USE", message, host=host, port=port) from error
+        await self.grpc.start()
+
+    async def ready(self) -> None:
+        """Say to whoever asks that the service can work."""
+        for name in ("", self._service_name):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        if self._settings.ready_file:
+            _write_whole(self._settings.ready_file, json.dumps({"port": self.port}))
+        log.info("ready", host=self._settings.host, port=self.port)
+
+    async def stop(self) -> None:
+        """Refuse new calls and let those in flight end, for at most ``drain_s``."""
+        await self._health.enter_graceful_shutdown()
+        await self.grpc.stop(self._settings.drain_s)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+async def until_signal_or_end(work: Awaitable[None]) -> None:
+    """Run ``work`` until it ends or SIGTERM or SIGINT comes; an error of the work is raised."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    tasks = [asyncio.ensure_future(work), asyncio.create_task(asked.wait())]
+    done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for task in done:
+        task.result()

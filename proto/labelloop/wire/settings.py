@@ -1,0 +1,37 @@
+"""Settings that all services share, read from the environment: ``LABELLOOP_<NAME>``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LABELLOOP_", frozen=True)
+
+    nats_url: str = Field("nats://127.0.0.1:4222", description="the broker")
+    artifacts_url: str = Field("jetstream:", description="where artifacts lie: jetstream: or any fsspec URL")
+    host: str = Field("127.0.0.1", description="the address to listen on")
+    port: int = Field(0, ge=0, le=65535, description="the port to listen on; 0 for any free one")
+    ready_file: Path | None = Field(None, description="written once the service answers; holds its port")
+    drain_s: float = Field(5.0, ge=0, description="how long calls in flight may take to end after SIGTERM")
+    log_format: Literal["text", "json"] = Field("text", description="how to log")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what to log")
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def read_settings(kind: type[S]) -> S:
+    """Settings from the environment; ends the process with 2 and a line per fault where one is wrong."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "LABELLOOP_" + "_".join(str(part) for part in fault["loc"]).upper()
+            print(f"{name}: {fault['msg']}, not {fault['input']!r}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,42 @@
+"""The scorer as a process: ``python -m scorer_svc``."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
+from labelloop.wire.artifacts import open_store
+from labelloop.wire.broker import connect
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.process import run_service
+from labelloop.wire.serving import Server
+from labelloop.wire.settings import read_settings
+
+from scorer_svc.config import ScorerSettings
+from scorer_svc.model import models
+from scorer_svc.pool import pools
+from scorer_svc.service import ScorerService
+from scorer_svc.warming import warm
+
+
+async def serve(settings: ScorerSettings) -> None:
+    server = Server(settings, "labelloop.scorer.v1.ScorerService")
+    client = await connect(settings.nats_url, "scorer")
+    log = EventLog(client)
+    await log.ensure_stream()
+    artifacts = open_store(settings.artifacts_url, client)
+    known_pools, known_models = pools(artifacts), models(artifacts)
+    executor = ThreadPoolExecutor(settings.score_threads, "score")
+    add_ScorerServiceServicer_to_server(ScorerService(known_pools, known_models, executor), server.grpc)
+    try:
+        await server.start()
+        await server.ready()
+        await warm(log, known_pools, known_models)
+    finally:
+        await server.stop()
+        executor.shutdown(wait=False, cancel_futures=True)
+        await client.close()
+
+
+if __name__ == "__main__":
+    run_service("scorer", read_settings(ScorerSettings), serve)

@@ -1,0 +1,79 @@
+"""What is worth a label: each strategy turns probabilities into a score, lowest first. Pure.
+
+The order is always by (score, sample id), so that equal scores have one order and a merge of shards is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+from numpy.typing import NDArray
+
+Probabilities = NDArray[np.float32]  # [n, classes]
+Scores = NDArray[np.float32]  # [n]
+Ids = NDArray[np.uint32]  # [n]
+
+
+def least_confidence(probabilities: Probabilities) -> Scores:
+    """The largest probability (Lewis and Gale 1994)."""
+    scores: Scores = probabilities.max(axis=1)
+    return scores
+
+
+def margin(probabilities: Probabilities) -> Scores:
+    """The largest probability less the second largest (Scheffer, Decomain and Wrobel 2001)."""
+    two_largest = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return two_largest[:, 1] - two_largest[:, 0]
+
+
+def entropy(probabilities: Probabilities) -> Scores:
+    """The Shannon entropy in nats, negated (Shannon 1948; for selection, Settles 2009, section 3.1)."""
+    logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
+    scores: Scores = (probabilities * logs).sum(axis=1)
+    return scores
+
+
+def most_confident(probabilities: Probabilities) -> Scores:
+    """The largest probability, negated."""
+    return -least_confidence(probabilities)
+
+
+BY_MODEL: dict[Strategy.ValueType, Callable[[Probabilities], Scores]] = {
+    Strategy.STRATEGY_LEAST_CONFIDENCE: least_confidence,
+    Strategy.STRATEGY_MARGIN: margin,
+    Strategy.STRATEGY_ENTROPY: entropy,
+    Strategy.STRATEGY_MOST_CONFIDENT: most_confident,
+}
+
+
+def in_order(ids: Ids) -> Scores:
+    """All alike, so that the ids decide."""
+    return np.zeros(len(ids), np.float32)
+
+
+def random_scores(ids: Ids, seed: int) -> Scores:
+    """A uniform score in [0, 1) from a hash of seed and id (SplitMix64: Steele, Lea and Flood 2014)."""
+    with np.errstate(over="ignore"):  # the hash is arithmetic modulo 2**64
+        mixed = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(_mix_seed(seed))
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return ((mixed >> np.uint64(40)) / np.float32(2**24)).astype(np.float32)
+
+
+def _mix_seed(seed: int) -> int:
+    """Spread neighbouring seeds: without it, seed s + 1 would be seed s shifted by one id."""
+    mask = 2**64 - 1
+    mixed = (seed * 0xD1342543DE82EF95 + 0x2545F4914F6CDD1D) & mask
+    return ((mixed ^ (mixed >> 32)) * 0xDA942042E4DD58B5) & mask
+
+
+def best_first(ids: Ids, scores: Scores, limit: int) -> NDArray[np.intp]:
+    """Positions of the ``limit`` lowest scores, by (score, id); all where ``limit`` is 0 or more than there are."""
+    if not 0 < limit < len(ids):
+        return np.lexsort((ids, scores))
+    bound = np.partition(scores, limit - 1)[limit - 1]
+    near = np.flatnonzero(scores <= bound)  # the first ``limit`` and all that tie with the last of them
+    return near[np.lexsort((ids[near], scores[near]))[:limit]]

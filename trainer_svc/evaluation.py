@@ -1,0 +1,17 @@
+"""How sure an accuracy is. Pure."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+_CONFIDENCE = 0.95
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """The 95 per cent interval of a proportion (Wilson 1927), for ``total >= 1``; ends lie in [0, 1]."""
+    z = NormalDist().inv_cdf(0.5 + _CONFIDENCE / 2)
+    share = correct / total
+    centre = share + z * z / (2 * total)
+    spread = z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
+    scale = 1 + z * z / total
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

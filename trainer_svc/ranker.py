@@ -1,0 +1,81 @@
+"""The scorers, as the trainer asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+from labelloop.scorer.v1.scorer_pb2 import (
+    GetSamplesRequest,
+    GetSamplesResponse,
+    RankPoolRequest,
+    RankPoolResponse,
+    Strategy,
+)
+from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
+from labelloop.wire.errors import from_rpc
+from labelloop.wire.serving import CHANNEL_OPTIONS
+from numpy.typing import NDArray
+from pyroaring import BitMap
+from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
+
+_CALL_TIMEOUT_S = 60.0
+_ID_COUNT_MAX = 10_000  # samples in one answer, so that it stays under the size of a message
+_PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+A = TypeVar("A")
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _PASSING
+
+
+class Ranker:
+    """Waits for scorers that are away; every call is safe to repeat."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._stub = ScorerServiceStub(self._channel)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def rank(
+        self, pool: str, model: str, strategy: Strategy.ValueType, limit: int, leave_out: Iterable[int], seed: int
+    ) -> RankPoolResponse:
+        """The first ``limit`` samples of the pool, best first."""
+        request = RankPoolRequest(
+            pool_sha256=pool,
+            model_sha256=model,
+            strategy=strategy,
+            limit=limit,
+            leave_out=BitMap(leave_out).serialize(),
+            seed=seed,
+        )
+        return await _call(self._stub.RankPool, request)
+
+    async def samples(self, pool: str, sample_ids: Sequence[int]) -> NDArray[Any]:
+        """Samples ``[n, *shape]`` in the order of ``sample_ids``."""
+        parts = [
+            _unpack(await _call(self._stub.GetSamples, GetSamplesRequest(pool_sha256=pool, sample_ids=part)))
+            for part in (sample_ids[i : i + _ID_COUNT_MAX] for i in range(0, len(sample_ids), _ID_COUNT_MAX))
+        ]
+        return np.concatenate(parts)
+
+
+async def _call(method: Callable[..., Awaitable[A]], request: object) -> A:
+    wait = wait_exponential_jitter(initial=0.1, max=2.0)
+    try:
+        async for attempt in AsyncRetrying(retry=retry_if_exception(_passes), wait=wait, reraise=True):
+            with attempt:
+                return await method(request, timeout=_CALL_TIMEOUT_S, wait_for_ready=True)
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc(error) or error from error
+    raise AssertionError("retries never end without an answer")
+
+
+def _unpack(response: GetSamplesResponse) -> NDArray[Any]:
+    flat = np.frombuffer(response.samples, np.dtype(response.dtype).newbyteorder("<"))
+    return flat.reshape(-1, *response.shape)

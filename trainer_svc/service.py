@@ -1,0 +1,133 @@
+"""TrainerService: what clients may ask of runs."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import grpc
+from labelloop.events.v1.events_pb2 import Event, Inheritance, RunCancelled, RunStarted
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
+from labelloop.trainer.v1 import trainer_pb2 as pb
+from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
+from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.errors import NotFound, Unready, WrongState, from_rpc
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.run_book import RunBook
+from labelloop.wire.serving import Context
+from labelloop.wire.subjects import check_run_id
+
+from trainer_svc.run_state import RunState
+from trainer_svc.spec_check import check_spec
+from trainer_svc.status import label_records, round_result, status_of
+
+if TYPE_CHECKING:
+    from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
+
+_DATASET_TIMEOUT_S = 120.0  # the first look at MNIST may download it
+_WATCH_PAUSE_S = 0.05
+_LABELS_PART = 1_000
+
+
+class TrainerService(TrainerServiceServicer):
+    def __init__(
+        self, book: RunBook[RunState], log: EventLog, artifacts: ArtifactStore, oracle: OracleServiceAsyncStub
+    ) -> None:
+        self._book, self._log, self._artifacts, self._oracle = book, log, artifacts, oracle
+
+    async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
+        run_id = check_run_id(request.run_id or _new_run_id())
+        started = RunStarted(spec=request.spec)
+        if request.continues:
+            parent = self._book.get(request.continues)
+            started.inheritance.CopyFrom(_inheritance(parent))
+            started.spec.dataset.CopyFrom(parent.spec.dataset)
+        await self._check(started)
+        recorded = await self._log.append_once(Event(run_id=run_id, round=0, run_started=started))
+        if recorded.event is None or recorded.event.run_started != started:
+            message = f"there is a run {run_id!r} already, with another spec; choose another run id"
+            raise WrongState("RUN_EXISTS", message, run_id=run_id)
+        await self._book.reach(recorded.sequence)
+        return pb.StartRunResponse(run=self._status(run_id))
+
+    async def _check(self, started: RunStarted) -> None:
+        request = DescribeDatasetRequest(dataset=started.spec.dataset)
+        try:
+            dataset = await self._oracle.DescribeDataset(request, timeout=_DATASET_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            away = Unready("ORACLE_AWAY", f"the oracle service does not answer: {error.details()}", retry_after_s=1)
+            raise from_rpc(error) or away from error
+        check_spec(started.spec, dataset, started.inheritance)
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
+        state = self._book.get(request.run_id)
+        return pb.GetRunResponse(run=self._status(request.run_id), rounds=map(round_result, state.models))
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
+        runs = [self._status(run_id) for run_id in self._book.runs]
+        return pb.ListRunsResponse(runs=runs, unreadable_events=self._log.undecodable)
+
+    async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
+        state = self._book.get(request.run_id)
+        with self._book.bell(request.run_id) as bell:
+            while True:
+                bell.clear()
+                yield pb.WatchRunResponse(run=self._status(request.run_id))
+                if state.ended:
+                    return
+                await bell.wait()
+                await asyncio.sleep(_WATCH_PAUSE_S)  # a burst of labels is one change to whoever watches
+
+    async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
+        state = self._book.get(request.run_id)
+        if state.ended:
+            message = f"run {request.run_id!r} has ended: {state.ended.why}"
+            raise WrongState("RUN_ENDED", message, run_id=request.run_id)
+        cancelled = RunCancelled(reason=request.reason or "cancelled")
+        recorded = await self._log.append_once(Event(run_id=request.run_id, round=0, run_cancelled=cancelled))
+        await self._book.reach(recorded.sequence)
+        return pb.CancelRunResponse(run=self._status(request.run_id))
+
+    async def ListLabels(self, request: pb.ListLabelsRequest, context: Context) -> AsyncIterator[pb.ListLabelsResponse]:
+        records = label_records(self._book.get(request.run_id))
+        while part := list(islice(records, _LABELS_PART)):
+            yield pb.ListLabelsResponse(labels=part)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        digest = _model_of(self._book.get(request.run_id), request.round)
+        return pb.GetModelResponse(model_sha256=digest, model=await self._artifacts.get(digest))
+
+    def _status(self, run_id: str) -> pb.RunStatus:
+        return status_of(self._book.get(run_id), self._book.problems.get(run_id, ""))
+
+
+def _new_run_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _inheritance(parent: RunState) -> Inheritance:
+    if parent.ended is None or parent.ended.kind != "run_finished":
+        message = f"run {parent.run_id!r} has not finished, so no run can continue it"
+        raise WrongState("RUN_NOT_FINISHED", message, run_id=parent.run_id)
+    return Inheritance(
+        run_id=parent.run_id,
+        sample_ids=[example.sample_id for example in parent.training],
+        classes=[example.label for example in parent.training],
+        auto_labelled=[example.auto_labelled for example in parent.training],
+        model_sha256=parent.model_sha256,
+        training_state_sha256=parent.training_state_sha256,
+    )
+
+
+def _model_of(state: RunState, round_: int) -> str:
+    digests = {trained.round: trained.event.model_sha256 for trained in state.models}
+    digest = digests.get(round_, "") if round_ else state.model_sha256
+    if not digest:
+        where = f"in round {round_}" if round_ else "yet"
+        message = f"run {state.run_id!r} has no model {where}"
+        raise NotFound("UNKNOWN_MODEL", message, run_id=state.run_id, round=round_)
+    return digest

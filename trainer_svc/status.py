@@ -1,0 +1,89 @@
+"""A run's state as its clients see it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from labelloop.events.v1.events_pb2 import Accuracy
+from labelloop.trainer.v1.trainer_pb2 import LabelRecord, MeasuredAccuracy, Phase, RoundResult, RunStatus
+
+from trainer_svc.evaluation import wilson_interval
+from trainer_svc.run_state import Example, RunState, Trained
+
+_ENDS = {
+    "run_finished": Phase.PHASE_FINISHED,
+    "run_cancelled": Phase.PHASE_CANCELLED,
+    "run_failed": Phase.PHASE_FAILED,
+}
+
+
+def status_of(state: RunState, problem: str) -> RunStatus:
+    """``problem`` is what keeps the run waiting just now."""
+    status = RunStatus(
+        run_id=state.run_id,
+        spec=state.spec,
+        phase=_phase(state),
+        round=state.round,
+        planned_rounds=state.planned_rounds,
+        labels_paid=state.labels_paid,
+        labels_open=state.open_labels,
+        auto_labels=state.auto_labels,
+        pool=state.pool,
+        latest=round_result(state.models[-1]) if state.models else None,
+        message=state.ended.why if state.ended else problem,
+        continues=state.started.inheritance.run_id,
+    )
+    status.started_at.FromDatetime(state.started_at)
+    status.changed_at.FromDatetime(state.changed_at)
+    return status
+
+
+def _phase(state: RunState) -> Phase.ValueType:
+    if state.ended:
+        return _ENDS[state.ended.kind]
+    if state.pool is None:
+        return Phase.PHASE_PUBLISHING
+    return Phase.PHASE_LABELLING if state.batch else Phase.PHASE_WORKING
+
+
+def round_result(trained: Trained) -> RoundResult:
+    event = trained.event
+    result = RoundResult(
+        round=trained.round,
+        labels=event.labels,
+        auto_labels=event.auto_labels,
+        stopping=_measured(event.stopping),
+        evaluation=_measured(event.evaluation),
+        model_sha256=event.model_sha256,
+        steps=event.steps,
+        fit_s=event.fit_s,
+    )
+    result.recorded_at.FromDatetime(trained.at)
+    return result
+
+
+def _measured(accuracy: Accuracy) -> MeasuredAccuracy | None:
+    if not accuracy.total:
+        return None
+    low, high = wilson_interval(accuracy.correct, accuracy.total)
+    value = accuracy.correct / accuracy.total
+    return MeasuredAccuracy(correct=accuracy.correct, total=accuracy.total, value=value, low=low, high=high)
+
+
+def label_records(state: RunState) -> Iterator[LabelRecord]:
+    return (_record(example) for example in state.labelled)
+
+
+def _record(example: Example) -> LabelRecord:
+    record = LabelRecord(
+        sample_id=example.sample_id,
+        label=example.label,
+        auto_labelled=example.auto_labelled,
+        source=example.source,
+        annotator=example.annotator,
+        round=example.round,
+        predicted=example.predicted,
+        confidence=example.confidence,
+    )
+    record.recorded_at.FromDatetime(example.at)
+    return record

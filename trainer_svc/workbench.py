@@ -1,0 +1,77 @@
+"""What the trainer holds of a run between rounds, so that a round reads only what is new. All can be read again."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from labelloop.events.v1.events_pb2 import PoolPublished
+from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.pools import decode_evaluation
+from torch import Tensor
+
+from trainer_svc.ranker import Ranker
+from trainer_svc.run_state import Example
+from trainer_svc.softmax import AdamState, with_bias
+from trainer_svc.training_state import from_bytes
+
+
+class EvaluationSet:
+    """Features ``[n, features + 1]`` and labels ``[n]``."""
+
+    def __init__(self, data: bytes) -> None:
+        samples, labels = decode_evaluation(data)
+        self.features = with_bias(samples)
+        self.labels = torch.from_numpy(labels.astype(np.int64))
+
+
+class EvaluationSets:
+    """One copy for all runs on it."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self._artifacts = artifacts
+        self._sets: dict[str, EvaluationSet] = {}
+
+    async def get(self, digest: str) -> EvaluationSet:
+        if digest not in self._sets:
+            self._sets[digest] = EvaluationSet(await self._artifacts.get(digest))
+        return self._sets[digest]
+
+
+class Workbench:
+    """The training set of one run as tensors, in order, and the newest training state."""
+
+    def __init__(self, pool: PoolPublished, ranker: Ranker, artifacts: ArtifactStore) -> None:
+        self._pool, self._ranker, self._artifacts = pool, ranker, artifacts
+        self.class_count = len(pool.classes)
+        self.feature_count = int(np.prod(list(pool.shape)))
+        self._features = torch.empty(0, self.feature_count + 1)
+        self._labels = torch.empty(0, dtype=torch.int64)
+        self._count = 0
+        self._state: tuple[str, AdamState] | None = None
+
+    async def take(self, training: list[Example]) -> tuple[Tensor, Tensor]:
+        """Features ``[n, features + 1]`` and labels ``[n]`` of the training set; reads the samples not yet here."""
+        new = training[self._count :]
+        if new:
+            samples = await self._ranker.samples(self._pool.pool_sha256, [example.sample_id for example in new])
+            self._reserve(len(training))
+            self._features[self._count : len(training)] = with_bias(samples)
+            self._labels[self._count : len(training)] = torch.tensor([example.label for example in new])
+            self._count = len(training)
+        return self._features[: self._count], self._labels[: self._count]
+
+    def _reserve(self, count: int) -> None:
+        if count > len(self._labels):
+            room = max(count, 2 * len(self._labels))
+            features, labels = torch.empty(room, self.feature_count + 1), torch.empty(room, dtype=torch.int64)
+            features[: self._count], labels[: self._count] = self._features[: self._count], self._labels[: self._count]
+            self._features, self._labels = features, labels
+
+    async def state(self, digest: str) -> AdamState:
+        """The training state of that digest."""
+        if self._state is None or self._state[0] != digest:
+            self._state = (digest, from_bytes(await self._artifacts.get(digest)))
+        return self._state[1]
+
+    def keep(self, digest: str, state: AdamState) -> None:
+        self._state = (digest, state)
