@@ -13,7 +13,7 @@ from labelloop.wire.serving import Server
 from labelloop.wire.settings import read_settings
 
 from scorer_svc.config import ScorerSettings
-from scorer_svc.model import models
+from scorer_svc.model import models, share_memory
 from scorer_svc.pool import pools
 from scorer_svc.service import ScorerService
 from scorer_svc.warming import warm
@@ -25,6 +25,7 @@ async def serve(settings: ScorerSettings) -> None:
     log = EventLog(client)
     await log.ensure_stream()
     artifacts = open_store(settings.artifacts_url, client)
+    share_memory()
     known_pools, known_models = pools(artifacts), models(artifacts)
     executor = ThreadPoolExecutor(settings.score_threads, "score")
     add_ScorerServiceServicer_to_server(ScorerService(known_pools, known_models, executor), server.grpc)

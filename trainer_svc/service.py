@@ -74,13 +74,14 @@ class TrainerService(TrainerServiceServicer):
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
         state = self._book.get(request.run_id)
         with self._book.bell(request.run_id) as bell:
-            while True:
+            over = False
+            while not over:
                 bell.clear()
+                over = state.over  # read before the answer: a run that ends while it is sent has one more to send
                 yield pb.WatchRunResponse(run=self._status(request.run_id))
-                if state.ended:
-                    return
-                await bell.wait()
-                await asyncio.sleep(_WATCH_PAUSE_S)  # a burst of labels is one change to whoever watches
+                if not over:
+                    await bell.wait()
+                    await asyncio.sleep(_WATCH_PAUSE_S)  # a burst of labels is one change to whoever watches
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         state = self._book.get(request.run_id)

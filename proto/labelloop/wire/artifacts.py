@@ -77,16 +77,22 @@ class JetStreamArtifacts:
         return digest
 
     async def get(self, digest: str) -> bytes:
-        buffer = io.BytesIO()  # without a file to write into, nats-py's get is quadratic in the size
         async for attempt in patiently():
             with attempt:
-                buffer = io.BytesIO()
-                bucket = await self._open()
                 try:
-                    await bucket.get(digest, writeinto=buffer)
+                    data = await self._read(await self._open(), digest)
                 except NotFoundError as error:
                     raise _missing(digest) from error
-        return _checked(digest, buffer.getvalue())
+        return _checked(digest, data)
+
+    async def _read(self, bucket: ObjectStore, digest: str) -> bytes:
+        info = await bucket.get_info(digest)
+        if info.chunks == 1:  # a model is one chunk: one question instead of a consumer made and unmade
+            chunk = await self._js.get_last_msg(f"OBJ_{ARTIFACT_BUCKET}", f"$O.{ARTIFACT_BUCKET}.C.{info.nuid}")
+            return chunk.data or b""
+        buffer = io.BytesIO()  # without a file to write into, nats-py's get is quadratic in the size
+        await bucket.get(digest, writeinto=buffer)
+        return buffer.getvalue()
 
 
 class FsspecArtifacts:
