@@ -1,0 +1,122 @@
+"""The operator's command: ``labelloop``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound
+from labelloop.wire.telemetry import set_up_logs
+from rich.console import Console
+
+from labelloop_cli import doctor as doctor_checks
+from labelloop_cli import export, label, runs
+
+app = typer.Typer(
+    name="labelloop",
+    help="Active learning as a service: label the samples that matter, auto-label the confident rest.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(runs.app, name="run")
+app.add_typer(export.app, name="export")
+app.add_typer(label.app, name="label")
+console = Console()
+
+_USAGE = (InvalidInput, NotFound)
+
+
+@app.command()
+def up(
+    store: Annotated[Path, typer.Option(help="Folder for all that must last.")] = Path("labelloop-data"),
+    nats: Annotated[str, typer.Option(help="Use the broker at this URL instead of starting one.")] = "",
+    nats_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the broker; 0 for any.")] = 4222,
+    trainer_port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any.")] = 50051,
+    scorer_port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any.")] = 50052,
+    oracle_port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any.")] = 50053,
+) -> None:
+    """Start a broker and the three services here, and keep them running until Ctrl-C."""
+    ports = (trainer_port, scorer_port, oracle_port)
+    asyncio.run(_up(store, nats, nats_port, ports))
+
+
+async def _up(store: Path, nats: str, nats_port: int, ports: tuple[int, int, int]) -> None:
+    from labelloop_cli.stack import running
+
+    async with running(store, nats_url=nats, nats_port=nats_port, ports=ports) as stack:
+        console.print(f"broker   {stack.nats_url}")
+        for name, service in stack.services.items():
+            console.print(f"{name:<8} {service.address}")
+        console.print(f"data and logs in {store}; Ctrl-C stops everything, `labelloop up` goes on from there")
+        await stack.keep_up()
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for results.json, report.html and the store.")] = Path(
+        "out/demo"
+    ),
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Use running services (LABELLOOP_TRAINER, ...) instead of starting them.")
+    ] = False,
+) -> None:
+    """Run the article's experiments on MNIST, and more, through the services; write a report."""
+    from labelloop_cli.demo.run import run_demo
+
+    asyncio.run(run_demo(output, connect))
+
+
+@app.command()
+def report(
+    run_id: runs.RunId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Write a run's report: learning curve, labels by class, what was asked for first. One self-contained HTML file."""
+    from labelloop_cli.reporting.run_report import write_report
+
+    asyncio.run(write_report(run_id, output))
+    console.print(f"report of run [bold]{run_id}[/bold] written to {output}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing here, and how to get it."""
+    found = list(doctor_checks.checks())
+    console.print(doctor_checks.render(found))
+    if any(check.ok is False for check in found):
+        raise typer.Exit(1)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first, in a group of errors."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def main() -> None:
+    """Run the command: 0 when done, 2 for bad usage, 1 for a failure, 130 after Ctrl-C. A line says what was wrong."""
+    set_up_logs("labelloop", "text", "warning")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: everything we started is stopped
+    try:
+        app()
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from here")
+        sys.exit(130)
+    except (LabelloopError, BaseExceptionGroup) as error:
+        first = _first(error)
+        if not isinstance(first, LabelloopError):
+            raise
+        structlog.get_logger().debug("failed", reason=first.reason)
+        Console(stderr=True).print(f"[red]error:[/red] {first.message}", highlight=False)
+        sys.exit(2 if isinstance(first, _USAGE) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The services, as the command asks them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
+from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
+from labelloop.trainer.v1 import trainer_pb2 as pb
+from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceStub
+from labelloop.wire.errors import LabelloopError, Unready, WrongState, from_rpc
+from labelloop.wire.serving import CHANNEL_OPTIONS
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
+    from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceAsyncStub
+    from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceAsyncStub
+
+
+class Endpoints(BaseSettings):
+    """Where the services answer: LABELLOOP_TRAINER, LABELLOOP_SCORER, LABELLOOP_ORACLE."""
+
+    model_config = SettingsConfigDict(env_prefix="LABELLOOP_", frozen=True)
+
+    trainer: str = Field("127.0.0.1:50051")
+    scorer: str = Field("127.0.0.1:50052")
+    oracle: str = Field("127.0.0.1:50053")
+
+
+@dataclass(frozen=True)
+class Clients:
+    trainer: TrainerServiceAsyncStub
+    scorer: ScorerServiceAsyncStub
+    oracle: OracleServiceAsyncStub
+
+    async def watch(self, run_id: str) -> AsyncIterator[pb.RunStatus]:
+        """A run as it stands and at each change, until it ends; goes on when the trainer comes back."""
+        while True:
+            try:
+                async for response in self.trainer.WatchRun(pb.WatchRunRequest(run_id=run_id), wait_for_ready=True):
+                    yield response.run
+                return
+            except grpc.aio.AioRpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
+
+    async def labels(self, run_id: str) -> list[pb.LabelRecord]:
+        """All labels and auto-labels of a run, in the order of its training set."""
+        request = pb.ListLabelsRequest(run_id=run_id)
+        return [record async for part in self.trainer.ListLabels(request) for record in part.labels]
+
+
+@asynccontextmanager
+async def connect(endpoints: Endpoints) -> AsyncIterator[Clients]:
+    """Clients of all three services; what they answer with as errors is raised as ours."""
+    async with AsyncExitStack() as stack:
+        trainer, scorer, oracle = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS))
+            for address in (endpoints.trainer, endpoints.scorer, endpoints.oracle)
+        ]
+        try:
+            yield Clients(TrainerServiceStub(trainer), ScorerServiceStub(scorer), OracleServiceStub(oracle))
+        except grpc.aio.AioRpcError as error:
+            raise _as_ours(error, endpoints) from error
+
+
+def _as_ours(error: grpc.aio.AioRpcError, endpoints: Endpoints) -> LabelloopError:
+    ours = from_rpc(error)
+    if ours is not None:
+        return ours
+    if error.code() == grpc.StatusCode.UNAVAILABLE:
+        where = f"trainer {endpoints.trainer}, scorer {endpoints.scorer}, oracle {endpoints.oracle}"
+        message = (
+            f"a service does not answer ({where}); start them with `labelloop up`, or say where they are with "
+            "LABELLOOP_TRAINER, LABELLOOP_SCORER and LABELLOOP_ORACLE"
+        )
+        return Unready("SERVICE_AWAY", message)
+    return WrongState("CALL_FAILED", f"a service failed: {error.code().name}: {error.details()}")

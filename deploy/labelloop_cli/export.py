@@ -1,0 +1,109 @@
+"""``labelloop export``: labels as a table, the model as ONNX."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import typer
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord
+from labelloop.wire.errors import InvalidInput
+from rich.console import Console
+
+from labelloop_cli.clients import Endpoints, connect
+from labelloop_cli.runs import RunId
+
+app = typer.Typer(help="Take labels and models out.", no_args_is_help=True)
+console = Console()
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.uint32()),
+        ("class", pa.uint32()),
+        ("class_name", pa.string()),
+        ("auto_labelled", pa.bool_()),
+        ("source", pa.string()),
+        ("annotator", pa.string()),
+        ("round", pa.uint32()),
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("confidence", pa.float32()),
+    ]
+)
+
+
+class Kind(StrEnum):
+    all = "all"
+    labels = "labels"
+    auto_labels = "auto-labels"
+
+
+@app.command()
+def labels(
+    run_id: RunId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("labels.csv"),
+    kind: Annotated[Kind, typer.Option(help="Which: labels somebody gave, auto-labels, or both.")] = Kind.all,
+) -> None:
+    """Write a run's labels: id, class, source, annotator, round, time, confidence."""
+    if output.suffix not in {".csv", ".parquet"}:
+        message = f"cannot tell the format of {output}: end it in .csv or .parquet"
+        raise InvalidInput("UNKNOWN_FORMAT", message, field="output")
+    count = asyncio.run(_labels(run_id, output, kind))
+    console.print(f"{count} labels of run [bold]{run_id}[/bold] written to {output}")
+
+
+async def _labels(run_id: str, output: Path, kind: Kind) -> int:
+    async with connect(Endpoints()) as clients:
+        run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
+        records = await clients.labels(run_id)
+    if kind is not Kind.all:
+        records = [record for record in records if record.auto_labelled == (kind is Kind.auto_labels)]
+    table = label_table(records, list(run.pool.classes))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == ".csv":
+        pyarrow.csv.write_csv(table, output)
+    else:
+        pyarrow.parquet.write_table(table, output)
+    return len(records)
+
+
+def label_table(records: list[LabelRecord], classes: list[str]) -> pa.Table:
+    """One row a label, in the order given."""
+    return pa.Table.from_pylist([_row(record, classes) for record in records], SCHEMA)
+
+
+def _row(record: LabelRecord, classes: list[str]) -> dict[str, Any]:
+    return {
+        "id": record.sample_id,
+        "class": record.label,
+        "class_name": classes[record.label],
+        "auto_labelled": record.auto_labelled,
+        "source": record.source,
+        "annotator": record.annotator,
+        "round": record.round,
+        "time": record.recorded_at.ToDatetime(),
+        "confidence": record.confidence if record.HasField("confidence") else None,
+    }
+
+
+@app.command()
+def model(
+    run_id: RunId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("model.onnx"),
+    round_: Annotated[int, typer.Option("--round", min=0, help="The round that the model began; 0: newest.")] = 0,
+) -> None:
+    """Write a run's model as ONNX: samples as the pool holds them in, probabilities out."""
+    digest = asyncio.run(_model(run_id, output, round_))
+    console.print(f"model {digest[:12]} of run [bold]{run_id}[/bold] written to {output}")
+
+
+async def _model(run_id: str, output: Path, round_: int) -> str:
+    async with connect(Endpoints()) as clients:
+        response = await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=round_))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(response.model)
+    return response.model_sha256

@@ -1,0 +1,198 @@
+"""``labelloop run``: start, list, watch, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from labelloop.events.v1.events_pb2 import DatasetSource, RunSpec
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop.trainer.v1 import trainer_pb2 as pb
+from labelloop.wire.errors import WrongState
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.specs import (
+    FirstName,
+    LabelSourceName,
+    ProtocolName,
+    StrategyName,
+    label_source,
+    protocol,
+    strategy,
+    word,
+)
+
+app = typer.Typer(help="Start, list, watch and cancel runs.", no_args_is_help=True)
+console = Console()
+
+RunId = Annotated[str, typer.Argument(help="The run's id, as `labelloop run list` shows it.", show_default=False)]
+
+
+def _as_path(name: str) -> str:
+    """The oracle may run in another folder: give it whole paths."""
+    return str(Path(name).absolute()) if name and name != "mnist" else name
+
+
+@app.command()
+def start(
+    dataset: Annotated[str, typer.Argument(help="mnist, a .npy file, an IDX file or a folder of images.")] = "mnist",
+    run_id: Annotated[str, typer.Option(help="A name for the run; made up where none is given.")] = "",
+    labels: Annotated[str, typer.Option(help="File of labels (.npy or IDX), for pools in files.")] = "",
+    evaluation: Annotated[str, typer.Option(help="Evaluation samples, of the pool's shape.")] = "",
+    evaluation_labels: Annotated[str, typer.Option(help="Labels of the evaluation samples.")] = "",
+    classes: Annotated[str, typer.Option(help="Class names, separated by commas; needed where no labels are.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Use only the first so many samples; 0 means all.")] = 0,
+    strategy_: Annotated[StrategyName, typer.Option("--strategy", help="What to ask for.")] = StrategyName.margin,
+    first: Annotated[FirstName, typer.Option(help="How to choose the first batch.")] = FirstName.random,
+    batch_size: Annotated[int, typer.Option(min=1, help="Labels to ask for in a round.")] = 10,
+    budget: Annotated[int, typer.Option(min=0, help="Labels to pay for in all.")] = 400,
+    auto_label: Annotated[int, typer.Option(min=0, help="Samples to auto-label once the budget is spent.")] = 0,
+    auto_batch_size: Annotated[int, typer.Option(min=1, help="Samples to auto-label in a round.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Decides every random choice.")] = 0,
+    protocol_: Annotated[
+        ProtocolName, typer.Option("--protocol", help="published stops on test data, as the article does.")
+    ] = ProtocolName.honest,
+    label_source_: Annotated[
+        LabelSourceName,
+        typer.Option("--labels-from", help="Who answers: the dataset, or people (see `labelloop label`)."),
+    ] = LabelSourceName.dataset,
+    stop_on: Annotated[
+        int, typer.Option(min=1, help="published only: evaluation samples that decide when to stop.")
+    ] = 400,
+    report_every: Annotated[int, typer.Option(min=1, help="Measure accuracy in every so manieth round.")] = 1,
+    continues: Annotated[str, typer.Option(help="Go on from the end of this run.")] = "",
+    watch: Annotated[bool, typer.Option(help="Watch it until it ends.")] = True,
+) -> None:
+    """Start a run. It goes on without you: watch it again with `labelloop run watch`."""
+    source = DatasetSource(
+        name=_as_path(dataset),
+        labels=_as_path(labels),
+        evaluation=_as_path(evaluation),
+        evaluation_labels=_as_path(evaluation_labels),
+        classes=[name.strip() for name in classes.split(",") if name.strip()],
+        sample_limit=limit,
+    )
+    spec = RunSpec(
+        dataset=source,
+        strategy=strategy(strategy_),
+        first_strategy=strategy(first),
+        batch_size=batch_size,
+        label_budget=budget,
+        seed=seed,
+        protocol=protocol(protocol_),
+        label_source=label_source(label_source_),
+        auto_label_batch_size=auto_batch_size if auto_label else 0,
+        auto_label_budget=auto_label,
+        stopping_sample_count=stop_on if protocol_ is ProtocolName.published else 0,
+        report_every=report_every,
+    )
+    asyncio.run(_start(pb.StartRunRequest(run_id=run_id, spec=spec, continues=continues), watch))
+
+
+async def _start(request: pb.StartRunRequest, watch: bool) -> None:
+    async with connect(Endpoints()) as clients:
+        run = (await clients.trainer.StartRun(request)).run
+        console.print(f"run [bold]{run.run_id}[/bold] started")
+        if watch:
+            await _watch(clients, run.run_id)
+
+
+@app.command("list")
+def list_() -> None:
+    """Show all runs."""
+    asyncio.run(_list())
+
+
+async def _list() -> None:
+    async with connect(Endpoints()) as clients:
+        response = await clients.trainer.ListRuns(pb.ListRunsRequest())
+    if not response.runs:
+        console.print("no runs yet; start one with `labelloop run start`")
+    else:
+        console.print(_table(list(response.runs)))
+    if response.unreadable_events:
+        console.print(f"[yellow]{response.unreadable_events} events on the stream cannot be read and are passed over")
+
+
+def _table(runs: list[pb.RunStatus]) -> Table:
+    table = Table("run", "state", "strategy", "round", "labels", "auto-labels", "accuracy", "note")
+    for run in runs:
+        table.add_row(
+            run.run_id,
+            word(pb.Phase.Name(run.phase)),
+            word(Strategy.Name(run.spec.strategy)),
+            f"{run.round}/{run.planned_rounds}",
+            f"{run.labels_paid}/{run.spec.label_budget}",
+            f"{run.auto_labels}/{run.spec.auto_label_budget}",
+            accuracy(run),
+            run.message,
+        )
+    return table
+
+
+def accuracy(run: pb.RunStatus) -> str:
+    """The newest accuracy, on the evaluation set where it was measured, with its interval."""
+    if not run.HasField("latest"):
+        return "–"
+    latest = run.latest
+    measured = latest.evaluation if latest.HasField("evaluation") else latest.stopping
+    if not measured.total:
+        return "–"
+    return f"{measured.value:.4f} ({measured.low:.3f} to {measured.high:.3f}, n={measured.total})"
+
+
+@app.command()
+def watch(run_id: RunId) -> None:
+    """Follow a run until it ends. Ctrl-C stops watching, not the run."""
+    asyncio.run(_watch_alone(run_id))
+
+
+async def _watch_alone(run_id: str) -> None:
+    async with connect(Endpoints()) as clients:
+        await _watch(clients, run_id)
+
+
+async def _watch(clients: Clients, run_id: str) -> None:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("round {task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(run_id, total=None, note="")
+        async for run in clients.watch(run_id):
+            progress.update(bar, completed=run.round, total=run.planned_rounds or 1, note=_note(run))
+    if run.phase == pb.Phase.PHASE_FAILED:
+        raise WrongState("RUN_FAILED", f"run {run_id} failed: {run.message}", run_id=run_id)
+    console.print(
+        f"run [bold]{run_id}[/bold] {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {accuracy(run)}"
+    )
+
+
+def _note(run: pb.RunStatus) -> str:
+    note = f"{run.labels_paid} labels, accuracy {accuracy(run)}"
+    if run.labels_open and run.phase == pb.Phase.PHASE_LABELLING:
+        note += f", waiting for {run.labels_open} labels"
+    return f"{note}, held up: {run.message}" if run.message and run.phase < pb.Phase.PHASE_FINISHED else note
+
+
+@app.command()
+def cancel(
+    run_id: RunId, reason: Annotated[str, typer.Option(help="Why, for people.")] = "cancelled by the operator"
+) -> None:
+    """End a run early. The labels it has stay."""
+    asyncio.run(_cancel(run_id, reason))
+
+
+async def _cancel(run_id: str, reason: str) -> None:
+    async with connect(Endpoints()) as clients:
+        run = (await clients.trainer.CancelRun(pb.CancelRunRequest(run_id=run_id, reason=reason))).run
+    console.print(f"run [bold]{run_id}[/bold] cancelled with {run.labels_paid} labels")

@@ -1,0 +1,144 @@
+"""The whole service on this machine: a broker and the three services, each a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from labelloop.wire.errors import WrongState
+from platformdirs import user_cache_path
+
+from labelloop_cli.clients import Endpoints
+from labelloop_cli.nats_binary import find_or_get
+from labelloop_cli.nats_server import NatsServer
+
+_READY_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 15.0
+_RESTARTS_MAX = 5
+_LOG_TAIL_LINES = 5
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Service:
+    """One service process, started again when it dies, on the same port."""
+
+    name: str
+    folder: Path
+    environment: dict[str, str]
+    port: int = 0
+    process: asyncio.subprocess.Process | None = None
+    restarts: int = field(default=0, init=False)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    async def start(self) -> None:
+        """Return once the service answers; WrongState with the end of its log where it does not."""
+        ready_file = self.folder / f"{self.name}.ready"
+        ready_file.unlink(missing_ok=True)
+        ours = {"LABELLOOP_PORT": str(self.port), "LABELLOOP_READY_FILE": str(ready_file)}
+        with self.log_file.open("ab") as output:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", f"{self.name}_svc"),
+                env={**os.environ, **self.environment, **ours},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # a Ctrl-C in the terminal is for us: we stop the services in their order
+            )
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                while not ready_file.exists():
+                    if self.process.returncode is not None:
+                        raise self._failed("ended")
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise self._failed(f"was not ready within {_READY_TIMEOUT_S:.0f} s") from None
+        self.port = json.loads(ready_file.read_text())["port"]
+
+    def _failed(self, how: str) -> WrongState:
+        tail = self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        message = f"the {self.name} {how}; the end of {self.log_file}:\n  " + "\n  ".join(tail)
+        return WrongState("SERVICE_FAILED", message, service=self.name)
+
+    async def keep_up(self) -> None:
+        """Start the service again each time it dies; WrongState when it will not stay."""
+        while True:
+            assert self.process is not None, "keep_up follows start"
+            code = await self.process.wait()
+            self.restarts += 1
+            if self.restarts > _RESTARTS_MAX:
+                raise self._failed(f"died {self.restarts} times")
+            log.warning("service died; starting it again", name=self.name, exit_code=code)
+            await self.start()
+
+    async def stop(self) -> None:
+        process = self.process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+@dataclass(frozen=True)
+class Stack:
+    nats_url: str
+    endpoints: Endpoints
+    services: dict[str, Service]
+
+    async def keep_up(self) -> None:
+        """Keep all services running, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for service in self.services.values():
+                tasks.create_task(service.keep_up())
+
+
+@asynccontextmanager
+async def running(
+    store: Path, *, nats_url: str = "", nats_port: int = 0, ports: tuple[int, int, int] = (0, 0, 0)
+) -> AsyncIterator[Stack]:
+    """Everything up, its data under ``store``; all of it is stopped at the end, whatever the end.
+
+    ``ports`` are those of trainer, scorer and oracle, 0 for any free one. Where ``nats_url`` names no broker, one is
+    started on ``nats_port``.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        logs = store / "logs"
+        logs.mkdir(exist_ok=True)
+        if not nats_url:
+            binary = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
+            server = await stack.enter_async_context(NatsServer(binary, store / "nats", port=nats_port))
+            nats_url = server.url
+        shared = {"LABELLOOP_NATS_URL": nats_url}
+        trainer_port, scorer_port, oracle_port = ports
+        scorer = Service("scorer", logs, shared, scorer_port)
+        oracle = Service("oracle", logs, shared, oracle_port)
+        for service in (scorer, oracle):
+            stack.push_async_callback(service.stop)
+        await asyncio.gather(scorer.start(), oracle.start())
+        peers = {"LABELLOOP_SCORER": scorer.address, "LABELLOOP_ORACLE": oracle.address}
+        trainer = Service("trainer", logs, shared | peers, trainer_port)
+        stack.push_async_callback(trainer.stop)
+        await trainer.start()
+        endpoints = Endpoints(trainer=trainer.address, scorer=scorer.address, oracle=oracle.address)
+        yield Stack(nats_url, endpoints, {"trainer": trainer, "scorer": scorer, "oracle": oracle})
