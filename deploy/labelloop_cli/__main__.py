@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import structlog
 import typer
 from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound
 from labelloop.wire.telemetry import set_up_logs
+from platformdirs import user_cache_path
 from rich.console import Console
 
 from labelloop_cli import doctor as doctor_checks
@@ -87,10 +89,10 @@ def report(
 @app.command()
 def doctor() -> None:
     """Say what is missing here, and how to get it."""
-    found = list(doctor_checks.checks())
+    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
+    found = doctor_checks.checks(user_cache_path("labelloop"), Path(data_dir) if data_dir else None, Path.cwd())
     console.print(doctor_checks.render(found))
-    if any(check.ok is False for check in found):
-        raise typer.Exit(1)
+    raise typer.Exit(doctor_checks.exit_code(found))
 
 
 def _first(error: BaseException) -> BaseException:

@@ -25,7 +25,7 @@ _DOWNLOAD_WITHIN_S = 300.0
 
 
 def from_release(cache: Path, host: Host) -> Path:
-    """The release's nats-server, under ``cache``. Raises NotFound, within seconds where there is no network, or Corrupt."""
+    """The release's nats-server, under ``cache``. Raises NotFound, soon where there is no network, and Corrupt."""
     release = _release_name(host)
     sums = _within(_ANSWER_WITHIN_S, host, "SHA256SUMS").decode(errors="replace")
     archive = _checked(_download(host, f"{release}.tar.gz"), f"{release}.tar.gz", sums)
@@ -88,8 +88,9 @@ def _download(host: Host, name: str) -> bytes:
 
 
 def _checked(data: bytes, name: str, sums: str) -> bytes:
-    published = dict(reversed(line.split()) for line in sums.splitlines() if len(line.split()) == 2)
-    expected, digest = published.get(name), hashlib.sha256(data).hexdigest()
+    lines = [line.split() for line in sums.splitlines()]
+    expected = next((line[0] for line in lines if line[1:] == [name]), "(not listed)")
+    digest = hashlib.sha256(data).hexdigest()
     if digest != expected:
         message = (
             f"{name} of {VERSION} is not what the release's SHA256SUMS says: its SHA-256 is {digest}, not {expected}; "

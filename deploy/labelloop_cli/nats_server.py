@@ -1,96 +1,86 @@
-"""A nats-server of our own, with JetStream, as a child process on loopback."""
+"""A nats-server of our own: started with JetStream on the loopback, stopped with us."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from labelloop.wire.errors import WrongState
+import structlog
+from labelloop.wire.errors import LabelloopError, WrongState
 
-_START_TIMEOUT_S = 15.0
-_STOP_TIMEOUT_S = 10.0
-_TAIL_LINES = 5
+from labelloop_cli.nats_port import HOST, check_free, greets, port_in_use
+from labelloop_cli.nats_store import NatsStore
+
+_START_WITHIN_S = 60.0  # reading a large store back takes a while
+_STOP_WITHIN_S = 10.0
+_LOOK_EVERY_S = 0.02
+
+log = structlog.get_logger()
 
 
 class NatsServer:
-    """``async with NatsServer(binary, store) as server: server.url``. Port 0 takes any free port; ``store`` keeps
-    what JetStream holds, so that the next server on it goes on where this one stopped."""
+    """One server over the data in ``store_dir``, on ``port`` (0: any free one, known once started).
 
-    def __init__(self, binary: Path, store: Path, *, port: int = 0) -> None:
-        self._binary, self._store, self._port = binary, store, port
-        self.process: asyncio.subprocess.Process | None = None
+    ``start`` after ``stop``, or after the server died, starts another over the same data on the same port.
+    """
+
+    def __init__(self, binary: Path, store_dir: Path, *, port: int = 0) -> None:
+        self.binary = binary
+        self.store = NatsStore(store_dir)
+        self.port = port
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self._port}"
+        return f"nats://{HOST}:{self.port}"
 
     @property
-    def log_file(self) -> Path:
-        return self._store / "nats-server.log"
+    def pid(self) -> int:
+        assert self._process is not None, "pid follows start"
+        return self._process.pid
 
     async def start(self) -> None:
-        """Return once the server answers. WrongState where the port is taken or the server will not run."""
-        self._store.mkdir(parents=True, exist_ok=True)
-        for old in self._store.glob("*.ports"):
-            old.unlink()
-        if self._port and _answers(self._port):
-            message = f"port {self._port} is in use; choose another for the broker, or let it take any free one"
-            raise WrongState("PORT_IN_USE", message, port=self._port)
-        with self.log_file.open("ab") as output:
-            self.process = await asyncio.create_subprocess_exec(
-                self._binary,
-                *("-js", "-sd", self._store, "-a", "127.0.0.1", "-p", str(self._port or -1)),
-                *("--ports_file_dir", self._store),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # a Ctrl-C in the terminal must not end the broker before the services
-            )
+        """Return once clients are answered. Raises WrongState, with the end of the log where that helps."""
+        self._process, self._stopping = await self._spawned(), False
         try:
-            async with asyncio.timeout(_START_TIMEOUT_S):
-                while not self._listening():
-                    if self.process.returncode is not None:
-                        raise self._failed("ended at once")
-                    await asyncio.sleep(0.02)
+            async with asyncio.timeout(_START_WITHIN_S):
+                self.port = await self._answering(self._process)
         except TimeoutError:
             await self.stop()
-            raise self._failed(f"did not answer within {_START_TIMEOUT_S:.0f} s") from None
-
-    def _listening(self) -> bool:
-        """Whether the server has named its port and answers there."""
-        for file in self._store.glob("*.ports"):
-            try:
-                urls = json.loads(file.read_text())["nats"]
-            except ValueError:  # half written
-                return False
-            self._port = int(urls[0].rsplit(":", 1)[1])
-            return _answers(self._port)
-        return False
-
-    def _failed(self, how: str) -> WrongState:
-        tail = "\n  ".join(self.log_file.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
-        return WrongState("BROKER_FAILED", f"nats-server {how}; the end of {self.log_file}:\n  {tail}")
-
-    async def stop(self) -> None:
-        process = self.process
-        if process is None or process.returncode is not None:
-            return
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-    async def __aenter__(self) -> NatsServer:
-        try:
-            await self.start()
+            raise self._failed(f"did not answer within {_START_WITHIN_S:.0f} s") from None
         except BaseException:
             await self.stop()
             raise
+
+    async def stop(self) -> None:
+        """End the server, gently for ten seconds, then by force. Returns when it is gone; safe to call at any time."""
+        process, self._stopping = self._process, True
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_WITHIN_S)
+        except TimeoutError:
+            log.warning("nats-server does not stop; ending it by force", pid=process.pid)
+        finally:  # also when we are cancelled while we wait: nothing may be left running
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def wait(self) -> None:
+        """Return once ``stop`` has ended the server. Raises WrongState when it ends by itself."""
+        assert self._process is not None, "wait follows start"
+        await self._process.wait()
+        if not self._stopping:
+            raise self._failed(f"ended by itself (exit code {self._process.returncode})")
+
+    async def __aenter__(self) -> NatsServer:
+        await self.start()
         return self
 
     async def __aexit__(
@@ -98,9 +88,39 @@ class NatsServer:
     ) -> None:
         await self.stop()
 
+    async def _spawned(self) -> asyncio.subprocess.Process:
+        store = self.store
+        with store.claim() as lock, store.log_file.open("ab") as output:
+            if self.port:
+                check_free(self.port)  # before the server reads the store back only to find that it cannot listen
+            try:
+                return await asyncio.create_subprocess_exec(
+                    self.binary,
+                    *("--addr", HOST, "--port", str(self.port or -1)),
+                    *("--jetstream", "--store_dir", store.folder),
+                    *("--config", store.config_file, "--pid", store.pid_file, "--ports_file_dir", store.folder),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(lock.fileno(),),  # the store is locked until the server is gone, even if we go first
+                    start_new_session=True,  # a Ctrl-C in the terminal is for us: the services drain first
+                )
+            except OSError as error:
+                raise WrongState("NATS_SERVER_FAILED", f"{self.binary} does not run: {error}") from error
 
-def _answers(port: int) -> bool:
-    """Whether a NATS server, or anything else that listens, is there."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    async def _answering(self, process: asyncio.subprocess.Process) -> int:
+        while True:
+            if process.returncode is not None:
+                raise self._failed(f"ended at once (exit code {process.returncode})")
+            # The port comes from our server's own file: whatever else may answer on a port is not taken for it.
+            port = self.store.port(process.pid)
+            if port and await greets(port):
+                return port
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _failed(self, how: str) -> LabelloopError:
+        tail = self.store.log_tail()
+        if "address already in use" in tail:
+            return port_in_use(self.port)
+        message = f"nats-server ({self.binary}) {how}; the end of {self.store.log_file}:\n{tail}"
+        return WrongState("NATS_SERVER_FAILED", message, binary=self.binary, log_file=self.store.log_file)

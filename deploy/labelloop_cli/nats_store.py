@@ -5,25 +5,26 @@ from __future__ import annotations
 import fcntl
 import json
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from labelloop.wire.errors import WrongState
 
-# By default a server takes three quarters of what is free when it starts, which a store that has grown since exceeds.
+# By default a server takes three quarters of what is free when it starts, which a store that has grown may exceed.
 _CONFIG = "jetstream { max_file_store: 10TB }\n"
 _TAIL_LINES = 5
 
 
 class NatsStore:
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log_file = folder / "nats-server.log"
-        self.config_file = folder / "nats-server.conf"
-        self.pid_file = folder / "nats-server.pid"
+        self.folder = folder.absolute()
+        self.log_file = self.folder / "nats-server.log"
+        self.config_file = self.folder / "nats-server.conf"
+        self.pid_file = self.folder / "nats-server.pid"
         self._log_start = 0
 
-    def claim(self) -> int:
-        """Make the folder ready and lock it; a descriptor that holds the lock for as long as any process has it open.
+    def claim(self) -> IO[str]:
+        """Make the folder ready for one server. The file returned locks it for as long as any process has it open.
 
         Raises WrongState when another server uses the folder, or when it cannot be written to.
         """
@@ -32,24 +33,42 @@ class NatsStore:
             lock = self._locked()
             self.config_file.write_text(_CONFIG)
             self.log_file.touch()
+            self.pid_file.unlink(missing_ok=True)
         except OSError as error:
-            message = f"the broker cannot keep its data in {self.folder}: {error}; make it writable or choose another"
+            message = f"the broker cannot keep its data in {self.folder}: {error}; make it writable, or name another"
             raise WrongState("STORE_UNUSABLE", message, folder=self.folder, error=error) from error
         self._log_start = self.log_file.stat().st_size
         for left_over in self.folder.glob("*.ports"):  # of a server that was killed; its process id may come again
             left_over.unlink()
-        return lock.detach()
+        return lock
 
-    def _locked(self) -> _Descriptor:
-        ...
+    def _locked(self) -> IO[str]:
+        lock = (self.folder / "nats-server.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise self._in_use() from None
+        return lock
+
+    def _in_use(self) -> WrongState:
+        message = f"another nats-server keeps its data in {self.folder}: end what started it"
+        if self.pid_file.exists():
+            message += f", or, where that is gone already, `kill {self.pid_file.read_text().strip()}`"
+        return WrongState("STORE_IN_USE", message, folder=self.folder)
 
     def port(self, pid: int) -> int | None:
-        """The port that the server with process id ``pid`` listens on; None as long as it does not."""
+        """The port that the server with process id ``pid`` listens on; None as long as it does not say."""
         try:
             text = next(self.folder.glob(f"*_{pid}.ports")).read_text()
-            return urlsplit(json.loads(text)["nats"][0]).port
-        except (StopIteration, ValueError):  # not there yet, or not wholly written
+            url: str = json.loads(text)["nats"][0]
+        except (StopIteration, FileNotFoundError, ValueError):  # not there yet, or not wholly written
             return None
+        return urlsplit(url).port
 
     def log_tail(self) -> str:
-        """The last lines that the newest server logged."""
+        """The last lines that the newest server logged, indented."""
+        with self.log_file.open("rb") as file:
+            file.seek(self._log_start)
+            lines = file.read().decode(errors="replace").splitlines()
+        return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:]) or "  (nothing)"

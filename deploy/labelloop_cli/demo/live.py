@@ -1,0 +1,94 @@
+"""The demo while it runs: what each experiment is at, how fast it goes, how long it still takes."""
+
+from __future__ import annotations
+
+import time
+
+from labelloop.trainer.v1.trainer_pb2 import Phase, RunStatus
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from labelloop_cli.demo.plan import Experiment
+
+
+def planned_rounds(experiment: Experiment) -> int:
+    """Models that the experiment will have."""
+    spec = experiment.spec
+    rounds = -(-spec.label_budget // spec.batch_size)
+    if spec.auto_label_batch_size:
+        rounds += -(-spec.auto_label_budget // spec.auto_label_batch_size)
+    return rounds
+
+
+class LiveView:
+    """``with LiveView(...) as view: view.update(status)``; lines instead of a picture where nobody looks on."""
+
+    def __init__(self, console: Console, experiments: list[Experiment]) -> None:
+        self._console = console
+        self._names = list(dict.fromkeys(experiment.name for experiment in experiments))
+        self._of = {experiment.run_id: experiment for experiment in experiments}
+        self._statuses: dict[str, RunStatus] = {}
+        self._begin = time.monotonic()
+        self._rounds_before: int | None = None
+        self._live = Live(self._picture(), console=console, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> LiveView:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def update(self, status: RunStatus) -> None:
+        self._statuses[status.run_id] = status
+        if self._console.is_terminal:
+            self._live.update(self._picture())
+        elif status.phase == Phase.PHASE_FINISHED:
+            accuracy = status.latest.stopping.value
+            self._console.print(
+                f"{self._seconds():6.1f} s  {status.run_id}: {status.round} rounds, {status.labels_paid} labels paid, "
+                f"{status.auto_labels} auto-labels, accuracy {accuracy:.4f}"
+            )
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._begin
+
+    def _picture(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for heading in ("experiment", "", "rounds", "labels", "auto-labels", "accuracy", ""):
+            table.add_column(heading)
+        for name in self._names:
+            table.add_row(*self._row(name))
+        return Group(table, self._footer())
+
+    def _row(self, name: str) -> list[Text | ProgressBar | str]:
+        runs = [run_id for run_id, experiment in self._of.items() if experiment.name == name]
+        statuses = [self._statuses[run_id] for run_id in runs if run_id in self._statuses]
+        total = sum(planned_rounds(self._of[run_id]) for run_id in runs)
+        done = sum(status.round for status in statuses)
+        measured = [status.latest.stopping.value for status in statuses if status.HasField("latest")]
+        problems = [status.message for status in statuses if status.message and status.phase < Phase.PHASE_FINISHED]
+        return [
+            name if len(runs) == 1 else f"{name} ({len(runs)} runs)",
+            ProgressBar(total=total, completed=done, width=24),
+            f"{done}/{total}",
+            str(sum(status.labels_paid for status in statuses)),
+            str(sum(status.auto_labels for status in statuses)),
+            f"{sum(measured) / len(measured):.4f}" if measured else "–",
+            Text(problems[0], style="yellow") if problems else "",
+        ]
+
+    def _footer(self) -> Text:
+        total = sum(planned_rounds(experiment) for experiment in self._of.values())
+        done = sum(status.round for status in self._statuses.values())
+        if self._rounds_before is None and self._statuses:
+            self._rounds_before = done  # rounds of an earlier start say nothing about today's pace
+        fresh, seconds = done - (self._rounds_before or 0), self._seconds()
+        pace = fresh / seconds if seconds else 0.0
+        left = f"{(total - done) / pace:.0f} s left" if pace else "…"
+        return Text(f"{done} of {total} rounds, {pace:.1f} rounds/s, {seconds:.0f} s so far, {left}", style="bold")

@@ -1,0 +1,135 @@
+"""What the experiments came to: the rows of the result. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from labelloop.trainer.v1.trainer_pb2 import LabelRecord, MeasuredAccuracy, RoundResult, RunStatus
+
+from labelloop_cli.demo.plan import Experiment
+from labelloop_cli.specs import ProtocolName
+
+_T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t for a 95 per cent interval, by sample count
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run; ``labels`` are in the order of its training set."""
+
+    experiment: Experiment
+    run: RunStatus
+    rounds: list[RoundResult]
+    labels: list[LabelRecord]
+
+    @property
+    def seconds(self) -> float:
+        return (self.run.changed_at.ToNanoseconds() - self.run.started_at.ToNanoseconds()) / 1e9
+
+    @property
+    def last(self) -> RoundResult:
+        return self.rounds[-1]
+
+
+def wrong_auto_labels(labels: list[LabelRecord], truth: dict[int, int]) -> list[LabelRecord]:
+    """Auto-labels that differ from ``truth`` (class by sample id), surest first."""
+    wrong = [label for label in labels if label.auto_labelled and truth[label.sample_id] != label.label]
+    return sorted(wrong, key=lambda label: (-label.confidence, label.sample_id))
+
+
+def article_row(outcome: Outcome, truth: dict[int, int], *, stand_in: bool) -> dict[str, Any]:
+    """A row of one run under the published protocol: on the stopping samples, and honestly on the whole set."""
+    last = outcome.last
+    return {
+        "experiment": outcome.experiment.name,
+        "labels": last.labels,
+        "auto_labels": last.auto_labels,
+        "wrong_auto_labels": len(wrong_auto_labels(outcome.labels, truth)),
+        "rounds": len(outcome.rounds),
+        "test_accuracy": last.stopping.value,
+        "published_accuracy": None if stand_in else outcome.experiment.published,
+        "test_accuracy_10k": last.evaluation.value,
+        "interval_10k": [last.evaluation.low, last.evaluation.high],
+        "model_sha256": last.model_sha256,
+        "seconds": round(outcome.seconds, 3),
+        "protocol": ProtocolName.published.value,
+        "measured_on": f"{last.stopping.total} test samples",
+    }
+
+
+def honest_row(outcomes: list[Outcome]) -> dict[str, Any]:
+    """A row of several seeds: the mean, its 95 per cent interval (Student's t over seeds), and the spread."""
+    values = [outcome.last.evaluation.value for outcome in outcomes]
+    mean, spread = fmean(values), stdev(values)
+    reach = _T_975[len(values)] * spread / len(values) ** 0.5
+    first = outcomes[0]
+    return {
+        "experiment": first.experiment.name,
+        "labels": first.last.labels,
+        "auto_labels": 0,
+        "wrong_auto_labels": 0,
+        "rounds": len(first.rounds),
+        "test_accuracy": mean,
+        "published_accuracy": None,
+        "test_accuracy_10k": mean,
+        "interval_10k": [mean - reach, mean + reach],
+        "model_sha256": [outcome.last.model_sha256 for outcome in outcomes],
+        "seconds": round(sum(outcome.seconds for outcome in outcomes), 3),
+        "protocol": ProtocolName.honest.value,
+        "measured_on": f"{first.last.evaluation.total} test samples, mean of {len(values)} seeds",
+        "spread": {"sd": spread, "min": min(values), "max": max(values), "values": values},
+    }
+
+
+def clustering_row(clusters: list[int], truth: dict[int, int], seconds: float) -> dict[str, Any]:
+    """Each cluster is named by the majority of its true labels; how many of the pool that puts in their class."""
+    names = majority_names(clusters, truth)
+    correct = sum(names[cluster] == truth[sample_id] for sample_id, cluster in enumerate(clusters))
+    return {
+        "experiment": "clustering",
+        "labels": len(clusters),
+        "auto_labels": 0,
+        "wrong_auto_labels": 0,
+        "rounds": 0,
+        "test_accuracy": correct / len(clusters),
+        "published_accuracy": None,
+        "test_accuracy_10k": None,
+        "interval_10k": None,
+        "model_sha256": None,
+        "seconds": round(seconds, 3),
+        "protocol": "none",
+        "measured_on": f"the {len(clusters)} samples of the pool",
+    }
+
+
+def majority_names(clusters: list[int], truth: dict[int, int]) -> dict[int, int]:
+    """For each cluster its most frequent class; the lower class where two are as frequent."""
+    counts: dict[int, dict[int, int]] = {}
+    for sample_id, cluster in enumerate(clusters):
+        of_cluster = counts.setdefault(cluster, {})
+        of_cluster[truth[sample_id]] = of_cluster.get(truth[sample_id], 0) + 1
+    return {cluster: min(of, key=lambda label: (-of[label], label)) for cluster, of in counts.items()}
+
+
+def perturbation_summary(outcomes: list[Outcome]) -> dict[str, Any]:
+    """Where active_400 ends up from starts that differ in the seventh decimal."""
+    values = [outcome.last.stopping.value for outcome in outcomes]
+    return {
+        "runs": len(values),
+        "mean": fmean(values),
+        "sd": stdev(values),
+        "min": min(values),
+        "max": max(values),
+        "values": values,
+    }
+
+
+def curve(outcomes: list[Outcome]) -> tuple[list[int], list[list[float]]]:
+    """Labels by round, and for each outcome its accuracies on the whole evaluation set."""
+    accuracies = [[result.evaluation.value for result in outcome.rounds] for outcome in outcomes]
+    return [result.labels for result in outcomes[0].rounds], accuracies
+
+
+def interval_text(measured: MeasuredAccuracy) -> str:
+    return f"{measured.low:.4f} to {measured.high:.4f}"

@@ -1,0 +1,112 @@
+"""The article's experiments, and ours beside them, as run specs. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource, Protocol, RunSpec
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+
+POOL_SIZE = 4_000
+BUDGET = 400
+BATCH = 10
+STOPPING_SAMPLES = 400
+CLUSTERS = 10
+HONEST_SEEDS = 5
+PERTURBED_RUNS = 20
+PERTURBATION = 1e-7
+AT_THE_END = 1_000_000  # report_every: only the last round
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run. Runs of one ``name`` differ by their seed and make one row; ``published`` is the article's accuracy."""
+
+    name: str
+    spec: RunSpec
+    published: float | None = None
+    continues: str = ""
+    seed: int = 0
+    in_table: bool = True
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.name}-{self.seed}" if self.seed else self.name
+
+
+def published_spec(**changes: object) -> RunSpec:
+    spec = RunSpec(
+        dataset=DatasetSource(name="mnist", sample_limit=POOL_SIZE),
+        strategy=Strategy.STRATEGY_LEAST_CONFIDENCE,
+        first_strategy=Strategy.STRATEGY_IN_ORDER,
+        batch_size=BATCH,
+        protocol=Protocol.PROTOCOL_PUBLISHED,
+        label_source=LabelSource.LABEL_SOURCE_DATASET,
+        stopping_sample_count=STOPPING_SAMPLES,
+        report_every=AT_THE_END,
+    )
+    for name, value in changes.items():
+        setattr(spec, name, value)
+    return spec
+
+
+def honest_spec(strategy: Strategy.ValueType, seed: int) -> RunSpec:
+    return published_spec(
+        strategy=strategy,
+        first_strategy=Strategy.STRATEGY_RANDOM,
+        protocol=Protocol.PROTOCOL_HONEST,
+        stopping_sample_count=0,
+        label_budget=BUDGET,
+        report_every=1,
+        seed=seed,
+    )
+
+
+def article() -> list[Experiment]:
+    """The rows of the article, in the order in which they can run: the last two go on from the end of active_400."""
+    left = POOL_SIZE - BUDGET
+    return [
+        Experiment("ground_truth", published_spec(batch_size=POOL_SIZE, label_budget=POOL_SIZE), 0.9225),
+        Experiment("random_400", published_spec(batch_size=BUDGET, label_budget=BUDGET), 0.8375),
+        Experiment("first_10", published_spec(label_budget=BATCH), 0.38),
+        Experiment("active_400", published_spec(label_budget=BUDGET, report_every=1), 0.8975),
+        Experiment(
+            "auto_all",
+            published_spec(auto_label_batch_size=left, auto_label_budget=left),
+            0.8975,
+            continues="active_400",
+        ),
+        Experiment(
+            "auto_confident",
+            published_spec(auto_label_batch_size=BATCH, auto_label_budget=left),
+            0.905,
+            continues="active_400",
+        ),
+    ]
+
+
+def honest() -> list[Experiment]:
+    """Least confidence, margin and random under the honest protocol, five seeds each."""
+    strategies = {
+        "margin_400": Strategy.STRATEGY_MARGIN,
+        "random_400_honest": Strategy.STRATEGY_RANDOM,
+        "active_400_honest": Strategy.STRATEGY_LEAST_CONFIDENCE,
+    }
+    return [
+        Experiment(name, honest_spec(strategy, seed), seed=seed)
+        for seed in range(1, HONEST_SEEDS + 1)
+        for name, strategy in strategies.items()
+    ]
+
+
+def perturbed() -> list[Experiment]:
+    """active_400 again and again, from starts that differ in the seventh decimal."""
+    return [
+        Experiment(
+            "active_400_perturbed",
+            published_spec(label_budget=BUDGET, start_scale=PERTURBATION, seed=seed),
+            seed=seed,
+            in_table=False,
+        )
+        for seed in range(1, PERTURBED_RUNS + 1)
+    ]

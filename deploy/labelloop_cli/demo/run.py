@@ -1,0 +1,176 @@
+"""``labelloop demo``: everything up, every experiment through the services, a table, a report."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import platform
+import shutil
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from labelloop.scorer.v1.scorer_pb2 import ClusterPoolRequest
+from labelloop.trainer.v1 import trainer_pb2 as pb
+from labelloop.wire.errors import WrongState
+from rich.console import Console
+from rich.table import Table
+
+from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.demo import plan
+from labelloop_cli.demo.live import LiveView
+from labelloop_cli.demo.outcomes import (
+    Outcome,
+    article_row,
+    clustering_row,
+    honest_row,
+    perturbation_summary,
+)
+from labelloop_cli.demo.plan import Experiment
+from labelloop_cli.demo.story import Clustering, Story, tell
+from labelloop_cli.stack import running
+
+_TOGETHER = 3  # runs at the same time, once order no longer matters: one fits while others rank and reveal
+_STUCK_S = 60.0
+_LIBRARIES = ("torch", "onnxruntime", "onnx", "numpy", "grpcio", "protobuf", "nats-py", "scikit-learn")
+
+console = Console()
+
+
+async def run_demo(output: Path, use_running: bool) -> None:
+    """Run all experiments; goes on where an interrupted demo stopped, starts afresh after a finished one."""
+    begin = time.monotonic()
+    store, results = output / "store", output / "results.json"
+    if results.exists():
+        results.unlink()
+        shutil.rmtree(store, ignore_errors=True)
+    async with AsyncExitStack() as stack:
+        if use_running:
+            endpoints = Endpoints()
+        else:
+            console.print(
+                "starting a broker and three services" + (", going on from last time" if store.exists() else "")
+            )
+            up = await stack.enter_async_context(running(store))
+            endpoints = up.endpoints
+            keeper = asyncio.create_task(up.keep_up())
+            stack.callback(keeper.cancel)
+        clients = await stack.enter_async_context(connect(endpoints))
+        story = await _experiments(clients)
+        total_seconds = time.monotonic() - begin
+        results.parent.mkdir(parents=True, exist_ok=True)
+        page = await tell(clients, story, total_seconds)
+    (output / "report.html").write_text(page)
+    results.write_text(json.dumps(_results(story, total_seconds), indent=2) + "\n")
+    _show(story, output, time.monotonic() - begin)
+
+
+async def _experiments(clients: Clients) -> Story:
+    article, honest, perturbed = plan.article(), plan.honest(), plan.perturbed()
+    outcomes: dict[str, Outcome] = {}
+    with LiveView(console, [*article, *honest, *perturbed]) as view:
+        for experiment in article:  # one at a time: their seconds are part of the result, and some go on from others
+            outcomes[experiment.run_id] = await _carry_out(clients, experiment, view)
+        clustering = await _cluster(clients, outcomes["ground_truth"])
+        gate = asyncio.Semaphore(_TOGETHER)
+
+        async def gated(experiment: Experiment) -> None:
+            async with gate:
+                outcomes[experiment.run_id] = await _carry_out(clients, experiment, view)
+
+        async with asyncio.TaskGroup() as tasks:
+            for experiment in (*honest, *perturbed):
+                tasks.create_task(gated(experiment))
+    return _story(outcomes, clustering)
+
+
+async def _carry_out(clients: Clients, experiment: Experiment, view: LiveView) -> Outcome:
+    request = pb.StartRunRequest(run_id=experiment.run_id, spec=experiment.spec, continues=experiment.continues)
+    await clients.trainer.StartRun(request, wait_for_ready=True)
+    held_up_since = 0.0
+    async for status in clients.watch(experiment.run_id):
+        view.update(status)
+        held_up = bool(status.message) and status.phase < pb.Phase.PHASE_FINISHED
+        held_up_since = (held_up_since or time.monotonic()) if held_up else 0.0
+        if status.phase in (pb.Phase.PHASE_FAILED, pb.Phase.PHASE_CANCELLED) or (
+            held_up and time.monotonic() - held_up_since > _STUCK_S
+        ):
+            message = f"experiment {experiment.run_id} did not finish: {status.message}"
+            raise WrongState("EXPERIMENT_FAILED", message, run_id=experiment.run_id)
+    whole = await clients.trainer.GetRun(pb.GetRunRequest(run_id=experiment.run_id))
+    return Outcome(experiment, whole.run, list(whole.rounds), await clients.labels(experiment.run_id))
+
+
+async def _cluster(clients: Clients, ground_truth: Outcome) -> Clustering:
+    begin = time.monotonic()
+    pool = ground_truth.run.pool.pool_sha256
+    request = ClusterPoolRequest(pool_sha256=pool, cluster_count=plan.CLUSTERS, seed=0)
+    response = await clients.scorer.ClusterPool(request, wait_for_ready=True)
+    return Clustering(list(response.cluster), response.centroids, time.monotonic() - begin)
+
+
+def _story(outcomes: dict[str, Outcome], clustering: Clustering) -> Story:
+    truth = {label.sample_id: label.label for label in outcomes["ground_truth"].labels}
+    stand_in = outcomes["ground_truth"].run.pool.stand_in
+    rows = {
+        experiment.name: article_row(outcomes[experiment.run_id], truth, stand_in=stand_in)
+        for experiment in plan.article()
+    }
+    rows["clustering"] = clustering_row(clustering.clusters, truth, clustering.seconds)
+    by_name: dict[str, list[Outcome]] = {}
+    for experiment in (*plan.honest(), *plan.perturbed()):
+        by_name.setdefault(experiment.name, []).append(outcomes[experiment.run_id])
+    perturbed = by_name.pop("active_400_perturbed")
+    rows |= {name: honest_row(group) for name, group in by_name.items()}
+    rows["active_400"]["perturbed"] = perturbation_summary(perturbed)
+    order = ["ground_truth", "clustering", "random_400", "first_10", "active_400", "auto_all", "auto_confident"]
+    return Story([rows[name] for name in (*order, *by_name)], outcomes, by_name, perturbed, clustering, truth)
+
+
+def _results(story: Story, total_seconds: float) -> dict[str, Any]:
+    pool = story.pool
+    return {
+        "dataset": {
+            "name": "mnist",
+            "description": pool.description,
+            "stand_in": pool.stand_in,
+            "pool_sha256": pool.pool_sha256,
+            "evaluation_sha256": pool.evaluation_sha256,
+            "pool_samples": pool.sample_count,
+        },
+        "rows": story.rows,
+        "total_seconds": round(total_seconds, 1),
+        "versions": {
+            "labelloop": importlib.metadata.version("labelloop"),
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        },
+    }
+
+
+def _show(story: Story, output: Path, seconds: float) -> None:
+    if story.pool.stand_in:
+        console.print(f"[bold red]This is not MNIST: {story.pool.description}")
+    table = Table(
+        "experiment", "labels", "auto", "wrong", "test accuracy", "published", "all test samples", "95 % interval"
+    )
+    for row in story.rows:
+        table.add_row(
+            row["experiment"],
+            str(row["labels"]),
+            str(row["auto_labels"]),
+            str(row["wrong_auto_labels"]),
+            f"{row['test_accuracy']:.4f}",
+            "–" if row["published_accuracy"] is None else f"{row['published_accuracy']:.4f}",
+            "–" if row["test_accuracy_10k"] is None else f"{row['test_accuracy_10k']:.4f}",
+            "–" if row["interval_10k"] is None else "{:.4f} to {:.4f}".format(*row["interval_10k"]),
+        )
+    console.print(table)
+    spread = perturbation_summary(story.perturbed)
+    console.print(
+        f"active_400 from {spread['runs']} starts that differ by 1e-7: {spread['min']:.4f} to {spread['max']:.4f}, "
+        f"mean {spread['mean']:.4f}, s.d. {spread['sd']:.4f}"
+    )
+    console.print(f"{seconds:.0f} s in all. Pictures: {output / 'report.html'}; figures: {output / 'results.json'}")

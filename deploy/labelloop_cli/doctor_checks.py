@@ -1,0 +1,125 @@
+"""One thing each that labelloop needs, looked at without importing it: together they take well under a second."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from labelloop.wire.errors import InvalidInput
+
+from labelloop_cli.host import Host
+from labelloop_cli.nats_binary import WAYS_IN, find
+
+PRODUCTION_FLOOR = (2, 12, 7)
+DISK_NEEDED_BYTES = 1_000_000_000
+_SET_UP = "run `make setup`"
+_MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+@dataclass(frozen=True)
+class Check:
+    """``ok`` is False where labelloop cannot do without; ``advice`` is empty where there is nothing to do."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+def python_check(version: tuple[int, int] = sys.version_info[:2]) -> Check:
+    ok = version == (3, 11)
+    return Check("Python", ok, ".".join(map(str, version)), "" if ok else "use Python 3.11: `make setup PYTHON=...`")
+
+
+def packages_check(distribution: str = "labelloop") -> Check:
+    """Whether what ``distribution`` requires is installed, extras aside."""
+    try:
+        required = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:
+        return Check("Python packages", False, f"{distribution} itself is not installed", _SET_UP)
+    names = [name for line in required if "extra ==" not in line and (name := re.split(r"[^\w.-]", line)[0])]
+    missing = [name for name in names if not _installed(name)]
+    if missing:
+        return Check("Python packages", False, f"missing: {', '.join(missing)}", _SET_UP)
+    return Check("Python packages", True, f"all {len(names)} installed")
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def torch_check() -> Check:
+    """Whether torch is there and made for the CPU, read from its files: importing it takes seconds."""
+    spec = util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return Check("torch", False, "not installed", _SET_UP)
+    text = (Path(spec.origin).parent / "version.py").read_text()
+    version = re.search(r"^__version__ = '(.+)'", text, re.MULTILINE)
+    cuda = re.search(r"^cuda\b.*= '(.+)'", text, re.MULTILINE)
+    found = version.group(1) if version else "version unknown"
+    if cuda:
+        advice = "the CPU build suffices and is gigabytes smaller: remove .venv and run `make setup`"
+        return Check("torch", True, f"{found}, made for CUDA {cuda.group(1)}", advice)
+    return Check("torch", True, found)
+
+
+def nats_check(cache_dir: Path, host: Host) -> Check:
+    try:
+        path = find(cache_dir, host)
+    except InvalidInput as error:
+        return Check("nats-server", False, "not where it is said to be", str(error))
+    if path is None:
+        return Check("nats-server", False, "not found", f"`labelloop up` tries to get it; or {WAYS_IN}")
+    try:
+        said = host.run((str(path), "--version"), Path.cwd()).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check("nats-server", False, f"{path} does not run: {error}", WAYS_IN)
+    version = re.search(r"v(\d+)\.(\d+)\.(\d+)", said)
+    if version is None:
+        return Check("nats-server", False, f"{path} says {said!r}", WAYS_IN)
+    old = tuple(map(int, version.groups())) < PRODUCTION_FLOOR
+    advice = "good for trying things out; production wants v2.12.7 or newer" if old else ""
+    return Check("nats-server", True, f"{version.group()} at {path}", advice)
+
+
+def mnist_check(cache_dir: Path, data_dir: Path | None) -> Check:
+    """Whether MNIST's four files are in one of the folders where they are looked for."""
+    given = [data_dir, data_dir / "mnist"] if data_dir else []
+    for folder in [*given, cache_dir / "mnist"]:
+        count = sum(1 for name in _MNIST if (folder / name).is_file() or (folder / f"{name}.gz").is_file())
+        if count == len(_MNIST):
+            return Check("MNIST", True, f"at {folder}")
+        if count and folder in given:
+            advice = "add the others, or remove these to have MNIST downloaded"
+            return Check("MNIST", False, f"{count} of {len(_MNIST)} files at {folder}", advice)
+    advice = "will be downloaded, or stood in for without a network; LABELLOOP_DATA_DIR names a copy"
+    return Check("MNIST", True, "not here yet", advice)
+
+
+def disk_check(store_dir: Path, needed_bytes: int = DISK_NEEDED_BYTES) -> Check:
+    """Whether the disk that ``store_dir`` is or will be on has room."""
+    folder = next(path for path in (store_dir.absolute(), *store_dir.absolute().parents) if path.exists())
+    free_bytes = shutil.disk_usage(folder).free
+    ok = free_bytes >= needed_bytes
+    advice = "" if ok else f"free {needed_bytes / 1e9:.0f} GB, or keep the data on another disk"
+    return Check("disk", ok, f"{free_bytes / 1e9:.1f} GB free at {folder}", advice)
+
+
+def port_check(host: str = "127.0.0.1") -> Check:
+    """Whether a service can listen on the loopback at all."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        return Check("loopback", False, f"cannot listen on {host}: {error}", "let programs listen on the loopback")
+    return Check("loopback", True, f"ports are free on {host}")

@@ -1,0 +1,42 @@
+"""Self-contained HTML pages."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A small picture with two lines under it; ``source`` is a data URI."""
+
+    source: str
+    title: str
+    note: str
+
+
+def picture(pixels: NDArray[np.uint8]) -> str:
+    """Pixels ``[h, w]`` or ``[h, w, 3]`` as the data URI of a PNG."""
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    return "–" if share is None else f"{share * 100:.{digits}f}"
+
+
+def render(template: str, **values: Any) -> str:
+    """The page that ``template`` makes of ``values``."""
+    environment = Environment(
+        loader=PackageLoader("labelloop_cli.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["percent"] = percent
+    return environment.get_template(template).render(**values)

@@ -1,0 +1,101 @@
+"""``labelloop report``: one run as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from labelloop.events.v1.events_pb2 import Protocol
+from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, Strategy
+from labelloop.trainer.v1.trainer_pb2 import (
+    GetRunRequest,
+    GetRunResponse,
+    LabelRecord,
+    MeasuredAccuracy,
+    Phase,
+    RoundResult,
+)
+from labelloop.wire.errors import WrongState
+
+from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.reporting import charts
+from labelloop_cli.reporting.page import Tile, picture, render
+from labelloop_cli.specs import word
+
+_SHOWN = 40
+
+
+async def write_report(run_id: str, output: Path) -> None:
+    """WrongState where the run has no model to report on yet."""
+    async with connect(Endpoints()) as clients:
+        whole = await clients.trainer.GetRun(GetRunRequest(run_id=run_id))
+        if not whole.rounds:
+            raise WrongState(
+                "NO_MODEL_YET", f"run {run_id!r} has no model yet: there is nothing to report", run_id=run_id
+            )
+        labels = await clients.labels(run_id)
+        tiles = await _tiles(clients, whole, labels)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(_page(whole, labels, tiles))
+
+
+def _page(whole: GetRunResponse, labels: list[LabelRecord], tiles: list[Tile]) -> str:
+    run, classes = whole.run, list(whole.run.pool.classes)
+    measured = [(result, accuracy) for result in whole.rounds if (accuracy := _accuracy(result))]
+    return render(
+        "run.html.j2",
+        run=run,
+        phase=word(Phase.Name(run.phase)),
+        strategy=word(Strategy.Name(run.spec.strategy)),
+        protocol=word(Protocol.Name(run.spec.protocol)),
+        last=measured[-1] if measured else None,
+        learning=charts.interval_curve(
+            [result.labels + result.auto_labels for result, _ in measured],
+            [accuracy.value for _, accuracy in measured],
+            [accuracy.low for _, accuracy in measured],
+            [accuracy.high for _, accuracy in measured],
+        )
+        if measured
+        else "",
+        balance=charts.class_counts(
+            classes,
+            _counts(labels, len(classes), auto_labelled=False),
+            _counts(labels, len(classes), auto_labelled=True),
+        ),
+        rounds=whole.rounds,
+        asked=tiles,
+    )
+
+
+def _accuracy(result: RoundResult) -> MeasuredAccuracy | None:
+    """On the evaluation set where there is one, else on what decided when to stop."""
+    for field in ("evaluation", "stopping"):
+        if result.HasField(field):
+            return result.evaluation if field == "evaluation" else result.stopping
+    return None
+
+
+def _counts(labels: list[LabelRecord], class_count: int, *, auto_labelled: bool) -> list[int]:
+    chosen = [label.label for label in labels if label.auto_labelled == auto_labelled]
+    return [int(count) for count in np.bincount(chosen, minlength=class_count)] if chosen else [0] * class_count
+
+
+async def _tiles(clients: Clients, whole: GetRunResponse, labels: list[LabelRecord]) -> list[Tile]:
+    """The first samples asked for, where they are images."""
+    pool = whole.run.pool
+    shown = [label for label in labels if not label.auto_labelled][:_SHOWN]
+    if pool.dtype != "uint8" or len(pool.shape) not in (2, 3) or not shown:
+        return []
+    request = GetSamplesRequest(pool_sha256=pool.pool_sha256, sample_ids=[label.sample_id for label in shown])
+    answer = await clients.scorer.GetSamples(request)
+    images = np.frombuffer(answer.samples, np.uint8).reshape(-1, *answer.shape)
+    return [
+        Tile(picture(image), pool.classes[label.label], _note(label, list(pool.classes)))
+        for image, label in zip(images, shown, strict=True)
+    ]
+
+
+def _note(label: LabelRecord, classes: list[str]) -> str:
+    if not label.HasField("confidence"):
+        return f"round {label.round}, no model yet"
+    return f"round {label.round}, {classes[label.predicted]}? {label.confidence:.2f}"
