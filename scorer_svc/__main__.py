@@ -32,7 +32,7 @@ async def serve(settings: ScorerSettings) -> None:
     try:
         await server.start()
         await server.ready()
-        await warm(log, known_pools, known_models)
+        await warm(log, known_models)
     finally:
         await server.stop()
         executor.shutdown(wait=False, cancel_futures=True)

@@ -55,11 +55,12 @@ class Rounds:
             # The loser of a race finds the winner's event there and goes on from it.
             recorded = await self._log.append_once(event)
             await self._book.reach(recorded.sequence)
-        if state.ended:
-            self._benches.pop(run_id, None)
+        if state.ended and (bench := self._benches.pop(run_id, None)):
+            bench.close()
 
     async def _request_labels(self, state: RunState, count: int, strategy: Strategy.ValueType) -> Event:
         ranked = await self._rank(state, count, strategy)
+        self._bench(state).expect(ranked.sample_ids)
         request = LabelsRequested(
             sample_ids=ranked.sample_ids,
             predicted=ranked.predicted,
@@ -71,6 +72,7 @@ class Rounds:
 
     async def _auto_label(self, state: RunState, count: int) -> Event:
         ranked = await self._rank(state, count, Strategy.STRATEGY_MOST_CONFIDENT)
+        self._bench(state).expect(ranked.sample_ids)
         given = SamplesAutoLabelled(
             sample_ids=ranked.sample_ids, classes=ranked.predicted, confidence=ranked.confidence
         )
@@ -81,8 +83,13 @@ class Rounds:
             _pool(state).pool_sha256, state.model_sha256, strategy, count, state.asked, state.spec.seed
         )
 
+    def _bench(self, state: RunState) -> Workbench:
+        if state.run_id not in self._benches:
+            self._benches[state.run_id] = Workbench(_pool(state), self._ranker, self._artifacts)
+        return self._benches[state.run_id]
+
     async def _fit(self, state: RunState) -> Event:
-        bench = self._benches.setdefault(state.run_id, Workbench(_pool(state), self._ranker, self._artifacts))
+        bench = self._bench(state)
         auto_labels = sum(example.auto_labelled for example in state.training)
         labels = len(state.training) - auto_labels
         job = await self._fit_job(state, bench)

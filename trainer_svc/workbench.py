@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from labelloop.events.v1.events_pb2 import PoolPublished
 from labelloop.wire.artifacts import ArtifactStore
 from labelloop.wire.pools import decode_evaluation
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer_svc.ranker import Ranker
@@ -48,12 +53,31 @@ class Workbench:
         self._labels = torch.empty(0, dtype=torch.int64)
         self._count = 0
         self._state: tuple[str, AdamState] | None = None
+        self._coming: tuple[list[int], asyncio.Task[NDArray[Any]]] | None = None
+
+    def expect(self, sample_ids: Sequence[int]) -> None:
+        """Start to read samples that the training set will soon hold, while their labels are on the way."""
+        self.close()
+        ids = list(sample_ids)
+        self._coming = (ids, asyncio.create_task(self._ranker.samples(self._pool.pool_sha256, ids)))
+
+    def close(self) -> None:
+        """Expect nothing any more."""
+        if self._coming:
+            self._coming[1].cancel()
+            self._coming = None
+
+    async def _read(self, sample_ids: list[int]) -> NDArray[Any]:
+        coming, self._coming = self._coming, None
+        if coming and coming[0] == sample_ids:
+            return await coming[1]
+        return await self._ranker.samples(self._pool.pool_sha256, sample_ids)
 
     async def take(self, training: list[Example]) -> tuple[Tensor, Tensor]:
         """Features ``[n, features + 1]`` and labels ``[n]`` of the training set; reads the samples not yet here."""
         new = training[self._count :]
         if new:
-            samples = await self._ranker.samples(self._pool.pool_sha256, [example.sample_id for example in new])
+            samples = await self._read([example.sample_id for example in new])
             self._reserve(len(training))
             self._features[self._count : len(training)] = with_bias(samples)
             self._labels[self._count : len(training)] = torch.tensor([example.label for example in new])

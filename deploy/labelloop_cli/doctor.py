@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from platformdirs import user_cache_path
 from rich.table import Table
 
 from labelloop_cli.doctor_checks import (
@@ -21,25 +20,18 @@ from labelloop_cli.doctor_checks import (
 from labelloop_cli.host import Host
 
 
-def checks(
-    cache_dir: Path | None = None, data_dir: Path | None = None, store_dir: Path | None = None, host: Host | None = None
-) -> list[Check]:
+def checks(cache_dir: Path, data_dir: Path | None, store_dir: Path, host: Host | None = None) -> list[Check]:
     """Everything looked at, the most basic first; takes well under a second.
 
-    ``cache_dir`` keeps downloads, ``data_dir`` (by default what LABELLOOP_DATA_DIR names) may hold MNIST, ``store_dir``
-    takes what runs produce (by default the working folder).
+    ``cache_dir`` keeps downloads, ``data_dir`` may hold MNIST, ``store_dir`` takes what runs produce.
     """
-    host = host or Host()
-    cache_dir = cache_dir or Path(host.env.get("LABELLOOP_CACHE_DIR") or user_cache_path("labelloop"))
-    if data_dir is None and host.env.get("LABELLOOP_DATA_DIR"):
-        data_dir = Path(host.env["LABELLOOP_DATA_DIR"])
     return [
         python_check(),
         packages_check(),
         torch_check(),
-        nats_check(cache_dir, host),
+        nats_check(cache_dir, host or Host()),
         mnist_check(cache_dir, data_dir),
-        disk_check(store_dir or Path.cwd()),
+        disk_check(store_dir),
         port_check(),
     ]
 

@@ -55,15 +55,15 @@ class NatsServer:
             await self.stop()
             raise
 
-    async def stop(self) -> None:
-        """End the server, gently for ten seconds, then by force. Returns when it is gone; safe to call at any time."""
+    async def stop(self, *, within_s: float = _STOP_WITHIN_S) -> None:
+        """End the server, by force after ``within_s``. Returns when it is gone; safe to call at any time."""
         process, self._stopping = self._process, True
         if process is None or process.returncode is not None:
             return
         with suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), _STOP_WITHIN_S)
+            await asyncio.wait_for(process.wait(), within_s)
         except TimeoutError:
             log.warning("nats-server does not stop; ending it by force", pid=process.pid)
         finally:  # also when we are cancelled while we wait: nothing may be left running

@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 from labelloop.wire.errors import WrongState
@@ -23,6 +24,8 @@ _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
 _RESTARTS_MAX = 5
 _LOG_TAIL_LINES = 5
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -101,15 +104,44 @@ class Service:
 
 @dataclass(frozen=True)
 class Stack:
+    """``broker`` is None where somebody else runs it."""
+
     nats_url: str
     endpoints: Endpoints
     services: dict[str, Service]
+    broker: NatsServer | None
 
     async def keep_up(self) -> None:
-        """Keep all services running, for ever."""
+        """Keep everything running, for ever; WrongState when something will not stay."""
         async with asyncio.TaskGroup() as tasks:
             for service in self.services.values():
                 tasks.create_task(service.keep_up())
+            if self.broker:
+                tasks.create_task(_keep_broker_up(self.broker))
+
+    async def while_up(self, work: Coroutine[Any, Any, T]) -> T:
+        """What ``work`` returns, everything being kept running meanwhile."""
+        doing, keeping = asyncio.create_task(work), asyncio.create_task(self.keep_up())
+        try:
+            await asyncio.wait({doing, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()
+            return await doing
+        finally:
+            for task in (doing, keeping):
+                task.cancel()
+            await asyncio.gather(doing, keeping, return_exceptions=True)
+
+
+async def _keep_broker_up(broker: NatsServer) -> None:
+    """The services wait while it is away and go on."""
+    for _ in range(_RESTARTS_MAX):
+        try:
+            await broker.wait()
+        except WrongState as error:
+            log.warning("broker died; starting it again", problem=error.message)
+            await broker.start()
+    await broker.wait()
 
 
 @asynccontextmanager
@@ -125,10 +157,11 @@ async def running(
     async with AsyncExitStack() as stack:
         logs = store / "logs"
         logs.mkdir(exist_ok=True)
+        broker = None
         if not nats_url:
             binary = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
-            server = await stack.enter_async_context(NatsServer(binary, store / "nats", port=nats_port))
-            nats_url = server.url
+            broker = await stack.enter_async_context(NatsServer(binary, store / "nats", port=nats_port))
+            nats_url = broker.url
         shared = {"LABELLOOP_NATS_URL": nats_url}
         trainer_port, scorer_port, oracle_port = ports
         scorer = Service("scorer", logs, shared, scorer_port)
@@ -141,4 +174,4 @@ async def running(
         stack.push_async_callback(trainer.stop)
         await trainer.start()
         endpoints = Endpoints(trainer=trainer.address, scorer=scorer.address, oracle=oracle.address)
-        yield Stack(nats_url, endpoints, {"trainer": trainer, "scorer": scorer, "oracle": oracle})
+        yield Stack(nats_url, endpoints, {"trainer": trainer, "scorer": scorer, "oracle": oracle}, broker)

@@ -52,7 +52,8 @@ class LiveView:
             accuracy = status.latest.stopping.value
             self._console.print(
                 f"{self._seconds():6.1f} s  {status.run_id}: {status.round} rounds, {status.labels_paid} labels paid, "
-                f"{status.auto_labels} auto-labels, accuracy {accuracy:.4f}"
+                f"{status.auto_labels} auto-labels, accuracy {accuracy:.4f}",
+                soft_wrap=True,
             )
 
     def _seconds(self) -> float:

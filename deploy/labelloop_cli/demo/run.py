@@ -15,6 +15,7 @@ from typing import Any
 from labelloop.scorer.v1.scorer_pb2 import ClusterPoolRequest
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import WrongState
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +31,7 @@ from labelloop_cli.demo.outcomes import (
 )
 from labelloop_cli.demo.plan import Experiment
 from labelloop_cli.demo.story import Clustering, Story, tell
+from labelloop_cli.reporting.page import percent
 from labelloop_cli.stack import running
 
 _TOGETHER = 3  # runs at the same time, once order no longer matters: one fits while others rank and reveal
@@ -55,16 +57,18 @@ async def run_demo(output: Path, use_running: bool) -> None:
             )
             up = await stack.enter_async_context(running(store))
             endpoints = up.endpoints
-            keeper = asyncio.create_task(up.keep_up())
-            stack.callback(keeper.cancel)
         clients = await stack.enter_async_context(connect(endpoints))
-        story = await _experiments(clients)
-        total_seconds = time.monotonic() - begin
-        results.parent.mkdir(parents=True, exist_ok=True)
-        page = await tell(clients, story, total_seconds)
-    (output / "report.html").write_text(page)
-    results.write_text(json.dumps(_results(story, total_seconds), indent=2) + "\n")
-    _show(story, output, time.monotonic() - begin)
+        work = _work(clients, output, begin)
+        await (work if use_running else up.while_up(work))
+
+
+async def _work(clients: Clients, output: Path, begin: float) -> None:
+    story = await _experiments(clients)
+    total_seconds = time.monotonic() - begin
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "report.html").write_text(await tell(clients, story, total_seconds))
+    (output / "results.json").write_text(json.dumps(_results(story, total_seconds), indent=2) + "\n")
+    _show(story, output, total_seconds)
 
 
 async def _experiments(clients: Clients) -> Story:
@@ -150,22 +154,21 @@ def _results(story: Story, total_seconds: float) -> dict[str, Any]:
     }
 
 
+def _interval(ends: list[float] | None) -> str:
+    return f" ({percent(ends[0])} to {percent(ends[1])})" if ends else ""
+
+
 def _show(story: Story, output: Path, seconds: float) -> None:
     if story.pool.stand_in:
         console.print(f"[bold red]This is not MNIST: {story.pool.description}")
-    table = Table(
-        "experiment", "labels", "auto", "wrong", "test accuracy", "published", "all test samples", "95 % interval"
-    )
+    table = Table("experiment", "labels", "auto", "wrong", "test %", "article %", "all test %", box=box.SIMPLE)
     for row in story.rows:
         table.add_row(
             row["experiment"],
-            str(row["labels"]),
-            str(row["auto_labels"]),
-            str(row["wrong_auto_labels"]),
-            f"{row['test_accuracy']:.4f}",
-            "–" if row["published_accuracy"] is None else f"{row['published_accuracy']:.4f}",
-            "–" if row["test_accuracy_10k"] is None else f"{row['test_accuracy_10k']:.4f}",
-            "–" if row["interval_10k"] is None else "{:.4f} to {:.4f}".format(*row["interval_10k"]),
+            *(str(row[name]) for name in ("labels", "auto_labels", "wrong_auto_labels")),
+            percent(row["test_accuracy"]),
+            percent(row["published_accuracy"]),
+            percent(row["test_accuracy_10k"]) + _interval(row["interval_10k"]),
         )
     console.print(table)
     spread = perturbation_summary(story.perturbed)

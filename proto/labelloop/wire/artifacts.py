@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Protocol
 
 import fsspec
 from nats.aio.client import Client
-from nats.js.api import ObjectMeta, ObjectMetaOptions, ObjectStoreConfig, StorageType
+from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions, ObjectStoreConfig, StorageType
 from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.object_store import ObjectStore
 
 from labelloop.wire.broker import jetstream
 from labelloop.wire.errors import Corrupt, NotFound
+from labelloop.wire.once import publish_once
 from labelloop.wire.patience import patiently
 from labelloop.wire.subjects import ARTIFACT_BUCKET
 
@@ -51,6 +55,13 @@ def _missing(digest: str) -> NotFound:
 
 
 class JetStreamArtifacts:
+    """A bucket of JetStream's object store (NATS ADR-20).
+
+    What fits into one chunk, as every model does, is written under a chunk subject named by its digest and read back
+    from there: two questions to store it and one to read it instead of four and six, and no second write can follow
+    the first. Every other client of the object store sees an ordinary object. Larger artifacts go through nats-py.
+    """
+
     def __init__(self, client: Client) -> None:
         self._js = jetstream(client)
         self._bucket: ObjectStore | None = None
@@ -69,12 +80,25 @@ class JetStreamArtifacts:
         async for attempt in patiently():
             with attempt:
                 bucket = await self._open()
-                try:
-                    await bucket.get_info(digest)
-                except NotFoundError:
-                    options = ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES)
-                    await bucket.put(digest, data, ObjectMeta(name=digest, options=options))
+                await (self._put_chunk(digest, data) if len(data) <= _CHUNK_BYTES else _put(bucket, digest, data))
         return digest
+
+    async def _put_chunk(self, digest: str, data: bytes) -> None:
+        info = ObjectInfo(
+            name=digest,
+            bucket=ARTIFACT_BUCKET,
+            nuid=digest,
+            size=len(data),
+            chunks=1,
+            digest=f"SHA-256={urlsafe_b64encode(bytes.fromhex(digest)).decode()}",
+            options=ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES),
+            mtime=datetime.now(UTC).isoformat(),
+        )
+        meta_subject = f"$O.{ARTIFACT_BUCKET}.M.{urlsafe_b64encode(digest.encode()).decode()}"
+        await asyncio.gather(  # no event names the artifact before both stand
+            publish_once(self._js, _chunk_subject(digest), data),
+            publish_once(self._js, meta_subject, json.dumps(info.as_dict()).encode()),
+        )
 
     async def get(self, digest: str) -> bytes:
         async for attempt in patiently():
@@ -86,13 +110,24 @@ class JetStreamArtifacts:
         return _checked(digest, data)
 
     async def _read(self, bucket: ObjectStore, digest: str) -> bytes:
-        info = await bucket.get_info(digest)
-        if info.chunks == 1:  # a model is one chunk: one question instead of a consumer made and unmade
-            chunk = await self._js.get_last_msg(f"OBJ_{ARTIFACT_BUCKET}", f"$O.{ARTIFACT_BUCKET}.C.{info.nuid}")
-            return chunk.data or b""
-        buffer = io.BytesIO()  # without a file to write into, nats-py's get is quadratic in the size
-        await bucket.get(digest, writeinto=buffer)
-        return buffer.getvalue()
+        try:
+            return (await self._js.get_last_msg(f"OBJ_{ARTIFACT_BUCKET}", _chunk_subject(digest))).data or b""
+        except NotFoundError:
+            buffer = io.BytesIO()  # without a file to write into, nats-py's get is quadratic in the size
+            await bucket.get(digest, writeinto=buffer)
+            return buffer.getvalue()
+
+
+def _chunk_subject(digest: str) -> str:
+    return f"$O.{ARTIFACT_BUCKET}.C.{digest}"
+
+
+async def _put(bucket: ObjectStore, digest: str, data: bytes) -> None:
+    """Leave what stands there alone: nats-py would write it anew and pull the old chunks from under a reader."""
+    try:
+        await bucket.get_info(digest)
+    except NotFoundError:
+        await bucket.put(digest, data, ObjectMeta(name=digest, options=ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES)))
 
 
 class FsspecArtifacts:

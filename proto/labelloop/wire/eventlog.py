@@ -17,17 +17,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.wire.broker import jetstream
 from labelloop.wire.errors import WrongState
 from labelloop.wire.following import follow_stream
+from labelloop.wire.once import publish_once
 from labelloop.wire.patience import patiently
 from labelloop.wire.subjects import EVERYTHING, STREAM, subject_of
-
-_SUBJECT_TAKEN = 10071
-_EXPECT_NOTHING = {"Nats-Expected-Last-Subject-Sequence": "0"}
 
 log = structlog.get_logger()
 
@@ -77,13 +75,8 @@ class EventLog:
         subject, data = subject_of(event), event.SerializeToString(deterministic=True)
         async for attempt in patiently():
             with attempt:
-                try:
-                    ack = await self._js.publish(subject, data, headers=_EXPECT_NOTHING)
-                    return Recorded(event, ack.seq, datetime.now(UTC))
-                except APIError as error:
-                    if error.err_code != _SUBJECT_TAKEN:
-                        raise
-                    return await self._read_back(subject)
+                sequence = await publish_once(self._js, subject, data)
+                return Recorded(event, sequence, datetime.now(UTC)) if sequence else await self._read_back(subject)
         raise AssertionError("retries never end without an answer")
 
     async def _read_back(self, subject: str) -> Recorded:
@@ -99,9 +92,9 @@ class EventLog:
                 return int((await self._js.stream_info(STREAM)).state.last_seq)
         raise AssertionError("retries never end without an answer")
 
-    async def follow(self, after: int = 0) -> AsyncIterator[Recorded]:
-        """All events behind sequence ``after``, in order, without gap or repeat, for ever."""
-        async for message in follow_stream(self._client, self._js, STREAM, after):
+    async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncIterator[Recorded]:
+        """All events under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""
+        async for message in follow_stream(self._client, self._js, STREAM, subject, after):
             yield Recorded(self._decode(message), message.metadata.sequence.stream, message.metadata.timestamp)
 
     def _decode(self, message: Msg) -> Event | None:

@@ -30,15 +30,17 @@ class _OutOfOrder(NatsError):
     """Messages were lost on the way: read anew from behind the last one seen."""
 
 
-async def follow_stream(client: Client, js: JetStreamContext, stream: str, after: int) -> AsyncGenerator[Msg, None]:
-    """All messages of ``stream`` behind sequence ``after``, in order, without gap or repeat, for ever."""
+async def follow_stream(
+    client: Client, js: JetStreamContext, stream: str, subject: str, after: int
+) -> AsyncGenerator[Msg, None]:
+    """All messages under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""
     last = after
     while True:
         subscription = await client.subscribe(client.new_inbox())
         try:
             async for attempt in patiently():
                 with attempt:
-                    await js.add_consumer(stream, _consumer(subscription.subject, last + 1))
+                    await js.add_consumer(stream, _consumer(subscription.subject, subject, last + 1))
             async with aclosing(_in_order(client, subscription)) as messages:
                 async for message in messages:
                     last = message.metadata.sequence.stream
@@ -50,10 +52,11 @@ async def follow_stream(client: Client, js: JetStreamContext, stream: str, after
                 await subscription.unsubscribe()
 
 
-def _consumer(inbox: str, start: int) -> ConsumerConfig:
+def _consumer(inbox: str, subject: str, start: int) -> ConsumerConfig:
     """Ephemeral: the broker forgets it soon after nobody listens on ``inbox`` any more."""
     return ConsumerConfig(
         deliver_subject=inbox,
+        filter_subject=subject,
         deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
         opt_start_seq=start,
         ack_policy=AckPolicy.NONE,

@@ -9,6 +9,7 @@ from labelloop.wire.errors import InvalidInput
 
 STREAM = "LABELLOOP"
 EVERYTHING = "labelloop.v1.>"
+EVERY_MODEL = "labelloop.v1.*.*.model_trained"
 ARTIFACT_BUCKET = "labelloop-artifacts"
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -1,0 +1,41 @@
+"""``python -m tests.bench [NAME ...]``: run benchmarks, all where none is named; each writes out/bench/<name>.json."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from tests.bench.article import article_vs_notebook, round_overhead
+from tests.bench.demo import demo_seconds
+
+BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+    "article_vs_notebook": article_vs_notebook,
+    "round_overhead": round_overhead,
+    "demo_seconds": demo_seconds,
+}
+OUTPUT = Path("out/bench")
+
+
+async def measure(name: str) -> None:
+    result = {"name": name, **await BENCHES[name]()}
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    (OUTPUT / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(
+        f"{name}: {result['value']:.3g} {result['unit']} ({result['target']}): {'met' if result['met'] else 'NOT MET'}"
+    )
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(BENCHES)
+    if unknown := [name for name in names if name not in BENCHES]:
+        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+    for name in names:
+        asyncio.run(measure(name))
+
+
+if __name__ == "__main__":
+    main()

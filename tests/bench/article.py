@@ -1,0 +1,81 @@
+"""What the services cost beside the same algorithm in one process."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from labelloop_cli.clients import connect
+from labelloop_cli.demo.plan import POOL_SIZE, STOPPING_SAMPLES
+from labelloop_cli.stack import running
+from platformdirs import user_cache_path
+
+from oracle_svc.datasets import Dataset, DatasetSource, load
+from tests.bench import notebook
+from tests.bench.services import four_hundred_rounds, warm_up
+
+_PAIRS = 3
+
+
+async def article_vs_notebook() -> dict[str, Any]:
+    """Wall time of the 400 rounds through the services over that of a plain PyTorch loop, in turn on one machine."""
+    dataset = _mnist()
+    services, rival = [], []
+    with TemporaryDirectory() as store:
+        async with running(Path(store)) as stack, connect(stack.endpoints) as clients:
+            await warm_up(clients, "warm")
+            for pair in range(_PAIRS):
+                services.append((await four_hundred_rounds(clients, str(pair))).seconds)
+                rival.append(_notebook_seconds(dataset))
+    ratios = [ours / theirs for ours, theirs in zip(services, rival, strict=True)]
+    return {
+        "value": float(np.median(ratios)),
+        "unit": "wall time, services / notebook",
+        "target": "at most 1.0, aim for 0.6",
+        "met": float(np.median(ratios)) <= 1.0,
+        "detail": {"ratios": ratios, "services_s": services, "notebook_s": rival, "dataset": dataset.description},
+    }
+
+
+async def round_overhead() -> dict[str, Any]:
+    """What a round costs beyond its fit: export, publish, rank, reveal."""
+    with TemporaryDirectory() as store:
+        async with running(Path(store)) as stack, connect(stack.endpoints) as clients:
+            await warm_up(clients, "warm")
+            timed = [await four_hundred_rounds(clients, str(pair)) for pair in range(_PAIRS)]
+    overheads_ms = np.array([cost for run in timed for cost in run.overheads_s]) * 1e3
+    p50, p99 = (float(value) for value in np.percentile(overheads_ms, (50, 99)))
+    return {
+        "value": p50,
+        "unit": "ms a round, p50",
+        "target": "p50 at most 10 ms, p99 at most 40 ms",
+        "met": p50 <= 10 and p99 <= 40,
+        "detail": {"p50_ms": p50, "p99_ms": p99, "rounds": len(overheads_ms)},
+    }
+
+
+def _mnist() -> Dataset:
+    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
+    return load(
+        DatasetSource("mnist"), data_dir=Path(data_dir) if data_dir else None, cache_dir=user_cache_path("labelloop")
+    )
+
+
+def _notebook_seconds(dataset: Dataset) -> float:
+    """In a process of its own, so that PyTorch is as it comes."""
+    assert dataset.labels is not None
+    assert dataset.evaluation_samples is not None
+    assert dataset.evaluation_labels is not None
+    arrays = (
+        dataset.samples[:POOL_SIZE],
+        dataset.labels[:POOL_SIZE],
+        dataset.evaluation_samples[:STOPPING_SAMPLES],
+        dataset.evaluation_labels[:STOPPING_SAMPLES],
+    )
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(notebook.seconds, *arrays).result()

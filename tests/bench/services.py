@@ -1,0 +1,53 @@
+"""The article's 400 rounds through the services, timed by the broker's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, StartRunRequest
+from labelloop_cli.clients import Clients
+from labelloop_cli.demo.plan import AT_THE_END, Experiment, article
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Wall seconds from start to end, and for each round but the first what it cost beyond its fit, in seconds."""
+
+    seconds: float
+    overheads_s: list[float]
+
+
+async def warm_up(clients: Clients, suffix: str) -> None:
+    """Have the pool published and in memory, as the notebook has it."""
+    await _run(clients, _named("first_10"), f"first_10-{suffix}", "")
+
+
+async def four_hundred_rounds(clients: Clients, suffix: str) -> Timed:
+    """active_400 and auto_confident, which goes on from its end."""
+    active_id = f"active_400-{suffix}"
+    active = await _run(clients, _named("active_400"), active_id, "")
+    auto = await _run(clients, _named("auto_confident"), f"auto_confident-{suffix}", active_id)
+    return Timed(_seconds(active) + _seconds(auto), _overheads(active) + _overheads(auto))
+
+
+def _named(name: str) -> Experiment:
+    return next(experiment for experiment in article() if experiment.name == name)
+
+
+async def _run(clients: Clients, experiment: Experiment, run_id: str, continues: str) -> GetRunResponse:
+    experiment.spec.report_every = AT_THE_END  # the notebook measures on the 400 test images alone
+    await clients.trainer.StartRun(StartRunRequest(run_id=run_id, spec=experiment.spec, continues=continues))
+    async for _ in clients.watch(run_id):
+        pass
+    return await clients.trainer.GetRun(GetRunRequest(run_id=run_id))
+
+
+def _seconds(whole: GetRunResponse) -> float:
+    return (whole.run.changed_at.ToNanoseconds() - whole.run.started_at.ToNanoseconds()) / 1e9
+
+
+def _overheads(whole: GetRunResponse) -> list[float]:
+    recorded = np.array([result.recorded_at.ToNanoseconds() for result in whole.rounds]) / 1e9
+    fits = np.array([result.fit_s for result in whole.rounds])
+    return [float(cost) for cost in np.diff(recorded) - fits[1:]]
