@@ -66,7 +66,7 @@ class Ranker:
 
 
 async def _call(method: Callable[..., Awaitable[A]], request: object) -> A:
-    wait = wait_exponential_jitter(initial=0.1, max=2.0)
+    wait = wait_exponential_jitter(multiplier=0.1, max=2.0)
     try:
         async for attempt in AsyncRetrying(retry=retry_if_exception(_passes), wait=wait, reraise=True):
             with attempt:

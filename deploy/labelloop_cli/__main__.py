@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from labelloop_cli import doctor as doctor_checks
 from labelloop_cli import export, label, runs
+from labelloop_cli.interrupts import carry_out
 
 app = typer.Typer(
     name="labelloop",
@@ -45,7 +45,7 @@ def up(
 ) -> None:
     """Start a broker and the three services here, and keep them running until Ctrl-C."""
     ports = (trainer_port, scorer_port, oracle_port)
-    asyncio.run(_up(store, nats, nats_port, ports))
+    carry_out(_up(store, nats, nats_port, ports), interrupted="everything stopped; `labelloop up` goes on from here")
 
 
 async def _up(store: Path, nats: str, nats_port: int, ports: tuple[int, int, int]) -> None:
@@ -71,7 +71,7 @@ def demo(
     """Run the article's experiments on MNIST, and more, through the services; write a report."""
     from labelloop_cli.demo.run import run_demo
 
-    asyncio.run(run_demo(output, connect))
+    carry_out(run_demo(output, connect), interrupted="stopped; `labelloop demo` goes on from here")
 
 
 @app.command()
@@ -82,7 +82,7 @@ def report(
     """Write a run's report: learning curve, labels by class, what was asked for first. One self-contained HTML file."""
     from labelloop_cli.reporting.run_report import write_report
 
-    asyncio.run(write_report(run_id, output))
+    carry_out(write_report(run_id, output))
     console.print(f"report of run [bold]{run_id}[/bold] written to {output}")
 
 
@@ -108,9 +108,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: everything we started is stopped
     try:
         app()
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on from here")
-        sys.exit(130)
     except (LabelloopError, BaseExceptionGroup) as error:
         first = _first(error)
         if not isinstance(first, LabelloopError):

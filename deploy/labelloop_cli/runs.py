@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.interrupts import carry_out
 from labelloop_cli.specs import (
     FirstName,
     LabelSourceName,
@@ -29,6 +29,7 @@ from labelloop_cli.specs import (
 
 app = typer.Typer(help="Start, list, watch and cancel runs.", no_args_is_help=True)
 console = Console()
+_STILL_GOING = "stopped watching; the run goes on"
 
 RunId = Annotated[str, typer.Argument(help="The run's id, as `labelloop run list` shows it.", show_default=False)]
 
@@ -91,7 +92,9 @@ def start(
         stopping_sample_count=stop_on if protocol_ is ProtocolName.published else 0,
         report_every=report_every,
     )
-    asyncio.run(_start(pb.StartRunRequest(run_id=run_id, spec=spec, continues=continues), watch))
+    carry_out(
+        _start(pb.StartRunRequest(run_id=run_id, spec=spec, continues=continues), watch), interrupted=_STILL_GOING
+    )
 
 
 async def _start(request: pb.StartRunRequest, watch: bool) -> None:
@@ -105,7 +108,7 @@ async def _start(request: pb.StartRunRequest, watch: bool) -> None:
 @app.command("list")
 def list_() -> None:
     """Show all runs."""
-    asyncio.run(_list())
+    carry_out(_list())
 
 
 async def _list() -> None:
@@ -149,7 +152,7 @@ def accuracy(run: pb.RunStatus) -> str:
 @app.command()
 def watch(run_id: RunId) -> None:
     """Follow a run until it ends. Ctrl-C stops watching, not the run."""
-    asyncio.run(_watch_alone(run_id))
+    carry_out(_watch_alone(run_id), interrupted=_STILL_GOING)
 
 
 async def _watch_alone(run_id: str) -> None:
@@ -189,7 +192,7 @@ def cancel(
     run_id: RunId, reason: Annotated[str, typer.Option(help="Why, for people.")] = "cancelled by the operator"
 ) -> None:
     """End a run early. The labels it has stay."""
-    asyncio.run(_cancel(run_id, reason))
+    carry_out(_cancel(run_id, reason))
 
 
 async def _cancel(run_id: str, reason: str) -> None:

@@ -69,5 +69,6 @@ def labels_of(split: Split, classes: tuple[str, ...], origin: str, field: str) -
             class_name=repr(odd[0]),
         )
     index_of = {name: index for index, name in enumerate(classes)}
-    indices = np.array([index_of[name] for name in split.classes])
-    return indices[split.labels].astype(np.int32)
+    indices = np.array([index_of[name] for name in split.classes], np.int32)
+    labels: NDArray[np.int32] = indices[split.labels]
+    return labels

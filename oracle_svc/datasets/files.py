@@ -26,7 +26,7 @@ def load_files(source: DatasetSource) -> Dataset:
         )
     pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels")
     classes = class_names(source, pool)
-    labels = labels_of(pool, classes, source.labels or source.name, "labels")
+    labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     evaluation_samples, evaluation_labels = _evaluation(source, pool, classes)
     name = Path(source.name).resolve().name
     return Dataset(
@@ -57,7 +57,8 @@ def _evaluation(
         source.evaluation, source.evaluation_labels, samples_field="evaluation", labels_field="evaluation_labels"
     )
     _check_alike(split.samples, pool.samples, source.evaluation)
-    labels = labels_of(split, classes, source.evaluation_labels or source.evaluation, "evaluation_labels")
+    labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"
+    labels = labels_of(split, classes, source.evaluation_labels or source.evaluation, labels_field)
     if labels is None:
         raise InvalidInput(
             "EVALUATION_LABELS_MISSING",

@@ -155,7 +155,7 @@ def _results(story: Story, total_seconds: float) -> dict[str, Any]:
 
 
 def _interval(ends: list[float] | None) -> str:
-    return f" ({percent(ends[0])} to {percent(ends[1])})" if ends else ""
+    return f" ({percent(ends[0], 1)}–{percent(ends[1], 1)})" if ends else ""
 
 
 def _show(story: Story, output: Path, seconds: float) -> None:

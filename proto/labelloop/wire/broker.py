@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -24,13 +23,15 @@ async def connect(url: str, name: str) -> Client:
         said.add(text)
 
     async def on_disconnect() -> None:
-        log.warning("the broker went away", url=url)
+        if not client.is_closed:
+            log.warning("the broker went away", url=url)
 
     async def on_reconnect() -> None:
         said.clear()
         log.info("the broker is back", url=url)
 
-    return await nats.connect(
+    client = Client()
+    await client.connect(
         url,
         name=name,
         connect_timeout=2,
@@ -42,6 +43,7 @@ async def connect(url: str, name: str) -> Client:
         ping_interval=5,
         max_outstanding_pings=2,
     )
+    return client
 
 
 def jetstream(client: Client) -> JetStreamContext:

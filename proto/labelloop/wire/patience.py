@@ -18,5 +18,5 @@ def passes(error: BaseException) -> bool:
 
 def patiently() -> AsyncRetrying:
     """Tries again for as long as that may help."""
-    wait = wait_exponential_jitter(initial=0.1, max=2.0)
+    wait = wait_exponential_jitter(multiplier=0.1, max=2.0)
     return AsyncRetrying(retry=retry_if_exception(passes), wait=wait, reraise=True)

@@ -1,0 +1,64 @@
+"""A small pool that a softmax model can learn: noisy 6 x 6 pictures of three kinds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource, Protocol, RunSpec
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+
+POOL_SIZE, EVALUATION_SIZE, CLASSES = 300, 200, 3
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """Paths of .npy files."""
+
+    samples: Path
+    labels: Path
+    evaluation: Path
+    evaluation_labels: Path
+
+    def source(self) -> DatasetSource:
+        return DatasetSource(
+            name=str(self.samples),
+            labels=str(self.labels),
+            evaluation=str(self.evaluation),
+            evaluation_labels=str(self.evaluation_labels),
+        )
+
+
+def write_blobs(folder: Path) -> Blobs:
+    rng = np.random.default_rng(7)
+    kinds = rng.integers(40, 200, (CLASSES, 6, 6))
+    paths = {}
+    for name, count in (("pool", POOL_SIZE), ("evaluation", EVALUATION_SIZE)):
+        labels = rng.integers(0, CLASSES, count)
+        samples = np.clip(kinds[labels] + rng.normal(0, 60, (count, 6, 6)), 0, 255).astype(np.uint8)
+        paths[name], paths[f"{name}_labels"] = folder / f"{name}.npy", folder / f"{name}_labels.npy"
+        np.save(paths[name], samples)
+        np.save(paths[f"{name}_labels"], labels.astype(np.int32))
+    return Blobs(paths["pool"], paths["pool_labels"], paths["evaluation"], paths["evaluation_labels"])
+
+
+def spec(blobs: Blobs, **changes: object) -> RunSpec:
+    """Twelve rounds: six of labels, six of auto-labels, with Adam's state carried over."""
+    made = RunSpec(
+        dataset=blobs.source(),
+        strategy=Strategy.STRATEGY_MARGIN,
+        first_strategy=Strategy.STRATEGY_RANDOM,
+        batch_size=5,
+        label_budget=30,
+        seed=3,
+        protocol=Protocol.PROTOCOL_PUBLISHED,
+        stopping_sample_count=50,
+        label_source=LabelSource.LABEL_SOURCE_DATASET,
+        auto_label_batch_size=5,
+        auto_label_budget=30,
+        report_every=1,
+    )
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made

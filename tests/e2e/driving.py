@@ -1,0 +1,30 @@
+"""Runs, as tests drive them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from labelloop.events.v1.events_pb2 import RunSpec
+from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, RunStatus, StartRunRequest
+from labelloop_cli.clients import Clients
+
+
+async def start(clients: Clients, run_id: str, spec: RunSpec, continues: str = "") -> RunStatus:
+    request = StartRunRequest(run_id=run_id, spec=spec, continues=continues)
+    return (await clients.trainer.StartRun(request, wait_for_ready=True)).run
+
+
+async def finish(clients: Clients, run_id: str, *, within_s: float = 60) -> GetRunResponse:
+    """The run at its end."""
+    async with asyncio.timeout(within_s):
+        async for _ in clients.watch(run_id):
+            pass
+    return await clients.trainer.GetRun(GetRunRequest(run_id=run_id), wait_for_ready=True)
+
+
+async def reach_round(clients: Clients, run_id: str, number: int) -> None:
+    async with asyncio.timeout(60):
+        async for status in clients.watch(run_id):
+            if status.round >= number:
+                return
+    raise AssertionError(f"{run_id} ended before round {number}")

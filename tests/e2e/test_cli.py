@@ -1,0 +1,166 @@
+"""The command, as people and scripts meet it: exit codes, and one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from labelloop_cli.stack import Stack
+
+from tests.blobs import Blobs
+
+
+async def labelloop(*arguments: str | Path, stack: Stack | None = None, **environment: str) -> tuple[int, str]:
+    """Exit code and everything printed."""
+    if stack:
+        endpoints = stack.endpoints
+        environment |= {
+            "LABELLOOP_TRAINER": endpoints.trainer,
+            "LABELLOOP_SCORER": endpoints.scorer,
+            "LABELLOOP_ORACLE": endpoints.oracle,
+        }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "labelloop_cli", *arguments),
+        env={**os.environ, "COLUMNS": "200", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    text = output.decode()
+    assert "Traceback" not in text
+    return process.returncode, text
+
+
+def pool_options(blobs: Blobs) -> list[str | Path]:
+    return [
+        blobs.samples,
+        *("--labels", blobs.labels),
+        *("--evaluation", blobs.evaluation),
+        *("--evaluation-labels", blobs.evaluation_labels),
+    ]
+
+
+async def test_start_export_and_report(stack: Stack, blobs: Blobs, tmp_path: Path) -> None:
+    options = ["--run-id", "mine", "--budget", "20", "--auto-label", "10"]
+    code, text = await labelloop("run", "start", *pool_options(blobs), *options, stack=stack)
+    assert code == 0, text
+    assert "finished" in text
+    parquet, csv, model = tmp_path / "l.parquet", tmp_path / "l.csv", tmp_path / "m.onnx"
+    assert (await labelloop("export", "labels", "mine", "-o", parquet, stack=stack))[0] == 0
+    assert (await labelloop("export", "labels", "mine", "-o", csv, "--kind", "labels", stack=stack))[0] == 0
+    assert (await labelloop("export", "model", "mine", "-o", model, stack=stack))[0] == 0
+    table = pyarrow.parquet.read_table(parquet)
+    assert table.column_names[:2] == ["id", "class"]
+    assert sum(table["auto_labelled"].to_pylist()) == 10
+    assert len(csv.read_text().splitlines()) == 21
+    assert model.stat().st_size > 0
+    page = tmp_path / "page.html"
+    assert (await labelloop("report", "mine", "-o", page, stack=stack))[0] == 0
+    assert "Run mine" in page.read_text()
+    assert "<svg" in page.read_text()
+    code, text = await labelloop("run", "list", stack=stack)
+    assert code == 0
+    assert "20/20" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["run", "start", "cifar"], 2, "cifar"),
+        (["run", "start", "--strategy", "psychic"], 2, "psychic"),
+        (["run", "start", "--batch-size", "0"], 2, "batch-size"),
+        (["run", "start", "POOL", "--budget", "301"], 2, "300"),
+        (["run", "start", "POOL", "--run-id", "a b"], 2, "run id"),
+        (["run", "start", "ALTERED"], 1, "altered.npy"),
+        (["run", "watch", "nobody"], 2, "nobody"),
+        (["run", "cancel", "nobody"], 2, "nobody"),
+        (["export", "labels", "nobody"], 2, "nobody"),
+        (["export", "labels", "nobody", "-o", "labels.txt"], 2, ".csv or .parquet"),
+        (["report", "nobody"], 2, "nobody"),
+        (["label", "submit", "nobody", "no-such.csv"], 2, "no-such.csv"),
+        (["sing"], 2, "sing"),
+    ],
+)
+async def test_bad_input_gets_one_clear_line_and_changes_nothing(
+    stack: Stack, blobs: Blobs, tmp_path: Path, arguments: list[str], code: int, says: str
+) -> None:
+    altered = tmp_path / "altered.npy"
+    altered.write_bytes(blobs.samples.read_bytes()[:1000])
+    words = [word.replace("ALTERED", str(altered)) for word in arguments]
+    if "POOL" in words:
+        at = words.index("POOL")
+        words[at : at + 1] = [str(word) for word in pool_options(blobs)]
+    found, text = await labelloop(*words, stack=stack)
+    assert (found, says in text) == (code, True), text
+    assert "no runs yet" in (await labelloop("run", "list", stack=stack))[1]
+
+
+async def test_without_services_it_says_how_to_get_them() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        code, text = await labelloop("run", "list", LABELLOOP_TRAINER=f"127.0.0.1:{unused.getsockname()[1]}")
+    assert code == 1
+    assert "labelloop up" in text
+
+
+async def test_a_port_in_use_is_named(tmp_path: Path, nats_binary: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for option in ("--nats-port", "--trainer-port"):
+            rest = [f"--{name}-port=0" for name in ("nats", "trainer", "scorer", "oracle") if name not in option]
+            code, text = await labelloop("up", "--store", tmp_path / option, option, port, *rest)
+            assert code == 1
+            assert port in text
+
+
+async def test_a_setting_that_is_wrong_is_named(stack: Stack, tmp_path: Path) -> None:
+    code, text = await labelloop("up", "--store", tmp_path / "s", "--nats", stack.nats_url, LABELLOOP_DRAIN_S="soon")
+    assert code == 1
+    assert "LABELLOOP_DRAIN_S" in text
+
+
+async def test_ctrl_c_stops_everything_that_up_started(tmp_path: Path, nats_binary: Path) -> None:
+    ports = [f"--{name}-port=0" for name in ("nats", "trainer", "scorer", "oracle")]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "labelloop_cli", "up", "--store", tmp_path / "s", *ports),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    addresses = []
+    async with asyncio.timeout(60):
+        async for line in process.stdout:
+            words = line.decode().split()
+            if words[0] in ("broker", "trainer", "scorer", "oracle"):
+                addresses.append(int(words[1].rsplit(":", 1)[1]))
+            if words[0] == "oracle":
+                break
+        process.send_signal(signal.SIGINT)
+        await process.stdout.read()
+        assert await process.wait() == 130
+    assert len(addresses) == 4
+    for port in addresses:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+async def test_doctor_says_what_is_there() -> None:
+    code, text = await labelloop("doctor")
+    assert code == 0, text
+    assert "nats-server" in text
+
+
+async def test_help_explains_every_command() -> None:
+    for command in ([], ["up"], ["demo"], ["run"], ["run", "start"], ["export"], ["label"], ["report"], ["doctor"]):
+        code, text = await labelloop(*command, "--help")
+        assert code == 0
+        assert "Usage" in text

@@ -1,0 +1,107 @@
+"""Processes killed in the middle of a run: it ends as it would have, and nothing is paid for twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from labelloop.trainer.v1.trainer_pb2 import GetRunResponse, Phase
+from labelloop.wire.broker import connect as connect_broker
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.subjects import ARTIFACT_BUCKET
+from labelloop_cli.clients import Clients, connect
+from labelloop_cli.stack import Stack, running
+from nats.aio.client import Client
+
+from tests.blobs import Blobs, spec
+from tests.e2e.driving import finish, reach_round, start
+
+
+def process_id(stack: Stack, victim: str) -> int:
+    if victim == "broker":
+        assert stack.broker is not None
+        return stack.broker.pid
+    process = stack.services[victim].process
+    assert process is not None
+    return process.pid
+
+
+async def check_log(stack: Stack, run_id: str) -> None:
+    """Labels paid are distinct samples asked for, each subject stands once."""
+    client: Client = await connect_broker(stack.nats_url, "test")
+    try:
+        log = EventLog(client)
+        asked: list[int] = []
+        labelled: list[int] = []
+        last = await log.last_sequence()
+        async for recorded in log.follow():
+            event = recorded.event
+            if event is not None and event.run_id == run_id:
+                asked += event.labels_requested.sample_ids
+                labelled += [event.label_provided.sample_id] if event.HasField("label_provided") else []
+            if recorded.sequence == last:
+                break
+    finally:
+        await client.close()
+    assert len(set(asked)) == len(asked)
+    assert sorted(labelled) == sorted(asked)
+
+
+async def kill_each_in_turn(stack: Stack, clients: Clients, victims: list[str], run_id: str) -> GetRunResponse:
+    for number, victim in enumerate(victims):
+        await reach_round(clients, run_id, 2 + 2 * number)
+        os.kill(process_id(stack, victim), signal.SIGKILL)
+    return await finish(clients, run_id)
+
+
+@pytest.mark.parametrize("victims", [["trainer"], ["scorer"], ["oracle"], ["broker"], ["trainer", "broker", "oracle"]])
+async def test_a_killed_service_changes_nothing(stack: Stack, blobs: Blobs, victims: list[str]) -> None:
+    async with connect(stack.endpoints) as clients:
+        await start(clients, "calm", spec(blobs))
+        calm = await finish(clients, "calm")
+        await start(clients, "rough", spec(blobs))
+        rough = await stack.while_up(kill_each_in_turn(stack, clients, victims, "rough"))
+        assert rough.run.phase == Phase.PHASE_FINISHED
+        assert rough.run.latest.model_sha256 == calm.run.latest.model_sha256
+        assert rough.run.labels_paid == calm.run.labels_paid
+        await check_log(stack, "rough")
+
+
+async def test_a_run_goes_on_where_everything_was_stopped(tmp_path: Path, nats_binary: Path, blobs: Blobs) -> None:
+    store = tmp_path / "kept"
+    async with running(store) as stack, connect(stack.endpoints) as clients:
+        await start(clients, "long", spec(blobs))
+        await reach_round(clients, "long", 4)
+    async with running(store) as stack, connect(stack.endpoints) as clients:
+        resumed = await finish(clients, "long")
+        await start(clients, "calm", spec(blobs))
+        calm = await finish(clients, "calm")
+        assert resumed.run.latest.model_sha256 == calm.run.latest.model_sha256
+        await check_log(stack, "long")
+
+
+async def test_a_corrupt_model_is_reported_and_never_used(stack: Stack, blobs: Blobs) -> None:
+    async with connect(stack.endpoints) as clients:
+        await start(clients, "parent", spec(blobs, auto_label_budget=0))
+        digest = (await finish(clients, "parent")).run.latest.model_sha256
+        broker = await connect_broker(stack.nats_url, "test")
+        try:
+            await broker.jetstream().publish(f"$O.{ARTIFACT_BUCKET}.C.{digest}", b"not the model")
+        finally:
+            await broker.close()
+        process = stack.services["scorer"].process
+        assert process is not None
+
+        async def use_it() -> str:
+            await start(clients, "child", spec(blobs, label_budget=0), continues="parent")
+            async with asyncio.timeout(30):
+                async for status in clients.watch("child"):
+                    if status.message:
+                        return status.message
+            raise AssertionError("the run went on with a corrupt model")
+
+        process.kill()  # it holds the good model in memory
+        assert "other bytes" in await stack.while_up(use_it())

@@ -1,0 +1,77 @@
+"""Labels from people."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from labelloop.oracle.v1.oracle_pb2 import (
+    ListOpenSamplesRequest,
+    OpenSample,
+    SubmitLabelsRequest,
+    SubmittedLabel,
+)
+from labelloop.trainer.v1.trainer_pb2 import Phase, RunStatus
+from labelloop.wire.errors import InvalidInput, from_rpc
+from labelloop_cli.clients import Clients
+
+from tests.blobs import Blobs, spec
+from tests.e2e.driving import finish, start
+
+QUEUE = 2
+
+
+async def open_samples(clients: Clients, count: int) -> list[OpenSample]:
+    """What waits, once ``count`` samples do."""
+    async with asyncio.timeout(30):
+        async for status in clients.watch("by_hand"):
+            if status.labels_open == count:
+                break
+        while True:
+            waiting = list((await clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id="by_hand"))).samples)
+            if len(waiting) == count:
+                return waiting
+            await asyncio.sleep(0.01)
+
+
+def answers(waiting: list[OpenSample], truth: np.ndarray) -> list[SubmittedLabel]:  # type: ignore[type-arg]
+    return [SubmittedLabel(sample_id=sample.sample_id, label=int(truth[sample.sample_id])) for sample in waiting]
+
+
+async def test_people_label_batch_by_batch_until_the_run_ends(clients: Clients, blobs: Blobs) -> None:
+    truth = np.load(blobs.labels)
+    changed = spec(blobs, label_source=QUEUE, label_budget=10, auto_label_budget=0)
+    changed.dataset.labels, changed.dataset.classes[:] = "", ["a", "b", "c"]
+    changed.dataset.evaluation = changed.dataset.evaluation_labels = ""
+    changed.protocol, changed.stopping_sample_count = 2, 0
+    await start(clients, "by_hand", changed)
+    for _ in range(2):
+        labels = answers(await open_samples(clients, 5), truth)
+        request = SubmitLabelsRequest(run_id="by_hand", annotator="kim", labels=labels)
+        assert (await clients.oracle.SubmitLabels(request)).recorded == 5
+        assert (await clients.oracle.SubmitLabels(request)).repeated_count == 5
+    end: RunStatus = (await finish(clients, "by_hand")).run
+    records = await clients.labels("by_hand")
+    assert (end.phase, end.labels_paid) == (Phase.PHASE_FINISHED, 10)
+    assert {(record.source, record.annotator) for record in records} == {("queue", "kim")}
+
+
+@pytest.mark.parametrize("fault", ["class outside", "not asked for", "twice"])
+async def test_one_bad_label_and_none_is_recorded(clients: Clients, blobs: Blobs, fault: str) -> None:
+    await start(clients, "by_hand", spec(blobs, label_source=QUEUE))
+    waiting = await open_samples(clients, 5)
+    labels = answers(waiting, np.load(blobs.labels))
+    asked = {sample.sample_id for sample in waiting}
+    stranger = next(sample_id for sample_id in range(300) if sample_id not in asked)
+    labels.append(
+        {
+            "class outside": SubmittedLabel(sample_id=labels[0].sample_id, label=3),
+            "not asked for": SubmittedLabel(sample_id=stranger, label=0),
+            "twice": labels[0],
+        }[fault]
+    )
+    with pytest.raises(Exception) as caught:
+        await clients.oracle.SubmitLabels(SubmitLabelsRequest(run_id="by_hand", labels=labels))
+    assert isinstance(from_rpc(caught.value), InvalidInput)  # type: ignore[arg-type]
+    assert len(await open_samples(clients, 5)) == 5

@@ -1,0 +1,133 @@
+"""The log on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from labelloop.events.v1.events_pb2 import Event, LabelProvided, RunCancelled, RunFinished
+from labelloop.wire.broker import connect
+from labelloop.wire.errors import WrongState
+from labelloop.wire.eventlog import EventLog, Recorded
+from labelloop.wire.subjects import STREAM, subject_of
+from labelloop_cli.nats_server import NatsServer
+from nats.aio.client import Client
+
+
+def finished(reason: str, run_id: str = "r") -> Event:
+    return Event(run_id=run_id, round=1, run_finished=RunFinished(reason=reason))
+
+
+def label(sample_id: int) -> Event:
+    return Event(run_id="r", round=0, label_provided=LabelProvided(sample_id=sample_id, label=1))
+
+
+@asynccontextmanager
+async def opened(server: NatsServer) -> AsyncIterator[tuple[Client, EventLog]]:
+    client = await connect(server.url, "test")
+    try:
+        log = EventLog(client)
+        await log.ensure_stream()
+        yield client, log
+    finally:
+        await client.close()
+
+
+async def take(log: EventLog, count: int) -> list[Recorded]:
+    taken: list[Recorded] = []
+    async with asyncio.timeout(30):
+        async for recorded in log.follow():
+            taken.append(recorded)
+            if len(taken) == count:
+                return taken
+    raise AssertionError("follow never ends by itself")
+
+
+async def test_the_second_write_of_a_subject_reads_the_first(nats_server: NatsServer) -> None:
+    async with opened(nats_server) as (_, log):
+        first = await log.append_once(finished("first"))
+        second = await log.append_once(finished("second"))
+    assert second.event is not None
+    assert second.event.run_finished.reason == "first"
+    assert second.sequence == first.sequence
+
+
+async def test_of_many_writers_at_once_one_wins_and_all_agree(nats_server: NatsServer) -> None:
+    async with opened(nats_server) as (_, ours), opened(nats_server) as (_, theirs):
+        logs = [ours, theirs] * 10
+        standing = await asyncio.gather(*(log.append_once(finished(str(i))) for i, log in enumerate(logs)))
+        assert await ours.last_sequence() == 1
+    assert len({recorded.event.run_finished.reason for recorded in standing if recorded.event}) == 1
+
+
+async def test_following_yields_every_event_in_order_and_goes_on(nats_server: NatsServer) -> None:
+    async with opened(nats_server) as (_, log):
+        for sample_id in range(50):
+            await log.append_once(label(sample_id))
+        following = asyncio.create_task(take(log, 60))
+        for sample_id in range(50, 60):
+            await log.append_once(label(sample_id))
+        taken = await following
+    assert [recorded.event.label_provided.sample_id for recorded in taken if recorded.event] == list(range(60))
+    assert [recorded.sequence for recorded in taken] == list(range(1, 61))
+
+
+async def test_following_survives_a_killed_broker_without_gap_or_repeat(nats_server: NatsServer) -> None:
+    async with opened(nats_server) as (_, log):
+        following = asyncio.create_task(take(log, 40))
+        for sample_id in range(20):
+            await log.append_once(label(sample_id))
+        os.kill(nats_server.pid, signal.SIGKILL)
+        waiting = asyncio.create_task(log.append_once(label(20)))  # waits for the broker, then stands
+        with pytest.raises(WrongState):
+            await nats_server.wait()
+        await nats_server.start()
+        await waiting
+        for sample_id in range(21, 40):
+            await log.append_once(label(sample_id))
+        taken = await following
+    assert [recorded.event.label_provided.sample_id for recorded in taken if recorded.event] == list(range(40))
+
+
+async def test_an_unreadable_event_is_counted_and_blocks_nothing(nats_server: NatsServer) -> None:
+    async with opened(nats_server) as (client, log):
+        js = client.jetstream()
+        await js.publish("labelloop.v1.r.0.label.9.0", b"\xff not a message")
+        misplaced = Event(run_id="other", round=0, run_cancelled=RunCancelled(reason="x"))
+        await js.publish("labelloop.v1.r.0.run_cancelled", misplaced.SerializeToString())
+        await log.append_once(finished("behind them"))
+        taken = await take(log, 3)
+        state = (await js.stream_info(STREAM)).state
+    assert [recorded.event is None for recorded in taken] == [True, True, False]
+    assert log.undecodable == 2
+    assert state.messages == 3  # kept, to be looked at
+
+
+async def test_a_stream_that_would_forget_events_is_refused(nats_server: NatsServer) -> None:
+    client = await connect(nats_server.url, "test")
+    try:
+        await client.jetstream().add_stream(name=STREAM, subjects=["labelloop.v1.>"], max_msgs=10)
+        with pytest.raises(WrongState, match="forget"):
+            await EventLog(client).ensure_stream()
+    finally:
+        await client.close()
+
+
+async def test_events_cannot_be_deleted(nats_server: NatsServer) -> None:
+    async with opened(nats_server) as (client, log):
+        recorded = await log.append_once(finished("stays"))
+        js = client.jetstream()
+        with pytest.raises(Exception, match="delete"):
+            await js.delete_msg(STREAM, recorded.sequence)
+        with pytest.raises(Exception, match="purge"):
+            await js.purge_stream(STREAM)
+        assert await log.last_sequence() == recorded.sequence
+
+
+def test_every_subject_names_run_round_and_kind() -> None:
+    assert subject_of(finished("x")) == "labelloop.v1.r.1.run_finished"
+    assert subject_of(label(12)) == "labelloop.v1.r.0.label.12.0"
