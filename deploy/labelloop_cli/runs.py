@@ -11,7 +11,7 @@ from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import WrongState
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
@@ -164,7 +164,8 @@ async def _watch(clients: Clients, run_id: str) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("round {task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("round"),
+        MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),

@@ -14,8 +14,9 @@ from PIL import Image, ImageOps
 def read_images(paths: list[Path], field: str) -> NDArray[np.uint8]:
     """The images as [N, H, W] when all are greyscale, otherwise [N, H, W, 3]; N >= 1.
 
-    Transparency is dropped; of an animation the first frame counts. Raises InvalidInput naming the first image of
-    another size or of more than 8 bits a channel, Corrupt naming the first that cannot be read.
+    Greyscale is what a file says of itself, not what its colours are (WebP never does). Transparency is dropped; of an
+    animation the first frame counts. Raises InvalidInput naming the first image of another size or of more than 8 bits
+    a channel, Corrupt naming the first that cannot be read.
     """
     images = [_pixels(paths[0], field)]
     for path in paths[1:]:

@@ -22,9 +22,10 @@ async def finish(clients: Clients, run_id: str, *, within_s: float = 60) -> GetR
     return await clients.trainer.GetRun(GetRunRequest(run_id=run_id), wait_for_ready=True)
 
 
-async def reach_round(clients: Clients, run_id: str, number: int) -> None:
+async def reach_round(clients: Clients, run_id: str, number: int) -> RunStatus:
+    """The run once it has reached that round."""
     async with asyncio.timeout(60):
         async for status in clients.watch(run_id):
             if status.round >= number:
-                return
+                return status
     raise AssertionError(f"{run_id} ended before round {number}")

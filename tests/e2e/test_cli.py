@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet
-import pytest
 from labelloop_cli.stack import Stack
 
 from tests.blobs import Blobs
@@ -70,35 +69,35 @@ async def test_start_export_and_report(stack: Stack, blobs: Blobs, tmp_path: Pat
     assert "20/20" in text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        (["run", "start", "cifar"], 2, "cifar"),
-        (["run", "start", "--strategy", "psychic"], 2, "psychic"),
-        (["run", "start", "--batch-size", "0"], 2, "batch-size"),
-        (["run", "start", "POOL", "--budget", "301"], 2, "300"),
-        (["run", "start", "POOL", "--run-id", "a b"], 2, "run id"),
-        (["run", "start", "ALTERED"], 1, "altered.npy"),
-        (["run", "watch", "nobody"], 2, "nobody"),
-        (["run", "cancel", "nobody"], 2, "nobody"),
-        (["export", "labels", "nobody"], 2, "nobody"),
-        (["export", "labels", "nobody", "-o", "labels.txt"], 2, ".csv or .parquet"),
-        (["report", "nobody"], 2, "nobody"),
-        (["label", "submit", "nobody", "no-such.csv"], 2, "no-such.csv"),
-        (["sing"], 2, "sing"),
-    ],
-)
-async def test_bad_input_gets_one_clear_line_and_changes_nothing(
-    stack: Stack, blobs: Blobs, tmp_path: Path, arguments: list[str], code: int, says: str
-) -> None:
+BAD_INPUT: list[tuple[list[str], int, str]] = [
+    (["run", "start", "cifar"], 2, "cifar"),
+    (["run", "start", "--strategy", "psychic"], 2, "psychic"),
+    (["run", "start", "--batch-size", "0"], 2, "batch-size"),
+    (["run", "start", "POOL", "--budget", "301"], 2, "300"),
+    (["run", "start", "POOL", "--run-id", "a b"], 2, "run id"),
+    (["run", "start", "POOL", "--limit", "301"], 2, "300"),
+    (["run", "start", "POOL", "--continues", "nobody"], 2, "nobody"),
+    (["run", "start", "ALTERED"], 1, "altered.npy"),
+    (["run", "watch", "nobody"], 2, "nobody"),
+    (["run", "cancel", "nobody"], 2, "nobody"),
+    (["export", "labels", "nobody"], 2, "nobody"),
+    (["export", "labels", "nobody", "-o", "labels.txt"], 2, ".csv or .parquet"),
+    (["export", "model", "nobody"], 2, "nobody"),
+    (["report", "nobody"], 2, "nobody"),
+    (["label", "open", "nobody"], 2, "nobody"),
+    (["label", "submit", "nobody", "no-such.csv"], 2, "no-such.csv"),
+    (["sing"], 2, "sing"),
+]
+
+
+async def test_bad_input_gets_one_clear_line_and_changes_nothing(stack: Stack, blobs: Blobs, tmp_path: Path) -> None:
     altered = tmp_path / "altered.npy"
     altered.write_bytes(blobs.samples.read_bytes()[:1000])
-    words = [word.replace("ALTERED", str(altered)) for word in arguments]
-    if "POOL" in words:
-        at = words.index("POOL")
-        words[at : at + 1] = [str(word) for word in pool_options(blobs)]
-    found, text = await labelloop(*words, stack=stack)
-    assert (found, says in text) == (code, True), text
+    stand_ins: dict[str, list[str | Path]] = {"POOL": pool_options(blobs), "ALTERED": [altered]}
+    for arguments, code, says in BAD_INPUT:
+        words = [word for argument in arguments for word in stand_ins.get(argument, [argument])]
+        found, text = await labelloop(*words, stack=stack)
+        assert (found, says in text) == (code, True), (arguments, found, text)
     assert "no runs yet" in (await labelloop("run", "list", stack=stack))[1]
 
 
@@ -131,7 +130,7 @@ async def test_a_setting_that_is_wrong_is_named(stack: Stack, tmp_path: Path) ->
 async def test_ctrl_c_stops_everything_that_up_started(tmp_path: Path, nats_binary: Path) -> None:
     ports = [f"--{name}-port=0" for name in ("nats", "trainer", "scorer", "oracle")]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "labelloop_cli", "up", "--store", tmp_path / "s", *ports),
+        *(sys.executable, "-m", "labelloop_cli", "up", "--store", str(tmp_path / "s"), *ports),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import numpy as np
 import pytest
+from labelloop.events.v1.events_pb2 import Protocol
 from labelloop.oracle.v1.oracle_pb2 import (
     ListOpenSamplesRequest,
     OpenSample,
@@ -15,6 +17,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
 from labelloop.trainer.v1.trainer_pb2 import Phase, RunStatus
 from labelloop.wire.errors import InvalidInput, from_rpc
 from labelloop_cli.clients import Clients
+from numpy.typing import NDArray
 
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
@@ -35,7 +38,7 @@ async def open_samples(clients: Clients, count: int) -> list[OpenSample]:
             await asyncio.sleep(0.01)
 
 
-def answers(waiting: list[OpenSample], truth: np.ndarray) -> list[SubmittedLabel]:  # type: ignore[type-arg]
+def answers(waiting: list[OpenSample], truth: NDArray[np.int32]) -> list[SubmittedLabel]:
     return [SubmittedLabel(sample_id=sample.sample_id, label=int(truth[sample.sample_id])) for sample in waiting]
 
 
@@ -44,7 +47,7 @@ async def test_people_label_batch_by_batch_until_the_run_ends(clients: Clients, 
     changed = spec(blobs, label_source=QUEUE, label_budget=10, auto_label_budget=0)
     changed.dataset.labels, changed.dataset.classes[:] = "", ["a", "b", "c"]
     changed.dataset.evaluation = changed.dataset.evaluation_labels = ""
-    changed.protocol, changed.stopping_sample_count = 2, 0
+    changed.protocol, changed.stopping_sample_count = Protocol.PROTOCOL_HONEST, 0
     await start(clients, "by_hand", changed)
     for _ in range(2):
         labels = answers(await open_samples(clients, 5), truth)
@@ -71,7 +74,7 @@ async def test_one_bad_label_and_none_is_recorded(clients: Clients, blobs: Blobs
             "twice": labels[0],
         }[fault]
     )
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await clients.oracle.SubmitLabels(SubmitLabelsRequest(run_id="by_hand", labels=labels))
-    assert isinstance(from_rpc(caught.value), InvalidInput)  # type: ignore[arg-type]
+    assert isinstance(from_rpc(caught.value), InvalidInput)
     assert len(await open_samples(clients, 5)) == 5

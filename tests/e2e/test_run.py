@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grpc
 import numpy as np
 import onnxruntime
 import pytest
@@ -68,9 +69,9 @@ async def test_a_run_continues_from_the_end_of_another_without_paying_again(clie
 async def test_starting_a_run_again_is_one_run_and_another_spec_is_refused(clients: Clients, blobs: Blobs) -> None:
     await start(clients, "twice", spec(blobs))
     await start(clients, "twice", spec(blobs))
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await start(clients, "twice", spec(blobs, seed=4))
-    assert isinstance(from_rpc(caught.value), WrongState)  # type: ignore[arg-type]
+    assert isinstance(from_rpc(caught.value), WrongState)
     await finish(clients, "twice")
     assert len((await clients.trainer.ListRuns(ListRunsRequest())).runs) == 1
 
@@ -78,10 +79,10 @@ async def test_starting_a_run_again_is_one_run_and_another_spec_is_refused(clien
 async def test_a_cancelled_run_keeps_its_labels_and_stays_cancelled(clients: Clients, blobs: Blobs) -> None:
     await start(clients, "stop", spec(blobs, label_source=2))  # nobody answers: it cannot end by itself
     cancelled = (await clients.trainer.CancelRun(CancelRunRequest(run_id="stop", reason="enough"))).run
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await clients.trainer.CancelRun(CancelRunRequest(run_id="stop"))
     assert (cancelled.phase, cancelled.message) == (Phase.PHASE_CANCELLED, "enough")
-    assert isinstance(from_rpc(caught.value), WrongState)  # type: ignore[arg-type]
+    assert isinstance(from_rpc(caught.value), WrongState)
 
 
 async def test_an_honest_run_needs_no_evaluation_set(clients: Clients, blobs: Blobs) -> None:
@@ -95,9 +96,9 @@ async def test_an_honest_run_needs_no_evaluation_set(clients: Clients, blobs: Bl
 
 
 async def test_an_unknown_run_is_not_found(clients: Clients) -> None:
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await clients.trainer.GetRun(GetRunRequest(run_id="nobody"))
-    error = from_rpc(caught.value)  # type: ignore[arg-type]
+    error = from_rpc(caught.value)
     assert isinstance(error, NotFound)
     assert error.values["run_id"] == "nobody"
 
@@ -115,9 +116,9 @@ async def test_an_unknown_run_is_not_found(clients: Clients) -> None:
 async def test_a_spec_that_cannot_be_carried_out_is_refused_and_leaves_nothing(
     clients: Clients, blobs: Blobs, changes: dict[str, object], field: str
 ) -> None:
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         await start(clients, "bad", spec(blobs, **changes))
-    error = from_rpc(caught.value)  # type: ignore[arg-type]
+    error = from_rpc(caught.value)
     assert isinstance(error, InvalidInput)
     assert error.field == field
     assert not (await clients.trainer.ListRuns(ListRunsRequest())).runs
