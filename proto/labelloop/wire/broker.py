@@ -6,7 +6,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-_RECONNECT_WAIT_S = 0.25
+_RECONNECT_WAIT_S = 1
 _REQUEST_TIMEOUT_S = 5
 
 log = structlog.get_logger()

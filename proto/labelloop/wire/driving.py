@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import LabelloopError
 from labelloop.wire.run_book import R, RunBook
 
@@ -35,6 +36,7 @@ async def _drive_run(book: RunBook[R], advance: Advance, run_id: str) -> None:
     state, pause_s = book.get(run_id), _PAUSE_S
     with book.bell(run_id) as bell:
         while not state.over:
+            heed_cancellation()
             bell.clear()
             try:
                 await advance(run_id)
@@ -43,6 +45,7 @@ async def _drive_run(book: RunBook[R], advance: Advance, run_id: str) -> None:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                 continue
+            heed_cancellation()
             book.set_problem(run_id, "")
             pause_s = _PAUSE_S
             if not state.over:

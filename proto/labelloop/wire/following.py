@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.patience import patiently
 
 _HEARTBEAT_S = 2.0
@@ -36,6 +37,7 @@ async def follow_stream(
     """All messages under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""
     last = after
     while True:
+        heed_cancellation()
         subscription = await client.subscribe(client.new_inbox())
         try:
             async for attempt in patiently():
@@ -72,6 +74,7 @@ def _consumer(inbox: str, subject: str, start: int) -> ConsumerConfig:
 async def _in_order(client: Client, subscription: Subscription) -> AsyncGenerator[Msg, None]:
     seen = 0
     while True:
+        heed_cancellation()
         message = await subscription.next_msg(timeout=_SILENCE_LIMIT_S)
         headers = message.headers or {}
         if "Status" in headers:
