@@ -15,7 +15,6 @@ from typing import Any
 from labelloop.scorer.v1.scorer_pb2 import ClusterPoolRequest
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import WrongState
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -160,8 +159,18 @@ def _interval(ends: list[float] | None) -> str:
 
 def _show(story: Story, output: Path, seconds: float) -> None:
     if story.pool.stand_in:
-        console.print(f"[bold red]This is not MNIST: {story.pool.description}")
-    table = Table("experiment", "labels", "auto", "wrong", "test %", "article %", "all test %", box=box.SIMPLE)
+        console.print(f"[bold red]{story.pool.description}")
+    table = Table(
+        "experiment",
+        "labels",
+        "auto",
+        "wrong",
+        "test %",
+        "article %",
+        "all test % (95 %)",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
     for row in story.rows:
         table.add_row(
             row["experiment"],

@@ -103,7 +103,7 @@ def distribution(values: list[float], *, ours: float, published: float | None) -
             axes.axvline(published * 100, color=COLOURS[1], linestyle="--", label=f"published: {published * 100:.2f}")
         axes.set(xlabel="accuracy on the 400 test images, %", ylabel="runs", ylim=(0, max(heights.values()) + 1))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
         return _svg(figure)
 
 
