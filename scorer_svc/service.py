@@ -16,8 +16,10 @@ from pyroaring import BitMap
 from scorer_svc.clustering import cluster
 from scorer_svc.model import Model
 from scorer_svc.pool import Pool
-from scorer_svc.ranking import rank
+from scorer_svc.ranking import Ranking, rank
 from scorer_svc.selection import Ids
+
+_SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 
 
 class ScorerService(ScorerServiceServicer):
@@ -38,19 +40,12 @@ class ScorerService(ScorerServiceServicer):
             predicted=ranking.predicted.tolist(),
             confidence=ranking.confidence.tolist(),
             score=ranking.score.tolist(),
+            samples=_read(pool, ranking.sample_ids) if request.with_samples and _small(pool, ranking) else None,
         )
 
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:
         pool = await self._pools.get(request.pool_sha256)
-        sample_bytes = pool.samples[:1].nbytes
-        if sample_bytes * len(request.sample_ids) > MESSAGE_BYTES_MAX // 2:
-            most = MESSAGE_BYTES_MAX // 2 // sample_bytes
-            message = f"{len(request.sample_ids)} samples are too many for one answer: ask for at most {most}"
-            raise LimitExceeded("TOO_MANY_SAMPLES", message, asked=len(request.sample_ids), most=most)
-        samples = pool.take(np.asarray(request.sample_ids, np.uint32))
-        return pb.GetSamplesResponse(
-            dtype=pool.manifest.dtype, shape=pool.manifest.shape, samples=np.ascontiguousarray(samples).tobytes()
-        )
+        return _read(pool, np.asarray(request.sample_ids, np.uint32))
 
     async def ClusterPool(self, request: pb.ClusterPoolRequest, context: Context) -> pb.ClusterPoolResponse:
         pool = await self._pools.get(request.pool_sha256)
@@ -61,6 +56,20 @@ class ScorerService(ScorerServiceServicer):
             self._executor, cluster, pool.samples, request.cluster_count, request.seed
         )
         return pb.ClusterPoolResponse(cluster=clusters.tolist(), centroids=centroids.astype("<f4").tobytes())
+
+
+def _small(pool: Pool, ranking: Ranking) -> bool:
+    return pool.samples[:1].nbytes * len(ranking.sample_ids) <= _SAMPLES_ALONG_BYTES_MAX
+
+
+def _read(pool: Pool, sample_ids: Ids) -> pb.GetSamplesResponse:
+    sample_bytes = pool.samples[:1].nbytes
+    if sample_bytes * len(sample_ids) > MESSAGE_BYTES_MAX // 2:
+        most = MESSAGE_BYTES_MAX // 2 // sample_bytes
+        message = f"{len(sample_ids)} samples are too many for one answer: ask for at most {most}"
+        raise LimitExceeded("TOO_MANY_SAMPLES", message, asked=len(sample_ids), most=most)
+    samples = np.ascontiguousarray(pool.take(sample_ids)).tobytes()
+    return pb.GetSamplesResponse(dtype=pool.manifest.dtype, shape=pool.manifest.shape, samples=samples)
 
 
 def _free_ids(sample_count: int, leave_out: bytes) -> Ids:

@@ -16,13 +16,13 @@ from labelloop.scorer.v1.scorer_pb2 import (
 )
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 from labelloop.wire.errors import from_rpc
-from labelloop.wire.serving import CHANNEL_OPTIONS
+from labelloop.wire.serving import CHANNEL_OPTIONS, MESSAGE_BYTES_MAX
 from numpy.typing import NDArray
 from pyroaring import BitMap
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
 _CALL_TIMEOUT_S = 60.0
-_ID_COUNT_MAX = 10_000  # samples in one answer, so that it stays under the size of a message
+_ANSWER_BYTES = MESSAGE_BYTES_MAX // 4
 _PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 A = TypeVar("A")
@@ -45,7 +45,7 @@ class Ranker:
     async def rank(
         self, pool: str, model: str, strategy: Strategy.ValueType, limit: int, leave_out: Iterable[int], seed: int
     ) -> RankPoolResponse:
-        """The first ``limit`` samples of the pool, best first."""
+        """The first ``limit`` samples of the pool, best first, with their values."""
         request = RankPoolRequest(
             pool_sha256=pool,
             model_sha256=model,
@@ -53,14 +53,16 @@ class Ranker:
             limit=limit,
             leave_out=BitMap(leave_out).serialize(),
             seed=seed,
+            with_samples=True,
         )
         return await _call(self._stub.RankPool, request)
 
-    async def samples(self, pool: str, sample_ids: Sequence[int]) -> NDArray[Any]:
-        """Samples ``[n, *shape]`` in the order of ``sample_ids``."""
+    async def samples(self, pool: str, sample_ids: Sequence[int], sample_bytes: int) -> NDArray[Any]:
+        """Samples ``[n, *shape]``, of ``sample_bytes`` each, in the order of ``sample_ids``."""
+        most = max(1, _ANSWER_BYTES // sample_bytes)
         parts = [
-            _unpack(await _call(self._stub.GetSamples, GetSamplesRequest(pool_sha256=pool, sample_ids=part)))
-            for part in (sample_ids[i : i + _ID_COUNT_MAX] for i in range(0, len(sample_ids), _ID_COUNT_MAX))
+            unpack(await _call(self._stub.GetSamples, GetSamplesRequest(pool_sha256=pool, sample_ids=part)))
+            for part in (sample_ids[i : i + most] for i in range(0, len(sample_ids), most))
         ]
         return np.concatenate(parts)
 
@@ -76,6 +78,7 @@ async def _call(method: Callable[..., Awaitable[A]], request: object) -> A:
     raise AssertionError("retries never end without an answer")
 
 
-def _unpack(response: GetSamplesResponse) -> NDArray[Any]:
+def unpack(response: GetSamplesResponse) -> NDArray[Any]:
+    """Samples ``[n, *shape]``."""
     flat = np.frombuffer(response.samples, np.dtype(response.dtype).newbyteorder("<"))
     return flat.reshape(-1, *response.shape)

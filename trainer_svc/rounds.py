@@ -21,7 +21,7 @@ from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 
 from trainer_svc.fitting import FitJob, FitResult, carry_out
-from trainer_svc.ranker import Ranker
+from trainer_svc.ranker import Ranker, unpack
 from trainer_svc.run_state import AutoLabel, Finish, Fit, RequestLabels, RunState, Wait, next_step
 from trainer_svc.softmax import AdamState, Count, start_state
 from trainer_svc.workbench import EvaluationSets, Workbench
@@ -55,12 +55,11 @@ class Rounds:
             # The loser of a race finds the winner's event there and goes on from it.
             recorded = await self._log.append_once(event)
             await self._book.reach(recorded.sequence)
-        if state.ended and (bench := self._benches.pop(run_id, None)):
-            bench.close()
+        if state.ended:
+            self._benches.pop(run_id, None)
 
     async def _request_labels(self, state: RunState, count: int, strategy: Strategy.ValueType) -> Event:
         ranked = await self._rank(state, count, strategy)
-        self._bench(state).expect(ranked.sample_ids)
         request = LabelsRequested(
             sample_ids=ranked.sample_ids,
             predicted=ranked.predicted,
@@ -72,16 +71,18 @@ class Rounds:
 
     async def _auto_label(self, state: RunState, count: int) -> Event:
         ranked = await self._rank(state, count, Strategy.STRATEGY_MOST_CONFIDENT)
-        self._bench(state).expect(ranked.sample_ids)
         given = SamplesAutoLabelled(
             sample_ids=ranked.sample_ids, classes=ranked.predicted, confidence=ranked.confidence
         )
         return Event(run_id=state.run_id, round=state.round, samples_auto_labelled=given)
 
     async def _rank(self, state: RunState, count: int, strategy: Strategy.ValueType) -> RankPoolResponse:
-        return await self._ranker.rank(
+        ranked = await self._ranker.rank(
             _pool(state).pool_sha256, state.model_sha256, strategy, count, state.asked, state.spec.seed
         )
+        if ranked.HasField("samples"):
+            self._bench(state).lay_out(ranked.sample_ids, unpack(ranked.samples))
+        return ranked
 
     def _bench(self, state: RunState) -> Workbench:
         if state.run_id not in self._benches:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,25 +52,18 @@ class Workbench:
         self._labels = torch.empty(0, dtype=torch.int64)
         self._count = 0
         self._state: tuple[str, AdamState] | None = None
-        self._coming: tuple[list[int], asyncio.Task[NDArray[Any]]] | None = None
+        self._at_hand: tuple[list[int], NDArray[Any]] | None = None
 
-    def expect(self, sample_ids: Sequence[int]) -> None:
-        """Start to read samples that the training set will soon hold, while their labels are on the way."""
-        self.close()
-        ids = list(sample_ids)
-        self._coming = (ids, asyncio.create_task(self._ranker.samples(self._pool.pool_sha256, ids)))
-
-    def close(self) -> None:
-        """Expect nothing any more."""
-        if self._coming:
-            self._coming[1].cancel()
-            self._coming = None
+    def lay_out(self, sample_ids: Sequence[int], samples: NDArray[Any]) -> None:
+        """Samples ``[n, *shape]`` that the training set will soon hold."""
+        self._at_hand = (list(sample_ids), samples)
 
     async def _read(self, sample_ids: list[int]) -> NDArray[Any]:
-        coming, self._coming = self._coming, None
-        if coming and coming[0] == sample_ids:
-            return await coming[1]
-        return await self._ranker.samples(self._pool.pool_sha256, sample_ids)
+        at_hand, self._at_hand = self._at_hand, None
+        if at_hand and at_hand[0] == sample_ids:
+            return at_hand[1]
+        sample_bytes = self.feature_count * np.dtype(self._pool.dtype).itemsize
+        return await self._ranker.samples(self._pool.pool_sha256, sample_ids, sample_bytes)
 
     async def take(self, training: list[Example]) -> tuple[Tensor, Tensor]:
         """Features ``[n, features + 1]`` and labels ``[n]`` of the training set; reads the samples not yet here."""

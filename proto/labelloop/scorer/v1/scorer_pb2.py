@@ -24,27 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/scorer/v1/scorer.proto\x12\x13labelloop.scorer.v1\"\x9d\x01\n\x0fRankPoolRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x02 \x01(\t\x12/\n\x08strategy\x18\x03 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x11\n\tleave_out\x18\x05 \x01(\x0c\x12\x0c\n\x04seed\x18\x06 \x01(\x04\"\\\n\x10RankPoolResponse\x12\x12\n\nsample_ids\x18\x01 \x03(\r\x12\x11\n\tpredicted\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\r\n\x05score\x18\x04 \x03(\x02\"<\n\x11GetSamplesRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x12\n\nsample_ids\x18\x02 \x03(\r\"C\n\x12GetSamplesResponse\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0f\n\x07samples\x18\x03 \x01(\x0c\"N\n\x12\x43lusterPoolRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x15\n\rcluster_count\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\r\"9\n\x13\x43lusterPoolResponse\x12\x0f\n\x07\x63luster\x18\x01 \x03(\r\x12\x11\n\tcentroids\x18\x02 \x01(\x0c*\xb7\x01\n\x08Strategy\x12\x18\n\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x15\n\x11STRATEGY_IN_ORDER\x10\x01\x12\x13\n\x0fSTRATEGY_RANDOM\x10\x02\x12\x1d\n\x19STRATEGY_LEAST_CONFIDENCE\x10\x03\x12\x13\n\x0fSTRATEGY_MARGIN\x10\x04\x12\x14\n\x10STRATEGY_ENTROPY\x10\x05\x12\x1b\n\x17STRATEGY_MOST_CONFIDENT\x10\x06\x32\xa9\x02\n\rScorerService\x12W\n\x08RankPool\x12$.labelloop.scorer.v1.RankPoolRequest\x1a%.labelloop.scorer.v1.RankPoolResponse\x12]\n\nGetSamples\x12&.labelloop.scorer.v1.GetSamplesRequest\x1a\'.labelloop.scorer.v1.GetSamplesResponse\x12`\n\x0b\x43lusterPool\x12\'.labelloop.scorer.v1.ClusterPoolRequest\x1a(.labelloop.scorer.v1.ClusterPoolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/scorer/v1/scorer.proto\x12\x13labelloop.scorer.v1\"\xb3\x01\n\x0fRankPoolRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x02 \x01(\t\x12/\n\x08strategy\x18\x03 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x11\n\tleave_out\x18\x05 \x01(\x0c\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x14\n\x0cwith_samples\x18\x07 \x01(\x08\"\x96\x01\n\x10RankPoolResponse\x12\x12\n\nsample_ids\x18\x01 \x03(\r\x12\x11\n\tpredicted\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\r\n\x05score\x18\x04 \x03(\x02\x12\x38\n\x07samples\x18\x05 \x01(\x0b\x32\'.labelloop.scorer.v1.GetSamplesResponse\"<\n\x11GetSamplesRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x12\n\nsample_ids\x18\x02 \x03(\r\"C\n\x12GetSamplesResponse\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0f\n\x07samples\x18\x03 \x01(\x0c\"N\n\x12\x43lusterPoolRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x15\n\rcluster_count\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\r\"9\n\x13\x43lusterPoolResponse\x12\x0f\n\x07\x63luster\x18\x01 \x03(\r\x12\x11\n\tcentroids\x18\x02 \x01(\x0c*\xb7\x01\n\x08Strategy\x12\x18\n\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x15\n\x11STRATEGY_IN_ORDER\x10\x01\x12\x13\n\x0fSTRATEGY_RANDOM\x10\x02\x12\x1d\n\x19STRATEGY_LEAST_CONFIDENCE\x10\x03\x12\x13\n\x0fSTRATEGY_MARGIN\x10\x04\x12\x14\n\x10STRATEGY_ENTROPY\x10\x05\x12\x1b\n\x17STRATEGY_MOST_CONFIDENT\x10\x06\x32\xa9\x02\n\rScorerService\x12W\n\x08RankPool\x12$.labelloop.scorer.v1.RankPoolRequest\x1a%.labelloop.scorer.v1.RankPoolResponse\x12]\n\nGetSamples\x12&.labelloop.scorer.v1.GetSamplesRequest\x1a\'.labelloop.scorer.v1.GetSamplesResponse\x12`\n\x0b\x43lusterPool\x12\'.labelloop.scorer.v1.ClusterPoolRequest\x1a(.labelloop.scorer.v1.ClusterPoolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labelloop.scorer.v1.scorer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STRATEGY']._serialized_start=582
-  _globals['_STRATEGY']._serialized_end=765
+  _globals['_STRATEGY']._serialized_start=663
+  _globals['_STRATEGY']._serialized_end=846
   _globals['_RANKPOOLREQUEST']._serialized_start=58
-  _globals['_RANKPOOLREQUEST']._serialized_end=215
-  _globals['_RANKPOOLRESPONSE']._serialized_start=217
-  _globals['_RANKPOOLRESPONSE']._serialized_end=309
-  _globals['_GETSAMPLESREQUEST']._serialized_start=311
-  _globals['_GETSAMPLESREQUEST']._serialized_end=371
-  _globals['_GETSAMPLESRESPONSE']._serialized_start=373
-  _globals['_GETSAMPLESRESPONSE']._serialized_end=440
-  _globals['_CLUSTERPOOLREQUEST']._serialized_start=442
-  _globals['_CLUSTERPOOLREQUEST']._serialized_end=520
-  _globals['_CLUSTERPOOLRESPONSE']._serialized_start=522
-  _globals['_CLUSTERPOOLRESPONSE']._serialized_end=579
-  _globals['_SCORERSERVICE']._serialized_start=768
-  _globals['_SCORERSERVICE']._serialized_end=1065
+  _globals['_RANKPOOLREQUEST']._serialized_end=237
+  _globals['_RANKPOOLRESPONSE']._serialized_start=240
+  _globals['_RANKPOOLRESPONSE']._serialized_end=390
+  _globals['_GETSAMPLESREQUEST']._serialized_start=392
+  _globals['_GETSAMPLESREQUEST']._serialized_end=452
+  _globals['_GETSAMPLESRESPONSE']._serialized_start=454
+  _globals['_GETSAMPLESRESPONSE']._serialized_end=521
+  _globals['_CLUSTERPOOLREQUEST']._serialized_start=523
+  _globals['_CLUSTERPOOLREQUEST']._serialized_end=601
+  _globals['_CLUSTERPOOLRESPONSE']._serialized_start=603
+  _globals['_CLUSTERPOOLRESPONSE']._serialized_end=660
+  _globals['_SCORERSERVICE']._serialized_start=849
+  _globals['_SCORERSERVICE']._serialized_end=1146
 # @@protoc_insertion_point(module_scope)

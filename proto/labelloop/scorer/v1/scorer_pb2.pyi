@@ -71,6 +71,7 @@ class RankPoolRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     LEAVE_OUT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    WITH_SAMPLES_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the pool's manifest, 64 lower-case hex digits."""
     model_sha256: _builtins.str
@@ -83,6 +84,8 @@ class RankPoolRequest(_message.Message):
     """Sample ids to leave out: a roaring bitmap in the portable serialisation; empty means none."""
     seed: _builtins.int
     """Seed of STRATEGY_RANDOM; other strategies ignore it."""
+    with_samples: _builtins.bool
+    """Answer with the samples themselves too, where they take at most 8 MiB: saves whoever fits on them a question."""
     def __init__(
         self,
         *,
@@ -92,10 +95,11 @@ class RankPoolRequest(_message.Message):
         limit: _builtins.int = ...,
         leave_out: _builtins.bytes = ...,
         seed: _builtins.int = ...,
+        with_samples: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leave_out", b"leave_out", "limit", b"limit", "model_sha256", b"model_sha256", "pool_sha256", b"pool_sha256", "seed", b"seed", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leave_out", b"leave_out", "limit", b"limit", "model_sha256", b"model_sha256", "pool_sha256", b"pool_sha256", "seed", b"seed", "strategy", b"strategy", "with_samples", b"with_samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -111,6 +115,7 @@ class RankPoolResponse(_message.Message):
     PREDICTED_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Sample ids."""
@@ -127,6 +132,10 @@ class RankPoolResponse(_message.Message):
     def score(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """What the strategy ordered by, ascending."""
 
+    @_builtins.property
+    def samples(self) -> Global___GetSamplesResponse:
+        """The samples in the same order; unset where they were not asked for or take more than 8 MiB."""
+
     def __init__(
         self,
         *,
@@ -134,10 +143,11 @@ class RankPoolResponse(_message.Message):
         predicted: _abc.Iterable[_builtins.int] | None = ...,
         confidence: _abc.Iterable[_builtins.float] | None = ...,
         score: _abc.Iterable[_builtins.float] | None = ...,
+        samples: Global___GetSamplesResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "predicted", b"predicted", "sample_ids", b"sample_ids", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "predicted", b"predicted", "sample_ids", b"sample_ids", "samples", b"samples", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
