@@ -82,7 +82,8 @@ class _Descent:
         self.step = start.step
         self.weights = start.weights.clone()
         self.first, self.second = start.first_moment.clone(), start.second_moment.clone()
-        self._targets = torch.zeros(len(self.weights), len(labels)).scatter_(0, labels[None], 1.0)
+        targets = torch.zeros(len(self.weights), len(labels), dtype=self.weights.dtype)
+        self._targets = targets.scatter_(0, labels[None], 1.0)
         self._probabilities = torch.empty_like(self._targets)
         self._gradient, self._scale = torch.empty_like(self.weights), torch.empty_like(self.weights)
 

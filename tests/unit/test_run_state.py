@@ -1,0 +1,141 @@
+"""A run's state and policy, event by event."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from labelloop.events.v1.events_pb2 import (
+    Event,
+    Inheritance,
+    LabelProvided,
+    LabelsRequested,
+    ModelTrained,
+    PoolPublished,
+    RunCancelled,
+    RunFinished,
+    RunSpec,
+    RunStarted,
+    SamplesAutoLabelled,
+)
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+
+from trainer_svc.run_state import AutoLabel, Finish, Fit, RequestLabels, RunState, Wait, next_step
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SPEC = RunSpec(
+    strategy=Strategy.STRATEGY_MARGIN,
+    first_strategy=Strategy.STRATEGY_RANDOM,
+    batch_size=3,
+    label_budget=5,
+    auto_label_batch_size=4,
+    auto_label_budget=6,
+)
+
+
+def begun(spec: RunSpec = SPEC, inheritance: Inheritance | None = None, *, pool: bool = True) -> RunState:
+    started = RunStarted(spec=spec, inheritance=inheritance)
+    state = RunState.begin(Event(run_id="r", run_started=started), NOW)
+    if pool:
+        state.apply(Event(run_id="r", pool_published=PoolPublished(sample_count=100)), NOW)
+    return state
+
+
+def asked(state: RunState, *sample_ids: int) -> None:
+    request = LabelsRequested(sample_ids=sample_ids)
+    state.apply(Event(run_id="r", round=state.round, labels_requested=request), NOW)
+
+
+def labelled(state: RunState, *sample_ids: int) -> None:
+    for sample_id in sample_ids:
+        label = LabelProvided(sample_id=sample_id, label=sample_id % 10)
+        state.apply(Event(run_id="r", round=state.round, label_provided=label), NOW)
+
+
+def trained(state: RunState) -> None:
+    auto = sum(example.auto_labelled for example in state.training)
+    model = ModelTrained(model_sha256=f"m{state.round + 1}", labels=len(state.training) - auto, auto_labels=auto)
+    state.apply(Event(run_id="r", round=state.round + 1, model_trained=model), NOW)
+
+
+def test_nothing_is_asked_for_before_the_pool_is_there() -> None:
+    assert next_step(begun(pool=False)) == Wait()
+
+
+def test_the_first_batch_is_asked_for_before_any_model() -> None:
+    assert next_step(begun()) == RequestLabels(3, Strategy.STRATEGY_RANDOM)
+
+
+def test_a_run_goes_from_its_budget_over_auto_labels_to_its_end() -> None:
+    state = begun()
+    asked(state, 7, 8, 9)
+    assert next_step(state) == Wait()
+    labelled(state, 7, 8)
+    assert next_step(state) == Wait()
+    labelled(state, 9)
+    assert next_step(state) == Fit()
+    trained(state)
+    assert next_step(state) == RequestLabels(2, Strategy.STRATEGY_MARGIN)  # the last batch is smaller
+    asked(state, 1, 2)
+    labelled(state, 2, 1)
+    trained(state)
+    assert next_step(state) == AutoLabel(4)
+    given_labels = SamplesAutoLabelled(sample_ids=[20, 21, 22, 23], classes=[0] * 4, confidence=[1.0] * 4)
+    state.apply(Event(run_id="r", round=state.round, samples_auto_labelled=given_labels), NOW)
+    assert next_step(state) == Fit()
+    trained(state)
+    assert next_step(state) == AutoLabel(2)
+    rest = SamplesAutoLabelled(sample_ids=[24, 25], classes=[0] * 2, confidence=[1.0] * 2)
+    state.apply(Event(run_id="r", round=state.round, samples_auto_labelled=rest), NOW)
+    trained(state)
+    assert isinstance(next_step(state), Finish)
+    assert state.round == state.planned_rounds == 4
+    state.apply(Event(run_id="r", round=4, run_finished=RunFinished(reason="done")), NOW)
+    assert next_step(state) == Wait()
+    assert state.over
+
+
+def test_labels_that_nobody_asked_for_or_that_come_again_change_nothing() -> None:
+    state = begun()
+    labelled(state, 50)
+    asked(state, 7, 8, 9)
+    labelled(state, 7, 7, 50)
+    assert state.labels_paid == 1
+    assert state.open_labels == 2
+
+
+@given(st.permutations(range(30, 36)), st.lists(st.integers(30, 35)))
+def test_the_order_of_arrival_decides_nothing(order: list[int], repeats: list[int]) -> None:
+    state = begun(RunSpec(batch_size=6, label_budget=6))
+    asked(state, 35, 31, 33, 30, 34, 32)
+    labelled(state, *order[:3], *(sample_id for sample_id in repeats if sample_id in order[:3]), *order[3:])
+    assert [example.sample_id for example in state.training] == [35, 31, 33, 30, 34, 32]
+    assert state.labels_paid == 6
+
+
+def test_what_is_inherited_is_trained_on_already_and_never_asked_for_again() -> None:
+    inheritance = Inheritance(
+        run_id="p",
+        sample_ids=[4, 5],
+        classes=[1, 2],
+        auto_labelled=[False, True],
+        model_sha256="m",
+        training_state_sha256="s",
+    )
+    state = begun(RunSpec(auto_label_batch_size=4, auto_label_budget=4), inheritance)
+    assert next_step(state) == AutoLabel(4)
+    assert (state.model_sha256, state.training_state_sha256) == ("m", "s")
+    assert state.asked == {4, 5}
+    assert state.labels_paid == 0
+
+
+def test_a_cancelled_run_does_nothing_more_but_keeps_labels_under_way() -> None:
+    state = begun()
+    asked(state, 7, 8, 9)
+    state.apply(Event(run_id="r", run_cancelled=RunCancelled(reason="enough")), NOW)
+    labelled(state, 8)
+    trained(state)
+    assert next_step(state) == Wait()
+    assert [example.sample_id for example in state.labelled] == [8]
+    assert state.models == []
