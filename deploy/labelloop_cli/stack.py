@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
+from labelloop.wire.broker import check_reachable
 from labelloop.wire.errors import WrongState
 from platformdirs import user_cache_path
 
@@ -158,7 +159,9 @@ async def running(
         logs = store / "logs"
         logs.mkdir(exist_ok=True)
         broker = None
-        if not nats_url:
+        if nats_url:
+            await check_reachable(nats_url)
+        else:
             binary = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
             broker = await stack.enter_async_context(NatsServer(binary, store / "nats", port=nats_port))
             nats_url = broker.url

@@ -121,6 +121,24 @@ async def test_a_port_in_use_is_named(tmp_path: Path, nats_binary: Path) -> None
             assert port in text
 
 
+async def test_without_a_broker_up_says_so(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"nats://127.0.0.1:{unused.getsockname()[1]}"
+        code, text = await labelloop("up", "--store", tmp_path / "s", "--nats", url)
+    assert code == 1
+    assert url in text
+
+
+async def test_an_artifact_store_that_cannot_be_is_named(stack: Stack, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    code, text = await labelloop(
+        "up", "--store", store, "--nats", stack.nats_url, LABELLOOP_ARTIFACTS_URL="carrier-pigeon://coop"
+    )
+    assert code == 1
+    assert "LABELLOOP_ARTIFACTS_URL" in text
+
+
 async def test_a_setting_that_is_wrong_is_named(stack: Stack, tmp_path: Path) -> None:
     code, text = await labelloop("up", "--store", tmp_path / "s", "--nats", stack.nats_url, LABELLOOP_DRAIN_S="soon")
     assert code == 1

@@ -21,7 +21,7 @@ from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.object_store import ObjectStore
 
 from labelloop.wire.broker import jetstream
-from labelloop.wire.errors import Corrupt, NotFound
+from labelloop.wire.errors import Corrupt, InvalidInput, NotFound
 from labelloop.wire.once import publish_once
 from labelloop.wire.patience import patiently
 from labelloop.wire.subjects import ARTIFACT_BUCKET
@@ -134,7 +134,11 @@ class FsspecArtifacts:
     """One file an artifact, named by its digest, under an fsspec URL."""
 
     def __init__(self, url: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:  # a protocol whose library is missing, or no protocol at all
+            message = f"LABELLOOP_ARTIFACTS_URL={url} cannot be used: {error}"
+            raise InvalidInput("BAD_ARTIFACTS_URL", message, field="artifacts_url", url=url) from error
 
     async def put(self, data: bytes) -> str:
         digest = digest_of(data)

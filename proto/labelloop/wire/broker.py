@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+
+from labelloop.wire.errors import Unready
 
 _RECONNECT_WAIT_S = 1
 _REQUEST_TIMEOUT_S = 5
+_REACH_TIMEOUT_S = 3
 
 log = structlog.get_logger()
 
@@ -44,6 +50,22 @@ async def connect(url: str, name: str) -> Client:
         max_outstanding_pings=2,
     )
     return client
+
+
+async def check_reachable(url: str) -> None:
+    """Unready where no broker answers at ``url`` right now."""
+
+    async def quietly(error: Exception) -> None:
+        log.debug("no broker", url=url, error=str(error))
+
+    client = Client()
+    try:
+        async with asyncio.timeout(_REACH_TIMEOUT_S):
+            await client.connect(url, allow_reconnect=False, error_cb=quietly)
+    except (OSError, NatsError) as error:  # TimeoutError is an OSError
+        message = f"no NATS server answers at {url}: start one there, or leave the URL out and one is started here"
+        raise Unready("NO_BROKER", message, url=url) from error
+    await client.close()
 
 
 def jetstream(client: Client) -> JetStreamContext:

@@ -1,0 +1,36 @@
+"""Artifacts at an fsspec URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from labelloop.wire.artifacts import FsspecArtifacts, digest_of
+from labelloop.wire.errors import Corrupt, InvalidInput, NotFound
+
+
+async def test_what_is_put_is_got_and_stands_in_one_file(tmp_path: Path) -> None:
+    store = FsspecArtifacts(f"file://{tmp_path}/artifacts")
+    digest = await store.put(b"a model")
+    await store.put(b"a model")
+    assert digest == digest_of(b"a model")
+    assert await store.get(digest) == b"a model"
+    assert [path.name for path in (tmp_path / "artifacts").iterdir()] == [digest]
+
+
+async def test_altered_bytes_are_never_handed_out(tmp_path: Path) -> None:
+    store = FsspecArtifacts(f"file://{tmp_path}")
+    digest = await store.put(b"a model")
+    (tmp_path / digest).write_bytes(b"A model")
+    with pytest.raises(Corrupt, match="other bytes"):
+        await store.get(digest)
+
+
+async def test_an_unknown_digest_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        await FsspecArtifacts(f"file://{tmp_path}").get("0" * 64)
+
+
+def test_an_unknown_kind_of_store_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="carrier-pigeon"):
+        FsspecArtifacts("carrier-pigeon://coop")
