@@ -16,10 +16,10 @@ from labelloop.scorer.v1.scorer_pb2 import (
 )
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 from labelloop.wire.errors import from_rpc
+from labelloop.wire.patience import patiently
 from labelloop.wire.serving import CHANNEL_OPTIONS, MESSAGE_BYTES_MAX
 from numpy.typing import NDArray
 from pyroaring import BitMap
-from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
 _CALL_TIMEOUT_S = 60.0
 _ANSWER_BYTES = MESSAGE_BYTES_MAX // 4
@@ -68,14 +68,10 @@ class Ranker:
 
 
 async def _call(method: Callable[..., Awaitable[A]], request: object) -> A:
-    wait = wait_exponential_jitter(multiplier=0.1, max=2.0)
     try:
-        async for attempt in AsyncRetrying(retry=retry_if_exception(_passes), wait=wait, reraise=True):
-            with attempt:
-                return await method(request, timeout=_CALL_TIMEOUT_S, wait_for_ready=True)
+        return await patiently(lambda: method(request, timeout=_CALL_TIMEOUT_S, wait_for_ready=True), _passes)
     except grpc.aio.AioRpcError as error:
         raise from_rpc(error) or error from error
-    raise AssertionError("retries never end without an answer")
 
 
 def unpack(response: GetSamplesResponse) -> NDArray[Any]:

@@ -77,11 +77,12 @@ class JetStreamArtifacts:
 
     async def put(self, data: bytes) -> str:
         digest = digest_of(data)
-        async for attempt in patiently():
-            with attempt:
-                bucket = await self._open()
-                await (self._put_chunk(digest, data) if len(data) <= _CHUNK_BYTES else _put(bucket, digest, data))
+        await patiently(lambda: self._put(digest, data))
         return digest
+
+    async def _put(self, digest: str, data: bytes) -> None:
+        bucket = await self._open()
+        await (self._put_chunk(digest, data) if len(data) <= _CHUNK_BYTES else _put(bucket, digest, data))
 
     async def _put_chunk(self, digest: str, data: bytes) -> None:
         info = ObjectInfo(
@@ -101,15 +102,13 @@ class JetStreamArtifacts:
         )
 
     async def get(self, digest: str) -> bytes:
-        async for attempt in patiently():
-            with attempt:
-                try:
-                    data = await self._read(await self._open(), digest)
-                except NotFoundError as error:
-                    raise _missing(digest) from error
-        return _checked(digest, data)
+        try:
+            return _checked(digest, await patiently(lambda: self._read(digest)))
+        except NotFoundError as error:
+            raise _missing(digest) from error
 
-    async def _read(self, bucket: ObjectStore, digest: str) -> bytes:
+    async def _read(self, digest: str) -> bytes:
+        bucket = await self._open()
         try:
             return (await self._js.get_last_msg(f"OBJ_{ARTIFACT_BUCKET}", _chunk_subject(digest))).data or b""
         except NotFoundError:

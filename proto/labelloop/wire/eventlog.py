@@ -57,12 +57,10 @@ class EventLog:
             deny_delete=True,
             deny_purge=True,
         )
-        async for attempt in patiently():
-            with attempt:
-                try:
-                    info = await self._js.stream_info(STREAM)
-                except NotFoundError:
-                    info = await self._js.add_stream(config)
+        try:
+            info = await patiently(lambda: self._js.stream_info(STREAM))
+        except NotFoundError:
+            info = await patiently(lambda: self._js.add_stream(config))
         standing = info.config
         limits = (standing.max_msgs, standing.max_bytes, standing.max_age)
         if standing.retention != RetentionPolicy.LIMITS or any(limit and limit > 0 for limit in limits):
@@ -73,11 +71,11 @@ class EventLog:
         """Write ``event``, or where its subject is taken, read what stands there. Waits out a broker's absence."""
         event.recorded_at.GetCurrentTime()
         subject, data = subject_of(event), event.SerializeToString(deterministic=True)
-        async for attempt in patiently():
-            with attempt:
-                sequence = await publish_once(self._js, subject, data)
-                return Recorded(event, sequence, datetime.now(UTC)) if sequence else await self._read_back(subject)
-        raise AssertionError("retries never end without an answer")
+        return await patiently(lambda: self._append(event, subject, data))
+
+    async def _append(self, event: Event, subject: str, data: bytes) -> Recorded:
+        sequence = await publish_once(self._js, subject, data)
+        return Recorded(event, sequence, datetime.now(UTC)) if sequence else await self._read_back(subject)
 
     async def _read_back(self, subject: str) -> Recorded:
         message = await self._js.get_last_msg(STREAM, subject)
@@ -87,10 +85,7 @@ class EventLog:
 
     async def last_sequence(self) -> int:
         """The sequence of the newest event; 0 where there is none."""
-        async for attempt in patiently():
-            with attempt:
-                return int((await self._js.stream_info(STREAM)).state.last_seq)
-        raise AssertionError("retries never end without an answer")
+        return int((await patiently(lambda: self._js.stream_info(STREAM))).state.last_seq)
 
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncIterator[Recorded]:
         """All events under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 import structlog
 from nats.aio.client import Client
@@ -40,9 +41,8 @@ async def follow_stream(
         heed_cancellation()
         subscription = await client.subscribe(client.new_inbox())
         try:
-            async for attempt in patiently():
-                with attempt:
-                    await js.add_consumer(stream, _consumer(subscription.subject, subject, last + 1))
+            consumer = _consumer(subscription.subject, subject, last + 1)
+            await patiently(partial(js.add_consumer, stream, consumer))
             async with aclosing(_in_order(client, subscription)) as messages:
                 async for message in messages:
                     last = message.metadata.sequence.stream
