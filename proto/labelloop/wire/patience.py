@@ -28,5 +28,9 @@ async def patiently(work: Callable[[], Awaitable[T]], passes: Callable[[BaseExce
     except Exception as error:
         if not passes(error):
             raise
+
+    async def again() -> T:  # tenacity awaits only what is declared async, which a lambda is not
+        return await work()
+
     wait = wait_exponential_jitter(multiplier=0.1, max=2.0)
-    return await AsyncRetrying(retry=retry_if_exception(passes), wait=wait, reraise=True)(work)
+    return await AsyncRetrying(retry=retry_if_exception(passes), wait=wait, reraise=True)(again)
