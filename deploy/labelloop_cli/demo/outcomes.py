@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from labelloop.trainer.v1.trainer_pb2 import LabelRecord, MeasuredAccuracy, RoundResult, RunStatus
+from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RoundResult, RunStatus
 
 from labelloop_cli.demo.plan import Experiment
 from labelloop_cli.specs import ProtocolName
@@ -129,7 +129,3 @@ def curve(outcomes: list[Outcome]) -> tuple[list[int], list[list[float]]]:
     """Labels by round, and for each outcome its accuracies on the whole evaluation set."""
     accuracies = [[result.evaluation.value for result in outcome.rounds] for outcome in outcomes]
     return [result.labels for result in outcomes[0].rounds], accuracies
-
-
-def interval_text(measured: MeasuredAccuracy) -> str:
-    return f"{measured.low:.4f} to {measured.high:.4f}"
