@@ -53,7 +53,8 @@ class Requests:
                     done = await self._answer(desk, round_, sample_ids)
                 case Wait():
                     return
-            await self._book.reach(max(recorded.sequence for recorded in done))
+            for recorded in done:
+                await self._book.settle(recorded)
 
     async def _publish(self, desk: Desk) -> Event:
         key = desk.spec.dataset.SerializeToString(deterministic=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from labelloop.scorer.v1.scorer_pb2 import (
     Strategy,
 )
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
+from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import from_rpc
 from labelloop.wire.patience import patiently
 from labelloop.wire.serving import CHANNEL_OPTIONS, MESSAGE_BYTES_MAX
@@ -23,6 +25,16 @@ from pyroaring import BitMap
 
 _CALL_TIMEOUT_S = 60.0
 _ANSWER_BYTES = MESSAGE_BYTES_MAX // 4
+# A scorer that hangs, or a connection that leads nowhere, is given up within seconds and another replica is asked.
+_OUTLIVE_A_DEAD_PEER = [
+    ("grpc.keepalive_time_ms", 2_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # also how long a connection may take to come about
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+]
 _PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 A = TypeVar("A")
@@ -36,7 +48,7 @@ class Ranker:
     """Waits for scorers that are away; every call is safe to repeat."""
 
     def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, *_OUTLIVE_A_DEAD_PEER])
         self._stub = ScorerServiceStub(self._channel)
 
     async def close(self) -> None:
@@ -55,23 +67,30 @@ class Ranker:
             seed=seed,
             with_samples=True,
         )
-        return await _call(self._stub.RankPool, request)
+        return await _call("RankPool", self._stub.RankPool, request)
 
     async def samples(self, pool: str, sample_ids: Sequence[int], sample_bytes: int) -> NDArray[Any]:
         """Samples ``[n, *shape]``, of ``sample_bytes`` each, in the order of ``sample_ids``."""
         most = max(1, _ANSWER_BYTES // sample_bytes)
         parts = [
-            unpack(await _call(self._stub.GetSamples, GetSamplesRequest(pool_sha256=pool, sample_ids=part)))
+            unpack(await _call("GetSamples", self._stub.GetSamples, _samples_request(pool, part)))
             for part in (sample_ids[i : i + most] for i in range(0, len(sample_ids), most))
         ]
         return np.concatenate(parts)
 
 
-async def _call(method: Callable[..., Awaitable[A]], request: object) -> A:
+async def _call(name: str, method: Callable[..., Awaitable[A]], request: object) -> A:
+    crash_point(f"before call {name}")
     try:
-        return await patiently(lambda: method(request, timeout=_CALL_TIMEOUT_S, wait_for_ready=True), _passes)
+        answer = await patiently(lambda: method(request, timeout=_CALL_TIMEOUT_S, wait_for_ready=True), _passes)
     except grpc.aio.AioRpcError as error:
         raise from_rpc(error) or error from error
+    crash_point(f"after call {name}")
+    return answer
+
+
+def _samples_request(pool: str, sample_ids: Sequence[int]) -> GetSamplesRequest:
+    return GetSamplesRequest(pool_sha256=pool, sample_ids=sample_ids)
 
 
 def unpack(response: GetSamplesResponse) -> NDArray[Any]:

@@ -53,8 +53,7 @@ class Rounds:
                 case Wait():
                     break
             # The loser of a race finds the winner's event there and goes on from it.
-            recorded = await self._log.append_once(event)
-            await self._book.reach(recorded.sequence)
+            await self._book.settle(await self._log.append_once(event))
         if state.ended:
             self._benches.pop(run_id, None)
 

@@ -15,6 +15,7 @@ from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
 from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import NotFound, Unready, WrongState, from_rpc
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
@@ -56,11 +57,13 @@ class TrainerService(TrainerServiceServicer):
 
     async def _check(self, started: RunStarted) -> None:
         request = DescribeDatasetRequest(dataset=started.spec.dataset)
+        crash_point("before call DescribeDataset")
         try:
             dataset = await self._oracle.DescribeDataset(request, timeout=_DATASET_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             away = Unready("ORACLE_AWAY", f"the oracle service does not answer: {error.details()}", retry_after_s=1)
             raise from_rpc(error) or away from error
+        crash_point("after call DescribeDataset")
         check_spec(started.spec, dataset, started.inheritance)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
@@ -69,7 +72,7 @@ class TrainerService(TrainerServiceServicer):
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         runs = [self._status(run_id) for run_id in self._book.runs]
-        return pb.ListRunsResponse(runs=runs, unreadable_events=self._log.undecodable)
+        return pb.ListRunsResponse(runs=runs, unreadable_events=self._log.undecodable + len(self._book.refused))
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
         state = self._book.get(request.run_id)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import fsspec
 from nats.aio.client import Client
@@ -21,12 +23,15 @@ from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.object_store import ObjectStore
 
 from labelloop.wire.broker import jetstream
-from labelloop.wire.errors import Corrupt, InvalidInput, NotFound
+from labelloop.wire.crash_points import crash_point
+from labelloop.wire.errors import Corrupt, InvalidInput, NotFound, Unready
 from labelloop.wire.once import publish_once
 from labelloop.wire.patience import patiently
 from labelloop.wire.subjects import ARTIFACT_BUCKET
 
 _CHUNK_BYTES = 512 * 1024
+
+T = TypeVar("T")
 
 
 class ArtifactStore(Protocol):
@@ -62,8 +67,8 @@ class JetStreamArtifacts:
     the first. Every other client of the object store sees an ordinary object. Larger artifacts go through nats-py.
     """
 
-    def __init__(self, client: Client) -> None:
-        self._js = jetstream(client)
+    def __init__(self, client: Client, replicas: int = 1) -> None:
+        self._js, self._replicas = jetstream(client), replicas
         self._bucket: ObjectStore | None = None
 
     async def _open(self) -> ObjectStore:
@@ -71,13 +76,15 @@ class JetStreamArtifacts:
             try:
                 self._bucket = await self._js.object_store(ARTIFACT_BUCKET)
             except (BucketNotFoundError, NotFoundError):
-                config = ObjectStoreConfig(storage=StorageType.FILE)
+                config = ObjectStoreConfig(storage=StorageType.FILE, replicas=self._replicas)
                 self._bucket = await self._js.create_object_store(ARTIFACT_BUCKET, config)
         return self._bucket
 
     async def put(self, data: bytes) -> str:
         digest = digest_of(data)
+        crash_point("before put")
         await patiently(lambda: self._put(digest, data))
+        crash_point("after put")
         return digest
 
     async def _put(self, digest: str, data: bytes) -> None:
@@ -141,25 +148,44 @@ class FsspecArtifacts:
 
     async def put(self, data: bytes) -> str:
         digest = digest_of(data)
-        await asyncio.to_thread(self._put, digest, data)
+        crash_point("before put")
+        await self._carry_out(self._put, digest, data)
+        crash_point("after put")
         return digest
 
     def _put(self, digest: str, data: bytes) -> None:
         path = f"{self._root}/{digest}"
-        if self._fs.exists(path):
+        if self._fs.exists(path) and self._fs.cat_file(path) == data:
             return
         self._fs.makedirs(self._root, exist_ok=True)
-        with self._fs.transaction, self._fs.open(path, "wb") as file:  # appears whole or not at all
-            file.write(data)
+        # Under its own name it appears whole or not at all, and a damaged one is replaced. fsspec's transactions would
+        # write to the system's temporary folder and copy from there, which a crash may cut short.
+        draft = f"{path}.{secrets.token_hex(4)}.draft"
+        try:
+            self._fs.pipe_file(draft, data)
+            self._fs.mv(draft, path)
+        except BaseException:
+            if self._fs.exists(draft):
+                self._fs.rm_file(draft)
+            raise
 
     async def get(self, digest: str) -> bytes:
         try:
-            data = await asyncio.to_thread(self._fs.cat_file, f"{self._root}/{digest}")
+            return _checked(digest, await self._carry_out(self._fs.cat_file, f"{self._root}/{digest}"))
         except FileNotFoundError as error:
             raise _missing(digest) from error
-        return _checked(digest, data)
+
+    async def _carry_out(self, work: Callable[..., T], *arguments: object) -> T:
+        """In a thread. Unready where the store cannot do it now, for example because it is full."""
+        try:
+            return await asyncio.to_thread(work, *arguments)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            message = f"the artifact store at {self._root} fails: {error}; the run goes on once it works again"
+            raise Unready("ARTIFACT_STORE_FAILS", message, retry_after_s=1, store=self._root) from error
 
 
-def open_store(url: str, client: Client) -> ArtifactStore:
-    """The store that ``url`` names: ``jetstream:`` for the broker's own, else any fsspec URL."""
-    return JetStreamArtifacts(client) if url == "jetstream:" else FsspecArtifacts(url)
+def open_store(url: str, client: Client, replicas: int = 1) -> ArtifactStore:
+    """The store that ``url`` names: ``jetstream:`` for the broker's own, on ``replicas`` nodes, else any fsspec URL."""
+    return JetStreamArtifacts(client, replicas) if url == "jetstream:" else FsspecArtifacts(url)

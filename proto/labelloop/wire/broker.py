@@ -19,7 +19,8 @@ log = structlog.get_logger()
 
 
 async def connect(url: str, name: str) -> Client:
-    """A connection to the broker at ``url``; waits until there is one, however long that takes."""
+    """A connection to the broker at ``url``, or to any of several nodes separated by commas; waits until there is one,
+    however long that takes."""
     said: set[str] = set()
 
     async def on_error(error: Exception) -> None:
@@ -38,7 +39,7 @@ async def connect(url: str, name: str) -> Client:
 
     client = Client()
     await client.connect(
-        url,
+        url.split(","),
         name=name,
         connect_timeout=2,
         reconnect_time_wait=_RECONNECT_WAIT_S,
@@ -61,7 +62,7 @@ async def check_reachable(url: str) -> None:
     client = Client()
     try:
         async with asyncio.timeout(_REACH_TIMEOUT_S):
-            await client.connect(url, allow_reconnect=False, error_cb=quietly)
+            await client.connect(url.split(","), allow_reconnect=False, error_cb=quietly)
     except (OSError, NatsError) as error:  # TimeoutError is an OSError
         message = f"no NATS server answers at {url}: start one there, or leave the URL out and one is started here"
         raise Unready("NO_BROKER", message, url=url) from error

@@ -8,7 +8,7 @@ consumers, because a service that starts anew replays the log anyway, and acknow
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -21,22 +21,28 @@ from nats.js.errors import NotFoundError
 
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.wire.broker import jetstream
+from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import WrongState
 from labelloop.wire.following import follow_stream
 from labelloop.wire.once import publish_once
 from labelloop.wire.patience import patiently
-from labelloop.wire.subjects import EVERYTHING, STREAM, subject_of
+from labelloop.wire.run_rules import shape_fault
+from labelloop.wire.subjects import EVERYTHING, STREAM, event_kind, subject_of
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What stands at one place of the stream and the broker's time for it; ``event`` is None where it is unreadable."""
+    """What stands at one place of the stream; ``event`` is None where it is unreadable."""
 
     event: Event | None
     sequence: int
-    at: datetime
+
+    @property
+    def at(self) -> datetime:
+        """When it was first recorded, by its writer's clock: an import keeps it. Order is the stream's, not this."""
+        return self.event.recorded_at.ToDatetime(UTC) if self.event else datetime.min.replace(tzinfo=UTC)
 
 
 class EventLog:
@@ -47,13 +53,17 @@ class EventLog:
         self._js: JetStreamContext = jetstream(client)
         self.undecodable = 0
 
-    async def ensure_stream(self) -> None:
-        """Make the stream where there is none. WrongState where one stands whose settings could lose events."""
+    async def ensure_stream(self, replicas: int = 1) -> None:
+        """Make the stream where there is none, on ``replicas`` nodes of a cluster; give one that has fewer as many.
+
+        WrongState where one stands whose settings could lose events.
+        """
         config = StreamConfig(
             name=STREAM,
             subjects=[EVERYTHING],
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
+            num_replicas=replicas,
             deny_delete=True,
             deny_purge=True,
         )
@@ -66,22 +76,37 @@ class EventLog:
         if standing.retention != RetentionPolicy.LIMITS or any(limit and limit > 0 for limit in limits):
             message = f"stream {STREAM} would forget events: it must have limits retention and no limit of its own"
             raise WrongState("STREAM_FORGETS", message, stream=STREAM)
+        if (standing.num_replicas or 1) < replicas:
+            await patiently(lambda: self._js.update_stream(replace(standing, num_replicas=replicas)))
 
     async def append_once(self, event: Event) -> Recorded:
-        """Write ``event``, or where its subject is taken, read what stands there. Waits out a broker's absence."""
-        event.recorded_at.GetCurrentTime()
+        """Write ``event``, or where its subject is taken, read what stands there. Waits out a broker's absence.
+
+        Sets ``recorded_at`` where it is not set. WrongState where what stands there cannot be read.
+        """
+        kind = event_kind(event)
+        if not event.HasField("recorded_at"):
+            event.recorded_at.GetCurrentTime()
+        if fault := shape_fault(event):
+            raise ValueError(f"{kind} of round {event.round}: {fault}")
         subject, data = subject_of(event), event.SerializeToString(deterministic=True)
-        return await patiently(lambda: self._append(event, subject, data))
+        crash_point(f"before append {kind}")
+        recorded = await patiently(lambda: self._append(event, subject, data))
+        crash_point(f"after append {kind}")
+        return recorded
 
     async def _append(self, event: Event, subject: str, data: bytes) -> Recorded:
         sequence = await publish_once(self._js, subject, data)
-        return Recorded(event, sequence, datetime.now(UTC)) if sequence else await self._read_back(subject)
+        return Recorded(event, sequence) if sequence else await self._read_back(subject)
 
     async def _read_back(self, subject: str) -> Recorded:
         message = await self._js.get_last_msg(STREAM, subject)
-        if message.data is None or message.seq is None:
-            raise WrongState("EMPTY_EVENT", f"what stands under {subject} has no content", subject=subject)
-        return Recorded(Event.FromString(message.data), message.seq, message.time or datetime.now(UTC))
+        assert message.seq is not None, "a message that stands has a sequence"
+        try:
+            return Recorded(_readable(subject, message.data or b""), message.seq)
+        except ValueError as error:
+            said = f"what stands under {subject}, at sequence {message.seq}, is no event of ours: {error}"
+            raise WrongState("UNREADABLE_EVENT", said, subject=subject, sequence=message.seq) from error
 
     async def last_sequence(self) -> int:
         """The sequence of the newest event; 0 where there is none."""
@@ -90,16 +115,26 @@ class EventLog:
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncIterator[Recorded]:
         """All events under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""
         async for message in follow_stream(self._client, self._js, STREAM, subject, after):
-            yield Recorded(self._decode(message), message.metadata.sequence.stream, message.metadata.timestamp)
+            yield Recorded(self._decode(message), message.metadata.sequence.stream)
 
     def _decode(self, message: Msg) -> Event | None:
         try:
-            event = Event.FromString(message.data)
-            if subject_of(event) != message.subject:
-                raise ValueError(f"belongs under {subject_of(event)}")
-        except (DecodeError, ValueError) as error:
+            return _readable(message.subject, message.data)
+        except ValueError as error:
             self.undecodable += 1
             place = message.metadata.sequence.stream
             log.error("unreadable event passed over", sequence=place, subject=message.subject, error=str(error))
             return None
-        return event
+
+
+def _readable(subject: str, data: bytes) -> Event:
+    """The event that ``data`` holds. ValueError where it holds none, or one that cannot stand under ``subject``."""
+    try:
+        event = Event.FromString(data)
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    if subject_of(event) != subject:
+        raise ValueError(f"it belongs under {subject_of(event)}")
+    if fault := shape_fault(event):
+        raise ValueError(fault)
+    return event

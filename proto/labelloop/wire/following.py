@@ -49,6 +49,8 @@ async def follow_stream(
                     yield message
         except NatsError as error:
             log.info("following anew", stream=stream, after_sequence=last, why=str(error) or type(error).__name__)
+            if isinstance(error, TimeoutError):  # silence: the connection may lead to a node that is cut off
+                await client.force_reconnect()
         finally:
             if not client.is_closed:
                 await subscription.unsubscribe()

@@ -9,9 +9,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
+import structlog
+
 from labelloop.events.v1.events_pb2 import Event
-from labelloop.wire.errors import NotFound
+from labelloop.wire.errors import NotFound, WrongState
 from labelloop.wire.eventlog import EventLog, Recorded
+from labelloop.wire.run_rules import RunRules
+
+log = structlog.get_logger()
 
 
 class Run(Protocol):
@@ -29,12 +34,20 @@ R = TypeVar("R", bound=Run)
 
 
 class RunBook(Generic[R]):
-    """``begin`` makes a run's state of its ``run_started``; ``problems`` says what keeps a run from going on."""
+    """``begin`` makes a run's state of its ``run_started``; ``problems`` says what keeps a run from going on.
+
+    ``refused`` holds the sequences of events that break the rules of a run: they stay in the log and are passed over.
+    Events that come before their ``run_started`` are taken in behind it: an import writes that one last, so that the
+    run is there whole or not at all.
+    """
 
     def __init__(self, begin: Callable[[Event, datetime], R]) -> None:
         self._begin = begin
         self.runs: dict[str, R] = {}
         self.problems: dict[str, str] = {}
+        self.refused: set[int] = set()
+        self._rules: dict[str, RunRules] = {}
+        self._early: defaultdict[str, list[tuple[Recorded, Event]]] = defaultdict(list)
         self._sequence = 0
         self._arrivals: list[tuple[int, asyncio.Future[None]]] = []
         self._bells: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -45,19 +58,35 @@ class RunBook(Generic[R]):
             self.take(recorded)
 
     def take(self, recorded: Recorded) -> None:
-        event = recorded.event
-        if event is not None:
-            state = self.runs.get(event.run_id)
-            if state is not None:
-                state.apply(event, recorded.at)
-            elif event.HasField("run_started"):
-                self.runs[event.run_id] = self._begin(event, recorded.at)
-            self.ring(event.run_id)
+        if recorded.event is not None:
+            self._sort(recorded, recorded.event)
+            self.ring(recorded.event.run_id)
         self._sequence = recorded.sequence
         for sequence, arrival in self._arrivals:
             if sequence <= self._sequence and not arrival.done():
                 arrival.set_result(None)
         self._arrivals = [waiting for waiting in self._arrivals if not waiting[1].done()]
+
+    def _sort(self, recorded: Recorded, event: Event) -> None:
+        run_id = event.run_id
+        if run_id in self.runs:
+            self._apply(recorded, event)
+        elif event.HasField("run_started"):
+            self._rules[run_id] = RunRules(event.run_started)
+            self.runs[run_id] = self._begin(event, recorded.at)
+            for early, early_event in self._early.pop(run_id, ()):
+                self._apply(early, early_event)
+        else:
+            self._early[run_id].append((recorded, event))
+
+    def _apply(self, recorded: Recorded, event: Event) -> None:
+        rules = self._rules[event.run_id]
+        if fault := rules.fault(event):
+            self.refused.add(recorded.sequence)
+            log.error("event against the rules passed over", run=event.run_id, sequence=recorded.sequence, fault=fault)
+            return
+        rules.note(event)
+        self.runs[event.run_id].apply(event, recorded.at)
 
     async def reach(self, sequence: int) -> None:
         """Return once everything up to ``sequence`` is taken in."""
@@ -65,6 +94,14 @@ class RunBook(Generic[R]):
             arrival = asyncio.get_running_loop().create_future()
             self._arrivals.append((sequence, arrival))
             await arrival
+
+    async def settle(self, recorded: Recorded) -> None:
+        """Return once what an append left standing is taken in. WrongState where that breaks the rules of its run:
+        it stands where the run's next event belongs, so that the run cannot go on."""
+        await self.reach(recorded.sequence)
+        if recorded.sequence in self.refused:
+            message = f"the event at sequence {recorded.sequence} of the log breaks the rules of its run and blocks it"
+            raise WrongState("RUN_BLOCKED", message, sequence=recorded.sequence)
 
     def get(self, run_id: str) -> R:
         """NotFound where there is no such run."""

@@ -11,11 +11,13 @@ from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_status import rpc_status
 
-from labelloop.wire.errors import LabelloopError, WrongState, to_status
+from labelloop.wire.crash_points import crash_point
+from labelloop.wire.errors import InvalidInput, LabelloopError, WrongState, to_status
 from labelloop.wire.settings import ServiceSettings
 
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
@@ -23,7 +25,12 @@ CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
 ]
-_SERVER_OPTIONS = [*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)]  # a port in use is an error, not a second listener
+_SERVER_OPTIONS = [
+    *CHANNEL_OPTIONS,
+    ("grpc.so_reuseport", 0),  # a port in use is an error, not a second listener
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients may ask every other second whether we live
+    ("grpc.keepalive_permit_without_calls", 1),
+]
 
 log = structlog.get_logger()
 
@@ -33,35 +40,71 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns each LabelloopError into its status; anything else is a fault of ours, logged with its trace."""
+    """Turns each LabelloopError into its status; anything else is a fault of ours, logged with its trace.
+
+    Requests are decoded here, not by gRPC, which answers INTERNAL to bytes that are no message.
+    """
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         handler: Any = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler  # type: ignore[no-any-return]
-        codecs = handler.request_deserializer, handler.response_serializer
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(_guarded_stream(handler.unary_stream), *codecs)
-        return grpc.unary_unary_rpc_method_handler(_guarded(handler.unary_unary), *codecs)
+        if handler is None:
+            return None
+        method = handler_call_details.method.rpartition("/")[2]
+        encode = handler.response_serializer
+        if handler.unary_stream:
+            behaviour = _decoded(handler.unary_stream, handler.request_deserializer)
+            return grpc.unary_stream_rpc_method_handler(_guarded_stream(behaviour, method), None, encode)
+        if handler.stream_unary:
+            behaviour = _decoded_parts(handler.stream_unary, handler.request_deserializer)
+            return grpc.stream_unary_rpc_method_handler(_guarded(behaviour, method), None, encode)
+        behaviour = _decoded(handler.unary_unary, handler.request_deserializer)
+        return grpc.unary_unary_rpc_method_handler(_guarded(behaviour, method), None, encode)
 
 
-def _guarded(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-    async def call(request: Any, context: Any) -> Any:
-        try:
-            return await behaviour(request, context)
-        except LabelloopError as error:
-            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+def _decode(deserializer: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return deserializer(data)
+    except DecodeError as error:
+        raise InvalidInput("BAD_MESSAGE", f"the request is not the protobuf message it should be: {error}") from error
+
+
+def _decoded(behaviour: Callable[[Any, Any], Any], deserializer: Callable[[bytes], Any]) -> Callable[[Any, Any], Any]:
+    return lambda data, context: behaviour(_decode(deserializer, data), context)
+
+
+def _decoded_parts(
+    behaviour: Callable[[Any, Any], Any], deserializer: Callable[[bytes], Any]
+) -> Callable[[Any, Any], Any]:
+    def call(parts: AsyncIterator[bytes], context: Any) -> Any:
+        return behaviour((_decode(deserializer, data) async for data in parts), context)
 
     return call
 
 
-def _guarded_stream(behaviour: Callable[[Any, Any], AsyncIterator[Any]]) -> Callable[[Any, Any], AsyncIterator[Any]]:
+def _guarded(behaviour: Callable[[Any, Any], Awaitable[Any]], method: str) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def call(request: Any, context: Any) -> Any:
+        crash_point(f"before serve {method}")
+        try:
+            response = await behaviour(request, context)
+        except LabelloopError as error:
+            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+        crash_point(f"after serve {method}")
+        return response
+
+    return call
+
+
+def _guarded_stream(
+    behaviour: Callable[[Any, Any], AsyncIterator[Any]], method: str
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+        crash_point(f"before serve {method}")
         try:
             async for response in behaviour(request, context):
                 yield response
+                crash_point(f"after serve {method}")
         except LabelloopError as error:
             await context.abort_with_status(rpc_status.to_status(to_status(error)))
 

@@ -13,7 +13,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LABELLOOP_", frozen=True)
 
-    nats_url: str = Field("nats://127.0.0.1:4222", description="the broker")
+    nats_url: str = Field(
+        "nats://127.0.0.1:4222", description="the broker; the nodes of a cluster are separated by commas"
+    )
+    replicas: int = Field(1, ge=1, le=5, description="nodes of the broker's cluster that keep each event and artifact")
     artifacts_url: str = Field("jetstream:", description="where artifacts lie: jetstream: or any fsspec URL")
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: int = Field(0, ge=0, le=65535, description="the port to listen on; 0 for any free one")

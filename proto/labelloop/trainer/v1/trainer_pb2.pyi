@@ -377,7 +377,7 @@ class ListRunsResponse(_message.Message):
     UNREADABLE_EVENTS_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
     unreadable_events: _builtins.int
-    """Events on the stream that could not be read and were passed over."""
+    """Events on the stream that could not be read, or broke the rules of their run, and were passed over."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunStatus]:
         """Oldest first."""

@@ -1,0 +1,176 @@
+"""What the log of a run may hold. Pure.
+
+Every writer of ours keeps to these rules. Whoever reads checks them all the same, and passes over what breaks them:
+all services take the same decision about the same event, so that none of them can be led astray or brought down.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from labelloop.events.v1.events_pb2 import (
+    Event,
+    LabelProvided,
+    LabelsRequested,
+    ModelTrained,
+    PoolPublished,
+    RunStarted,
+    SamplesAutoLabelled,
+)
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_LATEST_S = 253_402_300_799  # the last second of the year 9999, where Timestamp ends
+_ROUND_ZERO = {"run_started", "pool_published", "run_cancelled", "run_failed"}
+_ENDS = {"run_finished", "run_cancelled", "run_failed"}
+
+
+def shape_fault(event: Event) -> str:
+    """What is wrong with an event by itself; empty where nothing is."""
+    kind = event.WhichOneof("payload")
+    if not 0 <= event.recorded_at.seconds <= _LATEST_S:
+        return "its time is none"
+    if kind in _ROUND_ZERO and event.round:
+        return f"{kind} belongs to round 0"
+    match kind:
+        case "run_started":
+            taken = event.run_started.inheritance
+            return _uneven(taken.sample_ids, taken.classes, taken.auto_labelled) or _repeated(taken.sample_ids)
+        case "pool_published":
+            return _pool_fault(event.pool_published)
+        case "labels_requested":
+            return _request_fault(event.labels_requested)
+        case "model_trained":
+            return "" if _DIGEST.fullmatch(event.model_trained.model_sha256) else "the model has no digest"
+        case "samples_auto_labelled":
+            given = event.samples_auto_labelled
+            return _uneven(given.sample_ids, given.classes, given.confidence) or _repeated(given.sample_ids)
+    return ""
+
+
+def _pool_fault(pool: PoolPublished) -> str:
+    if not _DIGEST.fullmatch(pool.pool_sha256):
+        return "the pool has no digest"
+    return "" if pool.sample_count and pool.classes and pool.dtype in {"uint8", "float32"} else "the pool is empty"
+
+
+def _request_fault(request: LabelsRequested) -> str:
+    known = request.predicted or request.confidence
+    told = (request.predicted, request.confidence) if known else ()
+    return _uneven(request.sample_ids, request.score, *told) or _repeated(request.sample_ids)
+
+
+def _uneven(*columns: Sequence[object]) -> str:
+    return "its columns differ in length" if len({len(column) for column in columns}) > 1 else ""
+
+
+def _repeated(sample_ids: Sequence[int]) -> str:
+    return "it names a sample twice" if len(set(sample_ids)) < len(sample_ids) else ""
+
+
+@dataclass
+class RunRules:
+    """A run as far as its rules go.
+
+    ``taken`` are all samples that were ever chosen, ``asked`` those whose labels were asked for with the round that
+    asked, ``wanted`` those of the open batch; ``known`` counts the training set, ``trained`` what the newest model saw.
+    """
+
+    started: RunStarted
+    pool: PoolPublished | None = None
+    round: int = 0
+    taken: set[int] = field(default_factory=set)
+    wanted: set[int] = field(default_factory=set)
+    asked: dict[int, int] = field(default_factory=dict)
+    known: int = 0
+    trained: int = 0
+    over: bool = False
+
+    def __post_init__(self) -> None:
+        inherited = self.started.inheritance.sample_ids
+        self.taken.update(inherited)
+        self.known = self.trained = len(inherited)
+
+    def fault(self, event: Event) -> str:
+        """Why ``event`` cannot come next; empty where it can. What comes after the end is late, not wrong."""
+        kind = event.WhichOneof("payload")
+        if self.over or kind in _ENDS:
+            return ""
+        match kind:
+            case "run_started":
+                return "the run has started already"
+            case "pool_published":
+                return "the run has a pool already" if self.pool else ""
+            case "label_provided":
+                return self._label_fault(event.round, event.label_provided)
+        if self.pool is None:
+            return "the run has no pool yet"
+        match kind:
+            case "labels_requested":
+                return self._choice_fault(event.round, event.labels_requested.sample_ids)
+            case "samples_auto_labelled":
+                return self._auto_fault(event.round, event.samples_auto_labelled)
+            case "model_trained":
+                return self._model_fault(event.round, event.model_trained)
+        return "an event of an unknown kind"
+
+    def _label_fault(self, round_: int, label: LabelProvided) -> str:
+        if self.pool and label.label >= len(self.pool.classes):
+            return f"class {label.label} lies outside the pool's classes"
+        asked = self.asked.get(label.sample_id) == round_
+        return "" if asked else f"round {round_} did not ask for sample {label.sample_id}"
+
+    def _choice_fault(self, round_: int, sample_ids: Sequence[int]) -> str:
+        if self.wanted:
+            return "a batch is still open"
+        if round_ != self.round:
+            return f"the run is in round {self.round}"
+        if not sample_ids:
+            return "it names no sample"
+        assert self.pool is not None, "asked after the pool was checked"
+        if max(sample_ids) >= self.pool.sample_count:
+            return f"sample {max(sample_ids)} lies outside the pool"
+        chosen = self.taken.intersection(sample_ids)
+        return f"sample {min(chosen)} was chosen before" if chosen else ""
+
+    def _auto_fault(self, round_: int, given: SamplesAutoLabelled) -> str:
+        assert self.pool is not None, "asked after the pool was checked"
+        if max(given.classes, default=0) >= len(self.pool.classes):
+            return f"class {max(given.classes)} lies outside the pool's classes"
+        return self._choice_fault(round_, given.sample_ids)
+
+    def _model_fault(self, round_: int, model: ModelTrained) -> str:
+        if self.wanted:
+            return "a batch is still open"
+        if round_ != self.round + 1:
+            return f"the next model begins round {self.round + 1}"
+        seen = model.labels + model.auto_labels
+        return "" if seen == self.known > self.trained else f"it saw {seen} labels where there are {self.known}"
+
+    def note(self, event: Event) -> None:
+        """Take in an event without fault."""
+        if self.over:
+            return
+        kind = event.WhichOneof("payload")
+        match kind:
+            case "pool_published":
+                self.pool = event.pool_published
+            case "labels_requested":
+                self.wanted = set(event.labels_requested.sample_ids)
+                self.asked.update(dict.fromkeys(self.wanted, event.round))
+                self.taken |= self.wanted
+            case "label_provided":
+                self._note_label(event.label_provided.sample_id)
+            case "samples_auto_labelled":
+                self.taken.update(event.samples_auto_labelled.sample_ids)
+                self.known += len(event.samples_auto_labelled.sample_ids)
+            case "model_trained":
+                self.round, self.trained = event.round, self.known
+            case _:
+                self.over = kind in _ENDS
+
+    def _note_label(self, sample_id: int) -> None:
+        if sample_id in self.wanted:
+            self.wanted.remove(sample_id)
+            self.known += 1
