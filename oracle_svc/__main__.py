@@ -34,9 +34,10 @@ async def serve(settings: OracleSettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(book.follow(log))
             await book.reach(await log.last_sequence())
-            tasks.create_task(drive(book, Requests(book, log, shelf, artifacts).advance))
+            work = tasks.create_task(drive(book, Requests(book, log, shelf, artifacts).advance))
             await server.start()
             await server.ready()
+            await server.serve(work)
     finally:
         await server.stop()
         await client.close()

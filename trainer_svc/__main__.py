@@ -42,9 +42,10 @@ async def serve(settings: TrainerSettings) -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(book.follow(log))
                 await book.reach(await log.last_sequence())
-                tasks.create_task(drive(book, Rounds(book, log, ranker, artifacts, executor).advance))
+                work = tasks.create_task(drive(book, Rounds(book, log, ranker, artifacts, executor).advance))
                 await server.start()
                 await server.ready()
+                await server.serve(work)
         finally:
             await server.stop()
             await ranker.close()

@@ -29,6 +29,7 @@ _ANSWER_BYTES = MESSAGE_BYTES_MAX // 4
 _OUTLIVE_A_DEAD_PEER = [
     ("grpc.keepalive_time_ms", 2_000),
     ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.http2.ping_timeout_ms", 2_000),  # the one that counts: it is a minute by default
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2_000),  # also how long a connection may take to come about

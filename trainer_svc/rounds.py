@@ -39,8 +39,9 @@ class Rounds:
 
     async def advance(self, run_id: str) -> None:
         """Carry a run as far as it goes without an answer from outside. Safe to call at any time, and again."""
-        state = self._book.get(run_id)
         while True:
+            # Another trainer may carry the run on while this one works: a step is taken on one state throughout.
+            state = self._book.get(run_id).as_it_stands()
             match next_step(state):
                 case RequestLabels(count, strategy):
                     event = await self._request_labels(state, count, strategy)

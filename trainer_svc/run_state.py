@@ -6,7 +6,7 @@ the training set when their batch is whole and in the order asked for, so that t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from labelloop.events.v1.events_pb2 import (
@@ -161,6 +161,10 @@ class RunState:
             state.training.append(Example(sample_id, label, auto, source, "", 0, at, None, None))
         state.asked.update(taken_over.sample_ids)
         return state
+
+    def as_it_stands(self) -> RunState:
+        """A copy that later events leave alone: to decide by and act on while the log goes on."""
+        return replace(self, training=list(self.training), asked=set(self.asked), models=list(self.models))
 
     @property
     def over(self) -> bool:

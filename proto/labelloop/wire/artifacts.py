@@ -25,7 +25,7 @@ from nats.js.object_store import ObjectStore
 from labelloop.wire.broker import jetstream
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import Corrupt, InvalidInput, NotFound, Unready
-from labelloop.wire.once import publish_once
+from labelloop.wire.once import ensure_replicas, publish_once
 from labelloop.wire.patience import patiently
 from labelloop.wire.subjects import ARTIFACT_BUCKET
 
@@ -74,10 +74,12 @@ class JetStreamArtifacts:
     async def _open(self) -> ObjectStore:
         if self._bucket is None:
             try:
-                self._bucket = await self._js.object_store(ARTIFACT_BUCKET)
+                bucket = await self._js.object_store(ARTIFACT_BUCKET)
+                await ensure_replicas(self._js, (await bucket.status()).stream_info.config, self._replicas)
             except (BucketNotFoundError, NotFoundError):
                 config = ObjectStoreConfig(storage=StorageType.FILE, replicas=self._replicas)
-                self._bucket = await self._js.create_object_store(ARTIFACT_BUCKET, config)
+                bucket = await self._js.create_object_store(ARTIFACT_BUCKET, config)
+            self._bucket = bucket
         return self._bucket
 
     async def put(self, data: bytes) -> str:

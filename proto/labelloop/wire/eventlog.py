@@ -8,13 +8,14 @@ consumers, because a service that starts anew replays the log anyway, and acknow
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
@@ -22,9 +23,9 @@ from nats.js.errors import NotFoundError
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.wire.broker import jetstream
 from labelloop.wire.crash_points import crash_point
-from labelloop.wire.errors import WrongState
+from labelloop.wire.errors import LimitExceeded, WrongState
 from labelloop.wire.following import follow_stream
-from labelloop.wire.once import publish_once
+from labelloop.wire.once import ensure_replicas, publish_once
 from labelloop.wire.patience import patiently
 from labelloop.wire.run_rules import shape_fault
 from labelloop.wire.subjects import EVERYTHING, STREAM, event_kind, subject_of
@@ -76,8 +77,7 @@ class EventLog:
         if standing.retention != RetentionPolicy.LIMITS or any(limit and limit > 0 for limit in limits):
             message = f"stream {STREAM} would forget events: it must have limits retention and no limit of its own"
             raise WrongState("STREAM_FORGETS", message, stream=STREAM)
-        if (standing.num_replicas or 1) < replicas:
-            await patiently(lambda: self._js.update_stream(replace(standing, num_replicas=replicas)))
+        await ensure_replicas(self._js, standing, replicas)
 
     async def append_once(self, event: Event) -> Recorded:
         """Write ``event``, or where its subject is taken, read what stands there. Waits out a broker's absence.
@@ -96,7 +96,11 @@ class EventLog:
         return recorded
 
     async def _append(self, event: Event, subject: str, data: bytes) -> Recorded:
-        sequence = await publish_once(self._js, subject, data)
+        try:
+            sequence = await publish_once(self._js, subject, data)
+        except MaxPayloadError as error:
+            message = f"{subject} takes {len(data)} bytes, more than the broker's max_payload: raise that"
+            raise LimitExceeded("EVENT_TOO_LARGE", message, subject=subject, size=len(data)) from error
         return Recorded(event, sequence) if sequence else await self._read_back(subject)
 
     async def _read_back(self, subject: str) -> Recorded:

@@ -1,9 +1,14 @@
-"""A write that only the first writer of a subject makes."""
+"""Streams as all writers want them: a write that only the first writer of a subject makes, and enough replicas."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nats.js import JetStreamContext
+from nats.js.api import StreamConfig
 from nats.js.errors import APIError
+
+from labelloop.wire.patience import patiently
 
 _SUBJECT_TAKEN = 10071
 _EXPECT_NOTHING = {"Nats-Expected-Last-Subject-Sequence": "0"}
@@ -17,3 +22,9 @@ async def publish_once(js: JetStreamContext, subject: str, data: bytes) -> int |
         if error.err_code != _SUBJECT_TAKEN:
             raise
         return None
+
+
+async def ensure_replicas(js: JetStreamContext, standing: StreamConfig, replicas: int) -> None:
+    """Give a stream that has fewer replicas as many."""
+    if (standing.num_replicas or 1) < replicas:
+        await patiently(lambda: js.update_stream(replace(standing, num_replicas=replicas)))

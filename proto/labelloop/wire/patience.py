@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 from nats.js.errors import APIError, NotFoundError
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
@@ -14,7 +15,7 @@ T = TypeVar("T")
 
 def broker_is_away(error: BaseException) -> bool:
     """Whether trying again may help: the broker is away, slow, or has no leader just now."""
-    if isinstance(error, NotFoundError):
+    if isinstance(error, (NotFoundError, MaxPayloadError)):
         return False
     if isinstance(error, APIError):
         return error.code == 503

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -18,9 +19,23 @@ S = TypeVar("S", bound=ServiceSettings)
 def run_service(name: str, settings: S, serve: Callable[[S], Awaitable[None]]) -> None:
     """Serve until SIGTERM or SIGINT, then drain and leave with 0; leave with 1 and a line where it cannot go on."""
     set_up_logs(name, settings.log_format, settings.log_level)
+    asyncio.run(_serve_and_leave(name, serve(settings)))
+
+
+async def _serve_and_leave(name: str, work: Awaitable[None]) -> None:
+    code = 0
     try:
-        asyncio.run(until_signal_or_end(serve(settings)))
+        await until_signal_or_end(work)
     except* LabelloopError as group:
+        code = 1
         for error in group.exceptions:
             print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(1)
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """End the process now. A thread may be in the middle of a fit or a download, whose result nobody will take any
+    more, and Python would wait for it, for minutes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -139,6 +139,17 @@ class Server:
             _write_whole(self._settings.ready_file, json.dumps({"port": self.port}))
         log.info("ready", host=self._settings.host, port=self.port)
 
+    async def serve(self, work: asyncio.Task[None]) -> None:
+        """Serve until cancelled; then no more ``work`` of its own, and a drain.
+
+        What calls in flight lean on, as the log's follower, must run until this is over.
+        """
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            work.cancel()
+            await self.stop()
+
     async def stop(self) -> None:
         """Refuse new calls and let those in flight end, for at most ``drain_s``."""
         await self._health.enter_graceful_shutdown()
@@ -161,6 +172,7 @@ async def until_signal_or_end(work: Awaitable[None]) -> None:
     done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    for task in done:
-        task.result()
+    await asyncio.wait(waiting)
+    for task in (*done, *waiting):
+        if not task.cancelled():
+            task.result()

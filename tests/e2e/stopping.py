@@ -1,0 +1,81 @@
+"""Services asked to stop, as tests do it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from labelloop.wire.broker import connect as connect_broker
+from labelloop.wire.eventlog import EventLog
+from labelloop_cli.nats_port import HOST
+from labelloop_cli.stack import Service, Stack
+
+LEAVES_WITHIN_S = 10.0
+
+
+async def ask_to_stop(service: Service, number: signal.Signals = signal.SIGTERM) -> float:
+    """Send the signal; see :func:`leaves`."""
+    assert service.process is not None
+    service.process.send_signal(number)
+    return await leaves(service)
+
+
+async def leaves(service: Service) -> float:
+    """Seconds until it has left, with code 0; where it does not leave in time, it is ended by force."""
+    process, began = service.process, time.monotonic()
+    assert process is not None
+    try:
+        async with asyncio.timeout(LEAVES_WITHIN_S):
+            code = await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise AssertionError(f"the {service.name} had not left after {LEAVES_WITHIN_S:.0f} s") from None
+    assert code == 0, service.log_file.read_text()
+    return time.monotonic() - began
+
+
+@asynccontextmanager
+async def brought_back(*services: Service) -> AsyncIterator[None]:
+    """Whatever happens meanwhile, the services run afterwards."""
+    try:
+        yield
+    finally:
+        for service in services:
+            if service.process is None or service.process.returncode is not None:
+                await service.start()
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 20) -> None:
+    """Return once ``holds`` does."""
+    async with asyncio.timeout(within_s):
+        while not await holds():  # noqa: ASYNC110 - another process changes it, which sets no event here
+            await asyncio.sleep(0.01)
+
+
+async def closes(service: Service) -> None:
+    """Return once the service listens no more: it drains."""
+
+    async def refuses() -> bool:
+        try:
+            _, writer = await asyncio.open_connection(HOST, service.port)
+        except OSError:
+            return True
+        writer.close()
+        return False
+
+    await until(refuses)
+
+
+async def reach_event(stack: Stack, subject: str, *, within_s: float = 60) -> None:
+    """Return as soon as the log holds an event under ``subject``."""
+    client = await connect_broker(stack.nats_url, "test")
+    try:
+        async with asyncio.timeout(within_s):
+            async for _ in EventLog(client).follow(subject):
+                return
+    finally:
+        await client.close()

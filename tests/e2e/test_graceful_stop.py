@@ -1,0 +1,285 @@
+"""Services asked to stop: they drain, hand back what they have in hand, and leave with 0; a run ends as it would have.
+
+One stack serves all tests but one; each leaves it with everything running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from labelloop.events.v1.events_pb2 import LabelSource, Protocol, RunSpec
+from labelloop.oracle.v1.oracle_pb2 import (
+    ListOpenSamplesRequest,
+    OpenSample,
+    SubmitLabelsRequest,
+    SubmitLabelsResponse,
+    SubmittedLabel,
+)
+from labelloop.scorer.v1.scorer_pb2 import ClusterPoolRequest
+from labelloop.trainer.v1.trainer_pb2 import (
+    CancelRunRequest,
+    CancelRunResponse,
+    GetRunRequest,
+    GetRunResponse,
+    ListRunsRequest,
+    Phase,
+    WatchRunRequest,
+)
+from labelloop_cli.clients import Clients, connect
+from labelloop_cli.nats_port import HOST
+from labelloop_cli.stack import Service, Stack, running
+
+from tests.blobs import Blobs, spec, write_blobs
+from tests.e2e.driving import finish, start
+from tests.e2e.stopping import (
+    ask_to_stop,
+    brought_back,
+    closes,
+    leaves,
+    reach_event,
+    until,
+)
+from tests.e2e.test_crashes import ROUNDS, check_log, long_spec, process_id
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SERVICES = ["trainer", "scorer", "oracle"]
+LABEL_ROUNDS = ROUNDS // 2  # two labels each; as many rounds of auto-labels follow
+MOMENTS = 3
+SLOW_LABELS = 800
+DRAIN_S = 2.0
+AT_ONCE_S = 2.0
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Blobs:
+    return write_blobs(tmp_path_factory.mktemp("blobs"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def up(tmp_path_factory: pytest.TempPathFactory, nats_binary: Path) -> AsyncIterator[Stack]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELLOOP_DRAIN_S", str(DRAIN_S))
+        async with running(tmp_path_factory.mktemp("graceful") / "store") as stack:
+            yield stack
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(up: Stack) -> AsyncIterator[Clients]:
+    async with connect(up.endpoints) as clients:
+        yield clients
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def calm(client: Clients, pool: Blobs) -> GetRunResponse:
+    await start(client, "calm", long_spec(pool))
+    return await finish(client, "calm")
+
+
+def moments(victim: str) -> list[tuple[str, signal.Signals]]:
+    """Places in a run, in order, and the signal to send there: another draw for each victim, the same each time."""
+    rng = random.Random(victim)
+    rounds = sorted(rng.sample(range(5, 2 * LABEL_ROUNDS - 10), MOMENTS))
+    labelling, auto_labelling = ["labels_requested", "label.>", "model_trained"], ["samples_auto_labelled"]
+    kinds = [rng.choice(labelling if number < LABEL_ROUNDS else auto_labelling) for number in rounds]
+    return [
+        (f"{number}.{kind}", rng.choice([signal.SIGTERM, signal.SIGINT]))
+        for number, kind in zip(rounds, kinds, strict=True)
+    ]
+
+
+def by_hand(blobs: Blobs) -> RunSpec:
+    """Waits for people to label its first batch, for ever."""
+    made = spec(blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, protocol=Protocol.PROTOCOL_HONEST)
+    made.dataset.labels, made.dataset.classes[:] = "", ["a", "b", "c"]
+    made.dataset.evaluation = made.dataset.evaluation_labels = ""
+    made.stopping_sample_count = 0
+    return made
+
+
+@pytest.mark.parametrize("victim", SERVICES)
+async def test_a_run_ends_as_if_nobody_had_been_stopped(
+    up: Stack, client: Clients, pool: Blobs, calm: GetRunResponse, victim: str
+) -> None:
+    run_id, service = f"rough-{victim}", up.services[victim]
+    await start(client, run_id, long_spec(pool))
+    async with brought_back(service):
+        for place, number in moments(victim):
+            await reach_event(up, f"labelloop.v1.{run_id}.{place}")
+            assert await ask_to_stop(service, number) < AT_ONCE_S
+            await service.start()
+        rough = await finish(client, run_id)
+    assert rough.run.phase == Phase.PHASE_FINISHED
+    assert rough.run.latest.model_sha256 == calm.run.latest.model_sha256
+    assert rough.run.labels_paid == calm.run.labels_paid
+    await check_log(up, run_id)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_that_waits_for_the_broker_at_the_start_leaves_at_once(
+    tmp_path: Path, name: str, number: signal.Signals
+) -> None:
+    service = Service(name, tmp_path, {"LABELLOOP_NATS_URL": f"nats://{HOST}:1"})
+
+    async def waits() -> bool:
+        return service.log_file.exists() and "waiting for the broker" in service.log_file.read_text()
+
+    starting = asyncio.create_task(service.start())
+    await until(waits)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert await ask_to_stop(service, number) < AT_ONCE_S
+
+
+async def test_services_whose_broker_went_away_leave_at_once(up: Stack) -> None:
+    assert up.broker is not None
+    async with brought_back(*up.services.values()):
+        await up.broker.stop()
+        try:
+            assert max(await asyncio.gather(*map(ask_to_stop, up.services.values()))) < AT_ONCE_S
+        finally:
+            await up.broker.start()
+
+
+async def test_a_stream_that_a_client_holds_open_is_cut_after_the_drain(
+    up: Stack, client: Clients, pool: Blobs
+) -> None:
+    trainer = up.services["trainer"]
+    await start(client, "watched", by_hand(pool))
+    async with brought_back(trainer):
+        watching = client.trainer.WatchRun(WatchRunRequest(run_id="watched"), wait_for_ready=True)
+        await watching.read()
+        assert await ask_to_stop(trainer, signal.SIGINT) < DRAIN_S + AT_ONCE_S
+        watching.cancel()
+
+
+async def test_a_second_signal_changes_nothing(up: Stack, client: Clients, pool: Blobs) -> None:
+    trainer = up.services["trainer"]
+    await start(client, "twice", by_hand(pool))
+    async with brought_back(trainer):
+        watching = client.trainer.WatchRun(WatchRunRequest(run_id="twice"), wait_for_ready=True)
+        await watching.read()
+        assert trainer.process is not None
+        trainer.process.terminate()
+        await closes(trainer)  # it drains: the stream is still open
+        assert await ask_to_stop(trainer) < DRAIN_S + AT_ONCE_S
+        watching.cancel()
+
+
+async def stop_with_in_hand(
+    up: Stack, service: Service, call: Callable[[], Awaitable[T]], behind: Callable[[], Awaitable[object]]
+) -> T:
+    """What ``call`` is answered with, the service being asked to stop while the call waits for the broker.
+
+    ``behind`` is a call that needs no broker and comes behind the first on its connection: once it is answered, the
+    first is in hand.
+    """
+    async with brought_back(service):
+        os.kill(process_id(up, "broker"), signal.SIGSTOP)
+        try:
+            calling = asyncio.ensure_future(call())
+            await asyncio.sleep(0)  # let it be sent
+            await behind()
+            assert service.process is not None
+            service.process.terminate()
+            await closes(service)
+        finally:
+            os.kill(process_id(up, "broker"), signal.SIGCONT)
+        taken = await leaves(service)
+    answer = await calling
+    assert taken < AT_ONCE_S
+    return answer
+
+
+async def test_labels_in_hand_are_recorded_and_answered(up: Stack, client: Clients, pool: Blobs) -> None:
+    await start(client, "by-hand", by_hand(pool))
+    open_samples: list[OpenSample] = []
+
+    async def asked() -> bool:
+        answer = await client.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id="by-hand"))
+        open_samples[:] = answer.samples
+        return bool(open_samples)
+
+    await until(asked)
+    labels = [SubmittedLabel(sample_id=sample.sample_id, label=0) for sample in open_samples]
+    request = SubmitLabelsRequest(run_id="by-hand", labels=labels)
+
+    async def submit() -> SubmitLabelsResponse:
+        return await client.oracle.SubmitLabels(request)
+
+    answer = await stop_with_in_hand(up, up.services["oracle"], submit, asked)
+    assert answer.recorded == len(labels)
+    again = await client.oracle.SubmitLabels(request, wait_for_ready=True)
+    assert again.repeated_count == len(labels)
+
+
+async def test_a_cancellation_in_hand_is_recorded_and_answered(up: Stack, client: Clients, pool: Blobs) -> None:
+    await start(client, "given-up", by_hand(pool))
+    await reach_event(up, "labelloop.v1.given-up.0.labels_requested")
+
+    async def cancel() -> CancelRunResponse:
+        return await client.trainer.CancelRun(CancelRunRequest(run_id="given-up"))
+
+    async def list_runs() -> object:
+        return await client.trainer.ListRuns(ListRunsRequest())
+
+    answer = await stop_with_in_hand(up, up.services["trainer"], cancel, list_runs)
+    assert answer.run.phase == Phase.PHASE_CANCELLED
+    standing = await client.trainer.GetRun(GetRunRequest(run_id="given-up"), wait_for_ready=True)
+    assert standing.run.phase == Phase.PHASE_CANCELLED
+
+
+def write_slow_pool(folder: Path) -> RunSpec:
+    """One batch whose fit takes the better part of a minute: faint samples, so that each step gains a little."""
+    rng = np.random.default_rng(7)
+    samples, labels = (
+        rng.normal(0, 1e-4, (SLOW_LABELS, 5_000)).astype(np.float32),
+        np.arange(SLOW_LABELS, dtype=np.int32) % 10,
+    )
+    samples += rng.normal(0, 1e-4, (10, 5_000)).astype(np.float32)[labels]
+    paths = Blobs(folder / "faint.npy", folder / "faint_labels.npy", Path(), Path())
+    np.save(paths.samples, samples.astype(np.float32))
+    np.save(paths.labels, labels)
+    made = spec(
+        paths, batch_size=SLOW_LABELS, label_budget=SLOW_LABELS, auto_label_budget=0, protocol=Protocol.PROTOCOL_HONEST
+    )
+    made.dataset.evaluation = made.dataset.evaluation_labels = ""
+    made.stopping_sample_count = 0
+    return made
+
+
+async def reach_the_fit(up: Stack, client: Clients, run_id: str) -> str:
+    """The pool's digest, once the trainer has been fitting for a second: all labels are there, and no model is."""
+    async with asyncio.timeout(30):
+        async for status in client.watch(run_id):
+            if status.labels_paid == SLOW_LABELS:
+                break
+    with pytest.raises(TimeoutError):
+        await reach_event(up, f"labelloop.v1.{run_id}.1.model_trained", within_s=1)
+    return status.pool.pool_sha256
+
+
+async def test_long_work_does_not_hold_up_the_exit(up: Stack, client: Clients, tmp_path: Path) -> None:
+    """A fit in the trainer, a clustering in the scorer: both would go on for the better part of a minute."""
+    trainer, scorer = up.services["trainer"], up.services["scorer"]
+    await start(client, "long", write_slow_pool(tmp_path))
+    digest = await reach_the_fit(up, client, "long")
+    clustering = client.scorer.ClusterPool(ClusterPoolRequest(pool_sha256=digest, cluster_count=SLOW_LABELS // 2))
+    done, _ = await asyncio.wait({asyncio.ensure_future(clustering.code())}, timeout=1)
+    assert not done
+    async with brought_back(scorer, trainer):
+        taken = await asyncio.gather(ask_to_stop(trainer), ask_to_stop(scorer), return_exceptions=True)
+    await client.trainer.CancelRun(CancelRunRequest(run_id="long"), wait_for_ready=True)
+    assert [outcome for outcome in taken if isinstance(outcome, BaseException)] == []

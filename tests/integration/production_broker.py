@@ -1,0 +1,131 @@
+"""Brokers with the settings of production: programs new enough for them, nodes that run them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from labelloop_cli.nats_port import HOST
+
+CONFIG = Path(__file__).parents[2] / "deploy" / "nats" / "nats-server.conf"
+VERSION_MIN = (2, 10, 27)
+_READY_WITHIN_S = 20.0
+_LOOK_EVERY_S = 0.02
+
+
+def version_of(binary: Path) -> tuple[int, ...]:
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in re.findall(r"\d+", said)[:3])
+
+
+def unpacked(folder: Path, into: Path) -> Iterator[Path]:
+    """The nats-servers in the Debian packages of ``folder``, the newest first; those that dpkg cannot read left out."""
+    if shutil.which("dpkg") is None:
+        return
+    packages = folder.glob("nats-server_*.deb")
+    for package in sorted(packages, key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)][:-1])[::-1]:
+        tree = into / package.stem
+        if subprocess.run(["dpkg", "-x", package, tree], capture_output=True, check=False).returncode == 0:
+            yield from tree.glob("usr/*bin/nats-server")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on; all are held until the last is found, so that they differ."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@dataclass
+class Node:
+    """One nats-server with the file of production and an environment of its own."""
+
+    binary: Path
+    name: str
+    folder: Path
+    port: int
+    monitor_port: int
+    cluster_port: int
+    routes: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://{HOST}:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "NATS_NAME": self.name,
+            "NATS_LISTEN": f"{HOST}:{self.port}",
+            "NATS_MONITOR_LISTEN": f"{HOST}:{self.monitor_port}",
+            "NATS_CLUSTER_LISTEN": f"{HOST}:{self.cluster_port}",
+            "NATS_ROUTES": self.routes,
+            "NATS_STORE_DIR": str(self.folder),
+            "NATS_MAX_FILE_STORE": "1GB",
+        }
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / "log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [self.binary, "--config", CONFIG],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    def kill(self) -> None:
+        """End it at once, as a lost machine would; safe to call at any time."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    async def ready(self) -> None:
+        """Return once its JetStream works."""
+        assert self.process is not None, "ready follows start"
+        async with asyncio.timeout(_READY_WITHIN_S):
+            while not await self._healthy():
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _healthy(self) -> bool:
+        try:
+            return (await self._get("healthz")).is_success
+        except httpx.TransportError:  # it does not listen yet
+            return False
+
+    async def monitor(self, what: str) -> Any:
+        """What the monitoring endpoint says under ``what``."""
+        return (await self._get(what)).raise_for_status().json()
+
+    async def _get(self, what: str) -> httpx.Response:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await client.get(f"http://{HOST}:{self.monitor_port}/{what}")
+
+
+def lone_node(binary: Path, folder: Path) -> Node:
+    port, monitor_port = free_ports(2)
+    return Node(binary, "alone", folder / "alone", port, monitor_port, 0, "[]")
+
+
+def three_nodes(binary: Path, folder: Path) -> list[Node]:
+    ports = free_ports(9)
+    routes = "[" + ", ".join(f"nats://{HOST}:{port}" for port in ports[6:]) + "]"
+    listeners = zip(ports[:3], ports[3:6], ports[6:], strict=True)
+    return [
+        Node(binary, f"node-{i}", folder / str(i), *listener, routes=routes) for i, listener in enumerate(listeners)
+    ]

@@ -1,0 +1,184 @@
+"""The broker's settings of production, in force on real servers, and the log and the artifacts at work on them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from labelloop.events.v1.events_pb2 import Event, RunFinished
+from labelloop.wire.artifacts import JetStreamArtifacts
+from labelloop.wire.broker import connect
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.subjects import ARTIFACT_BUCKET, STREAM
+from nats.aio.client import Client
+
+from tests.integration.production_broker import (
+    CONFIG,
+    VERSION_MIN,
+    Node,
+    lone_node,
+    three_nodes,
+    unpacked,
+    version_of,
+)
+
+MB = 1024 * 1024
+CHUNK_BYTES = MB // 2
+NODES = 3
+SECOND_NS = 10**9
+PROMISED = {
+    "max_payload": 8 * MB,
+    "max_pending": 64 * MB,
+    "max_connections": 1000,
+    "write_deadline": 10 * SECOND_NS,
+    "ping_interval": 10 * SECOND_NS,
+    "ping_max": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def binary(nats_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nats-server that knows every setting: the one at hand, else one from the packages beside the data."""
+    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
+    packed = unpacked(Path(data_dir).parent / "nats", tmp_path_factory.mktemp("nats")) if data_dir else iter(())
+    for candidate in chain([nats_binary], packed):
+        if version_of(candidate) >= VERSION_MIN:
+            return candidate
+    wanted = ".".join(map(str, VERSION_MIN))
+    pytest.skip(
+        f"{nats_binary} is older than {wanted}, which knows sync_interval, and there is no package of a newer one in "
+        "the folder `nats` beside LABELLOOP_DATA_DIR: name one with LABELLOOP_NATS_SERVER"
+    )
+
+
+@contextmanager
+def running(nodes: list[Node]) -> Iterator[None]:
+    try:
+        for node in nodes:
+            node.start()
+        yield
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+@asynccontextmanager
+async def connected(node: Node) -> AsyncIterator[Client]:
+    client = await connect(node.url, "test")
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@pytest.fixture
+async def alone(binary: Path, tmp_path: Path) -> AsyncIterator[Node]:
+    node = lone_node(binary, tmp_path)
+    with running([node]):
+        await node.ready()
+        yield node
+
+
+@pytest.fixture
+async def cluster(binary: Path, tmp_path: Path) -> AsyncIterator[list[Node]]:
+    nodes = three_nodes(binary, tmp_path)
+    with running(nodes):
+        for node in nodes:
+            await node.ready()
+        yield nodes
+
+
+def finished(reason: str) -> Event:
+    return Event(run_id="r", round=1, run_finished=RunFinished(reason=reason))
+
+
+async def check_log(client: Client, replicas: int = 1) -> None:
+    """The second write of a subject reads back the first."""
+    log = EventLog(client)
+    await log.ensure_stream(replicas)
+    first, second = await log.append_once(finished("first")), await log.append_once(finished("second"))
+    assert second.event == first.event
+    assert second.sequence == first.sequence == await log.last_sequence()
+
+
+async def check_artifacts(client: Client, replicas: int = 1) -> None:
+    """One chunk, a chunk to the byte, more than a chunk, many."""
+    for size in (1_000, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * MB):
+        data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+        digest = await JetStreamArtifacts(client, replicas).put(data)
+        assert await JetStreamArtifacts(client).get(digest) == data
+
+
+async def test_the_promised_settings_are_in_force(alone: Node) -> None:
+    said = await alone.monitor("varz")
+    assert {name: said[name] for name in PROMISED} == PROMISED
+    store = (await alone.monitor("jsz?config=true"))["config"]
+    assert store["sync_always"]
+    assert (store["max_storage"], store["max_memory"]) == (1024 * MB, 256 * MB)
+    assert Path(store["store_dir"]).is_relative_to(alone.folder)
+
+
+async def test_the_log_and_the_artifacts_work_on_a_lone_node(alone: Node) -> None:
+    async with connected(alone) as client:
+        await check_log(client)
+        await check_artifacts(client)
+
+
+async def test_an_event_larger_than_the_default_payload_goes_through(alone: Node) -> None:
+    large = finished("x" * (2 * MB))
+    async with connected(alone) as client:
+        log = EventLog(client)
+        await log.ensure_stream()
+        await log.append_once(large)
+        assert (await log.append_once(finished("another"))).event == large
+
+
+async def test_what_was_acknowledged_outlives_a_kill(alone: Node) -> None:
+    async with connected(alone) as client:
+        await check_log(client)
+    alone.kill()
+    alone.start()
+    await alone.ready()
+    async with connected(alone) as client:
+        standing = await EventLog(client).append_once(finished("third"))
+        assert standing.event is not None
+        assert standing.event.run_finished.reason == "first"
+
+
+def test_a_variable_that_is_missing_is_named(binary: Path, tmp_path: Path) -> None:
+    environment = lone_node(binary, tmp_path).environment
+    environment.pop("NATS_STORE_DIR")
+    checked = subprocess.run([binary, "-t", "-c", CONFIG], env=environment, capture_output=True, text=True, check=False)
+    assert checked.returncode != 0
+    assert "NATS_STORE_DIR" in checked.stderr
+
+
+async def test_three_nodes_are_one_cluster(cluster: list[Node]) -> None:
+    for node in cluster:
+        assert (await node.monitor("jsz"))["meta_cluster"]["cluster_size"] == NODES
+        assert (await node.monitor("varz"))["cluster"]["name"] == "labelloop"
+    async with connected(cluster[0]) as client:
+        await check_log(client, NODES)
+        await check_artifacts(client, NODES)
+        for stream in (STREAM, f"OBJ_{ARTIFACT_BUCKET}"):
+            assert (await client.jetstream().stream_info(stream)).config.num_replicas == NODES
+
+
+async def test_a_cluster_goes_on_without_the_node_that_led(cluster: list[Node]) -> None:
+    async with connected(cluster[0]) as client:
+        await check_log(client, NODES)
+        state = (await client.jetstream().stream_info(STREAM)).cluster
+    leader = next(node for node in cluster if state and node.name == state.leader)
+    left = next(node for node in cluster if node is not leader)
+    async with connected(left) as client:
+        leader.kill()
+        log = EventLog(client)
+        standing = (await log.append_once(finished("third"))).event  # waits until another node leads
+        assert standing is not None
+        assert standing.run_finished.reason == "first"
+        assert (await log.append_once(Event(run_id="s", round=1, run_finished=RunFinished(reason="on two")))).sequence
