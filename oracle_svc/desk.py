@@ -45,7 +45,11 @@ class Desk:
         return cls(event.run_id, event.run_started.spec)
 
     def apply(self, event: Event, at: datetime) -> None:
-        match event.WhichOneof("payload"):
+        """Take in the next event of this run. After the end only labels that were still under way count."""
+        kind = event.WhichOneof("payload")
+        if self.over and kind != "label_provided":
+            return
+        match kind:
             case "pool_published":
                 self.pool = event.pool_published
             case "labels_requested":

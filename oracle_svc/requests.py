@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, PoolPublished, RunFailed
 from labelloop.wire.artifacts import ArtifactStore
-from labelloop.wire.errors import Corrupt, InvalidInput, NotFound, WrongState
+from labelloop.wire.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.wire.eventlog import EventLog, Recorded
 from labelloop.wire.run_book import RunBook
 
@@ -62,7 +62,12 @@ class Requests:
             if key not in self._published:
                 dataset = await self._shelf.get(desk.spec.dataset)
                 self._published[key] = await publish(dataset, self._artifacts)
-        except (InvalidInput, NotFound, Corrupt) as error:  # nothing is paid yet, and trying again would not help
+        except (
+            InvalidInput,
+            NotFound,
+            Corrupt,
+            LimitExceeded,
+        ) as error:  # nothing is paid yet, and trying again would not help
             failed = RunFailed(reason=error.reason, message=error.message)
             return Event(run_id=desk.run_id, round=0, run_failed=failed)
         return Event(run_id=desk.run_id, round=0, pool_published=self._published[key])

@@ -17,6 +17,7 @@ from oracle_svc.requests import append_labels
 from oracle_svc.shelf import Shelf
 
 _SOURCE = "queue"
+_ANNOTATOR_CHARACTERS_MAX = 200
 
 
 class OracleService(OracleServiceServicer):
@@ -49,13 +50,22 @@ class OracleService(OracleServiceServicer):
 
     async def SubmitLabels(self, request: pb.SubmitLabelsRequest, context: Context) -> pb.SubmitLabelsResponse:
         desk = self._book.get(request.run_id)
+        _check_annotator(request.annotator)
         _check_labels(desk, request.labels)
         new = [label for label in request.labels if label.sample_id in desk.open]
         answers = [(desk.open[label.sample_id], label.sample_id, label.label) for label in new]
         standing = await append_labels(self._log, desk.run_id, _SOURCE, request.annotator, answers)
         if standing:
             await self._book.reach(max(recorded.sequence for recorded in standing))
-        return pb.SubmitLabelsResponse(recorded=len(new), repeated_count=len(request.labels) - len(new))
+        recorded_count = sum(recorded.ours for recorded in standing)
+        return pb.SubmitLabelsResponse(recorded=recorded_count, repeated_count=len(request.labels) - recorded_count)
+
+
+def _check_annotator(annotator: str) -> None:
+    if len(annotator) > _ANNOTATOR_CHARACTERS_MAX:
+        most = _ANNOTATOR_CHARACTERS_MAX
+        message = f"the annotator's name has {len(annotator)} characters: shorten it to {most}"
+        raise InvalidInput("ANNOTATOR_TOO_LONG", message, field="annotator", characters=len(annotator), most=most)
 
 
 def _check_labels(desk: Desk, labels: Sequence[pb.SubmittedLabel]) -> None:

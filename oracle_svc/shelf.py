@@ -10,7 +10,7 @@ import numpy as np
 from labelloop.events.v1.events_pb2 import DatasetSource as SourceMessage
 from labelloop.events.v1.events_pb2 import PoolPublished
 from labelloop.wire.artifacts import ArtifactStore
-from labelloop.wire.errors import InvalidInput
+from labelloop.wire.errors import InvalidInput, LabelloopError
 from labelloop.wire.loading import Loaded
 from labelloop.wire.pools import SHARD_SAMPLES, PoolManifest, Shard, encode_evaluation
 
@@ -27,7 +27,7 @@ class Shelf:
         self._datasets: Loaded[bytes, Dataset] = Loaded(self._load, kept=_KEPT)
 
     async def get(self, source: SourceMessage) -> Dataset:
-        """The dataset, cut to the source's limit. InvalidInput, NotFound or Corrupt where it cannot be read."""
+        """The dataset, cut to the source's limit. An error of ours where it cannot be read."""
         return await self._datasets.get(source.SerializeToString(deterministic=True))
 
     async def _load(self, key: bytes) -> Dataset:
@@ -41,7 +41,11 @@ class Shelf:
             evaluation_labels=source.evaluation_labels,
             classes=tuple(source.classes),
         )
-        return _cut(load(named, data_dir=self._data_dir, cache_dir=self._cache_dir), source.sample_limit)
+        try:
+            return _cut(load(named, data_dir=self._data_dir, cache_dir=self._cache_dir), source.sample_limit)
+        except LabelloopError as error:
+            error.field = f"dataset.{error.field}" if error.field else ""  # as requests name it
+            raise
 
 
 def _cut(dataset: Dataset, limit: int) -> Dataset:
@@ -50,7 +54,7 @@ def _cut(dataset: Dataset, limit: int) -> Dataset:
     count = len(dataset.samples)
     if limit > count:
         message = f"the limit asks for {limit} samples, but {dataset.name} has {count}"
-        raise InvalidInput("LIMIT_OVER_POOL", message, field="spec.dataset.sample_limit", limit=limit, count=count)
+        raise InvalidInput("LIMIT_OVER_POOL", message, field="sample_limit", limit=limit, count=count)
     labels = None if dataset.labels is None else dataset.labels[:limit]
     return replace(dataset, samples=dataset.samples[:limit], labels=labels)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import Executor
 
 import numpy as np
@@ -20,6 +21,9 @@ from scorer_svc.ranking import Ranking, rank
 from scorer_svc.selection import Ids
 
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
+_SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
+_CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class ScorerService(ScorerServiceServicer):
@@ -29,8 +33,8 @@ class ScorerService(ScorerServiceServicer):
         self._pools, self._models, self._executor = pools, models, executor
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
-        pool = await self._pools.get(request.pool_sha256)
-        model = await self._models.get(request.model_sha256) if request.model_sha256 else None
+        pool = await self._pool(request.pool_sha256)
+        model = await self._model(request.model_sha256) if request.model_sha256 else None
         free = _free_ids(len(pool.samples), request.leave_out)
         ranking = await asyncio.get_running_loop().run_in_executor(
             self._executor, rank, pool.samples, free, request.strategy, request.limit, request.seed, model
@@ -44,18 +48,51 @@ class ScorerService(ScorerServiceServicer):
         )
 
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:
-        pool = await self._pools.get(request.pool_sha256)
+        pool = await self._pool(request.pool_sha256)
+        _check_amount(pool, len(request.sample_ids))  # before millions of ids are converted
         return _read(pool, np.asarray(request.sample_ids, np.uint32))
 
     async def ClusterPool(self, request: pb.ClusterPoolRequest, context: Context) -> pb.ClusterPoolResponse:
-        pool = await self._pools.get(request.pool_sha256)
-        if not 2 <= request.cluster_count <= len(pool.samples):
-            message = f"the number of clusters must lie between 2 and {len(pool.samples)}, not {request.cluster_count}"
-            raise InvalidInput("BAD_CLUSTER_COUNT", message, field="cluster_count")
+        pool = await self._pool(request.pool_sha256)
+        _check_clusters(pool, request.cluster_count)
         clusters, centroids = await asyncio.get_running_loop().run_in_executor(
             self._executor, cluster, pool.samples, request.cluster_count, request.seed
         )
         return pb.ClusterPoolResponse(cluster=clusters.tolist(), centroids=centroids.astype("<f4").tobytes())
+
+    async def _pool(self, digest: str) -> Pool:
+        return await self._pools.get(_checked_digest(digest, "pool_sha256"))
+
+    async def _model(self, digest: str) -> Model:
+        return await self._models.get(_checked_digest(digest, "model_sha256"))
+
+
+def _checked_digest(digest: str, field: str) -> str:
+    """Anything else must not reach the store, where it would be a wildcard or another folder."""
+    if not _DIGEST.fullmatch(digest):
+        message = f"{field} is {digest!r}, not the 64 lower-case hex digits of a SHA-256"
+        raise InvalidInput("BAD_DIGEST", message, field=field, digest=digest)
+    return digest
+
+
+def _check_clusters(pool: Pool, cluster_count: int) -> None:
+    sample_count = len(pool.samples)
+    if not 2 <= cluster_count <= sample_count:
+        message = f"the number of clusters must lie between 2 and {sample_count}, not {cluster_count}"
+        raise InvalidInput("BAD_CLUSTER_COUNT", message, field="cluster_count", cluster_count=cluster_count)
+    centroid_bytes = pool.samples[0].size * np.dtype(np.float32).itemsize
+    most = min(_CLUSTER_WORK_MAX // pool.samples.size, _SAMPLES_BYTES_MAX // centroid_bytes)
+    if cluster_count > most:
+        message = f"{cluster_count} clusters of this pool are too much work for one call: ask for at most {most}"
+        raise LimitExceeded("TOO_MANY_CLUSTERS", message, field="cluster_count", asked=cluster_count, most=most)
+
+
+def _check_amount(pool: Pool, count: int) -> None:
+    sample_bytes = pool.samples[:1].nbytes
+    if sample_bytes * count > _SAMPLES_BYTES_MAX:
+        most = _SAMPLES_BYTES_MAX // sample_bytes
+        message = f"{count} samples are too many for one answer: ask for at most {most}"
+        raise LimitExceeded("TOO_MANY_SAMPLES", message, field="sample_ids", asked=count, most=most)
 
 
 def _small(pool: Pool, ranking: Ranking) -> bool:
@@ -63,23 +100,17 @@ def _small(pool: Pool, ranking: Ranking) -> bool:
 
 
 def _read(pool: Pool, sample_ids: Ids) -> pb.GetSamplesResponse:
-    sample_bytes = pool.samples[:1].nbytes
-    if sample_bytes * len(sample_ids) > MESSAGE_BYTES_MAX // 2:
-        most = MESSAGE_BYTES_MAX // 2 // sample_bytes
-        message = f"{len(sample_ids)} samples are too many for one answer: ask for at most {most}"
-        raise LimitExceeded("TOO_MANY_SAMPLES", message, asked=len(sample_ids), most=most)
     samples = np.ascontiguousarray(pool.take(sample_ids)).tobytes()
     return pb.GetSamplesResponse(dtype=pool.manifest.dtype, shape=pool.manifest.shape, samples=samples)
 
 
 def _free_ids(sample_count: int, leave_out: bytes) -> Ids:
     """The ids that are not in the bitmap ``leave_out``, ascending."""
-    free = np.ones(sample_count, bool)
+    free = BitMap(range(sample_count))
     if leave_out:
         try:
-            taken = np.asarray(BitMap.deserialize(leave_out).to_array(), np.int64)
+            free -= BitMap.deserialize(leave_out)  # as a bitmap: a few bytes of one can hold four thousand million ids
         except ValueError as error:
-            message = "leave_out is not a roaring bitmap in the portable serialisation"
+            message = f"leave_out is not a roaring bitmap in the portable serialisation: {error}"
             raise InvalidInput("BAD_BITMAP", message, field="leave_out") from error
-        free[taken[taken < sample_count]] = False
-    return np.flatnonzero(free).astype(np.uint32)
+    return np.asarray(free.to_array(), np.uint32)

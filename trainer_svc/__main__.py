@@ -14,7 +14,7 @@ from labelloop.wire.driving import drive
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.process import run_service
 from labelloop.wire.run_book import RunBook
-from labelloop.wire.serving import Server
+from labelloop.wire.serving import CHANNEL_OPTIONS, Server
 from labelloop.wire.settings import read_settings
 
 from trainer_svc.config import TrainerSettings
@@ -35,7 +35,7 @@ async def serve(settings: TrainerSettings) -> None:
     executor = ThreadPoolExecutor(settings.fit_threads, "fit", initializer=settle_arithmetic)
     settle_arithmetic()
     book = RunBook(RunState.begin)
-    async with grpc.aio.insecure_channel(settings.oracle) as oracle_channel:
+    async with grpc.aio.insecure_channel(settings.oracle, options=CHANNEL_OPTIONS) as oracle_channel:
         service = TrainerService(book, log, artifacts, OracleServiceStub(oracle_channel))
         add_TrainerServiceServicer_to_server(service, server.grpc)
         try:

@@ -16,14 +16,15 @@ from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
 from labelloop.wire.artifacts import ArtifactStore
 from labelloop.wire.crash_points import crash_point
-from labelloop.wire.errors import NotFound, Unready, WrongState, from_rpc
+from labelloop.wire.errors import InvalidInput, NotFound, Unready, WrongState, from_rpc
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from labelloop.wire.serving import Context
 from labelloop.wire.subjects import check_run_id
 
+from trainer_svc.ledger import Ledger
 from trainer_svc.run_state import RunState
-from trainer_svc.spec_check import check_spec
+from trainer_svc.spec_check import check_size, check_spec
 from trainer_svc.status import label_records, round_result, status_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _DATASET_TIMEOUT_S = 120.0  # the first look at MNIST may download it
 _WATCH_PAUSE_S = 0.05
 _LABELS_PART = 1_000
+_REASON_CHARACTERS_MAX = 1_000
 
 
 class TrainerService(TrainerServiceServicer):
@@ -39,6 +41,7 @@ class TrainerService(TrainerServiceServicer):
         self, book: RunBook[RunState], log: EventLog, artifacts: ArtifactStore, oracle: OracleServiceAsyncStub
     ) -> None:
         self._book, self._log, self._artifacts, self._oracle = book, log, artifacts, oracle
+        self._ledger = Ledger(book, log, artifacts)
 
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         run_id = check_run_id(request.run_id or _new_run_id())
@@ -56,13 +59,16 @@ class TrainerService(TrainerServiceServicer):
         return pb.StartRunResponse(run=self._status(run_id))
 
     async def _check(self, started: RunStarted) -> None:
+        check_size(started)
         request = DescribeDatasetRequest(dataset=started.spec.dataset)
         crash_point("before call DescribeDataset")
         try:
             dataset = await self._oracle.DescribeDataset(request, timeout=_DATASET_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             away = Unready("ORACLE_AWAY", f"the oracle service does not answer: {error.details()}", retry_after_s=1)
-            raise from_rpc(error) or away from error
+            fault = from_rpc(error) or away
+            fault.field = f"spec.{fault.field}" if fault.field else ""
+            raise fault from error
         crash_point("after call DescribeDataset")
         check_spec(started.spec, dataset, started.inheritance)
 
@@ -87,6 +93,9 @@ class TrainerService(TrainerServiceServicer):
                     await asyncio.sleep(_WATCH_PAUSE_S)  # a burst of labels is one change to whoever watches
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
+        if len(request.reason) > _REASON_CHARACTERS_MAX:
+            message = f"the reason has {len(request.reason)} characters: shorten it to {_REASON_CHARACTERS_MAX}"
+            raise InvalidInput("REASON_TOO_LONG", message, field="reason", most=_REASON_CHARACTERS_MAX)
         state = self._book.get(request.run_id)
         if state.ended:
             message = f"run {request.run_id!r} has ended: {state.ended.why}"
@@ -104,6 +113,13 @@ class TrainerService(TrainerServiceServicer):
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         digest = _model_of(self._book.get(request.run_id), request.round)
         return pb.GetModelResponse(model_sha256=digest, model=await self._artifacts.get(digest))
+
+    async def ExportRun(self, request: pb.ExportRunRequest, context: Context) -> AsyncIterator[pb.ExportRunResponse]:
+        async for part in self._ledger.export(request.run_id):
+            yield part
+
+    async def ImportRun(self, parts: AsyncIterator[pb.ImportRunRequest], context: Context) -> pb.ImportRunResponse:
+        return pb.ImportRunResponse(run=self._status(await self._ledger.take_in(parts)))
 
     def _status(self, run_id: str) -> pb.RunStatus:
         return status_of(self._book.get(run_id), self._book.problems.get(run_id, ""))

@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from labelloop.events.v1.events_pb2 import Inheritance, LabelSource, Protocol, RunSpec
+from labelloop.events.v1.events_pb2 import Inheritance, LabelSource, Protocol, RunSpec, RunStarted
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
-from labelloop.wire.errors import InvalidInput
+from labelloop.wire.errors import InvalidInput, LimitExceeded
 
 _NEEDS_NO_MODEL = {Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM}
 _BATCH_MAX = 10_000
+_START_SCALE_MAX = 1e6  # logits of the largest samples there may be stay finite
+_SPEC_BYTES_MAX = 512 * 1024
+_STARTED_BYTES_MAX = 900 * 1024  # the broker takes up to a megabyte
+_WEIGHTS_MAX = 8_000_000  # a model of 32 MB: it travels in one message
+_VALUES_MAX = 500_000_000  # in one array of float32: 2 GB
+
+
+def check_size(started: RunStarted) -> None:
+    """LimitExceeded where it does not fit into one event."""
+    if (spec_bytes := started.spec.ByteSize()) > _SPEC_BYTES_MAX:
+        message = f"the spec takes {spec_bytes} bytes, more than {_SPEC_BYTES_MAX}: shorten names and paths"
+        raise LimitExceeded("SPEC_TOO_LARGE", message, field="spec", spec_bytes=spec_bytes)
+    if started.ByteSize() > _STARTED_BYTES_MAX:
+        count = len(started.inheritance.sample_ids)
+        message = f"run {started.inheritance.run_id!r} ended with {count} samples, too many to continue it"
+        raise LimitExceeded("TOO_MUCH_TO_CONTINUE", message, field="continues", sample_count=count)
 
 
 def check_spec(spec: RunSpec, dataset: DescribeDatasetResponse, inheritance: Inheritance) -> None:
-    """InvalidInput for the first fault, naming the field."""
+    """InvalidInput for the first fault, naming the field; LimitExceeded for what would not fit into memory."""
     for field, reason, message in _faults(spec, dataset, len(inheritance.sample_ids)):
         raise InvalidInput(reason, message, field=f"spec.{field}")
+    _check_inherited(inheritance, dataset)
+    for field, what, values, most in _amounts(spec, dataset, len(inheritance.sample_ids)):
+        if values > most:
+            message = f"{what} would hold {values:,} values, more than {most:,}: take less"
+            raise LimitExceeded("TOO_LARGE", message, field=f"spec.{field}", values=values, most=most)
+
+
+def _check_inherited(inheritance: Inheritance, dataset: DescribeDatasetResponse) -> None:
+    outside = max(inheritance.sample_ids, default=-1) >= dataset.sample_count
+    if outside or max(inheritance.classes, default=-1) >= len(dataset.classes):
+        message = f"the dataset has fewer samples or classes than when run {inheritance.run_id!r} was trained on it"
+        raise InvalidInput("DATASET_SHRANK", message, field="continues", run_id=inheritance.run_id)
+
+
+def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> Iterator[tuple[str, str, int, int]]:
+    """The largest arrays that the run would need: the field at fault, the array, its size, the largest allowed."""
+    features, classes = math.prod(dataset.shape) + 1, len(dataset.classes)
+    trained_on = inherited + spec.label_budget + spec.auto_label_budget
+    yield "dataset", "the model", classes * features, _WEIGHTS_MAX
+    yield "dataset", "the answers for the pool", classes * dataset.sample_count, _VALUES_MAX
+    yield "dataset.evaluation", "the evaluation set", max(features, classes) * dataset.evaluation_count, _VALUES_MAX
+    yield "label_budget", "the training set", max(features, classes) * trained_on, _VALUES_MAX
 
 
 def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> Iterator[tuple[str, str, str]]:
@@ -55,11 +94,11 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
             "BAD_REPORT_EVERY",
             "accuracy must be reported in every 1st, 2nd, ... round, not every 0th",
         )
-    if spec.start_scale < 0:
+    if not 0 <= spec.start_scale <= _START_SCALE_MAX:  # not so for NaN
         yield (
             "start_scale",
             "BAD_START_SCALE",
-            f"the spread of the start must not be negative, as {spec.start_scale} is",
+            f"the spread of the start must lie between 0 and {_START_SCALE_MAX:.0e}, not {spec.start_scale}",
         )
     yield from _label_faults(spec, dataset)
     yield from _protocol_faults(spec, dataset)

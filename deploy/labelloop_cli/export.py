@@ -16,9 +16,11 @@ from labelloop.wire.errors import InvalidInput
 from rich.console import Console
 
 from labelloop_cli.clients import Endpoints, connect
+from labelloop_cli.interrupts import carry_out
+from labelloop_cli.ledger import export_run
 from labelloop_cli.runs import RunId
 
-app = typer.Typer(help="Take labels and models out.", no_args_is_help=True)
+app = typer.Typer(help="Take labels, models and whole runs out.", no_args_is_help=True)
 console = Console()
 
 SCHEMA = pa.schema(
@@ -40,6 +42,24 @@ class Kind(StrEnum):
     all = "all"
     labels = "labels"
     auto_labels = "auto-labels"
+
+
+@app.callback(invoke_without_command=True)
+def whole_run(
+    context: typer.Context,
+    run_id: Annotated[
+        str, typer.Option("--run", help="Write this whole run, every event and artifact, for `labelloop import`.")
+    ] = "",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write with --run.")] = Path("run.zip"),
+) -> None:
+    """Take labels, models and whole runs out."""
+    if run_id and context.invoked_subcommand:
+        raise InvalidInput("BAD_USAGE", "--run writes the whole run: leave the command behind it out", field="run")
+    if run_id:
+        carry_out(export_run(run_id, output))
+    elif not context.invoked_subcommand:
+        console.print("say what to export: labels, model, or --run RUN; `labelloop export --help` explains them")
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from labelloop.wire.errors import InvalidInput
+from labelloop.wire.errors import InvalidInput, LimitExceeded
 from numpy.typing import NDArray
 
 from .arrays import in_range
@@ -13,13 +13,14 @@ from .dataset import DatasetSource
 from .split import Split
 
 # A column of ids mistaken for labels would otherwise name as many classes as its largest id.
-_UNNAMED_CLASS_LIMIT = 10_000
+_CLASSES_MAX = 10_000
+_NAMES_BYTES_MAX = 256 * 1024  # all names travel in one event, which the broker takes up to a megabyte of
 
 
 def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
     """The run's classes, index = class: named in ``source``, by class folders, or counted from the pool's labels.
 
-    Raises InvalidInput where these are fewer than two, or not all different.
+    Raises InvalidInput where these are fewer than two, or not all different, LimitExceeded where they are too many.
     """
     classes = source.classes or pool.classes or _counted_classes(source, pool)
     if len(classes) < 2:
@@ -29,6 +30,15 @@ def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
             field="classes",
             name=source.name,
             class_count=len(classes),
+        )
+    _check_amount(classes)
+    unwritten = [name for name in classes if not _is_text(name)]
+    if unwritten:
+        raise InvalidInput(
+            "CLASS_NAMES",
+            f"the class folder {unwritten[0]!r} of {source.name} has a name that is not UTF-8: rename it",
+            field="name",
+            class_name=repr(unwritten[0]),
         )
     odd = [name for name, count in Counter(classes).items() if count > 1 or not name]
     if odd:
@@ -41,11 +51,36 @@ def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
     return classes
 
 
+def _is_text(name: str) -> bool:
+    """Folders may have names that are not; Python then puts surrogates into them."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _check_amount(classes: tuple[str, ...]) -> None:
+    if len(classes) > _CLASSES_MAX:
+        raise LimitExceeded(
+            "TOO_MANY_CLASSES",
+            f"there are {len(classes)} classes: name at most {_CLASSES_MAX}",
+            field="classes",
+            class_count=len(classes),
+            class_count_max=_CLASSES_MAX,
+        )
+    names_bytes = sum(len(name.encode(errors="replace")) for name in classes)
+    if names_bytes > _NAMES_BYTES_MAX:
+        raise LimitExceeded(
+            "CLASS_NAMES_TOO_LONG",
+            f"the names of the classes take {names_bytes} bytes: shorten them to {_NAMES_BYTES_MAX} in all",
+            field="classes",
+            names_bytes=names_bytes,
+            names_bytes_max=_NAMES_BYTES_MAX,
+        )
+
+
 def _counted_classes(source: DatasetSource, pool: Split) -> tuple[str, ...]:
     """``"0"`` to the largest label; nothing where there are no labels."""
     if pool.labels is None:
         return ()
-    in_range(pool.labels, _UNNAMED_CLASS_LIMIT, source.labels, "labels")
+    in_range(pool.labels, _CLASSES_MAX, source.labels, "labels")
     return tuple(str(index) for index in range(int(pool.labels.max()) + 1))
 
 

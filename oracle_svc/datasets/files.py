@@ -28,7 +28,7 @@ def load_files(source: DatasetSource) -> Dataset:
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     evaluation_samples, evaluation_labels = _evaluation(source, pool, classes)
-    name = Path(source.name).resolve().name
+    name = Path(source.name).resolve().name.encode(errors="replace").decode()  # a link may lead to any bytes
     return Dataset(
         name=name,
         description=_description(name, pool, classes, evaluation_samples),

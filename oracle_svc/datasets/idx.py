@@ -20,12 +20,7 @@ def parse_idx(data: bytes, origin: str) -> NDArray[Any]:
     ``origin`` says in errors where the bytes are from. Raises InvalidInput when they are not IDX at all, Corrupt when
     they are not as long as their header says.
     """
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
-        raise InvalidInput(
-            "UNKNOWN_FORMAT",
-            f"{origin} is neither a .npy file nor an IDX file (plain or .gz): save it with numpy.save",
-            origin=origin,
-        )
+    check_magic(data, origin)
     dtype, dimension_count = np.dtype(_DTYPES[data[2]]), data[3]
     header_length = 4 + 4 * dimension_count
     if len(data) < header_length:
@@ -35,6 +30,16 @@ def parse_idx(data: bytes, origin: str) -> NDArray[Any]:
     if len(data) != expected_length:
         raise _damaged(origin, expected_length, len(data))
     return _filled(data, header_length, shape, dtype, origin)
+
+
+def check_magic(head: bytes, origin: str) -> None:
+    """InvalidInput where ``head`` is not how an IDX file begins."""
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES:
+        raise InvalidInput(
+            "UNKNOWN_FORMAT",
+            f"{origin} is neither a .npy file nor an IDX file (plain or .gz): save it with numpy.save",
+            origin=origin,
+        )
 
 
 def _filled(data: bytes, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], origin: str) -> NDArray[Any]:

@@ -10,15 +10,18 @@ from labelloop.wire.errors import Corrupt, InvalidInput
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from .reading import check_size
+
 
 def read_images(paths: list[Path], field: str) -> NDArray[np.uint8]:
     """The images as [N, H, W] when all are greyscale, otherwise [N, H, W, 3]; N >= 1.
 
     Greyscale is what a file says of itself, not what its colours are (WebP never does). Transparency is dropped; of an
     animation the first frame counts. Raises InvalidInput naming the first image of another size or of more than 8 bits
-    a channel, Corrupt naming the first that cannot be read.
+    a channel, Corrupt naming the first that cannot be read, LimitExceeded for too many.
     """
     images = [_pixels(paths[0], field)]
+    check_size(images[0].nbytes * len(paths), str(paths[0].parent))  # before all are read: they are of one size
     for path in paths[1:]:
         image = _pixels(path, field)
         _check_size(image, images[0], path, paths[0], field)

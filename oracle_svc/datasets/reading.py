@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from labelloop.wire.errors import Corrupt
+from labelloop.wire.errors import Corrupt, LimitExceeded
 from numpy.typing import NDArray
 
-from .idx import parse_idx
+from .idx import check_magic, parse_idx
 
 _NPY_MAGIC = b"\x93NUMPY"
 _GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_PART_BYTES = 16 * 1024 * 1024
+
+DATA_BYTES_MAX = 4 * 1024**3  # a pool is held in memory, and checked and converted there
 
 
 def unpacked(data: bytes, origin: str) -> bytes:
-    """``data`` without its gzip wrapping, if it has one. Raises Corrupt when that is cut short or damaged."""
+    """``data`` without its gzip wrapping, if it has one.
+
+    Raises Corrupt when that is cut short or damaged, LimitExceeded when there is too much in it.
+    """
     if not data.startswith(_GZIP_MAGIC):
         return data
+    with _damage_named(origin):
+        return _inflated(data, origin)
+
+
+@contextmanager
+def _damage_named(origin: str) -> Iterator[None]:
     try:
-        return gzip.decompress(data)
+        yield
     except (OSError, EOFError, zlib.error) as error:
         raise Corrupt(
             "GZIP_DAMAGED",
@@ -32,15 +47,45 @@ def unpacked(data: bytes, origin: str) -> bytes:
         ) from error
 
 
+def _inflated(data: bytes, origin: str) -> bytes:
+    """Part by part: a few megabytes of gzip can hold more than there is memory."""
+    parts, length = [], 0
+    with gzip.open(io.BytesIO(data)) as file:
+        while part := file.read(_GZIP_PART_BYTES):
+            parts.append(part)
+            length += len(part)
+            check_size(length, origin)
+    return b"".join(parts)
+
+
+def check_size(data_bytes: int, origin: str) -> None:
+    """LimitExceeded for more data than is held in memory."""
+    if data_bytes > DATA_BYTES_MAX:
+        raise LimitExceeded(
+            "DATA_TOO_LARGE",
+            f"{origin} holds more than {DATA_BYTES_MAX // 1024**3} GiB: split it into smaller pools",
+            origin=origin,
+            data_bytes=data_bytes,
+            data_bytes_max=DATA_BYTES_MAX,
+        )
+
+
 def read_array(path: Path) -> NDArray[Any]:
     """The array in the file, whatever its shape and dtype.
 
-    Raises InvalidInput for another kind of file, Corrupt for a damaged one, OSError where it cannot be opened.
+    Raises InvalidInput for another kind of file, Corrupt for a damaged one, LimitExceeded for too large a one, OSError
+    where it cannot be opened.
     """
-    with path.open("rb") as file:
-        head = file.read(len(_NPY_MAGIC))
+    size = path.stat().st_size
+    with path.open("rb") as file:  # what says it is empty is not read: under /proc it may be endless, or make us wait
+        head = file.read(len(_NPY_MAGIC)) if size else b""
+    check_size(size, str(path))
     if head == _NPY_MAGIC:
         return _read_npy(path)
+    if head.startswith(_GZIP_MAGIC):
+        with gzip.open(path) as packed, _damage_named(str(path)):
+            head = packed.read(len(_NPY_MAGIC))
+    check_magic(head, str(path))  # before the rest is read: it may be anything, of any size
     return parse_idx(unpacked(path.read_bytes(), str(path)), str(path))
 
 
@@ -48,7 +93,9 @@ def _read_npy(path: Path) -> NDArray[Any]:
     try:
         # No pickles: loading one runs whatever code its author chose.
         array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, TypeError, OverflowError, EOFError, MemoryError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # numpy's parser raises nearly anything when the header is broken
         raise Corrupt(
             "NPY_DAMAGED",
             f"{path} is cut short or damaged, or holds Python objects ({error}): save it anew with numpy.save",

@@ -34,7 +34,11 @@ def read_split(samples: str, labels: str, *, samples_field: str, labels_field: s
         return _with_labels(split, labels, labels_field) if labels else split
     except OSError as error:  # no permission, a failing disk
         raise InvalidInput(
-            "UNREADABLE", f"{samples_field} cannot be read: {error}", setting=samples_field, error=error
+            "UNREADABLE",
+            f"{samples_field} cannot be read: {error}",
+            field=samples_field,
+            setting=samples_field,
+            error=error,
         ) from error
 
 

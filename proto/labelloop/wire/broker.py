@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from labelloop.wire.errors import Unready
 
 _RECONNECT_WAIT_S = 1
-_REQUEST_TIMEOUT_S = 5
+_REQUEST_TIMEOUT_S = 3
 _REACH_TIMEOUT_S = 3
 
 log = structlog.get_logger()

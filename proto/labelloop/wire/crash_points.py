@@ -1,23 +1,34 @@
-"""Named places at which a test may have the process killed: ``LABELLOOP_CRASH_AT="after append model_trained#3"``.
+"""Named places at which a test may have the process killed.
 
-Points are named by what the process is about to do or has just done: ``before`` or ``after``, then ``append`` and the
-kind of the event, ``put`` (an artifact), ``call`` and the method asked of another service, or ``serve`` and the method
-that a client asked for. ``#3`` waits for the third time.
+``LABELLOOP_CRASH_AT`` names a file; while that holds ``after append model_trained#3``, the process that comes to this
+point for the third time removes the file and ends with SIGKILL. Points are named by what the process is about to do or
+has just done: ``before`` or ``after``, then ``append`` and the kind of the event, ``put`` (an artifact), ``call`` and
+the method asked of another service, or ``serve`` and the method that a client asked for.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 
-_ASKED, _, _TIMES = os.environ.get("LABELLOOP_CRASH_AT", "").partition("#")
-_left = int(_TIMES or 1)
+_FILE = os.environ.get("LABELLOOP_CRASH_AT", "")
+_passed: Counter[str] = Counter()
 
 
 def crash_point(name: str) -> None:
-    """End the process with SIGKILL where this is the point that was asked for; else nothing."""
-    global _left
-    if name == _ASKED:
-        _left -= 1
-        if not _left:
+    """End the process where this is the point that was asked for; else nothing."""
+    if _FILE:
+        with suppress(FileNotFoundError):  # nothing is asked for
+            _crash_if_asked(name, Path(_FILE))
+
+
+def _crash_if_asked(name: str, file: Path) -> None:
+    point, _, times = file.read_text().partition("#")
+    if point == name:
+        _passed[name] += 1
+        if _passed[name] >= int(times or 1):
+            file.unlink()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -25,6 +25,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 DOMAIN = "labelloop"
+_MESSAGE_BYTES_MAX, _VALUE_BYTES_MAX = 1_000, 200  # a status travels in headers, of which gRPC takes 8 KiB in all
 
 
 class LabelloopError(Exception):
@@ -78,18 +79,26 @@ def _packed(message: object) -> any_pb2.Any:
     return packed
 
 
+def _fitting(text: str, bytes_max: int) -> str:
+    """``text`` cut to what fits; what is not UTF-8, as names of files may be, turns into "?"."""
+    data = text.encode(errors="replace")
+    return data.decode() if len(data) <= bytes_max else data[:bytes_max].decode(errors="ignore") + "..."
+
+
 def to_status(error: LabelloopError) -> status_pb2.Status:
-    """The status that a server answers with for ``error``."""
-    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.values)))]
+    """The status that a server answers with for ``error``; what is too long for it is cut."""
+    message = _fitting(error.message, _MESSAGE_BYTES_MAX)
+    values = {key: _fitting(value, _VALUE_BYTES_MAX) for key, value in error.values.items()}
+    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=values))]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.message, reason=error.reason
+            field=error.field, description=message, reason=error.reason
         )
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     if error.retry_after_s:
         delay = duration_pb2.Duration(nanos=int(error.retry_after_s * 1e9) % 10**9, seconds=int(error.retry_after_s))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=error.code, message=error.message, details=details)
+    return status_pb2.Status(code=error.code, message=message, details=details)
 
 
 def from_rpc(error: grpc.RpcError) -> LabelloopError | None:

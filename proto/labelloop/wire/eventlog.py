@@ -7,8 +7,9 @@ consumers, because a service that starts anew replays the log anyway, and acknow
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -28,17 +29,19 @@ from labelloop.wire.following import follow_stream
 from labelloop.wire.once import ensure_replicas, publish_once
 from labelloop.wire.patience import patiently
 from labelloop.wire.run_rules import shape_fault
-from labelloop.wire.subjects import EVERYTHING, STREAM, event_kind, subject_of
+from labelloop.wire.subjects import EVERYTHING, PREFIX, STREAM, event_kind, subject_of
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What stands at one place of the stream; ``event`` is None where it is unreadable."""
+    """What stands at one place of the stream; ``event`` is None where it is unreadable, ``ours`` says that the append
+    which found it there wrote it."""
 
     event: Event | None
     sequence: int
+    ours: bool = False
 
     @property
     def at(self) -> datetime:
@@ -101,7 +104,10 @@ class EventLog:
         except MaxPayloadError as error:
             message = f"{subject} takes {len(data)} bytes, more than the broker's max_payload: raise that"
             raise LimitExceeded("EVENT_TOO_LARGE", message, subject=subject, size=len(data)) from error
-        return Recorded(event, sequence) if sequence else await self._read_back(subject)
+        if sequence:
+            return Recorded(event, sequence, ours=True)
+        standing = await self._read_back(subject)
+        return replace(standing, ours=standing.event == event)  # ours too where only the answer to it was lost
 
     async def _read_back(self, subject: str) -> Recorded:
         message = await self._js.get_last_msg(STREAM, subject)
@@ -116,7 +122,22 @@ class EventLog:
         """The sequence of the newest event; 0 where there is none."""
         return int((await patiently(lambda: self._js.stream_info(STREAM))).state.last_seq)
 
-    async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncIterator[Recorded]:
+    async def read_run(self, run_id: str) -> list[Recorded]:
+        """The readable events of a run as they stand now, in order; empty where there is none."""
+        subject = f"{PREFIX}.{run_id}.>"
+        try:
+            last = (await patiently(lambda: self._js.get_last_msg(STREAM, subject))).seq
+        except NotFoundError:
+            return []
+        events: list[Recorded] = []
+        async with aclosing(self.follow(subject)) as standing:
+            async for recorded in standing:
+                events += [recorded] if recorded.event else []
+                if recorded.sequence == last:
+                    break
+        return events
+
+    async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """All events under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""
         async for message in follow_stream(self._client, self._js, STREAM, subject, after):
             yield Recorded(self._decode(message), message.metadata.sequence.stream)

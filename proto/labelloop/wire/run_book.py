@@ -58,6 +58,9 @@ class RunBook(Generic[R]):
             self.take(recorded)
 
     def take(self, recorded: Recorded) -> None:
+        """Take in the next event of the log; one that was taken in already changes nothing."""
+        if recorded.sequence <= self._sequence:
+            return
         if recorded.event is not None:
             self._sort(recorded, recorded.event)
             self.ring(recorded.event.run_id)

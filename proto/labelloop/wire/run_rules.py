@@ -95,6 +95,8 @@ class RunRules:
     def fault(self, event: Event) -> str:
         """Why ``event`` cannot come next; empty where it can. What comes after the end is late, not wrong."""
         kind = event.WhichOneof("payload")
+        if kind == "run_failed" and self.pool and not self.over:
+            return "what has a pool cannot fail for the want of one"
         if self.over or kind in _ENDS:
             return ""
         match kind:

@@ -25,8 +25,10 @@ CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
 ]
+REQUEST_BYTES_MAX = 8 * 1024 * 1024  # decoded, a request may take twenty times its bytes; only answers are large
 _SERVER_OPTIONS = [
-    *CHANNEL_OPTIONS,
+    ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second listener
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients may ask every other second whether we live
     ("grpc.keepalive_permit_without_calls", 1),

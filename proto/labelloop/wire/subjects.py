@@ -8,8 +8,9 @@ from labelloop.events.v1.events_pb2 import Event
 from labelloop.wire.errors import InvalidInput
 
 STREAM = "LABELLOOP"
-EVERYTHING = "labelloop.v1.>"
-EVERY_MODEL = "labelloop.v1.*.*.model_trained"
+PREFIX = "labelloop.v1"
+EVERYTHING = f"{PREFIX}.>"
+EVERY_MODEL = f"{PREFIX}.*.*.model_trained"
 ARTIFACT_BUCKET = "labelloop-artifacts"
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -32,7 +33,7 @@ def event_kind(event: Event) -> str:
 
 def subject_of(event: Event) -> str:
     """``labelloop.v1.<run>.<round>.<kind>``, and for labels ``...label.<sample>.<revision>``."""
-    place = f"labelloop.v1.{event.run_id}.{event.round}"
+    place = f"{PREFIX}.{event.run_id}.{event.round}"
     kind = event_kind(event)
     if kind == "label_provided":
         return f"{place}.label.{event.label_provided.sample_id}.{event.label_provided.revision}"

@@ -70,6 +70,16 @@ class TrainerServiceStub:
                 request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.ExportRun = channel.unary_stream(
+                '/labelloop.trainer.v1.TrainerService/ExportRun',
+                request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ExportRunRequest.SerializeToString,
+                response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ExportRunResponse.FromString,
+                _registered_method=True)
+        self.ImportRun = channel.stream_unary(
+                '/labelloop.trainer.v1.TrainerService/ImportRun',
+                request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunRequest.SerializeToString,
+                response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -126,6 +136,22 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportRun(self, request, context):
+        """All that there is of a run: its events in order, run_started first, then each artifact that they name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportRun(self, request_iterator, context):
+        """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
+        all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
+        FAILED_PRECONDITION where another run has that id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +189,16 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.GetModelRequest.FromString,
                     response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.GetModelResponse.SerializeToString,
+            ),
+            'ExportRun': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRun,
+                    request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ExportRunRequest.FromString,
+                    response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ExportRunResponse.SerializeToString,
+            ),
+            'ImportRun': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportRun,
+                    request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunRequest.FromString,
+                    response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +391,60 @@ class TrainerService:
             '/labelloop.trainer.v1.TrainerService/GetModel',
             labelloop_dot_trainer_dot_v1_dot_trainer__pb2.GetModelRequest.SerializeToString,
             labelloop_dot_trainer_dot_v1_dot_trainer__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/labelloop.trainer.v1.TrainerService/ExportRun',
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ExportRunRequest.SerializeToString,
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ExportRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportRun(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/labelloop.trainer.v1.TrainerService/ImportRun',
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunRequest.SerializeToString,
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,13 @@ class TrainerServiceStub:
     """All labels and auto-labels of a run, in the order of its training set."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_trainer_pb2.GetModelRequest, _trainer_pb2.GetModelResponse]
     """The ONNX model of a run."""
+    ExportRun: _grpc.UnaryStreamMultiCallable[_trainer_pb2.ExportRunRequest, _trainer_pb2.ExportRunResponse]
+    """All that there is of a run: its events in order, run_started first, then each artifact that they name."""
+    ImportRun: _grpc.StreamUnaryMultiCallable[_trainer_pb2.ImportRunRequest, _trainer_pb2.ImportRunResponse]
+    """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
+    all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
+    FAILED_PRECONDITION where another run has that id.
+    """
 
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
@@ -71,6 +78,13 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     """All labels and auto-labels of a run, in the order of its training set."""
     GetModel: _aio.UnaryUnaryMultiCallable[_trainer_pb2.GetModelRequest, _trainer_pb2.GetModelResponse]  # type: ignore[assignment]
     """The ONNX model of a run."""
+    ExportRun: _aio.UnaryStreamMultiCallable[_trainer_pb2.ExportRunRequest, _trainer_pb2.ExportRunResponse]  # type: ignore[assignment]
+    """All that there is of a run: its events in order, run_started first, then each artifact that they name."""
+    ImportRun: _aio.StreamUnaryMultiCallable[_trainer_pb2.ImportRunRequest, _trainer_pb2.ImportRunResponse]  # type: ignore[assignment]
+    """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
+    all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
+    FAILED_PRECONDITION where another run has that id.
+    """
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns runs."""
@@ -132,5 +146,24 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_pb2.GetModelResponse, _abc.Awaitable[_trainer_pb2.GetModelResponse]]:
         """The ONNX model of a run."""
+
+    @_abc_1.abstractmethod
+    def ExportRun(
+        self,
+        request: _trainer_pb2.ExportRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_trainer_pb2.ExportRunResponse], _abc.AsyncIterator[_trainer_pb2.ExportRunResponse]]:
+        """All that there is of a run: its events in order, run_started first, then each artifact that they name."""
+
+    @_abc_1.abstractmethod
+    def ImportRun(
+        self,
+        request_iterator: _MaybeAsyncIterator[_trainer_pb2.ImportRunRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_pb2.ImportRunResponse, _abc.Awaitable[_trainer_pb2.ImportRunResponse]]:
+        """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
+        all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
+        FAILED_PRECONDITION where another run has that id.
+        """
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

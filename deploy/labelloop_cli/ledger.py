@@ -1,0 +1,86 @@
+"""A whole run in a file: a zip of ``events.jsonl``, an event a line, and ``artifacts/<SHA-256>``."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf import json_format
+from labelloop.events.v1.events_pb2 import Event
+from labelloop.trainer.v1.trainer_pb2 import ArtifactPiece, ExportRunRequest, ImportRunRequest, RunStatus
+from labelloop.wire.errors import InvalidInput, NotFound
+from rich.console import Console
+
+from labelloop_cli.clients import Endpoints, connect
+from labelloop_cli.interrupts import carry_out
+
+console = Console()
+_EVENTS = "events.jsonl"
+_ARTIFACTS = "artifacts/"
+_PIECE_BYTES = 1024 * 1024
+
+
+async def export_run(run_id: str, output: Path) -> None:
+    """Write a run to ``output``, which appears whole or not at all."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = output.with_name(f"{output.name}.draft")
+    try:
+        events, artifacts = await _export(run_id, draft)
+        draft.replace(output)
+    finally:
+        draft.unlink(missing_ok=True)
+    console.print(f"run [bold]{run_id}[/bold], {events} events and {artifacts} artifacts, written to {output}")
+
+
+async def _export(run_id: str, draft: Path) -> tuple[int, int]:
+    lines: list[str] = []
+    artifacts = 0
+    async with connect(Endpoints()) as clients:
+        parts = clients.trainer.ExportRun(ExportRunRequest(run_id=run_id))
+        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            pieces: list[bytes] = []
+            async for part in parts:
+                if part.HasField("event"):
+                    lines.append(json_format.MessageToJson(part.event, indent=None, preserving_proto_field_name=True))
+                    continue
+                pieces.append(part.artifact.data)
+                if part.artifact.last:
+                    archive.writestr(f"{_ARTIFACTS}{part.artifact.sha256}", b"".join(pieces))
+                    artifacts, pieces = artifacts + 1, []
+            archive.writestr(_EVENTS, "\n".join(lines) + "\n")
+    return len(lines), artifacts
+
+
+def import_(
+    path: Annotated[Path, typer.Argument(help="What `labelloop export --run` wrote.", show_default=False)],
+) -> None:
+    """Rebuild a run from its export. It is there whole or not at all, and goes on where the export left it."""
+    carry_out(_import(path), interrupted="stopped; nothing is imported yet: run it again")
+
+
+async def _import(path: Path) -> None:
+    if not path.exists():
+        raise NotFound("NO_FILE", f"there is no file {path}", path=path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            async with connect(Endpoints()) as clients:
+                run: RunStatus = (await clients.trainer.ImportRun(_parts(archive))).run
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, json_format.ParseError) as error:
+        message = f"{path} is not what `labelloop export --run` writes: {error}"
+        raise InvalidInput("BAD_LEDGER", message, path=path) from error
+    console.print(f"run [bold]{run.run_id}[/bold] imported: round {run.round}, {run.labels_paid} labels")
+
+
+async def _parts(archive: zipfile.ZipFile) -> AsyncIterator[ImportRunRequest]:
+    for line in archive.read(_EVENTS).decode().splitlines():
+        yield ImportRunRequest(event=json_format.Parse(line, Event()))
+    for name in archive.namelist():
+        if name.startswith(_ARTIFACTS):
+            data = archive.read(name)
+            for start in range(0, max(1, len(data)), _PIECE_BYTES):
+                end = start + _PIECE_BYTES
+                piece = ArtifactPiece(sha256=name.removeprefix(_ARTIFACTS), data=data[start:end], last=end >= len(data))
+                yield ImportRunRequest(artifact=piece)

@@ -1,0 +1,145 @@
+"""Many trials, each in the world that it needs, and what came of them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos import faults_answers, faults_broker, faults_network, faults_processes, faults_storage
+from tests.chaos.trial import Fault, Outcome, Trial
+from tests.chaos.world import Plan, World, world
+
+RESULTS = Path("out/chaos/results.json")
+FAULTS: list[Fault] = [
+    *faults_processes.FAULTS,
+    *faults_broker.FAULTS,
+    *faults_network.FAULTS,
+    *faults_storage.FAULTS,
+    *faults_answers.FAULTS,
+]
+_SMALL_DISK = "24m"
+_LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+
+
+class Missing(Exception):
+    """What this machine lacks for a world."""
+
+
+@dataclass
+class Campaign:
+    """Carries out trials; worlds are opened as they are needed and stay up until the end."""
+
+    folder: Path
+    binary: Path
+    outcomes: list[Outcome] = field(default_factory=list)
+    _worlds: dict[str, World] = field(default_factory=dict)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def try_out(self, fault: Fault, seed: int) -> Outcome:
+        """One trial. Missing where its world cannot be had here."""
+        there = await self.open(fault.where)
+        outcome = await Trial(there, fault, seed, len(self.outcomes)).carry_out()
+        self.outcomes.append(outcome)
+        if outcome.violations:  # what is left of it may be anything: the next trial gets a fresh one
+            await self.close()
+        return outcome
+
+    async def open(self, name: str) -> World:
+        """The world of that name; one at a time is up, for two cores carry no more."""
+        if name not in self._worlds:
+            await self.close()
+            folder = self.folder / f"{name} {len(self.outcomes)}".replace(" ", "_")
+            folder.mkdir(parents=True)
+            plan = self._stack.enter_context(_plan(name, folder))
+            self._worlds[name] = await self._stack.enter_async_context(world(folder, self.binary, plan))
+        return self._worlds[name]
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+        self._worlds.clear()
+
+
+@asynccontextmanager
+async def campaign(folder: Path, binary: Path) -> AsyncIterator[Campaign]:
+    """Writes the results at the end, however it comes."""
+    carried_out = Campaign(folder, binary)
+    try:
+        yield carried_out
+    finally:
+        await carried_out.close()
+        write_results(carried_out.outcomes)
+
+
+@contextmanager
+def _plan(name: str, folder: Path) -> Iterator[Plan]:
+    match name:
+        case "twins":
+            yield Plan(twins=True)
+        case "cluster":
+            yield Plan(clustered=True)
+        case "small disk":
+            with _tmpfs(folder / "artifacts"), _tmpfs(folder / "broker"):
+                yield Plan(artifacts=folder / "artifacts", broker_store=folder / "broker")
+        case "clock":
+            if not _LIBFAKETIME.exists():
+                raise Missing("libfaketime (Debian: faketime)")
+            clock = folder / "clock"
+            clock.write_text("+0")
+            yield Plan(environment=_faked(clock))
+        case _:
+            yield Plan()
+
+
+def _faked(clock: Path) -> dict[str, str]:
+    """Wall time only: what waits goes by the monotonic clock, which no operator sets."""
+    return {
+        "LD_PRELOAD": str(_LIBFAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@contextmanager
+def _tmpfs(folder: Path) -> Iterator[None]:
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_SMALL_DISK}", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
+        raise Missing("the right to mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def write_results(outcomes: Iterable[Outcome], path: Path = RESULTS) -> dict[str, object]:
+    """``{"faults": [{"name", "runs", "violations", "recovery_s_p50", "recovery_s_max"}, ...]}``"""
+    results: dict[str, object] = {"faults": [summary(name, group) for name, group in by_fault(outcomes).items()]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def by_fault(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    """Outcomes by the fault's name, in the order of their first."""
+    groups: defaultdict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[outcome.fault].append(outcome)
+    return groups
+
+
+def summary(name: str, outcomes: list[Outcome]) -> dict[str, object]:
+    recoveries = [outcome.recovery_s for outcome in outcomes if outcome.recovery_s is not None]
+    return {
+        "name": name,
+        "runs": len(outcomes),
+        "violations": sum(bool(outcome.violations) for outcome in outcomes),
+        "recovery_s_p50": round(statistics.median(recoveries), 2) if recoveries else None,
+        "recovery_s_max": round(max(recoveries), 2) if recoveries else None,
+    }

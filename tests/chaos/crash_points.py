@@ -1,0 +1,226 @@
+"""Every place at which a service can be killed, enumerated from the contract, and what leads there."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from google.protobuf.message import Message
+from labelloop.events.v1.events_pb2 import Event, LabelSource, RunStarted
+from labelloop.oracle.v1 import oracle_pb2
+from labelloop.scorer.v1 import scorer_pb2
+from labelloop.trainer.v1 import trainer_pb2
+from labelloop.wire.eventlog import EventLog
+
+from tests.blobs import spec
+from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered, training_set
+from tests.chaos.world import ARMED
+
+_APPENDS = {
+    "trainer": (
+        "run_started",
+        "labels_requested",
+        "model_trained",
+        "samples_auto_labelled",
+        "run_finished",
+        "run_cancelled",
+    ),
+    "oracle": ("pool_published", "label_provided", "run_failed"),
+    "scorer": (),
+}
+_CALLS = {"trainer": ("RankPool", "GetSamples", "DescribeDataset"), "oracle": (), "scorer": ()}
+_REPEATED = {
+    "append labels_requested",
+    "append label_provided",
+    "append model_trained",
+    "call RankPool",
+    "serve RankPool",
+}
+_PUTS = {"trainer": 2, "oracle": 3, "scorer": 0}  # model and training state; shard, evaluation set, manifest
+_SERVES = {
+    name: tuple(method.name for method in module.DESCRIPTOR.services_by_name[f"{name.title()}Service"].methods)
+    for name, module in (("trainer", trainer_pb2), ("scorer", scorer_pb2), ("oracle", oracle_pb2))
+}
+
+
+@dataclass(frozen=True)
+class CrashPoint:
+    """``name`` as LABELLOOP_CRASH_AT has it."""
+
+    service: str
+    name: str
+
+    @property
+    def what(self) -> str:
+        """For example "append model_trained"."""
+        return self.name.partition(" ")[2].partition("#")[0]
+
+
+def crash_points(seed: int) -> list[CrashPoint]:
+    """All of them: before and after each append, put, call and answer of each service.
+
+    What a run does again and again is waited for a number of times that the seed decides.
+    """
+    done = {kind for kinds in _APPENDS.values() for kind in kinds}
+    assert done == {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}, "an event has no writer"
+    rng = random.Random(seed)
+    points = []
+    for service in ("trainer", "scorer", "oracle"):
+        actions = [f"append {kind}" for kind in _APPENDS[service]]
+        actions += [f"put#{number + 1}" for number in range(_PUTS[service])]
+        actions += [f"call {method}" for method in _CALLS[service]]
+        actions += [f"serve {method}" for method in _SERVES[service]]
+        for action in actions:
+            times = f"#{rng.randint(1, 9)}" if action in _REPEATED else ""
+            points += [CrashPoint(service, f"{when} {action}{times}") for when in ("before", "after")]
+    return points
+
+
+def crash_fault(point: CrashPoint) -> Fault:
+    """The run that the trial starts, and beside it whatever leads to the point."""
+    lead = _LEADS.get(point.what, _nothing)
+
+    async def make(trial: Trial) -> None:
+        service = trial.world.services[point.service]
+        process = service.process
+        assert process is not None, "services are up"
+        Path(service.environment[ARMED]).write_text(point.name)
+        if (point.service, point.what) == ("oracle", "put"):  # in its memory, the pool is published already
+            await trial.world.restart("oracle")
+            process = service.process
+            assert process is not None, "services are up"
+        leading = asyncio.ensure_future(lead(trial))
+        assert await process.wait() == -signal.SIGKILL
+        await trial.over(point.service)
+        await trial.world.up_again(point.service, process.pid)
+        await leading
+
+    return Fault(f"{point.service} dies {point.name.partition('#')[0]}", "SIGKILL of itself at that point", make)
+
+
+Lead = Callable[[Trial], Awaitable[None]]
+
+
+async def _nothing(trial: Trial) -> None:
+    """The run leads there by itself."""
+
+
+async def _cancel(trial: Trial) -> None:
+    """A run that waits for people, so that it cannot end by itself."""
+    run_id = f"{trial.run_id}-cancelled"
+    by_hand = spec(trial.world.blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE)
+    await again_until_answered(
+        trial.world.clients.trainer.StartRun, trainer_pb2.StartRunRequest(run_id=run_id, spec=by_hand)
+    )
+    try:
+        request = trainer_pb2.CancelRunRequest(run_id=run_id, reason="tried out")
+        await again_until_answered(trial.world.clients.trainer.CancelRun, request)
+    except grpc.aio.AioRpcError as error:
+        if error.code() != grpc.StatusCode.FAILED_PRECONDITION:  # cancelled before the answer was lost
+            raise
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_cancelled")
+
+
+async def _submit(trial: Trial) -> None:
+    """A run whose two labels people give; sent again, they are repeats."""
+    run_id, clients = f"{trial.run_id}-queue", trial.world.clients
+    changes = {"label_budget": 2, "batch_size": 2, "auto_label_budget": 0}
+    by_hand = spec(trial.world.blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, **changes)
+    await again_until_answered(clients.trainer.StartRun, trainer_pb2.StartRunRequest(run_id=run_id, spec=by_hand))
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    labels = [oracle_pb2.SubmittedLabel(sample_id=each) for each in asked.event.labels_requested.sample_ids]
+    request = oracle_pb2.SubmitLabelsRequest(run_id=run_id, labels=labels)
+    while True:  # the oracle may not have read the request yet
+        try:
+            await again_until_answered(clients.oracle.SubmitLabels, request)
+            break
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}:
+                raise
+            await asyncio.sleep(0.02)
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_finished")
+
+
+async def _fail(trial: Trial) -> None:
+    """A run whose dataset is gone by the time that it is published."""
+    broken = spec(trial.world.blobs)
+    broken.dataset.name = str(trial.world.blobs.samples.with_name("gone.npy"))
+    run_id = f"{trial.run_id}-failed"
+    await EventLog(trial.world.client).append_once(Event(run_id=run_id, run_started=RunStarted(spec=broken)))
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_failed")
+
+
+async def _continue(trial: Trial) -> None:
+    """A run that takes over a training set reads its samples."""
+    world = trial.world
+    await world.watch.first(trial.run_id, lambda seen: seen.kind in ENDS)
+    child = trainer_pb2.StartRunRequest(
+        run_id=f"{trial.run_id}-child", continues=trial.run_id, spec=spec(world.blobs, label_budget=0)
+    )
+    await again_until_answered(world.clients.trainer.StartRun, child)
+    await world.watch.first(child.run_id, lambda seen: seen.kind in ENDS)
+
+
+async def _start_another(trial: Trial) -> None:
+    request = trainer_pb2.StartRunRequest(run_id=f"{trial.run_id}-other", spec=trial.spec)
+    await again_until_answered(trial.world.clients.trainer.StartRun, request)
+    await trial.world.watch.first(request.run_id, lambda seen: seen.kind in ENDS)
+
+
+async def _list_labels(trial: Trial) -> None:
+    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "model_trained")
+    while True:
+        try:
+            await training_set(trial.world, trial.run_id)
+            return
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+
+
+async def _watch(trial: Trial) -> None:
+    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "model_trained")
+    async for _ in trial.world.clients.watch(trial.run_id):
+        pass
+
+
+def _ask(service: str, method: str, make: Callable[[Trial, str], Message]) -> Lead:
+    async def lead(trial: Trial) -> None:
+        published = await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "pool_published")
+        await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "model_trained")
+        request = make(trial, published.event.pool_published.pool_sha256)
+        await again_until_answered(getattr(getattr(trial.world.clients, service), method), request)
+
+    return lead
+
+
+_LEADS: dict[str, Lead] = {
+    "append run_started": _start_another,
+    "append run_cancelled": _cancel,
+    "append run_failed": _fail,
+    "call GetSamples": _continue,
+    "call DescribeDataset": _start_another,
+    "serve StartRun": _start_another,
+    "serve GetRun": _ask("trainer", "GetRun", lambda trial, _: trainer_pb2.GetRunRequest(run_id=trial.run_id)),
+    "serve ListRuns": _ask("trainer", "ListRuns", lambda _, __: trainer_pb2.ListRunsRequest()),
+    "serve WatchRun": _watch,
+    "serve CancelRun": _cancel,
+    "serve ListLabels": _list_labels,
+    "serve GetModel": _ask("trainer", "GetModel", lambda trial, _: trainer_pb2.GetModelRequest(run_id=trial.run_id)),
+    "serve GetSamples": _ask(
+        "scorer", "GetSamples", lambda _, pool: scorer_pb2.GetSamplesRequest(pool_sha256=pool, sample_ids=[1, 2])
+    ),
+    "serve ClusterPool": _ask(
+        "scorer", "ClusterPool", lambda _, pool: scorer_pb2.ClusterPoolRequest(pool_sha256=pool, cluster_count=2)
+    ),
+    "serve DescribeDataset": _start_another,
+    "serve SubmitLabels": _submit,
+    "serve ListOpenSamples": _ask(
+        "oracle", "ListOpenSamples", lambda trial, _: oracle_pb2.ListOpenSamplesRequest(run_id=trial.run_id)
+    ),
+}

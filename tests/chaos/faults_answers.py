@@ -1,0 +1,118 @@
+"""A label source that is slow, late, repeats itself, contradicts itself, and answers what nobody asked."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+import grpc
+import numpy as np
+import pytest
+from labelloop.events.v1.events_pb2 import LabelSource
+from labelloop.oracle.v1.oracle_pb2 import (
+    ListOpenSamplesRequest,
+    SubmitLabelsRequest,
+    SubmitLabelsResponse,
+    SubmittedLabel,
+)
+from labelloop.wire.errors import InvalidInput, from_rpc
+
+from tests.blobs import CLASSES, POOL_SIZE
+from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered
+
+Submit = Callable[["Desk", list[SubmittedLabel]], Awaitable[None]]
+
+
+class Desk:
+    """People who label one run."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.truth = np.load(trial.world.blobs.labels)
+
+    async def open(self) -> list[int]:
+        request = ListOpenSamplesRequest(run_id=self.trial.run_id)
+        try:
+            answer = await again_until_answered(self.trial.world.clients.oracle.ListOpenSamples, request)
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND:  # the oracle has not read of the run yet
+                raise
+            return []
+        return [sample.sample_id for sample in answer.samples]
+
+    def right(self, sample_ids: list[int]) -> list[SubmittedLabel]:
+        return [SubmittedLabel(sample_id=sample_id, label=int(self.truth[sample_id])) for sample_id in sample_ids]
+
+    async def submit(self, labels: list[SubmittedLabel]) -> SubmitLabelsResponse:
+        """Send until there is an answer; what is acknowledged must be in the training set at the end."""
+        request = SubmitLabelsRequest(run_id=self.trial.run_id, annotator="somebody", labels=labels)
+        answer: SubmitLabelsResponse = await again_until_answered(self.trial.world.clients.oracle.SubmitLabels, request)
+        for label in labels:
+            self.trial.acknowledged.setdefault(label.sample_id, label.label)
+        return answer
+
+
+async def _label_all(trial: Trial, submit: Submit) -> None:
+    """Answer batch by batch until the run ends."""
+    desk = Desk(trial)
+    while not any(seen.kind in ENDS for seen in trial.world.watch.runs[trial.run_id]):
+        if waiting := await desk.open():
+            await submit(desk, desk.right(waiting))
+        else:
+            await asyncio.sleep(0.01)
+
+
+async def _slowly(desk: Desk, labels: list[SubmittedLabel]) -> None:
+    for label in desk.trial.rng.sample(labels, len(labels)):
+        await asyncio.sleep(desk.trial.rng.uniform(0, 0.05))
+        await desk.submit([label])
+
+
+async def _twice(desk: Desk, labels: list[SubmittedLabel]) -> None:
+    await asyncio.gather(*(desk.submit(labels) for _ in range(3)))
+    assert (await desk.submit(labels)).recorded == 0
+
+
+async def _contradicting(desk: Desk, labels: list[SubmittedLabel]) -> None:
+    """What was said first stands."""
+    await desk.submit(labels)
+    other = [SubmittedLabel(sample_id=each.sample_id, label=(each.label + 1) % CLASSES) for each in labels]
+    assert (await desk.submit(other)).recorded == 0
+
+
+async def _unasked(desk: Desk, labels: list[SubmittedLabel]) -> None:
+    asked = {
+        seen for s in desk.trial.world.watch.runs[desk.trial.run_id] for seen in s.event.labels_requested.sample_ids
+    }
+    stranger = desk.trial.rng.choice([sample_id for sample_id in range(POOL_SIZE) if sample_id not in asked])
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.submit([*labels, SubmittedLabel(sample_id=stranger, label=0)])
+    assert isinstance(from_rpc(caught.value), InvalidInput)
+    await desk.submit(labels)
+
+
+async def _while_killed(desk: Desk, labels: list[SubmittedLabel]) -> None:
+    """The oracle dies with answers in hand: whoever sent them got no word and sends them again."""
+    sending = asyncio.ensure_future(desk.submit(labels))
+    if desk.trial.rng.random() < 0.1:
+        await asyncio.sleep(desk.trial.rng.uniform(0, 0.002))
+        await desk.trial.world.up_again("oracle", desk.trial.world.send("oracle", signal.SIGKILL))
+    await sending
+
+
+def _fault(name: str, how: str, submit: Submit) -> Fault:
+    async def make(trial: Trial) -> None:
+        await _label_all(trial, submit)
+
+    changes: dict[str, object] = {"label_source": LabelSource.LABEL_SOURCE_QUEUE}
+    return Fault(f"answers: {name}", how, make, changes=changes)
+
+
+FAULTS = [
+    _fault("slow and out of order", "one by one in random order, each up to 50 ms late", _slowly),
+    _fault("duplicate", "each batch sent three times at once and once more", _twice),
+    _fault("contradictory", "each batch answered again with other classes: the first answer stands", _contradicting),
+    _fault("unasked", "a sample that nobody asked for among the answers: all are refused, then sent right", _unasked),
+    _fault("while the oracle dies", "SIGKILL of the oracle within 2 ms of every tenth submission", _while_killed),
+]

@@ -1,0 +1,205 @@
+"""What must hold of the log of a run, whatever happened to those who wrote it. Pure.
+
+Stricter than what readers insist on: they pass over what would lead them astray, here everything is named that no
+writer of ours should have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from labelloop.events.v1.events_pb2 import Event, LabelProvided, LabelsRequested, ModelTrained, SamplesAutoLabelled
+from labelloop.wire.subjects import subject_of
+
+from trainer_svc.run_state import AutoLabel, Finish, Fit, RequestLabels, RunState, Step, next_step
+
+_AT = datetime(2026, 1, 1, tzinfo=UTC)  # no rule asks for the time
+_ROUND_ZERO = {"run_started", "pool_published", "run_cancelled", "run_failed"}
+_ENDS = {"run_finished", "run_cancelled", "run_failed"}
+_STEP_OF: dict[str, type[Step]] = {
+    "labels_requested": RequestLabels,
+    "samples_auto_labelled": AutoLabel,
+    "model_trained": Fit,
+    "run_finished": Finish,
+}
+
+
+def faults(events: Sequence[Event]) -> list[str]:
+    """Everything illegal in the whole log of one run, in its order; empty where nothing is."""
+    audit = Audit()
+    return [fault for event in events for fault in audit.take(event)]
+
+
+def end_faults(state: RunState) -> list[str]:
+    """What is wrong with a run at its end."""
+    spec, asked = state.spec, state.asked.difference(state.started.inheritance.sample_ids)
+    paid = {example.sample_id for example in state.training if not example.source.startswith("inherited:")}
+    found: list[str] = []
+    if state.ended is None or state.ended.kind != "run_finished":
+        return found
+    if state.batch is not None:
+        found.append("finished while a batch is open")
+    if state.labels_paid != spec.label_budget:
+        found.append(f"finished with {state.labels_paid} labels paid of {spec.label_budget}")
+    if state.auto_labels != spec.auto_label_budget:
+        found.append(f"finished with {state.auto_labels} auto-labels of {spec.auto_label_budget}")
+    if state.labels_paid + state.auto_labels != len(asked) or paid != asked:
+        found.append("the samples chosen are not those of the training set")
+    return found
+
+
+def lost_labels(state: RunState, acknowledged: Mapping[int, int]) -> list[str]:
+    """Labels, by sample id, that somebody was told to be recorded and that the run does not hold so."""
+    held = {example.sample_id: example.label for example in state.labelled}
+    return [
+        f"label {label} of sample {sample_id} was acknowledged, but the run holds {held.get(sample_id)}"
+        for sample_id, label in acknowledged.items()
+        if held.get(sample_id) != label
+    ]
+
+
+class Audit:
+    """The log so far. ``paid`` counts the labels that stand in it; ``state`` is None before ``run_started``."""
+
+    def __init__(self) -> None:
+        self.state: RunState | None = None
+        self.paid = 0
+        self._subjects: set[str] = set()
+        self._at_end: Step | None = None
+
+    def take(self, event: Event) -> list[str]:
+        """What is illegal about the next event; it is taken in all the same, as far as it can be."""
+        subject = subject_of(event)
+        found = [f"{subject}: {fault}" for fault in self._faults(event, subject)]
+        self._subjects.add(subject)
+        self.paid += event.HasField("label_provided")
+        self._apply(event)
+        return found
+
+    def _apply(self, event: Event) -> None:
+        if self.state is None:
+            if event.HasField("run_started"):
+                self.state = RunState.begin(event, _AT)
+            return
+        wanted = next_step(self.state)
+        was_over = self.state.over
+        self.state.apply(event, _AT)
+        if self.state.over and not was_over:
+            self._at_end = wanted
+
+    def _faults(self, event: Event, subject: str) -> Iterator[str]:
+        kind = event.WhichOneof("payload") or ""
+        if subject in self._subjects:
+            yield "stands already"
+        if event.round and kind in _ROUND_ZERO:
+            yield "belongs to round 0"
+        if self.state is None:
+            if kind != "run_started":
+                yield "comes before run_started"
+            return
+        if event.run_id != self.state.run_id:
+            yield f"belongs to another run than {self.state.run_id}"
+        yield from self._order_faults(self.state, event, kind)
+
+    def _order_faults(self, state: RunState, event: Event, kind: str) -> Iterator[str]:
+        match kind:
+            case "run_started":
+                yield "the run has started already"
+            case "pool_published":
+                yield from _pool_faults(state, event)
+            case "run_cancelled":
+                pass  # whoever cancels may not have heard of the end
+            case "run_failed":
+                if state.pool is not None:
+                    yield "the run fails though its pool is published"
+            case "label_provided":
+                yield from _label_faults(state, event)
+            case _:
+                yield from self._step_faults(state, event, kind)
+
+    def _step_faults(self, state: RunState, event: Event, kind: str) -> Iterator[str]:
+        # A step that was under way when somebody ended the run may come behind the end, once; nobody heeds it.
+        step = self._at_end if state.over else next_step(state)
+        expected = _STEP_OF.get(kind)
+        if step is None or expected is None or not isinstance(step, expected):
+            yield f"comes where the run wants {step}"
+            return
+        round_ = state.round + (kind == "model_trained")
+        if event.round != round_:
+            yield f"belongs to round {round_}"
+        if kind == "labels_requested":
+            yield from _request_faults(state, event.labels_requested, step)
+        elif kind == "samples_auto_labelled":
+            yield from _auto_label_faults(state, event.samples_auto_labelled, step)
+        elif kind == "model_trained" and not state.over:
+            yield from _model_faults(state, event.model_trained)
+
+
+def _pool_faults(state: RunState, event: Event) -> Iterator[str]:
+    if state.pool is not None:
+        yield "the pool is published already"
+    if not event.pool_published.pool_sha256:
+        yield "the pool has no digest"
+    if event.pool_published.sample_count <= len(state.asked):
+        yield "the pool has nothing left to choose"
+
+
+def _choice_faults(state: RunState, sample_ids: Sequence[int], wanted: int) -> Iterator[str]:
+    if len(sample_ids) != wanted:
+        yield f"chooses {len(sample_ids)} samples where {wanted} are wanted"
+    if len(set(sample_ids)) != len(sample_ids):
+        yield "chooses a sample twice"
+    if again := state.asked.intersection(sample_ids):
+        yield f"chooses samples {sorted(again)} again"
+    if state.pool is not None and max(sample_ids, default=0) >= state.pool.sample_count:
+        yield f"chooses sample {max(sample_ids)} of a pool of {state.pool.sample_count}"
+
+
+def _request_faults(state: RunState, request: LabelsRequested, step: Step) -> Iterator[str]:
+    assert isinstance(step, RequestLabels)
+    yield from _choice_faults(state, request.sample_ids, step.count)
+    if request.strategy != step.strategy:
+        yield f"uses strategy {request.strategy} where {step.strategy} is wanted"
+    told = len(request.sample_ids) if state.model_sha256 else 0
+    known = bool(request.predicted or request.confidence)
+    if known and not told:
+        yield "predicts without a model"
+    if known and {len(request.predicted), len(request.confidence)} != {told}:
+        yield "its columns differ in length"
+
+
+def _auto_label_faults(state: RunState, given: SamplesAutoLabelled, step: Step) -> Iterator[str]:
+    assert isinstance(step, AutoLabel)
+    yield from _choice_faults(state, given.sample_ids, step.count)
+    if {len(given.classes), len(given.confidence)} != {len(given.sample_ids)}:
+        yield "its columns differ in length"
+    if list(given.confidence) != sorted(given.confidence, reverse=True):
+        yield "the most confident are not first"
+    yield from (fault for label in given.classes for fault in _class_faults(state, label))
+
+
+def _model_faults(state: RunState, model: ModelTrained) -> Iterator[str]:
+    auto_labels = sum(example.auto_labelled for example in state.training)
+    there = (len(state.training) - auto_labels, auto_labels)
+    if (model.labels, model.auto_labels) != there:
+        yield f"saw {model.labels} labels and {model.auto_labels} auto-labels where there are {there[0]} and {there[1]}"
+    if not model.model_sha256:
+        yield "the model has no digest"
+
+
+def _label_faults(state: RunState, event: Event) -> Iterator[str]:
+    label: LabelProvided = event.label_provided
+    batch = state.batch
+    if label.revision:
+        yield "a second label for a sample"
+    if batch is None or label.sample_id not in batch.wanted or batch.round != event.round:
+        yield f"sample {label.sample_id} is not asked for in round {event.round}"
+    elif label.sample_id in batch.answers:
+        yield f"sample {label.sample_id} has a label already"
+    yield from _class_faults(state, label.label)
+
+
+def _class_faults(state: RunState, label: int) -> Iterator[str]:
+    if state.pool is not None and label >= len(state.pool.classes):
+        yield f"class {label} of {len(state.pool.classes)}"

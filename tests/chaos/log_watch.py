@@ -1,0 +1,52 @@
+"""The log as the tests see it while faults are being made, over a connection of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from labelloop.events.v1.events_pb2 import Event
+from labelloop.wire.eventlog import EventLog
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An event, its place and when it came here, in seconds of the monotonic clock."""
+
+    event: Event
+    sequence: int
+    at_s: float
+
+    @property
+    def kind(self) -> str:
+        return self.event.WhichOneof("payload") or ""
+
+
+class LogWatch:
+    """Knows the events of every run as they come."""
+
+    def __init__(self) -> None:
+        self.runs: defaultdict[str, list[Seen]] = defaultdict(list)
+        self.last = 0
+        self._changed = asyncio.Condition()
+
+    async def follow(self, log: EventLog) -> None:
+        """For ever."""
+        async for recorded in log.follow():
+            async with self._changed:
+                self.last = recorded.sequence
+                if recorded.event is not None:
+                    seen = Seen(recorded.event, recorded.sequence, asyncio.get_running_loop().time())
+                    self.runs[recorded.event.run_id].append(seen)
+                self._changed.notify_all()
+
+    async def first(self, run_id: str, wanted: Callable[[Seen], bool]) -> Seen:
+        """The first event of a run that is ``wanted``, once it has come."""
+        async with self._changed:
+            while True:
+                for seen in self.runs[run_id]:
+                    if wanted(seen):
+                        return seen
+                await self._changed.wait()

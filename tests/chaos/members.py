@@ -1,0 +1,175 @@
+"""Trainers and oracles as they are, on a loop, a log and stores that somebody else decides about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Protocol, cast
+
+from labelloop.events.v1.events_pb2 import DatasetSource, Event
+from labelloop.oracle.v1.oracle_pb2 import (
+    ListOpenSamplesRequest,
+    ListOpenSamplesResponse,
+    SubmitLabelsRequest,
+    SubmitLabelsResponse,
+)
+from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
+from labelloop.trainer.v1.trainer_pb2 import CancelRunRequest
+from labelloop.wire.driving import drive
+from labelloop.wire.errors import LabelloopError
+from labelloop.wire.eventlog import Recorded
+from labelloop.wire.run_book import RunBook
+from numpy.typing import NDArray
+
+from oracle_svc.datasets import Dataset
+from oracle_svc.desk import Desk
+from oracle_svc.requests import Requests
+from oracle_svc.service import OracleService
+from tests.chaos.stand_ins import DATASET, SAMPLES, fit, ranking
+from tests.chaos.turns import Turns
+from trainer_svc.fitting import FitJob
+from trainer_svc.rounds import Rounds
+from trainer_svc.run_state import RunState
+from trainer_svc.service import TrainerService
+
+RUN = "run"
+Begin = Callable[[Event, datetime], Any]
+
+
+class Surroundings(Protocol):
+    """What members live in. What they wait for is decided there."""
+
+    loop: Turns
+    artifacts: dict[str, bytes]
+
+    async def write(self, event: Event) -> Recorded:
+        """What stands under the event's subject, once its writer hears of it."""
+        ...
+
+    def work(self, result: Callable[[], Any]) -> Any:
+        """A future of ``result``."""
+        ...
+
+    def told(self, request: SubmitLabelsRequest, response: SubmitLabelsResponse) -> None:
+        """Somebody's labels were accepted."""
+        ...
+
+
+class Artifacts:
+    """Puts at once: the fit before it is wait enough."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+
+    async def put(self, data: bytes) -> str:
+        digest = sha256(data).hexdigest()
+        self._around.artifacts[digest] = data
+        return digest
+
+    async def get(self, digest: str) -> bytes:
+        data: bytes = await self._around.work(lambda: self._around.artifacts[digest])
+        return data
+
+
+class Scorers:
+    """Answer some time later what was asked now."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+
+    async def rank(
+        self, pool: str, model: str, strategy: int, limit: int, leave_out: Collection[int], seed: int
+    ) -> RankPoolResponse:
+        asked = frozenset(leave_out)
+        ranked: RankPoolResponse = await self._around.work(lambda: ranking(model, seed, strategy, limit, asked))
+        return ranked
+
+    async def samples(self, pool: str, sample_ids: Sequence[int], sample_bytes: int) -> NDArray[Any]:
+        samples: NDArray[Any] = await self._around.work(lambda: SAMPLES[list(sample_ids)])
+        return samples
+
+
+class OneDataset:
+    async def get(self, source: DatasetSource) -> Dataset:
+        return DATASET
+
+
+class Member:
+    """One life of a process: a fold of the log as far as it was delivered, and what goes on because of it."""
+
+    def __init__(self, around: Surroundings, begin: Begin) -> None:
+        self.around = around
+        self.book: RunBook[Any] = RunBook(begin)
+        self.seen = 0
+        self.alive = True
+        self._tasks: list[Any] = []
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(self.around.loop.create_task(work))
+
+    def read(self, recorded: Recorded) -> None:
+        """A consumer that is made anew may bring what was brought before."""
+        self.book.take(recorded)
+        self.seen = max(self.seen, recorded.sequence)
+
+    def kill(self) -> None:
+        self.alive = False
+        for task in self._tasks:
+            task.cancel()
+
+    async def append_once(self, event: Event) -> Recorded:
+        return await self.around.write(event)
+
+
+class Trainer(Member):
+    def __init__(self, around: Surroundings, begin: Begin = RunState.begin) -> None:
+        super().__init__(around, begin)
+        log, artifacts = cast(Any, self), Artifacts(around)
+        self._service = TrainerService(self.book, log, artifacts, cast(Any, None))
+        rounds = Rounds(self.book, log, cast(Any, Scorers(around)), artifacts, cast(Any, self._fit))
+        self.run(drive(self.book, rounds.advance))
+
+    def _fit(self, _: Callable[..., Any], job: FitJob) -> Any:
+        return self.around.work(lambda: fit(job))
+
+    def cancel(self) -> None:
+        self.run(self._cancel())
+
+    async def _cancel(self) -> None:
+        try:
+            await self._service.CancelRun(CancelRunRequest(run_id=RUN), cast(Any, None))
+        except LabelloopError:
+            return  # not heard of the run yet, or heard of its end
+
+
+class Oracle(Member):
+    def __init__(self, around: Surroundings, begin: Begin = Desk.begin) -> None:
+        super().__init__(around, begin)
+        log, shelf = cast(Any, self), cast(Any, OneDataset())
+        self._service = OracleService(self.book, log, shelf)
+        self.run(drive(self.book, Requests(self.book, log, shelf, Artifacts(around)).advance))
+
+    async def open_samples(self) -> list[int]:
+        listed: ListOpenSamplesResponse = await self._service.ListOpenSamples(ListOpenSamplesRequest(), cast(Any, None))
+        return [sample.sample_id for sample in listed.samples]
+
+    def submit(self, request: SubmitLabelsRequest) -> None:
+        self.run(self._submit(request))
+
+    async def _submit(self, request: SubmitLabelsRequest) -> None:
+        try:
+            response = await self._service.SubmitLabels(request, cast(Any, None))
+        except LabelloopError:
+            return  # refused
+        self.around.told(request, response)
+
+
+@dataclass(frozen=True)
+class Write:
+    """An append under way. Nobody waits for it any more where ``heard`` is done."""
+
+    event: Event
+    heard: Any

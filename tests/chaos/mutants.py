@@ -1,0 +1,119 @@
+"""Parts that are wrong in one way each: a suite that does not find them finds nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from itertools import count
+
+from labelloop.events.v1.events_pb2 import Event
+from labelloop.oracle.v1.oracle_pb2 import SubmitLabelsRequest, SubmitLabelsResponse
+from labelloop.wire.eventlog import Recorded
+from labelloop.wire.subjects import subject_of
+
+from oracle_svc.desk import Desk
+from tests.chaos.members import Oracle, Trainer
+from tests.chaos.simulation import Log, Parts, World
+from trainer_svc.run_state import Batch, Example, RunState
+
+
+class LogThatTakesSecondWrites(Log):
+    def write(self, event: Event) -> Recorded:
+        return self.add(subject_of(event), event)
+
+
+class LogThatLosesLabels(Log):
+    """Acknowledges a label and forgets it."""
+
+    def write(self, event: Event) -> Recorded:
+        if event.label_provided.sample_id % 10 == 3:
+            return Recorded(event, len(self.events))
+        return super().write(event)
+
+
+class BatchByArrival(Batch):
+    def examples(self) -> list[Example]:
+        place = {sample_id: i for i, sample_id in enumerate(self.answers)}
+        return sorted(super().examples(), key=lambda example: place[example.sample_id])
+
+
+class StateByArrival(RunState):
+    """Trains on labels in the order in which they came."""
+
+    def apply(self, event: Event, at: datetime) -> None:
+        super().apply(event, at)
+        if event.HasField("labels_requested") and self.batch is not None:
+            self.batch = BatchByArrival(event.round, event.labels_requested)
+
+
+class StateThatMoves(RunState):
+    """Changes while a step is being taken on it."""
+
+    def as_it_stands(self) -> RunState:
+        return self
+
+
+class StateThatForgetsBudget(RunState):
+    """Takes a run that was replayed for one that has paid nothing."""
+
+    def as_it_stands(self) -> RunState:
+        return replace(super().as_it_stands(), labels_paid=0)
+
+
+class DeskThatReopens(Desk):
+    """Asks people for labels of a run that is over."""
+
+    def apply(self, event: Event, at: datetime) -> None:
+        super().apply(event, at)
+        self.open.update(dict.fromkeys(event.labels_requested.sample_ids, event.round))
+
+
+class OracleThatPaysAgain(Oracle):
+    """Gives the labels of each of its lives a number of their own."""
+
+    lives = count(1)
+
+    def __init__(self, world: World) -> None:
+        self._life = next(self.lives)
+        super().__init__(world)
+
+    async def append_once(self, event: Event) -> Recorded:
+        if event.HasField("label_provided"):
+            event.label_provided.revision = self._life
+        return await super().append_once(event)
+
+
+class OracleThatBoasts(Oracle):
+    """Tells everybody that all their labels are recorded."""
+
+    async def _submit(self, request: SubmitLabelsRequest) -> None:
+        await super()._submit(request)
+        self.around.told(request, SubmitLabelsResponse(recorded=len(request.labels)))
+
+
+class DeafTrainer(Trainer):
+    """Is told of nothing, so that no run of it ends."""
+
+    def read(self, recorded: Recorded) -> None:
+        self.seen = max(self.seen, recorded.sequence)
+
+
+def _trainer(state: type[RunState]) -> Parts:
+    return Parts(trainer=lambda world: Trainer(world, state.begin))
+
+
+# Each with what is said of it.
+MUTANTS = {
+    "a log that takes second writes": (Parts(log=LogThatTakesSecondWrites), "stands already"),
+    "a log that loses labels": (Parts(log=LogThatLosesLabels), "was acknowledged, but the run holds None"),
+    "a trainer that takes labels in order of arrival": (_trainer(StateByArrival), "the final model is not that"),
+    "a trainer whose state moves under its step": (_trainer(StateThatMoves), "model_trained: comes where"),
+    "a trainer that forgets what it paid": (_trainer(StateThatForgetsBudget), "labels_requested: comes where"),
+    "a trainer that hears nothing": (Parts(trainer=DeafTrainer), "the run does not end"),
+    "an oracle that pays again": (Parts(oracle=OracleThatPaysAgain), "a second label for a sample"),
+    "an oracle that boasts": (Parts(oracle=OracleThatBoasts), "people were told of"),
+    "a desk that opens again after the end": (
+        Parts(oracle=lambda world: Oracle(world, DeskThatReopens.begin)),
+        "is not asked for in round",
+    ),
+}

@@ -1,0 +1,418 @@
+"""A run in memory, with trainers and oracles that may be late, killed and started anew, and a log between them.
+
+Nothing here runs by itself: the methods of ``World`` are the moves of whoever decides what happens next, and the same
+moves in the same order give the same run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from labelloop.events.v1.events_pb2 import Event, LabelSource, RunStarted
+from labelloop.oracle.v1.oracle_pb2 import SubmitLabelsRequest, SubmitLabelsResponse, SubmittedLabel
+from labelloop.wire.eventlog import Recorded
+from labelloop.wire.run_rules import shape_fault
+from labelloop.wire.subjects import subject_of
+
+from tests.chaos.invariants import Audit, end_faults, lost_labels
+from tests.chaos.members import RUN, Member, Oracle, Trainer, Write
+from tests.chaos.stand_ins import CLASSES, POOL_SIZE, TRUTH, draw_started, inherited_state, model_without_faults
+from tests.chaos.turns import Turns
+
+MEMBERS_MAX = 3
+_SWEEPS_MAX = 400  # many times what a run of 20 rounds takes when nothing is in its way
+
+
+class Violation(AssertionError):
+    """Something that must hold does not."""
+
+
+class Log:
+    """Refuses the second write of a subject, as the broker does."""
+
+    def __init__(self) -> None:
+        self.events: list[Recorded] = []
+        self.standing: dict[str, Recorded] = {}
+
+    def write(self, event: Event) -> Recorded:
+        """What stands there now."""
+        subject = subject_of(event)
+        return self.standing[subject] if subject in self.standing else self.add(subject, event)
+
+    def add(self, subject: str, event: Event) -> Recorded:
+        recorded = Recorded(event, len(self.events) + 1)
+        self.events.append(recorded)
+        self.standing[subject] = recorded
+        return recorded
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a world is made of: tests put faulty parts in, to see that they are found."""
+
+    log: Callable[[], Log] = Log
+    trainer: Callable[[World], Trainer] = Trainer
+    oracle: Callable[[World], Oracle] = Oracle
+
+
+class World:
+    """Numbers that moves take choose among what there is, modulo how many; a move with nothing to move does nothing."""
+
+    def __init__(self, started: RunStarted, trainers: int, oracles: int, parts: Parts | None = None) -> None:
+        self.started, self._parts = started, parts or Parts()
+        self.loop = Turns()  # type: ignore[abstract]  # what is left out is IO
+        self.log, self.audit = self._parts.log(), Audit()
+        self.artifacts: dict[str, bytes] = {}
+        if started.inheritance.training_state_sha256:
+            self.artifacts[started.inheritance.training_state_sha256] = inherited_state(started)
+        self.writes: list[Write] = []
+        self.acknowledgements: list[tuple[Any, Recorded]] = []
+        self.works: list[tuple[Any, Callable[[], Any]]] = []
+        self.acknowledged: dict[int, int] = {}
+        self.told_recorded = 0
+        self._lost: list[str] = []
+        self._time_s = 0
+        self.makers: list[Callable[[World], Member]] = [self._parts.trainer] * trainers + [self._parts.oracle] * oracles
+        self.members: list[Member] = []
+        self._arrive(Event(run_id=RUN, run_started=started))
+        self.members += [maker(self) for maker in self.makers]
+        self.loop.turn()
+
+    # What members see.
+
+    async def write(self, event: Event) -> Recorded:
+        self._time_s += 1
+        event.recorded_at.seconds = self._time_s
+        heard = self.loop.create_future()
+        self.writes.append(Write(event, heard))
+        recorded: Recorded = await heard
+        return recorded
+
+    def work(self, result: Callable[[], Any]) -> asyncio.Future[Any]:
+        done = self.loop.create_future()
+        self.works.append((done, result))
+        return done
+
+    def told(self, request: SubmitLabelsRequest, response: SubmitLabelsResponse) -> None:
+        self.told_recorded += response.recorded
+        held = {event.label_provided.sample_id for event in self.events if event.HasField("label_provided")}
+        if lost := {label.sample_id for label in request.labels} - held:
+            self._lost.append(f"labels of samples {sorted(lost)} were accepted, but stand nowhere")
+
+    @property
+    def events(self) -> list[Event]:
+        return [recorded.event for recorded in self.log.events if recorded.event is not None]
+
+    @property
+    def over(self) -> bool:
+        return self.audit.state is not None and self.audit.state.over
+
+    # Moves without fault; each says whether there was anything to move.
+
+    def deliver(self, who: int, count: int) -> bool:
+        """Bring a member the next events."""
+        member = self.members[who % len(self.members)]
+        if not member.alive or member.seen == len(self.log.events):
+            return False
+        for recorded in self.log.events[member.seen : member.seen + count]:
+            member.read(recorded)
+        self._turn()
+        return True
+
+    def arrive(self, which: int) -> bool:
+        """Let an append reach the log."""
+        if not self.writes:
+            return False
+        write = self.writes.pop(which % len(self.writes))
+        recorded = self._arrive(write.event)
+        if not write.heard.done():
+            self.acknowledgements.append((write.heard, recorded))
+        return True
+
+    def _arrive(self, event: Event) -> Recorded:
+        if fault := shape_fault(event):
+            raise Violation(fault)
+        before = len(self.log.events)
+        recorded = self.log.write(event)
+        if len(self.log.events) > before and (found := self.audit.take(event)):
+            raise Violation("; ".join(found))
+        return recorded
+
+    def acknowledge(self, which: int) -> bool:
+        """Let a writer hear what stands."""
+        if not self.acknowledgements:
+            return False
+        heard, recorded = self.acknowledgements.pop(which % len(self.acknowledgements))
+        if not heard.done():
+            self._note_label(recorded.event)
+            heard.set_result(recorded)
+            self._turn()
+        return True
+
+    def _note_label(self, event: Event | None) -> None:
+        if event is not None and event.HasField("label_provided"):
+            label = event.label_provided
+            if self.acknowledged.setdefault(label.sample_id, label.label) != label.label:
+                raise Violation(f"two labels of sample {label.sample_id} were acknowledged")
+
+    def finish_work(self, which: int) -> bool:
+        """Let a scorer, a fit or a store be done."""
+        if not self.works:
+            return False
+        done, result = self.works.pop(which % len(self.works))
+        if not done.done():
+            done.set_result(result())
+            self._turn()
+        return True
+
+    def _turn(self) -> None:
+        self.loop.turn()
+        if self._lost:
+            raise Violation("; ".join(self._lost))
+        if self.loop.sleepers:  # somebody gave up for a while: nothing here is away, so nobody should
+            problems = [member.book.problems.get(RUN, "") for member in self.members if member.alive]
+            raise Violation("; ".join(problem for problem in problems if problem) or "somebody sleeps")
+
+    # Faults.
+
+    def leave_behind(self, which: int) -> None:
+        """Let the writer of an append that is still under way give up hope and try again."""
+        if self.writes:
+            write = self.writes[which % len(self.writes)]
+            if not write.heard.done():
+                self.writes.append(write)
+
+    def lose_write(self, which: int) -> None:
+        """Drop an append. Whoever still waits for it tries again, behind all others."""
+        if self.writes:
+            write = self.writes.pop(which % len(self.writes))
+            if not write.heard.done():
+                self.writes.append(write)
+
+    def lose_acknowledgement(self, which: int) -> None:
+        """The append stands, but its writer does not hear of it and tries again."""
+        if self.acknowledgements:
+            heard, recorded = self.acknowledgements.pop(which % len(self.acknowledgements))
+            if not heard.done() and recorded.event is not None:
+                self.writes.append(Write(recorded.event, heard))
+
+    def kill(self, who: int, *, lose: bool) -> None:
+        """End a member; its appends under way are lost, or arrive when they will."""
+        place = who % len(self.members)
+        if not self.members[place].alive:
+            return
+        self.members[place].kill()
+        self.loop.turn()
+        self.works = [work for work in self.works if not work[0].done()]
+        self.acknowledgements = [waiting for waiting in self.acknowledgements if not waiting[0].done()]
+        if lose:
+            self.writes = [write for write in self.writes if not write.heard.done()]
+
+    def start(self, who: int) -> None:
+        """Start a dead member anew: it replays."""
+        place = who % len(self.members)
+        if not self.members[place].alive:
+            self.members[place] = self.makers[place](self)
+            self.loop.turn()
+
+    def repeat(self, who: int, count: int) -> None:
+        """Bring a member its last events once more."""
+        member = self.members[who % len(self.members)]
+        if member.alive:
+            for recorded in self.log.events[max(0, member.seen - count) : member.seen]:
+                member.read(recorded)
+            self._turn()
+
+    # People.
+
+    def cancel(self, who: int) -> None:
+        member = self.members[who % len(self.members)]
+        if isinstance(member, Trainer) and member.alive:
+            member.cancel()
+            self._turn()
+
+    def open_samples(self, who: int) -> list[int]:
+        """What a person is shown."""
+        member = self.members[who % len(self.members)]
+        if not isinstance(member, Oracle) or not member.alive:
+            return []
+        try:
+            member.open_samples().send(None)
+        except StopIteration as answer:
+            shown: list[int] = answer.value
+            return shown
+        raise Violation("a list of open samples is at hand")
+
+    def submit(self, who: int, labels: list[tuple[int, int]], annotator: str) -> None:
+        member = self.members[who % len(self.members)]
+        if isinstance(member, Oracle) and member.alive and labels:
+            given = [SubmittedLabel(sample_id=sample_id, label=label) for sample_id, label in labels]
+            member.submit(SubmitLabelsRequest(run_id=RUN, annotator=annotator, labels=given))
+            self._turn()
+
+    # The end.
+
+    def calm_down(self, rng: Random) -> None:
+        """No more faults: the run must end, and all must agree how. Appends of the dead come before it, or after."""
+        for place in range(len(self.members)):
+            self.start(place)
+        stale = [write for write in self.writes if write.heard.done() and rng.random() < 0.5]
+        self.writes = [write for write in self.writes if write not in stale]
+        self._sweep_until_quiet(rng)
+        if not self.over:
+            raise Violation("the run does not end, though nothing is in its way")
+        self.writes += stale
+        self._sweep_until_quiet(rng)
+        self._check_end()
+
+    def _sweep_until_quiet(self, rng: Random) -> None:
+        for _ in range(_SWEEPS_MAX):
+            if not self._sweep(rng):
+                return
+        raise Violation(f"something still goes on after {_SWEEPS_MAX} sweeps")
+
+    def _sweep(self, rng: Random) -> bool:
+        """Let each be done that is under way; False where nothing is."""
+        busy = any(member.seen < len(self.log.events) for member in self.members)
+        busy = busy or bool(self.writes or self.acknowledgements or self.works)
+        for place in rng.sample(range(len(self.members)), len(self.members)):
+            self.deliver(place, len(self.log.events))
+        for _ in range(len(self.writes)):
+            self.arrive(rng.randrange(MEMBERS_MAX))
+        while self.acknowledgements:
+            self.acknowledge(0)
+        for _ in range(len(self.works)):
+            self.finish_work(rng.randrange(MEMBERS_MAX))
+        return busy or self._answer_all()
+
+    def _answer_all(self) -> bool:
+        """People label whatever they are still shown."""
+        for place in range(len(self.members)):
+            if shown := self.open_samples(place):
+                self.submit(place, [(sample_id, TRUTH[sample_id]) for sample_id in shown], "last")
+                return True
+        return False
+
+    def _check_end(self) -> None:
+        state = self.audit.state
+        assert state is not None
+        found = end_faults(state) + lost_labels(state, self.acknowledged)
+        if self.audit.paid != state.labels_paid:
+            found.append(f"{self.audit.paid} labels stand in the log, {state.labels_paid} are counted")
+        if self.told_recorded > self.audit.paid:
+            found.append(f"people were told of {self.told_recorded} labels recorded, {self.audit.paid} are")
+        if state.ended is not None and state.ended.kind == "run_finished":
+            labels = {example.sample_id: example.label for example in state.training}
+            if state.model_sha256 != model_without_faults(self.started, labels):
+                found.append("the final model is not that of the run without faults")
+        found += self._disagreements()
+        if found:
+            raise Violation("; ".join(found))
+
+    def _disagreements(self) -> list[str]:
+        state = self.audit.state
+        assert state is not None
+        expected = [(example.sample_id, example.label) for example in state.labelled]
+        found = []
+        for member in self.members:
+            held = member.book.runs[RUN]
+            if member.book.refused:
+                found.append(f"events {sorted(member.book.refused)} are passed over")
+            if isinstance(member, Trainer):
+                labelled = [(example.sample_id, example.label) for example in held.labelled]
+                if labelled != expected or held.model_sha256 != state.model_sha256 or held.ended != state.ended:
+                    found.append("a trainer holds another run than the log")
+        return found
+
+    def close(self) -> None:
+        for member in self.members:
+            member.kill()
+        self.loop.turn()
+
+
+class Schedule:
+    """What a seed decides: the run, how many carry it on, and each move."""
+
+    def __init__(self, seed: int, parts: Parts | None = None) -> None:
+        rng = self._rng = Random(seed)
+        self.world = World(draw_started(rng), rng.randint(1, MEMBERS_MAX), rng.randint(1, MEMBERS_MAX), parts)
+        self._count = len(self.world.members)
+        self._lazy = [rng.choice((0.0, 0.0, 0.5, 0.95)) for _ in range(self._count)]
+        self._moves = rng.choice((20, 100, 200, 300))
+        self._fault_rate = rng.choice((0.03, 0.1, 0.25))
+        self._cancel_at = rng.randrange(self._moves) if rng.random() < 0.2 else -1
+        self._queue = self.world.started.spec.label_source == LabelSource.LABEL_SOURCE_QUEUE
+        self._shown: list[int] = []
+
+    def run(self) -> None:
+        for number in range(self._moves):
+            if number == self._cancel_at:
+                for place in range(self._count):
+                    self.world.cancel(place)
+            if self._rng.random() < self._fault_rate:
+                self._fault()
+            else:
+                self._go_on()
+        self.world.calm_down(self._rng)
+
+    def _go_on(self) -> None:
+        world, which, choice = self.world, self._rng.randrange(64), self._rng.random()
+        if self._queue and choice < 0.07:
+            self._label(which)
+            return
+        moves = (self._deliver, world.arrive, world.acknowledge, world.finish_work)
+        first = 0 if choice < 0.35 else 1 + which // 22
+        for i in range(len(moves)):
+            if moves[(first + i) % len(moves)](which):
+                return
+
+    def _deliver(self, which: int) -> bool:
+        place = which % self._count
+        return self._rng.random() >= self._lazy[place] and self.world.deliver(place, 1 + which // 8)
+
+    def _fault(self) -> None:
+        world, which = self.world, self._rng.randrange(64)
+        match self._rng.randrange(8):
+            case 0 | 1:
+                world.kill(which, lose=self._rng.random() < 0.3)
+            case 2 | 3:
+                for place in range(self._count):
+                    world.start(place)
+            case 4:
+                world.leave_behind(which)
+            case 5:
+                world.lose_write(which)
+            case 6:
+                world.lose_acknowledgement(which)
+            case _:
+                world.repeat(which, 1 + which // 16)
+
+    def _label(self, which: int) -> None:
+        """People answer what they were shown, now or some time ago, wrongly at times, and at times twice."""
+        rng = self._rng
+        self._shown = self.world.open_samples(which) or self._shown
+        if rng.random() < 0.1:
+            self._shown = [rng.randrange(POOL_SIZE)]
+        picked = rng.sample(self._shown, rng.randint(0, len(self._shown)))
+        wrong = rng.choice((0.0, 0.5))
+        labels = [(i, rng.randrange(len(CLASSES) + 1) if rng.random() < wrong else TRUTH[i]) for i in picked]
+        if labels and rng.random() < 0.05:
+            labels.append(labels[0])
+        for _ in range(rng.choice((1, 1, 2))):
+            self.world.submit(rng.randrange(self._count), labels, rng.choice("ab"))
+
+
+def run_schedule(seed: int, parts: Parts | None = None) -> None:
+    """Carry out the schedule of that seed; AssertionError where something that must hold does not."""
+    schedule = Schedule(seed, parts)
+    try:
+        schedule.run()
+    except Exception as error:
+        what = str(error) if isinstance(error, Violation) else repr(error)
+        raise AssertionError(f"seed {seed}: {what} (replay: python -m tests.chaos.schedules --only {seed})") from error
+    finally:
+        schedule.world.close()

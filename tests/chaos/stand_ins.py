@@ -1,0 +1,161 @@
+"""What a simulated run needs, as pure functions: specs, truth, rankings, fits; and the run without faults."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from random import Random
+
+import numpy as np
+import torch
+from labelloop.events.v1.events_pb2 import Inheritance, LabelSource, Protocol, RunSpec, RunStarted
+from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
+
+from oracle_svc.datasets import Dataset
+from trainer_svc.fitting import FitJob, FitResult
+from trainer_svc.softmax import AdamState, Count
+from trainer_svc.training_state import to_bytes
+
+POOL_SIZE, CLASSES = 30, ("a", "b", "c")
+TRUTH = tuple(sample_id * 7 % len(CLASSES) for sample_id in range(POOL_SIZE))
+SAMPLES = np.arange(POOL_SIZE, dtype=np.float32)[:, None]  # the one feature of a sample is its id
+DATASET = Dataset(
+    name="thirty",
+    description="",
+    stand_in=False,
+    samples=SAMPLES,
+    labels=np.array(TRUTH, np.int32),
+    classes=CLASSES,
+    evaluation_samples=None,
+    evaluation_labels=None,
+)
+_STATE_SHAPE = (len(CLASSES), 2)  # one feature and the bias
+_FRESH = (0.0,) * 6
+
+Floats = tuple[float, ...]
+
+
+def state_of(digest: str) -> Floats:
+    """Six numbers that a float32 holds exactly."""
+    return tuple(float(int(digest[4 * i : 4 * i + 4], 16)) for i in range(6))
+
+
+def _tensor(numbers: Floats) -> torch.Tensor:
+    return torch.tensor(numbers).reshape(_STATE_SHAPE)
+
+
+@lru_cache(maxsize=4096)
+def _state_bytes(numbers: Floats) -> bytes:
+    weights = _tensor(numbers)
+    return to_bytes(AdamState(weights, weights.clone(), weights.clone(), 0))
+
+
+@lru_cache(maxsize=4096)
+def model_bytes(sample_ids: tuple[int, ...], labels: tuple[int, ...], start: Floats, seed: int) -> bytes:
+    """A model is what it was made of."""
+    return repr((sample_ids, labels, start, seed)).encode()
+
+
+def fit(job: FitJob) -> FitResult:
+    """Stands in for ``carry_out``."""
+    sample_ids = tuple(int(sample_id) for sample_id in job.features[:, 0].tolist())
+    start = tuple(job.start.weights.flatten().tolist())
+    model = model_bytes(sample_ids, tuple(job.labels.tolist()), start, job.spec.seed)
+    numbers = state_of(sha256(model).hexdigest())
+    weights = _tensor(numbers)
+    carried = _state_bytes(numbers) if job.spec.protocol == Protocol.PROTOCOL_PUBLISHED else b""
+    return FitResult(model, carried, AdamState(weights, weights, weights, 0), 1, Count(1, 1), Count(0, 0), 0.0)
+
+
+@lru_cache(maxsize=4096)
+def _order(model: str, seed: int, strategy: int) -> tuple[int, ...]:
+    digest = sha256(f"{model} {seed} {strategy}".encode()).digest()
+    return tuple(sorted(range(POOL_SIZE), key=lambda sample_id: (digest[sample_id], sample_id)))
+
+
+def chosen(model: str, seed: int, strategy: int, count: int, leave_out: Collection[int]) -> list[int]:
+    """The first ``count`` of the pool in an order that the model decides."""
+    return [sample_id for sample_id in _order(model, seed, strategy) if sample_id not in leave_out][:count]
+
+
+def predicted(model: str, sample_id: int) -> int:
+    return int(model[sample_id], 16) % len(CLASSES)
+
+
+def ranking(model: str, seed: int, strategy: int, count: int, leave_out: Collection[int]) -> RankPoolResponse:
+    sample_ids = chosen(model, seed, strategy, count, leave_out)
+    told = sample_ids if model else []
+    return RankPoolResponse(
+        sample_ids=sample_ids,
+        predicted=[predicted(model, sample_id) for sample_id in told],
+        confidence=[1 - i / 64 for i in range(len(told))],
+        score=[i / 64 for i in range(len(sample_ids))],
+    )
+
+
+def draw_started(rng: Random) -> RunStarted:
+    """A run that can be carried out."""
+    inherited = rng.sample(range(POOL_SIZE), rng.randint(1, 4)) if rng.random() < 0.25 else []
+    auto_budget = rng.choice((0, rng.randint(1, 8)))
+    spec = RunSpec(
+        strategy=Strategy.STRATEGY_MARGIN,
+        first_strategy=Strategy.STRATEGY_RANDOM,
+        batch_size=rng.randint(1, 4),
+        label_budget=rng.randint(0 if inherited and auto_budget else 1, 12),
+        seed=rng.randrange(100),
+        protocol=rng.choice((Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST)),
+        label_source=LabelSource.LABEL_SOURCE_QUEUE if rng.random() < 0.35 else LabelSource.LABEL_SOURCE_DATASET,
+        auto_label_batch_size=rng.randint(1, 8) if auto_budget else 0,
+        auto_label_budget=auto_budget,
+        report_every=1,
+    )
+    started = RunStarted(spec=spec)
+    if inherited:
+        started.inheritance.CopyFrom(_inheritance(rng, inherited, spec))
+    return started
+
+
+def _inheritance(rng: Random, sample_ids: Sequence[int], spec: RunSpec) -> Inheritance:
+    labels = [TRUTH[sample_id] for sample_id in sample_ids]
+    model = model_bytes(tuple(sample_ids), tuple(labels), _FRESH, spec.seed)
+    digest = sha256(model).hexdigest()
+    published = spec.protocol == Protocol.PROTOCOL_PUBLISHED
+    return Inheritance(
+        run_id="parent",
+        sample_ids=sample_ids,
+        classes=labels,
+        auto_labelled=[rng.random() < 0.3 for _ in sample_ids],
+        model_sha256=digest,
+        training_state_sha256=sha256(_state_bytes(state_of(digest))).hexdigest() if published else "",
+    )
+
+
+def inherited_state(started: RunStarted) -> bytes:
+    """The artifact that an inheritance names."""
+    return _state_bytes(state_of(started.inheritance.model_sha256))
+
+
+def model_without_faults(started: RunStarted, labels: Mapping[int, int]) -> str:
+    """The digest of the last model of a run that nothing disturbs; where ``labels`` lack one, of no model."""
+    spec, taken = started.spec, started.inheritance
+    training = list(zip(taken.sample_ids, taken.classes, strict=True))
+    model, paid, auto = taken.model_sha256, 0, 0
+    while paid < spec.label_budget or auto < spec.auto_label_budget:
+        asked = {sample_id for sample_id, _ in training}
+        if paid < spec.label_budget:
+            strategy = spec.strategy if model else spec.first_strategy
+            count = min(spec.batch_size, spec.label_budget - paid)
+            batch = chosen(model, spec.seed, strategy, count, asked)
+            training += [(sample_id, labels.get(sample_id, -1)) for sample_id in batch]
+            paid += count
+        else:
+            count = min(spec.auto_label_batch_size, spec.auto_label_budget - auto)
+            batch = chosen(model, spec.seed, Strategy.STRATEGY_MOST_CONFIDENT, count, asked)
+            training += [(sample_id, predicted(model, sample_id)) for sample_id in batch]
+            auto += count
+        carries_on = model and spec.protocol == Protocol.PROTOCOL_PUBLISHED
+        start = state_of(model) if carries_on else _FRESH
+        columns = tuple(zip(*training, strict=True))
+        model = sha256(model_bytes(columns[0], columns[1], start, spec.seed)).hexdigest()
+    return model

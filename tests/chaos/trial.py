@@ -1,0 +1,216 @@
+"""One run under one fault: it must end by itself, as the run without the fault ended, and its log must be sound."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop.trainer.v1.trainer_pb2 import LabelRecord, ListLabelsRequest, StartRunRequest
+from labelloop.wire.errors import LabelloopError
+from labelloop.wire.subjects import STREAM
+from nats.errors import Error as NatsError
+
+from tests.blobs import spec
+from tests.chaos.invariants import faults as history_faults
+from tests.chaos.log_watch import Seen
+from tests.chaos.world import World
+from tests.e2e.driving import start
+
+ENDS = ("run_finished", "run_cancelled", "run_failed")
+WRITES = {
+    "trainer": ("labels_requested", "model_trained", "samples_auto_labelled", "run_finished"),
+    "oracle": ("pool_published", "label_provided"),
+    "scorer": ("labels_requested", "samples_auto_labelled"),  # the trainer's, but not without a ranking
+}
+END_WITHIN_S = 90.0
+_SETTLE_S = 0.05
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``how`` says how it is made; ``where`` names the world that it needs; ``changes`` those of the run's spec."""
+
+    name: str
+    how: str
+    make: Callable[[Trial], Awaitable[None]]
+    where: str = "plain"
+    changes: dict[str, object] = field(default_factory=dict)
+    ends: str = "run_finished"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``recovery_s`` is the time from the fault's end to the next event of those that it kept from working."""
+
+    fault: str
+    seed: int
+    violations: list[str]
+    recovery_s: float | None
+
+
+class Trial:
+    """What a fault may use: the world, the run, a source of chance, and a place to say when it is over."""
+
+    def __init__(self, world: World, fault: Fault, seed: int, serial: int) -> None:
+        self.world, self.fault, self.seed = world, fault, seed
+        self.rng = random.Random(f"{fault.name} {seed}")
+        self.run_id = f"t{serial}"
+        self.spec = _spec(world, seed, fault.changes)
+        self.acknowledged: dict[int, int] = {}
+        self._recovering: tuple[float, int, tuple[str, ...]] | None = None
+
+    async def reach(self, low: float = 0.05, high: float = 0.8) -> None:
+        """Wait for a moment of the labelling phase, chosen between these shares of it."""
+        rounds = self.spec.label_budget // self.spec.batch_size
+        number = int(rounds * self.rng.uniform(low, high))
+        await self.world.watch.first(self.run_id, lambda seen: self._requested(seen, number))
+
+    @staticmethod
+    def _requested(seen: Seen, number: int) -> bool:
+        return seen.kind == "labels_requested" and seen.event.round >= number
+
+    async def over(self, *victims: str) -> None:
+        """The fault ends now: what the victims write from here on shows that they are back."""
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(_SETTLE_S)  # what was written before is on its way here
+        kinds = tuple(kind for victim in victims for kind in WRITES.get(victim.rstrip("2"), ()))
+        self._recovering = (now, self.world.watch.last, kinds)
+
+    async def next_event(self) -> None:
+        """Return once the run has gone on behind the fault's end."""
+        assert self._recovering is not None, "the fault is over"
+        after = self._recovering[1]
+        await self.world.watch.first(self.run_id, lambda seen: seen.sequence > after)
+
+    def recovery_s(self) -> float | None:
+        if self._recovering is None:
+            return None
+        since_s, after, kinds = self._recovering
+        later = (s for s in self.world.watch.runs[self.run_id] if s.sequence > after and (not kinds or s.kind in kinds))
+        back = next(later, None)
+        return back.at_s - since_s if back else None
+
+    async def carry_out(self) -> Outcome:
+        for service in self.world.services.values():
+            service.restarts = 0
+        calm = await calm_models(self.world, self.spec)
+        making = asyncio.ensure_future(self.fault.make(self))
+        await asyncio.sleep(0)  # it looks at the processes before the run begins
+        found: list[str] = []
+        try:
+            async with asyncio.timeout(END_WITHIN_S):
+                request = StartRunRequest(run_id=self.run_id, spec=self.spec)
+                await again_until_answered(self.world.clients.trainer.StartRun, request)
+                await making
+                end = await self.world.watch.first(self.run_id, lambda seen: seen.kind in ENDS)
+            found += await self._violations(calm, end.kind)
+        except TimeoutError:
+            found.append(f"(e) the run had not ended after {END_WITHIN_S:.0f} s")
+        except (AssertionError, grpc.aio.AioRpcError, LabelloopError, NatsError) as error:
+            found.append(f"the trial came to no end: {error!r}")
+        finally:
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+        return Outcome(self.fault.name, self.seed, found, self.recovery_s())
+
+    async def _violations(self, calm: list[str], end: str) -> list[str]:
+        subjects, events = await stored(self.world, self.run_id)
+        found = [f"(c) {count} events under {name}" for name, count in subjects.items() if count > 1]
+        found += [f"(c) {fault}" for fault in history_faults(events)]
+        found += paid_faults(events, finished=self.fault.ends == "run_finished")
+        trained = {record.sample_id: record.label for record in await training_set(self.world, self.run_id)}
+        lost = [sample_id for sample_id, label in self.acknowledged.items() if trained.get(sample_id) != label]
+        lost += [e.label_provided.sample_id for e in events if _lost(e, trained)]
+        found += [f"(a) the label of sample {sample_id} is lost" for sample_id in lost]
+        if end != self.fault.ends:
+            found.append(f"(e) the run ended as {end}")
+        elif end == "run_finished" and models(events) != calm:
+            found.append("(d) another model came out than without the fault")
+        return found
+
+
+async def again_until_answered(call: Callable[..., Awaitable[Any]], request: Message) -> Any:
+    """What a client does that got no answer."""
+    while True:
+        try:
+            return await call(request, wait_for_ready=True, timeout=20)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+                raise
+
+
+def _lost(event: Event, trained: dict[int, int]) -> bool:
+    label = event.label_provided
+    return event.HasField("label_provided") and trained.get(label.sample_id) != label.label
+
+
+def _spec(world: World, seed: int, changes: dict[str, object]) -> RunSpec:
+    """One of three kinds of run, by the seed: twenty rounds of labels, then eight of auto-labels."""
+    kinds: list[dict[str, object]] = [
+        {"protocol": Protocol.PROTOCOL_PUBLISHED, "strategy": Strategy.STRATEGY_MARGIN},
+        {"protocol": Protocol.PROTOCOL_HONEST, "strategy": Strategy.STRATEGY_ENTROPY},
+        {"protocol": Protocol.PROTOCOL_PUBLISHED, "strategy": Strategy.STRATEGY_LEAST_CONFIDENCE, "seed": 8},
+    ]
+    sizes = {"batch_size": 2, "label_budget": 40, "auto_label_batch_size": 2, "auto_label_budget": 16}
+    return spec(world.blobs, **(sizes | kinds[seed % len(kinds)] | changes))
+
+
+async def calm_models(world: World, spec: RunSpec) -> list[str]:
+    """The models of the run of this spec without a fault, the dataset answering."""
+    asked = RunSpec()
+    asked.CopyFrom(spec)
+    asked.label_source = LabelSource.LABEL_SOURCE_DATASET
+    key = asked.SerializeToString(deterministic=True)
+    if key not in world.calm:
+        run_id = f"calm{len(world.calm)}"
+        await start(world.clients, run_id, asked)
+        async with asyncio.timeout(END_WITHIN_S):
+            await world.watch.first(run_id, lambda seen: seen.kind in ENDS)
+        world.calm[key] = models((await stored(world, run_id))[1])
+        assert world.calm[key], "a run without models proves nothing"
+    return world.calm[key]
+
+
+def models(events: list[Event]) -> list[str]:
+    """Digests of a run's models, in order."""
+    return [event.model_trained.model_sha256 for event in events if event.HasField("model_trained")]
+
+
+def paid_faults(events: list[Event], *, finished: bool) -> list[str]:
+    """Whether labels paid are the distinct samples asked for; while a run goes on, some may be open."""
+    asked = Counter(sample_id for event in events for sample_id in event.labels_requested.sample_ids)
+    paid = Counter(event.label_provided.sample_id for event in events if event.HasField("label_provided"))
+    found = [f"(b) sample {sample_id} was asked for {count} times" for sample_id, count in asked.items() if count > 1]
+    found += [f"(b) sample {sample_id} was paid for {count} times" for sample_id, count in paid.items() if count > 1]
+    if paid.keys() - asked.keys() or (finished and asked.keys() - paid.keys()):
+        found.append(f"(b) {len(asked)} samples were asked for and {len(paid)} paid for")
+    return found
+
+
+async def stored(world: World, run_id: str) -> tuple[dict[str, int], list[Event]]:
+    """What the broker holds of a run: messages a subject, and events in order. Read without our own following."""
+    js = world.client.jetstream(timeout=10)
+    everything = f"labelloop.v1.{run_id}.>"
+    subjects = (await js.stream_info(STREAM, subjects_filter=everything)).state.subjects or {}
+    subscription = await js.subscribe(everything, stream=STREAM, ordered_consumer=True)
+    try:
+        messages = [await subscription.next_msg(timeout=10) for _ in range(sum(subjects.values()))]
+    finally:
+        await subscription.unsubscribe()
+    return subjects, [Event.FromString(message.data) for message in messages]
+
+
+async def training_set(world: World, run_id: str) -> list[LabelRecord]:
+    """The labels of a run as its trainer has them, once it too knows that the run has ended."""
+    async for _ in world.clients.watch(run_id):
+        pass
+    answer = world.clients.trainer.ListLabels(ListLabelsRequest(run_id=run_id), wait_for_ready=True)
+    return [record async for part in answer for record in part.labels]

@@ -1,0 +1,91 @@
+"""An event loop without IO and without time: what is ready runs in order, what sleeps never wakes.
+
+Services run on it as they are; whoever owns the loop decides what happens next by settling the futures they wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Turns(asyncio.AbstractEventLoop):
+    """``executor`` of ``run_in_executor`` is a function that takes the work and gives the future of its result."""
+
+    def __init__(self) -> None:
+        self._ready: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._handle = asyncio.Handle(print, (), self)  # nobody cancels what is ready
+        self._asleep: list[asyncio.TimerHandle] = []
+
+    def turn(self) -> None:
+        """Run until everything waits for something from outside."""
+        if not self._ready:
+            return
+        before = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            while self._ready:
+                callback, args = self._ready.popleft()
+                callback(*args)
+        finally:
+            asyncio._set_running_loop(before)
+
+    @property
+    def sleepers(self) -> int:
+        """How many wait for a time that does not come."""
+        return len(self._asleep)
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        self._ready.append((callback, args))
+        return self._handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(0.0, callback, args, self, context)
+        self._asleep.append(handle)
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if handle in self._asleep:
+            self._asleep.remove(handle)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        return asyncio.Task(coro, loop=self, name=name or "task", context=context)
+
+    def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = executor(func, *args)
+        return future
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Tasks of whoever was killed are left as they are; faults are found by what they do to the log."""

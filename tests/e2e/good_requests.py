@@ -1,0 +1,71 @@
+"""A good request for every rpc, to services with three runs: "done", "open" and "spare"; the latter wait for people."""
+
+from __future__ import annotations
+
+import asyncio
+
+from google.protobuf.message import Message
+from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec, RunStarted
+from labelloop.oracle.v1 import oracle_pb2
+from labelloop.scorer.v1 import scorer_pb2
+from labelloop.trainer.v1 import trainer_pb2
+from labelloop_cli.clients import Clients
+
+from tests.blobs import Blobs, spec
+from tests.e2e.nasty import Likely
+
+
+def brief_spec(blobs: Blobs, source: LabelSource.ValueType) -> RunSpec:
+    """One round of five labels."""
+    changes = {"protocol": Protocol.PROTOCOL_HONEST, "stopping_sample_count": 0, "auto_label_budget": 0}
+    return spec(blobs, label_source=source, label_budget=5, **changes)
+
+
+async def open_samples(clients: Clients) -> list[int]:
+    """What the run "open" waits for."""
+    async with asyncio.timeout(30):
+        async for status in clients.watch("open"):
+            if status.labels_open:
+                break
+        while True:
+            answer = await clients.oracle.ListOpenSamples(oracle_pb2.ListOpenSamplesRequest(run_id="open"))
+            if answer.samples:
+                return [sample.sample_id for sample in answer.samples]
+            await asyncio.sleep(0.01)
+
+
+def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -> dict[str, Message]:
+    """For each rpc, by its name."""
+    pool, model = done.pool.pool_sha256, done.latest.model_sha256
+    margin = scorer_pb2.Strategy.STRATEGY_MARGIN
+    label = oracle_pb2.SubmittedLabel(sample_id=open_sample, label=1)
+    imported = Event(run_id="imported", run_started=RunStarted(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)))
+    return {
+        "StartRun": trainer_pb2.StartRunRequest(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)),
+        "GetRun": trainer_pb2.GetRunRequest(run_id="done"),
+        "ListRuns": trainer_pb2.ListRunsRequest(),
+        "WatchRun": trainer_pb2.WatchRunRequest(run_id="open"),
+        "CancelRun": trainer_pb2.CancelRunRequest(run_id="spare", reason="enough"),
+        "ListLabels": trainer_pb2.ListLabelsRequest(run_id="done"),
+        "GetModel": trainer_pb2.GetModelRequest(run_id="done", round=1),
+        "ExportRun": trainer_pb2.ExportRunRequest(run_id="done"),
+        "ImportRun": trainer_pb2.ImportRunRequest(event=imported),
+        "RankPool": scorer_pb2.RankPoolRequest(pool_sha256=pool, model_sha256=model, strategy=margin, limit=3),
+        "GetSamples": scorer_pb2.GetSamplesRequest(pool_sha256=pool, sample_ids=[0, 299, 0]),
+        "ClusterPool": scorer_pb2.ClusterPoolRequest(pool_sha256=pool, cluster_count=3),
+        "DescribeDataset": oracle_pb2.DescribeDatasetRequest(dataset=blobs.source()),
+        "ListOpenSamples": oracle_pb2.ListOpenSamplesRequest(run_id="open"),
+        "SubmitLabels": oracle_pb2.SubmitLabelsRequest(run_id="open", annotator="kim", labels=[label]),
+    }
+
+
+def likely_strings(blobs: Blobs, odd: list[str], done: trainer_pb2.RunStatus) -> Likely:
+    """What the strings in requests may well be, by the field's name."""
+    paths = [str(blobs.samples), str(blobs.labels), str(blobs.evaluation), *odd]
+    runs = ["done", "spare", "nobody"]  # not "open": it must stay so
+    digests = [done.pool.pool_sha256, done.pool.evaluation_sha256, done.latest.model_sha256]
+    return {
+        **dict.fromkeys(("name", "labels", "evaluation", "evaluation_labels"), paths),
+        **dict.fromkeys(("run_id", "continues"), runs),
+        **dict.fromkeys(("pool_sha256", "model_sha256"), digests),
+    }

@@ -1,0 +1,100 @@
+"""Every rpc of the services, and calls of them with whatever bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from labelloop.oracle.v1 import oracle_pb2
+from labelloop.scorer.v1 import scorer_pb2
+from labelloop.trainer.v1 import trainer_pb2
+from labelloop_cli.clients import Endpoints
+
+_DEADLINE_S = 30.0
+_WRITES = {"StartRun", "CancelRun", "SubmitLabels"}
+_FILES = {"trainer": trainer_pb2, "scorer": scorer_pb2, "oracle": oracle_pb2}
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """``service`` is that of ``Stack.services``."""
+
+    service: str
+    method: MethodDescriptor
+
+    @property
+    def name(self) -> str:
+        return str(self.method.name)
+
+    @property
+    def path(self) -> str:
+        return f"/{self.method.containing_service.full_name}/{self.method.name}"
+
+
+def all_rpcs() -> list[Rpc]:
+    """What the protos declare, so that a new rpc is in here by itself."""
+    return [
+        Rpc(service, method)
+        for service, file in _FILES.items()
+        for declared in file.DESCRIPTOR.services_by_name.values()
+        for method in declared.methods
+    ]
+
+
+@dataclass
+class Caller:
+    """Calls with raw bytes. ``touched`` are the runs that accepted calls have changed: their logs may grow."""
+
+    channels: dict[str, grpc.aio.Channel]
+    touched: set[str] = field(default_factory=set)
+
+    async def call(self, rpc: Rpc, data: bytes) -> None:
+        """Return where the call is accepted: a stream once it has begun, which it then is cut off. AioRpcError else."""
+        answer = await _first_answer(self.channels[rpc.service], rpc, data)
+        if rpc.name not in _WRITES:
+            return
+        request = GetMessageClass(rpc.method.input_type).FromString(data)
+        response = GetMessageClass(rpc.method.output_type).FromString(answer)
+        self.touched |= _runs_of(request) | _runs_of(response)
+
+
+async def _first_answer(channel: grpc.aio.Channel, rpc: Rpc, data: bytes) -> bytes:
+    streams = (rpc.method.client_streaming, rpc.method.server_streaming)
+    kind = {
+        (False, False): channel.unary_unary,
+        (False, True): channel.unary_stream,
+        (True, False): channel.stream_unary,
+        (True, True): channel.stream_stream,
+    }[streams]
+    method: Any = kind(rpc.path, request_serializer=None, response_deserializer=None)
+    call = method(iter([data]) if streams[0] else data, timeout=_DEADLINE_S)
+    if not streams[1]:
+        return bytes(await call)
+    try:
+        answer = await call.read()
+        return b"" if answer is grpc.aio.EOF else bytes(answer)
+    finally:
+        call.cancel()
+
+
+def _runs_of(message: Message) -> set[str]:
+    run = getattr(message, "run", None)
+    return {getattr(message, "run_id", ""), getattr(run, "run_id", "")} - {""}
+
+
+@asynccontextmanager
+async def calling(endpoints: Endpoints) -> AsyncIterator[Caller]:
+    """A caller that may send more than a server takes."""
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    channels = {service: grpc.aio.insecure_channel(getattr(endpoints, service), options=options) for service in _FILES}
+    try:
+        yield Caller(channels)
+    finally:
+        for channel in channels.values():
+            await channel.close()

@@ -1,0 +1,215 @@
+"""Whatever is sent: an error of ours or an answer, in time, and everything stands as before.
+
+Never INTERNAL or UNKNOWN, no process dies or swells, and what is refused leaves the log as it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.protobuf.message import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from labelloop.events.v1.events_pb2 import LabelSource
+from labelloop.oracle.v1 import oracle_pb2
+from labelloop.trainer.v1 import trainer_pb2
+from labelloop.wire.broker import connect as connect_broker
+from labelloop.wire.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState, from_rpc
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.serving import MESSAGE_BYTES_MAX
+from labelloop_cli.clients import Clients, connect
+from labelloop_cli.stack import Stack, running
+
+from tests.blobs import Blobs, spec, write_blobs
+from tests.e2e.driving import finish, start
+from tests.e2e.good_requests import brief_spec, good_requests, likely_strings, open_samples
+from tests.e2e.nasty import Likely, damaged, floods, mutations
+from tests.e2e.odd_files import write_odd_files
+from tests.e2e.rpcs import Caller, Rpc, all_rpcs, calling
+
+_GROWTH_MAX_BYTES = 512 * 1024**2
+_REFUSALS = (InvalidInput, NotFound, WrongState, Corrupt, LimitExceeded)
+_FAULT = re.compile("Traceback|fault of ours|never retrieved")
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+each_rpc = pytest.mark.parametrize("rpc", all_rpcs(), ids=lambda rpc: rpc.name)
+some = settings(
+    derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
+)
+
+
+@dataclass(frozen=True, repr=False)
+class World:
+    """Services with runs to ask about. ``good`` has for each rpc a request that is, or was once, accepted."""
+
+    stack: Stack
+    clients: Clients
+    caller: Caller
+    log: EventLog
+    blobs: Blobs
+    good: dict[str, Message]
+    likely: Likely
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory, nats_binary: Path) -> AsyncIterator[World]:
+    folder = tmp_path_factory.mktemp("bad_input")
+    blobs, odd = write_blobs(folder), write_odd_files(folder / "odd")
+    async with (
+        running(folder / "store") as stack,
+        connect(stack.endpoints) as clients,
+        calling(stack.endpoints) as caller,
+    ):
+        broker = await connect_broker(stack.nats_url, "test")
+        try:
+            await start(clients, "done", brief_spec(blobs, LabelSource.LABEL_SOURCE_DATASET))
+            done = (await finish(clients, "done")).run
+            for run_id in ("open", "spare"):
+                await start(clients, run_id, brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE))
+            [first, *_] = await open_samples(clients)
+            good = good_requests(blobs, done, first)
+            yield World(stack, clients, caller, EventLog(broker), blobs, good, likely_strings(blobs, odd, done))
+        finally:
+            await broker.close()
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def nothing_else_changes(world: World) -> AsyncIterator[None]:
+    """No process is another one, swells or has a fault in its log; no run's log grows that no accepted call named."""
+    processes, peaks, events = _process_ids(world.stack), _peak_bytes(world.stack), await _events_by_run(world.log)
+    yield
+    assert _process_ids(world.stack) == processes
+    grown = {service: peak - peaks[service] for service, peak in _peak_bytes(world.stack).items()}
+    assert max(grown.values()) < _GROWTH_MAX_BYTES, grown
+    after = await _events_by_run(world.log)
+    changed = {run_id for run_id in after if after[run_id] != events[run_id]}
+    assert changed <= world.caller.touched
+    for service in world.stack.services.values():
+        assert not _FAULT.search(service.log_file.read_text()), service.name
+
+
+def _process_ids(stack: Stack) -> dict[str, int]:
+    processes = {name: service.process for name, service in stack.services.items()}
+    return {name: process.pid for name, process in processes.items() if process and process.returncode is None}
+
+
+def _peak_bytes(stack: Stack) -> dict[str, int]:
+    statuses = {name: Path(f"/proc/{pid}/status").read_text() for name, pid in _process_ids(stack).items()}
+    return {name: int(status.partition("VmHWM:")[2].split()[0]) * 1024 for name, status in statuses.items()}
+
+
+async def _events_by_run(log: EventLog) -> Counter[str]:
+    events: Counter[str] = Counter()
+    last = await log.last_sequence()
+    async for recorded in log.follow():
+        assert recorded.event is not None
+        events[recorded.event.run_id] += 1
+        if recorded.sequence >= last:
+            break
+    return events
+
+
+async def send(world: World, rpc: Rpc, data: bytes) -> None:
+    """Return where the call is accepted or refused by an error of ours."""
+    try:
+        await world.caller.call(rpc, data)
+    except grpc.aio.AioRpcError as error:
+        _check_refusal(error)
+
+
+def _check_refusal(refusal: grpc.aio.AioRpcError) -> None:
+    ours = from_rpc(refusal)
+    assert isinstance(ours, _REFUSALS), (refusal.code(), refusal.details())
+    assert re.fullmatch("[A-Z][A-Z_]+", ours.reason)
+    assert ours.message
+
+
+async def test_there_is_a_good_request_for_every_rpc_and_it_is_accepted(world: World) -> None:
+    assert {rpc.name for rpc in all_rpcs()} == world.good.keys()
+    for rpc in all_rpcs():
+        await world.caller.call(rpc, world.good[rpc.name].SerializeToString())
+
+
+@each_rpc
+@settings(some, max_examples=25)
+@given(data=st.data())
+async def test_bytes_that_are_no_message(world: World, rpc: Rpc, data: st.DataObject) -> None:
+    good = world.good[rpc.name].SerializeToString(deterministic=True)
+    await send(world, rpc, data.draw(damaged(good)))
+
+
+@each_rpc
+@settings(some, max_examples=60)
+@given(data=st.data())
+async def test_messages_with_odd_values(world: World, rpc: Rpc, data: st.DataObject) -> None:
+    message = data.draw(mutations(world.good[rpc.name], world.likely))
+    await send(world, rpc, message.SerializeToString())
+
+
+@each_rpc
+async def test_messages_with_very_many_values(world: World, rpc: Rpc) -> None:
+    for message in floods(world.good[rpc.name]):
+        await send(world, rpc, message.SerializeToString())
+
+
+@each_rpc
+async def test_a_message_over_the_limit_is_refused(world: World, rpc: Rpc) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.caller.call(rpc, bytes(MESSAGE_BYTES_MAX + 1))
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("field", ["name", "labels", "evaluation", "evaluation_labels"])
+async def test_every_odd_file_in_every_place(world: World, field: str) -> None:
+    [describe] = [rpc for rpc in all_rpcs() if rpc.name == "DescribeDataset"]
+    for path in world.likely["name"]:
+        request = oracle_pb2.DescribeDatasetRequest(dataset=world.blobs.source())
+        setattr(request.dataset, field, path)
+        await send(world, describe, request.SerializeToString())
+
+
+async def refused_field(answer: Awaitable[Message]) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await answer
+    _check_refusal(caught.value)
+    ours = from_rpc(caught.value)
+    assert ours is not None
+    return ours.field
+
+
+async def test_what_does_not_fit_into_an_event_is_refused_before_it_is_written(world: World) -> None:
+    trainer, oracle, much = world.clients.trainer, world.clients.oracle, "x" * 2_000_000
+    *_, last = await open_samples(world.clients)
+    labels = [oracle_pb2.SubmittedLabel(sample_id=last, label=1)]
+    submitted = oracle_pb2.SubmitLabelsRequest(run_id="open", annotator=much, labels=labels)
+    assert await refused_field(oracle.SubmitLabels(submitted)) == "annotator"
+    cancelled = trainer_pb2.CancelRunRequest(run_id="open", reason=much)
+    assert await refused_field(trainer.CancelRun(cancelled)) == "reason"
+    vast = spec(world.blobs)
+    vast.dataset.classes[:] = ["a", "b", much]
+    assert await refused_field(trainer.StartRun(trainer_pb2.StartRunRequest(spec=vast))) == "spec"
+
+
+async def test_the_field_at_fault_is_named_as_the_request_has_it(world: World) -> None:
+    dataset = world.blobs.source()
+    dataset.labels = "nowhere.npy"
+    described = oracle_pb2.DescribeDatasetRequest(dataset=dataset)
+    assert await refused_field(world.clients.oracle.DescribeDataset(described)) == "dataset.labels"
+    started = trainer_pb2.StartRunRequest(spec=spec(world.blobs))
+    started.spec.dataset.CopyFrom(dataset)
+    assert await refused_field(world.clients.trainer.StartRun(started)) == "spec.dataset.labels"
+
+
+async def test_the_strangest_spec_that_is_accepted_can_be_carried_out(world: World) -> None:
+    strange = spec(world.blobs, seed=2**64 - 1, start_scale=1e6, report_every=2**32 - 1, batch_size=10_000)
+    await start(world.clients, "strange", strange)
+    world.caller.touched.add("strange")
+    end = (await finish(world.clients, "strange")).run
+    assert end.phase == trainer_pb2.Phase.PHASE_FINISHED
