@@ -70,8 +70,7 @@ class Ledger:
         events, run_id = incoming.checked(), incoming.run_id
         if run_id in self._book.runs and await self._sound_events(run_id) != events:
             raise _taken(run_id)
-        for digest in await self._named_here(events):
-            await self._artifacts.get(digest)
+        await self._check_complete(events)
         for event in (*events[1:], events[0]):
             recorded = await self._log.append_once(event)
             if recorded.event != event:
@@ -79,9 +78,10 @@ class Ledger:
         await self._book.reach(recorded.sequence)
         return run_id
 
-    async def _named_here(self, events: list[Event]) -> list[str]:
+    async def _check_complete(self, events: list[Event]) -> None:
         try:
-            return await self._named(events)
+            for digest in await self._named(events):
+                await self._artifacts.get(digest)
         except NotFound as error:
             raise InvalidInput("BAD_LEDGER", f"an artifact is missing from the import: {error.message}") from error
 

@@ -58,10 +58,11 @@ def import_(
     path: Annotated[Path, typer.Argument(help="What `labelloop export --run` wrote.", show_default=False)],
 ) -> None:
     """Rebuild a run from its export. It is there whole or not at all, and goes on where the export left it."""
-    carry_out(_import(path), interrupted="stopped; nothing is imported yet: run it again")
+    carry_out(import_run(path), interrupted="stopped; nothing is imported yet: run it again")
 
 
-async def _import(path: Path) -> None:
+async def import_run(path: Path) -> None:
+    """Rebuild the run in the file at ``path``. NotFound or InvalidInput where it is no export."""
     if not path.exists():
         raise NotFound("NO_FILE", f"there is no file {path}", path=path)
     try:
