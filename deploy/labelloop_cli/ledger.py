@@ -67,17 +67,18 @@ async def import_run(path: Path) -> None:
         raise NotFound("NO_FILE", f"there is no file {path}", path=path)
     try:
         with zipfile.ZipFile(path) as archive:
+            events = [json_format.Parse(line, Event()) for line in archive.read(_EVENTS).decode().splitlines()]
             async with connect(Endpoints()) as clients:
-                run: RunStatus = (await clients.trainer.ImportRun(_parts(archive))).run
+                run: RunStatus = (await clients.trainer.ImportRun(_parts(events, archive))).run
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, json_format.ParseError) as error:
         message = f"{path} is not what `labelloop export --run` writes: {error}"
         raise InvalidInput("BAD_LEDGER", message, path=path) from error
     console.print(f"run [bold]{run.run_id}[/bold] imported: round {run.round}, {run.labels_paid} labels")
 
 
-async def _parts(archive: zipfile.ZipFile) -> AsyncIterator[ImportRunRequest]:
-    for line in archive.read(_EVENTS).decode().splitlines():
-        yield ImportRunRequest(event=json_format.Parse(line, Event()))
+async def _parts(events: list[Event], archive: zipfile.ZipFile) -> AsyncIterator[ImportRunRequest]:
+    for event in events:
+        yield ImportRunRequest(event=event)
     for name in archive.namelist():
         if name.startswith(_ARTIFACTS):
             data = archive.read(name)
