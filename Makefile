@@ -13,7 +13,7 @@ ifeq ($(wildcard requirements.lock),)
 $(error run make in the folder that holds this Makefile, or as: make -C that-folder)
 endif
 
-.PHONY: help setup demo test check fmt proto lock bench clean
+.PHONY: help setup demo test check fmt proto lock bench chaos soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -76,6 +76,12 @@ lock: ## Write requirements.lock anew (ARGS=--upgrade to choose new versions)
 
 bench: $(STAMP) ## Measure (ONLY=name for one); writes out/bench/<name>.json
 	@$(BIN)/python -m tests.bench $(ONLY)
+
+chaos: $(STAMP) ## Every fault once, with real processes, ten minutes or so (SEED=, ONLY=part of a name)
+	@$(BIN)/python -m tests.chaos --schedules 1000 --seed $(or $(SEED),1) --only "$(ONLY)"
+
+soak: $(STAMP) ## The same with ever new seeds for SECONDS=1800, behind SCHEDULES=10000 simulated ones (SEED=)
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),1800) --schedules $(or $(SCHEDULES),10000) --seed $(or $(SEED),1)
 
 clean: ## Remove .venv and everything that was made
 	@rm -rf .venv out .mypy_cache .ruff_cache .pytest_cache .hypothesis

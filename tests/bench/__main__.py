@@ -11,11 +11,13 @@ from typing import Any
 
 from tests.bench.article import article_vs_notebook, round_overhead
 from tests.bench.demo import demo_seconds
+from tests.bench.long_run import long_run
 
 BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "article_vs_notebook": article_vs_notebook,
     "round_overhead": round_overhead,
     "demo_seconds": demo_seconds,
+    "long_run": long_run,
 }
 OUTPUT = Path("out/bench")
 

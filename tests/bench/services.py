@@ -20,18 +20,19 @@ class Timed:
 
 async def warm_up(clients: Clients, suffix: str) -> None:
     """Have the pool published and in memory, as the notebook has it."""
-    await _run(clients, _named("first_10"), f"first_10-{suffix}", "")
+    await _run(clients, article_run("first_10"), f"first_10-{suffix}", "")
 
 
 async def four_hundred_rounds(clients: Clients, suffix: str) -> Timed:
     """active_400 and auto_confident, which goes on from its end."""
     active_id = f"active_400-{suffix}"
-    active = await _run(clients, _named("active_400"), active_id, "")
-    auto = await _run(clients, _named("auto_confident"), f"auto_confident-{suffix}", active_id)
-    return Timed(_seconds(active) + _seconds(auto), _overheads(active) + _overheads(auto))
+    active = await _run(clients, article_run("active_400"), active_id, "")
+    auto = await _run(clients, article_run("auto_confident"), f"auto_confident-{suffix}", active_id)
+    return Timed(_seconds(active) + _seconds(auto), round_overheads_s(active) + round_overheads_s(auto))
 
 
-def _named(name: str) -> Experiment:
+def article_run(name: str) -> Experiment:
+    """The article's experiment of that name."""
     return next(experiment for experiment in article() if experiment.name == name)
 
 
@@ -47,7 +48,8 @@ def _seconds(whole: GetRunResponse) -> float:
     return (whole.run.changed_at.ToNanoseconds() - whole.run.started_at.ToNanoseconds()) / 1e9
 
 
-def _overheads(whole: GetRunResponse) -> list[float]:
+def round_overheads_s(whole: GetRunResponse) -> list[float]:
+    """For each round but the first what it cost beyond its fit, in seconds."""
     recorded = np.array([result.recorded_at.ToNanoseconds() for result in whole.rounds]) / 1e9
     fits = np.array([result.fit_s for result in whole.rounds])
     return [float(cost) for cost in np.diff(recorded) - fits[1:]]

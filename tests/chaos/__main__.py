@@ -16,45 +16,47 @@ import typer
 from labelloop.wire.telemetry import set_up_logs
 from labelloop_cli.nats_binary import find_or_get
 from platformdirs import user_cache_path
-from rich.console import Console
 
 from tests.chaos.campaign import FAULTS, RESULTS, Campaign, Missing, campaign
 from tests.chaos.crash_points import crash_fault, crash_points
+from tests.chaos.schedules import run_many
 from tests.chaos.table import table
 from tests.chaos.trial import Outcome
-
-console = Console()
 
 
 def main(
     seconds: Annotated[float, typer.Option(help="Go on with new seeds for so long; 0: every fault once.")] = 0,
+    schedules: Annotated[int, typer.Option(help="Simulated schedules to run before.")] = 0,
     seed: Annotated[int, typer.Option(help="Decides the moments and the draws.")] = 1,
     only: Annotated[str, typer.Option(help="Only the faults whose name holds this.")] = "",
 ) -> None:
-    """Real processes under every fault. Leaves with 1 where an invariant was violated."""
+    """Real processes under every fault, behind simulated schedules. Leaves with 1 where an invariant was violated."""
     set_up_logs("chaos", "text", "error")
-    outcomes = asyncio.run(_carry_out(seconds, seed, only))
-    console.print(table(outcomes))
-    bad = [outcome for outcome in outcomes if outcome.violations]
-    console.print(f"{len(outcomes)} runs, {len(bad)} with violations; {RESULTS} written")
+    found = run_many(seed, schedules) if schedules else []
+    print(*found, sep="\n", end="\n" if found else "")
+    trials = asyncio.run(_carry_out(seconds, seed, only, schedules, len(found)))
+    print(table(trials.outcomes))
+    bad = [outcome for outcome in trials.outcomes if outcome.violations]
+    print(f"{len(trials.outcomes)} runs, {len(bad)} with violations; {RESULTS} written")
     for outcome in bad:
-        console.print(f"again: make chaos SEED={outcome.seed} ONLY='{outcome.fault}'", highlight=False)
-    sys.exit(1 if bad or not outcomes else 0)
+        print(f"again: make chaos SEED={outcome.seed} ONLY='{outcome.fault}'")
+    sys.exit(1 if bad or found or not trials.outcomes else 0)
 
 
-async def _carry_out(seconds: float, seed: int, only: str) -> list[Outcome]:
-    until = time.monotonic() + seconds
+async def _carry_out(seconds: float, seed: int, only: str, schedules: int, violated: int) -> Campaign:
     binary = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
     with tempfile.TemporaryDirectory(prefix="labelloop-chaos-", ignore_cleanup_errors=True) as folder:
         async with campaign(Path(folder), binary) as trials:
+            trials.schedules, trials.schedules_violated = schedules, violated
+            until = time.monotonic() + seconds
             for turn in count(seed):
                 async for outcome in _turn(trials, turn, only):
                     _say(outcome)
                     if seconds and time.monotonic() > until:
-                        return trials.outcomes
-                if time.monotonic() > until:
-                    return trials.outcomes
-    return []
+                        return trials
+                if time.monotonic() >= until:
+                    return trials
+    raise AssertionError("there is always another turn")
 
 
 async def _turn(trials: Campaign, seed: int, only: str) -> AsyncIterator[Outcome]:
@@ -66,14 +68,12 @@ async def _turn(trials: Campaign, seed: int, only: str) -> AsyncIterator[Outcome
         try:
             yield await trials.try_out(fault, seed)
         except Missing as missing:
-            console.print(f"skipped: {fault.name}: needs {missing}")
+            print(f"skipped: {fault.name}: needs {missing}")
 
 
 def _say(outcome: Outcome) -> None:
     recovery = f"{outcome.recovery_s:5.2f} s" if outcome.recovery_s is not None else "       "
-    console.print(
-        f"seed {outcome.seed:4}  {recovery}  {outcome.fault}  {'; '.join(outcome.violations)}", highlight=False
-    )
+    print(f"seed {outcome.seed:4}  {recovery}  {outcome.fault}  {'; '.join(outcome.violations)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tests.chaos import faults_answers, faults_broker, faults_network, faults_pr
 from tests.chaos.trial import Fault, Outcome, Trial
 from tests.chaos.world import Plan, World, world
 
+SIMULATED = "simulated schedules"
 RESULTS = Path("out/chaos/results.json")
 FAULTS: list[Fault] = [
     *faults_processes.FAULTS,
@@ -38,6 +39,8 @@ class Campaign:
     folder: Path
     binary: Path
     outcomes: list[Outcome] = field(default_factory=list)
+    schedules: int = 0
+    schedules_violated: int = 0
     _worlds: dict[str, World] = field(default_factory=dict)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -73,7 +76,7 @@ async def campaign(folder: Path, binary: Path) -> AsyncIterator[Campaign]:
         yield carried_out
     finally:
         await carried_out.close()
-        write_results(carried_out.outcomes)
+        write_results(carried_out)
 
 
 @contextmanager
@@ -118,12 +121,14 @@ def _tmpfs(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def write_results(outcomes: Iterable[Outcome], path: Path = RESULTS) -> dict[str, object]:
+def write_results(carried_out: Campaign) -> None:
     """``{"faults": [{"name", "runs", "violations", "recovery_s_p50", "recovery_s_max"}, ...]}``"""
-    results: dict[str, object] = {"faults": [summary(name, group) for name, group in by_fault(outcomes).items()]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    return results
+    faults = [summary(name, group) for name, group in by_fault(carried_out.outcomes).items()]
+    if carried_out.schedules:
+        simulated = {"name": SIMULATED, "runs": carried_out.schedules, "violations": carried_out.schedules_violated}
+        faults.append(simulated | {"recovery_s_p50": None, "recovery_s_max": None})
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps({"faults": faults}, indent=1) + "\n")
 
 
 def by_fault(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:

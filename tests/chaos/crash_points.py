@@ -183,6 +183,35 @@ async def _list_labels(trial: Trial) -> None:
                 raise
 
 
+async def _exported(trial: Trial) -> list[Event]:
+    """The events of the run once it has ended, exported until the export comes whole."""
+    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind in ENDS)
+    request = trainer_pb2.ExportRunRequest(run_id=trial.run_id)
+    while True:
+        try:
+            parts = trial.world.clients.trainer.ExportRun(request, wait_for_ready=True)
+            return [part.event async for part in parts if part.HasField("event")]
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+
+
+async def _export(trial: Trial) -> None:
+    assert await _exported(trial)
+
+
+async def _import_again(trial: Trial) -> None:
+    """What stands already may be imported: it changes nothing."""
+    parts = [trainer_pb2.ImportRunRequest(event=event) for event in await _exported(trial)]
+    while True:
+        try:
+            await trial.world.clients.trainer.ImportRun(iter(parts), wait_for_ready=True)
+            return
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+
+
 async def _watch(trial: Trial) -> None:
     await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "model_trained")
     async for _ in trial.world.clients.watch(trial.run_id):
@@ -210,6 +239,8 @@ _LEADS: dict[str, Lead] = {
     "serve ListRuns": _ask("trainer", "ListRuns", lambda _, __: trainer_pb2.ListRunsRequest()),
     "serve WatchRun": _watch,
     "serve CancelRun": _cancel,
+    "serve ExportRun": _export,
+    "serve ImportRun": _import_again,
     "serve ListLabels": _list_labels,
     "serve GetModel": _ask("trainer", "GetModel", lambda trial, _: trainer_pb2.GetModelRequest(run_id=trial.run_id)),
     "serve GetSamples": _ask(
