@@ -6,22 +6,30 @@ all services take the same decision about the same event, so that none of them c
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from labelloop.events.v1.events_pb2 import (
     Event,
+    Inheritance,
     LabelProvided,
+    LabelSource,
     LabelsRequested,
     ModelTrained,
     PoolPublished,
+    Protocol,
+    RunSpec,
     RunStarted,
     SamplesAutoLabelled,
 )
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _LATEST_S = 253_402_300_799  # the last second of the year 9999, where Timestamp ends
+_COUNT_MAX = 2**31 - 1
+_PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
+_LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
 _ROUND_ZERO = {"run_started", "pool_published", "run_cancelled", "run_failed"}
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 
@@ -35,24 +43,50 @@ def shape_fault(event: Event) -> str:
         return f"{kind} belongs to round 0"
     match kind:
         case "run_started":
-            taken = event.run_started.inheritance
-            return _uneven(taken.sample_ids, taken.classes, taken.auto_labelled) or _repeated(taken.sample_ids)
+            return _spec_fault(event.run_started.spec) or _inheritance_fault(event.run_started.inheritance)
         case "pool_published":
             return _pool_fault(event.pool_published)
         case "labels_requested":
             return _request_fault(event.labels_requested)
         case "model_trained":
-            return "" if _DIGEST.fullmatch(event.model_trained.model_sha256) else "the model has no digest"
+            model = event.model_trained
+            return _digest_fault(model.model_sha256) or _digest_fault(model.training_state_sha256, may_lack=True)
         case "samples_auto_labelled":
             given = event.samples_auto_labelled
             return _uneven(given.sample_ids, given.classes, given.confidence) or _repeated(given.sample_ids)
     return ""
 
 
+def _digest_fault(digest: str, *, may_lack: bool = False) -> str:
+    return "" if _DIGEST.fullmatch(digest) or (may_lack and not digest) else "an artifact in it has no SHA-256"
+
+
+def _spec_fault(spec: RunSpec) -> str:
+    """What no service could work with. Whether a run makes sense is asked before it is started."""
+    if not spec.batch_size or not spec.report_every or (spec.auto_label_budget and not spec.auto_label_batch_size):
+        return "a size in its spec is 0"
+    if max(spec.label_budget, spec.auto_label_budget) > _COUNT_MAX:
+        return "a budget in its spec is larger than any pool"
+    if not 0 <= spec.start_scale < math.inf:
+        return "the start in its spec is no number"
+    return (
+        "" if spec.protocol in _PROTOCOLS and spec.label_source in _LABEL_SOURCES else "its spec leaves a choice open"
+    )
+
+
+def _inheritance_fault(taken_over: Inheritance) -> str:
+    digests = (taken_over.model_sha256, taken_over.training_state_sha256)
+    if fault := next((fault for digest in digests if (fault := _digest_fault(digest, may_lack=True))), ""):
+        return fault
+    columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled)
+    return _uneven(*columns) or _repeated(taken_over.sample_ids)
+
+
 def _pool_fault(pool: PoolPublished) -> str:
-    if not _DIGEST.fullmatch(pool.pool_sha256):
-        return "the pool has no digest"
-    return "" if pool.sample_count and pool.classes and pool.dtype in {"uint8", "float32"} else "the pool is empty"
+    if fault := _digest_fault(pool.pool_sha256) or _digest_fault(pool.evaluation_sha256, may_lack=True):
+        return fault
+    sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32"}
+    return "" if sound and math.prod(pool.shape) <= _COUNT_MAX else "its pool is none"
 
 
 def _request_fault(request: LabelsRequested) -> str:

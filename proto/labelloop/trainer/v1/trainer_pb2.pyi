@@ -136,7 +136,7 @@ class RoundResult(_message.Message):
 
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
-        """When the model was recorded, by the broker's clock."""
+        """When the model was recorded, by the trainer's clock."""
 
     def __init__(
         self,
@@ -547,7 +547,7 @@ class LabelRecord(_message.Message):
     """The model's confidence when it was chosen, in [0, 1]; unset without a model."""
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was recorded, by the broker's clock."""
+        """When it was recorded, by the clock of the service that did."""
 
     def __init__(
         self,

@@ -1,0 +1,103 @@
+"""Whatever stands in the log: it is passed over, counted and shown, and the runs around it end as they would have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from labelloop.events.v1.events_pb2 import Event, RunCancelled, RunFailed
+from labelloop.trainer.v1.trainer_pb2 import ListRunsRequest, ListRunsResponse
+from labelloop.wire.broker import connect as connect_broker
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.subjects import event_kind, subject_of
+from labelloop_cli.clients import Clients
+from labelloop_cli.stack import Stack
+from nats.aio.client import Client
+
+from tests.blobs import Blobs, spec
+from tests.e2e.driving import finish, start
+from tests.e2e.nasty import damaged, mutations
+
+_EXAMPLES_A_KIND = 40
+_FAULT = re.compile("Traceback|fault of ours|never retrieved")
+some = settings(
+    max_examples=_EXAMPLES_A_KIND,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture
+async def broker(stack: Stack) -> AsyncIterator[Client]:
+    client = await connect_broker(stack.nats_url, "test")
+    yield client
+    await client.close()
+
+
+def bad_events(good: list[Event]) -> list[tuple[str, bytes]]:
+    """Subjects and what is to stand under them: events of every kind that are nearly, or not at all, good ones.
+
+    Each gets a run of its own that begins well; every other follows that beginning.
+    """
+    made: list[tuple[str, bytes]] = []
+    ends = [
+        Event(run_id="good", run_cancelled=RunCancelled(reason="enough")),
+        Event(run_id="good", run_failed=RunFailed(reason="GONE", message="gone")),
+    ]
+    kinds = {event_kind(event): event for event in (*good, *ends)}
+    assert kinds.keys() == {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
+
+    def add(event: Event, data: bytes) -> None:
+        run_id = f"bad{len(made)}"
+        beginning = Event(run_id=run_id, run_started=good[0].run_started)
+        if len(made) % 2 and not event.HasField("run_started"):
+            made.append((subject_of(beginning), beginning.SerializeToString()))
+        made.append(
+            (subject_of(event).replace(f".{event.run_id}.", f".{run_id}."), data.replace(b"good", run_id.encode()))
+        )
+
+    for event in kinds.values():
+        _collect(event, mutations(event, {}).map(Event.SerializeToString), add)
+        _collect(event, damaged(event.SerializeToString()), add)
+    return made
+
+
+def _collect(event: Event, candidates: st.SearchStrategy[bytes], add: object) -> None:
+    @some
+    @given(candidates)
+    def collect(data: bytes) -> None:
+        if len(data) < 500_000:  # the broker refuses more than a megabyte
+            add(event, data)  # type: ignore[operator]
+
+    collect()
+
+
+async def shown(clients: Clients) -> ListRunsResponse:
+    return await clients.trainer.ListRuns(ListRunsRequest())
+
+
+async def test_bad_events_lead_nobody_astray(stack: Stack, clients: Clients, broker: Client, blobs: Blobs) -> None:
+    await start(clients, "good", spec(blobs))
+    good = await finish(clients, "good")
+    log = EventLog(broker)
+    events = [recorded.event for recorded in await log.read_run("good") if recorded.event]
+    processes = [service.process for service in stack.services.values()]
+    bad = bad_events(events)
+    js = broker.jetstream()
+    for subject, data in bad:
+        await js.publish(subject, data)
+    assert len(bad) > len({event_kind(event) for event in events}) * _EXAMPLES_A_KIND
+    await start(clients, "after", spec(blobs))
+    after = await finish(clients, "after")
+    assert [each.model_sha256 for each in after.rounds] == [each.model_sha256 for each in good.rounds]
+    assert (await shown(clients)).unreadable_events > len(bad) // 4
+    assert [service.process for service in stack.services.values()] == processes
+    assert all(process and process.returncode is None for process in processes)
+    for service in stack.services.values():
+        assert not _FAULT.search(Path(service.log_file).read_text()), service.name

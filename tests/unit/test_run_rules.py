@@ -1,0 +1,198 @@
+"""What the log of a run may hold."""
+
+from __future__ import annotations
+
+import pytest
+from labelloop.events.v1.events_pb2 import (
+    Event,
+    Inheritance,
+    LabelProvided,
+    LabelSource,
+    LabelsRequested,
+    ModelTrained,
+    PoolPublished,
+    Protocol,
+    RunFailed,
+    RunFinished,
+    RunSpec,
+    RunStarted,
+    SamplesAutoLabelled,
+)
+from labelloop.wire.errors import WrongState
+from labelloop.wire.eventlog import Recorded
+from labelloop.wire.run_book import RunBook
+from labelloop.wire.run_rules import RunRules, shape_fault
+
+from trainer_svc.run_state import RunState
+
+DIGEST = "0" * 64
+SPEC = RunSpec(
+    batch_size=2,
+    report_every=1,
+    protocol=Protocol.PROTOCOL_HONEST,
+    label_source=LabelSource.LABEL_SOURCE_QUEUE,
+)
+POOL = PoolPublished(pool_sha256=DIGEST, sample_count=9, shape=[2], dtype="uint8", classes=["a", "b"])
+
+
+def started(**changes: object) -> Event:
+    made = RunSpec()
+    made.CopyFrom(SPEC)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return Event(run_id="r", run_started=RunStarted(spec=made))
+
+
+def asked(round_: int, *sample_ids: int) -> Event:
+    request = LabelsRequested(sample_ids=sample_ids, score=[0.0] * len(sample_ids))
+    return Event(run_id="r", round=round_, labels_requested=request)
+
+
+def label(round_: int, sample_id: int, class_: int = 0) -> Event:
+    return Event(run_id="r", round=round_, label_provided=LabelProvided(sample_id=sample_id, label=class_))
+
+
+def trained(round_: int, labels: int) -> Event:
+    return Event(run_id="r", round=round_, model_trained=ModelTrained(model_sha256=DIGEST, labels=labels))
+
+
+def auto(round_: int, *sample_ids: int, class_: int = 0) -> Event:
+    count = len(sample_ids)
+    given = SamplesAutoLabelled(sample_ids=sample_ids, classes=[class_] * count, confidence=[1.0] * count)
+    return Event(run_id="r", round=round_, samples_auto_labelled=given)
+
+
+def pool(message: PoolPublished = POOL) -> Event:
+    return Event(run_id="r", pool_published=message)
+
+
+FINISHED = Event(run_id="r", run_finished=RunFinished(reason="done"))
+FAILED = Event(run_id="r", run_failed=RunFailed(reason="GONE"))
+WHOLE = [
+    started(),
+    pool(),
+    asked(0, 3, 1),
+    label(0, 1),
+    label(0, 3),
+    trained(1, 2),
+    auto(1, 5),
+    trained(2, 3),
+    FINISHED,
+]
+
+
+def rules(*events: Event) -> RunRules:
+    made = RunRules(WHOLE[0].run_started)
+    for event in events:
+        assert not made.fault(event)
+        made.note(event)
+    return made
+
+
+def test_a_whole_run_breaks_no_rule() -> None:
+    assert not any(shape_fault(event) for event in WHOLE)
+    rules(*WHOLE[1:])
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "said"),
+    [
+        (1, asked(0, 1), "no pool"),
+        (2, WHOLE[0], "started already"),
+        (2, pool(), "a pool already"),
+        (2, FAILED, "want of one"),
+        (2, asked(1, 1), "in round 0"),
+        (2, asked(0), "names no sample"),
+        (2, asked(0, 9), "outside the pool"),
+        (2, label(0, 3), "did not ask"),
+        (2, trained(1, 0), "saw 0"),
+        (3, asked(0, 4), "still open"),
+        (3, trained(1, 2), "still open"),
+        (3, auto(0, 4), "still open"),
+        (3, label(1, 3), "did not ask"),
+        (3, label(0, 3, class_=2), "outside the pool's classes"),
+        (5, trained(2, 2), "begins round 1"),
+        (5, trained(1, 3), "there are 2"),
+        (6, trained(2, 2), "there are 2"),
+        (6, asked(1, 3), "chosen before"),
+        (6, auto(1, 1), "chosen before"),
+        (6, auto(1, 4, class_=2), "outside the pool's classes"),
+        (7, label(1, 5), "did not ask"),
+        (2, Event(run_id="r"), "unknown kind"),
+    ],
+)
+def test_what_cannot_come_next_is_named(before: int, event: Event, said: str) -> None:
+    assert said in rules(*WHOLE[1:before]).fault(event)
+
+
+def test_what_comes_after_the_end_is_late_not_wrong() -> None:
+    ended = rules(*WHOLE[1:])
+    ended.note(asked(2, 7))
+    assert not ended.fault(label(2, 7))
+    assert 7 not in ended.taken
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        started(batch_size=0),
+        started(report_every=0),
+        started(auto_label_budget=1),
+        started(label_budget=2**32 - 1),
+        started(start_scale=float("nan")),
+        started(start_scale=float("inf")),
+        started(protocol=7),
+        started(label_source=0),
+        Event(run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(sample_ids=[1]))),
+        Event(run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(model_sha256="*"))),
+        Event(run_id="r", round=1, pool_published=POOL),
+        pool(PoolPublished(pool_sha256=DIGEST, sample_count=9, shape=[2**31, 2], dtype="uint8", classes=["a"])),
+        pool(PoolPublished(pool_sha256=">", sample_count=9, shape=[2], dtype="uint8", classes=["a"])),
+        pool(PoolPublished(pool_sha256=DIGEST, shape=[2], dtype="uint8", classes=["a"])),
+        asked(0, 4, 4),
+        Event(run_id="r", labels_requested=LabelsRequested(sample_ids=[4, 5], score=[0.0])),
+        Event(run_id="r", labels_requested=LabelsRequested(sample_ids=[4], score=[0.0], predicted=[1])),
+        Event(run_id="r", round=1, model_trained=ModelTrained(model_sha256="A" * 64)),
+        Event(run_id="r", samples_auto_labelled=SamplesAutoLabelled(sample_ids=[4], classes=[1])),
+        auto(1, 4, 4),
+    ],
+)
+def test_what_is_wrong_by_itself_is_named(event: Event) -> None:
+    assert shape_fault(event)
+
+
+def test_a_time_out_of_range_is_named() -> None:
+    event = asked(0, 1)
+    event.recorded_at.seconds = 2**62
+    assert shape_fault(event)
+
+
+async def test_an_event_against_the_rules_is_passed_over_and_blocks_its_writer() -> None:
+    book = RunBook(RunState.begin)
+    stray = Recorded(asked(0, 99), 3)
+    for number, event in enumerate(WHOLE[:2]):
+        book.take(Recorded(event, number + 1))
+    book.take(stray)
+    assert book.refused == {3}
+    assert book.get("r").batch is None
+    with pytest.raises(WrongState, match="sequence 3"):
+        await book.settle(stray)
+
+
+def test_events_ahead_of_their_start_are_taken_in_behind_it() -> None:
+    book = RunBook(RunState.begin)
+    for number, event in enumerate([*WHOLE[1:], WHOLE[0]]):
+        assert "r" not in book.runs
+        book.take(Recorded(event, number + 1))
+    state = book.get("r")
+    assert (state.over, state.labels_paid, state.auto_labels, state.round) == (True, 2, 1, 2)
+    assert not book.refused
+
+
+def test_an_event_that_comes_again_changes_nothing() -> None:
+    book = RunBook(RunState.begin)
+    for number, event in enumerate(WHOLE[:5]):
+        book.take(Recorded(event, number + 1))
+        book.take(Recorded(event, number + 1))
+    assert not book.refused
+    assert book.get("r").labels_paid == 2
