@@ -15,6 +15,7 @@ from oracle_svc.desk import AnswerLabels, Desk, PublishPool, Wait, next_duty
 from oracle_svc.shelf import Shelf, publish
 
 _TOGETHER = 500  # appends under way at once
+_HOPELESS = (InvalidInput, NotFound, Corrupt, LimitExceeded)  # trying again would not help
 
 
 async def append_labels(
@@ -62,12 +63,7 @@ class Requests:
             if key not in self._published:
                 dataset = await self._shelf.get(desk.spec.dataset)
                 self._published[key] = await publish(dataset, self._artifacts)
-        except (
-            InvalidInput,
-            NotFound,
-            Corrupt,
-            LimitExceeded,
-        ) as error:  # nothing is paid yet, and trying again would not help
+        except _HOPELESS as error:  # nothing is paid yet
             failed = RunFailed(reason=error.reason, message=error.message)
             return Event(run_id=desk.run_id, round=0, run_failed=failed)
         return Event(run_id=desk.run_id, round=0, pool_published=self._published[key])

@@ -12,12 +12,14 @@ from typing import Any
 from tests.bench.article import article_vs_notebook, round_overhead
 from tests.bench.demo import demo_seconds
 from tests.bench.long_run import long_run
+from tests.bench.new_leader import new_leader
 
 BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "article_vs_notebook": article_vs_notebook,
     "round_overhead": round_overhead,
     "demo_seconds": demo_seconds,
     "long_run": long_run,
+    "new_leader": new_leader,
 }
 OUTPUT = Path("out/bench")
 

@@ -1,0 +1,63 @@
+"""How long a cluster is without a leader after the leader was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from labelloop.wire.broker import connect
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.subjects import STREAM
+from labelloop_cli.nats_binary import find_or_get
+from nats.aio.client import Client
+from platformdirs import user_cache_path
+
+from tests.chaos.cluster import Cluster, cluster
+
+_KILLS = 10
+_TARGET_S = 6.0
+
+
+async def new_leader() -> dict[str, Any]:
+    """Three nodes, three replicas: from SIGKILL of the log's leader to another's first answer as leader."""
+    binary = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
+    with TemporaryDirectory() as folder:
+        async with cluster(binary, Path(folder)) as nodes:
+            client = await connect(nodes.url, "bench")
+            try:
+                await EventLog(client).ensure_stream(replicas=3)
+                seconds = [await _without_leader_s(nodes, client) for _ in range(_KILLS)]
+            finally:
+                await client.close()
+    return {
+        "value": max(seconds),
+        "unit": f"s, the longest of {_KILLS}",
+        "target": f"within {_TARGET_S:.0f} s",
+        "met": max(seconds) <= _TARGET_S,
+        "detail": {"p50_s": median(seconds), "seconds": sorted(seconds)},
+    }
+
+
+async def _without_leader_s(nodes: Cluster, client: Client) -> float:
+    dead = nodes.nodes[await nodes.leader(client)]
+    await dead.stop(signal.SIGKILL)
+    begin = time.perf_counter()
+    while await nodes.leader(client) == dead.name:
+        await asyncio.sleep(0.02)
+    seconds = time.perf_counter() - begin
+    await dead.start()
+    while not await _whole(client):
+        await asyncio.sleep(0.1)
+    return seconds
+
+
+async def _whole(client: Client) -> bool:
+    """Whether every replica has caught up."""
+    cluster_info = (await client.jetstream().stream_info(STREAM)).cluster
+    replicas = cluster_info.replicas if cluster_info else None
+    return bool(replicas) and all(replica.current for replica in replicas or ())
