@@ -12,7 +12,6 @@ from typing import Any
 
 from labelloop.wire.broker import connect
 from labelloop.wire.eventlog import EventLog
-from labelloop.wire.subjects import STREAM
 from labelloop_cli.nats_binary import find_or_get
 from nats.aio.client import Client
 from platformdirs import user_cache_path
@@ -47,17 +46,8 @@ async def _without_leader_s(nodes: Cluster, client: Client) -> float:
     dead = nodes.nodes[await nodes.leader(client)]
     await dead.stop(signal.SIGKILL)
     begin = time.perf_counter()
-    while await nodes.leader(client) == dead.name:
-        await asyncio.sleep(0.02)
+    await nodes.leader(client, other_than=dead.name)
     seconds = time.perf_counter() - begin
     await dead.start()
-    while not await _whole(client):
-        await asyncio.sleep(0.1)
+    await nodes.whole(client)
     return seconds
-
-
-async def _whole(client: Client) -> bool:
-    """Whether every replica has caught up."""
-    cluster_info = (await client.jetstream().stream_info(STREAM)).cluster
-    replicas = cluster_info.replicas if cluster_info else None
-    return bool(replicas) and all(replica.current for replica in replicas or ())

@@ -83,13 +83,23 @@ class Cluster:
     def url(self) -> str:
         return ",".join(node.url for node in self.nodes.values())
 
-    async def leader(self, client: Client) -> str:
-        """The node that leads the log's stream, once one does."""
+    async def leader(self, client: Client, *, other_than: str = "") -> str:
+        """The node that leads the log's stream, once one does that is ``other_than`` the one named."""
         js = jetstream(client)
         while True:
             info = await patiently(lambda: js.stream_info(STREAM))
-            if info.cluster and info.cluster.leader:
-                return info.cluster.leader
+            if info.cluster and info.cluster.leader not in (None, "", other_than):
+                return str(info.cluster.leader)
+            await asyncio.sleep(0.02)
+
+    async def whole(self, client: Client) -> None:
+        """Return once every node has all of the log."""
+        js = jetstream(client)
+        while True:
+            info = await patiently(lambda: js.stream_info(STREAM))
+            replicas = info.cluster.replicas if info.cluster else None
+            if replicas and all(replica.current for replica in replicas):
+                return
             await asyncio.sleep(0.05)
 
     def cut_off(self, *names: str) -> None:
