@@ -57,9 +57,6 @@ def whole_run(
         raise InvalidInput("BAD_USAGE", "--run writes the whole run: leave the command behind it out", field="run")
     if run_id:
         carry_out(export_run(run_id, output))
-    elif not context.invoked_subcommand:
-        console.print("say what to export: labels, model, or --run RUN; `labelloop export --help` explains them")
-        raise typer.Exit(2)
 
 
 @app.command()

@@ -81,6 +81,15 @@ async def _contradicting(desk: Desk, labels: list[SubmittedLabel]) -> None:
     assert (await desk.submit(other)).recorded == 0
 
 
+async def _late(desk: Desk, labels: list[SubmittedLabel]) -> None:
+    """Somebody sends once more, with other classes, all that was answered in the rounds before."""
+    earlier = [
+        SubmittedLabel(sample_id=each, label=(label + 1) % CLASSES) for each, label in desk.trial.acknowledged.items()
+    ]
+    assert (await desk.submit(earlier)).recorded == 0
+    await desk.submit(labels)
+
+
 async def _unasked(desk: Desk, labels: list[SubmittedLabel]) -> None:
     asked = {
         seen for s in desk.trial.world.watch.runs[desk.trial.run_id] for seen in s.event.labels_requested.sample_ids
@@ -113,6 +122,7 @@ FAULTS = [
     _fault("slow and out of order", "one by one in random order, each up to 50 ms late", _slowly),
     _fault("duplicate", "each batch sent three times at once and once more", _twice),
     _fault("contradictory", "each batch answered again with other classes: the first answer stands", _contradicting),
+    _fault("late", "before each batch, all earlier ones answered again with other classes", _late),
     _fault("unasked", "a sample that nobody asked for among the answers: all are refused, then sent right", _unasked),
     _fault("while the oracle dies", "SIGKILL of the oracle within 2 ms of every tenth submission", _while_killed),
 ]

@@ -11,10 +11,12 @@ import pytest
 from labelloop.events.v1.events_pb2 import LabelSource, RunSpec
 from labelloop.oracle.v1.oracle_pb2 import ListOpenSamplesRequest, SubmitLabelsRequest, SubmittedLabel
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunResponse, ListRunsRequest
-from labelloop.wire.errors import InvalidInput, WrongState
+from labelloop.wire.errors import InvalidInput, NotFound, WrongState
+from labelloop_cli.__main__ import app
 from labelloop_cli.clients import Clients, connect
 from labelloop_cli.ledger import export_run, import_run
 from labelloop_cli.stack import Stack, running
+from typer.testing import CliRunner
 
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
@@ -161,3 +163,15 @@ async def test_another_run_of_that_id_is_left_alone(
         await answer(clients, blobs, "run", 2)
         with pytest.raises(WrongState, match="another run"):
             await import_run(tmp_path / "run.zip")
+
+
+def test_the_command_says_what_it_cannot_carry(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn_to(monkeypatch, stack)
+    command = CliRunner()
+    assert isinstance(
+        command.invoke(app, ["export", "--run", "nobody", "-o", str(tmp_path / "x.zip")]).exception, NotFound
+    )
+    assert isinstance(command.invoke(app, ["import", str(tmp_path / "x.zip")]).exception, NotFound)
+    assert isinstance(command.invoke(app, ["export", "--run", "a", "labels", "b"]).exception, InvalidInput)
+    assert command.invoke(app, ["export"]).exit_code == 2
+    assert not (tmp_path / "x.zip").exists()
