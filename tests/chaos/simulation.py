@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -70,7 +70,7 @@ class World:
         if started.inheritance.training_state_sha256:
             self.artifacts[started.inheritance.training_state_sha256] = inherited_state(started)
         self.writes: list[Write] = []
-        self.acknowledgements: list[tuple[Any, Recorded]] = []
+        self.acknowledgements: list[tuple[Write, Recorded]] = []
         self.works: list[tuple[Any, Callable[[], Any]]] = []
         self.acknowledged: dict[int, int] = {}
         self.told_recorded = 0
@@ -130,7 +130,8 @@ class World:
         write = self.writes.pop(which % len(self.writes))
         recorded = self._arrive(write.event)
         if not write.heard.done():
-            self.acknowledgements.append((write.heard, recorded))
+            ours = recorded.event is write.event
+            self.acknowledgements.append((write, replace(recorded, ours=ours)))
         return True
 
     def _arrive(self, event: Event) -> Recorded:
@@ -146,10 +147,10 @@ class World:
         """Let a writer hear what stands."""
         if not self.acknowledgements:
             return False
-        heard, recorded = self.acknowledgements.pop(which % len(self.acknowledgements))
-        if not heard.done():
+        write, recorded = self.acknowledgements.pop(which % len(self.acknowledgements))
+        if not write.heard.done():
             self._note_label(recorded.event)
-            heard.set_result(recorded)
+            write.heard.set_result(recorded)
             self._turn()
         return True
 
@@ -196,9 +197,9 @@ class World:
     def lose_acknowledgement(self, which: int) -> None:
         """The append stands, but its writer does not hear of it and tries again."""
         if self.acknowledgements:
-            heard, recorded = self.acknowledgements.pop(which % len(self.acknowledgements))
-            if not heard.done() and recorded.event is not None:
-                self.writes.append(Write(recorded.event, heard))
+            write, _ = self.acknowledgements.pop(which % len(self.acknowledgements))
+            if not write.heard.done():
+                self.writes.append(write)
 
     def kill(self, who: int, *, lose: bool) -> None:
         """End a member; its appends under way are lost, or arrive when they will."""
@@ -208,7 +209,9 @@ class World:
         self.members[place].kill()
         self.loop.turn()
         self.works = [work for work in self.works if not work[0].done()]
-        self.acknowledgements = [waiting for waiting in self.acknowledgements if not waiting[0].done()]
+        self.acknowledgements = [
+            (write, recorded) for write, recorded in self.acknowledgements if not write.heard.done()
+        ]
         if lose:
             self.writes = [write for write in self.writes if not write.heard.done()]
 

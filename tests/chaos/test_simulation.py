@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from labelloop.events.v1.events_pb2 import Event, LabelSource, RunSpec, RunStarted
+from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec, RunStarted
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
 from tests.chaos.invariants import faults
@@ -163,6 +163,7 @@ def calm_log() -> list[Event]:
         auto_label_batch_size=2,
         auto_label_budget=2,
         label_source=LabelSource.LABEL_SOURCE_DATASET,
+        protocol=Protocol.PROTOCOL_HONEST,
         report_every=1,
     )
     world = World(RunStarted(spec=spec), trainers=1, oracles=1)
