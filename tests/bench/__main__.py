@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from labelloop.wire.telemetry import set_up_logs
+
 from tests.bench.article import article_vs_notebook, round_overhead
 from tests.bench.demo import demo_seconds
 from tests.bench.long_run import long_run
@@ -37,6 +39,7 @@ def main() -> None:
     names = sys.argv[1:] or list(BENCHES)
     if unknown := [name for name in names if name not in BENCHES]:
         sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+    set_up_logs("bench", "text", "error")
     for name in names:
         asyncio.run(measure(name))
 

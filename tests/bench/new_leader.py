@@ -12,18 +12,22 @@ from typing import Any
 
 from labelloop.wire.broker import connect
 from labelloop.wire.eventlog import EventLog
+from labelloop.wire.once import publish_once
+from labelloop.wire.subjects import PREFIX
 from labelloop_cli.nats_binary import find_or_get
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from platformdirs import user_cache_path
 
 from tests.chaos.cluster import Cluster, cluster
 
 _KILLS = 10
 _TARGET_S = 6.0
+_TRY_S = 0.1
 
 
 async def new_leader() -> dict[str, Any]:
-    """Three nodes, three replicas: from SIGKILL of the log's leader to another's first answer as leader."""
+    """Three nodes, three replicas: from SIGKILL of the log's leader to the first event that the log takes."""
     binary = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
     with TemporaryDirectory() as folder:
         async with cluster(binary, Path(folder)) as nodes:
@@ -43,11 +47,22 @@ async def new_leader() -> dict[str, Any]:
 
 
 async def _without_leader_s(nodes: Cluster, client: Client) -> float:
+    """Until the log takes an event again: a leader that nobody can write to is none."""
     dead = nodes.nodes[await nodes.leader(client)]
     await dead.stop(signal.SIGKILL)
     begin = time.perf_counter()
-    await nodes.leader(client, other_than=dead.name)
+    await _write(client, f"{PREFIX}.bench.0.{dead.name}.{begin}")
     seconds = time.perf_counter() - begin
     await dead.start()
     await nodes.whole(client)
     return seconds
+
+
+async def _write(client: Client, subject: str) -> None:
+    js = client.jetstream(timeout=_TRY_S)
+    while True:
+        try:
+            await publish_once(js, subject, b"")
+            return
+        except NatsError:  # no leader yet
+            await asyncio.sleep(_TRY_S)
