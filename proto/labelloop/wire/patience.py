@@ -12,13 +12,15 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
 T = TypeVar("T")
 
+_TOO_FEW_NODES_YET = 10005  # for the replicas asked for: a cluster that starts with us is still coming together
+
 
 def broker_is_away(error: BaseException) -> bool:
     """Whether trying again may help: the broker is away, slow, or has no leader just now."""
     if isinstance(error, (NotFoundError, MaxPayloadError)):
         return False
     if isinstance(error, APIError):
-        return error.code == 503
+        return error.code == 503 or error.err_code == _TOO_FEW_NODES_YET
     return isinstance(error, (NatsError, OSError))
 
 
