@@ -43,7 +43,6 @@ class Fault:
     make: Callable[[Trial], Awaitable[None]]
     where: str = "plain"
     changes: dict[str, object] = field(default_factory=dict)
-    ends: str = "run_finished"
 
 
 @dataclass(frozen=True)
@@ -125,14 +124,14 @@ class Trial:
         subjects, events = await stored(self.world, self.run_id)
         found = [f"(c) {count} events under {name}" for name, count in subjects.items() if count > 1]
         found += [f"(c) {fault}" for fault in history_faults(events)]
-        found += paid_faults(events, finished=self.fault.ends == "run_finished")
+        found += paid_faults(events)
         trained = {record.sample_id: record.label for record in await training_set(self.world, self.run_id)}
         lost = [sample_id for sample_id, label in self.acknowledged.items() if trained.get(sample_id) != label]
         lost += [e.label_provided.sample_id for e in events if _lost(e, trained)]
         found += [f"(a) the label of sample {sample_id} is lost" for sample_id in lost]
-        if end != self.fault.ends:
+        if end != "run_finished":
             found.append(f"(e) the run ended as {end}")
-        elif end == "run_finished" and models(events) != calm:
+        elif models(events) != calm:
             found.append("(d) another model came out than without the fault")
         return found
 
@@ -184,13 +183,13 @@ def models(events: list[Event]) -> list[str]:
     return [event.model_trained.model_sha256 for event in events if event.HasField("model_trained")]
 
 
-def paid_faults(events: list[Event], *, finished: bool) -> list[str]:
-    """Whether labels paid are the distinct samples asked for; while a run goes on, some may be open."""
+def paid_faults(events: list[Event]) -> list[str]:
+    """Whether the labels paid of a finished run are the distinct samples asked for."""
     asked = Counter(sample_id for event in events for sample_id in event.labels_requested.sample_ids)
     paid = Counter(event.label_provided.sample_id for event in events if event.HasField("label_provided"))
     found = [f"(b) sample {sample_id} was asked for {count} times" for sample_id, count in asked.items() if count > 1]
     found += [f"(b) sample {sample_id} was paid for {count} times" for sample_id, count in paid.items() if count > 1]
-    if paid.keys() - asked.keys() or (finished and asked.keys() - paid.keys()):
+    if paid.keys() != asked.keys():
         found.append(f"(b) {len(asked)} samples were asked for and {len(paid)} paid for")
     return found
 
