@@ -64,7 +64,8 @@ async def _turn(trials: Campaign, seed: int, only: str) -> AsyncIterator[Outcome
     faults = [*FAULTS, *(crash_fault(point) for point in crash_points(seed))]
     faults = [fault for fault in faults if only in fault.name]
     random.Random(seed).shuffle(faults)
-    for fault in sorted(faults, key=lambda fault: fault.where):
+    turns = {fault.where: place for place, fault in enumerate(faults)}
+    for fault in sorted(faults, key=lambda fault: turns[fault.where]):
         try:
             yield await trials.try_out(fault, seed)
         except Missing as missing:
