@@ -72,6 +72,7 @@ class RankPoolRequest(_message.Message):
     LEAVE_OUT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     WITH_SAMPLES_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the pool's manifest, 64 lower-case hex digits."""
     model_sha256: _builtins.str
@@ -86,6 +87,12 @@ class RankPoolRequest(_message.Message):
     """Seed of STRATEGY_RANDOM; other strategies ignore it."""
     with_samples: _builtins.bool
     """Answer with the samples themselves too, where they take at most 8 MiB: saves whoever fits on them a question."""
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rank only these shards of the pool, by their place in the manifest, from 0; empty means all. The first ``limit`` by
+        (score, sample id) of such answers are those of the whole. INVALID_ARGUMENT for a shard that the pool lacks.
+        """
+
     def __init__(
         self,
         *,
@@ -96,10 +103,11 @@ class RankPoolRequest(_message.Message):
         leave_out: _builtins.bytes = ...,
         seed: _builtins.int = ...,
         with_samples: _builtins.bool = ...,
+        shards: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leave_out", b"leave_out", "limit", b"limit", "model_sha256", b"model_sha256", "pool_sha256", b"pool_sha256", "seed", b"seed", "strategy", b"strategy", "with_samples", b"with_samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leave_out", b"leave_out", "limit", b"limit", "model_sha256", b"model_sha256", "pool_sha256", b"pool_sha256", "seed", b"seed", "shards", b"shards", "strategy", b"strategy", "with_samples", b"with_samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -270,3 +278,133 @@ class ClusterPoolResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterPoolResponse: _TypeAlias = ClusterPoolResponse  # noqa: Y015
+
+@_typing.final
+class ScoreRequest(_message.Message):
+    """Images to classify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_SHA256_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    WITH_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    model_sha256: _builtins.str
+    """SHA-256 of an ONNX model, 64 lower-case hex digits."""
+    run_id: _builtins.str
+    """The newest model of this run; the answer names it."""
+    dtype: _builtins.str
+    """"uint8" or "float32", little-endian; float32 in the scale of the pool that the model was fitted to (0 to 255 for
+    pixels). INVALID_ARGUMENT for uint8 where that pool is float32.
+    """
+    images: _builtins.bytes
+    """One or more images, row-major, without padding, one after the other."""
+    with_probabilities: _builtins.bool
+    """Answer with all probabilities too."""
+    def __init__(
+        self,
+        *,
+        model_sha256: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        dtype: _builtins.str = ...,
+        images: _builtins.bytes = ...,
+        with_probabilities: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_sha256", b"model_sha256", "run_id", b"run_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "images", b"images", "model", b"model", "model_sha256", b"model_sha256", "run_id", b"run_id", "with_probabilities", b"with_probabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["model_sha256", "run_id"]  # noqa: Y015
+    _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_model) -> _WhichOneofReturnType_model | None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ScoreResponse(_message.Message):
+    """What the model says of each image, in the order of the request. All of it comes from one model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_SHA256_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    PROBABILITIES_FIELD_NUMBER: _builtins.int
+    model_sha256: _builtins.str
+    """SHA-256 of the model that answered."""
+    @_builtins.property
+    def predicted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The most probable class of each image."""
+
+    @_builtins.property
+    def confidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The probability of that class, in [0, 1]."""
+
+    @_builtins.property
+    def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """[images, classes], row-major; empty where they were not asked for."""
+
+    def __init__(
+        self,
+        *,
+        model_sha256: _builtins.str = ...,
+        predicted: _abc.Iterable[_builtins.int] | None = ...,
+        confidence: _abc.Iterable[_builtins.float] | None = ...,
+        probabilities: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "model_sha256", b"model_sha256", "predicted", b"predicted", "probabilities", b"probabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class ScoreStreamRequest(_message.Message):
+    """One request of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def score(self) -> Global___ScoreRequest:
+        """What to score."""
+
+    def __init__(
+        self,
+        *,
+        score: Global___ScoreRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreStreamRequest: _TypeAlias = ScoreStreamRequest  # noqa: Y015
+
+@_typing.final
+class ScoreStreamResponse(_message.Message):
+    """One answer of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def score(self) -> Global___ScoreResponse:
+        """What came of it."""
+
+    def __init__(
+        self,
+        *,
+        score: Global___ScoreResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreStreamResponse: _TypeAlias = ScoreStreamResponse  # noqa: Y015

@@ -50,6 +50,16 @@ class ScorerServiceStub:
                 request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolRequest.SerializeToString,
                 response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolResponse.FromString,
                 _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/labelloop.scorer.v1.ScorerService/Score',
+                request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreResponse.FromString,
+                _registered_method=True)
+        self.ScoreStream = channel.stream_stream(
+                '/labelloop.scorer.v1.ScorerService/ScoreStream',
+                request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamRequest.SerializeToString,
+                response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamResponse.FromString,
+                _registered_method=True)
 
 
 class ScorerServiceServicer:
@@ -80,6 +90,24 @@ class ScorerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Score(self, request, context):
+        """Classifies images that the caller posts.
+
+        RESOURCE_EXHAUSTED, at once, where the server has more to do than it can do in time: try again, elsewhere or later.
+        NOT_FOUND where a run has no model yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScoreStream(self, request_iterator, context):
+        """The same for a stream of requests, each by itself: one answer for each, in their order. The first request that
+        cannot be answered ends the stream with its error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScorerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +125,16 @@ def add_ScorerServiceServicer_to_server(servicer, server):
                     servicer.ClusterPool,
                     request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolRequest.FromString,
                     response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreRequest.FromString,
+                    response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreResponse.SerializeToString,
+            ),
+            'ScoreStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ScoreStream,
+                    request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamRequest.FromString,
+                    response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +219,60 @@ class ScorerService:
             '/labelloop.scorer.v1.ScorerService/ClusterPool',
             labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolRequest.SerializeToString,
             labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.scorer.v1.ScorerService/Score',
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreRequest.SerializeToString,
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScoreStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/labelloop.scorer.v1.ScorerService/ScoreStream',
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamRequest.SerializeToString,
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,16 @@ class ScorerServiceStub:
     """Raw samples of a pool by id, as the pool holds them."""
     ClusterPool: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ClusterPoolRequest, _scorer_pb2.ClusterPoolResponse]
     """Groups a pool by k-means over its raw values. Deterministic for a seed."""
+    Score: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ScoreRequest, _scorer_pb2.ScoreResponse]
+    """Classifies images that the caller posts.
+
+    RESOURCE_EXHAUSTED, at once, where the server has more to do than it can do in time: try again, elsewhere or later.
+    NOT_FOUND where a run has no model yet.
+    """
+    ScoreStream: _grpc.StreamStreamMultiCallable[_scorer_pb2.ScoreStreamRequest, _scorer_pb2.ScoreStreamResponse]
+    """The same for a stream of requests, each by itself: one answer for each, in their order. The first request that
+    cannot be answered ends the stream with its error.
+    """
 
 @_typing.type_check_only
 class ScorerServiceAsyncStub(ScorerServiceStub):
@@ -59,6 +69,16 @@ class ScorerServiceAsyncStub(ScorerServiceStub):
     """Raw samples of a pool by id, as the pool holds them."""
     ClusterPool: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ClusterPoolRequest, _scorer_pb2.ClusterPoolResponse]  # type: ignore[assignment]
     """Groups a pool by k-means over its raw values. Deterministic for a seed."""
+    Score: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ScoreRequest, _scorer_pb2.ScoreResponse]  # type: ignore[assignment]
+    """Classifies images that the caller posts.
+
+    RESOURCE_EXHAUSTED, at once, where the server has more to do than it can do in time: try again, elsewhere or later.
+    NOT_FOUND where a run has no model yet.
+    """
+    ScoreStream: _aio.StreamStreamMultiCallable[_scorer_pb2.ScoreStreamRequest, _scorer_pb2.ScoreStreamResponse]  # type: ignore[assignment]
+    """The same for a stream of requests, each by itself: one answer for each, in their order. The first request that
+    cannot be answered ends the stream with its error.
+    """
 
 class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds pools and ranks them. Stateless: every request names all that it needs by digest, so any replica can answer."""
@@ -90,5 +110,27 @@ class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scorer_pb2.ClusterPoolResponse, _abc.Awaitable[_scorer_pb2.ClusterPoolResponse]]:
         """Groups a pool by k-means over its raw values. Deterministic for a seed."""
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _scorer_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scorer_pb2.ScoreResponse, _abc.Awaitable[_scorer_pb2.ScoreResponse]]:
+        """Classifies images that the caller posts.
+
+        RESOURCE_EXHAUSTED, at once, where the server has more to do than it can do in time: try again, elsewhere or later.
+        NOT_FOUND where a run has no model yet.
+        """
+
+    @_abc_1.abstractmethod
+    def ScoreStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_scorer_pb2.ScoreStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_scorer_pb2.ScoreStreamResponse], _abc.AsyncIterator[_scorer_pb2.ScoreStreamResponse]]:
+        """The same for a stream of requests, each by itself: one answer for each, in their order. The first request that
+        cannot be answered ends the stream with its error.
+        """
 
 def add_ScorerServiceServicer_to_server(servicer: ScorerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
