@@ -15,6 +15,7 @@ from tests.bench.article import article_vs_notebook, round_overhead
 from tests.bench.demo import demo_seconds
 from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
+from tests.bench.scoring import stream_rows, unary_vs_echo
 
 BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "article_vs_notebook": article_vs_notebook,
@@ -22,6 +23,8 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "demo_seconds": demo_seconds,
     "long_run": long_run,
     "new_leader": new_leader,
+    "unary_vs_echo": unary_vs_echo,
+    "stream_rows": stream_rows,
 }
 OUTPUT = Path("out/bench")
 

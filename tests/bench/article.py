@@ -24,7 +24,7 @@ _PAIRS = 3
 
 async def article_vs_notebook() -> dict[str, Any]:
     """Wall time of the 400 rounds through the services over that of a plain PyTorch loop, in turn on one machine."""
-    dataset = _mnist()
+    dataset = mnist()
     services, rival = [], []
     with TemporaryDirectory() as store:
         async with running(Path(store)) as stack, connect(stack.endpoints) as clients:
@@ -59,7 +59,8 @@ async def round_overhead() -> dict[str, Any]:
     }
 
 
-def _mnist() -> Dataset:
+def mnist() -> Dataset:
+    """MNIST as the services load it."""
     data_dir = os.environ.get("LABELLOOP_DATA_DIR")
     return load(
         DatasetSource("mnist"), data_dir=Path(data_dir) if data_dir else None, cache_dir=user_cache_path("labelloop")

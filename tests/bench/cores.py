@@ -1,0 +1,61 @@
+"""Which core runs what, and what processes cost, by /proc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from labelloop.wire.errors import WrongState
+
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def client_and_server_core() -> tuple[int, int]:
+    """WrongState on a machine with one core: a client would take the server's time."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise WrongState("ONE_CORE", "a client and a server need a core each: run this bench on two cores or more")
+    return cores[0], cores[1]
+
+
+@contextmanager
+def starting_on(core: int) -> Iterator[None]:
+    """Processes started meanwhile, and all that they start, run on ``core`` alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time, user and system, that a process and its living descendants have taken."""
+    return sum(_own_cpu_s(process) for process in family(pid))
+
+
+def family(pid: int) -> list[int]:
+    """``pid`` and its living descendants, parents first."""
+    children: dict[int, list[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        if fields := _stat(int(process.name)):
+            children.setdefault(int(fields[1]), []).append(int(process.name))
+    found = [pid]
+    for process_id in found:
+        found += children.get(process_id, [])
+    return found
+
+
+def _own_cpu_s(pid: int) -> float:
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND if fields else 0.0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat behind the name, the state first; none where the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []

@@ -1,0 +1,118 @@
+"""One request posted again and again by h2load: a client in C takes a fraction of its core, so that the server decides.
+
+A closed loop: as many requests in flight as ``IN_FLIGHT`` says, the next when one is answered. Latency is then mostly
+the queue of the others in flight; it compares two servers under the same load and says little of an idle one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import resource
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from labelloop.wire.errors import Corrupt
+from platformdirs import user_cache_path
+
+from tests.bench.cores import client_and_server_core, cpu_s, starting_on
+from tests.bench.h2load_program import Program, find_or_get
+
+IN_FLIGHT = 16
+_STREAMS = 4  # on each HTTP/2 connection; HTTP/1.1 has a connection for each request in flight
+_GRPC = {"content-type": "application/grpc", "te": "trailers"}
+_FIRST, _WHOLE_S = 512, 2.0
+
+
+@dataclass(frozen=True)
+class Posted:
+    """``body`` goes to ``url``; each answer's body has ``answer_bytes`` bytes, which tells it from an error.
+
+    ``h1`` posts by HTTP/1.1, not HTTP/2. ``pid`` is the server's.
+    """
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    answer_bytes: int
+    pid: int
+    h1: bool = False
+
+
+@dataclass(frozen=True)
+class Figures:
+    """``cpu_us`` is the server's, a request; ``client_share`` and ``server_share`` are of a core each."""
+
+    rate_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: float
+    server_share: float
+    client_share: float
+
+
+def grpc_call(address: str, method: str, messages: list[bytes], answer_bytes: list[int], pid: int) -> Posted:
+    """A call with these request messages and with answers of these sizes; ``method`` is /package.Service/Method."""
+    body = b"".join(b"\0" + struct.pack(">I", len(message)) + message for message in messages)
+    return Posted(f"http://{address}{method}", _GRPC, body, sum(5 + size for size in answer_bytes), pid)
+
+
+async def measured(posted: Posted, seconds: float = _WHOLE_S, in_flight: int = IN_FLIGHT) -> Figures:
+    """About ``seconds`` of requests behind a short warm-up. Corrupt where an answer is not what it should be."""
+    program = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
+    warm = await _run(program, posted, max(in_flight, _FIRST // _message_kib(posted)), in_flight)
+    return await _run(program, posted, max(in_flight, int(warm.rate_s * seconds)), in_flight)
+
+
+def _message_kib(posted: Posted) -> int:
+    return max(1, len(posted.body) // 1024)
+
+
+async def _run(program: Program, posted: Posted, count: int, in_flight: int) -> Figures:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "body").write_bytes(posted.body)
+        words = [program.path, "-n", str(count), "-d", str(folder / "body"), f"--log-file={folder / 'log'}"]
+        words += ["--h1", "-c", str(in_flight)] if posted.h1 else _http2(in_flight)
+        words += [word for key, value in posted.headers.items() for word in ("-H", f"{key}: {value}")]
+        served, spent = cpu_s(posted.pid), _children_cpu_s()
+        with starting_on(client_and_server_core()[0]):
+            process = await asyncio.create_subprocess_exec(
+                *words, posted.url, stdout=asyncio.subprocess.PIPE, env={**os.environ, **program.environment}
+            )
+        output = (await process.communicate())[0].decode()
+        served, spent = cpu_s(posted.pid) - served, _children_cpu_s() - spent
+        _check(output, count, posted)
+        return _figures(np.loadtxt(folder / "log", np.int64, usecols=(0, 2), ndmin=2), served, spent)
+
+
+def _http2(in_flight: int) -> list[str]:
+    streams = min(_STREAMS, in_flight)
+    return ["-c", str(in_flight // streams), "-m", str(streams)]
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)  # those that have ended: the servers have not
+    return usage.ru_utime + usage.ru_stime
+
+
+def _check(output: str, count: int, posted: Posted) -> None:
+    """h2load does not read gRPC's statuses, but an error has no body."""
+    data = re.search(r"\((\d+)\) data", output)
+    done = re.search(r"(\d+) succeeded", output)
+    if not data or not done or (int(done[1]), int(data[1])) != (count, count * posted.answer_bytes):
+        message = f"{posted.url} gave other answers under load than alone; h2load says:\n{output}"
+        raise Corrupt("WRONG_ANSWERS", message, url=posted.url)
+
+
+def _figures(log: np.ndarray[tuple[int, int], np.dtype[np.int64]], served: float, spent: float) -> Figures:
+    """``log`` is [requests, 2]: begin and duration, in microseconds."""
+    begin, duration = log[:, 0], log[:, 1]
+    seconds = float((begin + duration).max() - begin.min()) / 1e6
+    p50, p99 = np.percentile(duration, (50, 99)) / 1e3
+    count = len(log)
+    return Figures(count / seconds, float(p50), float(p99), served / count * 1e6, served / seconds, spent / seconds)

@@ -1,0 +1,100 @@
+"""The scorer with a model, and what it should answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import grpc
+import numpy as np
+import onnxruntime
+from labelloop.scorer.v1 import scorer_pb2 as pb
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest
+from labelloop.wire.errors import Corrupt
+from labelloop_cli.clients import connect
+from labelloop_cli.stack import running
+from numpy.typing import NDArray
+
+from tests.bench.article import mnist
+from tests.bench.cores import starting_on
+from tests.bench.posting import Posted, grpc_call
+from tests.bench.services import warm_up
+
+UNARY = "/labelloop.scorer.v1.ScorerService/Score"
+STREAM = "/labelloop.scorer.v1.ScorerService/ScoreStream"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """``images`` are [n, 784] uint8, ``classes`` [n] are what ONNX Runtime itself makes of them with ``model``."""
+
+    address: str
+    pid: int
+    digest: str
+    model: bytes
+    images: NDArray[np.uint8]
+    classes: NDArray[np.int64]
+
+    def request(self, first: int, count: int) -> pb.ScoreRequest:
+        images = self.images[first : first + count].tobytes()
+        return pb.ScoreRequest(model_sha256=self.digest, dtype="uint8", images=images)
+
+    async def unary(self, count: int) -> Posted:
+        """Score of ``count`` images in a message, checked over all images first."""
+        async with grpc.aio.insecure_channel(self.address) as channel:
+            score = channel.unary_unary(UNARY, pb.ScoreRequest.SerializeToString, pb.ScoreResponse.FromString)
+            answers = [await score(self.request(first, count)) for first in range(0, len(self.images), count)]
+        check(self, np.concatenate([answer.predicted for answer in answers]), "the scorer")
+        return grpc_call(
+            self.address, UNARY, [self.request(0, count).SerializeToString()], [answers[0].ByteSize()], self.pid
+        )
+
+    async def stream(self, messages: int, count: int) -> Posted:
+        """ScoreStream of ``messages`` messages of ``count`` images each, checked first."""
+        requests = [
+            pb.ScoreStreamRequest(score=self.request(number * count % len(self.images), count))
+            for number in range(messages)
+        ]
+        async with grpc.aio.insecure_channel(self.address) as channel:
+            encode, decode = pb.ScoreStreamRequest.SerializeToString, pb.ScoreStreamResponse.FromString
+            answers = [answer async for answer in channel.stream_stream(STREAM, encode, decode)(iter(requests))]
+        predicted = np.concatenate([answer.score.predicted for answer in answers])
+        check(self, predicted[: len(self.images)], "the scorer's stream")
+        bodies = [request.SerializeToString() for request in requests]
+        return grpc_call(self.address, STREAM, bodies, [answer.ByteSize() for answer in answers], self.pid)
+
+
+def check(scored: Scored, predicted: NDArray[Any], who: str) -> None:
+    """Corrupt where ``who`` classifies an image otherwise than ONNX Runtime does."""
+    wrong = int((predicted != scored.classes).sum())
+    if wrong:
+        message = f"{who} gives {wrong} of {len(scored.classes)} images another class than ONNX Runtime"
+        raise Corrupt("WRONG_CLASSES", message, who=who)
+
+
+@asynccontextmanager
+async def scorer_on(core: int, image_count: int = 256) -> AsyncIterator[Scored]:
+    """The services with a model of the article; they all run on ``core``, the others idle."""
+    images = mnist().samples[:image_count].reshape(image_count, -1)
+    async with AsyncExitStack() as exits:
+        store = Path(exits.enter_context(TemporaryDirectory()))
+        with starting_on(core):
+            stack = await exits.enter_async_context(running(store))
+        clients = await exits.enter_async_context(connect(stack.endpoints))
+        await warm_up(clients, "warm")
+        answer = await clients.trainer.GetModel(GetModelRequest(run_id="first_10-warm"))
+        process = stack.services["scorer"].process
+        assert process is not None, "services are up"
+        classes = _classes(answer.model, images)
+        yield Scored(stack.endpoints.scorer, process.pid, answer.model_sha256, answer.model, images, classes)
+
+
+def _classes(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    probabilities: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
+    classes: NDArray[np.int64] = probabilities.argmax(1)
+    return classes
