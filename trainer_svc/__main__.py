@@ -19,6 +19,7 @@ from labelloop.wire.settings import read_settings
 
 from trainer_svc.config import TrainerSettings
 from trainer_svc.ranker import Ranker
+from trainer_svc.replicas import Replicas
 from trainer_svc.rounds import Rounds
 from trainer_svc.run_state import RunState
 from trainer_svc.service import TrainerService
@@ -31,7 +32,8 @@ async def serve(settings: TrainerSettings) -> None:
     log = EventLog(client)
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
-    ranker = Ranker(settings.scorer)
+    scorers = Replicas(settings.scorer)
+    ranker = Ranker(scorers, artifacts)
     executor = ThreadPoolExecutor(settings.fit_threads, "fit", initializer=settle_arithmetic)
     settle_arithmetic()
     book = RunBook(RunState.begin)
@@ -41,6 +43,7 @@ async def serve(settings: TrainerSettings) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(book.follow(log))
+                tasks.create_task(scorers.follow())
                 await book.reach(await log.last_sequence())
                 work = tasks.create_task(drive(book, Rounds(book, log, ranker, artifacts, executor).advance))
                 await server.start()
@@ -48,7 +51,7 @@ async def serve(settings: TrainerSettings) -> None:
                 await server.serve(work)
         finally:
             await server.stop()
-            await ranker.close()
+            await scorers.close()
             executor.shutdown(wait=False, cancel_futures=True)
             await client.close()
 

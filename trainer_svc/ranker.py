@@ -1,100 +1,90 @@
-"""The scorers, as the trainer asks them."""
+"""The scorers, as the trainer asks them: as if there were one, with the whole pool."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import grpc
 import numpy as np
-from labelloop.scorer.v1.scorer_pb2 import (
-    GetSamplesRequest,
-    GetSamplesResponse,
-    RankPoolRequest,
-    RankPoolResponse,
-    Strategy,
-)
-from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
-from labelloop.wire.crash_points import crash_point
-from labelloop.wire.errors import from_rpc
-from labelloop.wire.patience import patiently
-from labelloop.wire.serving import CHANNEL_OPTIONS, MESSAGE_BYTES_MAX
+from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, RankPoolRequest, RankPoolResponse, Strategy
+from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.loading import Loaded
+from labelloop.wire.pools import PoolManifest
+from labelloop.wire.serving import MESSAGE_BYTES_MAX
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-_CALL_TIMEOUT_S = 60.0
+from trainer_svc.fan_out import FanOut
+from trainer_svc.merging import check_whole, merge, unpack
+from trainer_svc.replicas import Replicas
+from trainer_svc.sharding import Shards
+
 _ANSWER_BYTES = MESSAGE_BYTES_MAX // 4
-# A scorer that hangs, or a connection that leads nowhere, is given up within seconds and another replica is asked.
-_OUTLIVE_A_DEAD_PEER = [
-    ("grpc.keepalive_time_ms", 2_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
-    ("grpc.http2.ping_timeout_ms", 2_000),  # the one that counts: it is a minute by default
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 2_000),  # also how long a connection may take to come about
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-]
-_PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
-
-A = TypeVar("A")
-
-
-def _passes(error: BaseException) -> bool:
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _PASSING
+_KEPT = 64
 
 
 class Ranker:
-    """Waits for scorers that are away; every call is safe to repeat."""
+    """Waits for scorers that are away."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, *_OUTLIVE_A_DEAD_PEER])
-        self._stub = ScorerServiceStub(self._channel)
+    def __init__(self, replicas: Replicas, artifacts: ArtifactStore) -> None:
+        self._replicas, self._fan_out = replicas, FanOut(replicas)
 
-    async def close(self) -> None:
-        await self._channel.close()
+        async def load(pool: str) -> Shards:
+            shards = PoolManifest.from_bytes(await artifacts.get(pool)).shards
+            return Shards.of([shard.sha256 for shard in shards], [shard.sample_count for shard in shards])
+
+        self._shards = Loaded(load, kept=_KEPT)
+
+    async def _shards_of(self, pool: str) -> Shards:
+        """One scorer is asked for all of a pool at once; several need to know what there is to share out."""
+        return Shards.undivided(pool) if len(await self._replicas.known()) == 1 else await self._shards.get(pool)
 
     async def rank(
         self, pool: str, model: str, strategy: Strategy.ValueType, limit: int, leave_out: Iterable[int], seed: int
     ) -> RankPoolResponse:
         """The first ``limit`` samples of the pool, best first, with their values."""
-        request = RankPoolRequest(
-            pool_sha256=pool,
-            model_sha256=model,
-            strategy=strategy,
-            limit=limit,
-            leave_out=BitMap(leave_out).serialize(),
-            seed=seed,
-            with_samples=True,
-        )
-        return await _call("RankPool", self._stub.RankPool, request)
+        shards, asked = await self._shards_of(pool), BitMap(leave_out)
+        left_out = asked.serialize()
+
+        def question(places: Sequence[int]) -> RankPoolRequest:
+            return RankPoolRequest(
+                pool_sha256=pool,
+                model_sha256=model,
+                strategy=strategy,
+                limit=limit,
+                leave_out=left_out,
+                seed=seed,
+                with_samples=True,
+                shards=places if len(places) < len(shards.digests) else (),
+            )
+
+        answers = await self._fan_out.ask("RankPool", dict(enumerate(shards.digests)), question)
+        if len(answers) == 1:
+            ranked: RankPoolResponse = answers[0][1]
+            return ranked
+        for places, part in answers:
+            check_whole(part, shards.free_ids(places, asked), limit)
+        return merge([part for _, part in answers], limit)
 
     async def samples(self, pool: str, sample_ids: Sequence[int], sample_bytes: int) -> NDArray[Any]:
         """Samples ``[n, *shape]``, of ``sample_bytes`` each, in the order of ``sample_ids``."""
         most = max(1, _ANSWER_BYTES // sample_bytes)
-        parts = [
-            unpack(await _call("GetSamples", self._stub.GetSamples, _samples_request(pool, part)))
-            for part in (sample_ids[i : i + most] for i in range(0, len(sample_ids), most))
-        ]
-        return np.concatenate(parts)
+        batches = [sample_ids[start : start + most] for start in range(0, len(sample_ids), most)]
+        return np.concatenate([await self._batch(pool, batch) for batch in batches])
 
+    async def _batch(self, pool: str, sample_ids: Sequence[int]) -> NDArray[Any]:
+        shards = await self._shards_of(pool)
+        ids, held_in = np.asarray(sample_ids), shards.places(sample_ids)
 
-async def _call(name: str, method: Callable[..., Awaitable[A]], request: object) -> A:
-    crash_point(f"before call {name}")
-    try:
-        answer = await patiently(lambda: method(request, timeout=_CALL_TIMEOUT_S, wait_for_ready=True), _passes)
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc(error) or error from error
-    crash_point(f"after call {name}")
-    return answer
+        def question(places: Sequence[int]) -> GetSamplesRequest:
+            return GetSamplesRequest(pool_sha256=pool, sample_ids=ids[np.isin(held_in, places)].tolist())
 
-
-def _samples_request(pool: str, sample_ids: Sequence[int]) -> GetSamplesRequest:
-    return GetSamplesRequest(pool_sha256=pool, sample_ids=sample_ids)
-
-
-def unpack(response: GetSamplesResponse) -> NDArray[Any]:
-    """Samples ``[n, *shape]``."""
-    flat = np.frombuffer(response.samples, np.dtype(response.dtype).newbyteorder("<"))
-    return flat.reshape(-1, *response.shape)
+        keys = {place: shards.digests[place] for place in np.unique(held_in).tolist()}
+        answers = await self._fan_out.ask("GetSamples", keys, question)
+        if len(answers) == 1:
+            return unpack(answers[0][1])
+        parts = [(np.isin(held_in, places), unpack(answer)) for places, answer in answers]
+        samples = np.empty((len(ids), *parts[0][1].shape[1:]), parts[0][1].dtype)
+        for rows, part in parts:
+            samples[rows] = part
+        return samples

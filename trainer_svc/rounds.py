@@ -21,7 +21,8 @@ from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 
 from trainer_svc.fitting import FitJob, FitResult, carry_out
-from trainer_svc.ranker import Ranker, unpack
+from trainer_svc.merging import unpack
+from trainer_svc.ranker import Ranker
 from trainer_svc.run_state import AutoLabel, Finish, Fit, RequestLabels, RunState, Wait, next_step
 from trainer_svc.softmax import AdamState, Count, start_state
 from trainer_svc.workbench import EvaluationSets, Workbench

@@ -1,0 +1,128 @@
+"""Scorers of a small pool, in this process, that keep what they were asked and fail when told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, GetSamplesResponse, RankPoolRequest, RankPoolResponse
+from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer, add_ScorerServiceServicer_to_server
+from labelloop.wire.artifacts import digest_of
+from labelloop.wire.errors import LabelloopError
+from labelloop.wire.pools import PoolManifest, Shard
+from labelloop.wire.serving import Context, ErrorInterceptor
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from trainer_svc.ranker import Ranker
+from trainer_svc.replicas import Replicas
+
+
+class Pool:
+    """Shards of these sizes; samples ``[N, 2]``. It is its own artifact store, which counts how often it is read."""
+
+    def __init__(self, *sizes: int) -> None:
+        shards = [Shard(sha256=digest_of(bytes([place])), sample_count=size) for place, size in enumerate(sizes)]
+        self._manifest = PoolManifest(dtype="float32", shape=(2,), shards=tuple(shards)).to_bytes()
+        self.ends = np.cumsum(sizes)
+        self.samples = np.arange(2 * sum(sizes), dtype=np.float32).reshape(-1, 2)
+        self.digest, self.reads = digest_of(self._manifest), 0
+
+    async def get(self, digest: str) -> bytes:
+        assert digest == self.digest
+        self.reads += 1
+        return self._manifest
+
+    async def put(self, data: bytes) -> str:
+        raise AssertionError("nobody writes here")
+
+    def ids(self, places: Sequence[int]) -> list[int]:
+        """Those in these shards, in all where none is named."""
+        held_in = np.searchsorted(self.ends, np.arange(len(self.samples)), side="right")
+        return [int(each) for each in np.flatnonzero(np.isin(held_in, places or np.unique(held_in)))]
+
+
+class Scorer(ScorerServiceServicer):
+    """``fault`` is raised by each call; ``heeds_shards`` is False for one from before there were any."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.asked: list[RankPoolRequest | GetSamplesRequest] = []
+        self.called = asyncio.Event()
+        self.fault: LabelloopError | None = None
+        self.heeds_shards, self.sends_samples = True, True
+        self.address = ""
+
+    def _take(self, request: Any) -> None:
+        self.asked.append(request)
+        self.called.set()
+        if self.fault:
+            raise self.fault
+
+    async def RankPool(self, request: RankPoolRequest, context: Context) -> RankPoolResponse:  # noqa: N802
+        self._take(request)
+        left_out = BitMap.deserialize(request.leave_out)
+        free = [each for each in self._pool.ids(request.shards if self.heeds_shards else ()) if each not in left_out]
+        best = sorted(free, key=lambda sample_id: (_score(sample_id), sample_id))[: request.limit or None]
+        return RankPoolResponse(
+            sample_ids=best,
+            predicted=[sample_id % 10 for sample_id in best] if request.model_sha256 else [],
+            confidence=[1 / (1 + sample_id) for sample_id in best] if request.model_sha256 else [],
+            score=[_score(sample_id) for sample_id in best],
+            samples=_samples(self._pool.samples[best]) if self.sends_samples else None,
+        )
+
+    async def GetSamples(self, request: GetSamplesRequest, context: Context) -> GetSamplesResponse:  # noqa: N802
+        self._take(request)
+        return _samples(self._pool.samples[list(request.sample_ids)])
+
+
+def _score(sample_id: int) -> float:
+    """Many are alike."""
+    return sample_id * 7 % 5 / 8
+
+
+def _samples(samples: NDArray[np.float32]) -> GetSamplesResponse:
+    return GetSamplesResponse(dtype="float32", shape=samples.shape[1:], samples=samples.tobytes())
+
+
+def scorer_of(pool: Pool) -> Scorer:
+    return Scorer(pool)  # type: ignore[abstract]  # the other rpcs are not asked of it
+
+
+@asynccontextmanager
+async def scorers(pool: Pool, count: int) -> AsyncIterator[list[Scorer]]:
+    """So many, on free ports."""
+    async with AsyncExitStack() as stack:
+        made = [scorer_of(pool) for _ in range(count)]
+        for scorer in made:
+            await stack.enter_async_context(served(scorer))
+        yield made
+
+
+@asynccontextmanager
+async def served(scorer: Scorer) -> AsyncIterator[None]:
+    """At its address, by default any free one."""
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", 0)])
+    add_ScorerServiceServicer_to_server(scorer, server)
+    scorer.address = f"127.0.0.1:{server.add_insecure_port(scorer.address or '127.0.0.1:0')}"
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def ranking(pool: Pool, made: Sequence[Scorer]) -> AsyncIterator[Ranker]:
+    """A ranker that knows these scorers."""
+    replicas = Replicas(",".join(scorer.address for scorer in made))
+    await replicas.look_up()
+    try:
+        yield Ranker(replicas, pool)
+    finally:
+        await replicas.close()

@@ -1,0 +1,92 @@
+"""One question, asked of several scorers, each about its shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from labelloop.wire.crash_points import crash_point
+from labelloop.wire.errors import from_rpc
+from labelloop.wire.patience import patiently
+
+from trainer_svc.replicas import Replica, Replicas
+from trainer_svc.sharding import share_out
+
+_CALL_TIMEOUT_S = 60.0
+_PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+Question = Callable[[Sequence[int]], Message]  # the request about these places
+Answers = list[tuple[list[int], Any]]  # the places that an answer is about, and the answer
+T = TypeVar("T")
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _PASSING
+
+
+class FanOut:
+    """Waits for scorers that are away; every call must be safe to repeat."""
+
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
+
+    async def ask(self, method: str, keys: Mapping[int, str], question: Question) -> Answers:
+        """Answers that are about all places of ``keys`` together, each from the replica that the keys there fall to.
+
+        What a replica does not answer falls to the next one, until all were tried; then again, after a pause.
+        """
+        await self._replicas.known()
+        parts = share_out(keys, self._replicas.to_ask())
+        return await _all_of([self._ask_patiently(method, _at(keys, places), question) for places in parts.values()])
+
+    async def _ask_patiently(self, method: str, keys: Mapping[int, str], question: Question) -> Answers:
+        crash_point(f"before call {method}")
+        try:
+            answers = await patiently(lambda: self._ask_each(method, keys, question, frozenset()), _passes)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) or error from error
+        crash_point(f"after call {method}")
+        return answers
+
+    async def _ask_each(
+        self, method: str, keys: Mapping[int, str], question: Question, tried: frozenset[str]
+    ) -> Answers:
+        replicas = self._replicas.to_ask(tried)
+
+        async def ask(replica: Replica, places: list[int]) -> Answers:
+            try:
+                return [(places, await self._call(replica, method, question(places)))]
+            except grpc.aio.AioRpcError as error:
+                if not _passes(error):
+                    raise
+                replica.failed(error.details() or error.code().name)
+                others = tried | {replica.address}
+                if not self._replicas.to_ask(others):
+                    raise
+            return await self._ask_each(method, _at(keys, places), question, others)
+
+        parts = share_out(keys, replicas)
+        return await _all_of([ask(replicas[address], places) for address, places in parts.items()])
+
+    async def _call(self, replica: Replica, method: str, request: Message) -> Any:
+        call = getattr(replica.stub, method)
+        return await call(request, timeout=_CALL_TIMEOUT_S, wait_for_ready=self._replicas.is_one_for_good)
+
+
+def _at(keys: Mapping[int, str], places: Sequence[int]) -> dict[int, str]:
+    return {place: keys[place] for place in places}
+
+
+async def _all_of(works: Sequence[Coroutine[Any, Any, list[T]]]) -> list[T]:
+    """All lists in one. Where a work fails, the others are given up."""
+    if len(works) == 1:  # nearly always: a task would cost more than all that is done here
+        return await works[0]
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return [each for found in await asyncio.gather(*tasks) for each in found]
+    finally:
+        for task in tasks:
+            task.cancel()
