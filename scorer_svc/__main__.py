@@ -12,10 +12,12 @@ from labelloop.wire.process import run_service
 from labelloop.wire.serving import Server
 from labelloop.wire.settings import read_settings
 
+from scorer_svc.artifact_cache import ArtifactCache
 from scorer_svc.config import ScorerSettings
-from scorer_svc.model import models, share_memory
+from scorer_svc.model import models
 from scorer_svc.pool import pools
 from scorer_svc.service import ScorerService
+from scorer_svc.session import share_memory
 from scorer_svc.warming import warm
 
 
@@ -26,9 +28,12 @@ async def serve(settings: ScorerSettings) -> None:
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
     share_memory()
-    known_pools, known_models = pools(artifacts), models(artifacts)
+    cache = ArtifactCache(artifacts, settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))
+    known_pools, known_models = pools(artifacts, cache), models(artifacts)
     executor = ThreadPoolExecutor(settings.score_threads, "score")
-    add_ScorerServiceServicer_to_server(ScorerService(known_pools, known_models, executor), server.grpc)
+    add_ScorerServiceServicer_to_server(
+        ScorerService(known_pools, known_models, executor, settings.score_threads), server.grpc
+    )
     try:
         await server.start()
         await server.ready()

@@ -2,50 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from labelloop.wire.artifacts import ArtifactStore
 from labelloop.wire.errors import Corrupt, InvalidInput
 from labelloop.wire.loading import Loaded
-from labelloop.wire.pools import PoolManifest, Shard
+from labelloop.wire.pools import PoolManifest
 from numpy.typing import NDArray
+
+from scorer_svc.artifact_cache import ArtifactCache
+from scorer_svc.ranking import Part
+from scorer_svc.selection import Ids
 
 _KEPT = 4
 
 
-@dataclass(frozen=True)
 class Pool:
-    """Samples ``[N, *shape]``; a sample's id is its row."""
+    """A sample's id is its row. Shards are mapped when they are first asked for: a replica may serve some only."""
 
-    manifest: PoolManifest
-    samples: NDArray[Any]
+    def __init__(self, manifest: PoolManifest, cache: ArtifactCache) -> None:
+        self.manifest = manifest
+        self._ends = np.cumsum([shard.sample_count for shard in manifest.shards])
+        self._shards = Loaded(self._load, kept=len(manifest.shards))
+        self._cache = cache
 
-    def take(self, sample_ids: NDArray[np.uint32]) -> NDArray[Any]:
+    @property
+    def sample_count(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def sample_size(self) -> int:
+        """Values in a sample."""
+        return int(np.prod(self.manifest.shape))
+
+    @property
+    def sample_bytes(self) -> int:
+        return self.sample_size * np.dtype(self.manifest.dtype).itemsize
+
+    async def parts(self, indices: Sequence[int] = ()) -> list[Part]:
+        """These shards in their order, all where none is named. InvalidInput for one that the pool lacks."""
+        known = range(len(self.manifest.shards))
+        for index in indices:
+            if index not in known:
+                message = f"shard {index} lies outside the pool, whose shards end at {known[-1]}"
+                raise InvalidInput("UNKNOWN_SHARD", message, field="shards", shard=index)
+        return [await self._shards.get(index) for index in sorted(set(indices) or known)]
+
+    async def take(self, sample_ids: Ids) -> NDArray[Any]:
         """Samples in the order of ``sample_ids``. InvalidInput for an id outside the pool."""
-        outside = sample_ids[sample_ids >= len(self.samples)]
+        outside = sample_ids[sample_ids >= self.sample_count]
         if len(outside):
-            message = f"sample {outside[0]} lies outside the pool, whose ids end at {len(self.samples) - 1}"
+            message = f"sample {outside[0]} lies outside the pool, whose ids end at {self.sample_count - 1}"
             raise InvalidInput("UNKNOWN_SAMPLE", message, field="sample_ids", sample_id=outside[0])
-        return self.samples[sample_ids]
+        samples = np.empty((len(sample_ids), *self.manifest.shape), self.manifest.dtype)
+        at = np.searchsorted(self._ends, sample_ids, side="right")
+        for index in np.unique(at):
+            part, asked = await self._shards.get(int(index)), at == index
+            samples[asked] = part.samples[sample_ids[asked] - part.first]
+        return samples
+
+    async def _load(self, index: int) -> Part:
+        shard = self.manifest.shards[index]
+        data = await self._cache.map(shard.sha256)
+        if len(data) != self.sample_bytes * shard.sample_count:
+            message = f"shard {shard.sha256} is not {shard.sample_count} samples of shape {self.manifest.shape}"
+            raise Corrupt("BAD_SHARD", message, artifact=shard.sha256)
+        samples = data.view(np.dtype(self.manifest.dtype).newbyteorder("<"))
+        return Part(int(self._ends[index]) - shard.sample_count, samples.reshape(-1, *self.manifest.shape))
 
 
-def pools(artifacts: ArtifactStore) -> Loaded[str, Pool]:
+def pools(artifacts: ArtifactStore, cache: ArtifactCache) -> Loaded[str, Pool]:
     """Pools by digest; NotFound or Corrupt where there is none."""
 
     async def load(digest: str) -> Pool:
-        manifest = PoolManifest.from_bytes(await artifacts.get(digest))
-        shards = [_shard(manifest, shard, await artifacts.get(shard.sha256)) for shard in manifest.shards]
-        return Pool(manifest, np.concatenate(shards) if len(shards) > 1 else shards[0])
+        return Pool(PoolManifest.from_bytes(await artifacts.get(digest)), cache)
 
     return Loaded(load, kept=_KEPT)
-
-
-def _shard(manifest: PoolManifest, shard: Shard, data: bytes) -> NDArray[Any]:
-    shape = (shard.sample_count, *manifest.shape)
-    dtype = np.dtype(manifest.dtype).newbyteorder("<")
-    if len(data) != dtype.itemsize * int(np.prod(shape)):
-        message = f"shard {shard.sha256} is not {shard.sample_count} samples of shape {manifest.shape}"
-        raise Corrupt("BAD_SHARD", message, artifact=shard.sha256)
-    return np.frombuffer(data, dtype).reshape(shape)

@@ -1,17 +1,51 @@
-"""A pool in the order of a strategy. Pure."""
+"""A pool in the order of a strategy: a shortlist of each part of it, then the best of them all. Pure.
+
+The best of the whole are among the best of each part, so parts may be ranked anywhere, in any order and on any number
+of threads, and the order by (score, sample id) makes the answer the same.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.errors import InvalidInput
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from scorer_svc.model import Model
-from scorer_svc.selection import BY_MODEL, Ids, Scores, best_first, in_order, random_scores
+from scorer_svc.screen import Screen
+from scorer_svc.selection import BY_ID, BY_MODEL, FLOORS, Ids, Scores, best_first
+
+_WORTH_SCREENING = 4  # times the limit must a part hold
+_AT_ONCE_SAMPLES = 4_000
+_CUT_SAMPLES = 10_000  # no piece for another thread is smaller than this
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive samples ``[n, *shape]`` of a pool, from id ``first`` on."""
+
+    first: int
+    samples: NDArray[Any]
+
+    @property
+    def ids(self) -> Ids:
+        return np.arange(self.first, self.first + len(self.samples), dtype=np.uint32)
+
+
+@dataclass(frozen=True)
+class Question:
+    """``limit`` 0 asks for all; ``leave_out`` are ids that do not count."""
+
+    strategy: Strategy.ValueType
+    limit: int = 0
+    leave_out: BitMap = field(default_factory=BitMap)
+    seed: int = 0
+    model: Model | None = None
 
 
 @dataclass(frozen=True)
@@ -24,38 +58,120 @@ class Ranking:
     score: Scores
 
 
-def rank(
-    samples: NDArray[Any], free: Ids, strategy: Strategy.ValueType, limit: int, seed: int, model: Model | None
-) -> Ranking:
-    """The first ``limit`` of the samples whose ids are ``free``; all of them where ``limit`` is 0.
-
-    InvalidInput for a strategy that needs a model and has none, or a model for samples of another size.
-    """
-    probabilities = _probabilities(model, samples)[free] if model else None
-    scores = _scores(strategy, free, seed, probabilities)
-    first = best_first(free, scores, limit)
-    if probabilities is None:
-        return Ranking(free[first], np.empty(0, np.int64), np.empty(0, np.float32), scores[first])
-    chosen = probabilities[first]
-    return Ranking(free[first], chosen.argmax(axis=1), chosen.max(axis=1), scores[first])
-
-
-def _scores(strategy: Strategy.ValueType, free: Ids, seed: int, probabilities: NDArray[np.float32] | None) -> Scores:
-    if strategy == Strategy.STRATEGY_IN_ORDER:
-        return in_order(free)
-    if strategy == Strategy.STRATEGY_RANDOM:
-        return random_scores(free, seed)
-    if strategy not in BY_MODEL:
+def check(question: Question, sample_size: int) -> None:
+    """InvalidInput for a strategy that needs a model and has none, or a model for samples of another size."""
+    strategy, model = question.strategy, question.model
+    if strategy not in BY_MODEL and strategy not in BY_ID:
         raise InvalidInput("UNKNOWN_STRATEGY", "name a strategy", field="strategy")
-    if probabilities is None:
+    if strategy in BY_MODEL and model is None:
         message = f"{Strategy.Name(strategy)} ranks by a model's answers: name a model"
         raise InvalidInput("MODEL_MISSING", message, field="model_sha256", strategy=Strategy.Name(strategy))
-    return BY_MODEL[strategy](probabilities)
+    if model and model.feature_count != sample_size:
+        message = f"the model takes {model.feature_count} values a sample, but the pool's samples have {sample_size}"
+        raise InvalidInput(
+            "MODEL_DOES_NOT_FIT", message, field="model_sha256", takes=model.feature_count, has=sample_size
+        )
 
 
-def _probabilities(model: Model, samples: NDArray[Any]) -> NDArray[np.float32]:
-    size = int(np.prod(samples.shape[1:]))
-    if model.feature_count != size:
-        message = f"the model takes {model.feature_count} values a sample, but the pool's samples have {size}"
-        raise InvalidInput("MODEL_DOES_NOT_FIT", message, field="model_sha256", takes=model.feature_count, has=size)
-    return model.probabilities(samples)
+def cut(parts: Sequence[Part], pieces: int) -> list[list[Part]]:
+    """The same samples in about ``pieces`` lists of about one length, of which none is short."""
+    total = sum(len(part.samples) for part in parts)
+    length = max(-(-total // pieces), _CUT_SAMPLES)
+    lists: list[list[Part]] = [[]]
+    room = length
+    for part in parts:
+        start = 0
+        while start < len(part.samples):
+            if not room:
+                lists.append([])
+                room = length
+            end = min(start + room, len(part.samples))
+            lists[-1].append(Part(part.first + start, part.samples[start:end]))
+            room -= end - start
+            start = end
+    return lists
+
+
+def rank(parts: Sequence[Part], question: Question) -> Ranking:
+    """The first ``limit`` of the samples of ``parts``."""
+    best, screen = _NOTHING, question.model.screen if question.model and question.strategy in BY_MODEL else None
+    for part in parts:
+        near = free = _free(part, question.leave_out)
+        if screen and question.limit and len(free) > _WORTH_SCREENING * question.limit:
+            near = _hopeful(part, free, question, screen, _last_score(best, question.limit))
+            if len(near) > len(free) // 2:  # it tells too little about this model
+                screen = None
+        for start in range(0, len(near), _AT_ONCE_SAMPLES):
+            if _last_score(best, question.limit) <= FLOORS.get(question.strategy, -np.inf):
+                return best  # no score is lower, and ids only rise
+            best = merge([best, _score(part, near[start : start + _AT_ONCE_SAMPLES], question)], question.limit)
+    return best
+
+
+def merge(rankings: Sequence[Ranking], limit: int) -> Ranking:
+    """The first ``limit`` of them all, where ``rankings`` are of different samples."""
+    ids, predicted, confidence, score = (
+        np.concatenate(column)
+        for column in zip(*((r.sample_ids, r.predicted, r.confidence, r.score) for r in rankings), strict=True)
+    )
+    first = best_first(ids, score, limit)
+    known = first if len(predicted) else slice(0)
+    return Ranking(ids[first], predicted[known], confidence[known], score[first])
+
+
+def _free(part: Part, leave_out: BitMap) -> NDArray[np.intp]:
+    """Positions in the part of the samples that count."""
+    count = len(part.samples)
+    taken = leave_out & BitMap(range(part.first, part.first + count))
+    if not taken:
+        return np.arange(count)
+    free = np.ones(count, bool)
+    free[np.asarray(taken.to_array()) - part.first] = False
+    return np.flatnonzero(free)
+
+
+def _last_score(best: Ranking, limit: int) -> float:
+    """What a sample's score must not exceed to be among the first."""
+    return float(best.score[-1]) if len(best.score) == limit > 0 else np.inf
+
+
+def _hopeful(part: Part, free: NDArray[np.intp], question: Question, screen: Screen, bound: float) -> NDArray[np.intp]:
+    """Those of ``free`` that may be among the first ``limit``, which no score above ``bound`` is.
+
+    With estimates off by at most e, the last of the first has a score of at most e above the estimate that is as far
+    down the order of estimates, and none that scores as low has an estimate of more than another e above that.
+    """
+    estimates = screen.estimates(part.samples, question.strategy)[free]
+    error = screen.error(question.strategy)
+    last = np.partition(estimates, question.limit - 1)[question.limit - 1]
+    near: NDArray[np.intp] = free[estimates <= min(last + 2 * error, bound + error)]
+    return near
+
+
+def _score(part: Part, positions: NDArray[np.intp], question: Question) -> Ranking:
+    """The first ``limit`` of the samples at ``positions``, by the model itself."""
+    ids = (part.first + positions).astype(np.uint32)
+    if by_id := BY_ID.get(question.strategy):
+        scores = by_id(ids, question.seed)
+        first = best_first(ids, scores, question.limit)
+        rows = _probabilities(question.model, part.samples, positions[first]) if question.model else None
+    else:
+        assert question.model is not None, "checked before"
+        probabilities = _probabilities(question.model, part.samples, positions)
+        scores = BY_MODEL[question.strategy](probabilities)
+        first = best_first(ids, scores, question.limit)
+        rows = probabilities[first]
+    if rows is None:
+        return Ranking(ids[first], np.empty(0, np.int64), np.empty(0, np.float32), scores[first])
+    return Ranking(ids[first], rows.argmax(axis=1), rows.max(axis=1), scores[first])
+
+
+def _probabilities(model: Model, samples: NDArray[Any], positions: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Where most of a stretch is asked for, of all of it: copying samples costs as much as scoring them."""
+    start, end = int(positions[0]), int(positions[-1]) + 1
+    if np.all(np.diff(positions) > 0) and 2 * len(positions) > end - start:
+        return model.probabilities(samples[start:end])[positions - start]
+    return model.probabilities(samples[positions])
+
+
+_NOTHING = Ranking(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))

@@ -24,8 +24,17 @@ def least_confidence(probabilities: Probabilities) -> Scores:
 
 def margin(probabilities: Probabilities) -> Scores:
     """The largest probability less the second largest (Scheffer, Decomain and Wrobel 2001)."""
-    two_largest = np.partition(probabilities, -2, axis=1)[:, -2:]
-    return two_largest[:, 1] - two_largest[:, 0]
+    largest, second = two_largest(probabilities.T)
+    return largest - second
+
+
+def two_largest(rows: NDArray[np.float32]) -> tuple[Scores, Scores]:
+    """Of each column of ``[classes, n]``, two classes at least, the largest and the second largest, ``[n]`` each."""
+    largest, second = np.maximum(rows[0], rows[1]), np.minimum(rows[0], rows[1])
+    for row in rows[2:]:
+        second = np.maximum(second, np.minimum(largest, row))
+        largest = np.maximum(largest, row)
+    return largest, second
 
 
 def entropy(probabilities: Probabilities) -> Scores:
@@ -48,8 +57,12 @@ BY_MODEL: dict[Strategy.ValueType, Callable[[Probabilities], Scores]] = {
 }
 
 
-def in_order(ids: Ids) -> Scores:
-    """All alike, so that the ids decide."""
+FLOORS: dict[Strategy.ValueType, float] = {Strategy.STRATEGY_MARGIN: 0.0, Strategy.STRATEGY_MOST_CONFIDENT: -1.0}
+"""No score is lower."""
+
+
+def in_order(ids: Ids, seed: int) -> Scores:
+    """All alike, so that the ids decide; ``seed`` changes nothing."""
     return np.zeros(len(ids), np.float32)
 
 
@@ -70,10 +83,16 @@ def _mix_seed(seed: int) -> int:
     return ((mixed ^ (mixed >> 32)) * 0xDA942042E4DD58B5) & mask
 
 
+BY_ID: dict[Strategy.ValueType, Callable[[Ids, int], Scores]] = {
+    Strategy.STRATEGY_IN_ORDER: in_order,
+    Strategy.STRATEGY_RANDOM: random_scores,
+}
+
+
 def best_first(ids: Ids, scores: Scores, limit: int) -> NDArray[np.intp]:
     """Positions of the ``limit`` lowest scores, by (score, id); all where ``limit`` is 0 or more than there are."""
     if not 0 < limit < len(ids):
         return np.lexsort((ids, scores))
     bound = np.partition(scores, limit - 1)[limit - 1]
-    near = np.flatnonzero(scores <= bound)  # the first ``limit`` and all that tie with the last of them
+    near = np.flatnonzero(~(scores > bound))  # the first ``limit``, all that tie with the last of them, and what is NaN
     return near[np.lexsort((ids[near], scores[near]))[:limit]]

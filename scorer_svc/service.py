@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -17,7 +18,7 @@ from pyroaring import BitMap
 from scorer_svc.clustering import cluster
 from scorer_svc.model import Model
 from scorer_svc.pool import Pool
-from scorer_svc.ranking import Ranking, rank
+from scorer_svc.ranking import Part, Question, Ranking, check, cut, merge, rank
 from scorer_svc.selection import Ids
 
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
@@ -27,36 +28,44 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class ScorerService(ScorerServiceServicer):
-    """``executor`` does what takes more than a moment, off the event loop."""
+    """``executor``, of ``score_threads`` threads, does what takes more than a moment, off the event loop."""
 
-    def __init__(self, pools: Loaded[str, Pool], models: Loaded[str, Model], executor: Executor) -> None:
-        self._pools, self._models, self._executor = pools, models, executor
+    def __init__(
+        self, pools: Loaded[str, Pool], models: Loaded[str, Model], executor: Executor, score_threads: int
+    ) -> None:
+        self._pools, self._models, self._executor, self._score_threads = pools, models, executor, score_threads
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
         pool = await self._pool(request.pool_sha256)
         model = await self._model(request.model_sha256) if request.model_sha256 else None
-        free = _free_ids(len(pool.samples), request.leave_out)
-        ranking = await asyncio.get_running_loop().run_in_executor(
-            self._executor, rank, pool.samples, free, request.strategy, request.limit, request.seed, model
-        )
+        question = Question(request.strategy, request.limit, _bitmap(request.leave_out), request.seed, model)
+        check(question, pool.sample_size)
+        ranking = await self._rank(await pool.parts(request.shards), question)
         return pb.RankPoolResponse(
             sample_ids=ranking.sample_ids.tolist(),
             predicted=ranking.predicted.tolist(),
             confidence=ranking.confidence.tolist(),
             score=ranking.score.tolist(),
-            samples=_read(pool, ranking.sample_ids) if request.with_samples and _small(pool, ranking) else None,
+            samples=await _read(pool, ranking.sample_ids) if request.with_samples and _small(pool, ranking) else None,
         )
+
+    async def _rank(self, parts: Sequence[Part], question: Question) -> Ranking:
+        loop = asyncio.get_running_loop()
+        pieces = cut(parts, self._score_threads)
+        tasks = [loop.run_in_executor(self._executor, rank, piece, question) for piece in pieces]
+        return merge(await asyncio.gather(*tasks), question.limit)
 
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:
         pool = await self._pool(request.pool_sha256)
         _check_amount(pool, len(request.sample_ids))  # before millions of ids are converted
-        return _read(pool, np.asarray(request.sample_ids, np.uint32))
+        return await _read(pool, np.asarray(request.sample_ids, np.uint32))
 
     async def ClusterPool(self, request: pb.ClusterPoolRequest, context: Context) -> pb.ClusterPoolResponse:
         pool = await self._pool(request.pool_sha256)
         _check_clusters(pool, request.cluster_count)
+        samples = np.concatenate([part.samples for part in await pool.parts()])
         clusters, centroids = await asyncio.get_running_loop().run_in_executor(
-            self._executor, cluster, pool.samples, request.cluster_count, request.seed
+            self._executor, cluster, samples, request.cluster_count, request.seed
         )
         return pb.ClusterPoolResponse(cluster=clusters.tolist(), centroids=centroids.astype("<f4").tobytes())
 
@@ -76,41 +85,37 @@ def _checked_digest(digest: str, field: str) -> str:
 
 
 def _check_clusters(pool: Pool, cluster_count: int) -> None:
-    sample_count = len(pool.samples)
+    sample_count = pool.sample_count
     if not 2 <= cluster_count <= sample_count:
         message = f"the number of clusters must lie between 2 and {sample_count}, not {cluster_count}"
         raise InvalidInput("BAD_CLUSTER_COUNT", message, field="cluster_count", cluster_count=cluster_count)
-    centroid_bytes = pool.samples[0].size * np.dtype(np.float32).itemsize
-    most = min(_CLUSTER_WORK_MAX // pool.samples.size, _SAMPLES_BYTES_MAX // centroid_bytes)
+    centroid_bytes = pool.sample_size * np.dtype(np.float32).itemsize
+    most = min(_CLUSTER_WORK_MAX // (sample_count * pool.sample_size), _SAMPLES_BYTES_MAX // centroid_bytes)
     if cluster_count > most:
         message = f"{cluster_count} clusters of this pool are too much work for one call: ask for at most {most}"
         raise LimitExceeded("TOO_MANY_CLUSTERS", message, field="cluster_count", asked=cluster_count, most=most)
 
 
 def _check_amount(pool: Pool, count: int) -> None:
-    sample_bytes = pool.samples[:1].nbytes
-    if sample_bytes * count > _SAMPLES_BYTES_MAX:
-        most = _SAMPLES_BYTES_MAX // sample_bytes
+    if pool.sample_bytes * count > _SAMPLES_BYTES_MAX:
+        most = _SAMPLES_BYTES_MAX // pool.sample_bytes
         message = f"{count} samples are too many for one answer: ask for at most {most}"
         raise LimitExceeded("TOO_MANY_SAMPLES", message, field="sample_ids", asked=count, most=most)
 
 
 def _small(pool: Pool, ranking: Ranking) -> bool:
-    return pool.samples[:1].nbytes * len(ranking.sample_ids) <= _SAMPLES_ALONG_BYTES_MAX
+    return pool.sample_bytes * len(ranking.sample_ids) <= _SAMPLES_ALONG_BYTES_MAX
 
 
-def _read(pool: Pool, sample_ids: Ids) -> pb.GetSamplesResponse:
-    samples = np.ascontiguousarray(pool.take(sample_ids)).tobytes()
+async def _read(pool: Pool, sample_ids: Ids) -> pb.GetSamplesResponse:
+    samples = (await pool.take(sample_ids)).tobytes()
     return pb.GetSamplesResponse(dtype=pool.manifest.dtype, shape=pool.manifest.shape, samples=samples)
 
 
-def _free_ids(sample_count: int, leave_out: bytes) -> Ids:
-    """The ids that are not in the bitmap ``leave_out``, ascending."""
-    free = BitMap(range(sample_count))
-    if leave_out:
-        try:
-            free -= BitMap.deserialize(leave_out)  # as a bitmap: a few bytes of one can hold four thousand million ids
-        except ValueError as error:
-            message = f"leave_out is not a roaring bitmap in the portable serialisation: {error}"
-            raise InvalidInput("BAD_BITMAP", message, field="leave_out") from error
-    return np.asarray(free.to_array(), np.uint32)
+def _bitmap(leave_out: bytes) -> BitMap:
+    """Kept as a bitmap: a few bytes of one can hold four thousand million ids."""
+    try:
+        return BitMap.deserialize(leave_out) if leave_out else BitMap()
+    except ValueError as error:
+        message = f"leave_out is not a roaring bitmap in the portable serialisation: {error}"
+        raise InvalidInput("BAD_BITMAP", message, field="leave_out") from error

@@ -9,14 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from labelloop.scorer.v1.scorer_pb2 import Strategy
-from labelloop.wire.errors import InvalidInput
 from numpy.typing import NDArray
 
-from scorer_svc.model import Model
-from scorer_svc.ranking import rank
 from scorer_svc.selection import best_first, entropy, least_confidence, margin, most_confident, random_scores
-from trainer_svc.onnx_export import to_onnx
 
 logits = hnp.arrays(
     np.float32, st.tuples(st.integers(1, 20), st.integers(2, 6)), elements=st.floats(-200, 200, width=32)
@@ -61,37 +56,6 @@ def test_random_scores_depend_on_seed_and_id_alone() -> None:
     assert abs(np.corrcoef(scores, random_scores(ids, 2))[0, 1]) < 0.05
 
 
-def model() -> Model:
-    weights = np.random.default_rng(0).normal(0, 2, (3, 5)).astype(np.float32)
-    return Model(to_onnx(weights, "uint8"), "m")
-
-
-def test_a_samples_probabilities_do_not_depend_on_its_neighbours() -> None:
-    samples = np.random.default_rng(1).integers(0, 255, (2_500, 4)).astype(np.uint8)
-    whole = model().probabilities(samples)
-    assert np.array_equal(model().probabilities(samples[:1]), whole[:1])
-    assert np.array_equal(model().probabilities(samples[1_000:1_700]), whole[1_000:1_700])
-
-
-def test_a_ranking_leaves_out_what_is_not_free_and_says_what_the_model_thinks() -> None:
-    samples = np.random.default_rng(1).integers(0, 255, (40, 4)).astype(np.uint8)
-    free = np.array([3, 5, 8, 13, 21], np.uint32)
-    ranking = rank(samples, free, Strategy.STRATEGY_LEAST_CONFIDENCE, 3, 0, model())
-    probabilities = model().probabilities(samples)
-    expected = sorted(free, key=lambda i: (probabilities[i].max(), i))[:3]
-    assert list(ranking.sample_ids) == expected
-    assert list(ranking.predicted) == [probabilities[i].argmax() for i in expected]
-    assert list(ranking.confidence) == list(ranking.score) == [probabilities[i].max() for i in expected]
-
-
-@pytest.mark.parametrize("strategy", [Strategy.STRATEGY_MARGIN, Strategy.STRATEGY_UNSPECIFIED])
-def test_a_strategy_that_cannot_be_is_refused(strategy: Strategy.ValueType) -> None:
-    samples, free = np.zeros((4, 4), np.uint8), np.arange(4, dtype=np.uint32)
-    with pytest.raises(InvalidInput):
-        rank(samples, free, strategy, 2, 0, None)
-
-
-def test_a_model_for_other_samples_is_refused() -> None:
-    samples, free = np.zeros((4, 7), np.uint8), np.arange(4, dtype=np.uint32)
-    with pytest.raises(InvalidInput, match="7"):
-        rank(samples, free, Strategy.STRATEGY_MARGIN, 2, 0, model())
+def test_scores_that_are_no_numbers_come_last() -> None:
+    ids = np.arange(5, dtype=np.uint32)
+    assert list(best_first(ids, np.array([np.nan, 2, np.nan, 1, np.nan], np.float32), 4)) == [3, 1, 0, 2]

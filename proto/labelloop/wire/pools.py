@@ -16,8 +16,8 @@ from safetensors.numpy import load, save
 
 from labelloop.wire.errors import Corrupt
 
-TILE_SAMPLES = 1_000  # models score pools in tiles of this many samples: a row's sum may depend on the tile's size
-SHARD_SAMPLES = 60 * TILE_SAMPLES
+TILE_SAMPLES = 250  # models score pools in tiles of this many samples: a row's sum may depend on the tile's size
+SHARD_SAMPLES = 60_000
 
 
 class Shard(BaseModel):
