@@ -15,6 +15,8 @@ from tests.bench.article import article_vs_notebook, round_overhead
 from tests.bench.demo import demo_seconds
 from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
+from tests.bench.peers.compare import peers
+from tests.bench.ranking import rank_growth, rank_vs_raw_scan, rank_vs_read_limit
 from tests.bench.scoring import stream_rows, unary_vs_echo
 
 BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -23,8 +25,12 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "demo_seconds": demo_seconds,
     "long_run": long_run,
     "new_leader": new_leader,
+    "rank_vs_raw_scan": rank_vs_raw_scan,
+    "rank_vs_read_limit": rank_vs_read_limit,
+    "rank_growth": rank_growth,
     "unary_vs_echo": unary_vs_echo,
     "stream_rows": stream_rows,
+    "peers": peers,
 }
 OUTPUT = Path("out/bench")
 

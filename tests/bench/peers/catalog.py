@@ -1,0 +1,88 @@
+"""The peers: which version, how it is started, how it is asked. Of the protocols that each speaks, the fastest here."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.wrappers_pb2 import BytesValue
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+_V2 = "/inference.GRPCInferenceService/ModelInfer"
+_protos: Any = grpc.protos("tests/bench/peers/v2.proto")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """``python -m tests.bench.peers.<name>_server MODEL HTTP_PORT GRPC_PORT METRICS_PORT FOLDER`` serves the model.
+
+    ``encode`` makes of images [n, 784] what is posted to ``path``, by gRPC or by HTTP/1.1.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    path: str
+    encode: Callable[[Images], bytes]
+    is_grpc: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _as_it_is(images: Images) -> bytes:
+    return images.tobytes()
+
+
+def _in_bytes_value(images: Images) -> bytes:
+    return BytesValue(value=images.tobytes()).SerializeToString()
+
+
+def _as_uint8(images: Images) -> bytes:
+    return _v2("UINT8", images.shape, images.tobytes())
+
+
+def _as_one_element(images: Images) -> bytes:
+    data = images.tobytes()
+    return _v2("BYTES", (1,), len(data).to_bytes(4, "little") + data)
+
+
+def _v2(datatype: str, shape: tuple[int, ...], raw: bytes) -> bytes:
+    tensor = {"name": "images", "datatype": datatype, "shape": shape}
+    request = _protos.ModelInferRequest(model_name="scorer", inputs=[tensor], raw_input_contents=[raw])
+    return bytes(request.SerializeToString())
+
+
+PEERS = (
+    Peer(
+        "bentoml",
+        ("bentoml==1.4.39",),
+        "/raw/score",
+        _as_it_is,
+        is_grpc=False,
+        environment={"BENTOML_DO_NOT_TRACK": "True"},
+    ),
+    Peer(
+        "ray",
+        ("ray[serve]==2.60.0",),
+        "/bench.Scorer/Score",
+        _in_bytes_value,
+        environment={
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # the option above turns it on, and it needs HAProxy
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # its processes then talk over the loopback alone
+        },
+    ),
+    Peer("mlserver", ("mlserver==1.7.1",), _V2, _as_one_element),
+    Peer(
+        "pytriton",
+        ("nvidia-pytriton==0.7.0",),
+        _V2,
+        _as_uint8,
+        # Triton's own Python must be the one whose library it reads.
+        environment={"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))},
+    ),
+)
