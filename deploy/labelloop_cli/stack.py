@@ -167,7 +167,7 @@ async def running(
             nats_url = broker.url
         shared = {"LABELLOOP_NATS_URL": nats_url}
         trainer_port, scorer_port, oracle_port = ports
-        scorer = Service("scorer", logs, shared, scorer_port)
+        scorer = Service("scorer", logs, {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}, scorer_port)
         oracle = Service("oracle", logs, shared, oracle_port)
         for service in (scorer, oracle):
             stack.push_async_callback(service.stop)

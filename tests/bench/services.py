@@ -20,14 +20,14 @@ class Timed:
 
 async def warm_up(clients: Clients, suffix: str) -> None:
     """Have the pool published and in memory, as the notebook has it."""
-    await _run(clients, article_run("first_10"), f"first_10-{suffix}", "")
+    await run_experiment(clients, article_run("first_10"), f"first_10-{suffix}", "")
 
 
 async def four_hundred_rounds(clients: Clients, suffix: str) -> Timed:
     """active_400 and auto_confident, which goes on from its end."""
     active_id = f"active_400-{suffix}"
-    active = await _run(clients, article_run("active_400"), active_id, "")
-    auto = await _run(clients, article_run("auto_confident"), f"auto_confident-{suffix}", active_id)
+    active = await run_experiment(clients, article_run("active_400"), active_id, "")
+    auto = await run_experiment(clients, article_run("auto_confident"), f"auto_confident-{suffix}", active_id)
     return Timed(_seconds(active) + _seconds(auto), round_overheads_s(active) + round_overheads_s(auto))
 
 
@@ -36,7 +36,8 @@ def article_run(name: str) -> Experiment:
     return next(experiment for experiment in article() if experiment.name == name)
 
 
-async def _run(clients: Clients, experiment: Experiment, run_id: str, continues: str) -> GetRunResponse:
+async def run_experiment(clients: Clients, experiment: Experiment, run_id: str, continues: str) -> GetRunResponse:
+    """The run, finished."""
     experiment.spec.report_every = AT_THE_END  # the notebook measures on the 400 test images alone
     await clients.trainer.StartRun(StartRunRequest(run_id=run_id, spec=experiment.spec, continues=continues))
     async for _ in clients.watch(run_id):
