@@ -39,6 +39,8 @@ class FanOut:
         What a replica does not answer falls to the next one, until all were tried; then again, after a pause.
         """
         await self._replicas.known()
+        if len(keys) == 1:  # nearly always: nothing is shared out
+            return await self._ask_patiently(method, keys, question)
         parts = share_out(keys, self._replicas.to_ask())
         return await _all_of([self._ask_patiently(method, _at(keys, places), question) for places in parts.values()])
 

@@ -70,6 +70,7 @@ class Replicas:
 
     def __init__(self, target: str, lookup: LookUp = resolve) -> None:
         self._hosts, self._resolve = parse_hosts(target), lookup
+        self._fixed = all(host.is_number for host in self._hosts)
         self._found: dict[Host, list[str]] = {}
         self._known: dict[str, Replica] = {}
         self._any_known = asyncio.Event()
@@ -89,10 +90,6 @@ class Replicas:
         self._known = {address: self._known.get(address) or Replica(address) for address in addresses}
         if self._known:
             self._any_known.set()
-
-    @property
-    def _fixed(self) -> bool:
-        return all(host.is_number for host in self._hosts)
 
     async def _look_up(self, host: Host) -> None:
         try:
