@@ -1,0 +1,130 @@
+"""Pools mapped from a cache on disk: read from the store once, checked each time, never without a shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelloop.wire.artifacts import digest_of
+from labelloop.wire.errors import Corrupt, InvalidInput, NotFound, Unready
+from labelloop.wire.pools import PoolManifest, Shard
+from numpy.typing import NDArray
+
+from scorer_svc.artifact_cache import ArtifactCache
+from scorer_svc.pool import Pool, pools
+
+SAMPLES = np.random.default_rng(0).integers(0, 256, (100, 2, 3)).astype(np.uint8)
+PLENTY = 10**9
+
+
+class Store:
+    """In memory; counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+        self.reads: list[str] = []
+
+    async def put(self, data: bytes) -> str:
+        self.held[digest_of(data)] = data
+        return digest_of(data)
+
+    async def get(self, digest: str) -> bytes:
+        self.reads.append(digest)
+        if digest not in self.held:
+            raise NotFound("UNKNOWN_ARTIFACT", "there is none")
+        return self.held[digest]
+
+
+async def published(store: Store, samples: NDArray[np.generic], *bounds: int) -> tuple[str, list[str]]:
+    """The digests of the pool and of its shards, cut at ``bounds``."""
+    parts = np.split(samples, bounds)
+    digests = [await store.put(part.tobytes()) for part in parts]
+    shards = tuple(Shard(sha256=digest, sample_count=len(part)) for digest, part in zip(digests, parts, strict=True))
+    manifest = PoolManifest(dtype=str(samples.dtype), shape=samples.shape[1:], shards=shards)
+    return await store.put(manifest.to_bytes()), digests
+
+
+async def loaded(store: Store, folder: Path, digest: str, bytes_max: int = PLENTY) -> Pool:
+    return await pools(store, ArtifactCache(store, folder, bytes_max)).get(digest)
+
+
+@pytest.mark.parametrize("samples", [SAMPLES, SAMPLES.astype(np.float32) / 7])
+async def test_a_pool_is_what_was_published_however_it_is_cut(tmp_path: Path, samples: NDArray[np.generic]) -> None:
+    store = Store()
+    for bounds in ((), (40,), (1, 2, 99), (10, 20, 30, 40, 50, 60)):
+        pool = await loaded(store, tmp_path, (await published(store, samples, *bounds))[0])
+        assert np.array_equal(np.concatenate([part.samples for part in await pool.parts()]), samples)
+        assert [part.first for part in await pool.parts()] == [0, *bounds]
+        asked = np.array([99, 0, 40, 40, 7], np.uint32)
+        assert np.array_equal(await pool.take(asked), samples[asked])
+        assert len(await pool.take(asked[:0])) == 0
+
+
+async def test_only_the_shards_asked_for_are_read_and_each_once(tmp_path: Path) -> None:
+    store = Store()
+    digest, shards = await published(store, SAMPLES, 40, 70)
+    pool = await loaded(store, tmp_path, digest)
+    assert [part.first for part in await pool.parts([2, 0, 2])] == [0, 70]
+    await pool.take(np.array([5, 99], np.uint32))
+    assert store.reads == [digest, shards[0], shards[2]]
+    again = await loaded(store, tmp_path, digest)
+    await again.parts()
+    assert store.reads == [digest, shards[0], shards[2], digest, shards[1]]
+
+
+async def test_what_lies_outside_the_pool_is_refused(tmp_path: Path) -> None:
+    store = Store()
+    pool = await loaded(store, tmp_path, (await published(store, SAMPLES, 40))[0])
+    with pytest.raises(InvalidInput, match="shards end at 1"):
+        await pool.parts([0, 2])
+    with pytest.raises(InvalidInput, match="ids end at 99"):
+        await pool.take(np.array([3, 100], np.uint32))
+
+
+async def test_a_missing_shard_is_an_error_and_found_once_it_is_there(tmp_path: Path) -> None:
+    store = Store()
+    digest, shards = await published(store, SAMPLES, 40)
+    lost = store.held.pop(shards[1])
+    pool = await loaded(store, tmp_path, digest)
+    with pytest.raises(NotFound):
+        await pool.parts()
+    store.held[shards[1]] = lost
+    assert len(await pool.parts()) == 2
+
+
+async def test_a_shard_of_another_length_than_the_manifest_says_is_an_error(tmp_path: Path) -> None:
+    store = Store()
+    shard = Shard(sha256=await store.put(b"12345"), sample_count=1)
+    digest = await store.put(PoolManifest(dtype="uint8", shape=(6,), shards=(shard,)).to_bytes())
+    with pytest.raises(Corrupt):
+        await (await loaded(store, tmp_path, digest)).parts()
+
+
+@pytest.mark.parametrize("damage", [b"", b"something else"])
+async def test_a_damaged_file_is_read_from_the_store_again(tmp_path: Path, damage: bytes) -> None:
+    store = Store()
+    digest, shards = await published(store, SAMPLES)
+    await (await loaded(store, tmp_path, digest)).parts()
+    (tmp_path / shards[0]).write_bytes(damage)
+    [part] = await (await loaded(store, tmp_path, digest)).parts()
+    assert np.array_equal(part.samples, SAMPLES)
+    assert digest_of((tmp_path / shards[0]).read_bytes()) == shards[0]
+
+
+async def test_the_cache_forgets_what_was_used_longest_ago_and_what_is_mapped_stays(tmp_path: Path) -> None:
+    store = Store()
+    digest, shards = await published(store, SAMPLES, 25, 50, 75)
+    shard_bytes = SAMPLES[:25].nbytes
+    pool = await loaded(store, tmp_path, digest, bytes_max=2 * shard_bytes)
+    parts = await pool.parts()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(shards[2:])
+    assert np.array_equal(np.concatenate([part.samples for part in parts]), SAMPLES)
+
+
+async def test_a_folder_that_takes_nothing_is_said_with_what_to_do(tmp_path: Path) -> None:
+    store = Store()
+    (tmp_path / "file").touch()
+    pool = await loaded(store, tmp_path / "file" / "cache", (await published(store, SAMPLES))[0])
+    with pytest.raises(Unready, match="LABELLOOP_CACHE_DIR"):
+        await pool.parts()
