@@ -12,6 +12,7 @@ from typing import Any
 from labelloop.wire.telemetry import set_up_logs
 
 from tests.bench.article import article_vs_notebook, round_overhead
+from tests.bench.article_peers import article_vs_peers
 from tests.bench.demo import demo_seconds
 from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
@@ -31,6 +32,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "unary_vs_echo": unary_vs_echo,
     "stream_rows": stream_rows,
     "peers": peers,
+    "article_vs_peers": article_vs_peers,
 }
 OUTPUT = Path("out/bench")
 

@@ -28,7 +28,7 @@ async def four_hundred_rounds(clients: Clients, suffix: str) -> Timed:
     active_id = f"active_400-{suffix}"
     active = await run_experiment(clients, article_run("active_400"), active_id, "")
     auto = await run_experiment(clients, article_run("auto_confident"), f"auto_confident-{suffix}", active_id)
-    return Timed(_seconds(active) + _seconds(auto), round_overheads_s(active) + round_overheads_s(auto))
+    return Timed(run_seconds(active) + run_seconds(auto), round_overheads_s(active) + round_overheads_s(auto))
 
 
 def article_run(name: str) -> Experiment:
@@ -45,7 +45,8 @@ async def run_experiment(clients: Clients, experiment: Experiment, run_id: str, 
     return await clients.trainer.GetRun(GetRunRequest(run_id=run_id))
 
 
-def _seconds(whole: GetRunResponse) -> float:
+def run_seconds(whole: GetRunResponse) -> float:
+    """Wall time from start to end, by the trainer's clock."""
     return (whole.run.changed_at.ToNanoseconds() - whole.run.started_at.ToNanoseconds()) / 1e9
 
 
