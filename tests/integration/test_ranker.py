@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import numpy as np
 import pytest
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, RankPoolResponse, Strategy
@@ -110,6 +111,24 @@ async def test_where_no_scorer_answers_it_waits_until_one_does() -> None:
             await scorer.called.wait()
         made[1].fault = None
         assert await asking == await whole()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_the_only_scorer_is_waited_for_while_it_is_gone(host: str) -> None:
+    pool = Pool(*SIZES)
+    scorer = scorer_of(pool)
+    async with served(scorer):
+        pass
+    replicas = Replicas(f"{host}:{scorer.address.partition(':')[2]}")
+    await replicas.look_up()
+    asking = asyncio.create_task(rank(Ranker(replicas, pool), pool))
+    (known,) = await replicas.known()
+    while (state := known.channel.get_state()) != grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+        await known.channel.wait_for_state_change(state)
+    async with served(scorer):
+        assert await asking == await whole()
+        assert len(scorer.asked) == 1
+    await replicas.close()
 
 
 async def test_what_will_not_pass_is_said_at_once() -> None:
