@@ -174,8 +174,10 @@ async def test_scorers_behind_a_name_come_and_go() -> None:
         await replicas.look_up()
         assert await asking == await whole()
         assert [bool(scorer.asked) for scorer in made] == [True, True, False]
+        stays = (await replicas.known())[1]
         there = made[1:]
         await replicas.look_up()
+        assert (await replicas.known())[0] is stays  # with its connection, and what is known of it
         await rank(ranker, pool)
         assert [len(scorer.asked) for scorer in made] == [1, 2, 1]
         there = []
