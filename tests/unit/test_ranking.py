@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 import pytest
@@ -110,6 +111,17 @@ def test_no_estimate_is_further_off_than_its_bound(
         return
     off = np.abs(scorer.screen.estimates(samples, strategy) - BY_MODEL[strategy](scorer.probabilities(samples)))
     assert off.max() <= scorer.screen.error(strategy)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 7])
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_threads_and_shards_change_nothing(shards: int, threads: int) -> None:
+    samples = pool(0, 70_000, 60_000)
+    question = Question(Strategy.STRATEGY_MARGIN, 25, BitMap(range(0, 70_000, 3)), 0, model(weights(1, 10, 0.5)))
+    pieces = cut(parts(samples, [70_000 * shard // shards for shard in range(1, shards)]), threads)
+    with ThreadPoolExecutor(threads) as executor:
+        answer = merge(list(executor.map(rank, pieces, repeat(question))), question.limit)
+    assert_same(answer, plain(samples, question))
 
 
 def test_a_screen_saves_the_model_most_of_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
