@@ -40,7 +40,9 @@ def two_largest(rows: NDArray[np.float32]) -> tuple[Scores, Scores]:
 def entropy(probabilities: Probabilities) -> Scores:
     """The Shannon entropy in nats, negated (Shannon 1948; for selection, Settles 2009, section 3.1)."""
     logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
-    scores: Scores = (probabilities * logs).sum(axis=1)
+    scores = np.zeros(len(probabilities), np.float32)
+    for terms in (probabilities * logs).T:  # one after the other: what numpy's sum rounds to depends on the layout
+        scores += terms
     return scores
 
 
