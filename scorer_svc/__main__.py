@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
@@ -18,7 +19,7 @@ from scorer_svc.model import models
 from scorer_svc.pool import pools
 from scorer_svc.service import ScorerService
 from scorer_svc.session import share_memory
-from scorer_svc.warming import warm
+from scorer_svc.warming import Newest
 
 
 async def serve(settings: ScorerSettings) -> None:
@@ -31,13 +32,17 @@ async def serve(settings: ScorerSettings) -> None:
     cache = ArtifactCache(artifacts, settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))
     known_pools, known_models = pools(artifacts, cache), models(artifacts)
     executor = ThreadPoolExecutor(settings.score_threads, "score")
-    add_ScorerServiceServicer_to_server(
-        ScorerService(known_pools, known_models, executor, settings.score_threads), server.grpc
-    )
+    newest = Newest(log, known_models)
+    service = ScorerService(known_pools, known_models, newest, executor, settings.score_threads)
+    add_ScorerServiceServicer_to_server(service, server.grpc)
     try:
-        await server.start()
-        await server.ready()
-        await warm(log, known_models)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(newest.follow())
+            await newest.catch_up()
+            work = tasks.create_task(newest.warm())
+            await server.start()
+            await server.ready()
+            await server.serve(work)
     finally:
         await server.stop()
         executor.shutdown(wait=False, cancel_futures=True)

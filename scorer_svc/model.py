@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import onnx
 from labelloop.wire.artifacts import ArtifactStore
 from labelloop.wire.errors import InvalidInput
 from labelloop.wire.loading import Loaded
 from labelloop.wire.pools import TILE_SAMPLES
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession, NodeArg
 
 from scorer_svc.linear import linear_softmax
 from scorer_svc.screen import Screen, screen
 from scorer_svc.session import open_session
 
-_KEPT = 16
+_KEPT = 64
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+_ANSWER = {"tensor(float)"}
 
 
 class Model:
-    """What an artifact computes."""
+    """What an artifact computes, for ``feature_count`` values of ``dtype`` a sample."""
 
     def __init__(self, data: bytes, digest: str) -> None:
+        self._data = data
         try:
             self._session = open_session(data)
         except Exception as error:  # ONNX Runtime's exceptions share no other base
             message = f"artifact {digest} is not a model that ONNX Runtime can load: {error}"
             raise InvalidInput("BAD_MODEL", message, field="model_sha256", model=digest) from error
-        self._input, self._output = self._session.get_inputs()[0], self._session.get_outputs()[0]
-        self.feature_count: int = self._input.shape[1]
-        self._linear = linear_softmax(data)
+        samples, answer = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        if len(self._session.get_inputs()) > 1 or not _fits(samples, _DTYPES) or not _fits(answer, _ANSWER):
+            message = f"artifact {digest} is no model from samples [n, features] to probabilities [n, classes]"
+            raise InvalidInput("BAD_MODEL", message, field="model_sha256", model=digest)
+        self._input, self._output = samples.name, answer.name
+        self.feature_count: int = samples.shape[1]
+        self.class_count: int = answer.shape[1]
+        self.dtype: str = _DTYPES[samples.type]
 
     @cached_property
     def screen(self) -> Screen | None:
         """The faster first pass over pools; None where there is none for this model."""
-        return screen(self._linear)
+        return screen(linear_softmax(self._data))
 
     def probabilities(self, samples: NDArray[Any]) -> NDArray[np.float32]:
         """``[n, classes]`` for samples ``[n, *shape]``, in tiles of one size: sums may depend on the tile's size.
@@ -46,12 +57,33 @@ class Model:
         tiles = [self._tile(flat[i : i + TILE_SAMPLES]) for i in range(0, len(flat), TILE_SAMPLES)]
         return np.asfortranarray(np.concatenate(tiles))
 
+    def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """``[n, classes]`` for images ``[n, features]``, uint8 or float32; floats stand for pixels from 0 to 255 where
+        the model was fitted to pixels. All in one go: nothing is ordered by these, so that no tile need be filled."""
+        return self._run(self._session if images.dtype == self.dtype else self._float_session, images)
+
+    @cached_property
+    def _float_session(self) -> InferenceSession:
+        """The same graph, to be fed with float32."""
+        model = onnx.load_model_from_string(self._data)
+        [fed] = [each for each in model.graph.input if each.name == self._input]
+        fed.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+        return open_session(model.SerializeToString())
+
     def _tile(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         count = len(rows)
         if count < TILE_SAMPLES:
             rows = np.concatenate([rows, np.zeros((TILE_SAMPLES - count, rows.shape[1]), rows.dtype)])
-        answer: NDArray[np.float32] = self._session.run([self._output.name], {self._input.name: rows})[0]
-        return answer[:count]
+        return self._run(self._session, rows)[:count]
+
+    def _run(self, session: InferenceSession, rows: NDArray[Any]) -> NDArray[np.float32]:
+        answer: NDArray[np.float32] = session.run([self._output], {self._input: rows})[0]
+        return answer
+
+
+def _fits(side: NodeArg, types: Container[str]) -> bool:
+    """Whether it is ``[n, size]`` of one of ``types``: any artifact may be named as a model."""
+    return side.type in types and len(side.shape) == 2 and isinstance(side.shape[1], int) and side.shape[1] > 0
 
 
 def models(artifacts: ArtifactStore) -> Loaded[str, Model]:

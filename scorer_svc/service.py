@@ -1,10 +1,10 @@
-"""ScorerService: pools ranked, read and grouped."""
+"""ScorerService: pools ranked, read and grouped, posted images classified."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -16,14 +16,17 @@ from labelloop.wire.serving import MESSAGE_BYTES_MAX, Context
 from pyroaring import BitMap
 
 from scorer_svc.clustering import cluster
+from scorer_svc.images import answer, read_images
 from scorer_svc.model import Model
 from scorer_svc.pool import Pool
 from scorer_svc.ranking import Part, Question, Ranking, check, cut, merge, rank
 from scorer_svc.selection import Ids
+from scorer_svc.warming import Newest
 
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
+_INLINE_IMAGES_MAX = 256  # more would hold up health checks and small calls: they go to a thread
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -31,9 +34,15 @@ class ScorerService(ScorerServiceServicer):
     """``executor``, of ``score_threads`` threads, does what takes more than a moment, off the event loop."""
 
     def __init__(
-        self, pools: Loaded[str, Pool], models: Loaded[str, Model], executor: Executor, score_threads: int
+        self,
+        pools: Loaded[str, Pool],
+        models: Loaded[str, Model],
+        newest: Newest,
+        executor: Executor,
+        score_threads: int,
     ) -> None:
-        self._pools, self._models, self._executor, self._score_threads = pools, models, executor, score_threads
+        self._pools, self._models, self._newest = pools, models, newest
+        self._executor, self._score_threads = executor, score_threads
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
         pool = await self._pool(request.pool_sha256)
@@ -68,6 +77,21 @@ class ScorerService(ScorerServiceServicer):
             self._executor, cluster, samples, request.cluster_count, request.seed
         )
         return pb.ClusterPoolResponse(cluster=clusters.tolist(), centroids=centroids.astype("<f4").tobytes())
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
+        digest = self._newest.digest(request.run_id) if request.HasField("run_id") else request.model_sha256
+        model = await self._model(digest)
+        images = read_images(request, model)
+        if len(images) <= _INLINE_IMAGES_MAX:
+            return answer(digest, model.classify(images), request.with_probabilities)
+        probabilities = await asyncio.get_running_loop().run_in_executor(self._executor, model.classify, images)
+        return answer(digest, probabilities, request.with_probabilities)
+
+    async def ScoreStream(
+        self, requests: AsyncIterator[pb.ScoreStreamRequest], context: Context
+    ) -> AsyncIterator[pb.ScoreStreamResponse]:
+        async for request in requests:
+            yield pb.ScoreStreamResponse(score=await self.Score(request.score, context))
 
     async def _pool(self, digest: str) -> Pool:
         return await self._pools.get(_checked_digest(digest, "pool_sha256"))

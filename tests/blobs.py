@@ -10,6 +10,7 @@ from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource, Protocol,
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
 POOL_SIZE, EVALUATION_SIZE, CLASSES = 300, 200, 3
+IMAGE_BYTES = 36
 
 
 @dataclass(frozen=True)

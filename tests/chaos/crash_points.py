@@ -17,7 +17,7 @@ from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
 from labelloop.wire.eventlog import EventLog
 
-from tests.blobs import spec
+from tests.blobs import IMAGE_BYTES, spec
 from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered, training_set
 from tests.chaos.world import ARMED
 
@@ -218,6 +218,24 @@ async def _watch(trial: Trial) -> None:
         pass
 
 
+async def _score_stream(trial: Trial) -> None:
+    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "model_trained")
+    while True:
+        try:
+            requests = [scorer_pb2.ScoreStreamRequest(score=_images(trial))]
+            answers = trial.world.clients.scorer.ScoreStream(iter(requests), wait_for_ready=True)
+            assert [answer async for answer in answers]
+            return
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+
+
+def _images(trial: Trial) -> scorer_pb2.ScoreRequest:
+    """One, black, for the newest model of the run."""
+    return scorer_pb2.ScoreRequest(run_id=trial.run_id, dtype="uint8", images=bytes(IMAGE_BYTES))
+
+
 def _ask(service: str, method: str, make: Callable[[Trial, str], Message]) -> Lead:
     async def lead(trial: Trial) -> None:
         published = await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "pool_published")
@@ -249,6 +267,8 @@ _LEADS: dict[str, Lead] = {
     "serve ClusterPool": _ask(
         "scorer", "ClusterPool", lambda _, pool: scorer_pb2.ClusterPoolRequest(pool_sha256=pool, cluster_count=2)
     ),
+    "serve Score": _ask("scorer", "Score", lambda trial, _: _images(trial)),
+    "serve ScoreStream": _score_stream,
     "serve DescribeDataset": _start_another,
     "serve SubmitLabels": _submit,
     "serve ListOpenSamples": _ask(

@@ -11,7 +11,7 @@ from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
 from labelloop_cli.clients import Clients
 
-from tests.blobs import Blobs, spec
+from tests.blobs import IMAGE_BYTES, Blobs, spec
 from tests.e2e.nasty import Likely
 
 
@@ -38,6 +38,9 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
     """For each rpc, by its name."""
     pool, model = done.pool.pool_sha256, done.latest.model_sha256
     margin = scorer_pb2.Strategy.STRATEGY_MARGIN
+    score = scorer_pb2.ScoreRequest(
+        run_id="done", dtype="uint8", images=bytes(2 * IMAGE_BYTES), with_probabilities=True
+    )
     label = oracle_pb2.SubmittedLabel(sample_id=open_sample, label=1)
     imported = Event(run_id="imported", run_started=RunStarted(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)))
     return {
@@ -53,6 +56,8 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "RankPool": scorer_pb2.RankPoolRequest(pool_sha256=pool, model_sha256=model, strategy=margin, limit=3),
         "GetSamples": scorer_pb2.GetSamplesRequest(pool_sha256=pool, sample_ids=[0, 299, 0]),
         "ClusterPool": scorer_pb2.ClusterPoolRequest(pool_sha256=pool, cluster_count=3),
+        "Score": score,
+        "ScoreStream": scorer_pb2.ScoreStreamRequest(score=score),
         "DescribeDataset": oracle_pb2.DescribeDatasetRequest(dataset=blobs.source()),
         "ListOpenSamples": oracle_pb2.ListOpenSamplesRequest(run_id="open"),
         "SubmitLabels": oracle_pb2.SubmitLabelsRequest(run_id="open", annotator="kim", labels=[label]),

@@ -58,6 +58,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler.unary_stream:
             behaviour = _decoded(handler.unary_stream, handler.request_deserializer)
             return grpc.unary_stream_rpc_method_handler(_guarded_stream(behaviour, method), None, encode)
+        if handler.stream_stream:
+            behaviour = _decoded_parts(handler.stream_stream, handler.request_deserializer)
+            return grpc.stream_stream_rpc_method_handler(_guarded_stream(behaviour, method), None, encode)
         if handler.stream_unary:
             behaviour = _decoded_parts(handler.stream_unary, handler.request_deserializer)
             return grpc.stream_unary_rpc_method_handler(_guarded(behaviour, method), None, encode)

@@ -1,0 +1,67 @@
+"""Images as callers post them, and what they are told of them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from labelloop.scorer.v1 import scorer_pb2 as pb
+from labelloop.wire.errors import InvalidInput
+from numpy.typing import NDArray
+
+_DTYPES: dict[str, np.dtype[Any]] = {"uint8": np.dtype(np.uint8), "float32": np.dtype("<f4")}
+_IMAGES_MAX = 65_536
+_PROBABILITIES_MAX = 524_288  # 2 MiB of them: gRPC's clients take answers of 4 MiB unless told otherwise
+
+
+class Classifier(Protocol):
+    """What images are posted to: of ``feature_count`` values of ``dtype`` each, into ``class_count`` classes."""
+
+    feature_count: int
+    class_count: int
+    dtype: str
+
+
+def read_images(request: pb.ScoreRequest, model: Classifier) -> NDArray[Any]:
+    """``[n, features]`` of uint8 or float32. InvalidInput where ``model`` cannot classify them."""
+    data, dtype = request.images, _DTYPES.get(request.dtype)
+    if dtype is None:
+        message = f"dtype is {request.dtype!r}: images are posted as uint8 or float32"
+        raise InvalidInput("BAD_DTYPE", message, field="dtype", dtype=request.dtype)
+    if dtype.name == "uint8" and model.dtype != "uint8":
+        message = f"the model was fitted to {model.dtype} values and cannot tell uint8 pixels: post {model.dtype}"
+        raise InvalidInput("WRONG_DTYPE", message, field="dtype", dtype=request.dtype, model_dtype=model.dtype)
+    image_bytes = model.feature_count * dtype.itemsize
+    count, rest = divmod(len(data), image_bytes)
+    if rest or not count:
+        message = (
+            f"images holds {len(data)} bytes, which is no whole number of images: one is {model.feature_count} "
+            f"values of {dtype.name}, {image_bytes} bytes"
+        )
+        raise InvalidInput("BAD_IMAGES", message, field="images", size=len(data), image_size=image_bytes)
+    _check_count(count, model.class_count if request.with_probabilities else 1)
+    images = np.frombuffer(data, dtype).reshape(count, -1)
+    if dtype.name == "float32" and not np.isfinite(images).all():
+        raise InvalidInput("NOT_FINITE", "images holds values that are no finite numbers", field="images")
+    return images
+
+
+def _check_count(count: int, values_each: int) -> None:
+    most = min(_IMAGES_MAX, _PROBABILITIES_MAX // values_each)
+    if count > most:
+        message = f"{count} images are too many for one answer: post at most {most}"
+        raise InvalidInput("TOO_MANY_IMAGES", message, field="images", posted=count, most=most)
+
+
+def answer(digest: str, probabilities: NDArray[np.float32], with_probabilities: bool) -> pb.ScoreResponse:
+    """What ``probabilities`` ``[n, classes]`` say of each image. InvalidInput where they are no numbers."""
+    confidence = probabilities.max(axis=1)
+    if np.isnan(confidence).any():
+        message = "the model's answer to some image is no number: are the values in the scale of its pool?"
+        raise InvalidInput("NO_ANSWER", message, field="images")
+    return pb.ScoreResponse(
+        model_sha256=digest,
+        predicted=probabilities.argmax(axis=1).tolist(),
+        confidence=confidence.tolist(),
+        probabilities=probabilities.ravel().tolist() if with_probabilities else (),
+    )

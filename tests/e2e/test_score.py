@@ -1,0 +1,76 @@
+"""Posted images, classified by a model or by the newest model of a run."""
+
+from __future__ import annotations
+
+import grpc
+import numpy as np
+import onnxruntime
+import pytest
+from labelloop.scorer.v1 import scorer_pb2 as pb
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetModelResponse
+from labelloop.wire.errors import from_rpc
+from labelloop_cli.clients import Clients
+from numpy.typing import NDArray
+
+from tests.blobs import IMAGE_BYTES, Blobs, spec
+from tests.e2e.driving import finish, start
+
+_SIZES = [1, 2, 64, 300]  # the last one is scored in a thread
+
+
+def own_answer(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """``[n, classes]`` by ONNX Runtime itself."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    answer: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
+    return answer
+
+
+def check(response: pb.ScoreResponse, digest: str, expected: NDArray[np.float32]) -> None:
+    assert response.model_sha256 == digest
+    assert list(response.predicted) == expected.argmax(axis=1).tolist()
+    assert list(response.confidence) == expected.max(axis=1).tolist()
+
+
+async def trained(clients: Clients, blobs: Blobs) -> GetModelResponse:
+    """The newest model of the run "r", which has ended."""
+    await start(clients, "r", spec(blobs, label_budget=10, auto_label_budget=0))
+    end = (await finish(clients, "r")).run
+    return await clients.trainer.GetModel(GetModelRequest(run_id="r", round=end.round))
+
+
+async def test_answers_are_those_of_onnx_runtime(clients: Clients, blobs: Blobs) -> None:
+    model, images = await trained(clients, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
+    for count in _SIZES:
+        expected, data = own_answer(model.model, images[:count]), images[:count].tobytes()
+        for name in ({"model_sha256": model.model_sha256}, {"run_id": "r"}):
+            request = pb.ScoreRequest(dtype="uint8", images=data, with_probabilities=True, **name)
+            response = await clients.scorer.Score(request)
+            check(response, model.model_sha256, expected)
+            assert list(response.probabilities) == expected.ravel().tolist()
+
+
+async def test_float_images_are_in_the_scale_of_pixels(clients: Clients, blobs: Blobs) -> None:
+    model, images = await trained(clients, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)[:7]
+    data = images.astype("<f4").tobytes()
+    response = await clients.scorer.Score(pb.ScoreRequest(run_id="r", dtype="float32", images=data))
+    check(response, model.model_sha256, own_answer(model.model, images))
+    assert not response.probabilities
+
+
+async def test_a_stream_answers_each_request_in_order_and_ends_at_the_first_bad_one(
+    clients: Clients, blobs: Blobs
+) -> None:
+    model, images = await trained(clients, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
+    expected = own_answer(model.model, images)
+    spans = [(0, 1), (1, 65), (65, 300)]
+    good = [pb.ScoreRequest(run_id="r", dtype="uint8", images=images[a:b].tobytes()) for a, b in spans]
+    bad = pb.ScoreRequest(run_id="r", dtype="uint8", images=b"x")
+    stream = clients.scorer.ScoreStream(iter([pb.ScoreStreamRequest(score=each) for each in (*good, bad, good[0])]))
+    answers = aiter(stream)
+    for a, b in spans:
+        check((await anext(answers)).score, model.model_sha256, expected[a:b])
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await anext(answers)
+    ours = from_rpc(caught.value)
+    assert ours is not None
+    assert (ours.reason, ours.field) == ("BAD_IMAGES", "images")
