@@ -76,8 +76,9 @@ async def three_scorers(stack: Stack, folder: Path) -> AsyncIterator[Scorers]:
     async with AsyncExitStack() as leaving:
         services = {}
         for number in range(3):
-            scorer = Service("scorer", folder / f"scorer{number}", shared)
-            scorer.folder.mkdir()
+            own = folder / f"scorer{number}"
+            own.mkdir()
+            scorer = Service("scorer", own, {"LABELLOOP_CACHE_DIR": str(own / "cache"), **shared})
             leaving.push_async_callback(scorer.stop)
             await scorer.start()
             services[scorer.address] = scorer
