@@ -36,6 +36,15 @@ def cpu_s(pid: int) -> float:
     return sum(_own_cpu_s(process) for process in family(pid))
 
 
+def busy_s(core: int) -> float:
+    """Seconds that a core has worked since the machine started, whoever for."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    user, nice, system, _idle, _iowait, *interrupts = next(
+        map(int, line.split()[1:9]) for line in lines if line.startswith(f"cpu{core} ")
+    )
+    return (user + nice + system + sum(interrupts)) / _TICKS_A_SECOND
+
+
 def family(pid: int) -> list[int]:
     """``pid`` and its living descendants, parents first."""
     children: dict[int, list[int]] = {}

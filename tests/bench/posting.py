@@ -19,7 +19,7 @@ import numpy as np
 from labelloop.wire.errors import Corrupt
 from platformdirs import user_cache_path
 
-from tests.bench.cores import client_and_server_core, cpu_s, starting_on
+from tests.bench.cores import busy_s, client_and_server_core, cpu_s, starting_on
 from tests.bench.h2load_program import Program, find_or_get
 
 IN_FLIGHT = 16
@@ -45,7 +45,10 @@ class Posted:
 
 @dataclass(frozen=True)
 class Figures:
-    """``cpu_us`` is the server's, a request; ``client_share`` and ``server_share`` are of a core each."""
+    """``cpu_us`` is the server's, a request; ``client_share`` and ``server_share`` are of a core each.
+
+    ``others_share`` is what everybody else took of the server's core: where it is large, the figures say little.
+    """
 
     rate_s: float
     p50_ms: float
@@ -53,6 +56,7 @@ class Figures:
     cpu_us: float
     server_share: float
     client_share: float
+    others_share: float
 
 
 def grpc_call(address: str, method: str, messages: list[bytes], answer_bytes: list[int], pid: int) -> Posted:
@@ -79,15 +83,17 @@ async def _run(program: Program, posted: Posted, count: int, in_flight: int) -> 
         words = [program.path, "-n", str(count), "-d", str(folder / "body"), f"--log-file={folder / 'log'}"]
         words += ["--h1", "-c", str(in_flight)] if posted.h1 else _http2(in_flight)
         words += [word for key, value in posted.headers.items() for word in ("-H", f"{key}: {value}")]
-        served, spent = cpu_s(posted.pid), _children_cpu_s()
-        with starting_on(client_and_server_core()[0]):
+        client_core, server_core = client_and_server_core()
+        served, spent, busy = cpu_s(posted.pid), _children_cpu_s(), busy_s(server_core)
+        with starting_on(client_core):
             process = await asyncio.create_subprocess_exec(
                 *words, posted.url, stdout=asyncio.subprocess.PIPE, env={**os.environ, **program.environment}
             )
         output = (await process.communicate())[0].decode()
         served, spent = cpu_s(posted.pid) - served, _children_cpu_s() - spent
+        others = max(0.0, busy_s(server_core) - busy - served)
         _check(output, count, posted)
-        return _figures(np.loadtxt(folder / "log", np.int64, usecols=(0, 2), ndmin=2), served, spent)
+        return _figures(np.loadtxt(folder / "log", np.int64, usecols=(0, 2), ndmin=2), served, spent, others)
 
 
 def _http2(in_flight: int) -> list[str]:
@@ -109,10 +115,20 @@ def _check(output: str, count: int, posted: Posted) -> None:
         raise Corrupt("WRONG_ANSWERS", message, url=posted.url)
 
 
-def _figures(log: np.ndarray[tuple[int, int], np.dtype[np.int64]], served: float, spent: float) -> Figures:
+def _figures(
+    log: np.ndarray[tuple[int, int], np.dtype[np.int64]], served: float, spent: float, others: float
+) -> Figures:
     """``log`` is [requests, 2]: begin and duration, in microseconds."""
     begin, duration = log[:, 0], log[:, 1]
     seconds = float((begin + duration).max() - begin.min()) / 1e6
     p50, p99 = np.percentile(duration, (50, 99)) / 1e3
     count = len(log)
-    return Figures(count / seconds, float(p50), float(p99), served / count * 1e6, served / seconds, spent / seconds)
+    return Figures(
+        rate_s=count / seconds,
+        p50_ms=float(p50),
+        p99_ms=float(p99),
+        cpu_us=served / count * 1e6,
+        server_share=served / seconds,
+        client_share=spent / seconds,
+        others_share=others / seconds,
+    )

@@ -62,6 +62,7 @@ async def stream_rows() -> dict[str, Any]:
             "cpu_us_an_image": median(run.cpu_us for run in runs) / (_MESSAGES * _IMAGES),
             "server_share": median(run.server_share for run in runs),
             "client_share": median(run.client_share for run in runs),
+            "others_share": [run.others_share for run in runs],
             "images_a_message": _IMAGES,
             "streams": _STREAMS,
         },
