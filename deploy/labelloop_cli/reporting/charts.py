@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 INK, PALE = "#1f2933", "#9aa5b1"
 COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce")
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -34,7 +34,8 @@ def _axes(width: float = 7.2, height: float = 3.6) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The picture as text, the same for the same picture."""
     text = StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
     svg = text.getvalue()
@@ -43,7 +44,7 @@ def _svg(figure: Figure) -> str:
 
 def learning_curves(curves: dict[str, tuple[list[int], list[list[float]]]]) -> str:
     """For each name the mean accuracy over runs by labels, in a band of one standard deviation."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes()
         for colour, (name, (labels, runs)) in zip(COLOURS, curves.items(), strict=False):
             values = np.array(runs) * 100
@@ -52,23 +53,23 @@ def learning_curves(curves: dict[str, tuple[list[int], list[list[float]]]]) -> s
             axes.fill_between(labels, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
         axes.set(xlabel="labels paid", ylabel="accuracy on all test samples, %")
         axes.legend(loc="lower right")
-        return _svg(figure)
+        return svg(figure)
 
 
 def rounds_curve(labels: list[int], curves: dict[str, list[float]]) -> str:
     """Accuracies by labels, a line each."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes()
         for colour, (name, values) in zip(COLOURS, curves.items(), strict=False):
             axes.plot(labels, np.array(values) * 100, color=colour, label=name)
         axes.set(xlabel="labels", ylabel="accuracy, %")
         axes.legend(loc="lower right")
-        return _svg(figure)
+        return svg(figure)
 
 
 def interval_curve(labels: list[int], values: list[float], low: list[float], high: list[float]) -> str:
     """One accuracy by labels in the band of its interval."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes()
         axes.plot(labels, np.array(values) * 100, color=COLOURS[0], marker=".", label="accuracy")
         axes.fill_between(
@@ -76,23 +77,23 @@ def interval_curve(labels: list[int], values: list[float], low: list[float], hig
         )
         axes.set(xlabel="labels and auto-labels", ylabel="accuracy, %")
         axes.legend(loc="lower right")
-        return _svg(figure)
+        return svg(figure)
 
 
 def confidence_curves(curves: dict[str, list[float]]) -> str:
     """Confidences in ascending order, a line each."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes()
         for colour, (name, values) in zip(COLOURS, curves.items(), strict=False):
             axes.plot(np.arange(1, len(values) + 1), values, color=colour, label=name)
         axes.set(xlabel="unlabelled samples, least confident first", ylabel="confidence", ylim=(0, 1.02))
         axes.legend(loc="lower right")
-        return _svg(figure)
+        return svg(figure)
 
 
 def distribution(values: list[float], *, ours: float, published: float | None) -> str:
     """Accuracies of many runs as stacked dots, with our own run and the published figure marked."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes(height=2.8)
         heights: dict[float, int] = {}
         for value in sorted(values):
@@ -104,16 +105,16 @@ def distribution(values: list[float], *, ours: float, published: float | None) -
         axes.set(xlabel="accuracy on the 400 test images, %", ylabel="runs", ylim=(0, max(heights.values()) + 1))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-        return _svg(figure)
+        return svg(figure)
 
 
 def class_counts(classes: list[str], labels: list[int], auto_labels: list[int]) -> str:
     """How many labels and auto-labels each class has."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _axes(height=2.8)
         axes.bar(classes, labels, color=COLOURS[0], label="labels")
         if any(auto_labels):
             axes.bar(classes, auto_labels, bottom=labels, color=COLOURS[1], alpha=0.6, label="auto-labels")
         axes.set(xlabel="class", ylabel="samples")
         axes.legend(loc="upper right")
-        return _svg(figure)
+        return svg(figure)

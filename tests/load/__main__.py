@@ -1,0 +1,95 @@
+"""``python -m tests.load``: put the scorer under load and check every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from labelloop.wire.errors import InvalidInput, LabelloopError
+from labelloop.wire.telemetry import set_up_logs
+from rich.console import Console
+
+from tests.load.closed_loop import web_page
+from tests.load.report import write
+from tests.load.scenarios import Load, Result
+from tests.load.target import Target, foreign_target, own_target
+
+console = Console()
+
+
+def main(
+    host: Annotated[str, typer.Option(help="HOST:PORT of a scorer; none: services are started for the test.")] = "",
+    trainer: Annotated[str, typer.Option(help="HOST:PORT of its trainer, asked for models to check against.")] = "",
+    run: Annotated[str, typer.Option(help="A run there that has a model; it is only read.")] = "",
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="How long each loop lasts.")] = 8,
+    only: Annotated[str, typer.Option(help="Scenarios whose names hold this.")] = "",
+    ui: Annotated[bool, typer.Option(help="Open Locust's page instead, until Ctrl-C.")] = False,
+    ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Where on 127.0.0.1 that page is.")] = 8089,
+    out: Annotated[Path, typer.Option(help="Where report.html and results.json go.")] = Path("out/load"),
+) -> None:
+    """Put a scorer under load: one and 64 images a call, a stream, rankings during a run, new models meanwhile, four
+    times as many calls as it can answer, and a second load generator as a cross-check.
+
+    Leaves with 1 where an answer was wrong.
+    """
+    set_up_logs("load", "text", "error")
+    try:
+        target = _target(host, trainer, run)
+        where = f"A scorer at {host}" if host else "Services of their own, on this machine"
+        work = _page(target, ui_port) if ui else _load(target, seconds, only, out, where)
+        raise typer.Exit(asyncio.run(work))
+    except LabelloopError as error:
+        print(f"load: {error.message}", file=sys.stderr)
+        raise typer.Exit(2 if isinstance(error, InvalidInput) else 1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _target(host: str, trainer: str, run: str) -> AbstractAsyncContextManager[Target]:
+    if not host and not trainer and not run:
+        return own_target()
+    if not (host and trainer and run):
+        raise InvalidInput("TARGET_INCOMPLETE", "for services that run already, name HOST, TRAINER and RUN")
+    return foreign_target(host, trainer, run)
+
+
+async def _load(target: AbstractAsyncContextManager[Target], seconds: float, only: str, out: Path, where: str) -> int:
+    console.print("getting ready")
+    results: list[Result] = []
+    async with target as ready:
+        async for result in Load(ready, seconds, console.print).results(only):
+            _show(result)
+            results.append(result)
+    if not results:
+        raise InvalidInput("NO_SCENARIO", f"no scenario's name holds {only!r}")
+    write(results, out, where)
+    console.print(f"report: {out / 'report.html'}")
+    return 1 if any(result.wrong for result in results) else 0
+
+
+def _show(result: Result) -> None:
+    if result.figures is None:
+        console.print(f"  {result.mode}: {result.note}", markup=False)
+        return
+    rest = " ".join(f"{status} {count}" for status, count in result.figures["statuses"].items())
+    p50, p99 = result.figures.get("p50_ms"), result.figures.get("p99_ms")
+    times = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, " if p50 is not None and p99 is not None else ""
+    wrong = f", WRONG: {result.figures['wrong']}" if result.wrong else ""
+    console.print(f"  {result.figures['rate_s']:,.0f} answers a second, {times}{rest}{wrong}", markup=False)
+    if result.note:
+        console.print(f"  {result.note}", markup=False)
+
+
+async def _page(target: AbstractAsyncContextManager[Target], port: int) -> int:
+    async with target as ready:
+        console.print(f"Locust: http://127.0.0.1:{port} (Ctrl-C ends it)")
+        await web_page(ready.scorer, await Load(ready, 0, console.print).plan(), port)
+    return 0
+
+
+if __name__ == "__main__":
+    typer.run(main)

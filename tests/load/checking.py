@@ -1,0 +1,78 @@
+"""Whether answers are right, by ONNX Runtime itself. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnxruntime
+from labelloop.scorer.v1 import scorer_pb2 as pb
+from numpy.typing import NDArray
+
+from tests.load.calls import RANK_LIMIT, Calls
+
+_TOLERANCE = 1e-4  # a server's processor may round otherwise than ours
+
+
+class Reference:
+    """What ``images`` ``[n, features]`` are by each model."""
+
+    def __init__(self, images: NDArray[np.generic], models: dict[str, bytes]) -> None:
+        self._images, self._models = images, models
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._probabilities: dict[str, NDArray[np.float32]] = {}
+
+    def wrong(self, calls: Calls, answers: Counter[tuple[int, bytes]]) -> Counter[str]:
+        """How often which fault was found; every answer counts."""
+        faults: Counter[str] = Counter()
+        for (index, data), count in answers.items():
+            if fault := self._fault(calls, index, data):
+                faults[fault] += count
+        return faults
+
+    def _fault(self, calls: Calls, index: int, data: bytes) -> str:
+        if calls.method == "RankPool":
+            return self._rank_fault(calls, pb.RankPoolResponse.FromString(data))
+        if calls.is_stream:
+            return self._score_fault(calls, index, pb.ScoreStreamResponse.FromString(data).score)
+        return self._score_fault(calls, index, pb.ScoreResponse.FromString(data))
+
+    def _score_fault(self, calls: Calls, index: int, answer: pb.ScoreResponse) -> str:
+        if answer.model_sha256 not in self._models:
+            return "a model that is none of the run's"
+        if len(answer.predicted) != calls.images or len(answer.confidence) != calls.images:
+            return "another number of images"
+        rows = np.arange(calls.first[index], calls.first[index] + calls.images) % len(self._images)
+        return _disagreement(self._of_known(answer.model_sha256)[rows], answer.predicted, answer.confidence)
+
+    def _rank_fault(self, calls: Calls, answer: pb.RankPoolResponse) -> str:
+        if len(set(answer.sample_ids)) != RANK_LIMIT or list(answer.score) != sorted(answer.score):
+            return "no ranking of so many samples"
+        model = pb.RankPoolRequest.FromString(calls.bodies[0]).model_sha256
+        dtype = np.dtype(answer.samples.dtype).newbyteorder("<")
+        rows = np.frombuffer(answer.samples.samples, dtype).reshape(len(answer.sample_ids), -1)
+        return _disagreement(self._run(model, rows), answer.predicted, answer.confidence)
+
+    def _of_known(self, model: str) -> NDArray[np.float32]:
+        if model not in self._probabilities:
+            self._probabilities[model] = self._run(model, self._images)
+        return self._probabilities[model]
+
+    def _run(self, model: str, rows: NDArray[np.generic]) -> NDArray[np.float32]:
+        if model not in self._sessions:
+            providers = ["CPUExecutionProvider"]
+            self._sessions[model] = onnxruntime.InferenceSession(self._models[model], providers=providers)
+        session = self._sessions[model]
+        answer: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: rows})[0]
+        return answer
+
+
+def _disagreement(probabilities: NDArray[np.float32], predicted: object, confidence: object) -> str:
+    """``probabilities`` ``[n, classes]`` are right."""
+    classes, said = np.asarray(predicted, np.int64), np.asarray(confidence)
+    if not (classes < probabilities.shape[1]).all():
+        return "a class that there is not"
+    largest = probabilities.max(axis=1)
+    if (probabilities[np.arange(len(classes)), classes] < largest - _TOLERANCE).any():
+        return "another class"
+    return "another confidence" if (np.abs(said - largest) > _TOLERANCE).any() else ""

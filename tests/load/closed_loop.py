@@ -1,0 +1,63 @@
+"""Locust as a process of its own: it changes how Python waits, for everything in its process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from labelloop.wire.errors import WrongState
+
+from tests.load.calls import Calls, Outcomes
+
+USERS = 8
+_FILE = Path(__file__).with_name("locustfile.py")
+_ROOT = _FILE.parents[2]
+
+
+async def closed_loop(address: str, name: str, calls: Calls, seconds: float) -> Outcomes:
+    """What :data:`USERS` users saw in ``seconds``. WrongState where Locust did not run to its end."""
+    with TemporaryDirectory() as folder:
+        left = Path(folder) / "outcomes"
+        words = ("--headless", "-u", str(USERS), "-r", str(USERS), "-t", f"{seconds:.0f}s", "--stop-timeout", "10")
+        process = await _locust(address, {name: calls}, Path(folder), left, *words, "--only-summary")
+        said = (await process.communicate())[0].decode(errors="replace")
+        if not left.exists():
+            message = "Locust ended before its time; it says:\n" + "\n".join(said.splitlines()[-5:])
+            raise WrongState("LOCUST_FAILED", message)
+        outcomes: dict[str, Outcomes] = pickle.loads(left.read_bytes())
+        return outcomes[name]
+
+
+async def web_page(address: str, plan: dict[str, Calls], port: int) -> None:
+    """Locust with its page on this machine, until it is ended."""
+    with TemporaryDirectory() as folder:
+        words = ("--web-host", "127.0.0.1", "--web-port", str(port), "-u", str(USERS), "-r", str(USERS))
+        process = await _locust(address, plan, Path(folder), None, *words, output=None)
+        try:
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+
+
+async def _locust(
+    address: str,
+    plan: dict[str, Calls],
+    folder: Path,
+    left: Path | None,
+    *words: str,
+    output: int | None = asyncio.subprocess.PIPE,
+) -> asyncio.subprocess.Process:
+    (folder / "plan").write_bytes(pickle.dumps(plan))
+    told = {"LOAD_PLAN": str(folder / "plan"), "LOAD_ADDRESS": address}
+    if left:
+        told["LOAD_OUTCOMES"] = str(left)
+    command = (sys.executable, "-m", "locust", "-f", str(_FILE), "--loglevel", "WARNING", *words)
+    return await asyncio.create_subprocess_exec(
+        *command, cwd=_ROOT, env={**os.environ, **told}, stdout=output, stderr=output and asyncio.subprocess.STDOUT
+    )

@@ -1,0 +1,69 @@
+"""h2load, a load generator in C: it offers more than a client in Python can. It does not read gRPC's statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from labelloop.wire.errors import Corrupt
+from platformdirs import user_cache_path
+
+from tests.bench.cores import client_and_server_core, starting_on
+from tests.bench.h2load_program import Program, find_or_get
+from tests.load.calls import Calls
+
+_CLIENTS = 16
+_GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What h2load reports: calls that got any answer, and how many a second."""
+
+    calls: int
+    rate_s: float
+
+
+async def program() -> Program:
+    """NotFound where it is not there and cannot be had."""
+    return await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
+
+
+async def by_count(tool: Program, address: str, calls: Calls, count: int) -> Foreign:
+    """So many calls of the first request, as fast as they are answered."""
+    return await _run(tool, address, calls, "-n", str(count), "-c", str(_CLIENTS), "-m", "4")
+
+
+async def by_rate(tool: Program, address: str, calls: Calls, rate_s: float, seconds: float) -> Foreign:
+    """That many calls a second, whatever becomes of them."""
+    each = max(1, round(rate_s / _CLIENTS))
+    words = ("-n", str(int(each * _CLIENTS * seconds)), "-c", str(_CLIENTS), "-m", "1000", f"--rps={each}")
+    return await _run(tool, address, calls, *words)
+
+
+async def _run(tool: Program, address: str, calls: Calls, *words: str) -> Foreign:
+    with TemporaryDirectory() as folder:
+        body = Path(folder) / "body"
+        body.write_bytes(b"\0" + struct.pack(">I", len(calls.bodies[0])) + calls.bodies[0])
+        with starting_on(client_and_server_core()[0]):
+            process = await asyncio.create_subprocess_exec(
+                *(tool.path, *words, *_GRPC, "-d", str(body), f"http://{address}{calls.path}"),
+                env={**os.environ, **tool.environment},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+        try:
+            said = (await process.communicate())[0].decode(errors="replace")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    done, rate = re.search(r"(\d+) succeeded", said), re.search(r"([\d.]+) req/s", said)
+    if not done or not rate:
+        raise Corrupt("H2LOAD_FAILED", "h2load did not do its work; it says:\n" + said)
+    return Foreign(int(done[1]), float(rate[1]))

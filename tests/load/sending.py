@@ -1,0 +1,92 @@
+"""Requests to a scorer, as bytes, over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import grpc
+from labelloop.wire.serving import CHANNEL_OPTIONS
+
+from tests.load.calls import DEADLINE_S, Calls
+from tests.load.open_loop import Send
+
+_CHANNELS = _STREAMS = 4
+_OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
+
+
+@asynccontextmanager
+async def sending(address: str, calls: Calls) -> AsyncIterator[Send]:
+    """Sends request number i; each answer is a status and bytes, none where the status is not OK."""
+    async with AsyncExitStack() as exits:
+        channels = [
+            await exits.enter_async_context(
+                grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, _OWN_CONNECTION])
+            )
+            for _ in range(_CHANNELS)
+        ]
+        if calls.is_stream:
+            streams = [_Stream(channel, calls) for channel in channels]
+            for stream in streams:
+                exits.callback(stream.cancel)
+            yield _in_turn([stream.send for stream in streams])
+        else:
+            yield _in_turn([_unary(channel, calls) for channel in channels])
+
+
+def _in_turn(sends: list[Send]) -> Send:
+    turn = 0
+
+    async def send(index: int) -> tuple[str, bytes]:
+        nonlocal turn
+        turn = (turn + 1) % len(sends)
+        return await sends[turn](index)
+
+    return send
+
+
+def _unary(channel: grpc.aio.Channel, calls: Calls) -> Send:
+    method: Any = channel.unary_unary(calls.path)
+
+    async def send(index: int) -> tuple[str, bytes]:
+        try:
+            return "OK", await method(calls.bodies[index], timeout=DEADLINE_S)
+        except grpc.aio.AioRpcError as error:
+            return error.code().name, b""
+
+    return send
+
+
+class _Stream:
+    """One stream; answers come in the order of the requests. One that broke is opened anew."""
+
+    def __init__(self, channel: grpc.aio.Channel, calls: Calls) -> None:
+        self._method: Any = channel.stream_stream(calls.path)
+        self._calls = calls
+        self._turn, self._answered = asyncio.Lock(), asyncio.Lock()
+        self._call = self._method()
+
+    async def send(self, index: int) -> tuple[str, bytes]:
+        """Locks are fair: whoever writes first reads first."""
+        call = self._call
+        try:
+            async with self._turn:
+                await call.write(self._calls.bodies[index])
+                reading = asyncio.ensure_future(self._read(call))
+            return await reading
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            if self._call is call:
+                self._call = self._method()
+            return error.code().name if isinstance(error, grpc.aio.AioRpcError) else "CANCELLED", b""
+
+    async def _read(self, call: Any) -> tuple[str, bytes]:
+        async with self._answered:
+            answer = await call.read()
+        if answer is grpc.aio.EOF:
+            return (await call.code()).name, b""
+        return "OK", bytes(answer)
+
+    def cancel(self) -> None:
+        self._call.cancel()

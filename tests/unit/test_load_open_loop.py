@@ -1,0 +1,102 @@
+"""A constant rate of calls: a stall is seen by every call that was due meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.load.calls import Outcomes
+from tests.load.figures import figures, latency_by_share, throughput
+from tests.load.open_loop import IN_FLIGHT_MAX, constant_rate
+
+
+class QuickTime(asyncio.SelectorEventLoop):
+    """Time passes at once when there is nothing to do but wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now_s = 0.0
+
+    def time(self) -> float:
+        return self._now_s
+
+    def _run_once(self) -> None:
+        loop: Any = self
+        if not loop._ready and loop._scheduled:
+            self._now_s = max(self._now_s, loop._scheduled[0].when())
+        super()._run_once()  # type: ignore[misc]
+
+
+def run(work: Coroutine[Any, Any, Outcomes]) -> Outcomes:
+    with asyncio.Runner(loop_factory=QuickTime) as runner:
+        return runner.run(work)
+
+
+class Server:
+    """Answers one call after the other, each after ``takes_s``; does nothing between ``stalls_s``."""
+
+    def __init__(self, takes_s: float, stalls_s: tuple[float, float] = (0, 0)) -> None:
+        self._takes_s, self._stalls_s, self._busy = takes_s, stalls_s, asyncio.Lock()
+        self.open = self.open_most = 0
+
+    async def send(self, index: int) -> tuple[str, bytes]:
+        self.open += 1
+        self.open_most = max(self.open_most, self.open)
+        async with self._busy:
+            start, end = self._stalls_s
+            now = asyncio.get_running_loop().time()
+            await asyncio.sleep((end - now if start <= now < end else 0) + self._takes_s)
+        self.open -= 1
+        return ("OK", b"answer") if index else ("UNAVAILABLE", b"")
+
+
+def test_calls_go_out_at_the_rate_asked_for_in_turn() -> None:
+    outcomes = run(constant_rate(Server(0.001).send, 4, 100, 2))
+    assert np.allclose(sorted(outcomes.sent_s), np.arange(200) / 100)
+    assert np.allclose(outcomes.latency_s, 0.001)
+    assert outcomes.answers == {(index, b"answer"): 50 for index in (1, 2, 3)}
+    assert outcomes.status.count("UNAVAILABLE") == 50
+
+
+def test_a_stall_of_a_second_shows_in_every_call_that_was_due_meanwhile() -> None:
+    outcomes = run(constant_rate(Server(0.001, stalls_s=(1, 2)).send, 2, 100, 10))
+    late = np.array(outcomes.latency_s) > 0.1
+    assert 90 <= late.sum() <= 112  # a closed loop would have seen it once
+    assert max(outcomes.latency_s) == pytest.approx(1.001)
+    assert figures(outcomes, 1, Counter())["p99_ms"] > 890
+
+
+def test_a_server_that_is_too_slow_shows_a_growing_delay_and_no_endless_queue_at_it() -> None:
+    server = Server(0.1)
+    outcomes = run(constant_rate(server.send, 2, 500, 10))
+    assert len(outcomes.sent_s) == 5_000
+    assert server.open_most == IN_FLIGHT_MAX
+    last = int(np.argmax(outcomes.sent_s))
+    assert outcomes.latency_s[last] == pytest.approx(500 - outcomes.sent_s[last], rel=0.01)
+
+
+def test_figures_are_of_the_calls_that_were_answered() -> None:
+    outcomes = Outcomes()
+    for sent_s in range(10):
+        outcomes.add(sent_s, 0.5, "OK")
+    outcomes.add(0, 100, "UNAVAILABLE")
+    shown = figures(outcomes, 64, Counter())
+    assert shown["p50_ms"] == shown["max_ms"] == 500
+    assert shown["statuses"] == {"OK": 10, "UNAVAILABLE": 1}
+    assert shown["rate_s"] == pytest.approx(10 / 100)
+    assert shown["images_s"] == pytest.approx(64 * 10 / 100)
+    assert throughput(outcomes)[1].sum() == pytest.approx(9 * 4)
+    assert list(latency_by_share(outcomes)[1]) == [500] * 10
+
+
+def test_no_answer_makes_no_figures() -> None:
+    outcomes = Outcomes()
+    outcomes.add(0, 1, "UNAVAILABLE")
+    assert figures(outcomes, 1, Counter())["p99_ms"] is None
+    assert not len(throughput(outcomes)[0])
+    assert figures(Outcomes(), 1, Counter())["calls"] == 0
