@@ -13,8 +13,9 @@ from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, GetSamplesResponse
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer, add_ScorerServiceServicer_to_server
 from labelloop.wire.artifacts import digest_of
 from labelloop.wire.errors import LabelloopError
+from labelloop.wire.guarding import guarded
 from labelloop.wire.pools import PoolManifest, Shard
-from labelloop.wire.serving import Context, ErrorInterceptor
+from labelloop.wire.serving import Context
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
@@ -107,8 +108,8 @@ async def scorers(pool: Pool, count: int) -> AsyncIterator[list[Scorer]]:
 @asynccontextmanager
 async def served(scorer: Scorer) -> AsyncIterator[None]:
     """At its address, by default any free one."""
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", 0)])
-    add_ScorerServiceServicer_to_server(scorer, server)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    add_ScorerServiceServicer_to_server(scorer, guarded(server))
     scorer.address = f"127.0.0.1:{server.add_insecure_port(scorer.address or '127.0.0.1:0')}"
     await server.start()
     try:
