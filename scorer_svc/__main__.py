@@ -1,53 +1,19 @@
-"""The scorer as a process: ``python -m scorer_svc``."""
+"""The scorer as a process: ``python -m scorer_svc``. With several workers it starts them and serves nothing itself."""
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-
-from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
-from labelloop.wire.artifacts import open_store
-from labelloop.wire.broker import connect
-from labelloop.wire.eventlog import EventLog
 from labelloop.wire.process import run_service
-from labelloop.wire.serving import Server
 from labelloop.wire.settings import read_settings
 
-from scorer_svc.artifact_cache import ArtifactCache
 from scorer_svc.config import ScorerSettings
-from scorer_svc.model import models
-from scorer_svc.pool import pools
-from scorer_svc.service import ScorerService
-from scorer_svc.session import share_memory
-from scorer_svc.warming import Newest
-
-
-async def serve(settings: ScorerSettings) -> None:
-    server = Server(settings, "labelloop.scorer.v1.ScorerService")
-    client = await connect(settings.nats_url, "scorer")
-    log = EventLog(client)
-    await log.ensure_stream(settings.replicas)
-    artifacts = open_store(settings.artifacts_url, client, settings.replicas)
-    share_memory()
-    cache = ArtifactCache(artifacts, settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))
-    known_pools, known_models = pools(artifacts, cache), models(artifacts)
-    executor = ThreadPoolExecutor(settings.score_threads, "score")
-    newest = Newest(log, known_models)
-    service = ScorerService(known_pools, known_models, newest, executor, settings.score_threads)
-    add_ScorerServiceServicer_to_server(service, server.grpc)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(newest.follow())
-            await newest.catch_up()
-            work = tasks.create_task(newest.warm())
-            await server.start()
-            await server.ready()
-            await server.serve(work)
-    finally:
-        await server.stop()
-        executor.shutdown(wait=False, cancel_futures=True)
-        await client.close()
-
 
 if __name__ == "__main__":
-    run_service("scorer", read_settings(ScorerSettings), serve)
+    settings = read_settings(ScorerSettings)
+    if settings.workers > 1:
+        from scorer_svc.workers import supervise
+
+        run_service("scorer", settings, supervise)
+    else:
+        from scorer_svc.serving import serve  # what only a worker needs takes a second and 100 MB
+
+        run_service("scorer", settings, serve)

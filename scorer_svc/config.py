@@ -12,5 +12,8 @@ from pydantic import Field
 class ScorerSettings(ServiceSettings):
     port: int = Field(50052, ge=0, le=65535, description="the port to listen on; 0 for any free one")
     score_threads: int = Field(1, ge=1, description="threads that rank, on a core each; one ranking uses them all")
+    workers: int = Field(
+        1, ge=1, validation_alias="SCORER_WORKERS", description="processes that share the port, a core each"
+    )
     cache_dir: Path = Field(user_cache_path("labelloop"), description="where pools are kept, to be mapped into memory")
     cache_gb: float = Field(20.0, gt=0, description="how much is kept there; what was used last stays")

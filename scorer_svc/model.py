@@ -68,7 +68,11 @@ class Model:
         model = onnx.load_model_from_string(self._data)
         [fed] = [each for each in model.graph.input if each.name == self._input]
         fed.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-        return open_session(model.SerializeToString())
+        try:
+            return open_session(model.SerializeToString())
+        except Exception as error:
+            message = f"the model takes {self.dtype} only: post that"
+            raise InvalidInput("WRONG_DTYPE", message, field="dtype", model_dtype=self.dtype) from error
 
     def _tile(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         count = len(rows)
@@ -77,13 +81,21 @@ class Model:
         return self._run(self._session, rows)[:count]
 
     def _run(self, session: InferenceSession, rows: NDArray[Any]) -> NDArray[np.float32]:
-        answer: NDArray[np.float32] = session.run([self._output], {self._input: rows})[0]
+        try:
+            answer: NDArray[np.float32] = session.run([self._output], {self._input: rows})[0]
+        except Exception as error:  # a graph that loads may still fail
+            raise InvalidInput(
+                "BAD_MODEL", f"the model fails on these samples: {error}", field="model_sha256"
+            ) from error
         return answer
 
 
 def _fits(side: NodeArg, types: Container[str]) -> bool:
     """Whether it is ``[n, size]`` of one of ``types``: any artifact may be named as a model."""
-    return side.type in types and len(side.shape) == 2 and isinstance(side.shape[1], int) and side.shape[1] > 0
+    if side.type not in types or len(side.shape) != 2:
+        return False
+    count, size = side.shape
+    return not isinstance(count, int) and isinstance(size, int) and size > 0
 
 
 def models(artifacts: ArtifactStore) -> Loaded[str, Model]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 
+import grpc
 import numpy as np
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer
@@ -16,17 +17,16 @@ from labelloop.wire.serving import MESSAGE_BYTES_MAX, Context
 from pyroaring import BitMap
 
 from scorer_svc.clustering import cluster
-from scorer_svc.images import answer, read_images
 from scorer_svc.model import Model
 from scorer_svc.pool import Pool
 from scorer_svc.ranking import Part, Question, Ranking, check, cut, merge, rank
+from scorer_svc.scoring import Scoring
 from scorer_svc.selection import Ids
 from scorer_svc.warming import Newest
 
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
-_INLINE_IMAGES_MAX = 256  # more would hold up health checks and small calls: they go to a thread
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -38,10 +38,12 @@ class ScorerService(ScorerServiceServicer):
         pools: Loaded[str, Pool],
         models: Loaded[str, Model],
         newest: Newest,
+        scoring: Scoring,
         executor: Executor,
         score_threads: int,
     ) -> None:
         self._pools, self._models, self._newest = pools, models, newest
+        self._scoring = scoring
         self._executor, self._score_threads = executor, score_threads
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
@@ -79,13 +81,11 @@ class ScorerService(ScorerServiceServicer):
         return pb.ClusterPoolResponse(cluster=clusters.tolist(), centroids=centroids.astype("<f4").tobytes())
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
+        remaining_s = context.time_remaining()
+        if remaining_s is not None and remaining_s <= 0:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the work began")
         digest = self._newest.digest(request.run_id) if request.HasField("run_id") else request.model_sha256
-        model = await self._model(digest)
-        images = read_images(request, model)
-        if len(images) <= _INLINE_IMAGES_MAX:
-            return answer(digest, model.classify(images), request.with_probabilities)
-        probabilities = await asyncio.get_running_loop().run_in_executor(self._executor, model.classify, images)
-        return answer(digest, probabilities, request.with_probabilities)
+        return await self._scoring.score(request, await self._model(digest), digest)
 
     async def ScoreStream(
         self, requests: AsyncIterator[pb.ScoreStreamRequest], context: Context

@@ -35,6 +35,8 @@ def read_settings(kind: type[S]) -> S:
         return kind()
     except ValidationError as error:
         for fault in error.errors():
-            name = "LABELLOOP_" + "_".join(str(part) for part in fault["loc"]).upper()
+            # A setting with an alias goes by that name.
+            place = "_".join(str(part) for part in fault["loc"])
+            name = f"LABELLOOP_{place}".upper() if place in kind.model_fields else place
             print(f"{name}: {fault['msg']}, not {fault['input']!r}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,0 +1,50 @@
+"""One scorer: what it consists of, and its life from start to drain."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
+from labelloop.wire.artifacts import open_store
+from labelloop.wire.broker import connect
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.serving import Server
+
+from scorer_svc.artifact_cache import ArtifactCache
+from scorer_svc.config import ScorerSettings
+from scorer_svc.model import models
+from scorer_svc.pool import pools
+from scorer_svc.scoring import Scoring
+from scorer_svc.service import ScorerService
+from scorer_svc.session import share_memory
+from scorer_svc.warming import Newest
+
+
+async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
+    """Until it is cancelled. Several such processes may share a port, where each is told so."""
+    server = Server(settings, "labelloop.scorer.v1.ScorerService", shared_port=shared_port)
+    client = await connect(settings.nats_url, "scorer")
+    log = EventLog(client)
+    await log.ensure_stream(settings.replicas)
+    artifacts = open_store(settings.artifacts_url, client, settings.replicas)
+    share_memory()
+    cache = ArtifactCache(artifacts, settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))
+    known_pools, known_models = pools(artifacts, cache), models(artifacts)
+    executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
+    newest = Newest(log, known_models)
+    service = ScorerService(known_pools, known_models, newest, Scoring(posted), executor, settings.score_threads)
+    add_ScorerServiceServicer_to_server(service, server.grpc)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(newest.follow())
+            await newest.catch_up()
+            work = tasks.create_task(newest.warm())
+            await server.start()
+            await server.ready()
+            await server.serve(work)
+    finally:
+        await server.stop()
+        for each in (executor, posted):
+            each.shutdown(wait=False, cancel_futures=True)
+        await client.close()

@@ -1,0 +1,107 @@
+"""Several scorers on one port, a process each: the kernel shares connections out among them (SO_REUSEPORT)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
+from labelloop.wire.errors import WrongState
+from labelloop.wire.serving import port_in_use, write_whole
+
+from scorer_svc.config import ScorerSettings
+
+_LEAVES_WITHIN_S = 2.0
+
+log = structlog.get_logger()
+
+
+async def supervise(settings: ScorerSettings) -> None:
+    """Keep ``workers`` of them up until cancelled, then have them drain. WrongState where the port is taken, or where a
+    worker ends before it answers."""
+    with _reserved(settings.host, settings.port) as port, TemporaryDirectory(prefix="labelloop-scorer-") as folder:
+        workers = [Worker(number, port, Path(folder)) for number in range(settings.workers)]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for worker in workers:
+                    tasks.create_task(worker.keep_up())
+                await asyncio.gather(*(worker.ready.wait() for worker in workers))
+                if settings.ready_file:
+                    write_whole(settings.ready_file, json.dumps({"port": port}))
+                log.info("ready", host=settings.host, port=port, workers=settings.workers)
+        finally:
+            await asyncio.gather(*(worker.stop(settings.drain_s) for worker in workers))
+
+
+class Worker:
+    """One process, started again when it dies. ``ready`` is set once it has answered for the first time."""
+
+    def __init__(self, number: int, port: int, folder: Path) -> None:
+        self._number, self._port = number, port
+        self._ready_file = folder / f"{number}.ready"
+        self._process: asyncio.subprocess.Process | None = None
+        self.ready = asyncio.Event()
+
+    async def keep_up(self) -> None:
+        """For ever. WrongState where it does not come up."""
+        while True:
+            await self._start()
+            self.ready.set()
+            assert self._process is not None, "it has just been started"
+            code = await self._process.wait()
+            log.warning("worker died; starting it again", number=self._number, exit_code=code)
+
+    async def _start(self) -> None:
+        self._ready_file.unlink(missing_ok=True)
+        ours = {"LABELLOOP_PORT": str(self._port), "LABELLOOP_READY_FILE": str(self._ready_file)}
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "scorer_svc.worker"),
+            env={**os.environ, **ours},
+            stdin=asyncio.subprocess.PIPE,  # closes when we die, however that happens
+            start_new_session=True,  # a Ctrl-C in the terminal is for us
+        )
+        while not self._ready_file.exists():
+            if self._process.returncode is not None:
+                message = f"worker {self._number} ended before it answered; it said why"
+                raise WrongState("WORKER_FAILED", message, number=self._number)
+            await asyncio.sleep(0.02)
+
+    async def stop(self, drain_s: float) -> None:
+        """Have it drain and leave; end it by force where it does not."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(drain_s + _LEAVES_WITHIN_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+@contextmanager
+def _reserved(host: str, port: int) -> Iterator[int]:
+    """A port that is ours while this lasts: bound, so that it stays so, but not listened on. WrongState where it is
+    somebody else's."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as alone:  # sharing is for our workers only: with others it is an error
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+            address = alone.getsockname()
+        shared = socket.socket(family, kind)
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        shared.bind(address)
+    except OSError as error:
+        raise port_in_use(host, port) from error
+    with shared:
+        yield int(address[1])
