@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import numpy as np
 import onnxruntime
 import pytest
+from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetModelResponse
-from labelloop.wire.errors import from_rpc
+from labelloop.wire.errors import LimitExceeded, NotFound, from_rpc
 from labelloop_cli.clients import Clients
 from numpy.typing import NDArray
 
 from tests.blobs import IMAGE_BYTES, Blobs, spec
-from tests.e2e.driving import finish, start
+from tests.e2e.driving import finish, reach_round, start
 
 _SIZES = [1, 2, 64, 300]  # the last one is scored in a thread
 
@@ -74,3 +77,68 @@ async def test_a_stream_answers_each_request_in_order_and_ends_at_the_first_bad_
     ours = from_rpc(caught.value)
     assert ours is not None
     assert (ours.reason, ours.field) == ("BAD_IMAGES", "images")
+
+
+async def test_unknown_models_and_runs_are_not_found(clients: Clients, blobs: Blobs) -> None:
+    await start(clients, "waits", spec(blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, auto_label_budget=0))
+    cases = [
+        (pb.ScoreRequest(run_id="nobody"), "UNKNOWN_RUN"),
+        (pb.ScoreRequest(run_id="waits"), "NO_MODEL_YET"),
+        (pb.ScoreRequest(model_sha256="0" * 64), "UNKNOWN_ARTIFACT"),
+    ]
+    for request, reason in cases:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await clients.scorer.Score(request)
+        ours = from_rpc(caught.value)
+        assert isinstance(ours, NotFound)
+        assert ours.reason == reason
+
+
+async def test_no_call_fails_while_models_change_and_each_answer_is_of_one_model(
+    clients: Clients, blobs: Blobs
+) -> None:
+    """Many callers ask a run for its newest model all the time that it advances."""
+    images = np.load(blobs.samples).reshape(-1, IMAGE_BYTES)[:20]
+    request = pb.ScoreRequest(run_id="r", dtype="uint8", images=images.tobytes(), with_probabilities=True)
+    await start(clients, "r", spec(blobs))
+    await reach_round(clients, "r", 1)
+    over, answers = asyncio.Event(), dict[str, set[bytes]]()
+
+    async def keep_asking() -> None:
+        while not over.is_set():
+            answer = await clients.scorer.Score(request, wait_for_ready=True)
+            answers.setdefault(answer.model_sha256, set()).add(answer.SerializeToString(deterministic=True))
+
+    asking = [asyncio.create_task(keep_asking()) for _ in range(32)]
+    end = (await finish(clients, "r")).run
+    over.set()
+    await asyncio.gather(*asking)
+    fetched = [
+        await clients.trainer.GetModel(GetModelRequest(run_id="r", round=number)) for number in range(1, end.round + 1)
+    ]
+    models = {model.model_sha256: model.model for model in fetched}
+    assert len(answers) > 1
+    for digest, told in answers.items():
+        [only] = told
+        response, expected = pb.ScoreResponse.FromString(only), own_answer(models[digest], images)
+        check(response, digest, expected)
+        assert list(response.probabilities) == expected.ravel().tolist()
+
+
+async def test_too_much_at_once_is_refused_and_the_server_recovers(clients: Clients, blobs: Blobs) -> None:
+    model, images = await trained(clients, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
+    many = np.resize(images, (65_536, IMAGE_BYTES))
+    request = pb.ScoreRequest(run_id="r", dtype="uint8", images=many.tobytes(), with_probabilities=True)
+    outcomes = await asyncio.gather(*(clients.scorer.Score(request) for _ in range(100)), return_exceptions=True)
+    answers = [outcome for outcome in outcomes if isinstance(outcome, pb.ScoreResponse)]
+    refusals = [from_rpc(outcome) for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)]
+    assert len(answers) + len(refusals) == len(outcomes)
+    assert answers
+    assert {type(refusal) for refusal in refusals} == {LimitExceeded}
+    for refusal in refusals:
+        assert refusal is not None
+        assert refusal.reason == "OVERLOADED"
+        assert refusal.retry_after_s > 0
+    expected = own_answer(model.model, many)
+    for answer in (*answers, await clients.scorer.Score(request)):
+        check(answer, model.model_sha256, expected)

@@ -24,7 +24,18 @@ PURE = {
         "sharding",
         "merging",
     ],
-    "scorer_svc": ["selection", "clustering", "ranking", "estimates", "linear", "screen", "kernel", "images", "newest", "backlog"],
+    "scorer_svc": [
+        "selection",
+        "clustering",
+        "ranking",
+        "estimates",
+        "linear",
+        "screen",
+        "kernel",
+        "images",
+        "newest",
+        "backlog",
+    ],
     "oracle_svc": ["desk"],
 }
 IO = {"asyncio", "nats", "grpc", "httpx", "socket", "subprocess", "fsspec", "pathlib", "structlog"}

@@ -1,0 +1,109 @@
+"""Posted images read, and answers made of probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stn
+from labelloop.scorer.v1 import scorer_pb2 as pb
+from labelloop.wire.errors import InvalidInput
+from numpy.typing import NDArray
+
+from scorer_svc.images import answer, read_images
+
+FEATURES = 6
+
+
+@dataclass
+class Fitted:
+    """To samples of ``dtype``; it is not asked to classify."""
+
+    dtype: str = "uint8"
+    class_count: int = 10
+    feature_count: int = FEATURES
+
+    def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        raise AssertionError("nobody asks")
+
+
+def request(dtype: str, images: bytes, **changes: Any) -> pb.ScoreRequest:
+    return pb.ScoreRequest(dtype=dtype, images=images, **changes)
+
+
+def refusal(posted: pb.ScoreRequest, model: Fitted) -> tuple[str, str]:
+    with pytest.raises(InvalidInput) as caught:
+        read_images(posted, model)
+    return caught.value.reason, caught.value.field
+
+
+@given(stn.arrays(np.uint8, st.tuples(st.integers(1, 9), st.just(FEATURES))))
+def test_images_are_read_as_they_were_posted(images: NDArray[np.uint8]) -> None:
+    assert np.array_equal(read_images(request("uint8", images.tobytes()), Fitted()), images)
+    for fitted in (Fitted(), Fitted("float32")):
+        floats = read_images(request("float32", images.astype(">f4").byteswap().tobytes()), fitted)
+        assert floats.dtype == np.float32
+        assert np.array_equal(floats, images)
+
+
+@pytest.mark.parametrize("dtype", ["", "int8", "UINT8", "<f4", "float64"])
+def test_other_types_are_refused(dtype: str) -> None:
+    assert refusal(request(dtype, bytes(FEATURES)), Fitted()) == ("BAD_DTYPE", "dtype")
+
+
+def test_pixels_mean_nothing_to_a_model_of_floats() -> None:
+    assert refusal(request("uint8", bytes(FEATURES)), Fitted("float32")) == ("WRONG_DTYPE", "dtype")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [("uint8", 0), ("uint8", 1), ("uint8", FEATURES + 1), ("float32", 0), ("float32", FEATURES), ("float32", 25)],
+)
+def test_bytes_that_are_no_whole_number_of_images_are_refused(dtype: str, size: int) -> None:
+    assert refusal(request(dtype, bytes(size)), Fitted()) == ("BAD_IMAGES", "images")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_floats_that_are_no_finite_numbers_are_refused(value: float) -> None:
+    images = np.zeros((3, FEATURES), np.float32)
+    images[2, 5] = value
+    assert refusal(request("float32", images.tobytes()), Fitted()) == ("NOT_FINITE", "images")
+
+
+@pytest.mark.parametrize(
+    ("most", "classes", "with_probabilities"), [(65_536, 10, False), (52_428, 10, True), (65_536, 2, True)]
+)
+def test_more_images_than_an_answer_may_hold_are_refused(most: int, classes: int, with_probabilities: bool) -> None:
+    model, wanted = Fitted(class_count=classes), {"with_probabilities": with_probabilities}
+    assert len(read_images(request("uint8", bytes(most * FEATURES), **wanted), model)) == most
+    over = request("uint8", bytes((most + 1) * FEATURES), **wanted)
+    assert refusal(over, model) == ("TOO_MANY_IMAGES", "images")
+
+
+probabilities = stn.arrays(
+    np.float32, st.tuples(st.integers(1, 5), st.integers(1, 12)), elements=st.floats(0, 1, width=32)
+)
+
+
+@given(probabilities, st.booleans())
+def test_an_answer_has_the_first_largest_probability_of_each_image(
+    given_: NDArray[np.float32], with_probabilities: bool
+) -> None:
+    response = answer("m", given_, with_probabilities)
+    assert response.model_sha256 == "m"
+    assert list(response.predicted) == given_.argmax(axis=1).tolist()
+    assert list(response.confidence) == given_.max(axis=1).tolist()
+    assert list(response.probabilities) == (given_.ravel().tolist() if with_probabilities else [])
+
+
+@given(probabilities, st.data())
+def test_what_is_no_number_is_not_answered(given_: NDArray[np.float32], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, given_.size - 1))
+    given_.flat[place] = np.nan
+    with pytest.raises(InvalidInput) as caught:
+        answer("m", given_, False)
+    assert (caught.value.reason, caught.value.field) == ("NO_ANSWER", "images")
