@@ -12,6 +12,7 @@ import numpy as np
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, GetSamplesResponse, RankPoolRequest, RankPoolResponse
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer, add_ScorerServiceServicer_to_server
 from labelloop.wire.artifacts import digest_of
+from labelloop.wire.call_counts import CallCounts
 from labelloop.wire.errors import LabelloopError
 from labelloop.wire.guarding import guarded
 from labelloop.wire.pools import PoolManifest, Shard
@@ -109,7 +110,7 @@ async def scorers(pool: Pool, count: int) -> AsyncIterator[list[Scorer]]:
 async def served(scorer: Scorer) -> AsyncIterator[None]:
     """At its address, by default any free one."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    add_ScorerServiceServicer_to_server(scorer, guarded(server))
+    add_ScorerServiceServicer_to_server(scorer, guarded(server, CallCounts()))
     scorer.address = f"127.0.0.1:{server.add_insecure_port(scorer.address or '127.0.0.1:0')}"
     await server.start()
     try:

@@ -14,6 +14,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
+from labelloop.wire.call_counts import CallCounts
 from labelloop.wire.errors import WrongState
 from labelloop.wire.guarding import guarded
 from labelloop.wire.settings import ServiceSettings
@@ -50,7 +51,8 @@ class Server:
     def __init__(self, settings: ServiceSettings, service_name: str, *, shared_port: bool = False) -> None:
         self._settings, self._service_name = settings, service_name
         self._server = grpc.aio.server(options=[*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port))])
-        self.grpc = guarded(self._server)
+        self._counts = CallCounts()
+        self.grpc = guarded(self._server, self._counts)
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         self.port = 0
@@ -82,6 +84,7 @@ class Server:
         finally:
             work.cancel()
             await self.stop()
+            log.info("calls served", calls=self._counts.by_method())
 
     async def stop(self) -> None:
         """Refuse new calls and let those in flight end, for at most ``drain_s``."""
