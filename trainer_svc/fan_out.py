@@ -16,7 +16,12 @@ from trainer_svc.replicas import Replica, Replicas
 from trainer_svc.sharding import share_out
 
 _CALL_TIMEOUT_S = 60.0
-_PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+_PASSING = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,  # by a server that has more to do than it can even refuse
+}
 
 Question = Callable[[Sequence[int]], Message]  # the request about these places
 Answers = list[tuple[list[int], Any]]  # the places that an answer is about, and the answer
