@@ -77,9 +77,9 @@ lock: ## Write requirements.lock anew (ARGS=--upgrade to choose new versions)
 bench: $(STAMP) ## Measure (ONLY=name for one); writes out/bench/<name>.json
 	@$(BIN)/python -m tests.bench $(ONLY)
 
-load: $(STAMP) ## Put a scorer under load, some minutes (SECONDS=, ONLY=, UI=1, HOST= TRAINER= RUN= of services that run)
-	@$(BIN)/python -m tests.load --host "$(HOST)" --trainer "$(TRAINER)" --run "$(RUN)" --only "$(ONLY)" \
-	  --seconds $(or $(SECONDS),8) $(if $(UI),--ui)
+load: $(STAMP) ## Put a scorer under load, two minutes (SECONDS=, ONLY=, UI=1; HOST= and RUN=, TRAINER=, MODEL= of one that runs)
+	@$(BIN)/python -m tests.load --host "$(HOST)" --trainer "$(TRAINER)" --run "$(RUN)" --model "$(MODEL)" \
+	  --only "$(ONLY)" --seconds $(or $(SECONDS),8) $(if $(UI),--ui)
 
 chaos: $(STAMP) ## Every fault once, with real processes, ten minutes or so (SEED=, ONLY=part of a name)
 	@$(BIN)/python -m tests.chaos --schedules 1000 --seed $(or $(SEED),1) --only "$(ONLY)"

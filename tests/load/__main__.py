@@ -15,8 +15,9 @@ from rich.console import Console
 
 from tests.load.closed_loop import web_page
 from tests.load.report import write
-from tests.load.scenarios import Load, Result
-from tests.load.target import Target, foreign_target, own_target
+from tests.load.results import Result, checked
+from tests.load.scenarios import Load
+from tests.load.target import Target, foreign_target, own_target, scorer_alone
 
 console = Console()
 
@@ -25,9 +26,12 @@ def main(
     host: Annotated[str, typer.Option(help="HOST:PORT of a scorer; none: services are started for the test.")] = "",
     trainer: Annotated[str, typer.Option(help="HOST:PORT of its trainer, asked for models to check against.")] = "",
     run: Annotated[str, typer.Option(help="A run there that has a model; it is only read.")] = "",
+    model: Annotated[str, typer.Option(help="SHA-256 of a model, where no run is named.")] = "",
     seconds: Annotated[float, typer.Option(min=1, max=600, help="How long each loop lasts.")] = 8,
     only: Annotated[str, typer.Option(help="Scenarios whose names hold this.")] = "",
-    ui: Annotated[bool, typer.Option(help="Open Locust's page instead, until Ctrl-C.")] = False,
+    ui: Annotated[
+        bool, typer.Option(help="Open Locust's page instead, until Ctrl-C; then answers are checked.")
+    ] = False,
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Where on 127.0.0.1 that page is.")] = 8089,
     out: Annotated[Path, typer.Option(help="Where report.html and results.json go.")] = Path("out/load"),
 ) -> None:
@@ -38,9 +42,8 @@ def main(
     """
     set_up_logs("load", "text", "error")
     try:
-        target = _target(host, trainer, run)
-        where = f"A scorer at {host}" if host else "Services of their own, on this machine"
-        work = _page(target, ui_port) if ui else _load(target, seconds, only, out, where)
+        target = _target(host, trainer, run, model)
+        work = _page(target, ui_port) if ui else _load(target, seconds, only, out)
         raise typer.Exit(asyncio.run(work))
     except LabelloopError as error:
         print(f"load: {error.message}", file=sys.stderr)
@@ -49,15 +52,19 @@ def main(
         raise typer.Exit(130) from None
 
 
-def _target(host: str, trainer: str, run: str) -> AbstractAsyncContextManager[Target]:
-    if not host and not trainer and not run:
-        return own_target()
-    if not (host and trainer and run):
-        raise InvalidInput("TARGET_INCOMPLETE", "for services that run already, name HOST, TRAINER and RUN")
-    return foreign_target(host, trainer, run)
+def _target(host: str, trainer: str, run: str, model: str) -> AbstractAsyncContextManager[Target]:
+    match bool(host), bool(trainer), bool(run), bool(model):
+        case False, False, False, False:
+            return own_target()
+        case True, True, True, False:
+            return foreign_target(host, trainer, run)
+        case (True, False, True, False) | (True, False, False, True):
+            return scorer_alone(host, model, run)
+    message = "for a scorer that runs already, name HOST and what to ask it for: RUN, RUN and TRAINER, or MODEL"
+    raise InvalidInput("TARGET_INCOMPLETE", message)
 
 
-async def _load(target: AbstractAsyncContextManager[Target], seconds: float, only: str, out: Path, where: str) -> int:
+async def _load(target: AbstractAsyncContextManager[Target], seconds: float, only: str, out: Path) -> int:
     console.print("getting ready")
     results: list[Result] = []
     async with target as ready:
@@ -66,14 +73,14 @@ async def _load(target: AbstractAsyncContextManager[Target], seconds: float, onl
             results.append(result)
     if not results:
         raise InvalidInput("NO_SCENARIO", f"no scenario's name holds {only!r}")
-    write(results, out, where)
+    write(results, out, ready.where, checked_by_models=ready.runs is not None)
     console.print(f"report: {out / 'report.html'}")
     return 1 if any(result.wrong for result in results) else 0
 
 
 def _show(result: Result) -> None:
     if result.figures is None:
-        console.print(f"  {result.mode}: {result.note}", markup=False)
+        console.print(f"{result.name}: {result.mode}: {result.note}", markup=False)
         return
     rest = " ".join(f"{status} {count}" for status, count in result.figures["statuses"].items())
     p50, p99 = result.figures.get("p50_ms"), result.figures.get("p99_ms")
@@ -87,8 +94,14 @@ def _show(result: Result) -> None:
 async def _page(target: AbstractAsyncContextManager[Target], port: int) -> int:
     async with target as ready:
         console.print(f"Locust: http://127.0.0.1:{port} (Ctrl-C ends it)")
-        await web_page(ready.scorer, await Load(ready, 0, console.print).plan(), port)
-    return 0
+        plan, wrong = Load(ready, 0, console.print).plan(), 0
+        for name, outcomes in (await web_page(ready.scorer, plan, port)).items():
+            run_id = ready.runs.run.run_id if ready.runs else ""
+            result = Result(name, "closed", figures=await checked(ready, plan[name], outcomes, run_id))
+            console.print(f"{name}:")
+            _show(result)
+            wrong += result.wrong
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +18,15 @@ DEADLINE_S = 10.0
 @dataclass(frozen=True)
 class Calls:
     """Requests to send in turn. ``images`` are in each, 0 for rankings; ``first[i]`` is the first image of request i,
-    the others follow it, from the last one on to the first."""
+    the others follow it, from the last one on to the first. ``model`` is the only one that may answer, any of the run
+    where it is empty. ``ranked`` are the ids that a ranking must name, in order."""
 
     method: str
     images: int
     bodies: list[bytes]
     first: list[int] = field(default_factory=list)
+    model: str = ""
+    ranked: tuple[int, ...] = ()
 
     @property
     def path(self) -> str:
@@ -62,16 +66,20 @@ def score_calls(
         else:
             request.model_sha256 = model
         bodies.append((pb.ScoreStreamRequest(score=request) if stream else request).SerializeToString())
-    return Calls("ScoreStream" if stream else "Score", images, bodies, list(range(len(pool_images))))
+    return Calls("ScoreStream" if stream else "Score", images, bodies, list(range(len(pool_images))), model)
 
 
-def rank_calls(pool: str, model: str) -> Calls:
-    """Rankings of one pool, with the samples, by which the answer can be checked."""
-    request = pb.RankPoolRequest(
+def rank_request(pool: str, model: str) -> pb.RankPoolRequest:
+    """With the samples, by which the answer can be checked."""
+    return pb.RankPoolRequest(
         pool_sha256=pool,
         model_sha256=model,
         strategy=pb.Strategy.STRATEGY_LEAST_CONFIDENCE,
         limit=RANK_LIMIT,
         with_samples=True,
     )
-    return Calls("RankPool", 0, [request.SerializeToString()], [0])
+
+
+def rank_calls(request: pb.RankPoolRequest, ranked: Sequence[int]) -> Calls:
+    """One ranking over and over; ``ranked`` are the sample ids that it named before the load."""
+    return Calls("RankPool", 0, [request.SerializeToString()], [0], request.model_sha256, tuple(ranked))

@@ -1,32 +1,44 @@
-"""Whether answers are right, by ONNX Runtime itself. Pure."""
+"""Whether answers are right, by ONNX Runtime itself where there are models to ask. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import onnxruntime
+from google.protobuf.message import DecodeError
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
 
-from tests.load.calls import RANK_LIMIT, Calls
+from tests.load.calls import Calls
 
 _TOLERANCE = 1e-4  # a server's processor may round otherwise than ours
 
 
 class Reference:
-    """What ``images`` ``[n, features]`` are by each model."""
+    """What ``images`` ``[n, features]`` are by each of ``models``, and ``known`` probabilities ``[n, classes]`` of
+    models that nobody gave us; both by digest."""
 
-    def __init__(self, images: NDArray[np.generic], models: dict[str, bytes]) -> None:
+    def __init__(
+        self,
+        images: NDArray[np.generic],
+        models: Mapping[str, bytes],
+        known: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         self._images, self._models = images, models
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
-        self._probabilities: dict[str, NDArray[np.float32]] = {}
+        self._probabilities = dict(known or {})
 
     def wrong(self, calls: Calls, answers: Counter[tuple[int, bytes]]) -> Counter[str]:
         """How often which fault was found; every answer counts."""
         faults: Counter[str] = Counter()
         for (index, data), count in answers.items():
-            if fault := self._fault(calls, index, data):
+            try:
+                fault = self._fault(calls, index, data)
+            except DecodeError:
+                fault = "bytes that are no answer"
+            if fault:
                 faults[fault] += count
         return faults
 
@@ -38,20 +50,24 @@ class Reference:
         return self._score_fault(calls, index, pb.ScoreResponse.FromString(data))
 
     def _score_fault(self, calls: Calls, index: int, answer: pb.ScoreResponse) -> str:
-        if answer.model_sha256 not in self._models:
+        if answer.model_sha256 not in {*self._models, *self._probabilities}:
             return "a model that is none of the run's"
+        if calls.model and answer.model_sha256 != calls.model:
+            return "another model than was asked for"
         if len(answer.predicted) != calls.images or len(answer.confidence) != calls.images:
             return "another number of images"
         rows = np.arange(calls.first[index], calls.first[index] + calls.images) % len(self._images)
         return _disagreement(self._of_known(answer.model_sha256)[rows], answer.predicted, answer.confidence)
 
     def _rank_fault(self, calls: Calls, answer: pb.RankPoolResponse) -> str:
-        if len(set(answer.sample_ids)) != RANK_LIMIT or list(answer.score) != sorted(answer.score):
-            return "no ranking of so many samples"
-        model = pb.RankPoolRequest.FromString(calls.bodies[0]).model_sha256
-        dtype = np.dtype(answer.samples.dtype).newbyteorder("<")
-        rows = np.frombuffer(answer.samples.samples, dtype).reshape(len(answer.sample_ids), -1)
-        return _disagreement(self._run(model, rows), answer.predicted, answer.confidence)
+        if tuple(answer.sample_ids) != calls.ranked:
+            return "another ranking than before the load"
+        if any(len(each) != len(calls.ranked) for each in (answer.predicted, answer.confidence, answer.score)):
+            return "another number of samples"
+        rows = _samples(answer.samples, len(calls.ranked))
+        if rows is None:
+            return "samples that are none of the pool's"
+        return _disagreement(self._run(calls.model, rows), answer.predicted, answer.confidence)
 
     def _of_known(self, model: str) -> NDArray[np.float32]:
         if model not in self._probabilities:
@@ -65,6 +81,15 @@ class Reference:
         session = self._sessions[model]
         answer: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: rows})[0]
         return answer
+
+
+def _samples(answer: pb.GetSamplesResponse, count: int) -> NDArray[np.generic] | None:
+    """``[count, features]``; None where it is not that."""
+    try:
+        dtype = np.dtype(answer.dtype).newbyteorder("<")
+        return np.frombuffer(answer.samples, dtype).reshape(count, *answer.shape).reshape(count, -1)
+    except (TypeError, ValueError):
+        return None
 
 
 def _disagreement(probabilities: NDArray[np.float32], predicted: object, confidence: object) -> str:

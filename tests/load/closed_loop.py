@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from labelloop.wire.errors import WrongState
+from labelloop.wire.serving import until_signal_or_end
 
 from tests.load.calls import Calls, Outcomes
 
@@ -24,7 +25,10 @@ async def closed_loop(address: str, name: str, calls: Calls, seconds: float) -> 
         left = Path(folder) / "outcomes"
         words = ("--headless", "-u", str(USERS), "-r", str(USERS), "-t", f"{seconds:.0f}s", "--stop-timeout", "10")
         process = await _locust(address, {name: calls}, Path(folder), left, *words, "--only-summary")
-        said = (await process.communicate())[0].decode(errors="replace")
+        try:
+            said = (await process.communicate())[0].decode(errors="replace")
+        finally:
+            await _end(process)
         if not left.exists():
             message = "Locust ended before its time; it says:\n" + "\n".join(said.splitlines()[-5:])
             raise WrongState("LOCUST_FAILED", message)
@@ -32,31 +36,41 @@ async def closed_loop(address: str, name: str, calls: Calls, seconds: float) -> 
         return outcomes[name]
 
 
-async def web_page(address: str, plan: dict[str, Calls], port: int) -> None:
-    """Locust with its page on this machine, until it is ended."""
+async def web_page(address: str, plan: dict[str, Calls], port: int) -> dict[str, Outcomes]:
+    """Locust with its page on this machine, until SIGINT or SIGTERM; what its users saw, by scenario."""
     with TemporaryDirectory() as folder:
+        left = Path(folder) / "outcomes"
         words = ("--web-host", "127.0.0.1", "--web-port", str(port), "-u", str(USERS), "-r", str(USERS))
-        process = await _locust(address, plan, Path(folder), None, *words, output=None)
+        process = await _locust(address, plan, Path(folder), left, *words, output=None)
         try:
-            await process.wait()
+            await until_signal_or_end(_ended(process))
         finally:
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
+            await _end(process)
+        outcomes: dict[str, Outcomes] = pickle.loads(left.read_bytes()) if left.exists() else {}
+        return outcomes
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    await process.wait()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Where it has not ended: Ctrl-C in a terminal reaches it too, a signal to us alone does not."""
+    if process.returncode is None:
+        process.terminate()
+        await process.wait()
 
 
 async def _locust(
     address: str,
     plan: dict[str, Calls],
     folder: Path,
-    left: Path | None,
+    left: Path,
     *words: str,
     output: int | None = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
     (folder / "plan").write_bytes(pickle.dumps(plan))
-    told = {"LOAD_PLAN": str(folder / "plan"), "LOAD_ADDRESS": address}
-    if left:
-        told["LOAD_OUTCOMES"] = str(left)
+    told = {"LOAD_PLAN": str(folder / "plan"), "LOAD_ADDRESS": address, "LOAD_OUTCOMES": str(left)}
     command = (sys.executable, "-m", "locust", "-f", str(_FILE), "--loglevel", "WARNING", *words)
     return await asyncio.create_subprocess_exec(
         *command, cwd=_ROOT, env={**os.environ, **told}, stdout=output, stderr=output and asyncio.subprocess.STDOUT

@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labelloop_cli.stack import Service, Stack
+from labelloop_cli.stack import Service
 
-from tests.bench.cores import client_and_server_core, starting_on
+from tests.load.machine import Watched, running_on
+from tests.load.target import Own, Target
+
+
+@dataclass(frozen=True)
+class Counted:
+    """``calls`` of Score by status are known once the scorer has stopped; None where its log is not ours to read.
+    ``watched`` is None there too."""
+
+    address: str
+    calls: Counter[str] | None = None
+    watched: Watched | None = None
 
 
 @asynccontextmanager
-async def counted_by_the_server(stack: Stack) -> AsyncIterator[tuple[str, dict[str, int]]]:
-    """The address of one more scorer, and what calls of Score it answered with which status, known at the end."""
-    counts: dict[str, int] = {}
-    with TemporaryDirectory() as folder:
-        told = {"LABELLOOP_NATS_URL": stack.nats_url, "LABELLOOP_LOG_FORMAT": "json", "LABELLOOP_CACHE_DIR": folder}
-        scorer = Service("scorer", Path(folder), told)
+async def counted_scorer(target: Target) -> AsyncIterator[Counted]:
+    """One more scorer beside those of our own; else the one that somebody runs."""
+    if target.own is None:
+        yield Counted(target.scorer)
+        return
+    with TemporaryDirectory() as name:
+        scorer, counts = _one_more(target.own, Path(name)), Counter[str]()
         try:
-            with starting_on(client_and_server_core()[1]):
+            with running_on(target.own.cores.server):
                 await scorer.start()
-            yield scorer.address, counts
+            assert scorer.process is not None, "it has just been started"
+            yield Counted(scorer.address, counts, Watched((scorer.process.pid,), target.own.cores.server))
         finally:
             await scorer.stop()
-        for line in scorer.log_file.read_text().splitlines():
-            said = json.loads(line)
-            if said.get("event") == "calls served":
-                counts.update(said["calls"].get("Score", {}))
+        counts.update(_counts(scorer.log_file))
+
+
+def _one_more(own: Own, folder: Path) -> Service:
+    told = {"LABELLOOP_NATS_URL": own.stack.nats_url, "LABELLOOP_CACHE_DIR": str(folder)}
+    return Service("scorer", folder, {**told, "LABELLOOP_LOG_FORMAT": "json", "LABELLOOP_LOG_LEVEL": "info"})
+
+
+def _counts(log_file: Path) -> Counter[str]:
+    """Each worker of a scorer writes a line of its own."""
+    lines = [json.loads(line) for line in log_file.read_text().splitlines() if line.startswith("{")]
+    served = [line["calls"].get("Score", {}) for line in lines if line.get("event") == "calls served"]
+    return sum((Counter(each) for each in served), Counter())

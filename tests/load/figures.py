@@ -42,9 +42,9 @@ def _level(times: NDArray[np.float64], level: float) -> float | None:
     return float(np.percentile(times, level)) if len(times) else None
 
 
-def throughput(outcomes: Outcomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Seconds, and calls a second that were answered OK around then."""
-    done = (np.array(outcomes.sent_s) + np.array(outcomes.latency_s))[answered(outcomes)]
+def throughput(outcomes: Outcomes, *, ok: bool = True) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Seconds, and calls a second that were answered around then: OK, else otherwise."""
+    done = (np.array(outcomes.sent_s) + np.array(outcomes.latency_s))[answered(outcomes) == ok]
     if not len(done):
         return np.zeros(0), np.zeros(0)
     edges = np.arange(0, done.max() + BIN_S, BIN_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import struct
@@ -13,7 +14,6 @@ from tempfile import TemporaryDirectory
 from labelloop.wire.errors import Corrupt
 from platformdirs import user_cache_path
 
-from tests.bench.cores import client_and_server_core, starting_on
 from tests.bench.h2load_program import Program, find_or_get
 from tests.load.calls import Calls
 
@@ -39,6 +39,11 @@ async def by_count(tool: Program, address: str, calls: Calls, count: int) -> For
     return await _run(tool, address, calls, "-n", str(count), "-c", str(_CLIENTS), "-m", "4")
 
 
+async def for_seconds(tool: Program, address: str, calls: Calls, seconds: float) -> Foreign:
+    """The first request over and over, as fast as it is answered."""
+    return await _run(tool, address, calls, "-D", str(math.ceil(seconds)), "-c", str(_CLIENTS), "-m", "4")
+
+
 async def by_rate(tool: Program, address: str, calls: Calls, rate_s: float, seconds: float) -> Foreign:
     """That many calls a second, whatever becomes of them."""
     each = max(1, round(rate_s / _CLIENTS))
@@ -50,13 +55,12 @@ async def _run(tool: Program, address: str, calls: Calls, *words: str) -> Foreig
     with TemporaryDirectory() as folder:
         body = Path(folder) / "body"
         body.write_bytes(b"\0" + struct.pack(">I", len(calls.bodies[0])) + calls.bodies[0])
-        with starting_on(client_and_server_core()[0]):
-            process = await asyncio.create_subprocess_exec(
-                *(tool.path, *words, *_GRPC, "-d", str(body), f"http://{address}{calls.path}"),
-                env={**os.environ, **tool.environment},
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
+        process = await asyncio.create_subprocess_exec(
+            *(tool.path, *words, *_GRPC, "-d", str(body), f"http://{address}{calls.path}"),
+            env={**os.environ, **tool.environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
         try:
             said = (await process.communicate())[0].decode(errors="replace")
         finally:

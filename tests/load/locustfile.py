@@ -1,6 +1,7 @@
 """Users of Locust: each sends its next request once the last one is answered (a closed loop).
 
-``make load`` runs it without its page and reads what it leaves in LOAD_OUTCOMES; ``make load UI=1`` opens the page.
+``make load`` runs it without its page; ``make load UI=1`` opens the page. What its users saw is in the file that
+LOAD_OUTCOMES names once it has ended.
 The plan, a pickle of ours, is in the file that LOAD_PLAN names.
 """
 
@@ -100,15 +101,14 @@ class _Stream:
     def send(self, index: int) -> bytes:
         self._requests.put(index)
         try:
-            return bytes(next(self._answers))
+            return bytes(next(self._answers, b""))  # a stream that ends too early is a wrong answer
         except grpc.RpcError:
             self._open()
             raise
 
 
 def leave_outcomes(**_: Any) -> None:
-    if path := os.environ.get("LOAD_OUTCOMES"):
-        Path(path).write_bytes(pickle.dumps(OUTCOMES))
+    Path(os.environ["LOAD_OUTCOMES"]).write_bytes(pickle.dumps(OUTCOMES))
 
 
 events.quitting.add_listener(leave_outcomes)  # type: ignore[no-untyped-call]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,94 +10,89 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest
-from labelloop.trainer.v1.trainer_pb2 import (
-    CancelRunRequest,
-    GetModelRequest,
-    GetRunRequest,
-    RunStatus,
-    StartRunRequest,
-)
+from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, StartRunRequest
 from labelloop.wire.errors import WrongState
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.demo.plan import article
 from labelloop_cli.stack import Stack, running
 from numpy.typing import NDArray
 
-from tests.bench.cores import client_and_server_core, starting_on
+from tests.load.alone import made_up_images, unloaded_answer
+from tests.load.machine import Cores, Watched, cores, running_on
+from tests.load.runs import Runs
 
 _KNOWN_IMAGES = 64
-_LIVE_AUTO_LABELS = 3_600
 
 
-@dataclass
+@dataclass(frozen=True)
+class Own:
+    """Services and a broker of our own, and where they run."""
+
+    stack: Stack
+    cores: Cores
+
+    def watched(self) -> Watched:
+        """All of them, to be held apart from what else runs on the server's cores."""
+        processes = [service.process for service in self.stack.services.values()]
+        brokers = [self.stack.broker.pid] if self.stack.broker else []
+        return Watched((*brokers, *(process.pid for process in processes if process)), self.cores.server)
+
+
+@dataclass(frozen=True)
 class Target:
-    """``run`` is one with a model; ``images`` ``[n, features]`` come from its pool. ``stack`` is None where somebody
-    else runs the services."""
+    """``images`` ``[n, features]`` are posted. ``model`` is the digest of one that can be asked for. ``runs`` is None
+    where no trainer is known: then ``unloaded`` holds, by digest, the probabilities ``[n, classes]`` that the scorer
+    itself gave the images before the load. ``own`` is None where somebody else runs the services."""
 
-    clients: Clients
+    where: str
     scorer: str
-    run: RunStatus
+    model: str
     images: NDArray[np.generic]
-    stack: Stack | None
-    lives: int = field(default=0, init=False)
-
-    @asynccontextmanager
-    async def live_run(self) -> AsyncIterator[str]:
-        """A run that gets new models meanwhile: of our own services, one that is started now; else ``run`` itself."""
-        if self.stack is None:
-            yield self.run.run_id
-            return
-        self.lives += 1
-        run_id = f"live-{self.lives}"
-        spec = next(experiment.spec for experiment in article() if experiment.name == "active_400")
-        spec.auto_label_batch_size, spec.auto_label_budget = spec.batch_size, _LIVE_AUTO_LABELS
-        await self.clients.trainer.StartRun(StartRunRequest(run_id=run_id, spec=spec))
-        async for status in self.clients.watch(run_id):
-            if status.latest.model_sha256:
-                break
-        try:
-            yield run_id
-        finally:
-            request = CancelRunRequest(run_id=run_id, reason="the load is over")
-            await self.clients.trainer.CancelRun(request)
-
-    async def models(self, run_id: str) -> dict[str, bytes]:
-        """All models of a run, by digest."""
-        whole = await self.clients.trainer.GetRun(GetRunRequest(run_id=run_id))
-        answers = [
-            await self.clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=result.round))
-            for result in whole.rounds
-        ]
-        return {answer.model_sha256: answer.model for answer in answers}
+    runs: Runs | None = None
+    unloaded: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    own: Own | None = None
 
 
 @asynccontextmanager
 async def own_target() -> AsyncIterator[Target]:
-    """Services on a core of their own where there are two, with a finished run of MNIST."""
+    """Services with a finished run of MNIST, on cores of their own where there are two: we keep to the others."""
     async with AsyncExitStack() as exits:
-        folder = Path(exits.enter_context(TemporaryDirectory()))
-        with starting_on(client_and_server_core()[1]):
+        folder, theirs = Path(exits.enter_context(TemporaryDirectory())), cores()
+        exits.enter_context(running_on(theirs.client))
+        with running_on(theirs.server):
             stack = await exits.enter_async_context(running(folder))
         clients = await exits.enter_async_context(connect(stack.endpoints))
         spec = next(experiment.spec for experiment in article() if experiment.name == "random_400")
         await clients.trainer.StartRun(StartRunRequest(run_id="known", spec=spec))
         async for _ in clients.watch("known"):
             pass
-        yield await _target(clients, stack.endpoints.scorer, "known", stack)
+        where = f"Services started for this test, on {'cores of their own' if theirs.are_apart else 'the one core'}"
+        yield await _of_run(where, clients, stack.endpoints.scorer, "known", Own(stack, theirs))
 
 
 @asynccontextmanager
 async def foreign_target(scorer: str, trainer: str, run_id: str) -> AsyncIterator[Target]:
     """Services that somebody runs, which are read only: no run is started, no label asked for."""
     async with connect(Endpoints(scorer=scorer, trainer=trainer)) as clients:
-        yield await _target(clients, scorer, run_id, None)
+        yield await _of_run(f"The scorer at {scorer}", clients, scorer, run_id, None)
 
 
-async def _target(clients: Clients, scorer: str, run_id: str, stack: Stack | None) -> Target:
+@asynccontextmanager
+async def scorer_alone(scorer: str, model: str, run_id: str) -> AsyncIterator[Target]:
+    """A scorer that somebody runs, asked for a model by its digest, else for the newest of a run."""
+    async with connect(Endpoints(scorer=scorer)) as clients:
+        images = await made_up_images(clients, _KNOWN_IMAGES, model=model, run_id=run_id)
+        digest, probabilities = await unloaded_answer(clients, images, model=model, run_id=run_id)
+        where = f"The scorer at {scorer}, its answers compared with its own before the load"
+        yield Target(where, scorer, digest, images, unloaded={digest: probabilities})
+
+
+async def _of_run(where: str, clients: Clients, scorer: str, run_id: str, own: Own | None) -> Target:
     run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
     if not run.latest.model_sha256:
         raise WrongState("NO_MODEL_YET", f"run {run_id} has no model yet: name one that has, or wait", run=run_id)
     ids = range(min(_KNOWN_IMAGES, run.pool.sample_count))
     answer = await clients.scorer.GetSamples(GetSamplesRequest(pool_sha256=run.pool.pool_sha256, sample_ids=ids))
     images = np.frombuffer(answer.samples, np.dtype(answer.dtype)).reshape(len(ids), -1)
-    return Target(clients, scorer, run, images, stack)
+    runs = Runs(clients, run, may_start=own is not None)
+    return Target(where, scorer, run.latest.model_sha256, images, runs, own=own)

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from labelloop.scorer.v1 import scorer_pb2 as pb
 
-from tests.load.calls import Calls, rank_calls, score_calls
+from tests.load.calls import RANK_LIMIT, Calls, rank_calls, rank_request, score_calls
 from tests.load.checking import Reference
 from trainer_svc.onnx_export import to_onnx
 
@@ -37,6 +37,7 @@ def fault(calls: Calls, index: int, answer: pb.ScoreResponse | pb.RankPoolRespon
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("images", [1, 5, 20])
 def test_honest_answers_pass_whichever_model_gave_them(images: int, stream: bool) -> None:
+    """Where the newest model of a run is asked for."""
     calls = score_calls(IMAGES, images, run_id="r", stream=stream)
     assert all(fault(calls, index, honest(calls, index, model)) == "" for index in range(8) for model in (A, B))
 
@@ -58,6 +59,26 @@ def test_lies_are_found() -> None:
     assert {name: fault(calls, 2, answer) for name, answer in lies.items()} == {name: name for name in lies}
 
 
+def test_another_model_of_the_run_must_not_answer_for_the_one_that_was_asked_for() -> None:
+    calls = score_calls(IMAGES, 5, model=A)
+    assert fault(calls, 2, honest(calls, 2, A)) == ""
+    assert fault(calls, 2, honest(calls, 2, B)) == "another model than was asked for"
+
+
+def test_bytes_that_are_no_answer_are_found() -> None:
+    assert REFERENCE.wrong(score_calls(IMAGES, 1, model=A), Counter({(0, b"\xff"): 2})).total() == 2
+
+
+def test_without_models_answers_are_held_to_what_was_said_before() -> None:
+    calls = score_calls(IMAGES, 5, model=A)
+    [probabilities] = onnxruntime.InferenceSession(MODELS[A]).run(None, {"samples": IMAGES})
+    said = Reference(IMAGES, {}, {A: probabilities})
+    right, wrong = honest(calls, 2, A), honest(calls, 2, A)
+    wrong.predicted[0] = (wrong.predicted[0] + 1) % 3
+    answers = Counter({(2, answer.SerializeToString()): 1 for answer in (right, wrong, honest(calls, 2, B))})
+    assert said.wrong(calls, answers) == {"another class": 1, "a model that is none of the run's": 1}
+
+
 def test_an_answer_that_mixes_two_models_is_found() -> None:
     calls = score_calls(IMAGES, 8, run_id="r")
     mixed, other = honest(calls, 0, A), honest(calls, 0, B)
@@ -66,7 +87,7 @@ def test_an_answer_that_mixes_two_models_is_found() -> None:
 
 
 def test_rankings_are_checked_by_the_samples_that_come_along() -> None:
-    calls = rank_calls("p" * 64, A)
+    calls = rank_calls(rank_request("p" * 64, A), range(RANK_LIMIT))
     rows = RANDOM.integers(0, 256, (10, 6)).astype(np.uint8)
     [probabilities] = onnxruntime.InferenceSession(MODELS[A]).run(None, {"samples": rows})
     order = probabilities.max(1).argsort()
@@ -80,7 +101,12 @@ def test_rankings_are_checked_by_the_samples_that_come_along() -> None:
     )
     assert fault(calls, 0, answer) == ""
     answer.sample_ids[0] = 9
-    assert fault(calls, 0, answer) == "no ranking of so many samples"
+    assert fault(calls, 0, answer) == "another ranking than before the load"
     answer.sample_ids[0] = 0
-    answer.predicted[0] += 1
-    assert fault(calls, 0, answer)
+    answer.predicted[0] = (answer.predicted[0] + 1) % 3
+    assert fault(calls, 0, answer) == "another class"
+    del answer.predicted[0]
+    assert fault(calls, 0, answer) == "another number of samples"
+    answer.samples.samples = b"x"
+    answer.predicted.insert(0, 0)
+    assert fault(calls, 0, answer) == "samples that are none of the pool's"
