@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, RunCancelled, RunFinished
+from labelloop.wire.basis import LogRolledBack
 from labelloop.wire.broker import connect
 from labelloop.wire.errors import WrongState
 from labelloop.wire.eventlog import EventLog, Recorded
@@ -91,6 +94,75 @@ async def test_following_survives_a_killed_broker_without_gap_or_repeat(nats_ser
             await log.append_once(label(sample_id))
         taken = await following
     assert [recorded.event.label_provided.sample_id for recorded in taken if recorded.event] == list(range(40))
+
+
+async def put_back(server: NatsServer, store: Path) -> None:
+    """Start the server on its store as it was :func:`kept`."""
+    shutil.rmtree(store)
+    store.with_name("kept").rename(store)
+    await server.start()
+
+
+async def kept(server: NatsServer, store: Path) -> None:
+    """Keep a copy of the server's store as it is now."""
+    await server.stop()
+    shutil.copytree(store, store.with_name("kept"))
+    await server.start()
+
+
+@pytest.mark.parametrize("instead", [[], [label(7)], [label(7), label(8)]])
+async def test_what_was_read_and_then_taken_back_by_the_broker_ends_the_service(
+    nats_server: NatsServer, tmp_path: Path, instead: list[Event]
+) -> None:
+    """As a node that was cut off does it: its store is put back to what it was before the last event."""
+    store = tmp_path / "nats"
+    async with opened(nats_server) as (_, log):
+        await log.append_once(label(0))
+        await kept(nats_server, store)
+        following = asyncio.create_task(take(log, 3))
+        await log.append_once(label(1))
+        async with asyncio.timeout(30):
+            async for recorded in log.follow():
+                if recorded.sequence == 2:
+                    break
+        await nats_server.stop()
+        await put_back(nats_server, store)
+        async with opened(nats_server) as (_, others):
+            for event in instead:
+                await others.append_once(event)
+            with pytest.raises(LogRolledBack):
+                await following
+            assert await others.last_sequence() == 1 + len(instead)
+
+
+async def test_nothing_is_written_on_the_strength_of_what_was_taken_back(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    store = tmp_path / "nats"
+    async with opened(nats_server) as (_, log):
+        await log.append_once(label(0))
+        await kept(nats_server, store)
+        await log.append_once(label(1))
+        await take(log, 2)
+        await nats_server.stop()
+        writing = asyncio.create_task(log.append_once(finished("on the strength of label 1")))
+        await put_back(nats_server, store)
+        with pytest.raises(LogRolledBack):
+            await writing
+        assert await log.last_sequence() == 1
+
+
+async def test_an_interruption_that_takes_nothing_back_changes_nothing(nats_server: NatsServer) -> None:
+    async with opened(nats_server) as (_, log):
+        for sample_id in range(3):
+            await log.append_once(label(sample_id))
+        following = asyncio.create_task(take(log, 4))
+        await take(log, 3)
+        await nats_server.stop()
+        writing = asyncio.create_task(log.append_once(label(3)))
+        await nats_server.start()
+        await writing
+        assert len(await following) == 4
 
 
 async def test_an_unreadable_event_is_counted_and_blocks_nothing(nats_server: NatsServer) -> None:

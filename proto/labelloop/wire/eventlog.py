@@ -16,12 +16,13 @@ import structlog
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import MaxPayloadError
+from nats.errors import ConnectionReconnectingError, MaxPayloadError
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from labelloop.events.v1.events_pb2 import Event
+from labelloop.wire.basis import Basis
 from labelloop.wire.broker import jetstream
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import LimitExceeded, WrongState
@@ -56,6 +57,7 @@ class EventLog:
         self._client = client
         self._js: JetStreamContext = jetstream(client)
         self.undecodable = 0
+        self._basis = Basis()
 
     async def ensure_stream(self, replicas: int = 1) -> None:
         """Make the stream where there is none, on ``replicas`` nodes of a cluster; give one that has fewer as many.
@@ -99,11 +101,17 @@ class EventLog:
         return recorded
 
     async def _append(self, event: Event, subject: str, data: bytes) -> Recorded:
+        await self._basis.settle(self._js, STREAM)
         try:
+            if not self._client.is_connected:
+                raise ConnectionReconnectingError  # or the client would send it later, unasked
             sequence = await publish_once(self._js, subject, data)
         except MaxPayloadError as error:
             message = f"{subject} takes {len(data)} bytes, more than the broker's max_payload: raise that"
             raise LimitExceeded("EVENT_TOO_LARGE", message, subject=subject, size=len(data)) from error
+        except Exception:
+            self._basis.in_doubt = True
+            raise
         if sequence:
             return Recorded(event, sequence, ours=True)
         standing = await self._read_back(subject)
@@ -139,8 +147,13 @@ class EventLog:
 
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """All events under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""
-        async for message in follow_stream(self._client, self._js, STREAM, subject, after):
+        async for message in follow_stream(self._client, self._js, STREAM, subject, after, self._on_interruption):
+            self._basis.note(message)
             yield Recorded(self._decode(message), message.metadata.sequence.stream)
+
+    async def _on_interruption(self) -> None:
+        self._basis.in_doubt = True
+        await patiently(lambda: self._basis.settle(self._js, STREAM))
 
     def _decode(self, message: Msg) -> Event | None:
         try:

@@ -6,7 +6,7 @@ consumer's sequence, a missed heartbeat or a lost connection makes a new consume
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 
@@ -33,9 +33,16 @@ class _OutOfOrder(NatsError):
 
 
 async def follow_stream(
-    client: Client, js: JetStreamContext, stream: str, subject: str, after: int
+    client: Client,
+    js: JetStreamContext,
+    stream: str,
+    subject: str,
+    after: int,
+    on_interruption: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[Msg, None]:
-    """All messages under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""
+    """All messages under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever.
+
+    ``on_interruption`` is called each time the broker was out of sight, before the next message."""
     last = after
     while True:
         heed_cancellation()
@@ -51,6 +58,7 @@ async def follow_stream(
             log.info("following anew", stream=stream, after_sequence=last, why=str(error) or type(error).__name__)
             if isinstance(error, TimeoutError):  # silence: the connection may lead to a node that is cut off
                 await client.force_reconnect()
+            await on_interruption()
         finally:
             if not client.is_closed:
                 await subscription.unsubscribe()

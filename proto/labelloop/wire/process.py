@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from labelloop.wire.basis import LogRolledBack
 from labelloop.wire.errors import LabelloopError
 from labelloop.wire.serving import until_signal_or_end
 from labelloop.wire.settings import ServiceSettings
@@ -30,6 +31,8 @@ async def _serve_and_leave(name: str, work: Awaitable[None]) -> None:
         code = 1
         for error in group.exceptions:
             print(f"{name}: {error}", file=sys.stderr)
+    except* LogRolledBack:
+        code = 1
     _leave(code)
 
 

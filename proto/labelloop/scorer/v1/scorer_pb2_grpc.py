@@ -93,8 +93,8 @@ class ScorerServiceServicer:
     def Score(self, request, context):
         """Classifies images that the caller posts.
 
-        RESOURCE_EXHAUSTED, at once, where the server has more to do than it can do in time: try again, elsewhere or later.
-        NOT_FOUND where a run has no model yet.
+        RESOURCE_EXHAUSTED, at once, where large posts would wait longer than a tenth of a second; CANCELLED where more calls
+        come than the server can even refuse by name: try again, elsewhere or later. NOT_FOUND where a run has no model yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

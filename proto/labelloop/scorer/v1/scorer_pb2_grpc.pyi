@@ -46,8 +46,8 @@ class ScorerServiceStub:
     Score: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ScoreRequest, _scorer_pb2.ScoreResponse]
     """Classifies images that the caller posts.
 
-    RESOURCE_EXHAUSTED, at once, where the server has more to do than it can do in time: try again, elsewhere or later.
-    NOT_FOUND where a run has no model yet.
+    RESOURCE_EXHAUSTED, at once, where large posts would wait longer than a tenth of a second; CANCELLED where more calls
+    come than the server can even refuse by name: try again, elsewhere or later. NOT_FOUND where a run has no model yet.
     """
     ScoreStream: _grpc.StreamStreamMultiCallable[_scorer_pb2.ScoreStreamRequest, _scorer_pb2.ScoreStreamResponse]
     """The same for a stream of requests, each by itself: one answer for each, in their order. The first request that
@@ -72,8 +72,8 @@ class ScorerServiceAsyncStub(ScorerServiceStub):
     Score: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ScoreRequest, _scorer_pb2.ScoreResponse]  # type: ignore[assignment]
     """Classifies images that the caller posts.
 
-    RESOURCE_EXHAUSTED, at once, where the server has more to do than it can do in time: try again, elsewhere or later.
-    NOT_FOUND where a run has no model yet.
+    RESOURCE_EXHAUSTED, at once, where large posts would wait longer than a tenth of a second; CANCELLED where more calls
+    come than the server can even refuse by name: try again, elsewhere or later. NOT_FOUND where a run has no model yet.
     """
     ScoreStream: _aio.StreamStreamMultiCallable[_scorer_pb2.ScoreStreamRequest, _scorer_pb2.ScoreStreamResponse]  # type: ignore[assignment]
     """The same for a stream of requests, each by itself: one answer for each, in their order. The first request that
@@ -119,8 +119,8 @@ class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_scorer_pb2.ScoreResponse, _abc.Awaitable[_scorer_pb2.ScoreResponse]]:
         """Classifies images that the caller posts.
 
-        RESOURCE_EXHAUSTED, at once, where the server has more to do than it can do in time: try again, elsewhere or later.
-        NOT_FOUND where a run has no model yet.
+        RESOURCE_EXHAUSTED, at once, where large posts would wait longer than a tenth of a second; CANCELLED where more calls
+        come than the server can even refuse by name: try again, elsewhere or later. NOT_FOUND where a run has no model yet.
         """
 
     @_abc_1.abstractmethod
