@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,24 +14,33 @@ from typing import Any
 import grpc
 import pytest
 from labelloop.scorer.v1 import scorer_pb2 as pb
+from labelloop.wire.errors import NotFound
 from labelloop_cli.clients import Clients
 from labelloop_cli.stack import Stack
+from platformdirs import user_cache_path
 
+from tests.bench.cores import family
+from tests.bench.h2load_program import Program, find_or_get
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
+from tests.e2e.stopping import until
 
 ROOT = Path(__file__).parents[2]
 Lie = Callable[[pb.ScoreResponse], None]
 
 
-async def load(out: Path, *words: str) -> tuple[int, str, list[dict[str, Any]]]:
-    """The exit code, what was printed, and the results."""
-    process = await asyncio.create_subprocess_exec(
+async def started(out: Path, *words: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.load", "--seconds", "1", "--out", str(out), *words),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
+
+
+async def load(out: Path, *words: str) -> tuple[int, str, list[dict[str, Any]]]:
+    """The exit code, what was printed, and the results."""
+    process = await started(out, *words)
     said = (await process.communicate())[0].decode()
     results = out / "results.json"
     return process.returncode or 0, said, json.loads(results.read_text()) if results.exists() else []
@@ -56,6 +66,80 @@ async def test_services_that_run_are_only_read(tmp_path: Path, stack: Stack, cli
     assert {result["name"] for result in results} >= {"unary 1", "stream 64", "RankPool during a run"}
     assert all(not result.get("wrong") for result in results)
     assert await finish(clients, "done") == before
+
+
+async def test_a_scorer_without_a_trainer_is_held_to_what_it_said_before(
+    tmp_path: Path, stack: Stack, clients: Clients, blobs: Blobs
+) -> None:
+    await start(clients, "done", spec(blobs))
+    model = (await finish(clients, "done")).run.latest.model_sha256
+    for named in (("--run", "done"), ("--model", model)):
+        code, said, results = await load(tmp_path, "--host", stack.endpoints.scorer, *named, "--only", "un")
+        assert code == 0, said
+        assert {result["name"]: result["mode"] for result in results if result["mode"] != "closed"} == {
+            "unary 1": "open",
+            "unary 64": "open",
+            "RankPool during a run": "skipped",
+            "model swap under load": "skipped",
+        }
+        assert said.count("name TRAINER and RUN") == 2
+        assert all(
+            result["statuses"].keys() == {"OK"} and not result["wrong"] for result in results if "calls" in result
+        )
+
+
+async def test_another_load_generator_and_the_server_count_the_same_calls(tmp_path: Path, h2load: Program) -> None:
+    code, said, [result] = await load(tmp_path, "--only", "cross-check")
+    assert code == 0, said
+    assert result["statuses"] == {"OK": result["calls"]}
+
+
+async def test_under_four_times_its_capacity_calls_are_answered_right_or_refused(
+    tmp_path: Path, h2load: Program
+) -> None:
+    code, said, [result] = await load(tmp_path, "--only", "4x", "--seconds", "2")
+    assert code == 0, said
+    assert result["offered_s"] == 4 * result["capacity_s"]
+    assert result["goodput_s"] > 0
+    assert result["statuses"].keys() <= {"OK", "CANCELLED", "RESOURCE_EXHAUSTED"}
+    assert "% of the capacity" in (tmp_path / "report.html").read_text()
+
+
+async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, nats_binary: Path) -> None:
+    process = await started(tmp_path, "--seconds", "600", "--only", "unary 1")
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        while b"closed loop" not in await process.stdout.readline():
+            assert not process.stdout.at_eof(), "it ended by itself"
+
+        async def locust_runs() -> bool:
+            return any(b"locust" in command_of(pid) for pid in family(process.pid))
+
+        await until(locust_runs)
+    started_here = family(process.pid)
+    process.send_signal(signal.SIGINT)  # to this process alone: a terminal would send it to Locust as well
+    rest, _ = await process.communicate()
+    assert process.returncode == 130, rest.decode()
+    assert b"Traceback" not in rest
+    assert len(started_here) > 5, "a broker, three services and Locust"
+    assert [pid for pid in started_here if command_of(pid)] == []
+    assert not (tmp_path / "results.json").exists()
+
+
+def command_of(pid: int) -> bytes:
+    """Empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+@pytest.fixture(scope="session")
+def h2load() -> Program:
+    try:
+        return find_or_get(user_cache_path("labelloop"))
+    except NotFound as error:
+        pytest.skip(error.message)
 
 
 def another_class(answer: pb.ScoreResponse) -> None:
@@ -120,8 +204,10 @@ class _Lying(grpc.GenericRpcHandler):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--host", "127.0.0.1:1"), "name HOST, TRAINER and RUN"),
+        (("--host", "127.0.0.1:1"), "name HOST and what to ask it for"),
+        (("--run", "r"), "name HOST and what to ask it for"),
         (("--host", "127.0.0.1:1", "--trainer", "127.0.0.1:1", "--run", "r"), "does not answer"),
+        (("--host", "127.0.0.1:1", "--run", "r"), "does not answer"),
     ],
 )
 async def test_a_target_that_cannot_be_is_said_in_a_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
