@@ -33,6 +33,7 @@ async def serve(settings: OracleSettings) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(book.follow(log))
+            tasks.create_task(log.watch())
             await book.reach(await log.last_sequence())
             work = tasks.create_task(drive(book, Requests(book, log, shelf, artifacts).advance))
             await server.start()

@@ -38,6 +38,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(newest.follow())
+            tasks.create_task(log.watch())
             await newest.catch_up()
             work = tasks.create_task(newest.warm())
             await server.start()

@@ -43,6 +43,7 @@ async def serve(settings: TrainerSettings) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(book.follow(log))
+                tasks.create_task(log.watch())
                 tasks.create_task(scorers.follow())
                 await book.reach(await log.last_sequence())
                 work = tasks.create_task(drive(book, Rounds(book, log, ranker, artifacts, executor).advance))

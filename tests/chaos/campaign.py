@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.chaos import faults_answers, faults_broker, faults_network, faults_processes, faults_storage
 from tests.chaos.trial import Fault, Outcome, Trial
 from tests.chaos.world import Plan, World, world
+from tests.integration.production_broker import version_of
 
 SIMULATED = "simulated schedules"
 RESULTS = Path("out/chaos/results.json")
@@ -24,6 +25,7 @@ FAULTS: list[Fault] = [
     *faults_storage.FAULTS,
     *faults_answers.FAULTS,
 ]
+_SOUND_SINCE = (2, 12)  # what the README names as the least for production
 _SMALL_DISK = "24m"
 _LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
@@ -59,7 +61,7 @@ class Campaign:
             await self.close()
             folder = self.folder / f"{name} {len(self.outcomes)}".replace(" ", "_")
             folder.mkdir(parents=True)
-            plan = self._stack.enter_context(_plan(name, folder))
+            plan = self._stack.enter_context(_plan(name, folder, self.binary))
             self._worlds[name] = await self._stack.enter_async_context(world(folder, self.binary, plan))
         return self._worlds[name]
 
@@ -80,11 +82,15 @@ async def campaign(folder: Path, binary: Path) -> AsyncIterator[Campaign]:
 
 
 @contextmanager
-def _plan(name: str, folder: Path) -> Iterator[Plan]:
+def _plan(name: str, folder: Path, binary: Path) -> Iterator[Plan]:
     match name:
         case "twins":
             yield Plan(twins=True)
         case "cluster":
+            yield Plan(clustered=True)
+        case "sound cluster":
+            if version_of(binary) < _SOUND_SINCE:
+                raise Missing("nats-server 2.12 or newer: older nodes may come to hold different events for good")
             yield Plan(clustered=True)
         case "small disk":
             with _tmpfs(folder / "artifacts"), _tmpfs(folder / "broker"):

@@ -99,6 +99,6 @@ FAULTS = [
     Fault(
         "cluster: one node cut off", "its connections to the others reset and refused for 10 s", _cut_off_one, "cluster"
     ),
-    Fault("cluster: two nodes cut off", "no node reaches another for 10 s: it halts", _cut_off_two, "cluster"),
+    Fault("cluster: two nodes cut off", "no node reaches another for 10 s: it halts", _cut_off_two, "sound cluster"),
     Fault("cluster: rolling restart", "SIGTERM and restart of each node in turn", _roll, "cluster"),
 ]

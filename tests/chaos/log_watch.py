@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from labelloop.events.v1.events_pb2 import Event
+from labelloop.wire.basis import LogRolledBack
 from labelloop.wire.eventlog import EventLog
+from nats.aio.client import Client
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,18 @@ class LogWatch:
         self.last = 0
         self._changed = asyncio.Condition()
 
-    async def follow(self, log: EventLog) -> None:
-        """For ever."""
+    async def follow(self, client: Client) -> None:
+        """For ever; from the beginning where the broker took back what was read."""
+        while True:
+            log = EventLog(client)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._follow(log))
+                    tasks.create_task(log.watch())
+            except* LogRolledBack:
+                self.runs.clear()
+
+    async def _follow(self, log: EventLog) -> None:
         async for recorded in log.follow():
             async with self._changed:
                 self.last = recorded.sequence

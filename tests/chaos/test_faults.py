@@ -30,6 +30,7 @@ BRIEF = [
     "clock moved",
     "trainer paused beside its twin",
     "scorer paused beside its twin",
+    "cluster: leader killed",
     "cluster: two nodes cut off",
 ]
 _BY_NAME = {fault.name: fault for fault in FAULTS}

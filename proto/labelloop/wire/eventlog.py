@@ -57,7 +57,7 @@ class EventLog:
         self._client = client
         self._js: JetStreamContext = jetstream(client)
         self.undecodable = 0
-        self._basis = Basis()
+        self._basis = Basis(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
         """Make the stream where there is none, on ``replicas`` nodes of a cluster; give one that has fewer as many.
@@ -101,7 +101,8 @@ class EventLog:
         return recorded
 
     async def _append(self, event: Event, subject: str, data: bytes) -> Recorded:
-        await self._basis.settle(self._js, STREAM)
+        if self._basis.in_doubt:
+            await self._basis.settle()
         try:
             if not self._client.is_connected:
                 raise ConnectionReconnectingError  # or the client would send it later, unasked
@@ -126,6 +127,11 @@ class EventLog:
             said = f"what stands under {subject}, at sequence {message.seq}, is no event of ours: {error}"
             raise WrongState("UNREADABLE_EVENT", said, subject=subject, sequence=message.seq) from error
 
+    async def watch(self) -> None:
+        """For ever, beside the one :meth:`follow` of everything: what the broker holds back is asked for anew.
+        LogRolledBack where it took back what was read."""
+        await self._basis.watch()
+
     async def last_sequence(self) -> int:
         """The sequence of the newest event; 0 where there is none."""
         return int((await patiently(lambda: self._js.stream_info(STREAM))).state.last_seq)
@@ -147,13 +153,8 @@ class EventLog:
 
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """All events under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""
-        async for message in follow_stream(self._client, self._js, STREAM, subject, after, self._on_interruption):
-            self._basis.note(message)
+        async for message in follow_stream(self._client, self._js, STREAM, subject, after, self._basis):
             yield Recorded(self._decode(message), message.metadata.sequence.stream)
-
-    async def _on_interruption(self) -> None:
-        self._basis.in_doubt = True
-        await patiently(lambda: self._basis.settle(self._js, STREAM))
 
     def _decode(self, message: Msg) -> Event | None:
         try:

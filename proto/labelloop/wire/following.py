@@ -6,7 +6,7 @@ consumer's sequence, a missed heartbeat or a lost connection makes a new consume
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from labelloop.wire.basis import Basis
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.patience import patiently
 
@@ -38,11 +39,12 @@ async def follow_stream(
     stream: str,
     subject: str,
     after: int,
-    on_interruption: Callable[[], Awaitable[None]],
+    basis: Basis,
 ) -> AsyncGenerator[Msg, None]:
     """All messages under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever.
 
-    ``on_interruption`` is called each time the broker was out of sight, before the next message."""
+    ``basis`` notes what was read; each time the broker was out of sight it is in doubt, and settled before going on.
+    """
     last = after
     while True:
         heed_cancellation()
@@ -50,15 +52,17 @@ async def follow_stream(
         try:
             consumer = _consumer(subscription.subject, subject, last + 1)
             await patiently(partial(js.add_consumer, stream, consumer))
-            async with aclosing(_in_order(client, subscription)) as messages:
+            async with aclosing(_in_order(client, subscription, basis)) as messages:
                 async for message in messages:
                     last = message.metadata.sequence.stream
+                    basis.note(message)
                     yield message
         except NatsError as error:
             log.info("following anew", stream=stream, after_sequence=last, why=str(error) or type(error).__name__)
             if isinstance(error, TimeoutError):  # silence: the connection may lead to a node that is cut off
                 await client.force_reconnect()
-            await on_interruption()
+            basis.in_doubt = True
+            await patiently(basis.settle)
         finally:
             if not client.is_closed:
                 await subscription.unsubscribe()
@@ -81,7 +85,7 @@ def _consumer(inbox: str, subject: str, start: int) -> ConsumerConfig:
     )
 
 
-async def _in_order(client: Client, subscription: Subscription) -> AsyncGenerator[Msg, None]:
+async def _in_order(client: Client, subscription: Subscription, basis: Basis) -> AsyncGenerator[Msg, None]:
     seen = 0
     while True:
         heed_cancellation()
@@ -92,6 +96,8 @@ async def _in_order(client: Client, subscription: Subscription) -> AsyncGenerato
                 await client.publish(message.reply)
             elif int(headers.get("Nats-Last-Consumer", seen)) != seen:
                 raise _OutOfOrder(f"saw {seen} messages of {headers['Nats-Last-Consumer']}")
+            elif basis.take_stalled():
+                raise _OutOfOrder("the broker holds newer messages and sends none")
             continue
         if message.metadata.sequence.consumer != seen + 1:
             raise _OutOfOrder(f"message {message.metadata.sequence.consumer} came after {seen}")
