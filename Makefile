@@ -53,7 +53,7 @@ demo: $(STAMP) ## Run the article's experiments through the services; writes out
 	@$(BIN)/labelloop demo $(ARGS)
 
 test: $(STAMP) ## Run the whole test suite (ARGS= goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(STAMP) ## Formatting, lint, types, and drift of the generated code
 	@$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from labelloop_cli.nats_binary import find_or_get
 from labelloop_cli.nats_server import NatsServer
 from platformdirs import user_cache_path
+
+# A shell's background job (`make test &`) ignores SIGINT, and so would every process that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
