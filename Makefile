@@ -71,7 +71,7 @@ proto: $(STAMP) ## Generate Python from the protos
 lock: ## Write requirements.lock anew (ARGS=--upgrade to choose new versions)
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
 	  "$$folder/bin/python" -m pip install -qq --disable-pip-version-check --root-user-action ignore uv && \
-	  "$$folder/bin/uv" pip compile --quiet --extra torch --extra dev --generate-hashes --no-emit-index-url \
+	  "$$folder/bin/uv" pip compile --quiet --extra trainer --extra scorer --extra oracle --extra cli --extra dev --generate-hashes --no-emit-index-url \
 	    --no-header --no-annotate --python-version 3.11 $(ARGS) pyproject.toml -o requirements.lock
 
 bench: $(STAMP) ## Measure (ONLY=name for one); writes out/bench/<name>.json

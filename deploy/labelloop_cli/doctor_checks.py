@@ -38,12 +38,13 @@ def python_check(version: tuple[int, int] = sys.version_info[:2]) -> Check:
 
 
 def packages_check(distribution: str = "labelloop") -> Check:
-    """Whether what ``distribution`` requires is installed, extras aside."""
+    """Whether what ``distribution`` requires is installed: for each service and the command, not for development."""
     try:
         required = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:
         return Check("Python packages", False, f"{distribution} itself is not installed", _SET_UP)
-    names = [name for line in required if "extra ==" not in line and (name := re.split(r"[^\w.-]", line)[0])]
+    needed = [line for line in required if not re.search(r"extra == ['\"](dev|s3)['\"]", line)]
+    names = [name for line in needed if (name := re.split(r"[^\w.-]", line)[0])]
     missing = [name for name in names if not _installed(name)]
     if missing:
         return Check("Python packages", False, f"missing: {', '.join(missing)}", _SET_UP)

@@ -21,6 +21,12 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: int = Field(0, ge=0, le=65535, description="the port to listen on; 0 for any free one")
     ready_file: Path | None = Field(None, description="written once the service answers; holds its port")
+    health_port: int | None = Field(None, ge=0, le=65535, description="gRPC health in plain text, for probes")
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="Prometheus' metrics under /metrics")
+    tls_dir: Path | None = Field(
+        None, description="a folder of ca.crt, tls.crt and tls.key: every connection is then TLS, both ends with one"
+    )
+    nats_nkey_file: Path | None = Field(None, description="the seed by which the broker knows the service")
     drain_s: float = Field(5.0, ge=0, description="how long calls in flight may take to end after SIGTERM")
     log_format: Literal["text", "json"] = Field("text", description="how to log")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what to log")
