@@ -21,14 +21,14 @@ def brief_spec(blobs: Blobs, source: LabelSource.ValueType) -> RunSpec:
     return spec(blobs, label_source=source, label_budget=5, **changes)
 
 
-async def open_samples(clients: Clients) -> list[int]:
-    """What the run "open" waits for."""
+async def open_samples(clients: Clients, run_id: str = "open") -> list[int]:
+    """What a run waits for."""
     async with asyncio.timeout(30):
-        async for status in clients.watch("open"):
+        async for status in clients.watch(run_id):
             if status.labels_open:
                 break
         while True:
-            answer = await clients.oracle.ListOpenSamples(oracle_pb2.ListOpenSamplesRequest(run_id="open"))
+            answer = await clients.oracle.ListOpenSamples(oracle_pb2.ListOpenSamplesRequest(run_id=run_id))
             if answer.samples:
                 return [sample.sample_id for sample in answer.samples]
             await asyncio.sleep(0.01)

@@ -73,6 +73,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory, nats_binary: Path) -> 
             done = (await finish(clients, "done")).run
             for run_id in ("open", "spare"):
                 await start(clients, run_id, brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE))
+            await open_samples(clients, "spare")  # from here on nothing happens by itself
             [first, *_] = await open_samples(clients)
             good = good_requests(blobs, done, first)
             yield World(stack, clients, caller, EventLog(broker), blobs, good, likely_strings(blobs, odd, done))
