@@ -28,7 +28,7 @@ async def serve(settings: OracleSettings) -> None:
     log = EventLog(client)
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
-    shelf = Shelf(settings.data_dir, settings.cache_dir)
+    shelf = Shelf(settings.data_dir, settings.cache_dir, settings.pools_dir)
     book = RunBook(Desk.begin)
     add_OracleServiceServicer_to_server(OracleService(book, log, shelf), server.grpc)
     try:

@@ -12,4 +12,5 @@ from pydantic import Field
 class OracleSettings(ServiceSettings):
     port: int = Field(50053, ge=0, le=65535, description="the port to listen on; 0 for any free one")
     data_dir: Path | None = Field(None, description="a folder that may hold MNIST already")
+    pools_dir: Path | None = Field(None, description="the only folder that runs may name files in; none: any")
     cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads are kept")

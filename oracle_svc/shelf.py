@@ -22,8 +22,8 @@ _KEPT = 4
 class Shelf:
     """The datasets used last."""
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path) -> None:
-        self._data_dir, self._cache_dir = data_dir, cache_dir
+    def __init__(self, data_dir: Path | None, cache_dir: Path, pools_dir: Path | None = None) -> None:
+        self._data_dir, self._cache_dir, self._pools_dir = data_dir, cache_dir, pools_dir
         self._datasets: Loaded[bytes, Dataset] = Loaded(self._load, kept=_KEPT)
 
     async def get(self, source: SourceMessage) -> Dataset:
@@ -42,7 +42,8 @@ class Shelf:
             classes=tuple(source.classes),
         )
         try:
-            return _cut(load(named, data_dir=self._data_dir, cache_dir=self._cache_dir), source.sample_limit)
+            folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
+            return _cut(load(named, cache_dir=self._cache_dir, **folders), source.sample_limit)
         except LabelloopError as error:
             error.field = f"dataset.{error.field}" if error.field else ""  # as requests name it
             raise

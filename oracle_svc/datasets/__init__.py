@@ -13,17 +13,41 @@ from .mnist import load_mnist
 __all__ = ["Dataset", "DatasetSource", "load"]
 
 
-def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path) -> Dataset:
+_PATHS = ("name", "labels", "evaluation", "evaluation_labels")
+
+
+def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path, pools_dir: Path | None = None) -> Dataset:
     """Read what ``source`` names; blocks on disk and, for MNIST, perhaps on the network.
 
-    ``data_dir`` is a folder of the operator's that may hold MNIST; ``cache_dir`` is where downloads are kept.
+    ``data_dir`` is a folder of the operator's that may hold MNIST; ``cache_dir`` is where downloads are kept; what lies
+    outside of ``pools_dir`` is nobody's business, where there is one.
     Raises InvalidInput for a source that its author can mend, NotFound for a file that is not there, and
     Corrupt for one whose bytes are damaged.
     """
     if source.name != "mnist":
+        _refuse_outside(source, pools_dir)
         return load_files(source)
     _refuse_extras(source)
     return load_mnist(data_dir, cache_dir)
+
+
+def _refuse_outside(source: DatasetSource, pools_dir: Path | None) -> None:
+    """Before anything is looked at: whether there is such a file says something, too."""
+    if pools_dir is None:
+        return
+    for field in _PATHS:
+        text = getattr(source, field)
+        if text and not _lies_in(text, pools_dir):
+            message = f"{field}: {text!r} lies outside {pools_dir}, where the oracle service reads pools: put it there"
+            raise InvalidInput("PATH_OUTSIDE", message, field=field, path=text)
+
+
+def _lies_in(text: str, folder: Path) -> bool:
+    """Wherever links lead to. What cannot be a path lies nowhere."""
+    try:
+        return Path(text).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # too long, a null character, links in a circle
+        return False
 
 
 def _refuse_extras(source: DatasetSource) -> None:

@@ -141,3 +141,30 @@ def test_an_unknown_name_is_answered_with_what_is_accepted(folder: Folder, name:
 def test_mnist_takes_no_other_settings(folder: Folder, field: str) -> None:
     error = folder.refused(name="mnist", **{field: ("0", "1") if field == "classes" else "labels.npy"})
     assert (error.reason, error.field) == ("NOT_FOR_MNIST", field)
+
+
+@pytest.mark.parametrize("field", ["name", "labels", "evaluation", "evaluation_labels"])
+@pytest.mark.parametrize("how", ["absolute", "upwards", "by a link", "no path at all"])
+def test_what_lies_outside_the_folder_of_pools_is_not_looked_at(folder: Folder, field: str, how: str) -> None:
+    pools = folder.path / "pools"
+    pools.mkdir()
+    secret = folder.save("secret.npy", POOL)
+    (pools / "link.npy").symlink_to(secret)
+    np.save(pools / "pool.npy", POOL)
+    path = {
+        "absolute": secret,
+        "upwards": f"{pools}/../secret.npy",
+        "by a link": f"{pools}/link.npy",
+        "no path at all": "\0",
+    }[how]
+    named: dict[str, Any] = {"name": f"{pools}/pool.npy", "classes": ("cat", "dog"), field: path}
+    source = DatasetSource(**named)
+    with pytest.raises(InvalidInput) as caught:
+        load(source, data_dir=None, cache_dir=folder.path / "cache", pools_dir=pools)
+    assert (caught.value.reason, caught.value.field) == ("PATH_OUTSIDE", field)
+
+
+def test_what_lies_in_the_folder_of_pools_is_read(folder: Folder) -> None:
+    source = DatasetSource(name=folder.save("pool.npy", POOL), classes=("cat", "dog"))
+    found = load(source, data_dir=None, cache_dir=folder.path / "cache", pools_dir=folder.path)
+    assert len(found.samples) == len(POOL)
