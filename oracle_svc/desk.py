@@ -26,18 +26,21 @@ class Wait:
     """Nothing is wanted, or people are to answer."""
 
 
+_ANSWERS = {"label_provided", "sample_skipped"}
+
 Duty = PublishPool | AnswerLabels | Wait
 
 
 @dataclass
 class Desk:
-    """``open`` maps each sample that waits for a label to the round that asked, in the order asked for."""
+    """``open`` maps each sample that waits for a label to the round that asked, in the order asked for; ``answered``
+    are those that got one, or that were skipped."""
 
     run_id: str
     spec: RunSpec
     pool: PoolPublished | None = None
     open: dict[int, int] = field(default_factory=dict)
-    answered: dict[int, int] = field(default_factory=dict)
+    answered: set[int] = field(default_factory=set)
     over: bool = False
 
     @classmethod
@@ -47,7 +50,7 @@ class Desk:
     def apply(self, event: Event, at: datetime) -> None:
         """Take in the next event of this run. After the end only labels that were still under way count."""
         kind = event.WhichOneof("payload")
-        if self.over and kind != "label_provided":
+        if self.over and kind not in _ANSWERS:
             return
         match kind:
             case "pool_published":
@@ -55,11 +58,16 @@ class Desk:
             case "labels_requested":
                 self.open.update(dict.fromkeys(event.labels_requested.sample_ids, event.round))
             case "label_provided":
-                self.open.pop(event.label_provided.sample_id, None)
-                self.answered[event.label_provided.sample_id] = event.label_provided.label
+                self._close(event.label_provided.sample_id)
+            case "sample_skipped":
+                self._close(event.sample_skipped.sample_id)
             case "run_finished" | "run_cancelled" | "run_failed":
                 self.over = True
                 self.open.clear()
+
+    def _close(self, sample_id: int) -> None:
+        self.open.pop(sample_id, None)
+        self.answered.add(sample_id)
 
 
 def next_duty(desk: Desk) -> Duty:

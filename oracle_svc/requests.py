@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, PoolPublished, RunFailed
 from labelloop.wire.artifacts import ArtifactStore
@@ -18,18 +18,8 @@ _TOGETHER = 500  # appends under way at once
 _HOPELESS = (InvalidInput, NotFound, Corrupt, LimitExceeded)  # trying again would not help
 
 
-async def append_labels(
-    log: EventLog, run_id: str, source: str, annotator: str, answers: Iterable[tuple[int, int, int]]
-) -> list[Recorded]:
-    """Append ``answers``, each (round, sample id, class); for each what stands there now, ours or an earlier one."""
-    events = [
-        Event(
-            run_id=run_id,
-            round=round_,
-            label_provided=LabelProvided(sample_id=sample_id, label=label, source=source, annotator=annotator),
-        )
-        for round_, sample_id, label in answers
-    ]
+async def append_answers(log: EventLog, events: Sequence[Event]) -> list[Recorded]:
+    """Append labels or skips; for each what stands in its place now, ours or an earlier one."""
     standing: list[Recorded] = []
     for i in range(0, len(events), _TOGETHER):
         standing += await asyncio.gather(*(log.append_once(event) for event in events[i : i + _TOGETHER]))
@@ -73,5 +63,7 @@ class Requests:
         if dataset.labels is None:
             message = f"{dataset.name} has lost its labels since the run was started; bring them back"
             raise WrongState("LABELS_GONE", message, dataset=dataset.name)
-        answers = [(round_, sample_id, int(dataset.labels[sample_id])) for sample_id in sample_ids]
-        return await append_labels(self._log, desk.run_id, f"dataset:{dataset.name}", "", answers)
+        labels, source = dataset.labels, f"dataset:{dataset.name}"
+        given = [LabelProvided(sample_id=each, label=int(labels[each]), source=source) for each in sample_ids]
+        events = [Event(run_id=desk.run_id, round=round_, label_provided=label) for label in given]
+        return await append_answers(self._log, events)

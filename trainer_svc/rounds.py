@@ -44,8 +44,8 @@ class Rounds:
             # Another trainer may carry the run on while this one works: a step is taken on one state throughout.
             state = self._book.get(run_id).as_it_stands()
             match next_step(state):
-                case RequestLabels(count, strategy):
-                    event = await self._request_labels(state, count, strategy)
+                case RequestLabels() as step:
+                    event = await self._request_labels(state, step)
                 case AutoLabel(count):
                     event = await self._auto_label(state, count)
                 case Fit():
@@ -59,14 +59,15 @@ class Rounds:
         if state.ended:
             self._benches.pop(run_id, None)
 
-    async def _request_labels(self, state: RunState, count: int, strategy: Strategy.ValueType) -> Event:
-        ranked = await self._rank(state, count, strategy)
+    async def _request_labels(self, state: RunState, step: RequestLabels) -> Event:
+        ranked = await self._rank(state, step.count, step.strategy)
         request = LabelsRequested(
             sample_ids=ranked.sample_ids,
             predicted=ranked.predicted,
             confidence=ranked.confidence,
             score=ranked.score,
-            strategy=strategy,
+            strategy=step.strategy,
+            part=step.part,
         )
         return Event(run_id=state.run_id, round=state.round, labels_requested=request)
 

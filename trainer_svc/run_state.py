@@ -22,6 +22,7 @@ from labelloop.events.v1.events_pb2 import (
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
 MODEL_SOURCE = "model"
+_ANSWERS = {"label_provided", "sample_skipped"}
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,22 @@ class Ended:
 
 @dataclass
 class Batch:
-    """Labels asked for together, and the answers so far by sample id."""
+    """Labels asked for together, the answers so far by sample id, and the samples that get none."""
 
     round: int
     request: LabelsRequested
     answers: dict[int, tuple[LabelProvided, datetime]] = field(default_factory=dict)
+    skipped: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.wanted = frozenset(self.request.sample_ids)
 
-    def takes(self, label: LabelProvided) -> bool:
-        return label.sample_id in self.wanted and label.sample_id not in self.answers
+    def takes(self, sample_id: int) -> bool:
+        return sample_id in self.wanted and sample_id not in self.answers and sample_id not in self.skipped
 
     @property
-    def whole(self) -> bool:
-        return len(self.answers) == len(self.wanted)
+    def open_count(self) -> int:
+        return len(self.wanted) - len(self.answers) - len(self.skipped)
 
     def examples(self) -> list[Example]:
         """The answered ones, in the order asked for."""
@@ -97,10 +99,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class RequestLabels:
-    """Rank the pool and ask for the first ``count``."""
+    """Rank the pool and ask for the first ``count``; ``part`` counts the requests of the round."""
 
     count: int
     strategy: Strategy.ValueType
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ Step = RequestLabels | AutoLabel | Fit | Finish | Wait
 
 @dataclass
 class RunState:
-    """``round`` is that of the newest model; 0 before the first."""
+    """``round`` is that of the newest model; 0 before the first. ``parts`` are requests of this round, ``to_replace``
+    samples of the last of them that were skipped."""
 
     run_id: str
     started: RunStarted
@@ -144,7 +148,10 @@ class RunState:
     asked: set[int] = field(default_factory=set)
     batch: Batch | None = None
     models: list[Trained] = field(default_factory=list)
+    parts: int = 0
+    to_replace: int = 0
     labels_paid: int = 0
+    samples_skipped: int = 0
     auto_labels: int = 0
     ended: Ended | None = None
 
@@ -195,7 +202,12 @@ class RunState:
 
     @property
     def open_labels(self) -> int:
-        return len(self.batch.wanted) - len(self.batch.answers) if self.batch else 0
+        return self.batch.open_count if self.batch else 0
+
+    @property
+    def free_count(self) -> int:
+        """Samples of the pool that were never chosen."""
+        return self.pool.sample_count - len(self.asked) if self.pool else 0
 
     @property
     def labelled(self) -> list[Example]:
@@ -212,7 +224,7 @@ class RunState:
     def apply(self, event: Event, at: datetime) -> None:
         """Take in the next event of this run. After the end only labels that were still under way count."""
         kind = event.WhichOneof("payload")
-        if self.ended and kind != "label_provided":
+        if self.ended and kind not in _ANSWERS:
             return
         self.changed_at = at
         match kind:
@@ -220,11 +232,14 @@ class RunState:
                 self.pool = event.pool_published
             case "labels_requested":
                 self.batch = Batch(event.round, event.labels_requested)
+                self.parts += 1
                 self.asked.update(event.labels_requested.sample_ids)
             case "label_provided":
                 self._take_label(event.label_provided, at)
+            case "sample_skipped":
+                self._take_skip(event.sample_skipped.sample_id)
             case "model_trained":
-                self.round = event.round
+                self.round, self.parts, self.to_replace = event.round, 0, 0
                 self.models.append(Trained(event.round, event.model_trained, at))
             case "samples_auto_labelled":
                 self._take_auto_labels(event.samples_auto_labelled, event.round, at)
@@ -234,12 +249,23 @@ class RunState:
                 self.ended = Ended(kind, event.run_failed.message)
 
     def _take_label(self, label: LabelProvided, at: datetime) -> None:
-        if self.batch is None or not self.batch.takes(label):
+        if self.batch is None or not self.batch.takes(label.sample_id):
             return
         self.batch.answers[label.sample_id] = (label, at)
         self.labels_paid += 1
-        if self.batch.whole:
-            self.training += self.batch.examples()
+        self._close_batch(self.batch)
+
+    def _take_skip(self, sample_id: int) -> None:
+        if self.batch is None or not self.batch.takes(sample_id):
+            return
+        self.batch.skipped.add(sample_id)
+        self.samples_skipped += 1
+        self._close_batch(self.batch)
+
+    def _close_batch(self, batch: Batch) -> None:
+        if not batch.open_count:
+            self.training += batch.examples()
+            self.to_replace = len(batch.skipped)
             self.batch = None
 
     def _take_auto_labels(self, given: SamplesAutoLabelled, round_: int, at: datetime) -> None:
@@ -256,11 +282,16 @@ def next_step(state: RunState) -> Step:
     spec = state.spec
     if state.ended or state.pool is None or state.batch is not None:
         return Wait()
+    strategy = spec.strategy if state.model_sha256 else spec.first_strategy
+    if replaceable := min(state.to_replace, state.free_count):
+        return RequestLabels(replaceable, strategy, state.parts)
     if len(state.training) > state.trained_count:
         return Fit()
-    if state.labels_paid < spec.label_budget:
-        strategy = spec.strategy if state.model_sha256 else spec.first_strategy
-        return RequestLabels(min(spec.batch_size, spec.label_budget - state.labels_paid), strategy)
-    if state.auto_labels < spec.auto_label_budget:
-        return AutoLabel(min(spec.auto_label_batch_size, spec.auto_label_budget - state.auto_labels))
+    labels_left, auto_labels_left = spec.label_budget - state.labels_paid, spec.auto_label_budget - state.auto_labels
+    if (labels_left or auto_labels_left) and not state.free_count:  # what was skipped is missing now
+        return Finish("no sample of the pool is left to ask for")
+    if labels_left:
+        return RequestLabels(min(spec.batch_size, labels_left, state.free_count), strategy)
+    if auto_labels_left:
+        return AutoLabel(min(spec.auto_label_batch_size, auto_labels_left, state.free_count))
     return Finish("the budget is spent")

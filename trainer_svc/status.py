@@ -28,6 +28,7 @@ def status_of(state: RunState, problem: str) -> RunStatus:
         labels_paid=state.labels_paid,
         labels_open=state.open_labels,
         auto_labels=state.auto_labels,
+        samples_skipped=state.samples_skipped,
         pool=state.pool,
         latest=round_result(state.models[-1]) if state.models else None,
         message=state.ended.why if state.ended else problem,

@@ -10,7 +10,15 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from labelloop.oracle.v1.oracle_pb2 import ListOpenSamplesRequest, OpenSample, SubmitLabelsRequest, SubmittedLabel
+from labelloop.events.v1.events_pb2 import SkipKind
+from labelloop.oracle.v1.oracle_pb2 import (
+    ListOpenSamplesRequest,
+    OpenSample,
+    SkippedSample,
+    SkipSamplesRequest,
+    SubmitLabelsRequest,
+    SubmittedLabel,
+)
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest
 from labelloop.wire.errors import InvalidInput, NotFound
 from PIL import Image
@@ -75,6 +83,28 @@ def submit(
     labels = _read(answers)
     request = SubmitLabelsRequest(run_id=run_id, annotator=annotator or getpass.getuser(), labels=labels)
     asyncio.run(_submit(request))
+
+
+@app.command()
+def skip(
+    run_id: RunId,
+    sample_ids: Annotated[list[int], typer.Argument(min=0, help="The samples, by id.", show_default=False)],
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="They are no samples: broken, empty, of another kind.")
+    ] = False,
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    annotator: Annotated[str, typer.Option(help="Who says so.")] = "",
+) -> None:
+    """Give samples no label: others are asked for in their place."""
+    kind = SkipKind.SKIP_KIND_REJECTED if rejected else SkipKind.SKIP_KIND_SKIPPED
+    samples = [SkippedSample(sample_id=sample_id, kind=kind, comment=comment) for sample_id in sample_ids]
+    asyncio.run(_skip(SkipSamplesRequest(run_id=run_id, annotator=annotator or getpass.getuser(), samples=samples)))
+
+
+async def _skip(request: SkipSamplesRequest) -> None:
+    async with connect(Endpoints()) as clients:
+        response = await clients.oracle.SkipSamples(request)
+    console.print(f"{response.recorded} samples skipped, {response.repeated_count} answered already")
 
 
 def _read(path: Path) -> list[SubmittedLabel]:

@@ -40,11 +40,11 @@ def end_faults(state: RunState) -> list[str]:
         return found
     if state.batch is not None:
         found.append("finished while a batch is open")
-    if state.labels_paid != spec.label_budget:
+    if state.labels_paid != spec.label_budget and state.free_count:
         found.append(f"finished with {state.labels_paid} labels paid of {spec.label_budget}")
-    if state.auto_labels != spec.auto_label_budget:
+    if state.auto_labels != spec.auto_label_budget and state.free_count:
         found.append(f"finished with {state.auto_labels} auto-labels of {spec.auto_label_budget}")
-    if state.labels_paid + state.auto_labels != len(asked) or paid != asked:
+    if state.labels_paid + state.auto_labels + state.samples_skipped != len(asked) or not paid <= asked:
         found.append("the samples chosen are not those of the training set")
     return found
 
@@ -115,6 +115,8 @@ class Audit:
                     yield "the run fails though its pool is published"
             case "label_provided":
                 yield from _label_faults(state, event)
+            case "sample_skipped":
+                yield from _answer_faults(state, event.round, event.sample_skipped.sample_id)
             case _:
                 yield from self._step_faults(state, event, kind)
 
@@ -159,6 +161,8 @@ def _choice_faults(state: RunState, sample_ids: Sequence[int], wanted: int) -> I
 def _request_faults(state: RunState, request: LabelsRequested, step: Step) -> Iterator[str]:
     assert isinstance(step, RequestLabels)
     yield from _choice_faults(state, request.sample_ids, step.count)
+    if request.part != step.part:
+        yield f"is request {request.part} of its round where {step.part} is wanted"
     if request.strategy != step.strategy:
         yield f"uses strategy {request.strategy} where {step.strategy} is wanted"
     told = len(request.sample_ids) if state.model_sha256 else 0
@@ -190,14 +194,18 @@ def _model_faults(state: RunState, model: ModelTrained) -> Iterator[str]:
 
 def _label_faults(state: RunState, event: Event) -> Iterator[str]:
     label: LabelProvided = event.label_provided
-    batch = state.batch
     if label.revision:
         yield "a second label for a sample"
-    if batch is None or label.sample_id not in batch.wanted or batch.round != event.round:
-        yield f"sample {label.sample_id} is not asked for in round {event.round}"
-    elif label.sample_id in batch.answers:
-        yield f"sample {label.sample_id} has a label already"
+    yield from _answer_faults(state, event.round, label.sample_id)
     yield from _class_faults(state, label.label)
+
+
+def _answer_faults(state: RunState, round_: int, sample_id: int) -> Iterator[str]:
+    batch = state.batch
+    if batch is None or sample_id not in batch.wanted or batch.round != round_:
+        yield f"sample {sample_id} is not asked for in round {round_}"
+    elif not batch.takes(sample_id):
+        yield f"sample {sample_id} has a label already, or was skipped"
 
 
 def _class_faults(state: RunState, label: int) -> Iterator[str]:

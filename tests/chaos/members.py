@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -12,6 +13,7 @@ from labelloop.events.v1.events_pb2 import DatasetSource, Event
 from labelloop.oracle.v1.oracle_pb2 import (
     ListOpenSamplesRequest,
     ListOpenSamplesResponse,
+    SkipSamplesRequest,
     SubmitLabelsRequest,
     SubmitLabelsResponse,
 )
@@ -165,6 +167,13 @@ class Oracle(Member):
         except LabelloopError:
             return  # refused
         self.around.told(request, response)
+
+    def skip(self, request: SkipSamplesRequest) -> None:
+        self.run(self._skip(request))
+
+    async def _skip(self, request: SkipSamplesRequest) -> None:
+        with suppress(LabelloopError):  # refused
+            await self._service.SkipSamples(request, cast(Any, None))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,14 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from labelloop.events.v1.events_pb2 import Event, LabelSource, RunStarted
-from labelloop.oracle.v1.oracle_pb2 import SubmitLabelsRequest, SubmitLabelsResponse, SubmittedLabel
+from labelloop.events.v1.events_pb2 import Event, LabelSource, RunStarted, SkipKind
+from labelloop.oracle.v1.oracle_pb2 import (
+    SkippedSample,
+    SkipSamplesRequest,
+    SubmitLabelsRequest,
+    SubmitLabelsResponse,
+    SubmittedLabel,
+)
 from labelloop.wire.eventlog import Recorded
 from labelloop.wire.run_rules import shape_fault
 from labelloop.wire.subjects import subject_of
@@ -100,12 +106,17 @@ class World:
     def told(self, request: SubmitLabelsRequest, response: SubmitLabelsResponse) -> None:
         self.told_recorded += response.recorded
         held = {event.label_provided.sample_id for event in self.events if event.HasField("label_provided")}
-        if lost := {label.sample_id for label in request.labels} - held:
+        if lost := {label.sample_id for label in request.labels} - held - self.skipped:
             self._lost.append(f"labels of samples {sorted(lost)} were accepted, but stand nowhere")
 
     @property
     def events(self) -> list[Event]:
         return [recorded.event for recorded in self.log.events if recorded.event is not None]
+
+    @property
+    def skipped(self) -> set[int]:
+        """Samples that got no label."""
+        return {event.sample_skipped.sample_id for event in self.events if event.HasField("sample_skipped")}
 
     @property
     def over(self) -> bool:
@@ -257,6 +268,13 @@ class World:
             member.submit(SubmitLabelsRequest(run_id=RUN, annotator=annotator, labels=given))
             self._turn()
 
+    def skip(self, who: int, sample_ids: list[int]) -> None:
+        member = self.members[who % len(self.members)]
+        if isinstance(member, Oracle) and member.alive and sample_ids:
+            given = [SkippedSample(sample_id=each, kind=SkipKind.SKIP_KIND_SKIPPED) for each in sample_ids]
+            member.skip(SkipSamplesRequest(run_id=RUN, annotator="c", samples=given))
+            self._turn()
+
     # The end.
 
     def calm_down(self, rng: Random) -> None:
@@ -310,7 +328,7 @@ class World:
             found.append(f"people were told of {self.told_recorded} labels recorded, {self.audit.paid} are")
         if state.ended is not None and state.ended.kind == "run_finished":
             labels = {example.sample_id: example.label for example in state.training}
-            if state.model_sha256 != model_without_faults(self.started, labels):
+            if state.model_sha256 != model_without_faults(self.started, labels, self.skipped):
                 found.append("the final model is not that of the run without faults")
         found += self._disagreements()
         if found:
@@ -349,6 +367,7 @@ class Schedule:
         self._fault_rate = rng.choice((0.03, 0.1, 0.25))
         self._cancel_at = rng.randrange(self._moves) if rng.random() < 0.2 else -1
         self._queue = self.world.started.spec.label_source == LabelSource.LABEL_SOURCE_QUEUE
+        self._skip_rate = rng.choice((0.0, 0.0, 0.4)) if self._queue else 0.0
         self._shown: list[int] = []
 
     def run(self) -> None:
@@ -401,6 +420,9 @@ class Schedule:
         if rng.random() < 0.1:
             self._shown = [rng.randrange(POOL_SIZE)]
         picked = rng.sample(self._shown, rng.randint(0, len(self._shown)))
+        if rng.random() < self._skip_rate:
+            self.world.skip(rng.randrange(self._count), picked)
+            return
         wrong = rng.choice((0.0, 0.5))
         labels = [(i, rng.randrange(len(CLASSES) + 1) if rng.random() < wrong else TRUTH[i]) for i in picked]
         if labels and rng.random() < 0.05:

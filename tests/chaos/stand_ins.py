@@ -136,22 +136,27 @@ def inherited_state(started: RunStarted) -> bytes:
     return _state_bytes(state_of(started.inheritance.model_sha256))
 
 
-def model_without_faults(started: RunStarted, labels: Mapping[int, int]) -> str:
+def model_without_faults(started: RunStarted, labels: Mapping[int, int], skipped: Collection[int] = ()) -> str:
     """The digest of the last model of a run that nothing disturbs; where ``labels`` lack one, of no model."""
     spec, taken = started.spec, started.inheritance
     training = list(zip(taken.sample_ids, taken.classes, strict=True))
+    asked = set(taken.sample_ids)
     model, paid, auto = taken.model_sha256, 0, 0
-    while paid < spec.label_budget or auto < spec.auto_label_budget:
-        asked = {sample_id for sample_id, _ in training}
+    while (paid < spec.label_budget or auto < spec.auto_label_budget) and len(asked) < POOL_SIZE:
         if paid < spec.label_budget:
             strategy = spec.strategy if model else spec.first_strategy
-            count = min(spec.batch_size, spec.label_budget - paid)
-            batch = chosen(model, spec.seed, strategy, count, asked)
-            training += [(sample_id, labels.get(sample_id, -1)) for sample_id in batch]
-            paid += count
+            missing, before = min(spec.batch_size, spec.label_budget - paid), paid
+            while batch := chosen(model, spec.seed, strategy, min(missing, POOL_SIZE - len(asked)), asked):
+                asked.update(batch)
+                answered = [sample_id for sample_id in batch if sample_id not in skipped]
+                training += [(sample_id, labels.get(sample_id, -1)) for sample_id in answered]
+                missing, paid = missing - len(answered), paid + len(answered)
+            if paid == before:
+                continue  # nothing to fit to
         else:
-            count = min(spec.auto_label_batch_size, spec.auto_label_budget - auto)
+            count = min(spec.auto_label_batch_size, spec.auto_label_budget - auto, POOL_SIZE - len(asked))
             batch = chosen(model, spec.seed, Strategy.STRATEGY_MOST_CONFIDENT, count, asked)
+            asked.update(batch)
             training += [(sample_id, predicted(model, sample_id)) for sample_id in batch]
             auto += count
         carries_on = model and spec.protocol == Protocol.PROTOCOL_PUBLISHED

@@ -18,7 +18,7 @@ from tests.chaos.simulation import MEMBERS_MAX, Parts, Schedule, World, run_sche
 from tests.chaos.stand_ins import CLASSES, POOL_SIZE, draw_started
 
 SCHEDULES = 400
-_SEEDS_TO_FIND_A_MUTANT = 300
+_SEEDS_TO_FIND_A_MUTANT = 1_000
 
 which = st.integers(0, 20)
 who = st.integers(0, 2 * MEMBERS_MAX - 1)

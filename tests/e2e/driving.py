@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from labelloop.events.v1.events_pb2 import RunSpec
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, RunStatus, StartRunRequest
-from labelloop_cli.clients import Clients
+from labelloop_cli.clients import Clients, Endpoints
 
 
 async def start(clients: Clients, run_id: str, spec: RunSpec, continues: str = "") -> RunStatus:
@@ -29,3 +30,9 @@ async def reach_round(clients: Clients, run_id: str, number: int) -> RunStatus:
             if status.round >= number:
                 return status
     raise AssertionError(f"{run_id} ended before round {number}")
+
+
+def point_at(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the command talk to these services."""
+    for name, value in endpoints.model_dump(exclude_none=True).items():
+        monkeypatch.setenv(f"LABELLOOP_{name.upper()}", str(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from google.protobuf.message import Message
-from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec, RunStarted
+from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec, RunStarted, SkipKind
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
@@ -42,6 +42,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         run_id="done", dtype="uint8", images=bytes(2 * IMAGE_BYTES), with_probabilities=True
     )
     label = oracle_pb2.SubmittedLabel(sample_id=open_sample, label=1)
+    skip = oracle_pb2.SkippedSample(sample_id=open_sample, kind=SkipKind.SKIP_KIND_SKIPPED)
     imported = Event(run_id="imported", run_started=RunStarted(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)))
     return {
         "StartRun": trainer_pb2.StartRunRequest(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)),
@@ -60,6 +61,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "ScoreStream": scorer_pb2.ScoreStreamRequest(score=score),
         "DescribeDataset": oracle_pb2.DescribeDatasetRequest(dataset=blobs.source()),
         "ListOpenSamples": oracle_pb2.ListOpenSamplesRequest(run_id="open"),
+        "SkipSamples": oracle_pb2.SkipSamplesRequest(run_id="open", annotator="kim", samples=[skip]),
         "SubmitLabels": oracle_pb2.SubmitLabelsRequest(run_id="open", annotator="kim", labels=[label]),
     }
 

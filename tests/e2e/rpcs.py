@@ -17,7 +17,7 @@ from labelloop.trainer.v1 import trainer_pb2
 from labelloop_cli.clients import Endpoints
 
 _DEADLINE_S = 30.0
-_WRITES = {"StartRun", "CancelRun", "ImportRun", "SubmitLabels"}
+_WRITES = {"StartRun", "CancelRun", "ImportRun", "SubmitLabels", "SkipSamples"}
 _FILES = {"trainer": trainer_pb2, "scorer": scorer_pb2, "oracle": oracle_pb2}
 
 

@@ -19,7 +19,7 @@ from labelloop_cli.stack import Stack, running
 from typer.testing import CliRunner
 
 from tests.blobs import Blobs, spec
-from tests.e2e.driving import finish, start
+from tests.e2e.driving import finish, point_at, start
 from tests.e2e.test_crashes import check_log
 
 Tamper = Callable[[dict[str, bytes]], None]
@@ -30,12 +30,6 @@ async def elsewhere(tmp_path: Path, nats_binary: Path) -> AsyncIterator[Stack]:
     """Another labelloop, whose broker is empty."""
     async with running(tmp_path / "elsewhere") as up:
         yield up
-
-
-def turn_to(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
-    """Have the command talk to these services."""
-    for name in ("trainer", "scorer", "oracle"):
-        monkeypatch.setenv(f"LABELLOOP_{name.upper()}", getattr(stack.endpoints, name))
 
 
 def by_hand(blobs: Blobs) -> RunSpec:
@@ -66,9 +60,9 @@ async def test_a_finished_run_is_rebuilt_with_all_its_labels_and_models(
     async with connect(stack.endpoints) as here, connect(elsewhere.endpoints) as there:
         await start(here, "moved", spec(blobs))
         run = await finish(here, "moved")
-        turn_to(monkeypatch, stack)
+        point_at(stack.endpoints, monkeypatch)
         await export_run("moved", tmp_path / "run.zip")
-        turn_to(monkeypatch, elsewhere)
+        point_at(elsewhere.endpoints, monkeypatch)
         for _ in range(2):  # the second time changes nothing
             await import_run(tmp_path / "run.zip")
         rebuilt = await finish(there, "moved")
@@ -86,9 +80,9 @@ async def test_an_unfinished_run_goes_on_elsewhere_to_the_same_model(
     async with connect(stack.endpoints) as here, connect(elsewhere.endpoints) as there:
         await start(here, "moved", by_hand(blobs))
         await answer(here, blobs, "moved", 7)
-        turn_to(monkeypatch, stack)
+        point_at(stack.endpoints, monkeypatch)
         await export_run("moved", tmp_path / "run.zip")
-        turn_to(monkeypatch, elsewhere)
+        point_at(elsewhere.endpoints, monkeypatch)
         await import_run(tmp_path / "run.zip")
         for clients in (here, there):
             await answer(clients, blobs, "moved", 3)
@@ -133,9 +127,9 @@ async def test_what_is_no_sound_export_is_refused_and_changes_nothing(
     async with connect(stack.endpoints) as here, connect(elsewhere.endpoints) as there:
         await start(here, "moved", spec(blobs))
         await finish(here, "moved")
-        turn_to(monkeypatch, stack)
+        point_at(stack.endpoints, monkeypatch)
         await export_run("moved", tmp_path / "run.zip")
-        turn_to(monkeypatch, elsewhere)
+        point_at(elsewhere.endpoints, monkeypatch)
         tampers: list[Tamper] = [without_artifact, with_flipped_bit, without_start, with_a_line_twice]
         tampers += [with_a_gap, with_nonsense, without_events]
         for tamper in tampers:
@@ -158,7 +152,7 @@ async def test_another_run_of_that_id_is_left_alone(
     async with connect(stack.endpoints) as clients:
         await start(clients, "run", by_hand(blobs))
         await answer(clients, blobs, "run", 2)
-        turn_to(monkeypatch, stack)
+        point_at(stack.endpoints, monkeypatch)
         await export_run("run", tmp_path / "run.zip")
         await answer(clients, blobs, "run", 2)
         with pytest.raises(WrongState, match="another run"):
@@ -166,7 +160,7 @@ async def test_another_run_of_that_id_is_left_alone(
 
 
 def test_the_command_says_what_it_cannot_carry(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    turn_to(monkeypatch, stack)
+    point_at(stack.endpoints, monkeypatch)
     command = CliRunner()
     assert isinstance(
         command.invoke(app, ["export", "--run", "nobody", "-o", str(tmp_path / "x.zip")]).exception, NotFound

@@ -7,20 +7,25 @@ import asyncio
 import grpc
 import numpy as np
 import pytest
-from labelloop.events.v1.events_pb2 import Protocol
+from labelloop.events.v1.events_pb2 import Protocol, SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
     ListOpenSamplesRequest,
     OpenSample,
+    SkippedSample,
+    SkipSamplesRequest,
     SubmitLabelsRequest,
     SubmittedLabel,
 )
 from labelloop.trainer.v1.trainer_pb2 import Phase, RunStatus
 from labelloop.wire.errors import InvalidInput, from_rpc
+from labelloop_cli.__main__ import app
 from labelloop_cli.clients import Clients
+from labelloop_cli.stack import Stack
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from tests.blobs import Blobs, spec
-from tests.e2e.driving import finish, start
+from tests.e2e.driving import finish, point_at, start
 
 QUEUE = 2
 
@@ -58,6 +63,57 @@ async def test_people_label_batch_by_batch_until_the_run_ends(clients: Clients, 
     records = await clients.labels("by_hand")
     assert (end.phase, end.labels_paid) == (Phase.PHASE_FINISHED, 10)
     assert {(record.source, record.annotator) for record in records} == {("queue", "kim")}
+
+
+async def test_samples_that_are_skipped_are_replaced_and_cost_nothing(
+    clients: Clients, blobs: Blobs, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = np.load(blobs.labels)
+    await start(clients, "by_hand", spec(blobs, label_source=QUEUE, label_budget=10, auto_label_budget=0))
+    first, second, *rest = await open_samples(clients, 5)
+    broken = SkippedSample(sample_id=first.sample_id, kind=SkipKind.SKIP_KIND_REJECTED, comment="black")
+    unclear = SkippedSample(sample_id=second.sample_id, kind=SkipKind.SKIP_KIND_SKIPPED)
+    request = SkipSamplesRequest(run_id="by_hand", annotator="kim", samples=[broken, unclear])
+    assert (await clients.oracle.SkipSamples(request)).recorded == 2
+    assert (await clients.oracle.SkipSamples(request)).repeated_count == 2
+    late = SubmitLabelsRequest(run_id="by_hand", annotator="kim", labels=answers([first, *rest], truth))
+    response = await clients.oracle.SubmitLabels(late)
+    assert (response.recorded, response.repeated_count) == (3, 1)
+    third, fourth = await open_samples(clients, 2)
+    assert {third.round, fourth.round} == {0}
+    point_at(stack.endpoints, monkeypatch)
+    said = await asyncio.to_thread(CliRunner().invoke, app, ["label", "skip", "by_hand", str(third.sample_id)])
+    assert "1 samples skipped" in said.output
+    labels = answers([fourth], truth)
+    await clients.oracle.SubmitLabels(SubmitLabelsRequest(run_id="by_hand", annotator="kim", labels=labels))
+    for count in (1, 5):
+        labels = answers(await open_samples(clients, count), truth)
+        await clients.oracle.SubmitLabels(SubmitLabelsRequest(run_id="by_hand", annotator="kim", labels=labels))
+    run = (await finish(clients, "by_hand")).run
+    assert (run.phase, run.labels_paid, run.samples_skipped) == (Phase.PHASE_FINISHED, 10, 3)
+    labelled = {record.sample_id for record in await clients.labels("by_hand")}
+    assert len(labelled) == 10
+    assert not labelled & {first.sample_id, second.sample_id, third.sample_id}
+
+
+@pytest.mark.parametrize("fault", ["no reason", "not asked for", "twice"])
+async def test_one_bad_skip_and_none_is_recorded(clients: Clients, blobs: Blobs, fault: str) -> None:
+    await start(clients, "by_hand", spec(blobs, label_source=QUEUE))
+    waiting = [sample.sample_id for sample in await open_samples(clients, 5)]
+    stranger = next(sample_id for sample_id in range(300) if sample_id not in waiting)
+    kind = SkipKind.SKIP_KIND_SKIPPED
+    good, bad = (
+        SkippedSample(sample_id=waiting[0], kind=kind),
+        {
+            "no reason": SkippedSample(sample_id=waiting[1]),
+            "not asked for": SkippedSample(sample_id=stranger, kind=kind),
+            "twice": SkippedSample(sample_id=waiting[0], kind=kind),
+        }[fault],
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await clients.oracle.SkipSamples(SkipSamplesRequest(run_id="by_hand", samples=[good, bad]))
+    assert isinstance(from_rpc(caught.value), InvalidInput)
+    assert len(await open_samples(clients, 5)) == 5
 
 
 @pytest.mark.parametrize("fault", ["class outside", "not asked for", "twice"])

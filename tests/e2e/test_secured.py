@@ -18,7 +18,7 @@ from labelloop_cli.stack import Service
 from labelloop_cli.stack import running as plainly_running
 
 from tests.blobs import Blobs, spec
-from tests.e2e.driving import finish, start
+from tests.e2e.driving import finish, point_at, start
 from tests.integration.probing import health
 from tests.integration.production_broker import Node, free_ports, new_enough, running, three_nodes
 
@@ -117,9 +117,3 @@ async def test_only_a_trainer_that_is_let_imports_labels(
     await import_run(file)
     async with connect(secured.endpoints) as clients:
         assert (await finish(clients, "moved")).run.labels_paid == spec(blobs).label_budget
-
-
-def point_at(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the command talk to these services."""
-    for name, value in endpoints.model_dump(exclude_none=True).items():
-        monkeypatch.setenv(f"LABELLOOP_{name.upper()}", str(value))

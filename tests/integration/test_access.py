@@ -20,9 +20,9 @@ from nats.aio.client import Client
 from tests.integration.production_broker import Node, lone_node, new_enough, running
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
-OF_ORACLE = {"pool_published", "label_provided", "run_failed"}
+OF_ORACLE = {"pool_published", "label_provided", "sample_skipped", "run_failed"}
 MAY = {
-    "trainer": KINDS - {"pool_published", "label_provided"},
+    "trainer": KINDS - {"pool_published", "label_provided", "sample_skipped"},
     "scorer": set[str](),
     "oracle": OF_ORACLE,
     "import": KINDS,

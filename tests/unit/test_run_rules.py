@@ -17,6 +17,8 @@ from labelloop.events.v1.events_pb2 import (
     RunSpec,
     RunStarted,
     SamplesAutoLabelled,
+    SampleSkipped,
+    SkipKind,
 )
 from labelloop.wire.errors import WrongState
 from labelloop.wire.eventlog import Recorded
@@ -43,13 +45,18 @@ def started(**changes: object) -> Event:
     return Event(run_id="r", run_started=RunStarted(spec=made))
 
 
-def asked(round_: int, *sample_ids: int) -> Event:
-    request = LabelsRequested(sample_ids=sample_ids, score=[0.0] * len(sample_ids))
+def asked(round_: int, *sample_ids: int, part: int = 0) -> Event:
+    request = LabelsRequested(sample_ids=sample_ids, score=[0.0] * len(sample_ids), part=part)
     return Event(run_id="r", round=round_, labels_requested=request)
 
 
 def label(round_: int, sample_id: int, class_: int = 0) -> Event:
     return Event(run_id="r", round=round_, label_provided=LabelProvided(sample_id=sample_id, label=class_))
+
+
+def skip(round_: int, sample_id: int) -> Event:
+    skipped = SampleSkipped(sample_id=sample_id, kind=SkipKind.SKIP_KIND_REJECTED)
+    return Event(run_id="r", round=round_, sample_skipped=skipped)
 
 
 def trained(round_: int, labels: int) -> Event:
@@ -123,6 +130,45 @@ def test_a_whole_run_breaks_no_rule() -> None:
 )
 def test_what_cannot_come_next_is_named(before: int, event: Event, said: str) -> None:
     assert said in rules(*WHOLE[1:before]).fault(event)
+
+
+WITH_SKIPS = [
+    started(),
+    pool(),
+    asked(0, 3, 1),
+    skip(0, 1),
+    label(0, 3),
+    asked(0, 4, part=1),
+    label(0, 4),
+    trained(1, 2),
+]
+
+
+def test_a_run_with_skips_breaks_no_rule() -> None:
+    assert not any(shape_fault(event) for event in WITH_SKIPS)
+    rules(*WITH_SKIPS[1:], asked(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "said"),
+    [
+        (3, skip(0, 4), "did not ask"),
+        (3, skip(1, 3), "did not ask"),
+        (5, asked(0, 4), "number 1"),
+        (5, asked(0, 4, part=2), "number 1"),
+        (5, asked(0, 4, 5, part=1), "more than the 1"),
+        (5, asked(0, 1, part=1), "chosen before"),
+        (7, asked(0, 5, part=2), "more than the 0"),
+        (7, trained(1, 3), "there are 2"),
+        (8, asked(1, 5, part=1), "number 0"),
+    ],
+)
+def test_what_cannot_come_next_among_skips_is_named(before: int, event: Event, said: str) -> None:
+    assert said in rules(*WITH_SKIPS[1:before]).fault(event)
+
+
+def test_a_skip_that_does_not_say_why_is_none() -> None:
+    assert shape_fault(Event(run_id="r", sample_skipped=SampleSkipped(sample_id=3)))
 
 
 def test_what_comes_after_the_end_is_late_not_wrong() -> None:

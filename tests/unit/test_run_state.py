@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.events.v1.events_pb2 import (
@@ -18,6 +19,8 @@ from labelloop.events.v1.events_pb2 import (
     RunSpec,
     RunStarted,
     SamplesAutoLabelled,
+    SampleSkipped,
+    SkipKind,
 )
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
@@ -94,6 +97,55 @@ def test_a_run_goes_from_its_budget_over_auto_labels_to_its_end() -> None:
     state.apply(Event(run_id="r", round=4, run_finished=RunFinished(reason="done")), NOW)
     assert next_step(state) == Wait()
     assert state.over
+
+
+def skipped(state: RunState, *sample_ids: int) -> None:
+    for sample_id in sample_ids:
+        skip = SampleSkipped(sample_id=sample_id, kind=SkipKind.SKIP_KIND_SKIPPED)
+        state.apply(Event(run_id="r", round=state.round, sample_skipped=skip), NOW)
+
+
+def test_another_sample_takes_the_place_of_one_that_is_skipped_before_the_fit() -> None:
+    state = begun()
+    asked(state, 7, 8, 9)
+    skipped(state, 8)
+    labelled(state, 7)
+    assert (state.open_labels, next_step(state)) == (1, Wait())
+    labelled(state, 9, 8)  # a label that comes after the skip
+    assert next_step(state) == RequestLabels(1, Strategy.STRATEGY_RANDOM, part=1)
+    asked(state, 5)
+    skipped(state, 5)
+    assert next_step(state) == RequestLabels(1, Strategy.STRATEGY_RANDOM, part=2)
+    asked(state, 6)
+    labelled(state, 6)
+    assert next_step(state) == Fit()
+    assert [example.sample_id for example in state.training] == [7, 9, 6]
+    assert (state.labels_paid, state.samples_skipped) == (3, 2)
+    trained(state)
+    assert next_step(state) == RequestLabels(2, Strategy.STRATEGY_MARGIN)
+
+
+def test_a_batch_that_is_skipped_whole_is_replaced_whole() -> None:
+    state = begun()
+    asked(state, 7, 8, 9)
+    skipped(state, 9, 7, 8)
+    assert next_step(state) == RequestLabels(3, Strategy.STRATEGY_RANDOM, part=1)
+
+
+@pytest.mark.parametrize("labels", [0, 1])
+def test_a_pool_that_is_used_up_by_skips_ends_the_run_with_what_there_is(labels: int) -> None:
+    state = begun(SPEC, pool=False)
+    state.apply(Event(run_id="r", pool_published=PoolPublished(sample_count=4)), NOW)
+    asked(state, 0, 1, 2)
+    labelled(state, *range(labels))
+    skipped(state, *range(labels, 3))
+    assert next_step(state) == RequestLabels(1, Strategy.STRATEGY_RANDOM, part=1)
+    asked(state, 3)
+    skipped(state, 3)
+    if labels:
+        assert next_step(state) == Fit()
+        trained(state)
+    assert next_step(state) == Finish("no sample of the pool is left to ask for")
 
 
 def test_labels_that_nobody_asked_for_or_that_come_again_change_nothing() -> None:

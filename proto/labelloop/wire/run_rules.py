@@ -23,6 +23,8 @@ from labelloop.events.v1.events_pb2 import (
     RunSpec,
     RunStarted,
     SamplesAutoLabelled,
+    SampleSkipped,
+    SkipKind,
 )
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -30,6 +32,7 @@ _LATEST_S = 253_402_300_799  # the last second of the year 9999, where Timestamp
 _COUNT_MAX = 2**31 - 1
 _PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
 _LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
+SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}
 _ROUND_ZERO = {"run_started", "pool_published", "run_cancelled", "run_failed"}
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 
@@ -48,6 +51,8 @@ def shape_fault(event: Event) -> str:
             return _pool_fault(event.pool_published)
         case "labels_requested":
             return _request_fault(event.labels_requested)
+        case "sample_skipped":
+            return "" if event.sample_skipped.kind in SKIP_KINDS else "it does not say why"
         case "model_trained":
             model = event.model_trained
             return _digest_fault(model.model_sha256) or _digest_fault(model.training_state_sha256, may_lack=True)
@@ -108,7 +113,8 @@ class RunRules:
     """A run as far as its rules go.
 
     ``taken`` are all samples that were ever chosen, ``asked`` those whose labels were asked for with the round that
-    asked, ``wanted`` those of the open batch; ``known`` counts the training set, ``trained`` what the newest model saw.
+    asked, ``wanted`` those of the open batch; ``known`` counts the training set, ``trained`` what the newest model saw;
+    ``parts`` counts the round's requests, ``skipped`` what the last of them is short of.
     """
 
     started: RunStarted
@@ -119,6 +125,8 @@ class RunRules:
     asked: dict[int, int] = field(default_factory=dict)
     known: int = 0
     trained: int = 0
+    parts: int = 0
+    skipped: int = 0
     over: bool = False
 
     def __post_init__(self) -> None:
@@ -140,11 +148,13 @@ class RunRules:
                 return "the run has a pool already" if self.pool else ""
             case "label_provided":
                 return self._label_fault(event.round, event.label_provided)
+            case "sample_skipped":
+                return self._answer_fault(event.round, event.sample_skipped)
         if self.pool is None:
             return "the run has no pool yet"
         match kind:
             case "labels_requested":
-                return self._choice_fault(event.round, event.labels_requested.sample_ids)
+                return self._request_fault(event.round, event.labels_requested)
             case "samples_auto_labelled":
                 return self._auto_fault(event.round, event.samples_auto_labelled)
             case "model_trained":
@@ -154,8 +164,19 @@ class RunRules:
     def _label_fault(self, round_: int, label: LabelProvided) -> str:
         if self.pool and label.label >= len(self.pool.classes):
             return f"class {label.label} lies outside the pool's classes"
-        asked = self.asked.get(label.sample_id) == round_
-        return "" if asked else f"round {round_} did not ask for sample {label.sample_id}"
+        return self._answer_fault(round_, label)
+
+    def _answer_fault(self, round_: int, answer: LabelProvided | SampleSkipped) -> str:
+        asked = self.asked.get(answer.sample_id) == round_
+        return "" if asked else f"round {round_} did not ask for sample {answer.sample_id}"
+
+    def _request_fault(self, round_: int, request: LabelsRequested) -> str:
+        if fault := self._choice_fault(round_, request.sample_ids):
+            return fault
+        if request.part != self.parts:
+            return f"the next request of its round is number {self.parts}"
+        more = self.parts and len(request.sample_ids) > self.skipped
+        return f"it asks for more than the {self.skipped} that were skipped" if more else ""
 
     def _choice_fault(self, round_: int, sample_ids: Sequence[int]) -> str:
         if self.wanted:
@@ -193,16 +214,20 @@ class RunRules:
             case "pool_published":
                 self.pool = event.pool_published
             case "labels_requested":
+                self.parts, self.skipped = self.parts + 1, 0
                 self.wanted = set(event.labels_requested.sample_ids)
                 self.asked.update(dict.fromkeys(self.wanted, event.round))
                 self.taken |= self.wanted
             case "label_provided":
                 self._note_label(event.label_provided.sample_id)
+            case "sample_skipped":
+                self._note_skip(event.sample_skipped.sample_id)
             case "samples_auto_labelled":
                 self.taken.update(event.samples_auto_labelled.sample_ids)
                 self.known += len(event.samples_auto_labelled.sample_ids)
             case "model_trained":
                 self.round, self.trained = event.round, self.known
+                self.parts = self.skipped = 0
             case _:
                 self.over = kind in _ENDS
 
@@ -210,3 +235,8 @@ class RunRules:
         if sample_id in self.wanted:
             self.wanted.remove(sample_id)
             self.known += 1
+
+    def _note_skip(self, sample_id: int) -> None:
+        if sample_id in self.wanted:
+            self.wanted.remove(sample_id)
+            self.skipped += 1

@@ -32,9 +32,13 @@ def event_kind(event: Event) -> str:
 
 
 def subject_of(event: Event) -> str:
-    """``labelloop.v1.<run>.<round>.<kind>``, and for labels ``...label.<sample>.<revision>``."""
+    """``labelloop.v1.<run>.<round>.<kind>``, for labels ``...label.<sample>.<revision>``, and for requests in place of
+    skipped samples ``...labels_requested.<part>``. A skip stands where the first label would: one of them, not both."""
     place = f"{PREFIX}.{event.run_id}.{event.round}"
     kind = event_kind(event)
     if kind == "label_provided":
         return f"{place}.label.{event.label_provided.sample_id}.{event.label_provided.revision}"
-    return f"{place}.{kind}"
+    if kind == "sample_skipped":
+        return f"{place}.label.{event.sample_skipped.sample_id}.0"
+    part = event.labels_requested.part
+    return f"{place}.{kind}.{part}" if part else f"{place}.{kind}"

@@ -69,6 +69,30 @@ LABEL_SOURCE_QUEUE: LabelSource.ValueType  # 2
 """People: OracleService lists what is open and takes answers."""
 Global___LabelSource: _TypeAlias = LabelSource  # noqa: Y015
 
+class _SkipKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SkipKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SkipKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SKIP_KIND_UNSPECIFIED: _SkipKind.ValueType  # 0
+    """Never valid in an event."""
+    SKIP_KIND_SKIPPED: _SkipKind.ValueType  # 1
+    """Whoever looked at it could not tell."""
+    SKIP_KIND_REJECTED: _SkipKind.ValueType  # 2
+    """It is no sample of this pool: broken, empty, something else."""
+
+class SkipKind(_SkipKind, metaclass=_SkipKindEnumTypeWrapper):
+    """Why a sample gets no label."""
+
+SKIP_KIND_UNSPECIFIED: SkipKind.ValueType  # 0
+"""Never valid in an event."""
+SKIP_KIND_SKIPPED: SkipKind.ValueType  # 1
+"""Whoever looked at it could not tell."""
+SKIP_KIND_REJECTED: SkipKind.ValueType  # 2
+"""It is no sample of this pool: broken, empty, something else."""
+Global___SkipKind: _TypeAlias = SkipKind  # noqa: Y015
+
 @_typing.final
 class Event(_message.Message):
     """One entry of a run's log. The subject that it stands under names the run, the round and the kind;
@@ -89,6 +113,7 @@ class Event(_message.Message):
     RUN_FINISHED_FIELD_NUMBER: _builtins.int
     RUN_CANCELLED_FIELD_NUMBER: _builtins.int
     RUN_FAILED_FIELD_NUMBER: _builtins.int
+    SAMPLE_SKIPPED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that this belongs to."""
     round: _builtins.int
@@ -133,6 +158,10 @@ class Event(_message.Message):
     def run_failed(self) -> Global___RunFailed:
         """Always round 0, so that it stands once."""
 
+    @_builtins.property
+    def sample_skipped(self) -> Global___SampleSkipped:
+        """The round of the request that it answers. Stands where the sample's label would."""
+
     def __init__(
         self,
         *,
@@ -148,12 +177,13 @@ class Event(_message.Message):
         run_finished: Global___RunFinished | None = ...,
         run_cancelled: Global___RunCancelled | None = ...,
         run_failed: Global___RunFailed | None = ...,
+        sample_skipped: Global___SampleSkipped | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["label_provided", b"label_provided", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_started", b"run_started", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label_provided", b"label_provided", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_provided", b"label_provided", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_provided", b"label_provided", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -418,8 +448,11 @@ class LabelsRequested(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     strategy: _scorer_pb2.Strategy.ValueType
     """The strategy used."""
+    part: _builtins.int
+    """0 for a round's batch, then 1, 2, ... for what takes the place of samples of it that were skipped."""
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Samples to label, best first."""
@@ -444,10 +477,11 @@ class LabelsRequested(_message.Message):
         confidence: _abc.Iterable[_builtins.float] | None = ...,
         score: _abc.Iterable[_builtins.float] | None = ...,
         strategy: _scorer_pb2.Strategy.ValueType = ...,
+        part: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "predicted", b"predicted", "sample_ids", b"sample_ids", "score", b"score", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "part", b"part", "predicted", b"predicted", "sample_ids", b"sample_ids", "score", b"score", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,6 +524,44 @@ class LabelProvided(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LabelProvided: _TypeAlias = LabelProvided  # noqa: Y015
+
+@_typing.final
+class SampleSkipped(_message.Message):
+    """A sample that gets no label. It leaves its batch, another is asked for in its place, and it is never asked for again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    sample_id: _builtins.int
+    """The sample."""
+    kind: Global___SkipKind.ValueType
+    """Why."""
+    source: _builtins.str
+    """Where this comes from, for example "queue"."""
+    annotator: _builtins.str
+    """Who said so; empty where nobody in particular did."""
+    comment: _builtins.str
+    """In their words; may be empty."""
+    def __init__(
+        self,
+        *,
+        sample_id: _builtins.int = ...,
+        kind: Global___SkipKind.ValueType = ...,
+        source: _builtins.str = ...,
+        annotator: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "comment", b"comment", "kind", b"kind", "sample_id", b"sample_id", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SampleSkipped: _TypeAlias = SampleSkipped  # noqa: Y015
 
 @_typing.final
 class Accuracy(_message.Message):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from labelloop.events.v1 import events_pb2 as labelloop_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/oracle/v1/oracle.proto\x12\x13labelloop.oracle.v1\x1a labelloop/events/v1/events.proto\"M\n\x16\x44\x65scribeDatasetRequest\x12\x33\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\".labelloop.events.v1.DatasetSource\"\xb3\x01\n\x17\x44\x65scribeDatasetResponse\x12\x14\n\x0csample_count\x18\x01 \x01(\r\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\x12\n\nhas_labels\x18\x05 \x01(\x08\x12\x18\n\x10\x65valuation_count\x18\x06 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\x10\n\x08stand_in\x18\x08 \x01(\x08\"(\n\x16ListOpenSamplesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"S\n\nOpenSample\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x11\n\tsample_id\x18\x03 \x01(\r\x12\x13\n\x0bpool_sha256\x18\x04 \x01(\t\"K\n\x17ListOpenSamplesResponse\x12\x30\n\x07samples\x18\x01 \x03(\x0b\x32\x1f.labelloop.oracle.v1.OpenSample\"2\n\x0eSubmittedLabel\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\"m\n\x13SubmitLabelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\x33\n\x06labels\x18\x03 \x03(\x0b\x32#.labelloop.oracle.v1.SubmittedLabel\"@\n\x14SubmitLabelsResponse\x12\x10\n\x08recorded\x18\x01 \x01(\r\x12\x16\n\x0erepeated_count\x18\x02 \x01(\r2\xd0\x02\n\rOracleService\x12l\n\x0f\x44\x65scribeDataset\x12+.labelloop.oracle.v1.DescribeDatasetRequest\x1a,.labelloop.oracle.v1.DescribeDatasetResponse\x12l\n\x0fListOpenSamples\x12+.labelloop.oracle.v1.ListOpenSamplesRequest\x1a,.labelloop.oracle.v1.ListOpenSamplesResponse\x12\x63\n\x0cSubmitLabels\x12(.labelloop.oracle.v1.SubmitLabelsRequest\x1a).labelloop.oracle.v1.SubmitLabelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/oracle/v1/oracle.proto\x12\x13labelloop.oracle.v1\x1a labelloop/events/v1/events.proto\"M\n\x16\x44\x65scribeDatasetRequest\x12\x33\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\".labelloop.events.v1.DatasetSource\"\xb3\x01\n\x17\x44\x65scribeDatasetResponse\x12\x14\n\x0csample_count\x18\x01 \x01(\r\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\x12\n\nhas_labels\x18\x05 \x01(\x08\x12\x18\n\x10\x65valuation_count\x18\x06 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\x10\n\x08stand_in\x18\x08 \x01(\x08\"(\n\x16ListOpenSamplesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"S\n\nOpenSample\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x11\n\tsample_id\x18\x03 \x01(\r\x12\x13\n\x0bpool_sha256\x18\x04 \x01(\t\"K\n\x17ListOpenSamplesResponse\x12\x30\n\x07samples\x18\x01 \x03(\x0b\x32\x1f.labelloop.oracle.v1.OpenSample\"2\n\x0eSubmittedLabel\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\"m\n\x13SubmitLabelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\x33\n\x06labels\x18\x03 \x03(\x0b\x32#.labelloop.oracle.v1.SubmittedLabel\"`\n\rSkippedSample\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.labelloop.events.v1.SkipKind\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"l\n\x12SkipSamplesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\x33\n\x07samples\x18\x03 \x03(\x0b\x32\".labelloop.oracle.v1.SkippedSample\"?\n\x13SkipSamplesResponse\x12\x10\n\x08recorded\x18\x01 \x01(\r\x12\x16\n\x0erepeated_count\x18\x02 \x01(\r\"@\n\x14SubmitLabelsResponse\x12\x10\n\x08recorded\x18\x01 \x01(\r\x12\x16\n\x0erepeated_count\x18\x02 \x01(\r2\xb2\x03\n\rOracleService\x12l\n\x0f\x44\x65scribeDataset\x12+.labelloop.oracle.v1.DescribeDatasetRequest\x1a,.labelloop.oracle.v1.DescribeDatasetResponse\x12l\n\x0fListOpenSamples\x12+.labelloop.oracle.v1.ListOpenSamplesRequest\x1a,.labelloop.oracle.v1.ListOpenSamplesResponse\x12\x63\n\x0cSubmitLabels\x12(.labelloop.oracle.v1.SubmitLabelsRequest\x1a).labelloop.oracle.v1.SubmitLabelsResponse\x12`\n\x0bSkipSamples\x12\'.labelloop.oracle.v1.SkipSamplesRequest\x1a(.labelloop.oracle.v1.SkipSamplesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,8 +46,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITTEDLABEL']._serialized_end=606
   _globals['_SUBMITLABELSREQUEST']._serialized_start=608
   _globals['_SUBMITLABELSREQUEST']._serialized_end=717
-  _globals['_SUBMITLABELSRESPONSE']._serialized_start=719
-  _globals['_SUBMITLABELSRESPONSE']._serialized_end=783
-  _globals['_ORACLESERVICE']._serialized_start=786
-  _globals['_ORACLESERVICE']._serialized_end=1122
+  _globals['_SKIPPEDSAMPLE']._serialized_start=719
+  _globals['_SKIPPEDSAMPLE']._serialized_end=815
+  _globals['_SKIPSAMPLESREQUEST']._serialized_start=817
+  _globals['_SKIPSAMPLESREQUEST']._serialized_end=925
+  _globals['_SKIPSAMPLESRESPONSE']._serialized_start=927
+  _globals['_SKIPSAMPLESRESPONSE']._serialized_end=990
+  _globals['_SUBMITLABELSRESPONSE']._serialized_start=992
+  _globals['_SUBMITLABELSRESPONSE']._serialized_end=1056
+  _globals['_ORACLESERVICE']._serialized_start=1059
+  _globals['_ORACLESERVICE']._serialized_end=1493
 # @@protoc_insertion_point(module_scope)

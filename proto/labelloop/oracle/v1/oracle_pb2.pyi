@@ -236,6 +236,94 @@ class SubmitLabelsRequest(_message.Message):
 Global___SubmitLabelsRequest: _TypeAlias = SubmitLabelsRequest  # noqa: Y015
 
 @_typing.final
+class SkippedSample(_message.Message):
+    """A sample without a label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    sample_id: _builtins.int
+    """The sample."""
+    kind: _events_pb2.SkipKind.ValueType
+    """Why it gets none."""
+    comment: _builtins.str
+    """In the annotator's words, at most 1000 characters; may be empty."""
+    def __init__(
+        self,
+        *,
+        sample_id: _builtins.int = ...,
+        kind: _events_pb2.SkipKind.ValueType = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "kind", b"kind", "sample_id", b"sample_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkippedSample: _TypeAlias = SkippedSample  # noqa: Y015
+
+@_typing.final
+class SkipSamplesRequest(_message.Message):
+    """Samples that get no label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run that asked."""
+    annotator: _builtins.str
+    """Who says so."""
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedSample]:
+        """The samples."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        annotator: _builtins.str = ...,
+        samples: _abc.Iterable[Global___SkippedSample] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "run_id", b"run_id", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkipSamplesRequest: _TypeAlias = SkipSamplesRequest  # noqa: Y015
+
+@_typing.final
+class SkipSamplesResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    REPEATED_COUNT_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.int
+    """Samples that left their batch now."""
+    repeated_count: _builtins.int
+    """Samples that had a label already, or had left."""
+    def __init__(
+        self,
+        *,
+        recorded: _builtins.int = ...,
+        repeated_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded", "repeated_count", b"repeated_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkipSamplesResponse: _TypeAlias = SkipSamplesResponse  # noqa: Y015
+
+@_typing.final
 class SubmitLabelsResponse(_message.Message):
     """What became of them."""
 

@@ -50,6 +50,11 @@ class OracleServiceStub:
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitLabelsRequest.SerializeToString,
                 response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitLabelsResponse.FromString,
                 _registered_method=True)
+        self.SkipSamples = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/SkipSamples',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesResponse.FromString,
+                _registered_method=True)
 
 
 class OracleServiceServicer:
@@ -78,6 +83,13 @@ class OracleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SkipSamples(self, request, context):
+        """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OracleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +107,11 @@ def add_OracleServiceServicer_to_server(servicer, server):
                     servicer.SubmitLabels,
                     request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitLabelsRequest.FromString,
                     response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitLabelsResponse.SerializeToString,
+            ),
+            'SkipSamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.SkipSamples,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +196,33 @@ class OracleService:
             '/labelloop.oracle.v1.OracleService/SubmitLabels',
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitLabelsRequest.SerializeToString,
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitLabelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SkipSamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/SkipSamples',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class OracleServiceStub:
     """Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the pool's classes or
     a sample that is not asked for; an answer for a sample that has one already is counted as a repeat and changes nothing.
     """
+    SkipSamples: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.SkipSamplesRequest, _oracle_pb2.SkipSamplesResponse]
+    """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels."""
 
 @_typing.type_check_only
 class OracleServiceAsyncStub(OracleServiceStub):
@@ -55,6 +57,8 @@ class OracleServiceAsyncStub(OracleServiceStub):
     """Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the pool's classes or
     a sample that is not asked for; an answer for a sample that has one already is counted as a repeat and changes nothing.
     """
+    SkipSamples: _aio.UnaryUnaryMultiCallable[_oracle_pb2.SkipSamplesRequest, _oracle_pb2.SkipSamplesResponse]  # type: ignore[assignment]
+    """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels."""
 
 class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
     """The data's custodian: the only service that may see hidden labels."""
@@ -84,5 +88,13 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the pool's classes or
         a sample that is not asked for; an answer for a sample that has one already is counted as a repeat and changes nothing.
         """
+
+    @_abc_1.abstractmethod
+    def SkipSamples(
+        self,
+        request: _oracle_pb2.SkipSamplesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.SkipSamplesResponse, _abc.Awaitable[_oracle_pb2.SkipSamplesResponse]]:
+        """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels."""
 
 def add_OracleServiceServicer_to_server(servicer: OracleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

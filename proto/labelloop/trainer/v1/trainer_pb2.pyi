@@ -179,6 +179,7 @@ class RunStatus(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     CONTINUES_FIELD_NUMBER: _builtins.int
+    SAMPLES_SKIPPED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Its name."""
     phase: Global___Phase.ValueType
@@ -197,6 +198,8 @@ class RunStatus(_message.Message):
     """Why the run ended, or what keeps it waiting now; empty when all is well."""
     continues: _builtins.str
     """The run that it continues; empty for none."""
+    samples_skipped: _builtins.int
+    """Samples that were asked for and got no label."""
     @_builtins.property
     def spec(self) -> _events_pb2.RunSpec:
         """What it does."""
@@ -234,10 +237,11 @@ class RunStatus(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         changed_at: _timestamp_pb2.Timestamp | None = ...,
         continues: _builtins.str = ...,
+        samples_skipped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "latest", b"latest", "pool", b"pool", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labels", b"auto_labels", "changed_at", b"changed_at", "continues", b"continues", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "round", b"round", "run_id", b"run_id", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labels", b"auto_labels", "changed_at", b"changed_at", "continues", b"continues", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
