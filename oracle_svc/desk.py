@@ -31,13 +31,16 @@ Duty = PublishPool | AnswerLabels | Wait
 
 @dataclass
 class Desk:
-    """``open`` maps each sample that waits for a label to the round that asked, in the order asked for."""
+    """``open`` maps each sample that waits for a label to the round that asked, in the order asked for; the newest
+    batch was asked for at ``asked_at``. ``round`` is that of the newest event."""
 
     run_id: str
     spec: RunSpec
     pool: PoolPublished | None = None
     open: dict[int, int] = field(default_factory=dict)
     answered: dict[int, int] = field(default_factory=dict)
+    asked_at: datetime | None = None
+    round: int = 0
     over: bool = False
 
     @classmethod
@@ -49,10 +52,12 @@ class Desk:
         kind = event.WhichOneof("payload")
         if self.over and kind != "label_provided":
             return
+        self.round = max(self.round, event.round)
         match kind:
             case "pool_published":
                 self.pool = event.pool_published
             case "labels_requested":
+                self.asked_at = at
                 self.open.update(dict.fromkeys(event.labels_requested.sample_ids, event.round))
             case "label_provided":
                 self.open.pop(event.label_provided.sample_id, None)
@@ -60,6 +65,11 @@ class Desk:
             case "run_finished" | "run_cancelled" | "run_failed":
                 self.over = True
                 self.open.clear()
+
+    @property
+    def waits_since(self) -> datetime | None:
+        """When the batch that is not whole was asked for; None where there is none."""
+        return self.asked_at if self.open else None
 
 
 def next_duty(desk: Desk) -> Duty:
