@@ -33,14 +33,17 @@ Duty = PublishPool | AnswerLabels | Wait
 
 @dataclass
 class Desk:
-    """``open`` maps each sample that waits for a label to the round that asked, in the order asked for; ``answered``
-    are those that got one, or that were skipped."""
+    """``open`` maps each sample that waits for a label to the round that asked, in the order asked for; the newest
+    request is of ``asked_at``. ``answered`` are samples that got a label, or were skipped; ``round`` is that of the newest
+    event."""
 
     run_id: str
     spec: RunSpec
     pool: PoolPublished | None = None
     open: dict[int, int] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
+    asked_at: datetime | None = None
+    round: int = 0
     over: bool = False
 
     @classmethod
@@ -52,10 +55,12 @@ class Desk:
         kind = event.WhichOneof("payload")
         if self.over and kind not in _ANSWERS:
             return
+        self.round = max(self.round, event.round)
         match kind:
             case "pool_published":
                 self.pool = event.pool_published
             case "labels_requested":
+                self.asked_at = at
                 self.open.update(dict.fromkeys(event.labels_requested.sample_ids, event.round))
             case "label_provided":
                 self._close(event.label_provided.sample_id)
@@ -64,6 +69,11 @@ class Desk:
             case "run_finished" | "run_cancelled" | "run_failed":
                 self.over = True
                 self.open.clear()
+
+    @property
+    def waits_since(self) -> datetime | None:
+        """When the batch that is not whole was asked for; None where there is none."""
+        return self.asked_at if self.open else None
 
     def _close(self, sample_id: int) -> None:
         self.open.pop(sample_id, None)

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Sequence
 
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, PoolPublished, RunFailed
+from labelloop.wire import metrics
 from labelloop.wire.artifacts import ArtifactStore
 from labelloop.wire.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.wire.eventlog import EventLog, Recorded
 from labelloop.wire.run_book import RunBook
 
 from oracle_svc.desk import AnswerLabels, Desk, PublishPool, Wait, next_duty
+from oracle_svc.metrics import LABELS_PAID, queue_gauges
 from oracle_svc.shelf import Shelf, publish
 
 _TOGETHER = 500  # appends under way at once
@@ -22,8 +24,14 @@ async def append_answers(log: EventLog, events: Sequence[Event]) -> list[Recorde
     """Append labels or skips; for each what stands in its place now, ours or an earlier one."""
     standing: list[Recorded] = []
     for i in range(0, len(events), _TOGETHER):
-        standing += await asyncio.gather(*(log.append_once(event) for event in events[i : i + _TOGETHER]))
+        standing += await asyncio.gather(*(_append(log, event) for event in events[i : i + _TOGETHER]))
     return standing
+
+
+async def _append(log: EventLog, event: Event) -> Recorded:
+    recorded = await log.append_once(event)
+    LABELS_PAID.inc(recorded.ours)
+    return recorded
 
 
 class Requests:
@@ -32,6 +40,7 @@ class Requests:
     def __init__(self, book: RunBook[Desk], log: EventLog, shelf: Shelf, artifacts: ArtifactStore) -> None:
         self._book, self._log, self._shelf, self._artifacts = book, log, shelf, artifacts
         self._published: dict[bytes, PoolPublished] = {}
+        metrics.watch(book, queue_gauges)
 
     async def advance(self, run_id: str) -> None:
         """Do what one run wants, until it wants no more."""

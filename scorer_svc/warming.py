@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from labelloop.wire import metrics, tracing
 from labelloop.wire.errors import LabelloopError, NotFound
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.loading import Loaded
 from labelloop.wire.run_book import RunBook
+from structlog.contextvars import bound_contextvars
 
+from scorer_svc.metrics import models_in_use
 from scorer_svc.model import Model
 from scorer_svc.newest import NewestModel
 
@@ -25,6 +28,7 @@ class Newest:
         self._events, self._models = events, models
         self._arrivals: asyncio.Queue[NewestModel] = asyncio.Queue()
         self._book = RunBook(lambda event, at: NewestModel(event, self._arrivals.put_nowait))
+        metrics.watch(self._book, models_in_use)
 
     async def follow(self) -> None:
         """Keep up with the log, for ever."""
@@ -39,18 +43,24 @@ class Newest:
         going = [run for run in self._book.runs.values() if run.digest and not run.over]
         for run in going[-_AT_THE_START:]:
             await self._load(run)
+        metrics.set_down_computed()
 
     async def warm(self) -> None:
         """Load what is new, for ever."""
         while True:
             await self._load(await self._arrivals.get())
+            metrics.set_down_computed()
 
     async def _load(self, run: NewestModel) -> None:
         digest = run.digest
-        try:
-            await self._models.get(digest)
-        except LabelloopError as error:  # whoever asks for it gets the same error and deals with it
-            log.warning("cannot warm up", run=run.run_id, problem=error.message)
+        if digest == run.served:
+            return
+        carrier = self._book.carriers.get(run.run_id, {})
+        with bound_contextvars(run=run.run_id, round=run.round), tracing.span("warm", carrier, run=run.run_id):
+            try:
+                await self._models.get(digest)
+            except LabelloopError as error:  # whoever asks for it gets the same error and deals with it
+                log.warning("cannot warm up", problem=error.message)
         run.served = digest
 
     def digest(self, run_id: str) -> str:

@@ -15,11 +15,14 @@ from tempfile import TemporaryDirectory
 import structlog
 from labelloop.wire.errors import WrongState
 from labelloop.wire.ports import port_in_use
+from labelloop.wire.probes import Probes
 from labelloop.wire.serving import write_whole
 
 from scorer_svc.config import ScorerSettings
+from scorer_svc.metrics import WORKER_RESTARTS, show_workers
 
 _LEAVES_WITHIN_S = 2.0
+_OUR_PORTS = {"LABELLOOP_METRICS_PORT", "LABELLOOP_HEALTH_PORT"}
 
 log = structlog.get_logger()
 
@@ -29,6 +32,11 @@ async def supervise(settings: ScorerSettings) -> None:
     worker ends before it answers."""
     with _reserved(settings.host, settings.port) as port, TemporaryDirectory(prefix="labelloop-scorer-") as folder:
         workers = [Worker(number, port, Path(folder)) for number in range(settings.workers)]
+        show_workers(
+            Path(folder), lambda: {number: pid for number, worker in enumerate(workers) if (pid := worker.pid)}
+        )
+        probes = Probes(settings, "labelloop.scorer.v1.ScorerService")
+        await probes.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 for worker in workers:
@@ -36,8 +44,10 @@ async def supervise(settings: ScorerSettings) -> None:
                 await asyncio.gather(*(worker.ready.wait() for worker in workers))
                 if settings.ready_file:
                     write_whole(settings.ready_file, json.dumps({"port": port}))
+                await probes.ready()
                 log.info("ready", host=settings.host, port=port, workers=settings.workers)
         finally:
+            await probes.draining()
             await asyncio.gather(*(worker.stop(settings.drain_s) for worker in workers))
 
 
@@ -50,6 +60,12 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()
 
+    @property
+    def pid(self) -> int | None:
+        """None while it does not run."""
+        process = self._process
+        return process.pid if process and process.returncode is None else None
+
     async def keep_up(self) -> None:
         """For ever. WrongState where it does not come up."""
         while True:
@@ -57,15 +73,20 @@ class Worker:
             self.ready.set()
             assert self._process is not None, "it has just been started"
             code = await self._process.wait()
+            WORKER_RESTARTS.inc()
             log.warning("worker died; starting it again", number=self._number, exit_code=code)
 
     async def _start(self) -> None:
         self._ready_file.unlink(missing_ok=True)
-        ours = {"LABELLOOP_PORT": str(self._port), "LABELLOOP_READY_FILE": str(self._ready_file)}
+        ours = {
+            "LABELLOOP_PORT": str(self._port),
+            "LABELLOOP_READY_FILE": str(self._ready_file),
+            "PROMETHEUS_MULTIPROC_DIR": str(self._ready_file.parent),
+        }
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "scorer_svc.worker"),
-            env={**os.environ, **ours},
+            env={**_inherited(), **ours},
             stdin=asyncio.subprocess.PIPE,  # closes when we die, however that happens
             start_new_session=True,  # a Ctrl-C in the terminal is for us
         )
@@ -87,6 +108,11 @@ class Worker:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def _inherited() -> dict[str, str]:
+    """The environment without the ports that are ours alone."""
+    return {name: value for name, value in os.environ.items() if name.upper() not in _OUR_PORTS}
 
 
 @contextmanager

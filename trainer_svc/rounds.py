@@ -16,12 +16,15 @@ from labelloop.events.v1.events_pb2 import (
     SamplesAutoLabelled,
 )
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
+from labelloop.wire import metrics, tracing
 from labelloop.wire.artifacts import ArtifactStore
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
+from structlog.contextvars import bind_contextvars
 
 from trainer_svc.fitting import FitJob, FitResult, carry_out
 from trainer_svc.merging import unpack
+from trainer_svc.metrics import AUTO_LABELS, FIT_SECONDS, ROUNDS, run_gauges
 from trainer_svc.ranker import Ranker
 from trainer_svc.run_state import AutoLabel, Finish, Fit, RequestLabels, RunState, Wait, next_step
 from trainer_svc.softmax import AdamState, Count, start_state
@@ -37,12 +40,14 @@ class Rounds:
         self._book, self._log, self._ranker, self._artifacts, self._executor = book, log, ranker, artifacts, executor
         self._evaluation_sets = EvaluationSets(artifacts)
         self._benches: dict[str, Workbench] = {}
+        metrics.watch(book, run_gauges)
 
     async def advance(self, run_id: str) -> None:
         """Carry a run as far as it goes without an answer from outside. Safe to call at any time, and again."""
         while True:
             # Another trainer may carry the run on while this one works: a step is taken on one state throughout.
             state = self._book.get(run_id).as_it_stands()
+            bind_contextvars(round=state.round)
             match next_step(state):
                 case RequestLabels() as step:
                     event = await self._request_labels(state, step)
@@ -55,7 +60,10 @@ class Rounds:
                 case Wait():
                     break
             # The loser of a race finds the winner's event there and goes on from it.
-            await self._book.settle(await self._log.append_once(event))
+            recorded = await self._log.append_once(event)
+            if recorded.ours:
+                _count(event)
+            await self._book.settle(recorded)
         if state.ended:
             self._benches.pop(run_id, None)
 
@@ -96,7 +104,9 @@ class Rounds:
         auto_labels = sum(example.auto_labelled for example in state.training)
         labels = len(state.training) - auto_labels
         job = await self._fit_job(state, bench)
-        result = await asyncio.get_running_loop().run_in_executor(self._executor, carry_out, job)
+        with tracing.span("fit", {}, run=state.run_id, round=state.round + 1):
+            result = await asyncio.get_running_loop().run_in_executor(self._executor, carry_out, job)
+        FIT_SECONDS.observe(result.fit_s)
         model_sha256, training_state_sha256 = await self._store(result)
         bench.keep(training_state_sha256, result.state)
         trained = ModelTrained(
@@ -134,6 +144,11 @@ class Rounds:
             self._artifacts.put(result.model), self._artifacts.put(result.training_state)
         )
         return model, training_state
+
+
+def _count(event: Event) -> None:
+    ROUNDS.inc(event.HasField("model_trained"))
+    AUTO_LABELS.inc(len(event.samples_auto_labelled.sample_ids))
 
 
 def _pool(state: RunState) -> PoolPublished:

@@ -22,7 +22,7 @@ def status_of(state: RunState, problem: str) -> RunStatus:
     status = RunStatus(
         run_id=state.run_id,
         spec=state.spec,
-        phase=_phase(state),
+        phase=phase_of(state),
         round=state.round,
         planned_rounds=state.planned_rounds,
         labels_paid=state.labels_paid,
@@ -39,7 +39,7 @@ def status_of(state: RunState, problem: str) -> RunStatus:
     return status
 
 
-def _phase(state: RunState) -> Phase.ValueType:
+def phase_of(state: RunState) -> Phase.ValueType:
     if state.ended:
         return _ENDS[state.ended.kind]
     if state.pool is None:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
+from labelloop.wire import tracing
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import LabelloopError
-from labelloop.wire.run_book import R, RunBook
+from labelloop.wire.run_book import Run, RunBook
 
+
+class Driven(Run, Protocol):
+    """A run that has rounds."""
+
+    round: int
+
+
+R = TypeVar("R", bound=Driven)
 Advance = Callable[[str], Awaitable[None]]
 
 _PAUSE_S, _PAUSE_MAX_S = 0.5, 15.0
@@ -34,14 +45,16 @@ async def drive(book: RunBook[R], advance: Advance) -> None:
 async def _drive_run(book: RunBook[R], advance: Advance, run_id: str) -> None:
     """Advance one run at each of its changes until it ends; what goes wrong is said, and tried again later."""
     state, pause_s = book.get(run_id), _PAUSE_S
+    bind_contextvars(run=run_id)  # the task's own
     with book.bell(run_id) as bell:
         while not state.over:
             heed_cancellation()
             bell.clear()
             try:
-                await advance(run_id)
+                await _advance(book, advance, run_id)
             except Exception as error:
-                _say(book, run_id, error)
+                with bound_contextvars(round=state.round):
+                    _say(book, run_id, error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                 continue
@@ -50,6 +63,15 @@ async def _drive_run(book: RunBook[R], advance: Advance, run_id: str) -> None:
             pause_s = _PAUSE_S
             if not state.over:
                 await bell.wait()
+
+
+async def _advance(book: RunBook[R], advance: Advance, run_id: str) -> None:
+    state = book.get(run_id)
+    with (
+        bound_contextvars(round=state.round),
+        tracing.span("advance", book.carriers.get(run_id, {}), run=run_id, round=state.round),
+    ):
+        await advance(run_id)
 
 
 def _say(book: RunBook[R], run_id: str, error: Exception) -> None:

@@ -7,9 +7,9 @@ consumers, because a service that starts anew replays the log anyway, and acknow
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -22,6 +22,7 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from labelloop.events.v1.events_pb2 import Event
+from labelloop.wire import metrics, tracing
 from labelloop.wire.basis import Basis
 from labelloop.wire.broker import jetstream
 from labelloop.wire.crash_points import crash_point
@@ -38,11 +39,12 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Recorded:
     """What stands at one place of the stream; ``event`` is None where it is unreadable, ``ours`` says that the append
-    which found it there wrote it."""
+    which found it there wrote it. ``carrier`` tells of the span it was written in, where that was traced."""
 
     event: Event | None
     sequence: int
     ours: bool = False
+    carrier: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def at(self) -> datetime:
@@ -106,17 +108,20 @@ class EventLog:
         try:
             if not self._client.is_connected:
                 raise ConnectionReconnectingError  # or the client would send it later, unasked
-            sequence = await publish_once(self._js, subject, data)
+            sequence = await publish_once(self._js, subject, data, tracing.headers())
         except MaxPayloadError as error:
             message = f"{subject} takes {len(data)} bytes, more than the broker's max_payload: raise that"
             raise LimitExceeded("EVENT_TOO_LARGE", message, subject=subject, size=len(data)) from error
         except Exception:
+            metrics.APPEND_FAILURES.inc()
             self._basis.in_doubt = True
             raise
         if sequence:
             return Recorded(event, sequence, ours=True)
         standing = await self._read_back(subject)
-        return replace(standing, ours=standing.event == event)  # ours too where only the answer to it was lost
+        ours = standing.event == event  # where only the answer to it was lost
+        metrics.APPENDS_LOST.inc(not ours)
+        return replace(standing, ours=ours)
 
     async def _read_back(self, subject: str) -> Recorded:
         message = await self._js.get_last_msg(STREAM, subject)
@@ -154,13 +159,15 @@ class EventLog:
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """All events under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""
         async for message in follow_stream(self._client, self._js, STREAM, subject, after, self._basis):
-            yield Recorded(self._decode(message), message.metadata.sequence.stream)
+            sequence, carrier = message.metadata.sequence.stream, tracing.carrier(message.headers)
+            yield Recorded(self._decode(message), sequence, carrier=carrier)
 
     def _decode(self, message: Msg) -> Event | None:
         try:
             return _readable(message.subject, message.data)
         except ValueError as error:
             self.undecodable += 1
+            metrics.UNREADABLE.inc()
             place = message.metadata.sequence.stream
             log.error("unreadable event passed over", sequence=place, subject=message.subject, error=str(error))
             return None

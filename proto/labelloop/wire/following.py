@@ -20,6 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from labelloop.wire.basis import Basis
 from labelloop.wire.cancelling import heed_cancellation
+from labelloop.wire.metrics import FOLLOWINGS_ANEW
 from labelloop.wire.patience import patiently
 
 _HEARTBEAT_S = 2.0
@@ -58,6 +59,7 @@ async def follow_stream(
                     basis.note(message)
                     yield message
         except NatsError as error:
+            FOLLOWINGS_ANEW.inc()
             log.info("following anew", stream=stream, after_sequence=last, why=str(error) or type(error).__name__)
             if isinstance(error, TimeoutError):  # silence: the connection may lead to a node that is cut off
                 await client.force_reconnect()

@@ -1,4 +1,5 @@
-"""What stands around every rpc: requests decoded, errors turned into rich statuses, calls counted, places to crash at.
+"""What stands around every rpc: requests decoded, errors turned into rich statuses, calls counted, timed
+and traced, places to crash at.
 
 Handlers are wrapped once, when they are registered: gRPC's interceptors would do it anew at each call.
 """
@@ -6,18 +7,21 @@ Handlers are wrapped once, when they are registered: gRPC's interceptors would d
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from labelloop.wire.call_counts import CallCounts
+from labelloop.wire import tracing
+from labelloop.wire.call_counts import CallCounts, MethodCounts, status_of
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import InvalidInput, LabelloopError, to_status
+from labelloop.wire.telemetry import CALL
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Decode: TypeAlias = Callable[[bytes], Any]
+Take: TypeAlias = Callable[[Any], Any]
 
 
 def guarded(server: grpc.aio.Server, counts: CallCounts) -> grpc.aio.Server:
@@ -39,35 +43,42 @@ class _Registrar:
         """Not needed."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        wrapped = {method: _guard(handler, method, self._counts) for method, handler in handlers.items()}
+        wrapped = {
+            method: _guard(handler, service, method, self._counts.of(method)) for method, handler in handlers.items()
+        }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
 
-def _guard(handler: Any, method: str, counts: CallCounts) -> Handler:
-    decode, encode = handler.request_deserializer, handler.response_serializer
-    if handler.unary_unary:
-        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, decode, method, counts), None, encode)
-    if handler.stream_unary:
-        behaviour = _of_parts(handler.stream_unary, decode)
-        return grpc.stream_unary_rpc_method_handler(_unary(behaviour, _as_it_is, method, counts), None, encode)
-    if handler.unary_stream:
-        return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, decode, method, counts), None, encode)
-    behaviour = _of_parts(handler.stream_stream, decode)
-    return grpc.stream_stream_rpc_method_handler(_stream(behaviour, _as_it_is, method, counts), None, encode)
+def _guard(handler: Any, service: str, method: str, counts: MethodCounts) -> Handler:
+    take, encode = _taking(handler.request_deserializer, method), handler.response_serializer
+    answer = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
+    if handler.request_streaming:
+        answer, take = _of_parts(answer, take), _as_it_is
+    if handler.response_streaming:
+        streamed = tracing.stream(_stream(answer, take, method, counts), service, method)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(streamed, None, encode)
+        return grpc.unary_stream_rpc_method_handler(streamed, None, encode)
+    call = tracing.unary(_unary(answer, take, method, counts), service, method)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(call, None, encode)
+    return grpc.unary_unary_rpc_method_handler(call, None, encode)
 
 
 def _unary(
-    behaviour: Callable[[Any, Any], Awaitable[Any]], decode: Decode, method: str, counts: CallCounts
+    behaviour: Callable[[Any, Any], Awaitable[Any]], take: Take, method: str, counts: MethodCounts
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     before, after = f"before serve {method}", f"after serve {method}"
 
     async def call(data: Any, context: Any) -> Any:
         crash_point(before)
+        began_s = perf_counter()
         try:
-            with counts.call(method, context):
-                response = await behaviour(_decoded(decode, data), context)
-        except LabelloopError as error:
-            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+            response = await behaviour(take(data), context)
+        except BaseException as error:
+            await _end(error, context, counts, began_s)
+            raise
+        counts.ended("OK", began_s)
         crash_point(after)
         return response
 
@@ -75,33 +86,50 @@ def _unary(
 
 
 def _stream(
-    behaviour: Callable[[Any, Any], AsyncIterator[Any]], decode: Decode, method: str, counts: CallCounts
+    behaviour: Callable[[Any, Any], AsyncIterator[Any]], take: Take, method: str, counts: MethodCounts
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     before, after = f"before serve {method}", f"after serve {method}"
 
     async def call(data: Any, context: Any) -> AsyncIterator[Any]:
         crash_point(before)
+        began_s = perf_counter()
         try:
-            with counts.call(method, context):
-                async for response in behaviour(_decoded(decode, data), context):
-                    yield response
-                    crash_point(after)
-        except LabelloopError as error:
-            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+            async for response in behaviour(take(data), context):
+                yield response
+                crash_point(after)
+        except BaseException as error:
+            await _end(error, context, counts, began_s)
+            raise
+        counts.ended("OK", began_s)
 
     return call
 
 
-def _of_parts(behaviour: Callable[[Any, Any], Any], decode: Decode) -> Callable[[Any, Any], Any]:
-    return lambda parts, context: behaviour((_decoded(decode, data) async for data in parts), context)
+async def _end(error: BaseException, context: Any, counts: MethodCounts, began_s: float) -> None:
+    counts.ended(status_of(error, context), began_s)
+    if isinstance(error, LabelloopError):
+        await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+def _of_parts(behaviour: Callable[[Any, Any], Any], take: Take) -> Callable[[Any, Any], Any]:
+    return lambda parts, context: behaviour((take(data) async for data in parts), context)
 
 
 def _as_it_is(parts: Any) -> Any:
     return parts
 
 
-def _decoded(decode: Decode, data: Any) -> Any:
-    try:
-        return decode(data)
-    except DecodeError as error:
-        raise InvalidInput("BAD_MESSAGE", f"the request is not the protobuf message it should be: {error}") from error
+def _taking(decode: Take, method: str) -> Take:
+    """``decode``, and lines of the log say from there on what they are about: each call has a task of its own."""
+
+    def take(data: Any) -> Any:
+        try:
+            request = decode(data)
+        except DecodeError as error:
+            CALL.set((method, None))
+            message = f"the request is not the protobuf message it should be: {error}"
+            raise InvalidInput("BAD_MESSAGE", message) from error
+        CALL.set((method, request))
+        return request
+
+    return take

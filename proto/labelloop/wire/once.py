@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
@@ -14,10 +16,12 @@ _SUBJECT_TAKEN = 10071
 _EXPECT_NOTHING = {"Nats-Expected-Last-Subject-Sequence": "0"}
 
 
-async def publish_once(js: JetStreamContext, subject: str, data: bytes) -> int | None:
+async def publish_once(
+    js: JetStreamContext, subject: str, data: bytes, headers: Mapping[str, str] = MappingProxyType({})
+) -> int | None:
     """The new message's sequence, or None where something stands under ``subject`` already; then nothing is written."""
     try:
-        return int((await js.publish(subject, data, headers=_EXPECT_NOTHING)).seq)
+        return int((await js.publish(subject, data, headers={**headers, **_EXPECT_NOTHING})).seq)
     except APIError as error:
         if error.err_code != _SUBJECT_TAKEN:
             raise

@@ -1,4 +1,4 @@
-"""A service as a process: logs, signals, exit codes."""
+"""A service as a process: logs, metrics, traces, signals, exit codes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from labelloop.wire import metrics, tracing
 from labelloop.wire.basis import LogRolledBack
 from labelloop.wire.errors import LabelloopError
 from labelloop.wire.serving import until_signal_or_end
@@ -20,19 +21,22 @@ S = TypeVar("S", bound=ServiceSettings)
 def run_service(name: str, settings: S, serve: Callable[[S], Awaitable[None]]) -> None:
     """Serve until SIGTERM or SIGINT, then drain and leave with 0; leave with 1 and a line where it cannot go on."""
     set_up_logs(name, settings.log_format, settings.log_level)
-    asyncio.run(_serve_and_leave(name, serve(settings)))
+    tracing.set_up(name)
+    asyncio.run(_serve_and_leave(name, settings, serve))
 
 
-async def _serve_and_leave(name: str, work: Awaitable[None]) -> None:
+async def _serve_and_leave(name: str, settings: S, serve: Callable[[S], Awaitable[None]]) -> None:
     code = 0
     try:
-        await until_signal_or_end(work)
+        metrics.serve(name, settings)
+        await until_signal_or_end(serve(settings))
     except* LabelloopError as group:
         code = 1
         for error in group.exceptions:
             print(f"{name}: {error}", file=sys.stderr)
     except* LogRolledBack:
         code = 1
+    tracing.shut_down()
     _leave(code)
 
 

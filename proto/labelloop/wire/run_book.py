@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from labelloop.events.v1.events_pb2 import Event
+from labelloop.wire import metrics
 from labelloop.wire.errors import NotFound, WrongState
 from labelloop.wire.eventlog import EventLog, Recorded
 from labelloop.wire.run_rules import RunRules
@@ -38,7 +39,8 @@ class RunBook(Generic[R]):
 
     ``refused`` holds the sequences of events that break the rules of a run: they stay in the log and are passed over.
     Events that come before their ``run_started`` are taken in behind it: an import writes that one last, so that the
-    run is there whole or not at all.
+    run is there whole or not at all. ``carriers`` tell of the span that each run's newest event was written in, where
+    that was traced.
     """
 
     def __init__(self, begin: Callable[[Event, datetime], R]) -> None:
@@ -46,6 +48,7 @@ class RunBook(Generic[R]):
         self.runs: dict[str, R] = {}
         self.problems: dict[str, str] = {}
         self.refused: set[int] = set()
+        self.carriers: dict[str, Mapping[str, str]] = {}
         self._rules: dict[str, RunRules] = {}
         self._early: defaultdict[str, list[tuple[Recorded, Event]]] = defaultdict(list)
         self._sequence = 0
@@ -60,9 +63,12 @@ class RunBook(Generic[R]):
     def take(self, recorded: Recorded) -> None:
         """Take in the next event of the log; one that was taken in already changes nothing."""
         if recorded.sequence <= self._sequence:
+            metrics.EVENTS_SEEN_AGAIN.inc()
             return
         if recorded.event is not None:
             self._sort(recorded, recorded.event)
+            if recorded.carrier:
+                self.carriers[recorded.event.run_id] = recorded.carrier
             self.ring(recorded.event.run_id)
         self._sequence = recorded.sequence
         for sequence, arrival in self._arrivals:
@@ -86,6 +92,7 @@ class RunBook(Generic[R]):
         rules = self._rules[event.run_id]
         if fault := rules.fault(event):
             self.refused.add(recorded.sequence)
+            metrics.AGAINST_THE_RULES.inc()
             log.error("event against the rules passed over", run=event.run_id, sequence=recorded.sequence, fault=fault)
             return
         rules.note(event)
@@ -118,6 +125,11 @@ class RunBook(Generic[R]):
         if self.problems.get(run_id, "") != problem:
             self.problems[run_id] = problem
             self.ring(run_id)
+
+    def held_up(self) -> list[str]:
+        """Runs that have a problem; may be asked for from another thread."""
+        problems = self.problems.copy()
+        return [run_id for run_id, problem in problems.items() if problem and not self.runs[run_id].over]
 
     def ring(self, run_id: str) -> None:
         for bell in (*self._bells.get(run_id, ()), *self._bells.get("", ())):

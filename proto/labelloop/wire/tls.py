@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import structlog
 
+from labelloop.wire import tracing
 from labelloop.wire.errors import InvalidInput
 
 _FILES = ("ca.crt", "tls.crt", "tls.key")
@@ -30,12 +31,13 @@ def channel(
 ) -> grpc.aio.Channel:
     """A channel to ``address``, with TLS where there is a ``folder``; ``host`` is the name in the server's certificate
     where ``address`` is a number. InvalidInput for a bad folder."""
+    interceptors = tracing.interceptors()
     if folder is None:
-        return grpc.aio.insecure_channel(address, options=options)
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
     authority, certificate, key = _read(folder)
     named = [("grpc.ssl_target_name_override", host)] if host else []
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
-    return grpc.aio.secure_channel(address, credentials, options=[*options, *named])
+    return grpc.aio.secure_channel(address, credentials, options=[*options, *named], interceptors=interceptors)
 
 
 def client_context(folder: Path) -> ssl.SSLContext:

@@ -1,0 +1,71 @@
+"""What the scorer shows beside what every service does; for several workers, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from labelloop.wire.metrics import OURS, PAGE, computed_file
+from labelloop.wire.run_book import RunBook
+from prometheus_client import PROCESS_COLLECTOR, REGISTRY, CollectorRegistry, Counter, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from scorer_svc.newest import NewestModel
+
+_SUPERVISOR = CollectorRegistry()
+WORKER_RESTARTS = Counter(
+    "labelloop_worker_restarts_total", "Scoring processes that died and were started again.", registry=_SUPERVISOR
+)
+
+
+def models_in_use(book: RunBook[NewestModel]) -> Iterator[Metric]:
+    """The model that answers for each run that goes on."""
+    text = "1 for the model, by its digest, that answers for a run that goes on."
+    family = GaugeMetricFamily("labelloop_model_info", text, labels=["run", "model"])
+    for run in list(book.runs.values()):
+        if run.digest and not run.over:
+            family.add_metric([run.run_id, run.served or run.digest], 1.0)
+    yield family
+
+
+def show_workers(folder: Path, pids: Callable[[], dict[int, int]]) -> None:
+    """Show from here on what workers put down in ``folder``; ``pids`` are those that live, by number."""
+    REGISTRY.unregister(PROCESS_COLLECTOR)
+    PAGE.unregister(OURS)
+    PAGE.register(_SUPERVISOR)
+    PAGE.register(Workers(folder, pids))
+
+
+class Workers(Collector):
+    """Counters of all workers, those that died included, added up; each one's own memory and time beside ours."""
+
+    def __init__(self, folder: Path, pids: Callable[[], dict[int, int]]) -> None:
+        self._folder, self._pids = folder, pids
+
+    def collect(self) -> Iterator[Metric]:
+        pids = self._pids()
+        yield from MultiProcessCollector(None, str(self._folder)).collect()  # type: ignore[no-untyped-call]
+        yield from self._computed(pids)
+        yield from _processes(pids)
+
+    def _computed(self, pids: dict[int, int]) -> Iterator[Metric]:
+        """All workers read one log and work out the same, sooner or later."""
+        families: dict[str, Metric] = {}
+        for pid in pids.values():
+            file = computed_file(self._folder, pid)
+            for family in text_string_to_metric_families(file.read_text() if file.exists() else ""):
+                known = families.setdefault(family.name, family)
+                known.samples += [sample for sample in family.samples if sample not in known.samples]
+        yield from families.values()
+
+
+def _processes(pids: dict[int, int]) -> Iterator[Metric]:
+    families = {family.name: family for family in PROCESS_COLLECTOR.collect()}
+    for number, pid in pids.items():
+        for family in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc]
+            told = [sample._replace(labels={"worker": str(number)}) for sample in family.samples]
+            families[family.name].samples += told
+    yield from families.values()
