@@ -34,8 +34,8 @@ Duty = PublishPool | AnswerLabels | Wait
 @dataclass
 class Desk:
     """``open`` maps each sample that waits for a label to the round that asked, in the order asked for; the newest
-    request is of ``asked_at``. ``answered`` are samples that got a label, or were skipped; ``round`` is that of the newest
-    event."""
+    request is of ``asked_at``. ``answered`` are samples that got a label, or were skipped; ``round`` is that of the
+    newest event."""
 
     run_id: str
     spec: RunSpec
