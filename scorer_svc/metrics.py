@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from labelloop.wire.metrics import OURS, PAGE, computed_file
 from labelloop.wire.run_book import RunBook
-from prometheus_client import PROCESS_COLLECTOR, REGISTRY, CollectorRegistry, Counter, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import PROCESS_COLLECTOR, REGISTRY, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from scorer_svc.newest import NewestModel
 
-_SUPERVISOR = CollectorRegistry()
-WORKER_RESTARTS = Counter(
-    "labelloop_worker_restarts_total", "Scoring processes that died and were started again.", registry=_SUPERVISOR
-)
+
+class Process(Protocol):
+    """A worker; ``pid`` is None while it does not run."""
+
+    restarts: int
+
+    @property
+    def pid(self) -> int | None: ...
 
 
 def models_in_use(book: RunBook[NewestModel]) -> Iterator[Metric]:
@@ -31,25 +36,27 @@ def models_in_use(book: RunBook[NewestModel]) -> Iterator[Metric]:
     yield family
 
 
-def show_workers(folder: Path, pids: Callable[[], dict[int, int]]) -> None:
-    """Show from here on what workers put down in ``folder``; ``pids`` are those that live, by number."""
+def show_workers(folder: Path, workers: Sequence[Process]) -> None:
+    """Show from here on what ``workers`` put down in ``folder``."""
     REGISTRY.unregister(PROCESS_COLLECTOR)
     PAGE.unregister(OURS)
-    PAGE.register(_SUPERVISOR)
-    PAGE.register(Workers(folder, pids))
+    PAGE.register(Workers(folder, workers))
 
 
 class Workers(Collector):
     """Counters of all workers, those that died included, added up; each one's own memory and time beside ours."""
 
-    def __init__(self, folder: Path, pids: Callable[[], dict[int, int]]) -> None:
-        self._folder, self._pids = folder, pids
+    def __init__(self, folder: Path, workers: Sequence[Process]) -> None:
+        self._folder, self._workers = folder, workers
 
     def collect(self) -> Iterator[Metric]:
-        pids = self._pids()
+        pids = {number: pid for number, worker in enumerate(self._workers) if (pid := worker.pid)}
         yield from MultiProcessCollector(None, str(self._folder)).collect()  # type: ignore[no-untyped-call]
         yield from self._computed(pids)
         yield from _processes(pids)
+        restarts = sum(worker.restarts for worker in self._workers)
+        text = "Scoring processes that died and were started again."
+        yield CounterMetricFamily("labelloop_worker_restarts_total", text, restarts)
 
     def _computed(self, pids: dict[int, int]) -> Iterator[Metric]:
         """All workers read one log and work out the same, sooner or later."""

@@ -19,7 +19,7 @@ from labelloop.wire.probes import Probes
 from labelloop.wire.serving import write_whole
 
 from scorer_svc.config import ScorerSettings
-from scorer_svc.metrics import WORKER_RESTARTS, show_workers
+from scorer_svc.metrics import show_workers
 
 _LEAVES_WITHIN_S = 2.0
 _OUR_PORTS = {"LABELLOOP_METRICS_PORT", "LABELLOOP_HEALTH_PORT"}
@@ -32,9 +32,7 @@ async def supervise(settings: ScorerSettings) -> None:
     worker ends before it answers."""
     with _reserved(settings.host, settings.port) as port, TemporaryDirectory(prefix="labelloop-scorer-") as folder:
         workers = [Worker(number, port, Path(folder)) for number in range(settings.workers)]
-        show_workers(
-            Path(folder), lambda: {number: pid for number, worker in enumerate(workers) if (pid := worker.pid)}
-        )
+        show_workers(Path(folder), workers)
         probes = Probes(settings, "labelloop.scorer.v1.ScorerService")
         await probes.start()
         try:
@@ -59,6 +57,7 @@ class Worker:
         self._ready_file = folder / f"{number}.ready"
         self._process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()
+        self.restarts = 0
 
     @property
     def pid(self) -> int | None:
@@ -73,7 +72,7 @@ class Worker:
             self.ready.set()
             assert self._process is not None, "it has just been started"
             code = await self._process.wait()
-            WORKER_RESTARTS.inc()
+            self.restarts += 1
             log.warning("worker died; starting it again", number=self._number, exit_code=code)
 
     async def _start(self) -> None:

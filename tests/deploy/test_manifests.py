@@ -163,6 +163,22 @@ def test_what_is_broken_is_found_out(check: Check, damage: Damage) -> None:
     assert list(check(manifests))
 
 
+def test_the_readme_says_what_to_do_about_each_alert() -> None:
+    headings = {
+        line.lower() for line in (KUBERNETES.parent / "README.md").read_text().splitlines() if line[:4] == "### "
+    }
+    rules = [
+        rule
+        for manifest in of_kind(rendered("production"), "PrometheusRule")
+        for group in manifest["spec"]["groups"]
+        for rule in group["rules"]
+    ]
+    assert rules
+    for rule in rules:
+        file, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+        assert (file, f"### {anchor}" in headings) == ("deploy/README.md", True), rule["alert"]
+
+
 CALLS = {
     *(("trainer", called, port) for called, port in (("nats", 4222), ("scorer", 50052), ("oracle", 50053))),
     *((caller, "nats", 4222) for caller in ("scorer", "oracle")),

@@ -1,0 +1,124 @@
+"""Gauges that are worked out from the log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labelloop.events.v1.events_pb2 import Event, LabelProvided, LabelsRequested, RunCancelled, RunStarted
+from labelloop.wire.eventlog import Recorded
+from labelloop.wire.metrics import OURS, watch
+from labelloop.wire.run_book import RunBook
+from prometheus_client.core import Metric
+
+from oracle_svc.desk import Desk
+from oracle_svc.metrics import queue_gauges
+from tests.blobs import Blobs, spec, write_blobs
+
+AGO_S = 100.0
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return write_blobs(tmp_path)
+
+
+class Log:
+    """Events of runs as they stand in the log, so and so long ago."""
+
+    def __init__(self, book: RunBook[Any]) -> None:
+        self._book, self._sequence = book, 0
+
+    def write(self, event: Event, ago_s: float = AGO_S) -> None:
+        self._sequence += 1
+        event.recorded_at.FromDatetime(datetime.now(UTC) - timedelta(seconds=ago_s))
+        self._book.take(Recorded(event, self._sequence))
+
+    def begin(self, blobs: Blobs, run_id: str, source: int) -> None:
+        """Up to the first two samples asked for."""
+        self.write(Event(run_id=run_id, run_started=RunStarted(spec=spec(blobs, label_source=source))))
+        published = Event(run_id=run_id)
+        pool = published.pool_published
+        pool.pool_sha256, pool.sample_count, pool.dtype = "a" * 64, 300, "uint8"
+        pool.classes.extend(["x", "y"])
+        pool.shape.append(6)
+        self.write(published)
+        self.write(Event(run_id=run_id, labels_requested=LabelsRequested(sample_ids=[1, 2], score=[0, 0])))
+
+    def label(self, run_id: str, sample_id: int) -> None:
+        self.write(Event(run_id=run_id, label_provided=LabelProvided(sample_id=sample_id, label=1)))
+
+
+def values(families: list[Metric]) -> dict[str, dict[str, float]]:
+    return {
+        family.name: {next(iter(sample.labels.values())): sample.value for sample in family.samples}
+        for family in families
+    }
+
+
+def test_the_queue_is_what_waits_and_as_old_as_its_oldest_batch(blobs: Blobs) -> None:
+    book = RunBook(Desk.begin)
+    log = Log(book)
+    log.begin(blobs, "a", source=2)
+    log.begin(blobs, "b", source=1)
+    log.label("a", 1)
+    found = values(list(queue_gauges(book)))
+    assert found["labelloop_open_samples"] == {"queue": 1, "dataset": 2}
+    ages = found["labelloop_oldest_request_age_seconds"]
+    assert all(AGO_S <= ages[source] < AGO_S + 30 for source in ("queue", "dataset"))
+    log.label("a", 2)
+    log.write(Event(run_id="b", run_cancelled=RunCancelled(reason="enough")))
+    found = values(list(queue_gauges(book)))
+    assert found["labelloop_open_samples"] == found["labelloop_oldest_request_age_seconds"]
+    assert set(found["labelloop_open_samples"].values()) == {0}
+
+
+def test_a_run_is_held_up_until_its_problem_is_mended_or_it_is_over(blobs: Blobs) -> None:
+    book = RunBook(Desk.begin)
+    log = Log(book)
+    for run_id in ("a", "b"):
+        log.begin(blobs, run_id, source=2)
+        book.set_problem(run_id, "no disk")
+    assert values(list(queue_gauges(book)))["labelloop_run_held_up"] == {"a": 1, "b": 1}
+    book.set_problem("a", "")
+    log.write(Event(run_id="b", run_cancelled=RunCancelled(reason="enough")))
+    assert values(list(queue_gauges(book)))["labelloop_run_held_up"] == {}
+
+
+class Owner: ...
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_gauges_are_shown_for_as_long_as_what_they_tell_of_lives(keeps: bool) -> None:
+    owner: Owner | None = Owner()
+    watch(owner, lambda each: [Metric("labelloop_test", "in this test", "gauge")])
+    if not keeps:
+        owner = None
+    shown = [family.name for family in OURS.collect() if family.name == "labelloop_test"]
+    assert shown == (["labelloop_test"] if owner else [])
+
+
+def test_a_scrape_in_another_thread_survives_runs_that_come_meanwhile(blobs: Blobs) -> None:
+    book = RunBook(Desk.begin)
+    log, errors = Log(book), list[BaseException]()
+
+    def scrape(go_on: Callable[[], bool]) -> None:
+        try:
+            while go_on():
+                list(queue_gauges(book))
+        except BaseException as error:
+            errors.append(error)
+
+    done = threading.Event()
+    scraping = threading.Thread(target=scrape, args=(lambda: not done.is_set(),))
+    scraping.start()
+    for number in range(300):
+        log.begin(blobs, f"run{number}", source=2)
+        book.set_problem(f"run{number}", "no disk")
+    done.set()
+    scraping.join()
+    assert not errors

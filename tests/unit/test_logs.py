@@ -1,0 +1,117 @@
+"""Lines of the log say what they are about."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+from labelloop.events.v1.events_pb2 import Event, RunStarted
+from labelloop.oracle.v1.oracle_pb2 import SubmitLabelsRequest, SubmitLabelsResponse
+from labelloop.wire.call_counts import CallCounts
+from labelloop.wire.driving import drive
+from labelloop.wire.errors import WrongState
+from labelloop.wire.eventlog import Recorded
+from labelloop.wire.guarding import guarded
+from labelloop.wire.run_book import RunBook
+from labelloop.wire.telemetry import set_up_logs
+
+from tests.blobs import Blobs, spec, write_blobs
+
+log = structlog.get_logger()
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A function for what was logged."""
+    handlers, written = logging.getLogger().handlers.copy(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", written)
+    set_up_logs("trainer", "json", "info")
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    structlog.reset_defaults()
+    logging.getLogger().handlers = handlers
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return write_blobs(tmp_path)
+
+
+class Run:
+    def __init__(self) -> None:
+        self.round, self.over = 3, False
+
+    def apply(self, event: Event, at: datetime) -> None: ...
+
+
+async def test_every_line_written_while_a_run_is_carried_on_names_run_and_round(lines: Any, blobs: Blobs) -> None:
+    book: RunBook[Run] = RunBook(lambda event, at: Run())
+    for number in (1, 2):
+        started = Event(run_id=f"run{number}", round=0, run_started=RunStarted(spec=spec(blobs)))
+        book.take(Recorded(started, number))
+    problem = asyncio.Event()
+
+    async def advance(run_id: str) -> None:
+        await asyncio.sleep(0)  # so that both are under way at once
+        log.info("at work")
+        if run_id == "run1":
+            problem.set()
+            raise WrongState("NOT_SO", "it cannot be")
+
+    driving = asyncio.create_task(drive(book, advance))
+    async with asyncio.timeout(10):
+        await problem.wait()
+    driving.cancel()
+    await asyncio.wait([driving])
+    said = [(line["event"], line["run"], line["round"], line["service"]) for line in lines()]
+    assert sorted(said) == [
+        ("at work", "run1", 3, "trainer"),
+        ("at work", "run2", 3, "trainer"),
+        ("run held up", "run1", 3, "trainer"),
+    ]
+    assert book.held_up() == ["run1"]
+
+
+async def submit(request: SubmitLabelsRequest, context: Any) -> SubmitLabelsResponse:
+    log.info("at work")
+    if request.annotator == "nobody":
+        raise ZeroDivisionError
+    return SubmitLabelsResponse()
+
+
+def served(server: grpc.aio.Server) -> int:
+    """Its port."""
+    encode: Any = SubmitLabelsResponse.SerializeToString
+    handler = grpc.unary_unary_rpc_method_handler(submit, SubmitLabelsRequest.FromString, encode)
+    registrar: Any = guarded(server, CallCounts())
+    registrar.add_registered_method_handlers("labelloop.Test", {"Submit": handler})
+    return server.add_insecure_port("127.0.0.1:0")
+
+
+async def test_every_line_written_while_a_call_is_answered_names_method_and_run(lines: Any) -> None:
+    server = grpc.aio.server()
+    port = served(server)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call: Any = channel.unary_unary("/labelloop.Test/Submit")
+            for run_id in ("one", ""):
+                await call(SubmitLabelsRequest(run_id=run_id).SerializeToString())
+            with pytest.raises(grpc.aio.AioRpcError, match="UNKNOWN"):
+                await call(SubmitLabelsRequest(run_id="two", annotator="nobody").SerializeToString())
+    finally:
+        await server.stop(None)
+    said = lines()
+    ours = [(line.get("method"), line.get("run")) for line in said if line["event"] == "at work"]
+    assert ours == [("Submit", "one"), ("Submit", None), ("Submit", "two")]
+    [fault] = [line for line in said if "exception" in line]
+    assert (fault["method"], fault["run"], fault["level"]) == ("Submit", "two", "error")
+    assert "ZeroDivisionError" in fault["exception"]
