@@ -6,7 +6,7 @@ import asyncio
 
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
 from labelloop.wire.artifacts import open_store
-from labelloop.wire.broker import connect
+from labelloop.wire.broker import connect_service
 from labelloop.wire.driving import drive
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.process import run_service
@@ -23,7 +23,8 @@ from oracle_svc.shelf import Shelf
 
 async def serve(settings: OracleSettings) -> None:
     server = Server(settings, "labelloop.oracle.v1.OracleService")
-    client = await connect(settings.nats_url, "oracle")
+    await server.live()
+    client = await connect_service(settings, "oracle")
     log = EventLog(client)
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)

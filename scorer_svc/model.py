@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from functools import cached_property
 from typing import Any
 
@@ -13,15 +12,15 @@ from labelloop.wire.errors import InvalidInput
 from labelloop.wire.loading import Loaded
 from labelloop.wire.pools import TILE_SAMPLES
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession, NodeArg
+from onnxruntime import InferenceSession
 
 from scorer_svc.linear import linear_softmax
 from scorer_svc.screen import Screen, screen
 from scorer_svc.session import open_session
+from scorer_svc.vetting import vetted
 
 _KEPT = 64
-_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-_ANSWER = {"tensor(float)"}
+_DTYPES: dict[int, str] = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
 
 
 class Model:
@@ -30,18 +29,16 @@ class Model:
     def __init__(self, data: bytes, digest: str) -> None:
         self._data = data
         try:
+            graph = vetted(data).graph
             self._session = open_session(data)
         except Exception as error:  # ONNX Runtime's exceptions share no other base
-            message = f"artifact {digest} is not a model that ONNX Runtime can load: {error}"
+            message = f"artifact {digest} cannot serve as a model: {error}"
             raise InvalidInput("BAD_MODEL", message, field="model_sha256", model=digest) from error
-        samples, answer = self._session.get_inputs()[0], self._session.get_outputs()[0]
-        if len(self._session.get_inputs()) > 1 or not _fits(samples, _DTYPES) or not _fits(answer, _ANSWER):
-            message = f"artifact {digest} is no model from samples [n, features] to probabilities [n, classes]"
-            raise InvalidInput("BAD_MODEL", message, field="model_sha256", model=digest)
+        [samples], [answer] = graph.input, graph.output
         self._input, self._output = samples.name, answer.name
-        self.feature_count: int = samples.shape[1]
-        self.class_count: int = answer.shape[1]
-        self.dtype: str = _DTYPES[samples.type]
+        self.feature_count: int = samples.type.tensor_type.shape.dim[1].dim_value
+        self.class_count: int = answer.type.tensor_type.shape.dim[1].dim_value
+        self.dtype: str = _DTYPES[samples.type.tensor_type.elem_type]
 
     @cached_property
     def screen(self) -> Screen | None:
@@ -88,14 +85,6 @@ class Model:
                 "BAD_MODEL", f"the model fails on these samples: {error}", field="model_sha256"
             ) from error
         return answer
-
-
-def _fits(side: NodeArg, types: Container[str]) -> bool:
-    """Whether it is ``[n, size]`` of one of ``types``: any artifact may be named as a model."""
-    if side.type not in types or len(side.shape) != 2:
-        return False
-    count, size = side.shape
-    return not isinstance(count, int) and isinstance(size, int) and size > 0
 
 
 def models(artifacts: ArtifactStore) -> Loaded[str, Model]:

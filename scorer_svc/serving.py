@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
 from labelloop.wire.artifacts import open_store
-from labelloop.wire.broker import connect
+from labelloop.wire.broker import connect_service
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.serving import Server
 
@@ -24,7 +24,8 @@ from scorer_svc.warming import Newest
 async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     """Until it is cancelled. Several such processes may share a port, where each is told so."""
     server = Server(settings, "labelloop.scorer.v1.ScorerService", shared_port=shared_port)
-    client = await connect(settings.nats_url, "scorer")
+    await server.live()
+    client = await connect_service(settings, "scorer")
     log = EventLog(client)
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)

@@ -13,6 +13,8 @@ from labelloop.wire.run_book import RunBook
 from scorer_svc.model import Model
 from scorer_svc.newest import NewestModel
 
+_AT_THE_START = 32  # half of the models that are kept
+
 log = structlog.get_logger()
 
 
@@ -29,10 +31,14 @@ class Newest:
         await self._book.follow(self._events)
 
     async def catch_up(self) -> None:
-        """Return once all that stands in the log now is known. What is old is loaded by whoever asks for it."""
+        """Return once all that stands in the log now is known and the newest models of runs that go on, the last
+        begun of them, are in memory. Others are loaded by whoever asks for them."""
         await self._book.reach(await self._events.last_sequence())
         while not self._arrivals.empty():
             self._arrivals.get_nowait()
+        going = [run for run in self._book.runs.values() if run.digest and not run.over]
+        for run in going[-_AT_THE_START:]:
+            await self._load(run)
 
     async def warm(self) -> None:
         """Load what is new, for ever."""

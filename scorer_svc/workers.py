@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 import structlog
 from labelloop.wire.errors import WrongState
-from labelloop.wire.serving import port_in_use, write_whole
+from labelloop.wire.ports import port_in_use
+from labelloop.wire.serving import write_whole
 
 from scorer_svc.config import ScorerSettings
 

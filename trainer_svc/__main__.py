@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
 from labelloop.trainer.v1.trainer_pb2_grpc import add_TrainerServiceServicer_to_server
 from labelloop.wire.artifacts import open_store
-from labelloop.wire.broker import connect
+from labelloop.wire.broker import connect_service
 from labelloop.wire.driving import drive
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.process import run_service
 from labelloop.wire.run_book import RunBook
 from labelloop.wire.serving import CHANNEL_OPTIONS, Server
 from labelloop.wire.settings import read_settings
+from labelloop.wire.tls import channel
 
 from trainer_svc.config import TrainerSettings
 from trainer_svc.ranker import Ranker
@@ -28,16 +28,17 @@ from trainer_svc.softmax import settle_arithmetic
 
 async def serve(settings: TrainerSettings) -> None:
     server = Server(settings, "labelloop.trainer.v1.TrainerService")
-    client = await connect(settings.nats_url, "trainer")
+    await server.live()
+    client = await connect_service(settings, "trainer")
     log = EventLog(client)
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
-    scorers = Replicas(settings.scorer)
+    scorers = Replicas(settings.scorer, settings.tls_dir)
     ranker = Ranker(scorers, artifacts)
     executor = ThreadPoolExecutor(settings.fit_threads, "fit", initializer=settle_arithmetic)
     settle_arithmetic()
     book = RunBook(RunState.begin)
-    async with grpc.aio.insecure_channel(settings.oracle, options=CHANNEL_OPTIONS) as oracle_channel:
+    async with channel(settings.oracle, settings.tls_dir, CHANNEL_OPTIONS) as oracle_channel:
         service = TrainerService(book, log, artifacts, OracleServiceStub(oracle_channel))
         add_TrainerServiceServicer_to_server(service, server.grpc)
         try:

@@ -6,11 +6,12 @@ import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
 
-import grpc
 import structlog
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 from labelloop.wire.serving import CHANNEL_OPTIONS
+from labelloop.wire.tls import channel
 
 from trainer_svc.addresses import Host, parse_hosts
 
@@ -46,11 +47,12 @@ async def resolve(host: Host) -> list[str]:
 
 
 class Replica:
-    """One scorer. Its channel is closed once nobody holds the replica any more: calls on it may be under way."""
+    """One scorer, whose certificate is for ``host``. Its channel is closed once nobody holds the replica any more:
+    calls on it may be under way."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls_dir: Path | None, host: str) -> None:
         self.address = address
-        self.channel = grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, *_OUTLIVE_A_DEAD_PEER])
+        self.channel = channel(address, tls_dir, [*CHANNEL_OPTIONS, *_OUTLIVE_A_DEAD_PEER], host=host)
         self.stub = ScorerServiceStub(self.channel)
         self._away_until_s = 0.0
 
@@ -68,8 +70,8 @@ class Replica:
 class Replicas:
     """``target`` as :func:`parse_hosts` takes it. None is known before :meth:`look_up` has found one."""
 
-    def __init__(self, target: str, lookup: LookUp = resolve) -> None:
-        self._hosts, self._resolve = parse_hosts(target), lookup
+    def __init__(self, target: str, tls_dir: Path | None = None, lookup: LookUp = resolve) -> None:
+        self._hosts, self._tls_dir, self._resolve = parse_hosts(target), tls_dir, lookup
         self._fixed = all(host.is_number for host in self._hosts)
         self._found: dict[Host, list[str]] = {}
         self._known: dict[str, Replica] = {}
@@ -86,8 +88,11 @@ class Replicas:
         """Know from here on the replicas that there are now."""
         for host in self._hosts:
             await self._look_up(host)
-        addresses = [address for found in self._found.values() for address in found]
-        self._known = {address: self._known.get(address) or Replica(address) for address in addresses}
+        named = {address: host.name for host, found in self._found.items() for address in found}
+        self._known = {
+            address: self._known.get(address) or Replica(address, self._tls_dir, host)
+            for address, host in named.items()
+        }
         if self._known:
             self._any_known.set()
 

@@ -16,7 +16,7 @@ from platformdirs import user_cache_path
 from rich.console import Console
 
 from labelloop_cli import doctor as doctor_checks
-from labelloop_cli import export, label, ledger, runs
+from labelloop_cli import export, keys, label, ledger, runs
 from labelloop_cli.interrupts import carry_out
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.add_typer(runs.app, name="run")
 app.add_typer(export.app, name="export")
 app.command("import")(ledger.import_)
 app.add_typer(label.app, name="label")
+app.add_typer(keys.app, name="keys")
 console = Console()
 
 _USAGE = (InvalidInput, NotFound)

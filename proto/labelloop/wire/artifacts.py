@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 import fsspec
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions, ObjectStoreConfig, StorageType
-from nats.js.errors import BucketNotFoundError, NotFoundError
+from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
 from labelloop.wire.broker import jetstream
@@ -70,17 +70,25 @@ class JetStreamArtifacts:
     def __init__(self, client: Client, replicas: int = 1) -> None:
         self._js, self._replicas = jetstream(client), replicas
         self._bucket: ObjectStore | None = None
+        self._made = False
 
     async def _open(self) -> ObjectStore:
+        """To read from. NotFoundError where nobody has written yet: readers may have no right to make it."""
         if self._bucket is None:
-            try:
-                bucket = await self._js.object_store(ARTIFACT_BUCKET)
-                await ensure_replicas(self._js, (await bucket.status()).stream_info.config, self._replicas)
-            except (BucketNotFoundError, NotFoundError):
-                config = ObjectStoreConfig(storage=StorageType.FILE, replicas=self._replicas)
-                bucket = await self._js.create_object_store(ARTIFACT_BUCKET, config)
-            self._bucket = bucket
+            self._bucket = await self._js.object_store(ARTIFACT_BUCKET)
         return self._bucket
+
+    async def _make(self) -> ObjectStore:
+        """To write into: made where there is none, with as many replicas as it is to have."""
+        try:
+            bucket = await self._open()
+        except NotFoundError:
+            config = ObjectStoreConfig(storage=StorageType.FILE, replicas=self._replicas)
+            self._bucket = bucket = await self._js.create_object_store(ARTIFACT_BUCKET, config)
+        if not self._made:
+            await ensure_replicas(self._js, (await bucket.status()).stream_info.config, self._replicas)
+            self._made = True
+        return bucket
 
     async def put(self, data: bytes) -> str:
         digest = digest_of(data)
@@ -90,7 +98,7 @@ class JetStreamArtifacts:
         return digest
 
     async def _put(self, digest: str, data: bytes) -> None:
-        bucket = await self._open()
+        bucket = await self._make()
         await (self._put_chunk(digest, data) if len(data) <= _CHUNK_BYTES else _put(bucket, digest, data))
 
     async def _put_chunk(self, digest: str, data: bytes) -> None:

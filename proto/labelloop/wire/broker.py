@@ -3,30 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
+from typing import Any
 
+import nkeys
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from labelloop.wire.errors import Unready
+from labelloop.wire.errors import InvalidInput, NotAllowed, Unready
+from labelloop.wire.settings import ServiceSettings
+from labelloop.wire.tls import client_context
 
 _RECONNECT_WAIT_S = 1
 _REQUEST_TIMEOUT_S = 3
 _REACH_TIMEOUT_S = 3
+_FORBIDDEN = re.compile(r"permissions violation for publish to \"([^\"]+)\"", re.IGNORECASE)
 
 log = structlog.get_logger()
 
 
-async def connect(url: str, name: str) -> Client:
+class _Connection(Client):
+    """A request that the broker forbids is an error that says so: NATS itself answers nothing and tells apart."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self.forbidden: set[str] = set()  # subjects, in lower case, which is how nats-py hands errors on
+
+    async def request(self, subject: str, *arguments: Any, **options: Any) -> Msg:
+        """NotAllowed where the broker does not let us."""
+        self.forbidden.discard(subject.lower())
+        try:
+            return await super().request(subject, *arguments, **options)
+        except NatsError:
+            if subject.lower() not in self.forbidden:
+                raise
+            message = f"the broker does not let {self._name} publish under {subject}: see its users' permissions"
+            raise NotAllowed("FORBIDDEN_BY_BROKER", message, user=self._name, subject=subject) from None
+
+
+async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file: Path | None = None) -> Client:
     """A connection to the broker at ``url``, or to any of several nodes separated by commas; waits until there is one,
-    however long that takes."""
+    however long that takes. InvalidInput for certificates that cannot be used."""
     said: set[str] = set()
 
     async def on_error(error: Exception) -> None:
         text = str(error) or type(error).__name__
+        if forbidden := _FORBIDDEN.search(text):
+            client.forbidden.add(forbidden[1])
         if text not in said:  # one line for an absence, not four a second
-            log.warning("waiting for the broker", url=url, error=text)
+            log.warning("waiting for the broker" if not forbidden else "forbidden by the broker", url=url, error=text)
         said.add(text)
 
     async def on_disconnect() -> None:
@@ -37,10 +67,13 @@ async def connect(url: str, name: str) -> Client:
         said.clear()
         log.info("the broker is back", url=url)
 
-    client = Client()
+    client = _Connection(name)
     await client.connect(
         url.split(","),
         name=name,
+        tls=client_context(tls_dir) if tls_dir else None,
+        nkeys_seed=str(nkey_file) if nkey_file else None,
+        inbox_prefix=inbox_prefix(name),
         connect_timeout=2,
         reconnect_time_wait=_RECONNECT_WAIT_S,
         max_reconnect_attempts=-1,
@@ -51,6 +84,26 @@ async def connect(url: str, name: str) -> Client:
         max_outstanding_pings=2,
     )
     return client
+
+
+async def connect_service(settings: ServiceSettings, name: str) -> Client:
+    """The same, for a service by its settings. InvalidInput for a key or certificates that cannot be used."""
+    if settings.nats_nkey_file:
+        _check_seed(settings.nats_nkey_file)
+    return await connect(settings.nats_url, name, tls_dir=settings.tls_dir, nkey_file=settings.nats_nkey_file)
+
+
+def _check_seed(path: Path) -> None:
+    try:
+        nkeys.from_seed(bytearray(path.read_bytes().strip())).wipe()
+    except (OSError, nkeys.NkeysError) as error:
+        message = f"LABELLOOP_NATS_NKEY_FILE={path} holds no seed: {error or type(error).__name__}"
+        raise InvalidInput("BAD_NKEY", message, field="nats_nkey_file", path=path) from error
+
+
+def inbox_prefix(name: str) -> str:
+    """Under which answers come: each user reads its own only."""
+    return f"_INBOX_{name}"
 
 
 async def check_reachable(url: str) -> None:

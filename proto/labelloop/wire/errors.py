@@ -7,6 +7,7 @@
     ├── NotFound         NOT_FOUND            no such run, model, pool or artifact
     ├── WrongState       FAILED_PRECONDITION  the thing is there, but not in a state for this
     ├── Unready          UNAVAILABLE          try again, after retry_after_s
+    ├── NotAllowed       PERMISSION_DENIED    whoever runs the broker has to allow it
     ├── Corrupt          DATA_LOSS            bytes are not what their digest says
     └── LimitExceeded    RESOURCE_EXHAUSTED   more than this server is set to take
 
@@ -60,6 +61,10 @@ class Unready(LabelloopError):
     code = code_pb2.UNAVAILABLE
 
 
+class NotAllowed(LabelloopError):
+    code = code_pb2.PERMISSION_DENIED
+
+
 class Corrupt(LabelloopError):
     code = code_pb2.DATA_LOSS
 
@@ -69,7 +74,7 @@ class LimitExceeded(LabelloopError):
 
 
 _BY_CODE: dict[int, type[LabelloopError]] = {
-    kind.code: kind for kind in (InvalidInput, NotFound, WrongState, Unready, Corrupt, LimitExceeded)
+    kind.code: kind for kind in (InvalidInput, NotFound, WrongState, Unready, NotAllowed, Corrupt, LimitExceeded)
 }
 
 

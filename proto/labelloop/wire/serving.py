@@ -15,9 +15,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from labelloop.wire.call_counts import CallCounts
-from labelloop.wire.errors import WrongState
 from labelloop.wire.guarding import guarded
+from labelloop.wire.ports import port_in_use
+from labelloop.wire.probes import Probes
 from labelloop.wire.settings import ServiceSettings
+from labelloop.wire.tls import server_credentials
 
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 CHANNEL_OPTIONS = [
@@ -43,7 +45,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class Server:
-    """``grpc`` takes servicers; :meth:`serve` serves until SIGTERM or SIGINT, or until the work fails.
+    """``grpc`` takes servicers. :meth:`live` first, then :meth:`start`, :meth:`ready` and :meth:`serve`, which serves
+    until SIGTERM or SIGINT, or until the work fails.
 
     A port in use is an error, unless it is a ``shared_port``: then several processes listen there side by side.
     """
@@ -53,15 +56,24 @@ class Server:
         self._server = grpc.aio.server(options=[*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port))])
         self._counts = CallCounts()
         self.grpc = guarded(self._server, self._counts)
+        self._probes = Probes(settings, service_name)
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         self.port = 0
 
+    async def live(self) -> None:
+        """Tell probes that the process lives. WrongState where their port is taken."""
+        await self._probes.start()
+
     async def start(self) -> None:
-        """Listen. WrongState where the port is taken."""
-        host, port = self._settings.host, self._settings.port
+        """Listen. WrongState where the port is taken, InvalidInput for certificates that cannot be used."""
+        host, port, tls_dir = self._settings.host, self._settings.port, self._settings.tls_dir
+        credentials = server_credentials(tls_dir) if tls_dir else None
         try:
-            self.port = self._server.add_insecure_port(f"{host}:{port}")
+            if credentials:
+                self.port = self._server.add_secure_port(f"{host}:{port}", credentials)
+            else:
+                self.port = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
             raise port_in_use(host, port) from error
         await self._server.start()
@@ -70,6 +82,7 @@ class Server:
         """Say to whoever asks that the service can work."""
         for name in ("", self._service_name):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._probes.ready()
         if self._settings.ready_file:
             write_whole(self._settings.ready_file, json.dumps({"port": self.port}))
         log.info("ready", host=self._settings.host, port=self.port)
@@ -88,14 +101,10 @@ class Server:
 
     async def stop(self) -> None:
         """Refuse new calls and let those in flight end, for at most ``drain_s``."""
+        await self._probes.draining()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_s)
-
-
-def port_in_use(host: str, port: int) -> WrongState:
-    """The error where ``port`` cannot be listened on."""
-    message = f"cannot listen on {host}:{port}: is something else there? Set LABELLOOP_PORT to a free port"
-    return WrongState("PORT_IN_USE", message, host=host, port=port)
+        await self._probes.stop()
 
 
 def write_whole(path: Path, text: str) -> None:

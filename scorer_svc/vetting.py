@@ -1,0 +1,83 @@
+"""Models from the store, looked over before ONNX Runtime sees them: whoever can write there must not run code of theirs
+here, read files, or take the memory. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto, ValueInfoProto
+
+BYTES_MAX = 64 * 1024 * 1024
+_NODES_MAX = 100
+_COLUMNS_MAX = 100_000  # of what is computed from a sample on the way
+# What works on each sample by itself.
+_OPERATORS = frozenset({"Add", "Cast", "Div", "Flatten", "Gemm", "Identity", "MatMul", "Mul", "Relu", "Softmax", "Sub"})
+_INPUTS: set[int] = {TensorProto.UINT8, TensorProto.FLOAT}
+_WEIGHT_BYTES: dict[int, int] = {TensorProto.FLOAT: 4, TensorProto.INT64: 8, TensorProto.INT32: 4, TensorProto.UINT8: 1}
+
+
+def vetted(data: bytes) -> ModelProto:
+    """The model that ``data`` holds: samples ``[n, features]`` of uint8 or float32 to float32 ``[n, classes]``.
+    ValueError, which says what is wrong, for what is none, is too large, or does anything else."""
+    if len(data) > BYTES_MAX:
+        raise ValueError(f"it has {len(data)} bytes, more than {BYTES_MAX}")
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise ValueError(f"it is no ONNX: {error}") from error
+    for fault in _faults(model):
+        raise ValueError(fault)
+    try:
+        onnx.checker.check_model(model, full_check=True)  # the shapes that it declares are those that come out
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(str(error)) from error
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        if not _is_matrix(value) or value.type.tensor_type.shape.dim[1].dim_value > _COLUMNS_MAX:
+            raise ValueError(f"{value.name!r} is no matrix of at most {_COLUMNS_MAX} columns")
+    return model
+
+
+def _faults(model: ModelProto) -> Iterator[str]:
+    graph = model.graph
+    if model.functions or model.training_info or graph.sparse_initializer or graph.quantization_annotation:
+        yield "it holds more than a plain graph"
+    if any(opset.domain for opset in model.opset_import) or any(node.domain for node in graph.node):
+        yield "it uses operators of others than ONNX itself"
+    if foreign := sorted({node.op_type for node in graph.node} - _OPERATORS):
+        yield f"it uses the operators {', '.join(foreign)}; known are {', '.join(sorted(_OPERATORS))}"
+    if len(graph.node) > _NODES_MAX:
+        yield f"it has {len(graph.node)} nodes, more than {_NODES_MAX}"
+    if any(_holds_more_than_numbers(node) for node in graph.node):
+        yield "a node holds a tensor or a graph of its own"
+    yield from filter(None, map(_weight_fault, graph.initializer))
+    if not _is_one_matrix(list(graph.input), _INPUTS) or not _is_one_matrix(list(graph.output), {TensorProto.FLOAT}):
+        yield "it does not lead from samples [n, features] to probabilities [n, classes]"
+
+
+def _holds_more_than_numbers(node: onnx.NodeProto) -> bool:
+    plain = {onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT, onnx.AttributeProto.INTS}
+    return any(attribute.type not in plain for attribute in node.attribute)
+
+
+def _weight_fault(tensor: TensorProto) -> str:
+    if tensor.data_location != TensorProto.DEFAULT or tensor.external_data:
+        return f"weight {tensor.name!r} lies in another file"
+    size = _WEIGHT_BYTES.get(tensor.data_type)
+    if size is None or len(tensor.raw_data) != size * math.prod(tensor.dims):
+        return f"weight {tensor.name!r} does not hold what its shape says"
+    return ""
+
+
+def _is_one_matrix(values: list[ValueInfoProto], types: set[int]) -> bool:
+    return len(values) == 1 and _is_matrix(values[0]) and values[0].type.tensor_type.elem_type in types
+
+
+def _is_matrix(value: ValueInfoProto) -> bool:
+    """Whether it is ``[n, size]``: any number of rows, as many columns as it says."""
+    sizes = value.type.tensor_type.shape.dim  # none where it is no tensor
+    known = [size.WhichOneof("value") == "dim_value" for size in sizes]
+    return known == [False, True] and sizes[1].dim_value > 0

@@ -1,0 +1,1 @@
+"""The manifests of deploy/kubernetes, rendered and looked over."""

@@ -1,0 +1,220 @@
+"""What no schema checks: whether manifests fit together, and fit the services. Each check gives its faults. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from labelloop.oracle.v1 import oracle_pb2
+from labelloop.scorer.v1 import scorer_pb2
+from labelloop.trainer.v1 import trainer_pb2
+from labelloop.wire.probes import LIVE
+from labelloop.wire.settings import ServiceSettings
+from labelloop_cli.keys import USERS
+
+from oracle_svc.config import OracleSettings
+from scorer_svc.config import ScorerSettings
+from tests.deploy.manifests import chosen, environment, of_kind, references, title, workloads
+from tests.deploy.rendering import Manifest
+from trainer_svc.config import TrainerSettings
+
+Check: TypeAlias = Callable[[Sequence[Manifest]], Iterator[str]]
+
+_SETTINGS: dict[str, type[ServiceSettings]] = {
+    "trainer": TrainerSettings,
+    "scorer": ScorerSettings,
+    "oracle": OracleSettings,
+}
+_FULL_NAMES = {
+    name: file.DESCRIPTOR.services_by_name[f"{name.capitalize()}Service"].full_name
+    for name, file in (("trainer", trainer_pb2), ("scorer", scorer_pb2), ("oracle", oracle_pb2))
+}
+_MADE_BY_OPERATORS = {"s3", "label-studio"}
+_MAY_MAKE_SECRETS = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]
+_PINNED = re.compile(r".+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
+
+
+def selectors_match(manifests: Sequence[Manifest]) -> Iterator[str]:
+    labels = [workload.labels for workload in workloads(manifests)]
+    for manifest in of_kind(manifests, "Service", "PodDisruptionBudget"):
+        if not any(chosen(manifest["spec"]["selector"], each) for each in labels):
+            yield f"{title(manifest)} chooses no pod"
+    for workload in workloads(manifests):
+        selector = workload.manifest["spec"].get("selector")
+        if selector and not chosen(selector, workload.labels):
+            yield f"{title(workload.manifest)} does not choose its own pods"
+    names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
+    for manifest in of_kind(manifests, "HorizontalPodAutoscaler"):
+        target = manifest["spec"]["scaleTargetRef"]
+        if (target["kind"], target["name"]) not in names:
+            yield f"{title(manifest)} scales nothing"
+
+
+def ports_match(manifests: Sequence[Manifest]) -> Iterator[str]:
+    for service in of_kind(manifests, "Service"):
+        for workload in workloads(manifests):
+            if chosen(service["spec"]["selector"], workload.labels):
+                ports = {port["name"]: port["containerPort"] for each in workload.containers for port in each["ports"]}
+                for port in service["spec"]["ports"]:
+                    if ports.get(port["targetPort"]) != port["port"]:
+                        yield f"{title(service)}: port {port['name']} does not lead to {workload.name}'s"
+    for workload in workloads(manifests):
+        said = environment(workload, manifests)
+        for container in workload.containers:
+            ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
+            for setting, name in (("LABELLOOP_HEALTH_PORT", "health"), ("LABELLOOP_METRICS_PORT", "metrics")):
+                if workload.is_ours and str(ports.get(name)) != said.get(setting):
+                    yield f"{workload.name}: port {name} is not {setting}"
+            if workload.is_ours and ports.get("grpc") != _SETTINGS[workload.name].model_fields["port"].default:
+                yield f"{workload.name}: port grpc is not where it listens"
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                for kind in ("httpGet", "grpc"):
+                    port = container.get(probe, {}).get(kind, {}).get("port")
+                    if port is not None and port not in {*ports, *ports.values()}:
+                        yield f"{workload.name}: {probe} asks port {port}, which is not there"
+
+
+def probes_name_served_services(manifests: Sequence[Manifest]) -> Iterator[str]:
+    for workload in workloads(manifests):
+        for container in workload.containers if workload.is_ours else ():
+            live, ready = (container[probe]["grpc"]["service"] for probe in ("livenessProbe", "readinessProbe"))
+            if live != LIVE:
+                yield f"{workload.name}: liveness asks for {live!r}"
+            if ready != _FULL_NAMES[workload.name]:
+                yield f"{workload.name}: readiness asks for {ready!r}"
+
+
+def budgets_leave_room(manifests: Sequence[Manifest]) -> Iterator[str]:
+    least = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["minReplicas"]
+        for each in of_kind(manifests, "HorizontalPodAutoscaler")
+    }
+    for budget in of_kind(manifests, "PodDisruptionBudget"):
+        for workload in workloads(manifests):
+            if chosen(budget["spec"]["selector"], workload.labels):
+                replicas = workload.replicas or least.get(workload.name, 1)
+                if budget["spec"]["minAvailable"] >= replicas:
+                    yield f"{title(budget)} lets no node be drained"
+
+
+def autoscalers_have_replicas_to_themselves(manifests: Sequence[Manifest]) -> Iterator[str]:
+    scaled = {each["spec"]["scaleTargetRef"]["name"] for each in of_kind(manifests, "HorizontalPodAutoscaler")}
+    for workload in workloads(manifests):
+        if workload.name in scaled and workload.replicas is not None:
+            yield f"{workload.name}: each apply would undo the autoscaler"
+
+
+def resources_are_set(manifests: Sequence[Manifest]) -> Iterator[str]:
+    for workload in workloads(manifests):
+        for container in workload.containers:
+            resources = container.get("resources", {})
+            if not {"cpu", "memory"} <= resources.get("requests", {}).keys():
+                yield f"{workload.name}: requests are not set"
+            if "memory" not in resources.get("limits", {}):
+                yield f"{workload.name}: memory has no limit"
+
+
+def images_are_pinned(manifests: Sequence[Manifest]) -> Iterator[str]:
+    for workload in workloads(manifests):
+        for container in workload.containers:
+            if not _PINNED.fullmatch(container["image"]):
+                yield f"{workload.name}: image {container['image']} is not pinned"
+
+
+def settings_exist(manifests: Sequence[Manifest]) -> Iterator[str]:
+    for workload in workloads(manifests):
+        if workload.is_ours:
+            fields = _SETTINGS[workload.name].model_fields
+            known = {field.validation_alias or f"LABELLOOP_{name}".upper() for name, field in fields.items()}
+            for name in environment(workload, manifests):
+                if name.startswith("LABELLOOP_") and name not in known:
+                    yield f"{workload.name}: there is no setting {name}"
+
+
+def pods_are_restricted(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """As Pod Security's level of that name has it, and read-only roots beside."""
+    for workload in workloads(manifests):
+        of_pod = workload.pod.get("securityContext", {})
+        if not of_pod.get("runAsNonRoot") or of_pod.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{workload.name}: runs as root, or without a seccomp profile"
+        for container in workload.containers:
+            own = container.get("securityContext", {})
+            if own.get("allowPrivilegeEscalation") is not False or own.get("capabilities") != {"drop": ["ALL"]}:
+                yield f"{workload.name}: keeps privileges"
+            if not own.get("readOnlyRootFilesystem"):
+                yield f"{workload.name}: may write to its root"
+        if any("hostPath" in volume for volume in workload.pod.get("volumes", ())):
+            yield f"{workload.name}: reads the node's files"
+
+
+def secrets_come_from_elsewhere(manifests: Sequence[Manifest]) -> Iterator[str]:
+    for manifest in of_kind(manifests, "Secret"):
+        yield f"{title(manifest)} stands in a manifest"
+    made = {f"nkey-{user}" for user in USERS if any(each.name == "keys" for each in workloads(manifests))}
+    made |= {each["spec"]["secretName"] for each in of_kind(manifests, "Certificate")} | _MADE_BY_OPERATORS
+    for workload in workloads(manifests):
+        asked = {ref["name"] for key in ("secretKeyRef", "secretRef") for ref in references(workload.pod, key)}
+        for name in (asked | set(references(workload.pod, "secretName"))) - made:
+            yield f"{workload.name}: nobody makes the Secret {name}"
+
+
+def config_maps_exist(manifests: Sequence[Manifest]) -> Iterator[str]:
+    there = {manifest["metadata"]["name"] for manifest in of_kind(manifests, "ConfigMap")} | _MADE_BY_OPERATORS
+    for workload in workloads(manifests):
+        keys = ("configMapRef", "configMapKeyRef", "configMap")
+        for name in {ref["name"] for key in keys for ref in references(workload.pod, key)} - there:
+            yield f"{workload.name}: there is no ConfigMap {name}"
+
+
+def volumes_are_there(manifests: Sequence[Manifest]) -> Iterator[str]:
+    claims = {each["metadata"]["name"] for each in of_kind(manifests, "PersistentVolumeClaim")}
+    for workload in workloads(manifests):
+        mounted = {mount["name"] for each in workload.containers for mount in each.get("volumeMounts", ())}
+        for name in mounted ^ workload.volumes:
+            yield f"{workload.name}: volume {name} is mounted and not there, or there and not mounted"
+        for name in set(references(workload.pod, "claimName")) - claims:
+            yield f"{workload.name}: nobody claims {name}"
+
+
+def drains_end_in_time(manifests: Sequence[Manifest]) -> Iterator[str]:
+    for workload in workloads(manifests):
+        if workload.is_ours:
+            [container] = workload.containers
+            command, pause_s = container["lifecycle"]["preStop"]["exec"]["command"]
+            drain_s = float(environment(workload, manifests)["LABELLOOP_DRAIN_S"])
+            if command != "sleep" or float(pause_s) + drain_s >= workload.pod["terminationGracePeriodSeconds"]:
+                yield f"{workload.name}: is killed before it has drained"
+
+
+def only_keys_holds_a_token(manifests: Sequence[Manifest]) -> Iterator[str]:
+    accounts = {each["metadata"]["name"]: each for each in of_kind(manifests, "ServiceAccount")}
+    for workload in workloads(manifests):
+        name = workload.pod.get("serviceAccountName")
+        if name not in accounts or name != workload.name:
+            yield f"{workload.name}: has no account of its own"
+        elif accounts[name].get("automountServiceAccountToken") is not False:
+            yield f"{workload.name}: its account hands tokens out"
+        if workload.pod.get("automountServiceAccountToken") is not (workload.name == "keys"):
+            yield f"{workload.name}: holds a token, or lacks the one that it needs"
+    for role in of_kind(manifests, "Role", "ClusterRole"):
+        if role["kind"] == "ClusterRole" or role["rules"] != _MAY_MAKE_SECRETS:
+            yield f"{title(role)} may do more than make Secrets"
+
+
+CHECKS: tuple[Check, ...] = (
+    selectors_match,
+    ports_match,
+    probes_name_served_services,
+    budgets_leave_room,
+    autoscalers_have_replicas_to_themselves,
+    resources_are_set,
+    images_are_pinned,
+    settings_exist,
+    pods_are_restricted,
+    secrets_come_from_elsewhere,
+    config_maps_exist,
+    volumes_are_there,
+    drains_end_in_time,
+    only_keys_holds_a_token,
+)

@@ -1,0 +1,75 @@
+"""Which calls network policies let through: those that the caller may make and the called may take. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.deploy.manifests import NAME, chosen, of_kind
+from tests.deploy.rendering import Manifest
+
+_NAMESPACE = "kubernetes.io/metadata.name"
+
+
+@dataclass(frozen=True)
+class Pod:
+    """In labelloop's namespace, or in another."""
+
+    name: str
+    labels: Mapping[str, str]
+    namespace: str = "labelloop"
+
+
+PODS = [
+    *(Pod(name, {NAME: name}) for name in ("nats", "trainer", "scorer", "oracle", "keys")),
+    Pod("client", {"labelloop-client": "true"}),
+    Pod("anybody", {}),
+    Pod("prometheus", {}, "monitoring"),
+    Pod("dns", {"k8s-app": "kube-dns"}, "kube-system"),
+    Pod("stranger", {}, "default"),
+]
+PORTS = (53, 443, 4222, 6222, 6443, 8222, 9464, 50051, 50052, 50053, 50060)
+
+
+def admitted(manifests: Sequence[Manifest]) -> set[tuple[str, str, int]]:
+    """Caller, called and port."""
+    policies = of_kind(manifests, "NetworkPolicy")
+    return {
+        (caller.name, called.name, port)
+        for caller in PODS
+        for called in PODS
+        for port in PORTS
+        if caller != called or caller.name == "nats"
+        if _lets(policies, caller, called, port, "Egress") and _lets(policies, called, caller, port, "Ingress")
+    }
+
+
+def _lets(policies: Sequence[Manifest], pod: Pod, other: Pod, port: int, direction: str) -> bool:
+    """Whether ``pod`` may send to (Egress) or take from (Ingress) ``other`` on ``port``."""
+    if pod.namespace != "labelloop":
+        return True  # others' policies are not ours
+    about = [
+        policy["spec"]
+        for policy in policies
+        if direction in policy["spec"]["policyTypes"] and chosen(policy["spec"]["podSelector"], pod.labels)
+    ]
+    rules = [rule for spec in about for rule in spec.get(direction.lower(), ())]
+    side = "to" if direction == "Egress" else "from"
+    return not about or any(_takes_port(rule, port) and _takes_peer(rule.get(side), other) for rule in rules)
+
+
+def _takes_port(rule: Mapping[str, Any], port: int) -> bool:
+    return "ports" not in rule or any(each["port"] == port for each in rule["ports"])
+
+
+def _takes_peer(peers: Sequence[Mapping[str, Any]] | None, pod: Pod) -> bool:
+    return peers is None or any(_is_peer(peer, pod) for peer in peers)
+
+
+def _is_peer(peer: Mapping[str, Any], pod: Pod) -> bool:
+    if "namespaceSelector" in peer:
+        inside = chosen(peer["namespaceSelector"], {_NAMESPACE: pod.namespace})
+    else:
+        inside = pod.namespace == "labelloop"
+    return inside and chosen(peer.get("podSelector", {}), pod.labels)

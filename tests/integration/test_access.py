@@ -1,0 +1,124 @@
+"""What each of the broker's users may write, on a real server with the settings of production."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from labelloop.events.v1.events_pb2 import Event
+from labelloop.wire.artifacts import JetStreamArtifacts, digest_of
+from labelloop.wire.broker import connect, connect_service
+from labelloop.wire.errors import InvalidInput, NotAllowed, NotFound
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.settings import ServiceSettings
+from labelloop.wire.subjects import PREFIX, STREAM, subject_of
+from labelloop_cli.keys import USERS
+from nats.aio.client import Client
+
+from tests.integration.production_broker import Node, lone_node, new_enough, running
+
+KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
+OF_ORACLE = {"pool_published", "label_provided", "run_failed"}
+MAY = {
+    "trainer": KINDS - {"pool_published", "label_provided"},
+    "scorer": set[str](),
+    "oracle": OF_ORACLE,
+    "import": KINDS,
+}
+
+
+def event_of(kind: str, user: str) -> Event:
+    """An event of that kind as far as its subject goes, of a run of the user's own."""
+    event = Event(run_id=f"of-{user}", round=1)
+    getattr(event, kind).SetInParent()
+    return event
+
+
+@pytest.fixture
+async def node(nats_binary: Path, tmp_path: Path) -> AsyncIterator[Node]:
+    node = lone_node(new_enough(nats_binary, tmp_path / "packages"), tmp_path)
+    with running([node]):
+        await node.ready()
+        yield node
+
+
+async def connected(node: Node, user: str) -> Client:
+    name = "trainer" if user == "import" else user
+    return await connect(node.url, name, nkey_file=node.access.seed(user))
+
+
+async def may_write(client: Client, subject: str) -> bool:
+    try:
+        await client.jetstream().publish(subject, b"", timeout=2)
+    except NotAllowed:
+        return False
+    return True
+
+
+async def test_each_user_writes_its_own_kinds_of_events_and_no_other(node: Node) -> None:
+    for user in USERS:
+        client = await connected(node, user)
+        await EventLog(client).ensure_stream()
+        subjects = {kind: subject_of(event_of(kind, user)) for kind in KINDS}
+        allowed = await asyncio.gather(*(may_write(client, subject) for subject in subjects.values()))
+        assert {kind for kind, may in zip(subjects, allowed, strict=True) if may} == MAY[user], user
+        await client.close()
+
+
+async def test_nobody_destroys_what_stands(node: Node) -> None:
+    """By any request that could: from the stream's, the messages' and the consumers' side."""
+    harmful = [
+        f"$JS.API.STREAM.DELETE.{STREAM}",
+        f"$JS.API.STREAM.PURGE.{STREAM}",
+        f"$JS.API.STREAM.MSG.DELETE.{STREAM}",
+        f"$JS.API.STREAM.RESTORE.{STREAM}",
+        f"$JS.API.STREAM.LEADER.STEPDOWN.{STREAM}",
+        "$JS.API.STREAM.CREATE.ANOTHER",
+        "$JS.API.ACCOUNT.PURGE.$G",
+        "somewhere.else",
+    ]
+    for user in USERS:
+        client = await connected(node, user)
+        await EventLog(client).ensure_stream()
+        results = await asyncio.gather(
+            *(client.request(subject, timeout=2) for subject in harmful), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [NotAllowed] * len(harmful), user
+        await client.close()
+
+
+async def test_the_scorer_reads_but_stores_no_artifact(node: Node) -> None:
+    oracle, scorer = await connected(node, "oracle"), await connected(node, "scorer")
+    with pytest.raises(NotFound):
+        await JetStreamArtifacts(scorer).get(digest_of(b"model"))
+    small, large = await JetStreamArtifacts(oracle).put(b"model"), await JetStreamArtifacts(oracle).put(bytes(1 << 21))
+    assert await JetStreamArtifacts(scorer).get(small) == b"model"
+    assert await JetStreamArtifacts(scorer).get(large) == bytes(1 << 21)
+    with pytest.raises(NotAllowed, match="does not let scorer"):
+        await JetStreamArtifacts(scorer).put(b"another")
+    await oracle.close()
+    await scorer.close()
+
+
+async def test_a_user_does_not_read_the_answers_to_another(node: Node) -> None:
+    scorer, oracle = await connected(node, "scorer"), await connected(node, "oracle")
+    overheard = await scorer.subscribe("_INBOX_oracle.>")
+    everything = await scorer.subscribe(f"{PREFIX}.>")
+    await scorer.flush()
+    await EventLog(oracle).ensure_stream()
+    await oracle.jetstream().publish(subject_of(event_of("run_failed", "oracle")), b"")
+    await scorer.flush()
+    assert overheard.pending_msgs == everything.pending_msgs == 0
+    await scorer.close()
+    await oracle.close()
+
+
+async def test_a_seed_that_is_none_is_a_clear_error(node: Node, tmp_path: Path) -> None:
+    bad = tmp_path / "seed"
+    for content in (None, "", "SUANOTASEED"):
+        if content is not None:
+            bad.write_text(content)
+        with pytest.raises(InvalidInput, match="LABELLOOP_NATS_NKEY_FILE"):
+            await connect_service(ServiceSettings(nats_url=node.url, nats_nkey_file=bad), "scorer")

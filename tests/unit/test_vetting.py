@@ -1,0 +1,167 @@
+"""Which artifacts may serve as models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from labelloop.wire.errors import InvalidInput
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from scorer_svc.model import Model
+from scorer_svc.vetting import BYTES_MAX, vetted
+from trainer_svc.onnx_export import to_onnx
+
+WEIGHTS = np.arange(12, dtype=np.float32).reshape(3, 4)  # three classes, three features
+GEMM = "Gemm", ["features", "kernel", "bias"], ["logits"]
+
+
+def ours() -> ModelProto:
+    return onnx.load_model_from_string(to_onnx(WEIGHTS, "uint8"))
+
+
+def weight(values: NDArray[np.generic], name: str = "more") -> TensorProto:
+    return numpy_helper.from_array(np.asarray(values), name)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_what_the_trainer_exports_is_taken(dtype: str) -> None:
+    vetted(to_onnx(WEIGHTS, dtype))
+
+
+def test_a_network_of_two_layers_is_taken() -> None:
+    nodes = [
+        helper.make_node("MatMul", ["samples", "first"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["positive"]),
+        helper.make_node("Gemm", ["positive", "second", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    shapes = {"first": (3, 5), "second": (5, 2), "bias": (2,)}
+    graph = helper.make_graph(
+        nodes,
+        "two_layers",
+        [helper.make_tensor_value_info("samples", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+        [weight(np.ones(shape, np.float32), name) for name, shape in shapes.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    found = Model(model.SerializeToString(), "m")
+    assert found.probabilities(np.ones((4, 3), np.float32)).tolist() == [[0.5, 0.5]] * 4
+
+
+def elsewhere(model: ModelProto) -> None:
+    kernel = model.graph.initializer[0]
+    kernel.ClearField("raw_data")
+    kernel.data_location = TensorProto.EXTERNAL
+    kernel.external_data.add(key="location", value="/etc/passwd")
+
+
+def with_location_only(model: ModelProto) -> None:
+    model.graph.initializer[0].external_data.add(key="location", value="weights")
+
+
+def of_another_domain(model: ModelProto) -> None:
+    model.opset_import.add(domain="com.example", version=1)
+    model.graph.node[1].domain = "com.example"
+
+
+def with_a_loop(model: ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("If", ["c"], ["d"], then_branch=model.graph, else_branch=model.graph))
+
+
+def with_a_large_constant(model: ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["shape"], ["zeros"]))
+
+
+def with_a_tensor_in_a_node(model: ModelProto) -> None:
+    model.graph.node[0].attribute.append(helper.make_attribute("value", weight(np.ones(3, np.float32))))
+
+
+def with_a_function(model: ModelProto) -> None:
+    model.functions.add(name="f", domain="")
+
+
+def with_less_weight_than_it_says(model: ModelProto) -> None:
+    model.graph.initializer[0].dims[0] = 1_000_000_000
+
+
+def with_other_classes_than_it_says(model: ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
+
+
+def with_other_features_than_it_says(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 7
+
+
+def with_a_fixed_number_of_rows(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def with_a_second_input(model: ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, ["n", 3]))
+
+
+def with_text_for_an_answer(model: ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
+
+
+def that_blows_up(model: ModelProto) -> None:
+    """Each sample turned into a row of a million values."""
+    kernel, bias = np.ones((3, 1_000_000), np.float32), np.ones(1_000_000, np.float32)
+    model.graph.initializer[0].CopyFrom(weight(kernel, "kernel"))
+    model.graph.initializer[1].CopyFrom(weight(bias, "bias"))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1_000_000
+
+
+def with_many_nodes(model: ModelProto) -> None:
+    model.graph.node.extend([helper.make_node("Relu", ["logits"], [f"r{i}"]) for i in range(200)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        elsewhere,
+        with_location_only,
+        of_another_domain,
+        with_a_loop,
+        with_a_large_constant,
+        with_a_tensor_in_a_node,
+        with_a_function,
+        with_less_weight_than_it_says,
+        with_other_classes_than_it_says,
+        with_other_features_than_it_says,
+        with_a_fixed_number_of_rows,
+        with_a_second_input,
+        with_text_for_an_answer,
+        that_blows_up,
+        with_many_nodes,
+    ],
+)
+def test_anything_else_is_refused_before_it_is_run(
+    change: Callable[[ModelProto], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ours()
+    change(model)
+    monkeypatch.setattr("scorer_svc.model.open_session", lambda graph: pytest.fail("ONNX Runtime saw it"))
+    with pytest.raises(InvalidInput, match="cannot serve as a model"):
+        Model(model.SerializeToString(), "m")
+
+
+@pytest.mark.parametrize("data", [b"", b"no model", bytes(BYTES_MAX + 1)], ids=["empty", "text", "large"])
+def test_what_is_no_model_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="it "):
+        vetted(data)
+
+
+def test_weights_in_another_file_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that file is there and would do."""
+    model = ours()
+    onnx.save_model(model, tmp_path / "m.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="lies in another file"):
+        vetted((tmp_path / "m.onnx").read_bytes())
