@@ -85,28 +85,26 @@ class Engine:
             for folder in sorted([ours, *ours.rglob("*/")], reverse=True) if ours.is_dir() else []:
                 folder.rmdir()
 
-    def docker(self, *arguments: str | Path, timeout_s: float = 600, stdin: bytes | None = None) -> str:
+    def docker(self, *arguments: str | Path, timeout_s: float = 600) -> str:
         """What the command says on stdout; AssertionError with all that it said where it fails."""
-        return self.checked(["docker", *arguments], timeout_s=timeout_s, stdin=stdin)
+        return self.checked(["docker", *arguments], timeout_s=timeout_s)
 
     def inside(self, *command: str | Path) -> list[str | Path]:
         """The command, to run on the engine's network."""
         return ["nsenter", f"--net=/proc/{self._pid}/ns/net", *command]
 
-    def checked(self, command: list[str | Path], *, timeout_s: float = 600, stdin: bytes | None = None) -> str:
-        done = self._run(command, timeout_s=timeout_s, stdin=stdin)
+    def checked(self, command: list[str | Path], *, timeout_s: float = 600) -> str:
+        done = self._run(command, timeout_s=timeout_s)
         said = done.stdout.decode(errors="replace")
         problem = done.stderr.decode(errors="replace")
         assert done.returncode == 0, f"{' '.join(map(str, command))}\nleft with {done.returncode}\n{said}\n{problem}"
         return said.strip()
 
-    def _run(
-        self, command: list[str | Path], *, timeout_s: float = 60, stdin: bytes | None = None
-    ) -> subprocess.CompletedProcess[bytes]:
+    def _run(self, command: list[str | Path], *, timeout_s: float = 60) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
             command,
             env=self.environment,
-            input=stdin if stdin is not None else b"",
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,
             check=False,

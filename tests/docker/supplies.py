@@ -9,11 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 from labelloop.wire.artifacts import digest_of
@@ -52,16 +50,11 @@ def _debootstrap(archive: Path) -> None:
 
 def broker_image(engine: Engine, binary: Path, name: str) -> None:
     """This machine's nats-server, where the official image has it."""
-    dockerfile = (
-        f'FROM {argument("PYTHON_IMAGE")}\nCOPY nats-server /nats-server\nENTRYPOINT ["/nats-server"]\n'.encode()
-    )
-    context = BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as archive:
-        archive.add(binary.resolve(), "nats-server")
-        entry = tarfile.TarInfo("Dockerfile")
-        entry.size = len(dockerfile)
-        archive.addfile(entry, BytesIO(dockerfile))
-    engine.docker("build", "--tag", name, "-", stdin=context.getvalue())
+    with tempfile.TemporaryDirectory() as context:
+        shutil.copy(binary, Path(context) / "nats-server")
+        dockerfile = f'FROM {argument("PYTHON_IMAGE")}\nCOPY nats-server /nats-server\nENTRYPOINT ["/nats-server"]\n'
+        (Path(context) / "Dockerfile").write_text(dockerfile)
+        engine.docker("build", "--tag", name, context)
 
 
 @contextmanager
