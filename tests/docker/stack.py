@@ -1,0 +1,72 @@
+"""The services of deploy/docker/compose.yaml, up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.docker.engine import Engine
+from tests.docker.supplies import ROOT
+
+COMPOSE = ROOT / "deploy" / "docker" / "compose.yaml"
+PROJECT = "labelloop"
+SERVICES = ("trainer", "scorer", "oracle")
+PORTS = {"trainer": 50051, "scorer": 50052, "oracle": 50053}
+_LOOK_EVERY_S = 0.1
+
+
+def compose_command() -> list[str] | None:
+    """Docker's plugin, else the older program of its own; None without either."""
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return ["docker", "compose"]
+    return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+class Stack:
+    """``data`` is what the oracle sees as /data."""
+
+    def __init__(self, engine: Engine, command: list[str], folder: Path, data: Path) -> None:
+        self.engine = engine
+        engine.environment["LABELLOOP_DATA_DIR"] = str(data)
+        file = COMPOSE
+        if command == ["docker-compose"]:  # which knows no name of a project
+            file = folder / "compose.yaml"
+            file.write_text("".join(line for line in COMPOSE.open() if not line.startswith("name:")))
+        options = ["--file", str(file), "--project-directory", str(COMPOSE.parent), "--project-name", PROJECT]
+        self._command = [*command, *options]
+
+    def compose(self, *arguments: str) -> str:
+        return self.engine.checked([*self._command, *arguments])
+
+    def up(self) -> None:
+        """Return once every service is healthy: images as they were built before."""
+        self.compose("up", "--detach", "--no-build")
+        self.wait_healthy("trainer")
+
+    def container(self, service: str) -> str:
+        """The id of its container."""
+        return self.compose("ps", "--quiet", service).splitlines()[-1]
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.engine.docker("inspect", self.container(service)))[0]
+        return found
+
+    def wait_healthy(self, service: str) -> None:
+        wait_until(lambda: self.inspect(service)["State"]["Health"]["Status"] == "healthy", f"{service} is healthy")
+
+    def command(self, *arguments: str) -> str:
+        """What `labelloop` says, run where the published ports are: on 127.0.0.1."""
+        return self.engine.checked(self.engine.inside(sys.executable, "-m", "labelloop_cli", *arguments))
+
+
+def wait_until(holds: Callable[[], bool], what: str, within_s: float = 60) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline_s, f"not within {within_s:.0f} s: {what}"
+        time.sleep(_LOOK_EVERY_S)

@@ -1,0 +1,111 @@
+"""What a build takes from a registry, from Debian and from this machine instead, as no registry need be reachable.
+
+What costs a minute of downloads is kept in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from labelloop.wire.artifacts import digest_of
+
+from tests.docker.engine import Engine
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+LOCKS = ROOT / "deploy" / "docker" / "locks"
+_PORT = 8000
+
+
+def base_image(engine: Engine, cache: Path) -> None:
+    """Debian's own Python 3.11, under the name of the image that the Dockerfile starts from: slim images are Debian's
+    too, but for Python, which lies elsewhere in them."""
+    archive = cache / "bookworm.tar"
+    if not archive.exists():
+        _debootstrap(archive)
+    engine.docker("import", archive, argument("PYTHON_IMAGE"))
+
+
+def _debootstrap(archive: Path) -> None:
+    draft = archive.with_suffix(".draft")
+    packages = "python3,python3-venv,ca-certificates"
+    with tempfile.TemporaryDirectory() as tree:
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", tree],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+        )
+        left_out = ("--exclude=./var/cache", "--exclude=./var/lib/apt/lists")
+        subprocess.run(["tar", "--create", "--directory", tree, *left_out, "--file", draft, "."], check=True)
+    draft.rename(archive)
+
+
+def broker_image(engine: Engine, binary: Path, name: str) -> None:
+    """This machine's nats-server, where the official image has it."""
+    with tempfile.TemporaryDirectory() as context:
+        shutil.copy(binary, Path(context) / "nats-server")
+        dockerfile = f'FROM {argument("PYTHON_IMAGE")}\nCOPY nats-server /nats-server\nENTRYPOINT ["/nats-server"]\n'
+        (Path(context) / "Dockerfile").write_text(dockerfile)
+        engine.docker("build", "--tag", name, context)
+
+
+@contextmanager
+def wheels_served(engine: Engine, cache: Path) -> Iterator[str]:
+    """The options of pip by which builds on the engine's network get what the locks name, from a folder of this
+    machine."""
+    wheels = _downloaded(cache)
+    server = subprocess.Popen(
+        engine.inside(sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", wheels, str(_PORT)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield f"--no-index --find-links http://127.0.0.1:{_PORT}/"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _downloaded(cache: Path) -> Path:
+    """A folder of all that the locks as they are now name."""
+    locks = sorted(LOCKS.glob("*.lock"))
+    wheels = cache / f"wheels-{digest_of(b''.join(lock.read_bytes() for lock in locks))[:16]}"
+    if not wheels.exists():
+        draft = cache / "wheels.draft"  # what an interrupted download left is not fetched again
+        pip: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
+        command = [*pip, "--require-hashes", "--only-binary", ":all:", "--no-binary", "nkeys", "--dest", draft]
+        torch = ["--extra-index-url", argument("TORCH_CPU_INDEX"), "--retries", "0"]
+        for names, more in ((["torch"], torch), ([lock.stem for lock in locks if lock.stem != "torch"], [])):
+            requirements: list[str | Path] = [
+                part for name in names for part in ("--requirement", LOCKS / f"{name}.lock")
+            ]
+            done = subprocess.run([*command, *more, *requirements], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        for old in cache.glob("wheels-*"):
+            shutil.rmtree(old)
+        draft.rename(wheels)
+    return wheels
+
+
+def argument(name: str) -> str:
+    """The default of a build argument of the Dockerfile."""
+    found = re.search(rf"^ARG {name}=(.+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert found, f"the Dockerfile has no ARG {name}"
+    return found[1]

@@ -1,0 +1,66 @@
+"""compose.yaml: what it promises of isolation holds, and a run passes through it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.docker.stack import PORTS, SERVICES, Stack
+
+pytestmark = pytest.mark.timeout(900)
+
+MB = 1024 * 1024
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "nats"])
+def test_a_container_may_do_nothing_but_its_work(stack: Stack, service: str) -> None:
+    host = stack.inspect(service)["HostConfig"]
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert not host["Privileged"]
+    assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"])
+    assert 512 * MB <= host["Memory"] <= 2048 * MB
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_limits_are_those_of_the_process(stack: Stack, service: str) -> None:
+    status = stack.engine.docker("exec", stack.container(service), "cat", "/proc/1/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+    assert set(fields["Uid"].split()) == {"65532"}
+
+
+def test_only_grpc_is_published_and_only_to_this_machine(stack: Stack) -> None:
+    for service in (*SERVICES, "nats"):
+        bindings = stack.inspect(service)["HostConfig"]["PortBindings"]
+        port = PORTS.get(service)
+        expected = {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]} if port else {}
+        assert bindings == expected
+
+
+def test_all_share_one_network_of_their_own(stack: Stack) -> None:
+    for service in (*SERVICES, "nats"):
+        assert list(stack.inspect(service)["NetworkSettings"]["Networks"]) == ["labelloop_labelloop"]
+
+
+def test_a_run_passes_through(stack: Stack, run_id: str) -> None:
+    said = stack.command("run", "list")
+    assert run_id in said
+    assert "finished" in said
+
+
+def test_what_was_done_outlives_the_containers_and_sigterm_is_heeded(stack: Stack, run_id: str) -> None:
+    stack.compose("stop", "--timeout", "20")
+    for service in SERVICES:  # 137 would be a SIGKILL: the signal did not reach Python
+        assert json.loads(stack.engine.docker("inspect", *stopped(stack, service)))[0]["State"]["ExitCode"] == 0
+    stack.compose("rm", "--force")
+    stack.up()
+    assert run_id in stack.command("run", "list")
+
+
+def stopped(stack: Stack, service: str) -> list[str]:
+    """The ids of the containers of a service, running or not."""
+    return stack.compose("ps", "--all", "--quiet", service).splitlines()
