@@ -31,8 +31,10 @@ async def supervise(settings: ScorerSettings) -> None:
     """Keep ``workers`` of them up until cancelled, then have them drain. WrongState where the port is taken, or where a
     worker ends before it answers."""
     with _reserved(settings.host, settings.port) as port, TemporaryDirectory(prefix="labelloop-scorer-") as folder:
-        workers = [Worker(number, port, Path(folder)) for number in range(settings.workers)]
-        show_workers(Path(folder), workers)
+        shown = settings.metrics_port is not None
+        workers = [Worker(number, port, Path(folder), shown=shown) for number in range(settings.workers)]
+        if shown:
+            show_workers(Path(folder), workers)
         probes = Probes(settings, "labelloop.scorer.v1.ScorerService")
         await probes.start()
         try:
@@ -50,10 +52,11 @@ async def supervise(settings: ScorerSettings) -> None:
 
 
 class Worker:
-    """One process, started again when it dies. ``ready`` is set once it has answered for the first time."""
+    """One process, started again when it dies. ``ready`` is set once it has answered for the first time; ``shown`` has
+    it put its metrics into ``folder``."""
 
-    def __init__(self, number: int, port: int, folder: Path) -> None:
-        self._number, self._port = number, port
+    def __init__(self, number: int, port: int, folder: Path, *, shown: bool) -> None:
+        self._number, self._port, self._shown = number, port, shown
         self._ready_file = folder / f"{number}.ready"
         self._process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()
@@ -80,8 +83,9 @@ class Worker:
         ours = {
             "LABELLOOP_PORT": str(self._port),
             "LABELLOOP_READY_FILE": str(self._ready_file),
-            "PROMETHEUS_MULTIPROC_DIR": str(self._ready_file.parent),
         }
+        if self._shown:
+            ours["PROMETHEUS_MULTIPROC_DIR"] = str(self._ready_file.parent)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "scorer_svc.worker"),

@@ -213,7 +213,6 @@ async def test_what_is_asked_of_prometheus_is_what_services_tell_it(tmp_path: Pa
         targets = {name: up.metrics_address(name) for name in up.services}
         async with running(tmp_path / "prometheus", targets) as prometheus:
             await use(up, tmp_path)
-            check_names(exposed_names(map(page, up.services.values())))
             await until(lambda: agree(prometheus))
             for title, expressions in dashboard_expressions().items():
                 for expression in expressions:
@@ -228,8 +227,11 @@ async def test_what_is_asked_of_prometheus_is_what_services_tell_it(tmp_path: Pa
             await until(lambda: notices(prometheus, "LabelloopServiceDown"))
 
 
-def check_names(known: set[str]) -> None:
-    """Each metric that a panel or an alert asks for is one that services have."""
+async def test_every_metric_that_a_panel_or_an_alert_asks_for_is_one_that_services_have(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    async with watched(tmp_path, nats_server, {"SCORER_WORKERS": "2"}) as up:
+        known = exposed_names(map(page, up.services.values()))
     asked = {alert["alert"]: [alert["expr"]] for alert in alerts()} | dashboard_expressions()
     unknown = {place: set().union(*map(names_in, each)) - known for place, each in asked.items()}
     assert not {place: names for place, names in unknown.items() if names}

@@ -152,8 +152,8 @@ def serve(service: str, settings: ServiceSettings) -> None:
 
 
 def set_down_computed() -> None:
-    """Where several processes share one page, and prometheus-client keeps their counters in a folder: put the gauges
-    that are worked out there too, for :func:`labelloop.wire.metrics` of the process that shows them."""
+    """Put the gauges that are worked out where the process finds them that shows a page for several; nothing where a
+    page is shown here. Counters are put there by prometheus-client itself."""
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         write_to_textfile(str(computed_file(Path(folder), os.getpid())), _COMPUTED)
 
