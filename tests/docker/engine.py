@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-NEEDED = ("docker", "dockerd", "containerd", "runc", "iptables", "ip", "unshare", "nsenter", "debootstrap")
+NEEDED = ("docker", "dockerd", "containerd", "runc", "iptables", "ip", "unshare", "nsenter", "setpriv", "debootstrap")
 _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 30.0
 _LOOK_EVERY_S = 0.1
@@ -44,6 +44,7 @@ class Engine:
         with self._log.open("wb") as output:
             self._unshare = subprocess.Popen(
                 [
+                    *("setpriv", "--pdeathsig", "KILL"),  # even where nobody is left to stop it, it ends with us
                     *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
                     *("sh", "-c", 'ip link set lo up && exec "$@"', "sh", *dockerd),
                 ],

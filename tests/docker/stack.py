@@ -37,7 +37,8 @@ class Stack:
         file = COMPOSE
         if command == ["docker-compose"]:  # which knows no name of a project
             file = folder / "compose.yaml"
-            file.write_text("".join(line for line in COMPOSE.open() if not line.startswith("name:")))
+            lines = COMPOSE.read_text().splitlines(keepends=True)
+            file.write_text("".join(line for line in lines if not line.startswith("name:")))
         options = ["--file", str(file), "--project-directory", str(COMPOSE.parent), "--project-name", PROJECT]
         self._command = [*command, *options]
 
@@ -62,7 +63,8 @@ class Stack:
 
     def command(self, *arguments: str) -> str:
         """What `labelloop` says, run where the published ports are: on 127.0.0.1."""
-        return self.engine.checked(self.engine.inside(sys.executable, "-m", "labelloop_cli", *arguments))
+        wide = ("env", "COLUMNS=200")
+        return self.engine.checked(self.engine.inside(*wide, sys.executable, "-m", "labelloop_cli", *arguments))
 
 
 def wait_until(holds: Callable[[], bool], what: str, within_s: float = 60) -> None:

@@ -71,6 +71,14 @@ def test_no_call_fails_while_scorers_are_killed_and_rolled(stack: Stack, scorers
     said = json.loads(stack.engine.docker("logs", load))
     calls, failed = said["calls"], said["failed"]
     print(f"{ROLLS} rolls in {seconds:.0f} s, {calls} calls, {len(failed)} failed, longest {said['longest_s']} s")
+    for scorer in scorers:
+        assert all(served_by_each_life(stack, scorer)), "a scorer came back and got no calls"
     assert failed == []
     assert said["answers"] == 1
     assert calls > CALLS_A_ROLL_MIN * ROLLS
+
+
+def served_by_each_life(stack: Stack, scorer: str) -> list[int]:
+    """Score calls that a scorer answered between a start and a SIGTERM, for each time; it says so as it ends."""
+    lines = [line for line in stack.engine.docker("logs", scorer).splitlines() if '"calls served"' in line]
+    return [json.loads(line)["calls"].get("Score", 0) for line in lines]
