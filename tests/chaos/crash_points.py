@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
-from labelloop.events.v1.events_pb2 import Event, LabelSource, RunStarted
+from labelloop.events.v1.events_pb2 import Event, LabelSource, RunStarted, SkipKind
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
@@ -30,7 +31,7 @@ _APPENDS = {
         "run_finished",
         "run_cancelled",
     ),
-    "oracle": ("pool_published", "label_provided", "run_failed"),
+    "oracle": ("pool_published", "label_provided", "sample_skipped", "run_failed"),
     "scorer": (),
 }
 _CALLS = {"trainer": ("RankPool", "GetSamples", "DescribeDataset"), "oracle": (), "scorer": ()}
@@ -128,22 +129,50 @@ async def _cancel(trial: Trial) -> None:
 
 async def _submit(trial: Trial) -> None:
     """A run whose two labels people give; sent again, they are repeats."""
-    run_id, clients = f"{trial.run_id}-queue", trial.world.clients
+    run_id = await _start_by_hand(trial, "queue")
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    await _give_labels(trial, run_id, asked.event.labels_requested.sample_ids)
+
+
+async def _skip(trial: Trial) -> None:
+    """A run whose first two samples people skip; sent again, they are repeats. They label those in their place."""
+    run_id = await _start_by_hand(trial, "skips")
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    kind = SkipKind.SKIP_KIND_SKIPPED
+    samples = [oracle_pb2.SkippedSample(sample_id=each, kind=kind) for each in asked.event.labels_requested.sample_ids]
+    request = oracle_pb2.SkipSamplesRequest(run_id=run_id, samples=samples)
+    await _until_read(trial.world.clients.oracle.SkipSamples, request)
+    instead = await trial.world.watch.first(run_id, lambda seen: seen.event.labels_requested.part == 1)
+    await _give_labels(trial, run_id, instead.event.labels_requested.sample_ids)
+
+
+async def _start_by_hand(trial: Trial, name: str) -> str:
+    """A run that asks people for two labels in all."""
+    run_id = f"{trial.run_id}-{name}"
     changes = {"label_budget": 2, "batch_size": 2, "auto_label_budget": 0}
     by_hand = spec(trial.world.blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, **changes)
-    await again_until_answered(clients.trainer.StartRun, trainer_pb2.StartRunRequest(run_id=run_id, spec=by_hand))
-    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
-    labels = [oracle_pb2.SubmittedLabel(sample_id=each) for each in asked.event.labels_requested.sample_ids]
+    request = trainer_pb2.StartRunRequest(run_id=run_id, spec=by_hand)
+    await again_until_answered(trial.world.clients.trainer.StartRun, request)
+    return run_id
+
+
+async def _give_labels(trial: Trial, run_id: str, sample_ids: Iterable[int]) -> None:
+    labels = [oracle_pb2.SubmittedLabel(sample_id=each) for each in sample_ids]
     request = oracle_pb2.SubmitLabelsRequest(run_id=run_id, labels=labels)
-    while True:  # the oracle may not have read the request yet
+    await _until_read(trial.world.clients.oracle.SubmitLabels, request)
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_finished")
+
+
+async def _until_read(call: Any, request: Message) -> None:
+    """Ask until the oracle has read what is asked for, too."""
+    while True:
         try:
-            await again_until_answered(clients.oracle.SubmitLabels, request)
-            break
+            await again_until_answered(call, request)
+            return
         except grpc.aio.AioRpcError as error:
             if error.code() not in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}:
                 raise
             await asyncio.sleep(0.02)
-    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_finished")
 
 
 async def _fail(trial: Trial) -> None:
@@ -250,6 +279,7 @@ _LEADS: dict[str, Lead] = {
     "append run_started": _start_another,
     "append run_cancelled": _cancel,
     "append run_failed": _fail,
+    "append sample_skipped": _skip,
     "call GetSamples": _continue,
     "call DescribeDataset": _start_another,
     "serve StartRun": _start_another,
@@ -271,6 +301,7 @@ _LEADS: dict[str, Lead] = {
     "serve ScoreStream": _score_stream,
     "serve DescribeDataset": _start_another,
     "serve SubmitLabels": _submit,
+    "serve SkipSamples": _skip,
     "serve ListOpenSamples": _ask(
         "oracle", "ListOpenSamples", lambda trial, _: oracle_pb2.ListOpenSamplesRequest(run_id=trial.run_id)
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from labelloop.events.v1.events_pb2 import Event, RunCancelled, RunFailed
+from labelloop.events.v1.events_pb2 import Event, RunCancelled, RunFailed, SampleSkipped, SkipKind
 from labelloop.trainer.v1.trainer_pb2 import ListRunsRequest, ListRunsResponse
 from labelloop.wire.broker import connect as connect_broker
 from labelloop.wire.eventlog import EventLog
@@ -48,6 +48,7 @@ def bad_events(good: list[Event]) -> list[tuple[str, bytes]]:
     made: list[tuple[str, bytes]] = []
     ends = [
         Event(run_id="good", run_cancelled=RunCancelled(reason="enough")),
+        Event(run_id="good", sample_skipped=SampleSkipped(sample_id=1, kind=SkipKind.SKIP_KIND_SKIPPED)),
         Event(run_id="good", run_failed=RunFailed(reason="GONE", message="gone")),
     ]
     kinds = {event_kind(event): event for event in (*good, *ends)}
@@ -82,6 +83,7 @@ async def shown(clients: Clients) -> ListRunsResponse:
     return await clients.trainer.ListRuns(ListRunsRequest())
 
 
+@pytest.mark.timeout(240)
 async def test_bad_events_lead_nobody_astray(stack: Stack, clients: Clients, broker: Client, blobs: Blobs) -> None:
     await start(clients, "good", spec(blobs))
     good = await finish(clients, "good")
@@ -94,7 +96,7 @@ async def test_bad_events_lead_nobody_astray(stack: Stack, clients: Clients, bro
         await js.publish(subject, data)
     assert len(bad) > len({event_kind(event) for event in events}) * _EXAMPLES_A_KIND
     await start(clients, "after", spec(blobs))
-    after = await finish(clients, "after")
+    after = await finish(clients, "after", within_s=150)  # behind hundreds of runs that began well
     assert [each.model_sha256 for each in after.rounds] == [each.model_sha256 for each in good.rounds]
     assert (await shown(clients)).unreadable_events > len(bad) // 4
     assert [service.process for service in stack.services.values()] == processes
