@@ -9,7 +9,11 @@ import subprocess
 import time
 from pathlib import Path
 
-NEEDED = ("docker", "dockerd", "containerd", "runc", "iptables", "ip", "unshare", "nsenter", "setpriv", "debootstrap")
+NEEDED = (
+    *("docker", "dockerd", "docker-init", "containerd", "runc", "iptables"),  # the engine
+    *("ip", "unshare", "nsenter", "setpriv"),  # its namespaces
+    "debootstrap",  # its images
+)
 _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 30.0
 _LOOK_EVERY_S = 0.1
@@ -20,7 +24,7 @@ class EngineFailed(Exception):
 
 
 class Engine:
-    """Its network, mounts and processes are in namespaces whose first process is dockerd: they end with it.
+    """Its network, mounts and processes are in namespaces whose first process is dockerd's parent: they end with it.
 
     Containers, bridges and iptables are nobody else's; published ports are on the loopback of that network only, and
     :meth:`inside` runs a command there.
@@ -46,7 +50,7 @@ class Engine:
                 [
                     *("setpriv", "--pdeathsig", "KILL"),  # even where nobody is left to stop it, it ends with us
                     *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-                    *("sh", "-c", 'ip link set lo up && exec "$@"', "sh", *dockerd),
+                    *("sh", "-c", 'ip link set lo up && exec docker-init -- "$@"', "sh", *dockerd),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -113,7 +117,7 @@ class Engine:
 
 
 def _only_child(pid: int) -> int:
-    """The process that ``unshare`` forked: dockerd."""
+    """The process that ``unshare`` forked: docker-init, which hands signals on and buries what shims leave."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
