@@ -101,14 +101,14 @@ class Prometheus:
 
 @asynccontextmanager
 async def running(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[Prometheus]:
-    """Scrapes ``targets``, name to HOST:PORT, every half second, and heeds the alerts."""
+    """Scrapes ``targets``, name to HOST:PORT, every two seconds, and heeds the alerts."""
     folder.mkdir()
     (folder / "rules.yaml").write_text(yaml.safe_dump(rules()))
     jobs = [{"targets": [address], "labels": {"pod": name}} for name, address in targets.items()]
     config = {
-        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+        "global": {"scrape_interval": "2s", "evaluation_interval": "1s"},
         "rule_files": [str(folder / "rules.yaml")],
-        "scrape_configs": [{"job_name": "labelloop", "scrape_timeout": "500ms", "static_configs": jobs}],
+        "scrape_configs": [{"job_name": "labelloop", "scrape_timeout": "2s", "static_configs": jobs}],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     arguments = [

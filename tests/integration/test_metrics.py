@@ -113,7 +113,7 @@ async def test_events_that_count_for_nothing_are_counted_by_every_service(
                     value(each, "labelloop_events_passed_over_total", why=why) == 1 for each in found for why in whys
                 )
 
-            await until(counted)
+            await until(counted, within_s=60)
     finally:
         await client.close()
 
@@ -131,7 +131,7 @@ async def test_the_loser_of_a_race_and_a_log_that_had_to_be_asked_anew_are_count
             found = (up.samples(name) for name in up.services)
             return all(value(each, "labelloop_followings_anew_total") >= 1 for each in found)
 
-        await until(back)
+        await until(back, within_s=60)
         assert value(up.samples("trainer"), "labelloop_appends_lost_total") == 1
 
 
@@ -177,6 +177,7 @@ async def test_workers_of_a_scorer_share_a_page_and_what_a_dead_one_counted_stay
         assert value(found, "labelloop_grpc_call_seconds_count", method="Score") == 20
         assert value(found, "labelloop_model_info", run="by_hand", model=model) == 1
         assert value(found, "labelloop_start_time_seconds") > 0
+        assert len([line for line in up.lines("scorer") if line["event"] == "metrics"]) == 1, "workers serve none"
         workers = {sample.labels.get("worker") for sample in found if sample.name == "process_resident_memory_bytes"}
         assert workers == {None, "0", "1"}
         assert scorer.process is not None
@@ -186,7 +187,7 @@ async def test_workers_of_a_scorer_share_a_page_and_what_a_dead_one_counted_stay
         async def started_again() -> bool:
             return value(samples(scorer), "labelloop_worker_restarts_total") == 1
 
-        await until(started_again)
+        await until(started_again, within_s=60)
         assert value(up.samples("scorer"), "labelloop_grpc_calls_total", method="Score", code="OK") == 20
         text = page(scorer)
     types = [line for line in text.splitlines() if line.startswith("# TYPE")]
