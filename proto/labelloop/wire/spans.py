@@ -18,7 +18,9 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from labelloop.wire.call_counts import status_of
 from labelloop.wire.telemetry import run_of_call
-from labelloop.wire.tracing import Stream, Unary
+
+Unary = Callable[[Any, Any], Awaitable[Any]]
+Stream = Callable[[Any, Any], AsyncIterator[Any]]
 
 _SHUT_DOWN_S = 2.0
 _OUR_FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}

@@ -8,15 +8,12 @@ the run on does so in a span below that of the run's newest event. The bytes of 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labelloop.wire.spans import Spans
-
-Unary = Callable[[Any, Any], Awaitable[Any]]
-Stream = Callable[[Any, Any], AsyncIterator[Any]]
+    from labelloop.wire.spans import Spans, Stream, Unary
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
