@@ -1,0 +1,98 @@
+"""Keys and certificates, as the command makes them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import httpx
+import nkeys
+import pytest
+from cryptography import x509
+from labelloop.wire.errors import InvalidInput, NotAllowed, Unready, WrongState
+from labelloop_cli import keys
+from labelloop_cli.cluster_secrets import Secrets, in_cluster
+
+
+def test_each_user_has_a_key_of_its_own_that_signs_for_its_public_half(tmp_path: Path) -> None:
+    keys.nats_(tmp_path)
+    publics = {(tmp_path / f"{user}.public").read_text() for user in keys.USERS}
+    assert len(publics) == len(keys.USERS)
+    for user in keys.USERS:
+        seed = tmp_path / f"{user}.seed"
+        assert seed.stat().st_mode & 0o077 == 0
+        pair = nkeys.from_seed(bytearray(seed.read_bytes()))
+        assert pair.public_key.decode() == (tmp_path / f"{user}.public").read_text()
+        assert pair.public_key.startswith(b"U")
+        pair.verify(b"nonce", pair.sign(b"nonce"))
+
+
+def test_certificates_are_for_the_service_and_the_hosts_given(tmp_path: Path) -> None:
+    keys.tls(tmp_path, ["scorer.example", "10.0.0.1"], 7)
+    authority = x509.load_pem_x509_certificate((tmp_path / "scorer" / "ca.crt").read_bytes())
+    found = x509.load_pem_x509_certificate((tmp_path / "scorer" / "tls.crt").read_bytes())
+    found.verify_directly_issued_by(authority)
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["scorer", "localhost", "scorer.example"]
+    assert [str(number) for number in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "10.0.0.1"]
+    assert (found.not_valid_after_utc - found.not_valid_before_utc).days == 7
+    assert (tmp_path / "scorer" / "tls.key").stat().st_mode & 0o077 == 0
+
+
+def test_what_somebody_may_rely_on_is_not_written_over(tmp_path: Path) -> None:
+    keys.nats_(tmp_path / "nkeys")
+    keys.tls(tmp_path / "tls")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for make, folder in ((keys.nats_, "nkeys"), (keys.tls, "tls")):
+        with pytest.raises(InvalidInput, match="there already"):
+            make(tmp_path / folder)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+class Api:
+    """Kubernetes' API as far as a Secret is made."""
+
+    def __init__(self, *, allowed: bool = True) -> None:
+        self.secrets: dict[str, dict[str, str]] = {}
+        self._allowed = allowed
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/api/v1/namespaces/here/secrets"
+        secret = json.loads(request.content)
+        if not self._allowed:
+            return httpx.Response(403, text="secrets is forbidden")
+        if secret["metadata"]["name"] in self.secrets:
+            return httpx.Response(409)
+        self.secrets[secret["metadata"]["name"]] = secret["data"]
+        return httpx.Response(201)
+
+
+def secrets(api: Api) -> Secrets:
+    return Secrets(httpx.Client(base_url="https://api", transport=httpx.MockTransport(api)), "here")
+
+
+def test_a_secret_is_made_once_and_then_left_alone() -> None:
+    api = Api()
+    assert secrets(api).create("nkey-scorer", {"seed": b"first"})
+    assert not secrets(api).create("nkey-scorer", {"seed": b"second"})
+    assert base64.b64decode(api.secrets["nkey-scorer"]["seed"]) == b"first"
+
+
+def test_a_pod_that_may_not_make_secrets_says_so() -> None:
+    with pytest.raises(NotAllowed, match="403: secrets is forbidden"):
+        secrets(Api(allowed=False)).create("nkey-scorer", {})
+
+
+def test_an_api_that_does_not_answer_is_named() -> None:
+    def away(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    client = httpx.Client(base_url="https://api", transport=httpx.MockTransport(away))
+    with pytest.raises(Unready, match="refused"):
+        Secrets(client, "here").create("nkey-scorer", {})
+
+
+def test_outside_of_a_cluster_there_is_another_way(tmp_path: Path) -> None:
+    with pytest.raises(WrongState, match="labelloop keys nats"), in_cluster(tmp_path):
+        pass
