@@ -15,7 +15,15 @@ from labelloop_cli.keys import USERS
 
 from oracle_svc.config import OracleSettings
 from scorer_svc.config import ScorerSettings
-from tests.deploy.manifests import chosen, environment, of_kind, references, title, workloads
+from tests.deploy.broker_checks import (
+    broker_knows_its_memory,
+    broker_leaves_in_time,
+    broker_reads_all_of_its_settings,
+    certificates_are_for_the_names_that_are_called,
+    nodes_are_enough,
+)
+from tests.deploy.manifests import bytes_of, chosen, environment, of_kind, references, title, workloads
+from tests.deploy.pod_security import namespaces_restrict_pods, no_links_in_the_environment, pods_are_restricted
 from tests.deploy.rendering import Manifest
 from trainer_svc.config import TrainerSettings
 
@@ -78,9 +86,10 @@ def ports_match(manifests: Sequence[Manifest]) -> Iterator[str]:
 def probes_name_served_services(manifests: Sequence[Manifest]) -> Iterator[str]:
     for workload in workloads(manifests):
         for container in workload.containers if workload.is_ours else ():
-            live, ready = (container[probe]["grpc"]["service"] for probe in ("livenessProbe", "readinessProbe"))
-            if live != LIVE:
-                yield f"{workload.name}: liveness asks for {live!r}"
+            probes = ("startupProbe", "livenessProbe", "readinessProbe")
+            started, live, ready = (container.get(probe, {}).get("grpc", {}).get("service") for probe in probes)
+            if {started, live} != {LIVE}:
+                yield f"{workload.name}: startup asks for {started!r}, liveness for {live!r}"
             if ready != _FULL_NAMES[workload.name]:
                 yield f"{workload.name}: readiness asks for {ready!r}"
 
@@ -132,22 +141,6 @@ def settings_exist(manifests: Sequence[Manifest]) -> Iterator[str]:
                     yield f"{workload.name}: there is no setting {name}"
 
 
-def pods_are_restricted(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """As Pod Security's level of that name has it, and read-only roots beside."""
-    for workload in workloads(manifests):
-        of_pod = workload.pod.get("securityContext", {})
-        if not of_pod.get("runAsNonRoot") or of_pod.get("seccompProfile") != {"type": "RuntimeDefault"}:
-            yield f"{workload.name}: runs as root, or without a seccomp profile"
-        for container in workload.containers:
-            own = container.get("securityContext", {})
-            if own.get("allowPrivilegeEscalation") is not False or own.get("capabilities") != {"drop": ["ALL"]}:
-                yield f"{workload.name}: keeps privileges"
-            if not own.get("readOnlyRootFilesystem"):
-                yield f"{workload.name}: may write to its root"
-        if any("hostPath" in volume for volume in workload.pod.get("volumes", ())):
-            yield f"{workload.name}: reads the node's files"
-
-
 def secrets_come_from_elsewhere(manifests: Sequence[Manifest]) -> Iterator[str]:
     for manifest in of_kind(manifests, "Secret"):
         yield f"{title(manifest)} stands in a manifest"
@@ -175,6 +168,15 @@ def volumes_are_there(manifests: Sequence[Manifest]) -> Iterator[str]:
             yield f"{workload.name}: volume {name} is mounted and not there, or there and not mounted"
         for name in set(references(workload.pod, "claimName")) - claims:
             yield f"{workload.name}: nobody claims {name}"
+
+
+def caches_fit_their_volumes(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """A pod whose volume overflows is thrown out."""
+    for workload in workloads(manifests):
+        sizes = {volume["name"]: volume.get("emptyDir", {}).get("sizeLimit") for volume in workload.pod["volumes"]}
+        said = environment(workload, manifests).get("LABELLOOP_CACHE_GB")
+        if said and float(said) * 1e9 >= bytes_of(sizes["cache"]):
+            yield f"{workload.name}: {said} GB do not fit {sizes['cache']}"
 
 
 def drains_end_in_time(manifests: Sequence[Manifest]) -> Iterator[str]:
@@ -211,10 +213,18 @@ CHECKS: tuple[Check, ...] = (
     resources_are_set,
     images_are_pinned,
     settings_exist,
+    namespaces_restrict_pods,
     pods_are_restricted,
+    no_links_in_the_environment,
     secrets_come_from_elsewhere,
     config_maps_exist,
     volumes_are_there,
+    caches_fit_their_volumes,
     drains_end_in_time,
     only_keys_holds_a_token,
+    broker_reads_all_of_its_settings,
+    broker_leaves_in_time,
+    broker_knows_its_memory,
+    nodes_are_enough,
+    certificates_are_for_the_names_that_are_called,
 )

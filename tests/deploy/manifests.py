@@ -9,6 +9,7 @@ from typing import Any
 from tests.deploy.rendering import Manifest
 
 _WORKLOADS = {"Deployment", "StatefulSet", "Job"}
+_UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
 NAME = "app.kubernetes.io/name"
 
 
@@ -73,6 +74,11 @@ def chosen(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     expressions = selector.get("matchExpressions", ())
     assert all(expression["operator"] == "In" for expression in expressions), "only In is used"
     return by_label and all(labels.get(each["key"]) in each["values"] for each in expressions)
+
+
+def bytes_of(quantity: str) -> int:
+    """A size as Kubernetes writes it, in Ki, Mi or Gi."""
+    return int(quantity[:-2]) * _UNITS[quantity[-2:]]
 
 
 def environment(workload: Workload, manifests: Sequence[Manifest]) -> dict[str, str]:

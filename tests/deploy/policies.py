@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tests.deploy.manifests import NAME, chosen, of_kind
 from tests.deploy.rendering import Manifest
@@ -22,30 +22,40 @@ class Pod:
 
 
 PODS = [
-    *(Pod(name, {NAME: name}) for name in ("nats", "trainer", "scorer", "oracle", "keys")),
+    *(Pod(name, {NAME: name}) for name in ("nats", "trainer", "scorer", "oracle", "keys", "label-studio")),
     Pod("client", {"labelloop-client": "true"}),
     Pod("anybody", {}),
     Pod("prometheus", {}, "monitoring"),
     Pod("dns", {"k8s-app": "kube-dns"}, "kube-system"),
     Pod("stranger", {}, "default"),
 ]
-PORTS = (53, 443, 4222, 6222, 6443, 8222, 9464, 50051, 50052, 50053, 50060)
+_PORTS = {53, 443, 4222, 6222, 6443, 8080, 8222, 9464, 50051, 50052, 50053, 50060}
+
+Call: TypeAlias = tuple[str, str, str, int]
 
 
-def admitted(manifests: Sequence[Manifest]) -> set[tuple[str, str, int]]:
-    """Caller, called and port."""
+def admitted(manifests: Sequence[Manifest]) -> set[Call]:
+    """Caller, called, protocol and port."""
     policies = of_kind(manifests, "NetworkPolicy")
     return {
-        (caller.name, called.name, port)
+        (caller.name, called.name, protocol, port)
         for caller in PODS
         for called in PODS
-        for port in PORTS
+        for protocol in ("TCP", "UDP")
+        for port in _PORTS | _ports_named(policies)
         if caller != called or caller.name == "nats"
-        if _lets(policies, caller, called, port, "Egress") and _lets(policies, called, caller, port, "Ingress")
+        if _lets(policies, caller, called, protocol, port, "Egress")
+        and _lets(policies, called, caller, protocol, port, "Ingress")
     }
 
 
-def _lets(policies: Sequence[Manifest], pod: Pod, other: Pod, port: int, direction: str) -> bool:
+def _ports_named(policies: Sequence[Manifest]) -> set[int]:
+    """Whatever a policy opens is looked at, also what nobody thought of."""
+    rules = [rule for policy in policies for way in ("ingress", "egress") for rule in policy["spec"].get(way, ())]
+    return {each[end] for rule in rules for each in rule.get("ports", ()) for end in ("port", "endPort") if end in each}
+
+
+def _lets(policies: Sequence[Manifest], pod: Pod, other: Pod, protocol: str, port: int, direction: str) -> bool:
     """Whether ``pod`` may send to (Egress) or take from (Ingress) ``other`` on ``port``."""
     if pod.namespace != "labelloop":
         return True  # others' policies are not ours
@@ -56,18 +66,25 @@ def _lets(policies: Sequence[Manifest], pod: Pod, other: Pod, port: int, directi
     ]
     rules = [rule for spec in about for rule in spec.get(direction.lower(), ())]
     side = "to" if direction == "Egress" else "from"
-    return not about or any(_takes_port(rule, port) and _takes_peer(rule.get(side), other) for rule in rules)
+    return not about or any(_takes_port(rule, protocol, port) and _takes_peer(rule.get(side), other) for rule in rules)
 
 
-def _takes_port(rule: Mapping[str, Any], port: int) -> bool:
-    return "ports" not in rule or any(each["port"] == port for each in rule["ports"])
+def _takes_port(rule: Mapping[str, Any], protocol: str, port: int) -> bool:
+    return not rule.get("ports") or any(
+        each.get("protocol", "TCP") == protocol
+        and ("port" not in each or each["port"] <= port <= each.get("endPort", each["port"]))
+        for each in rule["ports"]
+    )
 
 
 def _takes_peer(peers: Sequence[Mapping[str, Any]] | None, pod: Pod) -> bool:
-    return peers is None or any(_is_peer(peer, pod) for peer in peers)
+    """No list and an empty one both mean everybody."""
+    return not peers or any(_is_peer(peer, pod) for peer in peers)
 
 
 def _is_peer(peer: Mapping[str, Any], pod: Pod) -> bool:
+    if "ipBlock" in peer:
+        return True  # anybody may have such an address
     if "namespaceSelector" in peer:
         inside = chosen(peer["namespaceSelector"], {_NAMESPACE: pod.namespace})
     else:

@@ -12,13 +12,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy import checks
+from tests.deploy import broker_checks, checks, pod_security
 from tests.deploy.checks import CHECKS, Check
 from tests.deploy.manifests import of_kind
-from tests.deploy.policies import admitted
+from tests.deploy.policies import Call, admitted
 from tests.deploy.rendering import KUBERNETES, Manifest, render
 
 OVERLAYS = ("local", "production")
+OTHER_COMPONENTS = ("s3", "label-studio", "client")
 SUPPORTED = ("1.32", kubernetes_validate.latest_version())
 # Kinds that Kubernetes' own schemas do not know, of cert-manager and the Prometheus operator, and what they must say.
 OTHERS = {
@@ -42,7 +43,7 @@ def overlay(request: pytest.FixtureRequest) -> Sequence[Manifest]:
 @pytest.fixture
 def with_everything(tmp_path: Path) -> Sequence[Manifest]:
     """Production and every component that it leaves out. Kustomize reads relative paths only."""
-    extra = [f"{'../' * len(tmp_path.parents)}{KUBERNETES}/components/{name}" for name in ("s3", "label-studio")]
+    extra = [f"{'../' * len(tmp_path.parents)}{KUBERNETES}/components/{name}" for name in OTHER_COMPONENTS]
     extra = [path.replace("//", "/") for path in extra]
     base = f"{'../' * len(tmp_path.parents)}{KUBERNETES}/overlays/production".replace("//", "/")
     content = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "labelloop"}
@@ -97,19 +98,26 @@ Damage: TypeAlias = Callable[[list[Manifest]], object]
 
 
 def put(kind: str, name: str, path: str, value: object) -> Damage:
-    """Set what stands at a path of keys and numbers; None takes it away."""
+    """Set what stands at a path of keys (``;`` is a dot in one), numbers or names in lists; None takes it away."""
 
     def damage(manifests: list[Manifest]) -> None:
         node: Any = named(manifests, kind, name)
-        *way, last = (int(key) if key.isdigit() else key for key in path.split("."))
+        *way, last = path.split(".")
         for key in way:
-            node = node[key]
+            node = node[place(node, key)]
         if value is None:
-            del node[last]
+            del node[place(node, last)]
         else:
-            node[last] = value
+            node[place(node, last)] = value
 
     return damage
+
+
+def place(node: Any, key: str) -> str | int:
+    """Where in a mapping or a list."""
+    if not isinstance(node, list):
+        return key.replace(";", ".")
+    return int(key) if key.isdigit() else next(at for at, each in enumerate(node) if each["name"] == key)
 
 
 def put_pod(path: str, value: object) -> Damage:
@@ -124,6 +132,12 @@ def remove(kind: str, name: str) -> Damage:
     return lambda manifests: manifests.remove(named(manifests, kind, name))
 
 
+def put_broker(path: str, value: object) -> Damage:
+    return put("StatefulSet", "nats", f"spec.template.spec.{path}", value)
+
+
+ENFORCE = "pod-security;kubernetes;io/enforce"
+CERTIFIED = broker_checks.certificates_are_for_the_names_that_are_called
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password"}}
 BROKEN: list[tuple[Check, Damage]] = [
     (checks.selectors_match, put("Service", "scorer", "spec.selector.tier", "hot")),
@@ -139,20 +153,48 @@ BROKEN: list[tuple[Check, Damage]] = [
     (checks.autoscalers_have_replicas_to_themselves, put("Deployment", "scorer", "spec.replicas", 3)),
     (checks.resources_are_set, put_container("resources.requests.cpu", None)),
     (checks.resources_are_set, put_container("resources.limits", None)),
+    (checks.probes_name_served_services, put_container("startupProbe", None)),
     (checks.images_are_pinned, put_container("image", "labelloop/scorer:latest")),
     (checks.images_are_pinned, put_container("image", "labelloop/scorer")),
     (checks.settings_exist, put_container("env.0.name", "LABELLOOP_CACHE_SIZE")),
-    (checks.pods_are_restricted, put_container("securityContext.readOnlyRootFilesystem", None)),
-    (checks.pods_are_restricted, put_container("securityContext.capabilities.add", ["NET_RAW"])),
-    (checks.pods_are_restricted, put_pod("securityContext.seccompProfile", None)),
+    (pod_security.namespaces_restrict_pods, put("Namespace", "labelloop", f"metadata.labels.{ENFORCE}", "baseline")),
+    (pod_security.pods_are_restricted, put_container("securityContext.readOnlyRootFilesystem", None)),
+    (pod_security.pods_are_restricted, put_container("securityContext.capabilities.add", ["NET_RAW"])),
+    (pod_security.pods_are_restricted, put_container("securityContext.privileged", True)),
+    (pod_security.pods_are_restricted, put_container("ports.0.hostPort", 50052)),
+    (pod_security.pods_are_restricted, put_pod("securityContext.seccompProfile", None)),
+    (pod_security.pods_are_restricted, put_pod("securityContext.runAsUser", 0)),
+    (pod_security.pods_are_restricted, put_pod("securityContext.sysctls", [{"name": "kernel.msgmax", "value": "1"}])),
+    (pod_security.pods_are_restricted, put_pod("hostNetwork", True)),
+    (pod_security.pods_are_restricted, put_pod("volumes.tmp", {"name": "tmp", "hostPath": {"path": "/"}})),
+    (pod_security.pods_are_restricted, put_pod("volumes.tmp", {"name": "tmp", "emptyDir": {}})),
+    (pod_security.no_links_in_the_environment, put_pod("enableServiceLinks", None)),
     (checks.secrets_come_from_elsewhere, lambda manifests: manifests.append(SECRET)),
     (checks.secrets_come_from_elsewhere, remove("Certificate", "scorer")),
     (checks.secrets_come_from_elsewhere, remove("Job", "keys")),
     (checks.config_maps_exist, remove("ConfigMap", "nats-config")),
     (checks.volumes_are_there, put_pod("volumes.0", None)),
+    (checks.caches_fit_their_volumes, put_container("env.LABELLOOP_CACHE_GB.value", "22")),
     (checks.drains_end_in_time, put_pod("terminationGracePeriodSeconds", 20)),
     (checks.only_keys_holds_a_token, put_pod("automountServiceAccountToken", True)),
     (checks.only_keys_holds_a_token, put("Role", "keys", "rules.0.verbs", ["create", "get"])),
+    (
+        broker_checks.broker_reads_all_of_its_settings,
+        put_broker("containers.0.volumeMounts.config.subPath", "access.conf"),
+    ),
+    (broker_checks.broker_reads_all_of_its_settings, put_broker("containers.0.volumeMounts.config.mountPath", "/etc")),
+    (broker_checks.broker_reads_all_of_its_settings, put_broker("volumes.config.configMap.items", [])),
+    (broker_checks.broker_reads_all_of_its_settings, put("ConfigMap", "nats-config", "data.access;conf", None)),
+    (broker_checks.broker_leaves_in_time, put_broker("terminationGracePeriodSeconds", 40)),
+    (broker_checks.broker_leaves_in_time, put_broker("containers.0.lifecycle", None)),
+    (broker_checks.broker_leaves_in_time, put_broker("containers.0.args.3", "/tmp/nats.pid")),
+    (broker_checks.broker_knows_its_memory, put_broker("containers.0.resources.limits.memory", "2Gi")),
+    (broker_checks.broker_knows_its_memory, put("ConfigMap", "nats-env", "data.GOMEMLIMIT", None)),
+    (broker_checks.nodes_are_enough, put("StatefulSet", "nats", "spec.replicas", 5)),
+    (broker_checks.nodes_are_enough, put("ConfigMap", "labelloop", "data.LABELLOOP_REPLICAS", "5")),
+    (CERTIFIED, put("Certificate", "scorer", "spec.dnsNames", ["scorers"])),
+    (CERTIFIED, put("Certificate", "nats", "spec.dnsNames", ["nats"])),
+    (CERTIFIED, put_container("volumeMounts.tls.mountPath", "/secrets")),
 ]
 
 
@@ -161,6 +203,15 @@ def test_what_is_broken_is_found_out(check: Check, damage: Damage) -> None:
     manifests = deepcopy(list(rendered("production")))
     damage(manifests)
     assert list(check(manifests))
+
+
+def test_every_check_is_shown_to_fail() -> None:
+    assert {check for check, _ in BROKEN} == set(CHECKS)
+
+
+def test_all_that_production_keeps_up_has_a_budget() -> None:
+    kept = {each["metadata"]["name"] for each in of_kind(rendered("production"), "Deployment", "StatefulSet")}
+    assert kept == {each["metadata"]["name"] for each in of_kind(rendered("production"), "PodDisruptionBudget")}
 
 
 def test_the_readme_says_what_to_do_about_each_alert() -> None:
@@ -179,31 +230,71 @@ def test_the_readme_says_what_to_do_about_each_alert() -> None:
         assert (file, f"### {anchor}" in headings) == ("deploy/README.md", True), rule["alert"]
 
 
-CALLS = {
-    *(("trainer", called, port) for called, port in (("nats", 4222), ("scorer", 50052), ("oracle", 50053))),
-    *((caller, "nats", 4222) for caller in ("scorer", "oracle")),
-    *(("client", called, port) for called, port in (("trainer", 50051), ("scorer", 50052), ("oracle", 50053))),
-    ("nats", "nats", 6222),
-    *(("prometheus", called, 9464) for called in ("trainer", "scorer", "oracle")),
-    *((caller, "dns", 53) for caller in ("nats", "trainer", "scorer", "oracle", "keys", "client", "anybody")),
+SERVICES = ("trainer", "scorer", "oracle")
+INSIDE = ("nats", *SERVICES, "keys", "label-studio", "client", "anybody")
+OUTSIDE = ("prometheus", "dns", "stranger")
+CALLS: set[Call] = {
+    *(("trainer", called, "TCP", port) for called, port in (("nats", 4222), ("scorer", 50052), ("oracle", 50053))),
+    *((caller, "nats", "TCP", 4222) for caller in ("scorer", "oracle")),
+    *(("client", called, "TCP", port) for called, port in zip(SERVICES, (50051, 50052, 50053), strict=True)),
+    ("nats", "nats", "TCP", 6222),
+    *(("prometheus", called, "TCP", 9464) for called in SERVICES),
+    *((caller, "dns", protocol, 53) for caller in INSIDE for protocol in ("TCP", "UDP")),
+    *(("keys", somewhere, "TCP", port) for somewhere in OUTSIDE for port in (443, 6443)),  # the API, wherever it is
 }
-OUTSIDE = {("keys", somewhere, port) for somewhere in ("dns", "prometheus", "stranger") for port in (443, 6443)}
-BETWEEN_OTHERS = {"prometheus", "dns", "stranger"}
+CALLS_OF_OTHER_COMPONENTS: set[Call] = {
+    *((caller, somewhere, "TCP", 443) for caller in SERVICES for somewhere in OUTSIDE),  # object storage
+    *((caller, "label-studio", "TCP", 8080) for caller in OUTSIDE),  # people, by way of an ingress
+}
 
 
-def calls(manifests: Sequence[Manifest]) -> set[tuple[str, str, int]]:
-    return {call for call in admitted(manifests) if not {call[0], call[1]} <= BETWEEN_OTHERS}
+def calls(manifests: Sequence[Manifest]) -> set[Call]:
+    return {call for call in admitted(manifests) if not {call[0], call[1]} <= set(OUTSIDE)}
 
 
-def test_policies_admit_exactly_the_calls_of_the_diagram() -> None:
-    assert calls(rendered("production")) == CALLS | OUTSIDE
+def test_policies_admit_exactly_the_calls_of_the_diagram(with_everything: Sequence[Manifest]) -> None:
+    assert calls(rendered("production")) == CALLS
+    assert calls(with_everything) == CALLS | CALLS_OF_OTHER_COMPONENTS
 
 
-def test_a_policy_that_is_missing_or_too_wide_is_noticed() -> None:
+def rule_of(name: str, way: str, **changes: object) -> Damage:
+    """Change the first rule of a policy; None takes a key away."""
+
+    def damage(manifests: list[Manifest]) -> None:
+        rule = named(manifests, "NetworkPolicy", name)["spec"][way][0]
+        rule.update(changes)
+        for key in [key for key, value in rule.items() if value is None]:
+            del rule[key]
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "call"),
+    [
+        (remove("NetworkPolicy", "default-deny"), ("stranger", "anybody", "TCP", 8080)),
+        (rule_of("scorer", "ingress", **{"from": None}), ("stranger", "scorer", "TCP", 50052)),
+        (rule_of("scorer", "ingress", **{"from": []}), ("stranger", "scorer", "TCP", 50052)),
+        (
+            rule_of("scorer", "ingress", **{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}),
+            ("dns", "scorer", "TCP", 50052),
+        ),
+        (rule_of("metrics", "ingress", ports=[{"port": 22}]), ("prometheus", "trainer", "TCP", 22)),
+        (rule_of("metrics", "ingress", ports=[{"port": 9000, "endPort": 9999}]), ("prometheus", "oracle", "TCP", 9999)),
+    ],
+    ids=["no-default", "from-anywhere", "from-an-empty-list", "from-addresses", "a-port-more", "a-range"],
+)
+def test_a_policy_that_is_missing_or_too_wide_is_noticed(damage: Damage, call: Call) -> None:
     manifests = deepcopy(list(rendered("production")))
-    manifests.remove(named(manifests, "NetworkPolicy", "default-deny"))
-    assert calls(manifests) > CALLS
+    damage(manifests)
+    assert call in calls(manifests) - CALLS
+
+
+def test_a_call_that_is_cut_off_is_noticed() -> None:
     manifests = deepcopy(list(rendered("production")))
-    named(manifests, "NetworkPolicy", "scorer")["spec"]["ingress"][0].pop("from")
-    assert ("stranger", "scorer", 50052) in calls(manifests)
-    assert calls(rendered("local")) > CALLS | OUTSIDE
+    rule_of("names", "egress", ports=[{"protocol": "TCP", "port": 53}])(manifests)
+    assert CALLS - calls(manifests) == {(caller, "dns", "UDP", 53) for caller in INSIDE}
+
+
+def test_without_policies_all_is_open() -> None:
+    assert calls(rendered("local")) > CALLS
