@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
@@ -18,6 +20,7 @@ from tests.deploy.manifests import of_kind
 from tests.deploy.policies import Call, admitted
 from tests.deploy.rendering import KUBERNETES, Manifest, render
 
+README = KUBERNETES.parent / "README.md"
 OVERLAYS = ("local", "production")
 OTHER_COMPONENTS = ("s3", "label-studio", "client")
 SUPPORTED = ("1.32", kubernetes_validate.latest_version())
@@ -40,14 +43,22 @@ def overlay(request: pytest.FixtureRequest) -> Sequence[Manifest]:
     return rendered(request.param)
 
 
+def from_(folder: Path) -> str:
+    """The way from ``folder`` to the one of the manifests: kustomize reads relative paths only."""
+    return os.path.relpath(KUBERNETES, folder.resolve())
+
+
 @pytest.fixture
 def with_everything(tmp_path: Path) -> Sequence[Manifest]:
-    """Production and every component that it leaves out. Kustomize reads relative paths only."""
-    extra = [f"{'../' * len(tmp_path.parents)}{KUBERNETES}/components/{name}" for name in OTHER_COMPONENTS]
-    extra = [path.replace("//", "/") for path in extra]
-    base = f"{'../' * len(tmp_path.parents)}{KUBERNETES}/overlays/production".replace("//", "/")
-    content = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "labelloop"}
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content | {"resources": [base], "components": extra}))
+    """Production and every component that it leaves out."""
+    content = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "labelloop",
+        "resources": [f"{from_(tmp_path)}/overlays/production"],
+        "components": [f"{from_(tmp_path)}/components/{name}" for name in OTHER_COMPONENTS],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content))
     return render(tmp_path)
 
 
@@ -76,6 +87,24 @@ def test_all_but_cluster_wide_kinds_are_in_the_namespace(overlay: Sequence[Manif
         "Namespace",
         "PriorityClass",
     }
+
+
+def test_the_overlay_of_the_readme_is_one(tmp_path: Path) -> None:
+    [written] = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    content = written.replace("[../production", f"[{from_(tmp_path)}/overlays/production")
+    (tmp_path / "kustomization.yaml").write_text(content.replace("../../components", f"{from_(tmp_path)}/components"))
+    manifests = render(tmp_path)
+    for manifest in of_kind(manifests, "Deployment"):
+        kubernetes_validate.validate(manifest, SUPPORTED[-1], strict=True)
+    faults = [fault for check in CHECKS for fault in check(manifests)]
+    assert faults == ["oracle: nobody claims pools"]  # the claim is the operator's
+
+
+def test_the_readme_names_the_oldest_kubernetes_and_every_component() -> None:
+    readme = README.read_text()
+    assert f"Kubernetes {SUPPORTED[0]} or newer" in readme
+    for component in (KUBERNETES / "components").iterdir():
+        assert f"`{component.name}`" in readme
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -215,9 +244,7 @@ def test_all_that_production_keeps_up_has_a_budget() -> None:
 
 
 def test_the_readme_says_what_to_do_about_each_alert() -> None:
-    headings = {
-        line.lower() for line in (KUBERNETES.parent / "README.md").read_text().splitlines() if line[:4] == "### "
-    }
+    headings = {line.lower() for line in README.read_text().splitlines() if line[:4] == "### "}
     rules = [
         rule
         for manifest in of_kind(rendered("production"), "PrometheusRule")
