@@ -8,7 +8,7 @@ import json
 import platform
 import shutil
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +148,18 @@ def _results(story: Story, total_seconds: float) -> dict[str, Any]:
         "versions": {
             "labelloop": importlib.metadata.version("labelloop"),
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+            **_versions(),
         },
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of the libraries that decide figures, as far as they are installed here: services may run elsewhere."""
+    found = {}
+    for name in _LIBRARIES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _interval(ends: list[float] | None) -> str:
