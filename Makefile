@@ -8,6 +8,7 @@ TORCH_VERSION := 2.13.0
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 SOURCES := proto trainer_svc scorer_svc oracle_svc deploy tests
 STAMP := .venv/set-up
+TOOLS := --extra crowd --extra amqp --extra sqs --extra label-studio
 
 ifeq ($(wildcard requirements.lock),)
 $(error run make in the folder that holds this Makefile, or as: make -C that-folder)
@@ -79,9 +80,10 @@ lock: ## Write requirements.lock and the images' locks anew (ARGS=--upgrade to c
 	      --python-version 3.11 "$$@"; \
 	  } && \
 	  image() { name=$$1; shift; compile --constraint requirements.lock "$$@" -o deploy/docker/locks/$$name.lock; } && \
-	  compile --extra trainer --extra scorer --extra oracle --extra cli --extra s3 --extra dev $(ARGS) pyproject.toml \
-	    -o requirements.lock && \
-	  for name in trainer scorer oracle; do image $$name --extra $$name --extra s3 pyproject.toml || exit; done && \
+	  compile --extra trainer --extra scorer --extra oracle --extra cli --extra s3 $(TOOLS) --extra dev $(ARGS) \
+	    pyproject.toml -o requirements.lock && \
+	  for name in trainer scorer; do image $$name --extra $$name --extra s3 pyproject.toml || exit; done && \
+	  image oracle --extra oracle --extra s3 $(TOOLS) pyproject.toml && \
 	  image cli --extra cli pyproject.toml && echo setuptools | image build -
 
 bench: $(STAMP) ## Measure (ONLY=name for one); writes out/bench/<name>.json

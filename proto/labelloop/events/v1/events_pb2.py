@@ -26,47 +26,57 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from labelloop.scorer.v1 import scorer_pb2 as labelloop_dot_scorer_dot_v1_dot_scorer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/events/v1/events.proto\x12\x13labelloop.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a labelloop/scorer/v1/scorer.proto\"\xc9\x05\n\x05\x45vent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12/\n\x0brecorded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x0brun_started\x18\n \x01(\x0b\x32\x1f.labelloop.events.v1.RunStartedH\x00\x12<\n\x0epool_published\x18\x0b \x01(\x0b\x32\".labelloop.events.v1.PoolPublishedH\x00\x12@\n\x10labels_requested\x18\x0c \x01(\x0b\x32$.labelloop.events.v1.LabelsRequestedH\x00\x12<\n\x0elabel_provided\x18\r \x01(\x0b\x32\".labelloop.events.v1.LabelProvidedH\x00\x12:\n\rmodel_trained\x18\x0e \x01(\x0b\x32!.labelloop.events.v1.ModelTrainedH\x00\x12I\n\x15samples_auto_labelled\x18\x0f \x01(\x0b\x32(.labelloop.events.v1.SamplesAutoLabelledH\x00\x12\x38\n\x0crun_finished\x18\x10 \x01(\x0b\x32 .labelloop.events.v1.RunFinishedH\x00\x12:\n\rrun_cancelled\x18\x11 \x01(\x0b\x32!.labelloop.events.v1.RunCancelledH\x00\x12\x34\n\nrun_failed\x18\x12 \x01(\x0b\x32\x1e.labelloop.events.v1.RunFailedH\x00\x12<\n\x0esample_skipped\x18\x13 \x01(\x0b\x32\".labelloop.events.v1.SampleSkippedH\x00\x42\t\n\x07payload\"\x83\x01\n\rDatasetSource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x19\n\x11\x65valuation_labels\x18\x04 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x14\n\x0csample_limit\x18\x06 \x01(\r\"\xcb\x03\n\x07RunSpec\x12\x33\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\".labelloop.events.v1.DatasetSource\x12/\n\x08strategy\x18\x02 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\x35\n\x0e\x66irst_strategy\x18\x03 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x14\n\x0clabel_budget\x18\x05 \x01(\r\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12/\n\x08protocol\x18\x07 \x01(\x0e\x32\x1d.labelloop.events.v1.Protocol\x12\x36\n\x0clabel_source\x18\x08 \x01(\x0e\x32 .labelloop.events.v1.LabelSource\x12\x1d\n\x15\x61uto_label_batch_size\x18\t \x01(\r\x12\x19\n\x11\x61uto_label_budget\x18\n \x01(\r\x12\x1d\n\x15stopping_sample_count\x18\x0b \x01(\r\x12\x13\n\x0bstart_scale\x18\x0c \x01(\x01\x12\x14\n\x0creport_every\x18\r \x01(\r\"\x8e\x01\n\x0bInheritance\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nsample_ids\x18\x02 \x03(\r\x12\x0f\n\x07\x63lasses\x18\x03 \x03(\r\x12\x15\n\rauto_labelled\x18\x04 \x03(\x08\x12\x14\n\x0cmodel_sha256\x18\x05 \x01(\t\x12\x1d\n\x15training_state_sha256\x18\x06 \x01(\t\"o\n\nRunStarted\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12\x35\n\x0binheritance\x18\x02 \x01(\x0b\x32 .labelloop.events.v1.Inheritance\"\xab\x01\n\rPoolPublished\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x14\n\x0csample_count\x18\x02 \x01(\r\x12\r\n\x05shape\x18\x03 \x03(\r\x12\r\n\x05\x64type\x18\x04 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x19\n\x11\x65valuation_sha256\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\x10\n\x08stand_in\x18\x08 \x01(\x08\"\x9a\x01\n\x0fLabelsRequested\x12\x12\n\nsample_ids\x18\x01 \x03(\r\x12\x11\n\tpredicted\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\r\n\x05score\x18\x04 \x03(\x02\x12/\n\x08strategy\x18\x05 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\x0c\n\x04part\x18\x06 \x01(\r\"f\n\rLabelProvided\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x11\n\tannotator\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\r\"\x83\x01\n\rSampleSkipped\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.labelloop.events.v1.SkipKind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x11\n\tannotator\x18\x04 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\"*\n\x08\x41\x63\x63uracy\x12\x0f\n\x07\x63orrect\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\"\xea\x01\n\x0cModelTrained\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\x1d\n\x15training_state_sha256\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x04 \x01(\r\x12\r\n\x05steps\x18\x05 \x01(\r\x12\r\n\x05\x66it_s\x18\x06 \x01(\x01\x12/\n\x08stopping\x18\x07 \x01(\x0b\x32\x1d.labelloop.events.v1.Accuracy\x12\x31\n\nevaluation\x18\x08 \x01(\x0b\x32\x1d.labelloop.events.v1.Accuracy\"N\n\x13SamplesAutoLabelled\x12\x12\n\nsample_ids\x18\x01 \x03(\r\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\"\x1d\n\x0bRunFinished\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0cRunCancelled\x12\x0e\n\x06reason\x18\x01 \x01(\t\",\n\tRunFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t*Q\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x16\n\x12PROTOCOL_PUBLISHED\x10\x01\x12\x13\n\x0fPROTOCOL_HONEST\x10\x02*]\n\x0bLabelSource\x12\x1c\n\x18LABEL_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14LABEL_SOURCE_DATASET\x10\x01\x12\x16\n\x12LABEL_SOURCE_QUEUE\x10\x02*T\n\x08SkipKind\x12\x19\n\x15SKIP_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SKIP_KIND_SKIPPED\x10\x01\x12\x16\n\x12SKIP_KIND_REJECTED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/events/v1/events.proto\x12\x13labelloop.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a labelloop/scorer/v1/scorer.proto\"\xc3\x06\n\x05\x45vent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12/\n\x0brecorded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x0brun_started\x18\n \x01(\x0b\x32\x1f.labelloop.events.v1.RunStartedH\x00\x12<\n\x0epool_published\x18\x0b \x01(\x0b\x32\".labelloop.events.v1.PoolPublishedH\x00\x12@\n\x10labels_requested\x18\x0c \x01(\x0b\x32$.labelloop.events.v1.LabelsRequestedH\x00\x12<\n\x0elabel_provided\x18\r \x01(\x0b\x32\".labelloop.events.v1.LabelProvidedH\x00\x12:\n\rmodel_trained\x18\x0e \x01(\x0b\x32!.labelloop.events.v1.ModelTrainedH\x00\x12I\n\x15samples_auto_labelled\x18\x0f \x01(\x0b\x32(.labelloop.events.v1.SamplesAutoLabelledH\x00\x12\x38\n\x0crun_finished\x18\x10 \x01(\x0b\x32 .labelloop.events.v1.RunFinishedH\x00\x12:\n\rrun_cancelled\x18\x11 \x01(\x0b\x32!.labelloop.events.v1.RunCancelledH\x00\x12\x34\n\nrun_failed\x18\x12 \x01(\x0b\x32\x1e.labelloop.events.v1.RunFailedH\x00\x12<\n\x0esample_skipped\x18\x13 \x01(\x0b\x32\".labelloop.events.v1.SampleSkippedH\x00\x12\x38\n\x0c\x61nswer_given\x18\x14 \x01(\x0b\x32 .labelloop.events.v1.AnswerGivenH\x00\x12>\n\x0flabel_withdrawn\x18\x15 \x01(\x0b\x32#.labelloop.events.v1.LabelWithdrawnH\x00\x42\t\n\x07payload\"\x83\x01\n\rDatasetSource\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x01(\t\x12\x12\n\nevaluation\x18\x03 \x01(\t\x12\x19\n\x11\x65valuation_labels\x18\x04 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x14\n\x0csample_limit\x18\x06 \x01(\r\"\xfa\x03\n\x07RunSpec\x12\x33\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\".labelloop.events.v1.DatasetSource\x12/\n\x08strategy\x18\x02 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\x35\n\x0e\x66irst_strategy\x18\x03 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x14\n\x0clabel_budget\x18\x05 \x01(\r\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12/\n\x08protocol\x18\x07 \x01(\x0e\x32\x1d.labelloop.events.v1.Protocol\x12\x36\n\x0clabel_source\x18\x08 \x01(\x0e\x32 .labelloop.events.v1.LabelSource\x12\x1d\n\x15\x61uto_label_batch_size\x18\t \x01(\r\x12\x19\n\x11\x61uto_label_budget\x18\n \x01(\r\x12\x1d\n\x15stopping_sample_count\x18\x0b \x01(\r\x12\x13\n\x0bstart_scale\x18\x0c \x01(\x01\x12\x14\n\x0creport_every\x18\r \x01(\r\x12-\n\x05queue\x18\x0e \x01(\x0b\x32\x1e.labelloop.events.v1.QueueSpec\".\n\nGoldSample\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\"\xd9\x01\n\tQueueSpec\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x12\n\nannotators\x18\x02 \x01(\r\x12\x16\n\x0e\x61nnotators_max\x18\x03 \x01(\r\x12\x35\n\tagreement\x18\x04 \x01(\x0e\x32\".labelloop.events.v1.AgreementRule\x12\x12\n\ndeadline_s\x18\x05 \x01(\r\x12\x18\n\x10hide_predictions\x18\x06 \x01(\x08\x12-\n\x04gold\x18\x07 \x03(\x0b\x32\x1f.labelloop.events.v1.GoldSample\"\x8e\x01\n\x0bInheritance\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nsample_ids\x18\x02 \x03(\r\x12\x0f\n\x07\x63lasses\x18\x03 \x03(\r\x12\x15\n\rauto_labelled\x18\x04 \x03(\x08\x12\x14\n\x0cmodel_sha256\x18\x05 \x01(\t\x12\x1d\n\x15training_state_sha256\x18\x06 \x01(\t\"o\n\nRunStarted\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12\x35\n\x0binheritance\x18\x02 \x01(\x0b\x32 .labelloop.events.v1.Inheritance\"\xab\x01\n\rPoolPublished\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x14\n\x0csample_count\x18\x02 \x01(\r\x12\r\n\x05shape\x18\x03 \x03(\r\x12\r\n\x05\x64type\x18\x04 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x19\n\x11\x65valuation_sha256\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\x10\n\x08stand_in\x18\x08 \x01(\x08\"\x9a\x01\n\x0fLabelsRequested\x12\x12\n\nsample_ids\x18\x01 \x03(\r\x12\x11\n\tpredicted\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\r\n\x05score\x18\x04 \x03(\x02\x12/\n\x08strategy\x18\x05 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\x0c\n\x04part\x18\x06 \x01(\r\"\xbe\x01\n\rLabelProvided\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x11\n\tannotator\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\r\x12\x14\n\x0ctime_spent_s\x18\x06 \x01(\x01\x12\x17\n\x0fsource_event_id\x18\x07 \x01(\t\x12\x14\n\x0c\x61nswer_count\x18\x08 \x01(\r\x12\x11\n\tagreement\x18\t \x01(\x01\"q\n\x0eLabelWithdrawn\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\x10\n\x08revision\x18\x02 \x01(\r\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x11\n\tannotator\x18\x04 \x01(\t\x12\x17\n\x0fsource_event_id\x18\x05 \x01(\t\"\x82\x02\n\x0b\x41nswerGiven\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\x0c\n\x04slot\x18\x02 \x01(\r\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x0f\n\x05label\x18\x04 \x01(\rH\x00\x12-\n\x04skip\x18\x05 \x01(\x0e\x32\x1d.labelloop.events.v1.SkipKindH\x00\x12\x13\n\twithdrawn\x18\x06 \x01(\x08H\x00\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x11\n\tannotator\x18\x08 \x01(\t\x12\x14\n\x0ctime_spent_s\x18\t \x01(\x01\x12\x17\n\x0fsource_event_id\x18\n \x01(\t\x12\x0f\n\x07\x63omment\x18\x0b \x01(\tB\x08\n\x06\x61nswer\"\xae\x01\n\rSampleSkipped\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.labelloop.events.v1.SkipKind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x11\n\tannotator\x18\x04 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\r\x12\x17\n\x0fsource_event_id\x18\x07 \x01(\t\"*\n\x08\x41\x63\x63uracy\x12\x0f\n\x07\x63orrect\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\"\xea\x01\n\x0cModelTrained\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\x1d\n\x15training_state_sha256\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x04 \x01(\r\x12\r\n\x05steps\x18\x05 \x01(\r\x12\r\n\x05\x66it_s\x18\x06 \x01(\x01\x12/\n\x08stopping\x18\x07 \x01(\x0b\x32\x1d.labelloop.events.v1.Accuracy\x12\x31\n\nevaluation\x18\x08 \x01(\x0b\x32\x1d.labelloop.events.v1.Accuracy\"N\n\x13SamplesAutoLabelled\x12\x12\n\nsample_ids\x18\x01 \x03(\r\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\"\x1d\n\x0bRunFinished\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0cRunCancelled\x12\x0e\n\x06reason\x18\x01 \x01(\t\",\n\tRunFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t*Q\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x16\n\x12PROTOCOL_PUBLISHED\x10\x01\x12\x13\n\x0fPROTOCOL_HONEST\x10\x02*]\n\x0bLabelSource\x12\x1c\n\x18LABEL_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14LABEL_SOURCE_DATASET\x10\x01\x12\x16\n\x12LABEL_SOURCE_QUEUE\x10\x02*l\n\rAgreementRule\x12\x1e\n\x1a\x41GREEMENT_RULE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41GREEMENT_RULE_MAJORITY\x10\x01\x12\x1e\n\x1a\x41GREEMENT_RULE_DAWID_SKENE\x10\x02*\x9c\x01\n\x08SkipKind\x12\x19\n\x15SKIP_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SKIP_KIND_SKIPPED\x10\x01\x12\x16\n\x12SKIP_KIND_REJECTED\x10\x02\x12\x15\n\x11SKIP_KIND_EXPIRED\x10\x03\x12\x17\n\x13SKIP_KIND_CANCELLED\x10\x04\x12\x16\n\x12SKIP_KIND_DISPUTED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labelloop.events.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROTOCOL']._serialized_start=2733
-  _globals['_PROTOCOL']._serialized_end=2814
-  _globals['_LABELSOURCE']._serialized_start=2816
-  _globals['_LABELSOURCE']._serialized_end=2909
-  _globals['_SKIPKIND']._serialized_start=2911
-  _globals['_SKIPKIND']._serialized_end=2995
+  _globals['_PROTOCOL']._serialized_start=3678
+  _globals['_PROTOCOL']._serialized_end=3759
+  _globals['_LABELSOURCE']._serialized_start=3761
+  _globals['_LABELSOURCE']._serialized_end=3854
+  _globals['_AGREEMENTRULE']._serialized_start=3856
+  _globals['_AGREEMENTRULE']._serialized_end=3964
+  _globals['_SKIPKIND']._serialized_start=3967
+  _globals['_SKIPKIND']._serialized_end=4123
   _globals['_EVENT']._serialized_start=125
-  _globals['_EVENT']._serialized_end=838
-  _globals['_DATASETSOURCE']._serialized_start=841
-  _globals['_DATASETSOURCE']._serialized_end=972
-  _globals['_RUNSPEC']._serialized_start=975
-  _globals['_RUNSPEC']._serialized_end=1434
-  _globals['_INHERITANCE']._serialized_start=1437
-  _globals['_INHERITANCE']._serialized_end=1579
-  _globals['_RUNSTARTED']._serialized_start=1581
-  _globals['_RUNSTARTED']._serialized_end=1692
-  _globals['_POOLPUBLISHED']._serialized_start=1695
-  _globals['_POOLPUBLISHED']._serialized_end=1866
-  _globals['_LABELSREQUESTED']._serialized_start=1869
-  _globals['_LABELSREQUESTED']._serialized_end=2023
-  _globals['_LABELPROVIDED']._serialized_start=2025
-  _globals['_LABELPROVIDED']._serialized_end=2127
-  _globals['_SAMPLESKIPPED']._serialized_start=2130
-  _globals['_SAMPLESKIPPED']._serialized_end=2261
-  _globals['_ACCURACY']._serialized_start=2263
-  _globals['_ACCURACY']._serialized_end=2305
-  _globals['_MODELTRAINED']._serialized_start=2308
-  _globals['_MODELTRAINED']._serialized_end=2542
-  _globals['_SAMPLESAUTOLABELLED']._serialized_start=2544
-  _globals['_SAMPLESAUTOLABELLED']._serialized_end=2622
-  _globals['_RUNFINISHED']._serialized_start=2624
-  _globals['_RUNFINISHED']._serialized_end=2653
-  _globals['_RUNCANCELLED']._serialized_start=2655
-  _globals['_RUNCANCELLED']._serialized_end=2685
-  _globals['_RUNFAILED']._serialized_start=2687
-  _globals['_RUNFAILED']._serialized_end=2731
+  _globals['_EVENT']._serialized_end=960
+  _globals['_DATASETSOURCE']._serialized_start=963
+  _globals['_DATASETSOURCE']._serialized_end=1094
+  _globals['_RUNSPEC']._serialized_start=1097
+  _globals['_RUNSPEC']._serialized_end=1603
+  _globals['_GOLDSAMPLE']._serialized_start=1605
+  _globals['_GOLDSAMPLE']._serialized_end=1651
+  _globals['_QUEUESPEC']._serialized_start=1654
+  _globals['_QUEUESPEC']._serialized_end=1871
+  _globals['_INHERITANCE']._serialized_start=1874
+  _globals['_INHERITANCE']._serialized_end=2016
+  _globals['_RUNSTARTED']._serialized_start=2018
+  _globals['_RUNSTARTED']._serialized_end=2129
+  _globals['_POOLPUBLISHED']._serialized_start=2132
+  _globals['_POOLPUBLISHED']._serialized_end=2303
+  _globals['_LABELSREQUESTED']._serialized_start=2306
+  _globals['_LABELSREQUESTED']._serialized_end=2460
+  _globals['_LABELPROVIDED']._serialized_start=2463
+  _globals['_LABELPROVIDED']._serialized_end=2653
+  _globals['_LABELWITHDRAWN']._serialized_start=2655
+  _globals['_LABELWITHDRAWN']._serialized_end=2768
+  _globals['_ANSWERGIVEN']._serialized_start=2771
+  _globals['_ANSWERGIVEN']._serialized_end=3029
+  _globals['_SAMPLESKIPPED']._serialized_start=3032
+  _globals['_SAMPLESKIPPED']._serialized_end=3206
+  _globals['_ACCURACY']._serialized_start=3208
+  _globals['_ACCURACY']._serialized_end=3250
+  _globals['_MODELTRAINED']._serialized_start=3253
+  _globals['_MODELTRAINED']._serialized_end=3487
+  _globals['_SAMPLESAUTOLABELLED']._serialized_start=3489
+  _globals['_SAMPLESAUTOLABELLED']._serialized_end=3567
+  _globals['_RUNFINISHED']._serialized_start=3569
+  _globals['_RUNFINISHED']._serialized_end=3598
+  _globals['_RUNCANCELLED']._serialized_start=3600
+  _globals['_RUNCANCELLED']._serialized_end=3630
+  _globals['_RUNFAILED']._serialized_start=3632
+  _globals['_RUNFAILED']._serialized_end=3676
 # @@protoc_insertion_point(module_scope)

@@ -69,6 +69,30 @@ LABEL_SOURCE_QUEUE: LabelSource.ValueType  # 2
 """People: OracleService lists what is open and takes answers."""
 Global___LabelSource: _TypeAlias = LabelSource  # noqa: Y015
 
+class _AgreementRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AgreementRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgreementRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AGREEMENT_RULE_UNSPECIFIED: _AgreementRule.ValueType  # 0
+    """By majority."""
+    AGREEMENT_RULE_MAJORITY: _AgreementRule.ValueType  # 1
+    """More than half of the answers."""
+    AGREEMENT_RULE_DAWID_SKENE: _AgreementRule.ValueType  # 2
+    """Dawid and Skene 1979, over all answers of the run: who is often right counts for more."""
+
+class AgreementRule(_AgreementRule, metaclass=_AgreementRuleEnumTypeWrapper):
+    """How several answers for one sample become one label."""
+
+AGREEMENT_RULE_UNSPECIFIED: AgreementRule.ValueType  # 0
+"""By majority."""
+AGREEMENT_RULE_MAJORITY: AgreementRule.ValueType  # 1
+"""More than half of the answers."""
+AGREEMENT_RULE_DAWID_SKENE: AgreementRule.ValueType  # 2
+"""Dawid and Skene 1979, over all answers of the run: who is often right counts for more."""
+Global___AgreementRule: _TypeAlias = AgreementRule  # noqa: Y015
+
 class _SkipKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -81,6 +105,12 @@ class _SkipKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SkipKind.Val
     """Whoever looked at it could not tell."""
     SKIP_KIND_REJECTED: _SkipKind.ValueType  # 2
     """It is no sample of this pool: broken, empty, something else."""
+    SKIP_KIND_EXPIRED: _SkipKind.ValueType  # 3
+    """Nobody answered before the deadline."""
+    SKIP_KIND_CANCELLED: _SkipKind.ValueType  # 4
+    """Whoever runs the campaign took the request back."""
+    SKIP_KIND_DISPUTED: _SkipKind.ValueType  # 5
+    """As many annotators as may be asked did not agree."""
 
 class SkipKind(_SkipKind, metaclass=_SkipKindEnumTypeWrapper):
     """Why a sample gets no label."""
@@ -91,6 +121,12 @@ SKIP_KIND_SKIPPED: SkipKind.ValueType  # 1
 """Whoever looked at it could not tell."""
 SKIP_KIND_REJECTED: SkipKind.ValueType  # 2
 """It is no sample of this pool: broken, empty, something else."""
+SKIP_KIND_EXPIRED: SkipKind.ValueType  # 3
+"""Nobody answered before the deadline."""
+SKIP_KIND_CANCELLED: SkipKind.ValueType  # 4
+"""Whoever runs the campaign took the request back."""
+SKIP_KIND_DISPUTED: SkipKind.ValueType  # 5
+"""As many annotators as may be asked did not agree."""
 Global___SkipKind: _TypeAlias = SkipKind  # noqa: Y015
 
 @_typing.final
@@ -114,6 +150,8 @@ class Event(_message.Message):
     RUN_CANCELLED_FIELD_NUMBER: _builtins.int
     RUN_FAILED_FIELD_NUMBER: _builtins.int
     SAMPLE_SKIPPED_FIELD_NUMBER: _builtins.int
+    ANSWER_GIVEN_FIELD_NUMBER: _builtins.int
+    LABEL_WITHDRAWN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that this belongs to."""
     round: _builtins.int
@@ -162,6 +200,14 @@ class Event(_message.Message):
     def sample_skipped(self) -> Global___SampleSkipped:
         """The round of the request that it answers. Stands where the sample's label would."""
 
+    @_builtins.property
+    def answer_given(self) -> Global___AnswerGiven:
+        """The round of the request that it answers; 0 for a gold sample."""
+
+    @_builtins.property
+    def label_withdrawn(self) -> Global___LabelWithdrawn:
+        """The round of the request that the label answered."""
+
     def __init__(
         self,
         *,
@@ -178,12 +224,14 @@ class Event(_message.Message):
         run_cancelled: Global___RunCancelled | None = ...,
         run_failed: Global___RunFailed | None = ...,
         sample_skipped: Global___SampleSkipped | None = ...,
+        answer_given: Global___AnswerGiven | None = ...,
+        label_withdrawn: Global___LabelWithdrawn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["label_provided", b"label_provided", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_provided", b"label_provided", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -252,6 +300,7 @@ class RunSpec(_message.Message):
     STOPPING_SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     START_SCALE_FIELD_NUMBER: _builtins.int
     REPORT_EVERY_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     strategy: _scorer_pb2.Strategy.ValueType
     """Orders the pool in every round that has a model."""
     first_strategy: _scorer_pb2.Strategy.ValueType
@@ -280,6 +329,10 @@ class RunSpec(_message.Message):
     def dataset(self) -> Global___DatasetSource:
         """The pool."""
 
+    @_builtins.property
+    def queue(self) -> Global___QueueSpec:
+        """LABEL_SOURCE_QUEUE only: how people are asked."""
+
     def __init__(
         self,
         *,
@@ -296,14 +349,89 @@ class RunSpec(_message.Message):
         stopping_sample_count: _builtins.int = ...,
         start_scale: _builtins.float = ...,
         report_every: _builtins.int = ...,
+        queue: Global___QueueSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "queue", b"queue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_label_batch_size", b"auto_label_batch_size", "auto_label_budget", b"auto_label_budget", "batch_size", b"batch_size", "dataset", b"dataset", "first_strategy", b"first_strategy", "label_budget", b"label_budget", "label_source", b"label_source", "protocol", b"protocol", "report_every", b"report_every", "seed", b"seed", "start_scale", b"start_scale", "stopping_sample_count", b"stopping_sample_count", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_label_batch_size", b"auto_label_batch_size", "auto_label_budget", b"auto_label_budget", "batch_size", b"batch_size", "dataset", b"dataset", "first_strategy", b"first_strategy", "label_budget", b"label_budget", "label_source", b"label_source", "protocol", b"protocol", "queue", b"queue", "report_every", b"report_every", "seed", b"seed", "start_scale", b"start_scale", "stopping_sample_count", b"stopping_sample_count", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
+
+@_typing.final
+class GoldSample(_message.Message):
+    """A sample whose class is known, to tell how good annotators are. It is never trained on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    sample_id: _builtins.int
+    """The sample."""
+    label: _builtins.int
+    """Its class."""
+    def __init__(
+        self,
+        *,
+        sample_id: _builtins.int = ...,
+        label: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "sample_id", b"sample_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoldSample: _TypeAlias = GoldSample  # noqa: Y015
+
+@_typing.final
+class QueueSpec(_message.Message):
+    """How people are asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_FIELD_NUMBER: _builtins.int
+    ANNOTATORS_FIELD_NUMBER: _builtins.int
+    ANNOTATORS_MAX_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    DEADLINE_S_FIELD_NUMBER: _builtins.int
+    HIDE_PREDICTIONS_FIELD_NUMBER: _builtins.int
+    GOLD_FIELD_NUMBER: _builtins.int
+    tool: _builtins.str
+    """The tool that requests are put into, by the name that the oracle has for it; empty: people fetch them (gRPC, the page)."""
+    annotators: _builtins.int
+    """Annotators for each sample; 0 means 1."""
+    annotators_max: _builtins.int
+    """Annotators for a sample whose answers differ, at most; 0 means two more than annotators."""
+    agreement: Global___AgreementRule.ValueType
+    """How answers become a label."""
+    deadline_s: _builtins.int
+    """Seconds from the request on, after which a sample without an answer leaves its batch; 0 means never."""
+    hide_predictions: _builtins.bool
+    """Whether annotators do without the model's prediction."""
+    @_builtins.property
+    def gold(self) -> _containers.RepeatedCompositeFieldContainer[Global___GoldSample]:
+        """Samples whose class is known."""
+
+    def __init__(
+        self,
+        *,
+        tool: _builtins.str = ...,
+        annotators: _builtins.int = ...,
+        annotators_max: _builtins.int = ...,
+        agreement: Global___AgreementRule.ValueType = ...,
+        deadline_s: _builtins.int = ...,
+        hide_predictions: _builtins.bool = ...,
+        gold: _abc.Iterable[Global___GoldSample] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotators", b"annotators", "annotators_max", b"annotators_max", "deadline_s", b"deadline_s", "gold", b"gold", "hide_predictions", b"hide_predictions", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueSpec: _TypeAlias = QueueSpec  # noqa: Y015
 
 @_typing.final
 class Inheritance(_message.Message):
@@ -498,6 +626,10 @@ class LabelProvided(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     ANNOTATOR_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    TIME_SPENT_S_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_COUNT_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     label: _builtins.int
@@ -507,7 +639,15 @@ class LabelProvided(_message.Message):
     annotator: _builtins.str
     """Who gave it; empty where nobody in particular did."""
     revision: _builtins.int
-    """0 first; a correction is a new subject with the next number."""
+    """0 first; a correction is a new subject with the next number, be it a label, a skip or a withdrawal."""
+    time_spent_s: _builtins.float
+    """Seconds that it took them; 0 where nobody knows."""
+    source_event_id: _builtins.str
+    """What the source calls the answer; may be empty."""
+    answer_count: _builtins.int
+    """Answers that it rests on; 0 where one annotator is asked."""
+    agreement: _builtins.float
+    """How sure the agreement is, in [0, 1]: the share of the answers, or the posterior; 0 where one annotator is asked."""
     def __init__(
         self,
         *,
@@ -516,14 +656,120 @@ class LabelProvided(_message.Message):
         source: _builtins.str = ...,
         annotator: _builtins.str = ...,
         revision: _builtins.int = ...,
+        time_spent_s: _builtins.float = ...,
+        source_event_id: _builtins.str = ...,
+        answer_count: _builtins.int = ...,
+        agreement: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotator", b"annotator", "answer_count", b"answer_count", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LabelProvided: _TypeAlias = LabelProvided  # noqa: Y015
+
+@_typing.final
+class LabelWithdrawn(_message.Message):
+    """A label, or a skip, that no longer holds. In a batch that is still open its sample waits for a label again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    sample_id: _builtins.int
+    """The sample."""
+    revision: _builtins.int
+    """The next number behind what is withdrawn."""
+    source: _builtins.str
+    """Where this comes from."""
+    annotator: _builtins.str
+    """Who said so; empty where nobody in particular did."""
+    source_event_id: _builtins.str
+    """What the source calls it; may be empty."""
+    def __init__(
+        self,
+        *,
+        sample_id: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        source: _builtins.str = ...,
+        annotator: _builtins.str = ...,
+        source_event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelWithdrawn: _TypeAlias = LabelWithdrawn  # noqa: Y015
+
+@_typing.final
+class AnswerGiven(_message.Message):
+    """What one annotator said of a sample, where several are asked, or of a gold sample."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    TIME_SPENT_S_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    sample_id: _builtins.int
+    """The sample."""
+    slot: _builtins.int
+    """Which of the sample's annotators, 0-based."""
+    revision: _builtins.int
+    """0 first; the same annotator's next word on it has a larger number."""
+    label: _builtins.int
+    """A class."""
+    skip: Global___SkipKind.ValueType
+    """No class, and why."""
+    withdrawn: _builtins.bool
+    """True: what they said before holds no longer."""
+    source: _builtins.str
+    """Where this comes from, for example "queue"."""
+    annotator: _builtins.str
+    """Who said it."""
+    time_spent_s: _builtins.float
+    """Seconds that it took them; 0 where nobody knows."""
+    source_event_id: _builtins.str
+    """What the source calls it; may be empty."""
+    comment: _builtins.str
+    """In their words; may be empty."""
+    def __init__(
+        self,
+        *,
+        sample_id: _builtins.int = ...,
+        slot: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        label: _builtins.int = ...,
+        skip: Global___SkipKind.ValueType = ...,
+        withdrawn: _builtins.bool = ...,
+        source: _builtins.str = ...,
+        annotator: _builtins.str = ...,
+        time_spent_s: _builtins.float = ...,
+        source_event_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "label", b"label", "skip", b"skip", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer", b"answer", "comment", b"comment", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "skip", b"skip", "slot", b"slot", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["label", "skip", "withdrawn"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___AnswerGiven: _TypeAlias = AnswerGiven  # noqa: Y015
 
 @_typing.final
 class SampleSkipped(_message.Message):
@@ -536,6 +782,8 @@ class SampleSkipped(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     ANNOTATOR_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     kind: Global___SkipKind.ValueType
@@ -546,6 +794,10 @@ class SampleSkipped(_message.Message):
     """Who said so; empty where nobody in particular did."""
     comment: _builtins.str
     """In their words; may be empty."""
+    revision: _builtins.int
+    """0, or the next number behind what stood there."""
+    source_event_id: _builtins.str
+    """What the source calls the answer; may be empty."""
     def __init__(
         self,
         *,
@@ -554,10 +806,12 @@ class SampleSkipped(_message.Message):
         source: _builtins.str = ...,
         annotator: _builtins.str = ...,
         comment: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        source_event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "comment", b"comment", "kind", b"kind", "sample_id", b"sample_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "comment", b"comment", "kind", b"kind", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

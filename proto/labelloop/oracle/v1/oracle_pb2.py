@@ -22,38 +22,83 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from labelloop.events.v1 import events_pb2 as labelloop_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/oracle/v1/oracle.proto\x12\x13labelloop.oracle.v1\x1a labelloop/events/v1/events.proto\"M\n\x16\x44\x65scribeDatasetRequest\x12\x33\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\".labelloop.events.v1.DatasetSource\"\xb3\x01\n\x17\x44\x65scribeDatasetResponse\x12\x14\n\x0csample_count\x18\x01 \x01(\r\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\x12\n\nhas_labels\x18\x05 \x01(\x08\x12\x18\n\x10\x65valuation_count\x18\x06 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\x10\n\x08stand_in\x18\x08 \x01(\x08\"(\n\x16ListOpenSamplesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"S\n\nOpenSample\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x11\n\tsample_id\x18\x03 \x01(\r\x12\x13\n\x0bpool_sha256\x18\x04 \x01(\t\"K\n\x17ListOpenSamplesResponse\x12\x30\n\x07samples\x18\x01 \x03(\x0b\x32\x1f.labelloop.oracle.v1.OpenSample\"2\n\x0eSubmittedLabel\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\"m\n\x13SubmitLabelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\x33\n\x06labels\x18\x03 \x03(\x0b\x32#.labelloop.oracle.v1.SubmittedLabel\"`\n\rSkippedSample\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.labelloop.events.v1.SkipKind\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"l\n\x12SkipSamplesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\x33\n\x07samples\x18\x03 \x03(\x0b\x32\".labelloop.oracle.v1.SkippedSample\"?\n\x13SkipSamplesResponse\x12\x10\n\x08recorded\x18\x01 \x01(\r\x12\x16\n\x0erepeated_count\x18\x02 \x01(\r\"@\n\x14SubmitLabelsResponse\x12\x10\n\x08recorded\x18\x01 \x01(\r\x12\x16\n\x0erepeated_count\x18\x02 \x01(\r2\xb2\x03\n\rOracleService\x12l\n\x0f\x44\x65scribeDataset\x12+.labelloop.oracle.v1.DescribeDatasetRequest\x1a,.labelloop.oracle.v1.DescribeDatasetResponse\x12l\n\x0fListOpenSamples\x12+.labelloop.oracle.v1.ListOpenSamplesRequest\x1a,.labelloop.oracle.v1.ListOpenSamplesResponse\x12\x63\n\x0cSubmitLabels\x12(.labelloop.oracle.v1.SubmitLabelsRequest\x1a).labelloop.oracle.v1.SubmitLabelsResponse\x12`\n\x0bSkipSamples\x12\'.labelloop.oracle.v1.SkipSamplesRequest\x1a(.labelloop.oracle.v1.SkipSamplesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/oracle/v1/oracle.proto\x12\x13labelloop.oracle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a labelloop/events/v1/events.proto\"M\n\x16\x44\x65scribeDatasetRequest\x12\x33\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\".labelloop.events.v1.DatasetSource\"\xb3\x01\n\x17\x44\x65scribeDatasetResponse\x12\x14\n\x0csample_count\x18\x01 \x01(\r\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\x12\n\nhas_labels\x18\x05 \x01(\x08\x12\x18\n\x10\x65valuation_count\x18\x06 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\x10\n\x08stand_in\x18\x08 \x01(\x08\"(\n\x16ListOpenSamplesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"S\n\nOpenSample\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x11\n\tsample_id\x18\x03 \x01(\r\x12\x13\n\x0bpool_sha256\x18\x04 \x01(\t\"K\n\x17ListOpenSamplesResponse\x12\x30\n\x07samples\x18\x01 \x03(\x0b\x32\x1f.labelloop.oracle.v1.OpenSample\"2\n\x0eSubmittedLabel\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\"m\n\x13SubmitLabelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\x33\n\x06labels\x18\x03 \x03(\x0b\x32#.labelloop.oracle.v1.SubmittedLabel\"`\n\rSkippedSample\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.labelloop.events.v1.SkipKind\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"l\n\x12SkipSamplesRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\x33\n\x07samples\x18\x03 \x03(\x0b\x32\".labelloop.oracle.v1.SkippedSample\"?\n\x13SkipSamplesResponse\x12\x10\n\x08recorded\x18\x01 \x01(\r\x12\x16\n\x0erepeated_count\x18\x02 \x01(\r\"@\n\x14SubmitLabelsResponse\x12\x10\n\x08recorded\x18\x01 \x01(\r\x12\x16\n\x0erepeated_count\x18\x02 \x01(\r\"E\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\r\x12\x12\n\nconfidence\x18\x02 \x01(\x02\x12\x14\n\x0cmodel_sha256\x18\x03 \x01(\t\"\xf9\x02\n\x0cLabelRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x11\n\tsample_id\x18\x04 \x01(\r\x12\x0c\n\x04slot\x18\x05 \x01(\r\x12\x12\n\nmedia_type\x18\x06 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x07 \x01(\x0c\x12\x0b\n\x03uri\x18\x08 \x01(\t\x12\x0e\n\x06sha256\x18\t \x01(\t\x12\x0f\n\x07\x63lasses\x18\n \x03(\t\x12\x10\n\x08priority\x18\x0b \x01(\r\x12\x33\n\nprediction\x18\x0c \x01(\x0b\x32\x1f.labelloop.oracle.v1.Prediction\x12,\n\x08\x64\x65\x61\x64line\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61nnotator_count\x18\x0e \x01(\r\x12\x34\n\x10lease_expires_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfb\x01\n\x0bLabelResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x05label\x18\x02 \x01(\rH\x00\x12\x14\n\nclass_name\x18\x03 \x01(\tH\x00\x12-\n\x04skip\x18\x04 \x01(\x0e\x32\x1d.labelloop.events.v1.SkipKindH\x00\x12\x13\n\twithdrawn\x18\x05 \x01(\x08H\x00\x12\x11\n\tannotator\x18\x06 \x01(\t\x12\x10\n\x08revision\x18\x07 \x01(\r\x12\x14\n\x0ctime_spent_s\x18\x08 \x01(\x01\x12\x17\n\x0fsource_event_id\x18\t \x01(\t\x12\x0f\n\x07\x63omment\x18\n \x01(\tB\x08\n\x06\x61nswer\"U\n\x10LeaseNextRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tannotator\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0f\n\x07lease_s\x18\x04 \x01(\r\"H\n\x11LeaseNextResponse\x12\x33\n\x08requests\x18\x01 \x03(\x0b\x32!.labelloop.oracle.v1.LabelRequest\">\n\x14ReleaseLeasesRequest\x12\x11\n\tannotator\x18\x01 \x01(\t\x12\x13\n\x0brequest_ids\x18\x02 \x03(\t\")\n\x15ReleaseLeasesResponse\x12\x10\n\x08released\x18\x01 \x01(\r\"I\n\x14SubmitResultsRequest\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .labelloop.oracle.v1.LabelResult\"A\n\x15SubmitResultsResponse\x12\x10\n\x08recorded\x18\x01 \x01(\r\x12\x16\n\x0erepeated_count\x18\x02 \x01(\r\"_\n\x15\x43\x61ncelRequestsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nsample_ids\x18\x02 \x03(\r\x12\x11\n\tannotator\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"C\n\x16\x43\x61ncelRequestsResponse\x12\x11\n\tcancelled\x18\x01 \x01(\r\x12\x16\n\x0erepeated_count\x18\x02 \x01(\r\"#\n\x11GetBacklogRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xc3\x01\n\x0f\x41nnotatorRecord\x12\x11\n\tannotator\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\r\x12\r\n\x05skips\x18\x03 \x01(\r\x12\x10\n\x08\x63ompared\x18\x04 \x01(\r\x12\x0e\n\x06\x61greed\x18\x05 \x01(\r\x12\x0c\n\x04gold\x18\x06 \x01(\r\x12\x12\n\ngold_right\x18\x07 \x01(\r\x12\x10\n\x08gold_low\x18\x08 \x01(\x01\x12\x11\n\tgold_high\x18\t \x01(\x01\x12\x14\n\x0ctime_spent_s\x18\n \x01(\x01\"\xe5\x01\n\x07\x42\x61\x63klog\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x0c\n\x04open\x18\x03 \x01(\r\x12\x0e\n\x06leased\x18\x04 \x01(\r\x12\x10\n\x08\x64isputed\x18\x05 \x01(\r\x12\x10\n\x08labelled\x18\x06 \x01(\r\x12\x0f\n\x07skipped\x18\x07 \x01(\r\x12/\n\x0bwaits_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\nannotators\x18\t \x03(\x0b\x32$.labelloop.oracle.v1.AnnotatorRecord\"e\n\x12GetBacklogResponse\x12*\n\x04runs\x18\x01 \x03(\x0b\x32\x1c.labelloop.oracle.v1.Backlog\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x02 \x01(\r\x12\r\n\x05tools\x18\x03 \x03(\t\"K\n\x12ListAnswersRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\r\"X\n\x13ListAnswersResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.labelloop.events.v1.Event\x12\x15\n\rlast_sequence\x18\x02 \x01(\x04\"\x18\n\x16ListDeadLettersRequest\"\x88\x01\n\nDeadLetter\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12/\n\x0breceived_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x17ListDeadLettersResponse\x12\x30\n\x07letters\x18\x01 \x03(\x0b\x32\x1f.labelloop.oracle.v1.DeadLetter\"\'\n\x18ReplayDeadLettersRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\"\\\n\x19ReplayDeadLettersResponse\x12\r\n\x05taken\x18\x01 \x01(\r\x12\x30\n\x07refused\x18\x02 \x03(\x0b\x32\x1f.labelloop.oracle.v1.DeadLetter2\xec\t\n\rOracleService\x12l\n\x0f\x44\x65scribeDataset\x12+.labelloop.oracle.v1.DescribeDatasetRequest\x1a,.labelloop.oracle.v1.DescribeDatasetResponse\x12l\n\x0fListOpenSamples\x12+.labelloop.oracle.v1.ListOpenSamplesRequest\x1a,.labelloop.oracle.v1.ListOpenSamplesResponse\x12\x63\n\x0cSubmitLabels\x12(.labelloop.oracle.v1.SubmitLabelsRequest\x1a).labelloop.oracle.v1.SubmitLabelsResponse\x12`\n\x0bSkipSamples\x12\'.labelloop.oracle.v1.SkipSamplesRequest\x1a(.labelloop.oracle.v1.SkipSamplesResponse\x12Z\n\tLeaseNext\x12%.labelloop.oracle.v1.LeaseNextRequest\x1a&.labelloop.oracle.v1.LeaseNextResponse\x12\x66\n\rReleaseLeases\x12).labelloop.oracle.v1.ReleaseLeasesRequest\x1a*.labelloop.oracle.v1.ReleaseLeasesResponse\x12\x66\n\rSubmitResults\x12).labelloop.oracle.v1.SubmitResultsRequest\x1a*.labelloop.oracle.v1.SubmitResultsResponse\x12i\n\x0e\x43\x61ncelRequests\x12*.labelloop.oracle.v1.CancelRequestsRequest\x1a+.labelloop.oracle.v1.CancelRequestsResponse\x12]\n\nGetBacklog\x12&.labelloop.oracle.v1.GetBacklogRequest\x1a\'.labelloop.oracle.v1.GetBacklogResponse\x12`\n\x0bListAnswers\x12\'.labelloop.oracle.v1.ListAnswersRequest\x1a(.labelloop.oracle.v1.ListAnswersResponse\x12l\n\x0fListDeadLetters\x12+.labelloop.oracle.v1.ListDeadLettersRequest\x1a,.labelloop.oracle.v1.ListDeadLettersResponse\x12r\n\x11ReplayDeadLetters\x12-.labelloop.oracle.v1.ReplayDeadLettersRequest\x1a..labelloop.oracle.v1.ReplayDeadLettersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labelloop.oracle.v1.oracle_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DESCRIBEDATASETREQUEST']._serialized_start=91
-  _globals['_DESCRIBEDATASETREQUEST']._serialized_end=168
-  _globals['_DESCRIBEDATASETRESPONSE']._serialized_start=171
-  _globals['_DESCRIBEDATASETRESPONSE']._serialized_end=350
-  _globals['_LISTOPENSAMPLESREQUEST']._serialized_start=352
-  _globals['_LISTOPENSAMPLESREQUEST']._serialized_end=392
-  _globals['_OPENSAMPLE']._serialized_start=394
-  _globals['_OPENSAMPLE']._serialized_end=477
-  _globals['_LISTOPENSAMPLESRESPONSE']._serialized_start=479
-  _globals['_LISTOPENSAMPLESRESPONSE']._serialized_end=554
-  _globals['_SUBMITTEDLABEL']._serialized_start=556
-  _globals['_SUBMITTEDLABEL']._serialized_end=606
-  _globals['_SUBMITLABELSREQUEST']._serialized_start=608
-  _globals['_SUBMITLABELSREQUEST']._serialized_end=717
-  _globals['_SKIPPEDSAMPLE']._serialized_start=719
-  _globals['_SKIPPEDSAMPLE']._serialized_end=815
-  _globals['_SKIPSAMPLESREQUEST']._serialized_start=817
-  _globals['_SKIPSAMPLESREQUEST']._serialized_end=925
-  _globals['_SKIPSAMPLESRESPONSE']._serialized_start=927
-  _globals['_SKIPSAMPLESRESPONSE']._serialized_end=990
-  _globals['_SUBMITLABELSRESPONSE']._serialized_start=992
-  _globals['_SUBMITLABELSRESPONSE']._serialized_end=1056
-  _globals['_ORACLESERVICE']._serialized_start=1059
-  _globals['_ORACLESERVICE']._serialized_end=1493
+  _globals['_DESCRIBEDATASETREQUEST']._serialized_start=124
+  _globals['_DESCRIBEDATASETREQUEST']._serialized_end=201
+  _globals['_DESCRIBEDATASETRESPONSE']._serialized_start=204
+  _globals['_DESCRIBEDATASETRESPONSE']._serialized_end=383
+  _globals['_LISTOPENSAMPLESREQUEST']._serialized_start=385
+  _globals['_LISTOPENSAMPLESREQUEST']._serialized_end=425
+  _globals['_OPENSAMPLE']._serialized_start=427
+  _globals['_OPENSAMPLE']._serialized_end=510
+  _globals['_LISTOPENSAMPLESRESPONSE']._serialized_start=512
+  _globals['_LISTOPENSAMPLESRESPONSE']._serialized_end=587
+  _globals['_SUBMITTEDLABEL']._serialized_start=589
+  _globals['_SUBMITTEDLABEL']._serialized_end=639
+  _globals['_SUBMITLABELSREQUEST']._serialized_start=641
+  _globals['_SUBMITLABELSREQUEST']._serialized_end=750
+  _globals['_SKIPPEDSAMPLE']._serialized_start=752
+  _globals['_SKIPPEDSAMPLE']._serialized_end=848
+  _globals['_SKIPSAMPLESREQUEST']._serialized_start=850
+  _globals['_SKIPSAMPLESREQUEST']._serialized_end=958
+  _globals['_SKIPSAMPLESRESPONSE']._serialized_start=960
+  _globals['_SKIPSAMPLESRESPONSE']._serialized_end=1023
+  _globals['_SUBMITLABELSRESPONSE']._serialized_start=1025
+  _globals['_SUBMITLABELSRESPONSE']._serialized_end=1089
+  _globals['_PREDICTION']._serialized_start=1091
+  _globals['_PREDICTION']._serialized_end=1160
+  _globals['_LABELREQUEST']._serialized_start=1163
+  _globals['_LABELREQUEST']._serialized_end=1540
+  _globals['_LABELRESULT']._serialized_start=1543
+  _globals['_LABELRESULT']._serialized_end=1794
+  _globals['_LEASENEXTREQUEST']._serialized_start=1796
+  _globals['_LEASENEXTREQUEST']._serialized_end=1881
+  _globals['_LEASENEXTRESPONSE']._serialized_start=1883
+  _globals['_LEASENEXTRESPONSE']._serialized_end=1955
+  _globals['_RELEASELEASESREQUEST']._serialized_start=1957
+  _globals['_RELEASELEASESREQUEST']._serialized_end=2019
+  _globals['_RELEASELEASESRESPONSE']._serialized_start=2021
+  _globals['_RELEASELEASESRESPONSE']._serialized_end=2062
+  _globals['_SUBMITRESULTSREQUEST']._serialized_start=2064
+  _globals['_SUBMITRESULTSREQUEST']._serialized_end=2137
+  _globals['_SUBMITRESULTSRESPONSE']._serialized_start=2139
+  _globals['_SUBMITRESULTSRESPONSE']._serialized_end=2204
+  _globals['_CANCELREQUESTSREQUEST']._serialized_start=2206
+  _globals['_CANCELREQUESTSREQUEST']._serialized_end=2301
+  _globals['_CANCELREQUESTSRESPONSE']._serialized_start=2303
+  _globals['_CANCELREQUESTSRESPONSE']._serialized_end=2370
+  _globals['_GETBACKLOGREQUEST']._serialized_start=2372
+  _globals['_GETBACKLOGREQUEST']._serialized_end=2407
+  _globals['_ANNOTATORRECORD']._serialized_start=2410
+  _globals['_ANNOTATORRECORD']._serialized_end=2605
+  _globals['_BACKLOG']._serialized_start=2608
+  _globals['_BACKLOG']._serialized_end=2837
+  _globals['_GETBACKLOGRESPONSE']._serialized_start=2839
+  _globals['_GETBACKLOGRESPONSE']._serialized_end=2940
+  _globals['_LISTANSWERSREQUEST']._serialized_start=2942
+  _globals['_LISTANSWERSREQUEST']._serialized_end=3017
+  _globals['_LISTANSWERSRESPONSE']._serialized_start=3019
+  _globals['_LISTANSWERSRESPONSE']._serialized_end=3107
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=3109
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=3133
+  _globals['_DEADLETTER']._serialized_start=3136
+  _globals['_DEADLETTER']._serialized_end=3272
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=3274
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=3349
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=3351
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=3390
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=3392
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=3484
+  _globals['_ORACLESERVICE']._serialized_start=3487
+  _globals['_ORACLESERVICE']._serialized_end=4747
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from labelloop.events.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
@@ -348,3 +349,766 @@ class SubmitLabelsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitLabelsResponse: _TypeAlias = SubmitLabelsResponse  # noqa: Y015
+
+@_typing.final
+class Prediction(_message.Message):
+    """What a model says of a sample."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    MODEL_SHA256_FIELD_NUMBER: _builtins.int
+    label: _builtins.int
+    """The class."""
+    confidence: _builtins.float
+    """How sure it is, in [0, 1]."""
+    model_sha256: _builtins.str
+    """SHA-256 of the model; empty where the log does not say."""
+    def __init__(
+        self,
+        *,
+        label: _builtins.int = ...,
+        confidence: _builtins.float = ...,
+        model_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "label", b"label", "model_sha256", b"model_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Prediction: _TypeAlias = Prediction  # noqa: Y015
+
+@_typing.final
+class LabelRequest(_message.Message):
+    """A sample to label, for any annotator or tool. As JSON it is what tools are sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    PREDICTION_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_COUNT_FIELD_NUMBER: _builtins.int
+    LEASE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """"<run>/<round>/<sample>/<slot>"; without "/<slot>" where a tool shares a sample out among its annotators itself."""
+    run_id: _builtins.str
+    """The run that asks."""
+    round: _builtins.int
+    """The round that asks; 0 for a gold sample, which looks like any other."""
+    sample_id: _builtins.int
+    """The sample."""
+    slot: _builtins.int
+    """Which of the sample's annotators, 0-based."""
+    media_type: _builtins.str
+    """Of the content: "image/png", or "application/x-npy" where the sample is no image."""
+    content: _builtins.bytes
+    """The sample; empty where uri says where it lies."""
+    uri: _builtins.str
+    """Where the sample lies; empty where content holds it."""
+    sha256: _builtins.str
+    """Of the content, or of what lies at uri."""
+    priority: _builtins.int
+    """Place in its batch: 0 is wanted first."""
+    annotator_count: _builtins.int
+    """How many annotators are asked for the sample."""
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Class names, index is class."""
+
+    @_builtins.property
+    def prediction(self) -> Global___Prediction:
+        """The model's; absent where there is none, or where annotators do without."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """When it is too late; absent where it never is."""
+
+    @_builtins.property
+    def lease_expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When somebody else may be given it; absent for tools."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        round: _builtins.int = ...,
+        sample_id: _builtins.int = ...,
+        slot: _builtins.int = ...,
+        media_type: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        uri: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        classes: _abc.Iterable[_builtins.str] | None = ...,
+        priority: _builtins.int = ...,
+        prediction: Global___Prediction | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        annotator_count: _builtins.int = ...,
+        lease_expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "prediction", b"prediction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_count", b"annotator_count", "classes", b"classes", "content", b"content", "deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "media_type", b"media_type", "prediction", b"prediction", "priority", b"priority", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "sample_id", b"sample_id", "sha256", b"sha256", "slot", b"slot", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelRequest: _TypeAlias = LabelRequest  # noqa: Y015
+
+@_typing.final
+class LabelResult(_message.Message):
+    """An answer, from any annotator or tool. As JSON it is what tools send."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    CLASS_NAME_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TIME_SPENT_S_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As requested; without "/<slot>" it is the annotator's own slot, or the first free one."""
+    label: _builtins.int
+    """A class."""
+    class_name: _builtins.str
+    """A class by its name."""
+    skip: _events_pb2.SkipKind.ValueType
+    """No class: skipped or rejected."""
+    withdrawn: _builtins.bool
+    """True: what they said before holds no longer."""
+    annotator: _builtins.str
+    """Who, at most 200 characters; may be empty where one annotator is asked."""
+    revision: _builtins.int
+    """0 first; the next word on the same request has a larger number."""
+    time_spent_s: _builtins.float
+    """Seconds that it took them; 0 where nobody knows."""
+    source_event_id: _builtins.str
+    """What the source calls it, at most 200 characters; may be empty."""
+    comment: _builtins.str
+    """In their words, at most 1000 characters; may be empty."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        label: _builtins.int = ...,
+        class_name: _builtins.str = ...,
+        skip: _events_pb2.SkipKind.ValueType = ...,
+        withdrawn: _builtins.bool = ...,
+        annotator: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        time_spent_s: _builtins.float = ...,
+        source_event_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "class_name", b"class_name", "label", b"label", "skip", b"skip", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer", b"answer", "class_name", b"class_name", "comment", b"comment", "label", b"label", "request_id", b"request_id", "revision", b"revision", "skip", b"skip", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["label", "class_name", "skip", "withdrawn"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___LabelResult: _TypeAlias = LabelResult  # noqa: Y015
+
+@_typing.final
+class LeaseNextRequest(_message.Message):
+    """Who wants how much."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LEASE_S_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run; empty for any."""
+    annotator: _builtins.str
+    """Who; never empty."""
+    count: _builtins.int
+    """How many, 1 to 100; 0 means 1."""
+    lease_s: _builtins.int
+    """For how many seconds, at most a day; 0 means 600."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        annotator: _builtins.str = ...,
+        count: _builtins.int = ...,
+        lease_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "count", b"count", "lease_s", b"lease_s", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseNextRequest: _TypeAlias = LeaseNextRequest  # noqa: Y015
+
+@_typing.final
+class LeaseNextResponse(_message.Message):
+    """What to label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelRequest]:
+        """Most wanted first."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___LabelRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseNextResponse: _TypeAlias = LeaseNextResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseLeasesRequest(_message.Message):
+    """What is given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    annotator: _builtins.str
+    """Who holds them."""
+    @_builtins.property
+    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The requests."""
+
+    def __init__(
+        self,
+        *,
+        annotator: _builtins.str = ...,
+        request_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "request_ids", b"request_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseLeasesRequest: _TypeAlias = ReleaseLeasesRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseLeasesResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASED_FIELD_NUMBER: _builtins.int
+    released: _builtins.int
+    """Leases that ended now; the others were not theirs."""
+    def __init__(
+        self,
+        *,
+        released: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["released", b"released"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseLeasesResponse: _TypeAlias = ReleaseLeasesResponse  # noqa: Y015
+
+@_typing.final
+class SubmitResultsRequest(_message.Message):
+    """Answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelResult]:
+        """At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___LabelResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitResultsRequest: _TypeAlias = SubmitResultsRequest  # noqa: Y015
+
+@_typing.final
+class SubmitResultsResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    REPEATED_COUNT_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.int
+    """Results recorded now."""
+    repeated_count: _builtins.int
+    """Results that stood already, or that came behind another annotator's."""
+    def __init__(
+        self,
+        *,
+        recorded: _builtins.int = ...,
+        repeated_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded", "repeated_count", b"repeated_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitResultsResponse: _TypeAlias = SubmitResultsResponse  # noqa: Y015
+
+@_typing.final
+class CancelRequestsRequest(_message.Message):
+    """What to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    annotator: _builtins.str
+    """Who says so."""
+    comment: _builtins.str
+    """Why, at most 1000 characters; may be empty."""
+    @_builtins.property
+    def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The samples."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        sample_ids: _abc.Iterable[_builtins.int] | None = ...,
+        annotator: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "comment", b"comment", "run_id", b"run_id", "sample_ids", b"sample_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRequestsRequest: _TypeAlias = CancelRequestsRequest  # noqa: Y015
+
+@_typing.final
+class CancelRequestsResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    REPEATED_COUNT_FIELD_NUMBER: _builtins.int
+    cancelled: _builtins.int
+    """Samples that left their batch now."""
+    repeated_count: _builtins.int
+    """Samples that had a label already, or had left."""
+    def __init__(
+        self,
+        *,
+        cancelled: _builtins.int = ...,
+        repeated_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "repeated_count", b"repeated_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRequestsResponse: _TypeAlias = CancelRequestsResponse  # noqa: Y015
+
+@_typing.final
+class GetBacklogRequest(_message.Message):
+    """Which run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run; empty for all that people label."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBacklogRequest: _TypeAlias = GetBacklogRequest  # noqa: Y015
+
+@_typing.final
+class AnnotatorRecord(_message.Message):
+    """How an annotator did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    SKIPS_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
+    AGREED_FIELD_NUMBER: _builtins.int
+    GOLD_FIELD_NUMBER: _builtins.int
+    GOLD_RIGHT_FIELD_NUMBER: _builtins.int
+    GOLD_LOW_FIELD_NUMBER: _builtins.int
+    GOLD_HIGH_FIELD_NUMBER: _builtins.int
+    TIME_SPENT_S_FIELD_NUMBER: _builtins.int
+    annotator: _builtins.str
+    """Who."""
+    answers: _builtins.int
+    """Their answers that hold."""
+    skips: _builtins.int
+    """Samples that they skipped or rejected."""
+    compared: _builtins.int
+    """Answers for samples that have a label by now, and those of them that are the same."""
+    agreed: _builtins.int
+    """See compared."""
+    gold: _builtins.int
+    """Answers for gold samples."""
+    gold_right: _builtins.int
+    """Those of them that are right."""
+    gold_low: _builtins.float
+    """Bounds of the share of gold samples that they label rightly, with 95 per cent confidence; both 0 where gold is."""
+    gold_high: _builtins.float
+    """See gold_low."""
+    time_spent_s: _builtins.float
+    """Median seconds that an answer took; 0 where nobody knows."""
+    def __init__(
+        self,
+        *,
+        annotator: _builtins.str = ...,
+        answers: _builtins.int = ...,
+        skips: _builtins.int = ...,
+        compared: _builtins.int = ...,
+        agreed: _builtins.int = ...,
+        gold: _builtins.int = ...,
+        gold_right: _builtins.int = ...,
+        gold_low: _builtins.float = ...,
+        gold_high: _builtins.float = ...,
+        time_spent_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed", b"agreed", "annotator", b"annotator", "answers", b"answers", "compared", b"compared", "gold", b"gold", "gold_high", b"gold_high", "gold_low", b"gold_low", "gold_right", b"gold_right", "skips", b"skips", "time_spent_s", b"time_spent_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnotatorRecord: _TypeAlias = AnnotatorRecord  # noqa: Y015
+
+@_typing.final
+class Backlog(_message.Message):
+    """A run's queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    LEASED_FIELD_NUMBER: _builtins.int
+    DISPUTED_FIELD_NUMBER: _builtins.int
+    LABELLED_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    WAITS_SINCE_FIELD_NUMBER: _builtins.int
+    ANNOTATORS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    tool: _builtins.str
+    """The tool that requests are put into; empty where people fetch them."""
+    open: _builtins.int
+    """Samples that wait for a label."""
+    leased: _builtins.int
+    """Those of them that somebody holds."""
+    disputed: _builtins.int
+    """Those of them whose answers differ."""
+    labelled: _builtins.int
+    """Labels that stand."""
+    skipped: _builtins.int
+    """Samples skipped, rejected, cancelled or expired."""
+    @_builtins.property
+    def waits_since(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest batch that is not whole was asked for; absent where none is."""
+
+    @_builtins.property
+    def annotators(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnnotatorRecord]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        tool: _builtins.str = ...,
+        open: _builtins.int = ...,
+        leased: _builtins.int = ...,
+        disputed: _builtins.int = ...,
+        labelled: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        waits_since: _timestamp_pb2.Timestamp | None = ...,
+        annotators: _abc.Iterable[Global___AnnotatorRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["waits_since", b"waits_since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotators", b"annotators", "disputed", b"disputed", "labelled", b"labelled", "leased", b"leased", "open", b"open", "run_id", b"run_id", "skipped", b"skipped", "tool", b"tool", "waits_since", b"waits_since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Backlog: _TypeAlias = Backlog  # noqa: Y015
+
+@_typing.final
+class GetBacklogResponse(_message.Message):
+    """What waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    dead_letters: _builtins.int
+    """Over all runs."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Backlog]:
+        """By start."""
+
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tools that the oracle is connected to, by name."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___Backlog] | None = ...,
+        dead_letters: _builtins.int = ...,
+        tools: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "runs", b"runs", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBacklogResponse: _TypeAlias = GetBacklogResponse  # noqa: Y015
+
+@_typing.final
+class ListAnswersRequest(_message.Message):
+    """Since when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    after_sequence: _builtins.int
+    """A place in the log that an earlier response named; 0 for the start."""
+    limit: _builtins.int
+    """At most so many, at most 10,000; 0 means 1,000."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "limit", b"limit", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnswersRequest: _TypeAlias = ListAnswersRequest  # noqa: Y015
+
+@_typing.final
+class ListAnswersResponse(_message.Message):
+    """What was answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    last_sequence: _builtins.int
+    """To go on from."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
+        """Labels, skips, withdrawals and single answers, in the log's order."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_events_pb2.Event] | None = ...,
+        last_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnswersResponse: _TypeAlias = ListAnswersResponse  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersRequest: _TypeAlias = ListDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    """A result that could not be taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Names it."""
+    source: _builtins.str
+    """Where it came from."""
+    reason: _builtins.str
+    """UPPER_SNAKE."""
+    message: _builtins.str
+    """What is wrong and what to do."""
+    data: _builtins.bytes
+    """What came."""
+    @_builtins.property
+    def received_at(self) -> _timestamp_pb2.Timestamp:
+        """When it came first."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        received_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["received_at", b"received_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "id", b"id", "message", b"message", "reason", b"reason", "received_at", b"received_at", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersResponse(_message.Message):
+    """What could not be taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        letters: _abc.Iterable[Global___DeadLetter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class ReplayDeadLettersRequest(_message.Message):
+    """What to try again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The letters; empty for all."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayDeadLettersRequest: _TypeAlias = ReplayDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class ReplayDeadLettersResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKEN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    taken: _builtins.int
+    """Letters taken now."""
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
+        """Letters that still cannot be taken, with the newest reason."""
+
+    def __init__(
+        self,
+        *,
+        taken: _builtins.int = ...,
+        refused: _abc.Iterable[Global___DeadLetter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayDeadLettersResponse: _TypeAlias = ReplayDeadLettersResponse  # noqa: Y015

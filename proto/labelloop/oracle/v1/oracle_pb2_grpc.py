@@ -55,6 +55,46 @@ class OracleServiceStub:
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesRequest.SerializeToString,
                 response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesResponse.FromString,
                 _registered_method=True)
+        self.LeaseNext = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/LeaseNext',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LeaseNextRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LeaseNextResponse.FromString,
+                _registered_method=True)
+        self.ReleaseLeases = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/ReleaseLeases',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReleaseLeasesRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReleaseLeasesResponse.FromString,
+                _registered_method=True)
+        self.SubmitResults = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/SubmitResults',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitResultsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitResultsResponse.FromString,
+                _registered_method=True)
+        self.CancelRequests = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/CancelRequests',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.CancelRequestsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.CancelRequestsResponse.FromString,
+                _registered_method=True)
+        self.GetBacklog = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/GetBacklog',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.GetBacklogRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.GetBacklogResponse.FromString,
+                _registered_method=True)
+        self.ListAnswers = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/ListAnswers',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListAnswersRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListAnswersResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/ListDeadLetters',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/ReplayDeadLetters',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class OracleServiceServicer:
@@ -90,6 +130,64 @@ class OracleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LeaseNext(self, request, context):
+        """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
+        they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseLeases(self, request, context):
+        """Gives leased requests back before they expire.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitResults(self, request, context):
+        """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
+        fault. A result that stands already, by request, annotator and revision, changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelRequests(self, request, context):
+        """Takes requests back: their samples leave the batch, others are asked for in their place. All or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBacklog(self, request, context):
+        """What waits, and who answered how well, by run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAnswers(self, request, context):
+        """What was answered since a place in the log, in its order: for tools that reconcile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Results from tools that could not be taken, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """Tries dead letters again. Those that are taken now are dead no longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OracleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +210,46 @@ def add_OracleServiceServicer_to_server(servicer, server):
                     servicer.SkipSamples,
                     request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesRequest.FromString,
                     response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesResponse.SerializeToString,
+            ),
+            'LeaseNext': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaseNext,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LeaseNextRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LeaseNextResponse.SerializeToString,
+            ),
+            'ReleaseLeases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseLeases,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReleaseLeasesRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReleaseLeasesResponse.SerializeToString,
+            ),
+            'SubmitResults': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitResults,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitResultsRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitResultsResponse.SerializeToString,
+            ),
+            'CancelRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelRequests,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.CancelRequestsRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.CancelRequestsResponse.SerializeToString,
+            ),
+            'GetBacklog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBacklog,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.GetBacklogRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.GetBacklogResponse.SerializeToString,
+            ),
+            'ListAnswers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAnswers,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListAnswersRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListAnswersResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +361,222 @@ class OracleService:
             '/labelloop.oracle.v1.OracleService/SkipSamples',
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesRequest.SerializeToString,
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SkipSamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaseNext(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/LeaseNext',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LeaseNextRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LeaseNextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseLeases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/ReleaseLeases',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReleaseLeasesRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReleaseLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/SubmitResults',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitResultsRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.SubmitResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/CancelRequests',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.CancelRequestsRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.CancelRequestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBacklog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/GetBacklog',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.GetBacklogRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.GetBacklogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAnswers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/ListAnswers',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListAnswersRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListAnswersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/ListDeadLetters',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListDeadLettersRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/ReplayDeadLetters',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,26 @@ class OracleServiceStub:
     """
     SkipSamples: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.SkipSamplesRequest, _oracle_pb2.SkipSamplesResponse]
     """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels."""
+    LeaseNext: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.LeaseNextRequest, _oracle_pb2.LeaseNextResponse]
+    """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
+    they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+    """
+    ReleaseLeases: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ReleaseLeasesRequest, _oracle_pb2.ReleaseLeasesResponse]
+    """Gives leased requests back before they expire."""
+    SubmitResults: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.SubmitResultsRequest, _oracle_pb2.SubmitResultsResponse]
+    """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
+    fault. A result that stands already, by request, annotator and revision, changes nothing.
+    """
+    CancelRequests: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]
+    """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
+    GetBacklog: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.GetBacklogRequest, _oracle_pb2.GetBacklogResponse]
+    """What waits, and who answered how well, by run."""
+    ListAnswers: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListAnswersRequest, _oracle_pb2.ListAnswersResponse]
+    """What was answered since a place in the log, in its order: for tools that reconcile."""
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListDeadLettersRequest, _oracle_pb2.ListDeadLettersResponse]
+    """Results from tools that could not be taken, oldest first."""
+    ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ReplayDeadLettersRequest, _oracle_pb2.ReplayDeadLettersResponse]
+    """Tries dead letters again. Those that are taken now are dead no longer."""
 
 @_typing.type_check_only
 class OracleServiceAsyncStub(OracleServiceStub):
@@ -59,6 +79,26 @@ class OracleServiceAsyncStub(OracleServiceStub):
     """
     SkipSamples: _aio.UnaryUnaryMultiCallable[_oracle_pb2.SkipSamplesRequest, _oracle_pb2.SkipSamplesResponse]  # type: ignore[assignment]
     """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels."""
+    LeaseNext: _aio.UnaryUnaryMultiCallable[_oracle_pb2.LeaseNextRequest, _oracle_pb2.LeaseNextResponse]  # type: ignore[assignment]
+    """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
+    they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+    """
+    ReleaseLeases: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ReleaseLeasesRequest, _oracle_pb2.ReleaseLeasesResponse]  # type: ignore[assignment]
+    """Gives leased requests back before they expire."""
+    SubmitResults: _aio.UnaryUnaryMultiCallable[_oracle_pb2.SubmitResultsRequest, _oracle_pb2.SubmitResultsResponse]  # type: ignore[assignment]
+    """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
+    fault. A result that stands already, by request, annotator and revision, changes nothing.
+    """
+    CancelRequests: _aio.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]  # type: ignore[assignment]
+    """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
+    GetBacklog: _aio.UnaryUnaryMultiCallable[_oracle_pb2.GetBacklogRequest, _oracle_pb2.GetBacklogResponse]  # type: ignore[assignment]
+    """What waits, and who answered how well, by run."""
+    ListAnswers: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListAnswersRequest, _oracle_pb2.ListAnswersResponse]  # type: ignore[assignment]
+    """What was answered since a place in the log, in its order: for tools that reconcile."""
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListDeadLettersRequest, _oracle_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Results from tools that could not be taken, oldest first."""
+    ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ReplayDeadLettersRequest, _oracle_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
+    """Tries dead letters again. Those that are taken now are dead no longer."""
 
 class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
     """The data's custodian: the only service that may see hidden labels."""
@@ -96,5 +136,73 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.SkipSamplesResponse, _abc.Awaitable[_oracle_pb2.SkipSamplesResponse]]:
         """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels."""
+
+    @_abc_1.abstractmethod
+    def LeaseNext(
+        self,
+        request: _oracle_pb2.LeaseNextRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.LeaseNextResponse, _abc.Awaitable[_oracle_pb2.LeaseNextResponse]]:
+        """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
+        they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseLeases(
+        self,
+        request: _oracle_pb2.ReleaseLeasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.ReleaseLeasesResponse, _abc.Awaitable[_oracle_pb2.ReleaseLeasesResponse]]:
+        """Gives leased requests back before they expire."""
+
+    @_abc_1.abstractmethod
+    def SubmitResults(
+        self,
+        request: _oracle_pb2.SubmitResultsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.SubmitResultsResponse, _abc.Awaitable[_oracle_pb2.SubmitResultsResponse]]:
+        """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
+        fault. A result that stands already, by request, annotator and revision, changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelRequests(
+        self,
+        request: _oracle_pb2.CancelRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.CancelRequestsResponse, _abc.Awaitable[_oracle_pb2.CancelRequestsResponse]]:
+        """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
+
+    @_abc_1.abstractmethod
+    def GetBacklog(
+        self,
+        request: _oracle_pb2.GetBacklogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.GetBacklogResponse, _abc.Awaitable[_oracle_pb2.GetBacklogResponse]]:
+        """What waits, and who answered how well, by run."""
+
+    @_abc_1.abstractmethod
+    def ListAnswers(
+        self,
+        request: _oracle_pb2.ListAnswersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.ListAnswersResponse, _abc.Awaitable[_oracle_pb2.ListAnswersResponse]]:
+        """What was answered since a place in the log, in its order: for tools that reconcile."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _oracle_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.ListDeadLettersResponse, _abc.Awaitable[_oracle_pb2.ListDeadLettersResponse]]:
+        """Results from tools that could not be taken, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ReplayDeadLetters(
+        self,
+        request: _oracle_pb2.ReplayDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_oracle_pb2.ReplayDeadLettersResponse]]:
+        """Tries dead letters again. Those that are taken now are dead no longer."""
 
 def add_OracleServiceServicer_to_server(servicer: OracleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
