@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
 from labelloop.wire.artifacts import open_store
@@ -14,9 +15,16 @@ from labelloop.wire.run_book import RunBook
 from labelloop.wire.serving import Server
 from labelloop.wire.settings import read_settings
 
+from oracle_svc.clerk import Clerk
 from oracle_svc.config import OracleSettings
+from oracle_svc.counter import Counter
+from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.desk import Desk
-from oracle_svc.requests import Requests
+from oracle_svc.intake import ToolIntake
+from oracle_svc.leases import Leases
+from oracle_svc.pump import Pump
+from oracle_svc.queues import connected
+from oracle_svc.requests import Requests, watch_deadlines
 from oracle_svc.service import OracleService
 from oracle_svc.shelf import Shelf
 
@@ -29,20 +37,37 @@ async def serve(settings: OracleSettings) -> None:
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
     shelf = Shelf(settings.data_dir, settings.cache_dir, settings.pools_dir)
+    leases, dead_letters = Leases(client), DeadLetters(client)
+    await leases.ensure_stream(settings.replicas)
+    await dead_letters.ensure_stream(settings.replicas)
     book = RunBook(Desk.begin)
-    add_OracleServiceServicer_to_server(OracleService(book, log, shelf), server.grpc)
+    counter, clerk = Counter(leases, shelf), Clerk(book, log)
+    pumps = [
+        Pump(queue, ToolIntake(queue.name, clerk, dead_letters), book, leases, counter, settings.resend_s)
+        for queue in connected()
+    ]
+    service = OracleService(book, log, shelf, clerk, counter, dead_letters, [pump.tool for pump in pumps])
+    add_OracleServiceServicer_to_server(service, server.grpc)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(book.follow(log))
-            tasks.create_task(log.watch())
+            for following in (book.follow(log), log.watch(), leases.follow(), dead_letters.follow()):
+                tasks.create_task(following)
             await book.reach(await log.last_sequence())
-            work = tasks.create_task(drive(book, Requests(book, log, shelf, artifacts).advance))
+            work = tasks.create_task(_work(book, Requests(book, log, shelf, artifacts), pumps))
             await server.start()
             await server.ready()
             await server.serve(work)
     finally:
         await server.stop()
         await client.close()
+
+
+async def _work(book: RunBook[Desk], requests: Requests, pumps: Sequence[Pump]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(drive(book, requests.advance))
+        tasks.create_task(watch_deadlines(book))
+        for pump in pumps:
+            tasks.create_task(pump.run())
 
 
 if __name__ == "__main__":

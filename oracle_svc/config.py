@@ -14,3 +14,4 @@ class OracleSettings(ServiceSettings):
     data_dir: Path | None = Field(None, description="a folder that may hold MNIST already")
     pools_dir: Path | None = Field(None, description="the only folder that runs may name files in; none: any")
     cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads are kept")
+    resend_s: float = Field(86_400, ge=1, description="seconds until a tool is asked again for what it did not answer")

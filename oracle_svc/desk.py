@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from labelloop.events.v1.events_pb2 import Event, LabelSource, PoolPublished, RunSpec
+from labelloop.events.v1.events_pb2 import (
+    AnswerGiven,
+    Event,
+    LabelSource,
+    LabelsRequested,
+    PoolPublished,
+    RunSpec,
+)
+from labelloop.oracle.v1.oracle_pb2 import Prediction
+from labelloop.wire.answers import Answers, Outcome, outcome_of
+
+_LATEST = datetime.max.replace(tzinfo=UTC)
+_MORE_AT_MOST = 2  # annotators beyond the first ones, where the spec does not say
 
 
 @dataclass(frozen=True)
@@ -22,70 +35,157 @@ class AnswerLabels:
 
 
 @dataclass(frozen=True)
+class Settle:
+    """Make one label of several answers, for samples that so many answers were heard of."""
+
+    answered: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Expire:
+    """The deadline is over: go on with what was answered."""
+
+    sample_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Wait:
     """Nothing is wanted, or people are to answer."""
 
 
-_ANSWERS = {"label_provided", "sample_skipped"}
-
-Duty = PublishPool | AnswerLabels | Wait
+Duty = PublishPool | AnswerLabels | Settle | Expire | Wait
 
 
 @dataclass
 class Desk:
-    """``open`` maps each sample that waits for a label to the round that asked, in the order asked for; the newest
-    request is of ``asked_at``. ``answered`` are samples that got a label, or were skipped; ``round`` is that of the
-    newest event."""
+    """``answers`` holds what was asked for and what holds of it; ``given`` what each of several annotators said, by
+    sample and slot; ``unsettled`` are samples whose answers may make another label than stands; ``more`` says of
+    disputed ones how many annotators more are asked. The newest request is of ``asked_at``; ``round`` is that of the
+    newest event. ``heard`` is how often each annotator spoke of a sample, where one is asked."""
 
     run_id: str
     spec: RunSpec
     pool: PoolPublished | None = None
-    open: dict[int, int] = field(default_factory=dict)
-    answered: set[int] = field(default_factory=set)
+    answers: Answers = field(default_factory=Answers)
+    given: dict[int, dict[int, AnswerGiven]] = field(default_factory=dict)
+    unsettled: dict[int, int] = field(default_factory=dict)
+    more: dict[int, int] = field(default_factory=dict)
+    heard: dict[tuple[int, str], int] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
+    predictions: dict[int, Prediction] = field(default_factory=dict)
+    model_sha256: str = ""
     asked_at: datetime | None = None
     round: int = 0
     over: bool = False
+    _heard: int = 0
+
+    def __post_init__(self) -> None:
+        self.gold = {sample.sample_id: sample.label for sample in self.spec.queue.gold}
 
     @classmethod
     def begin(cls, event: Event, at: datetime) -> Desk:
-        return cls(event.run_id, event.run_started.spec)
+        inherited = event.run_started.inheritance.model_sha256
+        return cls(event.run_id, event.run_started.spec, model_sha256=inherited)
 
     def apply(self, event: Event, at: datetime) -> None:
         """Take in the next event of this run. After the end only labels that were still under way count."""
-        kind = event.WhichOneof("payload")
-        if self.over and kind not in _ANSWERS:
+        outcome = outcome_of(event)
+        if self.over and outcome is None:
             return
         self.round = max(self.round, event.round)
-        match kind:
+        if outcome:
+            self._take_outcome(outcome)
+            return
+        match event.WhichOneof("payload"):
             case "pool_published":
                 self.pool = event.pool_published
             case "labels_requested":
                 self.asked_at = at
-                self.open.update(dict.fromkeys(event.labels_requested.sample_ids, event.round))
-            case "label_provided":
-                self._close(event.label_provided.sample_id)
-            case "sample_skipped":
-                self._close(event.sample_skipped.sample_id)
+                self._ask(event.round, event.labels_requested)
+            case "answer_given":
+                self._take_given(event.answer_given)
+            case "model_trained":
+                self.model_sha256 = event.model_trained.model_sha256
             case "run_finished" | "run_cancelled" | "run_failed":
                 self.over = True
-                self.open.clear()
+                self.answers.ask(self.round, ())
+
+    def _ask(self, round_: int, request: LabelsRequested) -> None:
+        self.answers.ask(round_, request.sample_ids)
+        self.places.update((sample_id, i) for i, sample_id in enumerate(request.sample_ids))
+        for sample_id, label, confidence in zip(
+            request.sample_ids, request.predicted, request.confidence, strict=False
+        ):
+            self.predictions[sample_id] = Prediction(label=label, confidence=confidence, model_sha256=self.model_sha256)
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        self.answers.take(outcome)
+        self.heard[outcome.sample_id, outcome.annotator] = outcome.answer_revision
+        if self.answers.whole:
+            self.answers.close()
+
+    def _take_given(self, given: AnswerGiven) -> None:
+        slots = self.given.setdefault(given.sample_id, {})
+        if given.slot in slots and slots[given.slot].revision >= given.revision:
+            return
+        slots[given.slot] = given
+        if given.sample_id not in self.gold:
+            self.unsettled[given.sample_id] = self._heard = self._heard + 1
+
+    def mark_settled(self, answered: Mapping[int, int]) -> None:
+        """What these answers came to holds; what was said since waits."""
+        for sample_id, heard in answered.items():
+            if self.unsettled.get(sample_id) == heard:
+                del self.unsettled[sample_id]
+
+    @property
+    def open(self) -> dict[int, None]:
+        """Samples that wait for a label, in the order asked for."""
+        return self.answers.open
+
+    @property
+    def for_people(self) -> bool:
+        return self.spec.label_source == LabelSource.LABEL_SOURCE_QUEUE
+
+    @property
+    def annotators(self) -> int:
+        """How many are asked for each sample."""
+        return self.spec.queue.annotators or 1
+
+    @property
+    def annotators_max(self) -> int:
+        """How many are asked for a sample that they differ on."""
+        return self.spec.queue.annotators_max or self.annotators + _MORE_AT_MOST
 
     @property
     def waits_since(self) -> datetime | None:
         """When the batch that is not whole was asked for; None where there is none."""
         return self.asked_at if self.open else None
 
-    def _close(self, sample_id: int) -> None:
-        self.open.pop(sample_id, None)
-        self.answered.add(sample_id)
+    @property
+    def deadline(self) -> datetime | None:
+        """When it is too late to answer what is open; None where it never is, or nothing is open."""
+        if not (self.waits_since and self.spec.queue.deadline_s):
+            return None
+        wait = timedelta(seconds=self.spec.queue.deadline_s)
+        return self.waits_since + wait if wait < _LATEST - self.waits_since else None
+
+    def standing_answers(self, sample_id: int) -> list[AnswerGiven]:
+        """What several annotators say of a sample now, by slot."""
+        slots = self.given.get(sample_id, {})
+        return [slots[slot] for slot in sorted(slots) if not slots[slot].withdrawn]
 
 
-def next_duty(desk: Desk) -> Duty:
+def next_duty(desk: Desk, now: datetime) -> Duty:
     """The one thing to do now."""
     if desk.over:
         return Wait()
     if desk.pool is None:
         return PublishPool()
-    if desk.open and desk.spec.label_source == LabelSource.LABEL_SOURCE_DATASET:
-        return AnswerLabels(next(iter(desk.open.values())), tuple(desk.open))
+    if desk.open and not desk.for_people:
+        return AnswerLabels(desk.answers.rounds[next(iter(desk.open))], tuple(desk.open))
+    if desk.unsettled:
+        return Settle(dict(desk.unsettled))
+    if desk.deadline and desk.deadline <= now:
+        return Expire(tuple(desk.open))
     return Wait()

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, PoolPublished, RunFailed
 from labelloop.wire import metrics
 from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.wire.eventlog import EventLog, Recorded
 from labelloop.wire.run_book import RunBook
 
-from oracle_svc.desk import AnswerLabels, Desk, PublishPool, Wait, next_duty
-from oracle_svc.metrics import LABELS_PAID, queue_gauges
+from oracle_svc.clerk import append_answers
+from oracle_svc.desk import AnswerLabels, Desk, Expire, PublishPool, Settle, Wait, next_duty
+from oracle_svc.metrics import queue_gauges
+from oracle_svc.settling import expire, settle
 from oracle_svc.shelf import Shelf, publish
 
-_TOGETHER = 500  # appends under way at once
 _HOPELESS = (InvalidInput, NotFound, Corrupt, LimitExceeded)  # trying again would not help
-
-
-async def append_answers(log: EventLog, events: Sequence[Event]) -> list[Recorded]:
-    """Append labels or skips; for each what stands in its place now, ours or an earlier one."""
-    standing: list[Recorded] = []
-    for i in range(0, len(events), _TOGETHER):
-        standing += await asyncio.gather(*(_append(log, event) for event in events[i : i + _TOGETHER]))
-    return standing
-
-
-async def _append(log: EventLog, event: Event) -> Recorded:
-    recorded = await log.append_once(event)
-    LABELS_PAID.inc(recorded.ours)
-    return recorded
 
 
 class Requests:
@@ -46,11 +35,17 @@ class Requests:
         """Do what one run wants, until it wants no more."""
         desk = self._book.get(run_id)
         while True:
-            match next_duty(desk):
+            match next_duty(desk, datetime.now(UTC)):
                 case PublishPool():
                     done = [await self._log.append_once(await self._publish(desk))]
                 case AnswerLabels(round_, sample_ids):
                     done = await self._answer(desk, round_, sample_ids)
+                case Settle(answered):
+                    done = await append_answers(self._log, settle(desk, answered))
+                    desk.mark_settled(answered)
+                    self._book.ring(run_id)  # more of it may be asked for now
+                case Expire(sample_ids):
+                    done = await append_answers(self._log, expire(desk, sample_ids))
                 case Wait():
                     return
             for recorded in done:
@@ -76,3 +71,20 @@ class Requests:
         given = [LabelProvided(sample_id=each, label=int(labels[each]), source=source) for each in sample_ids]
         events = [Event(run_id=desk.run_id, round=round_, label_provided=label) for label in given]
         return await append_answers(self._log, events)
+
+
+async def watch_deadlines(book: RunBook[Desk]) -> None:
+    """Have each run looked at when its deadline is over, for ever."""
+    with book.bell() as bell:
+        while True:
+            heed_cancellation()
+            bell.clear()
+            now = datetime.now(UTC)
+            waiting = [desk for desk in book.runs.values() if desk.deadline]
+            for desk in waiting:
+                if desk.deadline and desk.deadline <= now:
+                    book.ring(desk.run_id)
+            ahead = [(desk.deadline - now).total_seconds() for desk in waiting if desk.deadline and desk.deadline > now]
+            bell.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(bell.wait(), min(ahead, default=None))

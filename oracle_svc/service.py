@@ -4,26 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labelloop.events.v1.events_pb2 import Event, LabelProvided, LabelSource, SampleSkipped
+from labelloop.events.v1.events_pb2 import SkipKind
 from labelloop.oracle.v1 import oracle_pb2 as pb
+from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceServicer
-from labelloop.wire.errors import InvalidInput, WrongState
+from labelloop.wire.errors import InvalidInput, NotFound
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
-from labelloop.wire.run_rules import SKIP_KINDS
 from labelloop.wire.serving import Context
 
+from oracle_svc.backlog import backlog_of, is_answer
+from oracle_svc.clerk import Clerk, append_answers
+from oracle_svc.counter import Counter
+from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.desk import Desk
-from oracle_svc.requests import append_answers
+from oracle_svc.intake import replay
+from oracle_svc.settling import skipped
 from oracle_svc.shelf import Shelf
+from oracle_svc.taking import RequestId, check_annotator, check_words
 
-_SOURCE = "queue"
-_ANNOTATOR_CHARACTERS_MAX, _COMMENT_CHARACTERS_MAX = 200, 1_000
+QUEUE_SOURCE = "queue"
+_RESULTS_MAX, _COUNT_MAX = 1_000, 100
+_ANSWERS, _ANSWERS_MAX, _LETTERS_MAX = 1_000, 10_000, 100
+_LEASE_S, _LEASE_MAX_S = 600, 24 * 3600
 
 
 class OracleService(OracleServiceServicer):
-    def __init__(self, book: RunBook[Desk], log: EventLog, shelf: Shelf) -> None:
-        self._book, self._log, self._shelf = book, log, shelf
+    """``tools`` are the names of those that requests may be put into."""
+
+    def __init__(
+        self,
+        book: RunBook[Desk],
+        log: EventLog,
+        shelf: Shelf,
+        clerk: Clerk,
+        counter: Counter,
+        dead_letters: DeadLetters,
+        tools: Sequence[str] = (),
+    ) -> None:
+        self._book, self._log, self._shelf, self._tools = book, log, shelf, tools
+        self._clerk, self._counter, self._dead_letters = clerk, counter, dead_letters
 
     async def DescribeDataset(self, request: pb.DescribeDatasetRequest, context: Context) -> pb.DescribeDatasetResponse:
         dataset = await self._shelf.get(request.dataset)
@@ -37,109 +57,133 @@ class OracleService(OracleServiceServicer):
             evaluation_count=0 if evaluation is None else len(evaluation),
             description=dataset.description,
             stand_in=dataset.stand_in,
+            tools=self._tools,
         )
 
     async def ListOpenSamples(self, request: pb.ListOpenSamplesRequest, context: Context) -> pb.ListOpenSamplesResponse:
-        desks = [self._book.get(request.run_id)] if request.run_id else list(self._book.runs.values())
         samples = [
-            pb.OpenSample(run_id=desk.run_id, round=round_, sample_id=sample_id, pool_sha256=desk.pool.pool_sha256)
-            for desk in desks
-            if desk.pool and desk.spec.label_source == LabelSource.LABEL_SOURCE_QUEUE
-            for sample_id, round_ in desk.open.items()
+            pb.OpenSample(
+                run_id=desk.run_id,
+                round=desk.answers.rounds[sample_id],
+                sample_id=sample_id,
+                pool_sha256=desk.pool.pool_sha256,
+            )
+            for desk in self._desks(request.run_id)
+            if desk.pool and desk.for_people
+            for sample_id in desk.open
         ]
         return pb.ListOpenSamplesResponse(samples=samples)
 
     async def SubmitLabels(self, request: pb.SubmitLabelsRequest, context: Context) -> pb.SubmitLabelsResponse:
-        desk = self._desk(request.run_id, request.annotator)
-        _check_asked_for(desk, "labels", [label.sample_id for label in request.labels])
-        _check_classes(desk, request.labels)
-        recorded = await self._record(
-            [
-                Event(
-                    run_id=desk.run_id,
-                    round=desk.open[label.sample_id],
-                    label_provided=LabelProvided(
-                        sample_id=label.sample_id, label=label.label, source=_SOURCE, annotator=request.annotator
-                    ),
-                )
-                for label in request.labels
-                if label.sample_id in desk.open
-            ]
-        )
-        return pb.SubmitLabelsResponse(recorded=recorded, repeated_count=len(request.labels) - recorded)
+        results = [
+            LabelResult(
+                request_id=self._request_id(request.run_id, label.sample_id, "labels"),
+                label=label.label,
+                annotator=request.annotator,
+            )
+            for label in request.labels
+        ]
+        recorded = await self._clerk.take(results, QUEUE_SOURCE, "labels")
+        return pb.SubmitLabelsResponse(recorded=recorded, repeated_count=len(results) - recorded)
 
     async def SkipSamples(self, request: pb.SkipSamplesRequest, context: Context) -> pb.SkipSamplesResponse:
-        desk = self._desk(request.run_id, request.annotator)
-        _check_asked_for(desk, "samples", [sample.sample_id for sample in request.samples])
-        _check_reasons(request.samples)
-        recorded = await self._record(
-            [
-                Event(
-                    run_id=desk.run_id,
-                    round=desk.open[sample.sample_id],
-                    sample_skipped=SampleSkipped(
-                        sample_id=sample.sample_id,
-                        kind=sample.kind,
-                        source=_SOURCE,
-                        annotator=request.annotator,
-                        comment=sample.comment,
-                    ),
-                )
-                for sample in request.samples
-                if sample.sample_id in desk.open
-            ]
-        )
-        return pb.SkipSamplesResponse(recorded=recorded, repeated_count=len(request.samples) - recorded)
+        results = [
+            LabelResult(
+                request_id=self._request_id(request.run_id, sample.sample_id, "samples"),
+                skip=sample.kind,
+                comment=sample.comment,
+                annotator=request.annotator,
+            )
+            for sample in request.samples
+        ]
+        recorded = await self._clerk.take(results, QUEUE_SOURCE, "samples")
+        return pb.SkipSamplesResponse(recorded=recorded, repeated_count=len(results) - recorded)
 
-    def _desk(self, run_id: str, annotator: str) -> Desk:
-        """A run that people label, as its annotator asks for it."""
+    def _request_id(self, run_id: str, sample_id: int, field: str) -> str:
+        """InvalidInput where the run never asked for the sample."""
         desk = self._book.get(run_id)
-        if len(annotator) > _ANNOTATOR_CHARACTERS_MAX:
-            most = _ANNOTATOR_CHARACTERS_MAX
-            message = f"the annotator's name has {len(annotator)} characters: shorten it to {most}"
-            raise InvalidInput("ANNOTATOR_TOO_LONG", message, field="annotator", characters=len(annotator), most=most)
-        if desk.pool is None:
-            raise WrongState("POOL_MISSING", f"run {run_id!r} has no pool yet", run_id=run_id)
-        if desk.spec.label_source != LabelSource.LABEL_SOURCE_QUEUE:
-            message = f"run {run_id!r} gets its labels from its dataset, not from people"
-            raise WrongState("NOT_A_QUEUE", message, run_id=run_id)
-        return desk
-
-    async def _record(self, answers: Sequence[Event]) -> int:
-        """How many of them are recorded now: others came first where somebody else answered meanwhile."""
-        standing = await append_answers(self._log, answers)
-        if standing:
-            await self._book.reach(max(recorded.sequence for recorded in standing))
-        return sum(recorded.ours for recorded in standing)
-
-
-def _check_asked_for(desk: Desk, field: str, sample_ids: Sequence[int]) -> None:
-    """All or none: the first fault refuses them all."""
-    seen: set[int] = set()
-    for sample_id in sample_ids:
-        if sample_id not in desk.open and sample_id not in desk.answered:
-            message = f"run {desk.run_id!r} does not ask for sample {sample_id}"
+        if sample_id not in desk.answers.rounds:
+            message = f"run {run_id!r} does not ask for sample {sample_id}"
             raise InvalidInput("NOT_ASKED_FOR", message, field=field, sample_id=sample_id)
-        if sample_id in seen:
-            message = f"sample {sample_id} is answered twice in one submission"
-            raise InvalidInput("ANSWERED_TWICE", message, field=field, sample_id=sample_id)
-        seen.add(sample_id)
+        return str(RequestId(run_id, desk.answers.rounds[sample_id], sample_id))
 
+    async def SubmitResults(self, request: pb.SubmitResultsRequest, context: Context) -> pb.SubmitResultsResponse:
+        if len(request.results) > _RESULTS_MAX:
+            message = f"{len(request.results)} results are too many for one call: send at most {_RESULTS_MAX}"
+            raise InvalidInput("TOO_MANY_RESULTS", message, field="results", most=_RESULTS_MAX)
+        recorded = await self._clerk.take(request.results, QUEUE_SOURCE)
+        return pb.SubmitResultsResponse(recorded=recorded, repeated_count=len(request.results) - recorded)
 
-def _check_classes(desk: Desk, labels: Sequence[pb.SubmittedLabel]) -> None:
-    assert desk.pool is not None, "checked before"
-    class_count = len(desk.pool.classes)
-    for label in labels:
-        if label.label >= class_count:
-            message = f"class {label.label} of sample {label.sample_id} lies outside the classes 0 to {class_count - 1}"
-            raise InvalidInput("UNKNOWN_CLASS", message, field="labels", sample_id=label.sample_id, label=label.label)
+    async def LeaseNext(self, request: pb.LeaseNextRequest, context: Context) -> pb.LeaseNextResponse:
+        check_annotator(request.annotator)
+        count, lease_s = request.count or 1, request.lease_s or _LEASE_S
+        if count > _COUNT_MAX:
+            message = f"{count} requests are too many for one annotator: take at most {_COUNT_MAX}"
+            raise InvalidInput("TOO_MANY", message, field="count", most=_COUNT_MAX)
+        if lease_s > _LEASE_MAX_S:
+            message = f"a lease lasts at most {_LEASE_MAX_S} s, not {lease_s}"
+            raise InvalidInput("LEASE_TOO_LONG", message, field="lease_s", most=_LEASE_MAX_S)
+        requests = await self._counter.lease(self._desks(request.run_id), request.annotator, count, lease_s)
+        return pb.LeaseNextResponse(requests=requests)
 
+    async def ReleaseLeases(self, request: pb.ReleaseLeasesRequest, context: Context) -> pb.ReleaseLeasesResponse:
+        check_annotator(request.annotator)
+        if len(request.request_ids) > _RESULTS_MAX:
+            message = f"{len(request.request_ids)} requests are too many for one call: send at most {_RESULTS_MAX}"
+            raise InvalidInput("TOO_MANY", message, field="request_ids", most=_RESULTS_MAX)
+        return pb.ReleaseLeasesResponse(released=await self._counter.release(request.annotator, request.request_ids))
 
-def _check_reasons(samples: Sequence[pb.SkippedSample]) -> None:
-    for sample in samples:
-        if sample.kind not in SKIP_KINDS:
-            message = f"say why sample {sample.sample_id} is skipped: skipped, or rejected"
-            raise InvalidInput("NO_SKIP_KIND", message, field="samples", sample_id=sample.sample_id)
-        if len(sample.comment) > _COMMENT_CHARACTERS_MAX:
-            message = f"the comment on sample {sample.sample_id} is longer than {_COMMENT_CHARACTERS_MAX} characters"
-            raise InvalidInput("COMMENT_TOO_LONG", message, field="samples", sample_id=sample.sample_id)
+    async def CancelRequests(self, request: pb.CancelRequestsRequest, context: Context) -> pb.CancelRequestsResponse:
+        desk = self._book.get(request.run_id)
+        for sample_id in request.sample_ids:
+            self._request_id(request.run_id, sample_id, "sample_ids")
+        check_words(request.annotator, request.comment)
+        said = {"annotator": request.annotator, "comment": request.comment}
+        kind = SkipKind.SKIP_KIND_CANCELLED
+        open_ = [sample_id for sample_id in dict.fromkeys(request.sample_ids) if sample_id in desk.open]
+        events = [skipped(desk, sample_id, kind, QUEUE_SOURCE, **said) for sample_id in open_]
+        standing = await append_answers(self._log, events)
+        await self._book.reach(max((recorded.sequence for recorded in standing), default=0))
+        cancelled = sum(recorded.ours for recorded in standing)
+        return pb.CancelRequestsResponse(cancelled=cancelled, repeated_count=len(request.sample_ids) - cancelled)
+
+    async def GetBacklog(self, request: pb.GetBacklogRequest, context: Context) -> pb.GetBacklogResponse:
+        desks = [desk for desk in self._desks(request.run_id) if desk.for_people]
+        runs = [backlog_of(desk, self._counter.leased_count(desk)) for desk in desks]
+        return pb.GetBacklogResponse(runs=runs, dead_letters=len(self._dead_letters.letters), tools=self._tools)
+
+    async def ListAnswers(self, request: pb.ListAnswersRequest, context: Context) -> pb.ListAnswersResponse:
+        self._book.get(request.run_id)
+        limit = min(request.limit or _ANSWERS, _ANSWERS_MAX)
+        later = [
+            recorded
+            for recorded in await self._log.read_run(request.run_id)
+            if recorded.event and recorded.sequence > request.after_sequence and is_answer(recorded.event)
+        ][:limit]
+        last = later[-1].sequence if later else request.after_sequence
+        events = [recorded.event for recorded in later if recorded.event]
+        return pb.ListAnswersResponse(events=events, last_sequence=last)
+
+    async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
+        return pb.ListDeadLettersResponse(letters=list(self._dead_letters.letters.values())[:_LETTERS_MAX])
+
+    async def ReplayDeadLetters(
+        self, request: pb.ReplayDeadLettersRequest, context: Context
+    ) -> pb.ReplayDeadLettersResponse:
+        standing = self._dead_letters.letters
+        for letter_id in request.ids:
+            if letter_id not in standing:
+                message = f"there is no dead letter {letter_id!r}; `labelloop label dead` shows those there are"
+                raise NotFound("UNKNOWN_LETTER", message, letter_id=letter_id)
+        response = pb.ReplayDeadLettersResponse()
+        for letter_id in dict.fromkeys(request.ids or standing):
+            if error := await replay(standing[letter_id], self._clerk, self._dead_letters):
+                refused = response.refused.add()
+                refused.CopyFrom(standing[letter_id])
+                refused.reason, refused.message = error.reason, error.message
+            else:
+                response.taken += 1
+        return response
+
+    def _desks(self, run_id: str) -> list[Desk]:
+        return [self._book.get(run_id)] if run_id else list(self._book.runs.values())

@@ -1,11 +1,13 @@
 """What a run is: a fold over its events, and the one next thing to do. Pure.
 
 ``RunState.apply`` takes the events of one run in stream order. ``next_step`` is the whole policy of a run. Labels join
-the training set when their batch is whole and in the order asked for, so that the order of arrival decides nothing.
+the training set when their batch is whole and in the order asked for, so that the order of arrival decides nothing;
+what is said anew of samples of earlier batches is taken in at the same moment.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -20,9 +22,9 @@ from labelloop.events.v1.events_pb2 import (
     SamplesAutoLabelled,
 )
 from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop.wire.answers import Answers, Outcome, outcome_of
 
 MODEL_SOURCE = "model"
-_ANSWERS = {"label_provided", "sample_skipped"}
 
 
 @dataclass(frozen=True)
@@ -57,44 +59,27 @@ class Ended:
     why: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
-    """Labels asked for together, the answers so far by sample id, and the samples that get none."""
+    """Labels asked for together."""
 
     round: int
     request: LabelsRequested
-    answers: dict[int, tuple[LabelProvided, datetime]] = field(default_factory=dict)
-    skipped: set[int] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self.wanted = frozenset(self.request.sample_ids)
-
-    def takes(self, sample_id: int) -> bool:
-        return sample_id in self.wanted and sample_id not in self.answers and sample_id not in self.skipped
-
-    @property
-    def open_count(self) -> int:
-        return len(self.wanted) - len(self.answers) - len(self.skipped)
-
-    def examples(self) -> list[Example]:
-        """The answered ones, in the order asked for."""
+    def example(self, i: int, label: LabelProvided, at: datetime) -> Example:
+        """The sample that was asked for in place ``i``, with its label."""
         known = bool(self.request.predicted)
-        return [
-            Example(
-                sample_id=sample_id,
-                label=answer.label,
-                auto_labelled=False,
-                source=answer.source,
-                annotator=answer.annotator,
-                round=self.round,
-                at=at,
-                predicted=self.request.predicted[i] if known else None,
-                confidence=self.request.confidence[i] if known else None,
-            )
-            for i, sample_id in enumerate(self.request.sample_ids)
-            if sample_id in self.answers
-            for answer, at in [self.answers[sample_id]]
-        ]
+        return Example(
+            sample_id=label.sample_id,
+            label=label.label,
+            auto_labelled=False,
+            source=label.source,
+            annotator=label.annotator,
+            round=self.round,
+            at=at,
+            predicted=self.request.predicted[i] if known else None,
+            confidence=self.request.confidence[i] if known else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,8 +120,9 @@ Step = RequestLabels | AutoLabel | Fit | Finish | Wait
 
 @dataclass
 class RunState:
-    """``round`` is that of the newest model; 0 before the first. ``parts`` are requests of this round, ``to_replace``
-    samples of the last of them that were skipped."""
+    """``round`` is that of the newest model; 0 before the first. ``asked`` are samples that were ever chosen, gold ones
+    among them; ``parts`` are requests of this round, ``to_replace`` samples of the last of them that were skipped;
+    ``news`` says whether the training set is another than the newest model's."""
 
     run_id: str
     started: RunStarted
@@ -147,13 +133,16 @@ class RunState:
     training: list[Example] = field(default_factory=list)
     asked: set[int] = field(default_factory=set)
     batch: Batch | None = None
+    answers: Answers = field(default_factory=Answers)
     models: list[Trained] = field(default_factory=list)
+    news: bool = False
+    labels_joined: int = 0
     parts: int = 0
     to_replace: int = 0
-    labels_paid: int = 0
-    samples_skipped: int = 0
     auto_labels: int = 0
     ended: Ended | None = None
+    _places: dict[int, tuple[Batch, int]] = field(default_factory=dict)
+    _times: dict[int, datetime] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, event: Event, at: datetime) -> RunState:
@@ -166,12 +155,18 @@ class RunState:
             taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled, strict=True
         ):
             state.training.append(Example(sample_id, label, auto, source, "", 0, at, None, None))
-        state.asked.update(taken_over.sample_ids)
+        state.asked.update(taken_over.sample_ids, (sample.sample_id for sample in event.run_started.spec.queue.gold))
         return state
 
     def as_it_stands(self) -> RunState:
         """A copy that later events leave alone: to decide by and act on while the log goes on."""
-        return replace(self, training=list(self.training), asked=set(self.asked), models=list(self.models))
+        return replace(
+            self,
+            training=list(self.training),
+            asked=set(self.asked),
+            answers=replace(self.answers),
+            models=list(self.models),
+        )
 
     @property
     def over(self) -> bool:
@@ -180,13 +175,6 @@ class RunState:
     @property
     def spec(self) -> RunSpec:
         return self.started.spec
-
-    @property
-    def trained_count(self) -> int:
-        """How many of the training set the newest model has seen; an inherited model has seen all that came with it."""
-        if self.models:
-            return self.models[-1].event.labels + self.models[-1].event.auto_labels
-        return len(self.started.inheritance.sample_ids)
 
     @property
     def model_sha256(self) -> str:
@@ -201,8 +189,17 @@ class RunState:
         return self.started.inheritance.training_state_sha256
 
     @property
+    def labels_paid(self) -> int:
+        """Labels that hold, as far as the run has taken them in."""
+        return self.labels_joined + self.answers.batch_labels
+
+    @property
     def open_labels(self) -> int:
-        return self.batch.open_count if self.batch else 0
+        return len(self.answers.open)
+
+    @property
+    def samples_skipped(self) -> int:
+        return len(self.answers.skipped)
 
     @property
     def free_count(self) -> int:
@@ -212,7 +209,7 @@ class RunState:
     @property
     def labelled(self) -> list[Example]:
         """The training set, and behind it the answers of a batch that is not whole yet."""
-        return self.training + (self.batch.examples() if self.batch else [])
+        return self.training + self._answered(self.answers.batch)
 
     @property
     def planned_rounds(self) -> int:
@@ -223,23 +220,20 @@ class RunState:
 
     def apply(self, event: Event, at: datetime) -> None:
         """Take in the next event of this run. After the end only labels that were still under way count."""
-        kind = event.WhichOneof("payload")
-        if self.ended and kind not in _ANSWERS:
+        outcome = outcome_of(event)
+        if self.ended and outcome is None:
             return
         self.changed_at = at
-        match kind:
+        if outcome:
+            self._take_outcome(outcome, at)
+            return
+        match kind := event.WhichOneof("payload"):
             case "pool_published":
                 self.pool = event.pool_published
             case "labels_requested":
-                self.batch = Batch(event.round, event.labels_requested)
-                self.parts += 1
-                self.asked.update(event.labels_requested.sample_ids)
-            case "label_provided":
-                self._take_label(event.label_provided, at)
-            case "sample_skipped":
-                self._take_skip(event.sample_skipped.sample_id)
+                self._ask(Batch(event.round, event.labels_requested))
             case "model_trained":
-                self.round, self.parts, self.to_replace = event.round, 0, 0
+                self.round, self.parts, self.to_replace, self.news = event.round, 0, 0, False
                 self.models.append(Trained(event.round, event.model_trained, at))
             case "samples_auto_labelled":
                 self._take_auto_labels(event.samples_auto_labelled, event.round, at)
@@ -248,25 +242,58 @@ class RunState:
             case "run_failed":
                 self.ended = Ended(kind, event.run_failed.message)
 
-    def _take_label(self, label: LabelProvided, at: datetime) -> None:
-        if self.batch is None or not self.batch.takes(label.sample_id):
-            return
-        self.batch.answers[label.sample_id] = (label, at)
-        self.labels_paid += 1
-        self._close_batch(self.batch)
+    def _ask(self, batch: Batch) -> None:
+        self.batch, self.parts = batch, self.parts + 1
+        self.answers.ask(batch.round, batch.request.sample_ids)
+        self.asked.update(batch.request.sample_ids)
+        self._places.update((sample_id, (batch, i)) for i, sample_id in enumerate(batch.request.sample_ids))
 
-    def _take_skip(self, sample_id: int) -> None:
-        if self.batch is None or not self.batch.takes(sample_id):
+    def _take_outcome(self, outcome: Outcome, at: datetime) -> None:
+        if outcome.sample_id not in self.answers.rounds or outcome.revision != self.answers.next_revision(
+            outcome.sample_id
+        ):
             return
-        self.batch.skipped.add(sample_id)
-        self.samples_skipped += 1
-        self._close_batch(self.batch)
+        self.answers.take(outcome)
+        self._times[outcome.sample_id] = at
+        if self.answers.whole:
+            self._close_batch()
 
-    def _close_batch(self, batch: Batch) -> None:
-        if not batch.open_count:
-            self.training += batch.examples()
-            self.to_replace = len(batch.skipped)
-            self.batch = None
+    def _close_batch(self) -> None:
+        assert self.batch is not None, "what is whole was asked for"
+        self.to_replace = self.answers.batch_skips
+        self._join(self._answered(self.batch.request.sample_ids))
+        self._take_changes()
+        self.answers.close()
+        self.batch = None
+
+    def _answered(self, sample_ids: Iterable[int]) -> list[Example]:
+        """Those of them that hold a label, in the order given."""
+        examples = []
+        for sample_id in sample_ids:
+            outcome = self.answers.standing.get(sample_id)
+            if isinstance(outcome, LabelProvided):
+                batch, i = self._places[sample_id]
+                examples.append(batch.example(i, outcome, self._times[sample_id]))
+        return examples
+
+    def _join(self, examples: Sequence[Example]) -> None:
+        self.training += examples
+        self.labels_joined += len(examples)
+        self.news = self.news or bool(examples)
+
+    def _take_changes(self) -> None:
+        """What holds by now for samples of earlier batches: a label takes the place of the one before it, or goes to
+        the end where there was none; what holds no label leaves."""
+        changed = {sample_id: self._answered([sample_id]) for sample_id in self.answers.take_changed()}
+        if not changed:
+            return
+        kept = []
+        for example in self.training:
+            kept += changed.pop(example.sample_id, [example])
+        self.news = self.news or kept != self.training
+        self.labels_joined += len(kept) - len(self.training)
+        self.training = kept
+        self._join([example for examples in changed.values() for example in examples])
 
     def _take_auto_labels(self, given: SamplesAutoLabelled, round_: int, at: datetime) -> None:
         self.asked.update(given.sample_ids)
@@ -275,6 +302,8 @@ class RunState:
             self.training.append(
                 Example(sample_id, label, True, MODEL_SOURCE, "", round_, at, predicted=label, confidence=confidence)
             )
+        self.news = True
+        self._take_changes()
 
 
 def next_step(state: RunState) -> Step:
@@ -285,13 +314,16 @@ def next_step(state: RunState) -> Step:
     strategy = spec.strategy if state.model_sha256 else spec.first_strategy
     if replaceable := min(state.to_replace, state.free_count):
         return RequestLabels(replaceable, strategy, state.parts)
-    if len(state.training) > state.trained_count:
+    if state.news and state.training:
         return Fit()
-    labels_left, auto_labels_left = spec.label_budget - state.labels_paid, spec.auto_label_budget - state.auto_labels
+    labels_left = max(
+        0, spec.label_budget - state.labels_paid
+    )  # one that was withdrawn may be back beside its substitute
+    auto_labels_left = spec.auto_label_budget - state.auto_labels
     if (labels_left or auto_labels_left) and not state.free_count:  # what was skipped is missing now
         return Finish("no sample of the pool is left to ask for")
     if labels_left:
-        return RequestLabels(min(spec.batch_size, labels_left, state.free_count), strategy)
+        return RequestLabels(min(spec.batch_size, labels_left, state.free_count), strategy, state.parts)
     if auto_labels_left:
         return AutoLabel(min(spec.auto_label_batch_size, auto_labels_left, state.free_count))
     return Finish("the budget is spent")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from labelloop.events.v1.events_pb2 import Inheritance, LabelSource, Protocol, RunSpec, RunStarted
+from labelloop.events.v1.events_pb2 import AgreementRule, Inheritance, LabelSource, Protocol, RunSpec, RunStarted
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.errors import InvalidInput, LimitExceeded
+from labelloop.wire.run_rules import ANNOTATORS_MAX
 
 _NEEDS_NO_MODEL = {Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM}
 _BATCH_MAX = 10_000
@@ -59,7 +60,7 @@ def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) ->
 
 
 def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> Iterator[tuple[str, str, str]]:
-    free = dataset.sample_count - inherited
+    free = dataset.sample_count - inherited - len(spec.queue.gold)
     wanted = spec.label_budget + spec.auto_label_budget
     if spec.strategy not in Strategy.values() or not spec.strategy:
         yield "strategy", "UNKNOWN_STRATEGY", "name a strategy"
@@ -109,6 +110,38 @@ def _label_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[t
         yield "label_source", "UNKNOWN_LABEL_SOURCE", "name a label source: dataset or queue"
     if spec.label_source == LabelSource.LABEL_SOURCE_DATASET and not dataset.has_labels:
         yield "label_source", "NO_LABELS", "the dataset has no labels: name where they lie, or let people label (queue)"
+    if spec.HasField("queue"):
+        yield from _queue_faults(spec, dataset)
+
+
+def _queue_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
+    queue = spec.queue
+    if spec.label_source != LabelSource.LABEL_SOURCE_QUEUE:
+        yield (
+            "queue",
+            "NOT_A_QUEUE",
+            "the dataset answers, so that nobody is asked: leave the queue out",
+        )
+    if queue.tool and queue.tool not in dataset.tools:
+        there = ", ".join(dataset.tools) or "none: see the configuration of the oracle"
+        yield "queue.tool", "UNKNOWN_TOOL", f"the oracle is not connected to a tool {queue.tool!r}; it is to {there}"
+    if queue.annotators > ANNOTATORS_MAX or queue.annotators_max > ANNOTATORS_MAX:
+        yield "queue.annotators", "TOO_MANY_ANNOTATORS", f"ask at most {ANNOTATORS_MAX} annotators for a sample"
+    if queue.annotators_max and queue.annotators_max < (queue.annotators or 1):
+        yield "queue.annotators_max", "BAD_ANNOTATORS", "at most as many annotators may be asked as are asked at first"
+    if queue.agreement not in AgreementRule.values():
+        yield "queue.agreement", "UNKNOWN_AGREEMENT", "name a rule of agreement: majority or dawid-skene"
+    yield from _gold_faults(spec, dataset)
+
+
+def _gold_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
+    gold = [sample.sample_id for sample in spec.queue.gold]
+    if len(set(gold)) < len(gold):
+        yield "queue.gold", "GOLD_TWICE", "a gold sample is named twice"
+    if max(gold, default=0) >= dataset.sample_count:
+        yield "queue.gold", "BAD_GOLD", f"gold sample {max(gold)} lies outside the pool of {dataset.sample_count}"
+    if max((sample.label for sample in spec.queue.gold), default=0) >= len(dataset.classes):
+        yield "queue.gold", "BAD_GOLD", f"a gold sample is of a class beyond the {len(dataset.classes)} there are"
 
 
 def _protocol_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:

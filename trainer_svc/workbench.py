@@ -49,8 +49,7 @@ class Workbench:
         self.class_count = len(pool.classes)
         self.feature_count = int(np.prod(list(pool.shape)))
         self._features = torch.empty(0, self.feature_count + 1)
-        self._labels = torch.empty(0, dtype=torch.int64)
-        self._count = 0
+        self._ids: list[int] = []
         self._state: tuple[str, AdamState] | None = None
         self._at_hand: tuple[list[int], NDArray[Any]] | None = None
 
@@ -67,21 +66,20 @@ class Workbench:
 
     async def take(self, training: list[Example]) -> tuple[Tensor, Tensor]:
         """Features ``[n, features + 1]`` and labels ``[n]`` of the training set; reads the samples not yet here."""
-        new = training[self._count :]
-        if new:
-            samples = await self._read([example.sample_id for example in new])
-            self._reserve(len(training))
-            self._features[self._count : len(training)] = with_bias(samples)
-            self._labels[self._count : len(training)] = torch.tensor([example.label for example in new])
-            self._count = len(training)
-        return self._features[: self._count], self._labels[: self._count]
+        sample_ids = [example.sample_id for example in training]
+        held = _common_length(self._ids, sample_ids)  # what was withdrawn moves all behind it
+        if new := sample_ids[held:]:
+            samples = await self._read(new)
+            self._reserve(held, len(training))
+            self._features[held : len(training)] = with_bias(samples)
+        self._ids = sample_ids
+        return self._features[: len(training)], torch.tensor([example.label for example in training])
 
-    def _reserve(self, count: int) -> None:
-        if count > len(self._labels):
-            room = max(count, 2 * len(self._labels))
-            features, labels = torch.empty(room, self.feature_count + 1), torch.empty(room, dtype=torch.int64)
-            features[: self._count], labels[: self._count] = self._features[: self._count], self._labels[: self._count]
-            self._features, self._labels = features, labels
+    def _reserve(self, held: int, count: int) -> None:
+        if count > len(self._features):
+            features = torch.empty(max(count, 2 * len(self._features)), self.feature_count + 1)
+            features[:held] = self._features[:held]
+            self._features = features
 
     async def state(self, digest: str) -> AdamState:
         """The training state of that digest."""
@@ -91,3 +89,10 @@ class Workbench:
 
     def keep(self, digest: str, state: AdamState) -> None:
         self._state = (digest, state)
+
+
+def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """How far two sequences are the same from the start on."""
+    return next(
+        (i for i, (one, other) in enumerate(zip(left, right, strict=False)) if one != other), min(len(left), len(right))
+    )

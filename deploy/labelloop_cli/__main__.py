@@ -15,8 +15,8 @@ from labelloop.wire.telemetry import set_up_logs
 from platformdirs import user_cache_path
 from rich.console import Console
 
+from labelloop_cli import backlog, export, keys, label, ledger, runs
 from labelloop_cli import doctor as doctor_checks
-from labelloop_cli import export, keys, label, ledger, runs
 from labelloop_cli.interrupts import carry_out
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app = typer.Typer(
 app.add_typer(runs.app, name="run")
 app.add_typer(export.app, name="export")
 app.command("import")(ledger.import_)
+for command in (backlog.backlog, backlog.dead, backlog.replay):
+    label.app.command()(command)
 app.add_typer(label.app, name="label")
 app.add_typer(keys.app, name="keys")
 console = Console()

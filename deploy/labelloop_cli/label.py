@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import csv
 import getpass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from labelloop.events.v1.events_pb2 import SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
+    CancelRequestsRequest,
+    LabelResult,
+    ListAnswersRequest,
     ListOpenSamplesRequest,
     OpenSample,
     SkippedSample,
     SkipSamplesRequest,
     SubmitLabelsRequest,
+    SubmitResultsRequest,
     SubmittedLabel,
 )
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest
-from labelloop.wire.errors import InvalidInput, NotFound
+from labelloop.wire.errors import InvalidInput
 from PIL import Image
 from rich.console import Console
 
+from labelloop_cli.class_files import read_classes
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.runs import RunId
 
@@ -80,7 +86,7 @@ def submit(
     annotator: Annotated[str, typer.Option(help="Who labelled.")] = "",
 ) -> None:
     """Send answers. All or none: one bad row, and nothing is recorded."""
-    labels = _read(answers)
+    labels = [SubmittedLabel(sample_id=id_, label=label) for id_, label in read_classes(answers)]
     request = SubmitLabelsRequest(run_id=run_id, annotator=annotator or getpass.getuser(), labels=labels)
     asyncio.run(_submit(request))
 
@@ -107,25 +113,86 @@ async def _skip(request: SkipSamplesRequest) -> None:
     console.print(f"{response.recorded} samples skipped, {response.repeated_count} answered already")
 
 
-def _read(path: Path) -> list[SubmittedLabel]:
-    if not path.exists():
-        raise NotFound("NO_FILE", f"there is no file {path}", path=path)
-    labels = []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"id", "class"} <= set(reader.fieldnames or []):
-            raise InvalidInput("BAD_CSV", f"{path} lacks the columns id and class", path=path)
-        for row in reader:
-            if not row["class"]:
-                continue
-            if not (row["id"].isdecimal() and row["class"].isdecimal()):
-                message = f"{path}, line {reader.line_num}: id and class must be whole numbers, not {row}"
-                raise InvalidInput("BAD_CSV", message, path=path, line=reader.line_num)
-            labels.append(SubmittedLabel(sample_id=int(row["id"]), label=int(row["class"])))
-    return labels
-
-
 async def _submit(request: SubmitLabelsRequest) -> None:
     async with connect(Endpoints()) as clients:
         response = await clients.oracle.SubmitLabels(request)
     console.print(f"{response.recorded} labels recorded, {response.repeated_count} stood already")
+
+
+@app.command()
+def revise(
+    run_id: RunId,
+    sample_id: Annotated[int, typer.Argument(min=0, help="The sample, by id.", show_default=False)],
+    label: Annotated[int, typer.Argument(min=0, help="Its class.", show_default=False)],
+    annotator: Annotated[str, typer.Option(help="Who says so.")] = "",
+) -> None:
+    """Say another class of a sample than before. The next model is trained with it."""
+    said = {sample_id: {"label": label}}
+    console.print(f"{asyncio.run(_say_anew(run_id, annotator or getpass.getuser(), said))} labels revised")
+
+
+@app.command()
+def withdraw(
+    run_id: RunId,
+    sample_ids: Annotated[list[int], typer.Argument(min=0, help="The samples, by id.", show_default=False)],
+    annotator: Annotated[str, typer.Option(help="Who says so.")] = "",
+) -> None:
+    """Take labels back. A sample of the batch that is open is asked for again; others leave the training set."""
+    said = {sample_id: {"withdrawn": True} for sample_id in sample_ids}
+    console.print(f"{asyncio.run(_say_anew(run_id, annotator or getpass.getuser(), said))} labels withdrawn")
+
+
+async def _say_anew(run_id: str, annotator: str, said: Mapping[int, Mapping[str, Any]]) -> int:
+    async with connect(Endpoints()) as clients:
+        standing = await _standing(clients, run_id)
+        if unknown := said.keys() - standing.keys():
+            message = f"nobody has said anything of sample {min(unknown)} yet: `labelloop label submit` takes labels"
+            raise InvalidInput("NOTHING_SAID", message, sample_id=min(unknown))
+        results = [
+            LabelResult(
+                request_id=f"{run_id}/{standing[sample_id][0]}/{sample_id}",
+                annotator=annotator,
+                revision=standing[sample_id][1] + 1,
+                **answer,
+            )
+            for sample_id, answer in said.items()
+        ]
+        response = await clients.oracle.SubmitResults(SubmitResultsRequest(results=results))
+    return int(response.recorded)
+
+
+async def _standing(clients: Clients, run_id: str) -> dict[int, tuple[int, int]]:
+    """The round of each sample that was answered, and the largest number of an answer for it."""
+    standing: dict[int, tuple[int, int]] = {}
+    after = 0
+    while True:
+        request = ListAnswersRequest(run_id=run_id, after_sequence=after, limit=10_000)
+        response = await clients.oracle.ListAnswers(request)
+        for event in response.events:
+            said = getattr(event, event.WhichOneof("payload") or "")
+            number = said.revision if event.HasField("answer_given") else said.answer_revision
+            _, before = standing.get(said.sample_id, (0, 0))
+            standing[said.sample_id] = (event.round, max(before, number))
+        if not response.events:
+            return standing
+        after = response.last_sequence
+
+
+@app.command()
+def cancel(
+    run_id: RunId,
+    sample_ids: Annotated[list[int], typer.Argument(min=0, help="The samples, by id.", show_default=False)],
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    annotator: Annotated[str, typer.Option(help="Who says so.")] = "",
+) -> None:
+    """Take requests back: others are asked for in their place."""
+    request = CancelRequestsRequest(
+        run_id=run_id, sample_ids=sample_ids, comment=comment, annotator=annotator or getpass.getuser()
+    )
+    asyncio.run(_cancel(request))
+
+
+async def _cancel(request: CancelRequestsRequest) -> None:
+    async with connect(Endpoints()) as clients:
+        response = await clients.oracle.CancelRequests(request)
+    console.print(f"{response.cancelled} requests cancelled, {response.repeated_count} answered already")

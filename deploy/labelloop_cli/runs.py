@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from labelloop.events.v1.events_pb2 import DatasetSource, RunSpec
+from labelloop.events.v1.events_pb2 import DatasetSource, GoldSample, QueueSpec, RunSpec
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import WrongState
@@ -14,13 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from labelloop_cli.class_files import read_classes
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.interrupts import carry_out
 from labelloop_cli.specs import (
+    AgreementName,
     FirstName,
     LabelSourceName,
     ProtocolName,
     StrategyName,
+    agreement,
     label_source,
     protocol,
     strategy,
@@ -67,6 +70,23 @@ def start(
     ] = 400,
     report_every: Annotated[int, typer.Option(min=1, help="Measure accuracy in every so manieth round.")] = 1,
     continues: Annotated[str, typer.Option(help="Go on from the end of this run.")] = "",
+    tool: Annotated[
+        str, typer.Option(help="Have people asked in this tool, by its name: label-studio, webhook, amqp, sqs, nats.")
+    ] = "",
+    annotators: Annotated[int, typer.Option(min=1, max=25, help="People asked for each sample.")] = 1,
+    annotators_max: Annotated[
+        int, typer.Option(min=0, max=25, help="The same where they differ; 0 means two more.")
+    ] = 0,
+    agreement_: Annotated[
+        AgreementName, typer.Option("--agreement", help="How several answers become one label.")
+    ] = AgreementName.majority,
+    deadline: Annotated[
+        int, typer.Option(min=0, help="Seconds after which a sample without an answer is replaced; 0 means never.")
+    ] = 0,
+    hide_predictions: Annotated[bool, typer.Option(help="Do not show people what the model says.")] = False,
+    gold: Annotated[
+        Path | None, typer.Option(help="A CSV (id, class) of samples whose class is known: they tell who labels well.")
+    ] = None,
     watch: Annotated[bool, typer.Option(help="Watch it until it ends.")] = True,
 ) -> None:
     """Start a run. It goes on without you: watch it again with `labelloop run watch`."""
@@ -92,6 +112,20 @@ def start(
         stopping_sample_count=stop_on if protocol_ is ProtocolName.published else 0,
         report_every=report_every,
     )
+    if tool:
+        spec.label_source = label_source(LabelSourceName.queue)
+    if spec.label_source == label_source(LabelSourceName.queue):
+        spec.queue.CopyFrom(
+            QueueSpec(
+                tool=tool,
+                annotators=annotators,
+                annotators_max=annotators_max,
+                agreement=agreement(agreement_),
+                deadline_s=deadline,
+                hide_predictions=hide_predictions,
+                gold=[GoldSample(sample_id=id_, label=label) for id_, label in read_classes(gold)] if gold else [],
+            )
+        )
     carry_out(
         _start(pb.StartRunRequest(run_id=run_id, spec=spec, continues=continues), watch), interrupted=_STILL_GOING
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
-from labelloop.events.v1.events_pb2 import Event, LabelSource, RunStarted, SkipKind
+from labelloop.events.v1.events_pb2 import Event, LabelSource, QueueSpec, RunStarted, SkipKind
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
@@ -31,7 +31,7 @@ _APPENDS = {
         "run_finished",
         "run_cancelled",
     ),
-    "oracle": ("pool_published", "label_provided", "sample_skipped", "run_failed"),
+    "oracle": ("pool_published", "label_provided", "sample_skipped", "label_withdrawn", "answer_given", "run_failed"),
     "scorer": (),
 }
 _CALLS = {"trainer": ("RankPool", "GetSamples", "DescribeDataset"), "oracle": (), "scorer": ()}
@@ -146,10 +146,49 @@ async def _skip(trial: Trial) -> None:
     await _give_labels(trial, run_id, instead.event.labels_requested.sample_ids)
 
 
-async def _start_by_hand(trial: Trial, name: str) -> str:
+async def _cancel_requests(trial: Trial) -> None:
+    """A run whose first two requests are taken back."""
+    run_id = await _start_by_hand(trial, "taken-back")
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    request = oracle_pb2.CancelRequestsRequest(run_id=run_id, sample_ids=asked.event.labels_requested.sample_ids)
+    await _until_read(trial.world.clients.oracle.CancelRequests, request)
+    instead = await trial.world.watch.first(run_id, lambda seen: seen.event.labels_requested.part == 1)
+    await _give_labels(trial, run_id, instead.event.labels_requested.sample_ids)
+
+
+async def _change_mind(trial: Trial) -> None:
+    """A run whose first label is withdrawn and given anew before the second comes."""
+    run_id = await _start_by_hand(trial, "withdrawn")
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    first, second = (f"{run_id}/0/{sample_id}" for sample_id in asked.event.labels_requested.sample_ids)
+    await _say(trial, request_id=first, annotator="a", label=0)
+    await _say(trial, request_id=first, annotator="a", revision=1, withdrawn=True)
+    await _say(trial, request_id=first, annotator="a", revision=2, label=1)
+    await _say(trial, request_id=second, annotator="b", label=0)
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_finished")
+
+
+async def _agree(trial: Trial) -> None:
+    """A run that asks two people for each of its samples; on the first they differ, and a third one decides."""
+    run_id = await _start_by_hand(trial, "several", QueueSpec(annotators=2, annotators_max=3))
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    first, second = (f"{run_id}/0/{sample_id}" for sample_id in asked.event.labels_requested.sample_ids)
+    for annotator, label in (("a", 0), ("b", 1)):
+        await _say(trial, request_id=first, annotator=annotator, label=label)
+        await _say(trial, request_id=second, annotator=annotator, label=2)
+    await _say(trial, request_id=first, annotator="c", label=1)
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_finished")
+
+
+async def _say(trial: Trial, **result: Any) -> None:
+    request = oracle_pb2.SubmitResultsRequest(results=[oracle_pb2.LabelResult(**result)])
+    await _until_read(trial.world.clients.oracle.SubmitResults, request)
+
+
+async def _start_by_hand(trial: Trial, name: str, queue: QueueSpec | None = None) -> str:
     """A run that asks people for two labels in all."""
     run_id = f"{trial.run_id}-{name}"
-    changes = {"label_budget": 2, "batch_size": 2, "auto_label_budget": 0}
+    changes = {"label_budget": 2, "batch_size": 2, "auto_label_budget": 0, "queue": queue}
     by_hand = spec(trial.world.blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, **changes)
     request = trainer_pb2.StartRunRequest(run_id=run_id, spec=by_hand)
     await again_until_answered(trial.world.clients.trainer.StartRun, request)
@@ -280,6 +319,8 @@ _LEADS: dict[str, Lead] = {
     "append run_cancelled": _cancel,
     "append run_failed": _fail,
     "append sample_skipped": _skip,
+    "append label_withdrawn": _change_mind,
+    "append answer_given": _agree,
     "call GetSamples": _continue,
     "call DescribeDataset": _start_another,
     "serve StartRun": _start_another,
@@ -302,6 +343,20 @@ _LEADS: dict[str, Lead] = {
     "serve DescribeDataset": _start_another,
     "serve SubmitLabels": _submit,
     "serve SkipSamples": _skip,
+    "serve LeaseNext": _ask(
+        "oracle", "LeaseNext", lambda trial, _: oracle_pb2.LeaseNextRequest(run_id=trial.run_id, annotator="a")
+    ),
+    "serve ReleaseLeases": _ask(
+        "oracle", "ReleaseLeases", lambda _, __: oracle_pb2.ReleaseLeasesRequest(annotator="a", request_ids=["r/0/1/0"])
+    ),
+    "serve SubmitResults": _change_mind,
+    "serve CancelRequests": _cancel_requests,
+    "serve GetBacklog": _ask("oracle", "GetBacklog", lambda _, __: oracle_pb2.GetBacklogRequest()),
+    "serve ListAnswers": _ask(
+        "oracle", "ListAnswers", lambda trial, _: oracle_pb2.ListAnswersRequest(run_id=trial.run_id)
+    ),
+    "serve ListDeadLetters": _ask("oracle", "ListDeadLetters", lambda _, __: oracle_pb2.ListDeadLettersRequest()),
+    "serve ReplayDeadLetters": _ask("oracle", "ReplayDeadLetters", lambda _, __: oracle_pb2.ReplayDeadLettersRequest()),
     "serve ListOpenSamples": _ask(
         "oracle", "ListOpenSamples", lambda trial, _: oracle_pb2.ListOpenSamplesRequest(run_id=trial.run_id)
     ),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from labelloop.events.v1.events_pb2 import Event, LabelProvided, LabelsRequested, ModelTrained, SamplesAutoLabelled
+from labelloop.events.v1.events_pb2 import Event, LabelsRequested, ModelTrained, SamplesAutoLabelled
+from labelloop.wire.answers import outcome_of
 from labelloop.wire.subjects import subject_of
 
 from trainer_svc.run_state import AutoLabel, Finish, Fit, RequestLabels, RunState, Step, next_step
@@ -60,11 +61,11 @@ def lost_labels(state: RunState, acknowledged: Mapping[int, int]) -> list[str]:
 
 
 class Audit:
-    """The log so far. ``paid`` counts the labels that stand in it; ``state`` is None before ``run_started``."""
+    """The log so far. ``paid`` are the samples that have a label; ``state`` is None before ``run_started``."""
 
     def __init__(self) -> None:
         self.state: RunState | None = None
-        self.paid = 0
+        self.paid: set[int] = set()
         self._subjects: set[str] = set()
         self._at_end: Step | None = None
 
@@ -73,7 +74,8 @@ class Audit:
         subject = subject_of(event)
         found = [f"{subject}: {fault}" for fault in self._faults(event, subject)]
         self._subjects.add(subject)
-        self.paid += event.HasField("label_provided")
+        if outcome := outcome_of(event):
+            (self.paid.add if event.HasField("label_provided") else self.paid.discard)(outcome.sample_id)
         self._apply(event)
         return found
 
@@ -113,10 +115,8 @@ class Audit:
             case "run_failed":
                 if state.pool is not None:
                     yield "the run fails though its pool is published"
-            case "label_provided":
-                yield from _label_faults(state, event)
-            case "sample_skipped":
-                yield from _answer_faults(state, event.round, event.sample_skipped.sample_id)
+            case "label_provided" | "sample_skipped" | "label_withdrawn":
+                yield from _outcome_faults(state, event)
             case _:
                 yield from self._step_faults(state, event, kind)
 
@@ -192,20 +192,12 @@ def _model_faults(state: RunState, model: ModelTrained) -> Iterator[str]:
         yield "the model has no digest"
 
 
-def _label_faults(state: RunState, event: Event) -> Iterator[str]:
-    label: LabelProvided = event.label_provided
-    if label.revision:
-        yield "a second label for a sample"
-    yield from _answer_faults(state, event.round, label.sample_id)
-    yield from _class_faults(state, label.label)
-
-
-def _answer_faults(state: RunState, round_: int, sample_id: int) -> Iterator[str]:
-    batch = state.batch
-    if batch is None or sample_id not in batch.wanted or batch.round != round_:
-        yield f"sample {sample_id} is not asked for in round {round_}"
-    elif not batch.takes(sample_id):
-        yield f"sample {sample_id} has a label already, or was skipped"
+def _outcome_faults(state: RunState, event: Event) -> Iterator[str]:
+    outcome = outcome_of(event)
+    assert outcome is not None
+    if fault := state.answers.fault(event.round, outcome):
+        yield fault
+    yield from _class_faults(state, event.label_provided.label)
 
 
 def _class_faults(state: RunState, label: int) -> Iterator[str]:

@@ -25,6 +25,7 @@ from labelloop.wire.eventlog import Recorded
 from labelloop.wire.run_book import RunBook
 from numpy.typing import NDArray
 
+from oracle_svc.clerk import Clerk
 from oracle_svc.datasets import Dataset
 from oracle_svc.desk import Desk
 from oracle_svc.requests import Requests
@@ -151,7 +152,7 @@ class Oracle(Member):
     def __init__(self, around: Surroundings, begin: Begin = Desk.begin) -> None:
         super().__init__(around, begin)
         log, shelf = cast(Any, self), cast(Any, OneDataset())
-        self._service = OracleService(self.book, log, shelf)
+        self._service = OracleService(self.book, log, shelf, Clerk(self.book, log), cast(Any, None), cast(Any, None))
         self.run(drive(self.book, Requests(self.book, log, shelf, Artifacts(around)).advance))
 
     async def open_samples(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -14,7 +15,7 @@ from labelloop.wire.subjects import subject_of
 from oracle_svc.desk import Desk
 from tests.chaos.members import Oracle, Trainer
 from tests.chaos.simulation import Log, Parts, World
-from trainer_svc.run_state import Batch, Example, RunState
+from trainer_svc.run_state import Example, RunState
 
 
 class LogThatTakesSecondWrites(Log):
@@ -31,19 +32,12 @@ class LogThatLosesLabels(Log):
         return super().write(event)
 
 
-class BatchByArrival(Batch):
-    def examples(self) -> list[Example]:
-        place = {sample_id: i for i, sample_id in enumerate(self.answers)}
-        return sorted(super().examples(), key=lambda example: place[example.sample_id])
-
-
 class StateByArrival(RunState):
     """Trains on labels in the order in which they came."""
 
-    def apply(self, event: Event, at: datetime) -> None:
-        super().apply(event, at)
-        if event.HasField("labels_requested") and self.batch is not None:
-            self.batch = BatchByArrival(event.round, event.labels_requested)
+    def _answered(self, sample_ids: Iterable[int]) -> list[Example]:
+        wanted = set(sample_ids)
+        return super()._answered(sample_id for sample_id in self.answers.standing if sample_id in wanted)
 
 
 class StateThatMoves(RunState):
@@ -57,7 +51,7 @@ class StateThatForgetsBudget(RunState):
     """Takes a run that was replayed for one that has paid nothing."""
 
     def as_it_stands(self) -> RunState:
-        return replace(super().as_it_stands(), labels_paid=0)
+        return replace(super().as_it_stands(), labels_joined=0)
 
 
 class DeskThatReopens(Desk):
@@ -65,7 +59,9 @@ class DeskThatReopens(Desk):
 
     def apply(self, event: Event, at: datetime) -> None:
         super().apply(event, at)
-        self.open.update(dict.fromkeys(event.labels_requested.sample_ids, event.round))
+        if self.over and event.HasField("labels_requested"):
+            self.over = False
+            self.answers.ask(event.round, event.labels_requested.sample_ids)
 
 
 class OracleThatPaysAgain(Oracle):
@@ -110,10 +106,10 @@ MUTANTS = {
     "a trainer whose state moves under its step": (_trainer(StateThatMoves), "model_trained: comes where"),
     "a trainer that forgets what it paid": (_trainer(StateThatForgetsBudget), "labels_requested: comes where"),
     "a trainer that hears nothing": (Parts(trainer=DeafTrainer), "the run does not end"),
-    "an oracle that pays again": (Parts(oracle=OracleThatPaysAgain), "a second label for a sample"),
+    "an oracle that pays again": (Parts(oracle=OracleThatPaysAgain), "the next revision of sample"),
     "an oracle that boasts": (Parts(oracle=OracleThatBoasts), "people were told of"),
     "a desk that opens again after the end": (
         Parts(oracle=lambda world: Oracle(world, DeskThatReopens.begin)),
-        "is not asked for in round",
+        "did not ask for sample",
     ),
 }

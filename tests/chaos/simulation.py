@@ -322,10 +322,11 @@ class World:
         state = self.audit.state
         assert state is not None
         found = end_faults(state) + lost_labels(state, self.acknowledged)
-        if self.audit.paid != state.labels_paid:
-            found.append(f"{self.audit.paid} labels stand in the log, {state.labels_paid} are counted")
-        if self.told_recorded > self.audit.paid:
-            found.append(f"people were told of {self.told_recorded} labels recorded, {self.audit.paid} are")
+        paid = len(self.audit.paid)
+        if paid != state.labels_paid:
+            found.append(f"{paid} labels stand in the log, {state.labels_paid} are counted")
+        if self.told_recorded > paid:
+            found.append(f"people were told of {self.told_recorded} labels recorded, {paid} are")
         if state.ended is not None and state.ended.kind == "run_finished":
             labels = {example.sample_id: example.label for example in state.training}
             if state.model_sha256 != model_without_faults(self.started, labels, self.skipped):

@@ -101,7 +101,7 @@ class RunUnderFaults(RuleBasedStateMachine):
     @invariant()
     def the_budget_holds(self) -> None:
         if self.world is not None:
-            assert self.world.audit.paid <= self.world.started.spec.label_budget
+            assert len(self.world.audit.paid) <= self.world.started.spec.label_budget
 
     def teardown(self) -> None:
         if self.world is None:
@@ -206,11 +206,11 @@ def _train_without_news(events: list[Event]) -> None:
 ILLEGAL: dict[str, tuple[Callable[[list[Event]], None], str]] = {
     "an event before the start": (lambda events: _swap(events, 0, 1), "comes before run_started"),
     "an event twice": (lambda events: events.append(events[4]), "stands already"),
-    "a label before it is asked for": (lambda events: _swap(events, 2, 3), "not asked for"),
-    "a label of another round": (_change("label_provided", lambda e: setattr(e, "round", 1)), "not asked for"),
-    "a label of another sample": (_set("label_provided", "sample_id", 29), "not asked for"),
+    "a label before it is asked for": (lambda events: _swap(events, 2, 3), "did not ask for"),
+    "a label of another round": (_change("label_provided", lambda e: setattr(e, "round", 1)), "did not ask for"),
+    "a label of another sample": (_set("label_provided", "sample_id", 29), "did not ask for"),
     "a label outside the classes": (_set("label_provided", "label", 3), "class 3 of 3"),
-    "a label again": (_set("label_provided", "revision", 1), "a second label"),
+    "a label again": (_set("label_provided", "revision", 1), "the next revision"),
     "a batch too large": (
         _change("labels_requested", lambda e: e.labels_requested.sample_ids.append(29)),
         "chooses 3 samples where 2 are wanted",

@@ -43,6 +43,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
     )
     label = oracle_pb2.SubmittedLabel(sample_id=open_sample, label=1)
     skip = oracle_pb2.SkippedSample(sample_id=open_sample, kind=SkipKind.SKIP_KIND_SKIPPED)
+    result = oracle_pb2.LabelResult(request_id=f"open/0/{open_sample}/0", annotator="kim", label=1)
     imported = Event(run_id="imported", run_started=RunStarted(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)))
     return {
         "StartRun": trainer_pb2.StartRunRequest(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)),
@@ -62,6 +63,14 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "DescribeDataset": oracle_pb2.DescribeDatasetRequest(dataset=blobs.source()),
         "ListOpenSamples": oracle_pb2.ListOpenSamplesRequest(run_id="open"),
         "SkipSamples": oracle_pb2.SkipSamplesRequest(run_id="open", annotator="kim", samples=[skip]),
+        "LeaseNext": oracle_pb2.LeaseNextRequest(run_id="open", annotator="kim", count=2, lease_s=1),
+        "ReleaseLeases": oracle_pb2.ReleaseLeasesRequest(annotator="kim", request_ids=[f"open/0/{open_sample}/0"]),
+        "SubmitResults": oracle_pb2.SubmitResultsRequest(results=[result]),
+        "CancelRequests": oracle_pb2.CancelRequestsRequest(run_id="open", sample_ids=[open_sample], annotator="kim"),
+        "GetBacklog": oracle_pb2.GetBacklogRequest(run_id="open"),
+        "ListAnswers": oracle_pb2.ListAnswersRequest(run_id="done", limit=3),
+        "ListDeadLetters": oracle_pb2.ListDeadLettersRequest(),
+        "ReplayDeadLetters": oracle_pb2.ReplayDeadLettersRequest(),
         "SubmitLabels": oracle_pb2.SubmitLabelsRequest(run_id="open", annotator="kim", labels=[label]),
     }
 

@@ -17,7 +17,7 @@ from labelloop.trainer.v1 import trainer_pb2
 from labelloop_cli.clients import Endpoints
 
 _DEADLINE_S = 30.0
-_WRITES = {"StartRun", "CancelRun", "ImportRun", "SubmitLabels", "SkipSamples"}
+_WRITES = {"StartRun", "CancelRun", "ImportRun", "SubmitLabels", "SkipSamples", "SubmitResults", "CancelRequests"}
 _FILES = {"trainer": trainer_pb2, "scorer": scorer_pb2, "oracle": oracle_pb2}
 
 
@@ -85,7 +85,8 @@ async def _first_answer(channel: grpc.aio.Channel, rpc: Rpc, data: bytes) -> byt
 
 def _runs_of(message: Message) -> set[str]:
     run = getattr(message, "run", None)
-    return {getattr(message, "run_id", ""), getattr(run, "run_id", "")} - {""}
+    named = {result.request_id.partition("/")[0] for result in getattr(message, "results", ())}
+    return named | {getattr(message, "run_id", ""), getattr(run, "run_id", "")} - {""}
 
 
 @asynccontextmanager

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from labelloop.events.v1.events_pb2 import Event, RunCancelled, RunFailed, SampleSkipped, SkipKind
+from labelloop.events.v1.events_pb2 import (
+    AnswerGiven,
+    Event,
+    LabelWithdrawn,
+    RunCancelled,
+    RunFailed,
+    SampleSkipped,
+    SkipKind,
+)
 from labelloop.trainer.v1.trainer_pb2 import ListRunsRequest, ListRunsResponse
 from labelloop.wire.broker import connect as connect_broker
 from labelloop.wire.eventlog import EventLog
@@ -49,6 +57,8 @@ def bad_events(good: list[Event]) -> list[tuple[str, bytes]]:
     ends = [
         Event(run_id="good", run_cancelled=RunCancelled(reason="enough")),
         Event(run_id="good", sample_skipped=SampleSkipped(sample_id=1, kind=SkipKind.SKIP_KIND_SKIPPED)),
+        Event(run_id="good", label_withdrawn=LabelWithdrawn(sample_id=1, revision=1)),
+        Event(run_id="good", answer_given=AnswerGiven(sample_id=1, label=1, annotator="kim")),
         Event(run_id="good", run_failed=RunFailed(reason="GONE", message="gone")),
     ]
     kinds = {event_kind(event): event for event in (*good, *ends)}

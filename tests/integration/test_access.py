@@ -20,9 +20,10 @@ from nats.aio.client import Client
 from tests.integration.production_broker import Node, lone_node, new_enough, running
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
-OF_ORACLE = {"pool_published", "label_provided", "sample_skipped", "run_failed"}
+ANSWERS = {"label_provided", "sample_skipped", "label_withdrawn", "answer_given"}
+OF_ORACLE = {"pool_published", "run_failed"} | ANSWERS
 MAY = {
-    "trainer": KINDS - {"pool_published", "label_provided", "sample_skipped"},
+    "trainer": KINDS - {"pool_published"} - ANSWERS,
     "scorer": set[str](),
     "oracle": OF_ORACLE,
     "import": KINDS,

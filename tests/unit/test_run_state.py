@@ -191,3 +191,58 @@ def test_a_cancelled_run_does_nothing_more_but_keeps_labels_under_way() -> None:
     assert next_step(state) == Wait()
     assert [example.sample_id for example in state.labelled] == [8]
     assert state.models == []
+
+
+def outcome(state: RunState, kind: str, sample_id: int, **fields: int) -> None:
+    event = Event(run_id="r", round=state.answers.rounds[sample_id])
+    getattr(event, kind).SetInParent()
+    said = getattr(event, kind)
+    said.sample_id, said.revision = sample_id, state.answers.next_revision(sample_id)
+    for name, value in fields.items():
+        setattr(said, name, value)
+    state.apply(event, NOW)
+
+
+def test_a_revision_in_an_open_batch_holds_at_once() -> None:
+    state = begun()
+    asked(state, 5, 9, 7)
+    labelled(state, 5)
+    outcome(state, "label_provided", 5, label=1)
+    outcome(state, "label_withdrawn", 5)
+    assert (state.labels_paid, state.open_labels) == (0, 3)
+    labelled(state, 9, 7)
+    outcome(state, "label_provided", 5, label=2)
+    assert [(example.sample_id, example.label) for example in state.training] == [(5, 2), (9, 9), (7, 7)]
+
+
+def test_a_revision_of_an_earlier_batch_waits_until_the_next_one_is_whole() -> None:
+    state = begun()
+    asked(state, 1, 2, 3)
+    labelled(state, 1, 2, 3)
+    before = list(state.training)
+    outcome(state, "label_provided", 2, label=9)
+    outcome(state, "label_withdrawn", 1)
+    assert state.training == before
+    assert isinstance(next_step(state), Fit)
+    trained(state)
+    asked(state, 4, 5)
+    labelled(state, 4)
+    assert state.training == before
+    labelled(state, 5)
+    assert [(example.sample_id, example.label) for example in state.training] == [(2, 9), (3, 3), (4, 4), (5, 5)]
+    assert state.labels_paid == 4
+    trained(state)
+    assert next_step(state) == RequestLabels(1, Strategy.STRATEGY_MARGIN), "what was withdrawn is asked for anew"
+
+
+def test_a_run_that_lost_all_its_labels_asks_again_in_the_same_round() -> None:
+    margin = Strategy.STRATEGY_MARGIN
+    state = begun(RunSpec(batch_size=1, label_budget=2, strategy=margin, first_strategy=margin))
+    asked(state, 1)
+    labelled(state, 1)
+    trained(state)
+    outcome(state, "label_withdrawn", 1)
+    asked(state, 2)
+    outcome(state, "sample_skipped", 2)
+    assert (state.training, state.labels_paid, state.news) == ([], 0, True)
+    assert next_step(state) == RequestLabels(1, margin, part=1)

@@ -12,7 +12,7 @@ from nats.js.errors import APIError
 
 from labelloop.wire.patience import patiently
 
-_SUBJECT_TAKEN = 10071
+SUBJECT_TAKEN = 10071
 _EXPECT_NOTHING = {"Nats-Expected-Last-Subject-Sequence": "0"}
 
 
@@ -23,7 +23,7 @@ async def publish_once(
     try:
         return int((await js.publish(subject, data, headers={**headers, **_EXPECT_NOTHING})).seq)
     except APIError as error:
-        if error.err_code != _SUBJECT_TAKEN:
+        if error.err_code != SUBJECT_TAKEN:
             raise
         return None
 

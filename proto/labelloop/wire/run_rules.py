@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from labelloop.events.v1.events_pb2 import (
+    AnswerGiven,
     Event,
     Inheritance,
     LabelProvided,
@@ -23,16 +24,18 @@ from labelloop.events.v1.events_pb2 import (
     RunSpec,
     RunStarted,
     SamplesAutoLabelled,
-    SampleSkipped,
     SkipKind,
 )
+from labelloop.wire.answers import Answers, Outcome, outcome_of
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _LATEST_S = 253_402_300_799  # the last second of the year 9999, where Timestamp ends
 _COUNT_MAX = 2**31 - 1
+ANNOTATORS_MAX = 25  # for one sample
 _PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
 _LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
-SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}
+SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # what an annotator may say
+_SKIP_KINDS = SKIP_KINDS | {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED, SkipKind.SKIP_KIND_DISPUTED}
 _ROUND_ZERO = {"run_started", "pool_published", "run_cancelled", "run_failed"}
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 
@@ -52,7 +55,9 @@ def shape_fault(event: Event) -> str:
         case "labels_requested":
             return _request_fault(event.labels_requested)
         case "sample_skipped":
-            return "" if event.sample_skipped.kind in SKIP_KINDS else "it does not say why"
+            return "" if event.sample_skipped.kind in _SKIP_KINDS else "it does not say why"
+        case "answer_given":
+            return _given_fault(event.answer_given)
         case "model_trained":
             model = event.model_trained
             return _digest_fault(model.model_sha256) or _digest_fault(model.training_state_sha256, may_lack=True)
@@ -72,6 +77,8 @@ def _spec_fault(spec: RunSpec) -> str:
         return "a size in its spec is 0"
     if max(spec.label_budget, spec.auto_label_budget) > _COUNT_MAX:
         return "a budget in its spec is larger than any pool"
+    if max(spec.queue.annotators, spec.queue.annotators_max) > ANNOTATORS_MAX:
+        return "its spec asks too many annotators"
     if not 0 <= spec.start_scale < math.inf:
         return "the start in its spec is no number"
     return (
@@ -100,6 +107,13 @@ def _request_fault(request: LabelsRequested) -> str:
     return _uneven(request.sample_ids, request.score, *told) or _repeated(request.sample_ids)
 
 
+def _given_fault(given: AnswerGiven) -> str:
+    if given.WhichOneof("answer") == "skip" and given.skip not in SKIP_KINDS:
+        return "it does not say why"
+    sound = given.WhichOneof("answer") and (given.withdrawn or not given.HasField("withdrawn"))
+    return "" if sound else "it says nothing of its sample"
+
+
 def _uneven(*columns: Sequence[object]) -> str:
     return "its columns differ in length" if len({len(column) for column in columns}) > 1 else ""
 
@@ -112,27 +126,34 @@ def _repeated(sample_ids: Sequence[int]) -> str:
 class RunRules:
     """A run as far as its rules go.
 
-    ``taken`` are all samples that were ever chosen, ``asked`` those whose labels were asked for with the round that
-    asked, ``wanted`` those of the open batch; ``known`` counts the training set, ``trained`` what the newest model saw;
-    ``parts`` counts the round's requests, ``skipped`` what the last of them is short of.
+    ``taken`` are all samples that were ever chosen, gold ones among them; ``answers`` what holds for those that were
+    asked for; ``labelled`` those of whole batches that have a label; ``others`` counts what else is trained on;
+    ``news`` says whether the training set is another than the newest model's; ``parts`` counts the round's requests,
+    ``skipped`` what the last of them is short of.
     """
 
     started: RunStarted
     pool: PoolPublished | None = None
     round: int = 0
     taken: set[int] = field(default_factory=set)
-    wanted: set[int] = field(default_factory=set)
-    asked: dict[int, int] = field(default_factory=dict)
-    known: int = 0
-    trained: int = 0
+    answers: Answers = field(default_factory=Answers)
+    labelled: set[int] = field(default_factory=set)
+    others: int = 0
+    news: bool = False
     parts: int = 0
     skipped: int = 0
     over: bool = False
 
     def __post_init__(self) -> None:
         inherited = self.started.inheritance.sample_ids
-        self.taken.update(inherited)
-        self.known = self.trained = len(inherited)
+        self.gold = {sample.sample_id for sample in self.started.spec.queue.gold}
+        self.taken.update(inherited, self.gold)
+        self.others = len(inherited)
+
+    @property
+    def known(self) -> int:
+        """The size of the training set."""
+        return len(self.labelled) + self.others
 
     def fault(self, event: Event) -> str:
         """Why ``event`` cannot come next; empty where it can. What comes after the end is late, not wrong."""
@@ -141,18 +162,18 @@ class RunRules:
             return "what has a pool cannot fail for the want of one"
         if self.over or kind in _ENDS:
             return ""
+        if outcome := outcome_of(event):
+            return self._outcome_fault(event.round, outcome)
         match kind:
             case "run_started":
                 return "the run has started already"
             case "pool_published":
                 return "the run has a pool already" if self.pool else ""
-            case "label_provided":
-                return self._label_fault(event.round, event.label_provided)
-            case "sample_skipped":
-                return self._answer_fault(event.round, event.sample_skipped)
         if self.pool is None:
             return "the run has no pool yet"
         match kind:
+            case "answer_given":
+                return self._given_fault(event.round, event.answer_given)
             case "labels_requested":
                 return self._request_fault(event.round, event.labels_requested)
             case "samples_auto_labelled":
@@ -161,25 +182,31 @@ class RunRules:
                 return self._model_fault(event.round, event.model_trained)
         return "an event of an unknown kind"
 
-    def _label_fault(self, round_: int, label: LabelProvided) -> str:
-        if self.pool and label.label >= len(self.pool.classes):
-            return f"class {label.label} lies outside the pool's classes"
-        return self._answer_fault(round_, label)
+    def _outcome_fault(self, round_: int, outcome: Outcome) -> str:
+        if isinstance(outcome, LabelProvided) and (fault := self._class_fault(outcome.label)):
+            return fault
+        return self.answers.fault(round_, outcome)
 
-    def _answer_fault(self, round_: int, answer: LabelProvided | SampleSkipped) -> str:
-        asked = self.asked.get(answer.sample_id) == round_
-        return "" if asked else f"round {round_} did not ask for sample {answer.sample_id}"
+    def _class_fault(self, label: int) -> str:
+        outside = self.pool and label >= len(self.pool.classes)
+        return f"class {label} lies outside the pool's classes" if outside else ""
+
+    def _given_fault(self, round_: int, given: AnswerGiven) -> str:
+        asked = given.sample_id in self.gold if not round_ else False
+        if not asked and self.answers.rounds.get(given.sample_id) != round_:
+            return f"round {round_} did not ask for sample {given.sample_id}"
+        return self._class_fault(given.label)
 
     def _request_fault(self, round_: int, request: LabelsRequested) -> str:
         if fault := self._choice_fault(round_, request.sample_ids):
             return fault
         if request.part != self.parts:
             return f"the next request of its round is number {self.parts}"
-        more = self.parts and len(request.sample_ids) > self.skipped
+        more = self.parts and self.known and len(request.sample_ids) > self.skipped
         return f"it asks for more than the {self.skipped} that were skipped" if more else ""
 
     def _choice_fault(self, round_: int, sample_ids: Sequence[int]) -> str:
-        if self.wanted:
+        if self.answers.open:
             return "a batch is still open"
         if round_ != self.round:
             return f"the run is in round {self.round}"
@@ -198,45 +225,49 @@ class RunRules:
         return self._choice_fault(round_, given.sample_ids)
 
     def _model_fault(self, round_: int, model: ModelTrained) -> str:
-        if self.wanted:
+        if self.answers.open:
             return "a batch is still open"
         if round_ != self.round + 1:
             return f"the next model begins round {self.round + 1}"
         seen = model.labels + model.auto_labels
-        return "" if seen == self.known > self.trained else f"it saw {seen} labels where there are {self.known}"
+        fits = seen == self.known and self.known and self.news
+        return "" if fits else f"it saw {seen} labels where there are {self.known}"
 
     def note(self, event: Event) -> None:
         """Take in an event without fault."""
         if self.over:
             return
         kind = event.WhichOneof("payload")
+        if outcome := outcome_of(event):
+            self._note_outcome(outcome)
+            return
         match kind:
             case "pool_published":
                 self.pool = event.pool_published
             case "labels_requested":
                 self.parts, self.skipped = self.parts + 1, 0
-                self.wanted = set(event.labels_requested.sample_ids)
-                self.asked.update(dict.fromkeys(self.wanted, event.round))
-                self.taken |= self.wanted
-            case "label_provided":
-                self._note_label(event.label_provided.sample_id)
-            case "sample_skipped":
-                self._note_skip(event.sample_skipped.sample_id)
+                self.answers.ask(event.round, event.labels_requested.sample_ids)
+                self.taken.update(event.labels_requested.sample_ids)
             case "samples_auto_labelled":
                 self.taken.update(event.samples_auto_labelled.sample_ids)
-                self.known += len(event.samples_auto_labelled.sample_ids)
+                self.others += len(event.samples_auto_labelled.sample_ids)
+                self._note_labelled(self.answers.take_changed())
+                self.news = True
             case "model_trained":
-                self.round, self.trained = event.round, self.known
+                self.round, self.news = event.round, False
                 self.parts = self.skipped = 0
             case _:
                 self.over = kind in _ENDS
 
-    def _note_label(self, sample_id: int) -> None:
-        if sample_id in self.wanted:
-            self.wanted.remove(sample_id)
-            self.known += 1
+    def _note_outcome(self, outcome: Outcome) -> None:
+        self.answers.take(outcome)
+        if self.answers.whole:
+            self.skipped = self.answers.batch_skips
+            self._note_labelled([*self.answers.batch, *self.answers.take_changed()])
+            self.answers.close()
 
-    def _note_skip(self, sample_id: int) -> None:
-        if sample_id in self.wanted:
-            self.wanted.remove(sample_id)
-            self.skipped += 1
+    def _note_labelled(self, sample_ids: Sequence[int]) -> None:
+        for sample_id in sample_ids:
+            labelled = isinstance(self.answers.standing[sample_id], LabelProvided)
+            self.news = self.news or labelled or sample_id in self.labelled
+            (self.labelled.add if labelled else self.labelled.discard)(sample_id)

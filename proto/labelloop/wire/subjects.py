@@ -11,6 +11,7 @@ STREAM = "LABELLOOP"
 PREFIX = "labelloop.v1"
 EVERYTHING = f"{PREFIX}.>"
 EVERY_MODEL = f"{PREFIX}.*.*.model_trained"
+OUTCOMES = frozenset({"label_provided", "sample_skipped", "label_withdrawn"})  # what may hold for a sample
 ARTIFACT_BUCKET = "labelloop-artifacts"
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -32,13 +33,18 @@ def event_kind(event: Event) -> str:
 
 
 def subject_of(event: Event) -> str:
-    """``labelloop.v1.<run>.<round>.<kind>``, for labels ``...label.<sample>.<revision>``, and for requests in place of
-    skipped samples ``...labels_requested.<part>``. A skip stands where the first label would: one of them, not both."""
+    """``labelloop.v1.<run>.<round>.<kind>``; for requests in place of skipped samples ``...labels_requested.<part>``.
+
+    What holds for a sample, be it a label, a skip or a withdrawal, stands under ``...label.<sample>.<revision>``: one
+    of them, not two. What one of several annotators said stands under ``...answer.<sample>.<slot>.<revision>``.
+    """
     place = f"{PREFIX}.{event.run_id}.{event.round}"
     kind = event_kind(event)
-    if kind == "label_provided":
-        return f"{place}.label.{event.label_provided.sample_id}.{event.label_provided.revision}"
-    if kind == "sample_skipped":
-        return f"{place}.label.{event.sample_skipped.sample_id}.0"
+    if kind in OUTCOMES:
+        outcome = getattr(event, kind)
+        return f"{place}.label.{outcome.sample_id}.{outcome.revision}"
+    if kind == "answer_given":
+        given = event.answer_given
+        return f"{place}.answer.{given.sample_id}.{given.slot}.{given.revision}"
     part = event.labels_requested.part
     return f"{place}.{kind}.{part}" if part else f"{place}.{kind}"

@@ -630,6 +630,7 @@ class LabelProvided(_message.Message):
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     ANSWER_COUNT_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
+    ANSWER_REVISION_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     label: _builtins.int
@@ -648,6 +649,8 @@ class LabelProvided(_message.Message):
     """Answers that it rests on; 0 where one annotator is asked."""
     agreement: _builtins.float
     """How sure the agreement is, in [0, 1]: the share of the answers, or the posterior; 0 where one annotator is asked."""
+    answer_revision: _builtins.int
+    """0 first; the annotator's own next word on the sample has a larger number."""
     def __init__(
         self,
         *,
@@ -660,10 +663,11 @@ class LabelProvided(_message.Message):
         source_event_id: _builtins.str = ...,
         answer_count: _builtins.int = ...,
         agreement: _builtins.float = ...,
+        answer_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotator", b"annotator", "answer_count", b"answer_count", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotator", b"annotator", "answer_count", b"answer_count", "answer_revision", b"answer_revision", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -680,16 +684,19 @@ class LabelWithdrawn(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     ANNOTATOR_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_REVISION_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     revision: _builtins.int
-    """The next number behind what is withdrawn."""
+    """The next number behind what is withdrawn; 0 where a withdrawal overtook what it withdraws."""
     source: _builtins.str
     """Where this comes from."""
     annotator: _builtins.str
     """Who said so; empty where nobody in particular did."""
     source_event_id: _builtins.str
     """What the source calls it; may be empty."""
+    answer_revision: _builtins.int
+    """As for a label."""
     def __init__(
         self,
         *,
@@ -698,10 +705,11 @@ class LabelWithdrawn(_message.Message):
         source: _builtins.str = ...,
         annotator: _builtins.str = ...,
         source_event_id: _builtins.str = ...,
+        answer_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -784,6 +792,7 @@ class SampleSkipped(_message.Message):
     COMMENT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_REVISION_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     kind: Global___SkipKind.ValueType
@@ -798,6 +807,8 @@ class SampleSkipped(_message.Message):
     """0, or the next number behind what stood there."""
     source_event_id: _builtins.str
     """What the source calls the answer; may be empty."""
+    answer_revision: _builtins.int
+    """As for a label."""
     def __init__(
         self,
         *,
@@ -808,10 +819,11 @@ class SampleSkipped(_message.Message):
         comment: _builtins.str = ...,
         revision: _builtins.int = ...,
         source_event_id: _builtins.str = ...,
+        answer_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "comment", b"comment", "kind", b"kind", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "comment", b"comment", "kind", b"kind", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

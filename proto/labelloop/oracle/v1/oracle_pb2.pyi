@@ -58,6 +58,7 @@ class DescribeDatasetResponse(_message.Message):
     EVALUATION_COUNT_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     STAND_IN_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
     sample_count: _builtins.int
     """Number of samples, after the source's limit."""
     dtype: _builtins.str
@@ -78,6 +79,10 @@ class DescribeDatasetResponse(_message.Message):
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class."""
 
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tools that people label in and that the oracle is connected to, by name."""
+
     def __init__(
         self,
         *,
@@ -89,10 +94,11 @@ class DescribeDatasetResponse(_message.Message):
         evaluation_count: _builtins.int = ...,
         description: _builtins.str = ...,
         stand_in: _builtins.bool = ...,
+        tools: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_count", b"evaluation_count", "has_labels", b"has_labels", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_count", b"evaluation_count", "has_labels", b"has_labels", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,27 @@
+"""CSV files that say of which class samples are."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from labelloop.wire.errors import InvalidInput, NotFound
+
+
+def read_classes(path: Path) -> list[tuple[int, int]]:
+    """Sample ids and classes; rows without a class are left out. NotFound and InvalidInput for what cannot be read."""
+    if not path.exists():
+        raise NotFound("NO_FILE", f"there is no file {path}", path=path)
+    found = []
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if not {"id", "class"} <= set(reader.fieldnames or []):
+            raise InvalidInput("BAD_CSV", f"{path} lacks the columns id and class", path=path)
+        for row in reader:
+            if not row["class"]:
+                continue
+            if not (row["id"].isdecimal() and row["class"].isdecimal()):
+                message = f"{path}, line {reader.line_num}: id and class must be whole numbers, not {row}"
+                raise InvalidInput("BAD_CSV", message, path=path, line=reader.line_num)
+            found.append((int(row["id"]), int(row["class"])))
+    return found

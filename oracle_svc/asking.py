@@ -1,0 +1,117 @@
+"""Which requests a run has for people just now, and what each of them says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+
+from oracle_svc.desk import Desk
+from oracle_svc.taking import RequestId
+
+_GOLD_EVERY = 10  # requests to one of a gold sample
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One annotator wanted for one sample; where ``slot`` is None, all of them."""
+
+    run_id: str
+    round: int
+    sample_id: int
+    slot: int | None
+    annotators: int
+
+    @property
+    def request_id(self) -> str:
+        return str(RequestId(self.run_id, self.round, self.sample_id, self.slot))
+
+    @property
+    def lease(self) -> str:
+        """Under which name it is leased. A tool that is to ask more people than before is asked anew."""
+        slot = f"of{self.annotators}" if self.slot is None else str(self.slot)
+        return f"{self.run_id}.{self.round}.{self.sample_id}.{slot}"
+
+
+def for_annotator(desk: Desk, annotator: str) -> Iterator[Ask]:
+    """What ``annotator`` may be asked, most wanted first; at times a gold sample, the first of them at once."""
+    answers = [given for slots in desk.given.values() for given in slots.values() if given.annotator == annotator]
+    gold = sum(given.sample_id in desk.gold for given in answers)
+    others = len(answers) - gold + sum(name == annotator for _, name in desk.heard)
+    open_ = (ask for ask in _slots(desk) if not _spoke(desk, ask.sample_id, annotator))
+    if gold * _GOLD_EVERY <= others and desk.open:
+        yield from islice((ask for ask in _gold(desk) if not _spoke(desk, ask.sample_id, annotator)), 1)
+    yield from open_
+
+
+def for_everybody(desk: Desk) -> Iterator[Ask]:
+    """All that is open, in every form in which it may be leased."""
+    yield from _slots(desk)
+    yield from for_tool(desk, whole_samples=True)
+
+
+def for_tool(desk: Desk, *, whole_samples: bool) -> Iterator[Ask]:
+    """What a tool is to ask; one gold sample for every ten others, to all annotators."""
+    if not desk.open:
+        return
+    gold = islice(dict.fromkeys(ask.sample_id for ask in _gold(desk)), 1 + len(desk.answers.rounds) // _GOLD_EVERY)
+    wanted = set(gold)
+    asks = [ask for ask in _gold(desk) if ask.sample_id in wanted] + list(_slots(desk))
+    if not whole_samples:
+        yield from asks
+        return
+    for sample_id in dict.fromkeys(ask.sample_id for ask in asks):
+        annotators = len(desk.standing_answers(sample_id)) + sum(ask.sample_id == sample_id for ask in asks)
+        yield Ask(desk.run_id, desk.answers.rounds.get(sample_id, 0), sample_id, None, annotators)
+
+
+def _spoke(desk: Desk, sample_id: int, annotator: str) -> bool:
+    return any(given.annotator == annotator for given in desk.given.get(sample_id, {}).values())
+
+
+def _slots(desk: Desk) -> Iterator[Ask]:
+    """One for each annotator whom an open sample still lacks."""
+    for sample_id in desk.open:
+        round_ = desk.answers.rounds[sample_id]
+        answered = len(desk.standing_answers(sample_id))
+        lacking = desk.annotators - answered if answered < desk.annotators else desk.more.get(sample_id, 0)
+        for slot in _free_slots(desk, sample_id, lacking):
+            yield Ask(desk.run_id, round_, sample_id, slot, answered + lacking)
+
+
+def _gold(desk: Desk) -> Iterator[Ask]:
+    for sample_id in desk.gold:
+        answered = len(desk.standing_answers(sample_id))
+        for slot in _free_slots(desk, sample_id, max(1, desk.annotators - answered)):
+            yield Ask(desk.run_id, 0, sample_id, slot, desk.annotators)
+
+
+def _free_slots(desk: Desk, sample_id: int, wanted: int) -> Iterator[int]:
+    slots = desk.given.get(sample_id, {})
+    return islice((slot for slot in count() if slot not in slots), wanted)
+
+
+def request_of(desk: Desk, ask: Ask, media_type: str, content: bytes, sha256: str) -> LabelRequest:
+    """What annotators and tools are sent."""
+    assert desk.pool is not None, "what is asked for lies in a pool"
+    request = LabelRequest(
+        request_id=ask.request_id,
+        run_id=ask.run_id,
+        round=ask.round,
+        sample_id=ask.sample_id,
+        slot=ask.slot or 0,
+        media_type=media_type,
+        content=content,
+        sha256=sha256,
+        classes=desk.pool.classes,
+        priority=desk.places.get(ask.sample_id, 0),
+        annotator_count=ask.annotators,
+    )
+    prediction = desk.predictions.get(ask.sample_id)
+    if prediction and not desk.spec.queue.hide_predictions:
+        request.prediction.CopyFrom(prediction)
+    if desk.deadline:
+        request.deadline.FromDatetime(desk.deadline)
+    return request

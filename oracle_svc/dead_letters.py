@@ -1,0 +1,81 @@
+"""Results from tools that cannot be taken: kept, shown, and tried again when somebody says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from types import MappingProxyType
+
+from google.protobuf.message import DecodeError
+from labelloop.oracle.v1.oracle_pb2 import DeadLetter
+from labelloop.wire.basis import Basis
+from labelloop.wire.broker import jetstream
+from labelloop.wire.errors import LabelloopError
+from labelloop.wire.following import follow_stream
+from labelloop.wire.once import ensure_replicas, publish_once
+from labelloop.wire.patience import patiently
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import StreamConfig
+from nats.js.errors import NotFoundError
+from structlog import get_logger
+
+STREAM, PREFIX = "LABELLOOP_DEAD", "labelloop-dead.v1"
+_ID_CHARACTERS = 32
+_DATA_BYTES_MAX = 256 * 1024
+
+log = get_logger()
+
+
+class DeadLetters:
+    """Each letter is written once, however often its tool brings it; so is the word that it was taken after all."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._js = client, jetstream(client)
+        self._letters: dict[str, DeadLetter] = {}
+        self._taken: set[str] = set()
+        self._basis = Basis(self._js, STREAM)
+
+    async def ensure_stream(self, replicas: int = 1) -> None:
+        config = StreamConfig(name=STREAM, subjects=[f"{PREFIX}.>"], num_replicas=replicas)
+        try:
+            info = await patiently(lambda: self._js.stream_info(STREAM))
+        except NotFoundError:
+            info = await patiently(lambda: self._js.add_stream(config))
+        await ensure_replicas(self._js, info.config, replicas)
+
+    async def follow(self) -> None:
+        """Hear of those that other oracles keep, for ever."""
+        async for message in follow_stream(self._client, self._js, STREAM, f"{PREFIX}.>", 0, self._basis):
+            self._note(message)
+
+    def _note(self, message: Msg) -> None:
+        _, _, kind, letter_id = message.subject.split(".", 3)
+        if kind == "taken":
+            self._taken.add(letter_id)
+            return
+        try:
+            self._letters.setdefault(letter_id, DeadLetter.FromString(message.data))
+        except DecodeError as error:
+            log.error("a dead letter cannot be read", id=letter_id, error=str(error))
+
+    @property
+    def letters(self) -> Mapping[str, DeadLetter]:
+        """Those that were never taken, oldest first."""
+        return MappingProxyType({key: letter for key, letter in self._letters.items() if key not in self._taken})
+
+    async def keep(self, source: str, data: bytes, error: LabelloopError) -> None:
+        """Return once it is durable. Data beyond 256 KiB is cut."""
+        letter_id = sha256(source.encode() + b"\0" + data).hexdigest()[:_ID_CHARACTERS]
+        letter = DeadLetter(
+            id=letter_id, source=source, reason=error.reason, message=error.message, data=data[:_DATA_BYTES_MAX]
+        )
+        letter.received_at.GetCurrentTime()
+        subject, body = f"{PREFIX}.letter.{letter_id}", letter.SerializeToString()
+        if await patiently(lambda: publish_once(self._js, subject, body)):
+            log.warning("a result cannot be taken: kept as a dead letter", id=letter_id, reason=error.reason)
+        self._letters.setdefault(letter_id, letter)
+
+    async def mark_taken(self, letter_id: str) -> None:
+        await patiently(lambda: publish_once(self._js, f"{PREFIX}.taken.{letter_id}", b""))
+        self._taken.add(letter_id)

@@ -1,0 +1,110 @@
+"""Who holds which request for how long, so that nobody else is given it meanwhile.
+
+Leases lie in a stream of their own, the newest word on each under its subject, written by compare-and-swap: of two that
+take the same, one does. They are hints: where they are lost, two people may label the same sample, of whom the log
+takes one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from labelloop.wire.basis import Basis
+from labelloop.wire.broker import jetstream
+from labelloop.wire.following import follow_stream
+from labelloop.wire.once import SUBJECT_TAKEN, ensure_replicas
+from labelloop.wire.patience import patiently
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+STREAM, PREFIX = "LABELLOOP_LEASES", "labelloop-leases.v1"
+_KEPT_S = 14 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Lease:
+    """``sequence`` is that of the word that says so."""
+
+    holder: str
+    expires_at: float
+    sequence: int
+
+
+_NONE = Lease("", 0.0, 0)
+
+
+class Leases:
+    """``now`` gives seconds since the epoch. Keys are parts of subjects: letters, digits, ``-``, ``_``, dots."""
+
+    def __init__(self, client: Client, now: Callable[[], float] = time.time) -> None:
+        self._client, self._js, self._now = client, jetstream(client), now
+        self._held: dict[str, Lease] = {}
+        self._basis = Basis(self._js, STREAM)
+
+    async def ensure_stream(self, replicas: int = 1) -> None:
+        config = StreamConfig(
+            name=STREAM, subjects=[f"{PREFIX}.>"], max_msgs_per_subject=1, max_age=_KEPT_S, num_replicas=replicas
+        )
+        try:
+            info = await patiently(lambda: self._js.stream_info(STREAM))
+        except NotFoundError:
+            info = await patiently(lambda: self._js.add_stream(config))
+        await ensure_replicas(self._js, info.config, replicas)
+
+    async def follow(self) -> None:
+        """Hear of the leases of others, for ever."""
+        async for message in follow_stream(self._client, self._js, STREAM, f"{PREFIX}.>", 0, self._basis):
+            self._note(message.subject, message.data, message.metadata.sequence.stream)
+
+    def _note(self, subject: str, data: bytes, sequence: int) -> None:
+        key = subject.removeprefix(f"{PREFIX}.")
+        if sequence > self._held.get(key, _NONE).sequence:
+            said = json.loads(data)
+            self._held[key] = Lease(said["holder"], said["expires_at"], sequence)
+
+    def holder(self, key: str) -> str:
+        """Who holds it now, as far as is known here; empty where nobody does."""
+        lease = self._held.get(key, _NONE)
+        return lease.holder if lease.expires_at > self._now() else ""
+
+    def held_by(self, holder: str, prefix: str) -> list[str]:
+        """Keys that begin with ``prefix`` and that ``holder`` holds, longest held first."""
+        found = [key for key in self._held if key.startswith(prefix) and self.holder(key) == holder]
+        return sorted(found, key=lambda key: self._held[key].sequence)
+
+    async def take(self, key: str, holder: str, for_s: float) -> float:
+        """When the lease that ``holder`` has now expires; 0.0 where another holds it. One's own is renewed."""
+        if self.holder(key) not in ("", holder):
+            return 0.0
+        expires_at = self._now() + for_s
+        return expires_at if await self._write(key, holder, expires_at) else 0.0
+
+    async def release(self, key: str, holder: str) -> bool:
+        """Whether it was theirs until now."""
+        return self.holder(key) == holder and await self._write(key, "", 0.0)
+
+    async def _write(self, key: str, holder: str, expires_at: float) -> bool:
+        subject, data = f"{PREFIX}.{key}", json.dumps({"holder": holder, "expires_at": expires_at}).encode()
+        expected = {"Nats-Expected-Last-Subject-Sequence": str(self._held.get(key, _NONE).sequence)}
+        try:
+            ack = await patiently(lambda: self._js.publish(subject, data, headers=expected))
+        except APIError as error:
+            if error.err_code != SUBJECT_TAKEN:
+                raise
+            await self._read(key, subject)
+            return False
+        self._note(subject, data, ack.seq)
+        return True
+
+    async def _read(self, key: str, subject: str) -> None:
+        """Somebody else wrote, or ours came through and only the answer to it was lost, or the lease was forgotten."""
+        try:
+            standing = await patiently(lambda: self._js.get_last_msg(STREAM, subject))
+        except NotFoundError:
+            self._held.pop(key, None)
+            return
+        self._note(subject, standing.data or b"", standing.seq or 0)

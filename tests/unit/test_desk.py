@@ -1,0 +1,269 @@
+"""What a run wants of the oracle, which requests it has for people, and which answers can be taken."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from labelloop.events.v1.events_pb2 import (
+    Event,
+    GoldSample,
+    LabelSource,
+    LabelsRequested,
+    PoolPublished,
+    QueueSpec,
+    RunFinished,
+    RunSpec,
+    RunStarted,
+    SkipKind,
+)
+from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from labelloop.wire.errors import InvalidInput, WrongState
+
+from oracle_svc import settling
+from oracle_svc.asking import Ask, for_annotator, for_tool
+from oracle_svc.desk import Desk, Expire, Settle, Wait, next_duty
+from oracle_svc.taking import RequestId, admit
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def begun(*sample_ids: int, **queue: Any) -> Desk:
+    """A run that people label, with its first batch asked for."""
+    spec = RunSpec(label_source=LabelSource.LABEL_SOURCE_QUEUE, queue=QueueSpec(**queue))
+    desk = Desk.begin(Event(run_id="r", run_started=RunStarted(spec=spec)), NOW)
+    desk.apply(Event(run_id="r", pool_published=PoolPublished(sample_count=100, classes=["a", "b", "c"])), NOW)
+    desk.apply(Event(run_id="r", labels_requested=LabelsRequested(sample_ids=sample_ids)), NOW)
+    return desk
+
+
+def say(desk: Desk, sample_id: int, annotator: str = "", **answer: Any) -> Event | None:
+    """What an answer comes to, taken in as the log would bring it."""
+    result = LabelResult(request_id=f"r/0/{sample_id}", annotator=annotator, **answer)
+    event = admit(desk, result, "queue", "results")
+    if event:
+        desk.apply(event, NOW)
+    settle(desk)
+    return event
+
+
+def settle(desk: Desk) -> None:
+    """As the oracle does it."""
+    match next_duty(desk, NOW):
+        case Settle(answered):
+            for event in settling.settle(desk, answered):
+                desk.apply(event, NOW)
+            desk.mark_settled(answered)
+
+
+def label_of(desk: Desk, sample_id: int) -> int | str | None:
+    """The class that holds, else what holds instead."""
+    standing = desk.answers.standing.get(sample_id)
+    if standing is None:
+        return None
+    return standing.label if hasattr(standing, "label") else type(standing).__name__
+
+
+def samples(asks: list[Ask]) -> list[tuple[int, int | None]]:
+    return [(ask.sample_id, ask.slot) for ask in asks]
+
+
+@pytest.mark.parametrize("text", ["", "r", "r/1", "r/1/2/3/4", "r/a/2", "r/1/-2", "r/1/2/", "a.b/1/2", "r/1/2\n"])
+def test_what_is_no_request_id_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        RequestId.parse(text)
+
+
+@pytest.mark.parametrize("text", ["r/0/7", "r/12/345/6"])
+def test_a_request_id_says_what_it_was_made_of(text: str) -> None:
+    assert str(RequestId.parse(text)) == text
+
+
+def test_the_first_word_holds_and_a_repeat_changes_nothing() -> None:
+    desk = begun(3, 5)
+    assert say(desk, 3, "kim", label=1)
+    assert say(desk, 3, "kim", label=1) is None
+    assert say(desk, 3, "kim", label=2) is None, "the same revision"
+    assert say(desk, 3, "lee", label=2) is None, "behind another's"
+    assert label_of(desk, 3) == 1
+    assert list(desk.open) == [5]
+
+
+def test_a_revision_holds_from_then_on_and_an_older_one_that_comes_late_does_not() -> None:
+    desk = begun(3)
+    say(desk, 3, "kim", label=1)
+    assert say(desk, 3, "kim", label=2, revision=5)
+    assert say(desk, 3, "kim", label=0, revision=4) is None
+    assert say(desk, 3, "boss", label=0, revision=1), "anybody may correct, openly"
+    assert label_of(desk, 3) == 0
+    assert desk.answers.standing[3].revision == 2
+
+
+def test_a_withdrawn_label_is_asked_for_again_and_anybody_may_give_it() -> None:
+    desk = begun(3, 5)
+    say(desk, 3, "kim", label=1)
+    say(desk, 3, "kim", withdrawn=True, revision=1)
+    assert list(desk.open) == [5, 3]
+    assert say(desk, 3, "kim", label=1) is None, "what was withdrawn does not come back by itself"
+    assert say(desk, 3, "lee", label=2)
+    assert label_of(desk, 3) == 2
+
+
+def test_a_withdrawal_that_overtakes_its_label_wins() -> None:
+    desk = begun(3)
+    assert say(desk, 3, "kim", withdrawn=True, revision=1)
+    assert say(desk, 3, "kim", label=1) is None
+    assert list(desk.open) == [3]
+
+
+def test_a_skip_can_be_taken_back_by_a_label() -> None:
+    desk = begun(3, 5)
+    say(desk, 3, "kim", skip=SkipKind.SKIP_KIND_REJECTED)
+    say(desk, 3, "kim", label=2, revision=1)
+    assert label_of(desk, 3) == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "result"),
+    [
+        ("NOT_ASKED_FOR", {"request_id": "r/0/4", "label": 1}),
+        ("NOT_ASKED_FOR", {"request_id": "r/1/3", "label": 1}),
+        ("UNKNOWN_CLASS", {"request_id": "r/0/3", "label": 3}),
+        ("UNKNOWN_CLASS", {"request_id": "r/0/3", "class_name": "d"}),
+        ("NO_ANSWER", {"request_id": "r/0/3"}),
+        ("NO_ANSWER", {"request_id": "r/0/3", "withdrawn": False}),
+        ("NO_SKIP_KIND", {"request_id": "r/0/3", "skip": SkipKind.SKIP_KIND_UNSPECIFIED}),
+        ("NO_SKIP_KIND", {"request_id": "r/0/3", "skip": SkipKind.SKIP_KIND_EXPIRED}),
+        ("BAD_TIME", {"request_id": "r/0/3", "label": 1, "time_spent_s": float("nan")}),
+        ("BAD_TIME", {"request_id": "r/0/3", "label": 1, "time_spent_s": -1.0}),
+        ("BAD_REVISION", {"request_id": "r/0/3", "label": 1, "revision": 2**32 - 1}),
+        ("ANNOTATOR_TOO_LONG", {"request_id": "r/0/3", "label": 1, "annotator": "x" * 201}),
+        ("COMMENT_TOO_LONG", {"request_id": "r/0/3", "label": 1, "comment": "x" * 1001}),
+        ("SOURCE_EVENT_ID_TOO_LONG", {"request_id": "r/0/3", "label": 1, "source_event_id": "x" * 201}),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_with_its_reason(reason: str, result: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        admit(begun(3), LabelResult(**result), "queue", "results")
+    assert refused.value.reason == reason
+
+
+def test_a_class_is_known_by_its_name_too() -> None:
+    desk = begun(3)
+    say(desk, 3, "kim", class_name="c")
+    assert label_of(desk, 3) == 2
+
+
+def test_two_who_agree_make_a_label_and_a_third_is_not_asked() -> None:
+    desk = begun(3, annotators=2)
+    assert samples(list(for_annotator(desk, "kim"))) == [(3, 0), (3, 1)]
+    say(desk, 3, "kim", label=1)
+    assert label_of(desk, 3) is None
+    assert samples(list(for_annotator(desk, "kim"))) == [], "nobody is two annotators"
+    assert samples(list(for_annotator(desk, "lee"))) == [(3, 1)]
+    say(desk, 3, "lee", label=1)
+    assert label_of(desk, 3) == 1
+    assert say(desk, 3, "pat", label=2) is None
+    assert label_of(desk, 3) == 1
+
+
+def test_where_two_differ_a_third_decides_and_a_revision_may_turn_it() -> None:
+    desk = begun(3, 5, annotators=2, annotators_max=3)
+    say(desk, 3, "kim", label=1)
+    say(desk, 3, "lee", label=2)
+    assert samples(list(for_annotator(desk, "pat")))[0] == (3, 2)
+    say(desk, 3, "pat", label=2)
+    assert label_of(desk, 3) == 2
+    say(desk, 3, "pat", label=1, revision=1)
+    assert label_of(desk, 3) == 1
+    assert desk.answers.standing[3].revision == 1
+    say(desk, 3, "pat", withdrawn=True, revision=2)
+    assert label_of(desk, 3) == "LabelWithdrawn"
+    assert 3 in desk.open
+
+
+def test_where_nobody_agrees_the_sample_is_left_out() -> None:
+    desk = begun(3, annotators=2, annotators_max=3)
+    for label, annotator in enumerate(("kim", "lee", "pat")):
+        say(desk, 3, annotator, label=label)
+    assert desk.answers.standing[3].kind == SkipKind.SKIP_KIND_DISPUTED  # type: ignore[union-attr]
+
+
+def test_what_is_said_while_a_label_is_made_is_not_forgotten() -> None:
+    desk = begun(3, annotators=1, gold=[])
+    desk.spec.queue.annotators = 2
+    for annotator in ("kim", "lee"):
+        event = admit(desk, LabelResult(request_id="r/0/3", annotator=annotator, label=1), "queue", "results")
+        assert event
+        desk.apply(event, NOW)
+    duty = next_duty(desk, NOW)
+    assert isinstance(duty, Settle)
+    [event] = settling.settle(desk, duty.answered)
+    for revision, annotator in ((1, "kim"), (1, "lee")):
+        result = LabelResult(request_id="r/0/3", annotator=annotator, label=2, revision=revision)
+        meanwhile = admit(desk, result, "queue", "results")
+        assert meanwhile
+        desk.apply(meanwhile, NOW)
+    desk.apply(event, NOW)
+    desk.mark_settled(duty.answered)
+    settle(desk)
+    assert label_of(desk, 3) == 2
+
+
+def test_several_annotators_must_say_who_they_are() -> None:
+    with pytest.raises(InvalidInput, match="which of them"):
+        say(begun(3, annotators=2), 3, label=1)
+
+
+def test_gold_samples_are_asked_like_any_other_and_never_become_labels() -> None:
+    desk = begun(3, 5, gold=[GoldSample(sample_id=9, label=2)])
+    assert samples(list(for_annotator(desk, "kim")))[0] == (9, 0)
+    say(desk, 9, "kim", label=1)
+    assert samples(list(for_annotator(desk, "kim"))) == [(3, 0), (5, 0)]
+    assert samples(list(for_annotator(desk, "lee")))[0] == (9, 1), "each annotator is tried"
+    assert label_of(desk, 9) is None
+
+
+def test_a_tool_is_asked_for_each_annotator_or_once_for_all() -> None:
+    desk = begun(3, 5, annotators=2)
+    assert samples(list(for_tool(desk, whole_samples=False))) == [(3, 0), (3, 1), (5, 0), (5, 1)]
+    whole = list(for_tool(desk, whole_samples=True))
+    assert samples(whole) == [(3, None), (5, None)]
+    assert [ask.request_id for ask in whole] == ["r/0/3", "r/0/5"]
+    say(desk, 3, "kim", label=1)
+    say(desk, 3, "lee", label=2)
+    more = next(ask for ask in for_tool(desk, whole_samples=True) if ask.sample_id == 3)
+    assert (more.annotators, more.lease) == (3, "r.0.3.of3"), "a third annotator is asked for anew"
+
+
+def test_a_deadline_replaces_what_nobody_answered_and_takes_what_somebody_did() -> None:
+    desk = begun(3, 5, annotators=2, deadline_s=60)
+    say(desk, 3, "kim", label=1)
+    assert next_duty(desk, NOW + timedelta(seconds=59)) == Wait()
+    duty = next_duty(desk, NOW + timedelta(seconds=60))
+    assert isinstance(duty, Expire)
+    for event in settling.expire(desk, duty.sample_ids):
+        desk.apply(event, NOW)
+    assert label_of(desk, 3) == 1
+    assert label_of(desk, 5) == "SampleSkipped"
+    with pytest.raises(WrongState, match="deadline"):
+        say(desk, 5, "lee", label=1)
+
+
+def test_what_was_taken_back_stays_so_whatever_is_said_later() -> None:
+    desk = begun(3, 5, annotators=2)
+    say(desk, 3, "kim", label=1)
+    desk.apply(settling.skipped(desk, 3, SkipKind.SKIP_KIND_CANCELLED, "queue"), NOW)
+    say(desk, 3, "kim", label=2, revision=1)
+    assert label_of(desk, 3) == "SampleSkipped"
+    with pytest.raises(WrongState, match="taken back"):
+        say(desk, 3, "lee", label=1)
+
+
+def test_after_the_end_nothing_is_asked_and_a_first_answer_is_refused() -> None:
+    desk = begun(3)
+    desk.apply(Event(run_id="r", run_finished=RunFinished()), NOW)
+    assert list(for_annotator(desk, "kim")) == []
+    with pytest.raises(WrongState, match="has ended"):
+        say(desk, 3, "kim", label=1)
