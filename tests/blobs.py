@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import Message
 from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource, Protocol, RunSpec
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
@@ -61,5 +62,8 @@ def spec(blobs: Blobs, **changes: object) -> RunSpec:
         report_every=1,
     )
     for name, value in changes.items():
-        setattr(made, name, value)
+        if isinstance(value, Message):
+            getattr(made, name).CopyFrom(value)
+        elif value is not None:
+            setattr(made, name, value)
     return made

@@ -1,0 +1,190 @@
+"""Requests handed out to several people at once, revisions, agreement and dead letters, through the services."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from labelloop.events.v1.events_pb2 import GoldSample, Protocol, QueueSpec, SkipKind
+from labelloop.oracle.v1.oracle_pb2 import (
+    CancelRequestsRequest,
+    GetBacklogRequest,
+    GetBacklogResponse,
+    LabelRequest,
+    LabelResult,
+    LeaseNextRequest,
+    ListAnswersRequest,
+    ReleaseLeasesRequest,
+    SubmitResultsRequest,
+)
+from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, Phase, RunStatus
+from labelloop_cli.clients import Clients
+from labelloop_cli.stack import Stack
+from PIL import Image
+
+from tests.blobs import Blobs, spec
+from tests.e2e.driving import finish, start
+
+QUEUE = 2
+RUN = "by_hand"
+EXPIRED = SkipKind.SKIP_KIND_EXPIRED
+
+
+async def begin(clients: Clients, blobs: Blobs, *, budget: int = 10, **queue: Any) -> None:
+    changes = {"label_source": QUEUE, "label_budget": budget, "auto_label_budget": 0, "stopping_sample_count": 0}
+    changed = spec(blobs, **changes, protocol=Protocol.PROTOCOL_HONEST, queue=QueueSpec(**queue))
+    await start(clients, RUN, changed)
+    await waiting(clients, 5)
+
+
+async def waiting(clients: Clients, count: int) -> None:
+    """Return once the oracle waits for ``count`` samples."""
+    await until(clients, lambda backlog: backlog.runs[0].open == count)
+
+
+async def until(clients: Clients, holds: Callable[[GetBacklogResponse], bool]) -> GetBacklogResponse:
+    async with asyncio.timeout(30):
+        while True:
+            backlog: GetBacklogResponse = await clients.oracle.GetBacklog(GetBacklogRequest())
+            if backlog.runs and holds(backlog):
+                return backlog
+            await asyncio.sleep(0.01)
+
+
+async def lease(clients: Clients, annotator: str, count: int = 1, lease_s: int = 600) -> list[LabelRequest]:
+    request = LeaseNextRequest(run_id=RUN, annotator=annotator, count=count, lease_s=lease_s)
+    return list((await clients.oracle.LeaseNext(request)).requests)
+
+
+async def say(clients: Clients, request: LabelRequest, annotator: str, **answer: Any) -> int:
+    result = LabelResult(request_id=request.request_id, annotator=annotator, **answer)
+    return int((await clients.oracle.SubmitResults(SubmitResultsRequest(results=[result]))).recorded)
+
+
+async def test_a_request_shows_the_sample_and_what_may_be_said_of_it(clients: Clients, blobs: Blobs) -> None:
+    await begin(clients, blobs)
+    [request] = await lease(clients, "kim")
+    samples = np.load(blobs.samples)
+    assert request.media_type == "image/png"
+    with Image.open(BytesIO(request.content)) as image:
+        assert np.array_equal(np.asarray(image).reshape(samples[0].shape), samples[request.sample_id])
+    assert list(request.classes) == ["0", "1", "2"]
+    assert request.request_id == f"{RUN}/0/{request.sample_id}/0"
+    assert not request.HasField("prediction")
+
+
+async def test_no_two_people_are_given_the_same_sample_and_a_lease_that_ends_goes_back(
+    clients: Clients, blobs: Blobs
+) -> None:
+    await begin(clients, blobs)
+    kim, lee = await asyncio.gather(lease(clients, "kim", 3), lease(clients, "lee", 3))
+    assert {request.sample_id for request in kim}.isdisjoint(request.sample_id for request in lee)
+    assert len(kim) + len(lee) == 5
+    assert [each.request_id for each in await lease(clients, "kim", 3)] == [each.request_id for each in kim]
+    assert await lease(clients, "pat") == []
+    ids = [request.request_id for request in kim]
+    released = await clients.oracle.ReleaseLeases(ReleaseLeasesRequest(annotator="kim", request_ids=ids))
+    assert released.released == len(kim)
+    short = await lease(clients, "pat", 3, lease_s=1)
+    assert {request.sample_id for request in short} == {request.sample_id for request in kim}
+    async with asyncio.timeout(10):
+        while not await lease(clients, "kim", 3):  # until pat's leases have ended
+            pass
+
+
+async def test_leases_outlive_the_oracle_that_gave_them(clients: Clients, blobs: Blobs, stack: Stack) -> None:
+    await begin(clients, blobs)
+    [held] = await lease(clients, "kim")
+    oracle = stack.services["oracle"]
+    await oracle.stop()
+    await oracle.start()
+    await waiting(clients, 5)
+    [again] = await lease(clients, "kim")
+    assert again.request_id == held.request_id
+    assert held.sample_id not in {request.sample_id for request in await lease(clients, "lee", 5)}
+
+
+async def test_a_revision_trains_the_next_model_and_a_withdrawn_label_is_replaced(
+    clients: Clients, blobs: Blobs
+) -> None:
+    truth = np.load(blobs.labels)
+    await begin(clients, blobs)
+    first, second, *rest = await lease(clients, "kim", 5)
+    for request in (first, second, *rest):
+        await say(clients, request, "kim", label=int(truth[request.sample_id]))
+    await until(clients, lambda backlog: backlog.runs[0].open == 5 and backlog.runs[0].labelled == 5)
+    wrong = (int(truth[first.sample_id]) + 1) % 3
+    assert await say(clients, first, "kim", label=wrong, revision=1) == 1
+    assert await say(clients, first, "kim", label=wrong, revision=1) == 0
+    assert await say(clients, second, "kim", withdrawn=True, revision=1) == 1
+    while True:
+        status: RunStatus = (await clients.trainer.GetRun(GetRunRequest(run_id=RUN))).run
+        if status.phase == Phase.PHASE_FINISHED:
+            break
+        for request in await lease(clients, "kim", 5):
+            await say(clients, request, "kim", label=int(truth[request.sample_id]))
+    held = {record.sample_id: record.label for record in await clients.labels(RUN)}
+    assert held[first.sample_id] == wrong
+    assert second.sample_id not in held
+    assert len(held) == status.labels_paid == 10
+    said = (await clients.oracle.ListAnswers(ListAnswersRequest(run_id=RUN))).events
+    assert [event.label_provided.label for event in said if event.label_provided.sample_id == first.sample_id] == [
+        truth[first.sample_id],
+        wrong,
+    ]
+
+
+async def test_three_people_of_whom_one_errs_make_the_labels_and_gold_samples_tell_which(
+    clients: Clients, blobs: Blobs
+) -> None:
+    truth = np.load(blobs.labels)
+    gold = [GoldSample(sample_id=each, label=int(truth[each])) for each in (290, 291)]
+    await begin(clients, blobs, budget=5, annotators=2, annotators_max=3, gold=gold)
+    async with asyncio.timeout(60):
+        while (await clients.trainer.GetRun(GetRunRequest(run_id=RUN))).run.phase != Phase.PHASE_FINISHED:
+            for annotator in ("errs", "kim", "lee"):
+                for request in await lease(clients, annotator, 2):
+                    right = int(truth[request.sample_id])
+                    await say(clients, request, annotator, label=(right + (annotator == "errs")) % 3, time_spent_s=2.0)
+    records = await clients.labels(RUN)
+    assert {record.sample_id: record.label for record in records} == {
+        record.sample_id: truth[record.sample_id] for record in records
+    }
+    assert {record.source for record in records} == {"agreement"}
+    assert not {290, 291} & {record.sample_id for record in records}
+    [run] = (await clients.oracle.GetBacklog(GetBacklogRequest(run_id=RUN))).runs
+    quality = {each.annotator: each for each in run.annotators}
+    assert (quality["errs"].gold_right, quality["errs"].agreed) == (0, 0)
+    assert quality["kim"].gold == quality["kim"].gold_right > 0
+    assert quality["kim"].time_spent_s == 2.0
+
+
+async def test_what_is_not_answered_in_time_is_replaced(clients: Clients, blobs: Blobs) -> None:
+    truth = np.load(blobs.labels)
+    await begin(clients, blobs, budget=5, deadline_s=1)
+    first, *_ = await lease(clients, "kim", 5)
+    assert first.HasField("deadline")
+    await until(clients, lambda backlog: backlog.runs[0].skipped >= 5)
+    async with asyncio.timeout(60):
+        while (await clients.trainer.GetRun(GetRunRequest(run_id=RUN))).run.phase != Phase.PHASE_FINISHED:
+            for request in await lease(clients, "kim", 5):
+                await say(clients, request, "kim", label=int(truth[request.sample_id]))
+    end: RunStatus = (await finish(clients, RUN)).run
+    assert (end.labels_paid, end.samples_skipped >= 5) == (5, True)
+    said = (await clients.oracle.ListAnswers(ListAnswersRequest(run_id=RUN))).events
+    expired = [event.sample_skipped.sample_id for event in said if event.sample_skipped.kind == EXPIRED]
+    assert first.sample_id in expired
+
+
+async def test_requests_that_are_taken_back_leave_the_batch(clients: Clients, blobs: Blobs) -> None:
+    await begin(clients, blobs)
+    first, *_ = await lease(clients, "kim", 5)
+    request = CancelRequestsRequest(run_id=RUN, sample_ids=[first.sample_id], annotator="boss", comment="broken")
+    assert (await clients.oracle.CancelRequests(request)).cancelled == 1
+    assert (await clients.oracle.CancelRequests(request)).cancelled == 0
+    with pytest.raises(Exception, match="no longer asked for"):
+        await say(clients, first, "kim", label=1)
