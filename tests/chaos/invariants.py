@@ -6,7 +6,7 @@ writer of ours should have written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from labelloop.events.v1.events_pb2 import Event, LabelsRequested, ModelTrained, SamplesAutoLabelled
@@ -41,31 +41,25 @@ def end_faults(state: RunState) -> list[str]:
         return found
     if state.batch is not None:
         found.append("finished while a batch is open")
-    if state.labels_paid != spec.label_budget and state.free_count:
+    revised = any(outcome.revision for outcome in state.answers.standing.values())
+    if state.labels_paid < spec.label_budget and state.free_count:
         found.append(f"finished with {state.labels_paid} labels paid of {spec.label_budget}")
     if state.auto_labels != spec.auto_label_budget and state.free_count:
         found.append(f"finished with {state.auto_labels} auto-labels of {spec.auto_label_budget}")
-    if state.labels_paid + state.auto_labels + state.samples_skipped != len(asked) or not paid <= asked:
+    chosen = state.labels_paid + state.auto_labels + state.samples_skipped
+    if (chosen != len(asked) and not revised) or not paid <= asked:
         found.append("the samples chosen are not those of the training set")
     return found
 
 
-def lost_labels(state: RunState, acknowledged: Mapping[int, int]) -> list[str]:
-    """Labels, by sample id, that somebody was told to be recorded and that the run does not hold so."""
-    held = {example.sample_id: example.label for example in state.labelled}
-    return [
-        f"label {label} of sample {sample_id} was acknowledged, but the run holds {held.get(sample_id)}"
-        for sample_id, label in acknowledged.items()
-        if held.get(sample_id) != label
-    ]
-
-
 class Audit:
-    """The log so far. ``paid`` are the samples that have a label; ``state`` is None before ``run_started``."""
+    """The log so far. ``paid`` are the samples that have a label, ``revised`` those of which something was said twice;
+    ``state`` is None before ``run_started``."""
 
     def __init__(self) -> None:
         self.state: RunState | None = None
         self.paid: set[int] = set()
+        self.revised: set[int] = set()
         self._subjects: set[str] = set()
         self._at_end: Step | None = None
 
@@ -75,6 +69,7 @@ class Audit:
         found = [f"{subject}: {fault}" for fault in self._faults(event, subject)]
         self._subjects.add(subject)
         if outcome := outcome_of(event):
+            self.revised |= {outcome.sample_id} if outcome.revision else set()
             (self.paid.add if event.HasField("label_provided") else self.paid.discard)(outcome.sample_id)
         self._apply(event)
         return found

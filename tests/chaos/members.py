@@ -16,6 +16,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
     SkipSamplesRequest,
     SubmitLabelsRequest,
     SubmitLabelsResponse,
+    SubmitResultsRequest,
 )
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop.trainer.v1.trainer_pb2 import CancelRunRequest
@@ -171,6 +172,13 @@ class Oracle(Member):
 
     def skip(self, request: SkipSamplesRequest) -> None:
         self.run(self._skip(request))
+
+    def say(self, request: SubmitResultsRequest) -> None:
+        self.run(self._say(request))
+
+    async def _say(self, request: SubmitResultsRequest) -> None:
+        with suppress(LabelloopError):  # refused
+            await self._service.SubmitResults(request, cast(Any, None))
 
     async def _skip(self, request: SkipSamplesRequest) -> None:
         with suppress(LabelloopError):  # refused

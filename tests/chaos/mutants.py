@@ -40,6 +40,14 @@ class StateByArrival(RunState):
         return super()._answered(sample_id for sample_id in self.answers.standing if sample_id in wanted)
 
 
+class StateThatRevisesAtOnce(RunState):
+    """Takes in what is said anew while a fit goes on."""
+
+    def apply(self, event: Event, at: datetime) -> None:
+        super().apply(event, at)
+        self._take_changes()
+
+
 class StateThatMoves(RunState):
     """Changes while a step is being taken on it."""
 
@@ -101,8 +109,15 @@ def _trainer(state: type[RunState]) -> Parts:
 # Each with what is said of it.
 MUTANTS = {
     "a log that takes second writes": (Parts(log=LogThatTakesSecondWrites), "stands already"),
-    "a log that loses labels": (Parts(log=LogThatLosesLabels), "was acknowledged, but the run holds None"),
-    "a trainer that takes labels in order of arrival": (_trainer(StateByArrival), "the final model is not that"),
+    "a log that loses labels": (Parts(log=LogThatLosesLabels), "was acknowledged, but the log holds None"),
+    "a trainer that takes labels in order of arrival": (
+        _trainer(StateByArrival),
+        "the model was fitted on other labels",
+    ),
+    "a trainer that takes revisions in at once": (
+        _trainer(StateThatRevisesAtOnce),
+        "the model was fitted on other labels",
+    ),
     "a trainer whose state moves under its step": (_trainer(StateThatMoves), "model_trained: comes where"),
     "a trainer that forgets what it paid": (_trainer(StateThatForgetsBudget), "labels_requested: comes where"),
     "a trainer that hears nothing": (Parts(trainer=DeafTrainer), "the run does not end"),

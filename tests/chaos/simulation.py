@@ -14,20 +14,32 @@ from typing import Any
 
 from labelloop.events.v1.events_pb2 import Event, LabelSource, RunStarted, SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
+    LabelResult,
     SkippedSample,
     SkipSamplesRequest,
     SubmitLabelsRequest,
     SubmitLabelsResponse,
+    SubmitResultsRequest,
     SubmittedLabel,
 )
+from labelloop.wire.answers import outcome_of
 from labelloop.wire.eventlog import Recorded
 from labelloop.wire.run_rules import shape_fault
 from labelloop.wire.subjects import subject_of
 
-from tests.chaos.invariants import Audit, end_faults, lost_labels
+from tests.chaos.invariants import Audit, end_faults
 from tests.chaos.members import RUN, Member, Oracle, Trainer, Write
-from tests.chaos.stand_ins import CLASSES, POOL_SIZE, TRUTH, draw_started, inherited_state, model_without_faults
+from tests.chaos.stand_ins import (
+    CLASSES,
+    POOL_SIZE,
+    TRUTH,
+    draw_started,
+    fitted,
+    inherited_state,
+    model_without_faults,
+)
 from tests.chaos.turns import Turns
+from trainer_svc.run_state import Fit, next_step
 
 MEMBERS_MAX = 3
 _SWEEPS_MAX = 400  # many times what a run of 20 rounds takes when nothing is in its way
@@ -78,7 +90,7 @@ class World:
         self.writes: list[Write] = []
         self.acknowledgements: list[tuple[Write, Recorded]] = []
         self.works: list[tuple[Any, Callable[[], Any]]] = []
-        self.acknowledged: dict[int, int] = {}
+        self.acknowledged: dict[tuple[int, int], Event] = {}
         self.told_recorded = 0
         self._lost: list[str] = []
         self._time_s = 0
@@ -149,10 +161,20 @@ class World:
         if fault := shape_fault(event):
             raise Violation(fault)
         before = len(self.log.events)
+        expected = self._model_of_now() if event.HasField("model_trained") else ""
         recorded = self.log.write(event)
+        if len(self.log.events) > before and expected not in ("", event.model_trained.model_sha256):
+            raise Violation("the model was fitted on other labels than the log had for it")
         if len(self.log.events) > before and (found := self.audit.take(event)):
             raise Violation("; ".join(found))
         return recorded
+
+    def _model_of_now(self) -> str:
+        """The model that the log as it stands asks for; empty where it asks for none."""
+        state = self.audit.state
+        if state is None or state.over or not isinstance(next_step(state), Fit):
+            return ""
+        return fitted(state)
 
     def acknowledge(self, which: int) -> bool:
         """Let a writer hear what stands."""
@@ -160,16 +182,17 @@ class World:
             return False
         write, recorded = self.acknowledgements.pop(which % len(self.acknowledgements))
         if not write.heard.done():
-            self._note_label(recorded.event)
+            self._note_outcome(recorded.event)
             write.heard.set_result(recorded)
             self._turn()
         return True
 
-    def _note_label(self, event: Event | None) -> None:
-        if event is not None and event.HasField("label_provided"):
-            label = event.label_provided
-            if self.acknowledged.setdefault(label.sample_id, label.label) != label.label:
-                raise Violation(f"two labels of sample {label.sample_id} were acknowledged")
+    def _note_outcome(self, event: Event | None) -> None:
+        outcome = outcome_of(event) if event is not None else None
+        if event is not None and outcome is not None:
+            place = (outcome.sample_id, outcome.revision)
+            if self.acknowledged.setdefault(place, event) != event:
+                raise Violation(f"two answers at revision {place[1]} of sample {place[0]} were acknowledged")
 
     def finish_work(self, which: int) -> bool:
         """Let a scorer, a fit or a store be done."""
@@ -275,6 +298,20 @@ class World:
             member.skip(SkipSamplesRequest(run_id=RUN, annotator="c", samples=given))
             self._turn()
 
+    def say_anew(self, who: int, sample_id: int, label: int | None, revision: int) -> None:
+        """Give another label than before, or none."""
+        member, state = self.members[who % len(self.members)], self.audit.state
+        if state is None or not isinstance(member, Oracle) or not member.alive:
+            return
+        place = f"{RUN}/{state.answers.rounds.get(sample_id, 0)}/{sample_id}"
+        result = LabelResult(request_id=place, annotator="d", revision=revision)
+        if label is None:
+            result.withdrawn = True
+        else:
+            result.label = label
+        member.say(SubmitResultsRequest(results=[result]))
+        self._turn()
+
     # The end.
 
     def calm_down(self, rng: Random) -> None:
@@ -321,19 +358,28 @@ class World:
     def _check_end(self) -> None:
         state = self.audit.state
         assert state is not None
-        found = end_faults(state) + lost_labels(state, self.acknowledged)
-        paid = len(self.audit.paid)
-        if paid != state.labels_paid:
+        found = end_faults(state) + self._lost_answers()
+        paid, given = len(self.audit.paid), sum(event.HasField("label_provided") for event in self.events)
+        if paid != state.labels_paid and not state.answers.changed:
             found.append(f"{paid} labels stand in the log, {state.labels_paid} are counted")
-        if self.told_recorded > paid:
-            found.append(f"people were told of {self.told_recorded} labels recorded, {paid} are")
-        if state.ended is not None and state.ended.kind == "run_finished":
+        if self.told_recorded > given:
+            found.append(f"people were told of {self.told_recorded} labels recorded, {given} are")
+        if state.ended is not None and state.ended.kind == "run_finished" and not self.audit.revised:
             labels = {example.sample_id: example.label for example in state.training}
             if state.model_sha256 != model_without_faults(self.started, labels, self.skipped):
                 found.append("the final model is not that of the run without faults")
         found += self._disagreements()
         if found:
             raise Violation("; ".join(found))
+
+    def _lost_answers(self) -> list[str]:
+        """What somebody was told to be recorded, and the log does not hold so."""
+        standing = {subject_of(event): event for event in self.events}
+        return [
+            f"{subject_of(event)} was acknowledged, but the log holds {standing.get(subject_of(event))}"
+            for event in self.acknowledged.values()
+            if standing.get(subject_of(event)) != event
+        ]
 
     def _disagreements(self) -> list[str]:
         state = self.audit.state
@@ -369,6 +415,7 @@ class Schedule:
         self._cancel_at = rng.randrange(self._moves) if rng.random() < 0.2 else -1
         self._queue = self.world.started.spec.label_source == LabelSource.LABEL_SOURCE_QUEUE
         self._skip_rate = rng.choice((0.0, 0.0, 0.4)) if self._queue else 0.0
+        self._revision_rate = rng.choice((0.0, 0.0, 0.6)) if self._queue else 0.0
         self._shown: list[int] = []
 
     def run(self) -> None:
@@ -418,6 +465,10 @@ class Schedule:
         """People answer what they were shown, now or some time ago, wrongly at times, and at times twice."""
         rng = self._rng
         self._shown = self.world.open_samples(which) or self._shown
+        if rng.random() < self._revision_rate:
+            label = rng.choice((None, *range(len(CLASSES))))
+            self.world.say_anew(rng.randrange(self._count), rng.randrange(POOL_SIZE), label, rng.randrange(5))
+            return
         if rng.random() < 0.1:
             self._shown = [rng.randrange(POOL_SIZE)]
         picked = rng.sample(self._shown, rng.randint(0, len(self._shown)))

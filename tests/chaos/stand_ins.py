@@ -14,6 +14,7 @@ from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
 
 from oracle_svc.datasets import Dataset
 from trainer_svc.fitting import FitJob, FitResult
+from trainer_svc.run_state import RunState
 from trainer_svc.softmax import AdamState, Count
 from trainer_svc.training_state import to_bytes
 
@@ -134,6 +135,16 @@ def _inheritance(rng: Random, sample_ids: Sequence[int], spec: RunSpec) -> Inher
 def inherited_state(started: RunStarted) -> bytes:
     """The artifact that an inheritance names."""
     return _state_bytes(state_of(started.inheritance.model_sha256))
+
+
+def fitted(state: RunState) -> str:
+    """The digest of the model that a fit on the training set as it stands comes to."""
+    spec, training = state.spec, state.training
+    carries_on = state.training_state_sha256 and spec.protocol == Protocol.PROTOCOL_PUBLISHED
+    start = state_of(state.model_sha256) if carries_on else _FRESH
+    columns = zip(*((example.sample_id, example.label) for example in training), strict=True)
+    sample_ids, labels = columns
+    return sha256(model_bytes(tuple(sample_ids), tuple(labels), start, spec.seed)).hexdigest()
 
 
 def model_without_faults(started: RunStarted, labels: Mapping[int, int], skipped: Collection[int] = ()) -> str:

@@ -98,10 +98,15 @@ class RunUnderFaults(RuleBasedStateMachine):
     def label_anything(self, who: int, labels: list[tuple[int, int]]) -> None:
         self._world.submit(who, labels, "anything")
 
+    @rule(who=who, sample_id=st.integers(0, POOL_SIZE - 1), label=st.none() | st.integers(0, 2), revision=which)
+    def say_anew(self, who: int, sample_id: int, label: int | None, revision: int) -> None:
+        self._world.say_anew(who, sample_id, label, revision)
+
     @invariant()
     def the_budget_holds(self) -> None:
         if self.world is not None:
-            assert len(self.world.audit.paid) <= self.world.started.spec.label_budget
+            audit = self.world.audit
+            assert len(audit.paid) <= self.world.started.spec.label_budget + len(audit.revised)
 
     def teardown(self) -> None:
         if self.world is None:
