@@ -14,10 +14,10 @@ ifeq ($(wildcard requirements.lock),)
 $(error run make in the folder that holds this Makefile, or as: make -C that-folder)
 endif
 
-.PHONY: help setup demo test test-docker check fmt proto lock bench chaos soak clean
+.PHONY: help setup demo test test-docker test-queues test-labelstudio check fmt proto lock bench chaos soak clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Make .venv and install everything into it (once; others do it where needed)
 
@@ -58,6 +58,12 @@ test: $(STAMP) ## Run the whole test suite (ARGS= goes to pytest)
 
 test-docker: $(STAMP) ## Build the images and run them: needs root and dockerd (ARGS= goes to pytest)
 	@LABELLOOP_DOCKER=1 $(BIN)/python -m pytest -p no:xdist tests/docker $(ARGS)
+
+test-queues: $(STAMP) ## Every tool that people label in and that this machine has; lists what it skips and why
+	@LABELLOOP_LABEL_STUDIO_TESTS=1 $(BIN)/python -m pytest -p no:xdist tests/queues $(ARGS)
+
+test-labelstudio: $(STAMP) ## The same for Label Studio alone: installs it once, five minutes, into the user's cache folder
+	@LABELLOOP_LABEL_STUDIO_TESTS=1 $(BIN)/python -m pytest -p no:xdist tests/queues -k label_studio $(ARGS)
 
 check: $(STAMP) ## Formatting, lint, types, and drift of the generated code
 	@$(BIN)/ruff format --check .

@@ -29,7 +29,7 @@ def backlog_of(desk: Desk, leased: int) -> Backlog:
         disputed=sum(bool(desk.more.get(sample_id)) for sample_id in desk.open),
         labelled=sum(isinstance(outcome, LabelProvided) for outcome in standing),
         skipped=sum(isinstance(outcome, SampleSkipped) for outcome in standing),
-        annotators=[_record(each) for each in records(list(_judgements(desk)))],
+        annotators=[_record(each) for each in records(_judgements(desk))],
     )
     if desk.waits_since:
         backlog.waits_since.FromDatetime(desk.waits_since)
@@ -43,14 +43,14 @@ def _judgements(desk: Desk) -> Iterator[Judgement]:
         for given in desk.standing_answers(sample_id):
             outcome = given.label if given.HasField("label") else Skip(given.skip)
             gold, label = desk.gold.get(sample_id), labels.get(sample_id)
-            yield Judgement(given.annotator, sample_id, outcome, given.time_spent_s, gold_label=gold, label=label)
+            yield Judgement(given.annotator, outcome, given.time_spent_s, gold, label)
     if desk.annotators > 1 or not desk.for_people:
         return
-    for sample_id, standing in desk.answers.standing.items():  # the only one's word is the label: nothing to compare
+    for standing in desk.answers.standing.values():  # the only one's word is the label: nothing to compare
         if isinstance(standing, LabelProvided):
-            yield Judgement(standing.annotator, sample_id, standing.label, standing.time_spent_s, None, None)
+            yield Judgement(standing.annotator, standing.label, standing.time_spent_s)
         elif isinstance(standing, SampleSkipped) and standing.annotator:
-            yield Judgement(standing.annotator, sample_id, Skip(standing.kind), 0.0, None, None)
+            yield Judgement(standing.annotator, Skip(standing.kind), 0.0)
 
 
 def _record(quality: AnnotatorQuality) -> AnnotatorRecord:

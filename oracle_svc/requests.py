@@ -14,10 +14,11 @@ from labelloop.wire.errors import Corrupt, InvalidInput, LimitExceeded, NotFound
 from labelloop.wire.eventlog import EventLog, Recorded
 from labelloop.wire.run_book import RunBook
 
+from oracle_svc.agreement import posteriors
 from oracle_svc.clerk import append_answers
 from oracle_svc.desk import AnswerLabels, Desk, Expire, PublishPool, Settle, Wait, next_duty
 from oracle_svc.metrics import queue_gauges
-from oracle_svc.settling import expire, settle
+from oracle_svc.settling import expire, settle, to_weigh
 from oracle_svc.shelf import Shelf, publish
 
 _HOPELESS = (InvalidInput, NotFound, Corrupt, LimitExceeded)  # trying again would not help
@@ -41,7 +42,9 @@ class Requests:
                 case AnswerLabels(round_, sample_ids):
                     done = await self._answer(desk, round_, sample_ids)
                 case Settle(answered):
-                    done = await append_answers(self._log, settle(desk, answered))
+                    votes = to_weigh(desk, answered)
+                    weighed = await asyncio.to_thread(posteriors, votes) if votes else {}
+                    done = await append_answers(self._log, settle(desk, answered, weighed))
                     desk.mark_settled(answered)
                     self._book.ring(run_id)  # more of it may be asked for now
                 case Expire(sample_ids):

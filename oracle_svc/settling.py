@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from labelloop.events.v1.events_pb2 import (
+    AgreementRule,
     AnswerGiven,
     Event,
     LabelProvided,
@@ -13,19 +14,31 @@ from labelloop.events.v1.events_pb2 import (
     SkipKind,
 )
 
-from oracle_svc.agreement import Label, Outcome, Skip, Undecided, Vote, decide, posteriors
+from oracle_svc.agreement import Label, Outcome, Skip, Undecided, Vote, decide, disputed
 from oracle_svc.desk import Desk
 
 AGREEMENT_SOURCE, DEADLINE_SOURCE = "agreement", "deadline"
 _FINAL = {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED}
 
 
-def settle(desk: Desk, sample_ids: Iterable[int]) -> list[Event]:
+Posteriors = Mapping[int, Mapping[int, float]]
+
+
+def to_weigh(desk: Desk, sample_ids: Iterable[int]) -> dict[int, list[Vote]]:
+    """The answers of the whole run, where the rule weighs them and some of these samples' answers differ; else none."""
+    weighs = desk.spec.queue.agreement == AgreementRule.AGREEMENT_RULE_DAWID_SKENE
+    if not weighs or not any(disputed(_votes(desk, sample_id)) for sample_id in sample_ids):
+        return {}
+    return {sample_id: _votes(desk, sample_id) for sample_id in desk.given}
+
+
+def settle(desk: Desk, sample_ids: Iterable[int], posteriors: Posteriors) -> list[Event]:
     """What makes hold what the answers for these samples come to by the run's rule; nothing for those that hold it
     already. Notes how many annotators more are asked for which sample."""
     events = []
     for sample_id in sample_ids:
-        outcome = _decide(desk, sample_id, wanted=desk.annotators, most=desk.annotators_max)
+        limits = {"wanted": desk.annotators, "most": desk.annotators_max}
+        outcome = decide(_votes(desk, sample_id), **limits, posterior=posteriors.get(sample_id))
         desk.more[sample_id] = outcome.more if isinstance(outcome, Undecided) else 0
         if event := _change(desk, sample_id, outcome):
             events.append(event)
@@ -36,32 +49,20 @@ def expire(desk: Desk, sample_ids: Iterable[int]) -> list[Event]:
     """What ends the wait for these samples: a label of what was answered, or none where nothing was."""
     events = []
     for sample_id in sample_ids:
-        answered = len(desk.standing_answers(sample_id))
-        outcome: Outcome = Skip(SkipKind.SKIP_KIND_EXPIRED)
-        if answered:
-            outcome = _decide(desk, sample_id, wanted=answered, most=answered)
+        votes = _votes(desk, sample_id)
+        expired = Skip(SkipKind.SKIP_KIND_EXPIRED)
+        outcome = decide(votes, wanted=len(votes), most=len(votes)) if votes else expired
         if event := _change(desk, sample_id, outcome):
             events.append(event)
     return events
 
 
-def _decide(desk: Desk, sample_id: int, *, wanted: int, most: int) -> Outcome:
-    votes, rule = _votes(desk.standing_answers(sample_id)), desk.spec.queue.agreement
-    return decide(votes, wanted=wanted, most=most, rule=rule, weigh=lambda: _weights(desk).get(sample_id, {}))
-
-
-def _votes(answers: Sequence[AnswerGiven]) -> list[Vote]:
-    return [Vote(answer.annotator, _outcome(answer)) for answer in answers]
+def _votes(desk: Desk, sample_id: int) -> list[Vote]:
+    return [Vote(answer.annotator, _outcome(answer)) for answer in desk.standing_answers(sample_id)]
 
 
 def _outcome(answer: AnswerGiven) -> int | Skip:
     return answer.label if answer.HasField("label") else Skip(answer.skip)
-
-
-def _weights(desk: Desk) -> Mapping[int, Mapping[int, float]]:
-    assert desk.pool is not None, "a run with answers has a pool"
-    votes = {sample_id: _votes(desk.standing_answers(sample_id)) for sample_id in desk.given}
-    return posteriors(votes, len(desk.pool.classes))
 
 
 def _change(desk: Desk, sample_id: int, outcome: Outcome) -> Event | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from labelloop.events.v1.events_pb2 import Accuracy
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, MeasuredAccuracy, Phase, RoundResult, RunStatus
+from labelloop.wire.intervals import wilson_interval
 
-from trainer_svc.evaluation import wilson_interval
 from trainer_svc.run_state import Example, RunState, Trained
 
 _ENDS = {

@@ -52,7 +52,7 @@ def settle(desk: Desk) -> None:
     """As the oracle does it."""
     match next_duty(desk, NOW):
         case Settle(answered):
-            for event in settling.settle(desk, answered):
+            for event in settling.settle(desk, answered, {}):
                 desk.apply(event, NOW)
             desk.mark_settled(answered)
 
@@ -199,7 +199,7 @@ def test_what_is_said_while_a_label_is_made_is_not_forgotten() -> None:
         desk.apply(event, NOW)
     duty = next_duty(desk, NOW)
     assert isinstance(duty, Settle)
-    [event] = settling.settle(desk, duty.answered)
+    [event] = settling.settle(desk, duty.answered, {})
     for revision, annotator in ((1, "kim"), (1, "lee")):
         result = LabelResult(request_id="r/0/3", annotator=annotator, label=2, revision=revision)
         meanwhile = admit(desk, result, "queue", "results")

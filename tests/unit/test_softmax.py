@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from labelloop.wire.intervals import wilson_interval
 
-from trainer_svc.evaluation import wilson_interval
 from trainer_svc.onnx_export import to_onnx
 from trainer_svc.softmax import (
     AdamState,

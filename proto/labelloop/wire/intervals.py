@@ -1,4 +1,4 @@
-"""How sure an accuracy is. Pure."""
+"""How sure a share is. Pure."""
 
 from __future__ import annotations
 
