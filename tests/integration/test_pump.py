@@ -1,0 +1,255 @@
+"""Requests that go into a tool and results that come back, over a real broker; the tool is a list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from labelloop.events.v1.events_pb2 import (
+    Event,
+    LabelSource,
+    LabelsRequested,
+    PoolPublished,
+    QueueSpec,
+    RunSpec,
+    RunStarted,
+)
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
+from labelloop.wire.broker import connect
+from labelloop.wire.errors import Unready
+from labelloop.wire.eventlog import EventLog
+from labelloop.wire.run_book import RunBook
+from labelloop_cli.nats_server import NatsServer
+
+from oracle_svc.clerk import Clerk
+from oracle_svc.counter import Counter
+from oracle_svc.dead_letters import DeadLetters
+from oracle_svc.desk import Desk
+from oracle_svc.intake import ToolIntake, replay
+from oracle_svc.leases import Leases
+from oracle_svc.pump import Pump
+from oracle_svc.queues.queue import Intake, Verdict
+from oracle_svc.shelf import Shelf
+from tests.blobs import write_blobs
+
+
+@dataclass
+class ListTool:
+    """Keeps what is put into it; refuses while it is ``down``."""
+
+    name: ClassVar[str] = "list"
+    whole_samples: ClassVar[bool] = False
+
+    pushed: list[str] = field(default_factory=list)
+    retracted: list[str] = field(default_factory=list)
+    down: bool = False
+    stuck: bool = False
+
+    async def push(self, requests: Sequence[LabelRequest]) -> None:
+        if self.down:
+            raise Unready("TOOL_AWAY", "the tool is away")
+        self.pushed += [request.request_id for request in requests]
+        if self.stuck:
+            await asyncio.get_running_loop().create_future()
+
+    async def retract(self, request_ids: Sequence[str]) -> None:
+        self.retracted += request_ids
+
+    async def serve(self, intake: Intake) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+@dataclass
+class Oracle:
+    """What one oracle process is made of, as far as tools go."""
+
+    book: RunBook[Desk]
+    log: EventLog
+    leases: Leases
+    dead_letters: DeadLetters
+    clerk: Clerk
+    intake: ToolIntake
+    counter: Counter
+
+    def pump(self, tool: ListTool, resend_s: float = 3600.0) -> Pump:
+        return Pump(tool, self.intake, self.book, self.leases, self.counter, resend_s)
+
+
+@asynccontextmanager
+async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] | None = None) -> AsyncIterator[Oracle]:
+    client = await connect(server.url, "test")
+    log, dead_letters = EventLog(client), DeadLetters(client)
+    leases = Leases(client, now) if now else Leases(client)
+    for store in (log, leases, dead_letters):
+        await store.ensure_stream()
+    book: RunBook[Desk] = RunBook(Desk.begin)
+    clerk = Clerk(book, log)
+    counter = Counter(leases, Shelf(None, cache))
+    following = [asyncio.create_task(work) for work in (book.follow(log), leases.follow(), dead_letters.follow())]
+    try:
+        await book.reach(await log.last_sequence())
+        yield Oracle(book, log, leases, dead_letters, clerk, ToolIntake("list", clerk, dead_letters), counter)
+    finally:
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+        await client.close()
+
+
+@asynccontextmanager
+async def pumping(*pumps: Pump) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(pump.run()) for pump in pumps]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110  # what is waited for rings no bell
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def asked(nats_server: NatsServer, tmp_path: Path) -> list[int]:
+    """A run that asks the tool for three samples."""
+    blobs = write_blobs(tmp_path)
+    spec = RunSpec(
+        dataset=blobs.source(),
+        label_source=LabelSource.LABEL_SOURCE_QUEUE,
+        label_budget=3,
+        batch_size=3,
+        report_every=1,
+        protocol=2,  # type: ignore[arg-type]
+        queue=QueueSpec(tool="list"),
+    )
+    pool = PoolPublished(pool_sha256="0" * 64, sample_count=300, shape=[6, 6], dtype="uint8", classes=["a", "b", "c"])
+    samples = [7, 3, 5]
+    request = LabelsRequested(sample_ids=samples, score=[0.0, 0.0, 0.0])
+    client = await connect(nats_server.url, "test")
+    log = EventLog(client)
+    await log.ensure_stream()
+    for event in (
+        Event(run_id="r", run_started=RunStarted(spec=spec)),
+        Event(run_id="r", pool_published=pool),
+        Event(run_id="r", labels_requested=request),
+    ):
+        await log.append_once(event)
+    await client.close()
+    return samples
+
+
+def ids(samples: Sequence[int]) -> list[str]:
+    return [f"r/0/{sample_id}/0" for sample_id in samples]
+
+
+async def test_requests_are_put_into_the_tool_once_in_order_whatever_starts_anew(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as first, pumping(first.pump(tool)):
+        await until(lambda: len(tool.pushed) == 3)
+        await until(lambda: all(first.leases.holder(f"r.0.{each}.0") for each in asked))
+    async with (
+        oracle(nats_server, tmp_path) as second,
+        oracle(nats_server, tmp_path) as third,
+        pumping(second.pump(tool), third.pump(tool)),
+    ):
+        await second.clerk.take([LabelResult(request_id=ids(asked)[0], label=1)], "queue:list")
+        await until(lambda: tool.retracted != [])
+    assert tool.pushed == ids(asked)
+    assert set(tool.retracted) == {ids(asked)[0]}
+
+
+async def test_a_tool_that_is_away_gets_everything_when_it_is_back(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool(down=True)
+    async with oracle(nats_server, tmp_path) as one:
+        released = asyncio.Event()
+        release = one.leases.release
+
+        async def noted(key: str, holder: str) -> bool:
+            released.set()
+            return await release(key, holder)
+
+        one.leases.release = noted  # type: ignore[method-assign]
+        async with pumping(one.pump(tool)):
+            await asyncio.wait_for(released.wait(), 20)
+            tool.down = False
+            await until(lambda: len(tool.pushed) == 3)
+    assert tool.pushed == ids(asked)
+
+
+async def test_what_a_dead_oracle_may_not_have_put_there_is_put_there_again_when_its_lease_ends(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool, clock = ListTool(stuck=True), [1_000.0]
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as dying, pumping(dying.pump(tool)):
+        await until(lambda: len(tool.pushed) == 3)
+    tool.stuck = False
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as next_one:
+        await until(lambda: bool(next_one.leases.holder("r.0.7.0")))
+        clock[0] += 61
+        async with pumping(next_one.pump(tool)):
+            await until(lambda: len(tool.pushed) == 6)
+    assert tool.pushed[3:] == tool.pushed[:3] == ids(asked)
+
+
+async def test_results_are_taken_once_and_what_cannot_be_taken_is_kept_once(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    first, second, _ = ids(asked)
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        said = LabelResult(request_id=first, class_name="b", annotator="kim")
+        both = await asyncio.gather(one.intake.take(said), other.intake.take(said))
+        assert sorted(verdict.value for verdict in both) == ["recorded", "repeated"]
+        bad = [
+            b'{"request_id": "r/0/3/0", "class_name": "d"}',
+            b'{"request_id": "r/0/299/0", "label": 1}',
+            b'{"request_id": "nobody/0/3/0", "label": 1}',
+            b"{",
+            b"\xff\xfe",
+            b'{"request_id": "r/0/3/0"}',
+        ]
+        for data in (*bad, *bad):
+            assert await one.intake.take_json(data) == Verdict.REFUSED
+            assert await other.intake.take_json(data) == Verdict.REFUSED
+        await until(lambda: len(other.dead_letters.letters) == len(bad))
+        assert {letter.data for letter in other.dead_letters.letters.values()} == set(bad)
+        assert {letter.reason for letter in other.dead_letters.letters.values()} == {
+            *("UNKNOWN_CLASS", "NOT_ASKED_FOR", "UNKNOWN_RUN", "MALFORMED", "NO_ANSWER")
+        }
+        assert await one.intake.take_json(b'{"request_id": "%s", "label": 0}' % second.encode()) == Verdict.RECORDED
+        standing = one.book.get("r").answers.standing
+        assert {key: outcome.label for key, outcome in standing.items()} == {7: 1, 3: 0}  # type: ignore[union-attr]
+
+
+async def test_a_dead_letter_that_can_be_taken_by_now_is_dead_no_longer(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    early = b'{"request_id": "later/0/3", "label": 1}'
+    async with oracle(nats_server, tmp_path) as one:
+        assert await one.intake.take_json(early) == Verdict.REFUSED
+        [letter] = one.dead_letters.letters.values()
+        assert await replay(letter, one.clerk, one.dead_letters)
+        for standing in await one.log.read_run("r"):
+            assert standing.event
+            again = Event.FromString(standing.event.SerializeToString())
+            again.run_id = "later"
+            recorded = await one.log.append_once(again)
+        await one.book.reach(recorded.sequence)
+        assert await replay(letter, one.clerk, one.dead_letters) is None
+        assert not one.dead_letters.letters
+        assert one.book.get("later").answers.standing
+    async with oracle(nats_server, tmp_path) as next_one:
+        await until(lambda: next_one.dead_letters._letters != {})
+        await until(lambda: not next_one.dead_letters.letters)
