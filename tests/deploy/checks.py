@@ -38,7 +38,7 @@ _FULL_NAMES = {
     name: file.DESCRIPTOR.services_by_name[f"{name.capitalize()}Service"].full_name
     for name, file in (("trainer", trainer_pb2), ("scorer", scorer_pb2), ("oracle", oracle_pb2))
 }
-_MADE_BY_OPERATORS = {"s3", "label-studio"}
+_MADE_BY_OPERATORS = {"s3", "label-studio", "page"}
 _MAY_MAKE_SECRETS = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]
 _PINNED = re.compile(r".+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 

@@ -22,7 +22,7 @@ from tests.deploy.rendering import KUBERNETES, Manifest, render
 
 README = KUBERNETES.parent / "README.md"
 OVERLAYS = ("local", "production")
-OTHER_COMPONENTS = ("s3", "label-studio", "client")
+OTHER_COMPONENTS = ("s3", "label-studio", "page", "client")
 SUPPORTED = ("1.32", kubernetes_validate.latest_version())
 # Kinds that Kubernetes' own schemas do not know, of cert-manager and the Prometheus operator, and what they must say.
 OTHERS = {
@@ -271,7 +271,8 @@ CALLS: set[Call] = {
 }
 CALLS_OF_OTHER_COMPONENTS: set[Call] = {
     *((caller, somewhere, "TCP", 443) for caller in SERVICES for somewhere in OUTSIDE),  # object storage
-    *((caller, "label-studio", "TCP", 8080) for caller in OUTSIDE),  # people, by way of an ingress
+    *((caller, called, "TCP", 8080) for caller in OUTSIDE for called in ("label-studio", "oracle")),  # by an ingress
+    ("oracle", "label-studio", "TCP", 8080),
 }
 
 
