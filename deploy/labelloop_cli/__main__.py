@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
@@ -18,6 +18,9 @@ from rich.console import Console
 from labelloop_cli import backlog, export, keys, label, ledger, runs
 from labelloop_cli import doctor as doctor_checks
 from labelloop_cli.interrupts import carry_out
+
+if TYPE_CHECKING:
+    from labelloop_cli.stack import Page
 
 app = typer.Typer(
     name="labelloop",
@@ -46,19 +49,34 @@ def up(
     trainer_port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any.")] = 50051,
     scorer_port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any.")] = 50052,
     oracle_port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any.")] = 50053,
+    annotate: Annotated[bool, typer.Option("--annotate", help="Serve the page that people label on.")] = False,
+    page_port: Annotated[int, typer.Option(min=0, max=65535, help="The page's port; 0 for any.")] = 8080,
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="LABELLOOP_HTTP_TOKEN", help="The secret that opens the page; a new one at each start without."
+        ),
+    ] = "",
 ) -> None:
     """Start a broker and the three services here, and keep them running until Ctrl-C."""
+    from labelloop_cli.stack import Page
+
     ports = (trainer_port, scorer_port, oracle_port)
-    carry_out(_up(store, nats, nats_port, ports), interrupted="everything stopped; `labelloop up` goes on from here")
+    page = (Page(page_port, token) if token else Page(page_port)) if annotate else None
+    carry_out(
+        _up(store, nats, nats_port, ports, page), interrupted="everything stopped; `labelloop up` goes on from here"
+    )
 
 
-async def _up(store: Path, nats: str, nats_port: int, ports: tuple[int, int, int]) -> None:
+async def _up(store: Path, nats: str, nats_port: int, ports: tuple[int, int, int], page: Page | None) -> None:
     from labelloop_cli.stack import running
 
-    async with running(store, nats_url=nats, nats_port=nats_port, ports=ports) as stack:
+    async with running(store, nats_url=nats, nats_port=nats_port, ports=ports, page=page) as stack:
         console.print(f"broker   {stack.nats_url}")
         for name, service in stack.services.items():
             console.print(f"{name:<8} {service.address}")
+        if stack.page_url:
+            console.print(f"page     {stack.page_url}", soft_wrap=True)
         console.print(f"data and logs in {store}; Ctrl-C stops everything, `labelloop up` goes on from there")
         await stack.keep_up()
 
@@ -71,10 +89,19 @@ def demo(
     connect: Annotated[
         bool, typer.Option("--connect", help="Use running services (LABELLOOP_TRAINER, ...) instead of starting them.")
     ] = False,
+    human: Annotated[
+        bool, typer.Option("--human", help="Instead, label the first 50 digits by hand, and see what that bought.")
+    ] = False,
 ) -> None:
     """Run the article's experiments on MNIST, and more, through the services; write a report."""
+    from labelloop_cli.demo.human import run_human_demo
     from labelloop_cli.demo.run import run_demo
 
+    if human:
+        if connect:
+            raise InvalidInput("HUMAN_CONNECTS", "--human starts services of its own: leave --connect out")
+        carry_out(run_human_demo(output.parent / "human"), interrupted="stopped; `labelloop demo --human` goes on here")
+        return
     carry_out(run_demo(output, connect), interrupted="stopped; `labelloop demo` goes on from here")
 
 

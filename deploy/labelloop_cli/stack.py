@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -39,6 +40,7 @@ class Service:
     folder: Path
     environment: dict[str, str]
     port: int = 0
+    http_port: int = 0
     process: asyncio.subprocess.Process | None = None
     restarts: int = field(default=0, init=False)
 
@@ -73,7 +75,8 @@ class Service:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise self._failed(f"was not ready within {_READY_TIMEOUT_S:.0f} s") from None
-        self.port = json.loads(ready_file.read_text())["port"]
+        ready = json.loads(ready_file.read_text())
+        self.port, self.http_port = ready["port"], ready.get("http_port", 0)
 
     def _failed(self, how: str) -> WrongState:
         tail = self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
@@ -104,13 +107,24 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Page:
+    """The page that people label on: its port, 0 for any free one, and the secret that opens it, made up where none is
+    given."""
+
+    port: int = 0
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+
+
+@dataclass(frozen=True)
 class Stack:
-    """``broker`` is None where somebody else runs it."""
+    """``broker`` is None where somebody else runs it; ``page_url`` signs in whoever opens it, and is empty where no
+    page was asked for."""
 
     nats_url: str
     endpoints: Endpoints
     services: dict[str, Service]
     broker: NatsServer | None
+    page_url: str = ""
 
     async def keep_up(self) -> None:
         """Keep everything running, for ever; WrongState when something will not stay."""
@@ -147,7 +161,12 @@ async def _keep_broker_up(broker: NatsServer) -> None:
 
 @asynccontextmanager
 async def running(
-    store: Path, *, nats_url: str = "", nats_port: int = 0, ports: tuple[int, int, int] = (0, 0, 0)
+    store: Path,
+    *,
+    nats_url: str = "",
+    nats_port: int = 0,
+    ports: tuple[int, int, int] = (0, 0, 0),
+    page: Page | None = None,
 ) -> AsyncIterator[Stack]:
     """Everything up, its data under ``store``; all of it is stopped at the end, whatever the end.
 
@@ -168,7 +187,8 @@ async def running(
         shared = {"LABELLOOP_NATS_URL": nats_url}
         trainer_port, scorer_port, oracle_port = ports
         scorer = Service("scorer", logs, {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}, scorer_port)
-        oracle = Service("oracle", logs, shared, oracle_port)
+        web = {"LABELLOOP_HTTP_PORT": str(page.port), "LABELLOOP_HTTP_TOKEN": page.token} if page else {}
+        oracle = Service("oracle", logs, shared | web, oracle_port)
         for service in (scorer, oracle):
             stack.push_async_callback(service.stop)
         await asyncio.gather(scorer.start(), oracle.start())
@@ -177,4 +197,6 @@ async def running(
         stack.push_async_callback(trainer.stop)
         await trainer.start()
         endpoints = Endpoints(trainer=trainer.address, scorer=scorer.address, oracle=oracle.address)
-        yield Stack(nats_url, endpoints, {"trainer": trainer, "scorer": scorer, "oracle": oracle}, broker)
+        page_url = f"http://127.0.0.1:{oracle.http_port}/?token={page.token}" if page else ""
+        services = {"trainer": trainer, "scorer": scorer, "oracle": oracle}
+        yield Stack(nats_url, endpoints, services, broker, page_url)

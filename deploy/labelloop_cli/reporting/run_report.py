@@ -28,13 +28,16 @@ _SHOWN = 40
 async def write_report(run_id: str, output: Path) -> None:
     """WrongState where the run has no model to report on yet."""
     async with connect(Endpoints()) as clients:
-        whole = await clients.trainer.GetRun(GetRunRequest(run_id=run_id))
-        if not whole.rounds:
-            raise WrongState(
-                "NO_MODEL_YET", f"run {run_id!r} has no model yet: there is nothing to report", run_id=run_id
-            )
-        labels = await clients.labels(run_id)
-        tiles = await _tiles(clients, whole, labels)
+        await report_on(clients, run_id, output)
+
+
+async def report_on(clients: Clients, run_id: str, output: Path) -> None:
+    """The same, by these clients."""
+    whole = await clients.trainer.GetRun(GetRunRequest(run_id=run_id))
+    if not whole.rounds:
+        raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: there is nothing to report", run_id=run_id)
+    labels = await clients.labels(run_id)
+    tiles = await _tiles(clients, whole, labels)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(_page(whole, labels, tiles))
 

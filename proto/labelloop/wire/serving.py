@@ -78,13 +78,13 @@ class Server:
             raise port_in_use(host, port) from error
         await self._server.start()
 
-    async def ready(self) -> None:
-        """Say to whoever asks that the service can work."""
+    async def ready(self, **more_ports: int) -> None:
+        """Say to whoever asks that the service can work; the ready file names its ports."""
         for name in ("", self._service_name):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._probes.ready()
         if self._settings.ready_file:
-            write_whole(self._settings.ready_file, json.dumps({"port": self.port}))
+            write_whole(self._settings.ready_file, json.dumps({"port": self.port, **more_ports}))
         log.info("ready", host=self._settings.host, port=self.port)
 
     async def serve(self, work: asyncio.Task[None]) -> None:
