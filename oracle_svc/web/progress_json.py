@@ -1,0 +1,58 @@
+"""A run's progress as the page is sent it: what changes with each label, and what changes with each round. Pure.
+
+Two messages, because the curves of a long run are large and a label changes none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from oracle_svc.web.progress import LastLabel, Progress, RoundChange
+
+
+def now_json(progress: Progress) -> dict[str, Any]:
+    """What each label may change. Shares and accuracies lie in [0, 1]."""
+    latest = progress.points[-1] if progress.points else None
+    return {
+        "phase": progress.phase,
+        "round": progress.round,
+        "labels": len(progress.labels),
+        "budget": progress.spec.label_budget,
+        "skipped": len(progress.skipped),
+        "auto_labels": progress.auto_labels,
+        "open": len(progress.open),
+        "batch": len(progress.batch),
+        "counts": [progress.counts[each] for each in range(len(progress.classes))],
+        "compared": progress.compared,
+        "agreed": progress.agreed,
+        "accuracy": asdict(latest) if latest else None,
+        "last": _last(progress.last, hide_opinion=progress.spec.queue.hide_predictions),
+        "ended": asdict(progress.ended) if progress.ended else None,
+    }
+
+
+def curves_json(progress: Progress) -> dict[str, Any]:
+    """What each round changes. Shares and accuracies lie in [0, 1]."""
+    return {
+        "learning": [asdict(point) for point in progress.points],
+        "confidence": [asdict(batch) for batch in progress.batches],
+        "newest_batch": progress.sureness,
+        "change": _change(progress.change),
+    }
+
+
+def curves_version(progress: Progress) -> tuple[int, ...]:
+    """Differs where :func:`curves_json` does."""
+    return len(progress.points), len(progress.batches), len(progress.sureness)
+
+
+def _last(last: LastLabel | None, *, hide_opinion: bool) -> dict[str, Any] | None:
+    if last is None:
+        return None
+    shown = None if hide_opinion or last.opinion is None else {**asdict(last.opinion), "agreed": last.agreed}
+    return {"sample_id": last.sample_id, "label": last.label, "annotator": last.annotator, "opinion": shown}
+
+
+def _change(change: RoundChange | None) -> dict[str, Any] | None:
+    return {**asdict(change), "gain_per_label": change.gain_per_label} if change else None

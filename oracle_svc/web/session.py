@@ -1,0 +1,65 @@
+"""Who labels: a signed cookie, or what a reverse proxy says. Pure.
+
+The cookie's key is made of the shared token: every replica of the oracle takes it, and a new token ends all sessions.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import unicodedata
+
+from labelloop.wire.errors import InvalidInput
+
+COOKIE = "labelloop_session"
+LIFETIME_S = 30 * 24 * 3600
+NAME_CHARACTERS_MAX = 200
+
+
+def same_secret(given: str, secret: str) -> bool:
+    """In a time that tells nothing of where they differ."""
+    return hmac.compare_digest(given.encode(errors="replace"), secret.encode(errors="replace"))
+
+
+def seal(name: str, token: str, now_s: float) -> str:
+    """A cookie's value for somebody who knows the token; ``name`` may be empty as long as they have not said it."""
+    body = json.dumps({"name": name, "until": int(now_s) + LIFETIME_S}).encode()
+    return f"{_text(body)}.{_text(_signature(body, token))}"
+
+
+def unseal(cookie: str, token: str, now_s: float) -> str | None:
+    """The name that a cookie was sealed with; None where it is not ours, or too old."""
+    body_text, _, signature_text = cookie.partition(".")
+    try:
+        body, signature = _bytes(body_text), _bytes(signature_text)
+    except (binascii.Error, ValueError):
+        return None
+    if not hmac.compare_digest(signature, _signature(body, token)):
+        return None
+    held = json.loads(body)
+    return str(held["name"]) if held["until"] > now_s else None
+
+
+def check_name(name: str) -> str:
+    """The name without spaces around it; InvalidInput where it is none."""
+    name = unicodedata.normalize("NFC", name).strip()
+    if not name or len(name) > NAME_CHARACTERS_MAX or any(unicodedata.category(each)[0] == "C" for each in name):
+        message = f"say who labels: a name of 1 to {NAME_CHARACTERS_MAX} characters, without control characters"
+        raise InvalidInput("BAD_NAME", message, field="name")
+    return name
+
+
+def _signature(body: bytes, token: str) -> bytes:
+    key = hashlib.sha256(b"labelloop session\0" + token.encode()).digest()
+    return hmac.digest(key, body, "sha256")
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,146 @@
+// What lies before one annotator: requests that are theirs for now, and what they said of earlier ones.
+
+import { Away, post } from "./api.js";
+import { Outbox, stored } from "./outbox.js";
+
+const AHEAD = 3; // beside the one that is shown
+const PAST_MAX = 100; // that can be undone
+const FILL_AGAIN_MS = 2_000;
+
+export class Desk {
+  // `heard` has changed(), told(text), lost(error), linked(), and signedOut().
+  constructor(run, annotator, heard) {
+    this.base = `/api/runs/${run}`;
+    this.heard = heard;
+    this.store = `labelloop/${run}/${annotator}/`;
+    this.queue = [];
+    this.past = [];
+    this.answered = new Set();
+    this.refusal = "";
+    this.filled = false;
+    this.outbox = new Outbox(`${this.store}out/`, (result) => post(`${this.base}/answers`, { results: [result] }), {
+      taken: (result, reply, tries) => this.taken(result, reply, tries),
+      refused: (result, error) => this.refused(result, error),
+      stuck: (error) => this.stuck(error),
+      moving: () => this.heard.linked(),
+    });
+    for (const { result } of this.outbox.items) this.answered.add(result.request_id);
+  }
+
+  get current() {
+    return this.queue[0];
+  }
+
+  get short() {
+    return this.queue.length <= AHEAD;
+  }
+
+  // Ask for what fits on the desk; what is ours already is renewed by it.
+  async fill() {
+    if (this.filling) {
+      this.fillAgain = true;
+      return;
+    }
+    this.filling = true;
+    clearTimeout(this.timer);
+    try {
+      const { requests } = await post(`${this.base}/next`, { count: Math.max(AHEAD + 1, this.queue.length) });
+      this.refusal = "";
+      this.merge(requests);
+      this.heard.linked();
+    } catch (error) {
+      this.notFilled(error);
+    }
+    this.filling = false;
+    this.filled = true;
+    this.heard.changed();
+    if (this.fillAgain) {
+      this.fillAgain = false;
+      await this.fill();
+    }
+  }
+
+  notFilled(error) {
+    if (error instanceof Away || error.status === 401) {
+      this.timer = setTimeout(() => this.fill(), FILL_AGAIN_MS);
+      this.stuck(error);
+    } else {
+      this.refusal = error.message;
+    }
+  }
+
+  // The one that is shown stays, lest it change under somebody's finger; so does what was undone.
+  merge(requests) {
+    const ours = new Map(requests.map((request) => [request.request_id, request]));
+    const stay = this.queue.filter((item, i) => i === 0 || item.undone || ours.has(item.id));
+    const here = new Set(stay.map((item) => item.id));
+    const fresh = requests.filter(({ request_id: id }) => !here.has(id) && !this.answered.has(id));
+    this.queue = [...stay, ...fresh.map((request) => this.item(request))];
+  }
+
+  item(request) {
+    const id = request.request_id;
+    const last = stored(() => localStorage.getItem(`${this.store}revision/${id}`));
+    return { id, request, revision: last === null ? 0 : Number(last) + 1, undone: false, shownAt: 0 };
+  }
+
+  shown() {
+    if (this.current && !this.current.shownAt) this.current.shownAt = performance.now();
+  }
+
+  // `what` is {label} or {skip}.
+  answer(what) {
+    const item = this.queue.shift();
+    const seconds = Math.round(performance.now() - item.shownAt) / 1000;
+    this.past.push({ item, what });
+    if (this.past.length > PAST_MAX) this.past.shift();
+    this.answered.add(item.id);
+    this.say(item, { ...what, time_spent_s: seconds });
+    return item;
+  }
+
+  undo() {
+    const entry = this.past.pop();
+    if (!entry) return null;
+    const { item } = entry;
+    this.answered.delete(item.id);
+    item.undone = true;
+    item.shownAt = 0;
+    this.say(item, { withdrawn: true });
+    // A new page must not say this revision again: it would be taken for a repeat.
+    stored(() => localStorage.setItem(`${this.store}revision/${item.id}`, `${item.revision}`));
+    this.queue.unshift(item);
+    this.heard.changed();
+    return entry;
+  }
+
+  say(item, answer) {
+    this.outbox.push({ request_id: item.id, revision: item.revision, ...answer });
+    item.revision += 1;
+    this.heard.changed();
+  }
+
+  taken(result, reply, tries) {
+    if (!reply.recorded && tries === 1) this.heard.told("Somebody else had answered that one already.");
+    this.fill();
+  }
+
+  refused(result, error) {
+    this.heard.told(result.withdrawn ? `That answer stands: ${error.message}` : error.message);
+    if (result.withdrawn) this.queue = this.queue.filter((item) => item.id !== result.request_id);
+    this.past = this.past.filter(({ item }) => item.id !== result.request_id);
+    this.fill();
+  }
+
+  stuck(error) {
+    if (error.status === 401) this.heard.signedOut();
+    else this.heard.lost(error);
+  }
+
+  // Somebody else may have them at once.
+  leave() {
+    const ids = this.queue.map((item) => item.id);
+    this.queue = [];
+    if (ids.length) post(`${this.base}/release`, { request_ids: ids }, { keepalive: true }).catch(() => {}); // they expire
+  }
+}

@@ -1,0 +1,100 @@
+// Answers on their way, in the order given. They are kept until the oracle has taken or refused them, beyond a lost
+// connection and a closed page; sending one twice does no harm, for its revision names it.
+
+import { Away } from "./api.js";
+
+const FIRST_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 10_000;
+
+export class Outbox {
+  // `heard` has taken(result, reply, tries), refused(result, error), stuck(error) and moving().
+  constructor(prefix, send, heard) {
+    this.prefix = prefix;
+    this.send = send;
+    this.heard = heard;
+    this.items = kept(prefix);
+    this.waitMs = FIRST_WAIT_MS;
+    this.busy = false;
+  }
+
+  get size() {
+    return this.items.length;
+  }
+
+  push(result) {
+    const item = { key: this.prefix + `${Date.now()}`.padStart(15, "0") + `-${serial()}`, result, tries: 0 };
+    this.items.push(item);
+    keep(item);
+    this.flush();
+  }
+
+  async flush() {
+    if (this.busy) return;
+    this.busy = true;
+    clearTimeout(this.timer);
+    while (this.items.length && (await this.sendFirst()));
+    this.busy = false;
+  }
+
+  // Whether to go on.
+  async sendFirst() {
+    const item = this.items[0];
+    item.tries += 1;
+    try {
+      const reply = await this.send(item.result);
+      this.done(item);
+      this.heard.taken(item.result, reply, item.tries);
+    } catch (error) {
+      if (error instanceof Away || error.status === 401) {
+        this.timer = setTimeout(() => this.flush(), this.waitMs);
+        this.waitMs = Math.min(2 * this.waitMs, LONGEST_WAIT_MS);
+        this.heard.stuck(error);
+        return false;
+      }
+      this.done(item);
+      this.heard.refused(item.result, error);
+    }
+    return true;
+  }
+
+  done(item) {
+    this.items.shift();
+    this.waitMs = FIRST_WAIT_MS;
+    forget(item.key);
+    this.heard.moving();
+  }
+}
+
+// An entry each, so that two windows do not overwrite each other's. Where the browser keeps nothing (a private window,
+// a full disk) they live in memory alone.
+
+let count = 0;
+function serial() {
+  count += 1;
+  return `${count}`.padStart(6, "0");
+}
+
+function kept(prefix) {
+  const keys = stored(() => Object.keys(localStorage)) ?? [];
+  return keys
+    .filter((key) => key.startsWith(prefix))
+    .sort()
+    .map((key) => ({ key, result: JSON.parse(localStorage.getItem(key)), tries: 1 }));
+}
+
+function keep(item) {
+  stored(() => localStorage.setItem(item.key, JSON.stringify(item.result)));
+}
+
+function forget(key) {
+  stored(() => localStorage.removeItem(key));
+}
+
+export function stored(work) {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof DOMException)) throw error;
+    return null;
+  }
+}

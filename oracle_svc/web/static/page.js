@@ -1,0 +1,344 @@
+// The page of a run: what lies on the desk, keys and buttons, and beside them how the model is doing.
+
+import { post } from "./api.js";
+import { Desk } from "./desk.js";
+import { h, some, whole } from "./dom.js";
+import { Live } from "./live.js";
+import { stored } from "./outbox.js";
+import { showPanel } from "./panel.js";
+import { sampleElement } from "./sample.js";
+
+const SHOWN_BESIDE = 3;
+const KEYS_MAX = 10;
+const TOLD_MS = 6_000;
+const RENEW_MS = 120_000; // leases last 300 s
+const IDLE_MS = 600_000; // then others may have what lies here
+const ASK_AGAIN_MS = 5_000; // leases that others let lapse ring no bell
+const SKIPPED = "SKIP_KIND_SKIPPED";
+const REJECTED = "SKIP_KIND_REJECTED";
+
+const { run, annotator, tool } = document.body.dataset;
+const at = (id) => document.getElementById(id);
+
+let classes = JSON.parse(document.body.dataset.classes);
+let now = null;
+let curves = null;
+let lost = false;
+let signedOut = false;
+let activeAt = performance.now();
+let opinionShown = stored(() => localStorage.getItem("labelloop/opinion")) !== "hidden";
+const elements = new WeakMap(); // of what lies on the desk, by item
+
+const desk = new Desk(run, annotator, {
+  changed: () => render(),
+  told: (text) => tell(text),
+  lost: () => setLost(true),
+  linked: () => {
+    signedOut = false;
+    setLost(false);
+  },
+  signedOut: () => {
+    signedOut = true;
+    renderBanner();
+  },
+});
+
+const live = new Live(`/api/runs/${run}/events`, {
+  now: (data) => {
+    now = data;
+    renderProgress();
+    if (!tool && desk.filled && desk.short && now.open > desk.queue.length) desk.fill();
+    render();
+  },
+  curves: (data) => {
+    const roundEnded = curves && data.change && data.change.round !== curves.change?.round;
+    curves = data;
+    if (roundEnded) announce(`Round ${data.change.round + 1} is done. Accuracy ${(100 * data.change.after).toFixed(1)} %.`);
+    renderProgress();
+  },
+  up: () => setLost(false),
+  down: () => setLost(true),
+});
+
+// Answers
+
+function answer(what, said) {
+  if (!desk.current) return;
+  activeAt = performance.now();
+  desk.answer(what);
+  announce(`${said}. ${now ? `${whole(now.labels)} of ${whole(now.budget)} labels stand.` : ""}`);
+}
+
+function label(index) {
+  if (!desk.current || index >= classes.length) return;
+  flash(at("classes").children[index]);
+  answer({ label: index }, `Labelled ${classes[index]}`);
+}
+
+function skip() {
+  flash(at("skip"));
+  answer({ skip: SKIPPED }, "Skipped");
+}
+
+function reject() {
+  flash(at("reject"));
+  answer({ skip: REJECTED }, "Rejected");
+}
+
+function undo() {
+  activeAt = performance.now();
+  const entry = desk.undo();
+  if (!entry) return;
+  flash(at("undo"));
+  announce(`Taken back: ${said(entry.what)}. Sample ${entry.item.request.sample_id} is here again.`);
+}
+
+function said(what) {
+  if (what.skip) return what.skip === SKIPPED ? "skipped" : "rejected";
+  return classes[what.label] ?? `${what.label}`;
+}
+
+function toggleOpinion() {
+  opinionShown = !opinionShown;
+  stored(() => localStorage.setItem("labelloop/opinion", opinionShown ? "shown" : "hidden"));
+  render();
+}
+
+// Keys
+
+const KEYS = { s: skip, x: reject, u: undo, z: undo, Backspace: undo, p: toggleOpinion };
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.target.closest("input, textarea, select")) return;
+  if (/^[0-9]$/.test(event.key)) label(Number(event.key));
+  else if (KEYS[event.key]) KEYS[event.key]();
+  else if (event.key === "/" && !at("filter-box").hidden) at("filter").focus();
+  else return;
+  event.preventDefault();
+});
+
+at("undo").addEventListener("click", undo);
+at("skip").addEventListener("click", skip);
+at("reject").addEventListener("click", reject);
+at("opinion-toggle").addEventListener("click", toggleOpinion);
+
+at("sign-out")?.addEventListener("click", async () => {
+  desk.leave();
+  await post("/logout", {});
+  location.assign("/login");
+});
+
+// Classes
+
+function renderClasses() {
+  const box = at("classes");
+  const longest = Math.max(...classes.map((name) => name.length));
+  box.dataset.kind = classes.length > KEYS_MAX ? "many" : longest <= 3 ? "short" : "long";
+  box.replaceChildren(...classes.map((name, index) => classButton(name, index)));
+  at("filter-box").hidden = classes.length <= KEYS_MAX;
+}
+
+function classButton(name, index) {
+  const key = index < KEYS_MAX ? h("kbd", {}, `${index}`) : null;
+  const same = name === `${index}`;
+  const button = h(
+    "button",
+    { type: "button", "aria-label": name, "aria-keyshortcuts": key && `${index}`, class: same && key ? "same" : null },
+    key,
+    same && key ? null : h("span", { class: "name" }, name),
+    h("span", { class: "so-far", "aria-hidden": "true" }),
+  );
+  button.addEventListener("click", () => label(index));
+  return button;
+}
+
+function filterClasses() {
+  const wanted = at("filter").value.trim().toLowerCase();
+  for (const [index, button] of [...at("classes").children].entries()) {
+    button.hidden = !classes[index].toLowerCase().includes(wanted);
+  }
+}
+
+at("filter").addEventListener("input", filterClasses);
+at("filter").addEventListener("keydown", (event) => {
+  const first = [...at("classes").children].findIndex((button) => !button.hidden);
+  if (event.key === "Enter" && at("filter").value.trim() && first >= 0) label(first);
+  else if (event.key !== "Escape") return;
+  event.preventDefault();
+  at("filter").value = "";
+  filterClasses();
+  if (event.key === "Escape") at("filter").blur();
+});
+
+// What is seen
+
+function render() {
+  const item = desk.current;
+  if (item && item.request.classes.length !== classes.length) {
+    classes = item.request.classes;
+    renderClasses();
+  }
+  renderFrame(item);
+  renderStrip(at("done"), desk.past.slice(-SHOWN_BESIDE), ({ item: past, what }) => badge(past, said(what)));
+  renderStrip(at("next"), desk.queue.slice(1, 1 + SHOWN_BESIDE), (next) => badge(next, null));
+  renderOpinion(item);
+  for (const button of [...at("classes").children, at("skip"), at("reject")]) button.disabled = !item;
+  at("undo").disabled = !desk.past.length;
+  renderBanner();
+}
+
+function elementOf(item) {
+  if (!elements.has(item)) elements.set(item, sampleElement(item.request));
+  return elements.get(item);
+}
+
+function renderFrame(item) {
+  const frame = at("frame");
+  const wanted = item ? elementOf(item) : emptiness();
+  if (frame.firstElementChild !== wanted) frame.replaceChildren(wanted);
+  frame.dataset.sample = item ? item.request.sample_id : "";
+  frame.dataset.kind = item ? "sample" : "empty";
+  desk.shown();
+}
+
+const shownStrips = new WeakMap();
+
+function renderStrip(list, items, make) {
+  const key = items.map((each) => (each.item ?? each).id + (each.what ? said(each.what) : "")).join();
+  if (shownStrips.get(list) === key) return;
+  shownStrips.set(list, key);
+  list.replaceChildren(...items.map(make));
+}
+
+function badge(item, text) {
+  const picture = elementOf(item);
+  const small = picture instanceof HTMLImageElement ? picture.cloneNode() : h("span", { class: "no-picture" }, `${item.request.sample_id}`);
+  return h("li", {}, small, text === null ? null : h("b", {}, text));
+}
+
+function renderOpinion(item) {
+  const opinion = item?.request.prediction;
+  at("opinion").classList.toggle("none", !opinion);
+  at("opinion-toggle").hidden = !opinion;
+  at("opinion-toggle").querySelector("span").textContent = opinionShown ? "Hide prediction" : "Show prediction";
+  const text = at("opinion-text");
+  if (!opinion || !opinionShown) {
+    text.replaceChildren();
+    return;
+  }
+  const name = classes[opinion.label] ?? `class ${opinion.label}`;
+  const sure = `${(100 * opinion.confidence).toFixed(0)} % sure`;
+  text.replaceChildren("The model says ", h("b", {}, name), h("meter", { min: 0, max: 1, value: opinion.confidence, "aria-hidden": "true" }), sure);
+}
+
+const EMPTY = at("empty");
+
+function emptiness() {
+  const [title, text, busy] = whyEmpty();
+  const children = [h("h2", {}, title), h("p", {}, text)];
+  if (busy) children.unshift(h("p", { class: "spinner", "aria-hidden": "true" }));
+  EMPTY.replaceChildren(...children);
+  return EMPTY;
+}
+
+function whyEmpty() {
+  if (tool) return [`Labelled in ${tool}`, "This run's images are put into that tool. Here you can watch.", false];
+  if (now?.ended) return over();
+  if (!now || !desk.filled) return ["Fetching images", "", true];
+  if (desk.outbox.size) return ["Sending your answers", "", true];
+  if (now.phase === "training") return ["The model is learning", `It has ${some(now.labels, "label")} now, and will ask for the next.`, true];
+  if (now.phase === "starting") return ["The run is starting", "The first images come in a moment.", true];
+  if (desk.refusal) return ["Nothing to label", desk.refusal, false];
+  return ["Others hold the rest of this round", `${some(now.open, "image")} wait for them. What they let go comes here.`, true];
+}
+
+function over() {
+  const { kind, why } = now.ended;
+  const best = now.accuracy ? `Accuracy at the end ${(100 * now.accuracy.accuracy).toFixed(1)} %, with ${some(now.labels, "label")}.` : `${some(now.labels, "label")}.`;
+  if (kind === "run_finished") return ["All done, thank you", best, false];
+  return [kind === "run_failed" ? "The run failed" : "The run was cancelled", [why, best].filter(Boolean).join(". "), false];
+}
+
+function renderProgress() {
+  if (now) {
+    const text = [h("b", {}, whole(now.labels)), ` of ${whole(now.budget)} labels`];
+    at("progress-text").replaceChildren(...text);
+    at("progress").max = Math.max(1, now.budget);
+    at("progress").value = now.labels;
+  }
+  if (now && curves) showPanel(now, curves, classes, at);
+}
+
+function renderBanner() {
+  const banner = at("banner");
+  const kept = desk.outbox.size ? ` ${some(desk.outbox.size, "answer")} kept here until then.` : "";
+  const lamp = signedOut || lost ? "lost" : now ? "live" : "wait";
+  at("link").dataset.state = lamp;
+  const words = { lost: "not connected", live: "live", wait: "connecting" }[lamp];
+  at("link").setAttribute("aria-label", words);
+  at("link").title = words;
+  const text = signedOut ? `You are signed out.${kept} ` : lost ? `No connection to the oracle; trying again.${kept}` : "";
+  if (banner.dataset.text === text) return;
+  banner.dataset.text = text;
+  banner.replaceChildren(text, ...(signedOut ? [h("a", { href: `/login?next=${location.pathname}` }, "Sign in again")] : []));
+  banner.hidden = !text;
+}
+
+function setLost(is) {
+  if (lost === is) return;
+  lost = is;
+  render();
+}
+
+let toldTimer;
+function tell(text) {
+  at("toast").textContent = text;
+  at("toast").hidden = false;
+  clearTimeout(toldTimer);
+  toldTimer = setTimeout(() => (at("toast").hidden = true), TOLD_MS);
+}
+
+function announce(text) {
+  at("announcer").textContent = text;
+}
+
+function flash(button) {
+  button.classList.remove("hit");
+  void button.offsetWidth; // so that the animation starts anew
+  button.classList.add("hit");
+}
+
+// Coming and going
+
+function resume() {
+  live.open();
+  if (tool) return;
+  desk.outbox.flush();
+  desk.fill();
+}
+
+window.addEventListener("online", resume);
+window.addEventListener("offline", () => setLost(true));
+window.addEventListener("pagehide", () => {
+  live.close();
+  desk.leave();
+});
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) resume();
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) resume();
+});
+
+setInterval(() => {
+  const idle = performance.now() - activeAt > IDLE_MS;
+  if (!document.hidden && !idle && desk.current) desk.fill();
+}, RENEW_MS);
+setInterval(() => {
+  if (!document.hidden && !tool && !desk.current && now?.phase === "labelling") desk.fill();
+}, ASK_AGAIN_MS);
+
+if (classes.length) renderClasses();
+render();
+resume();

@@ -1,0 +1,62 @@
+// Beside the image: what the labels did.
+
+import { batchChart, confidenceChart, confidenceWords, learningChart, learningWords } from "./charts.js";
+import { h, percent, some, whole } from "./dom.js";
+
+export function showPanel(now, curves, classes, at) {
+  at("last").replaceChildren(...lastLabel(now, classes), ...round(now), ...change(curves.change), ...agreement(now));
+  chart(at("learning"), [learningChart(curves.learning)], learningWords(curves.learning));
+  chart(at("confidence"), [confidenceChart(curves.confidence), batchChart(curves.newest_batch)], confidenceWords(curves.confidence));
+  counts(now.counts, classes, at);
+}
+
+function chart(box, drawings, words) {
+  box.replaceChildren(...drawings.filter(Boolean), h("p", { class: "small pale" }, words));
+}
+
+function lastLabel({ last }, classes) {
+  if (!last) return [h("p", { class: "pale" }, "No label yet: the first one shows here.")];
+  const name = (label) => classes[label] ?? `class ${label}`;
+  const by = last.annotator ? h("span", { class: "pale" }, ` by ${last.annotator}`) : null;
+  const head = h("p", { class: "big" }, h("b", {}, name(last.label)), by);
+  if (!last.opinion) return [head];
+  const { label, confidence, agreed } = last.opinion;
+  const verdict = agreed ? h("b", { class: "yes" }, "as you say") : h("b", { class: "no" }, "new to it");
+  return [head, h("p", {}, "The model had said ", h("b", {}, name(label)), `, ${percent(confidence, 0)} sure: `, verdict)];
+}
+
+function round(now) {
+  if (!now.batch || now.ended) return [];
+  const done = now.batch - now.open;
+  const words = now.open ? `${some(now.open, "label")} more until the model learns again` : "The model is learning from them";
+  const meter = h("progress", { max: now.batch, value: done, "aria-label": "Labels of this round" });
+  return [h("div", { class: "round" }, meter, h("span", { class: "small pale" }, words))];
+}
+
+function change(ended) {
+  if (!ended) return [];
+  const points = 100 * ended.gain_per_label;
+  const gain = `${points < 0 ? "−" : "+"}${Math.abs(points).toFixed(2)}`;
+  return [
+    h(
+      "p",
+      { class: "change" },
+      `Round ${ended.round + 1}: accuracy `,
+      h("b", {}, `${percent(ended.before)} → ${percent(ended.after)}`),
+      h("span", { class: points < 0 ? "no" : "yes" }, ` ${gain} points a label`),
+    ),
+  ];
+}
+
+function agreement({ agreed, compared }) {
+  if (!compared) return [];
+  return [h("p", { class: "small pale" }, `People agreed with the model on ${percent(agreed / compared, 0)} of ${some(compared, "sample")}.`)];
+}
+
+function counts(perClass, classes, at) {
+  const rows = classes.map((name, i) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, whole(perClass[i] ?? 0))));
+  at("counts").replaceChildren(...rows);
+  for (const [i, button] of [...at("classes").children].entries()) {
+    button.querySelector(".so-far").textContent = perClass[i] ? whole(perClass[i]) : "";
+  }
+}
