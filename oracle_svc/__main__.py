@@ -23,10 +23,14 @@ from oracle_svc.desk import Desk
 from oracle_svc.intake import ToolIntake
 from oracle_svc.leases import Leases
 from oracle_svc.pump import Pump
-from oracle_svc.queues import connected
+from oracle_svc.queues import check_called, connected
+from oracle_svc.queues.queue import Called
 from oracle_svc.requests import Requests, watch_deadlines
 from oracle_svc.service import OracleService
 from oracle_svc.shelf import Shelf
+from oracle_svc.web.app import make_app
+from oracle_svc.web.server import WebServer
+from oracle_svc.web.settings import from_environment as web_settings
 
 
 async def serve(settings: OracleSettings) -> None:
@@ -42,12 +46,18 @@ async def serve(settings: OracleSettings) -> None:
     await dead_letters.ensure_stream(settings.replicas)
     book = RunBook(Desk.begin)
     counter, clerk = Counter(leases, shelf), Clerk(book, log)
+    queues, web = connected(client, settings.replicas), web_settings()
+    check_called(queues, has_port=web is not None)
     pumps = [
         Pump(queue, ToolIntake(queue.name, clerk, dead_letters), book, leases, counter, settings.resend_s)
-        for queue in connected()
+        for queue in queues
     ]
     service = OracleService(book, log, shelf, clerk, counter, dead_letters, [pump.tool for pump in pumps])
     add_OracleServiceServicer_to_server(service, server.grpc)
+    page = None
+    if web:
+        routes = [route for queue in queues if isinstance(queue, Called) for route in queue.routes()]
+        page = WebServer(make_app(service, book, web, routes), web)
     try:
         async with asyncio.TaskGroup() as tasks:
             for following in (book.follow(log), log.watch(), leases.follow(), dead_letters.follow()):
@@ -55,9 +65,13 @@ async def serve(settings: OracleSettings) -> None:
             await book.reach(await log.last_sequence())
             work = tasks.create_task(_work(book, Requests(book, log, shelf, artifacts), pumps))
             await server.start()
-            await server.ready()
+            if page:
+                await page.start()
+            await server.ready(**{"http_port": page.port} if page else {})
             await server.serve(work)
     finally:
+        if page:
+            await page.stop()
         await server.stop()
         await client.close()
 

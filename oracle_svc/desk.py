@@ -17,6 +17,8 @@ from labelloop.events.v1.events_pb2 import (
 from labelloop.oracle.v1.oracle_pb2 import Prediction
 from labelloop.wire.answers import Answers, Outcome, outcome_of
 
+from oracle_svc.web.progress import Progress
+
 _LATEST = datetime.max.replace(tzinfo=UTC)
 _MORE_AT_MOST = 2  # annotators beyond the first ones, where the spec does not say
 
@@ -60,8 +62,8 @@ Duty = PublishPool | AnswerLabels | Settle | Expire | Wait
 class Desk:
     """``answers`` holds what was asked for and what holds of it; ``given`` what each of several annotators said, by
     sample and slot; ``unsettled`` are samples whose answers may make another label than stands; ``more`` says of
-    disputed ones how many annotators more are asked. The newest request is of ``asked_at``; ``round`` is that of the
-    newest event. ``heard`` is how often each annotator spoke of a sample, where one is asked."""
+    disputed ones how many annotators more are asked; ``heard`` is how often each annotator spoke of a sample, where one
+    is asked. The newest request is of ``asked_at``, the newest event of ``round``; ``progress`` is for people."""
 
     run_id: str
     spec: RunSpec
@@ -77,6 +79,7 @@ class Desk:
     asked_at: datetime | None = None
     round: int = 0
     over: bool = False
+    progress: Progress = field(default_factory=lambda: Progress(RunSpec()))
     _heard: int = 0
 
     def __post_init__(self) -> None:
@@ -85,10 +88,12 @@ class Desk:
     @classmethod
     def begin(cls, event: Event, at: datetime) -> Desk:
         inherited = event.run_started.inheritance.model_sha256
-        return cls(event.run_id, event.run_started.spec, model_sha256=inherited)
+        progress = Progress.begin(event, at)
+        return cls(event.run_id, event.run_started.spec, model_sha256=inherited, progress=progress)
 
     def apply(self, event: Event, at: datetime) -> None:
         """Take in the next event of this run. After the end only labels that were still under way count."""
+        self.progress.apply(event, at)
         outcome = outcome_of(event)
         if self.over and outcome is None:
             return

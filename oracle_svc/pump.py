@@ -1,8 +1,8 @@
 """Keeps a tool supplied with what runs ask of it, and takes back what nobody needs any more.
 
-What the tool holds is leased to it. A lease is taken before a request is put into the tool, for a minute, and renewed
-behind that for longer: an oracle that dies between the two leaves a request that is put there once more, by whichever
-oracle finds the lease expired. What no answer comes to is put there again when the long lease ends.
+What the tool holds is leased to it. A lease is taken before a request is put into the tool, for a short while, and
+renewed behind that for longer: an oracle that dies between the two leaves a request that is put there once more, by
+whichever oracle finds the lease expired. What no answer comes to is put there again when the long lease ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from oracle_svc.desk import Desk
 from oracle_svc.leases import Leases
 from oracle_svc.queues.queue import Intake, Queue
 
-_PUSH_S = 60.0  # for a part to be put into the tool
+_PUSH_S = 20.0  # for a part to be put into the tool
 _PART = 50
 _LOOK_EVERY_S = 30.0
 _PAUSE_S, _PAUSE_MAX_S = 1.0, 30.0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
+from starlette.routing import Route
 
 
 class Verdict(Enum):
@@ -50,4 +51,13 @@ class Queue(Protocol):
 
     async def serve(self, intake: Intake) -> None:
         """Bring results to ``intake``, for ever, and outlive the tool's absences."""
+        ...
+
+
+@runtime_checkable
+class Called(Protocol):
+    """A tool that calls the oracle over HTTP, at the port of the labelling page."""
+
+    def routes(self) -> list[Route]:
+        """They say who may call them by themselves."""
         ...

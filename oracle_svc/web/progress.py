@@ -17,10 +17,10 @@ from labelloop.events.v1.events_pb2 import (
     ModelTrained,
     RunSpec,
 )
+from labelloop.wire.intervals import wilson_interval
 
 Measured = Literal["evaluation", "validation"]
 Phase = Literal["starting", "labelling", "training", "over"]
-_Z = 1.959964  # two-sided 95 per cent
 
 
 @dataclass(frozen=True)
@@ -231,16 +231,7 @@ def _point(round_: int, model: ModelTrained) -> Point | None:
     on_what: Sequence[tuple[Measured, Accuracy]] = (("evaluation", model.evaluation), ("validation", model.stopping))
     for measured_on, measured in on_what:
         if 0 < measured.total >= measured.correct:
-            low, high = _wilson_interval(measured.correct, measured.total)
+            low, high = wilson_interval(measured.correct, measured.total)
             accuracy = measured.correct / measured.total
             return Point(round_, model.labels, model.auto_labels, accuracy, low, high, measured_on)
     return None
-
-
-def _wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """The 95 per cent interval of a proportion (Wilson 1927), for ``total >= 1``; ends lie in [0, 1]."""
-    share, z2 = correct / total, _Z * _Z
-    centre = share + z2 / (2 * total)
-    spread = _Z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    scale = 1 + z2 / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

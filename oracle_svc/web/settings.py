@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labelloop.wire.errors import InvalidInput
+from labelloop.wire.settings import read_settings
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -40,8 +41,8 @@ class WebSettings(BaseSettings):
 
 
 def from_environment() -> WebSettings | None:
-    """None where no page is asked for. ValidationError for settings that are none, InvalidInput as in ``check``."""
-    settings = WebSettings()
+    """None where no page is asked for. Ends the process for settings that are none; InvalidInput as in ``check``."""
+    settings = read_settings(WebSettings)
     if settings.http_port is None:
         return None
     settings.check()

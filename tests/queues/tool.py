@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from labelloop_cli.stack import Stack
+
 
 class Tool(Protocol):
-    """``environment`` is what the oracle's process needs to know of it; ``name`` what run specs call it."""
+    """``environment`` is what the oracle's process needs to know of it; ``name`` what run specs call it. A tool that
+    ``knows_its_tasks`` takes no answer to what it was never asked."""
 
     name: str
     environment: dict[str, str]
+    knows_its_tasks: bool
+
+    async def connect(self, stack: Stack) -> None:
+        """Get to know the services that were started with ``environment``."""
+        ...
 
     async def requests(self) -> list[dict[str, Any]]:
         """What has come since the last call, in order: LabelRequests as in their JSON, as far as the tool keeps them;

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from oracle_svc.web.app import make_app
-from oracle_svc.web.server import WebServer
-from oracle_svc.web.settings import WebSettings
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from pydantic import SecretStr
 
+from oracle_svc.web.app import make_app
+from oracle_svc.web.server import WebServer
+from oracle_svc.web.settings import WebSettings
 from tests.web.fake_oracle import FakeBook, FakeOracle
 
 TOKEN = "open-sesame"
