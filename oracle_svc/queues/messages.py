@@ -1,0 +1,68 @@
+"""What the message queues share: requests as their bodies, results handed over, absences outlived."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+import structlog
+from google.protobuf.json_format import MessageToJson
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.wire.cancelling import heed_cancellation
+from labelloop.wire.errors import LabelloopError
+
+from oracle_svc.queues.queue import Intake
+
+PREFETCH = 50  # results in hand at once
+_PAUSE_S, _PAUSE_MAX_S = 0.5, 15.0
+_AGAIN_AFTER_S = 1.0
+_LASTED_S = 10.0
+
+log = structlog.get_logger()
+
+
+def to_json(request: LabelRequest) -> str:
+    """A message's body, ASCII; what is 0 or empty is left out."""
+    return MessageToJson(request, preserving_proto_field_name=True, indent=None)
+
+
+def pause_s(tries: int) -> float:
+    """Seconds to wait after the ``tries``-th try, counted from 1."""
+    return min(_PAUSE_S * 2.0 ** min(tries - 1, 10), _PAUSE_MAX_S)
+
+
+async def hand_over(intake: Intake, data: bytes, *, tries: int, tool: str) -> float | None:
+    """None once the result may be forgotten; else, for the ``tries``-th time, seconds until it is to come again."""
+    try:
+        await intake.take_json(data)
+        return None
+    except LabelloopError as error:
+        again_s = max(pause_s(tries), error.retry_after_s)
+        log.warning("result goes back", tool=tool, reason=error.reason, problem=error.message, again_s=again_s)
+        return again_s
+
+
+async def outlive(tool: str, work: Callable[[], Awaitable[None]], away: tuple[type[Exception], ...]) -> None:
+    """``work``, for ever: begun anew a second after it ended, or raised one of ``away``."""
+    said, began_s = "", 0.0
+    while True:
+        heed_cancellation()
+        if monotonic() - began_s > _LASTED_S:
+            said = ""  # it is another absence: a line for each, not one a second
+        began_s = monotonic()
+        try:
+            await work()
+        except* away as errors:
+            text = describe(errors)
+            if text != said:
+                log.warning("waiting for the queue", tool=tool, problem=text)
+            said = text
+        await asyncio.sleep(_AGAIN_AFTER_S)
+
+
+def describe(error: BaseException) -> str:
+    """The first cause, in words."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__

@@ -1,0 +1,146 @@
+"""Requests and results on the broker that labelloop runs on anyway: a stream of its own beside the log's.
+
+Requests stand under ``labelloop-queue.v1.requests.<run>.<round>.<sample>.<slot>``, each written once: pushed again
+it is found there. Annotators read them with a durable consumer of their own, which they filter by run, or by run and
+slot, and publish results to ``labelloop-queue.v1.results.<run>`` with JetStream, so that results wait for an oracle
+that is away. All oracles share one consumer of them. What nobody has read for 30 days is forgotten.
+
+The stream cannot be purged, so requests are not taken back: the oracle refuses what is answered too late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import ClassVar
+
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.wire.broker import jetstream
+from labelloop.wire.cancelling import heed_cancellation
+from labelloop.wire.errors import LabelloopError, LimitExceeded, Unready
+from labelloop.wire.once import ensure_replicas, publish_once
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from oracle_svc.queues.messages import PREFETCH, hand_over, outlive, to_json
+from oracle_svc.queues.queue import Intake
+
+STREAM = "LABELLOOP_QUEUE"
+CONSUMER = "oracle"
+PREFIX = "labelloop-queue.v1"
+REQUESTS, RESULTS = f"{PREFIX}.requests", f"{PREFIX}.results"
+_MAX_AGE_S = 30 * 24 * 3600.0
+_ACK_WAIT_S = 30.0
+_PULL_S = 3.0
+_SILENCE_LIMIT_S = 2.0  # behind which a pull that neither brought something nor expired is given up
+_TOGETHER = 100  # writes under way at once
+
+
+class Subjects:
+    """``replicas`` are the nodes of a cluster that keep each message."""
+
+    name: ClassVar[str] = "nats"
+    whole_samples: ClassVar[bool] = False
+
+    def __init__(self, client: Client, replicas: int = 1) -> None:
+        self._client, self._replicas = client, replicas
+        self._js: JetStreamContext = jetstream(client)
+
+    async def push(self, requests: Sequence[LabelRequest]) -> None:
+        """Unready while the broker is away; LimitExceeded for a request that it is not set to take."""
+        try:
+            await self._ensure_stream()
+            for i in range(0, len(requests), _TOGETHER):
+                await asyncio.gather(*(self._write(request) for request in requests[i : i + _TOGETHER]))
+        except MaxPayloadError as error:
+            message = "a request is larger than the broker's max_payload: raise that, or have samples sent by URI"
+            raise LimitExceeded("REQUEST_TOO_LARGE", message) from error
+        except NatsError as error:
+            message = f"stream {STREAM} takes no requests just now: {error or type(error).__name__}"
+            raise Unready("QUEUE_AWAY", message, stream=STREAM) from error
+
+    async def retract(self, request_ids: Sequence[str]) -> None:
+        """Nothing to do: see above."""
+
+    async def serve(self, intake: Intake) -> None:
+        """Outlives a broker that forbids it too, until that is put right."""
+        await outlive(self.name, lambda: self._read(intake), (NatsError, LabelloopError))
+
+    async def _write(self, request: LabelRequest) -> None:
+        subject = f"{REQUESTS}.{request.request_id.replace('/', '.')}"
+        await publish_once(self._js, subject, to_json(request).encode())
+
+    async def _read(self, intake: Intake) -> None:
+        """Raises TimeoutError where the broker falls silent: it went away, or lost the consumer."""
+        await self._ensure_stream()
+        await self._js.add_consumer(STREAM, _CONSUMER)
+        subscription = await self._client.subscribe(self._client.new_inbox())
+        try:
+            while True:
+                heed_cancellation()
+                async with asyncio.TaskGroup() as tasks, aclosing(self._pulled(subscription)) as messages:
+                    async for message in messages:
+                        tasks.create_task(_take(intake, message))
+        finally:
+            if not self._client.is_closed:
+                await subscription.unsubscribe()
+
+    async def _pulled(self, subscription: Subscription) -> AsyncGenerator[Msg, None]:
+        """What comes in answer to one request. nats-py's ``fetch`` would hold back the first until it has them all."""
+        await self._client.publish(_NEXT, _PULL, reply=subscription.subject)
+        for _ in range(PREFETCH):
+            heed_cancellation()
+            message = await subscription.next_msg(timeout=_PULL_S + _SILENCE_LIMIT_S)
+            if "Status" in (message.headers or {}):
+                return  # the request expired
+            yield message
+
+    async def _ensure_stream(self) -> None:
+        try:
+            info = await self._js.stream_info(STREAM)
+        except NotFoundError:
+            info = await self._js.add_stream(_stream(self._replicas))
+        await ensure_replicas(self._js, info.config, self._replicas)
+
+
+_NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}"
+_PULL = json.dumps({"batch": PREFETCH, "expires": int(_PULL_S * 1e9)}).encode()
+_CONSUMER = ConsumerConfig(
+    durable_name=CONSUMER,
+    filter_subject=f"{RESULTS}.>",
+    ack_policy=AckPolicy.EXPLICIT,
+    ack_wait=_ACK_WAIT_S,
+    max_deliver=-1,
+    max_ack_pending=1000,
+)
+
+
+def _stream(replicas: int) -> StreamConfig:
+    return StreamConfig(
+        name=STREAM,
+        subjects=[f"{PREFIX}.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        max_age=_MAX_AGE_S,
+        num_replicas=replicas,
+        deny_delete=True,
+        deny_purge=True,
+    )
+
+
+async def _take(intake: Intake, message: Msg) -> None:
+    """Ack behind the verdict: a result that is acknowledged and not recorded would be lost."""
+    tries = message.metadata.num_delivered
+    again_s = await hand_over(intake, message.data, tries=tries, tool=Subjects.name)
+    if again_s is None:
+        await message.ack()
+    else:
+        await message.nak(delay=again_s)

@@ -1,0 +1,76 @@
+"""An intake that keeps what it is brought, and does not want it at times."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from google.protobuf.json_format import Parse, ParseError
+from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from labelloop.wire.errors import Unready
+
+from oracle_svc.queues.queue import Verdict
+
+T = TypeVar("T")
+
+
+class FakeIntake:
+    """``away`` makes it raise Unready; ``holding`` makes it think for ever."""
+
+    def __init__(self, *, away: bool = False, holding: bool = False) -> None:
+        self.away, self.holding = away, holding
+        self.recorded: list[LabelResult] = []
+        self.repeated: list[LabelResult] = []
+        self.refused: list[bytes] = []
+        self.turned_away = self.held = 0
+        self._changed = asyncio.Condition()
+
+    async def take(self, result: LabelResult) -> Verdict:
+        return await self._noted(self._take, result)
+
+    async def take_json(self, data: bytes) -> Verdict:
+        try:
+            result = Parse(data, LabelResult())
+        except ParseError:
+            result = LabelResult()
+        if not result.request_id:  # "[]" parses
+            return await self._noted(self._refuse, data)
+        return await self.take(result)
+
+    async def until(self, holds: Callable[[], bool], *, within_s: float = 40.0) -> None:
+        """Return once ``holds`` is true after something came. TimeoutError where that takes too long."""
+        async with asyncio.timeout(within_s), self._changed:
+            await self._changed.wait_for(holds)
+
+    async def until_all(self, count: int) -> None:
+        await self.until(lambda: len(self.recorded) >= count)
+
+    def ids(self) -> list[str]:
+        return [result.request_id for result in self.recorded]
+
+    async def _noted(self, note: Callable[[T], Verdict], what: T) -> Verdict:
+        try:
+            if self.holding:
+                self.held += 1
+            if self.away:
+                self.turned_away += 1
+                raise Unready("AWAY", "the log is away: try again")
+            if not self.holding:
+                return note(what)
+        finally:
+            async with self._changed:
+                self._changed.notify_all()
+        await asyncio.Event().wait()
+        raise AssertionError("never set")
+
+    def _take(self, result: LabelResult) -> Verdict:
+        if result in self.recorded:
+            self.repeated.append(result)
+            return Verdict.REPEATED
+        self.recorded.append(result)
+        return Verdict.RECORDED
+
+    def _refuse(self, data: bytes) -> Verdict:
+        self.refused.append(data)
+        return Verdict.REFUSED

@@ -1,0 +1,223 @@
+"""What every message queue has to bear, whichever tool it is."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any, Protocol
+
+import pytest
+from google.protobuf.json_format import ParseDict
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, Prediction
+from labelloop.wire.errors import Unready
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from oracle_svc.queues.queue import Intake, Queue
+from tests.queues.fake_intake import FakeIntake
+from tests.queues.tool import Tool
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+RUN = "run-1"
+
+
+class MessageTool(Tool, Protocol):
+    async def send(self, data: bytes) -> None:
+        """Any bytes, as a result."""
+        ...
+
+    async def results_left(self) -> int:
+        """Results that the tool still holds, be they in somebody's hands or not. Call it while nobody serves."""
+        ...
+
+
+def requests(count: int, *, run: str = RUN) -> list[LabelRequest]:
+    return [
+        LabelRequest(
+            request_id=f"{run}/2/{sample}/0",
+            run_id=run,
+            round=2,
+            sample_id=sample,
+            media_type="image/png",
+            content=PNG,
+            classes=["cat", "dög"],
+            priority=sample,
+            prediction=Prediction(label=1, confidence=0.5),
+            annotator_count=1,
+        )
+        for sample in range(count)
+    ]
+
+
+def result(request_id: str, *, label: int = 1, revision: int = 0) -> dict[str, Any]:
+    return {"request_id": request_id, "label": label, "annotator": "ann", "revision": revision}
+
+
+def ids(asked: Sequence[LabelRequest]) -> list[str]:
+    return [request.request_id for request in asked]
+
+
+@asynccontextmanager
+async def serving(queue: Queue, intake: Intake) -> AsyncIterator[None]:
+    """The queue at work; what it fails of fails the test."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(queue.serve(intake))
+        yield
+        task.cancel()
+
+
+async def come(tool: Tool, count: int, *, within_s: float = 30.0) -> list[dict[str, Any]]:
+    """The next ``count`` requests, and what came together with them."""
+    found: list[dict[str, Any]] = []
+    async with asyncio.timeout(within_s):
+        while len(found) < count:
+            found += await tool.requests()
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def push_at_last(queue: Queue, asked: Sequence[LabelRequest]) -> None:
+    """As the oracle does it: again while it is told that the tool is away."""
+    retry, stop = retry_if_exception_type(Unready), stop_after_delay(60)
+    await AsyncRetrying(retry=retry, stop=stop, wait=wait_fixed(0.3), reraise=True)(queue.push, asked)
+
+
+async def nothing_left(tool: MessageTool, *, left: int = 0) -> None:
+    async def as_many() -> bool:
+        return await tool.results_left() == left
+
+    await eventually(as_many)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = 30.0) -> None:
+    """For what only asking tells. TimeoutError where it takes too long."""
+    async with asyncio.timeout(within_s):
+        while not await holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+class MessageQueueContract:
+    """Tests of one tool inherit it and bring the fixtures ``queue`` and ``tool``."""
+
+    async def test_requests_come_whole_and_in_the_order_of_the_push(self, queue: Queue, tool: MessageTool) -> None:
+        asked = requests(25)
+        async with serving(queue, FakeIntake()):
+            await queue.push(asked)
+            found = await come(tool, 25)
+        assert [ParseDict(each, LabelRequest()) for each in found] == asked
+        assert base64.b64decode(found[0]["content"]) == PNG
+
+    async def test_results_come_once_in_any_order_and_are_forgotten(self, queue: Queue, tool: MessageTool) -> None:
+        asked, intake = requests(60), FakeIntake()
+        async with serving(queue, intake):
+            await queue.push(asked)
+            for each in reversed(ids(asked)):
+                await tool.answer(result(each))
+            await intake.until(lambda: len(intake.recorded) == 60)
+        assert sorted(intake.ids()) == sorted(ids(asked))
+        assert not intake.repeated
+        await nothing_left(tool)
+
+    async def test_a_second_answer_is_brought_too(self, queue: Queue, tool: MessageTool) -> None:
+        intake = FakeIntake()
+        async with serving(queue, intake):
+            await tool.answer(result("run-1/2/0/0"))
+            await intake.until(lambda: len(intake.recorded) == 1)
+            await tool.answer(result("run-1/2/0/0") | {"source_event_id": "again"})
+            await tool.answer(result("run-1/2/0/0", label=0, revision=1))
+            await intake.until(lambda: len(intake.recorded) == 3)
+        assert sorted(each.revision for each in intake.recorded) == [0, 0, 1]
+        await nothing_left(tool)
+
+    @pytest.mark.parametrize("data", [b"{no json", b"[]", b'{"request_id": 7}', b'{"lable": 1}', b"\xf0\x9f\x90\x88"])
+    async def test_what_is_no_result_is_refused_once_and_blocks_nothing(
+        self, queue: Queue, tool: MessageTool, data: bytes
+    ) -> None:
+        intake = FakeIntake()
+        async with serving(queue, intake):
+            await tool.send(data)
+            await tool.answer(result("run-1/2/0/0"))
+            await intake.until(lambda: bool(intake.recorded and intake.refused))
+        assert intake.refused == [data]
+        await nothing_left(tool)
+
+    async def test_results_wait_for_an_intake_that_is_away_without_a_hot_loop(
+        self, queue: Queue, tool: MessageTool
+    ) -> None:
+        intake, expected = FakeIntake(away=True), [f"run-1/2/{sample}/0" for sample in range(3)]
+        async with serving(queue, intake):
+            for each in expected:
+                await tool.answer(result(each))
+            await intake.until(lambda: intake.turned_away >= 3)
+            await asyncio.sleep(2)
+            assert intake.turned_away <= 3 * 4, "half a second, then a second, then two"
+            intake.away = False
+            await intake.until(lambda: len(intake.recorded) == 3)
+        assert sorted(intake.ids()) == expected
+        await nothing_left(tool)
+
+    async def test_a_result_in_hand_when_the_oracle_dies_is_not_lost(self, queue: Queue, tool: MessageTool) -> None:
+        intake = FakeIntake(holding=True)
+        async with serving(queue, intake):
+            await tool.answer(result("run-1/2/0/0"))
+            await intake.until(lambda: intake.held == 1)
+        assert not intake.recorded
+        await nothing_left(tool, left=1)
+
+    async def test_what_is_kept_outlives_the_tool(self, queue: Queue, tool: MessageTool) -> None:
+        intake, asked = FakeIntake(), requests(5)
+        async with serving(queue, FakeIntake()):
+            await queue.push(asked)
+        for each in ids(asked):
+            await tool.answer(result(each))
+        await tool.go_down()
+        await tool.come_back()
+        async with serving(queue, intake):
+            await intake.until(lambda: len(intake.recorded) == 5)
+        assert {each["request_id"] for each in await come(tool, 5)} == set(ids(asked))
+
+    async def test_serving_outlives_the_tool(self, queue: Queue, tool: MessageTool) -> None:
+        intake, asked = FakeIntake(), requests(8)
+        async with serving(queue, intake):
+            await queue.push(asked[:4])
+            await tool.answer(result(asked[0].request_id))
+            await intake.until(lambda: len(intake.recorded) == 1)
+            await tool.go_down()
+            with pytest.raises(Unready):
+                await queue.push(asked)
+            await tool.come_back()
+            await push_at_last(queue, asked)
+            for each in ids(asked):
+                await tool.answer(result(each))
+            await intake.until(lambda: len(intake.recorded) == 8)
+            found = await come(tool, 8)
+        assert {each["request_id"] for each in found} == set(ids(asked))
+
+    async def test_several_oracles_share_the_results(self, queue: Queue, tool: MessageTool) -> None:
+        one, other = FakeIntake(), FakeIntake()
+        expected = [f"run-1/2/{sample}/0" for sample in range(80)]
+        async with serving(queue, one), serving(queue, other):
+            for each in expected:
+                await tool.answer(result(each))
+
+            async def all_there() -> bool:
+                return len(one.recorded) + len(other.recorded) >= 80
+
+            await eventually(all_there)
+        assert sorted(one.ids() + other.ids()) == sorted(expected)
+        await nothing_left(tool)
+
+    async def test_serving_ends_soon_when_it_is_cancelled(self, queue: Queue, tool: MessageTool) -> None:
+        intake = FakeIntake()
+        async with serving(queue, intake):
+            await tool.answer(result("run-1/2/0/0"))
+            await intake.until(lambda: len(intake.recorded) == 1)
+            began_s = monotonic()
+        assert monotonic() - began_s < 3
+
+    async def test_what_is_asked_for_no_longer_may_be_gone_already(self, queue: Queue, tool: MessageTool) -> None:
+        async with serving(queue, FakeIntake()):
+            await queue.push(requests(1))
+            await queue.retract([*ids(requests(1)), "run-1/2/99/0"])

@@ -1,0 +1,81 @@
+"""The broker's own queue under test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from labelloop.wire.broker import connect, jetstream
+from labelloop.wire.errors import WrongState
+from labelloop_cli.nats_server import NatsServer
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.errors import NotFoundError
+
+from oracle_svc.queues.subjects import CONSUMER, REQUESTS, RESULTS, STREAM
+
+_ANNOTATORS = "annotators"
+_AT_ONCE = 100
+
+
+class NatsTool:
+    """Reads requests of all runs with one durable consumer. Going down takes the log along: it is one broker."""
+
+    name = "nats"
+
+    def __init__(self, server: NatsServer, client: Client) -> None:
+        self.environment = {"LABELLOOP_NATS_URL": server.url}
+        self._server, self._client, self._js = server, client, jetstream(client)
+
+    async def requests(self) -> list[dict[str, Any]]:
+        filters = ConsumerConfig(
+            durable_name=_ANNOTATORS, filter_subject=f"{REQUESTS}.>", ack_policy=AckPolicy.EXPLICIT
+        )
+        try:
+            await self._js.add_consumer(STREAM, filters)
+        except NotFoundError:
+            return []
+        subscription = await self._js.pull_subscribe_bind(_ANNOTATORS, STREAM)
+        try:
+            messages = await subscription.fetch(_AT_ONCE, timeout=0.3)
+        except TimeoutError:
+            return []
+        finally:
+            await subscription.unsubscribe()
+        for message in messages:
+            await message.ack_sync()
+        return [json.loads(message.data) for message in messages]
+
+    async def answer(self, result: dict[str, Any]) -> None:
+        await self.send(json.dumps(result).encode())
+
+    async def send(self, data: bytes) -> None:
+        await self._js.publish(f"{RESULTS}.run-1", data)
+
+    async def results_left(self) -> int:
+        info = await self._js.consumer_info(STREAM, CONSUMER)
+        return int(info.num_pending or 0) + int(info.num_ack_pending or 0)
+
+    async def go_down(self) -> None:
+        os.kill(self._server.pid, signal.SIGKILL)
+        try:
+            await self._server.wait()
+        except WrongState:
+            return
+
+    async def come_back(self) -> None:
+        await self._server.start()
+        await self._client.force_reconnect()  # the one in use may not have noticed yet
+
+
+@asynccontextmanager
+async def nats_tool(server: NatsServer) -> AsyncIterator[NatsTool]:
+    client = await connect(server.url, "tool")
+    try:
+        yield NatsTool(server, client)
+    finally:
+        await client.close()
