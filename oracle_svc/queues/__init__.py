@@ -7,11 +7,12 @@ from nats.aio.client import Client
 from pydantic import ValidationError
 
 from oracle_svc.queues.queue import Called, Queue
+from oracle_svc.queues.subjects import Subjects
 
 
 def connected(client: Client, replicas: int) -> list[Queue]:
     """The tools that the environment names. InvalidInput for settings that are wrong."""
-    return []
+    return [Subjects(client, replicas)]
 
 
 def _from(prefix: str, make: object) -> Queue | None:
