@@ -30,8 +30,9 @@ from labelloop.events.v1.events_pb2 import (
 )
 from labelloop.oracle.v1 import oracle_pb2 as pb
 from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound, WrongState
-from oracle_svc.web.progress import Progress
 from PIL import Image, ImageDraw, ImageFont
+
+from oracle_svc.web.progress import Progress
 
 LEARNS_S = 0.3
 _PIXELS = 28
@@ -166,6 +167,10 @@ class FakeOracle:
         ]
         return pb.GetBacklogResponse(runs=runs)
 
+    def request_ids(self) -> list[str]:
+        """Of all that is held by somebody."""
+        return [f"{run_id}/{self._book.get(run_id).open[sample]}/{sample}/0" for run_id, sample in self._leases]
+
     def _holder(self, run_id: str, sample_id: int) -> str | None:
         lease = self._leases.get((run_id, sample_id))
         return lease.annotator if lease and lease.until_s > time.monotonic() else None
@@ -251,9 +256,7 @@ class FakeOracle:
             request.predicted.extend(
                 (each % 10 + (each % 3 == 0)) % classes for each in sample_ids
             )  # every third is wrong
-            request.confidence.extend(
-                min(0.99, 0.18 + 0.03 * round_ + 0.025 * i) for i, _ in enumerate(sample_ids)
-            )
+            request.confidence.extend(min(0.99, 0.18 + 0.03 * round_ + 0.025 * i) for i, _ in enumerate(sample_ids))
         self._book.take(Event(run_id=desk.run_id, round=round_, labels_requested=request))
 
 
