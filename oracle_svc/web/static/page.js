@@ -23,8 +23,7 @@ const at = (id) => document.getElementById(id);
 let classes = JSON.parse(document.body.dataset.classes);
 let now = null;
 let curves = null;
-const away = { desk: false, live: false }; // who gets no answer
-let signedOut = false;
+let silent = false; // no progress comes
 let activeAt = performance.now();
 let opinionShown = stored(() => localStorage.getItem("labelloop/opinion")) !== "hidden";
 const elements = new WeakMap(); // of what lies on the desk, by item
@@ -32,15 +31,6 @@ const elements = new WeakMap(); // of what lies on the desk, by item
 const desk = new Desk(run, annotator, {
   changed: () => render(),
   told: (text) => tell(text),
-  lost: () => setAway("desk", true),
-  linked: () => {
-    signedOut = false;
-    setAway("desk", false);
-  },
-  signedOut: () => {
-    signedOut = true;
-    renderBanner();
-  },
 });
 
 const live = new Live(`/api/runs/${run}/events`, {
@@ -56,8 +46,8 @@ const live = new Live(`/api/runs/${run}/events`, {
     if (roundEnded) announce(`Round ${data.change.round + 1} is done. Accuracy ${percent(data.change.after)}.`);
     renderProgress();
   },
-  up: () => setAway("live", false),
-  down: () => setAway("live", true),
+  up: () => setSilent(false),
+  down: () => setSilent(true),
 });
 
 // Answers
@@ -279,7 +269,8 @@ function renderProgress() {
 
 function renderBanner() {
   const banner = at("banner");
-  const lost = away.desk || away.live;
+  const { signedOut } = desk;
+  const lost = desk.lost || silent;
   const kept = desk.outbox.size ? ` ${some(desk.outbox.size, "answer")} kept here until then.` : "";
   const lamp = signedOut || lost ? "lost" : now ? "live" : "wait";
   at("link").dataset.state = lamp;
@@ -293,9 +284,9 @@ function renderBanner() {
   banner.hidden = !text;
 }
 
-function setAway(who, is) {
-  if (away[who] === is) return;
-  away[who] = is;
+function setSilent(is) {
+  if (silent === is) return;
+  silent = is;
   render();
 }
 
@@ -327,7 +318,7 @@ function resume() {
 }
 
 window.addEventListener("online", resume);
-window.addEventListener("offline", () => setAway("live", true));
+window.addEventListener("offline", () => setSilent(true));
 window.addEventListener("pagehide", () => {
   live.close();
   desk.leave();
