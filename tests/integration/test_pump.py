@@ -253,3 +253,19 @@ async def test_a_dead_letter_that_can_be_taken_by_now_is_dead_no_longer(
     async with oracle(nats_server, tmp_path) as next_one:
         await until(lambda: next_one.dead_letters._letters != {})
         await until(lambda: not next_one.dead_letters.letters)
+
+
+async def test_leases_bear_a_broker_that_restarts_behind_them(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    """What was overwritten meanwhile is no sign that the log was rolled back."""
+    async with oracle(nats_server, tmp_path) as one:
+        for holder in ("a", "a", "a"):
+            assert await one.leases.take("k.1", holder, 60)
+        await nats_server.stop()
+        await nats_server.start()
+        one.leases._basis.in_doubt = True
+        await one.leases._basis.settle()
+        assert await one.leases.take("k.1", "b", 60) == 0.0
+        assert await one.leases.release("k.1", "a")
+        assert await one.leases.take("k.1", "b", 60)

@@ -17,6 +17,7 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
+from labelloop_cli.stack import Stack
 
 _DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on the PATH wants to be another user
 _START_WITHIN_S = 60.0
@@ -115,6 +116,7 @@ class RabbitNode:
 
 class AmqpTool:
     name = "amqp"
+    knows_its_tasks = False
 
     def __init__(self, node: RabbitNode, prefix: str = "labelloop") -> None:
         self._node = node
@@ -128,6 +130,9 @@ class AmqpTool:
 
     async def requests(self) -> list[dict[str, Any]]:
         return [json.loads(message.body) for message in await self.messages()]
+
+    async def connect(self, stack: Stack) -> None:
+        """Nothing: they meet at the broker."""
 
     async def messages(self) -> list[aio_pika.abc.AbstractIncomingMessage]:
         channel = await self.channel()

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
 from labelloop_cli.stack import Stack
 
+from tests.queues.amqp_tool import amqp_tool, rabbitmq_binary
 from tests.queues.nats_tool import NatsTool, nats_tool
 from tests.queues.tool import Tool
 
@@ -30,4 +32,12 @@ async def nats(folder: Path) -> AsyncIterator[Tool]:
         yield OwnBroker(stack)
 
 
-TOOLS: list[Callable[[Path], AbstractAsyncContextManager[Tool]]] = [nats]
+@asynccontextmanager
+async def amqp(folder: Path) -> AsyncIterator[Tool]:
+    if (binary := rabbitmq_binary()) is None:
+        pytest.skip("there is no rabbitmq-server here: apt-get install rabbitmq-server")
+    async with amqp_tool(binary, folder / "rabbitmq") as tool:
+        yield tool
+
+
+TOOLS: list[Callable[[Path], AbstractAsyncContextManager[Tool]]] = [nats, amqp]

@@ -44,5 +44,7 @@ def read_settings(kind: type[S]) -> S:
             # A setting with an alias goes by that name.
             place = "_".join(str(part) for part in fault["loc"])
             name = f"LABELLOOP_{place}".upper() if place in kind.model_fields else place
-            print(f"{name}: {fault['msg']}, not {fault['input']!r}", file=sys.stderr)
+            field = kind.model_fields.get(place)
+            secret = field is not None and "Secret" in repr(field.annotation)
+            print(f"{name}: {fault['msg']}" + ("" if secret else f", not {fault['input']!r}"), file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,0 +1,13 @@
+"""The README shows what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_annotator_in_the_readme_is_the_one_that_is_tested() -> None:
+    annotator = (ROOT / "tests/queues/example_annotator.py").read_text().strip()
+    assert f"```python\n{annotator}\n```" in (ROOT / "README.md").read_text()
+    assert len(annotator.splitlines()) <= 40
