@@ -145,14 +145,11 @@ def _refusal(error: LabelloopError) -> Response:
     if isinstance(error, Unready):
         after_s = str(max(1, math.ceil(error.retry_after_s)))
         return JSONResponse(told, status_code=503, headers={"Retry-After": after_s})
-    closing = (
-        {"Connection": "close"} if isinstance(error, LimitExceeded) else None
-    )  # the rest would be read, for nothing
-    return JSONResponse(told, status_code=_STATUS[type(error)], headers=closing)
+    return JSONResponse(told, status_code=_STATUS[type(error)])
 
 
 async def _body(request: Request) -> bytes:
-    """LimitExceeded for more than 1 MiB, of which no more than that is read."""
+    """LimitExceeded for more than 1 MiB, of which no more than that is kept."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
