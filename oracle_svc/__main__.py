@@ -23,11 +23,11 @@ from oracle_svc.desk import Desk
 from oracle_svc.intake import ToolIntake
 from oracle_svc.leases import Leases
 from oracle_svc.pump import Pump
-from oracle_svc.queues import check_called, connected
 from oracle_svc.queues.queue import Called
 from oracle_svc.requests import Requests, watch_deadlines
 from oracle_svc.service import OracleService
 from oracle_svc.shelf import Shelf
+from oracle_svc.tools import check_called, connected
 from oracle_svc.web.app import make_app
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import from_environment as web_settings
@@ -46,7 +46,7 @@ async def serve(settings: OracleSettings) -> None:
     await dead_letters.ensure_stream(settings.replicas)
     book = RunBook(Desk.begin)
     counter, clerk = Counter(leases, shelf), Clerk(book, log)
-    queues, web = connected(client, settings.replicas), web_settings()
+    queues, web = connected(client, settings.replicas, book), web_settings()
     check_called(queues, has_port=web is not None)
     pumps = [
         Pump(queue, ToolIntake(queue.name, clerk, dead_letters), book, leases, counter, settings.resend_s)

@@ -39,7 +39,7 @@ def for_annotator(desk: Desk, annotator: str) -> Iterator[Ask]:
     """What ``annotator`` may be asked, most wanted first; at times a gold sample, the first of them at once."""
     answers = [given for slots in desk.given.values() for given in slots.values() if given.annotator == annotator]
     gold = sum(given.sample_id in desk.gold for given in answers)
-    others = len(answers) - gold + sum(name == annotator for _, name in desk.heard)
+    others = len(answers) - gold + sum(annotator in words for words in desk.heard.values())
     open_ = (ask for ask in _slots(desk) if not _spoke(desk, ask.sample_id, annotator))
     if gold * _GOLD_EVERY <= others and desk.open:
         yield from islice((ask for ask in _gold(desk) if not _spoke(desk, ask.sample_id, annotator)), 1)

@@ -61,9 +61,9 @@ Duty = PublishPool | AnswerLabels | Settle | Expire | Wait
 @dataclass
 class Desk:
     """``answers`` holds what was asked for and what holds of it; ``given`` what each of several annotators said, by
-    sample and slot; ``unsettled`` are samples whose answers may make another label than stands; ``more`` says of
-    disputed ones how many annotators more are asked; ``heard`` is how often each annotator spoke of a sample, where one
-    is asked. The newest request is of ``asked_at``, the newest event of ``round``; ``progress`` is for people."""
+    sample and slot; ``heard`` what each said of a sample where one is asked. ``unsettled`` are samples whose answers
+    may make another label than stands; ``more`` says of disputed ones how many annotators more are asked. The newest
+    request is of ``asked_at``, the newest event of ``round``; ``progress`` is for people."""
 
     run_id: str
     spec: RunSpec
@@ -72,7 +72,7 @@ class Desk:
     given: dict[int, dict[int, AnswerGiven]] = field(default_factory=dict)
     unsettled: dict[int, int] = field(default_factory=dict)
     more: dict[int, int] = field(default_factory=dict)
-    heard: dict[tuple[int, str], int] = field(default_factory=dict)
+    heard: dict[int, dict[str, Outcome]] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
     predictions: dict[int, Prediction] = field(default_factory=dict)
     model_sha256: str = ""
@@ -125,7 +125,7 @@ class Desk:
 
     def _take_outcome(self, outcome: Outcome) -> None:
         self.answers.take(outcome)
-        self.heard[outcome.sample_id, outcome.annotator] = outcome.answer_revision
+        self.heard.setdefault(outcome.sample_id, {})[outcome.annotator] = outcome
         if self.answers.whole:
             self.answers.close()
 

@@ -22,11 +22,16 @@ def read_result(data: bytes) -> LabelResult:
         raise InvalidInput("MALFORMED", message, field="result") from error
 
 
+def source_of(tool: str) -> str:
+    """What the log says of answers that a tool brought."""
+    return f"queue:{tool}"
+
+
 class ToolIntake:
     """The intake of one tool."""
 
     def __init__(self, tool: str, clerk: Clerk, dead_letters: DeadLetters) -> None:
-        self._source, self._clerk, self._dead_letters = f"queue:{tool}", clerk, dead_letters
+        self._source, self._clerk, self._dead_letters = source_of(tool), clerk, dead_letters
 
     async def take(self, result: LabelResult) -> Verdict:
         return await self._take(result, _json(result))

@@ -136,7 +136,8 @@ def _the_only_one(
     """Where one annotator is asked, what they say holds. The first one's word does; a later one corrects it openly,
     by a revision above 0."""
     sample_id = request.sample_id
-    if result.revision <= desk.heard.get((sample_id, result.annotator), -1):
+    before = desk.heard.get(sample_id, {}).get(result.annotator)
+    if before and result.revision <= before.answer_revision:
         return None
     standing = desk.answers.standing.get(sample_id)
     holds = standing is not None and not isinstance(standing, LabelWithdrawn)

@@ -12,6 +12,7 @@ from typing import Any
 from labelloop.wire.broker import connect, jetstream
 from labelloop.wire.errors import WrongState
 from labelloop_cli.nats_server import NatsServer
+from labelloop_cli.stack import Stack
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
@@ -26,10 +27,14 @@ class NatsTool:
     """Reads requests of all runs with one durable consumer. Going down takes the log along: it is one broker."""
 
     name = "nats"
+    knows_its_tasks = False
 
     def __init__(self, server: NatsServer, client: Client) -> None:
         self.environment = {"LABELLOOP_NATS_URL": server.url}
         self._server, self._client, self._js = server, client, jetstream(client)
+
+    async def connect(self, stack: Stack) -> None:
+        """Nothing: it is there."""
 
     async def requests(self) -> list[dict[str, Any]]:
         filters = ConsumerConfig(

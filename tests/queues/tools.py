@@ -1,8 +1,33 @@
-"""The tools that the faults are tried on."""
+"""The tools that the faults are tried on: each starts one, and stops it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
-TOOLS: Sequence[Any] = ()
+from labelloop_cli.stack import Stack
+
+from tests.queues.nats_tool import NatsTool, nats_tool
+from tests.queues.tool import Tool
+
+
+class OwnBroker(NatsTool):
+    """The broker that the services run on anyway."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self.environment, self._stack = {}, stack
+
+    async def connect(self, stack: Stack) -> None:
+        assert stack.broker is not None, "the stack started one"
+        made = await self._stack.enter_async_context(nats_tool(stack.broker))
+        self.__dict__.update(made.__dict__ | {"environment": {}})
+
+
+@asynccontextmanager
+async def nats(folder: Path) -> AsyncIterator[Tool]:
+    async with AsyncExitStack() as stack:
+        yield OwnBroker(stack)
+
+
+TOOLS: list[Callable[[Path], AbstractAsyncContextManager[Tool]]] = [nats]

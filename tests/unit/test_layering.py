@@ -35,7 +35,7 @@ PURE = {
         "newest",
         "backlog",
     ],
-    "oracle_svc": ["agreement", "asking", "backlog", "desk", "pictures", "quality", "settling", "taking"],
+    "oracle_svc": ["agreement", "asking", "backlog", "desk", "pictures", "quality", "settling", "taking", "words"],
 }
 IO = {"asyncio", "nats", "grpc", "httpx", "socket", "subprocess", "fsspec", "pathlib", "structlog"}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
@@ -14,6 +17,8 @@ from oracle_svc.web.app import make_app
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import WebSettings
 from tests.web.fake_oracle import FakeBook, FakeOracle
+
+T = TypeVar("T")
 
 TOKEN = "open-sesame"
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -26,6 +31,15 @@ _ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+async def eventually(look: Callable[[], Awaitable[T]], enough: Callable[[T], bool], patience_s: float = 20.0) -> None:
+    """Until what ``look`` sees is ``enough``."""
+    async with asyncio.timeout(patience_s):
+        while True:
+            if enough(await look()):
+                return
+            await asyncio.sleep(0.05)
 
 
 @dataclass
@@ -87,9 +101,9 @@ class Annotator:
     async def press(self, key: str) -> None:
         await self.page.keyboard.press(key)
 
-    async def settle(self) -> None:
-        """Until nothing waits to be sent."""
-        await self.page.wait_for_load_state("networkidle")
+    async def gone(self, sample: int) -> None:
+        """Until another sample is shown, or none."""
+        await self.page.wait_for_selector(f"#frame:not([data-sample='{sample}'])")
 
 
 class Door:
@@ -99,15 +113,15 @@ class Door:
         self._browser = browser
         self.inside: list[Annotator] = []
 
-    async def enter(self, site: FakeSite, name: str = "ada", **context: object) -> Annotator:
+    async def enter(self, site: FakeSite, name: str = "ada", **options: Any) -> Annotator:
         """On the run's page, signed in by a link."""
-        annotator = await self.arrive(**context)
-        await annotator.page.goto(f"{site.url}/runs/{site.run_id}?token={site.token}&name={name}")
+        annotator = await self.arrive(**options)
+        await annotator.page.goto(f"{site.url}/runs/{site.run_id}?{urlencode({'token': site.token, 'name': name})}")
         return annotator
 
-    async def arrive(self, **options: object) -> Annotator:
+    async def arrive(self, **options: Any) -> Annotator:
         """At no page yet."""
-        context = await self._browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})  # type: ignore[arg-type]
+        context = await self._browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         page = await context.new_page()
         page.set_default_timeout(15_000)
         annotator = Annotator(page, context)

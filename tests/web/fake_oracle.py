@@ -167,6 +167,10 @@ class FakeOracle:
         ]
         return pb.GetBacklogResponse(runs=runs)
 
+    def request_ids(self) -> list[str]:
+        """Of all that is held by somebody."""
+        return [f"{run_id}/{self._book.get(run_id).open[sample]}/{sample}/0" for run_id, sample in self._leases]
+
     def _holder(self, run_id: str, sample_id: int) -> str | None:
         lease = self._leases.get((run_id, sample_id))
         return lease.annotator if lease and lease.until_s > time.monotonic() else None

@@ -3,11 +3,11 @@
 import { percent, s, some, whole } from "./dom.js";
 
 const W = 340;
-const H = 168;
+const H = 124;
 const LEFT = 38;
 const RIGHT = 52; // for the newest value, beside the curve's end
-const TOP = 10;
-const BOTTOM = 26;
+const TOP = 8;
+const BOTTOM = 22;
 const DOTS_MAX = 40;
 
 const NAMES = { evaluation: "the evaluation set", validation: "validation samples" };
@@ -20,7 +20,7 @@ export function learningChart(points) {
   const total = (point) => point.labels + point.auto_labels;
   const x = scale([0, Math.max(...points.map(total))], [LEFT, W - RIGHT]);
   const y = scale(range(points.flatMap((point) => [point.low, point.high])), [H - BOTTOM, TOP]);
-  const svg = frame(learningWords(points), x, y, "labels");
+  const svg = frame(`Accuracy by labels: ${learningWords(points)}`, x, y, "labels");
   for (const { name, points: own } of series) {
     const places = own.map((point) => [x(total(point)), y(point.accuracy)]);
     const band = [
@@ -37,10 +37,9 @@ export function learningWords(points) {
   if (!points.length) return "No model yet: it learns when the first round is labelled.";
   const newest = points.at(-1);
   const with_ = newest.auto_labels ? ` and ${whole(newest.auto_labels)} of its own` : "";
-  const interval = `95 % interval ${percent(newest.low)} to ${percent(newest.high)}`;
   return (
-    `Accuracy ${percent(newest.accuracy)} with ${some(newest.labels, "label")}${with_}, ` +
-    `on ${NAMES[newest.measured_on]} (${interval}).`
+    `${percent(newest.accuracy)} with ${some(newest.labels, "label")}${with_} on ${NAMES[newest.measured_on]}; ` +
+    `95 % interval ${percent(newest.low)} to ${percent(newest.high)}.`
   );
 }
 
@@ -48,7 +47,7 @@ export function confidenceChart(batches) {
   if (!batches.length) return null;
   const x = scale([0, Math.max(1, ...batches.map((batch) => batch.labels))], [LEFT, W - RIGHT]);
   const y = scale([0, 1], [H - BOTTOM, TOP]);
-  const svg = frame(confidenceWords(batches), x, y, "labels");
+  const svg = frame(`Confidence by labels: ${confidenceWords(batches)}`, x, y, "labels");
   for (const name of ["mean", "least"]) {
     const places = batches.map((batch) => [x(batch.labels), y(batch[name])]);
     svg.append(...line(places, name, name));
@@ -60,13 +59,13 @@ export function confidenceChart(batches) {
 export function confidenceWords(batches) {
   if (!batches.length) return "The first round is chosen without a model.";
   const { mean, least } = batches.at(-1);
-  return `In the newest batch ${percent(mean, 0)} sure on average, ${percent(least, 0)} of the least sure sample.`;
+  return `Newest batch: ${percent(mean, 0)} sure on average, ${percent(least, 0)} at the least.`;
 }
 
 // The newest batch, sample by sample.
 export function batchChart(sureness) {
   if (!sureness.length) return null;
-  const height = 40;
+  const height = 24;
   const step = (W - LEFT - RIGHT) / sureness.length;
   const words = `The newest batch by sureness: ${some(sureness.length, "sample")}, from ${percent(sureness[0], 0)} to ${percent(sureness.at(-1), 0)}`;
   const bars = sureness.map((sure, i) =>
@@ -80,7 +79,7 @@ export function batchChart(sureness) {
     }),
   );
   const base = s("line", { class: "axis", x1: LEFT, x2: W - RIGHT, y1: height, y2: height });
-  const name = s("text", { class: "tick", x: W - RIGHT + 6, y: height - 2 }, "batch");
+  const name = s("text", { class: "tick end", x: W, y: height - 2 }, "batch");
   return s("svg", { viewBox: `0 0 ${W} ${height + 2}`, role: "img", "aria-label": words }, base, ...bars, name);
 }
 
@@ -93,7 +92,7 @@ function frame(words, x, y, unit) {
   for (const at of ticks(x.from, 4)) {
     svg.append(s("text", { class: "tick middle", x: x(at), y: H - BOTTOM + 16 }, whole(at)));
   }
-  svg.append(s("text", { class: "tick", x: W - RIGHT + 6, y: H - BOTTOM + 16 }, unit));
+  svg.append(s("text", { class: "tick end", x: W, y: H - BOTTOM + 16 }, unit));
   return svg;
 }
 

@@ -8,7 +8,7 @@ const PAST_MAX = 100; // that can be undone
 const FILL_AGAIN_MS = 2_000;
 
 export class Desk {
-  // `heard` has changed(), told(text), lost(error), linked(), and signedOut().
+  // `heard` has changed() and told(text). `trouble` holds the errors of what is being tried again.
   constructor(run, annotator, heard) {
     this.base = `/api/runs/${run}`;
     this.heard = heard;
@@ -18,17 +18,26 @@ export class Desk {
     this.answered = new Set();
     this.refusal = "";
     this.filled = false;
+    this.trouble = { sending: null, filling: null };
     this.outbox = new Outbox(`${this.store}out/`, (result) => post(`${this.base}/answers`, { results: [result] }), {
       taken: (result, reply, tries) => this.taken(result, reply, tries),
       refused: (result, error) => this.refused(result, error),
-      stuck: (error) => this.stuck(error),
-      moving: () => this.heard.linked(),
+      stuck: (error) => this.tried("sending", error),
+      moving: () => this.tried("sending", null),
     });
-    for (const { result } of this.outbox.items) this.answered.add(result.request_id);
+    for (const { result } of this.outbox.items) this.note(result);
   }
 
   get current() {
     return this.queue[0];
+  }
+
+  get lost() {
+    return Object.values(this.trouble).some((error) => error instanceof Away);
+  }
+
+  get signedOut() {
+    return Object.values(this.trouble).some((error) => error?.status === 401);
   }
 
   get short() {
@@ -47,7 +56,8 @@ export class Desk {
       const { requests } = await post(`${this.base}/next`, { count: Math.max(AHEAD + 1, this.queue.length) });
       this.refusal = "";
       this.merge(requests);
-      this.heard.linked();
+      this.tried("filling", null);
+      this.outbox.flush();
     } catch (error) {
       this.notFilled(error);
     }
@@ -63,9 +73,10 @@ export class Desk {
   notFilled(error) {
     if (error instanceof Away || error.status === 401) {
       this.timer = setTimeout(() => this.fill(), FILL_AGAIN_MS);
-      this.stuck(error);
+      this.tried("filling", error);
     } else {
       this.refusal = error.message;
+      this.tried("filling", null);
     }
   }
 
@@ -94,7 +105,6 @@ export class Desk {
     const seconds = Math.round(performance.now() - item.shownAt) / 1000;
     this.past.push({ item, what });
     if (this.past.length > PAST_MAX) this.past.shift();
-    this.answered.add(item.id);
     this.say(item, { ...what, time_spent_s: seconds });
     return item;
   }
@@ -103,7 +113,6 @@ export class Desk {
     const entry = this.past.pop();
     if (!entry) return null;
     const { item } = entry;
-    this.answered.delete(item.id);
     item.undone = true;
     item.shownAt = 0;
     this.say(item, { withdrawn: true });
@@ -114,8 +123,16 @@ export class Desk {
     return entry;
   }
 
+  // What is answered is not put on the desk again, though the oracle may not know yet.
+  note(result) {
+    if (result.withdrawn) this.answered.delete(result.request_id);
+    else this.answered.add(result.request_id);
+  }
+
   say(item, answer) {
-    this.outbox.push({ request_id: item.id, revision: item.revision, ...answer });
+    const result = { request_id: item.id, revision: item.revision, ...answer };
+    this.note(result);
+    this.outbox.push(result);
     item.revision += 1;
     this.heard.changed();
   }
@@ -132,9 +149,9 @@ export class Desk {
     this.fill();
   }
 
-  stuck(error) {
-    if (error.status === 401) this.heard.signedOut();
-    else this.heard.lost(error);
+  tried(what, error) {
+    this.trouble[what] = error;
+    this.heard.changed();
   }
 
   // Somebody else may have them at once.

@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { Desk } from "./desk.js";
-import { h, some, whole } from "./dom.js";
+import { h, percent, some, whole } from "./dom.js";
 import { Live } from "./live.js";
 import { stored } from "./outbox.js";
 import { showPanel } from "./panel.js";
@@ -23,8 +23,7 @@ const at = (id) => document.getElementById(id);
 let classes = JSON.parse(document.body.dataset.classes);
 let now = null;
 let curves = null;
-let lost = false;
-let signedOut = false;
+let silent = false; // no progress comes
 let activeAt = performance.now();
 let opinionShown = stored(() => localStorage.getItem("labelloop/opinion")) !== "hidden";
 const elements = new WeakMap(); // of what lies on the desk, by item
@@ -32,15 +31,6 @@ const elements = new WeakMap(); // of what lies on the desk, by item
 const desk = new Desk(run, annotator, {
   changed: () => render(),
   told: (text) => tell(text),
-  lost: () => setLost(true),
-  linked: () => {
-    signedOut = false;
-    setLost(false);
-  },
-  signedOut: () => {
-    signedOut = true;
-    renderBanner();
-  },
 });
 
 const live = new Live(`/api/runs/${run}/events`, {
@@ -53,11 +43,11 @@ const live = new Live(`/api/runs/${run}/events`, {
   curves: (data) => {
     const roundEnded = curves && data.change && data.change.round !== curves.change?.round;
     curves = data;
-    if (roundEnded) announce(`Round ${data.change.round + 1} is done. Accuracy ${(100 * data.change.after).toFixed(1)} %.`);
+    if (roundEnded) announce(`Round ${data.change.round + 1} is done. Accuracy ${percent(data.change.after)}.`);
     renderProgress();
   },
-  up: () => setLost(false),
-  down: () => setLost(true),
+  up: () => setSilent(false),
+  down: () => setSilent(true),
 });
 
 // Answers
@@ -96,6 +86,11 @@ function undo() {
 function said(what) {
   if (what.skip) return what.skip === SKIPPED ? "skipped" : "rejected";
   return classes[what.label] ?? `${what.label}`;
+}
+
+function mark(what) {
+  if (what.skip) return what.skip === SKIPPED ? "skip" : "reject";
+  return said(what);
 }
 
 function toggleOpinion() {
@@ -180,7 +175,7 @@ function render() {
     renderClasses();
   }
   renderFrame(item);
-  renderStrip(at("done"), desk.past.slice(-SHOWN_BESIDE), ({ item: past, what }) => badge(past, said(what)));
+  renderStrip(at("done"), desk.past.slice(-SHOWN_BESIDE), ({ item: past, what }) => badge(past, mark(what)));
   renderStrip(at("next"), desk.queue.slice(1, 1 + SHOWN_BESIDE), (next) => badge(next, null));
   renderOpinion(item);
   for (const button of [...at("classes").children, at("skip"), at("reject")]) button.disabled = !item;
@@ -221,15 +216,17 @@ function renderOpinion(item) {
   const opinion = item?.request.prediction;
   at("opinion").classList.toggle("none", !opinion);
   at("opinion-toggle").hidden = !opinion;
-  at("opinion-toggle").querySelector("span").textContent = opinionShown ? "Hide prediction" : "Show prediction";
+  at("opinion-word").textContent = opinionShown ? "Hide" : "Show";
+  at("opinion-toggle").setAttribute("aria-label", opinionShown ? "Hide prediction" : "Show prediction");
   const text = at("opinion-text");
   if (!opinion || !opinionShown) {
     text.replaceChildren();
     return;
   }
   const name = classes[opinion.label] ?? `class ${opinion.label}`;
-  const sure = `${(100 * opinion.confidence).toFixed(0)} % sure`;
-  text.replaceChildren("The model says ", h("b", {}, name), h("meter", { min: 0, max: 1, value: opinion.confidence, "aria-hidden": "true" }), sure);
+  const bar = h("progress", { max: 1, value: opinion.confidence, "aria-hidden": "true" });
+  const sure = [percent(opinion.confidence, 0), h("span", { class: "roomy" }, " sure")];
+  text.replaceChildren(h("span", { class: "roomy" }, "The "), "model says ", h("b", {}, name), bar, ...sure);
 }
 
 const EMPTY = at("empty");
@@ -255,7 +252,7 @@ function whyEmpty() {
 
 function over() {
   const { kind, why } = now.ended;
-  const best = now.accuracy ? `Accuracy at the end ${(100 * now.accuracy.accuracy).toFixed(1)} %, with ${some(now.labels, "label")}.` : `${some(now.labels, "label")}.`;
+  const best = now.accuracy ? `Accuracy at the end ${percent(now.accuracy.accuracy)}, with ${some(now.labels, "label")}.` : `${some(now.labels, "label")}.`;
   if (kind === "run_finished") return ["All done, thank you", best, false];
   return [kind === "run_failed" ? "The run failed" : "The run was cancelled", [why, best].filter(Boolean).join(". "), false];
 }
@@ -272,6 +269,8 @@ function renderProgress() {
 
 function renderBanner() {
   const banner = at("banner");
+  const { signedOut } = desk;
+  const lost = desk.lost || silent;
   const kept = desk.outbox.size ? ` ${some(desk.outbox.size, "answer")} kept here until then.` : "";
   const lamp = signedOut || lost ? "lost" : now ? "live" : "wait";
   at("link").dataset.state = lamp;
@@ -285,9 +284,9 @@ function renderBanner() {
   banner.hidden = !text;
 }
 
-function setLost(is) {
-  if (lost === is) return;
-  lost = is;
+function setSilent(is) {
+  if (silent === is) return;
+  silent = is;
   render();
 }
 
@@ -319,7 +318,7 @@ function resume() {
 }
 
 window.addEventListener("online", resume);
-window.addEventListener("offline", () => setLost(true));
+window.addEventListener("offline", () => setSilent(true));
 window.addEventListener("pagehide", () => {
   live.close();
   desk.leave();

@@ -21,8 +21,9 @@ function lastLabel({ last }, classes) {
   const head = h("p", { class: "big" }, h("b", {}, name(last.label)), by);
   if (!last.opinion) return [head];
   const { label, confidence, agreed } = last.opinion;
-  const verdict = agreed ? h("b", { class: "yes" }, "as you say") : h("b", { class: "no" }, "new to it");
-  return [head, h("p", {}, "The model had said ", h("b", {}, name(label)), `, ${percent(confidence, 0)} sure: `, verdict)];
+  const verdict = agreed ? h("b", { class: "chip yes" }, "agreed") : h("b", { class: "chip no" }, "differed");
+  const said = h("p", {}, "The model said ", h("b", {}, name(label)), `, ${percent(confidence, 0)} sure `, verdict);
+  return [head, said];
 }
 
 function round(now) {
@@ -42,15 +43,15 @@ function change(ended) {
       "p",
       { class: "change" },
       `Round ${ended.round + 1}: accuracy `,
-      h("b", {}, `${percent(ended.before)} → ${percent(ended.after)}`),
-      h("span", { class: points < 0 ? "no" : "yes" }, ` ${gain} points a label`),
+      h("b", {}, `${(100 * ended.before).toFixed(1)} → ${percent(ended.after)}`),
+      h("span", { class: points < 0 ? "no small" : "yes small" }, ` ${gain} a label`),
     ),
   ];
 }
 
 function agreement({ agreed, compared }) {
   if (!compared) return [];
-  return [h("p", { class: "small pale" }, `People agreed with the model on ${percent(agreed / compared, 0)} of ${some(compared, "sample")}.`)];
+  return [h("p", { class: "small pale" }, `People and model agree on ${percent(agreed / compared, 0)} of ${some(compared, "sample")}.`)];
 }
 
 function counts(perClass, classes, at) {

@@ -1,0 +1,190 @@
+"""Label Studio: people label images in its projects, a project for each run or one that exists.
+
+What it holds is looked at every few seconds, and when it calls our webhook: its calls are not repeated, so they only
+say where to look. What annotators said so far, and with which number, is read from the run's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Self
+
+import structlog
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
+from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound, Unready
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.routing import Route
+
+from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH, Guess, call_routes
+from oracle_svc.queues.label_studio_client import LabelStudioClient, check_installed
+from oracle_svc.queues.label_studio_config import check_classes, config_of, title_of
+from oracle_svc.queues.label_studio_project import Project
+from oracle_svc.queues.label_studio_results import Task, new_words
+from oracle_svc.queues.queue import Intake, Verdict
+
+Said = Callable[[str], Sequence[LabelResult]]
+Predictions = Callable[[str], Guess | None]
+
+log = structlog.get_logger()
+
+
+class LabelStudioSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LABELLOOP_LABEL_STUDIO_", frozen=True)
+
+    url: str = Field("", pattern=r"^(https?://.+)?$", description="where Label Studio answers; empty: there is none")
+    token: SecretStr = Field(SecretStr(""), description="a personal access token, or a legacy token where they are on")
+    project: int | None = Field(None, ge=1, description="the project to put all into; none: one is made for each run")
+    webhook_url: str = Field(
+        "", pattern=r"^(https?://.+)?$", description="where Label Studio reaches the oracle; empty: it is only polled"
+    )
+    webhook_secret: SecretStr = Field(SecretStr(""), description="what calls to the oracle must bring along")
+    poll_s: float = Field(10.0, gt=0, le=3600, description="seconds between looks")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.url and not self.token.get_secret_value():
+            raise ValueError("with a URL, LABELLOOP_LABEL_STUDIO_TOKEN must hold a token of Label Studio")
+        if self.webhook_url and len(self.webhook_secret.get_secret_value()) < 16:
+            raise ValueError("with a webhook, LABELLOOP_LABEL_STUDIO_WEBHOOK_SECRET must hold 16 characters or more")
+        return self
+
+
+def from_environment(said: Said, predictions: Predictions) -> LabelStudio | None:
+    """None where no URL is set; InvalidInput where the SDK is missing."""
+    settings = LabelStudioSettings()
+    if not settings.url:
+        return None
+    check_installed()
+    return LabelStudio(settings, said, predictions)
+
+
+class LabelStudio:
+    """``said`` is what each annotator says of a request by the log, brought in from here: the newest, classes by name.
+    ``predictions`` is what the newest model says of a request's sample."""
+
+    name: ClassVar[str] = "label-studio"
+    whole_samples: ClassVar[bool] = True
+
+    def __init__(self, settings: LabelStudioSettings, said: Said, predictions: Predictions) -> None:
+        self._settings, self._said, self._predictions = settings, said, predictions
+        self._client = LabelStudioClient(settings.url, settings.token.get_secret_value())
+        self._projects: dict[int, Project] = {}
+        self._of_run: dict[str, int] = {}
+        self._opening = asyncio.Lock()
+        self._intake: Intake | None = None
+        self._unheard: set[int] = set()
+        self._fruitless: set[tuple[str, int]] = set()  # brought in vain: refused, or behind somebody else's
+
+    async def push(self, requests: Sequence[LabelRequest]) -> None:
+        if not requests:
+            return
+        project = await self._project_for(requests[0])
+        try:
+            check_classes(project.control, requests[0].classes, project.id)
+            await project.put(requests)
+        except (InvalidInput, NotFound):  # somebody changed it, or deleted it
+            self._forget(project.id)
+            raise
+
+    async def retract(self, request_ids: Sequence[str]) -> None:
+        by_run: dict[str, list[str]] = defaultdict(list)
+        for request_id in request_ids:
+            by_run[request_id.partition("/")[0]].append(request_id)
+        for run_id, ids in by_run.items():
+            project_id = await self._find(run_id)
+            if project_id:
+                await (await self._open(project_id)).take_out(ids)
+
+    async def serve(self, intake: Intake) -> None:
+        self._intake, away = intake, ""
+        while True:
+            try:
+                await self._look_everywhere()
+                away = ""
+            except LabelloopError as error:
+                if error.reason != away:
+                    log.warning("Label Studio is not heard", reason=error.reason, problem=error.message)
+                away = error.reason
+            await asyncio.sleep(self._settings.poll_s)
+
+    def routes(self) -> list[Route]:
+        """What Label Studio may call; nothing where there is no secret that it could bring along."""
+        secret = self._settings.webhook_secret.get_secret_value()
+        return call_routes(secret, self._look_at, self._predictions) if secret else []
+
+    async def _project_for(self, request: LabelRequest) -> Project:
+        """The run's project, made where there is none."""
+        project_id = await self._find(request.run_id)
+        if project_id is None:
+            title = title_of(request.run_id)
+            await self._client.create_project(title, config_of(request.classes), request.annotator_count or 1)
+            log.info("made a project in Label Studio", title=title)
+            project_id = await self._find(request.run_id)
+            if project_id is None:
+                message = (
+                    f"the project {title!r} was made in Label Studio, which does not show it: may the user see it?"
+                )
+                raise Unready("PROJECT_HIDDEN", message, title=title)
+        return await self._open(project_id)
+
+    async def _find(self, run_id: str) -> int | None:
+        """The run's project. Where two oracles made one each, the first: the other stays empty."""
+        if self._settings.project:
+            return self._settings.project
+        if run_id not in self._of_run:
+            title = title_of(run_id)
+            found = [key for key, name in (await self._client.projects(title)).items() if name == title]
+            if not found:
+                return None
+            self._of_run[run_id] = found[0]
+        return self._of_run[run_id]
+
+    async def _open(self, project_id: int) -> Project:
+        async with self._opening:
+            if project_id not in self._projects:
+                found, annotators = await self._client.control(project_id)
+                control = check_classes(found, (), project_id)
+                if self._settings.webhook_url:
+                    url = self._settings.webhook_url.rstrip("/") + WEBHOOK_PATH
+                    secret = self._settings.webhook_secret.get_secret_value()
+                    await self._client.ensure_webhook(project_id, url, secret)
+                self._projects[project_id] = Project(self._client, project_id, control, annotators)
+            return self._projects[project_id]
+
+    def _forget(self, project_id: int) -> None:
+        self._projects.pop(project_id, None)
+        self._of_run = {run_id: key for run_id, key in self._of_run.items() if key != project_id}
+
+    async def _look_everywhere(self) -> None:
+        """Bring in all that is new since the last look that came to its end."""
+        ids = [self._settings.project] if self._settings.project else list(await self._client.projects())
+        for project_id in ids:
+            try:
+                await self._look_at(project_id, ())
+            except (InvalidInput, NotFound) as error:
+                if project_id not in self._unheard:
+                    log.warning(
+                        "a project is not heard", reason=error.reason, problem=error.message, project=project_id
+                    )
+                self._unheard.add(project_id)
+                self._forget(project_id)
+
+    async def _look_at(self, project_id: int, task_ids: Sequence[int]) -> None:
+        if self._intake is None:
+            raise Unready("STARTING", "the oracle does not take results yet: try again", retry_after_s=1.0)
+        project = await self._open(project_id)
+        async with project.looking:
+            news = await (project.some(task_ids) if task_ids else project.news())
+            for tasks in news:
+                await self._bring(tasks, self._intake)
+            if not task_ids:
+                project.mark_seen(news)
+
+    async def _bring(self, tasks: Sequence[Task], intake: Intake) -> None:
+        for word in new_words(tasks, self._said(tasks[0].request_id)):
+            key = word.source_event_id, word.revision
+            if key not in self._fruitless and await intake.take(word) is not Verdict.RECORDED:
+                self._fruitless.add(key)

@@ -1,0 +1,122 @@
+"""One project of Label Studio: which requests it holds, and what is new there."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.wire.errors import InvalidInput
+
+from oracle_svc.queues.label_studio_calls import Guess, as_prediction
+from oracle_svc.queues.label_studio_client import LabelStudioClient
+from oracle_svc.queues.label_studio_config import Control
+from oracle_svc.queues.label_studio_results import DIGEST, REQUEST_ID, Task
+
+_OVERLAP = timedelta(seconds=30)  # what is stamped first may be stored last
+
+log = structlog.get_logger()
+
+
+def task_of(request: LabelRequest, control: Control) -> dict[str, Any]:
+    """``request`` as a task to import. InvalidInput where Label Studio could not show it."""
+    if request.uri:
+        image = request.uri
+    elif request.media_type.startswith("image/"):
+        image = f"data:{request.media_type};base64,{base64.b64encode(request.content).decode()}"
+    else:
+        message = f"samples of run {request.run_id!r} are {request.media_type}: Label Studio is asked about images only"
+        raise InvalidInput("NOT_AN_IMAGE", message, field="tool", run_id=request.run_id)
+    ours = {REQUEST_ID: request.request_id, DIGEST: request.sha256}
+    # Twice: people see and export the data; from the meta we read it without the images.
+    task: dict[str, Any] = {"data": {control.key: image, **ours}, "meta": ours}
+    if request.HasField("prediction"):
+        said = request.prediction
+        guess = Guess(request.classes[said.label], said.confidence, said.model_sha256)
+        task["predictions"] = [as_prediction(guess, control)]
+    return task
+
+
+class Project:
+    """``control`` is how people choose there; ``annotators`` how many are asked for each task that is imported."""
+
+    def __init__(self, client: LabelStudioClient, project_id: int, control: Control, annotators: int) -> None:
+        self._client, self.id, self.control, self._annotators = client, project_id, control, annotators
+        self.looking = asyncio.Lock()  # from looking there until all is brought in: else old words follow new ones
+        self._tasks: dict[str, set[int]] = defaultdict(set)
+        self._last_id = 0
+        self._since: datetime | None = None
+        self._strangers = False
+
+    def _note(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self._last_id = max(self._last_id, task.id)
+            if task.request_id:
+                self._tasks[task.request_id].add(task.id)
+            elif not self._strangers:
+                self._strangers = True
+                log.info("tasks of Label Studio without a labelloop_request_id are left alone", project=self.id)
+
+    async def _find(self, request_ids: Sequence[str]) -> dict[str, list[Task]]:
+        """The tasks of each request that are there now."""
+        self._note(await self._client.tasks(self.id, self.control, after_id=self._last_id))
+        ids = [each for request_id in request_ids for each in self._tasks.get(request_id, ())]
+        found: dict[str, list[Task]] = defaultdict(list)
+        for task in await self._client.tasks(self.id, self.control, ids=ids):
+            found[task.request_id].append(task)
+        for request_id in request_ids:
+            self._tasks[request_id] = {task.id for task in found[request_id]}
+        return found
+
+    async def put(self, requests: Sequence[LabelRequest]) -> None:
+        """Import those that are not there; have enough people asked for each."""
+        names = [request.request_id for request in requests]
+        there = await self._find(names)
+        missing = [task_of(request, self.control) for request in requests if not there[request.request_id]]
+        if missing:
+            await self._client.import_tasks(self.id, missing)
+        if missing and any(request.annotator_count > self._annotators for request in requests):
+            there = await self._find(names)
+        for request in requests:
+            for task in there[request.request_id]:
+                if task.overlap < request.annotator_count:
+                    await self._client.ask_more(task.id, request.annotator_count)
+
+    async def take_out(self, request_ids: Sequence[str]) -> None:
+        """Delete the tasks that nobody has answered."""
+        for tasks in (await self._find(request_ids)).values():
+            for task in tasks:
+                if not task.annotations:
+                    await self._client.delete_task(task.id)
+
+    async def news(self) -> list[list[Task]]:
+        """All tasks of each request of which one was touched since :meth:`mark_seen`; at first of every request. What
+        is new in them must be brought in, and then marked as seen."""
+        since = "" if self._since is None else (self._since - _OVERLAP).astimezone(UTC).isoformat()
+        touched = await self._client.tasks(self.id, self.control, since=since.replace("+00:00", "Z"))
+        return await self._by_request(touched)
+
+    async def some(self, task_ids: Sequence[int]) -> list[list[Task]]:
+        """All tasks of each request of which ``task_ids`` names one."""
+        return await self._by_request(await self._client.tasks(self.id, self.control, ids=task_ids))
+
+    async def _by_request(self, touched: Sequence[Task]) -> list[list[Task]]:
+        self._note(touched)
+        found: dict[str, dict[int, Task]] = defaultdict(dict)
+        for task in touched:
+            if task.request_id:
+                found[task.request_id][task.id] = task
+        twins = [each for request_id, tasks in found.items() for each in self._tasks[request_id] if each not in tasks]
+        for task in await self._client.tasks(self.id, self.control, ids=twins):
+            found[task.request_id][task.id] = task
+        return [list(tasks.values()) for tasks in found.values()]
+
+    def mark_seen(self, tasks: Sequence[Sequence[Task]]) -> None:
+        """All that is new in what :meth:`news` found is brought in."""
+        stamps = [task.updated_at for group in tasks for task in group]
+        self._since = max(stamps + ([self._since] if self._since else []), default=None)

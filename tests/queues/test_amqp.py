@@ -1,0 +1,156 @@
+"""Requests and results in the queues of a real RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from aio_pika import DeliveryMode
+from labelloop.wire.errors import Unready
+from pydantic import ValidationError
+
+from oracle_svc.queues.amqp import Amqp, from_environment
+from tests.queues.amqp_tool import AmqpTool, RabbitNode, rabbitmq_binary
+from tests.queues.fake_intake import FakeIntake
+from tests.queues.message_contract import (
+    MessageQueueContract,
+    come,
+    eventually,
+    ids,
+    nothing_left,
+    push_at_last,
+    requests,
+    result,
+    serving,
+)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
+    binary = rabbitmq_binary()
+    if binary is None:
+        pytest.skip("there is no rabbitmq-server here: apt-get install rabbitmq-server")
+    node = RabbitNode(binary, tmp_path_factory.mktemp("rabbitmq"))
+    node.start()
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+async def tool(node: RabbitNode) -> AsyncIterator[AmqpTool]:
+    """Queues of its own."""
+    await asyncio.to_thread(node.start)  # where a test that failed left it dead
+    tool = AmqpTool(node, uuid4().hex)
+    yield tool
+    await tool.close()
+
+
+@pytest.fixture
+def queue(tool: AmqpTool, monkeypatch: pytest.MonkeyPatch) -> Amqp:
+    for name, value in tool.environment.items():
+        monkeypatch.setenv(name, value)
+    queue = from_environment()
+    assert queue is not None
+    return queue
+
+
+class TestAmqp(MessageQueueContract):
+    async def test_requests_are_kept_on_disk_and_say_who_they_are(self, queue: Amqp, tool: AmqpTool) -> None:
+        async with serving(queue, FakeIntake()):
+            await queue.push(requests(600))
+            messages = await tool.messages()
+        assert [message.message_id for message in messages] == ids(requests(600))
+        assert {message.delivery_mode for message in messages} == {DeliveryMode.PERSISTENT}
+        assert [messages[place].priority for place in (0, 1, 2, 3, 4, 255, 256, 599)] == [9, 8, 7, 7, 6, 1, 0, 0]
+
+    async def test_what_is_wanted_most_comes_first(self, queue: Amqp, tool: AmqpTool) -> None:
+        asked = requests(40)
+        async with serving(queue, FakeIntake()):
+            await queue.push(asked[32:])
+            await queue.push(asked[:2])
+            found = await come(tool, 10)
+        assert [each["request_id"] for each in found] == ids([*asked[:2], *asked[32:]])
+
+    async def test_requests_go_away_at_their_deadline(self, queue: Amqp, tool: AmqpTool) -> None:
+        asked, now = requests(4), datetime.now(UTC)
+        for request, left in zip(asked, (timedelta(hours=1), timedelta(days=365), timedelta(0)), strict=False):
+            request.deadline.FromDatetime(now + left)
+        async with serving(queue, FakeIntake()):
+            await queue.push(asked)
+            messages = await tool.messages()
+        assert [message.message_id for message in messages] == ids([asked[0], asked[1], asked[3]])
+        assert messages[0].expiration is not None
+        assert 3590 < float(str(messages[0].expiration)) <= 3600
+        assert messages[1].expiration is None, "RabbitMQ knows no more than 49 days"
+
+    async def test_queues_that_stand_are_taken_as_they_are(self, queue: Amqp, tool: AmqpTool) -> None:
+        channel = await tool.channel()
+        for name in (tool.requests_queue, tool.results_queue):
+            await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
+        async with serving(queue, FakeIntake()):
+            await queue.push(requests(3))
+            assert [each["request_id"] for each in await come(tool, 3)] == ids(requests(3))
+
+    async def test_a_deleted_queue_is_made_again(self, queue: Amqp, tool: AmqpTool) -> None:
+        intake = FakeIntake()
+        async with serving(queue, intake):
+            await queue.push(requests(1))
+            await tool.answer(result("run-1/2/0/0"))
+            await intake.until_all(1)
+            channel = await tool.channel()
+            for name in (tool.requests_queue, tool.results_queue):
+                await channel.queue_delete(name)
+            with pytest.raises(Unready):
+                await queue.push(requests(3))
+            await push_at_last(queue, requests(3))
+            await tool.answer(result("run-1/2/1/0"))
+            await intake.until_all(2)
+            assert len(await come(tool, 3)) == 3
+
+    async def test_a_push_that_failed_goes_on_where_it_broke_off(self, queue: Amqp, tool: AmqpTool) -> None:
+        asked, channel = requests(4), await tool.channel()
+        await channel.declare_queue(
+            tool.requests_queue, durable=True, arguments={"x-max-length": 2, "x-overflow": "reject-publish"}
+        )
+        async with serving(queue, FakeIntake()):
+            with pytest.raises(Unready):
+                await queue.push(asked)
+            found = await tool.requests()
+            await queue.push(asked)
+            found += await tool.requests()
+            await queue.push(asked[:1])
+            again = await tool.requests()
+        assert sorted(each["request_id"] for each in found) == ids(asked)
+        assert len(again) == 1, "what was pushed whole is pushed again when that is asked for"
+
+    async def test_results_go_back_for_another_oracle(self, queue: Amqp, tool: AmqpTool) -> None:
+        """Behind some tries, while the first one still serves: whose turn it is then, RabbitMQ knows."""
+        away, present = FakeIntake(away=True), FakeIntake()
+        async with serving(queue, away):
+            for sample in range(3):
+                await tool.answer(result(f"run-1/2/{sample}/0"))
+            await away.until(lambda: away.turned_away >= 3)
+
+            async def all_there() -> bool:
+                return len(away.recorded) + len(present.recorded) == 3
+
+            async with serving(queue, present):
+                await present.until(lambda: bool(present.recorded), within_s=80)
+                away.away = False
+                await eventually(all_there)
+        assert sorted(away.ids() + present.ids()) == [f"run-1/2/{sample}/0" for sample in range(3)]
+        await nothing_left(tool)
+
+    @pytest.mark.parametrize("url", ["http://127.0.0.1", "rabbit"])
+    def test_a_url_that_is_none_is_a_fault_of_the_settings(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LABELLOOP_AMQP_URL", url)
+        with pytest.raises(ValidationError, match="url"):
+            from_environment()
+
+
+def test_without_a_url_there_is_no_such_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABELLOOP_AMQP_URL", "")
+    assert from_environment() is None

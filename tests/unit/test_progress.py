@@ -1,0 +1,243 @@
+"""A run's progress as a fold, and as the page is sent it."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+
+import pytest
+from labelloop.events.v1.events_pb2 import (
+    Accuracy,
+    Event,
+    LabelProvided,
+    LabelsRequested,
+    LabelWithdrawn,
+    ModelTrained,
+    PoolPublished,
+    QueueSpec,
+    RunCancelled,
+    RunFailed,
+    RunFinished,
+    RunSpec,
+    RunStarted,
+    SamplesAutoLabelled,
+    SampleSkipped,
+)
+
+from oracle_svc.web.progress import Opinion, Progress, RoundChange
+from oracle_svc.web.progress_json import curves_json, curves_version, now_json
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+SHA = "0" * 64
+
+
+def begun(queue: QueueSpec | None = None) -> Progress:
+    """A run with a pool of three classes and nothing asked yet."""
+    spec = RunSpec(batch_size=3, label_budget=6, queue=queue)
+    progress = Progress.begin(Event(run_started=RunStarted(spec=spec)), AT)
+    return fold(progress, Event(pool_published=PoolPublished(classes=["a", "b", "c"])))
+
+
+def fold(progress: Progress, *events: Event) -> Progress:
+    for event in events:
+        progress.apply(event, AT)
+    return progress
+
+
+def asked(round_: int, *sample_ids: int, said: tuple[tuple[int, float], ...] = (), part: int = 0) -> Event:
+    request = LabelsRequested(
+        sample_ids=sample_ids, predicted=[each[0] for each in said], confidence=[each[1] for each in said], part=part
+    )
+    return Event(round=round_, labels_requested=request)
+
+
+def label(round_: int, sample_id: int, class_: int, revision: int = 0, annotator: str = "ada") -> Event:
+    given = LabelProvided(sample_id=sample_id, label=class_, revision=revision, annotator=annotator)
+    return Event(round=round_, label_provided=given)
+
+
+def skip(round_: int, sample_id: int) -> Event:
+    return Event(round=round_, sample_skipped=SampleSkipped(sample_id=sample_id))
+
+
+def withdrawn(round_: int, sample_id: int, revision: int = 1) -> Event:
+    return Event(round=round_, label_withdrawn=LabelWithdrawn(sample_id=sample_id, revision=revision))
+
+
+def trained(
+    round_: int, labels: int, *, evaluation: Accuracy | None = None, stopping: Accuracy | None = None, auto: int = 0
+) -> Event:
+    model = ModelTrained(model_sha256=SHA, labels=labels, auto_labels=auto, evaluation=evaluation, stopping=stopping)
+    return Event(round=round_, model_trained=model)
+
+
+def right(correct: int, total: int = 100) -> Accuracy:
+    return Accuracy(correct=correct, total=total)
+
+
+def test_labels_are_counted_by_class_and_a_revision_counts_once() -> None:
+    progress = fold(begun(), asked(0, 1, 2, 3), label(0, 1, 0), label(0, 2, 2), label(0, 2, 1, revision=1))
+    assert now_json(progress)["counts"] == [1, 1, 0]
+    assert now_json(progress)["labels"] == 2
+    assert progress.open == {3}
+
+
+def test_what_is_withdrawn_waits_again_while_its_batch_is_open() -> None:
+    progress = fold(begun(), asked(0, 1, 2), label(0, 1, 0), withdrawn(0, 1))
+    assert (progress.open, dict(progress.labels), progress.last) == ({1, 2}, {}, None)
+    fold(progress, label(0, 1, 2, revision=2))
+    assert (progress.open, progress.labels) == ({2}, {1: 2})
+
+
+def test_what_is_withdrawn_from_a_whole_batch_does_not_wait() -> None:
+    progress = fold(begun(), asked(0, 1), label(0, 1, 0), withdrawn(0, 1))
+    assert (progress.open, progress.labels, progress.phase) == (set(), {}, "training")
+
+
+def test_a_skip_can_be_withdrawn() -> None:
+    progress = fold(begun(), asked(0, 1, 2), skip(0, 1))
+    assert (progress.skipped, progress.open) == ({1}, {2})
+    fold(progress, withdrawn(0, 1))
+    assert (progress.skipped, progress.open) == (set(), {1, 2})
+
+
+def test_a_skip_takes_the_place_of_a_label() -> None:
+    progress = fold(begun(), asked(0, 1, 2), label(0, 1, 0), skip(0, 1))
+    assert (progress.labels, progress.skipped, progress.counts[0]) == ({}, {1}, 0)
+
+
+def test_agreement_counts_labels_that_stand_and_had_a_prediction() -> None:
+    first = begun()
+    fold(first, asked(0, 1), label(0, 1, 0), trained(1, 1))
+    progress = fold(first, asked(1, 2, 3, said=((0, 0.25), (1, 0.5))), label(1, 2, 0), label(1, 3, 2))
+    assert (progress.agreed, progress.compared) == (1, 2)
+    fold(progress, label(1, 3, 1, revision=1))
+    assert (progress.agreed, progress.compared) == (2, 2)
+    fold(progress, withdrawn(1, 3, 2))
+    assert (progress.agreed, progress.compared) == (1, 1)
+
+
+def test_the_last_label_tells_what_the_model_had_said() -> None:
+    progress = fold(begun(), asked(1, 5, 6, said=((2, 0.25), (1, 0.75))), label(1, 5, 0))
+    assert progress.last is not None
+    assert (progress.last.opinion, progress.last.agreed) == (Opinion(2, 0.25), False)
+    assert now_json(progress)["last"] == {
+        "sample_id": 5,
+        "label": 0,
+        "annotator": "ada",
+        "opinion": {"label": 2, "confidence": 0.25, "agreed": False},
+    }
+
+
+def test_where_annotators_do_without_predictions_the_last_label_tells_none() -> None:
+    progress = fold(
+        begun(QueueSpec(hide_predictions=True)), asked(1, 5, 6, said=((2, 0.25), (1, 0.75))), label(1, 5, 0)
+    )
+    assert now_json(progress)["last"]["opinion"] is None
+    assert now_json(progress)["compared"] == 1
+
+
+def test_a_label_without_a_model_has_no_opinion() -> None:
+    progress = fold(begun(), asked(0, 5, 6), label(0, 5, 0))
+    assert progress.last is not None
+    assert progress.last.agreed is None
+
+
+def test_accuracy_is_of_the_evaluation_set_else_of_validation_samples() -> None:
+    progress = fold(
+        begun(),
+        trained(1, 3, stopping=right(5, 10)),
+        trained(2, 6, stopping=right(6, 10), evaluation=right(70)),
+        trained(3, 9),
+    )
+    assert [(point.labels, point.accuracy, point.measured_on) for point in progress.points] == [
+        (3, 0.5, "validation"),
+        (6, 0.7, "evaluation"),
+    ]
+
+
+def test_intervals_hold_the_accuracy_and_lie_in_the_unit() -> None:
+    progress = fold(begun(), trained(1, 1, evaluation=right(0)), trained(2, 2, evaluation=right(100)))
+    worst, best = progress.points
+    assert worst.low == 0.0 < worst.high == pytest.approx(0.0370, abs=1e-4)  # Wilson 1927, n = 100
+    assert best.low == pytest.approx(1 - worst.high)
+    assert best.high == 1.0
+
+
+def test_a_round_tells_what_its_labels_did() -> None:
+    first = fold(begun(), trained(1, 10, evaluation=right(50)))
+    assert first.change is None
+    progress = fold(first, trained(2, 20, evaluation=right(60)))
+    assert progress.change == RoundChange(1, 10, 0.5, 0.6, "evaluation")
+    assert progress.change.gain_per_label == pytest.approx(0.01)
+    fold(progress, trained(3, 20, evaluation=right(58), auto=10))
+    assert progress.change.round == 1, "auto-labels are nobody's"
+
+
+def test_accuracies_on_different_samples_are_not_compared() -> None:
+    progress = fold(begun(), trained(1, 10, stopping=right(5, 10)), trained(2, 20, evaluation=right(60)))
+    assert progress.change is None
+    fold(progress, trained(3, 30, stopping=right(8, 10)))
+    assert progress.change == RoundChange(2, 20, 0.5, 0.8, "validation")
+
+
+def test_confidence_of_each_batch_and_of_the_newest_sample_by_sample() -> None:
+    progress = fold(begun(), asked(0, 1), label(0, 1, 0), trained(1, 1))
+    fold(progress, asked(1, 2, 3, said=((0, 0.5), (1, 0.25))))
+    (batch,) = progress.batches
+    assert (batch.round, batch.labels, batch.mean, batch.least) == (1, 1, 0.375, 0.25)
+    assert progress.sureness == [0.25, 0.5]
+
+
+def test_what_takes_the_place_of_skipped_samples_belongs_to_its_round() -> None:
+    progress = fold(begun(), asked(1, 2, 3, said=((0, 0.5), (1, 0.25))), label(1, 2, 0), skip(1, 3))
+    before = curves_version(progress)
+    fold(progress, asked(1, 4, said=((0, 0.75),), part=1))
+    (batch,) = progress.batches
+    assert (batch.labels, batch.mean, batch.least) == (0, 0.5, 0.25)
+    assert progress.open == {4}
+    assert curves_version(progress) != before
+
+
+def test_phases() -> None:
+    progress = begun()
+    assert progress.phase == "starting"
+    assert fold(progress, asked(0, 1)).phase == "labelling"
+    assert fold(progress, label(0, 1, 0)).phase == "training"
+    assert fold(progress, Event(round=1, run_finished=RunFinished(reason="done"))).phase == "over"
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "why"),
+    [
+        (Event(run_finished=RunFinished(reason="done")), "run_finished", "done"),
+        (Event(run_cancelled=RunCancelled(reason="enough")), "run_cancelled", "enough"),
+        (Event(run_failed=RunFailed(reason="NO_POOL", message="bring it")), "run_failed", "bring it"),
+    ],
+)
+def test_the_end_and_why(event: Event, kind: str, why: str) -> None:
+    progress = fold(begun(), asked(0, 1, 2), event)
+    assert now_json(progress)["ended"] == {"kind": kind, "why": why}
+    assert not progress.open
+
+
+def test_after_the_end_only_labels_under_way_count() -> None:
+    progress = fold(begun(), asked(0, 1, 2), Event(run_finished=RunFinished(reason="done")))
+    fold(progress, label(0, 1, 0), trained(1, 1, evaluation=right(50)), asked(1, 7))
+    assert (len(progress.labels), progress.points, progress.open) == (1, [], set())
+
+
+def test_auto_labels_are_no_labels() -> None:
+    given = SamplesAutoLabelled(sample_ids=[7, 8], classes=[0, 1], confidence=[1.0, 0.9])
+    progress = fold(begun(), Event(round=1, samples_auto_labelled=given))
+    assert (now_json(progress)["auto_labels"], now_json(progress)["labels"]) == (2, 0)
+
+
+def test_numbers_that_are_none_can_still_be_drawn() -> None:
+    absurd = ((7, math.nan), (0, math.inf), (1, -1.0))
+    progress = fold(begun(), asked(1, 2, 3, 4, said=absurd), label(1, 2, 0), trained(2, 3, evaluation=right(101)))
+    assert progress.sureness == [0.0, 0.0, 1.0]
+    assert progress.points == []
+    told = json.dumps([now_json(progress), curves_json(progress)], allow_nan=False)
+    assert json.loads(told)[1]["newest_batch"] == [0.0, 0.0, 1.0]

@@ -1,0 +1,435 @@
+"""The page's server as programs see it: who may ask, what is refused, what leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from labelloop.events.v1.events_pb2 import QueueSpec
+from labelloop.wire.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotAllowed, Unready, WrongState
+from labelloop.wire.run_book import RunBook
+from pydantic import SecretStr, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from oracle_svc.web.app import make_app
+from oracle_svc.web.seam import Book
+from oracle_svc.web.server import WebServer
+from oracle_svc.web.session import LIFETIME_S, seal, unseal
+from oracle_svc.web.settings import WebSettings, from_environment
+from tests.web.conftest import TOKEN, FakeSite
+from tests.web.fake_oracle import FakeBook, FakeDesk, FakeOracle
+
+OWN = {"X-Labelloop": "1", "Content-Type": "application/json"}
+RUN = "/api/runs/digits"
+
+
+@pytest.fixture
+async def client(site: FakeSite) -> AsyncIterator[httpx.AsyncClient]:
+    """Signed in as ada."""
+    async with httpx.AsyncClient(base_url=site.url, headers=OWN) as client:
+        answer = await client.post("/login", json={"token": site.token, "name": "ada"})
+        assert answer.status_code == 200, answer.text
+        yield client
+
+
+@pytest.fixture
+async def stranger(site: FakeSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=site.url, headers=OWN) as client:
+        yield client
+
+
+async def lease(client: httpx.AsyncClient, count: int = 1) -> list[dict[str, Any]]:
+    answer = await client.post(f"{RUN}/next", json={"count": count})
+    assert answer.status_code == 200, answer.text
+    requests: list[dict[str, Any]] = answer.json()["requests"]
+    return requests
+
+
+async def test_label_skip_and_undo(site: FakeSite, client: httpx.AsyncClient) -> None:
+    first, second = await lease(client, 2)
+    assert base64.b64decode(first["content"]).startswith(b"\x89PNG")
+    results = [
+        {"request_id": first["request_id"], "label": 7, "time_spent_s": 1.5},
+        {"request_id": second["request_id"], "skip": "SKIP_KIND_REJECTED"},
+    ]
+    answer = await client.post(f"{RUN}/answers", json={"results": results})
+    assert answer.json() == {"recorded": 2, "repeated_count": 0}
+    assert await site.labels() == {first["sample_id"]: 7}
+    assert await site.skipped() == {second["sample_id"]}
+    withdrawn = {"request_id": first["request_id"], "withdrawn": True, "revision": 1}
+    await client.post(f"{RUN}/answers", json={"results": [withdrawn]})
+    assert await site.labels() == {}
+
+
+async def test_an_answer_bears_the_name_of_who_is_signed_in(site: FakeSite, client: httpx.AsyncClient) -> None:
+    (request,) = await lease(client)
+    forged = {"request_id": request["request_id"], "label": 1, "annotator": "eve"}
+    await client.post(f"{RUN}/answers", json={"results": [forged]})
+    last = site.book.get("digits").progress.last
+    assert last is not None
+    assert last.annotator == "ada"
+
+
+async def test_what_is_released_is_given_to_others(site: FakeSite, client: httpx.AsyncClient) -> None:
+    held = await lease(client, site.batch_size)
+    async with httpx.AsyncClient(base_url=site.url, headers=OWN) as other:
+        await other.post("/login", json={"token": TOKEN, "name": "bob"})
+        assert await lease(other, 5) == []
+        answer = await client.post(f"{RUN}/release", json={"request_ids": [held[0]["request_id"]]})
+        assert answer.json() == {"released": 1}
+        assert [each["sample_id"] for each in await lease(other, 5)] == [held[0]["sample_id"]]
+
+
+@pytest.mark.parametrize("path", [f"{RUN}/next", f"{RUN}/answers", f"{RUN}/release"])
+async def test_nobody_writes_without_signing_in(stranger: httpx.AsyncClient, path: str) -> None:
+    answer = await stranger.post(path, json={"count": 1})
+    assert (answer.status_code, answer.json()["reason"]) == (401, "SIGN_IN")
+
+
+async def test_nobody_reads_without_signing_in(stranger: httpx.AsyncClient) -> None:
+    assert (await stranger.get(f"{RUN}/events")).status_code == 401
+    page = await stranger.get("/runs/digits")
+    assert (page.status_code, page.headers["location"]) == (303, "/login?next=%2Fruns%2Fdigits")
+    assert (await stranger.get("/api/session")).json() == {"name": None}
+
+
+async def test_health_needs_no_sign_in(stranger: httpx.AsyncClient) -> None:
+    assert (await stranger.get("/healthz")).text == "ok\n"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://elsewhere.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "null"},
+        {"Content-Type": "text/plain"},
+        {"X-Labelloop": None},
+    ],
+)
+@pytest.mark.parametrize("path", [f"{RUN}/next", "/login", "/logout"])
+async def test_writes_from_elsewhere_are_refused(
+    client: httpx.AsyncClient, site: FakeSite, headers: dict[str, str | None], path: str
+) -> None:
+    sent = {key: value for key, value in {**OWN, **headers}.items() if value is not None}
+    async with httpx.AsyncClient(base_url=site.url, cookies=client.cookies, headers=sent) as other:
+        answer = await other.post(path, content=b'{"count": 1}')
+    assert (answer.status_code, answer.json()["reason"]) == (403, "CROSS_SITE")
+    assert not site.oracle.leased
+
+
+async def test_writes_from_the_same_host_are_taken(client: httpx.AsyncClient, site: FakeSite) -> None:
+    answer = await client.post(f"{RUN}/next", json={"count": 1}, headers={"Origin": site.url})
+    assert answer.status_code == 200
+
+
+async def test_no_get_changes_anything(client: httpx.AsyncClient, site: FakeSite) -> None:
+    for path in (f"{RUN}/next", f"{RUN}/answers", f"{RUN}/release", "/logout"):
+        assert (await client.get(path)).status_code == 405
+    assert not site.oracle.leased
+
+
+async def test_a_wrong_token_opens_nothing(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.post("/login", json={"token": "guess", "name": "eve"})
+    assert (answer.status_code, answer.json()["reason"]) == (403, "WRONG_TOKEN")
+    assert not stranger.cookies
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "a\u202eb"])
+async def test_a_name_is_needed(stranger: httpx.AsyncClient, name: str) -> None:
+    answer = await stranger.post("/login", json={"token": TOKEN, "name": name})
+    assert (answer.status_code, answer.json()["reason"]) == (400, "BAD_NAME")
+
+
+async def test_the_cookie_is_for_this_site_alone(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.post("/login", json={"token": TOKEN, "name": "ada"})
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "secure" not in cookie, "it would not be sent over plain HTTP"
+
+
+async def test_behind_a_proxy_that_ends_tls_the_cookie_is_secure(stranger: httpx.AsyncClient) -> None:
+    proxied = {"X-Forwarded-Proto": "https"}  # taken from 127.0.0.1, where the test is
+    answer = await stranger.post("/login", json={"token": TOKEN, "name": "ada"}, headers=proxied)
+    assert "secure" in answer.headers["set-cookie"].lower()
+
+
+async def test_a_link_signs_in_and_leaves_no_token_behind(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.get(f"/runs/digits?token={TOKEN}&name=ada")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/runs/digits")
+    assert (await stranger.get("/api/session")).json() == {"name": "ada"}
+
+
+async def test_a_link_without_a_name_asks_for_it_alone(stranger: httpx.AsyncClient) -> None:
+    await stranger.get(f"/?token={TOKEN}")
+    page = await stranger.get("/", follow_redirects=True)
+    assert page.url.path == "/login"
+    assert 'name="token"' not in page.text
+    assert (await stranger.post("/login", json={"name": "ada"})).status_code == 200
+    assert (await stranger.get("/api/session")).json() == {"name": "ada"}
+
+
+async def test_a_link_with_a_wrong_token_leads_to_the_form(stranger: httpx.AsyncClient) -> None:
+    page = await stranger.get("/?token=guess&name=eve", follow_redirects=True)
+    assert page.url.path == "/login"
+    assert "wrong token" in page.text
+    assert (await stranger.get("/api/session")).json() == {"name": None}
+
+
+async def test_signing_out(client: httpx.AsyncClient) -> None:
+    await client.post("/logout", json={})
+    assert (await client.get("/api/session")).json() == {"name": None}
+
+
+def test_cookies_are_sealed() -> None:
+    cookie = seal("ada", TOKEN, 1000.0)
+    assert unseal(cookie, TOKEN, 1001.0) == "ada"
+    assert unseal(cookie, "another token", 1001.0) is None
+    assert unseal(cookie, TOKEN, 1001.0 + LIFETIME_S) is None
+    body, _, signature = cookie.partition(".")
+    forged = base64.urlsafe_b64encode(json.dumps({"name": "eve", "until": 9e9}).encode()).decode().rstrip("=")
+    for bad in ("", ".", "..", body, f"{forged}.{signature}", f"{body}.", f"{body}.é", "%%.%%", f"{body}.{signature}A"):
+        assert unseal(bad, TOKEN, 1001.0) is None, bad
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("next", b"", "NOT_JSON"),
+        ("next", b"[]", "NOT_JSON"),
+        ("next", b"[" * 60_000, "NOT_JSON"),
+        ("next", b"\xff\xfe", "NOT_JSON"),
+        ("next", b'{"count": 0}', "BAD_COUNT"),
+        ("next", b'{"count": true}', "BAD_COUNT"),
+        ("next", b'{"count": 1e3}', "BAD_COUNT"),
+        ("next", b'{"count": 51}', "BAD_COUNT"),
+        ("answers", b"{}", "BAD_RESULTS"),
+        ("answers", b'{"results": []}', "BAD_RESULTS"),
+        ("answers", b'{"results": [7]}', "BAD_RESULT"),
+        ("answers", b'{"results": [{"label": "x"}]}', "BAD_RESULT"),
+        ("answers", b'{"results": [{"label": -1}]}', "BAD_RESULT"),
+        ("answers", b'{"results": [{"nonsense": 1}]}', "BAD_RESULT"),
+        ("answers", b'{"results": [{"label": 1, "skip": "SKIP_KIND_SKIPPED"}]}', "BAD_RESULT"),
+        ("answers", b'{"results": [{"request_id": "\\ud800"}]}', "BAD_RESULT"),
+        ("answers", b'{"results": [{"request_id": "other/0/1/0", "label": 1}]}', "OTHER_RUN"),
+        ("answers", b'{"results": [{"label": 1}]}', "OTHER_RUN"),
+        ("release", b"{}", "BAD_REQUEST_IDS"),
+        ("release", b'{"request_ids": [1]}', "BAD_REQUEST_IDS"),
+        ("release", b'{"request_ids": ["other/0/1/0"]}', "OTHER_RUN"),
+    ],
+)
+async def test_bad_input_is_the_callers_to_mend(client: httpx.AsyncClient, path: str, body: bytes, reason: str) -> None:
+    answer = await client.post(f"{RUN}/{path}", content=body)
+    assert (answer.status_code, answer.json()["reason"]) == (400, reason)
+    assert answer.json()["message"]
+
+
+async def test_a_large_body_is_not_read(client: httpx.AsyncClient) -> None:
+    answer = await client.post(f"{RUN}/answers", content=b" " * 100_000)
+    assert (answer.status_code, answer.json()["reason"]) == (429, "BODY_TOO_LARGE")
+
+
+@pytest.mark.parametrize("path", ["/runs/none", "/api/runs/none/events"])
+async def test_an_unknown_run(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert (answer.status_code, answer.json()["reason"]) == (404, "UNKNOWN_RUN")
+    shown = await client.get(path, headers={"Accept": "text/html"})
+    assert shown.status_code == 404
+    assert "there is no run" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidInput("A", "m"), 400),
+        (WrongState("A", "m"), 409),
+        (NotAllowed("A", "m"), 403),
+        (LimitExceeded("A", "m"), 429),
+        (Unready("A", "m", retry_after_s=3.0), 503),
+        (Corrupt("A", "m"), 500),
+    ],
+)
+async def test_errors_of_the_service(
+    site: FakeSite, client: httpx.AsyncClient, error: LabelloopError, status: int
+) -> None:
+    site.oracle.failure = error
+    (request,) = await lease(client)
+    results = [{"request_id": request["request_id"], "label": 1}]
+    answer = await client.post(f"{RUN}/answers", json={"results": results})
+    assert (answer.status_code, answer.json()) == (status, {"reason": "A", "message": "m"})
+    if status == 503:
+        assert answer.headers["retry-after"] == "3"
+
+
+async def test_one_run_is_gone_straight_to(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/runs/digits")
+
+
+async def test_several_runs_are_listed_with_what_waits(site: FakeSite, client: httpx.AsyncClient) -> None:
+    site.oracle.start_run("<b>letters", batch_size=3)
+    site.oracle.start_run("by-tool", queue=QueueSpec(tool="label-studio"))
+    text = (await client.get("/")).text
+    assert "&lt;b&gt;letters" in text
+    assert "<b>letters" not in text
+    assert "5 to label" in text
+    assert "labelled in label-studio" in text
+
+
+async def test_the_page_bears_what_its_script_needs(client: httpx.AsyncClient, site: FakeSite) -> None:
+    site.oracle.start_run("odd", classes=("it's", '"quoted"', "<i>"))
+    text = (await client.get("/runs/odd")).text
+    assert "<i>" not in text
+    assert 'data-annotator="ada"' in text
+
+
+async def test_headers_keep_answers_safe(client: httpx.AsyncClient) -> None:
+    page = await client.get("/runs/digits")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers["cache-control"] == "no-store"
+    assert "server" not in page.headers
+    static = await client.get("/static/page.js")
+    assert (static.status_code, static.headers["cache-control"]) == (200, "no-cache")
+
+
+async def events(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
+    kind = ""
+    async for line in response.aiter_lines():
+        if line.startswith("event: "):
+            kind = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield kind, json.loads(line.removeprefix("data: "))
+
+
+async def test_progress_is_told_as_it_comes(site: FakeSite, client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", f"{RUN}/events") as response, asyncio.timeout(10):
+        told = events(response)
+        assert [(await anext(told))[0], (await anext(told))[0]] == ["curves", "now"]
+        (request,) = await lease(client)
+        results = [{"request_id": request["request_id"], "label": 4}]
+        await client.post(f"{RUN}/answers", json={"results": results})
+        kind, now = await anext(told)
+        assert (kind, now["labels"], now["counts"][4], now["open"]) == ("now", 1, 1, site.batch_size - 1)
+
+
+async def test_many_changes_at_once_are_told_together(site: FakeSite, client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", f"{RUN}/events") as response, asyncio.timeout(10):
+        told = events(response)
+        await anext(told), await anext(told)
+        requests = await lease(client, 4)
+        await client.post(
+            f"{RUN}/answers", json={"results": [{"request_id": each["request_id"], "label": 1} for each in requests]}
+        )
+        _, now = await anext(told)
+        assert now["labels"] == 4
+
+
+async def test_the_server_stops_though_somebody_listens() -> None:
+    book = FakeBook()
+    FakeOracle(book).start_run()
+    settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), drain_s=20)
+    server = WebServer(make_app(FakeOracle(book), book, settings), settings)
+    await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers=OWN) as client:
+        await client.post("/login", json={"token": TOKEN, "name": "ada"})
+        async with client.stream("GET", f"{RUN}/events") as response:
+            told = events(response)
+            await anext(told), await anext(told)
+            began_s = time.monotonic()
+            await asyncio.gather(server.stop(), _end(told))
+            assert time.monotonic() - began_s < 5, "well within the drain"
+
+
+async def _end(told: AsyncIterator[tuple[str, Any]]) -> None:
+    async for _ in told:
+        pass
+
+
+async def test_a_port_in_use_is_an_error_that_says_so() -> None:
+    settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN))
+    app = make_app(FakeOracle(FakeBook()), FakeBook(), settings)
+    first = WebServer(app, settings)
+    await first.start()
+    taken = settings.model_copy(update={"http_port": first.port})
+    with pytest.raises(WrongState, match="LABELLOOP_HTTP_PORT"):
+        await WebServer(app, taken).start()
+    await first.stop()
+    again = WebServer(app, taken)
+    await again.start()
+    await again.stop()
+
+
+async def test_other_routes_stand_beside_without_the_pages_sign_in() -> None:
+    async def hook(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("taken")
+
+    settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN))
+    app = make_app(FakeOracle(FakeBook()), FakeBook(), settings, [Route("/hooks/tool", hook, methods=["POST"])])
+    async with _inside(app) as client:
+        assert (await client.post("/hooks/tool")).text == "taken"
+
+
+def _inside(app: Starlette) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://oracle", headers=OWN)
+
+
+async def test_a_reverse_proxy_says_who_asks() -> None:
+    book = FakeBook()
+    oracle = FakeOracle(book)
+    oracle.start_run()
+    app = make_app(oracle, book, WebSettings(http_port=0, http_user_header="X-Forwarded-User"))
+    async with _inside(app) as client:
+        assert (await client.post(f"{RUN}/next", json={})).status_code == 401
+        assert (await client.get("/runs/digits")).status_code == 403
+        named = {"X-Forwarded-User": "zoë".encode()}
+        assert (await client.get("/api/session", headers=named)).json() == {"name": "zoë"}  # type: ignore[arg-type]
+        assert "Sign out" not in (await client.get("/runs/digits", headers=named)).text  # type: ignore[arg-type]
+        assert (await client.get("/login")).headers["location"] == "/"
+        assert (await client.post("/login", json={"name": "eve", "token": ""})).status_code == 400
+        assert (await client.get("/api/session", headers={"Cookie": "labelloop_session=x"})).json() == {"name": None}
+
+
+async def test_the_proxys_header_is_nothing_where_a_token_is_asked_for(site: FakeSite) -> None:
+    async with httpx.AsyncClient(base_url=site.url, headers={**OWN, "X-Forwarded-User": "eve"}) as client:
+        assert (await client.post(f"{RUN}/next", json={})).status_code == 401
+
+
+def test_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABELLOOP_HTTP_PORT", raising=False)
+    assert from_environment() is None
+    monkeypatch.setenv("LABELLOOP_HTTP_PORT", "0")
+    with pytest.raises(InvalidInput, match="LABELLOOP_HTTP_TOKEN"):
+        from_environment()
+    monkeypatch.setenv("LABELLOOP_HTTP_TOKEN", TOKEN)
+    settings = from_environment()
+    assert settings is not None
+    assert TOKEN not in repr(settings)
+    monkeypatch.setenv("LABELLOOP_HTTP_USER_HEADER", "X-User")
+    with pytest.raises(InvalidInput, match="one of"):
+        from_environment()
+    monkeypatch.setenv("LABELLOOP_HTTP_TOKEN", "short")
+    with pytest.raises(ValidationError):
+        from_environment()
+
+
+def test_a_run_book_is_a_book() -> None:
+    """For mypy: the page takes the book that the oracle has."""
+    book: RunBook[FakeDesk] = RunBook(lambda event, at: FakeDesk(event.run_id, event.run_started.spec, None))  # type: ignore[arg-type]
+    taken: Book = book
+    assert taken.runs == {}

@@ -1,0 +1,403 @@
+"""The page in a real browser, by keys and by mouse."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+from labelloop.events.v1.events_pb2 import QueueSpec
+from labelloop.wire.errors import InvalidInput, Unready
+from playwright.async_api import expect
+
+from tests.web.conftest import Annotator, Door, FakeSite, eventually
+from tests.web.site import Site
+
+PATIENCE_S = 20
+
+
+async def label_all(annotator: Annotator, count: int, key: str = "3") -> list[int]:
+    """Label ``count`` samples as they come."""
+    seen = []
+    for _ in range(count):
+        seen.append(int(await annotator.sample()))
+        await annotator.press(key)
+        await annotator.gone(seen[-1])
+    return seen
+
+
+async def until(site: Site, labels: dict[int, int]) -> None:
+    """Until these labels, and no others, stand."""
+    await eventually(site.labels, lambda standing: standing == labels)
+
+
+async def test_keys_label(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    seen = {}
+    for key in "704":
+        sample = int(await ada.sample())
+        await ada.press(key)
+        await ada.gone(sample)
+        seen[sample] = int(key)
+    await until(site, seen)
+    assert len(seen) == 3
+    await expect(ada.page.locator("#progress-text")).to_have_text(f"3 of {site.budget} labels")
+    await expect(ada.page.locator("#done b")).to_have_text(["7", "0", "4"])
+    await expect(ada.page.locator("#announcer")).to_contain_text("Labelled 4")
+    assert ada.complaints == []
+
+
+async def test_buttons_label(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.page.get_by_role("button", name="8", exact=True).click()
+    await until(site, {sample: 8})
+
+
+async def test_the_next_images_are_there_already(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    await ada.sample()
+    await expect(ada.page.locator("#next img")).to_have_count(3)
+    await ada.context.set_offline(True)
+    ahead = [await each.get_attribute("alt") for each in await ada.page.locator("#next img").all()]
+    for alt in ahead:
+        await ada.press("1")
+        assert await ada.page.locator("#frame img").get_attribute("alt") == alt, "at once, without the network"
+
+
+async def test_images_are_large_and_small_ones_are_not_blurred(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    await ada.sample()
+    image = ada.page.locator("#frame img.pixels")
+    await expect(image).to_have_css("image-rendering", "pixelated")
+    box = await image.bounding_box()
+    assert box is not None
+    assert box["width"] >= 360, "28 pixels, large"
+
+
+async def test_undo_takes_back_and_labels_anew(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    first, second = await label_all(ada, 2)
+    await until(site, {first: 3, second: 3})
+    await ada.press("u")
+    assert int(await ada.sample()) == second
+    await until(site, {first: 3})
+    await ada.press("u")
+    assert int(await ada.sample()) == first
+    await until(site, {})
+    await ada.press("5")
+    await ada.press("6")
+    await until(site, {first: 5, second: 6})
+    assert ada.complaints == []
+
+
+async def test_what_was_undone_can_be_labelled_on_a_page_loaded_anew(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    (first,) = await label_all(ada, 1)
+    await until(site, {first: 3})
+    await ada.press("u")
+    await until(site, {})
+    await ada.page.reload()
+    shown = -1
+    while shown != first:
+        shown = int(await ada.sample())
+        await ada.press("9")
+        await ada.gone(shown)
+    await eventually(site.labels, lambda standing: standing.get(first) == 9)
+
+
+async def test_undo_takes_back_a_skip(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.press("s")
+    await ada.gone(sample)
+    await eventually(site.skipped, lambda skipped: skipped == {sample})
+    await ada.press("Backspace")
+    assert int(await ada.sample()) == sample
+    await ada.press("2")
+    await until(site, {sample: 2})
+    assert await site.skipped() == set()
+
+
+async def test_skip_and_reject_give_no_label(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    seen = set()
+    for key in "sx":
+        sample = int(await ada.sample())
+        await ada.press(key)
+        await ada.gone(sample)
+        seen.add(sample)
+    await eventually(site.skipped, lambda skipped: skipped == seen)
+    assert await site.labels() == {}
+    await expect(ada.page.locator("#done b")).to_have_text(["skip", "reject"])
+
+
+async def test_a_key_held_down_labels_once(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    for _ in range(4):
+        await ada.page.keyboard.down("1")  # the second and later ones repeat
+    await ada.page.keyboard.up("1")
+    await until(site, {sample: 1})
+
+
+async def test_keys_with_a_modifier_are_the_browsers(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = await ada.sample()
+    await ada.press("Control+1")
+    await ada.press("Alt+2")
+    assert await ada.sample() == sample
+    await expect(ada.page.locator("#done li")).to_have_count(0)
+
+
+async def test_the_prediction_shows_and_hides(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    await ada.sample()
+    await expect(ada.page.locator("#opinion-toggle")).to_be_hidden()
+    await label_all(ada, site.batch_size)
+    await ada.sample()
+    opinion = ada.page.locator("#opinion-text")
+    await expect(opinion).to_contain_text(re.compile(r"model says \d.*%"))
+    await ada.press("p")
+    await expect(opinion).to_have_text("")
+    await ada.page.reload()
+    await ada.sample()
+    await expect(opinion).to_have_text("")
+    await ada.page.get_by_role("button", name="Show prediction").click()
+    await expect(opinion).to_contain_text("model says")
+
+
+async def test_rounds_follow_each_other_and_the_curve_grows(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    await label_all(ada, site.batch_size)
+    dots = ada.page.locator("#learning circle")
+    await expect(dots).to_have_count(1, timeout=PATIENCE_S * 1000)
+    await expect(ada.page.locator("#learning svg")).to_have_attribute(
+        "aria-label", re.compile(rf"Accuracy by labels: [\d.]+ % with {site.batch_size} labels")
+    )
+    await expect(ada.page.locator("#confidence rect")).to_have_count(site.batch_size)
+    await label_all(ada, site.batch_size)
+    await expect(dots).to_have_count(2, timeout=PATIENCE_S * 1000)
+    await expect(ada.page.locator("#last .change")).to_contain_text(re.compile(r"Round 2: accuracy .* a label"))
+    await label_all(ada, 1)
+    await expect(ada.page.locator("#last")).to_contain_text("3 by ada")
+    await expect(ada.page.locator("#last")).to_contain_text(re.compile("agreed|differed"))
+    assert ada.complaints == []
+
+
+async def test_the_end_is_told(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    await label_all(ada, site.budget)
+    await expect(ada.page.locator("#frame")).to_contain_text("All done", timeout=PATIENCE_S * 1000)
+    await expect(ada.page.locator("#frame")).to_contain_text(f"with {site.budget} labels")
+    await expect(ada.page.get_by_role("button", name="3", exact=True)).to_be_disabled()
+    assert ada.complaints == []
+
+
+async def test_two_people_never_see_the_same_sample(site: FakeSite, door: Door) -> None:
+    ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
+
+    async def label_what_comes(annotator: Annotator) -> list[int]:
+        seen: list[int] = []
+        while not await annotator.page.locator("#frame", has_text="All done").count():
+            if shown := await annotator.page.get_attribute("#frame", "data-sample"):
+                seen.append(int(shown))
+                await annotator.press("4")
+            else:
+                await asyncio.sleep(0.05)
+        return seen
+
+    async with asyncio.timeout(60):
+        by_ada, by_bob = await asyncio.gather(label_what_comes(ada), label_what_comes(bob))
+    assert by_ada
+    assert by_bob
+    assert not set(by_ada) & set(by_bob)
+    assert len(by_ada) + len(by_bob) == len(await site.labels()) == site.budget
+    assert ada.complaints == bob.complaints == []
+
+
+async def test_whoever_leaves_leaves_their_images_to_others(site: FakeSite, door: Door) -> None:
+    ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
+    sample = await ada.sample()
+    await ada.page.goto("about:blank")
+    await bob.page.reload()
+    seen = []
+    for _ in range(site.batch_size):
+        seen.append(await bob.sample())
+        await bob.press("1")
+        await bob.gone(int(seen[-1]))
+    assert sample in seen
+
+
+async def test_others_labels_show_live(site: FakeSite, door: Door) -> None:
+    ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
+    await ada.sample()
+    await label_all(bob, 1, "6")
+    await expect(ada.page.locator("#progress-text")).to_have_text(f"1 of {site.budget} labels")
+    await expect(ada.page.locator("#last")).to_contain_text("6 by bob")
+
+
+async def test_an_answer_outlives_a_lost_connection(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.context.set_offline(True)
+    await ada.press("2")
+    banner = ada.page.locator("#banner")
+    await expect(banner).to_contain_text("No connection")
+    await expect(banner).to_contain_text("1 answer kept")
+    assert await site.labels() == {}
+    await ada.context.set_offline(False)
+    await until(site, {sample: 2})
+    await expect(banner).to_be_hidden()
+    await expect(ada.page.locator("#link")).to_have_attribute("data-state", "live")
+
+
+async def test_an_answer_outlives_its_page(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.page.route("**/answers", lambda route: route.abort())
+    await ada.press("2")
+    await expect(ada.page.locator("#banner")).to_contain_text("1 answer kept")
+    await ada.page.unroute("**/answers")
+    await ada.page.reload()
+    await until(site, {sample: 2})
+
+
+async def test_an_answer_whose_receipt_is_lost_counts_once(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    sent: list[Any] = []
+
+    async def lose_the_receipt(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        if len(sent) > 1:
+            await route.continue_()
+            return
+        await route.fetch()
+        await route.abort()
+
+    await ada.page.route("**/answers", lose_the_receipt)
+    await ada.press("2")
+    await expect(ada.page.locator("#banner")).to_contain_text("1 answer kept")
+    await expect(ada.page.locator("#banner")).to_be_hidden(timeout=PATIENCE_S * 1000)
+    await until(site, {sample: 2})
+    first, second = sent
+    assert first == second, "the same revision"
+    await expect(ada.page.locator("#toast")).to_be_hidden()
+
+
+async def test_an_oracle_that_is_not_ready_is_asked_again(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    site.oracle.failure = Unready("BROKER_AWAY", "the broker is away", retry_after_s=1)
+    await ada.press("7")
+    await until(site, {sample: 7})
+
+
+async def test_an_answer_that_is_refused_says_why(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    site.oracle.failure = InvalidInput("NOT_ASKED_FOR", "that sample is not asked for any more")
+    await ada.press("7")
+    await expect(ada.page.locator("#toast")).to_have_text("that sample is not asked for any more")
+    await expect(ada.page.locator("#done li")).to_have_count(0)
+    assert sample not in await site.labels()
+
+
+async def test_who_is_signed_out_keeps_their_answers(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.context.clear_cookies()
+    await ada.press("7")
+    await expect(ada.page.locator("#banner")).to_contain_text("signed out")
+    await ada.page.get_by_role("link", name="Sign in again").click()
+    await ada.page.get_by_label("Your name").fill("ada")
+    await ada.page.get_by_label("Token").fill(site.token)
+    await ada.press("Enter")
+    await until(site, {sample: 7})
+
+
+async def test_signing_in_with_a_wrong_token_and_then_the_right_one(site: FakeSite, door: Door) -> None:
+    ada = await door.arrive()
+    await ada.page.goto(site.url)
+    await ada.page.get_by_label("Your name").fill("ada")
+    await ada.page.get_by_label("Token").fill("guess")
+    await ada.press("Enter")
+    await expect(ada.page.get_by_role("alert")).to_contain_text("not the token")
+    await ada.page.get_by_label("Token").fill(site.token)
+    await ada.page.get_by_role("button", name="Start labelling").click()
+    await ada.sample()
+    assert ada.page.url == f"{site.url}/runs/{site.run_id}"
+    await ada.page.get_by_role("button", name="Sign out").click()
+    await ada.page.get_by_label("Token").wait_for()
+
+
+async def test_a_link_on_another_site_finds_who_is_signed_in(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    await ada.sample()
+    elsewhere = site.url.replace("127.0.0.1", "localhost")  # another site to the browser
+    await ada.page.goto(f"{elsewhere}/healthz")
+    await ada.page.evaluate(f"location.href = '{site.url}/runs/{site.run_id}'")
+    await ada.sample()
+
+
+async def test_another_site_can_change_nothing(site: FakeSite, door: Door) -> None:
+    ada = await door.enter(site)
+    await ada.sample()
+    request_id = site.oracle.request_ids()[0]
+    leased = len(site.oracle.leased)
+    elsewhere = site.url.replace("127.0.0.1", "localhost")
+    await ada.page.goto(f"{elsewhere}/healthz")
+    body = f'{{"results": [{{"request_id": "{request_id}", "label": 1}}]}}'
+    for headers in ({}, {"Content-Type": "application/json", "X-Labelloop": "1"}):
+        refused = await ada.page.evaluate(
+            """async ([url, body, headers]) => {
+                try { return (await fetch(url, {method: "POST", body, headers, credentials: "include"})).status }
+                catch (error) { return String(error) }
+            }""",
+            [f"{site.url}/api/runs/{site.run_id}/answers", body, headers],
+        )
+        assert "TypeError" in str(refused), "the browser keeps the answer from the other site"
+    assert await site.labels() == {}
+    assert len(site.oracle.leased) == leased
+
+
+async def test_many_classes_are_found_by_name(site: FakeSite, door: Door) -> None:
+    site.run_id = "many"
+    classes = tuple(
+        f"{colour} {thing}" for colour in ("red", "green", "blue") for thing in ("cup", "fork", "bowl", "pan")
+    )
+    site.oracle.start_run("many", classes=classes)
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.press("/")
+    await ada.page.keyboard.type("blue f")
+    await expect(ada.page.locator("#classes button:visible")).to_have_count(1)
+    await ada.press("Enter")
+    await until(site, {sample: classes.index("blue fork")})
+    await ada.press("Escape")
+    await ada.gone(sample)
+    second = int(await ada.sample())
+    await ada.press("2")
+    await until(site, {sample: classes.index("blue fork"), second: 2})
+
+
+async def test_a_run_that_is_labelled_in_a_tool_can_be_watched(site: FakeSite, door: Door) -> None:
+    site.run_id = "watched"
+    site.oracle.start_run("watched", queue=QueueSpec(tool="label-studio"))
+    ada = await door.enter(site)
+    await expect(ada.page.locator("#frame")).to_contain_text("Labelled in label-studio")
+    await expect(ada.page.locator("#progress-text")).to_contain_text("0 of")
+    assert not site.oracle.leased
+
+
+@pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "'\"&lt;"])
+async def test_names_are_text(site: FakeSite, door: Door, name: str) -> None:
+    ada = await door.arrive()
+    await ada.page.goto(f"{site.url}/?token={site.token}")
+    await ada.page.get_by_label("Your name").fill(name)
+    await ada.press("Enter")
+    await label_all(ada, 1)
+    await expect(ada.page.locator("#last")).to_contain_text(f"3 by {name}")
+    assert ada.complaints == []
