@@ -30,9 +30,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from oracle_svc.queues.posting import Sender
 from oracle_svc.queues.queue import Intake
-from oracle_svc.queues.signatures import ID, SeenMessages, Signatures, check_secret, content_digest
+from oracle_svc.queues.webhook_posting import Sender
+from oracle_svc.queues.webhook_signatures import ID, SeenMessages, Signatures, check_secret, content_digest
 
 REQUESTED, RETRACTED, SUBMITTED = "labels.requested", "labels.retracted", "label.submitted"
 RESULTS_PATH = "/queue/results"

@@ -21,11 +21,11 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.responses import Response
 
-from oracle_svc.queues import signatures
-from oracle_svc.queues.posting import retry_after_s
+from oracle_svc.queues import webhook_signatures as signatures
 from oracle_svc.queues.queue import Called, Verdict
-from oracle_svc.queues.signatures import SeenMessages
 from oracle_svc.queues.webhook import Webhook, from_environment
+from oracle_svc.queues.webhook_posting import retry_after_s
+from oracle_svc.queues.webhook_signatures import SeenMessages
 from tests.queues.fake_intake import FakeIntake
 from tests.queues.http_server import served
 from tests.queues.message_contract import PNG, ids, push_at_last, requests, result, serving

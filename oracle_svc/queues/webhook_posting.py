@@ -10,7 +10,7 @@ import httpx
 from labelloop.wire.errors import Unready, WrongState
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_exponential_jitter
 
-from oracle_svc.queues.signatures import Signatures
+from oracle_svc.queues.webhook_signatures import Signatures
 
 _TRY_WITHIN_S = 8.0  # no try begins later: with its timeout it ends within the 20 s that a push is given
 _RETRY_AFTER_MAX_S = 600.0
