@@ -1,0 +1,455 @@
+"""Requests and results by webhook, over real HTTP both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+from time import monotonic, time
+from typing import Any
+
+import httpx
+import pytest
+from google.protobuf.json_format import ParseDict
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.wire.errors import Unready, WrongState
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.responses import Response
+
+from oracle_svc.queues import webhook_signatures as signatures
+from oracle_svc.queues.queue import Called, Verdict
+from oracle_svc.queues.webhook import Webhook, from_environment
+from oracle_svc.queues.webhook_posting import retry_after_s
+from oracle_svc.queues.webhook_signatures import SeenMessages
+from tests.queues.fake_intake import FakeIntake
+from tests.queues.http_server import served
+from tests.queues.message_contract import PNG, ids, push_at_last, requests, result, serving
+from tests.queues.webhook_tool import WebhookTool, new_id, new_secret, webhook_tool
+
+
+@pytest.fixture
+async def tool() -> AsyncIterator[WebhookTool]:
+    async with webhook_tool() as tool:
+        yield tool
+
+
+@pytest.fixture
+async def queue(tool: WebhookTool) -> AsyncIterator[Webhook]:
+    """The adapter, and its routes on a port that the tool knows."""
+    queue = Webhook(tool.url, [tool.secret], timeout_s=2.0)
+    assert isinstance(queue, Called)
+    async with served(Starlette(routes=queue.routes())) as port:
+        tool.send_to(lambda: f"http://127.0.0.1:{port}")
+        yield queue
+
+
+def submitted(*results: Any, kind: str = "label.submitted") -> str:
+    return json.dumps({"type": kind, "data": {"results": results}})
+
+
+async def wait_served(tool: WebhookTool) -> None:
+    """Until results are taken: ``serve`` begins a little after its task was made."""
+    await tool.answer(result("run-1/2/999/0"))
+
+
+# Requests
+
+
+async def test_requests_come_whole_in_order_and_at_most_a_hundred_at_once(queue: Webhook, tool: WebhookTool) -> None:
+    asked = requests(250)
+    await queue.push(asked)
+    found = await tool.requests()
+    assert [ParseDict(each, LabelRequest()) for each in found] == asked
+    assert base64.b64decode(found[0]["content"]) == PNG
+    assert [len(message.said["data"]["requests"]) for message in tool.messages] == [100, 100, 50]
+    assert {message.said["type"] for message in tool.messages} == {"labels.requested"}
+
+
+async def test_the_signature_is_that_of_standard_webhooks(queue: Webhook, tool: WebhookTool) -> None:
+    await queue.push(requests(1))
+    (message,) = tool.messages
+    at = message.headers["webhook-timestamp"]
+    key = base64.b64decode(tool.secret.removeprefix("whsec_"))
+    expected = hmac.digest(key, f"{message.id}.{at}.".encode() + message.body, hashlib.sha256)
+    assert message.headers["webhook-signature"] == "v1," + base64.b64encode(expected).decode()
+    assert abs(int(at) - time()) < 60
+    assert message.headers["content-type"] == "application/json"
+
+
+async def test_the_same_batch_has_the_same_id_and_another_has_another(queue: Webhook, tool: WebhookTool) -> None:
+    await queue.push(requests(3))
+    await queue.push(requests(3))
+    await queue.push(requests(2))
+    first, again, other = (message.id for message in tool.messages)
+    assert first == again != other
+    assert len(await tool.requests()) == 3 + 2, "the tool tells a repeated message by its id"
+
+
+async def test_what_is_wanted_no_more_is_said(queue: Webhook, tool: WebhookTool) -> None:
+    await queue.retract([*ids(requests(120))])
+    assert tool.retracted == ids(requests(120))
+    assert [message.said["type"] for message in tool.messages] == ["labels.retracted"] * 2
+
+
+async def test_nothing_to_say_is_not_said(queue: Webhook, tool: WebhookTool) -> None:
+    await queue.push([])
+    await queue.retract([])
+    assert not tool.messages
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+async def test_a_receiver_in_trouble_is_tried_again_with_the_same_id(
+    queue: Webhook, tool: WebhookTool, status: int
+) -> None:
+    tool.refusals = [Response(status_code=status), Response(status_code=status)]
+    await queue.push(requests(2))
+    assert [message.answered for message in tool.messages] == [status, status, 204]
+    assert len({message.id for message in tool.messages}) == 1
+    assert len({message.body for message in tool.messages}) == 1
+    assert len(await tool.requests()) == 2
+
+
+@pytest.mark.parametrize("header", ["2", "date"])
+async def test_retry_after_is_waited_out(queue: Webhook, tool: WebhookTool, header: str) -> None:
+    value = formatdate(time() + 3, usegmt=True) if header == "date" else header
+    tool.refusals = [Response(status_code=429, headers={"Retry-After": value})]
+    began_s = monotonic()
+    await queue.push(requests(1))
+    assert monotonic() - began_s > 1.9, "a date is cut to whole seconds"
+
+
+async def test_who_asks_for_a_long_pause_gets_it(queue: Webhook, tool: WebhookTool) -> None:
+    tool.refusals = [Response(status_code=503, headers={"Retry-After": "60"})]
+    for _ in range(3):
+        with pytest.raises(Unready) as raised:
+            await queue.push(requests(1))
+        assert 50 < raised.value.retry_after_s <= 60
+    assert len(tool.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "says"),
+    [
+        (410, "WEBHOOK_GONE", "LABELLOOP_WEBHOOK_URL"),
+        (400, "WEBHOOK_REFUSED", "400"),
+        (401, "WEBHOOK_REFUSED", "_SECRET"),
+        (413, "WEBHOOK_REFUSED", "limit"),
+        (307, "WEBHOOK_REFUSED", "redirects are not followed"),
+    ],
+)
+async def test_a_refusal_is_an_error_of_ours_at_once(
+    queue: Webhook, tool: WebhookTool, status: int, reason: str, says: str
+) -> None:
+    tool.refusals = [Response(status_code=status, headers={"Location": tool.url})]
+    with pytest.raises(WrongState, match=says) as raised:
+        await queue.push(requests(1))
+    assert raised.value.reason == reason
+    assert len(tool.messages) == 1
+    assert tool.secret not in raised.value.message
+
+
+async def test_a_receiver_that_does_not_answer_is_given_up_within_a_push(queue: Webhook, tool: WebhookTool) -> None:
+    tool.lag_s = 3.0
+    began_s = monotonic()
+    with pytest.raises(Unready, match="within 2 s"):
+        await queue.push(requests(1))
+    assert monotonic() - began_s < 20, "the lease on a push lasts for 20 s"
+
+
+async def test_a_receiver_that_is_down_gets_everything_when_it_is_back(queue: Webhook, tool: WebhookTool) -> None:
+    await queue.push(requests(2))
+    await tool.go_down()
+    with pytest.raises(Unready, match="away"):
+        await queue.push(requests(4))
+    await tool.come_back()
+    await push_at_last(queue, requests(4))
+    assert {each["request_id"] for each in await tool.requests()} == set(ids(requests(4)))
+
+
+async def test_a_receiver_that_comes_back_meanwhile_is_met_by_the_same_push(queue: Webhook, tool: WebhookTool) -> None:
+    await tool.go_down()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(queue.push(requests(3)))
+        await asyncio.sleep(0.5)
+        await tool.come_back()
+    assert len(await tool.requests()) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "expected_s"), [("", 0.0), ("7", 7.0), ("-1", 0.0), ("soon", 0.0), ("9" * 30, 600.0), ("²", 0.0)]
+)
+def test_retry_after_is_read_as_far_as_it_makes_sense(value: str, expected_s: float) -> None:
+    assert retry_after_s(value) == expected_s
+
+
+# Results
+
+
+async def test_results_are_taken_one_or_many_and_in_order(queue: Webhook, tool: WebhookTool) -> None:
+    intake = FakeIntake()
+    async with serving(queue, intake):
+        await wait_served(tool)
+        many = [result(f"run-1/2/{i}/0") for i in range(200)]
+        response = await tool.post(submitted(*many))
+        assert (response.status_code, response.json()) == (200, {"verdicts": ["recorded"] * 200})
+        response = await tool.post(submitted(many[7], result("run-1/2/7/0", label=0, revision=1)))
+        assert response.json() == {"verdicts": ["repeated", "recorded"]}
+    assert intake.ids()[1:] == [each["request_id"] for each in many] + ["run-1/2/7/0"]
+
+
+async def test_a_malformed_result_is_kept_and_the_rest_are_taken(queue: Webhook, tool: WebhookTool) -> None:
+    intake = FakeIntake()
+    bad: list[Any] = [{"request_id": 7}, {"lable": 1}, [], "x", {}]
+    async with serving(queue, intake):
+        await wait_served(tool)
+        response = await tool.post(submitted(result("run-1/2/0/0"), *bad, result("run-1/2/1/0")))
+    assert response.json() == {"verdicts": ["recorded", *["refused"] * len(bad), "recorded"]}
+    assert [json.loads(data) for data in intake.refused] == bad
+
+
+async def test_the_same_message_again_is_harmless(queue: Webhook, tool: WebhookTool) -> None:
+    intake, message_id, body = FakeIntake(), new_id(), submitted(result("run-1/2/0/0"))
+    async with serving(queue, intake):
+        await wait_served(tool)
+        answers = [await tool.post(body, message_id=message_id, age_s=age_s) for age_s in (20, 10, 0)]
+        later = json.dumps(json.loads(body) | {"timestamp": "2026-01-01T00:00:00Z"})
+        answers.append(await tool.post(later, message_id=message_id))
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [answer.json()["verdicts"] for answer in answers] == [["recorded"], *[["repeated"]] * 3]
+    assert intake.ids()[1:] == ["run-1/2/0/0"]
+
+
+async def test_other_content_under_the_same_id_is_refused(queue: Webhook, tool: WebhookTool) -> None:
+    intake, message_id = FakeIntake(), new_id()
+    async with serving(queue, intake):
+        await wait_served(tool)
+        await tool.post(submitted(result("run-1/2/0/0")), message_id=message_id)
+        response = await tool.post(submitted(result("run-1/2/1/0")), message_id=message_id)
+    assert (response.status_code, response.json()["reason"]) == (409, "ID_REUSED")
+    assert intake.ids()[1:] == ["run-1/2/0/0"]
+
+
+@pytest.mark.parametrize("age_s", [310, -310])
+async def test_what_was_signed_long_ago_or_ahead_of_time_is_refused(
+    queue: Webhook, tool: WebhookTool, age_s: float
+) -> None:
+    intake = FakeIntake()
+    async with serving(queue, intake):
+        await wait_served(tool)
+        response = await tool.post(submitted(result("run-1/2/0/0")), age_s=age_s)
+        assert (response.status_code, response.json()["reason"]) == (401, "BAD_SIGNATURE")
+        assert (await tool.post(submitted(result("run-1/2/0/0")), age_s=age_s * 0.9)).status_code == 200
+    assert intake.ids()[1:] == ["run-1/2/0/0"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"webhook-signature": "v1,AAAA"},
+        {"webhook-signature": "nonsense"},
+        {"webhook-signature": "v1,%%%"},
+        {"webhook-signature": "v1a,AAAA"},
+        {"webhook-signature": ""},
+        {"webhook-id": "msg_another"},
+        {"webhook-timestamp": "nan"},
+        {"webhook-timestamp": "9" * 400},
+        {"webhook-timestamp": str(int(time()) - 1)},
+    ],
+    ids=str,
+)
+async def test_what_is_not_signed_as_it_is_is_refused(
+    queue: Webhook, tool: WebhookTool, headers: dict[str, str]
+) -> None:
+    intake, body = FakeIntake(), submitted(result("run-1/2/0/0"))
+    async with serving(queue, intake):
+        await wait_served(tool)
+        response = await tool.send(body, tool.signed(body) | headers)
+    assert (response.status_code, response.json()["reason"]) == (401, "BAD_SIGNATURE")
+    assert tool.secret not in response.text
+    assert len(intake.recorded) == 1, "the first, and no more"
+
+
+@pytest.mark.parametrize("body", [submitted(result("run-1/2/1/0")).encode(), b"\xff\xfe"])
+async def test_another_body_than_what_was_signed_is_refused(queue: Webhook, tool: WebhookTool, body: bytes) -> None:
+    assert (await tool.send(body, tool.signed(submitted(result("run-1/2/0/0"))))).status_code == 401
+
+
+async def test_no_headers_at_all_are_refused(queue: Webhook, tool: WebhookTool) -> None:
+    assert (await tool.send(submitted(result("run-1/2/0/0")), {})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ("{no json", 400, "MALFORMED"),
+        ("[" * 100_000, 400, "MALFORMED"),
+        ("[]", 400, "UNKNOWN_TYPE"),
+        (submitted(kind="labels.requested"), 400, "UNKNOWN_TYPE"),
+        (submitted(), 400, "NO_RESULTS"),
+        ('{"type": "label.submitted", "data": []}', 400, "NO_RESULTS"),
+        (submitted(*[{}] * 1001), 413, "TOO_MANY_RESULTS"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_a_signed_message_that_is_no_submission_is_refused(
+    queue: Webhook, tool: WebhookTool, body: str, status: int, reason: str
+) -> None:
+    response = await tool.post(body)
+    assert (response.status_code, response.json()["reason"]) == (status, reason)
+
+
+async def test_a_body_too_large_is_refused_before_it_is_all_there(queue: Webhook, tool: WebhookTool) -> None:
+    body = submitted(result("run-1/2/0/0") | {"comment": "x" * 1024**2})
+    response = await tool.post(body)
+    assert (response.status_code, response.json()["reason"]) == (413, "BODY_TOO_LARGE")
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(tool.results_url).port)
+    writer.write(b"POST /queue/results HTTP/1.1\r\nHost: tool\r\nContent-Length: 1000000000\r\n\r\n" + body.encode())
+    async with asyncio.timeout(10):
+        assert b" 413 " in await reader.readline(), "nobody waits for the rest"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_sender_that_goes_away_while_it_sends_leaves_no_trace(
+    queue: Webhook, tool: WebhookTool, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(tool.results_url).port)
+    writer.write(b"POST /queue/results HTTP/1.1\r\nHost: tool\r\nContent-Length: 1000\r\n\r\n{")
+    await writer.drain()
+    await asyncio.sleep(0.3)
+    writer.close()
+    await writer.wait_closed()
+    assert (await tool.post(submitted())).status_code == 400
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_results_wait_for_an_intake_that_is_away(queue: Webhook, tool: WebhookTool) -> None:
+    intake, body, message_id = FakeIntake(), submitted(result("run-1/2/0/0"), result("run-1/2/1/0")), new_id()
+    async with serving(queue, intake):
+        await wait_served(tool)
+        intake.away = True
+        response = await tool.post(body, message_id=message_id)
+        assert (response.status_code, response.json()["reason"]) == (503, "AWAY")
+        assert int(response.headers["retry-after"]) >= 1
+        intake.away = False
+        response = await tool.post(body, message_id=message_id)
+        assert response.json() == {"verdicts": ["recorded"] * 2}
+
+
+async def test_an_intake_that_takes_too_long_is_not_waited_for(
+    queue: Webhook, tool: WebhookTool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oracle_svc.queues.webhook._TAKE_WITHIN_S", 0.3)
+    intake = FakeIntake()
+    async with serving(queue, intake):
+        await wait_served(tool)
+        intake.holding = True
+        response = await tool.post(submitted(result("run-1/2/0/0")))
+    assert (response.status_code, response.json()["reason"]) == (503, "TOO_SLOW")
+
+
+async def test_nothing_is_taken_before_and_after_it_is_served(queue: Webhook, tool: WebhookTool) -> None:
+    body, message_id, intake = submitted(result("run-1/2/0/0")), new_id(), FakeIntake()
+    assert (await tool.post(body, message_id=message_id)).status_code == 503
+    async with serving(queue, intake):
+        await wait_served(tool)
+        assert (await tool.post(body, message_id=message_id)).json() == {"verdicts": ["recorded"]}
+    response = await tool.post(submitted(result("run-1/2/1/0")))
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert len(intake.recorded) == 2
+
+
+async def test_answers_at_once_are_all_taken(queue: Webhook, tool: WebhookTool) -> None:
+    intake, asked = FakeIntake(), ids(requests(60))
+    async with serving(queue, intake):
+        await wait_served(tool)
+        await asyncio.gather(*(tool.answer(result(each)) for each in [*reversed(asked), *asked[:20]]))
+    assert sorted(intake.ids()[1:]) == sorted(asked)
+    assert len(intake.repeated) == 20
+
+
+async def test_secrets_are_changed_without_a_pause(tool: WebhookTool) -> None:
+    fresh, old = new_secret(), tool.secret
+    queue, intake = Webhook(tool.url, [fresh, old]), FakeIntake()
+    async with served(Starlette(routes=queue.routes())) as port, serving(queue, intake):
+        tool.send_to(lambda: f"http://127.0.0.1:{port}")
+        await wait_served(tool)
+        tool.secret = fresh
+        await tool.answer(result("run-1/2/0/0"))
+        await queue.push(requests(1))
+        tool.secret = new_secret()
+        assert (await tool.post(submitted(result("run-1/2/1/0")))).status_code == 401
+    assert len(await tool.requests()) == 1, "it is signed with the first"
+    assert len(intake.recorded) == 2
+
+
+def test_ids_are_forgotten_when_their_messages_are_too_old_and_when_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signatures, "_SEEN_MAX", 3)
+    now_s = 1000.0
+    seen = SeenMessages(lambda: now_s)
+    seen.note("a", "1")
+    with pytest.raises(WrongState):
+        seen.note("a", "2")
+    now_s += 599
+    with pytest.raises(WrongState):
+        seen.note("a", "2")
+    now_s += 2
+    seen.note("a", "2")
+    for each in "bcd":
+        seen.note(each, "1")
+    seen.note("a", "3")
+    with pytest.raises(WrongState):
+        seen.note("d", "2")
+
+
+# Settings
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(f"LABELLOOP_WEBHOOK_{name}", value)
+
+
+def test_without_a_url_there_is_no_webhook() -> None:
+    assert from_environment() is None
+
+
+def test_it_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(monkeypatch, URL="https://tool.test/hook", SECRET=f"{new_secret()} {new_secret()}")
+    made = from_environment()
+    assert made is not None
+    assert (made.name, made.whole_samples) == ("webhook", False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("URL", "ftp://tool.test"),
+        ("SECRET", ""),
+        ("SECRET", "guess-me"),
+        ("SECRET", "whsec_c2hvcnQ="),
+        ("SECRET", "whsec_%%%%"),
+        ("TIMEOUT_S", "0"),
+        ("TIMEOUT_S", "60"),
+    ],
+)
+def test_settings_that_are_wrong_are_named_without_telling_the_secret(
+    monkeypatch: pytest.MonkeyPatch, field: str, value: str
+) -> None:
+    configure(monkeypatch, URL="https://tool.test/hook", SECRET=new_secret())
+    configure(monkeypatch, **{field: value})
+    with pytest.raises(ValidationError) as raised:
+        from_environment()
+    assert raised.value.errors()[0]["loc"] == (field.lower(),)
+    assert field != "SECRET" or not value or value not in str(raised.value)
+
+
+def test_verdicts_are_told_by_their_names() -> None:
+    assert [verdict.value for verdict in Verdict] == ["recorded", "repeated", "refused"]
