@@ -90,12 +90,17 @@ class Site:
         return JSONResponse({"name": self._gate.who(request) or None})
 
     async def lease(self, request: Request, annotator: str) -> Response:
-        """What to label: those the annotator holds already come first."""
+        """What to label: those the annotator holds already come first, without what the page has of them."""
         run_id, body = self._book.get(request.path_params["run_id"]).run_id, await json_object(request)
+        there = set(request_ids_of(body, "have", run_id))
         asked = pb.LeaseNextRequest(
             run_id=run_id, annotator=annotator, count=count_of(body, AHEAD_MAX), lease_s=LEASE_S
         )
-        return _json(await self._service.LeaseNext(asked, None))
+        leased = await self._service.LeaseNext(asked, None)
+        for each in leased.requests:
+            if each.request_id in there:
+                each.ClearField("content")
+        return _json(leased)
 
     async def answer(self, request: Request, annotator: str) -> Response:
         run_id, body = self._book.get(request.path_params["run_id"]).run_id, await json_object(request)
@@ -104,7 +109,7 @@ class Site:
 
     async def release(self, request: Request, annotator: str) -> Response:
         run_id, body = self._book.get(request.path_params["run_id"]).run_id, await json_object(request)
-        asked = pb.ReleaseLeasesRequest(annotator=annotator, request_ids=request_ids_of(body, run_id))
+        asked = pb.ReleaseLeasesRequest(annotator=annotator, request_ids=request_ids_of(body, "request_ids", run_id))
         return _json(await self._service.ReleaseLeases(asked, None))
 
     async def events(self, request: Request, annotator: str) -> Response:

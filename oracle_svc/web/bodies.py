@@ -47,14 +47,14 @@ def text_of(body: dict[str, Any], field: str) -> str:
     return value
 
 
-def request_ids_of(body: dict[str, Any], run_id: str) -> list[str]:
-    """The requests of this run that ``request_ids`` names."""
-    ids = body.get("request_ids")
+def request_ids_of(body: dict[str, Any], field: str, run_id: str) -> list[str]:
+    """The requests of this run that a field names; none where it is not there."""
+    ids = body.get(field, [])
     if not isinstance(ids, list) or len(ids) > RESULTS_MAX or not all(isinstance(each, str) for each in ids):
-        message = f"request_ids is a list of at most {RESULTS_MAX} texts"
-        raise InvalidInput("BAD_REQUEST_IDS", message, field="request_ids")
+        message = f"{field} is a list of at most {RESULTS_MAX} texts"
+        raise InvalidInput("BAD_REQUEST_IDS", message, field=field)
     for each in ids:
-        _check_run(each, run_id, "request_ids")
+        _check_run(each, run_id, field)
     return ids
 
 

@@ -32,6 +32,7 @@ class WebServer:
                 lifespan="off",
                 ws="none",
                 log_config=None,
+                log_level="warning",
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=math.ceil(settings.drain_s),

@@ -89,6 +89,14 @@ async def test_what_is_released_is_given_to_others(site: FakeSite, client: httpx
         assert [each["sample_id"] for each in await lease(other, 5)] == [held[0]["sample_id"]]
 
 
+async def test_an_image_that_is_there_is_not_sent_again(client: httpx.AsyncClient) -> None:
+    (first,) = await lease(client)
+    answer = await client.post(f"{RUN}/next", json={"count": 2, "have": [first["request_id"]]})
+    again, second = answer.json()["requests"]
+    assert again == {**first, "content": ""}
+    assert second["content"]
+
+
 @pytest.mark.parametrize("path", [f"{RUN}/next", f"{RUN}/answers", f"{RUN}/release"])
 async def test_nobody_writes_without_signing_in(stranger: httpx.AsyncClient, path: str) -> None:
     answer = await stranger.post(path, json={"count": 1})
@@ -225,7 +233,8 @@ def test_cookies_are_sealed() -> None:
         ("answers", b'{"results": [{"request_id": "\\ud800"}]}', "BAD_RESULT"),
         ("answers", b'{"results": [{"request_id": "other/0/1/0", "label": 1}]}', "OTHER_RUN"),
         ("answers", b'{"results": [{"label": 1}]}', "OTHER_RUN"),
-        ("release", b"{}", "BAD_REQUEST_IDS"),
+        ("next", b'{"have": "x"}', "BAD_REQUEST_IDS"),
+        ("release", b'{"request_ids": null}', "BAD_REQUEST_IDS"),
         ("release", b'{"request_ids": [1]}', "BAD_REQUEST_IDS"),
         ("release", b'{"request_ids": ["other/0/1/0"]}', "OTHER_RUN"),
     ],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from labelloop.events.v1.events_pb2 import QueueSpec
 from labelloop.wire.errors import InvalidInput, Unready
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.web.conftest import Annotator, Door, FakeSite, eventually
 from tests.web.site import Site
@@ -269,7 +272,7 @@ async def test_an_answer_whose_receipt_is_lost_counts_once(site: FakeSite, door:
     sample = int(await ada.sample())
     sent: list[Any] = []
 
-    async def lose_the_receipt(route: Any) -> None:
+    async def lose_the_receipt(route: Route) -> None:
         sent.append(route.request.post_data_json)
         if len(sent) > 1:
             await route.continue_()
@@ -381,6 +384,46 @@ async def test_many_classes_are_found_by_name(site: FakeSite, door: Door) -> Non
     second = int(await ada.sample())
     await ada.press("2")
     await until(site, {sample: classes.index("blue fork"), second: 2})
+
+
+async def test_samples_that_are_no_images_show_too(site: FakeSite, door: Door) -> None:
+    array = io.BytesIO()
+    np.save(array, np.array([0.5, -2.0, 1 / 3], np.float32))
+    odd = [
+        {"media_type": "application/x-npy", "content": base64.b64encode(array.getvalue()).decode()},
+        {"media_type": "image/png", "content": "", "uri": "https://samples.example/1.png"},
+        {"media_type": "image/png", "content": "", "uri": "s3://samples/1.png"},
+    ]
+
+    async def change(route: Route) -> None:
+        response = await route.fetch()
+        told = await response.json()
+        changed = [{**request, **other} for request, other in zip(told["requests"], odd, strict=False)]
+        await route.fulfill(response=response, json={"requests": changed})
+
+    ada = await door.arrive()
+    await ada.page.route("**/next", change)
+    await ada.page.goto(f"{site.url}/runs/{site.run_id}?token={site.token}&name=ada")
+    first = int(await ada.sample())
+    await expect(ada.page.locator("#frame li")).to_have_text(["0 0.5", "1 -2", "2 0.3333"])
+    await ada.press("1")
+    await ada.gone(first)
+    await expect(ada.page.get_by_role("link", name="new window")).to_have_attribute("href", odd[1]["uri"])
+    await ada.press("1")
+    await expect(ada.page.locator("#frame")).to_contain_text("It lies at s3://samples/1.png")
+    assert ada.complaints == []
+
+
+async def test_what_annotators_are_to_do_without_is_not_told(site: FakeSite, door: Door) -> None:
+    site.run_id = "blind"
+    site.oracle.start_run("blind", batch_size=3, queue=QueueSpec(hide_predictions=True))
+    ada = await door.enter(site)
+    await label_all(ada, 3)
+    await label_all(ada, 1)
+    await expect(ada.page.locator("#last")).to_contain_text("3 by ada")
+    await expect(ada.page.locator("#learning circle")).to_have_count(1)
+    await expect(ada.page.locator("#opinion-toggle")).to_be_hidden()
+    assert "model said" not in await ada.page.inner_text("body")
 
 
 async def test_a_run_that_is_labelled_in_a_tool_can_be_watched(site: FakeSite, door: Door) -> None:

@@ -1,6 +1,6 @@
 // What lies before one annotator: requests that are theirs for now, and what they said of earlier ones.
 
-import { Away, post } from "./api.js";
+import { Away, Refused, post } from "./api.js";
 import { Outbox, stored } from "./outbox.js";
 
 const AHEAD = 3; // beside the one that is shown
@@ -18,6 +18,7 @@ export class Desk {
     this.answered = new Set();
     this.refusal = "";
     this.filled = false;
+    this.left = false;
     this.trouble = { sending: null, filling: null };
     this.outbox = new Outbox(`${this.store}out/`, (result) => post(`${this.base}/answers`, { results: [result] }), {
       taken: (result, reply, tries) => this.taken(result, reply, tries),
@@ -46,6 +47,7 @@ export class Desk {
 
   // Ask for what fits on the desk; what is ours already is renewed by it.
   async fill() {
+    if (this.left) return;
     if (this.filling) {
       this.fillAgain = true;
       return;
@@ -53,15 +55,17 @@ export class Desk {
     this.filling = true;
     clearTimeout(this.timer);
     try {
-      const { requests } = await post(`${this.base}/next`, { count: Math.max(AHEAD + 1, this.queue.length) });
+      const have = this.queue.map((item) => item.id);
+      const { requests } = await post(`${this.base}/next`, { count: Math.max(AHEAD + 1, have.length), have });
       this.refusal = "";
       this.merge(requests);
       this.tried("filling", null);
       this.outbox.flush();
     } catch (error) {
       this.notFilled(error);
+    } finally {
+      this.filling = false;
     }
-    this.filling = false;
     this.filled = true;
     this.heard.changed();
     if (this.fillAgain) {
@@ -74,9 +78,11 @@ export class Desk {
     if (error instanceof Away || error.status === 401) {
       this.timer = setTimeout(() => this.fill(), FILL_AGAIN_MS);
       this.tried("filling", error);
-    } else {
+    } else if (error instanceof Refused) {
       this.refusal = error.message;
       this.tried("filling", null);
+    } else {
+      throw error;
     }
   }
 
@@ -144,7 +150,12 @@ export class Desk {
 
   refused(result, error) {
     this.heard.told(result.withdrawn ? `That answer stands: ${error.message}` : error.message);
-    if (result.withdrawn) this.queue = this.queue.filter((item) => item.id !== result.request_id);
+    if (result.withdrawn) {
+      this.queue = this.queue.filter((item) => item.id !== result.request_id);
+      this.answered.add(result.request_id);
+    } else {
+      this.answered.delete(result.request_id);
+    }
     this.past = this.past.filter(({ item }) => item.id !== result.request_id);
     this.fill();
   }
@@ -154,8 +165,16 @@ export class Desk {
     this.heard.changed();
   }
 
+  // From the beginning, and after an absence.
+  sit() {
+    this.left = false;
+    this.outbox.flush();
+    this.fill();
+  }
+
   // Somebody else may have them at once.
   leave() {
+    this.left = true;
     const ids = this.queue.map((item) => item.id);
     this.queue = [];
     if (ids.length) post(`${this.base}/release`, { request_ids: ids }, { keepalive: true }).catch(() => {}); // they expire

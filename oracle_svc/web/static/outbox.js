@@ -1,7 +1,7 @@
 // Answers on their way, in the order given. They are kept until the oracle has taken or refused them, beyond a lost
 // connection and a closed page; sending one twice does no harm, for its revision names it.
 
-import { Away } from "./api.js";
+import { Away, Refused } from "./api.js";
 
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 10_000;
@@ -32,8 +32,11 @@ export class Outbox {
     if (this.busy) return;
     this.busy = true;
     clearTimeout(this.timer);
-    while (this.items.length && (await this.sendFirst()));
-    this.busy = false;
+    try {
+      while (this.items.length && (await this.sendFirst()));
+    } finally {
+      this.busy = false;
+    }
   }
 
   // Whether to go on.
@@ -51,6 +54,7 @@ export class Outbox {
         this.heard.stuck(error);
         return false;
       }
+      if (!(error instanceof Refused)) throw error;
       this.done(item);
       this.heard.refused(item.result, error);
     }

@@ -135,13 +135,13 @@ function renderClasses() {
 }
 
 function classButton(name, index) {
-  const key = index < KEYS_MAX ? h("kbd", {}, `${index}`) : null;
-  const same = name === `${index}`;
+  const key = index < KEYS_MAX ? `${index}` : null;
+  const same = name === key; // once will do
   const button = h(
     "button",
-    { type: "button", "aria-label": name, "aria-keyshortcuts": key && `${index}`, class: same && key ? "same" : null },
-    key,
-    same && key ? null : h("span", { class: "name" }, name),
+    { type: "button", "aria-keyshortcuts": key, class: same ? "same" : null },
+    key === null || same ? null : h("kbd", { "aria-hidden": "true" }, key),
+    h("span", { class: "name" }, name),
     h("span", { class: "so-far", "aria-hidden": "true" }),
   );
   button.addEventListener("click", () => label(index));
@@ -217,7 +217,6 @@ function renderOpinion(item) {
   at("opinion").classList.toggle("none", !opinion);
   at("opinion-toggle").hidden = !opinion;
   at("opinion-word").textContent = opinionShown ? "Hide" : "Show";
-  at("opinion-toggle").setAttribute("aria-label", opinionShown ? "Hide prediction" : "Show prediction");
   const text = at("opinion-text");
   if (!opinion || !opinionShown) {
     text.replaceChildren();
@@ -312,9 +311,7 @@ function flash(button) {
 
 function resume() {
   live.open();
-  if (tool) return;
-  desk.outbox.flush();
-  desk.fill();
+  if (!tool) desk.sit();
 }
 
 window.addEventListener("online", resume);

@@ -44,7 +44,7 @@ function change(ended) {
       { class: "change" },
       `Round ${ended.round + 1}: accuracy `,
       h("b", {}, `${(100 * ended.before).toFixed(1)} → ${percent(ended.after)}`),
-      h("span", { class: points < 0 ? "no small" : "yes small" }, ` ${gain} a label`),
+      h("span", { class: points < 0 ? "no small" : "yes small" }, `${gain} points a label`),
     ),
   ];
 }

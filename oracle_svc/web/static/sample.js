@@ -35,7 +35,7 @@ function values(request) {
 }
 
 function short(value) {
-  return Number.isInteger(value) ? `${value}` : value.toPrecision(4);
+  return Number.isInteger(value) ? `${value}` : `${Number(value.toPrecision(4))}`;
 }
 
 function elsewhere(request) {
