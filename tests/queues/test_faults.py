@@ -19,7 +19,7 @@ from labelloop.events.v1.events_pb2 import Protocol, QueueSpec
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter, GetBacklogRequest, ListDeadLettersRequest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, Phase, RunStatus, StartRunRequest
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import Stack, running
+from labelloop_cli.stack import Page, Stack, running
 from numpy.typing import NDArray
 
 from tests.blobs import spec, write_blobs
@@ -144,7 +144,7 @@ async def started(start: Start, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     async with start(folder) as tool:
         for name, value in tool.environment.items():
             monkeypatch.setenv(name, value)
-        async with running(folder / "store") as stack, connect(stack.endpoints) as clients:
+        async with running(folder / "store", page=Page()) as stack, connect(stack.endpoints) as clients:
             await tool.connect(stack)
             truth = np.load(write_blobs(folder).labels)
             yield Campaign(tool, stack, clients, truth, crash_at)
@@ -199,7 +199,8 @@ async def test_a_tool_that_is_away_gets_and_gives_everything_when_it_is_back(cam
     await campaign.tool.come_back()
     await campaign.answer(first[2:])
     await campaign.answer_all()
-    await campaign.check_end()
+    # A RabbitMQ that is killed brings again what was taken from it just before.
+    await campaign.check_end(asked_once=campaign.tool.name != "amqp")
 
 
 async def test_an_oracle_that_dies_while_results_come_loses_none(campaign: Campaign) -> None:

@@ -12,8 +12,10 @@ class Tool(Protocol):
     ``knows_its_tasks`` takes no answer to what it was never asked."""
 
     name: str
-    environment: dict[str, str]
     knows_its_tasks: bool
+
+    @property
+    def environment(self) -> dict[str, str]: ...
 
     async def connect(self, stack: Stack) -> None:
         """Get to know the services that were started with ``environment``."""

@@ -12,6 +12,7 @@ from labelloop_cli.stack import Stack
 from tests.queues.amqp_tool import amqp_tool, rabbitmq_binary
 from tests.queues.nats_tool import NatsTool, nats_tool
 from tests.queues.tool import Tool
+from tests.queues.webhook_tool import webhook_tool
 
 
 class OwnBroker(NatsTool):
@@ -40,4 +41,10 @@ async def amqp(folder: Path) -> AsyncIterator[Tool]:
         yield tool
 
 
-TOOLS: list[Callable[[Path], AbstractAsyncContextManager[Tool]]] = [nats, amqp]
+@asynccontextmanager
+async def webhook(folder: Path) -> AsyncIterator[Tool]:
+    async with webhook_tool() as tool:
+        yield tool
+
+
+TOOLS: list[Callable[[Path], AbstractAsyncContextManager[Tool]]] = [nats, amqp, webhook]
