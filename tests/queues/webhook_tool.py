@@ -57,6 +57,7 @@ class WebhookTool:
 
     def __init__(self) -> None:
         self.secret = new_secret()
+        self.environment: dict[str, str] = {}
         self.refusals: list[Response] = []
         self.lag_s = 0.0
         self.messages: list[Message] = []
@@ -73,15 +74,6 @@ class WebhookTool:
     @property
     def results_url(self) -> str:
         return self._oracle() + RESULTS_PATH
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "LABELLOOP_WEBHOOK_URL": self.url,
-            "LABELLOOP_WEBHOOK_SECRET": self.secret,
-            "LABELLOOP_HTTP_PORT": "0",
-            "LABELLOOP_HTTP_TOKEN": secrets.token_urlsafe(12),
-        }
 
     async def connect(self, stack: Stack) -> None:
         oracle = stack.services["oracle"]
@@ -127,6 +119,12 @@ class WebhookTool:
     async def come_back(self) -> None:
         app = Starlette(routes=[Route("/hook", self._hook, methods=["POST"])])
         self._port = await self._server.enter_async_context(served(app, self._port))
+        self.environment = {
+            "LABELLOOP_WEBHOOK_URL": self.url,
+            "LABELLOOP_WEBHOOK_SECRET": self.secret,
+            "LABELLOOP_HTTP_PORT": "0",
+            "LABELLOOP_HTTP_TOKEN": secrets.token_urlsafe(12),
+        }
 
     async def _hook(self, request: Request) -> Response:
         body = await request.body()
