@@ -12,8 +12,11 @@ from labelloop.trainer.v1 import trainer_pb2
 from labelloop.wire.probes import LIVE
 from labelloop.wire.settings import ServiceSettings
 from labelloop_cli.keys import USERS
+from pydantic_settings import BaseSettings
 
 from oracle_svc.config import OracleSettings
+from oracle_svc.queues.label_studio import LabelStudioSettings
+from oracle_svc.web.settings import WebSettings
 from scorer_svc.config import ScorerSettings
 from tests.deploy.broker_checks import (
     broker_knows_its_memory,
@@ -34,6 +37,7 @@ _SETTINGS: dict[str, type[ServiceSettings]] = {
     "scorer": ScorerSettings,
     "oracle": OracleSettings,
 }
+_MORE_OF_ORACLE: Sequence[type[BaseSettings]] = (WebSettings, LabelStudioSettings)
 _FULL_NAMES = {
     name: file.DESCRIPTOR.services_by_name[f"{name.capitalize()}Service"].full_name
     for name, file in (("trainer", trainer_pb2), ("scorer", scorer_pb2), ("oracle", oracle_pb2))
@@ -134,8 +138,12 @@ def images_are_pinned(manifests: Sequence[Manifest]) -> Iterator[str]:
 def settings_exist(manifests: Sequence[Manifest]) -> Iterator[str]:
     for workload in workloads(manifests):
         if workload.is_ours:
-            fields = _SETTINGS[workload.name].model_fields
-            known = {field.validation_alias or f"LABELLOOP_{name}".upper() for name, field in fields.items()}
+            kinds = (_SETTINGS[workload.name], *(_MORE_OF_ORACLE if workload.name == "oracle" else ()))
+            known = {
+                field.validation_alias or f"{kind.model_config['env_prefix']}{name}".upper()
+                for kind in kinds
+                for name, field in kind.model_fields.items()
+            }
             for name in environment(workload, manifests):
                 if name.startswith("LABELLOOP_") and name not in known:
                     yield f"{workload.name}: there is no setting {name}"

@@ -1,0 +1,79 @@
+"""The page before real services: what its fake oracle stands for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from labelloop.events.v1.events_pb2 import Protocol, QueueSpec
+from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, Phase, StartRunRequest
+from labelloop_cli.clients import Clients, connect
+from labelloop_cli.stack import Page, running
+from playwright.async_api import expect
+
+from tests.blobs import spec, write_blobs
+from tests.web.conftest import TOKEN, Door, FakeSite, eventually
+
+QUEUE = 2
+
+
+@dataclass
+class RealSite:
+    """See tests.web.site.Site; three classes."""
+
+    url: str
+    clients: Clients
+    token: str = TOKEN
+    run_id: str = "blobs"
+    batch_size: int = 5
+    budget: int = 10
+
+    async def labels(self) -> dict[int, int]:
+        return {record.sample_id: record.label for record in await self.clients.labels(self.run_id)}
+
+    async def phase(self) -> Phase.ValueType:
+        return (await self.clients.trainer.GetRun(GetRunRequest(run_id=self.run_id))).run.phase
+
+
+@pytest.fixture
+async def real(tmp_path: Path, nats_binary: Path) -> AsyncIterator[RealSite]:
+    async with (
+        running(tmp_path / "store", page=Page(token=TOKEN)) as stack,
+        connect(stack.endpoints) as clients,
+    ):
+        site = RealSite(stack.page_url.partition("/?")[0], clients)
+        changes = {"label_source": QUEUE, "label_budget": site.budget, "auto_label_budget": 0}
+        protocol = {"protocol": Protocol.PROTOCOL_HONEST, "stopping_sample_count": 0}
+        made = spec(write_blobs(tmp_path), **changes, **protocol, queue=QueueSpec())
+        await clients.trainer.StartRun(StartRunRequest(run_id=site.run_id, spec=made))
+        yield site
+
+
+async def test_two_people_label_a_run_to_its_end(real: RealSite, door: Door) -> None:
+    site: FakeSite = real  # type: ignore[assignment]  # as far as the door needs it
+    ada, ben = await door.enter(site, "ada"), await door.enter(site, "ben")
+    said: dict[int, int] = {}
+    first = int(await ada.sample())
+    await ada.press("1")
+    await ada.gone(first)
+    await ada.press("u")  # and thinks better of it
+    await ada.page.wait_for_selector(f"#frame[data-sample='{first}'] > *")
+    await ada.press("2")
+    await ada.gone(first)
+    said[first] = 2
+    await eventually(real.labels, lambda standing: standing == said)
+    for i in range(real.budget - 1):
+        who = (ada, ben)[i % 2]
+        sample = int(await who.sample())
+        assert sample not in said
+        await who.press("01"[i % 2])
+        await who.gone(sample)
+        said[sample] = i % 2
+        if len(said) == real.batch_size:  # what ada was shown in this round is gone; the next comes by itself
+            await eventually(real.labels, lambda standing: standing == said)
+    await eventually(real.labels, lambda standing: standing == said)
+    await eventually(real.phase, lambda phase: phase == Phase.PHASE_FINISHED)
+    await expect(ada.page.locator("#progress-text")).to_have_text(f"{real.budget} of {real.budget} labels")
+    assert ada.complaints == ben.complaints == []
