@@ -60,7 +60,7 @@ test-docker: $(STAMP) ## Build the images and run them: needs root and dockerd (
 	@LABELLOOP_DOCKER=1 $(BIN)/python -m pytest -p no:xdist tests/docker $(ARGS)
 
 test-queues: $(STAMP) ## Every tool that people label in and that this machine has; lists what it skips and why
-	@LABELLOOP_LABEL_STUDIO_TESTS=1 $(BIN)/python -m pytest -p no:xdist tests/queues $(ARGS)
+	@LABELLOOP_ALL_TOOLS=1 LABELLOOP_LABEL_STUDIO_TESTS=1 $(BIN)/python -m pytest -p no:xdist tests/queues $(ARGS)
 
 test-labelstudio: $(STAMP) ## The same for Label Studio alone: installs it once, five minutes, into the user's cache folder
 	@LABELLOOP_LABEL_STUDIO_TESTS=1 $(BIN)/python -m pytest -p no:xdist tests/queues -k label_studio $(ARGS)

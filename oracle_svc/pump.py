@@ -27,6 +27,7 @@ _PUSH_S = 20.0  # for a part to be put into the tool
 _PART = 50
 _LOOK_EVERY_S = 30.0
 _PAUSE_S, _PAUSE_MAX_S = 1.0, 30.0
+_TOGETHER_S = 0.05  # what changes within is looked at once
 
 log = structlog.get_logger()
 
@@ -78,6 +79,7 @@ class Pump:
                     pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                     continue
                 pause_s = _PAUSE_S
+                await asyncio.sleep(_TOGETHER_S)
                 with suppress(TimeoutError):  # leases of others may have expired meanwhile
                     await asyncio.wait_for(bell.wait(), _LOOK_EVERY_S)
 

@@ -21,6 +21,7 @@ from oracle_svc.metrics import queue_gauges
 from oracle_svc.settling import expire, settle, to_weigh
 from oracle_svc.shelf import Shelf, publish
 
+_LOOK_EVERY_S = 0.5  # at most: deadlines are in seconds
 _HOPELESS = (InvalidInput, NotFound, Corrupt, LimitExceeded)  # trying again would not help
 
 
@@ -81,6 +82,7 @@ async def watch_deadlines(book: RunBook[Desk]) -> None:
     with book.bell() as bell:
         while True:
             heed_cancellation()
+            await asyncio.sleep(_LOOK_EVERY_S)
             bell.clear()
             now = datetime.now(UTC)
             waiting = [desk for desk in book.runs.values() if desk.deadline]
