@@ -356,7 +356,7 @@ async def test_many_changes_at_once_are_told_together(fake_site: FakeSite) -> No
         messages = 0
         while True:
             messages += 1
-            if json.loads((await anext(told)).data)["labels"] == 4:
+            if json.loads(str((await anext(told)).data))["labels"] == 4:
                 break
     assert messages < 4, "not one for each"
 
