@@ -17,6 +17,7 @@ from oracle_svc.web.app import make_app
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import WebSettings
 from tests.web.fake_oracle import FakeBook, FakeOracle
+from tests.web.site import Site
 
 T = TypeVar("T")
 
@@ -62,7 +63,13 @@ class FakeSite:
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[FakeSite]:
+def site(fake_site: FakeSite) -> Site:
+    """Any site: tests that ask for it do without what only a fake can do."""
+    return fake_site
+
+
+@pytest.fixture
+async def fake_site() -> AsyncIterator[FakeSite]:
     """A run of three rounds of five labels, before a server of its own."""
     book = FakeBook()
     site = FakeSite(FakeOracle(book), book)
@@ -113,7 +120,7 @@ class Door:
         self._browser = browser
         self.inside: list[Annotator] = []
 
-    async def enter(self, site: FakeSite, name: str = "ada", **options: Any) -> Annotator:
+    async def enter(self, site: Site, name: str = "ada", **options: Any) -> Annotator:
         """On the run's page, signed in by a link."""
         annotator = await self.arrive(**options)
         await annotator.page.goto(f"{site.url}/runs/{site.run_id}?{urlencode({'token': site.token, 'name': name})}")

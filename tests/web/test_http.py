@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from labelloop.events.v1.events_pb2 import QueueSpec
+from labelloop.oracle.v1.oracle_pb2 import LabelResult, LeaseNextRequest, SubmitResultsRequest
 from labelloop.wire.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotAllowed, Unready, WrongState
 from labelloop.wire.run_book import RunBook
 from pydantic import SecretStr
@@ -25,6 +26,7 @@ from oracle_svc.web.seam import Book
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.session import LIFETIME_S, seal, unseal
 from oracle_svc.web.settings import WebSettings, from_environment
+from oracle_svc.web.streams import Streams, heartbeat
 from tests.web.conftest import TOKEN, FakeSite
 from tests.web.fake_oracle import FakeBook, FakeDesk, FakeOracle
 
@@ -33,17 +35,17 @@ RUN = "/api/runs/digits"
 
 
 @pytest.fixture
-async def client(site: FakeSite) -> AsyncIterator[httpx.AsyncClient]:
+async def client(fake_site: FakeSite) -> AsyncIterator[httpx.AsyncClient]:
     """Signed in as ada."""
-    async with httpx.AsyncClient(base_url=site.url, headers=OWN) as client:
-        answer = await client.post("/login", json={"token": site.token, "name": "ada"})
+    async with httpx.AsyncClient(base_url=fake_site.url, headers=OWN) as client:
+        answer = await client.post("/login", json={"token": fake_site.token, "name": "ada"})
         assert answer.status_code == 200, answer.text
         yield client
 
 
 @pytest.fixture
-async def stranger(site: FakeSite) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=site.url, headers=OWN) as client:
+async def stranger(fake_site: FakeSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=fake_site.url, headers=OWN) as client:
         yield client
 
 
@@ -54,7 +56,7 @@ async def lease(client: httpx.AsyncClient, count: int = 1) -> list[dict[str, Any
     return requests
 
 
-async def test_label_skip_and_undo(site: FakeSite, client: httpx.AsyncClient) -> None:
+async def test_label_skip_and_undo(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
     first, second = await lease(client, 2)
     assert base64.b64decode(first["content"]).startswith(b"\x89PNG")
     results = [
@@ -63,25 +65,25 @@ async def test_label_skip_and_undo(site: FakeSite, client: httpx.AsyncClient) ->
     ]
     answer = await client.post(f"{RUN}/answers", json={"results": results})
     assert answer.json() == {"recorded": 2, "repeated_count": 0}
-    assert await site.labels() == {first["sample_id"]: 7}
-    assert await site.skipped() == {second["sample_id"]}
+    assert await fake_site.labels() == {first["sample_id"]: 7}
+    assert await fake_site.skipped() == {second["sample_id"]}
     withdrawn = {"request_id": first["request_id"], "withdrawn": True, "revision": 1}
     await client.post(f"{RUN}/answers", json={"results": [withdrawn]})
-    assert await site.labels() == {}
+    assert await fake_site.labels() == {}
 
 
-async def test_an_answer_bears_the_name_of_who_is_signed_in(site: FakeSite, client: httpx.AsyncClient) -> None:
+async def test_an_answer_bears_the_name_of_who_is_signed_in(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
     (request,) = await lease(client)
     forged = {"request_id": request["request_id"], "label": 1, "annotator": "eve"}
     await client.post(f"{RUN}/answers", json={"results": [forged]})
-    last = site.book.get("digits").progress.last
+    last = fake_site.book.get("digits").progress.last
     assert last is not None
     assert last.annotator == "ada"
 
 
-async def test_what_is_released_is_given_to_others(site: FakeSite, client: httpx.AsyncClient) -> None:
-    held = await lease(client, site.batch_size)
-    async with httpx.AsyncClient(base_url=site.url, headers=OWN) as other:
+async def test_what_is_released_is_given_to_others(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
+    held = await lease(client, fake_site.batch_size)
+    async with httpx.AsyncClient(base_url=fake_site.url, headers=OWN) as other:
         await other.post("/login", json={"token": TOKEN, "name": "bob"})
         assert await lease(other, 5) == []
         answer = await client.post(f"{RUN}/release", json={"request_ids": [held[0]["request_id"]]})
@@ -128,24 +130,24 @@ async def test_health_needs_no_sign_in(stranger: httpx.AsyncClient) -> None:
 )
 @pytest.mark.parametrize("path", [f"{RUN}/next", "/login", "/logout"])
 async def test_writes_from_elsewhere_are_refused(
-    client: httpx.AsyncClient, site: FakeSite, headers: dict[str, str | None], path: str
+    client: httpx.AsyncClient, fake_site: FakeSite, headers: dict[str, str | None], path: str
 ) -> None:
     sent = {key: value for key, value in {**OWN, **headers}.items() if value is not None}
-    async with httpx.AsyncClient(base_url=site.url, cookies=client.cookies, headers=sent) as other:
+    async with httpx.AsyncClient(base_url=fake_site.url, cookies=client.cookies, headers=sent) as other:
         answer = await other.post(path, content=b'{"count": 1}')
     assert (answer.status_code, answer.json()["reason"]) == (403, "CROSS_SITE")
-    assert not site.oracle.leased
+    assert not fake_site.oracle.leased
 
 
-async def test_writes_from_the_same_host_are_taken(client: httpx.AsyncClient, site: FakeSite) -> None:
-    answer = await client.post(f"{RUN}/next", json={"count": 1}, headers={"Origin": site.url})
+async def test_writes_from_the_same_host_are_taken(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
+    answer = await client.post(f"{RUN}/next", json={"count": 1}, headers={"Origin": fake_site.url})
     assert answer.status_code == 200
 
 
-async def test_no_get_changes_anything(client: httpx.AsyncClient, site: FakeSite) -> None:
+async def test_no_get_changes_anything(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
     for path in (f"{RUN}/next", f"{RUN}/answers", f"{RUN}/release", "/logout"):
         assert (await client.get(path)).status_code == 405
-    assert not site.oracle.leased
+    assert not fake_site.oracle.leased
 
 
 async def test_a_wrong_token_opens_nothing(stranger: httpx.AsyncClient) -> None:
@@ -271,9 +273,9 @@ async def test_an_unknown_run(client: httpx.AsyncClient, path: str) -> None:
     ],
 )
 async def test_errors_of_the_service(
-    site: FakeSite, client: httpx.AsyncClient, error: LabelloopError, status: int
+    fake_site: FakeSite, client: httpx.AsyncClient, error: LabelloopError, status: int
 ) -> None:
-    site.oracle.failure = error
+    fake_site.oracle.failure = error
     (request,) = await lease(client)
     results = [{"request_id": request["request_id"], "label": 1}]
     answer = await client.post(f"{RUN}/answers", json={"results": results})
@@ -287,9 +289,9 @@ async def test_one_run_is_gone_straight_to(client: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/runs/digits")
 
 
-async def test_several_runs_are_listed_with_what_waits(site: FakeSite, client: httpx.AsyncClient) -> None:
-    site.oracle.start_run("<b>letters", batch_size=3)
-    site.oracle.start_run("by-tool", queue=QueueSpec(tool="label-studio"))
+async def test_several_runs_are_listed_with_what_waits(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
+    fake_site.oracle.start_run("<b>letters", batch_size=3)
+    fake_site.oracle.start_run("by-tool", queue=QueueSpec(tool="label-studio"))
     text = (await client.get("/")).text
     assert "&lt;b&gt;letters" in text
     assert "<b>letters" not in text
@@ -297,8 +299,8 @@ async def test_several_runs_are_listed_with_what_waits(site: FakeSite, client: h
     assert "labelled in label-studio" in text
 
 
-async def test_the_page_bears_what_its_script_needs(client: httpx.AsyncClient, site: FakeSite) -> None:
-    site.oracle.start_run("odd", classes=("it's", '"quoted"', "<i>"))
+async def test_the_page_bears_what_its_script_needs(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
+    fake_site.oracle.start_run("odd", classes=("it's", '"quoted"', "<i>"))
     text = (await client.get("/runs/odd")).text
     assert "<i>" not in text
     assert 'data-annotator="ada"' in text
@@ -326,7 +328,7 @@ async def events(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
             yield kind, json.loads(line.removeprefix("data: "))
 
 
-async def test_progress_is_told_as_it_comes(site: FakeSite, client: httpx.AsyncClient) -> None:
+async def test_progress_is_told_as_it_comes(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
     async with client.stream("GET", f"{RUN}/events") as response, asyncio.timeout(10):
         told = events(response)
         assert [(await anext(told))[0], (await anext(told))[0]] == ["curves", "now"]
@@ -334,19 +336,33 @@ async def test_progress_is_told_as_it_comes(site: FakeSite, client: httpx.AsyncC
         results = [{"request_id": request["request_id"], "label": 4}]
         await client.post(f"{RUN}/answers", json={"results": results})
         kind, now = await anext(told)
-        assert (kind, now["labels"], now["counts"][4], now["open"]) == ("now", 1, 1, site.batch_size - 1)
+        assert (kind, now["labels"], now["counts"][4], now["open"]) == ("now", 1, 1, fake_site.batch_size - 1)
 
 
-async def test_many_changes_at_once_are_told_together(site: FakeSite, client: httpx.AsyncClient) -> None:
-    async with client.stream("GET", f"{RUN}/events") as response, asyncio.timeout(10):
-        told = events(response)
-        await anext(told), await anext(told)
-        requests = await lease(client, 4)
-        await client.post(
-            f"{RUN}/answers", json={"results": [{"request_id": each["request_id"], "label": 1} for each in requests]}
-        )
-        _, now = await anext(told)
-        assert now["labels"] == 4
+async def test_many_changes_at_once_are_told_together(fake_site: FakeSite) -> None:
+    oracle = fake_site.oracle
+    leased = await oracle.LeaseNext(LeaseNextRequest(run_id="digits", annotator="ada", count=4), None)
+    told = Streams(fake_site.book).progress("digits")
+    await anext(told), await anext(told)
+
+    async def answer_one_by_one() -> None:
+        for each in leased.requests:
+            result = LabelResult(request_id=each.request_id, label=1, annotator="ada")
+            await oracle.SubmitResults(SubmitResultsRequest(results=[result]), None)
+            await asyncio.sleep(0.005)  # time to be told, if it were not held back
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(answer_one_by_one())
+        messages = 0
+        while True:
+            messages += 1
+            if json.loads(str((await anext(told)).data))["labels"] == 4:
+                break
+    assert messages < 4, "not one for each"
+
+
+def test_a_beat_is_an_event_that_pages_hear() -> None:
+    assert heartbeat().encode() == b"event: beat\r\ndata: {}\r\nretry: 2000\r\n\r\n"
 
 
 async def test_the_server_stops_though_somebody_listens() -> None:
@@ -414,8 +430,8 @@ async def test_a_reverse_proxy_says_who_asks() -> None:
         assert (await client.get("/api/session", headers={"Cookie": "labelloop_session=x"})).json() == {"name": None}
 
 
-async def test_the_proxys_header_is_nothing_where_a_token_is_asked_for(site: FakeSite) -> None:
-    async with httpx.AsyncClient(base_url=site.url, headers={**OWN, "X-Forwarded-User": "eve"}) as client:
+async def test_the_proxys_header_is_nothing_where_a_token_is_asked_for(fake_site: FakeSite) -> None:
+    async with httpx.AsyncClient(base_url=fake_site.url, headers={**OWN, "X-Forwarded-User": "eve"}) as client:
         assert (await client.post(f"{RUN}/next", json={})).status_code == 401
 
 

@@ -35,7 +35,7 @@ async def until(site: Site, labels: dict[int, int]) -> None:
     await eventually(site.labels, lambda standing: standing == labels)
 
 
-async def test_keys_label(site: FakeSite, door: Door) -> None:
+async def test_keys_label(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     seen = {}
     for key in "704":
@@ -51,14 +51,14 @@ async def test_keys_label(site: FakeSite, door: Door) -> None:
     assert ada.complaints == []
 
 
-async def test_buttons_label(site: FakeSite, door: Door) -> None:
+async def test_buttons_label(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.page.get_by_role("button", name="8", exact=True).click()
     await until(site, {sample: 8})
 
 
-async def test_the_next_images_are_there_already(site: FakeSite, door: Door) -> None:
+async def test_the_next_images_are_there_already(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await ada.sample()
     await expect(ada.page.locator("#next img")).to_have_count(3)
@@ -69,7 +69,7 @@ async def test_the_next_images_are_there_already(site: FakeSite, door: Door) -> 
         assert await ada.page.locator("#frame img").get_attribute("alt") == alt, "at once, without the network"
 
 
-async def test_images_are_large_and_small_ones_are_not_blurred(site: FakeSite, door: Door) -> None:
+async def test_images_are_large_and_small_ones_are_not_blurred(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await ada.sample()
     image = ada.page.locator("#frame img.pixels")
@@ -79,7 +79,7 @@ async def test_images_are_large_and_small_ones_are_not_blurred(site: FakeSite, d
     assert box["width"] >= 360, "28 pixels, large"
 
 
-async def test_undo_takes_back_and_labels_anew(site: FakeSite, door: Door) -> None:
+async def test_undo_takes_back_and_labels_anew(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     first, second = await label_all(ada, 2)
     await until(site, {first: 3, second: 3})
@@ -95,7 +95,7 @@ async def test_undo_takes_back_and_labels_anew(site: FakeSite, door: Door) -> No
     assert ada.complaints == []
 
 
-async def test_what_was_undone_can_be_labelled_on_a_page_loaded_anew(site: FakeSite, door: Door) -> None:
+async def test_what_was_undone_can_be_labelled_on_a_page_loaded_anew(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     (first,) = await label_all(ada, 1)
     await until(site, {first: 3})
@@ -110,7 +110,7 @@ async def test_what_was_undone_can_be_labelled_on_a_page_loaded_anew(site: FakeS
     await eventually(site.labels, lambda standing: standing.get(first) == 9)
 
 
-async def test_undo_takes_back_a_skip(site: FakeSite, door: Door) -> None:
+async def test_undo_takes_back_a_skip(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.press("s")
@@ -123,7 +123,7 @@ async def test_undo_takes_back_a_skip(site: FakeSite, door: Door) -> None:
     assert await site.skipped() == set()
 
 
-async def test_skip_and_reject_give_no_label(site: FakeSite, door: Door) -> None:
+async def test_skip_and_reject_give_no_label(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     seen = set()
     for key in "sx":
@@ -136,16 +136,17 @@ async def test_skip_and_reject_give_no_label(site: FakeSite, door: Door) -> None
     await expect(ada.page.locator("#done b")).to_have_text(["skip", "reject"])
 
 
-async def test_a_key_held_down_labels_once(site: FakeSite, door: Door) -> None:
+async def test_a_key_held_down_labels_once(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     for _ in range(4):
         await ada.page.keyboard.down("1")  # the second and later ones repeat
     await ada.page.keyboard.up("1")
+    await expect(ada.page.locator("#done li")).to_have_count(1)
     await until(site, {sample: 1})
 
 
-async def test_keys_with_a_modifier_are_the_browsers(site: FakeSite, door: Door) -> None:
+async def test_keys_with_a_modifier_are_the_browsers(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = await ada.sample()
     await ada.press("Control+1")
@@ -154,7 +155,7 @@ async def test_keys_with_a_modifier_are_the_browsers(site: FakeSite, door: Door)
     await expect(ada.page.locator("#done li")).to_have_count(0)
 
 
-async def test_the_prediction_shows_and_hides(site: FakeSite, door: Door) -> None:
+async def test_the_prediction_shows_and_hides(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await ada.sample()
     await expect(ada.page.locator("#opinion-toggle")).to_be_hidden()
@@ -171,7 +172,7 @@ async def test_the_prediction_shows_and_hides(site: FakeSite, door: Door) -> Non
     await expect(opinion).to_contain_text("model says")
 
 
-async def test_rounds_follow_each_other_and_the_curve_grows(site: FakeSite, door: Door) -> None:
+async def test_rounds_follow_each_other_and_the_curve_grows(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await label_all(ada, site.batch_size)
     dots = ada.page.locator("#learning circle")
@@ -189,7 +190,7 @@ async def test_rounds_follow_each_other_and_the_curve_grows(site: FakeSite, door
     assert ada.complaints == []
 
 
-async def test_the_end_is_told(site: FakeSite, door: Door) -> None:
+async def test_the_end_is_told(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await label_all(ada, site.budget)
     await expect(ada.page.locator("#frame")).to_contain_text("All done", timeout=PATIENCE_S * 1000)
@@ -198,7 +199,7 @@ async def test_the_end_is_told(site: FakeSite, door: Door) -> None:
     assert ada.complaints == []
 
 
-async def test_two_people_never_see_the_same_sample(site: FakeSite, door: Door) -> None:
+async def test_two_people_never_see_the_same_sample(site: Site, door: Door) -> None:
     ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
 
     async def label_what_comes(annotator: Annotator) -> list[int]:
@@ -220,7 +221,7 @@ async def test_two_people_never_see_the_same_sample(site: FakeSite, door: Door) 
     assert ada.complaints == bob.complaints == []
 
 
-async def test_whoever_leaves_leaves_their_images_to_others(site: FakeSite, door: Door) -> None:
+async def test_whoever_leaves_leaves_their_images_to_others(site: Site, door: Door) -> None:
     ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
     sample = await ada.sample()
     await ada.page.goto("about:blank")
@@ -233,7 +234,7 @@ async def test_whoever_leaves_leaves_their_images_to_others(site: FakeSite, door
     assert sample in seen
 
 
-async def test_others_labels_show_live(site: FakeSite, door: Door) -> None:
+async def test_others_labels_show_live(site: Site, door: Door) -> None:
     ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
     await ada.sample()
     await label_all(bob, 1, "6")
@@ -241,7 +242,7 @@ async def test_others_labels_show_live(site: FakeSite, door: Door) -> None:
     await expect(ada.page.locator("#last")).to_contain_text("6 by bob")
 
 
-async def test_an_answer_outlives_a_lost_connection(site: FakeSite, door: Door) -> None:
+async def test_an_answer_outlives_a_lost_connection(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.context.set_offline(True)
@@ -256,7 +257,7 @@ async def test_an_answer_outlives_a_lost_connection(site: FakeSite, door: Door) 
     await expect(ada.page.locator("#link")).to_have_attribute("data-state", "live")
 
 
-async def test_an_answer_outlives_its_page(site: FakeSite, door: Door) -> None:
+async def test_an_answer_outlives_its_page(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.page.route("**/answers", lambda route: route.abort())
@@ -267,7 +268,7 @@ async def test_an_answer_outlives_its_page(site: FakeSite, door: Door) -> None:
     await until(site, {sample: 2})
 
 
-async def test_an_answer_whose_receipt_is_lost_counts_once(site: FakeSite, door: Door) -> None:
+async def test_an_answer_whose_receipt_is_lost_counts_once(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     sent: list[Any] = []
@@ -290,25 +291,25 @@ async def test_an_answer_whose_receipt_is_lost_counts_once(site: FakeSite, door:
     await expect(ada.page.locator("#toast")).to_be_hidden()
 
 
-async def test_an_oracle_that_is_not_ready_is_asked_again(site: FakeSite, door: Door) -> None:
-    ada = await door.enter(site)
+async def test_an_oracle_that_is_not_ready_is_asked_again(fake_site: FakeSite, door: Door) -> None:
+    ada = await door.enter(fake_site)
     sample = int(await ada.sample())
-    site.oracle.failure = Unready("BROKER_AWAY", "the broker is away", retry_after_s=1)
+    fake_site.oracle.failure = Unready("BROKER_AWAY", "the broker is away", retry_after_s=1)
     await ada.press("7")
-    await until(site, {sample: 7})
+    await until(fake_site, {sample: 7})
 
 
-async def test_an_answer_that_is_refused_says_why(site: FakeSite, door: Door) -> None:
-    ada = await door.enter(site)
+async def test_an_answer_that_is_refused_says_why(fake_site: FakeSite, door: Door) -> None:
+    ada = await door.enter(fake_site)
     sample = int(await ada.sample())
-    site.oracle.failure = InvalidInput("NOT_ASKED_FOR", "that sample is not asked for any more")
+    fake_site.oracle.failure = InvalidInput("NOT_ASKED_FOR", "that sample is not asked for any more")
     await ada.press("7")
     await expect(ada.page.locator("#toast")).to_have_text("that sample is not asked for any more")
     await expect(ada.page.locator("#done li")).to_have_count(0)
-    assert sample not in await site.labels()
+    assert sample not in await fake_site.labels()
 
 
-async def test_who_is_signed_out_keeps_their_answers(site: FakeSite, door: Door) -> None:
+async def test_who_is_signed_out_keeps_their_answers(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.context.clear_cookies()
@@ -321,7 +322,7 @@ async def test_who_is_signed_out_keeps_their_answers(site: FakeSite, door: Door)
     await until(site, {sample: 7})
 
 
-async def test_signing_in_with_a_wrong_token_and_then_the_right_one(site: FakeSite, door: Door) -> None:
+async def test_signing_in_with_a_wrong_token_and_then_the_right_one(site: Site, door: Door) -> None:
     ada = await door.arrive()
     await ada.page.goto(site.url)
     await ada.page.get_by_label("Your name").fill("ada")
@@ -336,7 +337,7 @@ async def test_signing_in_with_a_wrong_token_and_then_the_right_one(site: FakeSi
     await ada.page.get_by_label("Token").wait_for()
 
 
-async def test_a_link_on_another_site_finds_who_is_signed_in(site: FakeSite, door: Door) -> None:
+async def test_a_link_on_another_site_finds_who_is_signed_in(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await ada.sample()
     elsewhere = site.url.replace("127.0.0.1", "localhost")  # another site to the browser
@@ -345,12 +346,12 @@ async def test_a_link_on_another_site_finds_who_is_signed_in(site: FakeSite, doo
     await ada.sample()
 
 
-async def test_another_site_can_change_nothing(site: FakeSite, door: Door) -> None:
-    ada = await door.enter(site)
+async def test_another_site_can_change_nothing(fake_site: FakeSite, door: Door) -> None:
+    ada = await door.enter(fake_site)
     await ada.sample()
-    request_id = site.oracle.request_ids()[0]
-    leased = len(site.oracle.leased)
-    elsewhere = site.url.replace("127.0.0.1", "localhost")
+    request_id = fake_site.oracle.request_ids()[0]
+    leased = len(fake_site.oracle.leased)
+    elsewhere = fake_site.url.replace("127.0.0.1", "localhost")
     await ada.page.goto(f"{elsewhere}/healthz")
     body = f'{{"results": [{{"request_id": "{request_id}", "label": 1}}]}}'
     for headers in ({}, {"Content-Type": "application/json", "X-Labelloop": "1"}):
@@ -359,34 +360,34 @@ async def test_another_site_can_change_nothing(site: FakeSite, door: Door) -> No
                 try { return (await fetch(url, {method: "POST", body, headers, credentials: "include"})).status }
                 catch (error) { return String(error) }
             }""",
-            [f"{site.url}/api/runs/{site.run_id}/answers", body, headers],
+            [f"{fake_site.url}/api/runs/{fake_site.run_id}/answers", body, headers],
         )
         assert "TypeError" in str(refused), "the browser keeps the answer from the other site"
-    assert await site.labels() == {}
-    assert len(site.oracle.leased) == leased
+    assert await fake_site.labels() == {}
+    assert len(fake_site.oracle.leased) == leased
 
 
-async def test_many_classes_are_found_by_name(site: FakeSite, door: Door) -> None:
-    site.run_id = "many"
+async def test_many_classes_are_found_by_name(fake_site: FakeSite, door: Door) -> None:
+    fake_site.run_id = "many"
     classes = tuple(
         f"{colour} {thing}" for colour in ("red", "green", "blue") for thing in ("cup", "fork", "bowl", "pan")
     )
-    site.oracle.start_run("many", classes=classes)
-    ada = await door.enter(site)
+    fake_site.oracle.start_run("many", classes=classes)
+    ada = await door.enter(fake_site)
     sample = int(await ada.sample())
     await ada.press("/")
     await ada.page.keyboard.type("blue f")
     await expect(ada.page.locator("#classes button:visible")).to_have_count(1)
     await ada.press("Enter")
-    await until(site, {sample: classes.index("blue fork")})
+    await until(fake_site, {sample: classes.index("blue fork")})
     await ada.press("Escape")
     await ada.gone(sample)
     second = int(await ada.sample())
     await ada.press("2")
-    await until(site, {sample: classes.index("blue fork"), second: 2})
+    await until(fake_site, {sample: classes.index("blue fork"), second: 2})
 
 
-async def test_samples_that_are_no_images_show_too(site: FakeSite, door: Door) -> None:
+async def test_samples_that_are_no_images_show_too(site: Site, door: Door) -> None:
     array = io.BytesIO()
     np.save(array, np.array([0.5, -2.0, 1 / 3], np.float32))
     odd = [
@@ -414,29 +415,30 @@ async def test_samples_that_are_no_images_show_too(site: FakeSite, door: Door) -
     assert ada.complaints == []
 
 
-async def test_what_annotators_are_to_do_without_is_not_told(site: FakeSite, door: Door) -> None:
-    site.run_id = "blind"
-    site.oracle.start_run("blind", batch_size=3, queue=QueueSpec(hide_predictions=True))
-    ada = await door.enter(site)
+async def test_what_annotators_are_to_do_without_is_not_told(fake_site: FakeSite, door: Door) -> None:
+    fake_site.run_id = "blind"
+    fake_site.oracle.start_run("blind", batch_size=3, queue=QueueSpec(hide_predictions=True))
+    ada = await door.enter(fake_site)
     await label_all(ada, 3)
     await label_all(ada, 1)
+    await expect(ada.page.locator("#progress-text")).to_contain_text("4 of")
     await expect(ada.page.locator("#last")).to_contain_text("3 by ada")
     await expect(ada.page.locator("#learning circle")).to_have_count(1)
     await expect(ada.page.locator("#opinion-toggle")).to_be_hidden()
     assert "model said" not in await ada.page.inner_text("body")
 
 
-async def test_a_run_that_is_labelled_in_a_tool_can_be_watched(site: FakeSite, door: Door) -> None:
-    site.run_id = "watched"
-    site.oracle.start_run("watched", queue=QueueSpec(tool="label-studio"))
-    ada = await door.enter(site)
+async def test_a_run_that_is_labelled_in_a_tool_can_be_watched(fake_site: FakeSite, door: Door) -> None:
+    fake_site.run_id = "watched"
+    fake_site.oracle.start_run("watched", queue=QueueSpec(tool="label-studio"))
+    ada = await door.enter(fake_site)
     await expect(ada.page.locator("#frame")).to_contain_text("Labelled in label-studio")
     await expect(ada.page.locator("#progress-text")).to_contain_text("0 of")
-    assert not site.oracle.leased
+    assert not fake_site.oracle.leased
 
 
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "'\"&lt;"])
-async def test_names_are_text(site: FakeSite, door: Door, name: str) -> None:
+async def test_names_are_text(site: Site, door: Door, name: str) -> None:
     ada = await door.arrive()
     await ada.page.goto(f"{site.url}/?token={site.token}")
     await ada.page.get_by_label("Your name").fill(name)

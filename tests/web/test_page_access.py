@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.web.conftest import Door, FakeSite
+from tests.web.conftest import Door
+from tests.web.site import Site
 from tests.web.test_page import label_all, until
 
 PHONE: dict[str, Any] = {
@@ -66,7 +67,7 @@ async def sideways(page: Page) -> int:
     return wider
 
 
-async def test_taps_label_on_a_phone(site: FakeSite, door: Door) -> None:
+async def test_taps_label_on_a_phone(site: Site, door: Door) -> None:
     ada = await door.enter(site, **PHONE)
     first = int(await ada.sample())
     await ada.page.get_by_role("button", name="8", exact=True).tap()
@@ -83,7 +84,7 @@ async def test_taps_label_on_a_phone(site: FakeSite, door: Door) -> None:
 
 
 @pytest.mark.parametrize("screen", [PHONE, NARROW], ids=["390", "360"])
-async def test_all_that_is_needed_fits_on_a_phone(site: FakeSite, door: Door, screen: dict[str, Any]) -> None:
+async def test_all_that_is_needed_fits_on_a_phone(site: Site, door: Door, screen: dict[str, Any]) -> None:
     ada = await door.enter(site, **screen)
     await label_all(ada, site.batch_size + 1)  # so that the prediction and the curves show
     await ada.sample()
@@ -96,7 +97,7 @@ async def test_all_that_is_needed_fits_on_a_phone(site: FakeSite, door: Door, sc
         assert box["y"] + box["height"] <= height, f"{name} is seen without scrolling"
 
 
-async def test_what_is_touched_is_large(site: FakeSite, door: Door) -> None:
+async def test_what_is_touched_is_large(site: Site, door: Door) -> None:
     ada = await door.enter(site, **NARROW)
     await label_all(ada, site.batch_size)
     await ada.sample()
@@ -107,7 +108,7 @@ async def test_what_is_touched_is_large(site: FakeSite, door: Door) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_text_stands_out(site: FakeSite, door: Door, scheme: str) -> None:
+async def test_text_stands_out(site: Site, door: Door, scheme: str) -> None:
     ada = await door.enter(site, color_scheme=scheme, reduced_motion="reduce")
     await label_all(ada, site.batch_size + 1)
     await ada.sample()
@@ -118,7 +119,7 @@ async def test_text_stands_out(site: FakeSite, door: Door, scheme: str) -> None:
     assert not faint, faint
 
 
-async def test_everything_has_a_name_and_a_place(site: FakeSite, door: Door) -> None:
+async def test_everything_has_a_name_and_a_place(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await label_all(ada, site.batch_size + 1)
     await ada.sample()
@@ -136,7 +137,7 @@ async def test_everything_has_a_name_and_a_place(site: FakeSite, door: Door) -> 
     assert await page.get_attribute("html", "lang") == "en"
 
 
-async def test_the_keyboard_reaches_everything_and_shows_where_it_is(site: FakeSite, door: Door) -> None:
+async def test_the_keyboard_reaches_everything_and_shows_where_it_is(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await label_all(ada, 1)
     await ada.sample()
@@ -153,7 +154,7 @@ async def test_the_keyboard_reaches_everything_and_shows_where_it_is(site: FakeS
     assert {"U Undo", "S Skip", "X Reject", "Labels by class"} <= set(reached)
 
 
-async def test_no_motion_for_who_wants_none(site: FakeSite, door: Door) -> None:
+async def test_no_motion_for_who_wants_none(site: Site, door: Door) -> None:
     ada = await door.enter(site, reduced_motion="reduce")
     await ada.sample()
     moving = "document.getAnimations().filter((each) => each.effect.getComputedTiming().duration > 1).length"
@@ -161,7 +162,7 @@ async def test_no_motion_for_who_wants_none(site: FakeSite, door: Door) -> None:
     assert await ada.page.evaluate(moving) == 0
 
 
-async def test_larger_text_breaks_nothing(site: FakeSite, door: Door) -> None:
+async def test_larger_text_breaks_nothing(site: Site, door: Door) -> None:
     ada = await door.enter(site, **PHONE)
     await ada.sample()
     await ada.page.evaluate("document.documentElement.classList.add('twice')")
