@@ -46,6 +46,12 @@ def for_annotator(desk: Desk, annotator: str) -> Iterator[Ask]:
     yield from open_
 
 
+def next_revision(desk: Desk, sample_id: int, annotator: str) -> int:
+    """What the next word of ``annotator`` on an open sample is numbered."""
+    before = desk.heard.get(sample_id, {}).get(annotator)
+    return before.answer_revision + 1 if before else 0
+
+
 def for_everybody(desk: Desk) -> Iterator[Ask]:
     """All that is open, in every form in which it may be leased."""
     yield from _slots(desk)

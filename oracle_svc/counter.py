@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
-from oracle_svc.asking import Ask, for_annotator, for_everybody, request_of
+from oracle_svc.asking import Ask, for_annotator, for_everybody, next_revision, request_of
 from oracle_svc.desk import Desk
 from oracle_svc.leases import Leases
 from oracle_svc.pictures import picture_of
@@ -42,6 +42,7 @@ class Counter:
                 if expires_at := await self._leases.take(ask.lease, holder, for_s):
                     taken.add(ask.sample_id)
                     request = await self.request(desk, ask)
+                    request.next_revision = next_revision(desk, ask.sample_id, annotator)
                     request.lease_expires_at.FromDatetime(datetime.fromtimestamp(expires_at, UTC))
                     given.append(request)
         return given

@@ -85,7 +85,11 @@ async def test_no_two_people_are_given_the_same_sample_and_a_lease_that_ends_goe
     assert {request.sample_id for request in kim}.isdisjoint(request.sample_id for request in lee)
     assert len(kim) + len(lee) == 5
     assert [each.request_id for each in await lease(clients, "kim", 3)] == [each.request_id for each in kim]
+    assert {each.next_revision for each in kim} == {0}
     assert await lease(clients, "pat") == []
+    await say(clients, kim[0], "kim", label=0)
+    await say(clients, kim[0], "kim", withdrawn=True, revision=1)
+    assert {each.sample_id: each.next_revision for each in await lease(clients, "kim", 3)}[kim[0].sample_id] == 2
     ids = [request.request_id for request in kim]
     released = await clients.oracle.ReleaseLeases(ReleaseLeasesRequest(annotator="kim", request_ids=ids))
     assert released.released == len(kim)

@@ -98,7 +98,8 @@ export class Desk {
   item(request) {
     const id = request.request_id;
     const last = stored(() => localStorage.getItem(`${this.store}revision/${id}`));
-    return { id, request, revision: last === null ? 0 : Number(last) + 1, undone: false, shownAt: 0 };
+    const known = last === null ? 0 : Number(last) + 1;
+    return { id, request, revision: Math.max(known, request.next_revision ?? 0), undone: false, shownAt: 0 };
   }
 
   shown() {
