@@ -14,6 +14,7 @@ import asyncio
 import math
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from threading import Event
 from typing import Any, ClassVar
 
 import boto3  # type: ignore[import-untyped]
@@ -117,7 +118,9 @@ class Sqs:
     async def _send(self, batch: Sequence[dict[str, str]]) -> None:
         """Some of a batch may fail, and are tried again."""
         by_place = {str(place): entry for place, entry in enumerate(batch)}
-        for tries in range(1, _SEND_TRIES + 1):
+        for tries in range(_SEND_TRIES):
+            if tries:
+                await asyncio.sleep(pause_s(tries))
             entries = [entry | {"Id": place} for place, entry in by_place.items()]
             answer = await self._call("send_message_batch", self._requests_url, Entries=entries)
             for sent in answer.get("Successful", []):
@@ -125,7 +128,6 @@ class Sqs:
             if not by_place:
                 return
             self._check_own_fault(answer["Failed"], by_place)
-            await asyncio.sleep(pause_s(tries))
         message = f"SQS does not take {len(by_place)} requests: {answer['Failed'][0].get('Message', '')}"
         raise Unready("QUEUE_AWAY", message, queue=self._requests_url)
 
@@ -137,25 +139,36 @@ class Sqs:
                 raise InvalidInput("REQUEST_REFUSED", message, request_id=request_id, code=fault["Code"])
 
     async def _read(self, intake: Intake) -> None:
-        while True:
-            heed_cancellation()
-            answer = await self._call(
-                "receive_message",
-                self._results_url,
-                MaxNumberOfMessages=_BATCH_MAX,
-                WaitTimeSeconds=_WAIT_S,
-                VisibilityTimeout=_IN_HAND_S,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
-            )
-            await self._take(intake, answer.get("Messages", []))
+        stopped = Event()
+        try:
+            while True:
+                heed_cancellation()
+                await self._take(intake, await asyncio.to_thread(self._received, stopped))
+        finally:
+            stopped.set()
+
+    def _received(self, stopped: Event) -> list[dict[str, Any]]:
+        """What comes within ``_WAIT_S``. A thread cannot be cancelled: what comes to it behind that, it gives back."""
+        answer = self._client.receive_message(
+            QueueUrl=self._results_url,
+            MaxNumberOfMessages=_BATCH_MAX,
+            WaitTimeSeconds=_WAIT_S,
+            VisibilityTimeout=_IN_HAND_S,
+            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+        )
+        messages: list[dict[str, Any]] = answer.get("Messages", [])
+        if messages and stopped.is_set():
+            back = [entry | {"VisibilityTimeout": 0} for entry in _entries(messages)]
+            self._client.change_message_visibility_batch(QueueUrl=self._results_url, Entries=back)
+        return messages
 
     async def _take(self, intake: Intake, messages: Sequence[dict[str, Any]]) -> None:
         """Delete behind the verdict: a result that is deleted and not recorded would be lost."""
         async with asyncio.TaskGroup() as tasks:
             handed = [tasks.create_task(_hand_over(intake, message)) for message in messages]
-        done, later = [], []
-        for place, (message, task) in enumerate(zip(messages, handed, strict=True)):
-            entry = {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]}
+        done: list[dict[str, Any]] = []
+        later: list[dict[str, Any]] = []
+        for entry, task in zip(_entries(messages), handed, strict=True):
             if (again_s := task.result()) is None:
                 done.append(entry)
             else:
@@ -189,6 +202,11 @@ def batches(entries: Sequence[dict[str, str]]) -> Iterator[list[dict[str, str]]]
         size += len(entry["MessageBody"])
     if batch:
         yield batch
+
+
+def _entries(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a batch of calls names them by."""
+    return [{"Id": str(place), "ReceiptHandle": each["ReceiptHandle"]} for place, each in enumerate(messages)]
 
 
 async def _hand_over(intake: Intake, message: dict[str, Any]) -> float | None:

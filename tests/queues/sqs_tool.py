@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -138,8 +138,7 @@ class SqsTool:
 async def sqs_tool(*, fifo: bool = False) -> AsyncIterator[SqsTool]:
     moto = await asyncio.to_thread(MotoProcess)
     try:
-        tool = SqsTool(moto, fifo=fifo)
-        yield tool
-        tool.close()
+        with closing(SqsTool(moto, fifo=fifo)) as tool:
+            yield tool
     finally:
         await asyncio.to_thread(moto.stop)
