@@ -1,0 +1,42 @@
+"""SQS as moto plays it, on the port that the command line names: a line "down" or "up" from stdin has it stop and start
+listening, and "up" or "down" is printed when that is done. It remembers its queues meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from threading import Lock, Thread
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+
+class OneAtATime:
+    """moto loses a message that is sent while another is deleted. Receiving only marks messages, and may wait long."""
+
+    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
+        self._application, self._lock = application, Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ.get("HTTP_X_AMZ_TARGET", "").endswith(".ReceiveMessage"):
+            return self._application(environ, start_response)
+        with self._lock:
+            return self._application(environ, start_response)
+
+
+def main(port: int) -> None:
+    server: BaseWSGIServer | None = None
+    application = OneAtATime(DomainDispatcherApplication(create_backend_app))
+    for line in sys.stdin:
+        if line.strip() == "up":
+            server = make_server("127.0.0.1", port, application, threaded=True)
+            Thread(target=server.serve_forever, daemon=True).start()
+        elif server is not None:
+            server.shutdown()
+            server.server_close()
+        print(line.strip(), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
