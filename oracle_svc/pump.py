@@ -109,8 +109,7 @@ class Pump:
             for ask in ours:
                 await self._leases.release(ask.lease, self._holder)
             raise
-        for ask in ours:
-            await self._leases.take(ask.lease, self._holder, self._resend_s)
+        await asyncio.gather(*(self._leases.take(ask.lease, self._holder, self._resend_s) for ask in ours))
 
     async def _retract(self, desk: Desk, wanted: set[str]) -> None:
         """Those that were put into the tool and that are answered, or no longer asked for."""

@@ -17,10 +17,10 @@ from hashlib import sha256
 from threading import Event
 from typing import Any, ClassVar
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import structlog
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import InvalidInput, LimitExceeded, Unready

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 from labelloop_cli.nats_port import HOST
+from labelloop_cli.stack import Stack
 
 from tests.queues.amqp_tool import free_port
 
@@ -76,6 +77,7 @@ class SqsTool:
     """Two queues of its own."""
 
     name = "sqs"
+    knows_its_tasks = False
 
     def __init__(self, moto: MotoProcess, *, fifo: bool = False) -> None:
         self._moto, self._fifo, self.client = moto, fifo, moto.client()
@@ -86,6 +88,9 @@ class SqsTool:
             "LABELLOOP_SQS_ENDPOINT_URL": moto.url,
             "LABELLOOP_SQS_REGION": _REGION,
         }
+
+    async def connect(self, stack: Stack) -> None:
+        """Nothing: they meet at the queues."""
 
     async def requests(self) -> list[dict[str, Any]]:
         return await asyncio.to_thread(self._requests)

@@ -207,7 +207,8 @@ async def test_an_oracle_that_dies_while_results_come_loses_none(campaign: Campa
     await campaign.begin()
     work = _die_between_answers(campaign)
     await campaign.stack.while_up(work)
-    await campaign.check_end()
+    # Some answers come before the oracle has noted that all requests are in the tool: it may ask again.
+    await campaign.check_end(asked_once=False)
 
 
 async def _die_between_answers(campaign: Campaign) -> None:

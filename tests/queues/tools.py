@@ -12,6 +12,7 @@ from labelloop_cli.stack import Stack
 
 from tests.queues.amqp_tool import amqp_tool, rabbitmq_binary
 from tests.queues.nats_tool import NatsTool, nats_tool
+from tests.queues.sqs_tool import sqs_tool
 from tests.queues.tool import Tool
 from tests.queues.webhook_tool import webhook_tool
 
@@ -48,7 +49,19 @@ async def webhook(folder: Path) -> AsyncIterator[Tool]:
         yield tool
 
 
+@asynccontextmanager
+async def sqs(folder: Path) -> AsyncIterator[Tool]:
+    async with sqs_tool() as tool:
+        yield tool
+
+
+@asynccontextmanager
+async def sqs_fifo(folder: Path) -> AsyncIterator[Tool]:
+    async with sqs_tool(fifo=True) as tool:
+        yield tool
+
+
 # Each tool takes a minute; `make test` tries the one that is always there.
 TOOLS: list[Callable[[Path], AbstractAsyncContextManager[Tool]]] = [nats]
 if os.environ.get("LABELLOOP_ALL_TOOLS"):
-    TOOLS += [amqp, webhook]
+    TOOLS += [amqp, webhook, sqs, sqs_fifo]
