@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import AMQPConnectionError, AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AMQPConnectionError, ChannelNotFoundEntity
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.wire.errors import Unready
 from pydantic import AmqpDsn, Field
@@ -27,7 +27,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from oracle_svc.queues.messages import PREFETCH, describe, hand_over, outlive, to_json
 from oracle_svc.queues.queue import Intake
 
-_AWAY = (AMQPError, ChannelInvalidStateError, OSError)  # TimeoutError is an OSError
+_AWAY: tuple[type[Exception], ...] = CONNECTION_EXCEPTIONS  # RuntimeError too: for what is closed already
 _CONNECT_WITHIN_S, _CONFIRM_WITHIN_S = 5.0, 10.0
 _TOGETHER = 50  # requests under way at once
 _PRIORITY_MAX = 9
@@ -91,6 +91,8 @@ class Amqp:
         channel = await self._publishing()
         outcomes = await asyncio.gather(*(self._send(channel, each) for each in requests), return_exceptions=True)
         for outcome in outcomes:
+            if isinstance(outcome, asyncio.CancelledError):  # how aiormq ends what waits for a connection that is lost
+                raise AMQPConnectionError("the connection was lost") from outcome
             if outcome is not None:
                 raise outcome
 
