@@ -63,6 +63,7 @@ test-queues: $(STAMP) ## Every tool that people label in and that this machine h
 	@LABELLOOP_ALL_TOOLS=1 LABELLOOP_LABEL_STUDIO_TESTS=1 $(BIN)/python -m pytest -p no:xdist tests/queues $(ARGS)
 
 test-labelstudio: $(STAMP) ## The same for Label Studio alone: installs it once, five minutes, into the user's cache folder
+	@$(BIN)/python tests/queues/label_studio_venv.py
 	@LABELLOOP_LABEL_STUDIO_TESTS=1 $(BIN)/python -m pytest -p no:xdist tests/queues -k label_studio $(ARGS)
 
 check: $(STAMP) ## Formatting, lint, types, and drift of the generated code

@@ -78,6 +78,10 @@ class LabelStudio:
         self._unheard: set[int] = set()
         self._fruitless: set[tuple[str, int]] = set()  # brought in vain: refused, or behind somebody else's
 
+    def close(self) -> None:
+        """Leave no connection open; the last thing to be done with it."""
+        self._client.close()
+
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         if not requests:
             return

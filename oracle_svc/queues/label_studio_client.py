@@ -46,7 +46,12 @@ class LabelStudioClient:
     def __init__(self, url: str, token: str) -> None:
         self.url, self._token = url.rstrip("/") + "/", token
         self._sdk: Sdk | None = None
+        self._http = httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True)
         self._emails: dict[int, str] = {}
+
+    def close(self) -> None:
+        """Leave no connection open."""
+        self._http.close()
 
     async def call(self, work: Callable[[Sdk], T]) -> T:
         """``work`` done in a thread."""
@@ -58,7 +63,8 @@ class LabelStudioClient:
 
         try:
             if self._sdk is None:
-                self._sdk = Sdk(base_url=self.url, api_key=self._token, timeout=_TIMEOUT_S)  # type: ignore[no-untyped-call]
+                options = {"base_url": self.url, "api_key": self._token, "httpx_client": self._http}
+                self._sdk = Sdk(**options)  # type: ignore[no-untyped-call]
             return work(self._sdk)
         except ApiError as error:
             raise self._refusal(error.status_code, error.body) from error

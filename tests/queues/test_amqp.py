@@ -13,6 +13,7 @@ from labelloop.wire.errors import Unready
 from pydantic import ValidationError
 
 from oracle_svc.queues.amqp import Amqp, from_environment
+from tests.queues.all_tools import only_with_all_tools
 from tests.queues.amqp_tool import AmqpTool, RabbitNode, rabbitmq_binary
 from tests.queues.fake_intake import FakeIntake
 from tests.queues.message_contract import (
@@ -26,6 +27,8 @@ from tests.queues.message_contract import (
     result,
     serving,
 )
+
+pytestmark = only_with_all_tools()
 
 
 @pytest.fixture(scope="module")

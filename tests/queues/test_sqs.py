@@ -11,10 +11,12 @@ from labelloop.wire.errors import InvalidInput, LimitExceeded, Unready
 from pydantic import ValidationError
 
 from oracle_svc.queues.sqs import Sqs, batches, from_environment
+from tests.queues.all_tools import only_with_all_tools
 from tests.queues.message_contract import MessageQueueContract, ids, requests
 from tests.queues.sqs_tool import MotoProcess, SqsTool
 
 pytest.importorskip("moto.server", reason="moto[server] is not installed")
+pytestmark = only_with_all_tools()
 
 
 @pytest.fixture(scope="module")

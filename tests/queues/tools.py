@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from labelloop_cli.stack import Stack
 
+from tests.queues.all_tools import all_tools
 from tests.queues.amqp_tool import amqp_tool, rabbitmq_binary
+from tests.queues.label_studio_tool import WANTED
+from tests.queues.label_studio_tool import label_studio as a_label_studio
+from tests.queues.label_studio_venv import command, seed
 from tests.queues.nats_tool import NatsTool, nats_tool
 from tests.queues.sqs_tool import sqs_tool
 from tests.queues.tool import Tool
@@ -61,7 +65,17 @@ async def sqs_fifo(folder: Path) -> AsyncIterator[Tool]:
         yield tool
 
 
+@asynccontextmanager
+async def label_studio(folder: Path) -> AsyncIterator[Tool]:
+    if not (command().exists() and seed().exists()):
+        pytest.skip("there is no Label Studio here: make test-labelstudio installs it")
+    async with a_label_studio(folder / "label-studio") as tool:
+        yield tool
+
+
 # Each tool takes a minute; `make test` tries the one that is always there.
 TOOLS: list[Callable[[Path], AbstractAsyncContextManager[Tool]]] = [nats]
-if os.environ.get("LABELLOOP_ALL_TOOLS"):
+if all_tools():
     TOOLS += [amqp, webhook, sqs, sqs_fifo]
+if os.environ.get(WANTED):
+    TOOLS += [label_studio]

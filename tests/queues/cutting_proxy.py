@@ -1,0 +1,62 @@
+"""A way to a server on which an answer can get lost."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+_BYTES = 64 * 1024
+
+
+class CuttingProxy:
+    """Passes all on to a port of this machine; ``cuts`` counts answers that were lost."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._cut_at = port, b""
+        self.cuts = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self, what: bytes) -> None:
+        """Lose the answer to the next request that contains ``what``: it is done, and nobody hears of it."""
+        self._cut_at = what
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._port)
+        cutting = asyncio.Event()
+
+        async def there() -> None:
+            while data := await reader.read(_BYTES):
+                if self._cut_at and self._cut_at in data:
+                    self._cut_at = b""
+                    cutting.set()
+                to_server.write(data)
+
+        async def back() -> None:
+            while data := await from_server.read(_BYTES):
+                if cutting.is_set():
+                    self.cuts += 1
+                    return
+                writer.write(data)
+
+        tasks = [asyncio.create_task(there()), asyncio.create_task(back())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            writer.close()
+            to_server.close()

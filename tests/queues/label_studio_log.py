@@ -1,0 +1,59 @@
+"""An intake with the rules of the real one, as far as Label Studio meets them: what it records, it remembers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from labelloop.wire.errors import Unready
+
+from oracle_svc.queues.queue import Verdict
+
+
+class FakeLog:
+    """``away`` makes it raise Unready."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes, self.away = classes, False
+        self.recorded: list[LabelResult] = []
+        self.refused: list[LabelResult] = []
+        self.repeated = self.turned_away = 0
+        self._changed = asyncio.Condition()
+
+    async def take(self, result: LabelResult) -> Verdict:
+        async with self._changed:
+            self._changed.notify_all()
+            if self.away:
+                self.turned_away += 1
+                raise Unready("AWAY", "the log is away: try again")
+            if result.HasField("class_name") and result.class_name not in self._classes:
+                self.refused.append(result)
+                return Verdict.REFUSED
+            newest = {each.annotator: each.revision for each in self.said(result.request_id)}
+            if result.revision <= newest.get(result.annotator, -1):
+                self.repeated += 1
+                return Verdict.REPEATED
+            self.recorded.append(result)
+            return Verdict.RECORDED
+
+    async def take_json(self, data: bytes) -> Verdict:
+        raise AssertionError("Label Studio's results are never JSON")
+
+    def said(self, request_id: str) -> list[LabelResult]:
+        """The newest of each annotator."""
+        own = [each for each in self.recorded if each.request_id == request_id]
+        return list({each.annotator: each for each in own}.values())
+
+    def words(self, request_id: str) -> list[tuple[str, str | None, int]]:
+        """Who said what, with which number, in the order that it came."""
+        return [
+            (each.annotator, each.class_name or each.WhichOneof("answer"), each.revision)
+            for each in self.recorded
+            if each.request_id == request_id
+        ]
+
+    async def until(self, holds: Callable[[], bool], *, within_s: float = 30.0) -> None:
+        """Return once ``holds`` is true after something came. TimeoutError where that takes too long."""
+        async with asyncio.timeout(within_s), self._changed:
+            await self._changed.wait_for(holds)

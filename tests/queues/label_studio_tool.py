@@ -1,0 +1,216 @@
+"""A Label Studio of our own, and people who label in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from labelloop_cli.stack import Stack
+
+from tests.queues.label_studio_venv import LEGACY_TOKEN, command, environment, seed
+
+_START_WITHIN_S = 180.0
+WANTED = "LABELLOOP_LABEL_STUDIO_TESTS"
+
+
+def needs_label_studio() -> pytest.MarkDecorator:
+    """For tests with the real one: they run where somebody wants them, and has installed it."""
+    if os.environ.get(WANTED) != "1":
+        return pytest.mark.skip(reason="takes minutes with a real Label Studio: make test-labelstudio")
+    missing = not command().exists() or not seed().exists()
+    return pytest.mark.skipif(missing, reason="no Label Studio: python tests/queues/label_studio_venv.py installs it")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class LabelStudioServer:
+    """A process over a copy of the migrated data, on a port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.port = folder, _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.api = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Token {LEGACY_TOKEN}"}, timeout=60, trust_env=False
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Return once it answers; at once where it runs."""
+        if self._process is not None:
+            return
+        data = self._folder / "label-studio"
+        if not data.exists():
+            shutil.copytree(seed(), data)
+        with (self._folder / "label-studio.log").open("ab") as output:
+            self._process = subprocess.Popen(
+                [command(), "start", "--no-browser", "--port", str(self.port), "--internal-host", "127.0.0.1"],
+                env=environment(data),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self._wait(self._process)
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + _START_WITHIN_S
+        while time.monotonic() < until and process.poll() is None:
+            try:
+                if self.api.get("/api/version").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.2)
+        raise RuntimeError(f"Label Studio does not start; see {self._folder / 'label-studio.log'}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()  # its own way out takes seconds
+            self._process.wait()
+            self._process = None
+
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        """The answer's JSON; fails where Label Studio refuses."""
+        answer = self.api.request(method, path, **arguments)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
+        return answer.json() if answer.content else None
+
+    def personal_token(self) -> str:
+        """A new one of the owner."""
+        for old in self.call("GET", "/api/token/"):
+            self.call("POST", "/api/token/blacklist/", json={"refresh": old["token"]})
+        return str(self.call("POST", "/api/token/")["token"])
+
+    def tasks(self, project_id: int) -> list[dict[str, Any]]:
+        """All of a project, whole, by id."""
+        found = self.call("GET", "/api/tasks", params={"project": project_id, "fields": "all", "page_size": 1000})
+        return sorted(found["tasks"], key=lambda task: int(task["id"]))
+
+    def projects(self) -> list[dict[str, Any]]:
+        """Ours, by id."""
+        found = self.call("GET", "/api/projects", params={"page_size": 1000})["results"]
+        return sorted(
+            (each for each in found if each["title"].startswith("labelloop ")), key=lambda each: int(each["id"])
+        )
+
+
+@contextmanager
+def running_label_studio(folder: Path) -> Iterator[LabelStudioServer]:
+    server = LabelStudioServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        server.api.close()
+
+
+def choice(class_name: str) -> list[dict[str, Any]]:
+    """The result of an annotation that chooses so."""
+    value = {"choices": [class_name]}
+    return [{"from_name": "label", "to_name": "image", "type": "choices", "value": value}]
+
+
+class LabelStudioTool:
+    """Everybody labels through the API, in the name that the result gives; an e-mail address is made of it."""
+
+    name = "label-studio"
+    knows_its_tasks = True
+
+    def __init__(self, server: LabelStudioServer) -> None:
+        self.server = server
+        self.environment = {
+            "LABELLOOP_LABEL_STUDIO_URL": server.url,
+            "LABELLOOP_LABEL_STUDIO_TOKEN": LEGACY_TOKEN,
+            "LABELLOOP_LABEL_STUDIO_POLL_S": "0.5",
+        }
+        self._seen: set[int] = set()
+        self._tasks: dict[str, tuple[int, Sequence[str]]] = {}
+        self._users: dict[str, int] = {}
+
+    async def connect(self, stack: Stack) -> None:
+        pass  # it is the oracle that calls
+
+    async def requests(self) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(self._requests)
+
+    def _requests(self) -> list[dict[str, Any]]:
+        fresh = []
+        for project in self.server.projects():
+            classes = [each["value"] for each in project["parsed_label_config"]["label"]["labels_attrs"].values()]
+            for task in self.server.tasks(project["id"]):
+                if task["id"] not in self._seen and "labelloop_request_id" in task["meta"]:
+                    self._seen.add(task["id"])
+                    request_id = task["meta"]["labelloop_request_id"]
+                    self._tasks[request_id] = task["id"], classes
+                    fresh.append({"request_id": request_id, "classes": classes, **task["data"]})
+        return fresh
+
+    async def answer(self, result: dict[str, Any]) -> None:
+        """A revision changes, and a withdrawal deletes, what that annotator said in the task. Fails where the task is
+        gone: nobody could answer it."""
+        await asyncio.to_thread(self._answer, result)
+
+    def _answer(self, result: Mapping[str, Any]) -> None:
+        task_id, classes = self._tasks[result["request_id"]]
+        user = self._user(result.get("annotator", "somebody"))
+        own = [
+            each
+            for each in self.server.call("GET", f"/api/tasks/{task_id}/")["annotations"]  # skips among them
+            if each["completed_by"]["id"] == user
+        ]
+        if result.get("withdrawn"):
+            self.server.call("DELETE", f"/api/annotations/{own[-1]['id']}/")
+            return
+        said: dict[str, Any] = {"completed_by": user, "was_cancelled": "skip" in result, "result": []}
+        if "skip" not in result:
+            said["result"] = choice(result["class_name"] if "class_name" in result else classes[result["label"]])
+        if "time_spent_s" in result:
+            said["lead_time"] = result["time_spent_s"]
+        if result.get("revision") and own:
+            self.server.call("PATCH", f"/api/annotations/{own[-1]['id']}/", json=said)
+        else:
+            self.server.call("POST", f"/api/tasks/{task_id}/annotations/", json=said)
+
+    def _user(self, name: str) -> int:
+        if name not in self._users:
+            email = f"{name}@example.com"
+            known = {each["email"]: each["id"] for each in self.server.call("GET", "/api/users/")}
+            if email not in known:
+                body = {"email": email, "username": name, "password": "only-for-tests"}
+                known[email] = self.server.call("POST", "/api/users/", json=body)["id"]
+            self._users[name] = known[email]
+        return self._users[name]
+
+    async def go_down(self) -> None:
+        await asyncio.to_thread(self.server.stop)
+
+    async def come_back(self) -> None:
+        await asyncio.to_thread(self.server.start)
+
+
+@asynccontextmanager
+async def label_studio(folder: Path) -> AsyncIterator[LabelStudioTool]:
+    """For as long as a test needs it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = LabelStudioServer(folder)
+    try:
+        await asyncio.to_thread(server.start)
+        yield LabelStudioTool(server)
+    finally:
+        await asyncio.to_thread(server.stop)
+        server.api.close()

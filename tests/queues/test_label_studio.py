@@ -1,0 +1,381 @@
+"""A real Label Studio on this machine, driven through its API: what we put there, and what people say there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labelloop.events.v1.events_pb2 import SkipKind
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, Prediction
+from labelloop.wire.errors import InvalidInput, NotAllowed, Unready
+from pydantic import SecretStr
+
+from oracle_svc.queues.label_studio import LabelStudio, LabelStudioSettings
+from oracle_svc.queues.label_studio_calls import Guess
+from oracle_svc.queues.queue import Queue
+from tests.queues.cutting_proxy import CuttingProxy
+from tests.queues.label_studio_log import FakeLog
+from tests.queues.label_studio_tool import (
+    LabelStudioServer,
+    LabelStudioTool,
+    choice,
+    needs_label_studio,
+    running_label_studio,
+)
+from tests.queues.label_studio_venv import LEGACY_TOKEN
+from tests.queues.tool import Tool
+
+pytestmark = [
+    needs_label_studio(),
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning:label_studio_sdk",
+        "ignore::DeprecationWarning:pydantic",
+    ),
+]
+
+CLASSES = ('cat & "dog"', "<zebra>", "plain")
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc0000003010100"
+    "18dd8db00000000049454e44ae426082"
+)
+_runs = count()
+_made: list[LabelStudio] = []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+    with running_label_studio(tmp_path_factory.mktemp("label-studio")) as running:
+        yield running
+
+
+@pytest.fixture
+def run_id(server: LabelStudioServer) -> Iterator[str]:
+    """Nothing of it is left for the next one, whose log knows nothing of it."""
+    yield f"run-{next(_runs)}"
+    while _made:
+        _made.pop().close()
+    server.start()  # where a test that failed left it dead
+    for project in server.call("GET", "/api/projects", params={"page_size": 1000})["results"]:
+        server.call("DELETE", f"/api/projects/{project['id']}/")
+
+
+@pytest.fixture
+def log() -> FakeLog:
+    return FakeLog(CLASSES)
+
+
+@pytest.fixture
+def tool(server: LabelStudioServer) -> LabelStudioTool:
+    return LabelStudioTool(server)
+
+
+def adapter(server: LabelStudioServer, log: FakeLog, guess: Guess | None = None, **settings: Any) -> LabelStudio:
+    given = {"url": server.url, "token": SecretStr(LEGACY_TOKEN), "poll_s": 0.3, **settings}
+    _made.append(LabelStudio(LabelStudioSettings(**given), log.said, lambda request_id: guess))
+    return _made[-1]
+
+
+def asked(run_id: str, samples: range, annotators: int = 1, **more: Any) -> list[LabelRequest]:
+    return [
+        LabelRequest(
+            request_id=f"{run_id}/0/{sample}",
+            run_id=run_id,
+            sample_id=sample,
+            media_type="image/png",
+            content=PIXEL,
+            sha256=f"{sample:064x}",
+            classes=CLASSES,
+            priority=place,
+            annotator_count=annotators,
+            **more,
+        )
+        for place, sample in enumerate(samples)
+    ]
+
+
+@asynccontextmanager
+async def serving(queue: LabelStudio, log: FakeLog) -> AsyncIterator[None]:
+    task = asyncio.create_task(queue.serve(log))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def project_of(server: LabelStudioServer, run_id: str) -> dict[str, Any]:
+    (found,) = (each for each in server.projects() if each["title"] == f"labelloop {run_id}")
+    return found
+
+
+def tasks_of(server: LabelStudioServer, run_id: str) -> list[dict[str, Any]]:
+    return server.tasks(project_of(server, run_id)["id"])
+
+
+async def test_it_is_a_queue_and_a_tool(server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool) -> None:
+    queue: Queue = adapter(server, log)
+    under_test: Tool = tool
+    assert queue.name == under_test.name
+
+
+async def test_requests_are_tasks_of_the_runs_own_project_in_their_order(
+    server: LabelStudioServer, log: FakeLog, run_id: str
+) -> None:
+    guess = Prediction(label=1, confidence=0.75, model_sha256="ab" * 32)
+    await adapter(server, log).push(asked(run_id, range(7, 3, -1), annotators=2, prediction=guess))
+    project, tasks = project_of(server, run_id), tasks_of(server, run_id)
+    choices = project["parsed_label_config"]["label"]["labels"]
+    assert (tuple(choices), project["maximum_annotations"]) == (CLASSES, 2)
+    assert [task["data"]["labelloop_request_id"] for task in tasks] == [f"{run_id}/0/{i}" for i in (7, 6, 5, 4)]
+    assert tasks[0]["data"]["labelloop_digest"] == f"{7:064x}"
+    assert tasks[0]["data"]["image"].startswith("data:image/png;base64,iVBOR")
+    assert [task["overlap"] for task in tasks] == [2] * 4
+    (said,) = tasks[0]["predictions"]
+    assert (said["result"], said["score"], said["model_version"]) == (choice("<zebra>"), 0.75, "ab" * 32)
+
+
+async def test_what_is_there_is_not_put_there_again(server: LabelStudioServer, log: FakeLog, run_id: str) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(3)))
+    await queue.push(asked(run_id, range(1, 5)))
+    await adapter(server, log).push(asked(run_id, range(6)))  # another oracle, which remembers nothing
+    await queue.push(asked(run_id, range(6)))
+    assert [task["data"]["labelloop_request_id"] for task in tasks_of(server, run_id)] == [
+        f"{run_id}/0/{i}" for i in range(6)
+    ]
+
+
+async def test_a_task_that_somebody_deleted_is_put_there_again(
+    server: LabelStudioServer, log: FakeLog, run_id: str
+) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(2)))
+    server.call("DELETE", f"/api/tasks/{tasks_of(server, run_id)[0]['id']}/")
+    await queue.push(asked(run_id, range(2)))
+    assert [task["data"]["labelloop_request_id"] for task in tasks_of(server, run_id)] == [
+        f"{run_id}/0/1",
+        f"{run_id}/0/0",
+    ]
+
+
+async def test_a_project_that_somebody_deleted_is_made_again(
+    server: LabelStudioServer, log: FakeLog, run_id: str
+) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(2)))
+    server.call("DELETE", f"/api/projects/{project_of(server, run_id)['id']}/")
+    with pytest.raises(Exception, match="no such thing"):
+        await queue.push(asked(run_id, range(2)))
+    await queue.push(asked(run_id, range(2)))
+    assert len(tasks_of(server, run_id)) == 2
+
+
+async def test_an_import_whose_answer_is_lost_is_not_repeated(
+    server: LabelStudioServer, log: FakeLog, run_id: str
+) -> None:
+    async with CuttingProxy(server.port) as proxy:
+        queue = adapter(server, log, url=proxy.url)
+        await queue.push(asked(run_id, range(1)))
+        proxy.cut(b"/import")
+        with pytest.raises(Unready, match="does not answer"):
+            await queue.push(asked(run_id, range(3)))
+        assert proxy.cuts == 1
+        await queue.push(asked(run_id, range(3)))
+    assert len(tasks_of(server, run_id)) == 3
+
+
+async def test_labels_edits_skips_and_deletions_are_brought_in_each_once(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
+) -> None:
+    queue, first = adapter(server, log), f"{run_id}/0/0"
+    await queue.push(asked(run_id, range(2)))
+    await tool.requests()
+    steps: list[tuple[dict[str, Any], tuple[str, str, int]]] = [
+        ({"label": 0, "time_spent_s": 3.5}, ("kim@example.com", CLASSES[0], 0)),
+        ({"label": 1, "revision": 1}, ("kim@example.com", CLASSES[1], 1)),
+        ({"skip": "SKIP_KIND_SKIPPED", "revision": 2}, ("kim@example.com", "skip", 2)),
+        ({"label": 2, "revision": 3}, ("kim@example.com", CLASSES[2], 3)),
+        ({"withdrawn": True}, ("kim@example.com", "withdrawn", 4)),
+        ({"label": 2}, ("kim@example.com", CLASSES[2], 5)),
+    ]
+    async with serving(queue, log):
+        for i, (said, expected) in enumerate(steps):
+            await tool.answer({"request_id": first, "annotator": "kim", **said})
+            await log.until(lambda wanted=i + 1: len(log.recorded) >= wanted)  # type: ignore[misc]
+            assert log.words(first)[-1] == expected
+        await tool.answer({"request_id": f"{run_id}/0/1", "annotator": "kim", "label": 1})
+        await log.until(lambda: len(log.recorded) > len(steps))
+    assert len(log.recorded) == len(steps) + 1
+    assert log.recorded[0].time_spent_s == 3.5
+    assert log.recorded[2].skip == SkipKind.SKIP_KIND_SKIPPED
+    annotation = tasks_of(server, run_id)[0]["annotations"][0]
+    assert log.recorded[5].source_event_id == f"annotation:{annotation['id']}:{annotation['updated_at']}"
+
+
+async def test_an_oracle_that_starts_anew_goes_on_with_the_logs_numbers(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
+) -> None:
+    queue = adapter(server, log)
+    edited, deleted, kept, retracted = (f"{run_id}/0/{i}" for i in range(4))
+    await queue.push(asked(run_id, range(4)))
+    await tool.requests()
+    async with serving(queue, log):
+        for request_id in (edited, deleted, kept, retracted):
+            await tool.answer({"request_id": request_id, "annotator": "kim", "label": 0})
+        await log.until(lambda: len(log.recorded) == 4)
+    for revision in (1, 2, 1):  # the last of them is what counts
+        await tool.answer({"request_id": edited, "annotator": "kim", "label": revision, "revision": 1})
+    await tool.answer({"request_id": deleted, "annotator": "kim", "withdrawn": True})
+    server.call("DELETE", f"/api/tasks/{tasks_of(server, run_id)[3]['id']}/")  # somebody tidied up
+    async with serving(adapter(server, log), log):
+        await log.until(lambda: len(log.recorded) == 6)
+        await tool.answer({"request_id": edited, "annotator": "kim", "label": 0, "revision": 1})
+        await log.until(lambda: len(log.recorded) == 7)
+    assert log.words(edited) == [("kim@example.com", CLASSES[label], i) for i, label in enumerate((0, 1, 0))]
+    assert log.words(deleted)[1:] == [("kim@example.com", "withdrawn", 1)]
+    assert (len(log.words(kept)), len(log.words(retracted)), log.repeated) == (1, 1, 0)
+
+
+async def test_a_class_that_the_run_does_not_have_is_brought_as_it_is_once(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
+) -> None:
+    queue, first = adapter(server, log), f"{run_id}/0/0"
+    await queue.push(asked(run_id, range(2)))
+    await tool.requests()
+    async with serving(queue, log):
+        await tool.answer({"request_id": first, "annotator": "kim", "class_name": "eleven"})
+        await log.until(lambda: bool(log.refused))
+        for i in range(3):  # more looks at it
+            await tool.answer({"request_id": f"{run_id}/0/1", "annotator": "kim", "label": i % 3, "revision": i})
+            await log.until(lambda wanted=i + 1: len(log.recorded) == wanted)  # type: ignore[misc]
+        await tool.answer({"request_id": first, "annotator": "kim", "label": 2, "revision": 1})
+        await log.until(lambda: len(log.recorded) == 4)
+    assert [each.class_name for each in log.refused] == ["eleven"]
+    assert log.words(first) == [("kim@example.com", CLASSES[2], 0)]
+
+
+async def test_tasks_that_are_there_twice_are_one_request_and_strangers_are_left_alone(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
+) -> None:
+    queue, first = adapter(server, log), f"{run_id}/0/0"
+    await queue.push(asked(run_id, range(2)))
+    project, (task, _) = project_of(server, run_id)["id"], tasks_of(server, run_id)
+    again = {"data": task["data"], "meta": task["meta"]}
+    server.call("POST", f"/api/projects/{project}/import", json=[again, {"data": {"image": "data:,"}}])
+    twin, stranger = tasks_of(server, run_id)[2:]
+    async with serving(queue, log):
+        server.call("POST", f"/api/tasks/{stranger['id']}/annotations/", json={"result": choice("plain")})
+        server.call("POST", f"/api/tasks/{task['id']}/annotations/", json={"result": choice("plain")})
+        await log.until(lambda: len(log.recorded) == 1)
+        server.call("POST", f"/api/tasks/{twin['id']}/annotations/", json={"result": choice(CLASSES[0])})
+        await log.until(lambda: len(log.recorded) == 2)
+    assert log.words(first) == [("owner@example.com", "plain", 0), ("owner@example.com", CLASSES[0], 1)]
+    assert len(log.recorded) == 2
+
+
+async def test_what_nobody_needs_is_taken_out_where_nobody_has_answered(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
+) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(4)))
+    await tool.requests()
+    await tool.answer({"request_id": f"{run_id}/0/1", "annotator": "kim", "label": 0})
+    await tool.answer({"request_id": f"{run_id}/0/2", "annotator": "kim", "skip": "SKIP_KIND_SKIPPED"})
+    await queue.retract([f"{run_id}/0/{i}" for i in range(3)] + [f"{run_id}/0/99", "nobody/0/0"])
+    left = [task["data"]["labelloop_request_id"] for task in tasks_of(server, run_id)]
+    assert left == [f"{run_id}/0/{i}" for i in (1, 2, 3)]
+
+
+async def test_several_annotators_are_asked_and_more_where_they_differ(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
+) -> None:
+    queue, first = adapter(server, log), f"{run_id}/0/0"
+    await queue.push(asked(run_id, range(1), annotators=2))
+    await tool.requests()
+    async with serving(queue, log):
+        await tool.answer({"request_id": first, "annotator": "kim", "label": 0})
+        await tool.answer({"request_id": first, "annotator": "lee", "label": 1})
+        await log.until(lambda: len(log.recorded) == 2)
+        assert tasks_of(server, run_id)[0]["is_labeled"]
+        await queue.push(asked(run_id, range(1), annotators=3))
+        (task,) = tasks_of(server, run_id)
+        assert (task["overlap"], task["is_labeled"]) == (3, False)
+        assert server.call("GET", f"/api/projects/{project_of(server, run_id)['id']}/next")["id"] == task["id"]
+        await tool.answer({"request_id": first, "annotator": "max", "label": 0})
+        await log.until(lambda: len(log.recorded) == 3)
+    assert {name for name, _, _ in log.words(first)} == {f"{name}@example.com" for name in ("kim", "lee", "max")}
+
+
+async def test_a_project_of_somebody_else_is_adopted_where_it_has_the_classes(
+    server: LabelStudioServer, log: FakeLog, run_id: str
+) -> None:
+    choices = "".join(f'<Choice value="{name}"/>' for name in ("cat &amp; &quot;dog&quot;", "&lt;zebra&gt;", "more"))
+    config = f'<View><Image name="pic" value="$photo"/><Choices name="what" toName="pic">{choices}</Choices></View>'
+    project = server.call("POST", "/api/projects", json={"title": "somebody's", "label_config": config})["id"]
+    queue = adapter(server, log, project=project)
+    with pytest.raises(InvalidInput, match=r"lacks 'plain'"):
+        await queue.push(asked(run_id, range(2)))
+    more = config.replace('"more"', '"plain"')
+    server.call("PATCH", f"/api/projects/{project}", json={"label_config": more})
+    await queue.push(asked(run_id, range(2), annotators=2, prediction=Prediction(label=2, confidence=0.5)))
+    task, _ = server.tasks(project)
+    assert (task["overlap"], task["predictions"][0]["result"][0]["from_name"]) == (2, "what")
+    said = [{"from_name": "what", "to_name": "pic", "type": "choices", "value": {"choices": ["plain"]}}]
+    async with serving(queue, log):
+        server.call("POST", f"/api/tasks/{task['id']}/annotations/", json={"result": said})
+        await log.until(lambda: bool(log.recorded))
+    assert log.words(f"{run_id}/0/0") == [("owner@example.com", "plain", 0)]
+
+
+@pytest.mark.parametrize("kind", ["legacy", "personal"])
+async def test_both_kinds_of_token_are_taken(server: LabelStudioServer, log: FakeLog, run_id: str, kind: str) -> None:
+    token = LEGACY_TOKEN if kind == "legacy" else server.personal_token()
+    await adapter(server, log, token=SecretStr(token)).push(asked(run_id, range(1)))
+    assert len(tasks_of(server, run_id)) == 1
+
+
+async def test_a_token_that_is_none_is_refused_with_a_word_on_what_to_do(
+    server: LabelStudioServer, log: FakeLog, run_id: str
+) -> None:
+    with pytest.raises(NotAllowed, match="LABELLOOP_LABEL_STUDIO_TOKEN"):
+        await adapter(server, log, token=SecretStr("wrong")).push(asked(run_id, range(1)))
+
+
+async def test_results_wait_while_the_log_is_away(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
+) -> None:
+    queue, log.away = adapter(server, log), True
+    await queue.push(asked(run_id, range(2)))
+    await tool.requests()
+    async with serving(queue, log):
+        for i in range(2):
+            await tool.answer({"request_id": f"{run_id}/0/{i}", "annotator": "kim", "label": 0})
+        await log.until(lambda: log.turned_away > 0)
+        log.away = False
+        await log.until(lambda: len(log.recorded) == 2)
+
+
+async def test_it_outlives_the_tools_absence(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str, tmp_path: Path
+) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(2)))
+    await tool.requests()
+    async with serving(queue, log):
+        await tool.answer({"request_id": f"{run_id}/0/0", "annotator": "kim", "label": 0})
+        await log.until(lambda: len(log.recorded) == 1)
+        await tool.go_down()
+        with pytest.raises(Unready, match="start it"):
+            await queue.push(asked(run_id, range(2, 4)))
+        await tool.come_back()
+        await tool.answer({"request_id": f"{run_id}/0/1", "annotator": "kim", "label": 1})
+        await queue.push(asked(run_id, range(4)))
+        await log.until(lambda: len(log.recorded) == 2)
+    assert len(tasks_of(server, run_id)) == 4
