@@ -114,10 +114,11 @@ def call_routes(
     ]
 
 
-def _predicted(task: Any, control: Control, predictions: Callable[[str], Guess | None]) -> list[dict[str, Any]]:
+def _predicted(task: Any, control: Control, predictions: Callable[[str], Guess | None]) -> dict[str, Any] | list[Any]:
+    """One prediction, as its page wants it while somebody labels, or an empty list."""
     data = task.get("data") if isinstance(task, dict) else None
     guess = predictions(str(data.get(REQUEST_ID, ""))) if isinstance(data, dict) else None
-    return [as_prediction(guess, control)] if guess and guess.class_name in control.classes else []
+    return as_prediction(guess, control) if guess and guess.class_name in control.classes else []
 
 
 def _guarded(secret: str, handle: Handler) -> Callable[[Request], Awaitable[Response]]:

@@ -1,0 +1,166 @@
+"""A real Label Studio that calls the oracle, and somebody who labels on its own page."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from playwright.async_api import async_playwright
+from pydantic import SecretStr
+from starlette.applications import Starlette
+
+from oracle_svc.queues.label_studio import LabelStudio, LabelStudioSettings
+from oracle_svc.queues.label_studio_calls import Guess
+from tests.queues.amqp_tool import free_port
+from tests.queues.http_server import served
+from tests.queues.label_studio_log import FakeLog
+from tests.queues.label_studio_tool import (
+    LabelStudioServer,
+    LabelStudioTool,
+    needs_label_studio,
+    running_label_studio,
+)
+from tests.queues.label_studio_venv import EMAIL, LEGACY_TOKEN, PASSWORD
+from tests.queues.test_label_studio import PIXEL, serving
+
+pytestmark = [
+    needs_label_studio(),
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:label_studio_sdk", "ignore::DeprecationWarning:pydantic"),
+]
+SECRET = "a secret of sixteen characters"
+CLASSES = ("cat", "dog")
+_CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+    with running_label_studio(tmp_path_factory.mktemp("label-studio")) as running:
+        yield running
+
+
+@dataclass
+class Called:
+    """An adapter that Label Studio reaches at ``url``, and that looks there by itself once only."""
+
+    queue: LabelStudio
+    log: FakeLog
+    url: str
+    server: LabelStudioServer
+
+    def request(self, sample_id: int) -> LabelRequest:
+        place = f"called/0/{sample_id}"
+        picture = {"media_type": "image/png", "content": PIXEL}
+        return LabelRequest(request_id=place, run_id="called", sample_id=sample_id, classes=CLASSES, **picture)  # type: ignore[arg-type]
+
+    @property
+    def project(self) -> dict[str, Any]:
+        return next(each for each in self.server.projects() if each["title"] == "labelloop called")
+
+
+@pytest.fixture
+async def called(server: LabelStudioServer) -> AsyncIterator[Called]:
+    log, port = FakeLog(CLASSES), free_port()
+    url = f"http://127.0.0.1:{port}"
+    calls = {"webhook_url": url, "webhook_secret": SecretStr(SECRET), "poll_s": 3600}
+    settings = LabelStudioSettings(url=server.url, token=SecretStr(LEGACY_TOKEN), **calls)  # type: ignore[arg-type]
+    queue = LabelStudio(settings, log.said, lambda request_id: Guess("dog", 0.75, "f" * 64) if request_id else None)
+    async with AsyncExitStack() as stack:
+        stack.callback(queue.close)
+        await stack.enter_async_context(served(Starlette(routes=queue.routes()), port))
+        await stack.enter_async_context(serving(queue, log))
+        made = Called(queue, log, url, server)
+        await queue.push([made.request(sample_id) for sample_id in range(3)])
+        yield made
+    for project in server.projects():
+        server.call("DELETE", f"/api/projects/{project['id']}/")
+
+
+async def test_an_answer_is_there_as_soon_as_label_studio_calls(called: Called) -> None:
+    tool = LabelStudioTool(called.server)
+    await tool.requests()
+    await tool.answer({"request_id": "called/0/1", "annotator": "kim", "label": 1})
+    await called.log.until(lambda: len(called.log.recorded) == 1)
+    await tool.answer({"request_id": "called/0/1", "annotator": "kim", "label": 0, "revision": 1})
+    await called.log.until(lambda: len(called.log.recorded) == 2)
+    await tool.answer({"request_id": "called/0/1", "annotator": "kim", "withdrawn": True})
+    await called.log.until(lambda: len(called.log.recorded) == 3)
+    said = [("kim@example.com", "dog", 0), ("kim@example.com", "cat", 1), ("kim@example.com", "withdrawn", 2)]
+    assert called.log.words("called/0/1") == said
+
+
+async def test_a_call_without_the_secret_is_refused_and_one_that_comes_to_nothing_says_so(called: Called) -> None:
+    body = {"action": "ANNOTATION_CREATED", "project": {"id": called.project["id"]}}
+    async with httpx.AsyncClient(base_url=called.url) as client:
+        path = "/label-studio/webhook"
+        assert (await client.post(path, json=body)).status_code == 401
+        assert (await client.post(path, json=body, headers={"X-Labelloop-Secret": "wrong"})).status_code == 401
+        right = {"X-Labelloop-Secret": SECRET}
+        assert (await client.post(path, content=b"[", headers=right)).status_code == 400
+        assert (await client.post(path, json=body, headers=right)).status_code == 200
+        called.log.away = True
+        tool = LabelStudioTool(called.server)
+        await tool.requests()
+        await tool.answer({"request_id": "called/0/2", "annotator": "kim", "label": 1})
+        assert (await client.post(path, json=body, headers=right)).status_code == 503
+        called.log.away = False
+        assert (await client.post(path, json=body, headers=right)).status_code == 200
+        assert called.log.words("called/0/2") == [("kim@example.com", "dog", 0)]
+
+
+async def test_label_studio_takes_predictions_from_the_ml_backend(called: Called) -> None:
+    """As its settings page connects one: it asks for health and set-up, then for what the model says of each task."""
+    backend = {
+        "project": called.project["id"],
+        "url": f"{called.url}/label-studio/ml",
+        "title": "labelloop",
+        "is_interactive": True,
+        "auth_method": "BASIC_AUTH",
+        "basic_auth_user": "label-studio",
+        "basic_auth_pass": SECRET,
+    }
+    async with httpx.AsyncClient(
+        base_url=called.server.url, headers={"Authorization": f"Token {LEGACY_TOKEN}"}, timeout=60
+    ) as api:
+        made = await api.post("/api/ml/", json=backend)
+        assert made.status_code == 201, made.text
+        query = {"project": called.project["id"], "fields": "all"}
+        task = (await api.get("/api/tasks", params=query)).json()["tasks"][0]
+        asked = await api.post(f"/api/ml/{made.json()['id']}/interactive-annotating", json={"task": task["id"]})
+        assert asked.json()["data"]["result"][0]["value"]["choices"] == ["dog"], asked.text
+        action = {"id": "retrieve_tasks_predictions", "project": called.project["id"]}
+        some = {"selectedItems": {"all": False, "included": [task["id"]]}}
+        assert (await api.post("/api/dm/actions", params=action, json=some)).status_code == 200
+        task = (await api.get(f"/api/tasks/{task['id']}/")).json()
+        assert [each["result"][0]["value"]["choices"] for each in task["predictions"]] == [["dog"]]
+
+
+async def test_somebody_labels_on_label_studios_own_page(called: Called, tmp_path: Path) -> None:
+    if _CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    async with async_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+        quiet = ["--disable-background-networking", "--disable-component-update"]
+        browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=arguments + quiet)
+        page = await browser.new_page(viewport={"width": 1280, "height": 900})
+        await page.goto(f"{called.server.url}/user/login/")
+        await page.fill("input[name=email]", EMAIL)
+        await page.fill("input[name=password]", PASSWORD)
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(lambda url: "login" not in url)
+        await page.goto(f"{called.server.url}/projects/{called.project['id']}/data?labeling=1")
+        await page.get_by_text(re.compile("^dog")).first.click(timeout=60_000)
+        await page.screenshot(path=tmp_path / "label_studio.png")
+        await page.locator("button[name=submit]").click()
+        await called.log.until(lambda: len(called.log.recorded) == 1)
+        await browser.close()
+    [word] = called.log.recorded
+    assert (word.request_id, word.annotator, word.class_name) == ("called/0/0", EMAIL, "dog")
