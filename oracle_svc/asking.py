@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
@@ -68,8 +69,8 @@ def for_tool(desk: Desk, *, whole_samples: bool) -> Iterator[Ask]:
     if not whole_samples:
         yield from asks
         return
-    for sample_id in dict.fromkeys(ask.sample_id for ask in asks):
-        annotators = len(desk.standing_answers(sample_id)) + sum(ask.sample_id == sample_id for ask in asks)
+    for sample_id, lacking in Counter(ask.sample_id for ask in asks).items():
+        annotators = len(desk.standing_answers(sample_id)) + lacking
         yield Ask(desk.run_id, desk.answers.rounds.get(sample_id, 0), sample_id, None, annotators)
 
 

@@ -50,6 +50,7 @@ class Leases:
     def __init__(self, client: Client, now: Callable[[], float] = time.time) -> None:
         self._client, self._js, self._now = client, jetstream(client), now
         self._held: dict[str, Lease] = {}
+        self._keys: dict[str, dict[str, None]] = {}  # by holder: leases that ended long ago are many
         self._basis = _Hints(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
@@ -70,7 +71,13 @@ class Leases:
     def _note(self, subject: str, data: bytes, sequence: int) -> None:
         key = subject.removeprefix(f"{PREFIX}.")
         if sequence > self._held.get(key, _NONE).sequence:
-            self._held[key] = _lease(data, sequence)
+            self._set(key, _lease(data, sequence))
+
+    def _set(self, key: str, lease: Lease) -> None:
+        self._keys.get(self._held.get(key, _NONE).holder, {}).pop(key, None)
+        self._held[key] = lease
+        if lease.holder:
+            self._keys.setdefault(lease.holder, {})[key] = None
 
     def holder(self, key: str) -> str:
         """Who holds it now, as far as is known here; empty where nobody does."""
@@ -79,7 +86,8 @@ class Leases:
 
     def held_by(self, holder: str, prefix: str) -> list[str]:
         """Keys that begin with ``prefix`` and that ``holder`` holds, longest held first."""
-        found = [key for key in self._held if key.startswith(prefix) and self.holder(key) == holder]
+        keys = self._keys.get(holder, {})
+        found = [key for key in keys if key.startswith(prefix) and self.holder(key) == holder]
         return sorted(found, key=lambda key: self._held[key].sequence)
 
     async def take(self, key: str, holder: str, for_s: float) -> float:
@@ -111,9 +119,9 @@ class Leases:
         try:
             standing = await patiently(lambda: self._js.get_last_msg(STREAM, subject))
         except NotFoundError:
-            self._held.pop(key, None)
+            self._set(key, _NONE)
             return
-        self._held[key] = _lease(standing.data or b"", standing.seq or 0)  # older than ours where words were lost
+        self._set(key, _lease(standing.data or b"", standing.seq or 0))  # older than ours where words were lost
 
 
 def _lease(data: bytes, sequence: int) -> Lease:
