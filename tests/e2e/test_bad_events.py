@@ -94,6 +94,7 @@ async def shown(clients: Clients) -> ListRunsResponse:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.timeout(300)  # thousands of events
 async def test_bad_events_lead_nobody_astray(stack: Stack, clients: Clients, broker: Client, blobs: Blobs) -> None:
     await start(clients, "good", spec(blobs))
     good = await finish(clients, "good")

@@ -22,14 +22,14 @@ async def main(url: str, run: str, name: str, slot: str = "0") -> None:
     while True:
         try:
             [message] = await asked.fetch(1, timeout=5)
+            request = json.loads(message.data)
+            found = label(base64.b64decode(request["content"]), request["classes"])
+            answer = {"skip": "SKIP_KIND_SKIPPED"} if found is None else {"class_name": found}
+            result = {"request_id": request["request_id"], "annotator": name, **answer}
+            await js.publish(f"labelloop-queue.v1.results.{run}", json.dumps(result).encode())
+            await message.ack()  # behind the result: what is not answered comes again
         except (TimeoutError, nats.errors.Error):
             continue  # nothing to do, or the broker is away
-        request = json.loads(message.data)
-        found = label(base64.b64decode(request["content"]), request["classes"])
-        answer = {"skip": "SKIP_KIND_SKIPPED"} if found is None else {"class_name": found}
-        result = {"request_id": request["request_id"], "annotator": name, **answer}
-        await js.publish(f"labelloop-queue.v1.results.{run}", json.dumps(result).encode())
-        await message.ack()  # behind the result: what is not answered comes again
 
 
 asyncio.run(main(*sys.argv[1:]))
