@@ -10,6 +10,7 @@ from labelloop.wire.artifacts import open_store
 from labelloop.wire.broker import connect_service
 from labelloop.wire.driving import drive
 from labelloop.wire.eventlog import EventLog
+from labelloop.wire.metrics import watch
 from labelloop.wire.process import run_service
 from labelloop.wire.run_book import RunBook
 from labelloop.wire.serving import Server
@@ -22,15 +23,18 @@ from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.desk import Desk
 from oracle_svc.intake import ToolIntake
 from oracle_svc.leases import Leases
+from oracle_svc.metrics import dead_letter_gauges
 from oracle_svc.pump import Pump
 from oracle_svc.queues.queue import Called
 from oracle_svc.requests import Requests, watch_deadlines
+from oracle_svc.samples import AskedSamples, Samples
 from oracle_svc.service import OracleService
 from oracle_svc.shelf import Shelf
 from oracle_svc.tools import check_called, connected
 from oracle_svc.web.app import make_app
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import from_environment as web_settings
+from oracle_svc.web.showing import sample_route
 
 
 async def serve(settings: OracleSettings) -> None:
@@ -45,18 +49,24 @@ async def serve(settings: OracleSettings) -> None:
     await leases.ensure_stream(settings.replicas)
     await dead_letters.ensure_stream(settings.replicas)
     book = RunBook(Desk.begin)
-    counter, clerk = Counter(leases, shelf), Clerk(book, log)
     queues, web = connected(client, settings.replicas, book), web_settings()
+    links = web.links if web else None
+    samples = Samples(shelf, links, settings.inline_bytes_max)
+    counter, clerk = Counter(leases, samples), Clerk(book, log)
     check_called(queues, has_port=web is not None)
     pumps = [
         Pump(queue, ToolIntake(queue.name, clerk, dead_letters), book, leases, counter, settings.resend_s)
         for queue in queues
     ]
-    service = OracleService(book, log, shelf, clerk, counter, dead_letters, [pump.tool for pump in pumps])
+    tools = [pump.tool for pump in pumps]
+    watch(dead_letters, lambda letters: dead_letter_gauges(letters, tools))
+    service = OracleService(book, log, shelf, clerk, counter, dead_letters, tools)
     add_OracleServiceServicer_to_server(service, server.grpc)
     page = None
     if web:
         routes = [route for queue in queues if isinstance(queue, Called) for route in queue.routes()]
+        if links:
+            routes.append(sample_route(links, AskedSamples(book, samples).picture))
         page = WebServer(make_app(service, book, web, routes), web)
     try:
         async with asyncio.TaskGroup() as tasks:

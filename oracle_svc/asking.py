@@ -100,8 +100,8 @@ def _free_slots(desk: Desk, sample_id: int, wanted: int) -> Iterator[int]:
     return islice((slot for slot in count() if slot not in slots), wanted)
 
 
-def request_of(desk: Desk, ask: Ask, media_type: str, content: bytes, sha256: str) -> LabelRequest:
-    """What annotators and tools are sent."""
+def request_of(desk: Desk, ask: Ask, media_type: str, sha256: str) -> LabelRequest:
+    """What annotators and tools are sent, without the sample itself."""
     assert desk.pool is not None, "what is asked for lies in a pool"
     request = LabelRequest(
         request_id=ask.request_id,
@@ -110,7 +110,6 @@ def request_of(desk: Desk, ask: Ask, media_type: str, content: bytes, sha256: st
         sample_id=ask.sample_id,
         slot=ask.slot or 0,
         media_type=media_type,
-        content=content,
         sha256=sha256,
         classes=desk.pool.classes,
         priority=desk.places.get(ask.sample_id, 0),

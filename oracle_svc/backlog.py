@@ -24,6 +24,7 @@ def backlog_of(desk: Desk, leased: int) -> Backlog:
     backlog = Backlog(
         run_id=desk.run_id,
         tool=desk.spec.queue.tool,
+        problem="" if desk.over else desk.refusal,
         open=len(desk.open),
         leased=leased,
         disputed=sum(bool(desk.more.get(sample_id)) for sample_id in desk.open),

@@ -8,10 +8,15 @@ from labelloop.wire.settings import ServiceSettings
 from platformdirs import user_cache_path
 from pydantic import Field
 
+from oracle_svc.samples import INLINE_BYTES_MAX
+
 
 class OracleSettings(ServiceSettings):
     port: int = Field(50053, ge=0, le=65535, description="the port to listen on; 0 for any free one")
     data_dir: Path | None = Field(None, description="a folder that may hold MNIST already")
     pools_dir: Path | None = Field(None, description="the only folder that runs may name files in; none: any")
     cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads are kept")
+    inline_bytes_max: int = Field(
+        INLINE_BYTES_MAX, ge=0, description="larger samples are sent as links, where http_url says how they begin"
+    )
     resend_s: float = Field(86_400, ge=1, description="seconds until a tool is asked again for what it did not answer")

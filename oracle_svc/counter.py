@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
-from oracle_svc.asking import Ask, for_annotator, for_everybody, next_revision, request_of
+from oracle_svc.asking import Ask, for_annotator, for_everybody, next_revision
 from oracle_svc.desk import Desk
 from oracle_svc.leases import Leases
-from oracle_svc.pictures import picture_of
-from oracle_svc.shelf import Shelf
+from oracle_svc.samples import Samples
 from oracle_svc.taking import RequestId
 
 
@@ -21,8 +20,8 @@ def person(annotator: str) -> str:
 
 
 class Counter:
-    def __init__(self, leases: Leases, shelf: Shelf) -> None:
-        self._leases, self._shelf = leases, shelf
+    def __init__(self, leases: Leases, samples: Samples) -> None:
+        self._leases, self._samples = leases, samples
 
     async def lease(self, desks: Sequence[Desk], annotator: str, count: int, for_s: float) -> list[LabelRequest]:
         """Up to ``count`` requests for ``annotator``: first those that they hold already, then the next of each run."""
@@ -58,6 +57,4 @@ class Counter:
 
     async def request(self, desk: Desk, ask: Ask) -> LabelRequest:
         """InvalidInput and the like where the dataset is gone."""
-        dataset = await self._shelf.get(desk.spec.dataset)
-        picture = picture_of(dataset.samples[ask.sample_id])
-        return request_of(desk, ask, picture.media_type, picture.content, picture.sha256)
+        return await self._samples.request(desk, ask)

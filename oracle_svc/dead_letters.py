@@ -61,8 +61,9 @@ class DeadLetters:
 
     @property
     def letters(self) -> Mapping[str, DeadLetter]:
-        """Those that were never taken, oldest first."""
-        return MappingProxyType({key: letter for key, letter in self._letters.items() if key not in self._taken})
+        """Those that were never taken, oldest first; may be asked for from another thread."""
+        letters = self._letters.copy()
+        return MappingProxyType({key: letter for key, letter in letters.items() if key not in self._taken})
 
     async def keep(self, source: str, data: bytes, error: LabelloopError) -> None:
         """Return once it is durable. Data beyond 256 KiB is cut."""

@@ -63,7 +63,8 @@ class Desk:
     """``answers`` holds what was asked for and what holds of it; ``given`` what each of several annotators said, by
     sample and slot; ``heard`` what each said of a sample where one is asked. ``unsettled`` are samples whose answers
     may make another label than stands; ``more`` says of disputed ones how many annotators more are asked. The newest
-    request is of ``asked_at``, the newest event of ``round``; ``progress`` is for people."""
+    request is of ``asked_at``, the newest event of ``round``; ``progress`` is for people. ``refusal`` is no part of the
+    log: why the tool that people label in does not take what the run asks, empty while it does."""
 
     run_id: str
     spec: RunSpec
@@ -80,6 +81,7 @@ class Desk:
     round: int = 0
     over: bool = False
     progress: Progress = field(default_factory=lambda: Progress(RunSpec()))
+    refusal: str = ""
     _heard: int = 0
 
     def __post_init__(self) -> None:

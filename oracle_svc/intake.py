@@ -8,7 +8,7 @@ from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound, WrongS
 
 from oracle_svc.clerk import Clerk
 from oracle_svc.dead_letters import DeadLetters
-from oracle_svc.queues.queue import Verdict
+from oracle_svc.queues.queue import Verdict, source_of
 
 _REFUSALS = (InvalidInput, NotFound, WrongState)  # trying again by itself would not help
 
@@ -20,11 +20,6 @@ def read_result(data: bytes) -> LabelResult:
     except (UnicodeDecodeError, ParseError) as error:
         message = f"this is no label result as JSON: {' '.join(str(error).split())}"
         raise InvalidInput("MALFORMED", message, field="result") from error
-
-
-def source_of(tool: str) -> str:
-    """What the log says of answers that a tool brought."""
-    return f"queue:{tool}"
 
 
 class ToolIntake:

@@ -3,6 +3,9 @@
 What the tool holds is leased to it. A lease is taken before a request is put into the tool, for a short while, and
 renewed behind that for longer: an oracle that dies between the two leaves a request that is put there once more, by
 whichever oracle finds the lease expired. What no answer comes to is put there again when the long lease ends.
+
+A tool that is away is left alone for a while, with all its runs. A run whose requests the tool refuses waits by itself;
+the log says why, its desk, and with that the backlog and the gauge of runs that are held up.
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
 
 import structlog
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.crash_points import crash_point
-from labelloop.wire.errors import LabelloopError
+from labelloop.wire.errors import LabelloopError, Unready
 from labelloop.wire.run_book import RunBook
 
 from oracle_svc.asking import Ask, for_tool
@@ -32,6 +37,19 @@ _TOGETHER_S = 0.05  # what changes within is looked at once
 log = structlog.get_logger()
 
 
+def _asked_s(error: Exception) -> float:
+    """For how long a tool asked to be left alone, in seconds; 0 where it did not."""
+    return error.retry_after_s if isinstance(error, Unready) else 0.0
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A run whose requests are tried again at ``again_at_s`` of the monotonic clock."""
+
+    pause_s: float
+    again_at_s: float
+
+
 class Pump:
     """``resend_s`` is how long a request may lie in the tool without an answer before it is put there again."""
 
@@ -41,6 +59,7 @@ class Pump:
         self._queue, self._intake, self._book = queue, intake, book
         self._leases, self._counter, self._resend_s = leases, counter, resend_s
         self._holder = f"tool:{queue.name}"
+        self._refused: dict[str, _Refused] = {}
 
     @property
     def tool(self) -> str:
@@ -56,11 +75,13 @@ class Pump:
         pause_s = _PAUSE_S
         while True:
             heed_cancellation()
+            asked_s = 0.0
             try:
                 await self._queue.serve(self._intake)
             except Exception as error:
                 self._say("results do not come", error)
-            await asyncio.sleep(pause_s)
+                asked_s = _asked_s(error)
+            await asyncio.sleep(max(pause_s, asked_s))
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
     async def _supply(self) -> None:
@@ -70,24 +91,48 @@ class Pump:
                 heed_cancellation()
                 bell.clear()
                 try:
-                    for desk in list(self._book.runs.values()):
-                        if desk.spec.queue.tool == self._queue.name and desk.for_people and desk.pool:
-                            await self._supply_run(desk)
+                    await self._supply_runs()
                 except Exception as error:
                     self._say("requests do not get there", error)
-                    await asyncio.sleep(pause_s)
+                    await asyncio.sleep(max(pause_s, _asked_s(error)))
                     pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                     continue
                 pause_s = _PAUSE_S
                 await asyncio.sleep(_TOGETHER_S)
                 with suppress(TimeoutError):  # leases of others may have expired meanwhile
-                    await asyncio.wait_for(bell.wait(), _LOOK_EVERY_S)
+                    await asyncio.wait_for(bell.wait(), self._look_in_s())
 
-    def _say(self, what: str, error: Exception) -> None:
+    def _look_in_s(self) -> float:
+        """Until something may be due that rings no bell."""
+        waits_s = [refused.again_at_s - monotonic() for refused in self._refused.values()]
+        return max(0.0, min([_LOOK_EVERY_S, *waits_s]))
+
+    def _say(self, what: str, error: Exception, **more: str) -> None:
         if isinstance(error, LabelloopError):
-            log.warning(what, tool=self._queue.name, reason=error.reason, problem=error.message)
+            log.warning(what, tool=self._queue.name, reason=error.reason, problem=error.message, **more)
         else:
-            log.exception(what, tool=self._queue.name)
+            log.exception(what, tool=self._queue.name, **more)
+
+    async def _supply_runs(self) -> None:
+        """Raises where the tool is away, or for a fault of ours; what it refuses of one run holds up no other."""
+        for desk in list(self._book.runs.values()):
+            if desk.spec.queue.tool != self._queue.name or not desk.for_people or not desk.pool:
+                continue
+            refused = self._refused.get(desk.run_id)
+            if refused and refused.again_at_s > monotonic():
+                continue
+            try:
+                await self._supply_run(desk)
+            except Unready:
+                raise
+            except LabelloopError as error:
+                self._say("the tool refuses requests", error, run=desk.run_id)
+                pause_s = min(2 * refused.pause_s, _PAUSE_MAX_S) if refused else _PAUSE_S
+                desk.refusal = error.message
+                self._refused[desk.run_id] = _Refused(pause_s, monotonic() + pause_s)
+            else:
+                desk.refusal = ""
+                self._refused.pop(desk.run_id, None)
 
     async def _supply_run(self, desk: Desk) -> None:
         wanted = list(for_tool(desk, whole_samples=self._queue.whole_samples))

@@ -14,10 +14,9 @@ from nats.aio.client import Client
 from pydantic import ValidationError
 
 from oracle_svc.desk import Desk
-from oracle_svc.intake import source_of
 from oracle_svc.queues.label_studio import LabelStudio, from_environment
 from oracle_svc.queues.label_studio_calls import Guess
-from oracle_svc.queues.queue import Called, Queue
+from oracle_svc.queues.queue import Called, Queue, source_of
 from oracle_svc.queues.subjects import Subjects
 from oracle_svc.taking import RequestId
 from oracle_svc.words import predicted, said

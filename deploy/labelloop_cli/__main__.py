@@ -54,7 +54,8 @@ def up(
     token: Annotated[
         str,
         typer.Option(
-            envvar="LABELLOOP_HTTP_TOKEN", help="The secret that opens the page; a new one at each start without."
+            envvar="LABELLOOP_HTTP_TOKEN",
+            help="The secret that opens the page and signs links to samples; a new one at each start without.",
         ),
     ] = "",
 ) -> None:

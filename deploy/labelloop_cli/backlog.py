@@ -35,6 +35,9 @@ async def _backlog(run_id: str) -> None:
         table.add_row(run.run_id, run.tool or "–", *map(str, counts), since)
     console.print(table if response.runs else "no run asks people for labels")
     for run in response.runs:
+        if run.problem:
+            told = f"{run.tool} does not take the requests of {run.run_id}: {run.problem}"
+            console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if run.annotators:
             console.print(_annotators(run))
     if response.dead_letters:

@@ -25,13 +25,10 @@ log = structlog.get_logger()
 
 def task_of(request: LabelRequest, control: Control) -> dict[str, Any]:
     """``request`` as a task to import. InvalidInput where Label Studio could not show it."""
-    if request.uri:
-        image = request.uri
-    elif request.media_type.startswith("image/"):
-        image = f"data:{request.media_type};base64,{base64.b64encode(request.content).decode()}"
-    else:
+    if not request.media_type.startswith("image/"):
         message = f"samples of run {request.run_id!r} are {request.media_type}: Label Studio is asked about images only"
         raise InvalidInput("NOT_AN_IMAGE", message, field="tool", run_id=request.run_id)
+    image = request.uri or f"data:{request.media_type};base64,{base64.b64encode(request.content).decode()}"
     ours = {REQUEST_ID: request.request_id, DIGEST: request.sha256}
     # Twice: people see and export the data; from the meta we read it without the images.
     task: dict[str, Any] = {"data": {control.key: image, **ours}, "meta": ours}

@@ -15,6 +15,8 @@ from labelloop.wire.errors import LabelloopError
 from oracle_svc.queues.queue import Intake
 
 PREFETCH = 50  # results in hand at once
+BY_LINK = "have samples sent as links: set LABELLOOP_HTTP_URL, or lower LABELLOOP_INLINE_BYTES_MAX where it is set"
+"""What to do about a request that is too large for a tool."""
 _PAUSE_S, _PAUSE_MAX_S = 0.5, 15.0
 _AGAIN_AFTER_S = 1.0
 _LASTED_S = 10.0

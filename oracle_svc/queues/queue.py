@@ -9,6 +9,18 @@ from typing import ClassVar, Protocol, runtime_checkable
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
 from starlette.routing import Route
 
+_QUEUE = "queue:"
+
+
+def source_of(tool: str) -> str:
+    """What the log says of answers that a tool brought."""
+    return f"{_QUEUE}{tool}"
+
+
+def tool_of(source: str) -> str:
+    """The tool that brought what has this source."""
+    return source.removeprefix(_QUEUE)
+
 
 class Verdict(Enum):
     """What became of a result; in each case the tool may forget it."""

@@ -27,7 +27,7 @@ from labelloop.wire.errors import InvalidInput, LimitExceeded, Unready
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from oracle_svc.queues.messages import hand_over, outlive, pause_s, to_json
+from oracle_svc.queues.messages import BY_LINK, hand_over, outlive, pause_s, to_json
 from oracle_svc.queues.queue import Intake
 
 BODY_BYTES_MAX = 256 * 1024  # of a message, and of all messages of a batch
@@ -107,7 +107,7 @@ class Sqs:
         if len(entry["MessageBody"]) > BODY_BYTES_MAX:
             message = (
                 f"request {request.request_id} takes {len(entry['MessageBody'])} bytes, and SQS no more than "
-                f"{BODY_BYTES_MAX}: have samples sent by URI"
+                f"{BODY_BYTES_MAX}: {BY_LINK}"
             )
             raise LimitExceeded("REQUEST_TOO_LARGE", message, request_id=request.request_id)
         if self._fifo:

@@ -30,7 +30,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from oracle_svc.queues.messages import PREFETCH, hand_over, outlive, to_json
+from oracle_svc.queues.messages import BY_LINK, PREFETCH, hand_over, outlive, to_json
 from oracle_svc.queues.queue import Intake
 
 STREAM = "LABELLOOP_QUEUE"
@@ -61,8 +61,9 @@ class Subjects:
             for i in range(0, len(requests), _TOGETHER):
                 await asyncio.gather(*(self._write(request) for request in requests[i : i + _TOGETHER]))
         except MaxPayloadError as error:
-            message = "a request is larger than the broker's max_payload: raise that, or have samples sent by URI"
-            raise LimitExceeded("REQUEST_TOO_LARGE", message) from error
+            most = self._client.max_payload
+            message = f"a request takes more bytes than the broker's max_payload of {most}: {BY_LINK}"
+            raise LimitExceeded("REQUEST_TOO_LARGE", message, most=most) from error
         except NatsError as error:
             message = f"stream {STREAM} takes no requests just now: {error or type(error).__name__}"
             raise Unready("QUEUE_AWAY", message, stream=STREAM) from error

@@ -10,6 +10,7 @@ import httpx
 from labelloop.wire.errors import Unready, WrongState
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_exponential_jitter
 
+from oracle_svc.queues.messages import BY_LINK
 from oracle_svc.queues.webhook_signatures import Signatures
 
 _TRY_WITHIN_S = 8.0  # no try begins later: with its timeout it ends within the 20 s that a push is given
@@ -82,7 +83,7 @@ def _check(response: httpx.Response) -> None:
     if response.is_redirect:
         advice = "redirects are not followed: set LABELLOOP_WEBHOOK_URL to where it points"
     elif status == 413:
-        advice = "raise its limit on a request's body; requests come with their samples, 100 at once"
+        advice = f"raise its limit on a body, which holds up to 50 requests, or {BY_LINK}"
     raise WrongState("WEBHOOK_REFUSED", f"the webhook's receiver answers {status}: {advice}", status=status)
 
 

@@ -51,7 +51,8 @@ async def refuse(request: Request, error: Exception) -> Response:
 
 
 class SafeHeaders:
-    """No scripts but ours, no frames, no copies in caches; static files are asked after each time."""
+    """No scripts but ours, no frames, no copies in caches; static files are asked after each time. Where an answer says
+    otherwise by itself, that holds."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -64,7 +65,9 @@ class SafeHeaders:
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update({**_HEADERS, "Cache-Control": caching})
+                headers = MutableHeaders(scope=message)
+                for name, value in {**_HEADERS, "Cache-Control": caching}.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, send_safely)

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from oracle_svc.web.answering import HERE, SafeHeaders, page, refuse
 from oracle_svc.web.bodies import count_of, json_object, request_ids_of, results_of, text_of
 from oracle_svc.web.gate import Gate, check_own_page
+from oracle_svc.web.links import on_own_page
 from oracle_svc.web.seam import Book, Run, Service
 from oracle_svc.web.settings import WebSettings
 from oracle_svc.web.streams import HEARTBEAT_S, Streams, heartbeat
@@ -33,7 +34,7 @@ def make_app(service: Service, book: Book, settings: WebSettings, routes: Sequen
     """``routes`` are served beside the page, and authenticate by themselves. ``app.state.streams`` is to be ended
     before the server stops: streams do not end by themselves."""
     gate, streams = Gate(settings), Streams(book)
-    site = Site(service, book, gate, streams)
+    site = Site(service, book, gate, streams, settings.http_url)
     app = Starlette(
         routes=[
             *routes,
@@ -58,10 +59,11 @@ def make_app(service: Service, book: Book, settings: WebSettings, routes: Sequen
 
 
 class Site:
-    """What is served; see the routes."""
+    """What is served; see the routes. Links to samples begin with ``base_url``."""
 
-    def __init__(self, service: Service, book: Book, gate: Gate, streams: Streams) -> None:
+    def __init__(self, service: Service, book: Book, gate: Gate, streams: Streams, base_url: str) -> None:
         self._service, self._book, self._gate, self._streams = service, book, gate, streams
+        self._base_url = base_url
 
     async def index(self, request: Request, annotator: str) -> Response:
         """The runs that people label; where there is one, straight to it."""
@@ -98,6 +100,7 @@ class Site:
         )
         leased = await self._service.LeaseNext(asked, None)
         for each in leased.requests:
+            each.uri = on_own_page(each.uri, self._base_url)
             if each.request_id in there:
                 each.ClearField("content")
         return _json(leased)

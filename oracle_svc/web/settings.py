@@ -7,6 +7,8 @@ from labelloop.wire.settings import read_settings
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from oracle_svc.web.links import Links
+
 
 class WebSettings(BaseSettings):
     """``host`` and ``drain_s`` are the service's own."""
@@ -26,24 +28,52 @@ class WebSettings(BaseSettings):
         "", pattern=r"^[A-Za-z0-9-]*$", description="the header in which a reverse proxy says who asks; it must set it"
     )
 
+    http_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/?#]+[^\s?#]*)?$",
+        description="where people and tools reach that port, https://HOST[/PATH]; large samples are then sent as links",
+    )
+    http_secret: SecretStr | None = Field(
+        None, min_length=16, description="what links to samples are signed with; none: http_token"
+    )
+
     @property
     def listen_host(self) -> str:
         return self.http_host or self.host
 
     def check(self) -> None:
-        """InvalidInput where nobody, or two at once, would say who labels."""
+        """InvalidInput where nobody, or two at once, would say who labels, or nothing would sign links."""
         if (self.http_token is None) == (not self.http_user_header):
             message = (
                 "set one of LABELLOOP_HTTP_TOKEN, a secret that the page asks for, and LABELLOOP_HTTP_USER_HEADER, "
                 "the header in which a reverse proxy says who asks: without, anybody could label in anybody's name"
             )
             raise InvalidInput("NO_AUTHENTICATION", message, field="http_token")
+        if self.http_url and not self._secret:
+            message = (
+                "set LABELLOOP_HTTP_SECRET, 16 characters or more and the same for all oracles: with "
+                "LABELLOOP_HTTP_URL samples are sent as links, which it signs, and no LABELLOOP_HTTP_TOKEN is there"
+            )
+            raise InvalidInput("NO_SIGNING_SECRET", message, field="http_secret")
+
+    @property
+    def links(self) -> Links | None:
+        """None where no samples are sent as links."""
+        return Links(self.http_url, self._secret) if self.http_url else None
+
+    @property
+    def _secret(self) -> str:
+        secret = self.http_secret or self.http_token
+        return secret.get_secret_value() if secret else ""
 
 
 def from_environment() -> WebSettings | None:
     """None where no page is asked for. Ends the process for settings that are none; InvalidInput as in ``check``."""
     settings = read_settings(WebSettings)
     if settings.http_port is None:
+        if settings.http_url:
+            message = "LABELLOOP_HTTP_URL leads to a port that nothing listens on: set LABELLOOP_HTTP_PORT too"
+            raise InvalidInput("NO_HTTP_PORT", message, field="http_port")
         return None
     settings.check()
     return settings

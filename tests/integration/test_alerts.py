@@ -79,6 +79,11 @@ CASES: dict[str, tuple[list[dict[str, str]], int, int, dict[str, str]]] = {
         *(10, 2),
         {},
     ),
+    "LabelloopDeadLetters": (
+        [*ALL_UP, series("labelloop_dead_letters", "0x9 1x100", tool="nats", instance="oracle")],
+        *(12, 9),
+        {"tool": "nats"},
+    ),
     "LabelloopEventPassedOver": (
         [*ALL_UP, series("labelloop_events_passed_over_total", "0x9 1x100", why="unreadable")],
         *(12, 9),
@@ -169,6 +174,7 @@ def test_nothing_fires_where_all_is_well(tmp_path: Path, rule_file: Path) -> Non
         calls("Score", "NOT_FOUND", "0+30x200"),
         series("labelloop_oldest_request_age_seconds", "0+60x200", source="queue"),
         series("labelloop_events_passed_over_total", "3x200", why="unreadable"),
+        series("labelloop_dead_letters", "0x200", tool="nats", instance="oracle"),
         series("labelloop_followings_anew_total", "0x50 1x150", instance="trainer"),
         series("labelloop_append_failures_total", "0x50 1x150", instance="trainer"),
         series("labelloop_grpc_call_seconds_bucket", "0+60x200", method="Score", le="0.05"),
@@ -180,6 +186,38 @@ def test_nothing_fires_where_all_is_well(tmp_path: Path, rule_file: Path) -> Non
         for alert in alerts()
     ]
     tests = [{"interval": "1m", "input_series": quiet, "alert_rule_test": expected}]
+    file = tmp_path / "tests.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(rule_file)], "evaluation_interval": "1m", "tests": tests}))
+    assert "SUCCESS" in promtool("test", "rules", str(file))
+
+
+@pytest.mark.parametrize(
+    ("seen", "firing_at"),
+    [
+        pytest.param(["2x200"], [range(60)], id="letters that were there before anybody looked"),
+        pytest.param(["0x9 2x190"], [range(10, 70)], id="they end by themselves"),
+        pytest.param(
+            ["0x9 2x80 1x9 3x90"], [range(10, 70), range(100, 160)], id="more, behind some that were replayed"
+        ),
+        pytest.param(["2x90 stale", "_x91 2x100"], [range(60)], id="another oracle that knows the same ones"),
+        pytest.param(["2x90 3x90", "2x92 3x90"], [range(60), range(91, 153)], id="two that count the same ones"),
+    ],
+)
+def test_dead_letters_alert_for_an_hour_behind_the_last_new_one(
+    tmp_path: Path, rule_file: Path, seen: list[str], firing_at: list[range]
+) -> None:
+    name = "LabelloopDeadLetters"
+    [alert] = [alert for alert in alerts() if alert["alert"] == name]
+    inputs = [series("labelloop_dead_letters", each, tool="sqs", instance=str(i)) for i, each in enumerate(seen)]
+    expected = [
+        {
+            "eval_time": f"{minute}m",
+            "alertname": name,
+            "exp_alerts": [firing(alert, {"tool": "sqs"})] if any(minute in each for each in firing_at) else [],
+        }
+        for minute in range(0, 180, 3)
+    ]
+    tests = [{"interval": "1m", "input_series": inputs, "alert_rule_test": expected}]
     file = tmp_path / "tests.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [str(rule_file)], "evaluation_interval": "1m", "tests": tests}))
     assert "SUCCESS" in promtool("test", "rules", str(file))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import ClassVar
 
 import pytest
@@ -21,26 +22,30 @@ from labelloop.events.v1.events_pb2 import (
 )
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
 from labelloop.wire.broker import connect
-from labelloop.wire.errors import Unready
+from labelloop.wire.errors import LimitExceeded, Unready
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from labelloop_cli.nats_server import NatsServer
 
+from oracle_svc.backlog import backlog_of
 from oracle_svc.clerk import Clerk
 from oracle_svc.counter import Counter
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.desk import Desk
 from oracle_svc.intake import ToolIntake, replay
 from oracle_svc.leases import Leases
+from oracle_svc.metrics import dead_letter_gauges, queue_gauges
 from oracle_svc.pump import Pump
 from oracle_svc.queues.queue import Intake, Verdict
+from oracle_svc.samples import Samples
 from oracle_svc.shelf import Shelf
 from tests.blobs import write_blobs
 
 
 @dataclass
 class ListTool:
-    """Keeps what is put into it; refuses while it is ``down``."""
+    """Keeps what is put into it. It is away while it is ``down``, for ``retry_after_s`` as it says, and takes nothing
+    of the runs ``refused``."""
 
     name: ClassVar[str] = "list"
     whole_samples: ClassVar[bool] = False
@@ -49,10 +54,16 @@ class ListTool:
     retracted: list[str] = field(default_factory=list)
     down: bool = False
     stuck: bool = False
+    refused: set[str] = field(default_factory=set)
+    retry_after_s: float = 0.0
+    tries_at_s: list[float] = field(default_factory=list)
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
+        self.tries_at_s.append(monotonic())
         if self.down:
-            raise Unready("TOOL_AWAY", "the tool is away")
+            raise Unready("TOOL_AWAY", "the tool is away", retry_after_s=self.retry_after_s)
+        if requests[0].run_id in self.refused:
+            raise LimitExceeded("REQUEST_TOO_LARGE", "set LABELLOOP_HTTP_URL")
         self.pushed += [request.request_id for request in requests]
         if self.stuck:
             await asyncio.get_running_loop().create_future()
@@ -89,7 +100,7 @@ async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] | Non
         await store.ensure_stream()
     book: RunBook[Desk] = RunBook(Desk.begin)
     clerk = Clerk(book, log)
-    counter = Counter(leases, Shelf(None, cache))
+    counter = Counter(leases, Samples(Shelf(None, cache)))
     following = [asyncio.create_task(work) for work in (book.follow(log), leases.follow(), dead_letters.follow())]
     try:
         await book.reach(await log.last_sequence())
@@ -189,6 +200,55 @@ async def test_a_tool_that_is_away_gets_everything_when_it_is_back(
     assert tool.pushed == ids(asked)
 
 
+async def test_a_tool_that_asks_to_be_left_alone_is_left_alone_for_as_long(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool(down=True, retry_after_s=3.0)
+    async with oracle(nats_server, tmp_path) as one, pumping(one.pump(tool)):
+        await until(lambda: len(tool.tries_at_s) == 1)
+        one.book.ring("r")
+        await until(lambda: len(tool.tries_at_s) == 2)
+        tool.down, tool.retry_after_s = False, 0.0
+        await until(lambda: len(tool.pushed) == 3)
+    first_s, second_s, *_ = tool.tries_at_s
+    assert second_s - first_s >= 3.0, "of itself it would have come after a second"
+
+
+async def test_a_run_whose_requests_the_tool_refuses_says_so_and_holds_up_no_other(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool(refused={"r"})
+    async with oracle(nats_server, tmp_path) as one, pumping(one.pump(tool)):
+        desk = one.book.get("r")
+        await until(lambda: desk.refusal != "")
+        assert backlog_of(desk, 0).problem == "set LABELLOOP_HTTP_URL"
+        assert held_up(one.book) == ["r"]
+        await start_again(one, "other")
+        await until(lambda: len(tool.pushed) == 3)
+        assert {each.partition("/")[0] for each in tool.pushed} == {"other"}
+        assert not any(one.leases.holder(f"r.0.{each}.0") for each in asked), "others may try"
+        tool.refused.clear()
+        await until(lambda: len(tool.pushed) == 6)
+        await until(lambda: desk.refusal == "")
+        assert held_up(one.book) == []
+    assert tool.pushed[3:] == ids(asked)
+
+
+def held_up(book: RunBook[Desk]) -> list[str]:
+    [family] = [each for each in queue_gauges(book) if each.name == "labelloop_run_held_up"]
+    return [sample.labels["run"] for sample in family.samples]
+
+
+async def start_again(one: Oracle, run_id: str) -> None:
+    """All that the log has of run r, for another run too."""
+    for standing in await one.log.read_run("r"):
+        assert standing.event
+        again = Event.FromString(standing.event.SerializeToString())
+        again.run_id = run_id
+        recorded = await one.log.append_once(again)
+    await one.book.reach(recorded.sequence)
+
+
 async def test_what_a_dead_oracle_may_not_have_put_there_is_put_there_again_when_its_lease_ends(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
@@ -241,18 +301,35 @@ async def test_a_dead_letter_that_can_be_taken_by_now_is_dead_no_longer(
         assert await one.intake.take_json(early) == Verdict.REFUSED
         [letter] = one.dead_letters.letters.values()
         assert await replay(letter, one.clerk, one.dead_letters)
-        for standing in await one.log.read_run("r"):
-            assert standing.event
-            again = Event.FromString(standing.event.SerializeToString())
-            again.run_id = "later"
-            recorded = await one.log.append_once(again)
-        await one.book.reach(recorded.sequence)
+        await start_again(one, "later")
         assert await replay(letter, one.clerk, one.dead_letters) is None
         assert not one.dead_letters.letters
         assert one.book.get("later").answers.standing
     async with oracle(nats_server, tmp_path) as next_one:
         await until(lambda: next_one.dead_letters._letters != {})
         await until(lambda: not next_one.dead_letters.letters)
+
+
+async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    def waiting(each: Oracle) -> dict[str, float]:
+        [family] = dead_letter_gauges(each.dead_letters, ["nats", "list"])
+        return {sample.labels["tool"]: sample.value for sample in family.samples}
+
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        assert waiting(one) == {"nats": 0, "list": 0}
+        gone = ToolIntake("sqs", one.clerk, one.dead_letters)
+        for number in range(2):
+            await one.intake.take_json(b'{"request_id": "later/0/%d", "label": 1}' % asked[number])
+            await gone.take_json(b"{")
+        assert waiting(one) == {"nats": 0, "list": 2, "sqs": 1}
+        await until(lambda: waiting(other) == waiting(one))
+        await start_again(one, "later")
+        letter = next(each for each in one.dead_letters.letters.values() if each.source == "queue:list")
+        assert await replay(letter, one.clerk, one.dead_letters) is None
+        assert waiting(one) == {"nats": 0, "list": 1, "sqs": 1}
+        await until(lambda: waiting(other) == waiting(one))
 
 
 async def test_leases_bear_a_broker_that_restarts_behind_them(

@@ -1,9 +1,9 @@
 """Labels what a run asks for: python example_annotator.py nats://127.0.0.1:4222 RUN NAME [SLOT]"""
 
 import asyncio
-import base64
 import json
 import sys
+from urllib.request import urlopen
 
 import nats
 
@@ -23,13 +23,15 @@ async def main(url: str, run: str, name: str, slot: str = "0") -> None:
         try:
             [message] = await asked.fetch(1, timeout=5)
             request = json.loads(message.data)
-            found = label(base64.b64decode(request["content"]), request["classes"])
+            place = request.get("uri") or f"data:;base64,{request['content']}"  # large samples are sent as links
+            opened = await asyncio.to_thread(urlopen, place, timeout=10)
+            found = label(opened.read(), request["classes"])
             answer = {"skip": "SKIP_KIND_SKIPPED"} if found is None else {"class_name": found}
             result = {"request_id": request["request_id"], "annotator": name, **answer}
             await js.publish(f"labelloop-queue.v1.results.{run}", json.dumps(result).encode())
             await message.ack()  # behind the result: what is not answered comes again
-        except (TimeoutError, nats.errors.Error):
-            continue  # nothing to do, or the broker is away
+        except (OSError, nats.errors.Error):
+            continue  # nothing to do, or the broker or the oracle is away
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -6,17 +6,19 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
 import pytest
 from google.protobuf.json_format import ParseDict
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, Prediction
-from labelloop.wire.errors import Unready
+from labelloop.wire.errors import LimitExceeded, Unready
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from oracle_svc.queues.queue import Intake, Queue
 from tests.queues.fake_intake import FakeIntake
+from tests.queues.large_samples import fetched, shown_large_samples
 from tests.queues.tool import Tool
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
@@ -105,6 +107,7 @@ class MessageQueueContract:
     """Tests of one tool inherit it and bring the fixtures ``queue`` and ``tool``."""
 
     brings_once = True  # what is acknowledged in time
+    large_pixels, takes_large = 555, True  # a sample of 300 KiB, and whether a message may hold one that large
 
     async def test_requests_come_whole_and_in_the_order_of_the_push(self, queue: Queue, tool: MessageTool) -> None:
         asked = requests(25)
@@ -113,6 +116,17 @@ class MessageQueueContract:
             found = await come(tool, 25)
         assert [ParseDict(each, LabelRequest()) for each in found] == asked
         assert base64.b64decode(found[0]["content"]) == PNG
+
+    async def test_a_large_sample_comes_as_a_link(self, queue: Queue, tool: MessageTool, tmp_path: Path) -> None:
+        async with shown_large_samples(tmp_path, self.large_pixels) as (linked, whole, content):
+            if not self.takes_large:
+                with pytest.raises(LimitExceeded, match="LABELLOOP_HTTP_URL"):
+                    await queue.push([whole])
+            await queue.push([linked])
+            [found] = await come(tool, 1)
+            assert "content" not in found
+            assert ParseDict(found, LabelRequest()) == linked
+            assert await fetched(found) == content
 
     async def test_results_come_once_in_any_order_and_are_forgotten(self, queue: Queue, tool: MessageTool) -> None:
         asked, intake = requests(60), FakeIntake()

@@ -32,6 +32,7 @@ class NatsTool:
     def __init__(self, server: NatsServer, client: Client) -> None:
         self.environment = {"LABELLOOP_NATS_URL": server.url}
         self._server, self._client, self._js = server, client, jetstream(client)
+        self._brought: set[int] = set()
 
     async def connect(self, stack: Stack) -> None:
         """Nothing: it is there."""
@@ -53,7 +54,10 @@ class NatsTool:
             await subscription.unsubscribe()
         for message in messages:
             await message.ack_sync()
-        return [json.loads(message.data) for message in messages]
+        # A broker that is killed forgets what it acknowledged just before, and brings the same message again.
+        fresh = [message for message in messages if message.metadata.sequence.stream not in self._brought]
+        self._brought.update(message.metadata.sequence.stream for message in fresh)
+        return [json.loads(message.data) for message in fresh]
 
     async def answer(self, result: dict[str, Any]) -> None:
         await self.send(json.dumps(result).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
-from playwright.async_api import async_playwright
+from playwright.async_api import Page, async_playwright
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
@@ -29,6 +29,7 @@ from tests.queues.label_studio_tool import (
     running_label_studio,
 )
 from tests.queues.label_studio_venv import EMAIL, LEGACY_TOKEN, PASSWORD
+from tests.queues.large_samples import shown_large_samples
 from tests.queues.test_label_studio import PIXEL, serving
 
 pytestmark = [
@@ -143,7 +144,9 @@ async def test_label_studio_takes_predictions_from_the_ml_backend(called: Called
         assert [each["result"][0]["value"]["choices"] for each in task["predictions"]] == [["dog"]]
 
 
-async def test_somebody_labels_on_label_studios_own_page(called: Called, tmp_path: Path) -> None:
+@asynccontextmanager
+async def at_label_studio(server: LabelStudioServer) -> AsyncIterator[Page]:
+    """Its owner, signed in."""
     if _CHROMIUM is None:
         pytest.skip("Chromium is not installed")
     async with async_playwright() as playwright:
@@ -151,16 +154,33 @@ async def test_somebody_labels_on_label_studios_own_page(called: Called, tmp_pat
         quiet = ["--disable-background-networking", "--disable-component-update"]
         browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=arguments + quiet)
         page = await browser.new_page(viewport={"width": 1280, "height": 900})
-        await page.goto(f"{called.server.url}/user/login/")
+        await page.goto(f"{server.url}/user/login/")
         await page.fill("input[name=email]", EMAIL)
         await page.fill("input[name=password]", PASSWORD)
         await page.keyboard.press("Enter")
         await page.wait_for_url(lambda url: "login" not in url)
+        yield page
+        await browser.close()
+
+
+async def test_somebody_labels_on_label_studios_own_page(called: Called, tmp_path: Path) -> None:
+    async with at_label_studio(called.server) as page:
         await page.goto(f"{called.server.url}/projects/{called.project['id']}/data?labeling=1")
         await page.get_by_text(re.compile("^dog")).first.click(timeout=60_000)
         await page.screenshot(path=tmp_path / "label_studio.png")
         await page.locator("button[name=submit]").click()
         await called.log.until(lambda: len(called.log.recorded) == 1)
-        await browser.close()
     [word] = called.log.recorded
     assert (word.request_id, word.annotator, word.class_name) == ("called/0/0", EMAIL, "dog")
+
+
+async def test_label_studios_own_page_shows_a_sample_that_is_a_link(called: Called, tmp_path: Path) -> None:
+    async with shown_large_samples(tmp_path) as (linked, _, _), at_label_studio(called.server) as page:
+        request = called.request(3)
+        request.ClearField("content")
+        request.uri = linked.uri
+        await called.queue.push([request])
+        [task] = [each for each in called.server.tasks(called.project["id"]) if each["data"]["image"] == linked.uri]
+        await page.goto(f"{called.server.url}/projects/{called.project['id']}/data?task={task['id']}")
+        await page.get_by_text(re.compile("^dog")).first.wait_for(timeout=60_000)
+        await page.wait_for_function("[...document.images].some((each) => each.naturalWidth === 555)", timeout=60_000)

@@ -41,6 +41,8 @@ async def tool(nats_server: NatsServer) -> AsyncIterator[NatsTool]:
 
 
 class TestSubjects(MessageQueueContract):
+    large_pixels, takes_large = 1200, False
+
     async def test_a_request_stands_once_however_often_it_is_pushed(self, queue: Subjects, tool: NatsTool) -> None:
         asked = requests(5)
         await queue.push(asked[:3])
@@ -54,7 +56,7 @@ class TestSubjects(MessageQueueContract):
     async def test_a_request_that_the_broker_does_not_take_is_an_error_of_ours(self, queue: Subjects) -> None:
         (large,) = requests(1)
         large.content = bytes(1024 * 1024)
-        with pytest.raises(LimitExceeded, match="max_payload") as raised:
+        with pytest.raises(LimitExceeded, match=r"max_payload of 1048576.*LABELLOOP_HTTP_URL") as raised:
             await queue.push([large])
         assert raised.value.reason == "REQUEST_TOO_LARGE"
 

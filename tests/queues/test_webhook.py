@@ -9,6 +9,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator
 from email.utils import formatdate
+from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
@@ -28,6 +29,7 @@ from oracle_svc.queues.webhook_posting import retry_after_s
 from oracle_svc.queues.webhook_signatures import SeenMessages
 from tests.queues.fake_intake import FakeIntake
 from tests.queues.http_server import served
+from tests.queues.large_samples import fetched, shown_large_samples
 from tests.queues.message_contract import PNG, ids, push_at_last, requests, result, serving
 from tests.queues.webhook_tool import WebhookTool, new_id, new_secret, webhook_tool
 
@@ -68,6 +70,14 @@ async def test_requests_come_whole_in_order_and_at_most_a_hundred_at_once(queue:
     assert base64.b64decode(found[0]["content"]) == PNG
     assert [len(message.said["data"]["requests"]) for message in tool.messages] == [100, 100, 50]
     assert {message.said["type"] for message in tool.messages} == {"labels.requested"}
+
+
+async def test_a_large_sample_comes_as_a_link(queue: Webhook, tool: WebhookTool, tmp_path: Path) -> None:
+    async with shown_large_samples(tmp_path) as (linked, _, content):
+        await queue.push([linked])
+        [found] = await tool.requests()
+        assert "content" not in found
+        assert await fetched(found) == content
 
 
 async def test_the_signature_is_that_of_standard_webhooks(queue: Webhook, tool: WebhookTool) -> None:

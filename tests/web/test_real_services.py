@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from labelloop.events.v1.events_pb2 import Protocol, QueueSpec
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, Phase, StartRunRequest
@@ -14,7 +16,7 @@ from labelloop_cli.clients import Clients, connect
 from labelloop_cli.stack import Page, running
 from playwright.async_api import expect
 
-from tests.blobs import spec, write_blobs
+from tests.blobs import Blobs, spec, write_blobs
 from tests.web.conftest import TOKEN, Door, FakeSite, eventually
 
 QUEUE = 2
@@ -40,14 +42,21 @@ class RealSite:
 
 @pytest.fixture
 async def real(tmp_path: Path, nats_binary: Path) -> AsyncIterator[RealSite]:
+    async with labelled(tmp_path, write_blobs(tmp_path)) as site:
+        yield site
+
+
+@asynccontextmanager
+async def labelled(folder: Path, blobs: Blobs) -> AsyncIterator[RealSite]:
+    """Services that run, and a run of theirs that people label."""
     async with (
-        running(tmp_path / "store", page=Page(token=TOKEN)) as stack,
+        running(folder / "store", page=Page(token=TOKEN)) as stack,
         connect(stack.endpoints) as clients,
     ):
         site = RealSite(stack.page_url.partition("/?")[0], clients)
         changes = {"label_source": QUEUE, "label_budget": site.budget, "auto_label_budget": 0}
         protocol = {"protocol": Protocol.PROTOCOL_HONEST, "stopping_sample_count": 0}
-        made = spec(write_blobs(tmp_path), **changes, **protocol, queue=QueueSpec())
+        made = spec(blobs, **changes, **protocol, queue=QueueSpec())
         await clients.trainer.StartRun(StartRunRequest(run_id=site.run_id, spec=made))
         yield site
 
@@ -81,3 +90,36 @@ async def test_two_people_label_a_run_to_its_end(real: RealSite, door: Door) -> 
     await eventually(real.phase, lambda phase: phase == Phase.PHASE_FINISHED)
     await expect(ada.page.locator("#progress-text")).to_have_text(f"{real.budget} of {real.budget} labels")
     assert ada.complaints == ben.complaints == []
+
+
+@pytest.fixture
+def links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All samples are sent as links, to where nobody is: the page follows them at the address that it was opened at."""
+    monkeypatch.setenv("LABELLOOP_HTTP_URL", "https://labels.invalid")
+    monkeypatch.setenv("LABELLOOP_INLINE_BYTES_MAX", "0")
+
+
+async def test_the_page_shows_images_that_are_links(tmp_path: Path, nats_binary: Path, links: None, door: Door) -> None:
+    async with labelled(tmp_path, write_blobs(tmp_path)) as site:
+        ada = await door.enter(site)  # type: ignore[arg-type]  # as far as the door needs it
+        sample = int(await ada.sample())
+        picture = ada.page.locator("#frame img.pixels")
+        await expect(picture).to_have_js_property("naturalWidth", 6)
+        assert (await picture.get_attribute("src") or "").startswith(f"/samples/blobs/{sample}?key=")
+        await ada.press("1")
+        await eventually(site.labels, lambda standing: standing == {sample: 1})
+        assert ada.complaints == []
+
+
+async def test_the_page_shows_values_that_are_links(tmp_path: Path, nats_binary: Path, links: None, door: Door) -> None:
+    blobs = write_blobs(tmp_path)
+    values = {path: np.load(path).reshape(-1, 36).astype(np.float32) / 8 for path in (blobs.samples, blobs.evaluation)}
+    for path, each in values.items():
+        np.save(path, each)
+    async with labelled(tmp_path, blobs) as site:
+        ada = await door.enter(site)  # type: ignore[arg-type]  # as far as the door needs it
+        sample = int(await ada.sample())
+        await expect(ada.page.locator("#frame .values li")).to_have_count(36)
+        shown = [float(text.split()[1]) for text in await ada.page.locator("#frame .values li").all_inner_texts()]
+        assert np.allclose(shown, values[blobs.samples][sample], rtol=1e-3)
+        assert ada.complaints == []

@@ -7,9 +7,13 @@ const VALUES_MAX = 400;
 
 // The element for a request; made once, as soon as it is on the desk, so that it shows at once.
 export function sampleElement(request) {
-  if (request.media_type.startsWith("image/") && request.content) return image(request);
-  if (request.content) return values(request);
-  return elsewhere(request);
+  if (!request.content && !here(request.uri)) return elsewhere(request);
+  return request.media_type.startsWith("image/") ? image(request) : values(request);
+}
+
+// Large samples are sent as links to the oracle, which the page gets without the oracle's address.
+function here(uri) {
+  return uri.startsWith("/");
 }
 
 function image(request) {
@@ -18,20 +22,32 @@ function image(request) {
     const small = Math.max(picture.naturalWidth, picture.naturalHeight) <= SMALL_PIXELS;
     picture.classList.toggle("pixels", small);
   });
-  picture.src = `data:${request.media_type};base64,${request.content}`;
+  picture.src = request.content ? `data:${request.media_type};base64,${request.content}` : request.uri;
   return picture;
 }
 
-// An array in NumPy's format, version 1: float32 or uint8.
 function values(request) {
-  const bytes = Uint8Array.from(atob(request.content), (each) => each.charCodeAt(0));
+  const list = h("ol", { class: "values", tabindex: "0", "aria-label": `Values of sample ${request.sample_id}` });
+  if (request.content) list.append(...rows(Uint8Array.from(atob(request.content), (each) => each.charCodeAt(0))));
+  else fetched(request.uri).then((bytes) => list.append(...rows(bytes)), (error) => list.append(h("li", {}, error.message)));
+  return list;
+}
+
+async function fetched(uri) {
+  const response = await fetch(uri);
+  if (!response.ok) throw new Error(`The sample does not come: ${(await response.json()).message}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+// Of an array in NumPy's format, version 1: float32 or uint8.
+function rows(bytes) {
   const headerEnd = 10 + bytes[8] + 256 * bytes[9];
   const header = new TextDecoder("latin1").decode(bytes.subarray(10, headerEnd));
   const data = bytes.slice(headerEnd).buffer;
   const numbers = header.includes("<f4") ? [...new Float32Array(data)] : [...new Uint8Array(data)];
-  const rows = numbers.slice(0, VALUES_MAX).map((value, i) => h("li", {}, h("span", {}, `${i}`), ` ${short(value)}`));
-  const more = numbers.length > VALUES_MAX ? h("li", {}, `and ${numbers.length - VALUES_MAX} more`) : null;
-  return h("ol", { class: "values", tabindex: "0", "aria-label": `Values of sample ${request.sample_id}` }, ...rows, more);
+  const shown = numbers.slice(0, VALUES_MAX).map((value, i) => h("li", {}, h("span", {}, `${i}`), ` ${short(value)}`));
+  const more = numbers.length - VALUES_MAX;
+  return more > 0 ? [...shown, h("li", {}, `and ${more} more`)] : shown;
 }
 
 function short(value) {

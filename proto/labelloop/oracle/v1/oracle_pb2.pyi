@@ -851,6 +851,7 @@ class Backlog(_message.Message):
     SKIPPED_FIELD_NUMBER: _builtins.int
     WAITS_SINCE_FIELD_NUMBER: _builtins.int
     ANNOTATORS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     tool: _builtins.str
@@ -865,6 +866,8 @@ class Backlog(_message.Message):
     """Labels that stand."""
     skipped: _builtins.int
     """Samples skipped, rejected, cancelled or expired."""
+    problem: _builtins.str
+    """Why the tool does not take what the run asks; empty while it does."""
     @_builtins.property
     def waits_since(self) -> _timestamp_pb2.Timestamp:
         """When the oldest batch that is not whole was asked for; absent where none is."""
@@ -885,10 +888,11 @@ class Backlog(_message.Message):
         skipped: _builtins.int = ...,
         waits_since: _timestamp_pb2.Timestamp | None = ...,
         annotators: _abc.Iterable[Global___AnnotatorRecord] | None = ...,
+        problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["waits_since", b"waits_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotators", b"annotators", "disputed", b"disputed", "labelled", b"labelled", "leased", b"leased", "open", b"open", "run_id", b"run_id", "skipped", b"skipped", "tool", b"tool", "waits_since", b"waits_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotators", b"annotators", "disputed", b"disputed", "labelled", b"labelled", "leased", b"leased", "open", b"open", "problem", b"problem", "run_id", b"run_id", "skipped", b"skipped", "tool", b"tool", "waits_since", b"waits_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

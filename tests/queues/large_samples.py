@@ -1,0 +1,51 @@
+"""A sample too large for a tool's messages, and an oracle's port that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from starlette.applications import Starlette
+
+from oracle_svc.asking import Ask
+from oracle_svc.samples import AskedSamples, Samples
+from oracle_svc.shelf import Shelf
+from oracle_svc.web.links import Links
+from oracle_svc.web.showing import sample_route
+from tests.queues.amqp_tool import free_port
+from tests.queues.http_server import served
+from tests.web.asked_samples import ASKED, Log
+
+
+@asynccontextmanager
+async def shown_large_samples(
+    folder: Path, pixels: int = 555
+) -> AsyncIterator[tuple[LabelRequest, LabelRequest, bytes]]:
+    """The request for a sample of noise, ``pixels`` wide and high, with a link that is served meanwhile and with
+    the sample itself; and that sample as a PNG, of ``pixels`` squared bytes or a little more."""
+    noise = np.random.default_rng(5).integers(0, 256, (10, pixels, pixels), np.uint8)
+    np.save(folder / "noise.npy", noise)
+    log, shelf, port = Log(), Shelf(None, folder), free_port()
+    source = DatasetSource(name=str(folder / "noise.npy"), classes=["a", "b"])
+    desk = log.begin("run-1", source, LabelSource.LABEL_SOURCE_QUEUE)
+    links, ask = Links(f"http://127.0.0.1:{port}", "a secret of links"), Ask("run-1", 0, ASKED, 0, 1)
+    linked, whole = await Samples(shelf, links).request(desk, ask), await Samples(shelf).request(desk, ask)
+    assert len(whole.content) >= pixels**2
+    route = sample_route(links, AskedSamples(log.book, Samples(shelf)).picture)
+    async with served(Starlette(routes=[route]), port):
+        yield linked, whole, whole.content
+
+
+async def fetched(request: dict[str, Any]) -> bytes:
+    """What a request, as a tool brings it, links to."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(request["uri"])
+    assert (answer.status_code, answer.headers["content-type"]) == (200, request["media_type"])
+    assert answer.headers["etag"] == f'"{request["sha256"]}"'
+    return answer.content

@@ -1,0 +1,33 @@
+"""Requests as Label Studio's tasks."""
+
+from __future__ import annotations
+
+import pytest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.wire.errors import InvalidInput
+
+from oracle_svc.queues.label_studio_config import Control
+from oracle_svc.queues.label_studio_project import task_of
+
+CONTROL = Control("label", "image", "picture", ("cat", "dog"))
+LINK = "https://labels.example/samples/r/1?key=ab"
+
+
+@pytest.mark.parametrize(
+    ("sample", "shown"),
+    [
+        ({"content": b"png"}, "data:image/png;base64,cG5n"),
+        ({"uri": LINK}, LINK),
+        ({"uri": LINK, "content": b"png"}, LINK),
+    ],
+)
+def test_a_task_shows_the_link_where_there_is_one(sample: dict[str, object], shown: str) -> None:
+    request = LabelRequest(request_id="r/0/1", media_type="image/png", **sample)  # type: ignore[arg-type]
+    assert task_of(request, CONTROL)["data"]["picture"] == shown
+
+
+@pytest.mark.parametrize("sample", [{"content": b"npy"}, {"uri": LINK}])
+def test_what_is_no_image_is_no_task_linked_or_not(sample: dict[str, object]) -> None:
+    request = LabelRequest(run_id="r", request_id="r/0/1", media_type="application/x-npy", **sample)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="images only"):
+        task_of(request, CONTROL)

@@ -1,0 +1,251 @@
+"""Large samples: sent as links, and shown to whoever has one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from labelloop.events.v1.events_pb2 import DatasetSource, Event, LabelSource, RunCancelled
+from labelloop.wire.errors import InvalidInput, WrongState
+from pydantic import SecretStr
+
+from oracle_svc.asking import Ask
+from oracle_svc.pictures import picture_of
+from oracle_svc.samples import AskedSamples, Samples
+from oracle_svc.shelf import Shelf
+from oracle_svc.web.app import make_app
+from oracle_svc.web.links import Links, on_own_page
+from oracle_svc.web.settings import WebSettings, from_environment
+from oracle_svc.web.showing import sample_route
+from tests.blobs import Blobs, write_blobs
+from tests.web.asked_samples import ASKED, GOLD, OTHER, Log
+from tests.web.conftest import TOKEN
+from tests.web.fake_oracle import FakeBook, FakeOracle
+
+BASE = "https://labels.example/oracle"
+SECRET = "a secret of links"
+LINKS = Links(BASE, SECRET)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return write_blobs(tmp_path)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(None, tmp_path)
+
+
+@pytest.fixture
+def log(blobs: Blobs) -> Log:
+    log = Log()
+    log.begin("people", blobs.source(), LabelSource.LABEL_SOURCE_QUEUE)
+    log.begin("known", blobs.source(), LabelSource.LABEL_SOURCE_DATASET)
+    return log
+
+
+@pytest.fixture
+async def anybody(log: Log, shelf: Shelf) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who has no cookie and no token, at the oracle's port."""
+    settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url=BASE, http_secret=SecretStr(SECRET))
+    links = settings.links
+    assert links is not None
+    route = sample_route(links, AskedSamples(log.book, Samples(shelf)).picture)
+    book = FakeBook()
+    app = make_app(FakeOracle(book), book, settings, [route])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://oracle") as client:
+        yield client
+
+
+def path(run_id: str, sample_id: int, links: Links = LINKS) -> str:
+    return links.uri(run_id, sample_id).removeprefix(BASE)
+
+
+async def test_a_link_shows_the_sample_to_any_page(anybody: httpx.AsyncClient, blobs: Blobs) -> None:
+    answer = await anybody.get(path("people", ASKED), headers={"Origin": "https://label-studio.example"})
+    expected = picture_of(np.load(blobs.samples)[ASKED])
+    assert (answer.status_code, answer.content) == (200, expected.content)
+    digest = hashlib.sha256(answer.content)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["etag"] == f'"{digest.hexdigest()}"'
+    assert answer.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "no-store" not in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize("known", ["{tag}", '"other", {tag}', "W/{tag}", "*"])
+async def test_what_a_browser_holds_is_not_sent_again(anybody: httpx.AsyncClient, known: str) -> None:
+    tag = (await anybody.get(path("people", ASKED))).headers["etag"]
+    again = await anybody.get(path("people", ASKED), headers={"If-None-Match": known.format(tag=tag)})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    other = await anybody.get(path("people", ASKED), headers={"If-None-Match": '"other"'})
+    assert other.status_code == 200
+
+
+async def test_what_a_link_leads_to_can_be_asked_about_without_its_bytes(anybody: httpx.AsyncClient) -> None:
+    head = await anybody.head(path("people", ASKED))
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["content-length"]) > 0
+    assert (await anybody.post(path("people", ASKED))).status_code == 405
+
+
+async def test_gold_samples_and_runs_that_are_over_are_shown(anybody: httpx.AsyncClient, log: Log) -> None:
+    assert (await anybody.get(path("people", GOLD))).status_code == 200
+    log.write(Event(run_id="people", run_cancelled=RunCancelled()))
+    assert log.book.get("people").over
+    assert (await anybody.get(path("people", ASKED))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("link", "key"),
+    [
+        (f"/samples/people/{ASKED}", None),
+        (f"/samples/people/{ASKED}", ""),
+        (f"/samples/people/{ASKED}", TOKEN),
+        (f"/samples/people/{ASKED}", "ключ"),
+        (f"/samples/people/{ASKED}", path("people", OTHER).partition("=")[2]),
+        (f"/samples/people/{ASKED}", path("other", ASKED).partition("=")[2]),
+        (f"/samples/people/{ASKED}", path("people", ASKED, Links(BASE, "another secret")).partition("=")[2]),
+        (f"/samples/people/0{ASKED}", path("people", ASKED).partition("=")[2]),
+        ("/samples/people/-1", path("people", ASKED).partition("=")[2]),
+        ("/samples/people/" + "9" * 5000, path("people", ASKED).partition("=")[2]),
+        ("/samples/people/%EF%BF", path("people", ASKED).partition("=")[2]),
+    ],
+)
+async def test_a_wrong_key_opens_nothing(anybody: httpx.AsyncClient, link: str, key: str | None) -> None:
+    answer = await anybody.get(link, params=None if key is None else {"key": key})
+    assert (answer.status_code, answer.json()["reason"]) == (403, "BAD_KEY")
+    assert "LABELLOOP_HTTP_SECRET" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "sample_id", "reason"),
+    [
+        ("nobody", ASKED, "UNKNOWN_RUN"),
+        ("known", ASKED, "NOT_ASKED_FOR"),
+        ("people", OTHER, "NOT_ASKED_FOR"),
+        ("people", 10**9, "NOT_ASKED_FOR"),
+    ],
+)
+async def test_only_what_people_are_asked_about_is_shown(
+    anybody: httpx.AsyncClient, run_id: str, sample_id: int, reason: str
+) -> None:
+    answer = await anybody.get(path(run_id, sample_id))
+    assert (answer.status_code, answer.json()["reason"]) == (404, reason)
+
+
+async def test_a_sample_that_cannot_be_read_tells_nothing_of_the_oracles_files(
+    anybody: httpx.AsyncClient, blobs: Blobs
+) -> None:
+    blobs.samples.unlink()
+    answer = await anybody.get(path("people", ASKED))
+    assert (answer.status_code, answer.json()["reason"]) == (404, "SAMPLE_GONE")
+    assert str(blobs.samples) not in answer.text
+
+
+async def test_large_samples_are_links_and_small_ones_are_not(log: Log, shelf: Shelf, blobs: Blobs) -> None:
+    desk, ask = log.book.get("people"), Ask("people", 0, ASKED, 0, 1)
+    picture = picture_of(np.load(blobs.samples)[ASKED])
+    size = len(picture.content)
+    linked = await Samples(shelf, LINKS, size - 1).request(desk, ask)
+    assert (linked.uri, linked.content) == (LINKS.uri("people", ASKED), b"")
+    for samples in (Samples(shelf, LINKS, size), Samples(shelf, None, 0)):
+        whole = await samples.request(desk, ask)
+        assert (whole.uri, whole.content) == ("", picture.content)
+    assert (linked.sha256, linked.media_type) == (picture.sha256, picture.media_type)
+
+
+async def test_a_large_picture_is_made_as_a_small_one_is(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (10, 300, 300, 3), np.uint8)
+    np.save(tmp_path / "large.npy", pixels)
+    log = Log()
+    source = DatasetSource(name=str(tmp_path / "large.npy"), classes=["a", "b"])
+    desk = log.begin("large", source, LabelSource.LABEL_SOURCE_QUEUE)
+    samples = Samples(Shelf(None, tmp_path), LINKS)
+    assert (await samples.picture(desk, ASKED)) == picture_of(pixels[ASKED])
+    assert (await samples.request(desk, Ask("large", 0, ASKED, 0, 1))).uri
+    with pytest.raises(WrongState, match="has 10 samples"):
+        await samples.picture(desk, 10)
+
+
+def test_a_link_bears_the_same_key_wherever_the_oracle_is_reached_and_none_of_the_secret() -> None:
+    link = Links("http://127.0.0.1:8080/", SECRET).uri("people", ASKED)
+    assert link == LINKS.uri("people", ASKED).replace(BASE, "http://127.0.0.1:8080")
+    assert SECRET not in link
+    assert len(link.partition("=")[2]) == 64
+    assert LINKS.uri("a b/c", 1).startswith(f"{BASE}/samples/a%20b%2Fc/1?key=")
+
+
+def test_our_own_pages_follow_links_where_they_were_opened() -> None:
+    assert on_own_page(LINKS.uri("people", 1), BASE + "/").startswith("/samples/people/1?key=")
+    assert on_own_page("", BASE) == ""
+    assert on_own_page("https://labels.example/other", BASE) == "https://labels.example/other"
+    assert on_own_page("https://elsewhere.example/samples/1", "") == "https://elsewhere.example/samples/1"
+
+
+SETTINGS = ("PORT", "URL", "SECRET", "TOKEN", "USER_HEADER")
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"URL": BASE}, "LABELLOOP_HTTP_PORT"),
+        ({"URL": BASE, "PORT": "0", "USER_HEADER": "X-User"}, "LABELLOOP_HTTP_SECRET"),
+        ({"URL": BASE, "PORT": "0"}, "LABELLOOP_HTTP_TOKEN"),
+    ],
+)
+def test_settings_that_make_no_links_are_errors(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], problem: str
+) -> None:
+    set_up(monkeypatch, given)
+    with pytest.raises(InvalidInput, match=problem):
+        from_environment()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("URL", "labels.example"), ("URL", "https://labels.example/?a=b"), ("URL", "https:///x"), ("SECRET", "short")],
+)
+def test_settings_that_are_none_end_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    set_up(monkeypatch, {"URL": BASE, "PORT": "0", "TOKEN": TOKEN, name: value})
+    with pytest.raises(SystemExit):
+        from_environment()
+    assert f"LABELLOOP_HTTP_{name}" in capsys.readouterr().err
+
+
+def test_links_are_signed_with_the_secret_or_else_with_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {}
+    for name, given in {
+        "token": {"TOKEN": TOKEN},
+        "both": {"TOKEN": TOKEN, "SECRET": SECRET},
+        "header": {"USER_HEADER": "X-User", "SECRET": SECRET},
+    }.items():
+        set_up(monkeypatch, {"URL": BASE, "PORT": "0", **given})
+        settings = from_environment()
+        assert settings is not None
+        assert SECRET not in repr(settings)
+        assert settings.links is not None
+        made[name] = settings.links.uri("people", ASKED)
+    assert made["both"] == made["header"] == LINKS.uri("people", ASKED)
+    assert made["token"] == Links(BASE, TOKEN).uri("people", ASKED)
+    set_up(monkeypatch, {"PORT": "0", "TOKEN": TOKEN, "URL": ""})
+    settings = from_environment()
+    assert settings is not None
+    assert settings.links is None
+
+
+def set_up(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
+    for name in SETTINGS:
+        monkeypatch.delenv(f"LABELLOOP_HTTP_{name}", raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(f"LABELLOOP_HTTP_{name}", value)
