@@ -58,6 +58,7 @@ class OracleService(OracleServiceServicer):
             description=dataset.description,
             stand_in=dataset.stand_in,
             tools=self._tools,
+            has_graph=bool(dataset.graph),
         )
 
     async def ListOpenSamples(self, request: pb.ListOpenSamplesRequest, context: Context) -> pb.ListOpenSamplesResponse:

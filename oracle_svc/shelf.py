@@ -40,6 +40,7 @@ class Shelf:
             evaluation=source.evaluation,
             evaluation_labels=source.evaluation_labels,
             classes=tuple(source.classes),
+            graph=source.graph,
         )
         try:
             folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
@@ -61,7 +62,7 @@ def _cut(dataset: Dataset, limit: int) -> Dataset:
 
 
 async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
-    """Put the pool's shards, its manifest and the evaluation set into the artifact store."""
+    """Put the pool's shards, its manifest, the evaluation set and the graph of features into the artifact store."""
     shards = []
     for start in range(0, len(dataset.samples), SHARD_SAMPLES):
         part = dataset.samples[start : start + SHARD_SAMPLES]
@@ -82,4 +83,5 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
         evaluation_sha256=evaluation,
         description=dataset.description,
         stand_in=dataset.stand_in,
+        graph_sha256=await artifacts.put(dataset.graph) if dataset.graph else "",
     )

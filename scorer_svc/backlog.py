@@ -13,7 +13,8 @@ _NEW_SHARE = 0.2
 
 
 class Backlog:
-    """Work in values, a value being one pixel of one image, that one thread does in turn."""
+    """Work in values, those that a model takes or computes of an image where those are more, that one thread does in
+    turn."""
 
     def __init__(self) -> None:
         self._values = 0

@@ -16,4 +16,8 @@ class ScorerSettings(ServiceSettings):
         1, ge=1, validation_alias="SCORER_WORKERS", description="processes that share the port, a core each"
     )
     cache_dir: Path = Field(user_cache_path("labelloop"), description="where pools are kept, to be mapped into memory")
-    cache_gb: float = Field(20.0, gt=0, description="how much is kept there; what was used last stays")
+    cache_gb: float = Field(
+        20.0,
+        gt=0,
+        description="how much is kept there of pools, and as much of their features; what was used last stays",
+    )

@@ -16,11 +16,13 @@ _PROBABILITIES_MAX = 524_288  # 2 MiB of them: gRPC's clients take answers of 4 
 
 
 class Classifier(Protocol):
-    """What images are posted to: of ``feature_count`` values of ``dtype`` each, into ``class_count`` classes."""
+    """What images are posted to: of ``feature_count`` values of ``dtype`` each, into ``class_count`` classes, with
+    ``work`` values at most computed of each on the way."""
 
     feature_count: int
     class_count: int
     dtype: str
+    work: int
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """``[n, classes]`` for images ``[n, features]``."""

@@ -1,7 +1,8 @@
-"""Pools in memory, as they came."""
+"""Pools in memory."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,14 +20,17 @@ from scorer_svc.selection import Ids
 _KEPT = 4
 
 
-class Pool:
-    """A sample's id is its row. Shards are mapped when they are first asked for: a replica may serve some only."""
+class Pool(ABC):
+    """A sample's id is its row. Shards are loaded when they are first asked for: a replica may serve some only."""
 
-    def __init__(self, manifest: PoolManifest, cache: ArtifactCache) -> None:
+    def __init__(self, manifest: PoolManifest) -> None:
         self.manifest = manifest
         self._ends = np.cumsum([shard.sample_count for shard in manifest.shards])
         self._shards = Loaded(self._load, kept=len(manifest.shards))
-        self._cache = cache
+
+    @abstractmethod
+    async def _load(self, index: int) -> Part:
+        """The shard of that index."""
 
     @property
     def sample_count(self) -> int:
@@ -63,6 +67,14 @@ class Pool:
             samples[asked] = part.samples[sample_ids[asked] - part.first]
         return samples
 
+
+class StoredPool(Pool):
+    """Samples as they came."""
+
+    def __init__(self, manifest: PoolManifest, cache: ArtifactCache) -> None:
+        super().__init__(manifest)
+        self._cache = cache
+
     async def _load(self, index: int) -> Part:
         shard = self.manifest.shards[index]
         data = await self._cache.map(shard.sha256)
@@ -77,6 +89,6 @@ def pools(artifacts: ArtifactStore, cache: ArtifactCache) -> Loaded[str, Pool]:
     """Pools by digest; NotFound or Corrupt where there is none."""
 
     async def load(digest: str) -> Pool:
-        return Pool(PoolManifest.from_bytes(await artifacts.get(digest)), cache)
+        return StoredPool(PoolManifest.from_bytes(await artifacts.get(digest)), cache)
 
     return Loaded(load, kept=_KEPT)

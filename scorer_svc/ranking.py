@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.errors import InvalidInput
+from labelloop.wire.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
@@ -33,8 +34,9 @@ class Part:
     samples: NDArray[Any]
 
     @property
-    def ids(self) -> Ids:
-        return np.arange(self.first, self.first + len(self.samples), dtype=np.uint32)
+    def end(self) -> int:
+        """The first id behind it."""
+        return self.first + len(self.samples)
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,16 @@ class Ranking:
 def check(question: Question, sample_size: int) -> None:
     """InvalidInput for a strategy that needs a model and has none, or a model for samples of another size."""
     strategy, model = question.strategy, question.model
-    if strategy not in BY_MODEL and strategy not in BY_ID:
+    if strategy not in BY_MODEL and strategy not in BY_ID and strategy not in CHOOSE_TOGETHER:
         raise InvalidInput("UNKNOWN_STRATEGY", "name a strategy", field="strategy")
-    if strategy in BY_MODEL and model is None:
+    if strategy not in NEED_NO_MODEL and model is None:
         message = f"{Strategy.Name(strategy)} ranks by a model's answers: name a model"
         raise InvalidInput("MODEL_MISSING", message, field="model_sha256", strategy=Strategy.Name(strategy))
     if model and model.feature_count != sample_size:
-        message = f"the model takes {model.feature_count} values a sample, but the pool's samples have {sample_size}"
+        message = (
+            f"the model takes {model.feature_count} values a sample, but the pool's samples have {sample_size}: name "
+            "the features that it was fitted to, if it was"
+        )
         raise InvalidInput(
             "MODEL_DOES_NOT_FIT", message, field="model_sha256", takes=model.feature_count, has=sample_size
         )

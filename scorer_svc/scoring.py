@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scorer_svc.backlog import Backlog
 from scorer_svc.images import Classifier, answer, read_images
 
-_INLINE_VALUES_MAX = 256 * 784  # a tenth of a millisecond; more would hold up health checks and small requests
+_INLINE_WORK_MAX = 256 * 784  # a tenth of a millisecond; more would hold up health checks and small requests
 
 
 class Scoring:
@@ -25,13 +25,14 @@ class Scoring:
     async def score(self, request: pb.ScoreRequest, model: Classifier, digest: str) -> pb.ScoreResponse:
         """InvalidInput where ``model`` cannot classify what was posted, LimitExceeded where it would wait too long."""
         images = read_images(request, model)
-        if images.size <= _INLINE_VALUES_MAX:
+        work = len(images) * model.work
+        if work <= _INLINE_WORK_MAX:
             return answer(digest, model.classify(images), request.with_probabilities)
-        with self._backlog.taken(images.size):
+        with self._backlog.taken(work):
             response, seconds = await asyncio.get_running_loop().run_in_executor(
                 self._executor, _timed_answer, digest, model, images, request.with_probabilities
             )
-        self._backlog.note(images.size, seconds)
+        self._backlog.note(work, seconds)
         return response
 
 

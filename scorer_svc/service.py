@@ -14,14 +14,17 @@ from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer
 from labelloop.wire.errors import InvalidInput, LimitExceeded
 from labelloop.wire.loading import Loaded
 from labelloop.wire.serving import MESSAGE_BYTES_MAX, Context
+from labelloop.wire.strategies import CHOOSE_TOGETHER
 from pyroaring import BitMap
 
 from scorer_svc.clustering import cluster
+from scorer_svc.learning import Learning
 from scorer_svc.model import Model
 from scorer_svc.pool import Pool
 from scorer_svc.ranking import Part, Question, Ranking, check, cut, merge, rank
 from scorer_svc.scoring import Scoring
 from scorer_svc.selection import Ids
+from scorer_svc.together import rank_together
 from scorer_svc.warming import Newest
 
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
@@ -36,22 +39,30 @@ class ScorerService(ScorerServiceServicer):
     def __init__(
         self,
         pools: Loaded[str, Pool],
+        feature_pools: Loaded[tuple[str, str], Pool],
+        learning: Learning,
         models: Loaded[str, Model],
         newest: Newest,
         scoring: Scoring,
         executor: Executor,
         score_threads: int,
     ) -> None:
-        self._pools, self._models, self._newest = pools, models, newest
+        self._pools, self._feature_pools, self._learning = pools, feature_pools, learning
+        self._models, self._newest = models, newest
         self._scoring = scoring
         self._executor, self._score_threads = executor, score_threads
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
-        pool = await self._pool(request.pool_sha256)
+        pool = await self._seen(request.pool_sha256, request.features_sha256)
         model = await self._model(request.model_sha256) if request.model_sha256 else None
         question = Question(request.strategy, request.limit, _bitmap(request.leave_out), request.seed, model)
         check(question, pool.sample_size)
-        ranking = await self._rank(await pool.parts(request.shards), question)
+        together = request.strategy in CHOOSE_TOGETHER
+        if together and request.shards:
+            message = "this strategy chooses a batch together, out of the whole pool: name no shards"
+            raise InvalidInput("NEEDS_WHOLE_POOL", message, field="shards")
+        parts = await pool.parts(request.shards)
+        ranking = await (self._rank_together if together else self._rank)(parts, question)
         return pb.RankPoolResponse(
             sample_ids=ranking.sample_ids.tolist(),
             predicted=ranking.predicted.tolist(),
@@ -66,8 +77,11 @@ class ScorerService(ScorerServiceServicer):
         tasks = [loop.run_in_executor(self._executor, rank, piece, question) for piece in pieces]
         return merge(await asyncio.gather(*tasks), question.limit)
 
+    async def _rank_together(self, parts: Sequence[Part], question: Question) -> Ranking:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, rank_together, parts, question)
+
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:
-        pool = await self._pool(request.pool_sha256)
+        pool = await self._seen(request.pool_sha256, request.features_sha256)
         _check_amount(pool, len(request.sample_ids))  # before millions of ids are converted
         return await _read(pool, np.asarray(request.sample_ids, np.uint32))
 
@@ -79,6 +93,14 @@ class ScorerService(ScorerServiceServicer):
             self._executor, cluster, samples, request.cluster_count, request.seed
         )
         return pb.ClusterPoolResponse(cluster=clusters.tolist(), centroids=centroids.astype("<f4").tobytes())
+
+    async def LearnFeatures(self, request: pb.LearnFeaturesRequest, context: Context) -> pb.LearnFeaturesResponse:
+        graph = _checked_digest(request.graph_sha256, "graph_sha256") if request.graph_sha256 else ""
+        return await self._learning.learn(_checked_digest(request.pool_sha256, "pool_sha256"), request.seed, graph)
+
+    async def ExtractFeatures(self, request: pb.ExtractFeaturesRequest, context: Context) -> pb.ExtractFeaturesResponse:
+        digest = _checked_digest(request.features_sha256, "features_sha256")
+        return await self._learning.extract(digest, request.samples)
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         remaining_s = context.time_remaining()
@@ -95,6 +117,13 @@ class ScorerService(ScorerServiceServicer):
 
     async def _pool(self, digest: str) -> Pool:
         return await self._pools.get(_checked_digest(digest, "pool_sha256"))
+
+    async def _seen(self, digest: str, features: str) -> Pool:
+        """The pool, or what the graph ``features`` makes of it where one is named."""
+        if not features:
+            return await self._pool(digest)
+        key = _checked_digest(digest, "pool_sha256"), _checked_digest(features, "features_sha256")
+        return await self._feature_pools.get(key)
 
     async def _model(self, digest: str) -> Model:
         return await self._models.get(_checked_digest(digest, "model_sha256"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
@@ -12,7 +13,10 @@ from labelloop.wire.eventlog import EventLog
 from labelloop.wire.serving import Server
 
 from scorer_svc.artifact_cache import ArtifactCache
+from scorer_svc.cache_folder import CacheFolder
 from scorer_svc.config import ScorerSettings
+from scorer_svc.feature_pool import feature_pools, graphs
+from scorer_svc.learning import Learning
 from scorer_svc.model import models
 from scorer_svc.pool import pools
 from scorer_svc.scoring import Scoring
@@ -30,11 +34,23 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
     share_memory()
-    cache = ArtifactCache(artifacts, settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))
-    known_pools, known_models = pools(artifacts, cache), models(artifacts)
+    cache_bytes = int(settings.cache_gb * 1e9)
+    cache = ArtifactCache(artifacts, settings.cache_dir / "artifacts", cache_bytes)
+    known_pools, known_models, known_graphs = pools(artifacts, cache), models(artifacts), graphs(artifacts)
     executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
+    cores = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "features")  # once a pool: on all that there are
+    seen = feature_pools(known_pools, known_graphs, CacheFolder(settings.cache_dir / "features", cache_bytes), cores)
     newest = Newest(log, known_models)
-    service = ScorerService(known_pools, known_models, newest, Scoring(posted), executor, settings.score_threads)
+    service = ScorerService(
+        known_pools,
+        seen,
+        Learning(known_pools, known_graphs, cores),
+        known_models,
+        newest,
+        Scoring(posted),
+        executor,
+        settings.score_threads,
+    )
     add_ScorerServiceServicer_to_server(service, server.grpc)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -47,6 +63,6 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
             await server.serve(work)
     finally:
         await server.stop()
-        for each in (executor, posted):
+        for each in (executor, posted, cores):
             each.shutdown(wait=False, cancel_futures=True)
         await client.close()

@@ -12,15 +12,22 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 
 BYTES_MAX = 64 * 1024 * 1024
 _NODES_MAX = 100
-_COLUMNS_MAX = 100_000  # of what is computed from a sample on the way
-# What works on each sample by itself.
-_OPERATORS = frozenset({"Add", "Cast", "Div", "Flatten", "Gemm", "Identity", "MatMul", "Mul", "Relu", "Softmax", "Sub"})
+_VALUES_MAX = 1_000_000  # of what is computed from a sample on the way: 4 MB
+# What works on each sample by itself, along the other dimensions than the first.
+_OPERATOR_NAMES = (
+    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Flatten Gelu Gemm GlobalAveragePool "
+    "GlobalMaxPool HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log MatMul Max MaxPool Min Mul Neg Pow "
+    "ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Relu Reshape Sigmoid Softmax Softplus Sqrt "
+    "Squeeze Sub Sum Tanh Transpose Unsqueeze"
+)
+_OPERATORS = frozenset(_OPERATOR_NAMES.split())
 _INPUTS: set[int] = {TensorProto.UINT8, TensorProto.FLOAT}
 _WEIGHT_BYTES: dict[int, int] = {TensorProto.FLOAT: 4, TensorProto.INT64: 8, TensorProto.INT32: 4, TensorProto.UINT8: 1}
 
 
 def vetted(data: bytes) -> ModelProto:
-    """The model that ``data`` holds: samples ``[n, features]`` of uint8 or float32 to float32 ``[n, classes]``.
+    """The model that ``data`` holds, with the shapes of all that it computes: samples ``[n, features]`` of uint8 or
+    float32 to float32 ``[n, classes]``, or features in their place.
     ValueError, which says what is wrong, for what is none, is too large, or does anything else."""
     if len(data) > BYTES_MAX:
         raise ValueError(f"it has {len(data)} bytes, more than {BYTES_MAX}")
@@ -35,10 +42,22 @@ def vetted(data: bytes) -> ModelProto:
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ValueError(str(error)) from error
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        if not _is_matrix(value) or value.type.tensor_type.shape.dim[1].dim_value > _COLUMNS_MAX:
-            raise ValueError(f"{value.name!r} is no matrix of at most {_COLUMNS_MAX} columns")
-    return model
+    batch = inferred.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
+    for name in (name for node in inferred.graph.node for name in node.output if name):
+        if name not in known or not _keeps_samples(known[name], batch):
+            raise ValueError(
+                f"{name!r} does not hold at most {_VALUES_MAX} values of each sample, the samples in its first "
+                "dimension (to reshape, take 0 for that)"
+            )
+    return inferred
+
+
+def _keeps_samples(value: ValueInfoProto, batch: str) -> bool:
+    """Whether the first dimension is the samples', and the others are known and small enough."""
+    first, *others = value.type.tensor_type.shape.dim or [onnx.TensorShapeProto.Dimension()]
+    sizes = [size.dim_value for size in others]
+    return first.dim_param == batch != "" and all(sizes) and math.prod(sizes) <= _VALUES_MAX
 
 
 def _faults(model: ModelProto) -> Iterator[str]:
@@ -55,11 +74,16 @@ def _faults(model: ModelProto) -> Iterator[str]:
         yield "a node holds a tensor or a graph of its own"
     yield from filter(None, map(_weight_fault, graph.initializer))
     if not _is_one_matrix(list(graph.input), _INPUTS) or not _is_one_matrix(list(graph.output), {TensorProto.FLOAT}):
-        yield "it does not lead from samples [n, features] to probabilities [n, classes]"
+        yield "it does not lead from samples [n, values] to probabilities or features [n, columns]"
 
 
 def _holds_more_than_numbers(node: onnx.NodeProto) -> bool:
-    plain = {onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT, onnx.AttributeProto.INTS}
+    plain = {
+        onnx.AttributeProto.INT,
+        onnx.AttributeProto.FLOAT,
+        onnx.AttributeProto.INTS,
+        onnx.AttributeProto.STRING,  # how to round or to pad
+    }
     return any(attribute.type not in plain for attribute in node.attribute)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from google.protobuf.message import Message
-from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource, Protocol, RunSpec
+from labelloop.events.v1.events_pb2 import DatasetSource, FeatureKind, GuaranteeSpec, LabelSource, Protocol, RunSpec
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
 POOL_SIZE, EVALUATION_SIZE, CLASSES = 300, 200, 3
@@ -67,3 +67,21 @@ def spec(blobs: Blobs, **changes: object) -> RunSpec:
         elif value is not None:
             setattr(made, name, value)
     return made
+
+
+def certified_spec(blobs: Blobs, **changes: object) -> RunSpec:
+    """Four rounds on learned features, the defaults otherwise, then an audit of sixty and what it allows."""
+    made = {
+        "strategy": Strategy.STRATEGY_CLUSTERED_MARGIN,
+        "first_strategy": Strategy.STRATEGY_K_MEANS,
+        "batch_size": 10,
+        "label_budget": 40,
+        "control_percent": 10,
+        "features": FeatureKind.FEATURE_KIND_PATCHES,
+        "protocol": Protocol.PROTOCOL_HONEST,
+        "stopping_sample_count": 0,
+        "auto_label_batch_size": 0,
+        "auto_label_budget": 0,
+        "guarantee": GuaranteeSpec(target_accuracy=0.9, confidence=0.9, audit_size=60),
+    }
+    return spec(blobs, **(made | changes))

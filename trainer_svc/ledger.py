@@ -52,8 +52,13 @@ class Ledger:
                 manifest = PoolManifest.from_bytes(await self._artifacts.get(pool.pool_sha256))
                 digests.update(dict.fromkeys(shard.sha256 for shard in manifest.shards))
             taken_over = event.run_started.inheritance
-            named = (pool.pool_sha256, pool.evaluation_sha256, model.model_sha256, model.training_state_sha256)
-            digests.update(dict.fromkeys((*named, taken_over.model_sha256, taken_over.training_state_sha256)))
+            named = (
+                *(pool.pool_sha256, pool.evaluation_sha256, pool.graph_sha256),
+                event.features_learned.features_sha256,
+                *(model.model_sha256, model.head_sha256, model.training_state_sha256),
+                *(taken_over.model_sha256, taken_over.training_state_sha256),
+            )
+            digests.update(dict.fromkeys(named))
         digests.pop("", None)
         return list(digests)
 

@@ -1,9 +1,11 @@
-"""Softmax weights as an ONNX graph, built node by node: milliseconds, and the same bytes for the same weights. Pure."""
+"""Softmax weights as an ONNX graph, built node by node: milliseconds, and the same bytes for the same weights; behind a
+graph of features as one with it. Pure."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx.compose
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -35,7 +37,44 @@ def to_onnx(weights: NDArray[np.float32], dtype: str) -> bytes:
             numpy_helper.from_array(np.ascontiguousarray(weights[:, -1]), "bias"),
         ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="labelloop")
-    model.ir_version = _IR
+    return _to_bytes(graph, _OPSET, _IR)
+
+
+def joined(features: bytes, head: bytes) -> bytes:
+    """ONNX bytes of the model that computes features and then, from them, what ``head`` (see :func:`to_onnx`) does.
+
+    The names inside ``features`` get a prefix, so that none of them meets one of the head's.
+    """
+    front, back = (onnx.load_model_from_string(data) for data in (features, head))
+    first = onnx.compose.add_prefix(front, "features/")
+    first.graph.input[0].name, raw = INPUT, first.graph.input[0].name
+    for node in first.graph.node:
+        node.input[:] = [INPUT if name == raw else name for name in node.input]
+    cast = back.graph.node[0]  # features are float32 as they come
+    rest = [node for node in back.graph.node if node is not cast]
+    for node in rest:
+        node.input[:] = [first.graph.output[0].name if name == cast.output[0] else name for name in node.input]
+    graph = helper.make_graph(
+        [*first.graph.node, *rest],
+        "softmax_regression_on_features",
+        [first.graph.input[0]],
+        list(back.graph.output),
+        [*first.graph.initializer, *back.graph.initializer],
+    )
+    opset = max(each.version for each in front.opset_import)
+    return _to_bytes(graph, max(opset, _OPSET), max(front.ir_version, _IR))
+
+
+def weights_of(model: bytes) -> NDArray[np.float32]:
+    """Weights ``[classes, features + 1]`` of what :func:`to_onnx` made for float32 features."""
+    constants = {
+        each.name: numpy_helper.to_array(each) for each in onnx.load_model_from_string(model).graph.initializer
+    }
+    return np.concatenate([constants["kernel"].T, constants["bias"][:, None]], axis=1)
+
+
+def _to_bytes(graph: onnx.GraphProto, opset: int, ir_version: int) -> bytes:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="labelloop")
+    model.ir_version = ir_version
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))

@@ -6,11 +6,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, RankPoolRequest, RankPoolResponse, Strategy
+from labelloop.scorer.v1.scorer_pb2 import (
+    ExtractFeaturesRequest,
+    ExtractFeaturesResponse,
+    GetSamplesRequest,
+    LearnFeaturesRequest,
+    LearnFeaturesResponse,
+    RankPoolRequest,
+    RankPoolResponse,
+    Strategy,
+)
 from labelloop.wire.artifacts import ArtifactStore
 from labelloop.wire.loading import Loaded
 from labelloop.wire.pools import PoolManifest
 from labelloop.wire.serving import MESSAGE_BYTES_MAX
+from labelloop.wire.strategies import CHOOSE_TOGETHER
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
@@ -20,6 +30,7 @@ from trainer_svc.replicas import Replicas
 from trainer_svc.sharding import Shards
 
 _ANSWER_BYTES = MESSAGE_BYTES_MAX // 4
+_EXTRACTED_AT_ONCE = 500  # samples: a second or less, a few megabytes
 _KEPT = 64
 
 
@@ -40,10 +51,21 @@ class Ranker:
         return Shards.undivided(pool) if len(await self._replicas.known()) == 1 else await self._shards.get(pool)
 
     async def rank(
-        self, pool: str, model: str, strategy: Strategy.ValueType, limit: int, leave_out: Iterable[int], seed: int
+        self,
+        pool: str,
+        model: str,
+        strategy: Strategy.ValueType,
+        limit: int,
+        leave_out: Iterable[int],
+        seed: int,
+        *,
+        features: str = "",
     ) -> RankPoolResponse:
-        """The first ``limit`` samples of the pool, best first, with their values."""
-        shards, asked = await self._shards_of(pool), BitMap(leave_out)
+        """The first ``limit`` samples of the pool, best first, with their values, or the features that stand for
+        them."""
+        together = strategy in CHOOSE_TOGETHER
+        shards = Shards.undivided(pool) if together else await self._shards_of(pool)
+        asked = BitMap(leave_out)
         left_out = asked.serialize()
 
         def question(places: Sequence[int]) -> RankPoolRequest:
@@ -56,6 +78,7 @@ class Ranker:
                 seed=seed,
                 with_samples=True,
                 shards=places if len(places) < len(shards.digests) else (),
+                features_sha256=features,
             )
 
         answers = await self._fan_out.ask("RankPool", dict(enumerate(shards.digests)), question)
@@ -66,18 +89,42 @@ class Ranker:
             check_whole(part, shards.free_ids(places, asked), limit)
         return merge([part for _, part in answers], limit)
 
-    async def samples(self, pool: str, sample_ids: Sequence[int], sample_bytes: int) -> NDArray[Any]:
-        """Samples ``[n, *shape]``, of ``sample_bytes`` each, in the order of ``sample_ids``."""
+    async def learn(self, pool: str, seed: int, graph: str) -> LearnFeaturesResponse:
+        """The graph of features: learned, or ``graph`` looked over where there is one."""
+        request = LearnFeaturesRequest(pool_sha256=pool, seed=seed, graph_sha256=graph)
+        [(_, learned)] = await self._fan_out.ask("LearnFeatures", {0: pool}, lambda _: request)
+        assert isinstance(learned, LearnFeaturesResponse)
+        return learned
+
+    async def features(self, graph: str, samples: NDArray[Any]) -> NDArray[np.float32]:
+        """Features ``[n, features]`` of samples ``[n, *shape]``."""
+        parts = []
+        for start in range(0, len(samples), _EXTRACTED_AT_ONCE):
+            some = np.ascontiguousarray(samples[start : start + _EXTRACTED_AT_ONCE])
+            request = ExtractFeaturesRequest(features_sha256=graph, samples=some.tobytes())
+            parts.append(np.frombuffer(await self._extract(graph, request), "<f4").reshape(len(some), -1))
+        return np.concatenate(parts)
+
+    async def _extract(self, graph: str, request: ExtractFeaturesRequest) -> bytes:
+        [(_, answer)] = await self._fan_out.ask("ExtractFeatures", {0: graph}, lambda _: request)
+        assert isinstance(answer, ExtractFeaturesResponse)
+        return answer.features
+
+    async def samples(
+        self, pool: str, sample_ids: Sequence[int], sample_bytes: int, features: str = ""
+    ) -> NDArray[Any]:
+        """Samples ``[n, *shape]``, or their features, of ``sample_bytes`` each, in the order of ``sample_ids``."""
         most = max(1, _ANSWER_BYTES // sample_bytes)
         batches = [sample_ids[start : start + most] for start in range(0, len(sample_ids), most)]
-        return np.concatenate([await self._batch(pool, batch) for batch in batches])
+        return np.concatenate([await self._batch(pool, batch, features) for batch in batches])
 
-    async def _batch(self, pool: str, sample_ids: Sequence[int]) -> NDArray[Any]:
+    async def _batch(self, pool: str, sample_ids: Sequence[int], features: str) -> NDArray[Any]:
         shards = await self._shards_of(pool)
         ids, held_in = np.asarray(sample_ids), shards.places(sample_ids)
 
         def question(places: Sequence[int]) -> GetSamplesRequest:
-            return GetSamplesRequest(pool_sha256=pool, sample_ids=ids[np.isin(held_in, places)].tolist())
+            wanted = ids[np.isin(held_in, places)].tolist()
+            return GetSamplesRequest(pool_sha256=pool, sample_ids=wanted, features_sha256=features)
 
         keys = {place: shards.digests[place] for place in np.unique(held_in).tolist()}
         answers = await self._fan_out.ask("GetSamples", keys, question)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 
+import numpy as np
+import torch
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
+    AutoLabelsCertified,
     Event,
+    FeatureKind,
+    FeaturesLearned,
     LabelsRequested,
     ModelTrained,
     PoolPublished,
     Protocol,
+    Purpose,
     RunFinished,
     SamplesAutoLabelled,
 )
@@ -22,12 +31,24 @@ from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from structlog.contextvars import bind_contextvars
 
-from trainer_svc.fitting import FitJob, FitResult, carry_out
+from trainer_svc.fitting import Figures, FitJob, FitResult, carry_out
+from trainer_svc.guarantee import certify
 from trainer_svc.merging import unpack
 from trainer_svc.metrics import AUTO_LABELS, FIT_SECONDS, ROUNDS, run_gauges
 from trainer_svc.ranker import Ranker
-from trainer_svc.run_state import AutoLabel, Finish, Fit, RequestLabels, RunState, Wait, next_step
+from trainer_svc.run_state import (
+    AutoLabel,
+    Certify,
+    Finish,
+    Fit,
+    LearnFeatures,
+    RequestLabels,
+    RunState,
+    Wait,
+    next_step,
+)
 from trainer_svc.softmax import AdamState, Count, start_state
+from trainer_svc.stopping import looks_at_stop_set
 from trainer_svc.workbench import EvaluationSets, Workbench
 
 
@@ -38,7 +59,7 @@ class Rounds:
         self, book: RunBook[RunState], log: EventLog, ranker: Ranker, artifacts: ArtifactStore, executor: Executor
     ) -> None:
         self._book, self._log, self._ranker, self._artifacts, self._executor = book, log, ranker, artifacts, executor
-        self._evaluation_sets = EvaluationSets(artifacts)
+        self._evaluation_sets = EvaluationSets(ranker, artifacts)
         self._benches: dict[str, Workbench] = {}
         metrics.watch(book, run_gauges)
 
@@ -49,10 +70,14 @@ class Rounds:
             state = self._book.get(run_id).as_it_stands()
             bind_contextvars(round=state.round)
             match next_step(state):
+                case LearnFeatures():
+                    event = await self._learn_features(state)
                 case RequestLabels() as step:
                     event = await self._request_labels(state, step)
-                case AutoLabel(count):
-                    event = await self._auto_label(state, count)
+                case Certify():
+                    event = await self._certify(state)
+                case AutoLabel(count, part):
+                    event = await self._auto_label(state, count, part)
                 case Fit():
                     event = await self._fit(state)
                 case Finish(reason):
@@ -67,36 +92,88 @@ class Rounds:
         if state.ended:
             self._benches.pop(run_id, None)
 
-    async def _request_labels(self, state: RunState, step: RequestLabels) -> Event:
-        ranked = await self._rank(state, step.count, step.strategy)
-        request = LabelsRequested(
-            sample_ids=ranked.sample_ids,
-            predicted=ranked.predicted,
-            confidence=ranked.confidence,
-            score=ranked.score,
-            strategy=step.strategy,
-            part=step.part,
+    async def _learn_features(self, state: RunState) -> Event:
+        pool, begin = _pool(state), time.perf_counter()
+        given = state.spec.features == FeatureKind.FEATURE_KIND_GRAPH
+        learned = await self._ranker.learn(pool.pool_sha256, state.spec.seed, pool.graph_sha256 if given else "")
+        features = FeaturesLearned(
+            features_sha256=await self._artifacts.put(learned.graph),
+            feature_count=learned.feature_count,
+            learn_s=time.perf_counter() - begin,
         )
+        return Event(run_id=state.run_id, round=0, features_learned=features)
+
+    async def _request_labels(self, state: RunState, step: RequestLabels) -> Event:
+        chosen = [await self._rank(state, step.count, step.strategy)] if step.count else []
+        if step.control:
+            taken = state.asked.union(*(ranked.sample_ids for ranked in chosen))
+            chosen.append(await self._rank(state, step.control, Strategy.STRATEGY_RANDOM, taken))
+        self._lay_out(state, chosen)
+        request = LabelsRequested(strategy=step.strategy, part=step.part)
+        for ranked in chosen:
+            request.sample_ids.extend(ranked.sample_ids)
+            request.predicted.extend(ranked.predicted)
+            request.confidence.extend(ranked.confidence)
+            request.score.extend(ranked.score)
+        if step.audit:
+            request.purposes.extend([Purpose.PURPOSE_AUDIT] * len(request.sample_ids))
+        elif step.control:
+            first = len(request.sample_ids) - step.control
+            request.purposes.extend([Purpose.PURPOSE_CHOSEN] * first + [Purpose.PURPOSE_CONTROL] * step.control)
         return Event(run_id=state.run_id, round=state.round, labels_requested=request)
 
-    async def _auto_label(self, state: RunState, count: int) -> Event:
+    async def _auto_label(self, state: RunState, count: int, part: int) -> Event:
         ranked = await self._rank(state, count, Strategy.STRATEGY_MOST_CONFIDENT)
+        self._lay_out(state, [ranked])
         given = SamplesAutoLabelled(
-            sample_ids=ranked.sample_ids, classes=ranked.predicted, confidence=ranked.confidence
+            sample_ids=ranked.sample_ids, classes=ranked.predicted, confidence=ranked.confidence, part=part
         )
         return Event(run_id=state.run_id, round=state.round, samples_auto_labelled=given)
 
-    async def _rank(self, state: RunState, count: int, strategy: Strategy.ValueType) -> RankPoolResponse:
-        ranked = await self._ranker.rank(
-            _pool(state).pool_sha256, state.model_sha256, strategy, count, state.asked, state.spec.seed
+    async def _certify(self, state: RunState) -> Event:
+        """What the audit allows, for the samples that nobody has labelled."""
+        guarantee = state.spec.guarantee
+        audited = [example for example in state.audit if example.confidence is not None]
+        confidence = np.array([example.confidence for example in audited], np.float32)
+        correct = np.array([example.predicted == example.label for example in audited], bool)
+        verdict = certify(confidence, correct, target=guarantee.target_accuracy, level=guarantee.confidence)
+        certificate = AutoLabelsCertified(
+            threshold=verdict.threshold,
+            audited=len(audited),
+            audited_above=verdict.audited_above,
+            correct_above=verdict.correct_above,
+            lower_bound=verdict.lower_bound,
+            looks=verdict.looks,
         )
-        if ranked.HasField("samples"):
-            self._bench(state).lay_out(ranked.sample_ids, unpack(ranked.samples))
-        return ranked
+        if verdict.threshold is not None:
+            left = await self._rank(state, 0, Strategy.STRATEGY_MOST_CONFIDENT)
+            certificate.count = int((np.array(left.confidence, np.float32) >= np.float32(verdict.threshold)).sum())
+        return Event(run_id=state.run_id, round=state.round, auto_labels_certified=certificate)
+
+    async def _rank(
+        self, state: RunState, count: int, strategy: Strategy.ValueType, taken: set[int] | None = None
+    ) -> RankPoolResponse:
+        """The first ``count`` of what is left, all of it for 0."""
+        return await self._ranker.rank(
+            _pool(state).pool_sha256,
+            state.head_sha256,
+            strategy,
+            count,
+            state.asked if taken is None else taken,
+            state.spec.seed,
+            features=state.features_sha256,
+        )
+
+    def _lay_out(self, state: RunState, chosen: Sequence[RankPoolResponse]) -> None:
+        """The samples themselves, where they came along: the next fit needs them."""
+        if chosen and all(ranked.HasField("samples") for ranked in chosen):
+            sample_ids = [sample_id for ranked in chosen for sample_id in ranked.sample_ids]
+            samples = np.concatenate([unpack(ranked.samples) for ranked in chosen])
+            self._bench(state).lay_out(sample_ids, samples)
 
     def _bench(self, state: RunState) -> Workbench:
         if state.run_id not in self._benches:
-            self._benches[state.run_id] = Workbench(_pool(state), self._ranker, self._artifacts)
+            self._benches[state.run_id] = Workbench(_pool(state), state.features, self._ranker, self._artifacts)
         return self._benches[state.run_id]
 
     async def _fit(self, state: RunState) -> Event:
@@ -107,29 +184,40 @@ class Rounds:
         with tracing.span("fit", {}, run=state.run_id, round=state.round + 1):
             result = await asyncio.get_running_loop().run_in_executor(self._executor, carry_out, job)
         FIT_SECONDS.observe(result.fit_s)
-        model_sha256, training_state_sha256 = await self._store(result)
-        bench.keep(training_state_sha256, result.state)
-        trained = ModelTrained(
-            model_sha256=model_sha256,
-            training_state_sha256=training_state_sha256,
-            labels=labels,
-            auto_labels=auto_labels,
-            steps=result.steps,
-            fit_s=result.fit_s,
-            stopping=_accuracy(result.stopping),
-            evaluation=_accuracy(result.evaluation),
-        )
+        model, head, training_state = await self._store(result)
+        if result.state:
+            bench.keep(training_state, result.state)
+        trained = _trained(result.figures)
+        trained.model_sha256, trained.head_sha256, trained.training_state_sha256 = model, head, training_state
+        trained.labels, trained.auto_labels, trained.fit_s = labels, auto_labels, result.fit_s
+        trained.control_labels = int(job.control.sum())
         return Event(run_id=state.run_id, round=state.round + 1, model_trained=trained)
 
     async def _fit_job(self, state: RunState, bench: Workbench) -> FitJob:
-        pool, round_ = _pool(state), state.round + 1
+        pool, spec, round_ = _pool(state), state.spec, state.round + 1
         features, labels = await bench.take(state.training)
+        report = round_ % spec.report_every == 0 or round_ == state.planned_rounds
         evaluation = None
-        if pool.evaluation_sha256:
-            whole = await self._evaluation_sets.get(pool.evaluation_sha256)
-            evaluation = (whole.features, whole.labels)
-        report = round_ % state.spec.report_every == 0 or round_ == state.planned_rounds
-        return FitJob(state.spec, pool.dtype, features, labels, await self._start(state, bench), evaluation, report)
+        if pool.evaluation_sha256 and (report or spec.protocol == Protocol.PROTOCOL_PUBLISHED):
+            evaluation = await self._evaluation_sets.get(pool.evaluation_sha256, state.features_sha256)
+        job = FitJob(
+            spec=spec,
+            dtype=pool.dtype,
+            features=features,
+            labels=labels,
+            paid=torch.tensor([not example.auto_labelled for example in state.training]),
+            control=torch.tensor([example.purpose == Purpose.PURPOSE_CONTROL for example in state.training]),
+            start=await self._start(state, bench),
+            evaluation=evaluation,
+            report=report,
+        )
+        if state.features_sha256:
+            job = replace(job, graph=await self._artifacts.get(state.features_sha256))
+        if looks_at_stop_set(spec.stopping):
+            dtype = "float32" if state.features_sha256 else pool.dtype
+            before = await bench.weights(state.head_sha256, dtype) if state.models else None
+            job = replace(job, stop_set=await bench.stop_set(spec.seed), before=before)
+        return job
 
     async def _start(self, state: RunState, bench: Workbench) -> AdamState:
         if state.training_state_sha256 and state.spec.protocol == Protocol.PROTOCOL_PUBLISHED:
@@ -137,13 +225,15 @@ class Rounds:
         spec = state.spec
         return start_state(bench.class_count, bench.feature_count, scale=spec.start_scale, seed=spec.seed)
 
-    async def _store(self, result: FitResult) -> tuple[str, str]:
-        if not result.training_state:
-            return await self._artifacts.put(result.model), ""
-        model, training_state = await asyncio.gather(
-            self._artifacts.put(result.model), self._artifacts.put(result.training_state)
+    async def _store(self, result: FitResult) -> tuple[str, str, str]:
+        """The digests of the model, of its head and of the training state; empty for what there is not."""
+        model, head, training_state = await asyncio.gather(
+            *(self._put(data) for data in (result.model, result.head, result.training_state))
         )
-        return model, training_state
+        return model, head, training_state
+
+    async def _put(self, data: bytes) -> str:
+        return await self._artifacts.put(data) if data else ""
 
 
 def _count(event: Event) -> None:
@@ -154,6 +244,22 @@ def _count(event: Event) -> None:
 def _pool(state: RunState) -> PoolPublished:
     assert state.pool is not None, "next_step waits for the pool before anything that needs it"
     return state.pool
+
+
+def _trained(figures: Figures) -> ModelTrained:
+    return ModelTrained(
+        steps=figures.steps,
+        stopping=_accuracy(figures.stopping),
+        evaluation=_accuracy(figures.evaluation),
+        l2=figures.l2,
+        temperature=figures.temperature,
+        calibration_error=figures.calibration_error,
+        evaluation_calibration_error=figures.evaluation_calibration_error,
+        control=_accuracy(figures.control),
+        control_evaluation=_accuracy(figures.control_evaluation),
+        agreement=figures.agreement,
+        expected_accuracy=figures.expected_accuracy,
+    )
 
 
 def _accuracy(count: Count) -> Accuracy:

@@ -12,19 +12,26 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from labelloop.events.v1.events_pb2 import (
+    AutoLabelsCertified,
     Event,
+    FeaturesLearned,
     LabelProvided,
     LabelsRequested,
     ModelTrained,
     PoolPublished,
+    Purpose,
     RunSpec,
     RunStarted,
     SamplesAutoLabelled,
 )
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.answers import Answers, Outcome, outcome_of
+from labelloop.wire.run_rules import LEARNED
+
+from trainer_svc.stopping import reason_to_stop
 
 MODEL_SOURCE = "model"
+AUTO_LABELS_AT_ONCE = 50_000  # in one event, of which the broker takes a megabyte
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Example:
     at: datetime
     predicted: int | None
     confidence: float | None
+    purpose: Purpose.ValueType = Purpose.PURPOSE_UNSPECIFIED
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,23 +88,45 @@ class Batch:
             at=at,
             predicted=self.request.predicted[i] if known else None,
             confidence=self.request.confidence[i] if known else None,
+            purpose=self._purpose(i),
+            score=self.request.score[i] if self.request.score else None,
         )
+
+    def _purpose(self, i: int) -> Purpose.ValueType:
+        """What a strategy draws at random serves as a control too."""
+        drawn = self.request.strategy == Strategy.STRATEGY_RANDOM
+        chosen = Purpose.PURPOSE_CONTROL if drawn else Purpose.PURPOSE_CHOSEN
+        return (self.request.purposes[i] if self.request.purposes else Purpose.PURPOSE_UNSPECIFIED) or chosen
+
+
+@dataclass(frozen=True)
+class LearnFeatures:
+    """Have the graph from samples to features learned, or the one that is given looked over."""
 
 
 @dataclass(frozen=True)
 class RequestLabels:
-    """Rank the pool and ask for the first ``count``; ``part`` counts the requests of the round."""
+    """Rank the pool and ask for the first ``count``, and for ``control`` more that are drawn at random; ``part`` counts
+    the requests of the round. ``audit`` says that all are drawn at random, to audit with."""
 
     count: int
     strategy: Strategy.ValueType
     part: int = 0
+    control: int = 0
+    audit: bool = False
+
+
+@dataclass(frozen=True)
+class Certify:
+    """Find out from the audit which auto-labels are right often enough."""
 
 
 @dataclass(frozen=True)
 class AutoLabel:
-    """Let the model label the ``count`` samples it is most sure of."""
+    """Let the model label the ``count`` samples it is most sure of; ``part`` counts those that an audit allows."""
 
     count: int
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,14 +146,15 @@ class Wait:
     """The next event comes from outside, or never: the run is over."""
 
 
-Step = RequestLabels | AutoLabel | Fit | Finish | Wait
+Step = LearnFeatures | RequestLabels | Certify | AutoLabel | Fit | Finish | Wait
 
 
 @dataclass
 class RunState:
     """``round`` is that of the newest model; 0 before the first. ``asked`` are samples that were ever chosen, gold ones
     among them; ``parts`` are requests of this round, ``to_replace`` samples of the last of them that were skipped;
-    ``news`` says whether the training set is another than the newest model's."""
+    ``news`` says whether the training set is another than the newest model's. ``audit`` are samples that were labelled
+    to audit with and ``certified`` those auto-labelled by leave of the audit: neither is trained on."""
 
     run_id: str
     started: RunStarted
@@ -140,6 +172,14 @@ class RunState:
     parts: int = 0
     to_replace: int = 0
     auto_labels: int = 0
+    features: FeaturesLearned | None = None
+    drawn: int = 0
+    drawn_control: int = 0
+    audit_asked: bool = False
+    audit: list[Example] = field(default_factory=list)
+    certificate: AutoLabelsCertified | None = None
+    certified: list[Example] = field(default_factory=list)
+    auto_parts: int = 0
     ended: Ended | None = None
     _places: dict[int, tuple[Batch, int]] = field(default_factory=dict)
     _times: dict[int, datetime] = field(default_factory=dict)
@@ -166,6 +206,8 @@ class RunState:
             asked=set(self.asked),
             answers=replace(self.answers),
             models=list(self.models),
+            audit=list(self.audit),
+            certified=list(self.certified),
         )
 
     @property
@@ -182,6 +224,25 @@ class RunState:
         return self.models[-1].event.model_sha256 if self.models else self.started.inheritance.model_sha256
 
     @property
+    def head_sha256(self) -> str:
+        """What ranks the pool: the newest model, or the part of it behind the features."""
+        return (self.models[-1].event.head_sha256 if self.models else "") or self.model_sha256
+
+    @property
+    def features_sha256(self) -> str:
+        """The graph from samples to what models see; empty where they see the samples."""
+        return self.features.features_sha256 if self.features else ""
+
+    @property
+    def needs_features(self) -> bool:
+        return self.spec.features in LEARNED
+
+    @property
+    def control_examples(self) -> list[Example]:
+        """What of the training set was drawn at random."""
+        return [example for example in self.training if example.purpose == Purpose.PURPOSE_CONTROL]
+
+    @property
     def training_state_sha256(self) -> str:
         """What the next fit carries on from; empty for a fresh start."""
         if self.models:
@@ -190,8 +251,12 @@ class RunState:
 
     @property
     def labels_paid(self) -> int:
-        """Labels that hold, as far as the run has taken them in."""
+        """Labels that hold, as far as the run has taken them in; those to audit with among them."""
         return self.labels_joined + self.answers.batch_labels
+
+    @property
+    def audit_labels(self) -> int:
+        return len(self.audit)
 
     @property
     def open_labels(self) -> int:
@@ -208,8 +273,9 @@ class RunState:
 
     @property
     def labelled(self) -> list[Example]:
-        """The training set, and behind it the answers of a batch that is not whole yet."""
-        return self.training + self._answered(self.answers.batch)
+        """The training set, behind it what an audit labelled and allowed, and the answers of a batch that is not
+        whole."""
+        return self.training + self.audit + self.certified + self._answered(self.answers.batch)
 
     @property
     def planned_rounds(self) -> int:
@@ -230,11 +296,15 @@ class RunState:
         match kind := event.WhichOneof("payload"):
             case "pool_published":
                 self.pool = event.pool_published
+            case "features_learned":
+                self.features = event.features_learned
             case "labels_requested":
                 self._ask(Batch(event.round, event.labels_requested))
             case "model_trained":
                 self.round, self.parts, self.to_replace, self.news = event.round, 0, 0, False
                 self.models.append(Trained(event.round, event.model_trained, at))
+            case "auto_labels_certified":
+                self.certificate = event.auto_labels_certified
             case "samples_auto_labelled":
                 self._take_auto_labels(event.samples_auto_labelled, event.round, at)
             case "run_finished" | "run_cancelled":
@@ -244,6 +314,11 @@ class RunState:
 
     def _ask(self, batch: Batch) -> None:
         self.batch, self.parts = batch, self.parts + 1
+        purposes = batch.request.purposes
+        self.audit_asked = self.audit_asked or Purpose.PURPOSE_AUDIT in purposes
+        if batch.request.part == 0 and not self.audit_asked:
+            self.drawn += len(batch.request.sample_ids)
+            self.drawn_control += sum(purpose == Purpose.PURPOSE_CONTROL for purpose in purposes)
         self.answers.ask(batch.round, batch.request.sample_ids)
         self.asked.update(batch.request.sample_ids)
         self._places.update((sample_id, (batch, i)) for i, sample_id in enumerate(batch.request.sample_ids))
@@ -277,9 +352,11 @@ class RunState:
         return examples
 
     def _join(self, examples: Sequence[Example]) -> None:
-        self.training += examples
+        trained_on = [example for example in examples if example.purpose != Purpose.PURPOSE_AUDIT]
+        self.training += trained_on
+        self.audit += [example for example in examples if example.purpose == Purpose.PURPOSE_AUDIT]
         self.labels_joined += len(examples)
-        self.news = self.news or bool(examples)
+        self.news = self.news or bool(trained_on)
 
     def _take_changes(self) -> None:
         """What holds by now for samples of earlier batches: a label takes the place of the one before it, or goes to
@@ -287,23 +364,35 @@ class RunState:
         changed = {sample_id: self._answered([sample_id]) for sample_id in self.answers.take_changed()}
         if not changed:
             return
-        kept = []
-        for example in self.training:
-            kept += changed.pop(example.sample_id, [example])
+        kept = _exchanged(self.training, changed)
+        audit = _exchanged(self.audit, changed)
         self.news = self.news or kept != self.training
-        self.labels_joined += len(kept) - len(self.training)
-        self.training = kept
+        self.labels_joined += len(kept) + len(audit) - len(self.training) - len(self.audit)
+        self.training, self.audit = kept, audit
         self._join([example for examples in changed.values() for example in examples])
 
     def _take_auto_labels(self, given: SamplesAutoLabelled, round_: int, at: datetime) -> None:
         self.asked.update(given.sample_ids)
         self.auto_labels += len(given.sample_ids)
-        for sample_id, label, confidence in zip(given.sample_ids, given.classes, given.confidence, strict=True):
-            self.training.append(
-                Example(sample_id, label, True, MODEL_SOURCE, "", round_, at, predicted=label, confidence=confidence)
-            )
-        self.news = True
+        examples = [
+            Example(sample_id, label, True, MODEL_SOURCE, "", round_, at, predicted=label, confidence=confidence)
+            for sample_id, label, confidence in zip(given.sample_ids, given.classes, given.confidence, strict=True)
+        ]
+        if self.certificate:
+            self.certified += examples
+            self.auto_parts += 1
+        else:
+            self.training += examples
+            self.news = True
         self._take_changes()
+
+
+def _exchanged(examples: Sequence[Example], changed: dict[int, list[Example]]) -> list[Example]:
+    """``examples`` with those that ``changed`` names in place of theirs, which are taken out of it."""
+    kept = []
+    for example in examples:
+        kept += changed.pop(example.sample_id, [example])
+    return kept
 
 
 def next_step(state: RunState) -> Step:
@@ -311,19 +400,50 @@ def next_step(state: RunState) -> Step:
     spec = state.spec
     if state.ended or state.pool is None or state.batch is not None:
         return Wait()
+    if state.needs_features and state.features is None:
+        return LearnFeatures()
+    if state.audit_asked:
+        return _after_audit(state)
     strategy = spec.strategy if state.model_sha256 else spec.first_strategy
     if replaceable := min(state.to_replace, state.free_count):
         return RequestLabels(replaceable, strategy, state.parts)
     if state.news and state.training:
         return Fit()
-    labels_left = max(
-        0, spec.label_budget - state.labels_paid
-    )  # one that was withdrawn may be back beside its substitute
+    # One that was withdrawn may be back beside its substitute.
+    labels_left = max(0, spec.label_budget - state.labels_paid)
+    reason = "the budget is spent"
+    if labels_left and (stop := reason_to_stop(spec.stopping, [model.event for model in state.models])):
+        reason, labels_left = stop, 0
+    if labels_left and state.free_count:
+        count = min(spec.batch_size, labels_left, state.free_count)
+        control = _control_share(state, count)
+        return RequestLabels(count - control, strategy, state.parts, control)
+    if spec.HasField("guarantee") and state.models and state.free_count:
+        count = min(spec.guarantee.audit_size, state.free_count)
+        return RequestLabels(count, Strategy.STRATEGY_RANDOM, state.parts, audit=True)
     auto_labels_left = spec.auto_label_budget - state.auto_labels
     if (labels_left or auto_labels_left) and not state.free_count:  # what was skipped is missing now
         return Finish("no sample of the pool is left to ask for")
-    if labels_left:
-        return RequestLabels(min(spec.batch_size, labels_left, state.free_count), strategy, state.parts)
     if auto_labels_left:
         return AutoLabel(min(spec.auto_label_batch_size, auto_labels_left, state.free_count))
-    return Finish("the budget is spent")
+    return Finish(reason)
+
+
+def _control_share(state: RunState, count: int) -> int:
+    """How many of the next ``count`` are drawn at random, so that their share of all comes out as stated."""
+    if state.spec.strategy == Strategy.STRATEGY_RANDOM:
+        return 0  # all are
+    due = (state.drawn + count) * state.spec.control_percent // 100 - state.drawn_control
+    return min(max(0, due), count)
+
+
+def _after_audit(state: RunState) -> Step:
+    """What was audited is not trained on: the certificate is about the model that the audit judged."""
+    if replaceable := min(state.to_replace, state.free_count):
+        return RequestLabels(replaceable, Strategy.STRATEGY_RANDOM, state.parts, audit=True)
+    if state.certificate is None:
+        return Certify()
+    if left := min(state.certificate.count - len(state.certified), state.free_count):
+        return AutoLabel(min(left, AUTO_LABELS_AT_ONCE), state.auto_parts)
+    labelled, rest = len(state.certified), state.free_count
+    return Finish(f"{labelled} samples are auto-labelled, as the audit allows; {rest} are left to people")

@@ -135,9 +135,9 @@ def _inheritance(parent: RunState) -> Inheritance:
         raise WrongState("RUN_NOT_FINISHED", message, run_id=parent.run_id)
     return Inheritance(
         run_id=parent.run_id,
-        sample_ids=[example.sample_id for example in parent.training],
-        classes=[example.label for example in parent.training],
-        auto_labelled=[example.auto_labelled for example in parent.training],
+        sample_ids=[example.sample_id for example in parent.labelled],
+        classes=[example.label for example in parent.labelled],
+        auto_labelled=[example.auto_labelled for example in parent.labelled],
         model_sha256=parent.model_sha256,
         training_state_sha256=parent.training_state_sha256,
     )

@@ -1,4 +1,5 @@
-"""Softmax regression, fitted by full-batch Adam with the gradient in closed form. Pure: arrays in, arrays out.
+"""Softmax regression as in the article, by full-batch Adam with the gradient in closed form. Pure: arrays in, arrays
+out.
 
 Weights lie as ``[classes, features + 1]``, the bias last: in this layout the two matrix products of a step run about
 three times faster on a CPU than in ``[features, classes]``, and one product serves weights and bias.
@@ -19,10 +20,6 @@ from torch import Tensor
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 _PATIENCE_STEPS = 10
 _PUBLISHED_RATE = 0.1
-_HONEST_RATE = 0.01
-_HONEST_STEPS_MIN = 20  # a validation split of a few samples would otherwise stop a small fit at once
-_HONEST_STEPS_MAX = 2_000
-_VALIDATION_SHARE = 0.2
 
 
 def settle_arithmetic() -> None:
@@ -76,9 +73,8 @@ def with_bias(samples: NDArray[np.generic]) -> Tensor:
 class _Descent:
     """Adam on one training set, in place, with every buffer made once."""
 
-    def __init__(self, features: Tensor, labels: Tensor, start: AdamState, rate: float) -> None:
+    def __init__(self, features: Tensor, labels: Tensor, start: AdamState) -> None:
         self._features, self._features_t = features, features.T
-        self._rate = rate
         self.step = start.step
         self.weights = start.weights.clone()
         self.first, self.second = start.first_moment.clone(), start.second_moment.clone()
@@ -94,7 +90,7 @@ class _Descent:
         torch.mm(self._probabilities, self._features, out=self._gradient)
         self._gradient.div_(len(self._features))
         self.step += 1
-        rate = self._rate * (1 - _BETA2**self.step) ** 0.5 / (1 - _BETA1**self.step)
+        rate = _PUBLISHED_RATE * (1 - _BETA2**self.step) ** 0.5 / (1 - _BETA1**self.step)
         self.first.mul_(_BETA1).add_(self._gradient, alpha=1 - _BETA1)
         self.second.mul_(_BETA2).addcmul_(self._gradient, self._gradient, value=1 - _BETA2)
         torch.sqrt(self.second, out=self._scale).add_(_EPSILON)
@@ -114,7 +110,7 @@ def fit_published(
 ) -> Fitted:
     """Fit as in the article: stop at the tenth step in a row that does not beat the best accuracy on the stopping
     set so far; keep the best weights, but Adam's moments and step as they are at the end."""
-    descent = _Descent(features, labels, start, _PUBLISHED_RATE)
+    descent = _Descent(features, labels, start)
     best, best_weights, since_best = Count(-1, len(stop_labels)), descent.weights, 0
     while since_best < _PATIENCE_STEPS:
         descent.take_step()
@@ -123,41 +119,3 @@ def fit_published(
         if count > best:
             best, best_weights, since_best = count, descent.weights.clone(), 0
     return Fitted(descent.state(best_weights), descent.step - start.step, best)
-
-
-def fit_honest(features: Tensor, labels: Tensor, start: AdamState, *, seed: int) -> Fitted:
-    """Fit from ``start`` for as many steps as do best on a validation split, then again on all samples.
-
-    The split is a seeded fifth of the samples; the number of steps is where its mean log loss is lowest, at least
-    20, the search ending after ten steps in a row without improvement (Prechelt 1998). ``stopping`` counts right
-    answers on the split by the weights that never saw it.
-    """
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    held_count = int(len(labels) * _VALIDATION_SHARE)
-    if held_count == 0:
-        return Fitted(_run(features, labels, start, _HONEST_STEPS_MIN), _HONEST_STEPS_MIN, Count(0, 0))
-    held, kept = order[:held_count], order[held_count:]
-    steps, stopping = _best_step_count(features[kept], labels[kept], features[held], labels[held], start)
-    return Fitted(_run(features, labels, start, steps), steps, stopping)
-
-
-def _run(features: Tensor, labels: Tensor, start: AdamState, steps: int) -> AdamState:
-    descent = _Descent(features, labels, start, _HONEST_RATE)
-    for _ in range(steps):
-        descent.take_step()
-    return descent.state(descent.weights)
-
-
-def _best_step_count(
-    features: Tensor, labels: Tensor, held_features: Tensor, held_labels: Tensor, start: AdamState
-) -> tuple[int, Count]:
-    descent = _Descent(features, labels, start, _HONEST_RATE)
-    best_loss, best_steps, best_weights = float("inf"), _HONEST_STEPS_MIN, descent.weights
-    while descent.step - start.step < min(_HONEST_STEPS_MAX, best_steps + _PATIENCE_STEPS):
-        descent.take_step()
-        steps = descent.step - start.step
-        logits = torch.mm(held_features, descent.weights.T)
-        loss = float(torch.nn.functional.cross_entropy(logits, held_labels))
-        if steps >= _HONEST_STEPS_MIN and loss < best_loss:
-            best_loss, best_steps, best_weights = loss, steps, descent.weights.clone()
-    return best_steps, count_correct(best_weights, held_features, held_labels)

@@ -5,14 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from labelloop.events.v1.events_pb2 import AgreementRule, Inheritance, LabelSource, Protocol, RunSpec, RunStarted
+from labelloop.events.v1.events_pb2 import (
+    AgreementRule,
+    FeatureKind,
+    Inheritance,
+    LabelSource,
+    Protocol,
+    RunSpec,
+    RunStarted,
+)
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.errors import InvalidInput, LimitExceeded
-from labelloop.wire.run_rules import ANNOTATORS_MAX
+from labelloop.wire.run_rules import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED
+from labelloop.wire.strategies import NEED_NO_MODEL
 
-_NEEDS_NO_MODEL = {Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM}
+from trainer_svc.guarantee import guarantee_fault
+from trainer_svc.stopping import stopping_faults
+
 _BATCH_MAX = 10_000
+IMAGE_SIDE_MIN = 4  # pixels
 _START_SCALE_MAX = 1e6  # logits of the largest samples there may be stay finite
 _SPEC_BYTES_MAX = 512 * 1024
 _STARTED_BYTES_MAX = 900 * 1024  # the broker takes up to a megabyte
@@ -64,8 +76,9 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
     wanted = spec.label_budget + spec.auto_label_budget
     if spec.strategy not in Strategy.values() or not spec.strategy:
         yield "strategy", "UNKNOWN_STRATEGY", "name a strategy"
-    if spec.first_strategy not in _NEEDS_NO_MODEL:
-        yield "first_strategy", "UNKNOWN_STRATEGY", "the first batch is chosen before any model: in order or random"
+    if spec.first_strategy not in NEED_NO_MODEL:
+        message = "the first batch is chosen before any model: in order, random, k-means, typiclust or k-center"
+        yield "first_strategy", "UNKNOWN_STRATEGY", message
     if spec.protocol not in Protocol.values() or not spec.protocol:
         yield "protocol", "UNKNOWN_PROTOCOL", "name a protocol: published or honest"
     if not 1 <= spec.batch_size <= _BATCH_MAX:
@@ -103,6 +116,50 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
         )
     yield from _label_faults(spec, dataset)
     yield from _protocol_faults(spec, dataset)
+    yield from _feature_faults(spec, dataset)
+    yield from _evidence_faults(spec)
+    if spec.HasField("guarantee"):
+        yield from _guarantee_faults(spec, free - spec.label_budget)
+
+
+def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
+    if spec.features not in FeatureKind.values():
+        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches or graph"
+    if spec.features in LEARNED and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
+        yield "features", "NOT_AS_PUBLISHED", "the published protocol sees pixels: choose features: pixels, or honest"
+    images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= IMAGE_SIDE_MIN
+    if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not images:
+        shape = "x".join(map(str, dataset.shape))
+        message = (
+            f"patches are cut from images of {IMAGE_SIDE_MIN} x {IMAGE_SIDE_MIN} uint8 pixels at least, but samples "
+            f"are {shape} {dataset.dtype}: choose pixels, or bring a graph"
+        )
+        yield "features", "NO_IMAGES", message
+    if (spec.features == FeatureKind.FEATURE_KIND_GRAPH) != dataset.has_graph:
+        message = "features come from a graph where, and only where, the dataset names one: give both or none"
+        yield "features", "NO_GRAPH", message
+
+
+def _evidence_faults(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
+    if spec.control_percent > CONTROL_PERCENT_MAX:
+        message = f"at most {CONTROL_PERCENT_MAX} in a hundred are drawn at random, not {spec.control_percent}"
+        yield "control_percent", "BAD_CONTROL", message
+    for field, message in stopping_faults(spec.stopping):
+        yield f"stopping.{field}", "BAD_STOPPING", message
+    if spec.HasField("stopping") and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
+        yield "stopping", "NOT_AS_PUBLISHED", "the published protocol ends with its budget: leave stopping out"
+
+
+def _guarantee_faults(spec: RunSpec, candidates: int) -> Iterator[tuple[str, str, str]]:
+    guarantee = spec.guarantee
+    if spec.protocol == Protocol.PROTOCOL_PUBLISHED or spec.auto_label_budget or not spec.label_budget:
+        message = "a guarantee is for a run of the honest protocol with a label budget and no auto-label budget"
+        yield "guarantee", "BAD_GUARANTEE", message
+    elif guarantee.audit_size > AUDIT_MAX:
+        message = f"at most {AUDIT_MAX} samples can be audited, not {guarantee.audit_size}"
+        yield "guarantee.audit_size", "BAD_GUARANTEE", message
+    elif fault := guarantee_fault(guarantee.target_accuracy, guarantee.confidence, guarantee.audit_size, candidates):
+        yield "guarantee", "BAD_GUARANTEE", fault
 
 
 def _label_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:

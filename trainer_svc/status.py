@@ -33,6 +33,9 @@ def status_of(state: RunState, problem: str) -> RunStatus:
         latest=round_result(state.models[-1]) if state.models else None,
         message=state.ended.why if state.ended else problem,
         continues=state.started.inheritance.run_id,
+        certificate=state.certificate,
+        audit_labels=state.audit_labels,
+        features=state.features,
     )
     status.started_at.FromDatetime(state.started_at)
     status.changed_at.FromDatetime(state.changed_at)
@@ -58,6 +61,15 @@ def round_result(trained: Trained) -> RoundResult:
         model_sha256=event.model_sha256,
         steps=event.steps,
         fit_s=event.fit_s,
+        calibration_error=event.calibration_error,
+        evaluation_calibration_error=event.evaluation_calibration_error,
+        control_labels=event.control_labels,
+        control=_measured(event.control),
+        control_evaluation=_measured(event.control_evaluation),
+        agreement=event.agreement if event.HasField("agreement") else None,
+        expected_accuracy=event.expected_accuracy,
+        l2=event.l2,
+        temperature=event.temperature,
     )
     result.recorded_at.FromDatetime(trained.at)
     return result
@@ -85,6 +97,8 @@ def _record(example: Example) -> LabelRecord:
         round=example.round,
         predicted=example.predicted,
         confidence=example.confidence,
+        purpose=example.purpose,
+        score=example.score,
     )
     record.recorded_at.FromDatetime(example.at)
     return record

@@ -7,50 +7,60 @@ from typing import Any
 
 import numpy as np
 import torch
-from labelloop.events.v1.events_pb2 import PoolPublished
+from labelloop.events.v1.events_pb2 import FeaturesLearned, PoolPublished
+from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.loading import Loaded
 from labelloop.wire.pools import decode_evaluation
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainer_svc.onnx_export import weights_of
 from trainer_svc.ranker import Ranker
 from trainer_svc.run_state import Example
 from trainer_svc.softmax import AdamState, with_bias
+from trainer_svc.stopping import STOP_SET_SAMPLES
 from trainer_svc.training_state import from_bytes
 
-
-class EvaluationSet:
-    """Features ``[n, features + 1]`` and labels ``[n]``."""
-
-    def __init__(self, data: bytes) -> None:
-        samples, labels = decode_evaluation(data)
-        self.features = with_bias(samples)
-        self.labels = torch.from_numpy(labels.astype(np.int64))
+_OTHER_SEED = 0x5EED  # so that the stop set is not what a random strategy asks for first
+_KEPT_SETS = 8  # of 80 MB each, with learned features and ten thousand samples
 
 
 class EvaluationSets:
-    """One copy for all runs on it."""
+    """Features ``[n, features + 1]`` and labels ``[n]``, one copy for all runs on them."""
 
-    def __init__(self, artifacts: ArtifactStore) -> None:
-        self._artifacts = artifacts
-        self._sets: dict[str, EvaluationSet] = {}
+    def __init__(self, ranker: Ranker, artifacts: ArtifactStore) -> None:
+        self._ranker, self._artifacts = ranker, artifacts
+        self._sets: Loaded[tuple[str, str], tuple[Tensor, Tensor]] = Loaded(self._load, kept=_KEPT_SETS)
 
-    async def get(self, digest: str) -> EvaluationSet:
-        if digest not in self._sets:
-            self._sets[digest] = EvaluationSet(await self._artifacts.get(digest))
-        return self._sets[digest]
+    async def get(self, digest: str, features: str) -> tuple[Tensor, Tensor]:
+        """As the graph ``features`` sees the samples, where that is not empty."""
+        return await self._sets.get((digest, features))
+
+    async def _load(self, key: tuple[str, str]) -> tuple[Tensor, Tensor]:
+        digest, features = key
+        samples, labels = decode_evaluation(await self._artifacts.get(digest))
+        seen = await self._ranker.features(features, samples) if features else samples
+        return with_bias(seen), torch.from_numpy(labels.astype(np.int64))
 
 
 class Workbench:
-    """The training set of one run as tensors, in order, and the newest training state."""
+    """The training set of one run as tensors, in order, and what else its fits go on from."""
 
-    def __init__(self, pool: PoolPublished, ranker: Ranker, artifacts: ArtifactStore) -> None:
+    def __init__(
+        self, pool: PoolPublished, learned: FeaturesLearned | None, ranker: Ranker, artifacts: ArtifactStore
+    ) -> None:
         self._pool, self._ranker, self._artifacts = pool, ranker, artifacts
+        self._graph = learned.features_sha256 if learned else ""
         self.class_count = len(pool.classes)
-        self.feature_count = int(np.prod(list(pool.shape)))
+        self.feature_count = learned.feature_count if learned else int(np.prod(list(pool.shape)))
+        value_bytes = np.dtype("float32" if learned else pool.dtype).itemsize
+        self._sample_bytes = self.feature_count * value_bytes
         self._features = torch.empty(0, self.feature_count + 1)
         self._ids: list[int] = []
         self._state: tuple[str, AdamState] | None = None
+        self._weights: tuple[str, Tensor] | None = None
+        self._stop_set: Tensor | None = None
         self._at_hand: tuple[list[int], NDArray[Any]] | None = None
 
     def lay_out(self, sample_ids: Sequence[int], samples: NDArray[Any]) -> None:
@@ -61,8 +71,28 @@ class Workbench:
         at_hand, self._at_hand = self._at_hand, None
         if at_hand and at_hand[0] == sample_ids:
             return at_hand[1]
-        sample_bytes = self.feature_count * np.dtype(self._pool.dtype).itemsize
-        return await self._ranker.samples(self._pool.pool_sha256, sample_ids, sample_bytes)
+        return await self._ranker.samples(self._pool.pool_sha256, sample_ids, self._sample_bytes, self._graph)
+
+    async def stop_set(self, seed: int) -> Tensor:
+        """Features ``[n, features + 1]`` of a part of the pool, drawn at random once for all rounds."""
+        if self._stop_set is None:
+            drawn = await self._ranker.rank(
+                self._pool.pool_sha256, "", Strategy.STRATEGY_RANDOM, STOP_SET_SAMPLES, (), seed ^ _OTHER_SEED
+            )
+            wanted = list(drawn.sample_ids)
+            self._stop_set = with_bias(
+                await self._ranker.samples(self._pool.pool_sha256, wanted, self._sample_bytes, self._graph)
+            )
+        return self._stop_set
+
+    async def weights(self, digest: str, dtype: str) -> Tensor:
+        """Those ``[classes, features + 1]`` of an exported model that takes features of ``dtype``."""
+        if self._weights is None or self._weights[0] != digest:
+            found = weights_of(await self._artifacts.get(digest))
+            if dtype == "uint8":
+                found[:, :-1] *= 255
+            self._weights = (digest, torch.from_numpy(found))
+        return self._weights[1]
 
     async def take(self, training: list[Example]) -> tuple[Tensor, Tensor]:
         """Features ``[n, features + 1]`` and labels ``[n]`` of the training set; reads the samples not yet here."""

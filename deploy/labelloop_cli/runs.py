@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from labelloop.events.v1.events_pb2 import DatasetSource, GoldSample, QueueSpec, RunSpec
+from labelloop.events.v1.events_pb2 import DatasetSource, GoldSample, GuaranteeSpec, QueueSpec, RunSpec, StoppingSpec
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import WrongState
@@ -19,11 +20,13 @@ from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.interrupts import carry_out
 from labelloop_cli.specs import (
     AgreementName,
+    FeaturesName,
     FirstName,
     LabelSourceName,
     ProtocolName,
     StrategyName,
     agreement,
+    features,
     label_source,
     protocol,
     strategy,
@@ -51,9 +54,35 @@ def start(
     evaluation_labels: Annotated[str, typer.Option(help="Labels of the evaluation samples.")] = "",
     classes: Annotated[str, typer.Option(help="Class names, separated by commas; needed where no labels are.")] = "",
     limit: Annotated[int, typer.Option(min=0, help="Use only the first so many samples; 0 means all.")] = 0,
-    strategy_: Annotated[StrategyName, typer.Option("--strategy", help="What to ask for.")] = StrategyName.margin,
-    first: Annotated[FirstName, typer.Option(help="How to choose the first batch.")] = FirstName.random,
-    batch_size: Annotated[int, typer.Option(min=1, help="Labels to ask for in a round.")] = 10,
+    strategy_: Annotated[
+        StrategyName, typer.Option("--strategy", help="What to ask for.")
+    ] = StrategyName.clustered_margin,
+    first: Annotated[FirstName, typer.Option(help="How to choose the first batch.")] = FirstName.k_means,
+    features_: Annotated[
+        FeaturesName, typer.Option("--features", help="What models see: auto takes patches where samples are images.")
+    ] = FeaturesName.auto,
+    graph: Annotated[str, typer.Option(help="An ONNX file that makes features of samples: an embedding model.")] = "",
+    control: Annotated[
+        int,
+        typer.Option(min=0, max=50, help="Of a hundred labels, so many are drawn at random, to judge by."),
+    ] = 10,
+    stop_at: Annotated[
+        float, typer.Option(help="Stop once control samples show this accuracy (0.95, say); 0: never.")
+    ] = 0.0,
+    stop_when_stable: Annotated[
+        int, typer.Option(min=0, help="Stop once so many models in a row agree with the one before; 0: never.")
+    ] = 0,
+    stop_on_plateau: Annotated[
+        int, typer.Option(min=0, help="Stop once the expected accuracy has not risen for so many models; 0: never.")
+    ] = 0,
+    label_price: Annotated[float, typer.Option(help="What a label costs: stop once the next is not worth it.")] = 0.0,
+    point_worth: Annotated[float, typer.Option(help="What a percentage point of accuracy is worth, then.")] = 0.0,
+    guarantee: Annotated[
+        float, typer.Option(help="After the budget, auto-label what is shown to be right as often as this (0.99, say).")
+    ] = 0.0,
+    guarantee_confidence: Annotated[float, typer.Option(help="How sure that is to be.")] = 0.95,
+    audit: Annotated[int, typer.Option(min=1, help="Labels to pay for beyond the budget, to show it.")] = 500,
+    batch_size: Annotated[int, typer.Option(min=1, help="Labels to ask for in a round.")] = 25,
     budget: Annotated[int, typer.Option(min=0, help="Labels to pay for in all.")] = 400,
     auto_label: Annotated[int, typer.Option(min=0, help="Samples to auto-label once the budget is spent.")] = 0,
     auto_batch_size: Annotated[int, typer.Option(min=1, help="Samples to auto-label in a round.")] = 10,
@@ -97,7 +126,9 @@ def start(
         evaluation_labels=_as_path(evaluation_labels),
         classes=[name.strip() for name in classes.split(",") if name.strip()],
         sample_limit=limit,
+        graph=_as_path(graph),
     )
+    published = protocol_ is ProtocolName.published
     spec = RunSpec(
         dataset=source,
         strategy=strategy(strategy_),
@@ -111,7 +142,22 @@ def start(
         auto_label_budget=auto_label,
         stopping_sample_count=stop_on if protocol_ is ProtocolName.published else 0,
         report_every=report_every,
+        control_percent=0 if published else control,
     )
+    stopping = StoppingSpec(
+        target_accuracy=stop_at,
+        stable_rounds=stop_when_stable,
+        plateau_rounds=stop_on_plateau,
+        label_price=label_price,
+        point_worth=point_worth,
+    )
+    if stopping.ByteSize():
+        spec.stopping.CopyFrom(stopping)
+    if guarantee:
+        spec.guarantee.CopyFrom(
+            GuaranteeSpec(target_accuracy=guarantee, confidence=guarantee_confidence, audit_size=audit)
+        )
+    seen = FeaturesName.pixels if published else features_
     if tool:
         spec.label_source = label_source(LabelSourceName.queue)
     if spec.label_source == label_source(LabelSourceName.queue):
@@ -127,12 +173,15 @@ def start(
             )
         )
     carry_out(
-        _start(pb.StartRunRequest(run_id=run_id, spec=spec, continues=continues), watch), interrupted=_STILL_GOING
+        _start(pb.StartRunRequest(run_id=run_id, spec=spec, continues=continues), seen, watch),
+        interrupted=_STILL_GOING,
     )
 
 
-async def _start(request: pb.StartRunRequest, watch: bool) -> None:
+async def _start(request: pb.StartRunRequest, seen: FeaturesName, watch: bool) -> None:
     async with connect(Endpoints()) as clients:
+        described = await clients.oracle.DescribeDataset(DescribeDatasetRequest(dataset=request.spec.dataset))
+        request.spec.features = features(seen, described)
         run = (await clients.trainer.StartRun(request)).run
         console.print(f"run [bold]{run.run_id}[/bold] started")
         if watch:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from labelloop.events.v1.events_pb2 import AgreementRule, LabelSource, Protocol
+from labelloop.events.v1.events_pb2 import AgreementRule, FeatureKind, LabelSource, Protocol
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
+
+_IMAGE_SIDE_MIN = 8  # pixels: smaller images are as good as they are
 
 
 class StrategyName(StrEnum):
@@ -13,11 +16,27 @@ class StrategyName(StrEnum):
     least_confidence = "least-confidence"
     margin = "margin"
     entropy = "entropy"
+    clustered_margin = "clustered-margin"
+    badge = "badge"
+    typiclust = "typiclust"
+    k_means = "k-means"
+    density = "density"
+    power_margin = "power-margin"
+    k_center = "k-center"
 
 
 class FirstName(StrEnum):
+    k_means = "k-means"
+    typiclust = "typiclust"
+    k_center = "k-center"
     random = "random"
     in_order = "in-order"
+
+
+class FeaturesName(StrEnum):
+    auto = "auto"
+    pixels = "pixels"
+    patches = "patches"
 
 
 class ProtocolName(StrEnum):
@@ -51,8 +70,18 @@ def agreement(name: AgreementName) -> AgreementRule.ValueType:
     return AgreementRule.Value(f"AGREEMENT_RULE_{name.replace('-', '_').upper()}")
 
 
+def features(name: FeaturesName, dataset: DescribeDatasetResponse) -> FeatureKind.ValueType:
+    """``auto``: the dataset's own graph where it has one, else patches of images, else values as they are."""
+    if name is not FeaturesName.auto:
+        return FeatureKind.Value(f"FEATURE_KIND_{name.upper()}")
+    if dataset.has_graph:
+        return FeatureKind.FEATURE_KIND_GRAPH
+    images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= _IMAGE_SIDE_MIN
+    return FeatureKind.FEATURE_KIND_PATCHES if images else FeatureKind.FEATURE_KIND_PIXELS
+
+
 def word(enum_name: str) -> str:
     """``STRATEGY_LEAST_CONFIDENCE`` as people write it: ``least-confidence``."""
-    for prefix in ("LABEL_SOURCE_", "STRATEGY_", "PROTOCOL_", "PHASE_", "SKIP_KIND_"):
+    for prefix in ("LABEL_SOURCE_", "STRATEGY_", "PROTOCOL_", "PHASE_", "SKIP_KIND_", "PURPOSE_", "FEATURE_KIND_"):
         enum_name = enum_name.removeprefix(prefix)
     return enum_name.lower().replace("_", "-")

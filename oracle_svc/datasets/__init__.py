@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from labelloop.wire.errors import InvalidInput
+from labelloop.wire.errors import InvalidInput, LimitExceeded
 
 from .dataset import Dataset, DatasetSource
 from .files import load_files
@@ -13,7 +14,8 @@ from .mnist import load_mnist
 __all__ = ["Dataset", "DatasetSource", "load"]
 
 
-_PATHS = ("name", "labels", "evaluation", "evaluation_labels")
+_PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph")
+_GRAPH_BYTES_MAX = 64 * 1024 * 1024
 
 
 def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path, pools_dir: Path | None = None) -> Dataset:
@@ -24,11 +26,27 @@ def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path, pools
     Raises InvalidInput for a source that its author can mend, NotFound for a file that is not there, and
     Corrupt for one whose bytes are damaged.
     """
-    if source.name != "mnist":
-        _refuse_outside(source, pools_dir)
-        return load_files(source)
-    _refuse_extras(source)
-    return load_mnist(data_dir, cache_dir)
+    _refuse_outside(source, pools_dir)
+    graph = _read_graph(source.graph) if source.graph else b""
+    if source.name == "mnist":
+        _refuse_extras(source)
+        return replace(load_mnist(data_dir, cache_dir), graph=graph)
+    return replace(load_files(source), graph=graph)
+
+
+def _read_graph(text: str) -> bytes:
+    """What lies there. Whether that is a graph, the scorer finds out."""
+    path = Path(text)
+    try:
+        if not path.is_file():
+            raise InvalidInput("UNKNOWN_GRAPH", f"graph: there is no file {text!r}", field="graph", path=text)
+        if path.stat().st_size > _GRAPH_BYTES_MAX:
+            message = f"graph: {text} has more than {_GRAPH_BYTES_MAX} bytes"
+            raise LimitExceeded("GRAPH_TOO_LARGE", message, field="graph", path=text)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError for a null character
+        message = f"graph: {text!r} cannot be read: {error}"
+        raise InvalidInput("UNKNOWN_GRAPH", message, field="graph", path=text) from error
 
 
 def _refuse_outside(source: DatasetSource, pools_dir: Path | None) -> None:
@@ -37,7 +55,8 @@ def _refuse_outside(source: DatasetSource, pools_dir: Path | None) -> None:
         return
     for field in _PATHS:
         text = getattr(source, field)
-        if text and not _lies_in(text, pools_dir):
+        of_ours = field == "name" and text == "mnist"
+        if text and not of_ours and not _lies_in(text, pools_dir):
             message = f"{field}: {text!r} lies outside {pools_dir}, where the oracle service reads pools: put it there"
             raise InvalidInput("PATH_OUTSIDE", message, field=field, path=text)
 

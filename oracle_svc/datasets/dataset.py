@@ -23,6 +23,8 @@ class DatasetSource:
     """Path of the evaluation labels; needless where ``evaluation`` is a folder of class folders."""
     classes: tuple[str, ...] = ()
     """Class names, index = class; needed for a pool whose labels nobody knows."""
+    graph: str = ""
+    """Path of an ONNX graph that makes features of samples."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,5 @@ class Dataset:
     """[M, *shape], of the samples' dtype; None when there is no evaluation set."""
     evaluation_labels: NDArray[np.int32] | None
     """[M]; None exactly when ``evaluation_samples`` is."""
+    graph: bytes = b""
+    """The ONNX graph that makes features of samples, as it came; empty for none. The scorer looks it over."""

@@ -18,15 +18,17 @@ from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
 from labelloop.wire.eventlog import EventLog
 
-from tests.blobs import IMAGE_BYTES, spec
+from tests.blobs import IMAGE_BYTES, certified_spec, spec
 from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered, training_set
 from tests.chaos.world import ARMED
 
 _APPENDS = {
     "trainer": (
         "run_started",
+        "features_learned",
         "labels_requested",
         "model_trained",
+        "auto_labels_certified",
         "samples_auto_labelled",
         "run_finished",
         "run_cancelled",
@@ -34,7 +36,11 @@ _APPENDS = {
     "oracle": ("pool_published", "label_provided", "sample_skipped", "label_withdrawn", "answer_given", "run_failed"),
     "scorer": (),
 }
-_CALLS = {"trainer": ("RankPool", "GetSamples", "DescribeDataset"), "oracle": (), "scorer": ()}
+_CALLS = {
+    "trainer": ("RankPool", "GetSamples", "DescribeDataset", "LearnFeatures", "ExtractFeatures"),
+    "oracle": (),
+    "scorer": (),
+}
 _REPEATED = {
     "append labels_requested",
     "append label_provided",
@@ -234,6 +240,16 @@ async def _continue(trial: Trial) -> None:
     await world.watch.first(child.run_id, lambda seen: seen.kind in ENDS)
 
 
+async def _certify(trial: Trial) -> None:
+    """A run on learned features that ends with audited auto-labels."""
+    run_id = f"{trial.run_id}-certified"
+    certified = certified_spec(trial.world.blobs)
+    request = trainer_pb2.StartRunRequest(run_id=run_id, spec=certified)
+    await again_until_answered(trial.world.clients.trainer.StartRun, request)
+    end = await trial.world.watch.first(run_id, lambda seen: seen.kind in ENDS)
+    assert end.kind == "run_finished"
+
+
 async def _start_another(trial: Trial) -> None:
     request = trainer_pb2.StartRunRequest(run_id=f"{trial.run_id}-other", spec=trial.spec)
     await again_until_answered(trial.world.clients.trainer.StartRun, request)
@@ -316,6 +332,17 @@ def _ask(service: str, method: str, make: Callable[[Trial, str], Message]) -> Le
 
 _LEADS: dict[str, Lead] = {
     "append run_started": _start_another,
+    **dict.fromkeys(
+        (
+            "append features_learned",
+            "append auto_labels_certified",
+            "call LearnFeatures",
+            "call ExtractFeatures",
+            "serve LearnFeatures",
+            "serve ExtractFeatures",
+        ),
+        _certify,
+    ),
     "append run_cancelled": _cancel,
     "append run_failed": _fail,
     "append sample_skipped": _skip,

@@ -9,16 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from labelloop.events.v1.events_pb2 import Event, LabelsRequested, ModelTrained, SamplesAutoLabelled
+from labelloop.events.v1.events_pb2 import Event, LabelsRequested, ModelTrained, Purpose, SamplesAutoLabelled
 from labelloop.wire.answers import outcome_of
 from labelloop.wire.subjects import subject_of
 
-from trainer_svc.run_state import AutoLabel, Finish, Fit, RequestLabels, RunState, Step, next_step
+from trainer_svc.run_state import (
+    AutoLabel,
+    Certify,
+    Finish,
+    Fit,
+    LearnFeatures,
+    RequestLabels,
+    RunState,
+    Step,
+    next_step,
+)
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)  # no rule asks for the time
-_ROUND_ZERO = {"run_started", "pool_published", "run_cancelled", "run_failed"}
+_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled", "run_failed"}
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 _STEP_OF: dict[str, type[Step]] = {
+    "features_learned": LearnFeatures,
+    "auto_labels_certified": Certify,
     "labels_requested": RequestLabels,
     "samples_auto_labelled": AutoLabel,
     "model_trained": Fit,
@@ -35,17 +47,18 @@ def faults(events: Sequence[Event]) -> list[str]:
 def end_faults(state: RunState) -> list[str]:
     """What is wrong with a run at its end."""
     spec, asked = state.spec, state.asked.difference(state.started.inheritance.sample_ids)
-    paid = {example.sample_id for example in state.training if not example.source.startswith("inherited:")}
+    paid = {example.sample_id for example in state.labelled if not example.source.startswith("inherited:")}
     found: list[str] = []
     if state.ended is None or state.ended.kind != "run_finished":
         return found
     if state.batch is not None:
         found.append("finished while a batch is open")
     revised = any(outcome.revision for outcome in state.answers.standing.values())
-    if state.labels_paid < spec.label_budget and state.free_count:
+    if state.labels_paid < spec.label_budget and state.free_count and not spec.HasField("stopping"):
         found.append(f"finished with {state.labels_paid} labels paid of {spec.label_budget}")
-    if state.auto_labels != spec.auto_label_budget and state.free_count:
-        found.append(f"finished with {state.auto_labels} auto-labels of {spec.auto_label_budget}")
+    allowed = state.certificate.count if state.certificate else spec.auto_label_budget
+    if state.auto_labels != allowed and state.free_count:
+        found.append(f"finished with {state.auto_labels} auto-labels of {allowed}")
     chosen = state.labels_paid + state.auto_labels + state.samples_skipped
     if (chosen != len(asked) and not revised) or not paid <= asked:
         found.append("the samples chosen are not those of the training set")
@@ -122,7 +135,7 @@ class Audit:
         if step is None or expected is None or not isinstance(step, expected):
             yield f"comes where the run wants {step}"
             return
-        round_ = state.round + (kind == "model_trained")
+        round_ = 0 if kind in _ROUND_ZERO else state.round + (kind == "model_trained")
         if event.round != round_:
             yield f"belongs to round {round_}"
         if kind == "labels_requested":
@@ -155,7 +168,11 @@ def _choice_faults(state: RunState, sample_ids: Sequence[int], wanted: int) -> I
 
 def _request_faults(state: RunState, request: LabelsRequested, step: Step) -> Iterator[str]:
     assert isinstance(step, RequestLabels)
-    yield from _choice_faults(state, request.sample_ids, step.count)
+    yield from _choice_faults(state, request.sample_ids, step.count + step.control)
+    if sum(purpose == Purpose.PURPOSE_CONTROL for purpose in request.purposes) != step.control:
+        yield f"draws another number at random than {step.control}"
+    if (Purpose.PURPOSE_AUDIT in request.purposes) != step.audit:
+        yield "audits where it should not, or does not where it should"
     if request.part != step.part:
         yield f"is request {request.part} of its round where {step.part} is wanted"
     if request.strategy != step.strategy:
@@ -171,6 +188,8 @@ def _request_faults(state: RunState, request: LabelsRequested, step: Step) -> It
 def _auto_label_faults(state: RunState, given: SamplesAutoLabelled, step: Step) -> Iterator[str]:
     assert isinstance(step, AutoLabel)
     yield from _choice_faults(state, given.sample_ids, step.count)
+    if given.part != step.part:
+        yield f"is part {given.part} of its auto-labels where {step.part} is wanted"
     if {len(given.classes), len(given.confidence)} != {len(given.sample_ids)}:
         yield "its columns differ in length"
     if list(given.confidence) != sorted(given.confidence, reverse=True):

@@ -84,13 +84,15 @@ class Scorers:
         self._around = around
 
     async def rank(
-        self, pool: str, model: str, strategy: int, limit: int, leave_out: Collection[int], seed: int
+        self, pool: str, model: str, strategy: int, limit: int, leave_out: Collection[int], seed: int, *, features: str
     ) -> RankPoolResponse:
         asked = frozenset(leave_out)
         ranked: RankPoolResponse = await self._around.work(lambda: ranking(model, seed, strategy, limit, asked))
         return ranked
 
-    async def samples(self, pool: str, sample_ids: Sequence[int], sample_bytes: int) -> NDArray[Any]:
+    async def samples(
+        self, pool: str, sample_ids: Sequence[int], sample_bytes: int, features: str = ""
+    ) -> NDArray[Any]:
         samples: NDArray[Any] = await self._around.work(lambda: SAMPLES[list(sample_ids)])
         return samples
 

@@ -109,7 +109,7 @@ def _trainer(state: type[RunState]) -> Parts:
 # Each with what is said of it.
 MUTANTS = {
     "a log that takes second writes": (Parts(log=LogThatTakesSecondWrites), "stands already"),
-    "a log that loses labels": (Parts(log=LogThatLosesLabels), "was acknowledged, but the log holds None"),
+    "a log that loses labels": (Parts(log=LogThatLosesLabels), "were accepted, but stand nowhere"),
     "a trainer that takes labels in order of arrival": (
         _trainer(StateByArrival),
         "the model was fitted on other labels",

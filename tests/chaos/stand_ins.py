@@ -9,11 +9,11 @@ from random import Random
 
 import numpy as np
 import torch
-from labelloop.events.v1.events_pb2 import Inheritance, LabelSource, Protocol, RunSpec, RunStarted
+from labelloop.events.v1.events_pb2 import GuaranteeSpec, Inheritance, LabelSource, Protocol, RunSpec, RunStarted
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
 
 from oracle_svc.datasets import Dataset
-from trainer_svc.fitting import FitJob, FitResult
+from trainer_svc.fitting import Figures, FitJob, FitResult
 from trainer_svc.run_state import RunState
 from trainer_svc.softmax import AdamState, Count
 from trainer_svc.training_state import to_bytes
@@ -65,8 +65,9 @@ def fit(job: FitJob) -> FitResult:
     model = model_bytes(sample_ids, tuple(job.labels.tolist()), start, job.spec.seed)
     numbers = state_of(sha256(model).hexdigest())
     weights = _tensor(numbers)
-    carried = _state_bytes(numbers) if job.spec.protocol == Protocol.PROTOCOL_PUBLISHED else b""
-    return FitResult(model, carried, AdamState(weights, weights, weights, 0), 1, Count(1, 1), Count(0, 0), 0.0)
+    published = job.spec.protocol == Protocol.PROTOCOL_PUBLISHED
+    state = AdamState(weights, weights.clone(), weights.clone(), 0) if published else None
+    return FitResult(model, b"", weights, state, Figures(1, Count(1, 1)), 0.0)
 
 
 @lru_cache(maxsize=4096)
@@ -76,8 +77,8 @@ def _order(model: str, seed: int, strategy: int) -> tuple[int, ...]:
 
 
 def chosen(model: str, seed: int, strategy: int, count: int, leave_out: Collection[int]) -> list[int]:
-    """The first ``count`` of the pool in an order that the model decides."""
-    return [sample_id for sample_id in _order(model, seed, strategy) if sample_id not in leave_out][:count]
+    """The first ``count`` of the pool, all for 0, in an order that the model decides."""
+    return [sample_id for sample_id in _order(model, seed, strategy) if sample_id not in leave_out][: count or None]
 
 
 def predicted(model: str, sample_id: int) -> int:
@@ -111,6 +112,11 @@ def draw_started(rng: Random) -> RunStarted:
         auto_label_budget=auto_budget,
         report_every=1,
     )
+    if spec.protocol == Protocol.PROTOCOL_HONEST:
+        spec.control_percent = rng.choice((0, 10, 50))
+        if spec.label_budget and not auto_budget and rng.random() < 0.5:
+            guarantee = GuaranteeSpec(target_accuracy=0.3, confidence=0.5, audit_size=rng.randint(1, 6))
+            spec.guarantee.CopyFrom(guarantee)
     started = RunStarted(spec=spec)
     if inherited:
         started.inheritance.CopyFrom(_inheritance(rng, inherited, spec))
@@ -152,12 +158,19 @@ def model_without_faults(started: RunStarted, labels: Mapping[int, int], skipped
     spec, taken = started.spec, started.inheritance
     training = list(zip(taken.sample_ids, taken.classes, strict=True))
     asked = set(taken.sample_ids)
-    model, paid, auto = taken.model_sha256, 0, 0
+    model, paid, auto, drawn, drawn_control = taken.model_sha256, 0, 0, 0, 0
     while (paid < spec.label_budget or auto < spec.auto_label_budget) and len(asked) < POOL_SIZE:
         if paid < spec.label_budget:
             strategy = spec.strategy if model else spec.first_strategy
-            missing, before = min(spec.batch_size, spec.label_budget - paid), paid
-            while batch := chosen(model, spec.seed, strategy, min(missing, POOL_SIZE - len(asked)), asked):
+            missing, before, control = min(spec.batch_size, spec.label_budget - paid, POOL_SIZE - len(asked)), paid, 0
+            if spec.strategy != Strategy.STRATEGY_RANDOM:
+                control = max(0, (drawn + missing) * spec.control_percent // 100 - drawn_control)
+            drawn, drawn_control = drawn + missing, drawn_control + control
+            while missing := min(missing, POOL_SIZE - len(asked)):
+                batch = chosen(model, spec.seed, strategy, missing - control, asked) if missing > control else []
+                if control:
+                    batch += chosen(model, spec.seed, Strategy.STRATEGY_RANDOM, control, {*asked, *batch})
+                control = 0
                 asked.update(batch)
                 answered = [sample_id for sample_id in batch if sample_id not in skipped]
                 training += [(sample_id, labels.get(sample_id, -1)) for sample_id in answered]

@@ -58,6 +58,8 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "RankPool": scorer_pb2.RankPoolRequest(pool_sha256=pool, model_sha256=model, strategy=margin, limit=3),
         "GetSamples": scorer_pb2.GetSamplesRequest(pool_sha256=pool, sample_ids=[0, 299, 0]),
         "ClusterPool": scorer_pb2.ClusterPoolRequest(pool_sha256=pool, cluster_count=3),
+        "LearnFeatures": scorer_pb2.LearnFeaturesRequest(pool_sha256=pool, seed=1),
+        "ExtractFeatures": scorer_pb2.ExtractFeaturesRequest(features_sha256=model, samples=bytes(2 * IMAGE_BYTES)),
         "Score": score,
         "ScoreStream": scorer_pb2.ScoreStreamRequest(score=score),
         "DescribeDataset": oracle_pb2.DescribeDatasetRequest(dataset=blobs.source()),
@@ -81,7 +83,7 @@ def likely_strings(blobs: Blobs, odd: list[str], done: trainer_pb2.RunStatus) ->
     runs = ["done", "spare", "nobody"]  # not "open": it must stay so
     digests = [done.pool.pool_sha256, done.pool.evaluation_sha256, done.latest.model_sha256]
     return {
-        **dict.fromkeys(("name", "labels", "evaluation", "evaluation_labels"), paths),
+        **dict.fromkeys(("name", "labels", "evaluation", "evaluation_labels", "graph"), paths),
         **dict.fromkeys(("run_id", "continues"), runs),
-        **dict.fromkeys(("pool_sha256", "model_sha256"), digests),
+        **dict.fromkeys(("pool_sha256", "model_sha256", "features_sha256", "graph_sha256"), digests),
     }

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labelloop.events.v1.events_pb2 import (
     AnswerGiven,
+    AutoLabelsCertified,
     Event,
+    FeaturesLearned,
     LabelWithdrawn,
     RunCancelled,
     RunFailed,
@@ -59,6 +61,8 @@ def bad_events(good: list[Event]) -> list[tuple[str, bytes]]:
         Event(run_id="good", sample_skipped=SampleSkipped(sample_id=1, kind=SkipKind.SKIP_KIND_SKIPPED)),
         Event(run_id="good", label_withdrawn=LabelWithdrawn(sample_id=1, revision=1)),
         Event(run_id="good", answer_given=AnswerGiven(sample_id=1, label=1, annotator="kim")),
+        Event(run_id="good", features_learned=FeaturesLearned(features_sha256="0" * 64, feature_count=3)),
+        Event(run_id="good", round=1, auto_labels_certified=AutoLabelsCertified(threshold=0.9, audited=3, count=1)),
         Event(run_id="good", run_failed=RunFailed(reason="GONE", message="gone")),
     ]
     kinds = {event_kind(event): event for event in (*good, *ends)}

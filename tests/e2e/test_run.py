@@ -92,7 +92,7 @@ async def test_an_honest_run_needs_no_evaluation_set(clients: Clients, blobs: Bl
     whole = await finish(clients, "blind")
     assert whole.run.phase == Phase.PHASE_FINISHED
     assert not whole.run.latest.HasField("evaluation")
-    assert whole.run.latest.stopping.total == 12  # a fifth of 60
+    assert whole.run.latest.stopping.total == 30  # what was paid for, each held out once
 
 
 async def test_an_unknown_run_is_not_found(clients: Clients) -> None:

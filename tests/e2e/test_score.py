@@ -68,12 +68,14 @@ async def test_a_stream_answers_each_request_in_order_and_ends_at_the_first_bad_
     spans = [(0, 1), (1, 65), (65, 300)]
     good = [pb.ScoreRequest(run_id="r", dtype="uint8", images=images[a:b].tobytes()) for a, b in spans]
     bad = pb.ScoreRequest(run_id="r", dtype="uint8", images=b"x")
-    # Nothing is sent after the bad one: a client's send that fails hides the status that the server ended the call with.
+    # Nothing is sent after the bad one: a send that fails would hide the status that the server ended the call with.
     stream = clients.scorer.ScoreStream()
     for each in (*good, bad):
         await stream.write(pb.ScoreStreamRequest(score=each))
     for a, b in spans:
-        check((await stream.read()).score, model.model_sha256, expected[a:b])
+        answer = await stream.read()
+        assert isinstance(answer, pb.ScoreStreamResponse)
+        check(answer.score, model.model_sha256, expected[a:b])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stream.read()
     ours = from_rpc(caught.value)

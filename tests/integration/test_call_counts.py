@@ -56,6 +56,16 @@ class Scorer(ScorerServiceServicer):
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def LearnFeatures(  # noqa: N802
+        self, request: pb.LearnFeaturesRequest, context: Context
+    ) -> pb.LearnFeaturesResponse:
+        raise NotImplementedError
+
+    async def ExtractFeatures(  # noqa: N802
+        self, request: pb.ExtractFeaturesRequest, context: Context
+    ) -> pb.ExtractFeaturesResponse:
+        raise NotImplementedError
+
     async def ClusterPool(  # noqa: N802
         self, request: pb.ClusterPoolRequest, context: Context
     ) -> pb.ClusterPoolResponse:

@@ -26,6 +26,7 @@ class Fitted:
     dtype: str = "uint8"
     class_count: int = 10
     feature_count: int = FEATURES
+    work: int = FEATURES
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
         raise AssertionError("nobody asks")

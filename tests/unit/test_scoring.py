@@ -33,7 +33,7 @@ LARGE = pb.ScoreRequest(dtype="uint8", images=bytes(1_000 * FEATURES))
 class Slow:
     """A model that waits at its gate where it is asked in a thread, and keeps how many images it was asked of."""
 
-    dtype, class_count, feature_count = "uint8", 2, FEATURES
+    dtype, class_count, feature_count, work = "uint8", 2, FEATURES, FEATURES
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -142,7 +142,7 @@ class Late:
 
 async def test_a_call_whose_deadline_has_passed_is_not_begun(scoring: Scoring) -> None:
     never: Any = None  # whatever it is asked for would fail
-    service = ScorerService(never, never, never, scoring, never, 1)
+    service = ScorerService(never, never, never, never, never, scoring, never, 1)
     with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
         await service.Score(SMALL, cast(Any, Late()))
 

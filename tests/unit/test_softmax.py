@@ -12,7 +12,6 @@ from trainer_svc.onnx_export import to_onnx
 from trainer_svc.softmax import (
     AdamState,
     count_correct,
-    fit_honest,
     fit_published,
     start_state,
     with_bias,
@@ -71,23 +70,6 @@ def test_the_best_weights_are_kept_but_adams_state_goes_on() -> None:
     again = fit_published(features, labels, *stop, fitted.state)
     assert count_correct(fitted.state.weights, *stop) == fitted.stopping
     assert again.state.step == fitted.steps + again.steps
-
-
-def test_fits_are_the_same_to_the_last_bit() -> None:
-    features, labels = digits(40)
-    start = start_state(4, 25, scale=1e-3, seed=5)
-    one, two = (fit_honest(features, labels, start, seed=2) for _ in range(2))
-    assert to_bytes(one.state) == to_bytes(two.state)
-    assert to_onnx(one.state.weights.numpy(), "uint8") == to_onnx(two.state.weights.numpy(), "uint8")
-
-
-@pytest.mark.parametrize("count", [1, 4, 5, 40])
-def test_the_honest_fit_takes_at_least_twenty_steps_however_few_samples(count: int) -> None:
-    features, labels = digits(count)
-    fitted = fit_honest(features, labels, start_state(4, 25, scale=0, seed=0), seed=0)
-    assert fitted.steps >= 20
-    assert fitted.stopping.total == count // 5
-    assert bool(torch.isfinite(fitted.state.weights).all())
 
 
 def test_the_training_state_comes_back_as_it_was() -> None:

@@ -111,11 +111,11 @@ def with_text_for_an_answer(model: ModelProto) -> None:
 
 
 def that_blows_up(model: ModelProto) -> None:
-    """Each sample turned into a row of a million values."""
-    kernel, bias = np.ones((3, 1_000_000), np.float32), np.ones(1_000_000, np.float32)
+    """Each sample turned into a row of more than a million values."""
+    kernel, bias = np.ones((3, 1_000_001), np.float32), np.ones(1_000_001, np.float32)
     model.graph.initializer[0].CopyFrom(weight(kernel, "kernel"))
     model.graph.initializer[1].CopyFrom(weight(bias, "bias"))
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1_000_000
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1_000_001
 
 
 def with_many_nodes(model: ModelProto) -> None:
@@ -147,7 +147,7 @@ def test_anything_else_is_refused_before_it_is_run(
 ) -> None:
     model = ours()
     change(model)
-    monkeypatch.setattr("scorer_svc.model.open_session", lambda graph: pytest.fail("ONNX Runtime saw it"))
+    monkeypatch.setattr("scorer_svc.graph.open_session", lambda graph: pytest.fail("ONNX Runtime saw it"))
     with pytest.raises(InvalidInput, match="cannot serve as a model"):
         Model(model.SerializeToString(), "m")
 

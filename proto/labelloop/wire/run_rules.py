@@ -13,7 +13,11 @@ from dataclasses import dataclass, field
 
 from labelloop.events.v1.events_pb2 import (
     AnswerGiven,
+    AutoLabelsCertified,
     Event,
+    FeatureKind,
+    FeaturesLearned,
+    GuaranteeSpec,
     Inheritance,
     LabelProvided,
     LabelSource,
@@ -21,6 +25,7 @@ from labelloop.events.v1.events_pb2 import (
     ModelTrained,
     PoolPublished,
     Protocol,
+    Purpose,
     RunSpec,
     RunStarted,
     SamplesAutoLabelled,
@@ -32,11 +37,14 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 _LATEST_S = 253_402_300_799  # the last second of the year 9999, where Timestamp ends
 _COUNT_MAX = 2**31 - 1
 ANNOTATORS_MAX = 25  # for one sample
+AUDIT_MAX = 100_000  # in one event, of which the broker takes a megabyte
+LEARNED = {FeatureKind.FEATURE_KIND_PATCHES, FeatureKind.FEATURE_KIND_GRAPH}  # what stands in the way of the samples
 _PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
 _LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
 SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # what an annotator may say
 _SKIP_KINDS = SKIP_KINDS | {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED, SkipKind.SKIP_KIND_DISPUTED}
-_ROUND_ZERO = {"run_started", "pool_published", "run_cancelled", "run_failed"}
+_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled", "run_failed"}
+CONTROL_PERCENT_MAX = 50
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 
 
@@ -52,6 +60,9 @@ def shape_fault(event: Event) -> str:
             return _spec_fault(event.run_started.spec) or _inheritance_fault(event.run_started.inheritance)
         case "pool_published":
             return _pool_fault(event.pool_published)
+        case "features_learned":
+            learned = event.features_learned
+            return _digest_fault(learned.features_sha256) or ("" if learned.feature_count else "its features are none")
         case "labels_requested":
             return _request_fault(event.labels_requested)
         case "sample_skipped":
@@ -60,7 +71,10 @@ def shape_fault(event: Event) -> str:
             return _given_fault(event.answer_given)
         case "model_trained":
             model = event.model_trained
-            return _digest_fault(model.model_sha256) or _digest_fault(model.training_state_sha256, may_lack=True)
+            may_lack = (model.training_state_sha256, model.head_sha256)
+            return _digest_fault(model.model_sha256) or _digest_faults(may_lack)
+        case "auto_labels_certified":
+            return _certificate_fault(event.auto_labels_certified)
         case "samples_auto_labelled":
             given = event.samples_auto_labelled
             return _uneven(given.sample_ids, given.classes, given.confidence) or _repeated(given.sample_ids)
@@ -69,6 +83,11 @@ def shape_fault(event: Event) -> str:
 
 def _digest_fault(digest: str, *, may_lack: bool = False) -> str:
     return "" if _DIGEST.fullmatch(digest) or (may_lack and not digest) else "an artifact in it has no SHA-256"
+
+
+def _digest_faults(digests: Sequence[str]) -> str:
+    """Of digests that may lack."""
+    return next((fault for digest in digests if (fault := _digest_fault(digest, may_lack=True))), "")
 
 
 def _spec_fault(spec: RunSpec) -> str:
@@ -81,21 +100,42 @@ def _spec_fault(spec: RunSpec) -> str:
         return "its spec asks too many annotators"
     if not 0 <= spec.start_scale < math.inf:
         return "the start in its spec is no number"
+    if spec.control_percent > CONTROL_PERCENT_MAX:
+        return "its spec draws more at random than it chooses"
+    if spec.features not in FeatureKind.values():
+        return "its spec names unknown features"
+    if spec.HasField("guarantee") and not _sound_guarantee(spec.guarantee):
+        return "the guarantee in its spec is none"
     return (
         "" if spec.protocol in _PROTOCOLS and spec.label_source in _LABEL_SOURCES else "its spec leaves a choice open"
     )
 
 
+def _sound_guarantee(guarantee: GuaranteeSpec) -> bool:
+    within = 0 < guarantee.target_accuracy < 1 and 0 < guarantee.confidence < 1
+    return within and 0 < guarantee.audit_size <= AUDIT_MAX
+
+
+def _certificate_fault(certificate: AutoLabelsCertified) -> str:
+    counts = (certificate.correct_above, certificate.audited_above, certificate.audited)
+    if list(counts) != sorted(counts) or not 0 <= certificate.lower_bound <= 1:
+        return "its audit does not add up"
+    return "it allows auto-labels without a threshold" if certificate.count and not _has_threshold(certificate) else ""
+
+
+def _has_threshold(certificate: AutoLabelsCertified) -> bool:
+    return certificate.HasField("threshold") and 0 <= certificate.threshold <= 1
+
+
 def _inheritance_fault(taken_over: Inheritance) -> str:
-    digests = (taken_over.model_sha256, taken_over.training_state_sha256)
-    if fault := next((fault for digest in digests if (fault := _digest_fault(digest, may_lack=True))), ""):
+    if fault := _digest_faults((taken_over.model_sha256, taken_over.training_state_sha256)):
         return fault
     columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled)
     return _uneven(*columns) or _repeated(taken_over.sample_ids)
 
 
 def _pool_fault(pool: PoolPublished) -> str:
-    if fault := _digest_fault(pool.pool_sha256) or _digest_fault(pool.evaluation_sha256, may_lack=True):
+    if fault := _digest_fault(pool.pool_sha256) or _digest_faults((pool.evaluation_sha256, pool.graph_sha256)):
         return fault
     sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32"}
     return "" if sound and math.prod(pool.shape) <= _COUNT_MAX else "its pool is none"
@@ -104,7 +144,10 @@ def _pool_fault(pool: PoolPublished) -> str:
 def _request_fault(request: LabelsRequested) -> str:
     known = request.predicted or request.confidence
     told = (request.predicted, request.confidence) if known else ()
-    return _uneven(request.sample_ids, request.score, *told) or _repeated(request.sample_ids)
+    if request.purposes and not {*request.purposes} <= {*Purpose.values()}:
+        return "it asks for an unknown purpose"
+    why = (request.purposes,) if request.purposes else ()
+    return _uneven(request.sample_ids, request.score, *told, *why) or _repeated(request.sample_ids)
 
 
 def _given_fault(given: AnswerGiven) -> str:
@@ -129,7 +172,7 @@ class RunRules:
     ``taken`` are all samples that were ever chosen, gold ones among them; ``answers`` what holds for those that were
     asked for; ``labelled`` those of whole batches that have a label; ``others`` counts what else is trained on;
     ``news`` says whether the training set is another than the newest model's; ``parts`` counts the round's requests,
-    ``skipped`` what the last of them is short of.
+    ``skipped`` what the last of them is short of; ``to_certify`` auto-labels are allowed, in so many ``auto_parts``.
     """
 
     started: RunStarted
@@ -142,6 +185,11 @@ class RunRules:
     news: bool = False
     parts: int = 0
     skipped: int = 0
+    features: bool = False
+    audited: bool = False
+    certified: bool = False
+    to_certify: int = 0
+    auto_parts: int = 0
     over: bool = False
 
     def __post_init__(self) -> None:
@@ -178,9 +226,26 @@ class RunRules:
                 return self._request_fault(event.round, event.labels_requested)
             case "samples_auto_labelled":
                 return self._auto_fault(event.round, event.samples_auto_labelled)
+            case "features_learned":
+                return self._features_fault(event.features_learned)
+            case "auto_labels_certified":
+                return self._certified_fault(event.round, event.auto_labels_certified)
             case "model_trained":
                 return self._model_fault(event.round, event.model_trained)
         return "an event of an unknown kind"
+
+    def _features_fault(self, learned: FeaturesLearned) -> str:
+        if self.started.spec.features not in LEARNED:
+            return "its models see samples as they are"
+        return "the run has features already" if self.features else ""
+
+    def _certified_fault(self, round_: int, certificate: AutoLabelsCertified) -> str:
+        assert self.pool is not None, "asked after the pool was checked"
+        if not self.audited or self.answers.open:
+            return "no audit stands behind it"
+        if round_ != self.round or self.certified:
+            return "the run is certified already" if self.certified else f"the run is in round {self.round}"
+        return "it allows more than is left" if certificate.count > self.pool.sample_count - len(self.taken) else ""
 
     def _outcome_fault(self, round_: int, outcome: Outcome) -> str:
         if isinstance(outcome, LabelProvided) and (fault := self._class_fault(outcome.label)):
@@ -202,6 +267,11 @@ class RunRules:
             return fault
         if request.part != self.parts:
             return f"the next request of its round is number {self.parts}"
+        audit = Purpose.PURPOSE_AUDIT in request.purposes
+        if audit and not (self.round and self.started.spec.HasField("guarantee")):
+            return "there is nothing to audit"
+        if self.audited and not audit:
+            return "what follows an audit is its auto-labels"
         more = self.parts and self.known and len(request.sample_ids) > self.skipped
         return f"it asks for more than the {self.skipped} that were skipped" if more else ""
 
@@ -222,9 +292,15 @@ class RunRules:
         assert self.pool is not None, "asked after the pool was checked"
         if max(given.classes, default=0) >= len(self.pool.classes):
             return f"class {max(given.classes)} lies outside the pool's classes"
+        if self.audited and len(given.sample_ids) > self.to_certify:
+            return "the audit does not allow as many"
+        if given.part != self.auto_parts:
+            return f"the next part of its auto-labels is number {self.auto_parts}"
         return self._choice_fault(round_, given.sample_ids)
 
     def _model_fault(self, round_: int, model: ModelTrained) -> str:
+        if self.audited:
+            return "the run's last model is audited already"
         if self.answers.open:
             return "a batch is still open"
         if round_ != self.round + 1:
@@ -244,8 +320,13 @@ class RunRules:
         match kind:
             case "pool_published":
                 self.pool = event.pool_published
+            case "features_learned":
+                self.features = True
+            case "auto_labels_certified":
+                self.certified, self.to_certify = True, event.auto_labels_certified.count
             case "labels_requested":
                 self.parts, self.skipped = self.parts + 1, 0
+                self.audited = self.audited or Purpose.PURPOSE_AUDIT in event.labels_requested.purposes
                 self.answers.ask(event.round, event.labels_requested.sample_ids)
                 self.taken.update(event.labels_requested.sample_ids)
             case "samples_auto_labelled":
@@ -253,6 +334,9 @@ class RunRules:
                 self.others += len(event.samples_auto_labelled.sample_ids)
                 self._note_labelled(self.answers.take_changed())
                 self.news = True
+                if self.certified:
+                    self.to_certify -= len(event.samples_auto_labelled.sample_ids)
+                    self.auto_parts += 1
             case "model_trained":
                 self.round, self.news = event.round, False
                 self.parts = self.skipped = 0

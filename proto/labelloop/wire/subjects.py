@@ -33,7 +33,8 @@ def event_kind(event: Event) -> str:
 
 
 def subject_of(event: Event) -> str:
-    """``labelloop.v1.<run>.<round>.<kind>``; for requests in place of skipped samples ``...labels_requested.<part>``.
+    """``labelloop.v1.<run>.<round>.<kind>``; for requests in place of skipped samples ``...labels_requested.<part>``,
+    for further parts of auto-labels ``...samples_auto_labelled.<part>``.
 
     What holds for a sample, be it a label, a skip or a withdrawal, stands under ``...label.<sample>.<revision>``: one
     of them, not two. What one of several annotators said stands under ``...answer.<sample>.<slot>.<revision>``.
@@ -46,5 +47,5 @@ def subject_of(event: Event) -> str:
     if kind == "answer_given":
         given = event.answer_given
         return f"{place}.answer.{given.sample_id}.{given.slot}.{given.revision}"
-    part = event.labels_requested.part
+    part = event.labels_requested.part or event.samples_auto_labelled.part
     return f"{place}.{kind}.{part}" if part else f"{place}.{kind}"

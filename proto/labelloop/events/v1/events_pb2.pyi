@@ -32,7 +32,9 @@ class _ProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Protocol.Val
     PROTOCOL_PUBLISHED: _Protocol.ValueType  # 1
     """As in the article: stops early on test data and carries weights and Adam's state over from round to round."""
     PROTOCOL_HONEST: _Protocol.ValueType  # 2
-    """Stops on a validation split of the labelled samples, fits from scratch, touches test data only to report."""
+    """Chooses its penalty by cross-validation on the labelled samples, fits from scratch, touches test data only to
+    report.
+    """
 
 class Protocol(_Protocol, metaclass=_ProtocolEnumTypeWrapper):
     """How a model is fitted and judged."""
@@ -42,7 +44,9 @@ PROTOCOL_UNSPECIFIED: Protocol.ValueType  # 0
 PROTOCOL_PUBLISHED: Protocol.ValueType  # 1
 """As in the article: stops early on test data and carries weights and Adam's state over from round to round."""
 PROTOCOL_HONEST: Protocol.ValueType  # 2
-"""Stops on a validation split of the labelled samples, fits from scratch, touches test data only to report."""
+"""Chooses its penalty by cross-validation on the labelled samples, fits from scratch, touches test data only to
+report.
+"""
 Global___Protocol: _TypeAlias = Protocol  # noqa: Y015
 
 class _LabelSource:
@@ -68,6 +72,62 @@ LABEL_SOURCE_DATASET: LabelSource.ValueType  # 1
 LABEL_SOURCE_QUEUE: LabelSource.ValueType  # 2
 """People: OracleService lists what is open and takes answers."""
 Global___LabelSource: _TypeAlias = LabelSource  # noqa: Y015
+
+class _FeatureKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeatureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEATURE_KIND_UNSPECIFIED: _FeatureKind.ValueType  # 0
+    """Its values: pixels scaled by 1/255, or float32 as they are."""
+    FEATURE_KIND_PIXELS: _FeatureKind.ValueType  # 1
+    """Its values."""
+    FEATURE_KIND_PATCHES: _FeatureKind.ValueType  # 2
+    """Features learned from the unlabelled pool: k-means over patches (Coates, Lee and Ng 2011). Images only."""
+    FEATURE_KIND_GRAPH: _FeatureKind.ValueType  # 3
+    """What the dataset's own graph makes of them, for example an embedding model."""
+
+class FeatureKind(_FeatureKind, metaclass=_FeatureKindEnumTypeWrapper):
+    """What models see of a sample."""
+
+FEATURE_KIND_UNSPECIFIED: FeatureKind.ValueType  # 0
+"""Its values: pixels scaled by 1/255, or float32 as they are."""
+FEATURE_KIND_PIXELS: FeatureKind.ValueType  # 1
+"""Its values."""
+FEATURE_KIND_PATCHES: FeatureKind.ValueType  # 2
+"""Features learned from the unlabelled pool: k-means over patches (Coates, Lee and Ng 2011). Images only."""
+FEATURE_KIND_GRAPH: FeatureKind.ValueType  # 3
+"""What the dataset's own graph makes of them, for example an embedding model."""
+Global___FeatureKind: _TypeAlias = FeatureKind  # noqa: Y015
+
+class _Purpose:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PURPOSE_UNSPECIFIED: _Purpose.ValueType  # 0
+    """The strategy chose it."""
+    PURPOSE_CHOSEN: _Purpose.ValueType  # 1
+    """The strategy chose it."""
+    PURPOSE_CONTROL: _Purpose.ValueType  # 2
+    """Drawn at random, to judge the chosen by."""
+    PURPOSE_AUDIT: _Purpose.ValueType  # 3
+    """Drawn at random, to audit auto-labels with."""
+
+class Purpose(_Purpose, metaclass=_PurposeEnumTypeWrapper):
+    """Why a sample was asked for."""
+
+PURPOSE_UNSPECIFIED: Purpose.ValueType  # 0
+"""The strategy chose it."""
+PURPOSE_CHOSEN: Purpose.ValueType  # 1
+"""The strategy chose it."""
+PURPOSE_CONTROL: Purpose.ValueType  # 2
+"""Drawn at random, to judge the chosen by."""
+PURPOSE_AUDIT: Purpose.ValueType  # 3
+"""Drawn at random, to audit auto-labels with."""
+Global___Purpose: _TypeAlias = Purpose  # noqa: Y015
 
 class _AgreementRule:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -152,6 +212,8 @@ class Event(_message.Message):
     SAMPLE_SKIPPED_FIELD_NUMBER: _builtins.int
     ANSWER_GIVEN_FIELD_NUMBER: _builtins.int
     LABEL_WITHDRAWN_FIELD_NUMBER: _builtins.int
+    FEATURES_LEARNED_FIELD_NUMBER: _builtins.int
+    AUTO_LABELS_CERTIFIED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that this belongs to."""
     round: _builtins.int
@@ -208,6 +270,14 @@ class Event(_message.Message):
     def label_withdrawn(self) -> Global___LabelWithdrawn:
         """The round of the request that the label answered."""
 
+    @_builtins.property
+    def features_learned(self) -> Global___FeaturesLearned:
+        """Always round 0, so that it stands once."""
+
+    @_builtins.property
+    def auto_labels_certified(self) -> Global___AutoLabelsCertified:
+        """The last round, whose model it is about."""
+
     def __init__(
         self,
         *,
@@ -226,12 +296,14 @@ class Event(_message.Message):
         sample_skipped: Global___SampleSkipped | None = ...,
         answer_given: Global___AnswerGiven | None = ...,
         label_withdrawn: Global___LabelWithdrawn | None = ...,
+        features_learned: Global___FeaturesLearned | None = ...,
+        auto_labels_certified: Global___AutoLabelsCertified | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn", "features_learned", "auto_labels_certified"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -249,6 +321,7 @@ class DatasetSource(_message.Message):
     EVALUATION_LABELS_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
     SAMPLE_LIMIT_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"mnist", or the path of a .npy file, an IDX file or a folder of images, as the oracle service sees it."""
     labels: _builtins.str
@@ -259,6 +332,10 @@ class DatasetSource(_message.Message):
     """Path of the evaluation labels."""
     sample_limit: _builtins.int
     """Use only the first so many samples; 0 means all."""
+    graph: _builtins.str
+    """Path of an ONNX graph that makes features of samples: one input [n, values of a sample] of the pool's dtype, one
+    output [n, features] float32; empty for none.
+    """
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class; may be empty where labels are known."""
@@ -272,10 +349,11 @@ class DatasetSource(_message.Message):
         evaluation_labels: _builtins.str = ...,
         classes: _abc.Iterable[_builtins.str] | None = ...,
         sample_limit: _builtins.int = ...,
+        graph: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "evaluation", b"evaluation", "evaluation_labels", b"evaluation_labels", "labels", b"labels", "name", b"name", "sample_limit", b"sample_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "evaluation", b"evaluation", "evaluation_labels", b"evaluation_labels", "graph", b"graph", "labels", b"labels", "name", b"name", "sample_limit", b"sample_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,10 +379,14 @@ class RunSpec(_message.Message):
     START_SCALE_FIELD_NUMBER: _builtins.int
     REPORT_EVERY_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    CONTROL_PERCENT_FIELD_NUMBER: _builtins.int
+    STOPPING_FIELD_NUMBER: _builtins.int
+    GUARANTEE_FIELD_NUMBER: _builtins.int
     strategy: _scorer_pb2.Strategy.ValueType
     """Orders the pool in every round that has a model."""
     first_strategy: _scorer_pb2.Strategy.ValueType
-    """Orders the pool before there is a model: in order or random."""
+    """Orders the pool before there is a model: a strategy that needs none."""
     batch_size: _builtins.int
     """Labels to ask for in a round, at least 1; the last batch may be smaller."""
     label_budget: _builtins.int
@@ -325,6 +407,10 @@ class RunSpec(_message.Message):
     """PROTOCOL_PUBLISHED only: standard deviation of the starting weights; 0 means zero weights."""
     report_every: _builtins.int
     """Measure accuracy on the whole evaluation set in every so manieth round, and always in the last; at least 1."""
+    features: Global___FeatureKind.ValueType
+    """What models see of a sample. Other than its values only with PROTOCOL_HONEST."""
+    control_percent: _builtins.int
+    """Of each batch, so many in a hundred are drawn at random, to judge the others by; 0 to 50, 0 for none."""
     @_builtins.property
     def dataset(self) -> Global___DatasetSource:
         """The pool."""
@@ -332,6 +418,14 @@ class RunSpec(_message.Message):
     @_builtins.property
     def queue(self) -> Global___QueueSpec:
         """LABEL_SOURCE_QUEUE only: how people are asked."""
+
+    @_builtins.property
+    def stopping(self) -> Global___StoppingSpec:
+        """When to end before the budget is spent; unset means never."""
+
+    @_builtins.property
+    def guarantee(self) -> Global___GuaranteeSpec:
+        """PROTOCOL_HONEST only: auto-label what can be shown to be right often enough; unset means not to."""
 
     def __init__(
         self,
@@ -350,14 +444,166 @@ class RunSpec(_message.Message):
         start_scale: _builtins.float = ...,
         report_every: _builtins.int = ...,
         queue: Global___QueueSpec | None = ...,
+        features: Global___FeatureKind.ValueType = ...,
+        control_percent: _builtins.int = ...,
+        stopping: Global___StoppingSpec | None = ...,
+        guarantee: Global___GuaranteeSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "queue", b"queue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "guarantee", b"guarantee", "queue", b"queue", "stopping", b"stopping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_label_batch_size", b"auto_label_batch_size", "auto_label_budget", b"auto_label_budget", "batch_size", b"batch_size", "dataset", b"dataset", "first_strategy", b"first_strategy", "label_budget", b"label_budget", "label_source", b"label_source", "protocol", b"protocol", "queue", b"queue", "report_every", b"report_every", "seed", b"seed", "start_scale", b"start_scale", "stopping_sample_count", b"stopping_sample_count", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_label_batch_size", b"auto_label_batch_size", "auto_label_budget", b"auto_label_budget", "batch_size", b"batch_size", "control_percent", b"control_percent", "dataset", b"dataset", "features", b"features", "first_strategy", b"first_strategy", "guarantee", b"guarantee", "label_budget", b"label_budget", "label_source", b"label_source", "protocol", b"protocol", "queue", b"queue", "report_every", b"report_every", "seed", b"seed", "start_scale", b"start_scale", "stopping", b"stopping", "stopping_sample_count", b"stopping_sample_count", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
+
+@_typing.final
+class StoppingSpec(_message.Message):
+    """Reasons to end before the budget is spent. Each is on by itself; the first that holds ends the labelling."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_ACCURACY_FIELD_NUMBER: _builtins.int
+    STABLE_ROUNDS_FIELD_NUMBER: _builtins.int
+    PLATEAU_ROUNDS_FIELD_NUMBER: _builtins.int
+    LABEL_PRICE_FIELD_NUMBER: _builtins.int
+    POINT_WORTH_FIELD_NUMBER: _builtins.int
+    target_accuracy: _builtins.float
+    """When the lower end of the 95 per cent interval of the accuracy on control samples is as high; 0 means off."""
+    stable_rounds: _builtins.int
+    """When so many models in a row agreed with the one before them on a stop set of the pool (kappa of 0.99 at least:
+    Bloodgood and Vijay-Shanker 2009); 0 means off.
+    """
+    plateau_rounds: _builtins.int
+    """When the expected accuracy on the stop set has not risen for so many models in a row (Vlachos 2008); 0 means off."""
+    label_price: _builtins.float
+    """With point_worth: what a label costs. Ends when the next label is expected to gain less than it costs; 0 means off."""
+    point_worth: _builtins.float
+    """What one percentage point of accuracy is worth, in the same money."""
+    def __init__(
+        self,
+        *,
+        target_accuracy: _builtins.float = ...,
+        stable_rounds: _builtins.int = ...,
+        plateau_rounds: _builtins.int = ...,
+        label_price: _builtins.float = ...,
+        point_worth: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_price", b"label_price", "plateau_rounds", b"plateau_rounds", "point_worth", b"point_worth", "stable_rounds", b"stable_rounds", "target_accuracy", b"target_accuracy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoppingSpec: _TypeAlias = StoppingSpec  # noqa: Y015
+
+@_typing.final
+class GuaranteeSpec(_message.Message):
+    """Auto-labels that are right as often as stated, shown on a random audit of what is left of the pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_ACCURACY_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    AUDIT_SIZE_FIELD_NUMBER: _builtins.int
+    target_accuracy: _builtins.float
+    """The share of auto-labels that are to be right, in (0, 1)."""
+    confidence: _builtins.float
+    """How sure that is to be, in (0, 1)."""
+    audit_size: _builtins.int
+    """Labels to pay for beyond the budget, to audit with."""
+    def __init__(
+        self,
+        *,
+        target_accuracy: _builtins.float = ...,
+        confidence: _builtins.float = ...,
+        audit_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_size", b"audit_size", "confidence", b"confidence", "target_accuracy", b"target_accuracy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GuaranteeSpec: _TypeAlias = GuaranteeSpec  # noqa: Y015
+
+@_typing.final
+class FeaturesLearned(_message.Message):
+    """The pool's features can be had: by one graph, for the whole run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURES_SHA256_FIELD_NUMBER: _builtins.int
+    FEATURE_COUNT_FIELD_NUMBER: _builtins.int
+    LEARN_S_FIELD_NUMBER: _builtins.int
+    features_sha256: _builtins.str
+    """SHA-256 of the ONNX graph from samples as the pool holds them to features."""
+    feature_count: _builtins.int
+    """Features of a sample."""
+    learn_s: _builtins.float
+    """Wall time that it took, in seconds."""
+    def __init__(
+        self,
+        *,
+        features_sha256: _builtins.str = ...,
+        feature_count: _builtins.int = ...,
+        learn_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_count", b"feature_count", "features_sha256", b"features_sha256", "learn_s", b"learn_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeaturesLearned: _TypeAlias = FeaturesLearned  # noqa: Y015
+
+@_typing.final
+class AutoLabelsCertified(_message.Message):
+    """What an audit shows of auto-labels. The auto-labels that it allows follow, in the same round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    AUDITED_FIELD_NUMBER: _builtins.int
+    AUDITED_ABOVE_FIELD_NUMBER: _builtins.int
+    CORRECT_ABOVE_FIELD_NUMBER: _builtins.int
+    LOWER_BOUND_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.float
+    """Auto-labels of this confidence or a higher one are right often enough; unset where none are."""
+    audited: _builtins.int
+    """Audited samples with a label."""
+    audited_above: _builtins.int
+    """Audited samples at the threshold or above it."""
+    correct_above: _builtins.int
+    """Those of them that the model had right."""
+    lower_bound: _builtins.float
+    """The lower bound of the accuracy at the threshold or above it, corrected for the looks; 0 where there is none."""
+    looks: _builtins.int
+    """Thresholds that were looked at."""
+    count: _builtins.int
+    """Samples at the threshold or above it that nobody has labelled: the auto-labels to come."""
+    def __init__(
+        self,
+        *,
+        threshold: _builtins.float | None = ...,
+        audited: _builtins.int = ...,
+        audited_above: _builtins.int = ...,
+        correct_above: _builtins.int = ...,
+        lower_bound: _builtins.float = ...,
+        looks: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "audited", b"audited", "audited_above", b"audited_above", "correct_above", b"correct_above", "count", b"count", "looks", b"looks", "lower_bound", b"lower_bound", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+Global___AutoLabelsCertified: _TypeAlias = AutoLabelsCertified  # noqa: Y015
 
 @_typing.final
 class GoldSample(_message.Message):
@@ -525,6 +771,7 @@ class PoolPublished(_message.Message):
     EVALUATION_SHA256_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     STAND_IN_FIELD_NUMBER: _builtins.int
+    GRAPH_SHA256_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the manifest; identifies the pool."""
     sample_count: _builtins.int
@@ -537,6 +784,8 @@ class PoolPublished(_message.Message):
     """A sentence about the dataset for people."""
     stand_in: _builtins.bool
     """True where this is an offline stand-in for what was asked for."""
+    graph_sha256: _builtins.str
+    """SHA-256 of the ONNX graph that makes features of samples; empty where the dataset names none."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample."""
@@ -556,10 +805,11 @@ class PoolPublished(_message.Message):
         evaluation_sha256: _builtins.str = ...,
         description: _builtins.str = ...,
         stand_in: _builtins.bool = ...,
+        graph_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_sha256", b"evaluation_sha256", "pool_sha256", b"pool_sha256", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_sha256", b"evaluation_sha256", "graph_sha256", b"graph_sha256", "pool_sha256", b"pool_sha256", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -577,6 +827,7 @@ class LabelsRequested(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
+    PURPOSES_FIELD_NUMBER: _builtins.int
     strategy: _scorer_pb2.Strategy.ValueType
     """The strategy used."""
     part: _builtins.int
@@ -597,6 +848,10 @@ class LabelsRequested(_message.Message):
     def score(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """What the strategy ordered by, ascending."""
 
+    @_builtins.property
+    def purposes(self) -> _containers.RepeatedScalarFieldContainer[Global___Purpose.ValueType]:
+        """Why each of them; empty where the strategy chose them all."""
+
     def __init__(
         self,
         *,
@@ -606,10 +861,11 @@ class LabelsRequested(_message.Message):
         score: _abc.Iterable[_builtins.float] | None = ...,
         strategy: _scorer_pb2.Strategy.ValueType = ...,
         part: _builtins.int = ...,
+        purposes: _abc.Iterable[Global___Purpose.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "part", b"part", "predicted", b"predicted", "sample_ids", b"sample_ids", "score", b"score", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "part", b"part", "predicted", b"predicted", "purposes", b"purposes", "sample_ids", b"sample_ids", "score", b"score", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -869,6 +1125,16 @@ class ModelTrained(_message.Message):
     FIT_S_FIELD_NUMBER: _builtins.int
     STOPPING_FIELD_NUMBER: _builtins.int
     EVALUATION_FIELD_NUMBER: _builtins.int
+    HEAD_SHA256_FIELD_NUMBER: _builtins.int
+    L2_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    CALIBRATION_ERROR_FIELD_NUMBER: _builtins.int
+    EVALUATION_CALIBRATION_ERROR_FIELD_NUMBER: _builtins.int
+    CONTROL_LABELS_FIELD_NUMBER: _builtins.int
+    CONTROL_EVALUATION_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    EXPECTED_ACCURACY_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
     model_sha256: _builtins.str
     """SHA-256 of the ONNX model."""
     training_state_sha256: _builtins.str
@@ -881,13 +1147,41 @@ class ModelTrained(_message.Message):
     """Optimiser steps of this fit."""
     fit_s: _builtins.float
     """Wall time of this fit, in seconds."""
+    head_sha256: _builtins.str
+    """What ranks the pool where models see features: SHA-256 of the ONNX graph from features to probabilities. Empty
+    where the model itself does.
+    """
+    l2: _builtins.float
+    """The strength of the L2 penalty, chosen by cross-validation."""
+    temperature: _builtins.float
+    """What the logits were divided by (Guo and others 2017)."""
+    calibration_error: _builtins.float
+    """Expected calibration error on the labelled samples, by cross-validation, in [0, 1]."""
+    evaluation_calibration_error: _builtins.float
+    """Expected calibration error on the evaluation set, in [0, 1]; 0 where that was not measured."""
+    control_labels: _builtins.int
+    """Control samples that have a label."""
+    agreement: _builtins.float
+    """Agreement of this model and the one before it on the stop set: Cohen's kappa, in [-1, 1]; unset without one."""
+    expected_accuracy: _builtins.float
+    """Mean confidence on the stop set, in [0, 1]; 0 where no stopping rule looks at it."""
     @_builtins.property
     def stopping(self) -> Global___Accuracy:
-        """On what decided when to stop: test samples as published, validation samples in the honest protocol."""
+        """On test samples that decided when to stop, as published; in the honest protocol, on the labelled samples
+        themselves, each judged by a model that was fitted without it (cross-validation).
+        """
 
     @_builtins.property
     def evaluation(self) -> Global___Accuracy:
         """On the whole evaluation set; total is 0 in rounds that did not measure it."""
+
+    @_builtins.property
+    def control_evaluation(self) -> Global___Accuracy:
+        """On the evaluation set, of a model that saw control samples alone; total is 0 where there is none."""
+
+    @_builtins.property
+    def control(self) -> Global___Accuracy:
+        """On the control samples, by cross-validation: an honest estimate of the accuracy on the pool."""
 
     def __init__(
         self,
@@ -900,12 +1194,24 @@ class ModelTrained(_message.Message):
         fit_s: _builtins.float = ...,
         stopping: Global___Accuracy | None = ...,
         evaluation: Global___Accuracy | None = ...,
+        head_sha256: _builtins.str = ...,
+        l2: _builtins.float = ...,
+        temperature: _builtins.float = ...,
+        calibration_error: _builtins.float = ...,
+        evaluation_calibration_error: _builtins.float = ...,
+        control_labels: _builtins.int = ...,
+        control_evaluation: Global___Accuracy | None = ...,
+        agreement: _builtins.float | None = ...,
+        expected_accuracy: _builtins.float = ...,
+        control: Global___Accuracy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "stopping", b"stopping"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_agreement", b"_agreement", "agreement", b"agreement", "control", b"control", "control_evaluation", b"control_evaluation", "evaluation", b"evaluation", "stopping", b"stopping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labels", b"auto_labels", "evaluation", b"evaluation", "fit_s", b"fit_s", "labels", b"labels", "model_sha256", b"model_sha256", "steps", b"steps", "stopping", b"stopping", "training_state_sha256", b"training_state_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agreement", b"_agreement", "agreement", b"agreement", "auto_labels", b"auto_labels", "calibration_error", b"calibration_error", "control", b"control", "control_evaluation", b"control_evaluation", "control_labels", b"control_labels", "evaluation", b"evaluation", "evaluation_calibration_error", b"evaluation_calibration_error", "expected_accuracy", b"expected_accuracy", "fit_s", b"fit_s", "head_sha256", b"head_sha256", "l2", b"l2", "labels", b"labels", "model_sha256", b"model_sha256", "steps", b"steps", "stopping", b"stopping", "temperature", b"temperature", "training_state_sha256", b"training_state_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__agreement: _TypeAlias = _typing.Literal["agreement"]  # noqa: Y015
+    _WhichOneofArgType__agreement: _TypeAlias = _typing.Literal["_agreement", b"_agreement"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__agreement) -> _WhichOneofReturnType__agreement | None: ...
 
 Global___ModelTrained: _TypeAlias = ModelTrained  # noqa: Y015
 
@@ -918,6 +1224,9 @@ class SamplesAutoLabelled(_message.Message):
     SAMPLE_IDS_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    part: _builtins.int
+    """0, then 1, 2, ... for further parts of what an audit allows. Only what no audit allowed is trained on."""
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The samples."""
@@ -936,10 +1245,11 @@ class SamplesAutoLabelled(_message.Message):
         sample_ids: _abc.Iterable[_builtins.int] | None = ...,
         classes: _abc.Iterable[_builtins.int] | None = ...,
         confidence: _abc.Iterable[_builtins.float] | None = ...,
+        part: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "confidence", b"confidence", "sample_ids", b"sample_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "confidence", b"confidence", "part", b"part", "sample_ids", b"sample_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

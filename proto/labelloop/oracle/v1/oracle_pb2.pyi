@@ -59,6 +59,7 @@ class DescribeDatasetResponse(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     STAND_IN_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
+    HAS_GRAPH_FIELD_NUMBER: _builtins.int
     sample_count: _builtins.int
     """Number of samples, after the source's limit."""
     dtype: _builtins.str
@@ -71,6 +72,8 @@ class DescribeDatasetResponse(_message.Message):
     """A sentence for people."""
     stand_in: _builtins.bool
     """True where this is an offline stand-in for what was asked for."""
+    has_graph: _builtins.bool
+    """Whether the dataset brings a graph that makes features of samples."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample."""
@@ -95,10 +98,11 @@ class DescribeDatasetResponse(_message.Message):
         description: _builtins.str = ...,
         stand_in: _builtins.bool = ...,
         tools: _abc.Iterable[_builtins.str] | None = ...,
+        has_graph: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_count", b"evaluation_count", "has_labels", b"has_labels", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_count", b"evaluation_count", "has_graph", b"has_graph", "has_labels", b"has_labels", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

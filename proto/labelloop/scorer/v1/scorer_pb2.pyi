@@ -39,6 +39,23 @@ class _StrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Strategy.Val
     """Highest entropy of the probabilities first."""
     STRATEGY_MOST_CONFIDENT: _Strategy.ValueType  # 6
     """Highest largest softmax probability first: what auto-labelling takes."""
+    STRATEGY_CLUSTERED_MARGIN: _Strategy.ValueType  # 7
+    """Of the ten times as many samples with the smallest margins, those that k-means++ spreads out (Citovsky and others
+    2021, simplified). This and the strategies below choose the whole batch together: the score is a place, or what
+    each was chosen by.
+    """
+    STRATEGY_BADGE: _Strategy.ValueType  # 8
+    """k-means++ over gradient embeddings (Ash and others 2020)."""
+    STRATEGY_TYPICLUST: _Strategy.ValueType  # 9
+    """The most typical sample of each cluster that holds no label yet (Hacohen, Dekel and Weinshall 2022). Needs no model."""
+    STRATEGY_K_MEANS: _Strategy.ValueType  # 10
+    """The sample nearest to each centroid of k-means, largest cluster first. Needs no model."""
+    STRATEGY_DENSITY: _Strategy.ValueType  # 11
+    """Uncertainty times mean similarity to the pool (Settles and Craven 2008)."""
+    STRATEGY_POWER_MARGIN: _Strategy.ValueType  # 12
+    """Margin, perturbed by Gumbel noise (Kirsch and others 2021)."""
+    STRATEGY_K_CENTER: _Strategy.ValueType  # 13
+    """Farthest first from all that was chosen before (Sener and Savarese 2018). Needs no model."""
 
 class Strategy(_Strategy, metaclass=_StrategyEnumTypeWrapper):
     """How samples are ordered. Ties are always broken by sample id, ascending."""
@@ -57,6 +74,23 @@ STRATEGY_ENTROPY: Strategy.ValueType  # 5
 """Highest entropy of the probabilities first."""
 STRATEGY_MOST_CONFIDENT: Strategy.ValueType  # 6
 """Highest largest softmax probability first: what auto-labelling takes."""
+STRATEGY_CLUSTERED_MARGIN: Strategy.ValueType  # 7
+"""Of the ten times as many samples with the smallest margins, those that k-means++ spreads out (Citovsky and others
+2021, simplified). This and the strategies below choose the whole batch together: the score is a place, or what
+each was chosen by.
+"""
+STRATEGY_BADGE: Strategy.ValueType  # 8
+"""k-means++ over gradient embeddings (Ash and others 2020)."""
+STRATEGY_TYPICLUST: Strategy.ValueType  # 9
+"""The most typical sample of each cluster that holds no label yet (Hacohen, Dekel and Weinshall 2022). Needs no model."""
+STRATEGY_K_MEANS: Strategy.ValueType  # 10
+"""The sample nearest to each centroid of k-means, largest cluster first. Needs no model."""
+STRATEGY_DENSITY: Strategy.ValueType  # 11
+"""Uncertainty times mean similarity to the pool (Settles and Craven 2008)."""
+STRATEGY_POWER_MARGIN: Strategy.ValueType  # 12
+"""Margin, perturbed by Gumbel noise (Kirsch and others 2021)."""
+STRATEGY_K_CENTER: Strategy.ValueType  # 13
+"""Farthest first from all that was chosen before (Sener and Savarese 2018). Needs no model."""
 Global___Strategy: _TypeAlias = Strategy  # noqa: Y015
 
 @_typing.final
@@ -73,6 +107,7 @@ class RankPoolRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     WITH_SAMPLES_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
+    FEATURES_SHA256_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the pool's manifest, 64 lower-case hex digits."""
     model_sha256: _builtins.str
@@ -84,13 +119,19 @@ class RankPoolRequest(_message.Message):
     leave_out: _builtins.bytes
     """Sample ids to leave out: a roaring bitmap in the portable serialisation; empty means none."""
     seed: _builtins.int
-    """Seed of STRATEGY_RANDOM; other strategies ignore it."""
+    """Seed of every random choice of the strategy."""
     with_samples: _builtins.bool
     """Answer with the samples themselves too, where they take at most 8 MiB: saves whoever fits on them a question."""
+    features_sha256: _builtins.str
+    """SHA-256 of the ONNX graph whose features stand for the samples, to the model and in the answer; empty for the
+    samples as they are.
+    """
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Rank only these shards of the pool, by their place in the manifest, from 0; empty means all. The first ``limit`` by
-        (score, sample id) of such answers are those of the whole. INVALID_ARGUMENT for a shard that the pool lacks.
+        (score, sample id) of such answers are those of the whole, where the strategy gives each sample a score of its own.
+        INVALID_ARGUMENT for a shard that the pool lacks, and for some of them with a strategy that chooses a batch
+        together.
         """
 
     def __init__(
@@ -104,10 +145,11 @@ class RankPoolRequest(_message.Message):
         seed: _builtins.int = ...,
         with_samples: _builtins.bool = ...,
         shards: _abc.Iterable[_builtins.int] | None = ...,
+        features_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leave_out", b"leave_out", "limit", b"limit", "model_sha256", b"model_sha256", "pool_sha256", b"pool_sha256", "seed", b"seed", "shards", b"shards", "strategy", b"strategy", "with_samples", b"with_samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features_sha256", b"features_sha256", "leave_out", b"leave_out", "limit", b"limit", "model_sha256", b"model_sha256", "pool_sha256", b"pool_sha256", "seed", b"seed", "shards", b"shards", "strategy", b"strategy", "with_samples", b"with_samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,8 +211,11 @@ class GetSamplesRequest(_message.Message):
 
     POOL_SHA256_FIELD_NUMBER: _builtins.int
     SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    FEATURES_SHA256_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the pool's manifest."""
+    features_sha256: _builtins.str
+    """As in RankPoolRequest."""
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Sample ids, in the order wanted. INVALID_ARGUMENT for an id outside the pool."""
@@ -180,10 +225,11 @@ class GetSamplesRequest(_message.Message):
         *,
         pool_sha256: _builtins.str = ...,
         sample_ids: _abc.Iterable[_builtins.int] | None = ...,
+        features_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool_sha256", b"pool_sha256", "sample_ids", b"sample_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features_sha256", b"features_sha256", "pool_sha256", b"pool_sha256", "sample_ids", b"sample_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -278,6 +324,110 @@ class ClusterPoolResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterPoolResponse: _TypeAlias = ClusterPoolResponse  # noqa: Y015
+
+@_typing.final
+class LearnFeaturesRequest(_message.Message):
+    """What to learn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_SHA256_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    GRAPH_SHA256_FIELD_NUMBER: _builtins.int
+    pool_sha256: _builtins.str
+    """SHA-256 of the pool's manifest."""
+    seed: _builtins.int
+    """Decides every random choice."""
+    graph_sha256: _builtins.str
+    """SHA-256 of an ONNX graph to check and use; empty to learn one."""
+    def __init__(
+        self,
+        *,
+        pool_sha256: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        graph_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_sha256", b"graph_sha256", "pool_sha256", b"pool_sha256", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnFeaturesRequest: _TypeAlias = LearnFeaturesRequest  # noqa: Y015
+
+@_typing.final
+class LearnFeaturesResponse(_message.Message):
+    """The graph that computes features."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRAPH_FIELD_NUMBER: _builtins.int
+    FEATURE_COUNT_FIELD_NUMBER: _builtins.int
+    graph: _builtins.bytes
+    """ONNX: samples as the pool holds them in, [n, features] float32 out. For the caller to store."""
+    feature_count: _builtins.int
+    """Features of a sample."""
+    def __init__(
+        self,
+        *,
+        graph: _builtins.bytes = ...,
+        feature_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_count", b"feature_count", "graph", b"graph"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearnFeaturesResponse: _TypeAlias = LearnFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class ExtractFeaturesRequest(_message.Message):
+    """Samples to extract features of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURES_SHA256_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    features_sha256: _builtins.str
+    """SHA-256 of the graph."""
+    samples: _builtins.bytes
+    """Samples of the graph's dtype, row-major, little-endian, without padding."""
+    def __init__(
+        self,
+        *,
+        features_sha256: _builtins.str = ...,
+        samples: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features_sha256", b"features_sha256", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtractFeaturesRequest: _TypeAlias = ExtractFeaturesRequest  # noqa: Y015
+
+@_typing.final
+class ExtractFeaturesResponse(_message.Message):
+    """Features."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURES_FIELD_NUMBER: _builtins.int
+    features: _builtins.bytes
+    """[samples, features] float32, row-major, little-endian."""
+    def __init__(
+        self,
+        *,
+        features: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtractFeaturesResponse: _TypeAlias = ExtractFeaturesResponse  # noqa: Y015
 
 @_typing.final
 class ScoreRequest(_message.Message):

@@ -50,6 +50,16 @@ class ScorerServiceStub:
                 request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolRequest.SerializeToString,
                 response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolResponse.FromString,
                 _registered_method=True)
+        self.LearnFeatures = channel.unary_unary(
+                '/labelloop.scorer.v1.ScorerService/LearnFeatures',
+                request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.LearnFeaturesRequest.SerializeToString,
+                response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.LearnFeaturesResponse.FromString,
+                _registered_method=True)
+        self.ExtractFeatures = channel.unary_unary(
+                '/labelloop.scorer.v1.ScorerService/ExtractFeatures',
+                request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ExtractFeaturesRequest.SerializeToString,
+                response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ExtractFeaturesResponse.FromString,
+                _registered_method=True)
         self.Score = channel.unary_unary(
                 '/labelloop.scorer.v1.ScorerService/Score',
                 request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreRequest.SerializeToString,
@@ -90,6 +100,22 @@ class ScorerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LearnFeatures(self, request, context):
+        """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
+        that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds no images or the
+        graph does not fit it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtractFeatures(self, request, context):
+        """The features of samples that the caller posts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Score(self, request, context):
         """Classifies images that the caller posts.
 
@@ -125,6 +151,16 @@ def add_ScorerServiceServicer_to_server(servicer, server):
                     servicer.ClusterPool,
                     request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolRequest.FromString,
                     response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolResponse.SerializeToString,
+            ),
+            'LearnFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.LearnFeatures,
+                    request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.LearnFeaturesRequest.FromString,
+                    response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.LearnFeaturesResponse.SerializeToString,
+            ),
+            'ExtractFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExtractFeatures,
+                    request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ExtractFeaturesRequest.FromString,
+                    response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ExtractFeaturesResponse.SerializeToString,
             ),
             'Score': grpc.unary_unary_rpc_method_handler(
                     servicer.Score,
@@ -219,6 +255,60 @@ class ScorerService:
             '/labelloop.scorer.v1.ScorerService/ClusterPool',
             labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolRequest.SerializeToString,
             labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ClusterPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LearnFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.scorer.v1.ScorerService/LearnFeatures',
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.LearnFeaturesRequest.SerializeToString,
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.LearnFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtractFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.scorer.v1.ScorerService/ExtractFeatures',
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ExtractFeaturesRequest.SerializeToString,
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ExtractFeaturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

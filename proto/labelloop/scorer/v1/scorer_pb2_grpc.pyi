@@ -43,6 +43,13 @@ class ScorerServiceStub:
     """Raw samples of a pool by id, as the pool holds them."""
     ClusterPool: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ClusterPoolRequest, _scorer_pb2.ClusterPoolResponse]
     """Groups a pool by k-means over its raw values. Deterministic for a seed."""
+    LearnFeatures: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.LearnFeaturesRequest, _scorer_pb2.LearnFeaturesResponse]
+    """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
+    that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds no images or the
+    graph does not fit it.
+    """
+    ExtractFeatures: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ExtractFeaturesRequest, _scorer_pb2.ExtractFeaturesResponse]
+    """The features of samples that the caller posts."""
     Score: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ScoreRequest, _scorer_pb2.ScoreResponse]
     """Classifies images that the caller posts.
 
@@ -69,6 +76,13 @@ class ScorerServiceAsyncStub(ScorerServiceStub):
     """Raw samples of a pool by id, as the pool holds them."""
     ClusterPool: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ClusterPoolRequest, _scorer_pb2.ClusterPoolResponse]  # type: ignore[assignment]
     """Groups a pool by k-means over its raw values. Deterministic for a seed."""
+    LearnFeatures: _aio.UnaryUnaryMultiCallable[_scorer_pb2.LearnFeaturesRequest, _scorer_pb2.LearnFeaturesResponse]  # type: ignore[assignment]
+    """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
+    that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds no images or the
+    graph does not fit it.
+    """
+    ExtractFeatures: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ExtractFeaturesRequest, _scorer_pb2.ExtractFeaturesResponse]  # type: ignore[assignment]
+    """The features of samples that the caller posts."""
     Score: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ScoreRequest, _scorer_pb2.ScoreResponse]  # type: ignore[assignment]
     """Classifies images that the caller posts.
 
@@ -110,6 +124,25 @@ class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scorer_pb2.ClusterPoolResponse, _abc.Awaitable[_scorer_pb2.ClusterPoolResponse]]:
         """Groups a pool by k-means over its raw values. Deterministic for a seed."""
+
+    @_abc_1.abstractmethod
+    def LearnFeatures(
+        self,
+        request: _scorer_pb2.LearnFeaturesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scorer_pb2.LearnFeaturesResponse, _abc.Awaitable[_scorer_pb2.LearnFeaturesResponse]]:
+        """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
+        that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds no images or the
+        graph does not fit it.
+        """
+
+    @_abc_1.abstractmethod
+    def ExtractFeatures(
+        self,
+        request: _scorer_pb2.ExtractFeaturesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scorer_pb2.ExtractFeaturesResponse, _abc.Awaitable[_scorer_pb2.ExtractFeaturesResponse]]:
+        """The features of samples that the caller posts."""
 
     @_abc_1.abstractmethod
     def Score(

@@ -114,6 +114,15 @@ class RoundResult(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     FIT_S_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    CALIBRATION_ERROR_FIELD_NUMBER: _builtins.int
+    EVALUATION_CALIBRATION_ERROR_FIELD_NUMBER: _builtins.int
+    CONTROL_LABELS_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    CONTROL_EVALUATION_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    EXPECTED_ACCURACY_FIELD_NUMBER: _builtins.int
+    L2_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """The round that the model began, 1-based."""
     labels: _builtins.int
@@ -126,6 +135,20 @@ class RoundResult(_message.Message):
     """Optimiser steps."""
     fit_s: _builtins.float
     """Wall time of the fit, in seconds."""
+    calibration_error: _builtins.float
+    """Expected calibration error on the labelled samples, by cross-validation, in [0, 1]."""
+    evaluation_calibration_error: _builtins.float
+    """Expected calibration error on the evaluation set, in [0, 1]; 0 where that was not measured."""
+    control_labels: _builtins.int
+    """Control samples that have a label."""
+    agreement: _builtins.float
+    """As in the log."""
+    expected_accuracy: _builtins.float
+    """As in the log."""
+    l2: _builtins.float
+    """The strength of the L2 penalty."""
+    temperature: _builtins.float
+    """What the logits were divided by."""
     @_builtins.property
     def stopping(self) -> Global___MeasuredAccuracy:
         """On what decided when to stop."""
@@ -137,6 +160,16 @@ class RoundResult(_message.Message):
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
         """When the model was recorded, by the trainer's clock."""
+
+    @_builtins.property
+    def control(self) -> Global___MeasuredAccuracy:
+        """On the control samples, each judged by a model that was fitted without it: an honest estimate of the accuracy on
+        the pool. Unset without control samples.
+        """
+
+    @_builtins.property
+    def control_evaluation(self) -> Global___MeasuredAccuracy:
+        """On the evaluation set, of a model that saw control samples alone; unset where there is none."""
 
     def __init__(
         self,
@@ -150,12 +183,23 @@ class RoundResult(_message.Message):
         steps: _builtins.int = ...,
         fit_s: _builtins.float = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        calibration_error: _builtins.float = ...,
+        evaluation_calibration_error: _builtins.float = ...,
+        control_labels: _builtins.int = ...,
+        control: Global___MeasuredAccuracy | None = ...,
+        control_evaluation: Global___MeasuredAccuracy | None = ...,
+        agreement: _builtins.float | None = ...,
+        expected_accuracy: _builtins.float = ...,
+        l2: _builtins.float = ...,
+        temperature: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation", "recorded_at", b"recorded_at", "stopping", b"stopping"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_agreement", b"_agreement", "agreement", b"agreement", "control", b"control", "control_evaluation", b"control_evaluation", "evaluation", b"evaluation", "recorded_at", b"recorded_at", "stopping", b"stopping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labels", b"auto_labels", "evaluation", b"evaluation", "fit_s", b"fit_s", "labels", b"labels", "model_sha256", b"model_sha256", "recorded_at", b"recorded_at", "round", b"round", "steps", b"steps", "stopping", b"stopping"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agreement", b"_agreement", "agreement", b"agreement", "auto_labels", b"auto_labels", "calibration_error", b"calibration_error", "control", b"control", "control_evaluation", b"control_evaluation", "control_labels", b"control_labels", "evaluation", b"evaluation", "evaluation_calibration_error", b"evaluation_calibration_error", "expected_accuracy", b"expected_accuracy", "fit_s", b"fit_s", "l2", b"l2", "labels", b"labels", "model_sha256", b"model_sha256", "recorded_at", b"recorded_at", "round", b"round", "steps", b"steps", "stopping", b"stopping", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__agreement: _TypeAlias = _typing.Literal["agreement"]  # noqa: Y015
+    _WhichOneofArgType__agreement: _TypeAlias = _typing.Literal["_agreement", b"_agreement"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__agreement) -> _WhichOneofReturnType__agreement | None: ...
 
 Global___RoundResult: _TypeAlias = RoundResult  # noqa: Y015
 
@@ -180,6 +224,9 @@ class RunStatus(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     CONTINUES_FIELD_NUMBER: _builtins.int
     SAMPLES_SKIPPED_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    AUDIT_LABELS_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Its name."""
     phase: Global___Phase.ValueType
@@ -200,6 +247,8 @@ class RunStatus(_message.Message):
     """The run that it continues; empty for none."""
     samples_skipped: _builtins.int
     """Samples that were asked for and got no label."""
+    audit_labels: _builtins.int
+    """Labels that were paid for to audit with."""
     @_builtins.property
     def spec(self) -> _events_pb2.RunSpec:
         """What it does."""
@@ -220,6 +269,14 @@ class RunStatus(_message.Message):
     def changed_at(self) -> _timestamp_pb2.Timestamp:
         """When its newest event was recorded."""
 
+    @_builtins.property
+    def certificate(self) -> _events_pb2.AutoLabelsCertified:
+        """What the audit shows of auto-labels; unset where there was none."""
+
+    @_builtins.property
+    def features(self) -> _events_pb2.FeaturesLearned:
+        """The features that models see; unset where they see the samples as they are."""
+
     def __init__(
         self,
         *,
@@ -238,10 +295,13 @@ class RunStatus(_message.Message):
         changed_at: _timestamp_pb2.Timestamp | None = ...,
         continues: _builtins.str = ...,
         samples_skipped: _builtins.int = ...,
+        certificate: _events_pb2.AutoLabelsCertified | None = ...,
+        audit_labels: _builtins.int = ...,
+        features: _events_pb2.FeaturesLearned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "latest", b"latest", "pool", b"pool", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "changed_at", b"changed_at", "features", b"features", "latest", b"latest", "pool", b"pool", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labels", b"auto_labels", "changed_at", b"changed_at", "continues", b"continues", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -533,6 +593,8 @@ class LabelRecord(_message.Message):
     PREDICTED_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     label: _builtins.int
@@ -549,6 +611,10 @@ class LabelRecord(_message.Message):
     """What the model predicted when it was chosen; unset without a model."""
     confidence: _builtins.float
     """The model's confidence when it was chosen, in [0, 1]; unset without a model."""
+    purpose: _events_pb2.Purpose.ValueType
+    """Why it was asked for; unspecified for auto-labels and what was taken over."""
+    score: _builtins.float
+    """What the strategy ordered by when it was chosen; unset for auto-labels and what was taken over."""
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded, by the clock of the service that did."""
@@ -565,19 +631,25 @@ class LabelRecord(_message.Message):
         predicted: _builtins.int | None = ...,
         confidence: _builtins.float | None = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        purpose: _events_pb2.Purpose.ValueType = ...,
+        score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_predicted", b"_predicted", "confidence", b"confidence", "predicted", b"predicted", "recorded_at", b"recorded_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_predicted", b"_predicted", "_score", b"_score", "confidence", b"confidence", "predicted", b"predicted", "recorded_at", b"recorded_at", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_predicted", b"_predicted", "annotator", b"annotator", "auto_labelled", b"auto_labelled", "confidence", b"confidence", "label", b"label", "predicted", b"predicted", "recorded_at", b"recorded_at", "round", b"round", "sample_id", b"sample_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_predicted", b"_predicted", "_score", b"_score", "annotator", b"annotator", "auto_labelled", b"auto_labelled", "confidence", b"confidence", "label", b"label", "predicted", b"predicted", "purpose", b"purpose", "recorded_at", b"recorded_at", "round", b"round", "sample_id", b"sample_id", "score", b"score", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
     _WhichOneofReturnType__predicted: _TypeAlias = _typing.Literal["predicted"]  # noqa: Y015
     _WhichOneofArgType__predicted: _TypeAlias = _typing.Literal["_predicted", b"_predicted"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence) -> _WhichOneofReturnType__confidence | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__predicted) -> _WhichOneofReturnType__predicted | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___LabelRecord: _TypeAlias = LabelRecord  # noqa: Y015
 

@@ -1,0 +1,29 @@
+"""What trainer and scorer must agree on about strategies."""
+
+from __future__ import annotations
+
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+
+CHOOSE_TOGETHER = frozenset(
+    {
+        Strategy.STRATEGY_CLUSTERED_MARGIN,
+        Strategy.STRATEGY_BADGE,
+        Strategy.STRATEGY_TYPICLUST,
+        Strategy.STRATEGY_K_MEANS,
+        Strategy.STRATEGY_DENSITY,
+        Strategy.STRATEGY_POWER_MARGIN,
+        Strategy.STRATEGY_K_CENTER,
+    }
+)
+"""They choose a whole batch, so that they have to see the whole pool: parts of it cannot be merged."""
+
+NEED_NO_MODEL = frozenset(
+    {
+        Strategy.STRATEGY_IN_ORDER,
+        Strategy.STRATEGY_RANDOM,
+        Strategy.STRATEGY_TYPICLUST,
+        Strategy.STRATEGY_K_MEANS,
+        Strategy.STRATEGY_K_CENTER,
+    }
+)
+"""They can choose the first batch."""

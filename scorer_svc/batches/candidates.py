@@ -1,0 +1,40 @@
+"""What a strategy that chooses a batch sees. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float32]  # [n, values]
+Positions = NDArray[np.intp]  # [count]
+Scores = NDArray[np.float32]  # [count], in the order chosen
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """``ids`` ``[n]`` ascend; ``values`` ``[n, d]`` are their pixels or features; ``probabilities`` ``[n, classes]`` is
+    None before there is a model; ``chosen`` ``[m, d]`` are samples that were chosen before."""
+
+    ids: NDArray[np.uint32]
+    values: Values
+    probabilities: NDArray[np.float32] | None
+    chosen: Values
+
+    @property
+    def margins(self) -> NDArray[np.float32]:
+        assert self.probabilities is not None, "asked of strategies that have a model"
+        two = np.partition(self.probabilities, -2, axis=1)[:, -2:]
+        margins: NDArray[np.float32] = two[:, 1] - two[:, 0]
+        return margins
+
+
+Choose = Callable[[Candidates, int, int], tuple[Positions, Scores]]
+"""Of candidates, a count and a seed the positions of the batch and what each was chosen by."""
+
+
+def in_place(positions: Positions) -> tuple[Positions, Scores]:
+    """A batch whose samples have no score but their place in it."""
+    return positions, np.arange(len(positions), dtype=np.float32)

@@ -1,0 +1,78 @@
+"""A folder of files that are made once and mapped into memory: one copy for all processes of a machine."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from labelloop.wire.errors import Unready
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+
+
+class CacheFolder:
+    """The files used last, up to ``bytes_max`` in all. All methods block on the disk."""
+
+    def __init__(self, folder: Path, bytes_max: int) -> None:
+        self._folder, self._bytes_max = folder, bytes_max
+
+    def mapped(self, name: str, whole: Callable[[Bytes], bool]) -> Bytes | None:
+        """The bytes ``[size]`` of a file. None where there is none, or where it is not ``whole``."""
+        path = self._folder / name
+        try:
+            found = _map(path)
+        except (OSError, ValueError):  # absent, unreadable or empty
+            return None
+        if not whole(found):
+            return None
+        os.utime(path)
+        return found
+
+    def keep(self, name: str, size: int, write: Callable[[Path], None]) -> Bytes:
+        """The bytes of a file of ``size`` bytes that ``write`` makes. Unready where the folder cannot take it."""
+        with self._failing(), self._draft(name, size) as draft:
+            write(draft)
+            draft.replace(self._folder / name)  # whoever maps it sees all of it or none
+            return _map(self._folder / name)
+
+    @contextmanager
+    def _draft(self, name: str, size: int) -> Iterator[Path]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(size)
+        draft = self._folder / f"{name}.{secrets.token_hex(4)}.draft"
+        try:
+            yield draft
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            message = (
+                f"the cache in {self._folder} fails: {error}; mend that, or set LABELLOOP_CACHE_DIR to another folder"
+            )
+            raise Unready("CACHE_FAILS", message, retry_after_s=1, folder=self._folder) from error
+
+    def _make_room(self, bytes_more: int) -> None:
+        """Remove what was used longest ago. Whoever has it mapped keeps it until he lets go."""
+        files = sorted(((path.stat(), path) for path in self._folder.iterdir()), key=lambda file: file[0].st_mtime)
+        excess = sum(stat.st_size for stat, _ in files) + bytes_more - self._bytes_max
+        for stat, path in files:
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= stat.st_size
+
+
+def _map(path: Path) -> Bytes:
+    """Populated at once: a first pass over it takes no faults."""
+    with path.open("rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ), np.uint8)

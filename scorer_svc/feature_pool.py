@@ -1,0 +1,109 @@
+"""Pools as a graph of features sees them: run once over each sample, then kept on the local disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.errors import InvalidInput
+from labelloop.wire.loading import Loaded
+from labelloop.wire.pools import TILE_SAMPLES, PoolManifest
+from numpy.typing import NDArray
+
+from scorer_svc.cache_folder import Bytes, CacheFolder
+from scorer_svc.graph import Graph
+from scorer_svc.pool import Pool
+from scorer_svc.ranking import Part
+
+_KEPT = 4
+_AT_ONCE_SAMPLES = 4 * TILE_SAMPLES
+_SUM_BYTES = 32
+
+
+class FeaturePool(Pool):
+    """The same sample ids; a sample is its features, float32. ``executor`` runs the graph, on as many cores as it has
+    threads."""
+
+    def __init__(self, pool: Pool, graph: Graph, digest: str, folder: CacheFolder, executor: Executor) -> None:
+        self._pool, self._graph, self._digest = pool, graph, digest
+        self._folder, self._executor = folder, executor
+        shape, shards = (graph.answer_count,), pool.manifest.shards
+        super().__init__(PoolManifest(dtype="float32", shape=shape, shards=shards))
+
+    async def _load(self, index: int) -> Part:
+        [part] = await self._pool.parts([index])
+        name = f"{self.manifest.shards[index].sha256[:32]}-{self._digest[:32]}"
+        shape = (len(part.samples), self._graph.answer_count)
+        size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
+        whole = _wholly(size)
+        found = await asyncio.to_thread(self._folder.mapped, name, whole)
+        if found is None:
+            found = await self._extracted(part, name, size)
+        return Part(part.first, found[:size].view(np.float32).reshape(shape))
+
+    async def _extracted(self, part: Part, name: str, size: int) -> Bytes:
+        loop, count = asyncio.get_running_loop(), len(part.samples)
+
+        def write(draft: Path) -> None:
+            with draft.open("wb") as file:
+                file.truncate(size + _SUM_BYTES)
+            values = np.memmap(draft, np.float32, "r+", shape=(count, self._graph.answer_count))
+            spans = [slice(start, start + _AT_ONCE_SAMPLES) for start in range(0, count, _AT_ONCE_SAMPLES)]
+
+            def fill(span: slice) -> None:
+                values[span] = self._graph.answers(part.samples[span])
+
+            for _ in self._executor.map(fill, spans):
+                pass
+            values.flush()
+            with draft.open("r+b") as end:
+                end.seek(size)
+                end.write(sha256(values.data).digest())
+
+        return await loop.run_in_executor(None, self._folder.keep, name, size + _SUM_BYTES, write)
+
+
+def _wholly(size: int) -> Callable[[Bytes], bool]:
+    """Whether a file holds ``size`` bytes and behind them their SHA-256."""
+    return lambda data: len(data) == size + _SUM_BYTES and sha256(data[:size].data).digest() == data[size:].tobytes()
+
+
+def check_graph(graph: Graph, pool: Pool) -> None:
+    """InvalidInput where ``graph`` takes other samples than the pool's."""
+    takes, has = (graph.feature_count, graph.dtype), (pool.sample_size, pool.manifest.dtype)
+    if takes != has:
+        message = f"the graph takes {takes[0]} values of {takes[1]} a sample, but the pool's have {has[0]} of {has[1]}"
+        raise InvalidInput("GRAPH_DOES_NOT_FIT", message, field="graph_sha256")
+
+
+def check_finite(values: NDArray[np.float32]) -> None:
+    """InvalidInput where features are no numbers."""
+    if not np.isfinite(values).all():
+        raise InvalidInput("BAD_GRAPH", "the graph makes features that are no finite numbers", field="graph_sha256")
+
+
+def graphs(artifacts: ArtifactStore) -> Loaded[str, Graph]:
+    """Graphs of features by digest; NotFound, Corrupt or InvalidInput where there is none."""
+
+    async def load(digest: str) -> Graph:
+        return Graph(await artifacts.get(digest), digest, field="features_sha256")
+
+    return Loaded(load, kept=_KEPT)
+
+
+def feature_pools(
+    pools: Loaded[str, Pool], known: Loaded[str, Graph], folder: CacheFolder, executor: Executor
+) -> Loaded[tuple[str, str], Pool]:
+    """Pools by the digests of their manifest and of the graph that they are seen through."""
+
+    async def load(key: tuple[str, str]) -> Pool:
+        pool, graph = await pools.get(key[0]), await known.get(key[1])
+        check_graph(graph, pool)
+        return FeaturePool(pool, graph, key[1], folder, executor)
+
+    return Loaded(load, kept=_KEPT)

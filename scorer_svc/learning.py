@@ -1,0 +1,85 @@
+"""Features learned from pools, and what posted samples look like through them."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+import numpy as np
+from labelloop.scorer.v1 import scorer_pb2 as pb
+from labelloop.wire.errors import InvalidInput
+from labelloop.wire.loading import Loaded
+from numpy.typing import NDArray
+
+from scorer_svc.feature_pool import check_finite, check_graph
+from scorer_svc.graph import Graph
+from scorer_svc.patches import learn_patches
+from scorer_svc.pool import Pool
+
+_KEPT = 4
+_LEARN_FROM_SAMPLES = 20_000  # more of them teach nothing new
+_TRIED_SAMPLES = 10
+
+
+class Lesson(NamedTuple):
+    """What to learn from."""
+
+    pool: str
+    seed: int
+
+
+class Learning:
+    """``executor`` does the work. What is learned once is kept: whoever asks again, after a call timed out, gets it."""
+
+    def __init__(self, pools: Loaded[str, Pool], graphs: Loaded[str, Graph], executor: Executor) -> None:
+        self._pools, self._graphs, self._executor = pools, graphs, executor
+        self._learned: Loaded[Lesson, bytes] = Loaded(self._learn, kept=_KEPT)
+
+    async def learn(self, pool: str, seed: int, graph: str) -> pb.LearnFeaturesResponse:
+        """The graph ``graph``, if it fits the pool; else one that is learned. InvalidInput where it does not, and where
+        there is nothing to learn."""
+        if graph:
+            given = await self._graphs.get(graph)
+            samples = await self._pools.get(pool)
+            check_graph(given, samples)
+            first = np.arange(min(_TRIED_SAMPLES, samples.sample_count), dtype=np.uint32)
+            check_finite(await self._run(given, await samples.take(first)))
+            return pb.LearnFeaturesResponse(graph=given.data, feature_count=given.answer_count)
+        data = await self._learned.get(Lesson(pool, seed))
+        learned = await asyncio.get_running_loop().run_in_executor(None, _opened, data)
+        return pb.LearnFeaturesResponse(graph=data, feature_count=learned.answer_count)
+
+    async def extract(self, graph: str, samples: bytes) -> pb.ExtractFeaturesResponse:
+        """Features of posted samples. InvalidInput for what is no whole number of them."""
+        known = await self._graphs.get(graph)
+        dtype = np.dtype(known.dtype).newbyteorder("<")
+        rows, rest = divmod(len(samples), known.feature_count * dtype.itemsize)
+        if rest or not rows:
+            message = (
+                f"samples holds {len(samples)} bytes, which is no whole number of samples of {known.feature_count} "
+                f"values of {known.dtype}"
+            )
+            raise InvalidInput("BAD_SAMPLES", message, field="samples", size=len(samples))
+        features = await self._run(known, np.frombuffer(samples, dtype).reshape(rows, -1))
+        check_finite(features)
+        return pb.ExtractFeaturesResponse(features=features.astype("<f4", copy=False).tobytes())
+
+    async def _run(self, graph: Graph, samples: NDArray[Any]) -> NDArray[np.float32]:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, graph.answers, samples)
+
+    async def _learn(self, lesson: Lesson) -> bytes:
+        pool = await self._pools.get(lesson.pool)
+        count = min(_LEARN_FROM_SAMPLES, pool.sample_count)
+        rng = np.random.default_rng(lesson.seed)
+        drawn = np.sort(rng.choice(pool.sample_count, count, replace=False)).astype(np.uint32)
+        samples = await pool.take(drawn)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, learn_patches, samples, lesson.seed)
+        except ValueError as error:
+            message = f"no features can be learned from this pool: {error}"
+            raise InvalidInput("NOTHING_TO_LEARN", message, field="pool_sha256") from error
+
+
+def _opened(data: bytes) -> Graph:
+    return Graph(data, "learned", field="features_sha256")

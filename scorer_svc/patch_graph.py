@@ -1,0 +1,96 @@
+"""A bank of patches as an ONNX graph from flat images to features. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+INPUT, OUTPUT = "samples", "features"
+_OPSET, _IR = 13, 8
+
+
+@dataclass(frozen=True)
+class Bank:
+    """``kernel`` ``[vectors, side, side, channels]`` sums up to 0 in each vector, ``bias`` is ``[vectors]``,
+    ``flat_variance`` is added to the variance of a patch, images are ``[height, width, channels]``."""
+
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    flat_variance: float
+    image_shape: tuple[int, ...]
+
+    @property
+    def feature_count(self) -> int:
+        return 4 * len(self.kernel)
+
+
+def raw_graph(bank: Bank) -> bytes:
+    """Features as they come: square roots of mean activations in ``[vectors, 2, 2]`` quadrants, flat."""
+    nodes, weights = _nodes(bank, OUTPUT)
+    return _to_bytes(bank, nodes, weights)
+
+
+def bank_graph(bank: Bank, mean: NDArray[np.float32], scale: NDArray[np.float32]) -> bytes:
+    """Features less ``mean`` ``[features]``, times ``scale`` ``[features]``."""
+    nodes, weights = _nodes(bank, "roots")
+    nodes += [
+        helper.make_node("Sub", ["roots", "mean_feature"], ["centred"]),
+        helper.make_node("Mul", ["centred", "scale"], [OUTPUT]),
+    ]
+    return _to_bytes(bank, nodes, {**weights, "mean_feature": mean, "scale": scale})
+
+
+def _nodes(bank: Bank, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
+    """A patch's variance is the mean of its squares less the square of its mean; both are convolutions. The kernel sums
+    up to 0, so that the mean need not be taken away before."""
+    height, width, channels = bank.image_shape
+    vectors, side, _, _ = bank.kernel.shape
+    rows, columns = height - side + 1, width - side + 1
+    pooled = {"kernel_shape": [-(-rows // 2), -(-columns // 2)], "strides": [max(1, rows // 2), max(1, columns // 2)]}
+    chain: list[tuple[str, list[str], str, dict[str, Any]]] = [
+        ("Cast", [INPUT], "values", {"to": TensorProto.FLOAT}),
+        ("Reshape", ["values", "image_shape"], "rows", {}),
+        ("Transpose", ["rows"], "image", {"perm": [0, 3, 1, 2]}),
+        ("Mul", ["image", "image"], "squares", {}),
+        ("Conv", ["image", "average"], "mean", {}),
+        ("Conv", ["squares", "average"], "mean_square", {}),
+        ("Mul", ["mean", "mean"], "square_of_mean", {}),
+        ("Sub", ["mean_square", "square_of_mean"], "difference", {}),
+        ("Relu", ["difference"], "variance", {}),
+        ("Add", ["variance", "flat_variance"], "raised", {}),
+        ("Sqrt", ["raised"], "deviation", {}),
+        ("Conv", ["image", "kernel"], "products", {}),
+        ("Div", ["products", "deviation"], "normalised", {}),
+        ("Add", ["normalised", "bias"], "above", {}),
+        ("Relu", ["above"], "active", {}),
+        ("AveragePool", ["active"], "pooled", pooled),
+        ("Flatten", ["pooled"], "flat", {"axis": 1}),
+        ("Sqrt", ["flat"], output, {}),
+    ]
+    weights = {
+        "image_shape": np.array([0, height, width, channels], np.int64),
+        "average": np.full((1, channels, side, side), 1 / (channels * side * side), np.float32),
+        "flat_variance": np.float32(bank.flat_variance),
+        "kernel": np.ascontiguousarray(bank.kernel.transpose(0, 3, 1, 2), np.float32),
+        "bias": bank.bias.astype(np.float32).reshape(1, vectors, 1, 1),
+    }
+    return [helper.make_node(kind, inputs, [out], **attributes) for kind, inputs, out, attributes in chain], weights
+
+
+def _to_bytes(bank: Bank, nodes: list[NodeProto], weights: dict[str, Any]) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "patch_features",
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", int(np.prod(bank.image_shape))])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", bank.feature_count])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="labelloop")
+    model.ir_version = _IR
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))

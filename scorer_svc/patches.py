@@ -1,0 +1,129 @@
+"""Features of images learned from the images alone: a k-means bank of patches (Coates, Lee and Ng 2011), as an ONNX
+graph.
+
+A patch is normalised and whitened; what it says is how far its product with each unit vector of the bank exceeds a
+threshold, which only a few in a hundred do (the soft threshold of Coates and Ng 2011, "The importance of encoding
+versus training"); that is averaged over each quadrant of the image, and the square root taken. On digits this leaves
+about a fifth fewer errors than the triangle activation without the root, and takes one convolution instead of two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from scorer_svc.patch_graph import Bank, bank_graph, raw_graph
+from scorer_svc.session import open_session
+
+SIDE_MIN = 4  # pixels of an image
+_SIDE = 6  # pixels of a patch
+_VECTORS = 450  # times four quadrants: 1,800 features
+_PATCHES = 120_000
+_FLAT_VARIANCE = 10.0  # added to a patch's variance, on the scale from 0 to 255
+_WHITENING = 0.1  # added to the variance of each principal component
+_ACTIVE_SHARE = 1 / 40
+_PASSES = 15
+_SCALED_BY = 1_000  # images
+_LENGTH = 20.0  # root mean square of all features of an image together
+_RARE = 0.01  # of the largest standard deviation
+_AT_ONCE = 25
+
+Patches = NDArray[np.float32]  # [n, side * side * channels]
+
+
+def learn_patches(samples: NDArray[Any], seed: int) -> bytes:
+    """ONNX bytes of the graph from flat uint8 images to float32 features: ``samples`` are ``[n, height, width]`` or
+    ``[n, height, width, channels]``. The same for the same samples and seed, whatever the number of cores.
+
+    ValueError where these are no images, too small ones, or hold too little to learn from.
+    """
+    images = _as_images(samples)
+    rng = np.random.default_rng(seed)
+    with threadpool_limits(1):
+        side = min(_SIDE, (min(images.shape[1:3]) + 1) // 2)
+        normalised = _normalised(_cut(images, side, rng))
+        mean, whitening = _whitening(normalised)
+        vectors = _unit_vectors(np.asarray((normalised - mean) @ whitening, np.float32), rng)
+        kernel = vectors @ whitening
+        products = normalised @ kernel.T
+        threshold = np.quantile(products - kernel @ mean, 1 - _ACTIVE_SHARE)
+        bank = Bank(
+            kernel=(kernel - kernel.mean(axis=1, keepdims=True)).reshape(-1, side, side, images.shape[3]),
+            bias=(-(kernel @ mean) - threshold).astype(np.float32),
+            flat_variance=_FLAT_VARIANCE,
+            image_shape=images.shape[1:],
+        )
+        drawn = images[np.sort(rng.choice(len(images), min(_SCALED_BY, len(images)), replace=False))]
+        return bank_graph(bank, *_mean_and_scale(_features(raw_graph(bank), drawn)))
+
+
+def _as_images(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """``[n, height, width, channels]``."""
+    if samples.dtype != np.uint8 or samples.ndim not in (3, 4) or min(samples.shape[1:3]) < SIDE_MIN:
+        shape = "x".join(map(str, samples.shape[1:]))
+        raise ValueError(
+            f"samples are {shape} {samples.dtype}, not images of {SIDE_MIN} x {SIDE_MIN} uint8 pixels or more"
+        )
+    return samples if samples.ndim == 4 else samples[..., None]
+
+
+def _cut(images: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Patches:
+    """Patches drawn at random, without the flat ones."""
+    count, height, width, _ = images.shape
+    windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))
+    places = (count, height - side + 1, width - side + 1)
+    drawn = min(_PATCHES, int(np.prod(places)))
+    at = (rng.integers(0, size, drawn) for size in places)
+    patches = windows[tuple(at)].transpose(0, 2, 3, 1).reshape(drawn, -1).astype(np.float32)
+    kept: Patches = patches[patches.var(axis=1) > _FLAT_VARIANCE]
+    if len(kept) < _VECTORS:
+        raise ValueError("nearly all of its images are plain surfaces")
+    return kept
+
+
+def _normalised(patches: Patches) -> Patches:
+    centred = patches - patches.mean(axis=1, keepdims=True)
+    normalised: Patches = centred / np.sqrt(patches.var(axis=1, keepdims=True) + np.float32(_FLAT_VARIANCE))
+    return normalised
+
+
+def _whitening(patches: Patches) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mean patch and the symmetric matrix that makes all directions vary about alike (ZCA: Bell and Sejnowski
+    1997)."""
+    mean = patches.mean(axis=0)
+    variances, directions = np.linalg.eigh(np.cov((patches - mean).T.astype(np.float64)))
+    scales = 1 / np.sqrt(np.maximum(variances, 0) + _WHITENING)
+    return mean, ((directions * scales) @ directions.T).astype(np.float32)
+
+
+def _unit_vectors(patches: Patches, rng: np.random.Generator) -> NDArray[np.float32]:
+    """The bank: spherical k-means (Dhillon and Modha 2001), ``[vectors, values]``, each of length 1."""
+    units = patches / np.maximum(np.linalg.norm(patches, axis=1, keepdims=True), 1e-6)
+    vectors = units[rng.choice(len(units), _VECTORS, replace=False)]
+    for _ in range(_PASSES):
+        nearest = (units @ vectors.T).argmax(axis=1)
+        order = np.argsort(nearest, kind="stable")
+        found, starts = np.unique(nearest[order], return_index=True)
+        sums = np.add.reduceat(units[order], starts, axis=0)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        vectors[found] = sums / np.maximum(lengths, 1e-6)  # those that nothing is near to stay as they are
+    return np.asarray(vectors, np.float32)
+
+
+def _features(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    session = open_session(graph)
+    [fed] = session.get_inputs()
+    flat = images.reshape(len(images), -1)
+    parts = [session.run(None, {fed.name: flat[i : i + _AT_ONCE]})[0] for i in range(0, len(flat), _AT_ONCE)]
+    return np.concatenate(parts)
+
+
+def _mean_and_scale(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What to take away from each feature, and what to multiply it with, so that all vary alike."""
+    deviation = features.std(axis=0)
+    floor = max(_RARE * float(deviation.max()), 1e-6)  # what hardly ever shows must not count for more than what does
+    length = float(np.sqrt(len(deviation)))
+    return features.mean(axis=0), (_LENGTH / length / np.maximum(deviation, floor)).astype(np.float32)

@@ -1,0 +1,172 @@
+"""Runs on learned features, on a user's own graph, with an audit at their end, through all services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import numpy as np
+import onnxruntime
+import pytest
+from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec, Purpose, StoppingSpec
+from labelloop.scorer.v1 import scorer_pb2
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, LabelRecord, ListLabelsRequest
+from labelloop.wire.errors import from_rpc
+from labelloop_cli.clients import Clients
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.blobs import IMAGE_BYTES, POOL_SIZE, Blobs, certified_spec
+from tests.e2e.driving import finish, start
+
+
+async def labels_of(clients: Clients, run_id: str) -> list[LabelRecord]:
+    answer = clients.trainer.ListLabels(ListLabelsRequest(run_id=run_id))
+    return [record async for part in answer for record in part.labels]
+
+
+def truth_of(blobs: Blobs) -> NDArray[np.int32]:
+    truth: NDArray[np.int32] = np.load(blobs.labels)
+    return truth
+
+
+async def test_a_run_on_learned_features_ends_with_auto_labels_that_its_audit_allows(
+    clients: Clients, blobs: Blobs
+) -> None:
+    await start(clients, "r", certified_spec(blobs))
+    run = (await finish(clients, "r")).run
+    records, truth = await labels_of(clients, "r"), truth_of(blobs)
+    by_purpose = {
+        purpose: [record for record in records if record.purpose == purpose and not record.auto_labelled]
+        for purpose in Purpose.values()
+    }
+    assert [len(by_purpose[each]) for each in (Purpose.PURPOSE_CHOSEN, Purpose.PURPOSE_CONTROL)] == [36, 4]
+    assert len(by_purpose[Purpose.PURPOSE_AUDIT]) == run.audit_labels == 60
+    auto = [record for record in records if record.auto_labelled]
+    certificate = run.certificate
+    assert len(auto) == run.auto_labels == certificate.count > 0
+    assert min(record.confidence for record in auto) >= certificate.threshold
+    assert certificate.lower_bound >= 0.9
+    assert np.mean([record.label == truth[record.sample_id] for record in auto]) >= 0.9
+    assert len({record.sample_id for record in records}) == len(records)
+    assert str(POOL_SIZE - len(records)) in run.message
+    above = [record for record in by_purpose[Purpose.PURPOSE_AUDIT] if record.confidence >= certificate.threshold]
+    right = [record for record in above if record.predicted == record.label]
+    assert (len(above), len(right)) == (certificate.audited_above, certificate.correct_above)
+    latest = run.latest
+    assert latest.control.total <= latest.control_labels == 4
+    assert latest.control_evaluation.total == latest.evaluation.total > 0
+    assert latest.l2 > 0 < latest.temperature
+
+
+async def test_the_model_takes_pixels_and_ranks_through_features(clients: Clients, blobs: Blobs) -> None:
+    """One graph from pixels to probabilities: for whoever downloads it, for Score, and what the pool was ranked by."""
+    await start(clients, "r", certified_spec(blobs, label_budget=20))
+    run = (await finish(clients, "r")).run
+    model = await clients.trainer.GetModel(GetModelRequest(run_id="r"))
+    images = np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
+    session = onnxruntime.InferenceSession(model.model, providers=["CPUExecutionProvider"])
+    expected = session.run(None, {session.get_inputs()[0].name: images})[0]
+    request = scorer_pb2.ScoreRequest(run_id="r", dtype="uint8", images=images.tobytes(), with_probabilities=True)
+    scored = await clients.scorer.Score(request)
+    assert np.allclose(np.reshape(scored.probabilities, expected.shape), expected, atol=1e-5)
+    audited = [each for each in await labels_of(clients, "r") if each.purpose == Purpose.PURPOSE_AUDIT]
+    told = [expected[each.sample_id].max() for each in audited]
+    assert np.allclose([each.confidence for each in audited], told, atol=1e-4)
+    accuracy = np.mean(expected.argmax(axis=1) == truth_of(blobs))
+    assert abs(accuracy - run.latest.evaluation.value) < 0.1
+
+
+async def test_the_same_spec_gives_the_same_model(clients: Clients, blobs: Blobs) -> None:
+    spec = certified_spec(blobs, label_budget=20)
+    models = []
+    for run_id in ("one", "two"):
+        await start(clients, run_id, spec)
+        models.append((await finish(clients, run_id)).run.latest.model_sha256)
+    assert models[0] == models[1]
+
+
+def own_graph(path: Path, values: int) -> str:
+    """Sums of each row of an image."""
+    kernel = np.repeat(np.eye(6, dtype=np.float32), values // 6, axis=0)
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["values", "kernel"], ["sums"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "rows",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", values])],
+        [helper.make_tensor_value_info("sums", TensorProto.FLOAT, ["batch", 6])],
+        [numpy_helper.from_array(kernel, "kernel")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    path.write_bytes(model.SerializeToString())
+    return str(path)
+
+
+async def test_a_graph_of_the_users_makes_the_features(clients: Clients, blobs: Blobs, tmp_path: Path) -> None:
+    spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH, label_budget=20)
+    spec.dataset.graph = own_graph(tmp_path / "rows.onnx", IMAGE_BYTES)
+    await start(clients, "r", spec)
+    run = (await finish(clients, "r")).run
+    assert run.features.feature_count == 6
+    assert run.features.features_sha256 == run.pool.graph_sha256
+    assert run.latest.evaluation.value > 0.8
+
+
+async def test_a_graph_that_does_not_fit_the_pool_says_so(clients: Clients, blobs: Blobs, tmp_path: Path) -> None:
+    spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH)
+    spec.dataset.graph = own_graph(tmp_path / "rows.onnx", 12)
+    await start(clients, "r", spec)
+    async for run in clients.watch("r"):
+        if run.message:
+            assert "takes 12 values of uint8" in run.message
+            break
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "said"),
+    [
+        ({"features": FeatureKind.FEATURE_KIND_GRAPH}, "spec.features", "give both or none"),
+        ({"control_percent": 51}, "spec.control_percent", "at most 50"),
+        (
+            {"guarantee": GuaranteeSpec(target_accuracy=0.99, confidence=0.95, audit_size=200)},
+            "spec.guarantee",
+            "audit 299 at least",
+        ),
+        ({"stopping": StoppingSpec(label_price=1)}, "spec.stopping.label_price", "needs the worth"),
+        ({"protocol": 1, "stopping_sample_count": 9}, "spec.features", "the published protocol sees pixels"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_before_it_begins(
+    clients: Clients, blobs: Blobs, changes: dict[str, object], field: str, said: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await start(clients, "r", certified_spec(blobs, **changes))
+    ours = from_rpc(caught.value)
+    assert ours is not None
+    assert ours.field == field
+    assert said in ours.message
+
+
+@pytest.mark.parametrize(
+    ("stopping", "said"),
+    [
+        (StoppingSpec(target_accuracy=0.3), "meets the target"),
+        (StoppingSpec(stable_rounds=1), "agree with the ones before them"),
+        (StoppingSpec(plateau_rounds=2), "has not risen"),
+        (StoppingSpec(label_price=1_000, point_worth=0.001), "less than its price"),
+    ],
+)
+async def test_a_run_stops_before_its_budget_where_its_spec_says_when(
+    clients: Clients, blobs: Blobs, stopping: StoppingSpec, said: str
+) -> None:
+    changes = {"features": None, "guarantee": None, "control_percent": 50, "label_budget": 200}
+    spec = certified_spec(blobs, **(changes | {"stopping": stopping}))
+    spec.ClearField("guarantee")
+    await start(clients, "r", spec)
+    run = (await finish(clients, "r")).run
+    assert said in run.message
+    assert run.labels_paid < 200

@@ -1,0 +1,91 @@
+"""What an audit shows of auto-labels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from trainer_svc.guarantee import audit_size_needed, certify, guarantee_fault, lower_bound
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 5), (1, 5), (5, 5), (299, 299), (394, 400), (990, 1_000)])
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.999])
+def test_the_lower_bound_is_clopper_and_pearsons(correct: int, total: int, level: float) -> None:
+    expected = stats.beta.ppf(1 - level, correct, total - correct + 1) if correct else 0.0
+    assert lower_bound(correct, total, level) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_smallest_audit_passes_without_a_mistake_and_a_smaller_one_never_can() -> None:
+    assert audit_size_needed(0.99, 0.95) == 299
+    confidence = np.linspace(0.5, 1, 299).astype(np.float32)
+    found = certify(confidence, np.ones(299, bool), target=0.99, level=0.95)
+    assert (found.threshold, found.audited_above, found.correct_above) == (0.5, 299, 299)
+    assert certify(confidence[1:], np.ones(298, bool), target=0.99, level=0.95).threshold is None
+    assert certify(confidence, np.arange(299) > 0, target=0.99, level=0.95).threshold is None
+
+
+def test_the_lowest_threshold_that_passes_is_found_and_mistakes_below_it_do_not_count() -> None:
+    confidence = np.linspace(0, 1, 1_000).astype(np.float32)
+    found = certify(confidence, confidence > 0.5, target=0.99, level=0.95)
+    assert found.threshold is not None
+    assert found.threshold == pytest.approx(0.5, abs=0.04)
+    assert found.lower_bound >= 0.99
+    assert found.audited_above == int((confidence >= found.threshold).sum())
+
+
+def test_samples_of_one_confidence_stay_together() -> None:
+    confidence = np.repeat(np.array([1.0, 0.6], np.float32), 300)
+    correct = np.concatenate([np.ones(300, bool), np.zeros(300, bool)])
+    found = certify(confidence, correct, target=0.99, level=0.95)
+    assert (found.threshold, found.audited_above) == (1.0, 300)
+    mixed = np.ones(600, bool)
+    mixed[::7] = False
+    assert certify(np.ones(600, np.float32), mixed, target=0.99, level=0.95).threshold is None
+
+
+def test_the_order_of_the_audit_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.random(500).astype(np.float32).round(2)
+    correct = rng.random(500) < 0.97 + 0.03 * confidence
+    mixed = rng.permutation(500)
+    assert certify(confidence, correct, target=0.9, level=0.95) == certify(
+        confidence[mixed], correct[mixed], target=0.9, level=0.95
+    )
+
+
+def test_the_guarantee_holds_as_often_as_it_says() -> None:
+    """In pools of which about half could be labelled, the true accuracy above the threshold meets the target in 95 of a
+    hundred at least; here 400 of them, of which no more than 30 may fail (one in a thousand would, were it 5 in a 100).
+    """
+    rng = np.random.default_rng(3)
+    failed = labelled = 0
+    for _ in range(400):
+        share = np.clip(rng.beta(3, 0.25, 3_000), 0.3, 1)
+        confidence, correct = share.astype(np.float32), rng.random(3_000) < share
+        audit = rng.permutation(3_000) < 350
+        found = certify(confidence[audit], correct[audit], target=0.95, level=0.95)
+        if found.threshold is not None:
+            above = ~audit & (confidence >= found.threshold)
+            labelled += 1
+            failed += correct[above].mean() < 0.95
+    assert labelled > 300
+    assert failed <= stats.binom.ppf(0.999, 400, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("target", "level", "audit", "candidates", "said"),
+    [
+        (1.0, 0.95, 400, 4_000, "between 0 and 1"),
+        (0.99, 0.0, 400, 4_000, "between 0 and 1"),
+        (math.nan, 0.95, 400, 4_000, "between 0 and 1"),
+        (0.99, 0.95, 298, 4_000, "audit 299 at least"),
+        (0.99, 0.95, 400, 400, "all of the 400"),
+        (0.99, 0.95, 299, 4_000, ""),
+    ],
+)
+def test_what_cannot_be_guaranteed_is_said(target: float, level: float, audit: int, candidates: int, said: str) -> None:
+    fault = guarantee_fault(target, level, audit, candidates)
+    assert said in fault if said else not fault

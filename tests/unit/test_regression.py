@@ -1,0 +1,136 @@
+"""The fit of the honest protocol: against its definition, and on labels that are few, of one kind, or not to be
+trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from trainer_svc.calibration import best_temperature, calibration_error
+from trainer_svc.descent import minimise, rotate
+from trainer_svc.regression import Regression, fit_regression
+from trainer_svc.softmax import count_correct, with_bias
+
+CLASSES = 4
+
+
+def digits(count: int, seed: int = 0, size: int = 25) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noisy pictures of four classes, as features with bias, and their labels."""
+    rng = np.random.default_rng(seed)
+    kinds = np.random.default_rng(99).integers(0, 255, (CLASSES, size))
+    labels = rng.integers(0, CLASSES, count)
+    samples = np.clip(kinds[labels] + rng.normal(0, 150, (count, size)), 0, 255).astype(np.uint8)
+    return with_bias(samples), torch.from_numpy(labels)
+
+
+def loss(weights: torch.Tensor, features: torch.Tensor, labels: torch.Tensor, l2: float) -> torch.Tensor:
+    log_loss = torch.nn.functional.cross_entropy(features.double() @ weights.T, labels)
+    return log_loss + l2 / 2 * (weights[:, :-1] ** 2).sum()
+
+
+@pytest.mark.parametrize(("count", "size"), [(30, 100), (200, 25), (3, 25)])
+def test_the_minimum_is_one(count: int, size: int) -> None:
+    """The gradient of the penalised loss, by autograd in the coordinates as they were, is zero there."""
+    features, labels = digits(count, size=size)
+    turned = rotate(features[:, :-1])
+    start = torch.zeros(CLASSES, turned.samples.shape[1] + 1, dtype=torch.float64)
+    found, _ = minimise(turned.samples, labels, turned.variances, CLASSES, 0.01, start, 1e-8)
+    weights = turned.unrotated(found).requires_grad_()
+    loss(weights, features, labels, 0.01).backward()  # type: ignore[no-untyped-call]
+    assert weights.grad is not None
+    assert float(weights.grad.abs().max()) < 1e-6
+
+
+def test_the_penalty_is_the_one_that_does_best_on_what_was_held_out() -> None:
+    features, labels = digits(150)
+    fitted = fit_regression(features, labels, CLASSES, seed=0)
+    assert fitted.held_out.total == 150
+    right = fitted.held_out_probabilities.argmax(axis=1) == labels.numpy()
+    assert fitted.held_out.correct == right.sum()
+    test = digits(4_000, seed=5)
+    judged = count_correct(fitted.weights, *test)
+    assert fitted.held_out.correct / 150 == pytest.approx(judged.correct / judged.total, abs=0.1)
+    for strength in (fitted.l2 * 1_000, fitted.l2 / 1_000):
+        turned = rotate(features[:, :-1])
+        start = torch.zeros(CLASSES, turned.samples.shape[1] + 1, dtype=torch.float64)
+        other, _ = minimise(turned.samples, labels, turned.variances, CLASSES, strength, start)
+        assert count_correct(turned.unrotated(other).float(), *test) <= (judged.correct, judged.total)
+
+
+def test_the_exported_probabilities_are_calibrated() -> None:
+    fitted = fit_regression(*digits(300), CLASSES, seed=0)
+    features, labels = digits(5_000, seed=5)
+    error = calibration_error(torch.softmax(features @ fitted.weights.T, 1).numpy(), labels.numpy())
+    assert error < 0.05
+    assert fitted.calibration_error < 0.12
+
+
+def weights_of(fitted: Regression) -> bytes:
+    return bytes(fitted.weights.numpy().tobytes())
+
+
+def test_fits_are_the_same_to_the_last_bit() -> None:
+    features, labels = digits(60)
+    one, two = (fit_regression(features, labels, CLASSES, seed=2) for _ in range(2))
+    assert weights_of(one) == weights_of(two)
+    assert weights_of(one) != weights_of(fit_regression(features[1:], labels[1:], CLASSES, seed=2))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=12), st.booleans())
+def test_few_labels_of_any_kinds_make_a_model(classes: list[int], alike: bool) -> None:
+    features = digits(len(classes))[0]
+    if alike:
+        features = features[:1].repeat(len(classes), 1)
+    fitted = fit_regression(features, torch.tensor(classes), CLASSES, seed=0)
+    assert bool(torch.isfinite(fitted.weights).all())
+    assert fitted.held_out.total <= len(classes)
+    if len({*classes}) == 1:
+        assert count_correct(fitted.weights, features, torch.tensor(classes)).correct == len(classes)
+
+
+def test_labels_that_a_model_gave_are_trained_on_but_judge_nothing() -> None:
+    features, labels = digits(80)
+    trusted = torch.arange(80) < 40
+    fitted = fit_regression(features, labels, CLASSES, seed=0, trusted=trusted)
+    assert fitted.held_out.total == 40
+    judged = ~np.isnan(fitted.held_out_probabilities).any(axis=1)
+    assert judged.tolist() == trusted.tolist()
+
+
+def plain_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    total = 0.0
+    for low in range(15):
+        rows = [
+            (max(row), int(np.argmax(row)) == label)
+            for row, label in zip(probabilities, labels, strict=True)
+            if low / 15 <= max(row) < (low + 1) / 15 or (low == 14 and max(row) == 1)
+        ]
+        if rows:
+            confidence, right = np.mean(rows, axis=0)
+            total += abs(confidence - right) * len(rows) / len(labels)
+    return float(total)
+
+
+def test_the_calibration_error_is_what_it_says() -> None:
+    rng = np.random.default_rng(0)
+    probabilities, labels = rng.dirichlet([0.3] * 3, 500), rng.integers(0, 3, 500)
+    assert calibration_error(probabilities, labels) == pytest.approx(plain_calibration_error(probabilities, labels))
+    assert calibration_error(probabilities[:0], labels[:0]) == 0
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 3.0])
+def test_the_temperature_of_logits_that_were_multiplied_is_found(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(0, 2, (4_000, 3)))
+    labels = _drawn(logits, rng)
+    assert best_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.1)
+
+
+def _drawn(logits: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    sums = torch.softmax(logits, 1).cumsum(1).numpy()
+    return torch.from_numpy((rng.random((len(sums), 1)) > sums).sum(axis=1))

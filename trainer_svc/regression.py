@@ -1,0 +1,132 @@
+"""Softmax regression as the honest protocol fits it: the penalty chosen by cross-validation, the probabilities
+calibrated, all on the labelled samples alone. Pure; in float64, so that the same labels give the same float32
+weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer_svc.calibration import best_temperature, calibration_error
+from trainer_svc.descent import Rotated, minimise, rotate
+from trainer_svc.softmax import Count
+
+_FOLDS = 5
+_FOLDS_OF_MANY = 3
+_MANY = 200  # labels
+_STRENGTHS = [10 ** (-power / 2) for power in range(6, 15)]  # times the mean square of the features, strongest first
+_MIDDLE = _STRENGTHS[3]
+_GRADIENT_MIN = 1e-4  # of fits that are only compared
+_WORSE_MAX = 2  # weaker penalties in a row that do worse end the search
+
+
+@dataclass(frozen=True)
+class Regression:
+    """``weights`` ``[classes, features + 1]`` float32, the bias last, divided by ``temperature``; ``l2`` is the
+    strength of the penalty on the mean log loss.
+
+    ``held_out_probabilities`` ``[n, classes]`` are of models that were fitted without the sample, NaN where there is
+    none; ``held_out`` counts those that are right, ``calibration_error`` is theirs, each fold's temperature being that
+    of the others.
+    """
+
+    weights: Tensor
+    l2: float
+    temperature: float
+    steps: int
+    held_out: Count
+    held_out_probabilities: NDArray[np.float64]
+    calibration_error: float
+
+
+def fit_regression(
+    features: Tensor, labels: Tensor, class_count: int, *, seed: int, trusted: Tensor | None = None
+) -> Regression:
+    """Of ``features`` ``[n, features + 1]``, whose last column is 1, and ``labels`` ``[n]``, one at least.
+
+    Only ``trusted`` labels ``[n]``, all where that is None, are held out: what a model labelled agrees with models.
+    """
+    rotated = rotate(features[:, :-1])
+    unit = float(rotated.variances.sum()) or 1.0
+    folds = _folds(labels, torch.ones(len(labels), dtype=torch.bool) if trusted is None else trusted, seed)
+    strength, held_logits = _cross_validated(rotated, labels, class_count, folds, unit)
+    weights, steps = minimise(
+        rotated.samples, labels, rotated.variances, class_count, strength, _nothing(rotated, class_count)
+    )
+    judged = folds >= 0
+    temperature = best_temperature(held_logits[judged], labels[judged])
+    probabilities = _calibrated(held_logits, labels, folds)
+    seen, truth = probabilities[judged.numpy()], labels[judged].numpy()
+    right = seen.argmax(axis=1) == truth
+    return Regression(
+        weights=(rotated.unrotated(weights) / temperature).float(),
+        l2=strength,
+        temperature=temperature,
+        steps=steps,
+        held_out=Count(int(right.sum()), len(right)),
+        held_out_probabilities=probabilities,
+        calibration_error=calibration_error(seen, truth),
+    )
+
+
+def _nothing(rotated: Rotated, class_count: int) -> Tensor:
+    return torch.zeros(class_count, rotated.samples.shape[1] + 1, dtype=torch.float64)
+
+
+def _folds(labels: Tensor, trusted: Tensor, seed: int) -> Tensor:
+    """``[n]`` the fold that holds each sample out, the classes spread evenly; -1 for what is always trained on: labels
+    that are not trusted, and the only one of a class."""
+    counts = torch.bincount(labels[trusted], minlength=int(labels.max()) + 1)
+    free = torch.nonzero(trusted & (counts[labels] > 1))[:, 0]
+    folds = torch.full((len(labels),), -1)
+    order = free[torch.randperm(len(free), generator=torch.Generator().manual_seed(seed))]
+    order = order[torch.argsort(labels[order], stable=True)]
+    folds[order] = torch.arange(len(order)) % min(_FOLDS_OF_MANY if len(order) > _MANY else _FOLDS, max(len(order), 1))
+    return folds
+
+
+def _cross_validated(
+    rotated: Rotated, labels: Tensor, class_count: int, folds: Tensor, unit: float
+) -> tuple[float, Tensor]:
+    """The penalty with the least mean log loss on what was held out, and the logits ``[n, classes]`` there. From the
+    strongest on, each fit from the one before; the first of equal ones is kept."""
+    judged, parts = folds >= 0, range(int(folds.max()) + 1)
+    logits = torch.full((len(labels), class_count), torch.nan, dtype=torch.float64)
+    if len(parts) < 2:
+        return _MIDDLE * unit, logits
+    weights = [_nothing(rotated, class_count) for _ in parts]
+    best_loss, best, worse = torch.inf, (_MIDDLE * unit, logits), 0
+    for strength in (each * unit for each in _STRENGTHS):
+        logits = logits.clone()
+        for part in parts:
+            kept, held = folds != part, folds == part
+            weights[part], _ = minimise(
+                rotated.samples[kept],
+                labels[kept],
+                rotated.variances,
+                class_count,
+                strength,
+                weights[part],
+                _GRADIENT_MIN,
+            )
+            logits[held] = rotated.samples[held] @ weights[part][:, :-1].T + weights[part][:, -1]
+        loss = float(torch.nn.functional.cross_entropy(logits[judged], labels[judged]))
+        worse = 0 if loss < best_loss else worse + 1
+        if loss < best_loss:
+            best_loss, best = loss, (strength, logits)
+        if worse == _WORSE_MAX:
+            break
+    return best
+
+
+def _calibrated(logits: Tensor, labels: Tensor, folds: Tensor) -> NDArray[np.float64]:
+    """Probabilities ``[n, classes]``, those of each fold at the temperature that suits the others."""
+    probabilities = torch.full_like(logits, torch.nan)
+    for part in range(int(folds.max()) + 1):
+        held, others = folds == part, (folds != part) & (folds >= 0)
+        probabilities[held] = torch.softmax(logits[held] / best_temperature(logits[others], labels[others]), 1)
+    return np.asarray(probabilities.numpy(), np.float64)

@@ -1,0 +1,89 @@
+"""When more labels are no longer worth asking for, though the budget is not spent. Pure.
+
+Each rule is on by itself, and the first that holds ends the labelling. None looks at the evaluation set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from labelloop.events.v1.events_pb2 import ModelTrained, StoppingSpec
+from labelloop.wire.intervals import wilson_interval
+from numpy.typing import NDArray
+
+STOP_SET_SAMPLES = 1_000
+KAPPA = 0.99
+_RISE = 1e-3  # of the expected accuracy; less than that is a plateau
+_ROUNDS_OF_GAIN = 5
+
+
+def looks_at_stop_set(spec: StoppingSpec) -> bool:
+    """Whether a rule needs to know what models say of a fixed random part of the pool."""
+    return bool(spec.stable_rounds or spec.plateau_rounds or spec.label_price)
+
+
+def reason_to_stop(spec: StoppingSpec, models: Sequence[ModelTrained]) -> str:
+    """Why labelling ends with the newest of ``models``, oldest first; empty where it goes on."""
+    return next(_reasons(spec, models), "") if models else ""
+
+
+def _reasons(spec: StoppingSpec, models: Sequence[ModelTrained]) -> Iterator[str]:
+    newest = models[-1]
+    if spec.target_accuracy and newest.control.total:
+        low, _ = wilson_interval(newest.control.correct, newest.control.total)
+        if low >= spec.target_accuracy:
+            yield (
+                f"{newest.control.correct} of {newest.control.total} control samples are right: at least "
+                f"{low:.3f} of the pool, which meets the target of {spec.target_accuracy}"
+            )
+    last = models[-spec.stable_rounds :] if spec.stable_rounds else []
+    if 0 < spec.stable_rounds <= len(last) and all(model.agreement >= KAPPA for model in last):
+        yield f"the last {spec.stable_rounds} models agree with the ones before them (kappa of {KAPPA} or more)"
+    if spec.plateau_rounds and _plateau(spec.plateau_rounds, [model.expected_accuracy for model in models]):
+        yield f"the expected accuracy has not risen for {spec.plateau_rounds} models"
+    gain = expected_gain(models)
+    if spec.label_price and gain is not None and gain * spec.point_worth < spec.label_price:
+        yield (
+            f"the next label is expected to gain {gain:.4f} percentage points, worth {gain * spec.point_worth:.4f}, "
+            f"less than its price of {spec.label_price}"
+        )
+
+
+def _plateau(rounds: int, expected: Sequence[float]) -> bool:
+    """Whether none of the last ``rounds`` rose above what was there before (Vlachos 2008, on the expected accuracy)."""
+    return len(expected) > rounds and max(expected[-rounds:]) < max(expected[:-rounds]) + _RISE
+
+
+def expected_gain(models: Sequence[ModelTrained]) -> float | None:
+    """Percentage points of accuracy that the next label gains, by the slope over the last models of the line that fits
+    the expected accuracy best against the logarithm of the labels; None while there are too few."""
+    last = models[-_ROUNDS_OF_GAIN:]
+    labels = np.array([model.labels for model in last], np.float64)
+    if len(last) < _ROUNDS_OF_GAIN or len({*labels.tolist()}) < 2:
+        return None
+    logs, accuracy = np.log(labels), np.array([model.expected_accuracy for model in last])
+    slope = float(np.cov(logs, accuracy, bias=True)[0, 1]) / float(logs.var())
+    return max(0.0, 100 * slope / float(labels[-1]))
+
+
+def kappa(one: NDArray[np.intp], other: NDArray[np.intp], class_count: int) -> float:
+    """Cohen's kappa of two predictions ``[n]`` (Cohen 1960): 1 where they are the same, 0 where they agree as often as
+    chance would have it."""
+    agree = float(np.mean(one == other))
+    shares = [np.bincount(each, minlength=class_count) / len(each) for each in (one, other)]
+    by_chance = float(shares[0] @ shares[1])
+    return 1.0 if by_chance >= 1 else (agree - by_chance) / (1 - by_chance)
+
+
+def stopping_faults(spec: StoppingSpec) -> Iterator[tuple[str, str]]:
+    """Field and message of each fault of a spec."""
+    if not 0 <= spec.target_accuracy < 1:
+        yield "target_accuracy", f"the target accuracy must lie between 0 and 1, not {spec.target_accuracy}"
+    for field in ("label_price", "point_worth"):
+        value = getattr(spec, field)
+        if not 0 <= value < math.inf:
+            yield field, f"{field} must be 0 or more, not {value}"
+    if bool(spec.label_price) != bool(spec.point_worth):
+        yield "label_price", "a price for a label needs the worth of a percentage point, and the other way round"
