@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from labelloop.wire.settings import ServiceSettings
@@ -16,4 +17,8 @@ class TrainerSettings(ServiceSettings):
         "127.0.0.1:50052", description="HOST:PORT of the scorer; several, or a name with several addresses, share pools"
     )
     oracle: str = Field("127.0.0.1:50053", description="the oracle's address")
-    fit_threads: int = Field(1, ge=1, description="how many runs may fit at the same time, on a core each")
+    fit_threads: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)),
+        ge=1,
+        description="how many runs may fit at the same time, on a core each; as many as there are cores",
+    )

@@ -16,7 +16,6 @@ from torch import Tensor
 
 _MEMORY = 10
 _STEPS_MAX = 200
-_GRADIENT_MIN = 1e-5  # of the largest component
 _ENOUGH = 1e-4  # of what the slope promises (Armijo 1966)
 _HALVINGS_MAX = 30
 _RANK_MIN = 1e-10  # of the largest variance
@@ -57,10 +56,10 @@ def minimise(
     class_count: int,
     l2: float,
     start: Tensor,
-    gradient_min: float = _GRADIENT_MIN,
+    gradient_min: float,
 ) -> tuple[Tensor, int]:
     """Weights ``[classes, r + 1]`` with the least mean log loss plus ``l2 / 2`` times their squares, the bias left out,
-    and the steps it took from ``start``."""
+    and the steps it took from ``start`` until no component of the gradient is larger than ``gradient_min``."""
     scale = torch.cat([1 / torch.sqrt(variances / 4 + l2), torch.full((1,), 2.0, dtype=torch.float64)])
     ones = torch.ones(len(samples), 1, dtype=torch.float64)
     scaled = torch.cat([samples, ones], 1) * scale

@@ -123,19 +123,21 @@ def _on_control(job: FitJob, fitted: Regression) -> Count:
 
 
 def _judged(job: FitJob, weights: Tensor, class_count: int, figures: Figures) -> Figures:
-    """On the evaluation set: the model, how well it knows how sure it may be, and a model of the control samples."""
-    if not job.report or job.evaluation is None:
+    """On the evaluation set: the model, how well it knows how sure it may be, and a model of the control samples; the
+    latter by cross-validation where there is no evaluation set."""
+    if not job.report:
         return figures
-    features, labels = job.evaluation
-    error = calibration_error(torch.softmax(features @ weights.T, 1).numpy(), labels.numpy())
-    figures = replace(figures, evaluation=count_correct(weights, features, labels), evaluation_calibration_error=error)
+    if job.evaluation:
+        features, labels = job.evaluation
+        error = calibration_error(torch.softmax(features @ weights.T, 1).numpy(), labels.numpy())
+        count = count_correct(weights, features, labels)
+        figures = replace(figures, evaluation=count, evaluation_calibration_error=error)
     drawn = job.control
-    if not drawn.any():
+    if drawn.all() or not drawn.any():
         return figures
-    if drawn.all():
-        return replace(figures, control_evaluation=figures.evaluation)
     alone = fit_regression(job.features[drawn], job.labels[drawn], class_count, seed=job.spec.seed)
-    return replace(figures, control_evaluation=count_correct(alone.weights, features, labels))
+    count = count_correct(alone.weights, *job.evaluation) if job.evaluation else alone.held_out
+    return replace(figures, control_evaluation=count)
 
 
 def _looked_ahead(stop_set: Tensor, weights: Tensor, before: Tensor | None, figures: Figures) -> Figures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from trainer_svc.sharding import Shards
 
 _ANSWER_BYTES = MESSAGE_BYTES_MAX // 4
 _EXTRACTED_AT_ONCE = 500  # samples: a second or less, a few megabytes
+_EXTRACTIONS_AT_ONCE = 8  # calls: a scorer has several cores for them
 _KEPT = 64
 
 
@@ -98,17 +100,18 @@ class Ranker:
 
     async def features(self, graph: str, samples: NDArray[Any]) -> NDArray[np.float32]:
         """Features ``[n, features]`` of samples ``[n, *shape]``."""
-        parts = []
-        for start in range(0, len(samples), _EXTRACTED_AT_ONCE):
-            some = np.ascontiguousarray(samples[start : start + _EXTRACTED_AT_ONCE])
-            request = ExtractFeaturesRequest(features_sha256=graph, samples=some.tobytes())
-            parts.append(np.frombuffer(await self._extract(graph, request), "<f4").reshape(len(some), -1))
-        return np.concatenate(parts)
+        turns = asyncio.Semaphore(_EXTRACTIONS_AT_ONCE)
 
-    async def _extract(self, graph: str, request: ExtractFeaturesRequest) -> bytes:
-        [(_, answer)] = await self._fan_out.ask("ExtractFeatures", {0: graph}, lambda _: request)
-        assert isinstance(answer, ExtractFeaturesResponse)
-        return answer.features
+        async def extract(some: NDArray[Any]) -> NDArray[np.float32]:
+            async with turns:
+                request = ExtractFeaturesRequest(features_sha256=graph, samples=np.ascontiguousarray(some).tobytes())
+                [(_, answer)] = await self._fan_out.ask("ExtractFeatures", {0: graph}, lambda _: request)
+            assert isinstance(answer, ExtractFeaturesResponse)
+            return np.frombuffer(answer.features, "<f4").reshape(len(some), -1)
+
+        starts = range(0, len(samples), _EXTRACTED_AT_ONCE)
+        parts = [extract(samples[start : start + _EXTRACTED_AT_ONCE]) for start in starts]
+        return np.concatenate(await asyncio.gather(*parts))
 
     async def samples(
         self, pool: str, sample_ids: Sequence[int], sample_bytes: int, features: str = ""

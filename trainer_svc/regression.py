@@ -18,9 +18,9 @@ from trainer_svc.softmax import Count
 _FOLDS = 5
 _FOLDS_OF_MANY = 3
 _MANY = 200  # labels
-_STRENGTHS = [10 ** (-power / 2) for power in range(6, 15)]  # times the mean square of the features, strongest first
+_STRENGTHS = [10 ** (-power / 2) for power in range(6, 13)]  # times the mean square of the features, strongest first
 _MIDDLE = _STRENGTHS[3]
-_GRADIENT_MIN = 1e-4  # of fits that are only compared
+_GRADIENT_MIN = 3e-4  # closer to the minimum nothing gets better on what was held out
 _WORSE_MAX = 2  # weaker penalties in a row that do worse end the search
 
 
@@ -54,9 +54,8 @@ def fit_regression(
     unit = float(rotated.variances.sum()) or 1.0
     folds = _folds(labels, torch.ones(len(labels), dtype=torch.bool) if trusted is None else trusted, seed)
     strength, held_logits = _cross_validated(rotated, labels, class_count, folds, unit)
-    weights, steps = minimise(
-        rotated.samples, labels, rotated.variances, class_count, strength, _nothing(rotated, class_count)
-    )
+    nothing = _nothing(rotated, class_count)
+    weights, steps = minimise(rotated.samples, labels, rotated.variances, class_count, strength, nothing, _GRADIENT_MIN)
     judged = folds >= 0
     temperature = best_temperature(held_logits[judged], labels[judged])
     probabilities = _calibrated(held_logits, labels, folds)

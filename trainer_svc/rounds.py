@@ -51,6 +51,8 @@ from trainer_svc.softmax import AdamState, Count, start_state
 from trainer_svc.stopping import looks_at_stop_set
 from trainer_svc.workbench import EvaluationSets, Workbench
 
+_LESSON = 0  # the seed of what is learned from a pool: one lesson for all of its runs
+
 
 class Rounds:
     """Carries runs on. ``executor`` does the fits: its threads must have settled their arithmetic."""
@@ -95,7 +97,7 @@ class Rounds:
     async def _learn_features(self, state: RunState) -> Event:
         pool, begin = _pool(state), time.perf_counter()
         given = state.spec.features == FeatureKind.FEATURE_KIND_GRAPH
-        learned = await self._ranker.learn(pool.pool_sha256, state.spec.seed, pool.graph_sha256 if given else "")
+        learned = await self._ranker.learn(pool.pool_sha256, _LESSON, pool.graph_sha256 if given else "")
         features = FeaturesLearned(
             features_sha256=await self._artifacts.put(learned.graph),
             feature_count=learned.feature_count,

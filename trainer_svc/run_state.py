@@ -278,9 +278,16 @@ class RunState:
         return self.training + self.audit + self.certified + self._answered(self.answers.batch)
 
     @property
+    def first_batch(self) -> int:
+        """Labels to ask for first: more of them only where there is no model to go by."""
+        inherits = self.started.inheritance.model_sha256
+        return (0 if inherits else self.spec.first_batch_size) or self.spec.batch_size
+
+    @property
     def planned_rounds(self) -> int:
         """Models that the whole run will have, where nothing ends it early."""
-        batches = -(-self.spec.label_budget // self.spec.batch_size) if self.spec.label_budget else 0
+        later = self.spec.label_budget - min(self.first_batch, self.spec.label_budget)
+        batches = bool(self.spec.label_budget) + -(-later // self.spec.batch_size)
         auto_size = self.spec.auto_label_batch_size
         return batches + (-(-self.spec.auto_label_budget // auto_size) if auto_size else 0)
 
@@ -415,7 +422,8 @@ def next_step(state: RunState) -> Step:
     if labels_left and (stop := reason_to_stop(spec.stopping, [model.event for model in state.models])):
         reason, labels_left = stop, 0
     if labels_left and state.free_count:
-        count = min(spec.batch_size, labels_left, state.free_count)
+        size = spec.batch_size if state.models else state.first_batch
+        count = min(size, labels_left, state.free_count)
         control = _control_share(state, count)
         return RequestLabels(count - control, strategy, state.parts, control)
     if spec.HasField("guarantee") and state.models and state.free_count:

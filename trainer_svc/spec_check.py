@@ -87,6 +87,9 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
             "BAD_BATCH_SIZE",
             f"the batch size must lie between 1 and {_BATCH_MAX}, not {spec.batch_size}",
         )
+    if spec.first_batch_size > _BATCH_MAX:
+        message = f"the first batch must hold at most {_BATCH_MAX} labels, not {spec.first_batch_size}"
+        yield "first_batch_size", "BAD_BATCH_SIZE", message
     if not spec.label_budget and not inherited:
         yield "label_budget", "BAD_BUDGET", "the budget must be at least 1 label"
     if wanted > free:

@@ -36,6 +36,7 @@ def status_of(state: RunState, problem: str) -> RunStatus:
         certificate=state.certificate,
         audit_labels=state.audit_labels,
         features=state.features,
+        head_sha256=state.head_sha256,
     )
     status.started_at.FromDatetime(state.started_at)
     status.changed_at.FromDatetime(state.changed_at)

@@ -110,11 +110,13 @@ def demo(
 def report(
     run_id: runs.RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+    price: Annotated[float, typer.Option(min=0, help="What a label costs: says what was saved in money too.")] = 0.0,
 ) -> None:
-    """Write a run's report: learning curve, labels by class, what was asked for first. One self-contained HTML file."""
+    """Write a run's report: learning curve, labels saved, auto-labels, calibration, labels by class, what was asked for
+    first. One self-contained HTML file."""
     from labelloop_cli.reporting.run_report import write_report
 
-    carry_out(write_report(run_id, output))
+    carry_out(write_report(run_id, output, price))
     console.print(f"report of run [bold]{run_id}[/bold] written to {output}")
 
 

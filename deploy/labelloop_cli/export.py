@@ -11,14 +11,18 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import typer
+from labelloop.events.v1.events_pb2 import Purpose
+from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, Strategy
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord
-from labelloop.wire.errors import InvalidInput
+from labelloop.wire.errors import InvalidInput, WrongState
+from pyroaring import BitMap
 from rich.console import Console
 
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.interrupts import carry_out
 from labelloop_cli.ledger import export_run
 from labelloop_cli.runs import RunId
+from labelloop_cli.specs import word
 
 app = typer.Typer(help="Take labels, models and whole runs out.", no_args_is_help=True)
 console = Console()
@@ -34,6 +38,8 @@ SCHEMA = pa.schema(
         ("round", pa.uint32()),
         ("time", pa.timestamp("us", tz="UTC")),
         ("confidence", pa.float32()),
+        ("purpose", pa.string()),
+        ("score", pa.float32()),
     ]
 )
 
@@ -65,10 +71,8 @@ def labels(
     output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("labels.csv"),
     kind: Annotated[Kind, typer.Option(help="Which: labels somebody gave, auto-labels, or both.")] = Kind.all,
 ) -> None:
-    """Write a run's labels: id, class, source, annotator, round, time, confidence."""
-    if output.suffix not in {".csv", ".parquet"}:
-        message = f"cannot tell the format of {output}: end it in .csv or .parquet"
-        raise InvalidInput("UNKNOWN_FORMAT", message, field="output")
+    """Write a run's labels: id, class, source, annotator, round, time, confidence, and why each was asked for."""
+    _check_suffix(output)
     count = asyncio.run(_labels(run_id, output, kind))
     console.print(f"{count} labels of run [bold]{run_id}[/bold] written to {output}")
 
@@ -79,12 +83,7 @@ async def _labels(run_id: str, output: Path, kind: Kind) -> int:
         records = await clients.labels(run_id)
     if kind is not Kind.all:
         records = [record for record in records if record.auto_labelled == (kind is Kind.auto_labels)]
-    table = label_table(records, list(run.pool.classes))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if output.suffix == ".csv":
-        pyarrow.csv.write_csv(table, output)
-    else:
-        pyarrow.parquet.write_table(table, output)
+    _write(label_table(records, list(run.pool.classes)), output)
     return len(records)
 
 
@@ -104,7 +103,58 @@ def _row(record: LabelRecord, classes: list[str]) -> dict[str, Any]:
         "round": record.round,
         "time": record.recorded_at.ToDatetime(),
         "confidence": record.confidence if record.HasField("confidence") else None,
+        "purpose": word(Purpose.Name(record.purpose)) if record.purpose else None,
+        "score": record.score if record.HasField("score") else None,
     }
+
+
+@app.command()
+def unlabelled(
+    run_id: RunId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("unlabelled.csv"),
+) -> None:
+    """Write the samples that nobody has labelled, least confident first: what auto-labelling left to people."""
+    _check_suffix(output)
+    count = asyncio.run(_unlabelled(run_id, output))
+    console.print(f"{count} samples that run [bold]{run_id}[/bold] leaves without a label written to {output}")
+
+
+async def _unlabelled(run_id: str, output: Path) -> int:
+    async with connect(Endpoints()) as clients:
+        run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
+        if not run.head_sha256:
+            raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: all of its samples are unlabelled")
+        taken = BitMap([record.sample_id for record in await clients.labels(run_id)])
+        ranked = await clients.scorer.RankPool(
+            RankPoolRequest(
+                pool_sha256=run.pool.pool_sha256,
+                model_sha256=run.head_sha256,
+                strategy=Strategy.STRATEGY_LEAST_CONFIDENCE,
+                leave_out=taken.serialize(),
+                features_sha256=run.features.features_sha256,
+            )
+        )
+    rows = {
+        "id": pa.array(ranked.sample_ids, pa.uint32()),
+        "predicted": pa.array([run.pool.classes[each] for each in ranked.predicted], pa.string()),
+        "confidence": pa.array(ranked.confidence, pa.float32()),
+    }
+    _write(pa.table(rows), output)
+    return len(ranked.sample_ids)
+
+
+def _check_suffix(output: Path) -> None:
+    if output.suffix not in {".csv", ".parquet"}:
+        message = f"cannot tell the format of {output}: end it in .csv or .parquet"
+        raise InvalidInput("UNKNOWN_FORMAT", message, field="output")
+
+
+def _write(table: pa.Table, output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == ".csv":
+        pyarrow.csv.write_csv(table, output)
+    else:
+        pyarrow.parquet.write_table(table, output)
 
 
 @app.command()

@@ -83,6 +83,9 @@ def start(
     guarantee_confidence: Annotated[float, typer.Option(help="How sure that is to be.")] = 0.95,
     audit: Annotated[int, typer.Option(min=1, help="Labels to pay for beyond the budget, to show it.")] = 500,
     batch_size: Annotated[int, typer.Option(min=1, help="Labels to ask for in a round.")] = 25,
+    first_batch: Annotated[
+        int, typer.Option(min=0, help="Labels to ask for before there is a model; 0: as in any round.")
+    ] = 50,
     budget: Annotated[int, typer.Option(min=0, help="Labels to pay for in all.")] = 400,
     auto_label: Annotated[int, typer.Option(min=0, help="Samples to auto-label once the budget is spent.")] = 0,
     auto_batch_size: Annotated[int, typer.Option(min=1, help="Samples to auto-label in a round.")] = 10,
@@ -143,6 +146,7 @@ def start(
         stopping_sample_count=stop_on if protocol_ is ProtocolName.published else 0,
         report_every=report_every,
         control_percent=0 if published else control,
+        first_batch_size=0 if published else min(first_batch, budget),
     )
     stopping = StoppingSpec(
         target_accuracy=stop_at,

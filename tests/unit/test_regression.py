@@ -57,7 +57,7 @@ def test_the_penalty_is_the_one_that_does_best_on_what_was_held_out() -> None:
     for strength in (fitted.l2 * 1_000, fitted.l2 / 1_000):
         turned = rotate(features[:, :-1])
         start = torch.zeros(CLASSES, turned.samples.shape[1] + 1, dtype=torch.float64)
-        other, _ = minimise(turned.samples, labels, turned.variances, CLASSES, strength, start)
+        other, _ = minimise(turned.samples, labels, turned.variances, CLASSES, strength, start, 1e-6)
         assert count_correct(turned.unrotated(other).float(), *test) <= (judged.correct, judged.total)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from labelloop.events.v1.events_pb2 import Protocol
 from labelloop.trainer.v1.trainer_pb2 import Phase, RunStatus
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,7 +18,8 @@ from labelloop_cli.demo.plan import Experiment
 def planned_rounds(experiment: Experiment) -> int:
     """Models that the experiment will have."""
     spec = experiment.spec
-    rounds = -(-spec.label_budget // spec.batch_size)
+    first = min(spec.first_batch_size or spec.batch_size, spec.label_budget)
+    rounds = bool(spec.label_budget) + -(-(spec.label_budget - first) // spec.batch_size)
     if spec.auto_label_batch_size:
         rounds += -(-spec.auto_label_budget // spec.auto_label_batch_size)
     return rounds
@@ -49,7 +51,7 @@ class LiveView:
         if self._console.is_terminal:
             self._live.update(self._picture())
         elif status.phase == Phase.PHASE_FINISHED:
-            accuracy = status.latest.stopping.value
+            accuracy = _accuracy(status)
             self._console.print(
                 f"{self._seconds():6.1f} s  {status.run_id}: {status.round} rounds, {status.labels_paid} labels paid, "
                 f"{status.auto_labels} auto-labels, accuracy {accuracy:.4f}",
@@ -72,7 +74,7 @@ class LiveView:
         statuses = [self._statuses[run_id] for run_id in runs if run_id in self._statuses]
         total = sum(planned_rounds(self._of[run_id]) for run_id in runs)
         done = sum(status.round for status in statuses)
-        measured = [status.latest.stopping.value for status in statuses if status.HasField("latest")]
+        measured = [_accuracy(status) for status in statuses if status.HasField("latest")]
         problems = [status.message for status in statuses if status.message and status.phase < Phase.PHASE_FINISHED]
         return [
             name if len(runs) == 1 else f"{name} ({len(runs)} runs)",
@@ -93,3 +95,9 @@ class LiveView:
         pace = fresh / seconds if seconds else 0.0
         left = f"{(total - done) / pace:.0f} s left" if pace else "…"
         return Text(f"{done} of {total} rounds, {pace:.1f} rounds/s, {seconds:.0f} s so far, {left}", style="bold")
+
+
+def _accuracy(status: RunStatus) -> float:
+    """As the article measures it, on what decides when to stop; honestly, on all test samples."""
+    latest, published = status.latest, status.spec.protocol == Protocol.PROTOCOL_PUBLISHED
+    return float(latest.stopping.value if published or not latest.HasField("evaluation") else latest.evaluation.value)

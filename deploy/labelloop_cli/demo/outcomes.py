@@ -82,6 +82,47 @@ def honest_row(outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
+def audited_row(outcome: Outcome, truth: dict[int, int]) -> dict[str, Any]:
+    """A row of one run that auto-labels what its audit allows, beside what is true of those auto-labels."""
+    last, certificate = outcome.last, outcome.run.certificate
+    wrong = len(wrong_auto_labels(outcome.labels, truth))
+    return {
+        "experiment": "better_auto",
+        "labels": outcome.run.labels_paid,
+        "auto_labels": outcome.run.auto_labels,
+        "wrong_auto_labels": wrong,
+        "rounds": len(outcome.rounds),
+        "test_accuracy": last.evaluation.value,
+        "published_accuracy": None,
+        "test_accuracy_10k": last.evaluation.value,
+        "interval_10k": [last.evaluation.low, last.evaluation.high],
+        "model_sha256": last.model_sha256,
+        "seconds": round(outcome.seconds, 3),
+        "protocol": ProtocolName.honest.value,
+        "measured_on": f"{last.evaluation.total} test samples",
+        "audit": {
+            "labels": outcome.run.audit_labels,
+            "threshold": certificate.threshold if certificate.HasField("threshold") else None,
+            "lower_bound": certificate.lower_bound,
+            "true_accuracy": 1 - wrong / outcome.run.auto_labels if outcome.run.auto_labels else None,
+            "left": outcome.run.pool.sample_count - len(outcome.labels),
+        },
+    }
+
+
+def audit_line(row: dict[str, Any]) -> str:
+    """What the audit came to, as a sentence."""
+    audit, count = row["audit"], row["auto_labels"]
+    if not count:
+        return f"better_auto: the audit of {audit['labels']} labels allows no auto-labels"
+    share = 100 * count / (count + audit["left"])
+    return (
+        f"better_auto: after an audit of {audit['labels']} labels, {count:,} of the rest ({share:.0f} %) are "
+        f"auto-labelled, at least {100 * audit['lower_bound']:.2f} % of them right, so the audit says with 95 % "
+        f"confidence; {100 * audit['true_accuracy']:.2f} % are"
+    )
+
+
 def clustering_row(clusters: list[int], truth: dict[int, int], seconds: float) -> dict[str, Any]:
     """Each cluster is named by the majority of its true labels; how many of the pool that puts in their class."""
     names = majority_names(clusters, truth)

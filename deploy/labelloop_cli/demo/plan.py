@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource, Protocol, RunSpec
+from labelloop.events.v1.events_pb2 import (
+    DatasetSource,
+    FeatureKind,
+    GuaranteeSpec,
+    LabelSource,
+    Protocol,
+    RunSpec,
+)
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
 POOL_SIZE = 4_000
@@ -13,6 +20,10 @@ BATCH = 10
 STOPPING_SAMPLES = 400
 CLUSTERS = 10
 HONEST_SEEDS = 5
+HONEST_BATCH, BETTER_BATCH, FIRST_BATCH = 50, 25, 50
+BETTER_SEEDS = 3
+AUDIT = 600
+CONTROL_PERCENT = 10
 PERTURBED_RUNS = 20
 PERTURBATION = 1e-7
 AT_THE_END = 1_000_000  # report_every: only the last round
@@ -50,16 +61,21 @@ def published_spec(**changes: object) -> RunSpec:
     return spec
 
 
-def honest_spec(strategy: Strategy.ValueType, seed: int) -> RunSpec:
-    return published_spec(
+def honest_spec(strategy: Strategy.ValueType, seed: int, **changes: object) -> RunSpec:
+    spec = published_spec(
         strategy=strategy,
         first_strategy=Strategy.STRATEGY_RANDOM,
         protocol=Protocol.PROTOCOL_HONEST,
         stopping_sample_count=0,
         label_budget=BUDGET,
+        batch_size=HONEST_BATCH,
+        first_batch_size=FIRST_BATCH,
         report_every=1,
         seed=seed,
     )
+    for name, value in changes.items():
+        setattr(spec, name, value)
+    return spec
 
 
 def article() -> list[Experiment]:
@@ -97,6 +113,31 @@ def honest() -> list[Experiment]:
         for seed in range(1, HONEST_SEEDS + 1)
         for name, strategy in strategies.items()
     ]
+
+
+def better() -> list[Experiment]:
+    """The same 400 labels spent better: the defaults of ``labelloop run start`` beside random labels, both on features
+    learned from the pool, and one of the former that goes on to auto-label what an audit allows."""
+    ours = {
+        "first_strategy": Strategy.STRATEGY_K_MEANS,
+        "features": FeatureKind.FEATURE_KIND_PATCHES,
+        "control_percent": CONTROL_PERCENT,
+        "batch_size": BETTER_BATCH,
+    }
+    experiments = []
+    for seed in range(1, BETTER_SEEDS + 1):
+        chosen = honest_spec(Strategy.STRATEGY_CLUSTERED_MARGIN, seed, **ours)
+        drawn = honest_spec(
+            Strategy.STRATEGY_RANDOM, seed, features=FeatureKind.FEATURE_KIND_PATCHES, batch_size=BETTER_BATCH
+        )
+        if seed == BETTER_SEEDS:
+            guarantee = GuaranteeSpec(target_accuracy=0.99, confidence=0.95, audit_size=AUDIT)
+            chosen.guarantee.CopyFrom(guarantee)
+        experiments += [
+            Experiment("better_400", chosen, seed=seed),
+            Experiment("better_random_400", drawn, seed=seed),
+        ]
+    return experiments
 
 
 def perturbed() -> list[Experiment]:

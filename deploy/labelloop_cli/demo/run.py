@@ -24,6 +24,8 @@ from labelloop_cli.demo.live import LiveView
 from labelloop_cli.demo.outcomes import (
     Outcome,
     article_row,
+    audit_line,
+    audited_row,
     clustering_row,
     honest_row,
     perturbation_summary,
@@ -71,9 +73,9 @@ async def _work(clients: Clients, output: Path, begin: float) -> None:
 
 
 async def _experiments(clients: Clients) -> Story:
-    article, honest, perturbed = plan.article(), plan.honest(), plan.perturbed()
+    article, honest, better, perturbed = plan.article(), plan.honest(), plan.better(), plan.perturbed()
     outcomes: dict[str, Outcome] = {}
-    with LiveView(console, [*article, *honest, *perturbed]) as view:
+    with LiveView(console, [*article, *honest, *better, *perturbed]) as view:
         for experiment in article:  # one at a time: their seconds are part of the result, and some go on from others
             outcomes[experiment.run_id] = await _carry_out(clients, experiment, view)
         clustering = await _cluster(clients, outcomes["ground_truth"])
@@ -84,7 +86,7 @@ async def _experiments(clients: Clients) -> Story:
                 outcomes[experiment.run_id] = await _carry_out(clients, experiment, view)
 
         async with asyncio.TaskGroup() as tasks:
-            for experiment in (*honest, *perturbed):
+            for experiment in (*better, *honest, *perturbed):
                 tasks.create_task(gated(experiment))
     return _story(outcomes, clustering)
 
@@ -123,13 +125,16 @@ def _story(outcomes: dict[str, Outcome], clustering: Clustering) -> Story:
     }
     rows["clustering"] = clustering_row(clustering.clusters, truth, clustering.seconds)
     by_name: dict[str, list[Outcome]] = {}
-    for experiment in (*plan.honest(), *plan.perturbed()):
+    for experiment in (*plan.honest(), *plan.better(), *plan.perturbed()):
         by_name.setdefault(experiment.name, []).append(outcomes[experiment.run_id])
     perturbed = by_name.pop("active_400_perturbed")
     rows |= {name: honest_row(group) for name, group in by_name.items()}
+    rows["better_auto"] = audited_row(by_name["better_400"][-1], truth)
     rows["active_400"]["perturbed"] = perturbation_summary(perturbed)
     order = ["ground_truth", "clustering", "random_400", "first_10", "active_400", "auto_all", "auto_confident"]
-    return Story([rows[name] for name in (*order, *by_name)], outcomes, by_name, perturbed, clustering, truth)
+    return Story(
+        [rows[name] for name in (*order, *by_name, "better_auto")], outcomes, by_name, perturbed, clustering, truth
+    )
 
 
 def _results(story: Story, total_seconds: float) -> dict[str, Any]:
@@ -194,4 +199,5 @@ def _show(story: Story, output: Path, seconds: float) -> None:
         f"active_400 from {spread['runs']} starts that differ by 1e-7: {spread['min']:.4f} to {spread['max']:.4f}, "
         f"mean {spread['mean']:.4f}, s.d. {spread['sd']:.4f}"
     )
+    console.print(audit_line(story.rows[-1]))
     console.print(f"{seconds:.0f} s in all. Pictures: {output / 'report.html'}; figures: {output / 'results.json'}")

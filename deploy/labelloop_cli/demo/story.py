@@ -12,7 +12,14 @@ from labelloop.trainer.v1.trainer_pb2 import LabelRecord
 from numpy.typing import NDArray
 
 from labelloop_cli.clients import Clients
-from labelloop_cli.demo.outcomes import Outcome, curve, majority_names, perturbation_summary, wrong_auto_labels
+from labelloop_cli.demo.outcomes import (
+    Outcome,
+    audit_line,
+    curve,
+    majority_names,
+    perturbation_summary,
+    wrong_auto_labels,
+)
 from labelloop_cli.reporting import charts
 from labelloop_cli.reporting.page import Tile, picture, render
 
@@ -53,7 +60,9 @@ async def tell(clients: Clients, story: Story, total_seconds: float) -> str:
         rows=story.rows,
         total_seconds=total_seconds,
         spread=perturbation_summary(story.perturbed),
-        learning=charts.learning_curves({name: curve(group) for name, group in story.honest.items()}),
+        learning=charts.learning_curves(_curves(story, ("margin_400", "random_400_honest", "active_400_honest"))),
+        better=charts.learning_curves(_curves(story, ("better_400", "better_random_400"))),
+        audit=audit_line(story.rows[-1]),
         published_curve=charts.rounds_curve(*_published_curve(story)),
         confidences=charts.confidence_curves(
             {
@@ -70,6 +79,10 @@ async def tell(clients: Clients, story: Story, total_seconds: float) -> str:
         asked=await _asked_tiles(clients, story),
         wrong=await _wrong_tiles(clients, story),
     )
+
+
+def _curves(story: Story, names: tuple[str, ...]) -> dict[str, tuple[list[int], list[list[float]]]]:
+    return {name: curve(story.honest[name]) for name in names}
 
 
 def _published_curve(story: Story) -> tuple[list[int], dict[str, list[float]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
@@ -78,6 +79,25 @@ def interval_curve(labels: list[int], values: list[float], low: list[float], hig
         axes.set(xlabel="labels and auto-labels", ylabel="accuracy, %")
         axes.legend(loc="lower right")
         return svg(figure)
+
+
+def saved_curve(
+    own: list[tuple[int, float]], control: list[tuple[int, float]], fitted: list[tuple[float, float]]
+) -> str:
+    """Labels and accuracies of a run's own models, of models of its control samples, and of the curve through those."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes()
+        axes.plot(*_percent(own), color=COLOURS[0], marker=".", label="as chosen")
+        axes.plot(*_percent(control), color=COLOURS[1], marker="o", linestyle="", label="control samples alone")
+        axes.plot(*_percent(fitted), color=COLOURS[1], linestyle="--", label="drawn at random, by the curve")
+        axes.axhline(own[-1][1] * 100, color=PALE, linewidth=1)
+        axes.set(xscale="log", xlabel="labels", ylabel="accuracy, %")
+        axes.legend(loc="lower right")
+        return svg(figure)
+
+
+def _percent(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [100 * y for _, y in points]
 
 
 def confidence_curves(curves: dict[str, list[float]]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from labelloop.events.v1.events_pb2 import Protocol
+from labelloop.events.v1.events_pb2 import FeatureKind, Protocol, Purpose
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, Strategy
 from labelloop.trainer.v1.trainer_pb2 import (
     GetRunRequest,
@@ -19,19 +21,20 @@ from labelloop.wire.errors import WrongState
 
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.reporting import charts
+from labelloop_cli.reporting.evidence import Saved, judged, labels_saved
 from labelloop_cli.reporting.page import Tile, picture, render
 from labelloop_cli.specs import word
 
 _SHOWN = 40
 
 
-async def write_report(run_id: str, output: Path) -> None:
-    """WrongState where the run has no model to report on yet."""
+async def write_report(run_id: str, output: Path, price: float) -> None:
+    """``price`` is that of a label, 0 where it is not known. WrongState where the run has no model to report on yet."""
     async with connect(Endpoints()) as clients:
-        await report_on(clients, run_id, output)
+        await report_on(clients, run_id, output, price)
 
 
-async def report_on(clients: Clients, run_id: str, output: Path) -> None:
+async def report_on(clients: Clients, run_id: str, output: Path, price: float = 0.0) -> None:
     """The same, by these clients."""
     whole = await clients.trainer.GetRun(GetRunRequest(run_id=run_id))
     if not whole.rounds:
@@ -39,12 +42,13 @@ async def report_on(clients: Clients, run_id: str, output: Path) -> None:
     labels = await clients.labels(run_id)
     tiles = await _tiles(clients, whole, labels)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(_page(whole, labels, tiles))
+    output.write_text(_page(whole, labels, tiles, price))
 
 
-def _page(whole: GetRunResponse, labels: list[LabelRecord], tiles: list[Tile]) -> str:
+def _page(whole: GetRunResponse, labels: list[LabelRecord], tiles: list[Tile], price: float) -> str:
     run, classes = whole.run, list(whole.run.pool.classes)
     measured = [(result, accuracy) for result in whole.rounds if (accuracy := _accuracy(result))]
+    saved = labels_saved(whole.rounds)
     return render(
         "run.html.j2",
         run=run,
@@ -67,15 +71,31 @@ def _page(whole: GetRunResponse, labels: list[LabelRecord], tiles: list[Tile]) -
         ),
         rounds=whole.rounds,
         asked=tiles,
+        features=word(FeatureKind.Name(run.spec.features)) if run.spec.features else "pixels",
+        newest=whole.rounds[-1],
+        purposes=_purposes(labels),
+        saved=saved,
+        saved_curve=_saved_curve(whole.rounds, saved) if saved else "",
+        price=price,
+        left=run.pool.sample_count - len(labels),
     )
 
 
+def _purposes(labels: list[LabelRecord]) -> dict[str, int]:
+    """How many labels were asked for, by why."""
+    counts = Counter(word(Purpose.Name(label.purpose)) for label in labels if label.purpose)
+    return dict(sorted(counts.items()))
+
+
+def _saved_curve(rounds: Sequence[RoundResult], saved: Saved) -> str:
+    own = [(result.labels, accuracy.value) for result in rounds if (accuracy := judged(result))]
+    reach = np.geomspace(saved.points[0][0], max(saved.random_labels, own[-1][0]), 60)
+    return charts.saved_curve(own, saved.points, [(x, saved.random_accuracy(x)) for x in reach.tolist()])
+
+
 def _accuracy(result: RoundResult) -> MeasuredAccuracy | None:
-    """On the evaluation set where there is one, else on what decided when to stop."""
-    for field in ("evaluation", "stopping"):
-        if result.HasField(field):
-            return result.evaluation if field == "evaluation" else result.stopping
-    return None
+    """On the evaluation set where there is one, else on control samples, else on what decided when to stop."""
+    return judged(result) or (result.stopping if result.HasField("stopping") else None)
 
 
 def _counts(labels: list[LabelRecord], class_count: int, *, auto_labelled: bool) -> list[int]:
@@ -101,4 +121,5 @@ async def _tiles(clients: Clients, whole: GetRunResponse, labels: list[LabelReco
 def _note(label: LabelRecord, classes: list[str]) -> str:
     if not label.HasField("confidence"):
         return f"round {label.round}, no model yet"
-    return f"round {label.round}, {classes[label.predicted]}? {label.confidence:.2f}"
+    why = "" if label.purpose == Purpose.PURPOSE_CHOSEN else f", {word(Purpose.Name(label.purpose))}"
+    return f"round {label.round}{why}, {classes[label.predicted]}? {label.confidence:.2f}"

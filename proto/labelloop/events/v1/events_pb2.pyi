@@ -383,6 +383,7 @@ class RunSpec(_message.Message):
     CONTROL_PERCENT_FIELD_NUMBER: _builtins.int
     STOPPING_FIELD_NUMBER: _builtins.int
     GUARANTEE_FIELD_NUMBER: _builtins.int
+    FIRST_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     strategy: _scorer_pb2.Strategy.ValueType
     """Orders the pool in every round that has a model."""
     first_strategy: _scorer_pb2.Strategy.ValueType
@@ -411,6 +412,8 @@ class RunSpec(_message.Message):
     """What models see of a sample. Other than its values only with PROTOCOL_HONEST."""
     control_percent: _builtins.int
     """Of each batch, so many in a hundred are drawn at random, to judge the others by; 0 to 50, 0 for none."""
+    first_batch_size: _builtins.int
+    """Labels to ask for before there is a model; 0 means as many as in any round."""
     @_builtins.property
     def dataset(self) -> Global___DatasetSource:
         """The pool."""
@@ -448,10 +451,11 @@ class RunSpec(_message.Message):
         control_percent: _builtins.int = ...,
         stopping: Global___StoppingSpec | None = ...,
         guarantee: Global___GuaranteeSpec | None = ...,
+        first_batch_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "guarantee", b"guarantee", "queue", b"queue", "stopping", b"stopping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_label_batch_size", b"auto_label_batch_size", "auto_label_budget", b"auto_label_budget", "batch_size", b"batch_size", "control_percent", b"control_percent", "dataset", b"dataset", "features", b"features", "first_strategy", b"first_strategy", "guarantee", b"guarantee", "label_budget", b"label_budget", "label_source", b"label_source", "protocol", b"protocol", "queue", b"queue", "report_every", b"report_every", "seed", b"seed", "start_scale", b"start_scale", "stopping", b"stopping", "stopping_sample_count", b"stopping_sample_count", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_label_batch_size", b"auto_label_batch_size", "auto_label_budget", b"auto_label_budget", "batch_size", b"batch_size", "control_percent", b"control_percent", "dataset", b"dataset", "features", b"features", "first_batch_size", b"first_batch_size", "first_strategy", b"first_strategy", "guarantee", b"guarantee", "label_budget", b"label_budget", "label_source", b"label_source", "protocol", b"protocol", "queue", b"queue", "report_every", b"report_every", "seed", b"seed", "start_scale", b"start_scale", "stopping", b"stopping", "stopping_sample_count", b"stopping_sample_count", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1177,7 +1181,9 @@ class ModelTrained(_message.Message):
 
     @_builtins.property
     def control_evaluation(self) -> Global___Accuracy:
-        """On the evaluation set, of a model that saw control samples alone; total is 0 where there is none."""
+        """Of a model that saw control samples alone, on the evaluation set, or by cross-validation where there is none; total
+        is 0 where no control samples are, or no others.
+        """
 
     @_builtins.property
     def control(self) -> Global___Accuracy:

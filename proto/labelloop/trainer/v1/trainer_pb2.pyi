@@ -169,7 +169,9 @@ class RoundResult(_message.Message):
 
     @_builtins.property
     def control_evaluation(self) -> Global___MeasuredAccuracy:
-        """On the evaluation set, of a model that saw control samples alone; unset where there is none."""
+        """Of a model that saw control samples alone, on the evaluation set, or by cross-validation where there is none; unset
+        where no control samples are, or no others.
+        """
 
     def __init__(
         self,
@@ -227,6 +229,7 @@ class RunStatus(_message.Message):
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     AUDIT_LABELS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    HEAD_SHA256_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Its name."""
     phase: Global___Phase.ValueType
@@ -249,6 +252,8 @@ class RunStatus(_message.Message):
     """Samples that were asked for and got no label."""
     audit_labels: _builtins.int
     """Labels that were paid for to audit with."""
+    head_sha256: _builtins.str
+    """SHA-256 of what ranks the pool now, through the features: the newest model or its head; empty before the first."""
     @_builtins.property
     def spec(self) -> _events_pb2.RunSpec:
         """What it does."""
@@ -298,10 +303,11 @@ class RunStatus(_message.Message):
         certificate: _events_pb2.AutoLabelsCertified | None = ...,
         audit_labels: _builtins.int = ...,
         features: _events_pb2.FeaturesLearned | None = ...,
+        head_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "changed_at", b"changed_at", "features", b"features", "latest", b"latest", "pool", b"pool", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
