@@ -14,7 +14,7 @@ ifeq ($(wildcard requirements.lock),)
 $(error run make in the folder that holds this Makefile, or as: make -C that-folder)
 endif
 
-.PHONY: help setup demo test test-docker test-queues test-labelstudio check fmt proto lock bench chaos soak clean
+.PHONY: help setup demo test test-docker test-queues test-labelstudio check fmt proto lock bench study chaos soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -95,6 +95,9 @@ lock: ## Write requirements.lock and the images' locks anew (ARGS=--upgrade to c
 
 bench: $(STAMP) ## Measure (ONLY=name for one); writes out/bench/<name>.json
 	@$(BIN)/python -m tests.bench $(ONLY)
+
+study: $(STAMP) ## Strategies x features x seeds through the services, resumable (QUICK=1: five minutes; ONLY=words)
+	@$(BIN)/python -m tests.study $(if $(QUICK),--quick) --only "$(ONLY)"
 
 load: $(STAMP) ## Put a scorer under load, two minutes (SECONDS=, ONLY=, UI=1; HOST= and RUN=, TRAINER=, MODEL= of one that runs)
 	@$(BIN)/python -m tests.load --host "$(HOST)" --trainer "$(TRAINER)" --run "$(RUN)" --model "$(MODEL)" \

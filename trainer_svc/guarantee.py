@@ -64,25 +64,17 @@ def lower_bound(correct: int, total: int, level: float) -> float:
     of ``total`` with a probability of 1 - ``level``."""
     if not correct:
         return 0.0
-    low, high = 0.0, correct / total
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        if _log_tail(correct, total, middle) < math.log(1 - level):
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _log_tail(correct: int, total: int, share: float) -> float:
-    """The logarithm of the probability of ``correct`` or more of ``total``, each with a probability of ``share``."""
-    if share <= 0:
-        return -math.inf
     wrong = np.arange(0, total - correct + 1)
     ways = np.array([math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in wrong.tolist()])
-    terms = ways + wrong * math.log1p(-share) + (total - wrong) * math.log(share)
-    largest = float(terms.max())
-    return largest + math.log(float(np.exp(terms - largest).sum()))
+    low, high = 0.0, correct / total
+    for _ in range(_BISECTIONS):
+        share = (low + high) / 2
+        terms = ways + wrong * math.log1p(-share) + (total - wrong) * math.log(share)
+        if float(np.exp(terms).sum()) < 1 - level:
+            low = share
+        else:
+            high = share
+    return low
 
 
 def _fewest(target: float, error: float) -> int:

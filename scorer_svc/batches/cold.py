@@ -25,7 +25,7 @@ def k_means(candidates: Candidates, count: int, seed: int) -> tuple[Positions, S
     on the few that vary most, and the ones of noise count for nothing.
     """
     reduced = half_whitened(candidates.values, seed)
-    clusters = min(count, len(np.unique(reduced, axis=0)))
+    clusters = min(count, _distinct(candidates.values, reduced))
     if clusters > _CLUSTERS_MAX or clusters < 2:
         return in_place(spread(reduced, _most_central(reduced), count, seed))
     of, centres = _clustered(reduced, clusters, seed)
@@ -42,8 +42,9 @@ def typiclust(candidates: Candidates, count: int, seed: int) -> tuple[Positions,
     labels, again and again (Hacohen, Dekel and Weinshall 2022). Clusters are those of k-means, as many as there will be
     labels, up to 500."""
     free, labels = len(candidates.values), len(candidates.chosen)
-    reduced = half_whitened(np.concatenate([candidates.values, candidates.chosen]), seed)
-    clusters = min(labels + count, _TYPICAL_CLUSTERS_MAX, len(np.unique(reduced, axis=0)))
+    values = np.concatenate([candidates.values, candidates.chosen])
+    reduced = half_whitened(values, seed)
+    clusters = min(labels + count, _TYPICAL_CLUSTERS_MAX, _distinct(values, reduced))
     if clusters < 2:
         return in_place(np.arange(count))
     of, _ = _clustered(reduced, clusters, seed)
@@ -94,6 +95,11 @@ def _clustered(values: Values, clusters: int, seed: int) -> tuple[NDArray[np.int
     with threadpool_limits(1):
         means = KMeans(clusters, n_init=_STARTS, random_state=seed % 2**32).fit(values)
     return means.labels_.astype(np.intp), means.cluster_centers_
+
+
+def _distinct(*arrays: Values) -> int:
+    """How many distinct rows there are in the one of ``arrays`` that has the fewest: more clusters cannot be."""
+    return min(len({row.tobytes() for row in values}) for values in arrays)
 
 
 def _most_central(values: Values) -> int:

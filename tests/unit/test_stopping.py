@@ -1,0 +1,85 @@
+"""When labelling ends before its budget is spent."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from labelloop.events.v1.events_pb2 import Accuracy, ModelTrained, StoppingSpec
+from sklearn.metrics import cohen_kappa_score
+
+from trainer_svc.stopping import expected_gain, kappa, reason_to_stop, stopping_faults
+
+
+def models(*expected: float, agreement: float = 0.0, control: tuple[int, int] = (0, 0)) -> list[ModelTrained]:
+    """One every ten labels, of which the last has judged control samples."""
+    made = [
+        ModelTrained(labels=10 * number, expected_accuracy=value, agreement=agreement)
+        for number, value in enumerate(expected, 1)
+    ]
+    made[-1].control.CopyFrom(Accuracy(correct=control[0], total=control[1]))
+    return made
+
+
+def test_without_a_rule_or_a_model_nothing_ends() -> None:
+    assert not reason_to_stop(StoppingSpec(), models(0.9, 0.9, 0.9, agreement=1, control=(99, 99)))
+    assert not reason_to_stop(StoppingSpec(plateau_rounds=1, stable_rounds=1, target_accuracy=0.1), [])
+
+
+@pytest.mark.parametrize(("correct", "stops"), [(20, True), (19, False)])
+def test_the_target_is_met_by_the_lower_end_of_the_interval(correct: int, stops: bool) -> None:
+    spec = StoppingSpec(target_accuracy=0.83)
+    assert bool(reason_to_stop(spec, models(0.5, control=(correct, 20)))) == stops
+
+
+def test_as_many_models_as_stated_must_agree_in_a_row() -> None:
+    spec = StoppingSpec(stable_rounds=2)
+    steady = models(0.5, 0.5, 0.5, agreement=0.995)
+    assert "last 2 models agree" in reason_to_stop(spec, steady)
+    steady[-2].agreement = 0.98
+    assert not reason_to_stop(spec, steady)
+    assert not reason_to_stop(spec, steady[-1:])
+
+
+def test_a_plateau_is_where_nothing_rose_above_what_was_there_before() -> None:
+    spec = StoppingSpec(plateau_rounds=2)
+    assert "has not risen for 2" in reason_to_stop(spec, models(0.5, 0.8, 0.79, 0.8))
+    assert not reason_to_stop(spec, models(0.5, 0.8, 0.79, 0.81))
+    assert not reason_to_stop(spec, models(0.8, 0.8))
+
+
+def test_the_gain_of_the_next_label_is_the_slope_of_the_curve() -> None:
+    """Where accuracy is 0.1 ln(labels), the next label after n gains about 10 / n percentage points."""
+    labels = [10.0 * number for number in range(1, 9)]
+    curve = models(*(0.1 * math.log(each) for each in labels))
+    assert expected_gain(curve) == pytest.approx(10 / 80, rel=1e-3)
+    assert expected_gain(curve[:4]) is None
+    assert "less than its price of 1.0" in reason_to_stop(StoppingSpec(label_price=1.0, point_worth=7.9), curve)
+    assert not reason_to_stop(StoppingSpec(label_price=1.0, point_worth=8.1), curve)
+    assert expected_gain(models(*([0.5] * 8))) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=40))
+def test_kappa_is_cohens(pairs: list[tuple[int, int]]) -> None:
+    one, other = np.array(pairs).T
+    if len({*one.tolist(), *other.tolist()}) > 1:
+        assert kappa(one, other, 4) == pytest.approx(cohen_kappa_score(one, other))
+    else:
+        assert kappa(one, other, 4) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (StoppingSpec(target_accuracy=1), "target_accuracy"),
+        (StoppingSpec(target_accuracy=math.nan), "target_accuracy"),
+        (StoppingSpec(label_price=-1, point_worth=1), "label_price"),
+        (StoppingSpec(label_price=1, point_worth=math.inf), "point_worth"),
+        (StoppingSpec(label_price=1), "label_price"),
+    ],
+)
+def test_faults_are_named(spec: StoppingSpec, field: str) -> None:
+    assert field in [name for name, _ in stopping_faults(spec)]
