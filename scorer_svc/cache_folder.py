@@ -6,7 +6,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +63,12 @@ class CacheFolder:
 
     def _make_room(self, bytes_more: int) -> None:
         """Remove what was used longest ago. Whoever has it mapped keeps it until he lets go."""
-        files = sorted(((path.stat(), path) for path in self._folder.iterdir()), key=lambda file: file[0].st_mtime)
+        files = []
+        for path in self._folder.iterdir():
+            with suppress(FileNotFoundError):  # another process is done with its draft
+                files.append((path.stat(), path))
         excess = sum(stat.st_size for stat, _ in files) + bytes_more - self._bytes_max
-        for stat, path in files:
+        for stat, path in sorted(files, key=lambda file: file[0].st_mtime):
             if excess <= 0:
                 break
             path.unlink(missing_ok=True)

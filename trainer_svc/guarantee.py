@@ -7,6 +7,8 @@ in an order fixed beforehand, each at the whole error allowed, until the first o
 threshold at which passing is possible on down; it hangs on the confidences alone, not on who was right. In simulations
 this passes far more often than splitting the error between thresholds (Bonferroni), or between starting points (Wiens
 2003).
+
+The bound (Clopper and Pearson 1934) is for samples like the audited ones: all candidates at the threshold or above it.
 """
 
 from __future__ import annotations

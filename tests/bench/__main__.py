@@ -14,6 +14,7 @@ from labelloop.wire.telemetry import set_up_logs
 from tests.bench.article import article_vs_notebook, round_overhead
 from tests.bench.article_peers import article_vs_peers
 from tests.bench.demo import demo_seconds
+from tests.bench.guarantee import guarantee_holds
 from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
 from tests.bench.peers.compare import peers
@@ -25,6 +26,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "round_overhead": round_overhead,
     "demo_seconds": demo_seconds,
     "long_run": long_run,
+    "guarantee_holds": guarantee_holds,
     "new_leader": new_leader,
     "rank_vs_raw_scan": rank_vs_raw_scan,
     "rank_vs_read_limit": rank_vs_read_limit,
