@@ -20,6 +20,7 @@ from tests.bench.new_leader import new_leader
 from tests.bench.peers.compare import peers
 from tests.bench.ranking import rank_growth, rank_vs_raw_scan, rank_vs_read_limit
 from tests.bench.scoring import stream_rows, unary_vs_echo
+from tests.bench.strategy_peers import strategies_vs_peers
 
 BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "article_vs_notebook": article_vs_notebook,
@@ -35,6 +36,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "stream_rows": stream_rows,
     "peers": peers,
     "article_vs_peers": article_vs_peers,
+    "strategies_vs_peers": strategies_vs_peers,
 }
 OUTPUT = Path("out/bench")
 

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 INK, PALE = "#1f2933", "#9aa5b1"
 COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce")
@@ -82,14 +83,21 @@ def interval_curve(labels: list[int], values: list[float], low: list[float], hig
 
 
 def saved_curve(
-    own: list[tuple[int, float]], control: list[tuple[int, float]], fitted: list[tuple[float, float]]
+    own: list[tuple[int, float]],
+    control: list[tuple[int, float]],
+    labels: NDArray[np.float64],
+    steep: NDArray[np.float64],
+    flat: NDArray[np.float64],
 ) -> str:
-    """Labels and accuracies of a run's own models, of models of its control samples, and of the curve through those."""
+    """Labels and accuracies of a run's own models and of models of its control samples, and how the latter may go
+    on."""
     with mpl.rc_context(STYLE):
         figure, axes = _axes()
         axes.plot(*_percent(own), color=COLOURS[0], marker=".", label="as chosen")
         axes.plot(*_percent(control), color=COLOURS[1], marker="o", linestyle="", label="control samples alone")
-        axes.plot(*_percent(fitted), color=COLOURS[1], linestyle="--", label="drawn at random, by the curve")
+        axes.fill_between(
+            labels, 100 * steep, 100 * flat, color=COLOURS[1], alpha=0.15, linewidth=0, label="more of them, between"
+        )
         axes.axhline(own[-1][1] * 100, color=PALE, linewidth=1)
         axes.set(xscale="log", xlabel="labels", ylabel="accuracy, %")
         axes.legend(loc="lower right")

@@ -1,8 +1,10 @@
 """What a run's choice of samples has saved, beside labels drawn at random. Pure.
 
-The control samples of a run are drawn at random. A model of them alone, judged as the run's own model is, shows how
-accuracy grows with random labels: its error falls as a power of their number (Hestness and others 2017), which tells
-how many random labels the run's own accuracy would have taken.
+The control samples of a run are drawn at random. Models of them alone, judged as the run's own model is, show how
+accuracy grows with random labels, up to as many as there are control samples. How many more random labels the run's own
+accuracy would have taken hangs on how the curve goes on: learning curves lie between one whose error falls as a power
+of the labels (Hestness and others 2017), which is rather too flat, and one whose odds of an error do, which is rather
+too steep. The estimate lies between the two, the interval reaches from the one to the other.
 """
 
 from __future__ import annotations
@@ -17,15 +19,41 @@ from numpy.typing import NDArray
 _DRAWS = 2_000
 _ENDS = (2.5, 97.5)  # of a hundred
 _POINTS_MIN = 4
-_STEEPEST, _FLATTEST = -2.0, -0.05  # powers that learning curves have
-_MOST = 1_000  # times the labels: beyond it nothing can be told
+_SLOPES = (-4.0, -0.05)  # that learning curves have
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """``scale(error) = intercept + slope * log(labels)``, the scale being the logarithm of the error, or of its
+    odds."""
+
+    of_odds: bool
+    intercept: float
+    slope: float
+
+    @classmethod
+    def through(cls, labels: Array, errors: Array, *, of_odds: bool) -> Shape:
+        """By least squares."""
+        logs, values = np.log(labels), _scaled(errors, of_odds)
+        slope = float(np.clip(np.polyfit(logs, values, 1)[0], *_SLOPES))
+        return cls(of_odds, float(values.mean() - slope * logs.mean()), slope)
+
+    def labels(self, error: float) -> float:
+        """At which the error has fallen so far."""
+        value = float(_scaled(np.array([error]), self.of_odds)[0])
+        return float(np.exp(min((value - self.intercept) / self.slope, 50.0)))
+
+    def errors(self, labels: Array) -> Array:
+        values = np.exp(self.intercept + self.slope * np.log(labels))
+        return np.asarray(values / (1 + values) if self.of_odds else np.minimum(values, 1.0))
 
 
 @dataclass(frozen=True)
 class Saved:
     """At ``accuracy``, reached with ``labels``: how many random labels that would have taken, and between which ends
-    that lies with 95 per cent; ``high`` is None where no end can be told. ``points`` are what the control's curve rests
-    on, in labels and accuracy."""
+    that lies; ``high`` is None where no end can be told. ``points`` are what the curves rest on, in labels and
+    accuracy."""
 
     accuracy: float
     labels: int
@@ -33,7 +61,8 @@ class Saved:
     low: float
     high: float | None
     points: list[tuple[int, float]]
-    power: float
+    steep: Shape
+    flat: Shape
 
     @property
     def saved(self) -> float:
@@ -47,44 +76,31 @@ class Saved:
     def saved_high(self) -> float | None:
         return None if self.high is None else self.high - self.labels
 
-    def random_accuracy(self, labels: float) -> float:
-        """That of so many random labels, by the curve."""
-        return float(1 - (1 - self.accuracy) * (labels / self.random_labels) ** self.power)
 
+def labels_saved(rounds: Sequence[RoundResult], pool_size: int, seed: int = 0) -> Saved | None:
+    """None where the control says too little: models of fewer than four numbers of control samples, or no run beside
+    it.
 
-def labels_saved(rounds: Sequence[RoundResult], seed: int = 0) -> Saved | None:
-    """None where the control says too little: fewer than four of its models, or no curve that falls.
-
-    The interval is that of a parametric bootstrap: errors of all models drawn anew from their binomial distributions,
-    and about the curve as far as the control's models lie from it. Control samples of a round are among those of the
-    next, so that it is rather too narrow than too wide.
+    The interval is that of a parametric bootstrap, 95 per cent for either shape: errors of all models drawn anew from
+    their binomial distributions, and about the curve as far as the control's models lie from it.
     """
+    last = next((result for result in reversed(rounds) if judged(result)), None)
+    own = judged(last) if last else None
     found = [result for result in rounds if result.HasField("control_evaluation") and result.control_labels > 1]
-    own = next((judged(result) for result in reversed(rounds) if judged(result)), None)
-    if own is None or len({result.control_labels for result in found}) < _POINTS_MIN:
+    if last is None or own is None or len({result.control_labels for result in found}) < _POINTS_MIN:
         return None
-    last = next(result for result in reversed(rounds) if judged(result))
-    if found[-1].control_labels >= last.labels:
-        return None  # all are random
-    logs = np.log([result.control_labels for result in found])
-    errors = np.array([_error(result.control_evaluation) for result in found])
-    intercept, power = _line(logs, np.log(errors))
-    scatter = float(np.std(np.log(errors) - intercept - power * logs, ddof=2))
-    needed = _needed(_error(own), intercept, power)
+    steep, flat = (_Fit(found, own, of_odds=of_odds) for of_odds in (True, False))
     rng = np.random.default_rng(seed)
-    drawn = [_drawn_again(rng, found, logs, intercept, power, scatter, own) for _ in range(_DRAWS)]
-    low, high = np.percentile(drawn, _ENDS)
-    most = _MOST * last.labels
-    if not needed < most:
-        return None
+    low, high = np.percentile(steep.draws(rng), _ENDS[0]), np.percentile(flat.draws(rng), _ENDS[1])
     return Saved(
         accuracy=own.value,
         labels=last.labels,
-        random_labels=needed,
+        random_labels=min(float(np.sqrt(steep.needed * flat.needed)), pool_size),
         low=float(low),
-        high=float(high) if high < most else None,
+        high=float(high) if high < pool_size else None,
         points=[(result.control_labels, result.control_evaluation.value) for result in found],
-        power=power,
+        steep=steep.shape,
+        flat=flat.shape,
     )
 
 
@@ -95,29 +111,33 @@ def judged(result: RoundResult) -> MeasuredAccuracy | None:
     return result.control if result.HasField("control") else None
 
 
-def _drawn_again(
-    rng: np.random.Generator,
-    found: Sequence[RoundResult],
-    logs: NDArray[np.float64],
-    intercept: float,
-    power: float,
-    scatter: float,
-    own: MeasuredAccuracy,
-) -> float:
-    errors = np.array([_redrawn(rng, result.control_evaluation) for result in found])
-    moved = np.log(errors) + rng.normal(0, scatter) + rng.normal(0, scatter, len(errors))
-    return _needed(_redrawn(rng, own), *_line(logs, moved))
+class _Fit:
+    """One shape through the control's models, and how many random labels it says that the run's own model is worth."""
+
+    def __init__(self, found: Sequence[RoundResult], own: MeasuredAccuracy, *, of_odds: bool) -> None:
+        self._control, self._own = [result.control_evaluation for result in found], own
+        self._labels = np.array([result.control_labels for result in found], np.float64)
+        errors = np.array([_error(each) for each in self._control])
+        self.shape = Shape.through(self._labels, errors, of_odds=of_odds)
+        self.needed = self.shape.labels(_error(own))
+        apart = _scaled(errors, of_odds) - _scaled(self.shape.errors(self._labels), of_odds)
+        self._scatter = float(np.std(apart, ddof=2))
+
+    def draws(self, rng: np.random.Generator) -> Array:
+        return np.array([self._drawn_again(rng) for _ in range(_DRAWS)])
+
+    def _drawn_again(self, rng: np.random.Generator) -> float:
+        """Control samples of a round are among those of the next, so that the whole curve is moved too."""
+        errors, of_odds = np.array([_redrawn(rng, each) for each in self._control]), self.shape.of_odds
+        moved = _scaled(errors, of_odds) + rng.normal(0, self._scatter) + rng.normal(0, self._scatter, len(errors))
+        back = np.exp(moved)
+        errors = back / (1 + back) if of_odds else np.minimum(back, 0.999)
+        return Shape.through(self._labels, errors, of_odds=of_odds).labels(_redrawn(rng, self._own))
 
 
-def _line(logs: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, float]:
-    """Intercept and slope of the line of least squares, the slope within what learning curves have."""
-    slope = float(np.polyfit(logs, values, 1)[0])
-    power = min(max(slope, _STEEPEST), _FLATTEST)
-    return float(values.mean() - power * logs.mean()), power
-
-
-def _needed(error: float, intercept: float, power: float) -> float:
-    return float(np.exp(min((np.log(error) - intercept) / power, 50.0)))
+def _scaled(errors: Array, of_odds: bool) -> Array:
+    inside = np.clip(errors, 1e-9, 1 - 1e-9)
+    return np.asarray(np.log(inside / (1 - inside) if of_odds else inside))
 
 
 def _error(accuracy: MeasuredAccuracy) -> float:

@@ -48,7 +48,7 @@ async def report_on(clients: Clients, run_id: str, output: Path, price: float = 
 def _page(whole: GetRunResponse, labels: list[LabelRecord], tiles: list[Tile], price: float) -> str:
     run, classes = whole.run, list(whole.run.pool.classes)
     measured = [(result, accuracy) for result in whole.rounds if (accuracy := _accuracy(result))]
-    saved = labels_saved(whole.rounds)
+    saved = labels_saved(whole.rounds, run.pool.sample_count)
     return render(
         "run.html.j2",
         run=run,
@@ -89,8 +89,8 @@ def _purposes(labels: list[LabelRecord]) -> dict[str, int]:
 
 def _saved_curve(rounds: Sequence[RoundResult], saved: Saved) -> str:
     own = [(result.labels, accuracy.value) for result in rounds if (accuracy := judged(result))]
-    reach = np.geomspace(saved.points[0][0], max(saved.random_labels, own[-1][0]), 60)
-    return charts.saved_curve(own, saved.points, [(x, saved.random_accuracy(x)) for x in reach.tolist()])
+    reach = np.geomspace(saved.points[0][0], max(saved.flat.labels(1 - saved.accuracy), own[-1][0]), 60)
+    return charts.saved_curve(own, saved.points, reach, 1 - saved.steep.errors(reach), 1 - saved.flat.errors(reach))
 
 
 def _accuracy(result: RoundResult) -> MeasuredAccuracy | None:
