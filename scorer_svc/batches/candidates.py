@@ -23,6 +23,12 @@ class Candidates:
     probabilities: NDArray[np.float32] | None
     chosen: Values
 
+    def in_rows(self) -> Candidates:
+        """The same, each array with its rows one behind the other."""
+        probabilities = None if self.probabilities is None else np.ascontiguousarray(self.probabilities, np.float32)
+        values, chosen = (np.ascontiguousarray(each, np.float32) for each in (self.values, self.chosen))
+        return Candidates(self.ids, values, probabilities, chosen)
+
     @property
     def margins(self) -> NDArray[np.float32]:
         assert self.probabilities is not None, "asked of strategies that have a model"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from scorer_svc.batches.candidates import Candidates, Choose, Positions, Scores
 from scorer_svc.batches.cold import k_means, typiclust
@@ -48,7 +49,9 @@ _STRATEGIES: dict[Strategy.ValueType, Choose] = {
 
 
 def choose(strategy: Strategy.ValueType, candidates: Candidates, count: int, seed: int) -> tuple[Positions, Scores]:
-    """Positions ``[count]`` of the batch among the candidates, in the order chosen, and what each was chosen by."""
+    """Positions ``[count]`` of the batch among the candidates, in the order chosen, and what each was chosen by,
+    ascending: a place where the strategy has no score."""
     if not count:
         return np.empty(0, np.intp), np.empty(0, np.float32)
-    return _STRATEGIES[strategy](candidates, count, seed)
+    with threadpool_limits(1):  # what a product rounds to depends on the number of threads and on the layout
+        return _STRATEGIES[strategy](candidates.in_rows(), count, seed)

@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
+import heapq
+from typing import Any
+
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from scorer_svc.batches.candidates import Candidates, Positions, Scores, Values, in_place
-from scorer_svc.batches.spreading import spread
+from scorer_svc.batches.points import Euclidean
+from scorer_svc.batches.seeding import filled_up, k_means_plus_plus
 
 _COMPONENTS = 50
-_STARTS = 10
-_CLUSTERS_MAX = 1_000  # more take minutes
+_STARTS_MAX = 10
+_STEPS_MAX = 300
+_STEPS_MIN = 10
+_STARTS_WORK = 20_000_000  # samples times clusters times starts: tens of seconds
 _TYPICAL_CLUSTERS_MAX = 500  # as the authors have it
 _NEIGHBOURS = 20
 _PART = 2_000  # rows of a matrix of distances
 
 
 def k_means(candidates: Candidates, count: int, seed: int) -> tuple[Positions, Scores]:
-    """The sample nearest to each centroid of k-means (Lloyd 1982), largest cluster first; as a first batch, Kang and
-    others 2004. For more than a thousand, k-means++ alone (Arthur and Vassilvitskii 2007).
+    """The sample nearest to each centroid of k-means, largest cluster first; as a first batch, Kang and others 2004.
 
     In the first fifty principal components, each divided by the fourth root of its variance: distances then hang less
     on the few that vary most, and the ones of noise count for nothing.
     """
     reduced = half_whitened(candidates.values, seed)
-    clusters = min(count, _distinct(candidates.values, reduced))
-    if clusters > _CLUSTERS_MAX or clusters < 2:
-        return in_place(spread(reduced, _most_central(reduced), count, seed))
-    of, centres = _clustered(reduced, clusters, seed)
+    of, centres = _clustered(reduced, count, seed)
     apart = ((reduced - centres[of]) ** 2).sum(axis=1)
     nearest = np.lexsort((apart, of))
-    starts = np.searchsorted(of[nearest], np.arange(clusters))
-    sizes = np.bincount(of, minlength=clusters)
-    medoids = nearest[starts[sizes > 0]][np.argsort(-sizes[sizes > 0], kind="stable")]
-    return in_place(_filled_up(medoids, len(reduced), count))
+    found, starts, sizes = np.unique(of[nearest], return_index=True, return_counts=True)
+    medoids = nearest[starts][np.lexsort((found, -sizes))]
+    return in_place(filled_up(medoids, len(reduced), count))
 
 
 def typiclust(candidates: Candidates, count: int, seed: int) -> tuple[Positions, Scores]:
@@ -42,34 +43,31 @@ def typiclust(candidates: Candidates, count: int, seed: int) -> tuple[Positions,
     labels, again and again (Hacohen, Dekel and Weinshall 2022). Clusters are those of k-means, as many as there will be
     labels, up to 500."""
     free, labels = len(candidates.values), len(candidates.chosen)
-    values = np.concatenate([candidates.values, candidates.chosen])
-    reduced = half_whitened(values, seed)
-    clusters = min(labels + count, _TYPICAL_CLUSTERS_MAX, _distinct(values, reduced))
-    if clusters < 2:
-        return in_place(np.arange(count))
-    of, _ = _clustered(reduced, clusters, seed)
-    covered, sizes = np.bincount(of[free:], minlength=clusters), np.bincount(of[:free], minlength=clusters)
-    members = {each: _by_typicality(reduced, np.flatnonzero(of[:free] == each)) for each in range(clusters)}
+    reduced = half_whitened(np.concatenate([candidates.values, candidates.chosen]), seed)
+    of, _ = _clustered(reduced, min(labels + count, _TYPICAL_CLUSTERS_MAX), seed)
+    covered, sizes = np.bincount(of[free:], minlength=of.max() + 1), np.bincount(of[:free])
+    clusters = [(int(covered[each]), -int(sizes[each]), int(each)) for each in np.flatnonzero(sizes)]
+    members = {each: _by_typicality(reduced, np.flatnonzero(of[:free] == each)) for _, _, each in clusters}
+    heapq.heapify(clusters)
     chosen: list[int] = []
     while len(chosen) < count:
-        left = [each for each in range(clusters) if members[each]]
-        best = min(left, key=lambda each: (covered[each], -sizes[each], each))
-        chosen.append(members[best].pop())
-        covered[best] += 1
+        labelled, size, cluster = heapq.heappop(clusters)
+        chosen.append(members[cluster].pop())
+        if members[cluster]:
+            heapq.heappush(clusters, (labelled + 1, size, cluster))
     return in_place(np.array(chosen, np.intp))
 
 
 def _by_typicality(values: Values, members: NDArray[np.intp]) -> list[int]:
     """The members of a cluster, the most typical last."""
-    mean = np.empty(len(members), np.float32)
-    inside = values[members]
-    squares = (inside**2).sum(axis=1)
+    inside = Euclidean(values[members])
+    everyone = np.arange(len(members))
     neighbours = min(_NEIGHBOURS, len(members) - 1)
+    mean = np.empty(len(members), np.float32)
     for start in range(0, len(members), _PART):
         rows = slice(start, start + _PART)
-        apart = np.maximum(squares[rows, None] - 2 * inside[rows] @ inside.T + squares, 0)
-        nearest = np.partition(apart, neighbours, axis=1)[:, : neighbours + 1]  # itself among them, at no distance
-        mean[rows] = np.sqrt(nearest).sum(axis=1)
+        nearest = np.partition(inside.distances(rows, everyone), neighbours, axis=1)[:, : neighbours + 1]
+        mean[rows] = np.sqrt(nearest).sum(axis=1)  # itself is among them, at no distance
     ordered: list[int] = members[np.lexsort((members, mean))][::-1].tolist()
     return ordered
 
@@ -82,31 +80,29 @@ def half_whitened(values: Values, seed: int) -> Values:
     if len(values) < 2 or not np.ptp(values, axis=0).any():
         return np.zeros((len(values), 1), np.float32)
     analysis = PCA(components, svd_solver="randomized", random_state=seed % 2**32)
-    with threadpool_limits(1):  # the same whatever the number of cores
-        reduced = analysis.fit_transform(values)
+    reduced = analysis.fit_transform(values)
     variance = np.maximum(analysis.explained_variance_, 1e-12 * analysis.explained_variance_[0])
     return np.asarray(reduced / variance**0.25, np.float32)
 
 
-def _clustered(values: Values, clusters: int, seed: int) -> tuple[NDArray[np.intp], Values]:
-    """The cluster of each row and the centroids."""
+def _clustered(values: Values, count: int, seed: int) -> tuple[NDArray[np.intp], Values]:
+    """The cluster of each row and the centroids of k-means (Lloyd 1982): ``count`` of them, or as many as there are
+    different rows.
+
+    The best of ten starts; of fewer where there are so many rows and clusters that they would take minutes, down to one
+    that is ended after ten steps.
+    """
+    points, rng = Euclidean(values), np.random.default_rng(seed)
+    starts = _STARTS_WORK // (len(values) * count)
+    steps = int(np.clip(starts * _STEPS_MAX, _STEPS_MIN, _STEPS_MAX))
+    runs = [_run(values, points, count, steps, rng) for _ in range(int(np.clip(starts, 1, _STARTS_MAX)))]
+    best = min(runs, key=lambda run: float(run.inertia_))
+    return best.labels_.astype(np.intp), best.cluster_centers_
+
+
+def _run(values: Values, points: Euclidean, count: int, steps_max: int, rng: Generator) -> Any:
     from sklearn.cluster import KMeans
 
-    with threadpool_limits(1):
-        means = KMeans(clusters, n_init=_STARTS, random_state=seed % 2**32).fit(values)
-    return means.labels_.astype(np.intp), means.cluster_centers_
-
-
-def _distinct(*arrays: Values) -> int:
-    """How many distinct rows there are in the one of ``arrays`` that has the fewest: more clusters cannot be."""
-    return min(len({row.tobytes() for row in values}) for values in arrays)
-
-
-def _most_central(values: Values) -> int:
-    return int(((values - values.mean(axis=0)) ** 2).sum(axis=1).argmin())
-
-
-def _filled_up(positions: Positions, size: int, count: int) -> Positions:
-    """``positions``, and where they are too few, the first of the others."""
-    others = np.setdiff1d(np.arange(size), positions)
-    return np.concatenate([positions, others])[:count].astype(np.intp)
+    first, seed = int(rng.integers(len(values))), int(rng.integers(2**63))
+    start = values[k_means_plus_plus(points, first, min(count, len(values)), seed)]
+    return KMeans(len(start), init=start, n_init=1, max_iter=steps_max).fit(values)

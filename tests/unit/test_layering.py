@@ -44,6 +44,8 @@ PURE = {
         "batches/candidates",
         "batches/choosing",
         "batches/cold",
+        "batches/points",
+        "batches/seeding",
         "batches/spreading",
     ],
     "oracle_svc": ["agreement", "asking", "backlog", "desk", "pictures", "quality", "settling", "taking", "words"],
