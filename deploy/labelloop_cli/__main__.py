@@ -90,12 +90,14 @@ def demo(
     connect: Annotated[
         bool, typer.Option("--connect", help="Use running services (LABELLOOP_TRAINER, ...) instead of starting them.")
     ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds: in a minute instead of two.")] = False,
     human: Annotated[
         bool, typer.Option("--human", help="Instead, label the first 50 digits by hand, and see what that bought.")
     ] = False,
 ) -> None:
     """Run the article's experiments on MNIST, and more, through the services; write a report."""
     from labelloop_cli.demo.human import run_human_demo
+    from labelloop_cli.demo.plan import QUICK, WHOLE
     from labelloop_cli.demo.run import run_demo
 
     if human:
@@ -103,7 +105,9 @@ def demo(
             raise InvalidInput("HUMAN_CONNECTS", "--human starts services of its own: leave --connect out")
         carry_out(run_human_demo(output.parent / "human"), interrupted="stopped; `labelloop demo --human` goes on here")
         return
-    carry_out(run_demo(output, connect), interrupted="stopped; `labelloop demo` goes on from here")
+    carry_out(
+        run_demo(output, connect, QUICK if quick else WHOLE), interrupted="stopped; `labelloop demo` goes on from here"
+    )
 
 
 @app.command()

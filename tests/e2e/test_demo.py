@@ -15,14 +15,20 @@ import pytest
 PUBLISHED = {"ground_truth": 0.9225, "random_400": 0.8375, "first_10": 0.38}
 ROWS = [
     *("ground_truth", "clustering", "random_400", "first_10", "active_400", "auto_all", "auto_confident"),
-    *("margin_400", "random_400_honest", "active_400_honest"),
+    *("margin_400", "random_400_honest", "active_400_honest", "better_400", "better_random_400", "better_auto"),
 ]
-SECTIONS = ["Results", "One draw from a wide distribution", "Active against random", "How sure the model is"]
+SECTIONS = [
+    "Results",
+    "One draw from a wide distribution",
+    "Active against random",
+    "spent better",
+    "How sure the model is",
+]
 
 
 async def start_demo(folder: Path) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "labelloop_cli", "demo", "--output", str(folder)),
+        *(sys.executable, "-m", "labelloop_cli", "demo", "--quick", "--output", str(folder)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, "COLUMNS": "160"},
@@ -75,8 +81,14 @@ def check_rows(results: dict) -> None:  # type: ignore[type-arg]
     assert rows["active_400"]["rounds"] + rows["auto_confident"]["rounds"] == 400
     assert rows["auto_confident"]["auto_labels"] == rows["auto_all"]["auto_labels"] == 3600
     assert 0 < rows["auto_confident"]["wrong_auto_labels"] < 1800
-    assert rows["active_400"]["perturbed"]["runs"] == 20
-    assert len(rows["margin_400"]["spread"]["values"]) == 5
+    assert rows["active_400"]["perturbed"]["runs"] == 4
+    assert len(rows["margin_400"]["spread"]["values"]) == 2
+    better, drawn = (rows[name]["test_accuracy_10k"] for name in ("better_400", "better_random_400"))
+    assert better > drawn > rows["margin_400"]["test_accuracy_10k"]
+    audited = rows["better_auto"]
+    assert audited["labels"] == 1_000
+    assert audited["auto_labels"] + audited["labels"] + audited["audit"]["left"] == 4_000
+    assert audited["wrong_auto_labels"] <= 0.03 * audited["auto_labels"]
     for name, row in rows.items():
         if name != "clustering":
             low, high = row["interval_10k"]

@@ -19,14 +19,23 @@ BUDGET = 400
 BATCH = 10
 STOPPING_SAMPLES = 400
 CLUSTERS = 10
-HONEST_SEEDS = 5
 HONEST_BATCH, BETTER_BATCH, FIRST_BATCH = 50, 25, 50
-BETTER_SEEDS = 3
 AUDIT = 600
 CONTROL_PERCENT = 10
-PERTURBED_RUNS = 20
 PERTURBATION = 1e-7
 AT_THE_END = 1_000_000  # report_every: only the last round
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How many runs there are of each kind."""
+
+    honest: int = 5
+    better: int = 3
+    perturbed: int = 20
+
+
+WHOLE, QUICK = Extent(), Extent(honest=2, better=2, perturbed=4)
 
 
 @dataclass(frozen=True)
@@ -101,8 +110,8 @@ def article() -> list[Experiment]:
     ]
 
 
-def honest() -> list[Experiment]:
-    """Least confidence, margin and random under the honest protocol, five seeds each."""
+def honest(seeds: int) -> list[Experiment]:
+    """Least confidence, margin and random under the honest protocol."""
     strategies = {
         "margin_400": Strategy.STRATEGY_MARGIN,
         "random_400_honest": Strategy.STRATEGY_RANDOM,
@@ -110,12 +119,12 @@ def honest() -> list[Experiment]:
     }
     return [
         Experiment(name, honest_spec(strategy, seed), seed=seed)
-        for seed in range(1, HONEST_SEEDS + 1)
+        for seed in range(1, seeds + 1)
         for name, strategy in strategies.items()
     ]
 
 
-def better() -> list[Experiment]:
+def better(seeds: int) -> list[Experiment]:
     """The same 400 labels spent better: the defaults of ``labelloop run start`` beside random labels, both on features
     learned from the pool, and one of the former that goes on to auto-label what an audit allows."""
     ours = {
@@ -125,12 +134,12 @@ def better() -> list[Experiment]:
         "batch_size": BETTER_BATCH,
     }
     experiments = []
-    for seed in range(1, BETTER_SEEDS + 1):
+    for seed in range(1, seeds + 1):
         chosen = honest_spec(Strategy.STRATEGY_CLUSTERED_MARGIN, seed, **ours)
         drawn = honest_spec(
             Strategy.STRATEGY_RANDOM, seed, features=FeatureKind.FEATURE_KIND_PATCHES, batch_size=BETTER_BATCH
         )
-        if seed == BETTER_SEEDS:
+        if seed == seeds:
             guarantee = GuaranteeSpec(target_accuracy=0.99, confidence=0.95, audit_size=AUDIT)
             chosen.guarantee.CopyFrom(guarantee)
         experiments += [
@@ -140,7 +149,7 @@ def better() -> list[Experiment]:
     return experiments
 
 
-def perturbed() -> list[Experiment]:
+def perturbed(runs: int) -> list[Experiment]:
     """active_400 again and again, from starts that differ in the seventh decimal."""
     return [
         Experiment(
@@ -149,5 +158,5 @@ def perturbed() -> list[Experiment]:
             seed=seed,
             in_table=False,
         )
-        for seed in range(1, PERTURBED_RUNS + 1)
+        for seed in range(1, runs + 1)
     ]

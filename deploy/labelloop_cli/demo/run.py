@@ -30,7 +30,7 @@ from labelloop_cli.demo.outcomes import (
     honest_row,
     perturbation_summary,
 )
-from labelloop_cli.demo.plan import Experiment
+from labelloop_cli.demo.plan import Experiment, Extent
 from labelloop_cli.demo.story import Clustering, Story, tell
 from labelloop_cli.reporting.page import percent
 from labelloop_cli.stack import running
@@ -42,7 +42,7 @@ _LIBRARIES = ("torch", "onnxruntime", "onnx", "numpy", "grpcio", "protobuf", "na
 console = Console()
 
 
-async def run_demo(output: Path, use_running: bool) -> None:
+async def run_demo(output: Path, use_running: bool, extent: Extent) -> None:
     """Run all experiments; goes on where an interrupted demo stopped, starts afresh after a finished one."""
     begin = time.monotonic()
     store, results = output / "store", output / "results.json"
@@ -59,12 +59,12 @@ async def run_demo(output: Path, use_running: bool) -> None:
             up = await stack.enter_async_context(running(store))
             endpoints = up.endpoints
         clients = await stack.enter_async_context(connect(endpoints))
-        work = _work(clients, output, begin)
+        work = _work(clients, output, begin, extent)
         await (work if use_running else up.while_up(work))
 
 
-async def _work(clients: Clients, output: Path, begin: float) -> None:
-    story = await _experiments(clients)
+async def _work(clients: Clients, output: Path, begin: float, extent: Extent) -> None:
+    story = await _experiments(clients, extent)
     total_seconds = time.monotonic() - begin
     output.mkdir(parents=True, exist_ok=True)
     (output / "report.html").write_text(await tell(clients, story, total_seconds))
@@ -72,8 +72,9 @@ async def _work(clients: Clients, output: Path, begin: float) -> None:
     _show(story, output, total_seconds)
 
 
-async def _experiments(clients: Clients) -> Story:
-    article, honest, better, perturbed = plan.article(), plan.honest(), plan.better(), plan.perturbed()
+async def _experiments(clients: Clients, extent: Extent) -> Story:
+    article, honest = plan.article(), plan.honest(extent.honest)
+    better, perturbed = plan.better(extent.better), plan.perturbed(extent.perturbed)
     outcomes: dict[str, Outcome] = {}
     with LiveView(console, [*article, *honest, *better, *perturbed]) as view:
         for experiment in article:  # one at a time: their seconds are part of the result, and some go on from others
@@ -88,7 +89,7 @@ async def _experiments(clients: Clients) -> Story:
         async with asyncio.TaskGroup() as tasks:
             for experiment in (*better, *honest, *perturbed):
                 tasks.create_task(gated(experiment))
-    return _story(outcomes, clustering)
+    return _story(outcomes, clustering, [*honest, *better, *perturbed])
 
 
 async def _carry_out(clients: Clients, experiment: Experiment, view: LiveView) -> Outcome:
@@ -116,7 +117,8 @@ async def _cluster(clients: Clients, ground_truth: Outcome) -> Clustering:
     return Clustering(list(response.cluster), response.centroids, time.monotonic() - begin)
 
 
-def _story(outcomes: dict[str, Outcome], clustering: Clustering) -> Story:
+def _story(outcomes: dict[str, Outcome], clustering: Clustering, repeated: list[Experiment]) -> Story:
+    """``repeated`` are the experiments of several seeds each, in order."""
     truth = {label.sample_id: label.label for label in outcomes["ground_truth"].labels}
     stand_in = outcomes["ground_truth"].run.pool.stand_in
     rows = {
@@ -125,7 +127,7 @@ def _story(outcomes: dict[str, Outcome], clustering: Clustering) -> Story:
     }
     rows["clustering"] = clustering_row(clustering.clusters, truth, clustering.seconds)
     by_name: dict[str, list[Outcome]] = {}
-    for experiment in (*plan.honest(), *plan.better(), *plan.perturbed()):
+    for experiment in repeated:
         by_name.setdefault(experiment.name, []).append(outcomes[experiment.run_id])
     perturbed = by_name.pop("active_400_perturbed")
     rows |= {name: honest_row(group) for name, group in by_name.items()}
