@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from labelloop.events.v1.events_pb2 import (
+    AutoLabelsCertified,
     Event,
+    FeatureKind,
+    FeaturesLearned,
+    GuaranteeSpec,
     Inheritance,
     LabelProvided,
     LabelSource,
@@ -12,6 +18,7 @@ from labelloop.events.v1.events_pb2 import (
     ModelTrained,
     PoolPublished,
     Protocol,
+    Purpose,
     RunFailed,
     RunFinished,
     RunSpec,
@@ -41,7 +48,10 @@ def started(**changes: object) -> Event:
     made = RunSpec()
     made.CopyFrom(SPEC)
     for name, value in changes.items():
-        setattr(made, name, value)
+        if isinstance(value, Message):
+            getattr(made, name).CopyFrom(value)
+        else:
+            setattr(made, name, value)
     return Event(run_id="r", run_started=RunStarted(spec=made))
 
 
@@ -207,9 +217,105 @@ def test_what_is_wrong_by_itself_is_named(event: Event) -> None:
     assert shape_fault(event)
 
 
-def test_a_time_out_of_range_is_named() -> None:
+@pytest.mark.parametrize("time", [{"seconds": 2**62}, {"seconds": -1}, {"nanos": -1}, {"nanos": 10**9}])
+def test_a_time_out_of_range_is_named(time: dict[str, int]) -> None:
     event = asked(0, 1)
-    event.recorded_at.seconds = 2**62
+    event.recorded_at.MergeFrom(Timestamp(**time))
+    assert shape_fault(event)
+
+
+AUDITED = started(
+    features=FeatureKind.FEATURE_KIND_PATCHES,
+    guarantee=GuaranteeSpec(target_accuracy=0.9, confidence=0.9, audit_size=2),
+)
+LEARNED = Event(run_id="r", features_learned=FeaturesLearned(features_sha256=DIGEST, feature_count=3))
+
+
+def audit(round_: int, *sample_ids: int) -> Event:
+    event = asked(round_, *sample_ids)
+    event.labels_requested.purposes.extend([Purpose.PURPOSE_AUDIT] * len(sample_ids))
+    return event
+
+
+def uneven_purposes() -> Event:
+    event = audit(0, 4)
+    event.labels_requested.purposes.append(Purpose.PURPOSE_CONTROL)
+    return event
+
+
+def certified(round_: int, count: int) -> Event:
+    certificate = AutoLabelsCertified(threshold=0.9, audited=2, audited_above=1, correct_above=1, count=count)
+    return Event(run_id="r", round=round_, auto_labels_certified=certificate)
+
+
+def part(number: int, *sample_ids: int) -> Event:
+    event = auto(1, *sample_ids)
+    event.samples_auto_labelled.part = number
+    return event
+
+
+WITH_AUDIT = [
+    *(AUDITED, pool(), LEARNED, asked(0, 3, 1), label(0, 1), label(0, 3), trained(1, 2)),
+    *(audit(1, 4, 5), label(1, 4), label(1, 5), certified(1, 3), part(0, 6, 7), part(1, 8), FINISHED),
+]
+
+
+def audited(count: int) -> RunRules:
+    """The rules behind so many of the events."""
+    made = RunRules(AUDITED.run_started)
+    for event in WITH_AUDIT[1:count]:
+        assert not made.fault(event)
+        made.note(event)
+    return made
+
+
+def test_a_run_with_an_audit_breaks_no_rule() -> None:
+    assert not any(shape_fault(event) for event in WITH_AUDIT)
+    audited(len(WITH_AUDIT))
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "said"),
+    [
+        (3, LEARNED, "features already"),
+        (3, audit(0, 1), "nothing to audit"),
+        (7, certified(1, 1), "no audit"),
+        (8, certified(1, 1), "no audit"),
+        (10, asked(1, 6, part=1), "its auto-labels"),
+        (10, trained(2, 4), "audited already"),
+        (10, part(0, 6), "does not allow"),
+        (10, certified(1, 6), "more than is left"),
+        (10, certified(0, 1), "in round 1"),
+        (11, certified(1, 1), "certified already"),
+        (11, part(1, 6), "number 0"),
+        (12, part(1, 8, 0), "does not allow"),
+        (13, part(2, 0), "does not allow"),
+    ],
+)
+def test_what_an_audit_does_not_allow_is_named(before: int, event: Event, said: str) -> None:
+    assert said in audited(before).fault(event)
+
+
+def test_features_that_nobody_wants_are_named() -> None:
+    assert "as they are" in rules(pool()).fault(LEARNED)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        started(control_percent=51),
+        started(features=9),
+        started(guarantee=GuaranteeSpec(target_accuracy=1, confidence=0.9, audit_size=2)),
+        started(guarantee=GuaranteeSpec(target_accuracy=0.9, confidence=0.9)),
+        Event(run_id="r", features_learned=FeaturesLearned(features_sha256=DIGEST)),
+        Event(run_id="r", features_learned=FeaturesLearned(features_sha256="x", feature_count=1)),
+        Event(run_id="r", auto_labels_certified=AutoLabelsCertified(count=1)),
+        Event(run_id="r", auto_labels_certified=AutoLabelsCertified(audited=1, audited_above=2)),
+        Event(run_id="r", auto_labels_certified=AutoLabelsCertified(lower_bound=2)),
+        uneven_purposes(),
+    ],
+)
+def test_what_is_wrong_with_an_audit_by_itself_is_named(event: Event) -> None:
     assert shape_fault(event)
 
 

@@ -51,7 +51,7 @@ _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 def shape_fault(event: Event) -> str:
     """What is wrong with an event by itself; empty where nothing is."""
     kind = event.WhichOneof("payload")
-    if not 0 <= event.recorded_at.seconds <= _LATEST_S:
+    if not (0 <= event.recorded_at.seconds <= _LATEST_S and 0 <= event.recorded_at.nanos < 1_000_000_000):
         return "its time is none"
     if kind in _ROUND_ZERO and event.round:
         return f"{kind} belongs to round 0"
