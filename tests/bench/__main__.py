@@ -14,6 +14,7 @@ from labelloop.wire.telemetry import set_up_logs
 from tests.bench.article import article_vs_notebook, round_overhead
 from tests.bench.article_peers import article_vs_peers
 from tests.bench.demo import demo_seconds
+from tests.bench.features import batches_of_a_million, features_of_60000
 from tests.bench.guarantee import guarantee_holds
 from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
@@ -28,6 +29,8 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "demo_seconds": demo_seconds,
     "long_run": long_run,
     "guarantee_holds": guarantee_holds,
+    "features_of_60000": features_of_60000,
+    "batches_of_a_million": batches_of_a_million,
     "new_leader": new_leader,
     "rank_vs_raw_scan": rank_vs_raw_scan,
     "rank_vs_read_limit": rank_vs_read_limit,

@@ -1,0 +1,179 @@
+"""A run's steps where it learns features, draws control samples, stops early, and audits its auto-labels."""
+
+from __future__ import annotations
+
+import pytest
+from labelloop.events.v1.events_pb2 import (
+    Accuracy,
+    AutoLabelsCertified,
+    Event,
+    FeatureKind,
+    FeaturesLearned,
+    GuaranteeSpec,
+    LabelProvided,
+    LabelsRequested,
+    ModelTrained,
+    PoolPublished,
+    Purpose,
+    RunSpec,
+    RunStarted,
+    SamplesAutoLabelled,
+    SampleSkipped,
+    StoppingSpec,
+)
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+
+from tests.unit.test_run_state import NOW
+from trainer_svc.run_state import (
+    AutoLabel,
+    Certify,
+    Finish,
+    Fit,
+    LearnFeatures,
+    RequestLabels,
+    RunState,
+    Wait,
+    next_step,
+)
+
+MARGIN, RANDOM = Strategy.STRATEGY_MARGIN, Strategy.STRATEGY_RANDOM
+
+
+def begun(**changes: object) -> RunState:
+    spec = RunSpec(strategy=MARGIN, first_strategy=RANDOM, batch_size=3, label_budget=6)
+    for name, value in changes.items():
+        if isinstance(value, (GuaranteeSpec, StoppingSpec)):
+            getattr(spec, name).CopyFrom(value)
+        else:
+            setattr(spec, name, value)
+    state = RunState.begin(Event(run_id="r", run_started=RunStarted(spec=spec)), NOW)
+    state.apply(Event(run_id="r", pool_published=PoolPublished(sample_count=100)), NOW)
+    return state
+
+
+def take(state: RunState, **payload: object) -> None:
+    state.apply(Event(run_id="r", round=state.round, **payload), NOW)  # type: ignore[arg-type]
+
+
+def batch(state: RunState, *sample_ids: int, control: int = 0, audit: bool = False, skip: int = -1) -> None:
+    """Ask for them, the last ``control`` as control samples; all are labelled, but for one that may be skipped."""
+    chosen = [Purpose.PURPOSE_CHOSEN] * (len(sample_ids) - control) + [Purpose.PURPOSE_CONTROL] * control
+    purposes = [Purpose.PURPOSE_AUDIT] * len(sample_ids) if audit else chosen
+    part = state.parts
+    request = LabelsRequested(
+        sample_ids=sample_ids, purposes=purposes, part=part, confidence=[0.5] * len(sample_ids), predicted=sample_ids
+    )
+    take(state, labels_requested=request)
+    for sample_id in sample_ids:
+        if sample_id == skip:
+            take(state, sample_skipped=SampleSkipped(sample_id=sample_id))
+        else:
+            take(state, label_provided=LabelProvided(sample_id=sample_id, label=sample_id))
+
+
+def fit(state: RunState, **figures: object) -> None:
+    assert next_step(state) == Fit()
+    trained = ModelTrained(model_sha256=f"m{state.round}", labels=len(state.training), **figures)  # type: ignore[arg-type]
+    state.apply(Event(run_id="r", round=state.round + 1, model_trained=trained), NOW)
+
+
+def test_features_are_learned_before_anything_is_asked_for() -> None:
+    state = begun(features=FeatureKind.FEATURE_KIND_PATCHES)
+    assert next_step(state) == LearnFeatures()
+    take(state, features_learned=FeaturesLearned(features_sha256="f", feature_count=3))
+    assert state.features_sha256 == "f"
+    assert next_step(state) == RequestLabels(3, RANDOM)
+    assert next_step(begun(features=FeatureKind.FEATURE_KIND_PIXELS)) == RequestLabels(3, RANDOM)
+
+
+def test_the_head_ranks_and_the_model_is_what_is_exported() -> None:
+    state = begun()
+    batch(state, 1, 2, 3)
+    fit(state, head_sha256="h")
+    assert (state.model_sha256, state.head_sha256) == ("m0", "h")
+
+
+def test_the_first_batch_may_be_larger() -> None:
+    state = begun(first_batch_size=5, label_budget=9)
+    assert next_step(state) == RequestLabels(5, RANDOM)
+    assert state.planned_rounds == 3
+    batch(state, 1, 2, 3, 4, 5)
+    fit(state)
+    assert next_step(state) == RequestLabels(3, MARGIN)
+
+
+def test_control_samples_come_to_their_share_of_all() -> None:
+    state = begun(control_percent=25, label_budget=12)
+    drawn = []
+    for first in (10, 20, 30, 40):
+        step = next_step(state)
+        assert isinstance(step, RequestLabels)
+        assert step.count + step.control == 3
+        drawn.append(step.control)
+        batch(state, first, first + 1, first + 2, control=step.control)
+        fit(state)
+    assert drawn == [0, 1, 1, 1]
+    assert [example.sample_id for example in state.control_examples] == [22, 32, 42]
+
+
+def test_what_is_drawn_at_random_needs_no_control() -> None:
+    state = begun(strategy=RANDOM, control_percent=50)
+    assert next_step(state) == RequestLabels(3, RANDOM)
+
+
+def test_what_replaces_a_skipped_sample_is_chosen() -> None:
+    state = begun(control_percent=50)
+    batch(state, 1, 2, 3, control=1, skip=3)
+    assert next_step(state) == RequestLabels(1, RANDOM, 1)
+
+
+def test_a_reason_to_stop_leaves_the_budget_unspent() -> None:
+    state = begun(stopping=StoppingSpec(target_accuracy=0.5))
+    batch(state, 1, 2, 3)
+    fit(state, control=Accuracy(correct=50, total=50))
+    step = next_step(state)
+    assert isinstance(step, Finish)
+    assert "meets the target" in step.reason
+
+
+def audited() -> RunState:
+    state = begun(label_budget=3, guarantee=GuaranteeSpec(target_accuracy=0.9, confidence=0.9, audit_size=4))
+    batch(state, 1, 2, 3)
+    fit(state)
+    assert next_step(state) == RequestLabels(4, RANDOM, audit=True)
+    return state
+
+
+def test_an_audit_is_paid_for_beyond_the_budget_and_not_trained_on() -> None:
+    state = audited()
+    batch(state, 10, 11, 12, 13, audit=True)
+    assert (state.labels_paid, state.audit_labels, len(state.training)) == (7, 4, 3)
+    assert next_step(state) == Certify()
+    assert [example.purpose for example in state.labelled[3:]] == [Purpose.PURPOSE_AUDIT] * 4
+
+
+def test_another_sample_takes_the_place_of_one_that_is_skipped_in_an_audit() -> None:
+    state = audited()
+    batch(state, 10, 11, 12, 13, audit=True, skip=12)
+    assert next_step(state) == RequestLabels(1, RANDOM, 1, audit=True)
+    batch(state, 14, audit=True)
+    assert next_step(state) == Certify()
+    assert state.audit_labels == 4
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_what_the_audit_allows_is_auto_labelled_and_the_rest_left(count: int) -> None:
+    state = audited()
+    batch(state, 10, 11, 12, 13, audit=True)
+    take(state, auto_labels_certified=AutoLabelsCertified(threshold=0.8, count=count))
+    if count:
+        assert next_step(state) == AutoLabel(3)
+        given = SamplesAutoLabelled(sample_ids=[20, 21, 22], classes=[0] * 3, confidence=[0.9] * 3)
+        take(state, samples_auto_labelled=given)
+    step = next_step(state)
+    assert isinstance(step, Finish)
+    assert f"{count} samples are auto-labelled" in step.reason
+    assert f"{93 - count} are left" in step.reason
+    assert len(state.training) == 3
+    assert len(state.labelled) == 7 + count
+    assert next_step(begun()) != Wait()
