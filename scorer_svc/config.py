@@ -19,5 +19,5 @@ class ScorerSettings(ServiceSettings):
     cache_gb: float = Field(
         20.0,
         gt=0,
-        description="how much is kept there of pools, and as much of their features; what was used last stays",
+        description="how much is kept there, of pools and their features; what was used last stays",
     )

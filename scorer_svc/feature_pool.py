@@ -56,7 +56,8 @@ class FeaturePool(Pool):
             spans = [slice(start, start + _AT_ONCE_SAMPLES) for start in range(0, count, _AT_ONCE_SAMPLES)]
 
             def fill(span: slice) -> None:
-                values[span] = self._graph.answers(part.samples[span])
+                values[span] = found = self._graph.answers(part.samples[span])
+                check_finite(found)
 
             for _ in self._executor.map(fill, spans):
                 pass
@@ -84,7 +85,7 @@ def check_graph(graph: Graph, pool: Pool) -> None:
 def check_finite(values: NDArray[np.float32]) -> None:
     """InvalidInput where features are no numbers."""
     if not np.isfinite(values).all():
-        raise InvalidInput("BAD_GRAPH", "the graph makes features that are no finite numbers", field="graph_sha256")
+        raise InvalidInput("BAD_GRAPH", "the graph makes features that are no finite numbers", field="features_sha256")
 
 
 def graphs(artifacts: ArtifactStore) -> Loaded[str, Graph]:

@@ -34,12 +34,12 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
     share_memory()
-    cache_bytes = int(settings.cache_gb * 1e9)
-    cache = ArtifactCache(artifacts, settings.cache_dir / "artifacts", cache_bytes)
+    room = (settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))  # of pools and their features together
+    cache = ArtifactCache(artifacts, *room)
     known_pools, known_models, known_graphs = pools(artifacts, cache), models(artifacts), graphs(artifacts)
     executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
     cores = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "features")  # once a pool: on all that there are
-    seen = feature_pools(known_pools, known_graphs, CacheFolder(settings.cache_dir / "features", cache_bytes), cores)
+    seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores)
     newest = Newest(log, known_models)
     service = ScorerService(
         known_pools,

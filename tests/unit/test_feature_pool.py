@@ -107,8 +107,12 @@ async def test_features_that_are_no_numbers_are_refused(tmp_path: Path, executor
     store = Store()
     digest, _ = await published(store, SAMPLES)
     graph = await store.put(to_onnx(np.full_like(WIDE, np.nan), "uint8"))
+    site = Site(store, tmp_path, executor)
     with pytest.raises(InvalidInput, match="no finite numbers"):
-        await Site(store, tmp_path, executor).learning.learn(digest, 0, graph)
+        await site.learning.learn(digest, 0, graph)
+    with pytest.raises(InvalidInput, match="no finite numbers"):
+        await (await site.seen.get((digest, graph))).parts()
+    assert not list((tmp_path / "features").iterdir())
 
 
 async def test_posted_samples_get_the_features_of_the_pool(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
