@@ -84,7 +84,7 @@ lock: ## Write requirements.lock and the images' locks anew (ARGS=--upgrade to c
 	  "$$folder/bin/python" -m pip install -qq --disable-pip-version-check --root-user-action ignore uv && \
 	  compile() { \
 	    "$$folder/bin/uv" pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	      --python-version 3.11 "$$@"; \
+	      --no-strip-extras --python-version 3.11 "$$@"; \
 	  } && \
 	  image() { name=$$1; shift; compile --constraint requirements.lock "$$@" -o deploy/docker/locks/$$name.lock; } && \
 	  compile --extra trainer --extra scorer --extra oracle --extra cli --extra s3 $(TOOLS) --extra dev $(ARGS) \

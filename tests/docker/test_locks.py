@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import tomllib
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from tests.docker.stack import COMPOSE, SERVICES
 from tests.docker.supplies import DOCKERFILE, LOCKS, ROOT, argument
 
-PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+) \\$", re.MULTILINE)
+PINNED = re.compile(r"^([A-Za-z0-9._-]+(?:\[[a-z0-9,-]+\])?)==(\S+) \\$", re.MULTILINE)
 LOCKED = [*SERVICES, "cli", "build"]
 
 
@@ -25,6 +27,19 @@ def test_an_image_has_the_versions_that_were_tested(name: str) -> None:
     held = pins((LOCKS / f"{name}.lock").read_text())
     assert held
     assert {library: version for library, version in held.items() if tested.get(library) != version} == {}, "make lock"
+
+
+def test_a_library_that_another_wants_with_extras_is_pinned_with_them() -> None:
+    """Pip before 23.3 takes `name[extra]` for a library of its own, and refuses it once there is a newer one than the lock's."""
+    held = pins((ROOT / "requirements.lock").read_text())
+    needs = [Requirement(need) for library in held for need in importlib.metadata.requires(library.split("[")[0]) or []]
+    wanted = {
+        f"{need.name}[{','.join(sorted(need.extras))}]"
+        for need in needs
+        if need.extras and (need.marker is None or need.marker.evaluate({"extra": ""}))
+    }
+    assert "pydantic[email]" in wanted
+    assert wanted - set(held) == set(), "make lock"
 
 
 @pytest.mark.parametrize("name", [*LOCKED, "torch"])
