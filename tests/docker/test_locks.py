@@ -30,7 +30,7 @@ def test_an_image_has_the_versions_that_were_tested(name: str) -> None:
 
 
 def test_a_library_that_another_wants_with_extras_is_pinned_with_them() -> None:
-    """Pip before 23.3 takes `name[extra]` for a library of its own, and refuses it once there is a newer one than the lock's."""
+    """Pip before 23.3 takes `name[extra]` for a library of its own, and refuses it once there is a newer release."""
     held = pins((ROOT / "requirements.lock").read_text())
     needs = [Requirement(need) for library in held for need in importlib.metadata.requires(library.split("[")[0]) or []]
     wanted = {
