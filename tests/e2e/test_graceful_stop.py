@@ -55,7 +55,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SERVICES = ["trainer", "scorer", "oracle"]
 LABEL_ROUNDS = ROUNDS // 2  # two labels each; as many rounds of auto-labels follow
 MOMENTS = 3
-SLOW_LABELS = 800
+SLOW_LABELS, SLOW_VALUES, SLOW_CLUSTERS = 3_000, 3_000, 220
 DRAIN_S = 2.0
 AT_ONCE_S = 2.0
 
@@ -242,13 +242,9 @@ async def test_a_cancellation_in_hand_is_recorded_and_answered(up: Stack, client
 
 
 def write_slow_pool(folder: Path) -> RunSpec:
-    """One batch whose fit takes the better part of a minute: faint samples, so that each step gains a little."""
+    """One batch whose fit takes the better part of a minute: what has to be rotated grows with the cube of its size."""
     rng = np.random.default_rng(7)
-    samples, labels = (
-        rng.normal(0, 1e-4, (SLOW_LABELS, 5_000)).astype(np.float32),
-        np.arange(SLOW_LABELS, dtype=np.int32) % 10,
-    )
-    samples += rng.normal(0, 1e-4, (10, 5_000)).astype(np.float32)[labels]
+    samples, labels = rng.normal(size=(SLOW_LABELS, SLOW_VALUES)), np.arange(SLOW_LABELS, dtype=np.int32) % 10
     paths = Blobs(folder / "faint.npy", folder / "faint_labels.npy", Path(), Path())
     np.save(paths.samples, samples.astype(np.float32))
     np.save(paths.labels, labels)
@@ -276,7 +272,7 @@ async def test_long_work_does_not_hold_up_the_exit(up: Stack, client: Clients, t
     trainer, scorer = up.services["trainer"], up.services["scorer"]
     await start(client, "long", write_slow_pool(tmp_path))
     digest = await reach_the_fit(up, client, "long")
-    clustering = client.scorer.ClusterPool(ClusterPoolRequest(pool_sha256=digest, cluster_count=SLOW_LABELS // 2))
+    clustering = client.scorer.ClusterPool(ClusterPoolRequest(pool_sha256=digest, cluster_count=SLOW_CLUSTERS))
     done, _ = await asyncio.wait({asyncio.ensure_future(clustering.code())}, timeout=1)
     assert not done
     async with brought_back(scorer, trainer):

@@ -1,8 +1,9 @@
-"""Followers that are cancelled at any moment end."""
+"""What is cancelled at any moment ends."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from labelloop.events.v1.events_pb2 import Event, LabelProvided
@@ -33,3 +34,21 @@ async def test_a_follower_ends_when_cancelled_together_with_an_answer(nats_serve
             await writing
     finally:
         await client.close()
+
+
+async def test_attempts_to_reconnect_end_where_one_of_them_lost_the_cancellation(nats_server: NatsServer) -> None:
+    """As happens where a refusal comes in at the moment of the cancellation."""
+    client = await connect(nats_server.url, "test")
+    server = client._current_server
+
+    async def attempt() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        await client._connect_to_server(server)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(attempt())
+    await client.close()

@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import InvalidInput, NotAllowed, Unready
 from labelloop.wire.settings import ServiceSettings
 from labelloop.wire.tls import client_context
@@ -27,7 +28,8 @@ log = structlog.get_logger()
 
 
 class _Connection(Client):
-    """A request that the broker forbids is an error that says so: NATS itself answers nothing and tells apart."""
+    """A request that the broker forbids is an error that says so: NATS itself answers nothing and tells apart. Closing
+    ends the attempts to reconnect, also where one of them loses the cancellation."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -44,6 +46,10 @@ class _Connection(Client):
                 raise
             message = f"the broker does not let {self._name} publish under {subject}: see its users' permissions"
             raise NotAllowed("FORBIDDEN_BY_BROKER", message, user=self._name, subject=subject) from None
+
+    async def _connect_to_server(self, *arguments: Any) -> None:
+        heed_cancellation()
+        await super()._connect_to_server(*arguments)
 
 
 async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file: Path | None = None) -> Client:
