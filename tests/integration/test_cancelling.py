@@ -40,6 +40,7 @@ async def test_attempts_to_reconnect_end_where_one_of_them_lost_the_cancellation
     """As happens where a refusal comes in at the moment of the cancellation."""
     client = await connect(nats_server.url, "test")
     server = client._current_server
+    assert server is not None
 
     async def attempt() -> None:
         task = asyncio.current_task()
