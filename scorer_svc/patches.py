@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from scorer_svc.patch_graph import Bank, bank_graph, raw_graph
 from scorer_svc.session import open_session
+from scorer_svc.threads import one_thread
 
 SIDE_MIN = 4  # pixels of an image
 _SIDE = 6  # pixels of a patch
@@ -42,7 +42,7 @@ def learn_patches(samples: NDArray[Any], seed: int) -> bytes:
     """
     images = _as_images(samples)
     rng = np.random.default_rng(seed)
-    with threadpool_limits(1):
+    with one_thread():
         side = min(_SIDE, (min(images.shape[1:3]) + 1) // 2)
         normalised = _normalised(_cut(images, side, rng))
         mean, whitening = _whitening(normalised)
