@@ -12,7 +12,8 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 
 BYTES_MAX = 64 * 1024 * 1024
 _NODES_MAX = 100
-_VALUES_MAX = 1_000_000  # of what is computed from a sample on the way: 4 MB
+_VALUES_MAX = 4_000_000  # of what is computed from a sample on the way: 16 MB
+_VALUES_IN_ALL_MAX = 100_000_000
 # What works on each sample by itself, along the other dimensions than the first.
 _OPERATOR_NAMES = (
     "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Flatten Gelu Gemm GlobalAveragePool "
@@ -44,20 +45,28 @@ def vetted(data: bytes) -> ModelProto:
         raise ValueError(str(error)) from error
     batch = inferred.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
-    for name in (name for node in inferred.graph.node for name in node.output if name):
+    computed = [name for node in inferred.graph.node for name in node.output if name]
+    for name in computed:
         if name not in known or not _keeps_samples(known[name], batch):
             raise ValueError(
-                f"{name!r} does not hold at most {_VALUES_MAX} values of each sample, the samples in its first "
+                f"{name!r} does not hold at most {_VALUES_MAX:,} values of each sample, the samples in its first "
                 "dimension (to reshape, take 0 for that)"
             )
+    if (values := sum(values_each(known[name]) for name in computed)) > _VALUES_IN_ALL_MAX:
+        raise ValueError(f"it computes {values:,} values of each sample in all, more than {_VALUES_IN_ALL_MAX:,}")
     return inferred
+
+
+def values_each(value: ValueInfoProto) -> int:
+    """Of one sample."""
+    return math.prod(size.dim_value for size in value.type.tensor_type.shape.dim[1:])
 
 
 def _keeps_samples(value: ValueInfoProto, batch: str) -> bool:
     """Whether the first dimension is the samples', and the others are known and small enough."""
     first, *others = value.type.tensor_type.shape.dim or [onnx.TensorShapeProto.Dimension()]
-    sizes = [size.dim_value for size in others]
-    return first.dim_param == batch != "" and all(sizes) and math.prod(sizes) <= _VALUES_MAX
+    known = all(size.dim_value for size in others)
+    return first.dim_param == batch != "" and known and values_each(value) <= _VALUES_MAX
 
 
 def _faults(model: ModelProto) -> Iterator[str]:

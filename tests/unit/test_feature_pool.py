@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from labelloop.wire.errors import InvalidInput
+from labelloop.wire.loading import Loaded
+from labelloop.wire.pools import PoolManifest, Shard
 from numpy.typing import NDArray
 
 from scorer_svc.artifact_cache import ArtifactCache
@@ -17,6 +20,8 @@ from scorer_svc.cache_folder import CacheFolder
 from scorer_svc.feature_pool import feature_pools, graphs
 from scorer_svc.learning import Learning
 from scorer_svc.pool import Pool, pools
+from scorer_svc.ranking import Part
+from scorer_svc.selection import Ids
 from tests.unit.test_pool import PLENTY, SAMPLES, Store, published
 from trainer_svc.onnx_export import to_onnx
 
@@ -133,3 +138,32 @@ async def test_a_pool_that_holds_no_images_teaches_nothing(tmp_path: Path, execu
     digest, _ = await published(store, np.zeros((50, 9), np.uint8))
     with pytest.raises(InvalidInput, match="no features can be learned"):
         await Site(store, tmp_path, executor).learning.learn(digest, 0, "")
+
+
+class Large(Pool):
+    """A hundred pictures of 2,000 x 2,000 pixels, all black; notes how many are read at once."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+        super().__init__(
+            PoolManifest(dtype="uint8", shape=(2_000, 2_000), shards=(Shard(sha256="0" * 64, sample_count=100),))
+        )
+
+    async def _load(self, index: int) -> Part:
+        return Part(0, np.broadcast_to(np.uint8(0), (100, 2_000, 2_000)))
+
+    async def take(self, sample_ids: Ids) -> NDArray[Any]:
+        self.read.append(len(sample_ids))
+        return await super().take(sample_ids)
+
+
+async def test_of_large_samples_only_as_many_are_read_as_fit_into_memory(executor: ThreadPoolExecutor) -> None:
+    pool = Large()
+
+    async def load(digest: str) -> Pool:
+        return pool
+
+    learning = Learning(Loaded(load, kept=1), graphs(Store()), executor)
+    with pytest.raises(InvalidInput, match="plain surfaces"):
+        await learning.learn("large", 0, "")
+    assert 10 < pool.read[0] < 40

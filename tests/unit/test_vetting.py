@@ -111,11 +111,24 @@ def with_text_for_an_answer(model: ModelProto) -> None:
 
 
 def that_blows_up(model: ModelProto) -> None:
-    """Each sample turned into a row of more than a million values."""
-    kernel, bias = np.ones((3, 1_000_001), np.float32), np.ones(1_000_001, np.float32)
+    """Each sample turned into a row of more than four million values."""
+    _widen(model, 1_000_001)
+    model.graph.node[1].output[0] = "million"
+    model.graph.node.insert(2, helper.make_node("Concat", ["million"] * 4, ["logits"], axis=1))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4_000_004
+
+
+def _widen(model: ModelProto, width: int) -> None:
+    kernel, bias = np.ones((3, width), np.float32), np.ones(width, np.float32)
     model.graph.initializer[0].CopyFrom(weight(kernel, "kernel"))
     model.graph.initializer[1].CopyFrom(weight(bias, "bias"))
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1_000_001
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = width
+
+
+def that_holds_much_at_once(model: ModelProto) -> None:
+    """Rows of two million values, fifty times."""
+    _widen(model, 2_000_000)
+    model.graph.node.extend([helper.make_node("Relu", ["logits"], [f"r{i}"]) for i in range(50)])
 
 
 def with_many_nodes(model: ModelProto) -> None:
@@ -139,6 +152,7 @@ def with_many_nodes(model: ModelProto) -> None:
         with_a_second_input,
         with_text_for_an_answer,
         that_blows_up,
+        that_holds_much_at_once,
         with_many_nodes,
     ],
 )
