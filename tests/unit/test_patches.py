@@ -52,7 +52,7 @@ def test_the_graph_computes_what_it_stands_for(shape: tuple[int, ...], side: int
     np.testing.assert_allclose(found, plain(bank, samples), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(14, 14), (8, 8), (10, 12, 3), (64, 64, 3), (30, 400), (9, 1_000)])
+@pytest.mark.parametrize("shape", [(14, 14), (8, 8), (10, 12, 3)])
 def test_what_is_learned_is_sound_and_the_same_each_time(shape: tuple[int, ...]) -> None:
     samples = images(200, *shape)
     data = learn_patches(samples, 3)
@@ -108,7 +108,7 @@ def stripes(count: int, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDAr
     return made, kinds
 
 
-@pytest.mark.parametrize("shape", [(64, 64, 3), (224, 224, 3), (150, 200)])
+@pytest.mark.parametrize("shape", [(64, 64, 3), (224, 224, 3), (30, 400)])
 def test_a_linear_model_of_the_features_tells_large_pictures_apart(shape: tuple[int, ...]) -> None:
     samples, kinds = stripes(160, shape)
     features = Graph(learn_patches(samples, 0), "g", field="f").answers(samples)
