@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from scorer_svc.session import open_session
-from scorer_svc.vetting import values_each, vetted
+from scorer_svc.vetting import FEATURES, values_each, vetted
 
 _DTYPES: dict[int, str] = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
 _TILE_VALUES = 6_000_000  # 24 MB of what is computed on the way
@@ -27,10 +27,12 @@ class Graph:
     names it by. InvalidInput for what is no such graph.
     """
 
+    limits = FEATURES
+
     def __init__(self, data: bytes, digest: str, *, field: str) -> None:
         self.data, self._field = data, field
         try:
-            graph = vetted(data).graph
+            graph = vetted(data, self.limits).graph
             self._session = open_session(data)
         except Exception as error:  # ONNX Runtime's exceptions share no other base
             message = f"artifact {digest} cannot serve as a model: {error}"
