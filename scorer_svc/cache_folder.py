@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from labelloop.wire.errors import Unready
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
+_LEFT_BEHIND_S = 3_600.0  # after so long without a write a draft is nobody's any more
 
 
 class CacheFolder:
@@ -33,6 +36,16 @@ class CacheFolder:
             return None
         os.utime(path)
         return found
+
+    def made(self, name: str, size: int, whole: Callable[[Bytes], bool], write: Callable[[Path], None]) -> Bytes:
+        """The bytes of a file that is there and ``whole``, or else is made as by :meth:`keep`: by one process, which
+        others wait for."""
+        found = self.mapped(name, whole)
+        if found is not None:
+            return found
+        with self._failing(), _locked(self._folder / f"{name}.lock"):
+            found = self.mapped(name, whole)
+            return self.keep(name, size, write) if found is None else found
 
     def keep(self, name: str, size: int, write: Callable[[Path], None]) -> Bytes:
         """The bytes of a file of ``size`` bytes that ``write`` makes. Unready where the folder cannot take it."""
@@ -71,8 +84,30 @@ class CacheFolder:
         for stat, path in sorted(files, key=lambda file: file[0].st_mtime):
             if excess <= 0:
                 break
-            path.unlink(missing_ok=True)
-            excess -= stat.st_size
+            if not _is_being_made(path, stat):
+                path.unlink(missing_ok=True)
+                excess -= stat.st_size
+
+
+def _is_being_made(path: Path, stat: os.stat_result) -> bool:
+    """Whether another process may still write there."""
+    return path.suffix in (".draft", ".lock") and time.time() - stat.st_mtime < _LEFT_BEHIND_S
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """While no other process, nor another thread, is in here. Whoever dies in here is out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not os.fstat(file.fileno()).st_nlink:  # removed by whoever was in here before
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def _map(path: Path) -> Bytes:

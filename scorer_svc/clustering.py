@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scorer_svc.threads import one_thread
+
 _STARTS = 10
 
 
@@ -18,5 +20,6 @@ def cluster(samples: NDArray[Any], cluster_count: int, seed: int) -> tuple[NDArr
     from sklearn.cluster import KMeans  # a second and 60 MB that most scorers never need
 
     flat = samples.reshape(len(samples), -1).astype(np.float32)
-    means = KMeans(cluster_count, n_init=_STARTS, random_state=seed).fit(flat)
+    with one_thread():
+        means = KMeans(cluster_count, n_init=_STARTS, random_state=seed).fit(flat)
     return means.labels_.astype(np.int32), means.cluster_centers_.astype(np.float32)

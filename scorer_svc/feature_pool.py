@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from hashlib import sha256
@@ -40,33 +41,28 @@ class FeaturePool(Pool):
         name = f"{self.manifest.shards[index].sha256[:32]}-{self._digest[:32]}"
         shape = (len(part.samples), self._graph.answer_count)
         size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
-        whole = _wholly(size)
-        found = await asyncio.to_thread(self._folder.mapped, name, whole)
-        if found is None:
-            found = await self._extracted(part, name, size)
+        found = await asyncio.to_thread(
+            self._folder.made, name, size + _SUM_BYTES, _wholly(size), lambda draft: self._extract(part, draft, size)
+        )
         return Part(part.first, found[:size].view(np.float32).reshape(shape))
 
-    async def _extracted(self, part: Part, name: str, size: int) -> Bytes:
-        loop, count = asyncio.get_running_loop(), len(part.samples)
+    def _extract(self, part: Part, draft: Path, size: int) -> None:
+        count = len(part.samples)
+        with draft.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size + _SUM_BYTES)  # on a full disk, writing to a mapped file kills
+        values = np.memmap(draft, np.float32, "r+", shape=(count, self._graph.answer_count))
+        spans = [slice(start, start + _AT_ONCE_SAMPLES) for start in range(0, count, _AT_ONCE_SAMPLES)]
 
-        def write(draft: Path) -> None:
-            with draft.open("wb") as file:
-                file.truncate(size + _SUM_BYTES)
-            values = np.memmap(draft, np.float32, "r+", shape=(count, self._graph.answer_count))
-            spans = [slice(start, start + _AT_ONCE_SAMPLES) for start in range(0, count, _AT_ONCE_SAMPLES)]
+        def fill(span: slice) -> None:
+            values[span] = found = self._graph.answers(part.samples[span])
+            check_finite(found)
 
-            def fill(span: slice) -> None:
-                values[span] = found = self._graph.answers(part.samples[span])
-                check_finite(found)
-
-            for _ in self._executor.map(fill, spans):
-                pass
-            values.flush()
-            with draft.open("r+b") as end:
-                end.seek(size)
-                end.write(sha256(values.data).digest())
-
-        return await loop.run_in_executor(None, self._folder.keep, name, size + _SUM_BYTES, write)
+        for _ in self._executor.map(fill, spans):
+            pass
+        values.flush()
+        with draft.open("r+b") as end:
+            end.seek(size)
+            end.write(sha256(values.data).digest())
 
 
 def _wholly(size: int) -> Callable[[Bytes], bool]:

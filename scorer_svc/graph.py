@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from scorer_svc.session import open_session
-from scorer_svc.vetting import vetted
+from scorer_svc.vetting import FEATURES, values_each, vetted
 
 _DTYPES: dict[int, str] = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32"}
 _TILE_VALUES = 6_000_000  # 24 MB of what is computed on the way
@@ -28,10 +27,12 @@ class Graph:
     names it by. InvalidInput for what is no such graph.
     """
 
+    limits = FEATURES
+
     def __init__(self, data: bytes, digest: str, *, field: str) -> None:
         self.data, self._field = data, field
         try:
-            graph = vetted(data).graph
+            graph = vetted(data, self.limits).graph
             self._session = open_session(data)
         except Exception as error:  # ONNX Runtime's exceptions share no other base
             message = f"artifact {digest} cannot serve as a model: {error}"
@@ -41,7 +42,7 @@ class Graph:
         self.feature_count: int = samples.type.tensor_type.shape.dim[1].dim_value
         self.answer_count: int = answer.type.tensor_type.shape.dim[1].dim_value
         self.dtype: str = _DTYPES[samples.type.tensor_type.elem_type]
-        self.work = max(map(_values_each, (*graph.input, *graph.value_info, *graph.output)))
+        self.work = max(map(values_each, (*graph.input, *graph.value_info, *graph.output)))
         self._tile_samples = next(size for size in _TILES if size * self.work <= _TILE_VALUES or size == 1)
 
     def answers(self, samples: NDArray[Any]) -> NDArray[np.float32]:
@@ -82,8 +83,3 @@ class Graph:
         except Exception as error:  # a graph that loads may still fail
             raise InvalidInput("BAD_MODEL", f"the model fails on these samples: {error}", field=self._field) from error
         return answer
-
-
-def _values_each(value: onnx.ValueInfoProto) -> int:
-    """Of one sample."""
-    return math.prod(size.dim_value for size in value.type.tensor_type.shape.dim[1:])

@@ -19,6 +19,7 @@ from scorer_svc.pool import Pool
 
 _KEPT = 4
 _LEARN_FROM_SAMPLES = 20_000  # more of them teach nothing new
+_LEARN_FROM_BYTES = 128 * 1024 * 1024
 _TRIED_SAMPLES = 10
 
 
@@ -70,7 +71,7 @@ class Learning:
 
     async def _learn(self, lesson: Lesson) -> bytes:
         pool = await self._pools.get(lesson.pool)
-        count = min(_LEARN_FROM_SAMPLES, pool.sample_count)
+        count = min(_LEARN_FROM_SAMPLES, max(1, _LEARN_FROM_BYTES // pool.sample_bytes), pool.sample_count)
         rng = np.random.default_rng(lesson.seed)
         drawn = np.sort(rng.choice(pool.sample_count, count, replace=False)).astype(np.uint32)
         samples = await pool.take(drawn)

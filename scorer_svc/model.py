@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from scorer_svc.graph import Graph
 from scorer_svc.linear import linear_softmax
 from scorer_svc.screen import Screen, screen
+from scorer_svc.vetting import MODEL
 
 _KEPT = 64
 
 
 class Model(Graph):
     """A graph from samples, or features of them, to probabilities of ``class_count`` classes."""
+
+    limits = MODEL
 
     def __init__(self, data: bytes, digest: str) -> None:
         super().__init__(data, digest, field="model_sha256")

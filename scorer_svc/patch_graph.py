@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,17 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 INPUT, OUTPUT = "samples", "features"
+Chain = list[tuple[str, list[str], str, dict[str, Any]]]  # operator, inputs, output, attributes
 _OPSET, _IR = 13, 8
+_AREA_MAX = 48 * 48  # pixels: of more, the answers of 450 vectors take more than 4 MB an image
+_POOLED_SIDE_MIN = 8
 
 
 @dataclass(frozen=True)
 class Bank:
     """``kernel`` ``[vectors, side, side, channels]`` sums up to 0 in each vector, ``bias`` is ``[vectors]``,
-    ``flat_variance`` is added to the variance of a patch, images are ``[height, width, channels]``."""
+    ``flat_variance`` is added to the variance of a patch, images are ``[height, width, channels]``. Of large images
+    the patches are cut from what :func:`pooling` leaves of them."""
 
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -25,8 +30,27 @@ class Bank:
     image_shape: tuple[int, ...]
 
     @property
+    def places(self) -> tuple[int, int]:
+        """Rows and columns of patches in an image."""
+        height, width, _ = self.image_shape
+        down, across = pooling(height, width)
+        side = self.kernel.shape[1]
+        return height // down - side + 1, width // across - side + 1
+
+    @property
     def feature_count(self) -> int:
         return 4 * len(self.kernel)
+
+
+def pooling(height: int, width: int) -> tuple[int, int]:
+    """How many pixels down and across are averaged into one before patches are cut: 1 and 1 of images up to 48 x 48 or
+    as many pixels in another shape; of larger ones the smallest equal numbers that make them so, but no side less
+    than 8 pixels. Pixels at the right and the bottom that fill up no whole one are left out."""
+    for factor in count(1):
+        down, across = (min(factor, max(1, side // _POOLED_SIDE_MIN)) for side in (height, width))
+        if (height // down) * (width // across) <= _AREA_MAX:
+            return down, across
+    raise AssertionError("sides of 8 to 15 pixels are small enough")
 
 
 def raw_graph(bank: Bank) -> bytes:
@@ -50,12 +74,16 @@ def _nodes(bank: Bank, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
     up to 0, so that the mean need not be taken away before."""
     height, width, channels = bank.image_shape
     vectors, side, _, _ = bank.kernel.shape
-    rows, columns = height - side + 1, width - side + 1
+    down, across = pooling(height, width)
+    rows, columns = bank.places
     pooled = {"kernel_shape": [-(-rows // 2), -(-columns // 2)], "strides": [max(1, rows // 2), max(1, columns // 2)]}
-    chain: list[tuple[str, list[str], str, dict[str, Any]]] = [
+    whole = {"kernel_shape": [down, across], "strides": [down, across]}
+    averaged: Chain = [] if (down, across) == (1, 1) else [("AveragePool", ["pixels"], "image", whole)]
+    chain: Chain = [
         ("Cast", [INPUT], "values", {"to": TensorProto.FLOAT}),
         ("Reshape", ["values", "image_shape"], "rows", {}),
-        ("Transpose", ["rows"], "image", {"perm": [0, 3, 1, 2]}),
+        ("Transpose", ["rows"], "pixels" if averaged else "image", {"perm": [0, 3, 1, 2]}),
+        *averaged,
         ("Mul", ["image", "image"], "squares", {}),
         ("Conv", ["image", "average"], "mean", {}),
         ("Conv", ["squares", "average"], "mean_square", {}),

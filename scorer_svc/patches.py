@@ -9,14 +9,15 @@ about a fifth fewer errors than the triangle activation without the root, and ta
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from scorer_svc.patch_graph import Bank, bank_graph, raw_graph
+from scorer_svc.patch_graph import Bank, bank_graph, pooling, raw_graph
 from scorer_svc.session import open_session
+from scorer_svc.threads import one_thread
 
 SIDE_MIN = 4  # pixels of an image
 _SIDE = 6  # pixels of a patch
@@ -29,7 +30,9 @@ _PASSES = 15
 _SCALED_BY = 1_000  # images
 _LENGTH = 20.0  # root mean square of all features of an image together
 _RARE = 0.01  # of the largest standard deviation
-_AT_ONCE = 25
+_AT_ONCE = 25  # images at most
+_VALUES_AT_ONCE = 6_000_000  # answers of the vectors: 24 MB, several times over
+_AVERAGED_AT_ONCE = 50
 
 Patches = NDArray[np.float32]  # [n, side * side * channels]
 
@@ -42,22 +45,28 @@ def learn_patches(samples: NDArray[Any], seed: int) -> bytes:
     """
     images = _as_images(samples)
     rng = np.random.default_rng(seed)
-    with threadpool_limits(1):
-        side = min(_SIDE, (min(images.shape[1:3]) + 1) // 2)
-        normalised = _normalised(_cut(images, side, rng))
-        mean, whitening = _whitening(normalised)
-        vectors = _unit_vectors(np.asarray((normalised - mean) @ whitening, np.float32), rng)
-        kernel = vectors @ whitening
-        products = normalised @ kernel.T
-        threshold = np.quantile(products - kernel @ mean, 1 - _ACTIVE_SHARE)
-        bank = Bank(
-            kernel=(kernel - kernel.mean(axis=1, keepdims=True)).reshape(-1, side, side, images.shape[3]),
-            bias=(-(kernel @ mean) - threshold).astype(np.float32),
-            flat_variance=_FLAT_VARIANCE,
-            image_shape=images.shape[1:],
-        )
+    with one_thread():
+        bank = _bank(images, rng)
         drawn = images[np.sort(rng.choice(len(images), min(_SCALED_BY, len(images)), replace=False))]
-        return bank_graph(bank, *_mean_and_scale(_features(raw_graph(bank), drawn)))
+        return bank_graph(bank, *_mean_and_scale(_features(bank, drawn)))
+
+
+def _bank(images: NDArray[np.uint8], rng: np.random.Generator) -> Bank:
+    seen = _averaged(images, *pooling(*images.shape[1:3]))
+    side = min(_SIDE, (min(seen.shape[1:3]) + 1) // 2)
+    normalised = _normalised(_cut(seen, side, rng))
+    mean, whitening = _whitening(normalised)
+    vectors = _unit_vectors(np.asarray((normalised - mean) @ whitening, np.float32), rng)
+    kernel = vectors @ whitening
+    products = normalised @ kernel.T
+    products -= kernel @ mean
+    threshold = np.quantile(products, 1 - _ACTIVE_SHARE, overwrite_input=True)
+    return Bank(
+        kernel=(kernel - kernel.mean(axis=1, keepdims=True)).reshape(-1, side, side, images.shape[3]),
+        bias=(-(kernel @ mean) - threshold).astype(np.float32),
+        flat_variance=_FLAT_VARIANCE,
+        image_shape=images.shape[1:],
+    )
 
 
 def _as_images(samples: NDArray[Any]) -> NDArray[np.uint8]:
@@ -70,7 +79,21 @@ def _as_images(samples: NDArray[Any]) -> NDArray[np.uint8]:
     return samples if samples.ndim == 4 else samples[..., None]
 
 
-def _cut(images: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Patches:
+def _averaged(images: NDArray[np.uint8], down: int, across: int) -> NDArray[Any]:
+    """What the graph makes of ``[n, height, width, channels]`` before it looks at patches."""
+    if (down, across) == (1, 1):
+        return images
+    count, height, width, channels = images.shape
+    rows, columns = height // down, width // across
+    averaged = np.empty((count, rows, columns, channels), np.float32)
+    for start in range(0, count, _AVERAGED_AT_ONCE):
+        some = images[start : start + _AVERAGED_AT_ONCE, : rows * down, : columns * across]
+        cells = some.reshape(len(some), rows, down, columns, across, channels)
+        cells.mean(axis=(2, 4), dtype=np.float32, out=averaged[start : start + _AVERAGED_AT_ONCE])
+    return averaged
+
+
+def _cut(images: NDArray[Any], side: int, rng: np.random.Generator) -> Patches:
     """Patches drawn at random, without the flat ones."""
     count, height, width, _ = images.shape
     windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))
@@ -113,11 +136,12 @@ def _unit_vectors(patches: Patches, rng: np.random.Generator) -> NDArray[np.floa
     return np.asarray(vectors, np.float32)
 
 
-def _features(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    session = open_session(graph)
+def _features(bank: Bank, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    session = open_session(raw_graph(bank))
     [fed] = session.get_inputs()
     flat = images.reshape(len(images), -1)
-    parts = [session.run(None, {fed.name: flat[i : i + _AT_ONCE]})[0] for i in range(0, len(flat), _AT_ONCE)]
+    size = max(1, min(_AT_ONCE, _VALUES_AT_ONCE // (len(bank.kernel) * math.prod(bank.places))))
+    parts = [session.run(None, {fed.name: flat[i : i + size]})[0] for i in range(0, len(flat), size)]
     return np.concatenate(parts)
 
 

@@ -6,10 +6,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
+from typing import NamedTuple
 
 import grpc
 import numpy as np
 from labelloop.scorer.v1 import scorer_pb2 as pb
+from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer
 from labelloop.wire.errors import InvalidInput, LimitExceeded
 from labelloop.wire.loading import Loaded
@@ -24,17 +26,36 @@ from scorer_svc.pool import Pool
 from scorer_svc.ranking import Part, Question, Ranking, check, cut, merge, rank
 from scorer_svc.scoring import Scoring
 from scorer_svc.selection import Ids
-from scorer_svc.together import rank_together
+from scorer_svc.together import check_batch, rank_together
 from scorer_svc.warming import Newest
 
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
+_CHOSEN_KEPT = 64  # of 10,000 samples at most
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
+class Asked(NamedTuple):
+    """What a batch that is chosen together hangs on."""
+
+    pool: str
+    features: str
+    model: str
+    strategy: Strategy.ValueType
+    limit: int
+    leave_out: bytes
+    seed: int
+
+    @classmethod
+    def of(cls, request: pb.RankPoolRequest) -> Asked:
+        names = (request.pool_sha256, request.features_sha256, request.model_sha256)
+        return cls(*names, request.strategy, request.limit, request.leave_out, request.seed)
+
+
 class ScorerService(ScorerServiceServicer):
-    """``executor``, of ``score_threads`` threads, does what takes more than a moment, off the event loop."""
+    """``executor``, of ``score_threads`` threads, does what takes more than a moment, off the event loop. A batch that
+    is chosen together may take longer than a call: whoever asks again, after one timed out, gets it."""
 
     def __init__(
         self,
@@ -51,6 +72,7 @@ class ScorerService(ScorerServiceServicer):
         self._models, self._newest = models, newest
         self._scoring = scoring
         self._executor, self._score_threads = executor, score_threads
+        self._chosen = Loaded(self._choose, kept=_CHOSEN_KEPT)
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
         pool = await self._seen(request.pool_sha256, request.features_sha256)
@@ -61,8 +83,11 @@ class ScorerService(ScorerServiceServicer):
         if together and request.shards:
             message = "this strategy chooses a batch together, out of the whole pool: name no shards"
             raise InvalidInput("NEEDS_WHOLE_POOL", message, field="shards")
-        parts = await pool.parts(request.shards)
-        ranking = await (self._rank_together if together else self._rank)(parts, question)
+        if together:
+            check_batch(question, pool.sample_count, pool.sample_size)
+            ranking = await self._chosen.get(Asked.of(request))
+        else:
+            ranking = await self._rank(await pool.parts(request.shards), question)
         return pb.RankPoolResponse(
             sample_ids=ranking.sample_ids.tolist(),
             predicted=ranking.predicted.tolist(),
@@ -77,7 +102,11 @@ class ScorerService(ScorerServiceServicer):
         tasks = [loop.run_in_executor(self._executor, rank, piece, question) for piece in pieces]
         return merge(await asyncio.gather(*tasks), question.limit)
 
-    async def _rank_together(self, parts: Sequence[Part], question: Question) -> Ranking:
+    async def _choose(self, asked: Asked) -> Ranking:
+        pool = await self._seen(asked.pool, asked.features)
+        model = await self._model(asked.model) if asked.model else None
+        question = Question(asked.strategy, asked.limit, _bitmap(asked.leave_out), asked.seed, model)
+        parts = await pool.parts()
         return await asyncio.get_running_loop().run_in_executor(self._executor, rank_together, parts, question)
 
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:

@@ -22,6 +22,7 @@ from scorer_svc.pool import pools
 from scorer_svc.scoring import Scoring
 from scorer_svc.service import ScorerService
 from scorer_svc.session import share_memory
+from scorer_svc.threads import use_one_thread
 from scorer_svc.warming import Newest
 
 
@@ -34,6 +35,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
     share_memory()
+    use_one_thread()  # of the cores, each ranking, extraction and session has its own
     room = (settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))  # of pools and their features together
     cache = ArtifactCache(artifacts, *room)
     known_pools, known_models, known_graphs = pools(artifacts, cache), models(artifacts), graphs(artifacts)

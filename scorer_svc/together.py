@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop.wire.errors import LimitExceeded
+from labelloop.wire.strategies import TOGETHER_MAX, TOGETHER_VALUES_MAX
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from scorer_svc.batches.candidates import Candidates
 from scorer_svc.batches.choosing import CANDIDATES_MAX, choose, power_scores
@@ -16,7 +19,24 @@ from scorer_svc.ranking import Part, Question, Ranking, rank
 from scorer_svc.selection import Ids, best_first
 
 _TO_SPREAD = 10  # times the batch are the smallest margins that clustered margin spreads out
+_AT_LEAST = 2  # times the batch is what any strategy chooses from
 _SEEN_MAX = 10_000  # samples chosen before that a strategy keeps away from
+_KEEP_AWAY = {Strategy.STRATEGY_TYPICLUST, Strategy.STRATEGY_K_CENTER}
+_SHORTLIST_SEED = 0x9D3B_58C1_72E6_4FA7
+
+
+def check_batch(question: Question, sample_count: int, sample_size: int) -> None:
+    """LimitExceeded where the batch, out of a pool of so many samples of so many values, would take too long or too
+    much memory."""
+    free = sample_count - question.leave_out.range_cardinality(0, sample_count)
+    asked = min(question.limit or free, free)
+    most = min(TOGETHER_MAX, TOGETHER_VALUES_MAX // (_AT_LEAST * sample_size))
+    if asked > most:
+        message = (
+            f"{asked} samples of {sample_size} values are too many to be chosen together: ask for at most {most}, "
+            "or by a strategy that looks at each by itself"
+        )
+        raise LimitExceeded("BATCH_TOO_LARGE", message, field="limit", asked=asked, most=most)
 
 
 def rank_together(parts: Sequence[Part], question: Question) -> Ranking:
@@ -24,31 +44,36 @@ def rank_together(parts: Sequence[Part], question: Question) -> Ranking:
     many samples each strategy looks at."""
     if question.strategy == Strategy.STRATEGY_POWER_MARGIN:
         return _by_power_margin(parts, question)
-    near = rank(parts, replace(question, strategy=_first_pass(question), limit=_shortlist(question)))
+    near = rank(parts, _first_pass(question, _room(parts)))
     order = np.argsort(near.sample_ids)
     ids = near.sample_ids[order]
+    samples = samples_of(parts, ids)
     candidates = Candidates(
         ids=ids,
-        values=values_of(parts, ids),
-        probabilities=question.model.probabilities(samples_of(parts, ids)) if question.model else None,
-        chosen=values_of(parts, _seen(parts, question)),
+        values=values_of(samples),
+        probabilities=question.model.probabilities(samples) if question.model else None,
+        chosen=values_of(samples_of(parts, _seen(parts, question))),
     )
+    del samples
     at, score = choose(question.strategy, candidates, min(question.limit or len(ids), len(ids)), question.seed)
     known = order[at] if len(near.predicted) else slice(0)
     return Ranking(ids[at], near.predicted[known], near.confidence[known], score)
 
 
-def _first_pass(question: Question) -> Strategy.ValueType:
-    clustered = question.strategy == Strategy.STRATEGY_CLUSTERED_MARGIN
-    return Strategy.STRATEGY_MARGIN if clustered else Strategy.STRATEGY_RANDOM
+def _room(parts: Sequence[Part]) -> int:
+    """How many samples may be held at once."""
+    return TOGETHER_VALUES_MAX // int(np.prod(parts[0].samples.shape[1:]))
 
 
-def _shortlist(question: Question) -> int:
-    if not question.limit:
-        return 0
-    if question.strategy == Strategy.STRATEGY_CLUSTERED_MARGIN:
-        return _TO_SPREAD * question.limit
-    return max(CANDIDATES_MAX, 2 * question.limit)
+def _first_pass(question: Question, room: int) -> Question:
+    """What a strategy looks at: all, or a shortlist. One that is drawn at random has an order of its own, so that it is
+    no likelier to hold what STRATEGY_RANDOM draws with the same seed."""
+    clustered, limit = question.strategy == Strategy.STRATEGY_CLUSTERED_MARGIN, question.limit
+    wanted = _TO_SPREAD * limit if clustered else CANDIDATES_MAX
+    shortlist = max(min(wanted, room), _AT_LEAST * limit) if limit else 0
+    if clustered:
+        return replace(question, strategy=Strategy.STRATEGY_MARGIN, limit=shortlist)
+    return replace(question, strategy=Strategy.STRATEGY_RANDOM, limit=shortlist, seed=question.seed ^ _SHORTLIST_SEED)
 
 
 def _by_power_margin(parts: Sequence[Part], question: Question) -> Ranking:
@@ -59,24 +84,29 @@ def _by_power_margin(parts: Sequence[Part], question: Question) -> Ranking:
 
 
 def _seen(parts: Sequence[Part], question: Question) -> Ids:
-    """Samples of the parts that were chosen before, the last of them by id where there are many."""
-    held = [id_ for id_ in question.leave_out if any(part.first <= id_ < part.end for part in parts)]
-    return np.array(held[-_SEEN_MAX:], np.uint32)
+    """Samples of the parts that were chosen before, for strategies that keep away from them; the last by id where there
+    are many."""
+    if question.strategy not in _KEEP_AWAY:
+        return np.empty(0, np.uint32)
+    held = BitMap()
+    for part in parts:
+        held |= question.leave_out & BitMap(range(part.first, part.end))
+    return np.asarray(held.to_array(), np.uint32)[-min(_SEEN_MAX, _room(parts)) :]
 
 
 def samples_of(parts: Sequence[Part], ids: Ids) -> NDArray[Any]:
     """``[n, *shape]`` of ids in ascending order, all of which lie in ``parts``."""
-    picked = []
-    for part in parts:
-        here = ids[(ids >= part.first) & (ids < part.end)]
-        picked.append(part.samples[here - part.first])
-    return np.concatenate(picked)
+    inside = [(part, ids[(ids >= part.first) & (ids < part.end)]) for part in parts]
+    picked = [part.samples[here - part.first] for part, here in inside if len(here)]
+    if len(picked) == 1:
+        return picked[0]
+    return np.concatenate(picked or [parts[0].samples[:0]])
 
 
-def values_of(parts: Sequence[Part], ids: Ids) -> NDArray[np.float32]:
-    """The same as float32 ``[n, values]``, pixels scaled by 1/255."""
-    samples = samples_of(parts, ids)
-    flat: NDArray[np.float32] = samples.reshape(len(samples), int(np.prod(samples.shape[1:]))).astype(np.float32)
+def values_of(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples ``[n, *shape]`` as float32 ``[n, values]``, pixels scaled by 1/255."""
+    flat: NDArray[np.float32] = samples.reshape(len(samples), int(np.prod(samples.shape[1:])))
+    flat = flat.astype(np.float32, copy=False)
     if samples.dtype == np.uint8:
         flat /= 255
     return flat

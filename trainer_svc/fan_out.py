@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 from labelloop.wire.crash_points import crash_point
-from labelloop.wire.errors import from_rpc
+from labelloop.wire.errors import LimitExceeded, from_rpc
 from labelloop.wire.patience import patiently
 
 from trainer_svc.replicas import Replica, Replicas
@@ -29,7 +29,13 @@ T = TypeVar("T")
 
 
 def _passes(error: BaseException) -> bool:
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _PASSING
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _PASSING and not _is_too_much(error)
+
+
+def _is_too_much(error: grpc.aio.AioRpcError) -> bool:
+    """Whether it asks for more than a scorer takes at any time."""
+    ours = from_rpc(error)
+    return isinstance(ours, LimitExceeded) and not ours.retry_after_s
 
 
 class FanOut:

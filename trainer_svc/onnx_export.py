@@ -43,9 +43,13 @@ def to_onnx(weights: NDArray[np.float32], dtype: str) -> bytes:
 def joined(features: bytes, head: bytes) -> bytes:
     """ONNX bytes of the model that computes features and then, from them, what ``head`` (see :func:`to_onnx`) does.
 
-    The names inside ``features`` get a prefix, so that none of them meets one of the head's.
+    The names inside ``features`` get a prefix, so that none of them meets one of the head's. ValueError where it is of
+    an opset in which operators mean something else than in the head's.
     """
     front, back = (onnx.load_model_from_string(data) for data in (features, head))
+    opset = max(each.version for each in front.opset_import)
+    if opset < _OPSET:
+        raise ValueError(f"features of opset {opset} cannot stand before a head of opset {_OPSET}")
     first = onnx.compose.add_prefix(front, "features/")
     first.graph.input[0].name, raw = INPUT, first.graph.input[0].name
     for node in first.graph.node:
@@ -61,8 +65,7 @@ def joined(features: bytes, head: bytes) -> bytes:
         list(back.graph.output),
         [*first.graph.initializer, *back.graph.initializer],
     )
-    opset = max(each.version for each in front.opset_import)
-    return _to_bytes(graph, max(opset, _OPSET), max(front.ir_version, _IR))
+    return _to_bytes(graph, opset, max(front.ir_version, _IR))
 
 
 def weights_of(model: bytes) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.errors import InvalidInput, LimitExceeded
 from labelloop.wire.run_rules import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED
-from labelloop.wire.strategies import NEED_NO_MODEL
+from labelloop.wire.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_VALUES_MAX
 
 from trainer_svc.guarantee import guarantee_fault
 from trainer_svc.stopping import stopping_faults
@@ -68,6 +68,9 @@ def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) ->
     yield "dataset", "the model", classes * features, _WEIGHTS_MAX
     yield "dataset", "the answers for the pool", classes * dataset.sample_count, _VALUES_MAX
     yield "dataset.evaluation", "the evaluation set", max(features, classes) * dataset.evaluation_count, _VALUES_MAX
+    if {spec.strategy, spec.first_strategy} & CHOOSE_TOGETHER and spec.features not in LEARNED:
+        batch = min(max(spec.batch_size, spec.first_batch_size), spec.label_budget)
+        yield "batch_size", "what a batch is chosen from", 2 * batch * (features - 1), TOGETHER_VALUES_MAX
     yield "label_budget", "the training set", max(features, classes) * trained_on, _VALUES_MAX
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from scorer_svc.batches.candidates import Candidates, Choose, Positions, Scores
 from scorer_svc.batches.cold import k_means, typiclust
 from scorer_svc.batches.spreading import badge, clustered_margin, k_center
 from scorer_svc.selection import Ids, random_scores
+from scorer_svc.threads import one_thread
 
 CANDIDATES_MAX = 20_000
 """Of larger pools, strategies other than those by margin look at so many samples, or twice the batch, drawn at
@@ -53,5 +53,5 @@ def choose(strategy: Strategy.ValueType, candidates: Candidates, count: int, see
     ascending: a place where the strategy has no score."""
     if not count:
         return np.empty(0, np.intp), np.empty(0, np.float32)
-    with threadpool_limits(1):  # what a product rounds to depends on the number of threads and on the layout
+    with one_thread():
         return _STRATEGIES[strategy](candidates.in_rows(), count, seed)

@@ -20,7 +20,7 @@ from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
 from tests.bench.peers.compare import peers
 from tests.bench.ranking import rank_growth, rank_vs_raw_scan, rank_vs_read_limit
-from tests.bench.scoring import stream_rows, unary_vs_echo
+from tests.bench.scoring import stream_rows, stream_rows_of_patches, unary_vs_echo
 from tests.bench.strategy_peers import strategies_vs_peers
 
 BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -37,6 +37,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "rank_growth": rank_growth,
     "unary_vs_echo": unary_vs_echo,
     "stream_rows": stream_rows,
+    "stream_rows_of_patches": stream_rows_of_patches,
     "peers": peers,
     "article_vs_peers": article_vs_peers,
     "strategies_vs_peers": strategies_vs_peers,

@@ -32,7 +32,9 @@ from trainer_svc.onnx_export import to_onnx
 
 _LEARNED_FROM = 20_000  # as the scorer does
 _SAMPLES, _PIXELS, _CLASSES = 1_000_000, 784, 10
+_FEATURE_SAMPLES, _FEATURES = 200_000, 1_800
 _BATCHES = (100, 1_000, 10_000)
+_TARGET_S = 60
 
 
 class _Held(Pool):
@@ -80,12 +82,28 @@ async def features_of_60000() -> dict[str, Any]:
 
 
 async def batches_of_a_million() -> dict[str, Any]:
-    """Seconds of each strategy that chooses a batch together, out of a million samples of 784 pixels, on one core."""
+    """Seconds of each strategy that chooses a batch together, on one core: out of a million samples of 784 pixels, and
+    out of 200,000 of 1,800 features, 1.4 GB of them."""
     share_memory()
     rng = np.random.default_rng(0)
-    samples = rng.integers(0, 256, (_SAMPLES, _PIXELS), np.uint8)
-    weights = rng.normal(0, 0.1, (_CLASSES, _PIXELS + 1)).astype(np.float32)
-    model = Model(to_onnx(weights, "uint8"), "m")
+    found = {
+        "pixels": await _batches(rng.integers(0, 256, (_SAMPLES, _PIXELS), np.uint8)),
+        "features": await _batches(rng.standard_normal((_FEATURE_SAMPLES, _FEATURES), np.float32)),
+    }
+    largest = {kind: max(taken[_BATCHES[-1]] for taken in found[kind].values()) for kind in found}
+    return {
+        "value": max(largest.values()),
+        "unit": f"s for a batch of {_BATCHES[-1]:,}, the slowest strategy",
+        "target": f"under {_TARGET_S} s",
+        "met": max(largest.values()) < _TARGET_S,
+        "detail": {**found, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024},
+    }
+
+
+async def _batches(samples: np.ndarray[Any, Any]) -> dict[str, dict[int, float]]:
+    """Seconds by strategy and size of the batch."""
+    weights = np.random.default_rng(0).normal(0, 0.1, (_CLASSES, samples.shape[1] + 1)).astype(np.float32)
+    model = Model(to_onnx(weights, str(samples.dtype)), "m")
     found: dict[str, dict[int, float]] = {}
     for strategy in sorted(CHOOSE_TOGETHER):
         given = None if strategy in NEED_NO_MODEL else model
@@ -96,11 +114,4 @@ async def batches_of_a_million() -> dict[str, Any]:
             question = Question(strategy, count, seed=1, model=given)
             await asyncio.to_thread(rank_together, [Part(0, samples)], question)
             found[name][count] = time.perf_counter() - begin
-    slowest = max(found[name][_BATCHES[0]] for name in found)
-    return {
-        "value": slowest,
-        "unit": f"s for a batch of {_BATCHES[0]} out of a million, the slowest strategy",
-        "target": "seconds",
-        "met": slowest < 60,
-        "detail": found,
-    }
+    return found

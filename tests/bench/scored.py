@@ -14,6 +14,8 @@ import numpy as np
 import onnxruntime
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest
+from labelloop.wire.artifacts import open_store
+from labelloop.wire.broker import connect as connect_broker
 from labelloop.wire.errors import Corrupt
 from labelloop_cli.clients import connect
 from labelloop_cli.stack import running
@@ -77,8 +79,8 @@ def check(scored: Scored, predicted: NDArray[Any], who: str) -> None:
 
 
 @asynccontextmanager
-async def scorer_on(core: int, image_count: int = 256) -> AsyncIterator[Scored]:
-    """The services with a model of the article; they all run on ``core``, the others idle."""
+async def scorer_on(core: int, image_count: int = 256, model: bytes = b"") -> AsyncIterator[Scored]:
+    """The services with ``model``, or one of the article; they all run on ``core``, the others idle."""
     images = mnist().samples[:image_count].reshape(image_count, -1)
     async with AsyncExitStack() as exits:
         store = Path(exits.enter_context(TemporaryDirectory()))
@@ -86,11 +88,22 @@ async def scorer_on(core: int, image_count: int = 256) -> AsyncIterator[Scored]:
             stack = await exits.enter_async_context(running(store))
         clients = await exits.enter_async_context(connect(stack.endpoints))
         await warm_up(clients, "warm")
-        answer = await clients.trainer.GetModel(GetModelRequest(run_id="first_10-warm"))
+        if model:
+            digest = await _put(stack.nats_url, model)
+        else:
+            answer = await clients.trainer.GetModel(GetModelRequest(run_id="first_10-warm"))
+            digest, model = answer.model_sha256, answer.model
         process = stack.services["scorer"].process
         assert process is not None, "services are up"
-        classes = _classes(answer.model, images)
-        yield Scored(stack.endpoints.scorer, process.pid, answer.model_sha256, answer.model, images, classes)
+        yield Scored(stack.endpoints.scorer, process.pid, digest, model, images, _classes(model, images))
+
+
+async def _put(nats_url: str, data: bytes) -> str:
+    broker = await connect_broker(nats_url, "bench")
+    try:
+        return await open_store("jetstream:", broker).put(data)
+    finally:
+        await broker.close()
 
 
 def _classes(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.int64]:

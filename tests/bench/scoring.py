@@ -10,15 +10,21 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+import numpy as np
+
+from scorer_svc.patches import learn_patches
+from tests.bench.article import mnist
 from tests.bench.cores import client_and_server_core, starting_on
 from tests.bench.echo_server import METHOD
 from tests.bench.posting import IN_FLIGHT, grpc_call, measured
-from tests.bench.scored import scorer_on
+from tests.bench.scored import Scored, scorer_on
+from trainer_svc.onnx_export import joined, to_onnx
 
 _PAIRS = 7
 _RATE_MIN, _P99_MAX = 0.9, 1.5
 _STREAMS, _MESSAGES, _IMAGES = 4, 64, 64
 _ROWS_MIN_S = 250_000
+_IMAGES_OF_PATCHES, _LEARNED_FROM = 16, 4_000  # more in a message would be refused: work for more than 0.1 s
 
 
 async def unary_vs_echo() -> dict[str, Any]:
@@ -49,21 +55,34 @@ async def unary_vs_echo() -> dict[str, Any]:
 async def stream_rows() -> dict[str, Any]:
     """Images that ScoreStream classifies in a second of its one core."""
     async with scorer_on(client_and_server_core()[1]) as scored:
-        stream = await scored.stream(_MESSAGES, _IMAGES)
-        runs = [await measured(stream, in_flight=_STREAMS) for _ in range(_PAIRS)]
-    rows = [run.rate_s * _MESSAGES * _IMAGES for run in runs]
+        return await _rows(scored, _IMAGES, _ROWS_MIN_S)
+
+
+async def stream_rows_of_patches() -> dict[str, Any]:
+    """The same with a model that sees pixels through features learned from them: a convolution with 450 vectors."""
+    images = mnist().samples[:_LEARNED_FROM]
+    weights = np.random.default_rng(0).normal(0, 0.1, (10, 1_801)).astype(np.float32)
+    model = joined(learn_patches(images, 0), to_onnx(weights, "float32"))
+    async with scorer_on(client_and_server_core()[1], model=model) as scored:
+        return await _rows(scored, _IMAGES_OF_PATCHES, 0)
+
+
+async def _rows(scored: Scored, images: int, rows_min_s: int) -> dict[str, Any]:
+    stream = await scored.stream(_MESSAGES, images)
+    runs = [await measured(stream, in_flight=_STREAMS) for _ in range(_PAIRS)]
+    rows = [run.rate_s * _MESSAGES * images for run in runs]
     return {
         "value": median(rows),
         "unit": "images a second, server on one core",
-        "target": f"at least {_ROWS_MIN_S:,}",
-        "met": median(rows) >= _ROWS_MIN_S,
+        "target": f"at least {rows_min_s:,}" if rows_min_s else "none stated",
+        "met": median(rows) >= rows_min_s,
         "detail": {
             "images_s": rows,
-            "cpu_us_an_image": median(run.cpu_us for run in runs) / (_MESSAGES * _IMAGES),
+            "cpu_us_an_image": median(run.cpu_us for run in runs) / (_MESSAGES * images),
             "server_share": median(run.server_share for run in runs),
             "client_share": median(run.client_share for run in runs),
             "others_share": [run.others_share for run in runs],
-            "images_a_message": _IMAGES,
+            "images_a_message": images,
             "streams": _STREAMS,
         },
     }

@@ -21,8 +21,9 @@ from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.stack import Service, Stack
 from pyroaring import BitMap
 
-from tests.blobs import Blobs, spec
+from tests.blobs import Blobs, certified_spec, spec, write_blobs
 from tests.e2e.driving import finish, reach_round, start
+from trainer_svc.onnx_export import to_onnx
 from trainer_svc.ranker import Ranker
 from trainer_svc.replicas import Replicas
 from trainer_svc.sharding import share_out
@@ -110,10 +111,20 @@ async def busy_scorer(stack: Stack, scorers: Scorers, run_id: str) -> Service:
     return scorers.services[next(iter(parts))]
 
 
-async def test_three_scorers_rank_as_one_does(stack: Stack, blobs: Blobs, tmp_path: Path) -> None:
-    model = await with_one_scorer(stack, blobs)
+async def features_and_model(artifacts: ArtifactStore) -> tuple[str, str]:
+    """Digests of a graph from the pool's pictures to five features, and of a model of these."""
+    rng = np.random.default_rng(5)
+    graph, model = (rng.normal(0, 1, shape).astype(np.float32) for shape in ((5, 5), (CLASSES, 6)))
+    return await artifacts.put(to_onnx(graph, "uint8")), await artifacts.put(to_onnx(model, "float32"))
+
+
+@pytest.mark.parametrize("seen", ["pixels", "features"])
+async def test_three_scorers_rank_as_one_does(stack: Stack, blobs: Blobs, tmp_path: Path, seen: str) -> None:
+    model, features = await with_one_scorer(stack, blobs), ""
     async with connect(stack.endpoints) as clients, artifacts_of(stack) as artifacts:
         pool = (await clients.trainer.GetRun(GetRunRequest(run_id="one"))).run.pool.pool_sha256
+        if seen == "features":
+            features, model = await features_and_model(artifacts)
         async with three_scorers(stack, tmp_path) as scorers:
             replicas = Replicas(",".join(scorers.services))
             await replicas.look_up()
@@ -126,10 +137,13 @@ async def test_three_scorers_rank_as_one_does(stack: Stack, blobs: Blobs, tmp_pa
                     leave_out=BitMap([1, 70_000]).serialize(),
                     seed=4,
                     with_samples=True,
+                    features_sha256=features,
                 )
-                ranked = await Ranker(replicas, artifacts).rank(pool, model, strategy, 500, [1, 70_000], 4)
+                ranker = Ranker(replicas, artifacts)
+                ranked = await ranker.rank(pool, model, strategy, 500, [1, 70_000], 4, features=features)
                 assert ranked == await clients.scorer.RankPool(request)
                 assert ranked.HasField("samples")
+                assert list(ranked.samples.shape) == ([5] if features else [2, 2])
             await replicas.close()
 
 
@@ -141,6 +155,18 @@ async def test_runs_over_three_scorers_come_to_the_same_model(stack: Stack, blob
         child = whole_spec(blobs, label_budget=0)
         await start(scorers.clients, "child", child, continues="parent")  # it reads samples of all shards anew
         assert (await finish(scorers.clients, "child")).run.latest.model_sha256 == expected
+
+
+async def test_runs_on_learned_features_over_three_scorers_come_to_the_same_model(stack: Stack, tmp_path: Path) -> None:
+    """Whose batches are chosen together."""
+    made = certified_spec(write_blobs(tmp_path), label_budget=20)
+    async with connect(stack.endpoints) as clients:
+        await start(clients, "one", made)
+        expected = (await finish(clients, "one")).run.latest
+    async with three_scorers(stack, tmp_path) as scorers:
+        await start(scorers.clients, "three", made)
+        found = (await finish(scorers.clients, "three")).run.latest
+    assert found.model_sha256 == expected.model_sha256
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from labelloop.wire.errors import InvalidInput
+from labelloop.wire.errors import InvalidInput, Unready
+from labelloop.wire.loading import Loaded
+from labelloop.wire.pools import PoolManifest, Shard
 from numpy.typing import NDArray
 
 from scorer_svc.artifact_cache import ArtifactCache
 from scorer_svc.cache_folder import CacheFolder
-from scorer_svc.feature_pool import feature_pools, graphs
+from scorer_svc.feature_pool import FeaturePool, feature_pools, graphs
+from scorer_svc.graph import Graph
 from scorer_svc.learning import Learning
 from scorer_svc.pool import Pool, pools
+from scorer_svc.ranking import Part
+from scorer_svc.selection import Ids
 from tests.unit.test_pool import PLENTY, SAMPLES, Store, published
 from trainer_svc.onnx_export import to_onnx
 
@@ -27,6 +38,10 @@ WIDE = np.random.default_rng(0).normal(0, 1, (7, SAMPLES[0].size + 1)).astype(np
 def executor() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as made:
         yield made
+
+
+def _written(draft: Path, data: bytes) -> None:
+    draft.write_bytes(data)
 
 
 class Site:
@@ -78,6 +93,91 @@ async def test_what_is_cut_short_or_damaged_is_made_anew(
     file.write_bytes(bytes(data) if damage is None else damage)
     found = await whole(await Site(store, tmp_path, executor).seen.get((digest, graph)))
     assert np.array_equal(found, expected)
+
+
+class Noted(Graph):
+    """Notes the samples that it runs over, and what ``look`` finds meanwhile."""
+
+    def __init__(self, data: bytes, look: Callable[[], Any]) -> None:
+        super().__init__(data, "g", field="f")
+        self._look = look
+        self.samples, self.found = 0, list[Any]()
+
+    def answers(self, samples: NDArray[Any]) -> NDArray[np.float32]:
+        self.samples += len(samples)
+        self.found.append(self._look())
+        return super().answers(samples)
+
+
+async def test_the_room_on_the_disk_is_taken_before_it_is_mapped(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    """Else the first write to a full disk would be a SIGBUS."""
+    store = Store()
+    digest, _ = await published(store, np.repeat(SAMPLES, 100, axis=0))
+    plain, folder = await Site(store, tmp_path, executor).plain.get(digest), tmp_path / "features"
+
+    def shares_taken() -> list[float]:
+        return [file.stat().st_blocks * 512 / file.stat().st_size for file in folder.glob("*.draft")]
+
+    graph = Noted(to_onnx(WIDE, "uint8"), shares_taken)
+    await FeaturePool(plain, graph, "g" * 64, CacheFolder(folder, PLENTY), executor).parts()
+    [[share], *_] = graph.found
+    assert share >= 1
+
+
+async def test_a_full_disk_is_said(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    def full(draft: Path) -> None:
+        draft.write_bytes(b"some")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(Unready, match="No space left") as caught:
+        CacheFolder(tmp_path, PLENTY).made("name", 10, lambda data: True, full)
+    assert caught.value.reason == "CACHE_FAILS"
+    assert not list(tmp_path.iterdir())
+
+
+async def test_what_two_processes_want_at_once_is_made_by_one(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES, 30, 60)
+    plain = await Site(store, tmp_path, executor).plain.get(digest)
+    graph = Noted(to_onnx(WIDE, "uint8"), lambda: None)
+    folders = [CacheFolder(tmp_path / "features", PLENTY) for _ in range(3)]  # as in several processes
+    seen = [FeaturePool(plain, graph, "g" * 64, folder, executor) for folder in folders]
+    arrays = await asyncio.gather(*(whole(pool) for pool in seen))
+    assert graph.samples == len(SAMPLES)
+    assert all(np.array_equal(array, arrays[0]) for array in arrays)
+    assert len(list((tmp_path / "features").iterdir())) == 3
+
+
+def test_whoever_waits_for_a_process_that_dies_makes_it_himself(tmp_path: Path) -> None:
+    held = (
+        "import os, sys; from pathlib import Path; from scorer_svc.cache_folder import CacheFolder\n"
+        "def write(draft):\n    print('in', flush=True); sys.stdin.read(); os._exit(1)\n"
+        "CacheFolder(Path(sys.argv[1]), 10**9).made('name', 10, lambda data: True, write)"
+    )
+    command = [sys.executable, "-c", held, str(tmp_path)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+        ThreadPoolExecutor(1) as ours,
+    ):
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == b"in\n"
+        folder = CacheFolder(tmp_path, PLENTY)
+        made = ours.submit(folder.made, "name", 4, lambda data: True, lambda draft: _written(draft, b"made"))
+        wait([made], timeout=0.2)
+        assert not made.done()
+        other.stdin.close()
+        assert made.result().tobytes() == b"made"
+
+
+def test_drafts_that_others_write_stay_and_those_left_behind_go(tmp_path: Path) -> None:
+    fresh, old = tmp_path / "a.1.draft", tmp_path / "b.2.draft"
+    for draft in (fresh, old):
+        draft.write_bytes(bytes(100))
+    long_ago = time.time() - 100_000
+    os.utime(old, (long_ago, long_ago))
+    CacheFolder(tmp_path, 50).keep("name", 40, lambda draft: _written(draft, bytes(40)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [fresh.name, "name"]
 
 
 async def test_many_who_ask_at_once_get_the_same(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
@@ -133,3 +233,32 @@ async def test_a_pool_that_holds_no_images_teaches_nothing(tmp_path: Path, execu
     digest, _ = await published(store, np.zeros((50, 9), np.uint8))
     with pytest.raises(InvalidInput, match="no features can be learned"):
         await Site(store, tmp_path, executor).learning.learn(digest, 0, "")
+
+
+class Large(Pool):
+    """A hundred pictures of 2,000 x 2,000 pixels, all black; notes how many are read at once."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+        super().__init__(
+            PoolManifest(dtype="uint8", shape=(2_000, 2_000), shards=(Shard(sha256="0" * 64, sample_count=100),))
+        )
+
+    async def _load(self, index: int) -> Part:
+        return Part(0, np.broadcast_to(np.uint8(0), (100, 2_000, 2_000)))
+
+    async def take(self, sample_ids: Ids) -> NDArray[Any]:
+        self.read.append(len(sample_ids))
+        return await super().take(sample_ids)
+
+
+async def test_of_large_samples_only_as_many_are_read_as_fit_into_memory(executor: ThreadPoolExecutor) -> None:
+    pool = Large()
+
+    async def load(digest: str) -> Pool:
+        return pool
+
+    learning = Learning(Loaded(load, kept=1), graphs(Store()), executor)
+    with pytest.raises(InvalidInput, match="plain surfaces"):
+        await learning.learn("large", 0, "")
+    assert 10 < pool.read[0] < 40

@@ -40,6 +40,7 @@ PURE = {
         "newest",
         "backlog",
         "patch_graph",
+        "threads",
         "together",
         "batches/candidates",
         "batches/choosing",

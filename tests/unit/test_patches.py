@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
 
 from scorer_svc.graph import Graph
-from scorer_svc.patch_graph import Bank, raw_graph
+from scorer_svc.patch_graph import Bank, pooling, raw_graph
 from scorer_svc.patches import learn_patches
 from scorer_svc.vetting import vetted
 
@@ -20,7 +22,7 @@ def images(count: int, *shape: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.clip(blurred, 0, 255).astype(np.uint8)
 
 
-def plain(bank: Bank, samples: NDArray[np.uint8]) -> NDArray[np.float64]:
+def plain(bank: Bank, samples: NDArray[Any]) -> NDArray[np.float64]:
     """What a bank says of images ``[n, height, width, channels]``, patch by patch."""
     count, height, width, _ = samples.shape
     vectors, side, _, _ = bank.kernel.shape
@@ -63,6 +65,58 @@ def test_what_is_learned_is_sound_and_the_same_each_time(shape: tuple[int, ...])
     assert (features**2).sum(axis=1).mean() ** 0.5 == pytest.approx(20, rel=0.1)
     assert learn_patches(samples, 3) == data
     assert learn_patches(samples, 4) != data
+
+
+@pytest.mark.parametrize("shape", [(1, 60, 50, 1), (2, 16, 400, 1), (3, 100, 100, 3)])
+def test_the_graph_of_large_images_is_that_of_their_averaged_pixels(shape: tuple[int, ...]) -> None:
+    """``shape`` begins with a number of images."""
+    count, height, width, channels = shape
+    samples = images(*shape)
+    down, across = pooling(height, width)
+    assert down * across > 1
+    rows, columns = height // down, width // across
+    cut = samples[:, : rows * down, : columns * across].reshape(count, rows, down, columns, across, channels)
+    averaged = cut.mean(axis=(2, 4), dtype=np.float64)
+    kernel = np.random.default_rng(0).normal(0, 1, (5, 4, 4, channels)).astype(np.float32)
+    kernel -= kernel.mean(axis=(1, 2, 3), keepdims=True)
+    bank = Bank(kernel, np.full(5, -0.5, np.float32), 10.0, shape[1:])
+    found = Graph(raw_graph(bank), "g", field="f").answers(samples)
+    np.testing.assert_allclose(found, plain(bank, averaged), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (48, 48), (4, 500), (7, 7)])
+def test_small_images_are_seen_as_they_are(shape: tuple[int, int]) -> None:
+    assert pooling(*shape) == (1, 1)
+
+
+@pytest.mark.parametrize("shape", [(52, 52), (64, 64), (224, 224), (30, 400), (400, 30), (5, 9_000), (2_000, 2_000)])
+def test_what_large_images_come_to_is_small_but_not_too_small(shape: tuple[int, int]) -> None:
+    sides = [size // factor for size, factor in zip(shape, pooling(*shape), strict=True)]
+    assert min(sides) >= min(8, *shape)
+    assert 300 < sides[0] * sides[1] <= 48 * 48 or min(shape) < 8
+
+
+def stripes(count: int, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Noisy waves of any phase, lying in one class and standing in the other: no single pixel tells them apart."""
+    rng = np.random.default_rng(1)
+    kinds = np.arange(count) % 2
+    made = np.empty((count, *shape), np.uint8)
+    for each, kind in zip(made, kinds, strict=True):
+        along = np.indices(shape[:2])[kind].reshape(*shape[:2], *[1] * len(shape[2:]))
+        wave = np.sin(along / shape[kind] * 30 + rng.uniform(0, 2 * np.pi))
+        each[:] = np.clip(128 + 40 * wave + rng.normal(0, 30, shape), 0, 255)
+    return made, kinds
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (224, 224, 3), (30, 400)])
+def test_a_linear_model_of_the_features_tells_large_pictures_apart(shape: tuple[int, ...]) -> None:
+    samples, kinds = stripes(160, shape)
+    features = Graph(learn_patches(samples, 0), "g", field="f").answers(samples)
+    assert features.shape == (160, 1_800)
+    told, wanted = features[:80], 2.0 * kinds[:80] - 1
+    dual = np.linalg.solve(told @ told.T + 40 * np.eye(80), wanted)
+    right = (features[80:] @ (told.T @ dual) > 0) == kinds[80:]
+    assert right.mean() > 0.95
 
 
 def test_features_of_a_sample_do_not_hang_on_the_others() -> None:

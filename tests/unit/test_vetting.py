@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from labelloop.wire.errors import InvalidInput
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from scorer_svc.graph import Graph
 from scorer_svc.model import Model
-from scorer_svc.vetting import BYTES_MAX, vetted
-from trainer_svc.onnx_export import to_onnx
+from scorer_svc.vetting import FEATURES, MODEL, vetted
+from trainer_svc.onnx_export import joined, to_onnx
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(3, 4)  # three classes, three features
 GEMM = "Gemm", ["features", "kernel", "bias"], ["logits"]
@@ -111,15 +113,32 @@ def with_text_for_an_answer(model: ModelProto) -> None:
 
 
 def that_blows_up(model: ModelProto) -> None:
-    """Each sample turned into a row of more than a million values."""
-    kernel, bias = np.ones((3, 1_000_001), np.float32), np.ones(1_000_001, np.float32)
+    """Each sample turned into a row of more than four million values."""
+    _widen(model, 1_000_001)
+    model.graph.node[1].output[0] = "million"
+    model.graph.node.insert(2, helper.make_node("Concat", ["million"] * 4, ["logits"], axis=1))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4_000_004
+
+
+def _widen(model: ModelProto, width: int) -> None:
+    kernel, bias = np.ones((3, width), np.float32), np.ones(width, np.float32)
     model.graph.initializer[0].CopyFrom(weight(kernel, "kernel"))
     model.graph.initializer[1].CopyFrom(weight(bias, "bias"))
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1_000_001
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = width
+
+
+def that_holds_much_at_once(model: ModelProto) -> None:
+    """Rows of two million values, fifty times."""
+    _widen(model, 2_000_000)
+    model.graph.node.extend([helper.make_node("Relu", ["logits"], [f"r{i}"]) for i in range(50)])
 
 
 def with_many_nodes(model: ModelProto) -> None:
-    model.graph.node.extend([helper.make_node("Relu", ["logits"], [f"r{i}"]) for i in range(200)])
+    model.graph.node.extend([helper.make_node("Relu", ["logits"], [f"r{i}"]) for i in range(MODEL.nodes)])
+
+
+def of_an_old_opset(model: ModelProto) -> None:
+    model.opset_import[0].version = 12
 
 
 @pytest.mark.parametrize(
@@ -139,7 +158,9 @@ def with_many_nodes(model: ModelProto) -> None:
         with_a_second_input,
         with_text_for_an_answer,
         that_blows_up,
+        that_holds_much_at_once,
         with_many_nodes,
+        of_an_old_opset,
     ],
 )
 def test_anything_else_is_refused_before_it_is_run(
@@ -152,7 +173,63 @@ def test_anything_else_is_refused_before_it_is_run(
         Model(model.SerializeToString(), "m")
 
 
-@pytest.mark.parametrize("data", [b"", b"no model", bytes(BYTES_MAX + 1)], ids=["empty", "text", "large"])
+def chain(nodes: int, width: int = 3, opset: int = 13) -> bytes:
+    """A graph of features of so many nodes: a product with a square matrix, then one Relu after the other."""
+    names = [f"r{number}" for number in range(nodes)]
+    first = helper.make_node("MatMul", ["samples", "kernel"], names[:1])
+    others = [helper.make_node("Relu", [name], [following]) for name, following in pairwise(names)]
+    graph = helper.make_graph(
+        [first, *others],
+        "chain",
+        [helper.make_tensor_value_info("samples", TensorProto.FLOAT, ["n", width])],
+        [helper.make_tensor_value_info(names[-1], TensorProto.FLOAT, ["n", width])],
+        [weight(np.eye(width, dtype=np.float32), "kernel")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 8
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(("nodes", "width"), [(FEATURES.nodes, 3), (2, 3_500)], ids=["nodes", "size"])
+def test_a_graph_that_makes_features_can_also_stand_in_a_model(nodes: int, width: int) -> None:
+    """One as large as may be, with a softmax behind it."""
+    features = chain(nodes, width)
+    graph = Graph(features, "g", field="f")
+    head = to_onnx(np.random.default_rng(0).normal(0, 1, (1_000, width + 1)).astype(np.float32), "float32")
+    samples = np.random.default_rng(1).random((3, width), np.float32)
+    through = Model(joined(features, head), "m").probabilities(samples)
+    np.testing.assert_allclose(through, Model(head, "h").probabilities(graph.answers(samples)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        (chain(FEATURES.nodes + 1), "1,999 nodes, more than 1,998"),
+        (bytes(FEATURES.size + 1), "more than 50,331,648"),
+        (chain(2, opset=12), "opset 12: export it with opset 13"),
+    ],
+    ids=["nodes", "size", "opset"],
+)
+def test_a_graph_that_could_not_stand_in_a_model_is_refused(features: bytes, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        Graph(features, "g", field="f")
+
+
+def test_no_head_is_put_behind_features_of_an_old_opset() -> None:
+    with pytest.raises(ValueError, match="opset 12"):
+        joined(chain(2, opset=12), to_onnx(WEIGHTS, "float32"))
+
+
+def test_of_a_graph_that_takes_images_it_is_said_how_to_export_it() -> None:
+    model = onnx.load_model_from_string(chain(2))
+    image = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, 224, 224])
+    model.graph.input[0].CopyFrom(image)
+    with pytest.raises(ValueError, match=r"takes 'pixels' float \[batch, 3, 224, 224\] and gives .* Reshape") as caught:
+        vetted(model.SerializeToString())
+    assert "[0, height, width, channels]" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"no model", bytes(MODEL.size + 1)], ids=["empty", "text", "large"])
 def test_what_is_no_model_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="it "):
         vetted(data)

@@ -17,6 +17,12 @@ CHOOSE_TOGETHER = frozenset(
 )
 """They choose a whole batch, so that they have to see the whole pool: parts of it cannot be merged."""
 
+TOGETHER_MAX = 10_000
+"""Samples in such a batch."""
+
+TOGETHER_VALUES_MAX = 250_000_000
+"""Values of the samples that such a batch is chosen from, held at once: 1 GB."""
+
 NEED_NO_MODEL = frozenset(
     {
         Strategy.STRATEGY_IN_ORDER,

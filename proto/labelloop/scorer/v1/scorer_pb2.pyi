@@ -115,7 +115,9 @@ class RankPoolRequest(_message.Message):
     strategy: Global___Strategy.ValueType
     """How to order."""
     limit: _builtins.int
-    """How many samples to answer with at most; 0 means all that are left."""
+    """How many samples to answer with at most; 0 means all that are left. RESOURCE_EXHAUSTED where a strategy that
+    chooses a batch together would have to choose more than 10,000, or more than it can hold twice in a gigabyte.
+    """
     leave_out: _builtins.bytes
     """Sample ids to leave out: a roaring bitmap in the portable serialisation; empty means none."""
     seed: _builtins.int
