@@ -11,10 +11,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from scorer_svc.neighbours import NEIGHBOURS, NOTHING, SHARPNESS, Neighbourhood
+
 INPUT, OUTPUT = "samples", "features"
 Chain = list[tuple[str, list[str], str, dict[str, Any]]]  # operator, inputs, output, attributes
 _OPSET, _IR = 13, 8
-_AREA_MAX = 48 * 48  # pixels: of more, the answers of 450 vectors take more than 4 MB an image
+_AREA_MAX = 48 * 48  # pixels: of more, the answers of all vectors take more than 4 MB an image
 _POOLED_SIDE_MIN = 8
 
 
@@ -59,14 +61,67 @@ def raw_graph(bank: Bank) -> bytes:
     return _to_bytes(bank, nodes, weights)
 
 
-def bank_graph(bank: Bank, mean: NDArray[np.float32], scale: NDArray[np.float32]) -> bytes:
-    """Features less ``mean`` ``[features]``, times ``scale`` ``[features]``."""
+def bank_graph(
+    bank: Bank, mean: NDArray[np.float32], scale: NDArray[np.float32], neighbourhood: Neighbourhood | None = None
+) -> bytes:
+    """Features less ``mean`` ``[features]``, times ``scale`` ``[features]``, and behind them, where there is a
+    ``neighbourhood``, their coordinates in it."""
     nodes, weights = _nodes(bank, "roots")
+    scaled = "patches" if neighbourhood else OUTPUT
     nodes += [
         helper.make_node("Sub", ["roots", "mean_feature"], ["centred"]),
-        helper.make_node("Mul", ["centred", "scale"], [OUTPUT]),
+        helper.make_node("Mul", ["centred", "scale"], [scaled]),
     ]
-    return _to_bytes(bank, nodes, {**weights, "mean_feature": mean, "scale": scale})
+    weights |= {"mean_feature": mean, "scale": scale}
+    if not neighbourhood:
+        return _to_bytes(bank, nodes, weights)
+    located, among = _located(neighbourhood, scaled, "coordinates")
+    nodes += [*located, helper.make_node("Concat", [scaled, "coordinates"], [OUTPUT], axis=1)]
+    return _to_bytes(bank, nodes, weights | among, neighbourhood.coordinates.shape[1])
+
+
+def _located(neighbourhood: Neighbourhood, given: str, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
+    """Coordinates of samples: see :mod:`scorer_svc.neighbours`."""
+    chain: Chain = [
+        ("MatMul", [given, "onto"], "projected", {}),
+        ("Sub", ["projected", "middle"], "place", {}),
+        ("Mul", ["place", "place"], "place_squares", {}),
+        ("ReduceSum", ["place_squares", "along"], "place_length", {"keepdims": 1}),
+        ("MatMul", ["place", "minus_twice_landmarks"], "crossed", {}),
+        ("Add", ["crossed", "place_length"], "partly_apart", {}),
+        ("Add", ["partly_apart", "landmark_lengths"], "about_apart", {}),
+        ("Relu", ["about_apart"], "apart", {}),
+        ("Div", ["apart", "widths"], "relative", {}),
+        ("ReduceMax", ["near"], "twentieth", {"axes": [1], "keepdims": 1}),
+        ("Max", ["twentieth", "reach_min"], "reach", {}),
+        ("Div", ["relative", "reach"], "steps", {}),
+        ("Mul", ["steps", "minus_sharpness"], "exponents", {}),
+        ("Exp", ["exponents"], "kernels", {}),
+        ("Sub", ["kernels", "kernel_at_reach"], "about_weights", {}),
+        ("Relu", ["about_weights"], "weights", {}),
+        ("ReduceSum", ["weights", "along"], "sum", {"keepdims": 1}),
+        ("Max", ["sum", "nothing"], "whole", {}),
+        ("Div", ["weights", "whole"], "shares", {}),
+        ("MatMul", ["shares", "landmark_coordinates"], output, {}),
+    ]
+    nodes = [helper.make_node(kind, inputs, [out], **attributes) for kind, inputs, out, attributes in chain]
+    near = helper.make_node("TopK", ["relative", "neighbours"], ["near", "which"], axis=1, largest=0, sorted=0)
+    nodes.insert(9, near)
+    landmarks = neighbourhood.landmarks
+    return nodes, {
+        "onto": neighbourhood.onto,
+        "middle": neighbourhood.mean @ neighbourhood.onto,
+        "along": np.array([1], np.int64),
+        "minus_twice_landmarks": np.ascontiguousarray(-2 * landmarks.T),
+        "landmark_lengths": (landmarks**2).sum(axis=1),
+        "widths": neighbourhood.widths,
+        "neighbours": np.array([NEIGHBOURS], np.int64),
+        "reach_min": np.float32(neighbourhood.reach_min),
+        "minus_sharpness": np.float32(-SHARPNESS),
+        "kernel_at_reach": np.exp(np.float32(-SHARPNESS)),
+        "nothing": np.float32(NOTHING),
+        "landmark_coordinates": neighbourhood.coordinates,
+    }
 
 
 def _nodes(bank: Bank, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
@@ -110,12 +165,13 @@ def _nodes(bank: Bank, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
     return [helper.make_node(kind, inputs, [out], **attributes) for kind, inputs, out, attributes in chain], weights
 
 
-def _to_bytes(bank: Bank, nodes: list[NodeProto], weights: dict[str, Any]) -> bytes:
+def _to_bytes(bank: Bank, nodes: list[NodeProto], weights: dict[str, Any], coordinates: int = 0) -> bytes:
+    width = bank.feature_count + coordinates
     graph = helper.make_graph(
         nodes,
         "patch_features",
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", int(np.prod(bank.image_shape))])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", bank.feature_count])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", width])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="labelloop")

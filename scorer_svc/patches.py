@@ -5,6 +5,9 @@ A patch is normalised and whitened; what it says is how far its product with eac
 threshold, which only a few in a hundred do (the soft threshold of Coates and Ng 2011, "The importance of encoding
 versus training"); that is averaged over each quadrant of the image, and the square root taken. On digits this leaves
 about a fifth fewer errors than the triangle activation without the root, and takes one convolution instead of two.
+
+Behind these values stand a few more that say where an image lies among the others (:mod:`scorer_svc.neighbours`): with
+fifty labels they halve the errors on digits.
 """
 
 from __future__ import annotations
@@ -15,20 +18,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scorer_svc.neighbours import LANDMARKS_MAX, LANDMARKS_MIN, learn_neighbourhood
 from scorer_svc.patch_graph import Bank, bank_graph, pooling, raw_graph
 from scorer_svc.session import open_session
 from scorer_svc.threads import one_thread
 
 SIDE_MIN = 4  # pixels of an image
 _SIDE = 6  # pixels of a patch
-_VECTORS = 450  # times four quadrants: 1,800 features
+_VECTORS = 444  # times four quadrants; with the coordinates 1,800 features
+_VECTORS_ALONE = 450  # as many features without coordinates
 _PATCHES = 120_000
 _FLAT_VARIANCE = 10.0  # added to a patch's variance, on the scale from 0 to 255
 _WHITENING = 0.1  # added to the variance of each principal component
 _ACTIVE_SHARE = 1 / 40
 _PASSES = 15
-_SCALED_BY = 1_000  # images
-_LENGTH = 20.0  # root mean square of all features of an image together
+_LENGTH = 20.0  # root mean square of all patch values of an image together, and of all coordinates
 _RARE = 0.01  # of the largest standard deviation
 _AT_ONCE = 25  # images at most
 _VALUES_AT_ONCE = 6_000_000  # answers of the vectors: 24 MB, several times over
@@ -46,18 +50,22 @@ def learn_patches(samples: NDArray[Any], seed: int) -> bytes:
     images = _as_images(samples)
     rng = np.random.default_rng(seed)
     with one_thread():
-        bank = _bank(images, rng)
-        drawn = images[np.sort(rng.choice(len(images), min(_SCALED_BY, len(images)), replace=False))]
-        return bank_graph(bank, *_mean_and_scale(_features(bank, drawn)))
+        located = len(images) >= LANDMARKS_MIN
+        bank = _bank(images, _VECTORS if located else _VECTORS_ALONE, rng)
+        drawn = images[np.sort(rng.choice(len(images), min(LANDMARKS_MAX, len(images)), replace=False))]
+        features = _features(bank, drawn)
+        mean, scale = _mean_and_scale(features)
+        among = learn_neighbourhood((features - mean) * scale, seed, _LENGTH) if located else None
+        return bank_graph(bank, mean, scale, among)
 
 
-def _bank(images: NDArray[np.uint8], rng: np.random.Generator) -> Bank:
+def _bank(images: NDArray[np.uint8], vectors: int, rng: np.random.Generator) -> Bank:
     seen = _averaged(images, *pooling(*images.shape[1:3]))
     side = min(_SIDE, (min(seen.shape[1:3]) + 1) // 2)
-    normalised = _normalised(_cut(seen, side, rng))
+    normalised = _normalised(_cut(seen, side, vectors, rng))
     mean, whitening = _whitening(normalised)
-    vectors = _unit_vectors(np.asarray((normalised - mean) @ whitening, np.float32), rng)
-    kernel = vectors @ whitening
+    units = _unit_vectors(np.asarray((normalised - mean) @ whitening, np.float32), vectors, rng)
+    kernel = units @ whitening
     products = normalised @ kernel.T
     products -= kernel @ mean
     threshold = np.quantile(products, 1 - _ACTIVE_SHARE, overwrite_input=True)
@@ -93,8 +101,8 @@ def _averaged(images: NDArray[np.uint8], down: int, across: int) -> NDArray[Any]
     return averaged
 
 
-def _cut(images: NDArray[Any], side: int, rng: np.random.Generator) -> Patches:
-    """Patches drawn at random, without the flat ones."""
+def _cut(images: NDArray[Any], side: int, fewest: int, rng: np.random.Generator) -> Patches:
+    """Patches drawn at random, without the flat ones. ValueError where there are fewer than ``fewest``."""
     count, height, width, _ = images.shape
     windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))
     places = (count, height - side + 1, width - side + 1)
@@ -102,7 +110,7 @@ def _cut(images: NDArray[Any], side: int, rng: np.random.Generator) -> Patches:
     at = (rng.integers(0, size, drawn) for size in places)
     patches = windows[tuple(at)].transpose(0, 2, 3, 1).reshape(drawn, -1).astype(np.float32)
     kept: Patches = patches[patches.var(axis=1) > _FLAT_VARIANCE]
-    if len(kept) < _VECTORS:
+    if len(kept) < fewest:
         raise ValueError("nearly all of its images are plain surfaces")
     return kept
 
@@ -122,10 +130,10 @@ def _whitening(patches: Patches) -> tuple[NDArray[np.float32], NDArray[np.float3
     return mean, ((directions * scales) @ directions.T).astype(np.float32)
 
 
-def _unit_vectors(patches: Patches, rng: np.random.Generator) -> NDArray[np.float32]:
+def _unit_vectors(patches: Patches, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """The bank: spherical k-means (Dhillon and Modha 2001), ``[vectors, values]``, each of length 1."""
     units = patches / np.maximum(np.linalg.norm(patches, axis=1, keepdims=True), 1e-6)
-    vectors = units[rng.choice(len(units), _VECTORS, replace=False)]
+    vectors = units[rng.choice(len(units), count, replace=False)]
     for _ in range(_PASSES):
         nearest = (units @ vectors.T).argmax(axis=1)
         order = np.argsort(nearest, kind="stable")

@@ -29,7 +29,7 @@ _OPERATOR_NAMES = (
     "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Flatten Gelu Gemm GlobalAveragePool "
     "GlobalMaxPool HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log MatMul Max MaxPool Min Mul Neg Pow "
     "ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Relu Reshape Sigmoid Softmax Softplus Sqrt "
-    "Squeeze Sub Sum Tanh Transpose Unsqueeze"
+    "Squeeze Sub Sum Tanh TopK Transpose Unsqueeze"
 )
 _OPERATORS = frozenset(_OPERATOR_NAMES.split())
 _INPUTS: set[int] = {TensorProto.UINT8, TensorProto.FLOAT}

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scorer_svc.batches.candidates import Candidates, Positions, Scores, Values, in_place
 from scorer_svc.batches.points import Euclidean
 from scorer_svc.batches.seeding import filled_up, k_means_plus_plus
+from scorer_svc.principal import half_whitened
 
-_COMPONENTS = 50
 _STARTS_MAX = 10
 _STEPS_MAX = 300
 _STEPS_MIN = 10
@@ -26,8 +26,7 @@ _PART = 2_000  # rows of a matrix of distances
 def k_means(candidates: Candidates, count: int, seed: int) -> tuple[Positions, Scores]:
     """The sample nearest to each centroid of k-means, largest cluster first; as a first batch, Kang and others 2004.
 
-    In the first fifty principal components, each divided by the fourth root of its variance: distances then hang less
-    on the few that vary most, and the ones of noise count for nothing.
+    In the first fifty principal components, half whitened.
     """
     reduced = half_whitened(candidates.values, seed)
     of, centres = _clustered(reduced, count, seed)
@@ -70,19 +69,6 @@ def _by_typicality(values: Values, members: NDArray[np.intp]) -> list[int]:
         mean[rows] = np.sqrt(nearest).sum(axis=1)  # itself is among them, at no distance
     ordered: list[int] = members[np.lexsort((members, mean))][::-1].tolist()
     return ordered
-
-
-def half_whitened(values: Values, seed: int) -> Values:
-    """``[n, components]``: the first principal components, each divided by the fourth root of its variance."""
-    from sklearn.decomposition import PCA  # a second and 60 MB that most scorers never need
-
-    components = min(_COMPONENTS, *values.shape)
-    if len(values) < 2 or not np.ptp(values, axis=0).any():
-        return np.zeros((len(values), 1), np.float32)
-    analysis = PCA(components, svd_solver="randomized", random_state=seed % 2**32)
-    reduced = analysis.fit_transform(values)
-    variance = np.maximum(analysis.explained_variance_, 1e-12 * analysis.explained_variance_[0])
-    return np.asarray(reduced / variance**0.25, np.float32)
 
 
 def _clustered(values: Values, count: int, seed: int) -> tuple[NDArray[np.intp], Values]:

@@ -1,0 +1,29 @@
+"""The few directions that samples vary most along. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float32]  # [n, values]
+_COMPONENTS = 50
+
+
+def half_whitening(values: Values, seed: int) -> tuple[Values, Values]:
+    """The mean ``[values]`` and what to multiply samples less their mean by, ``[values, components]``: onto the first
+    principal components, each divided by the fourth root of its variance. Distances there hang less on the few that
+    vary most, and those of noise count for nothing. One component of zeros where all samples are the same.
+    """
+    from sklearn.decomposition import PCA  # a second and 60 MB that most scorers never need
+
+    if len(values) < 2 or not np.ptp(values, axis=0).any():
+        return values.mean(axis=0), np.zeros((values.shape[1], 1), np.float32)
+    analysis = PCA(min(_COMPONENTS, *values.shape), svd_solver="randomized", random_state=seed % 2**32).fit(values)
+    variance = np.maximum(analysis.explained_variance_, 1e-12 * analysis.explained_variance_[0])
+    return np.asarray(analysis.mean_, np.float32), np.asarray(analysis.components_.T / variance**0.25, np.float32)
+
+
+def half_whitened(values: Values, seed: int) -> Values:
+    """``values`` so multiplied, ``[n, components]``."""
+    mean, onto = half_whitening(values, seed)
+    return np.asarray((values - mean) @ onto, np.float32)
