@@ -191,10 +191,10 @@ class RunState:
         state = cls(event.run_id, started, started_at=at, changed_at=at)
         taken_over = started.inheritance
         source = f"inherited:{taken_over.run_id}"
-        for sample_id, label, auto in zip(
-            taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled, strict=True
-        ):
-            state.training.append(Example(sample_id, label, auto, source, "", 0, at, None, None))
+        purposes = taken_over.purposes or [Purpose.PURPOSE_UNSPECIFIED] * len(taken_over.sample_ids)
+        columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled, purposes)
+        for sample_id, label, auto, purpose in zip(*columns, strict=True):
+            state.training.append(Example(sample_id, label, auto, source, "", 0, at, None, None, purpose))
         state.asked.update(taken_over.sample_ids, (sample.sample_id for sample in event.run_started.spec.queue.gold))
         return state
 
@@ -225,13 +225,23 @@ class RunState:
 
     @property
     def head_sha256(self) -> str:
-        """What ranks the pool: the newest model, or the part of it behind the features."""
-        return (self.models[-1].event.head_sha256 if self.models else "") or self.model_sha256
+        """What ranks the pool: the newest model, or the part of it behind the features; empty before there is one that
+        sees what this run's models see."""
+        if self.models:
+            return self.models[-1].event.head_sha256 or self.model_sha256
+        return "" if self.begins_anew else self.started.inheritance.head_sha256 or self.model_sha256
 
     @property
     def features_sha256(self) -> str:
         """The graph from samples to what models see; empty where they see the samples."""
         return self.features.features_sha256 if self.features else ""
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether what is inherited has to be fitted anew before it ranks anything: its models saw other features."""
+        taken_over = self.started.inheritance
+        known = not self.needs_features or self.features is not None
+        return bool(taken_over.sample_ids) and known and taken_over.features_sha256 != self.features_sha256
 
     @property
     def needs_features(self) -> bool:
@@ -289,7 +299,7 @@ class RunState:
         later = self.spec.label_budget - min(self.first_batch, self.spec.label_budget)
         batches = bool(self.spec.label_budget) + -(-later // self.spec.batch_size)
         auto_size = self.spec.auto_label_batch_size
-        return batches + (-(-self.spec.auto_label_budget // auto_size) if auto_size else 0)
+        return self.begins_anew + batches + (-(-self.spec.auto_label_budget // auto_size) if auto_size else 0)
 
     def apply(self, event: Event, at: datetime) -> None:
         """Take in the next event of this run. After the end only labels that were still under way count."""
@@ -411,6 +421,8 @@ def next_step(state: RunState) -> Step:
         return LearnFeatures()
     if state.audit_asked:
         return _after_audit(state)
+    if state.begins_anew and not state.models:
+        return Fit()
     strategy = spec.strategy if state.model_sha256 else spec.first_strategy
     if replaceable := min(state.to_replace, state.free_count):
         return RequestLabels(replaceable, strategy, state.parts)

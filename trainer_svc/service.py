@@ -140,6 +140,9 @@ def _inheritance(parent: RunState) -> Inheritance:
         auto_labelled=[example.auto_labelled for example in parent.labelled],
         model_sha256=parent.model_sha256,
         training_state_sha256=parent.training_state_sha256,
+        head_sha256=parent.head_sha256 if parent.features_sha256 else "",
+        features_sha256=parent.features_sha256,
+        purposes=[example.purpose for example in parent.labelled],
     )
 
 

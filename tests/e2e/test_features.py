@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec, Purpose, StoppingSpec
 from labelloop.scorer.v1 import scorer_pb2
-from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, LabelRecord, ListLabelsRequest
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, LabelRecord, ListLabelsRequest, Phase
 from labelloop.wire.errors import from_rpc
 from labelloop_cli.clients import Clients
 from numpy.typing import NDArray
@@ -84,6 +84,30 @@ async def test_the_same_spec_gives_the_same_model(clients: Clients, blobs: Blobs
         await start(clients, run_id, spec)
         models.append((await finish(clients, run_id)).run.latest.model_sha256)
     assert models[0] == models[1]
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "fitted_anew"),
+    [
+        (FeatureKind.FEATURE_KIND_PATCHES, FeatureKind.FEATURE_KIND_PATCHES, 0),
+        (FeatureKind.FEATURE_KIND_PIXELS, FeatureKind.FEATURE_KIND_PATCHES, 1),
+        (FeatureKind.FEATURE_KIND_PATCHES, FeatureKind.FEATURE_KIND_PIXELS, 1),
+    ],
+    ids=["patches on patches", "patches on pixels", "pixels on patches"],
+)
+async def test_a_run_continues_one_whose_models_saw_the_same_or_something_else(
+    clients: Clients, blobs: Blobs, parent: FeatureKind.ValueType, child: FeatureKind.ValueType, fitted_anew: int
+) -> None:
+    changes = {"label_budget": 20, "control_percent": 50, "guarantee": None}
+    await start(clients, "parent", certified_spec(blobs, **changes, features=parent))
+    before = (await finish(clients, "parent")).run
+    await start(clients, "child", certified_spec(blobs, **changes, features=child), continues="parent")
+    ended = await finish(clients, "child")
+    assert ended.run.phase == Phase.PHASE_FINISHED
+    assert [each.labels for each in ended.rounds] == [20] * fitted_anew + [30, 40]
+    assert ended.run.planned_rounds == ended.run.round
+    assert ended.run.latest.control_labels == 2 * before.latest.control_labels == 20
+    assert ended.run.latest.evaluation.value > 0.8
 
 
 def own_graph(path: Path, values: int) -> str:

@@ -201,6 +201,8 @@ def test_what_comes_after_the_end_is_late_not_wrong() -> None:
         started(label_source=0),
         Event(run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(sample_ids=[1]))),
         Event(run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(model_sha256="*"))),
+        Event(run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(head_sha256="*"))),
+        Event(run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(purposes=[1]))),
         Event(run_id="r", round=1, pool_published=POOL),
         pool(PoolPublished(pool_sha256=DIGEST, sample_count=9, shape=[2**31, 2], dtype="uint8", classes=["a"])),
         pool(PoolPublished(pool_sha256=">", sample_count=9, shape=[2], dtype="uint8", classes=["a"])),

@@ -128,10 +128,11 @@ def _has_threshold(certificate: AutoLabelsCertified) -> bool:
 
 
 def _inheritance_fault(taken_over: Inheritance) -> str:
-    if fault := _digest_faults((taken_over.model_sha256, taken_over.training_state_sha256)):
+    digests = (taken_over.model_sha256, taken_over.training_state_sha256)
+    if fault := _digest_faults((*digests, taken_over.head_sha256, taken_over.features_sha256)):
         return fault
     columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled)
-    return _uneven(*columns) or _repeated(taken_over.sample_ids)
+    return _purposes_fault(taken_over.purposes, *columns) or _repeated(taken_over.sample_ids)
 
 
 def _pool_fault(pool: PoolPublished) -> str:
@@ -144,10 +145,14 @@ def _pool_fault(pool: PoolPublished) -> str:
 def _request_fault(request: LabelsRequested) -> str:
     known = request.predicted or request.confidence
     told = (request.predicted, request.confidence) if known else ()
-    if request.purposes and not {*request.purposes} <= {*Purpose.values()}:
+    columns = (request.sample_ids, request.score, *told)
+    return _purposes_fault(request.purposes, *columns) or _repeated(request.sample_ids)
+
+
+def _purposes_fault(purposes: Sequence[Purpose.ValueType], *columns: Sequence[object]) -> str:
+    if not {*purposes} <= {*Purpose.values()}:
         return "it asks for an unknown purpose"
-    why = (request.purposes,) if request.purposes else ()
-    return _uneven(request.sample_ids, request.score, *told, *why) or _repeated(request.sample_ids)
+    return _uneven(*columns, *((purposes,) if purposes else ()))
 
 
 def _given_fault(given: AnswerGiven) -> str:
@@ -306,7 +311,8 @@ class RunRules:
         if round_ != self.round + 1:
             return f"the next model begins round {self.round + 1}"
         seen = model.labels + model.auto_labels
-        fits = seen == self.known and self.known and self.news
+        anew = not self.round  # what is inherited may be fitted anew
+        fits = seen == self.known and self.known and (self.news or anew)
         return "" if fits else f"it saw {seen} labels where there are {self.known}"
 
     def note(self, event: Event) -> None:
