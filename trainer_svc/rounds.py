@@ -21,12 +21,14 @@ from labelloop.events.v1.events_pb2 import (
     PoolPublished,
     Protocol,
     Purpose,
+    RunFailed,
     RunFinished,
     SamplesAutoLabelled,
 )
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
 from labelloop.wire import metrics, tracing
 from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.errors import InvalidInput
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from structlog.contextvars import bind_contextvars
@@ -44,6 +46,7 @@ from trainer_svc.run_state import (
     LearnFeatures,
     RequestLabels,
     RunState,
+    ToTake,
     Wait,
     next_step,
 )
@@ -51,6 +54,7 @@ from trainer_svc.softmax import AdamState, Count, start_state
 from trainer_svc.stopping import looks_at_stop_set
 from trainer_svc.workbench import EvaluationSets, Workbench
 
+_HOPELESS = (InvalidInput,)  # it would come to the same again
 _LESSON = 0  # the seed of what is learned from a pool: one lesson for all of its runs
 
 
@@ -71,21 +75,14 @@ class Rounds:
             # Another trainer may carry the run on while this one works: a step is taken on one state throughout.
             state = self._book.get(run_id).as_it_stands()
             bind_contextvars(round=state.round)
-            match next_step(state):
-                case LearnFeatures():
-                    event = await self._learn_features(state)
-                case RequestLabels() as step:
-                    event = await self._request_labels(state, step)
-                case Certify():
-                    event = await self._certify(state)
-                case AutoLabel(count, part):
-                    event = await self._auto_label(state, count, part)
-                case Fit():
-                    event = await self._fit(state)
-                case Finish(reason):
-                    event = Event(run_id=run_id, round=state.round, run_finished=RunFinished(reason=reason))
-                case Wait():
-                    break
+            step = next_step(state)
+            if isinstance(step, Wait):
+                break
+            try:
+                event = await self._take(state, step)
+            except _HOPELESS as error:
+                failed = RunFailed(reason=error.reason, message=error.message)
+                event = Event(run_id=run_id, round=state.round + 1, run_failed=failed)
             # The loser of a race finds the winner's event there and goes on from it.
             recorded = await self._log.append_once(event)
             if recorded.ours:
@@ -93,6 +90,22 @@ class Rounds:
             await self._book.settle(recorded)
         if state.ended:
             self._benches.pop(run_id, None)
+
+    async def _take(self, state: RunState, step: ToTake) -> Event:
+        """What comes of a step."""
+        match step:
+            case LearnFeatures():
+                return await self._learn_features(state)
+            case RequestLabels():
+                return await self._request_labels(state, step)
+            case Certify():
+                return await self._certify(state)
+            case AutoLabel(count, part):
+                return await self._auto_label(state, count, part)
+            case Fit():
+                return await self._fit(state)
+            case Finish(reason):
+                return Event(run_id=state.run_id, round=state.round, run_finished=RunFinished(reason=reason))
 
     async def _learn_features(self, state: RunState) -> Event:
         pool, begin = _pool(state), time.perf_counter()

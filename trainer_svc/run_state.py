@@ -146,7 +146,8 @@ class Wait:
     """The next event comes from outside, or never: the run is over."""
 
 
-Step = LearnFeatures | RequestLabels | Certify | AutoLabel | Fit | Finish | Wait
+ToTake = LearnFeatures | RequestLabels | Certify | AutoLabel | Fit | Finish
+Step = ToTake | Wait
 
 
 @dataclass

@@ -130,7 +130,7 @@ def _new_run_id() -> str:
 
 
 def _inheritance(parent: RunState) -> Inheritance:
-    if parent.ended is None or parent.ended.kind != "run_finished":
+    if parent.ended is None or parent.ended.kind == "run_cancelled":
         message = f"run {parent.run_id!r} has not finished, so no run can continue it"
         raise WrongState("RUN_NOT_FINISHED", message, run_id=parent.run_id)
     return Inheritance(

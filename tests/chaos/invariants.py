@@ -22,11 +22,12 @@ from trainer_svc.run_state import (
     RequestLabels,
     RunState,
     Step,
+    Wait,
     next_step,
 )
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)  # no rule asks for the time
-_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled", "run_failed"}
+_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled"}
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 _STEP_OF: dict[str, type[Step]] = {
     "features_learned": LearnFeatures,
@@ -121,8 +122,7 @@ class Audit:
             case "run_cancelled":
                 pass  # whoever cancels may not have heard of the end
             case "run_failed":
-                if state.pool is not None:
-                    yield "the run fails though its pool is published"
+                yield from _failure_faults(state, event)
             case "label_provided" | "sample_skipped" | "label_withdrawn":
                 yield from _outcome_faults(state, event)
             case _:
@@ -153,6 +153,20 @@ def _pool_faults(state: RunState, event: Event) -> Iterator[str]:
         yield "the pool has no digest"
     if event.pool_published.sample_count <= len(state.asked):
         yield "the pool has nothing left to choose"
+
+
+def _failure_faults(state: RunState, event: Event) -> Iterator[str]:
+    if state.over:
+        return  # whoever found that it cannot go on may not have heard of the end
+    if state.pool is None:
+        if event.round:
+            yield "a run without a pool fails in a later round than 0"
+    elif not event.round:
+        yield "the run fails though its pool is published"
+    elif event.round != state.round + 1:
+        yield f"fails in round {event.round} where {state.round + 1} is next"
+    elif isinstance(next_step(state), Wait):
+        yield "fails where nothing is to be done"
 
 
 def _choice_faults(state: RunState, sample_ids: Sequence[int], wanted: int) -> Iterator[str]:

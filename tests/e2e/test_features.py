@@ -110,18 +110,19 @@ async def test_a_run_continues_one_whose_models_saw_the_same_or_something_else(
     assert ended.run.latest.evaluation.value > 0.8
 
 
-def own_graph(path: Path, values: int) -> str:
-    """Sums of each row of an image."""
+def own_graph(path: Path, values: int, *, logs: bool = False) -> str:
+    """Sums of each row of an image, or their logarithms."""
     kernel = np.repeat(np.eye(6, dtype=np.float32), values // 6, axis=0)
     nodes = [
         helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("MatMul", ["values", "kernel"], ["sums"]),
+        helper.make_node("Log" if logs else "Identity", ["sums"], ["features"]),
     ]
     graph = helper.make_graph(
         nodes,
         "rows",
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", values])],
-        [helper.make_tensor_value_info("sums", TensorProto.FLOAT, ["batch", 6])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 6])],
         [numpy_helper.from_array(kernel, "kernel")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -140,14 +141,29 @@ async def test_a_graph_of_the_users_makes_the_features(clients: Clients, blobs: 
     assert run.latest.evaluation.value > 0.6  # six sums tell less than 36 pixels
 
 
-async def test_a_graph_that_does_not_fit_the_pool_says_so(clients: Clients, blobs: Blobs, tmp_path: Path) -> None:
+async def test_a_graph_that_does_not_fit_the_pool_ends_the_run(clients: Clients, blobs: Blobs, tmp_path: Path) -> None:
     spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH)
     spec.dataset.graph = own_graph(tmp_path / "rows.onnx", 12)
     await start(clients, "r", spec)
-    async for run in clients.watch("r"):
-        if run.message:
-            assert "takes 12 values of uint8" in run.message
-            break
+    run = (await finish(clients, "r")).run
+    assert run.phase == Phase.PHASE_FAILED
+    assert "takes 12 values of uint8" in run.message
+
+
+async def test_what_a_run_paid_for_before_it_failed_is_there_for_another(
+    clients: Clients, blobs: Blobs, tmp_path: Path
+) -> None:
+    """A black image, of which the graph makes no numbers, is met when the first model is judged."""
+    np.save(blobs.evaluation, np.concatenate([np.zeros((1, 6, 6), np.uint8), np.load(blobs.evaluation)[1:]]))
+    spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH)
+    spec.dataset.graph = own_graph(tmp_path / "logs.onnx", IMAGE_BYTES, logs=True)
+    await start(clients, "r", spec)
+    run = (await finish(clients, "r")).run
+    assert (run.phase, run.round, run.labels_paid) == (Phase.PHASE_FAILED, 0, 10)
+    assert "no finite numbers" in run.message
+    await start(clients, "child", spec, continues="r")
+    paid, inherited = [await labels_of(clients, run_id) for run_id in ("r", "child")]
+    assert {each.sample_id for each in inherited} >= {each.sample_id for each in paid}
 
 
 @pytest.mark.parametrize(

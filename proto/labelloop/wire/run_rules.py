@@ -43,7 +43,7 @@ _PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
 _LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
 SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # what an annotator may say
 _SKIP_KINDS = SKIP_KINDS | {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED, SkipKind.SKIP_KIND_DISPUTED}
-_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled", "run_failed"}
+_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled"}
 CONTROL_PERCENT_MAX = 50
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 
@@ -211,8 +211,8 @@ class RunRules:
     def fault(self, event: Event) -> str:
         """Why ``event`` cannot come next; empty where it can. What comes after the end is late, not wrong."""
         kind = event.WhichOneof("payload")
-        if kind == "run_failed" and self.pool and not self.over:
-            return "what has a pool cannot fail for the want of one"
+        if kind == "run_failed" and not self.over:
+            return self._failure_fault(event.round)
         if self.over or kind in _ENDS:
             return ""
         if outcome := outcome_of(event):
@@ -238,6 +238,16 @@ class RunRules:
             case "model_trained":
                 return self._model_fault(event.round, event.model_trained)
         return "an event of an unknown kind"
+
+    def _failure_fault(self, round_: int) -> str:
+        """Only the trainer, which is past round 0 once there is a pool, ends what can be carried on."""
+        if self.pool is None:
+            return "what has no pool fails in round 0" if round_ else ""
+        if not round_:
+            return "what has a pool cannot fail for the want of one"
+        if self.answers.open:
+            return "a batch is still open"
+        return "" if round_ == self.round + 1 else f"the next round is {self.round + 1}"
 
     def _features_fault(self, learned: FeaturesLearned) -> str:
         if self.started.spec.features not in LEARNED:

@@ -256,7 +256,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def run_failed(self) -> Global___RunFailed:
-        """Always round 0, so that it stands once."""
+        """Round 0 for want of a pool; later the round that cannot begin."""
 
     @_builtins.property
     def sample_skipped(self) -> Global___SampleSkipped:
