@@ -214,7 +214,7 @@ class Rounds:
         report = round_ % spec.report_every == 0 or round_ == state.planned_rounds
         evaluation = None
         if pool.evaluation_sha256 and (report or spec.protocol == Protocol.PROTOCOL_PUBLISHED):
-            evaluation = await self._evaluation_sets.get(pool.evaluation_sha256, state.features_sha256)
+            evaluation = await self._evaluation_sets.get(pool.evaluation_sha256, state.features)
         job = FitJob(
             spec=spec,
             dtype=pool.dtype,

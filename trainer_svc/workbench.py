@@ -31,16 +31,17 @@ class EvaluationSets:
 
     def __init__(self, ranker: Ranker, artifacts: ArtifactStore) -> None:
         self._ranker, self._artifacts = ranker, artifacts
-        self._sets: Loaded[tuple[str, str], tuple[Tensor, Tensor]] = Loaded(self._load, kept=_KEPT_SETS)
+        self._sets: Loaded[tuple[str, str, int], tuple[Tensor, Tensor]] = Loaded(self._load, kept=_KEPT_SETS)
 
-    async def get(self, digest: str, features: str) -> tuple[Tensor, Tensor]:
-        """As the graph ``features`` sees the samples, where that is not empty."""
-        return await self._sets.get((digest, features))
+    async def get(self, digest: str, learned: FeaturesLearned | None) -> tuple[Tensor, Tensor]:
+        """As models see the samples."""
+        graph, feature_count = (learned.features_sha256, learned.feature_count) if learned else ("", 0)
+        return await self._sets.get((digest, graph, feature_count))
 
-    async def _load(self, key: tuple[str, str]) -> tuple[Tensor, Tensor]:
-        digest, features = key
+    async def _load(self, key: tuple[str, str, int]) -> tuple[Tensor, Tensor]:
+        digest, graph, feature_count = key
         samples, labels = decode_evaluation(await self._artifacts.get(digest))
-        seen = await self._ranker.features(features, samples) if features else samples
+        seen = await self._ranker.features(graph, samples, feature_count) if graph else samples
         return with_bias(seen), torch.from_numpy(labels.astype(np.int64))
 
 
