@@ -144,6 +144,9 @@ def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator
 
 
 def _evidence_faults(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
+    if spec.control_percent and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
+        message = "the published protocol asks for what its strategy chooses: leave control out, or choose honest"
+        yield "control_percent", "NOT_AS_PUBLISHED", message
     if spec.control_percent > CONTROL_PERCENT_MAX:
         message = f"at most {CONTROL_PERCENT_MAX} in a hundred are drawn at random, not {spec.control_percent}"
         yield "control_percent", "BAD_CONTROL", message

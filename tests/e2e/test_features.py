@@ -54,7 +54,7 @@ async def test_a_run_on_learned_features_ends_with_auto_labels_that_its_audit_al
     right = [record for record in above if record.predicted == record.label]
     assert (len(above), len(right)) == (certificate.audited_above, certificate.correct_above)
     latest = run.latest
-    assert latest.control.total <= latest.control_labels == 4
+    assert latest.control.total == latest.control_labels == 4
     assert latest.control_evaluation.total == latest.evaluation.total > 0
     assert latest.l2 > 0 < latest.temperature
 
@@ -178,6 +178,11 @@ async def test_what_a_run_paid_for_before_it_failed_is_there_for_another(
         ),
         ({"stopping": StoppingSpec(label_price=1)}, "spec.stopping.label_price", "needs the worth"),
         ({"protocol": 1, "stopping_sample_count": 9}, "spec.features", "the published protocol sees pixels"),
+        (
+            {"protocol": 1, "stopping_sample_count": 9, "features": FeatureKind.FEATURE_KIND_PIXELS},
+            "spec.control_percent",
+            "leave control out",
+        ),
     ],
 )
 async def test_what_cannot_be_done_is_said_before_it_begins(
