@@ -23,7 +23,7 @@ from labelloop.wire.strategies import NEED_NO_MODEL
 from trainer_svc.guarantee import guarantee_fault
 from trainer_svc.stopping import stopping_faults
 
-_BATCH_MAX = 10_000
+BATCH_MAX = 10_000
 IMAGE_SIDE_MIN = 4  # pixels
 _START_SCALE_MAX = 1e6  # logits of the largest samples there may be stay finite
 _SPEC_BYTES_MAX = 512 * 1024
@@ -81,14 +81,14 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
         yield "first_strategy", "UNKNOWN_STRATEGY", message
     if spec.protocol not in Protocol.values() or not spec.protocol:
         yield "protocol", "UNKNOWN_PROTOCOL", "name a protocol: published or honest"
-    if not 1 <= spec.batch_size <= _BATCH_MAX:
+    if not 1 <= spec.batch_size <= BATCH_MAX:
         yield (
             "batch_size",
             "BAD_BATCH_SIZE",
-            f"the batch size must lie between 1 and {_BATCH_MAX}, not {spec.batch_size}",
+            f"the batch size must lie between 1 and {BATCH_MAX}, not {spec.batch_size}",
         )
-    if spec.first_batch_size > _BATCH_MAX:
-        message = f"the first batch must hold at most {_BATCH_MAX} labels, not {spec.first_batch_size}"
+    if spec.first_batch_size > BATCH_MAX:
+        message = f"the first batch must hold at most {BATCH_MAX} labels, not {spec.first_batch_size}"
         yield "first_batch_size", "BAD_BATCH_SIZE", message
     if not spec.label_budget and not inherited:
         yield "label_budget", "BAD_BUDGET", "the budget must be at least 1 label"
@@ -99,11 +99,11 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
             f"the budget asks for {wanted} samples ({spec.label_budget} labels, {spec.auto_label_budget} auto-labels), "
             f"but the pool has {free} left to label",
         )
-    if spec.auto_label_budget and not 1 <= spec.auto_label_batch_size <= _BATCH_MAX:
+    if spec.auto_label_budget and not 1 <= spec.auto_label_batch_size <= BATCH_MAX:
         yield (
             "auto_label_batch_size",
             "BAD_BATCH_SIZE",
-            f"the auto-label batch size must lie between 1 and {_BATCH_MAX}, not {spec.auto_label_batch_size}",
+            f"the auto-label batch size must lie between 1 and {BATCH_MAX}, not {spec.auto_label_batch_size}",
         )
     if not spec.report_every:
         yield (
