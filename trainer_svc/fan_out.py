@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 from labelloop.wire.crash_points import crash_point
-from labelloop.wire.errors import from_rpc
+from labelloop.wire.errors import LimitExceeded, from_rpc
 from labelloop.wire.patience import patiently
 
 from trainer_svc.replicas import Replica, Replicas
@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 
 def _passes(error: BaseException) -> bool:
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _PASSING
+    if not isinstance(error, grpc.aio.AioRpcError) or error.code() not in _PASSING:
+        return False
+    ours = from_rpc(error)
+    return not isinstance(ours, LimitExceeded) or ours.retry_after_s > 0
 
 
 class FanOut:

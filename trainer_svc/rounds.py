@@ -28,7 +28,7 @@ from labelloop.events.v1.events_pb2 import (
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
 from labelloop.wire import metrics, tracing
 from labelloop.wire.artifacts import ArtifactStore
-from labelloop.wire.errors import InvalidInput
+from labelloop.wire.errors import InvalidInput, LimitExceeded
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from structlog.contextvars import bind_contextvars
@@ -51,10 +51,11 @@ from trainer_svc.run_state import (
     next_step,
 )
 from trainer_svc.softmax import AdamState, Count, start_state
+from trainer_svc.spec_check import check_width
 from trainer_svc.stopping import looks_at_stop_set
 from trainer_svc.workbench import EvaluationSets, Workbench
 
-_HOPELESS = (InvalidInput,)  # it would come to the same again
+_HOPELESS = (InvalidInput, LimitExceeded)  # it would come to the same again
 _LESSON = 0  # the seed of what is learned from a pool: one lesson for all of its runs
 
 
@@ -111,6 +112,7 @@ class Rounds:
         pool, begin = _pool(state), time.perf_counter()
         given = state.spec.features == FeatureKind.FEATURE_KIND_GRAPH
         learned = await self._ranker.learn(pool.pool_sha256, _LESSON, pool.graph_sha256 if given else "")
+        check_width(state.spec, pool, len(state.training), learned.feature_count)
         features = FeaturesLearned(
             features_sha256=await self._artifacts.put(learned.graph),
             feature_count=learned.feature_count,

@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, RankPoolResponse, Strategy
-from labelloop.wire.errors import Corrupt, InvalidInput, NotFound, Unready
+from labelloop.wire.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotFound, Unready
 
 from tests.integration.scorers import Pool, Scorer, ranking, scorer_of, scorers, served
 from trainer_svc.addresses import Host
@@ -147,12 +147,15 @@ async def test_the_only_scorer_is_waited_for_while_it_is_gone(host: str) -> None
     await replicas.close()
 
 
-async def test_what_will_not_pass_is_said_at_once() -> None:
+@pytest.mark.parametrize(
+    "fault", [NotFound("UNKNOWN_ARTIFACT", "no such model"), LimitExceeded("TOO_MANY_SAMPLES", "ask for at most 5")]
+)
+async def test_what_will_not_pass_is_said_at_once(fault: LabelloopError) -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 3) as made, ranking(pool, made) as ranker:
         for scorer in made:
-            scorer.fault = NotFound("UNKNOWN_ARTIFACT", "no such model")
-        with pytest.raises(NotFound):
+            scorer.fault = fault
+        with pytest.raises(type(fault)):
             await rank(ranker, pool)
         assert all(len(scorer.asked) <= 1 for scorer in made)
 
