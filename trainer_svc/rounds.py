@@ -165,6 +165,7 @@ class Rounds:
         if verdict.threshold is not None:
             left = await self._rank(state, 0, Strategy.STRATEGY_MOST_CONFIDENT)
             certificate.count = int((np.array(left.confidence, np.float32) >= np.float32(verdict.threshold)).sum())
+        certificate.unlabelled = state.audit_unlabelled
         return Event(run_id=state.run_id, round=state.round, auto_labels_certified=certificate)
 
     async def _rank(

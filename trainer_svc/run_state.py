@@ -177,6 +177,7 @@ class RunState:
     drawn: int = 0
     drawn_control: int = 0
     audit_asked: bool = False
+    audit_drawn: int = 0
     audit: list[Example] = field(default_factory=list)
     certificate: AutoLabelsCertified | None = None
     certified: list[Example] = field(default_factory=list)
@@ -270,6 +271,11 @@ class RunState:
         return len(self.audit)
 
     @property
+    def audit_unlabelled(self) -> int:
+        """Samples that were drawn to audit with and hold no label."""
+        return self.audit_drawn - len(self.audit)
+
+    @property
     def open_labels(self) -> int:
         return len(self.answers.open)
 
@@ -334,6 +340,7 @@ class RunState:
         self.batch, self.parts = batch, self.parts + 1
         purposes = batch.request.purposes
         self.audit_asked = self.audit_asked or Purpose.PURPOSE_AUDIT in purposes
+        self.audit_drawn += sum(purpose == Purpose.PURPOSE_AUDIT for purpose in purposes)
         if batch.request.part == 0 and not self.audit_asked:
             self.drawn += len(batch.request.sample_ids)
             self.drawn_control += sum(purpose == Purpose.PURPOSE_CONTROL for purpose in purposes)

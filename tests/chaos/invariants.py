@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from labelloop.events.v1.events_pb2 import Event, LabelsRequested, ModelTrained, Purpose, SamplesAutoLabelled
+from labelloop.events.v1.events_pb2 import (
+    AutoLabelsCertified,
+    Event,
+    LabelsRequested,
+    ModelTrained,
+    Purpose,
+    SamplesAutoLabelled,
+)
 from labelloop.wire.answers import outcome_of
 from labelloop.wire.subjects import subject_of
 
@@ -142,6 +149,8 @@ class Audit:
             yield from _request_faults(state, event.labels_requested, step)
         elif kind == "samples_auto_labelled":
             yield from _auto_label_faults(state, event.samples_auto_labelled, step)
+        elif kind == "auto_labels_certified" and not state.over:
+            yield from _certificate_faults(state, event.auto_labels_certified)
         elif kind == "model_trained" and not state.over:
             yield from _model_faults(state, event.model_trained)
 
@@ -209,6 +218,12 @@ def _auto_label_faults(state: RunState, given: SamplesAutoLabelled, step: Step) 
     if list(given.confidence) != sorted(given.confidence, reverse=True):
         yield "the most confident are not first"
     yield from (fault for label in given.classes for fault in _class_faults(state, label))
+
+
+def _certificate_faults(state: RunState, certificate: AutoLabelsCertified) -> Iterator[str]:
+    there = (len(state.audit), state.audit_unlabelled)
+    if (certificate.audited, certificate.unlabelled) != there:
+        yield f"audits {certificate.audited} samples where there are {there[0]} with a label and {there[1]} without"
 
 
 def _model_faults(state: RunState, model: ModelTrained) -> Iterator[str]:

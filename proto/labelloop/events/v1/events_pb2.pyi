@@ -574,6 +574,7 @@ class AutoLabelsCertified(_message.Message):
     LOWER_BOUND_FIELD_NUMBER: _builtins.int
     LOOKS_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    UNLABELLED_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
     """Auto-labels of this confidence or a higher one are right often enough; unset where none are."""
     audited: _builtins.int
@@ -588,6 +589,10 @@ class AutoLabelsCertified(_message.Message):
     """Thresholds that were looked at."""
     count: _builtins.int
     """Samples at the threshold or above it that nobody has labelled: the auto-labels to come."""
+    unlabelled: _builtins.int
+    """Samples that were drawn to audit with and got no label: others took their place. What is shown is shown of samples
+    that people can label.
+    """
     def __init__(
         self,
         *,
@@ -598,10 +603,11 @@ class AutoLabelsCertified(_message.Message):
         lower_bound: _builtins.float = ...,
         looks: _builtins.int = ...,
         count: _builtins.int = ...,
+        unlabelled: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "audited", b"audited", "audited_above", b"audited_above", "correct_above", b"correct_above", "count", b"count", "looks", b"looks", "lower_bound", b"lower_bound", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "audited", b"audited", "audited_above", b"audited_above", "correct_above", b"correct_above", "count", b"count", "looks", b"looks", "lower_bound", b"lower_bound", "threshold", b"threshold", "unlabelled", b"unlabelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
