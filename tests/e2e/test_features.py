@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec, Purpose, StoppingSpec
 from labelloop.scorer.v1 import scorer_pb2
-from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, LabelRecord, ListLabelsRequest, Phase
+from labelloop.trainer.v1.trainer_pb2 import ExportRunRequest, GetModelRequest, LabelRecord, ListLabelsRequest, Phase
 from labelloop.wire.errors import from_rpc
 from labelloop_cli.clients import Clients
 from numpy.typing import NDArray
@@ -108,6 +108,10 @@ async def test_a_run_continues_one_whose_models_saw_the_same_or_something_else(
     assert ended.run.planned_rounds == ended.run.round
     assert ended.run.latest.control_labels == 2 * before.latest.control_labels == 20
     assert ended.run.latest.evaluation.value > 0.8
+    parts = [part async for part in clients.trainer.ExportRun(ExportRunRequest(run_id="child"))]
+    digests = {part.artifact.sha256 for part in parts}
+    assert {before.head_sha256, before.latest.model_sha256} <= digests
+    assert not before.features.features_sha256 or before.features.features_sha256 in digests
 
 
 def own_graph(path: Path, values: int, *, logs: bool = False) -> str:
