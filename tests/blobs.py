@@ -45,6 +45,13 @@ def write_blobs(folder: Path) -> Blobs:
     return Blobs(paths["pool"], paths["pool_labels"], paths["evaluation"], paths["evaluation_labels"])
 
 
+def plain(blobs: Blobs) -> Path:
+    """A pool of as many plain surfaces, of which no patch says anything."""
+    path = blobs.samples.with_name("plain.npy")
+    np.save(path, np.zeros((POOL_SIZE, 6, 6), np.uint8))
+    return path
+
+
 def spec(blobs: Blobs, **changes: object) -> RunSpec:
     """Twelve rounds: six of labels, six of auto-labels, with Adam's state carried over."""
     made = RunSpec(

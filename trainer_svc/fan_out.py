@@ -29,13 +29,10 @@ T = TypeVar("T")
 
 
 def _passes(error: BaseException) -> bool:
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _PASSING and not _is_too_much(error)
-
-
-def _is_too_much(error: grpc.aio.AioRpcError) -> bool:
-    """Whether it asks for more than a scorer takes at any time."""
+    if not isinstance(error, grpc.aio.AioRpcError) or error.code() not in _PASSING:
+        return False
     ours = from_rpc(error)
-    return isinstance(ours, LimitExceeded) and not ours.retry_after_s
+    return not isinstance(ours, LimitExceeded) or ours.retry_after_s > 0
 
 
 class FanOut:

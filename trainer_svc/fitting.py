@@ -116,9 +116,13 @@ def _honest(job: FitJob) -> FitResult:
 
 
 def _on_control(job: FitJob, fitted: Regression) -> Count:
-    """Of the control samples, those that the models that were fitted without them get right."""
-    drawn = job.control.numpy() & ~np.isnan(fitted.held_out_probabilities).any(axis=1)
-    right = fitted.held_out_probabilities.argmax(axis=1) == job.labels.numpy()
+    """Of the control samples, those that models that were fitted without them get right: never the only one of its
+    class, which such a model has not seen. None are counted where nothing was held out."""
+    judged = ~np.isnan(fitted.held_out_probabilities).any(axis=1)
+    if not judged.any():
+        return _NOTHING
+    drawn = job.control.numpy()
+    right = judged & (fitted.held_out_probabilities.argmax(axis=1) == job.labels.numpy())
     return Count(int(right[drawn].sum()), int(drawn.sum()))
 
 

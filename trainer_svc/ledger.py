@@ -57,6 +57,7 @@ class Ledger:
                 event.features_learned.features_sha256,
                 *(model.model_sha256, model.head_sha256, model.training_state_sha256),
                 *(taken_over.model_sha256, taken_over.training_state_sha256),
+                *(taken_over.head_sha256, taken_over.features_sha256),
             )
             digests.update(dict.fromkeys(named))
         digests.pop("", None)

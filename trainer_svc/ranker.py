@@ -20,7 +20,7 @@ from labelloop.scorer.v1.scorer_pb2 import (
 from labelloop.wire.artifacts import ArtifactStore
 from labelloop.wire.loading import Loaded
 from labelloop.wire.pools import PoolManifest
-from labelloop.wire.serving import MESSAGE_BYTES_MAX
+from labelloop.wire.serving import MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX
 from labelloop.wire.strategies import CHOOSE_TOGETHER
 from numpy.typing import NDArray
 from pyroaring import BitMap
@@ -31,7 +31,9 @@ from trainer_svc.replicas import Replicas
 from trainer_svc.sharding import Shards
 
 _ANSWER_BYTES = MESSAGE_BYTES_MAX // 4
-_EXTRACTED_AT_ONCE = 500  # samples: a second or less, a few megabytes
+_REQUEST_BYTES = REQUEST_BYTES_MAX // 2
+_READ_AT_ONCE = 1_000_000  # samples: their ids fit into a request, however small they are
+_EXTRACTED_AT_ONCE = 500  # samples: a second or less
 _EXTRACTIONS_AT_ONCE = 8  # calls: a scorer has several cores for them
 _KEPT = 64
 
@@ -98,8 +100,10 @@ class Ranker:
         assert isinstance(learned, LearnFeaturesResponse)
         return learned
 
-    async def features(self, graph: str, samples: NDArray[Any]) -> NDArray[np.float32]:
-        """Features ``[n, features]`` of samples ``[n, *shape]``."""
+    async def features(self, graph: str, samples: NDArray[Any], feature_count: int) -> NDArray[np.float32]:
+        """Features ``[n, feature_count]`` of samples ``[n, *shape]``, one at least."""
+        fit_in = (_REQUEST_BYTES // samples[0].nbytes, _ANSWER_BYTES // (4 * feature_count), _EXTRACTED_AT_ONCE)
+        most = max(1, min(fit_in))
         turns = asyncio.Semaphore(_EXTRACTIONS_AT_ONCE)
 
         async def extract(some: NDArray[Any]) -> NDArray[np.float32]:
@@ -109,15 +113,14 @@ class Ranker:
             assert isinstance(answer, ExtractFeaturesResponse)
             return np.frombuffer(answer.features, "<f4").reshape(len(some), -1)
 
-        starts = range(0, len(samples), _EXTRACTED_AT_ONCE)
-        parts = [extract(samples[start : start + _EXTRACTED_AT_ONCE]) for start in starts]
+        parts = [extract(samples[start : start + most]) for start in range(0, len(samples), most)]
         return np.concatenate(await asyncio.gather(*parts))
 
     async def samples(
         self, pool: str, sample_ids: Sequence[int], sample_bytes: int, features: str = ""
     ) -> NDArray[Any]:
         """Samples ``[n, *shape]``, or their features, of ``sample_bytes`` each, in the order of ``sample_ids``."""
-        most = max(1, _ANSWER_BYTES // sample_bytes)
+        most = max(1, min(_ANSWER_BYTES // sample_bytes, _READ_AT_ONCE))
         batches = [sample_ids[start : start + most] for start in range(0, len(sample_ids), most)]
         return np.concatenate([await self._batch(pool, batch, features) for batch in batches])
 

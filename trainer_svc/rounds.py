@@ -21,12 +21,14 @@ from labelloop.events.v1.events_pb2 import (
     PoolPublished,
     Protocol,
     Purpose,
+    RunFailed,
     RunFinished,
     SamplesAutoLabelled,
 )
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
 from labelloop.wire import metrics, tracing
 from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.errors import InvalidInput, LimitExceeded
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from structlog.contextvars import bind_contextvars
@@ -44,13 +46,16 @@ from trainer_svc.run_state import (
     LearnFeatures,
     RequestLabels,
     RunState,
+    ToTake,
     Wait,
     next_step,
 )
 from trainer_svc.softmax import AdamState, Count, start_state
+from trainer_svc.spec_check import check_width
 from trainer_svc.stopping import looks_at_stop_set
 from trainer_svc.workbench import EvaluationSets, Workbench
 
+_HOPELESS = (InvalidInput, LimitExceeded)  # it would come to the same again
 _LESSON = 0  # the seed of what is learned from a pool: one lesson for all of its runs
 
 
@@ -71,21 +76,14 @@ class Rounds:
             # Another trainer may carry the run on while this one works: a step is taken on one state throughout.
             state = self._book.get(run_id).as_it_stands()
             bind_contextvars(round=state.round)
-            match next_step(state):
-                case LearnFeatures():
-                    event = await self._learn_features(state)
-                case RequestLabels() as step:
-                    event = await self._request_labels(state, step)
-                case Certify():
-                    event = await self._certify(state)
-                case AutoLabel(count, part):
-                    event = await self._auto_label(state, count, part)
-                case Fit():
-                    event = await self._fit(state)
-                case Finish(reason):
-                    event = Event(run_id=run_id, round=state.round, run_finished=RunFinished(reason=reason))
-                case Wait():
-                    break
+            step = next_step(state)
+            if isinstance(step, Wait):
+                break
+            try:
+                event = await self._take(state, step)
+            except _HOPELESS as error:
+                failed = RunFailed(reason=error.reason, message=error.message)
+                event = Event(run_id=run_id, round=state.round + 1, run_failed=failed)
             # The loser of a race finds the winner's event there and goes on from it.
             recorded = await self._log.append_once(event)
             if recorded.ours:
@@ -94,10 +92,27 @@ class Rounds:
         if state.ended:
             self._benches.pop(run_id, None)
 
+    async def _take(self, state: RunState, step: ToTake) -> Event:
+        """What comes of a step."""
+        match step:
+            case LearnFeatures():
+                return await self._learn_features(state)
+            case RequestLabels():
+                return await self._request_labels(state, step)
+            case Certify():
+                return await self._certify(state)
+            case AutoLabel(count, part):
+                return await self._auto_label(state, count, part)
+            case Fit():
+                return await self._fit(state)
+            case Finish(reason):
+                return Event(run_id=state.run_id, round=state.round, run_finished=RunFinished(reason=reason))
+
     async def _learn_features(self, state: RunState) -> Event:
         pool, begin = _pool(state), time.perf_counter()
         given = state.spec.features == FeatureKind.FEATURE_KIND_GRAPH
         learned = await self._ranker.learn(pool.pool_sha256, _LESSON, pool.graph_sha256 if given else "")
+        check_width(state.spec, pool, len(state.training), learned.feature_count)
         features = FeaturesLearned(
             features_sha256=await self._artifacts.put(learned.graph),
             feature_count=learned.feature_count,
@@ -150,6 +165,7 @@ class Rounds:
         if verdict.threshold is not None:
             left = await self._rank(state, 0, Strategy.STRATEGY_MOST_CONFIDENT)
             certificate.count = int((np.array(left.confidence, np.float32) >= np.float32(verdict.threshold)).sum())
+        certificate.unlabelled = state.audit_unlabelled
         return Event(run_id=state.run_id, round=state.round, auto_labels_certified=certificate)
 
     async def _rank(
@@ -201,7 +217,7 @@ class Rounds:
         report = round_ % spec.report_every == 0 or round_ == state.planned_rounds
         evaluation = None
         if pool.evaluation_sha256 and (report or spec.protocol == Protocol.PROTOCOL_PUBLISHED):
-            evaluation = await self._evaluation_sets.get(pool.evaluation_sha256, state.features_sha256)
+            evaluation = await self._evaluation_sets.get(pool.evaluation_sha256, state.features)
         job = FitJob(
             spec=spec,
             dtype=pool.dtype,

@@ -146,7 +146,8 @@ class Wait:
     """The next event comes from outside, or never: the run is over."""
 
 
-Step = LearnFeatures | RequestLabels | Certify | AutoLabel | Fit | Finish | Wait
+ToTake = LearnFeatures | RequestLabels | Certify | AutoLabel | Fit | Finish
+Step = ToTake | Wait
 
 
 @dataclass
@@ -176,6 +177,7 @@ class RunState:
     drawn: int = 0
     drawn_control: int = 0
     audit_asked: bool = False
+    audit_drawn: int = 0
     audit: list[Example] = field(default_factory=list)
     certificate: AutoLabelsCertified | None = None
     certified: list[Example] = field(default_factory=list)
@@ -191,10 +193,10 @@ class RunState:
         state = cls(event.run_id, started, started_at=at, changed_at=at)
         taken_over = started.inheritance
         source = f"inherited:{taken_over.run_id}"
-        for sample_id, label, auto in zip(
-            taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled, strict=True
-        ):
-            state.training.append(Example(sample_id, label, auto, source, "", 0, at, None, None))
+        purposes = taken_over.purposes or [Purpose.PURPOSE_UNSPECIFIED] * len(taken_over.sample_ids)
+        columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled, purposes)
+        for sample_id, label, auto, purpose in zip(*columns, strict=True):
+            state.training.append(Example(sample_id, label, auto, source, "", 0, at, None, None, purpose))
         state.asked.update(taken_over.sample_ids, (sample.sample_id for sample in event.run_started.spec.queue.gold))
         return state
 
@@ -225,13 +227,23 @@ class RunState:
 
     @property
     def head_sha256(self) -> str:
-        """What ranks the pool: the newest model, or the part of it behind the features."""
-        return (self.models[-1].event.head_sha256 if self.models else "") or self.model_sha256
+        """What ranks the pool: the newest model, or the part of it behind the features; empty before there is one that
+        sees what this run's models see."""
+        if self.models:
+            return self.models[-1].event.head_sha256 or self.model_sha256
+        return "" if self.begins_anew else self.started.inheritance.head_sha256 or self.model_sha256
 
     @property
     def features_sha256(self) -> str:
         """The graph from samples to what models see; empty where they see the samples."""
         return self.features.features_sha256 if self.features else ""
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether what is inherited has to be fitted anew before it ranks anything: its models saw other features."""
+        taken_over = self.started.inheritance
+        known = not self.needs_features or self.features is not None
+        return bool(taken_over.sample_ids) and known and taken_over.features_sha256 != self.features_sha256
 
     @property
     def needs_features(self) -> bool:
@@ -257,6 +269,11 @@ class RunState:
     @property
     def audit_labels(self) -> int:
         return len(self.audit)
+
+    @property
+    def audit_unlabelled(self) -> int:
+        """Samples that were drawn to audit with and hold no label."""
+        return self.audit_drawn - len(self.audit)
 
     @property
     def open_labels(self) -> int:
@@ -289,7 +306,7 @@ class RunState:
         later = self.spec.label_budget - min(self.first_batch, self.spec.label_budget)
         batches = bool(self.spec.label_budget) + -(-later // self.spec.batch_size)
         auto_size = self.spec.auto_label_batch_size
-        return batches + (-(-self.spec.auto_label_budget // auto_size) if auto_size else 0)
+        return self.begins_anew + batches + (-(-self.spec.auto_label_budget // auto_size) if auto_size else 0)
 
     def apply(self, event: Event, at: datetime) -> None:
         """Take in the next event of this run. After the end only labels that were still under way count."""
@@ -323,6 +340,7 @@ class RunState:
         self.batch, self.parts = batch, self.parts + 1
         purposes = batch.request.purposes
         self.audit_asked = self.audit_asked or Purpose.PURPOSE_AUDIT in purposes
+        self.audit_drawn += sum(purpose == Purpose.PURPOSE_AUDIT for purpose in purposes)
         if batch.request.part == 0 and not self.audit_asked:
             self.drawn += len(batch.request.sample_ids)
             self.drawn_control += sum(purpose == Purpose.PURPOSE_CONTROL for purpose in purposes)
@@ -411,6 +429,8 @@ def next_step(state: RunState) -> Step:
         return LearnFeatures()
     if state.audit_asked:
         return _after_audit(state)
+    if state.begins_anew and not state.models:
+        return Fit()
     strategy = spec.strategy if state.model_sha256 else spec.first_strategy
     if replaceable := min(state.to_replace, state.free_count):
         return RequestLabels(replaceable, strategy, state.parts)

@@ -130,7 +130,7 @@ def _new_run_id() -> str:
 
 
 def _inheritance(parent: RunState) -> Inheritance:
-    if parent.ended is None or parent.ended.kind != "run_finished":
+    if parent.ended is None or parent.ended.kind == "run_cancelled":
         message = f"run {parent.run_id!r} has not finished, so no run can continue it"
         raise WrongState("RUN_NOT_FINISHED", message, run_id=parent.run_id)
     return Inheritance(
@@ -140,6 +140,9 @@ def _inheritance(parent: RunState) -> Inheritance:
         auto_labelled=[example.auto_labelled for example in parent.labelled],
         model_sha256=parent.model_sha256,
         training_state_sha256=parent.training_state_sha256,
+        head_sha256=parent.head_sha256 if parent.features_sha256 else "",
+        features_sha256=parent.features_sha256,
+        purposes=[example.purpose for example in parent.labelled],
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from labelloop.events.v1.events_pb2 import (
     AgreementRule,
     FeatureKind,
     Inheritance,
     LabelSource,
+    PoolPublished,
     Protocol,
     RunSpec,
     RunStarted,
@@ -23,13 +24,19 @@ from labelloop.wire.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_V
 from trainer_svc.guarantee import guarantee_fault
 from trainer_svc.stopping import stopping_faults
 
-_BATCH_MAX = 10_000
+Amount = tuple[
+    str, str, int, int
+]  # the field at fault, an array that the run would need, its size, the largest allowed
+
+BATCH_MAX = 10_000
 IMAGE_SIDE_MIN = 4  # pixels
 _START_SCALE_MAX = 1e6  # logits of the largest samples there may be stay finite
 _SPEC_BYTES_MAX = 512 * 1024
 _STARTED_BYTES_MAX = 900 * 1024  # the broker takes up to a megabyte
+PATCH_FEATURES = 1_800
+_SAMPLE_VALUES_MAX = 2_000_000  # 8 MB of float32: it travels in a request
 _WEIGHTS_MAX = 8_000_000  # a model of 32 MB: it travels in one message
-_VALUES_MAX = 500_000_000  # in one array of float32: 2 GB
+VALUES_MAX = 500_000_000  # in one array of float32: 2 GB
 
 
 def check_size(started: RunStarted) -> None:
@@ -48,10 +55,7 @@ def check_spec(spec: RunSpec, dataset: DescribeDatasetResponse, inheritance: Inh
     for field, reason, message in _faults(spec, dataset, len(inheritance.sample_ids)):
         raise InvalidInput(reason, message, field=f"spec.{field}")
     _check_inherited(inheritance, dataset)
-    for field, what, values, most in _amounts(spec, dataset, len(inheritance.sample_ids)):
-        if values > most:
-            message = f"{what} would hold {values:,} values, more than {most:,}: take less"
-            raise LimitExceeded("TOO_LARGE", message, field=f"spec.{field}", values=values, most=most)
+    _check_amounts(_amounts(spec, dataset, len(inheritance.sample_ids)))
 
 
 def _check_inherited(inheritance: Inheritance, dataset: DescribeDatasetResponse) -> None:
@@ -61,17 +65,37 @@ def _check_inherited(inheritance: Inheritance, dataset: DescribeDatasetResponse)
         raise InvalidInput("DATASET_SHRANK", message, field="continues", run_id=inheritance.run_id)
 
 
-def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> Iterator[tuple[str, str, int, int]]:
-    """The largest arrays that the run would need: the field at fault, the array, its size, the largest allowed."""
-    features, classes = math.prod(dataset.shape) + 1, len(dataset.classes)
+def check_width(spec: RunSpec, pool: PoolPublished, inherited: int, width: int) -> None:
+    """LimitExceeded where ``width`` features a sample, of a graph that is known by now, do not fit into memory."""
+    _check_amounts(_fitted(spec, len(pool.classes), inherited, width))
+
+
+def _check_amounts(amounts: Iterable[Amount]) -> None:
+    for field, what, values, most in amounts:
+        if values > most:
+            message = f"{what} would hold {values:,} values, more than {most:,}: take less"
+            raise LimitExceeded("TOO_LARGE", message, field=f"spec.{field}", values=values, most=most)
+
+
+def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> Iterator[Amount]:
+    values, classes, evaluation_count = math.prod(dataset.shape), len(dataset.classes), dataset.evaluation_count
+    if spec.features in LEARNED:
+        yield "dataset", "a sample", values, _SAMPLE_VALUES_MAX
+    if spec.features != FeatureKind.FEATURE_KIND_GRAPH:
+        width = PATCH_FEATURES if spec.features == FeatureKind.FEATURE_KIND_PATCHES else values
+        yield from _fitted(spec, classes, inherited, width)
+        yield "dataset.evaluation", "the evaluation set", max(width + 1, classes) * evaluation_count, VALUES_MAX
+    yield "dataset.evaluation", "the evaluation set", max(values, classes) * evaluation_count, VALUES_MAX
+    yield "dataset", "the answers for the pool", classes * dataset.sample_count, VALUES_MAX
+
+
+def _fitted(spec: RunSpec, classes: int, inherited: int, width: int) -> Iterator[Amount]:
     trained_on = inherited + spec.label_budget + spec.auto_label_budget
-    yield "dataset", "the model", classes * features, _WEIGHTS_MAX
-    yield "dataset", "the answers for the pool", classes * dataset.sample_count, _VALUES_MAX
-    yield "dataset.evaluation", "the evaluation set", max(features, classes) * dataset.evaluation_count, _VALUES_MAX
-    if {spec.strategy, spec.first_strategy} & CHOOSE_TOGETHER and spec.features not in LEARNED:
+    yield "dataset", "the model", classes * (width + 1), _WEIGHTS_MAX
+    if {spec.strategy, spec.first_strategy} & CHOOSE_TOGETHER:
         batch = min(max(spec.batch_size, spec.first_batch_size), spec.label_budget)
-        yield "batch_size", "what a batch is chosen from", 2 * batch * (features - 1), TOGETHER_VALUES_MAX
-    yield "label_budget", "the training set", max(features, classes) * trained_on, _VALUES_MAX
+        yield "batch_size", "what a batch is chosen from", 2 * batch * width, TOGETHER_VALUES_MAX
+    yield "label_budget", "the training set", max(width + 1, classes) * trained_on, VALUES_MAX
 
 
 def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> Iterator[tuple[str, str, str]]:
@@ -84,14 +108,14 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
         yield "first_strategy", "UNKNOWN_STRATEGY", message
     if spec.protocol not in Protocol.values() or not spec.protocol:
         yield "protocol", "UNKNOWN_PROTOCOL", "name a protocol: published or honest"
-    if not 1 <= spec.batch_size <= _BATCH_MAX:
+    if not 1 <= spec.batch_size <= BATCH_MAX:
         yield (
             "batch_size",
             "BAD_BATCH_SIZE",
-            f"the batch size must lie between 1 and {_BATCH_MAX}, not {spec.batch_size}",
+            f"the batch size must lie between 1 and {BATCH_MAX}, not {spec.batch_size}",
         )
-    if spec.first_batch_size > _BATCH_MAX:
-        message = f"the first batch must hold at most {_BATCH_MAX} labels, not {spec.first_batch_size}"
+    if spec.first_batch_size > BATCH_MAX:
+        message = f"the first batch must hold at most {BATCH_MAX} labels, not {spec.first_batch_size}"
         yield "first_batch_size", "BAD_BATCH_SIZE", message
     if not spec.label_budget and not inherited:
         yield "label_budget", "BAD_BUDGET", "the budget must be at least 1 label"
@@ -102,11 +126,11 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
             f"the budget asks for {wanted} samples ({spec.label_budget} labels, {spec.auto_label_budget} auto-labels), "
             f"but the pool has {free} left to label",
         )
-    if spec.auto_label_budget and not 1 <= spec.auto_label_batch_size <= _BATCH_MAX:
+    if spec.auto_label_budget and not 1 <= spec.auto_label_batch_size <= BATCH_MAX:
         yield (
             "auto_label_batch_size",
             "BAD_BATCH_SIZE",
-            f"the auto-label batch size must lie between 1 and {_BATCH_MAX}, not {spec.auto_label_batch_size}",
+            f"the auto-label batch size must lie between 1 and {BATCH_MAX}, not {spec.auto_label_batch_size}",
         )
     if not spec.report_every:
         yield (
@@ -147,6 +171,9 @@ def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator
 
 
 def _evidence_faults(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
+    if spec.control_percent and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
+        message = "the published protocol asks for what its strategy chooses: leave control out, or choose honest"
+        yield "control_percent", "NOT_AS_PUBLISHED", message
     if spec.control_percent > CONTROL_PERCENT_MAX:
         message = f"at most {CONTROL_PERCENT_MAX} in a hundred are drawn at random, not {spec.control_percent}"
         yield "control_percent", "BAD_CONTROL", message

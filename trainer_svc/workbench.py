@@ -10,6 +10,7 @@ import torch
 from labelloop.events.v1.events_pb2 import FeaturesLearned, PoolPublished
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.artifacts import ArtifactStore
+from labelloop.wire.errors import LimitExceeded
 from labelloop.wire.loading import Loaded
 from labelloop.wire.pools import decode_evaluation
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from trainer_svc.onnx_export import weights_of
 from trainer_svc.ranker import Ranker
 from trainer_svc.run_state import Example
 from trainer_svc.softmax import AdamState, with_bias
+from trainer_svc.spec_check import VALUES_MAX
 from trainer_svc.stopping import STOP_SET_SAMPLES
 from trainer_svc.training_state import from_bytes
 
@@ -31,16 +33,20 @@ class EvaluationSets:
 
     def __init__(self, ranker: Ranker, artifacts: ArtifactStore) -> None:
         self._ranker, self._artifacts = ranker, artifacts
-        self._sets: Loaded[tuple[str, str], tuple[Tensor, Tensor]] = Loaded(self._load, kept=_KEPT_SETS)
+        self._sets: Loaded[tuple[str, str, int], tuple[Tensor, Tensor]] = Loaded(self._load, kept=_KEPT_SETS)
 
-    async def get(self, digest: str, features: str) -> tuple[Tensor, Tensor]:
-        """As the graph ``features`` sees the samples, where that is not empty."""
-        return await self._sets.get((digest, features))
+    async def get(self, digest: str, learned: FeaturesLearned | None) -> tuple[Tensor, Tensor]:
+        """As models see the samples."""
+        graph, feature_count = (learned.features_sha256, learned.feature_count) if learned else ("", 0)
+        return await self._sets.get((digest, graph, feature_count))
 
-    async def _load(self, key: tuple[str, str]) -> tuple[Tensor, Tensor]:
-        digest, features = key
+    async def _load(self, key: tuple[str, str, int]) -> tuple[Tensor, Tensor]:
+        digest, graph, feature_count = key
         samples, labels = decode_evaluation(await self._artifacts.get(digest))
-        seen = await self._ranker.features(features, samples) if features else samples
+        if len(samples) * feature_count > VALUES_MAX:
+            message = f"{len(samples):,} evaluation samples of {feature_count:,} features each are too many: take fewer"
+            raise LimitExceeded("TOO_LARGE", message, samples=len(samples), features=feature_count)
+        seen = await self._ranker.features(graph, samples, feature_count) if graph else samples
         return with_bias(seen), torch.from_numpy(labels.astype(np.int64))
 
 

@@ -136,7 +136,6 @@ class Progress:
                 self._advance(kind, event)
 
     def _advance(self, kind: str, event: Event) -> None:
-        self.round = max(self.round, event.round)
         match kind:
             case "pool_published":
                 self.classes = tuple(event.pool_published.classes)
@@ -145,6 +144,7 @@ class Progress:
             case "samples_auto_labelled":
                 self.auto_labels += len(event.samples_auto_labelled.sample_ids)
             case "model_trained":
+                self.round = event.round
                 self._learn(event.round, event.model_trained)
             case "run_finished":
                 self._end(kind, event.run_finished.reason)

@@ -18,7 +18,7 @@ from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
 from labelloop.wire.eventlog import EventLog
 
-from tests.blobs import IMAGE_BYTES, certified_spec, spec
+from tests.blobs import IMAGE_BYTES, certified_spec, plain, spec
 from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered, training_set
 from tests.chaos.world import ARMED
 
@@ -32,6 +32,7 @@ _APPENDS = {
         "samples_auto_labelled",
         "run_finished",
         "run_cancelled",
+        "run_failed",
     ),
     "oracle": ("pool_published", "label_provided", "sample_skipped", "label_withdrawn", "answer_given", "run_failed"),
     "scorer": (),
@@ -221,12 +222,14 @@ async def _until_read(call: Any, request: Message) -> None:
 
 
 async def _fail(trial: Trial) -> None:
-    """A run whose dataset is gone by the time that it is published."""
-    broken = spec(trial.world.blobs)
-    broken.dataset.name = str(trial.world.blobs.samples.with_name("gone.npy"))
-    run_id = f"{trial.run_id}-failed"
-    await EventLog(trial.world.client).append_once(Event(run_id=run_id, run_started=RunStarted(spec=broken)))
-    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_failed")
+    """A run whose dataset is gone by the time that it is published, and one that can learn nothing from its pool."""
+    blobs = trial.world.blobs
+    for name, path in (("gone", blobs.samples.with_name("gone.npy")), ("plain", plain(blobs))):
+        broken = certified_spec(blobs)
+        broken.dataset.name = str(path)
+        run_id = f"{trial.run_id}-{name}"
+        await EventLog(trial.world.client).append_once(Event(run_id=run_id, run_started=RunStarted(spec=broken)))
+        await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_failed")
 
 
 async def _continue(trial: Trial) -> None:

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from labelloop.events.v1.events_pb2 import Event, LabelsRequested, ModelTrained, Purpose, SamplesAutoLabelled
+from labelloop.events.v1.events_pb2 import (
+    AutoLabelsCertified,
+    Event,
+    LabelsRequested,
+    ModelTrained,
+    Purpose,
+    SamplesAutoLabelled,
+)
 from labelloop.wire.answers import outcome_of
 from labelloop.wire.subjects import subject_of
 
@@ -22,11 +29,12 @@ from trainer_svc.run_state import (
     RequestLabels,
     RunState,
     Step,
+    Wait,
     next_step,
 )
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)  # no rule asks for the time
-_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled", "run_failed"}
+_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled"}
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 _STEP_OF: dict[str, type[Step]] = {
     "features_learned": LearnFeatures,
@@ -121,8 +129,7 @@ class Audit:
             case "run_cancelled":
                 pass  # whoever cancels may not have heard of the end
             case "run_failed":
-                if state.pool is not None:
-                    yield "the run fails though its pool is published"
+                yield from _failure_faults(state, event)
             case "label_provided" | "sample_skipped" | "label_withdrawn":
                 yield from _outcome_faults(state, event)
             case _:
@@ -142,6 +149,8 @@ class Audit:
             yield from _request_faults(state, event.labels_requested, step)
         elif kind == "samples_auto_labelled":
             yield from _auto_label_faults(state, event.samples_auto_labelled, step)
+        elif kind == "auto_labels_certified" and not state.over:
+            yield from _certificate_faults(state, event.auto_labels_certified)
         elif kind == "model_trained" and not state.over:
             yield from _model_faults(state, event.model_trained)
 
@@ -153,6 +162,20 @@ def _pool_faults(state: RunState, event: Event) -> Iterator[str]:
         yield "the pool has no digest"
     if event.pool_published.sample_count <= len(state.asked):
         yield "the pool has nothing left to choose"
+
+
+def _failure_faults(state: RunState, event: Event) -> Iterator[str]:
+    if state.over:
+        return  # whoever found that it cannot go on may not have heard of the end
+    if state.pool is None:
+        if event.round:
+            yield "a run without a pool fails in a later round than 0"
+    elif not event.round:
+        yield "the run fails though its pool is published"
+    elif event.round != state.round + 1:
+        yield f"fails in round {event.round} where {state.round + 1} is next"
+    elif isinstance(next_step(state), Wait):
+        yield "fails where nothing is to be done"
 
 
 def _choice_faults(state: RunState, sample_ids: Sequence[int], wanted: int) -> Iterator[str]:
@@ -195,6 +218,12 @@ def _auto_label_faults(state: RunState, given: SamplesAutoLabelled, step: Step) 
     if list(given.confidence) != sorted(given.confidence, reverse=True):
         yield "the most confident are not first"
     yield from (fault for label in given.classes for fault in _class_faults(state, label))
+
+
+def _certificate_faults(state: RunState, certificate: AutoLabelsCertified) -> Iterator[str]:
+    there = (len(state.audit), state.audit_unlabelled)
+    if (certificate.audited, certificate.unlabelled) != there:
+        yield f"audits {certificate.audited} samples where there are {there[0]} with a label and {there[1]} without"
 
 
 def _model_faults(state: RunState, model: ModelTrained) -> Iterator[str]:

@@ -9,7 +9,15 @@ from random import Random
 
 import numpy as np
 import torch
-from labelloop.events.v1.events_pb2 import GuaranteeSpec, Inheritance, LabelSource, Protocol, RunSpec, RunStarted
+from labelloop.events.v1.events_pb2 import (
+    GuaranteeSpec,
+    Inheritance,
+    LabelSource,
+    Protocol,
+    Purpose,
+    RunSpec,
+    RunStarted,
+)
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
 
 from oracle_svc.datasets import Dataset
@@ -33,6 +41,7 @@ DATASET = Dataset(
 )
 _STATE_SHAPE = (len(CLASSES), 2)  # one feature and the bias
 _FRESH = (0.0,) * 6
+_OTHER_FEATURES = "f" * 64  # than the samples, which is what models of simulated runs see
 
 Floats = tuple[float, ...]
 
@@ -132,9 +141,13 @@ def _inheritance(rng: Random, sample_ids: Sequence[int], spec: RunSpec) -> Inher
         run_id="parent",
         sample_ids=sample_ids,
         classes=labels,
-        auto_labelled=[rng.random() < 0.3 for _ in sample_ids],
+        auto_labelled=[
+            i > 0 and rng.random() < 0.3 for i in range(len(sample_ids))
+        ],  # what a run ends with was paid for
         model_sha256=digest,
         training_state_sha256=sha256(_state_bytes(state_of(digest))).hexdigest() if published else "",
+        features_sha256=rng.choice(("", _OTHER_FEATURES)),
+        purposes=rng.choices(Purpose.values(), k=len(sample_ids)),
     )
 
 
@@ -158,7 +171,15 @@ def model_without_faults(started: RunStarted, labels: Mapping[int, int], skipped
     spec, taken = started.spec, started.inheritance
     training = list(zip(taken.sample_ids, taken.classes, strict=True))
     asked = set(taken.sample_ids)
+
+    def fitted_to(model: str) -> str:
+        start = state_of(model) if model and spec.protocol == Protocol.PROTOCOL_PUBLISHED else _FRESH
+        columns = tuple(zip(*training, strict=True))
+        return sha256(model_bytes(columns[0], columns[1], start, spec.seed)).hexdigest()
+
     model, paid, auto, drawn, drawn_control = taken.model_sha256, 0, 0, 0, 0
+    if taken.features_sha256:
+        model = fitted_to(model)
     while (paid < spec.label_budget or auto < spec.auto_label_budget) and len(asked) < POOL_SIZE:
         if paid < spec.label_budget:
             strategy = spec.strategy if model else spec.first_strategy
@@ -183,8 +204,5 @@ def model_without_faults(started: RunStarted, labels: Mapping[int, int], skipped
             asked.update(batch)
             training += [(sample_id, predicted(model, sample_id)) for sample_id in batch]
             auto += count
-        carries_on = model and spec.protocol == Protocol.PROTOCOL_PUBLISHED
-        start = state_of(model) if carries_on else _FRESH
-        columns = tuple(zip(*training, strict=True))
-        model = sha256(model_bytes(columns[0], columns[1], start, spec.seed)).hexdigest()
+        model = fitted_to(model)
     return model

@@ -227,12 +227,14 @@ ILLEGAL: dict[str, tuple[Callable[[list[Event]], None], str]] = {
     "a model of nothing new": (_train_without_news, "comes where the run wants RequestLabels"),
     "an end too early": (lambda events: events.insert(3, events.pop()), "comes where the run wants Wait"),
     "an event after the end": (lambda events: _swap(events, -1, -2), "comes where the run wants"),
-    "a failure in the middle": (lambda events: events.append(failed()), "fails though its pool is published"),
+    "a failure for want of a pool": (lambda events: events.insert(2, failed()), "fails though its pool is published"),
+    "a failure while a batch is open": (lambda events: events.insert(3, failed(1)), "where nothing is to be done"),
+    "a failure of a round to come": (lambda events: events.insert(2, failed(2)), "where 1 is next"),
 }
 
 
-def failed() -> Event:
-    event = Event(run_id="run")
+def failed(round_: int = 0) -> Event:
+    event = Event(run_id="run", round=round_)
     event.run_failed.reason = "NO"
     return event
 

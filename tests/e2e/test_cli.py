@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet
 from labelloop_cli.stack import Stack
 
-from tests.blobs import Blobs
+from tests.blobs import Blobs, plain
 
 
 async def labelloop(*arguments: str | Path, stack: Stack | None = None, **environment: str) -> tuple[int, str]:
@@ -99,6 +99,14 @@ async def test_bad_input_gets_one_clear_line_and_changes_nothing(stack: Stack, b
         found, text = await labelloop(*words, stack=stack)
         assert (found, says in text) == (code, True), (arguments, found, text)
     assert "no runs yet" in (await labelloop("run", "list", stack=stack))[1]
+
+
+async def test_a_run_that_can_never_work_ends_and_says_why(stack: Stack, blobs: Blobs) -> None:
+    options = ["--labels", str(blobs.labels), "--features", "patches", "--budget", "20"]
+    code, text = await labelloop("run", "start", plain(blobs), *options, stack=stack)
+    assert code == 1, text
+    assert "no features can be learned from this pool: nearly all of its images are plain surfaces" in text
+    assert "failed" in (await labelloop("run", "list", stack=stack))[1]
 
 
 async def test_without_services_it_says_how_to_get_them() -> None:

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec, Purpose, StoppingSpec
 from labelloop.scorer.v1 import scorer_pb2
-from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, LabelRecord, ListLabelsRequest
+from labelloop.trainer.v1.trainer_pb2 import ExportRunRequest, GetModelRequest, LabelRecord, ListLabelsRequest, Phase
 from labelloop.wire.errors import from_rpc
 from labelloop_cli.clients import Clients
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ async def test_a_run_on_learned_features_ends_with_auto_labels_that_its_audit_al
     right = [record for record in above if record.predicted == record.label]
     assert (len(above), len(right)) == (certificate.audited_above, certificate.correct_above)
     latest = run.latest
-    assert latest.control.total <= latest.control_labels == 4
+    assert latest.control.total == latest.control_labels == 4
     assert latest.control_evaluation.total == latest.evaluation.total > 0
     assert latest.l2 > 0 < latest.temperature
 
@@ -86,18 +86,47 @@ async def test_the_same_spec_gives_the_same_model(clients: Clients, blobs: Blobs
     assert models[0] == models[1]
 
 
-def own_graph(path: Path, values: int) -> str:
-    """Sums of each row of an image."""
+@pytest.mark.parametrize(
+    ("parent", "child", "fitted_anew"),
+    [
+        (FeatureKind.FEATURE_KIND_PATCHES, FeatureKind.FEATURE_KIND_PATCHES, 0),
+        (FeatureKind.FEATURE_KIND_PIXELS, FeatureKind.FEATURE_KIND_PATCHES, 1),
+        (FeatureKind.FEATURE_KIND_PATCHES, FeatureKind.FEATURE_KIND_PIXELS, 1),
+    ],
+    ids=["patches on patches", "patches on pixels", "pixels on patches"],
+)
+async def test_a_run_continues_one_whose_models_saw_the_same_or_something_else(
+    clients: Clients, blobs: Blobs, parent: FeatureKind.ValueType, child: FeatureKind.ValueType, fitted_anew: int
+) -> None:
+    changes = {"label_budget": 20, "control_percent": 50, "guarantee": None}
+    await start(clients, "parent", certified_spec(blobs, **changes, features=parent))
+    before = (await finish(clients, "parent")).run
+    await start(clients, "child", certified_spec(blobs, **changes, features=child), continues="parent")
+    ended = await finish(clients, "child")
+    assert ended.run.phase == Phase.PHASE_FINISHED
+    assert [each.labels for each in ended.rounds] == [20] * fitted_anew + [30, 40]
+    assert ended.run.planned_rounds == ended.run.round
+    assert ended.run.latest.control_labels == 2 * before.latest.control_labels == 20
+    assert ended.run.latest.evaluation.value > 0.8
+    parts = [part async for part in clients.trainer.ExportRun(ExportRunRequest(run_id="child"))]
+    digests = {part.artifact.sha256 for part in parts}
+    assert {before.head_sha256, before.latest.model_sha256} <= digests
+    assert not before.features.features_sha256 or before.features.features_sha256 in digests
+
+
+def own_graph(path: Path, values: int, *, logs: bool = False) -> str:
+    """Sums of each row of an image, or their logarithms."""
     kernel = np.repeat(np.eye(6, dtype=np.float32), values // 6, axis=0)
     nodes = [
         helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("MatMul", ["values", "kernel"], ["sums"]),
+        helper.make_node("Log" if logs else "Identity", ["sums"], ["features"]),
     ]
     graph = helper.make_graph(
         nodes,
         "rows",
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", values])],
-        [helper.make_tensor_value_info("sums", TensorProto.FLOAT, ["batch", 6])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 6])],
         [numpy_helper.from_array(kernel, "kernel")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -116,14 +145,29 @@ async def test_a_graph_of_the_users_makes_the_features(clients: Clients, blobs: 
     assert run.latest.evaluation.value > 0.6  # six sums tell less than 36 pixels
 
 
-async def test_a_graph_that_does_not_fit_the_pool_says_so(clients: Clients, blobs: Blobs, tmp_path: Path) -> None:
+async def test_a_graph_that_does_not_fit_the_pool_ends_the_run(clients: Clients, blobs: Blobs, tmp_path: Path) -> None:
     spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH)
     spec.dataset.graph = own_graph(tmp_path / "rows.onnx", 12)
     await start(clients, "r", spec)
-    async for run in clients.watch("r"):
-        if run.message:
-            assert "takes 12 values of uint8" in run.message
-            break
+    run = (await finish(clients, "r")).run
+    assert run.phase == Phase.PHASE_FAILED
+    assert "takes 12 values of uint8" in run.message
+
+
+async def test_what_a_run_paid_for_before_it_failed_is_there_for_another(
+    clients: Clients, blobs: Blobs, tmp_path: Path
+) -> None:
+    """A black image, of which the graph makes no numbers, is met when the first model is judged."""
+    np.save(blobs.evaluation, np.concatenate([np.zeros((1, 6, 6), np.uint8), np.load(blobs.evaluation)[1:]]))
+    spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH)
+    spec.dataset.graph = own_graph(tmp_path / "logs.onnx", IMAGE_BYTES, logs=True)
+    await start(clients, "r", spec)
+    run = (await finish(clients, "r")).run
+    assert (run.phase, run.round, run.labels_paid) == (Phase.PHASE_FAILED, 0, 10)
+    assert "no finite numbers" in run.message
+    await start(clients, "child", spec, continues="r")
+    paid, inherited = [await labels_of(clients, run_id) for run_id in ("r", "child")]
+    assert {each.sample_id for each in inherited} >= {each.sample_id for each in paid}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +182,11 @@ async def test_a_graph_that_does_not_fit_the_pool_says_so(clients: Clients, blob
         ),
         ({"stopping": StoppingSpec(label_price=1)}, "spec.stopping.label_price", "needs the worth"),
         ({"protocol": 1, "stopping_sample_count": 9}, "spec.features", "the published protocol sees pixels"),
+        (
+            {"protocol": 1, "stopping_sample_count": 9, "features": FeatureKind.FEATURE_KIND_PIXELS},
+            "spec.control_percent",
+            "leave control out",
+        ),
     ],
 )
 async def test_what_cannot_be_done_is_said_before_it_begins(

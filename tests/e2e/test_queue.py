@@ -24,7 +24,7 @@ from labelloop_cli.stack import Stack
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from tests.blobs import Blobs, spec
+from tests.blobs import Blobs, certified_spec, spec
 from tests.e2e.driving import finish, point_at, start
 
 QUEUE = 2
@@ -94,6 +94,29 @@ async def test_samples_that_are_skipped_are_replaced_and_cost_nothing(
     labelled = {record.sample_id for record in await clients.labels("by_hand")}
     assert len(labelled) == 10
     assert not labelled & {first.sample_id, second.sample_id, third.sample_id}
+
+
+async def test_what_people_skip_of_an_audit_is_replaced_and_told_of(clients: Clients, blobs: Blobs) -> None:
+    truth = np.load(blobs.labels)
+    await start(clients, "by_hand", certified_spec(blobs, label_source=QUEUE, label_budget=10))
+
+    async def label(waiting: list[OpenSample]) -> None:
+        request = SubmitLabelsRequest(run_id="by_hand", annotator="kim", labels=answers(waiting, truth))
+        await clients.oracle.SubmitLabels(request)
+
+    await label(await open_samples(clients, 10))
+    broken, unclear, *rest = await open_samples(clients, 60)
+    kinds = [(broken, SkipKind.SKIP_KIND_REJECTED), (unclear, SkipKind.SKIP_KIND_SKIPPED)]
+    skipped = [SkippedSample(sample_id=sample.sample_id, kind=kind) for sample, kind in kinds]
+    await clients.oracle.SkipSamples(SkipSamplesRequest(run_id="by_hand", annotator="kim", samples=skipped))
+    await label(rest)
+    await label(await open_samples(clients, 2))
+    run = (await finish(clients, "by_hand")).run
+    certificate = run.certificate
+    assert (certificate.audited, certificate.unlabelled, run.audit_labels) == (60, 2, 60)
+    assert run.auto_labels == certificate.count > 0
+    chosen = {record.sample_id for record in await clients.labels("by_hand")}
+    assert not chosen & {broken.sample_id, unclear.sample_id}
 
 
 @pytest.mark.parametrize("fault", ["no reason", "not asked for", "twice"])

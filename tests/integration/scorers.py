@@ -9,14 +9,21 @@ from typing import Any
 
 import grpc
 import numpy as np
-from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, GetSamplesResponse, RankPoolRequest, RankPoolResponse
+from labelloop.scorer.v1.scorer_pb2 import (
+    ExtractFeaturesRequest,
+    ExtractFeaturesResponse,
+    GetSamplesRequest,
+    GetSamplesResponse,
+    RankPoolRequest,
+    RankPoolResponse,
+)
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer, add_ScorerServiceServicer_to_server
 from labelloop.wire.artifacts import digest_of
 from labelloop.wire.call_counts import CallCounts
 from labelloop.wire.errors import LabelloopError
 from labelloop.wire.guarding import guarded
 from labelloop.wire.pools import PoolManifest, Shard
-from labelloop.wire.serving import Context
+from labelloop.wire.serving import MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, Context
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
@@ -53,7 +60,8 @@ class Scorer(ScorerServiceServicer):
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.asked: list[RankPoolRequest | GetSamplesRequest] = []
+        self.asked: list[RankPoolRequest | GetSamplesRequest | ExtractFeaturesRequest] = []
+        self.sample_values, self.feature_count = 2, 1
         self.called = asyncio.Event()
         self.fault: LabelloopError | None = None
         self.heeds_shards, self.sends_samples = True, True
@@ -82,6 +90,14 @@ class Scorer(ScorerServiceServicer):
         self._take(request)
         return _samples(self._pool.samples[list(request.sample_ids)])
 
+    async def ExtractFeatures(  # noqa: N802
+        self, request: ExtractFeaturesRequest, context: Context
+    ) -> ExtractFeaturesResponse:
+        """Of float32 samples, of ``sample_values`` each, their first value, as often as ``feature_count`` says."""
+        self._take(request)
+        firsts = np.frombuffer(request.samples, "<f4").reshape(-1, self.sample_values)[:, 0]
+        return ExtractFeaturesResponse(features=np.repeat(firsts, self.feature_count).tobytes())
+
 
 def _score(sample_id: int) -> float:
     """Many are alike."""
@@ -109,7 +125,11 @@ async def scorers(pool: Pool, count: int) -> AsyncIterator[list[Scorer]]:
 @asynccontextmanager
 async def served(scorer: Scorer) -> AsyncIterator[None]:
     """At its address, by default any free one."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    limits = [
+        ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
+        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ]
+    server = grpc.aio.server(options=[*limits, ("grpc.so_reuseport", 0)])
     add_ScorerServiceServicer_to_server(scorer, guarded(server, CallCounts()))
     scorer.address = f"127.0.0.1:{server.add_insecure_port(scorer.address or '127.0.0.1:0')}"
     await server.start()

@@ -21,7 +21,7 @@ from tests.integration.production_broker import Node, lone_node, new_enough, run
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
 ANSWERS = {"label_provided", "sample_skipped", "label_withdrawn", "answer_given"}
-OF_ORACLE = {"pool_published", "run_failed"} | ANSWERS
+OF_ORACLE = {"pool_published"} | ANSWERS
 MAY = {
     "trainer": KINDS - {"pool_published"} - ANSWERS,
     "scorer": set[str](),
@@ -30,9 +30,9 @@ MAY = {
 }
 
 
-def event_of(kind: str, user: str) -> Event:
+def event_of(kind: str, user: str, round_: int = 1) -> Event:
     """An event of that kind as far as its subject goes, of a run of the user's own."""
-    event = Event(run_id=f"of-{user}", round=1)
+    event = Event(run_id=f"of-{user}", round=round_)
     getattr(event, kind).SetInParent()
     return event
 
@@ -66,6 +66,13 @@ async def test_each_user_writes_its_own_kinds_of_events_and_no_other(node: Node)
         allowed = await asyncio.gather(*(may_write(client, subject) for subject in subjects.values()))
         assert {kind for kind, may in zip(subjects, allowed, strict=True) if may} == MAY[user], user
         await client.close()
+
+
+async def test_the_oracle_fails_runs_for_want_of_a_pool_alone(node: Node) -> None:
+    client = await connected(node, "oracle")
+    await EventLog(client).ensure_stream()
+    assert await may_write(client, subject_of(event_of("run_failed", "oracle", round_=0)))
+    await client.close()
 
 
 async def test_nobody_destroys_what_stands(node: Node) -> None:
@@ -109,7 +116,7 @@ async def test_a_user_does_not_read_the_answers_to_another(node: Node) -> None:
     everything = await scorer.subscribe(f"{PREFIX}.>")
     await scorer.flush()
     await EventLog(oracle).ensure_stream()
-    await oracle.jetstream().publish(subject_of(event_of("run_failed", "oracle")), b"")
+    await oracle.jetstream().publish(subject_of(event_of("pool_published", "oracle")), b"")
     await scorer.flush()
     assert overheard.pending_msgs == everything.pending_msgs == 0
     await scorer.close()

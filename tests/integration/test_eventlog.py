@@ -11,14 +11,26 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from labelloop.events.v1.events_pb2 import Event, LabelProvided, RunCancelled, RunFinished
+from labelloop.events.v1.events_pb2 import (
+    Event,
+    LabelProvided,
+    LabelsRequested,
+    Purpose,
+    RunCancelled,
+    RunFinished,
+    SamplesAutoLabelled,
+)
 from labelloop.wire.basis import LogRolledBack
 from labelloop.wire.broker import connect
 from labelloop.wire.errors import WrongState
 from labelloop.wire.eventlog import EventLog, Recorded
+from labelloop.wire.run_rules import AUDIT_MAX
 from labelloop.wire.subjects import STREAM, subject_of
 from labelloop_cli.nats_server import NatsServer
 from nats.aio.client import Client
+
+from trainer_svc.run_state import AUTO_LABELS_AT_ONCE
+from trainer_svc.spec_check import BATCH_MAX
 
 
 def finished(reason: str, run_id: str = "r") -> Event:
@@ -48,6 +60,37 @@ async def take(log: EventLog, count: int) -> list[Recorded]:
             if len(taken) == count:
                 return taken
     raise AssertionError("follow never ends by itself")
+
+
+def largest_events() -> dict[str, Event]:
+    """Events of as many samples as a run has at once, the numbers as large as they come."""
+    made = {}
+    for name, count in (("batch", BATCH_MAX), ("audit", AUDIT_MAX)):
+        request = LabelsRequested(
+            sample_ids=range(2**32 - count, 2**32),
+            predicted=[2**16] * count,
+            confidence=[0.7] * count,
+            score=[0.7] * count,
+            purposes=[Purpose.PURPOSE_AUDIT] * count,
+        )
+        made[name] = Event(run_id="r" * 64, labels_requested=request)
+    count = AUTO_LABELS_AT_ONCE
+    given = SamplesAutoLabelled(
+        sample_ids=range(2**32 - count, 2**32), classes=[2**16] * count, confidence=[0.7] * count
+    )
+    return made | {"auto-labels": Event(run_id="r" * 64, samples_auto_labelled=given)}
+
+
+@pytest.mark.parametrize("name", largest_events())
+async def test_the_largest_event_of_a_run_fits_into_a_message_of_a_broker_with_its_defaults(
+    name: str, nats_server: NatsServer
+) -> None:
+    event = largest_events()[name]
+    async with opened(nats_server) as (client, log):
+        assert client.max_payload == 1024 * 1024
+        recorded = await log.append_once(event)
+        assert recorded.ours
+        assert (await take(log, 1))[0].event == event
 
 
 async def test_the_second_write_of_a_subject_reads_the_first(nats_server: NatsServer) -> None:

@@ -80,6 +80,22 @@ async def test_samples_come_in_the_order_asked_for(sample_bytes: int) -> None:
         assert all(scorer.asked for scorer in made)
 
 
+@pytest.mark.parametrize(
+    ("sample_values", "feature_count"), [(2, 1), (2, 60_000), (40_000, 1)], ids=["small", "many features", "large"]
+)
+async def test_features_of_any_size_come_in_order(sample_values: int, feature_count: int) -> None:
+    """Neither what is asked nor what is answered outgrows a message."""
+    pool = Pool(1)
+    samples = np.zeros((600, sample_values), np.float32)
+    samples[:, 0] = np.arange(len(samples))
+    async with scorers(pool, 1) as made, ranking(pool, made) as ranker:
+        made[0].sample_values, made[0].feature_count = sample_values, feature_count
+        async with asyncio.timeout(60):
+            features = await ranker.features("g", samples, feature_count)
+        assert features.shape == (600, feature_count)
+        assert np.array_equal(features[:, -1], samples[:, 0])
+
+
 async def test_what_a_scorer_does_not_answer_falls_to_the_others_who_are_asked_from_then_on() -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 3) as made, ranking(pool, made) as ranker:

@@ -14,6 +14,7 @@ from scorer_svc.neighbours import COORDINATES
 from scorer_svc.patch_graph import Bank, pooling, raw_graph
 from scorer_svc.patches import learn_patches
 from scorer_svc.vetting import vetted
+from trainer_svc.spec_check import PATCH_FEATURES
 
 
 def images(count: int, *shape: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -59,7 +60,7 @@ def test_what_is_learned_is_sound_and_the_same_each_time(shape: tuple[int, ...])
     data = learn_patches(samples, 3)
     onnx.checker.check_model(vetted(data))
     graph = Graph(data, "g", field="f")
-    assert (graph.feature_count, graph.answer_count, graph.dtype) == (int(np.prod(shape)), 1_800, "uint8")
+    assert (graph.feature_count, graph.answer_count, graph.dtype) == (int(np.prod(shape)), PATCH_FEATURES, "uint8")
     features = graph.answers(samples)
     assert np.isfinite(features).all()
     assert np.abs(features.mean(axis=0)).max() < 0.1

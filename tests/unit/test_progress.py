@@ -214,11 +214,13 @@ def test_phases() -> None:
         (Event(run_finished=RunFinished(reason="done")), "run_finished", "done"),
         (Event(run_cancelled=RunCancelled(reason="enough")), "run_cancelled", "enough"),
         (Event(run_failed=RunFailed(reason="NO_POOL", message="bring it")), "run_failed", "bring it"),
+        (Event(round=1, run_failed=RunFailed(reason="BAD_GRAPH", message="mend it")), "run_failed", "mend it"),
     ],
 )
 def test_the_end_and_why(event: Event, kind: str, why: str) -> None:
     progress = fold(begun(), asked(0, 1, 2), event)
     assert now_json(progress)["ended"] == {"kind": kind, "why": why}
+    assert progress.round == 0
     assert not progress.open
 
 

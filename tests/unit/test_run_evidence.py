@@ -19,6 +19,7 @@ from labelloop.events.v1.events_pb2 import (
     RunStarted,
     SamplesAutoLabelled,
     SampleSkipped,
+    SkipKind,
     StoppingSpec,
 )
 from labelloop.scorer.v1.scorer_pb2 import Strategy
@@ -55,7 +56,14 @@ def take(state: RunState, **payload: object) -> None:
     state.apply(Event(run_id="r", round=state.round, **payload), NOW)  # type: ignore[arg-type]
 
 
-def batch(state: RunState, *sample_ids: int, control: int = 0, audit: bool = False, skip: int = -1) -> None:
+def batch(
+    state: RunState,
+    *sample_ids: int,
+    control: int = 0,
+    audit: bool = False,
+    skip: int = -1,
+    kind: SkipKind.ValueType = SkipKind.SKIP_KIND_SKIPPED,
+) -> None:
     """Ask for them, the last ``control`` as control samples; all are labelled, but for one that may be skipped."""
     chosen = [Purpose.PURPOSE_CHOSEN] * (len(sample_ids) - control) + [Purpose.PURPOSE_CONTROL] * control
     purposes = [Purpose.PURPOSE_AUDIT] * len(sample_ids) if audit else chosen
@@ -66,7 +74,7 @@ def batch(state: RunState, *sample_ids: int, control: int = 0, audit: bool = Fal
     take(state, labels_requested=request)
     for sample_id in sample_ids:
         if sample_id == skip:
-            take(state, sample_skipped=SampleSkipped(sample_id=sample_id))
+            take(state, sample_skipped=SampleSkipped(sample_id=sample_id, kind=kind))
         else:
             take(state, label_provided=LabelProvided(sample_id=sample_id, label=sample_id))
 
@@ -158,7 +166,45 @@ def test_another_sample_takes_the_place_of_one_that_is_skipped_in_an_audit() -> 
     assert next_step(state) == RequestLabels(1, RANDOM, 1, audit=True)
     batch(state, 14, audit=True)
     assert next_step(state) == Certify()
-    assert state.audit_labels == 4
+    assert (state.audit_labels, state.audit_unlabelled) == (4, 1)
+
+
+@pytest.mark.parametrize("kind", [SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED])
+def test_an_audit_goes_on_with_what_there_is_where_the_pool_is_used_up(kind: SkipKind.ValueType) -> None:
+    state = audited()
+    state.asked.update(range(14, 100), range(10))
+    batch(state, 10, 11, 12, 13, audit=True, skip=11, kind=kind)
+    assert next_step(state) == Certify()
+    assert (state.audit_labels, state.audit_unlabelled) == (3, 1)
+
+
+def revised(state: RunState, sample_id: int, label: int) -> None:
+    take(state, label_provided=LabelProvided(sample_id=sample_id, label=label, revision=1))
+
+
+def test_an_audit_label_that_is_revised_leaves_the_certificate_and_what_it_allows_as_they_are() -> None:
+    """It is shown by the time that the auto-labels are there; the model, which never saw it, is not fitted anew."""
+    state = audited()
+    batch(state, 10, 11, 12, 13, audit=True)
+    certificate = AutoLabelsCertified(threshold=0.8, count=3)
+    take(state, auto_labels_certified=certificate)
+    revised(state, 12, 5)
+    assert next_step(state) == AutoLabel(3)
+    take(state, samples_auto_labelled=SamplesAutoLabelled(sample_ids=[20, 21, 22], classes=[0] * 3, confidence=[1] * 3))
+    assert [(each.sample_id, each.label) for each in state.audit] == [(10, 10), (11, 11), (12, 5), (13, 13)]
+    assert (state.certificate, state.labels_paid, state.news) == (certificate, 7, False)
+    assert isinstance(next_step(state), Finish)
+
+
+def test_an_audit_label_that_is_revised_while_its_batch_is_open_counts_as_revised() -> None:
+    state = audited()
+    request = LabelsRequested(sample_ids=[10, 11], purposes=[Purpose.PURPOSE_AUDIT] * 2)
+    take(state, labels_requested=request)
+    take(state, label_provided=LabelProvided(sample_id=10, label=1))
+    revised(state, 10, 2)
+    take(state, label_provided=LabelProvided(sample_id=11, label=1))
+    assert next_step(state) == Certify()
+    assert [each.label for each in state.audit] == [2, 1]
 
 
 @pytest.mark.parametrize("count", [0, 3])

@@ -83,8 +83,11 @@ def pool(message: PoolPublished = POOL) -> Event:
     return Event(run_id="r", pool_published=message)
 
 
+def failed(round_: int) -> Event:
+    return Event(run_id="r", round=round_, run_failed=RunFailed(reason="GONE"))
+
+
 FINISHED = Event(run_id="r", run_finished=RunFinished(reason="done"))
-FAILED = Event(run_id="r", run_failed=RunFailed(reason="GONE"))
 WHOLE = [
     started(),
     pool(),
@@ -117,7 +120,11 @@ def test_a_whole_run_breaks_no_rule() -> None:
         (1, asked(0, 1), "no pool"),
         (2, WHOLE[0], "started already"),
         (2, pool(), "a pool already"),
-        (2, FAILED, "want of one"),
+        (1, failed(1), "fails in round 0"),
+        (2, failed(0), "want of one"),
+        (2, failed(2), "next round is 1"),
+        (3, failed(1), "still open"),
+        (6, failed(1), "next round is 2"),
         (2, asked(1, 1), "in round 0"),
         (2, asked(0), "names no sample"),
         (2, asked(0, 9), "outside the pool"),
@@ -140,6 +147,11 @@ def test_a_whole_run_breaks_no_rule() -> None:
 )
 def test_what_cannot_come_next_is_named(before: int, event: Event, said: str) -> None:
     assert said in rules(*WHOLE[1:before]).fault(event)
+
+
+def test_what_has_a_pool_may_fail_before_a_round_to_come() -> None:
+    for before, round_ in ((2, 1), (6, 2), (7, 2)):
+        assert rules(*WHOLE[1:before], failed(round_)).over
 
 
 WITH_SKIPS = [
@@ -201,6 +213,10 @@ def test_what_comes_after_the_end_is_late_not_wrong() -> None:
         started(label_source=0),
         Event(run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(sample_ids=[1]))),
         Event(run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(model_sha256="*"))),
+        Event(run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(head_sha256="*"))),
+        Event(
+            run_id="r", run_started=RunStarted(spec=SPEC, inheritance=Inheritance(purposes=[Purpose.PURPOSE_CHOSEN]))
+        ),
         Event(run_id="r", round=1, pool_published=POOL),
         pool(PoolPublished(pool_sha256=DIGEST, sample_count=9, shape=[2**31, 2], dtype="uint8", classes=["a"])),
         pool(PoolPublished(pool_sha256=">", sample_count=9, shape=[2], dtype="uint8", classes=["a"])),

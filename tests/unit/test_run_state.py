@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.events.v1.events_pb2 import (
     Event,
+    FeatureKind,
+    FeaturesLearned,
     Inheritance,
     LabelProvided,
     LabelsRequested,
     ModelTrained,
     PoolPublished,
+    Purpose,
     RunCancelled,
     RunFinished,
     RunSpec,
@@ -24,7 +27,7 @@ from labelloop.events.v1.events_pb2 import (
 )
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
-from trainer_svc.run_state import AutoLabel, Finish, Fit, RequestLabels, RunState, Wait, next_step
+from trainer_svc.run_state import AutoLabel, Finish, Fit, LearnFeatures, RequestLabels, RunState, Wait, next_step
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = RunSpec(
@@ -180,6 +183,56 @@ def test_what_is_inherited_is_trained_on_already_and_never_asked_for_again() -> 
     assert (state.model_sha256, state.training_state_sha256) == ("m", "s")
     assert state.asked == {4, 5}
     assert state.labels_paid == 0
+
+
+INHERITED = Inheritance(
+    run_id="p",
+    sample_ids=[4, 5],
+    classes=[1, 2],
+    auto_labelled=[False, False],
+    model_sha256="m",
+    head_sha256="h",
+    features_sha256="f",
+    purposes=[Purpose.PURPOSE_CHOSEN, Purpose.PURPOSE_CONTROL],
+)
+ON_PATCHES = RunSpec(
+    features=FeatureKind.FEATURE_KIND_PATCHES, batch_size=1, auto_label_batch_size=4, auto_label_budget=4
+)
+
+
+def learned(state: RunState, digest: str) -> None:
+    features = FeaturesLearned(features_sha256=digest, feature_count=2)
+    state.apply(Event(run_id="r", features_learned=features), NOW)
+
+
+def test_what_was_fitted_to_the_same_features_goes_on_ranking_and_controls_stay_controls() -> None:
+    state = begun(ON_PATCHES, INHERITED)
+    assert next_step(state) == LearnFeatures()
+    learned(state, "f")
+    assert (state.head_sha256, state.planned_rounds) == ("h", 1)
+    assert next_step(state) == AutoLabel(4)
+    assert [example.sample_id for example in state.control_examples] == [5]
+
+
+def _without_features() -> Inheritance:
+    older = Inheritance()
+    older.CopyFrom(INHERITED)
+    older.head_sha256 = older.features_sha256 = ""
+    return older
+
+
+@pytest.mark.parametrize("inheritance", [INHERITED, _without_features()], ids=["of other features", "of pixels"])
+def test_what_is_inherited_of_other_features_is_fitted_anew_before_it_ranks(inheritance: Inheritance) -> None:
+    state = begun(ON_PATCHES, inheritance)
+    learned(state, "g")
+    assert (state.head_sha256, next_step(state), state.planned_rounds) == ("", Fit(), 2)
+    trained(state)
+    assert next_step(state) == AutoLabel(4)
+
+
+def test_pixels_begin_anew_where_features_were_learned() -> None:
+    state = begun(RunSpec(auto_label_batch_size=4, auto_label_budget=4), INHERITED)
+    assert (state.head_sha256, next_step(state)) == ("", Fit())
 
 
 def test_a_cancelled_run_does_nothing_more_but_keeps_labels_under_way() -> None:

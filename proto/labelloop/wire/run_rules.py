@@ -37,13 +37,13 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 _LATEST_S = 253_402_300_799  # the last second of the year 9999, where Timestamp ends
 _COUNT_MAX = 2**31 - 1
 ANNOTATORS_MAX = 25  # for one sample
-AUDIT_MAX = 100_000  # in one event, of which the broker takes a megabyte
+AUDIT_MAX = 50_000  # in one event, of which the broker takes a megabyte
 LEARNED = {FeatureKind.FEATURE_KIND_PATCHES, FeatureKind.FEATURE_KIND_GRAPH}  # what stands in the way of the samples
 _PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
 _LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
 SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # what an annotator may say
 _SKIP_KINDS = SKIP_KINDS | {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED, SkipKind.SKIP_KIND_DISPUTED}
-_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled", "run_failed"}
+_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled"}
 CONTROL_PERCENT_MAX = 50
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 
@@ -128,10 +128,11 @@ def _has_threshold(certificate: AutoLabelsCertified) -> bool:
 
 
 def _inheritance_fault(taken_over: Inheritance) -> str:
-    if fault := _digest_faults((taken_over.model_sha256, taken_over.training_state_sha256)):
+    digests = (taken_over.model_sha256, taken_over.training_state_sha256)
+    if fault := _digest_faults((*digests, taken_over.head_sha256, taken_over.features_sha256)):
         return fault
     columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled)
-    return _uneven(*columns) or _repeated(taken_over.sample_ids)
+    return _purposes_fault(taken_over.purposes, *columns) or _repeated(taken_over.sample_ids)
 
 
 def _pool_fault(pool: PoolPublished) -> str:
@@ -144,10 +145,14 @@ def _pool_fault(pool: PoolPublished) -> str:
 def _request_fault(request: LabelsRequested) -> str:
     known = request.predicted or request.confidence
     told = (request.predicted, request.confidence) if known else ()
-    if request.purposes and not {*request.purposes} <= {*Purpose.values()}:
+    columns = (request.sample_ids, request.score, *told)
+    return _purposes_fault(request.purposes, *columns) or _repeated(request.sample_ids)
+
+
+def _purposes_fault(purposes: Sequence[Purpose.ValueType], *columns: Sequence[object]) -> str:
+    if not {*purposes} <= {*Purpose.values()}:
         return "it asks for an unknown purpose"
-    why = (request.purposes,) if request.purposes else ()
-    return _uneven(request.sample_ids, request.score, *told, *why) or _repeated(request.sample_ids)
+    return _uneven(*columns, *((purposes,) if purposes else ()))
 
 
 def _given_fault(given: AnswerGiven) -> str:
@@ -206,8 +211,8 @@ class RunRules:
     def fault(self, event: Event) -> str:
         """Why ``event`` cannot come next; empty where it can. What comes after the end is late, not wrong."""
         kind = event.WhichOneof("payload")
-        if kind == "run_failed" and self.pool and not self.over:
-            return "what has a pool cannot fail for the want of one"
+        if kind == "run_failed" and not self.over:
+            return self._failure_fault(event.round)
         if self.over or kind in _ENDS:
             return ""
         if outcome := outcome_of(event):
@@ -233,6 +238,16 @@ class RunRules:
             case "model_trained":
                 return self._model_fault(event.round, event.model_trained)
         return "an event of an unknown kind"
+
+    def _failure_fault(self, round_: int) -> str:
+        """Only the trainer, which is past round 0 once there is a pool, ends what can be carried on."""
+        if self.pool is None:
+            return "what has no pool fails in round 0" if round_ else ""
+        if not round_:
+            return "what has a pool cannot fail for the want of one"
+        if self.answers.open:
+            return "a batch is still open"
+        return "" if round_ == self.round + 1 else f"the next round is {self.round + 1}"
 
     def _features_fault(self, learned: FeaturesLearned) -> str:
         if self.started.spec.features not in LEARNED:
@@ -306,7 +321,8 @@ class RunRules:
         if round_ != self.round + 1:
             return f"the next model begins round {self.round + 1}"
         seen = model.labels + model.auto_labels
-        fits = seen == self.known and self.known and self.news
+        anew = not self.round  # what is inherited may be fitted anew
+        fits = seen == self.known and self.known and (self.news or anew)
         return "" if fits else f"it saw {seen} labels where there are {self.known}"
 
     def note(self, event: Event) -> None:

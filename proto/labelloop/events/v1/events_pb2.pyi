@@ -256,7 +256,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def run_failed(self) -> Global___RunFailed:
-        """Always round 0, so that it stands once."""
+        """Round 0 for want of a pool; later the round that cannot begin."""
 
     @_builtins.property
     def sample_skipped(self) -> Global___SampleSkipped:
@@ -574,6 +574,7 @@ class AutoLabelsCertified(_message.Message):
     LOWER_BOUND_FIELD_NUMBER: _builtins.int
     LOOKS_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    UNLABELLED_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
     """Auto-labels of this confidence or a higher one are right often enough; unset where none are."""
     audited: _builtins.int
@@ -588,6 +589,10 @@ class AutoLabelsCertified(_message.Message):
     """Thresholds that were looked at."""
     count: _builtins.int
     """Samples at the threshold or above it that nobody has labelled: the auto-labels to come."""
+    unlabelled: _builtins.int
+    """Samples that were drawn to audit with and got no label: others took their place. What is shown is shown of samples
+    that people can label.
+    """
     def __init__(
         self,
         *,
@@ -598,10 +603,11 @@ class AutoLabelsCertified(_message.Message):
         lower_bound: _builtins.float = ...,
         looks: _builtins.int = ...,
         count: _builtins.int = ...,
+        unlabelled: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "audited", b"audited", "audited_above", b"audited_above", "correct_above", b"correct_above", "count", b"count", "looks", b"looks", "lower_bound", b"lower_bound", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "audited", b"audited", "audited_above", b"audited_above", "correct_above", b"correct_above", "count", b"count", "looks", b"looks", "lower_bound", b"lower_bound", "threshold", b"threshold", "unlabelled", b"unlabelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
@@ -695,12 +701,19 @@ class Inheritance(_message.Message):
     AUTO_LABELLED_FIELD_NUMBER: _builtins.int
     MODEL_SHA256_FIELD_NUMBER: _builtins.int
     TRAINING_STATE_SHA256_FIELD_NUMBER: _builtins.int
+    HEAD_SHA256_FIELD_NUMBER: _builtins.int
+    FEATURES_SHA256_FIELD_NUMBER: _builtins.int
+    PURPOSES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that ended."""
     model_sha256: _builtins.str
     """SHA-256 of its last ONNX model."""
     training_state_sha256: _builtins.str
     """SHA-256 of its last training state."""
+    head_sha256: _builtins.str
+    """What ranks the pool where its models saw features: SHA-256 of the ONNX graph from features to probabilities."""
+    features_sha256: _builtins.str
+    """SHA-256 of the graph from samples to what its models saw; empty where they saw the samples."""
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Samples that it was trained on at its end, in the order of its training set."""
@@ -713,6 +726,10 @@ class Inheritance(_message.Message):
     def auto_labelled(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """For each sample, whether the model gave the class."""
 
+    @_builtins.property
+    def purposes(self) -> _containers.RepeatedScalarFieldContainer[Global___Purpose.ValueType]:
+        """Why each sample was asked for; empty where nothing is known of any."""
+
     def __init__(
         self,
         *,
@@ -722,10 +739,13 @@ class Inheritance(_message.Message):
         auto_labelled: _abc.Iterable[_builtins.bool] | None = ...,
         model_sha256: _builtins.str = ...,
         training_state_sha256: _builtins.str = ...,
+        head_sha256: _builtins.str = ...,
+        features_sha256: _builtins.str = ...,
+        purposes: _abc.Iterable[Global___Purpose.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labelled", b"auto_labelled", "classes", b"classes", "model_sha256", b"model_sha256", "run_id", b"run_id", "sample_ids", b"sample_ids", "training_state_sha256", b"training_state_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labelled", b"auto_labelled", "classes", b"classes", "features_sha256", b"features_sha256", "head_sha256", b"head_sha256", "model_sha256", b"model_sha256", "purposes", b"purposes", "run_id", b"run_id", "sample_ids", b"sample_ids", "training_state_sha256", b"training_state_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
