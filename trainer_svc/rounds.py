@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ from trainer_svc.run_state import (
     Wait,
     next_step,
 )
+from trainer_svc.seeds import seed_for
 from trainer_svc.softmax import AdamState, Count, start_state
 from trainer_svc.spec_check import check_width
 from trainer_svc.stopping import looks_at_stop_set
@@ -57,6 +59,13 @@ from trainer_svc.workbench import EvaluationSets, Workbench
 
 _HOPELESS = (InvalidInput, LimitExceeded)  # it would come to the same again
 _LESSON = 0  # the seed of what is learned from a pool: one lesson for all of its runs
+
+
+class _Drawn(NamedTuple):
+    """Control samples to ask for, and those among the samples that were taken."""
+
+    ranked: RankPoolResponse
+    passed: list[int]
 
 
 class Rounds:
@@ -121,12 +130,15 @@ class Rounds:
         return Event(run_id=state.run_id, round=0, features_learned=features)
 
     async def _request_labels(self, state: RunState, step: RequestLabels) -> Event:
-        chosen = [await self._rank(state, step.count, step.strategy)] if step.count else []
+        seed = seed_for(state.spec.seed, "audit") if step.audit else _seed(state, step.strategy)
+        chosen = [await self._rank(state, step.count, step.strategy, seed=seed)] if step.count else []
+        request = LabelsRequested(strategy=step.strategy, part=step.part)
         if step.control:
             taken = state.asked.union(*(ranked.sample_ids for ranked in chosen))
-            chosen.append(await self._rank(state, step.control, Strategy.STRATEGY_RANDOM, taken))
+            drawn = await self._draw_control(state, step.control, taken)
+            request.also_control.extend(drawn.passed)
+            chosen.append(drawn.ranked)
         self._lay_out(state, chosen)
-        request = LabelsRequested(strategy=step.strategy, part=step.part)
         for ranked in chosen:
             request.sample_ids.extend(ranked.sample_ids)
             request.predicted.extend(ranked.predicted)
@@ -138,6 +150,17 @@ class Rounds:
             first = len(request.sample_ids) - step.control
             request.purposes.extend([Purpose.PURPOSE_CHOSEN] * first + [Purpose.PURPOSE_CONTROL] * step.control)
         return Event(run_id=state.run_id, round=state.round, labels_requested=request)
+
+    async def _draw_control(self, state: RunState, count: int, taken: set[int]) -> _Drawn:
+        """The next ``count`` samples of one random order of the pool that are not ``taken``. Those that are, and that
+        the order comes to before, count as controls without being paid for again: what a strategy has taken out of the
+        pool would be missing among them."""
+        seed = seed_for(state.spec.seed, "control")
+        ranked = await self._rank(state, count, Strategy.STRATEGY_RANDOM, taken, seed=seed)
+        last = await self._rank(state, len(taken) + count, Strategy.STRATEGY_RANDOM, set(), seed=seed)
+        ids = list(last.sample_ids)
+        passed = ids[: ids.index(ranked.sample_ids[-1])]
+        return _Drawn(ranked, sorted(state.asked.union(taken).intersection(passed) - state.controls))
 
     async def _auto_label(self, state: RunState, count: int, part: int) -> Event:
         ranked = await self._rank(state, count, Strategy.STRATEGY_MOST_CONFIDENT)
@@ -153,7 +176,9 @@ class Rounds:
         audited = [example for example in state.audit if example.confidence is not None]
         confidence = np.array([example.confidence for example in audited], np.float32)
         correct = np.array([example.predicted == example.label for example in audited], bool)
-        verdict = certify(confidence, correct, target=guarantee.target_accuracy, level=guarantee.confidence)
+        left = await self._rank(state, 0, Strategy.STRATEGY_MOST_CONFIDENT)
+        to_label = np.array(left.confidence, np.float32)
+        verdict = certify(confidence, correct, to_label, target=guarantee.target_accuracy, level=guarantee.confidence)
         certificate = AutoLabelsCertified(
             threshold=verdict.threshold,
             audited=len(audited),
@@ -163,13 +188,17 @@ class Rounds:
             looks=verdict.looks,
         )
         if verdict.threshold is not None:
-            left = await self._rank(state, 0, Strategy.STRATEGY_MOST_CONFIDENT)
-            certificate.count = int((np.array(left.confidence, np.float32) >= np.float32(verdict.threshold)).sum())
+            certificate.count = int((to_label >= np.float32(verdict.threshold)).sum())
         certificate.unlabelled = state.audit_unlabelled
         return Event(run_id=state.run_id, round=state.round, auto_labels_certified=certificate)
 
     async def _rank(
-        self, state: RunState, count: int, strategy: Strategy.ValueType, taken: set[int] | None = None
+        self,
+        state: RunState,
+        count: int,
+        strategy: Strategy.ValueType,
+        taken: set[int] | None = None,
+        seed: int = 0,
     ) -> RankPoolResponse:
         """The first ``count`` of what is left, all of it for 0."""
         return await self._ranker.rank(
@@ -178,7 +207,7 @@ class Rounds:
             strategy,
             count,
             state.asked if taken is None else taken,
-            state.spec.seed,
+            seed,
             features=state.features_sha256,
         )
 
@@ -224,7 +253,7 @@ class Rounds:
             features=features,
             labels=labels,
             paid=torch.tensor([not example.auto_labelled for example in state.training]),
-            control=torch.tensor([example.purpose == Purpose.PURPOSE_CONTROL for example in state.training]),
+            control=torch.tensor([state.is_control(example) for example in state.training]),
             start=await self._start(state, bench),
             evaluation=evaluation,
             report=report,
@@ -252,6 +281,13 @@ class Rounds:
 
     async def _put(self, data: bytes) -> str:
         return await self._artifacts.put(data) if data else ""
+
+
+def _seed(state: RunState, strategy: Strategy.ValueType) -> int:
+    """What a random strategy draws is one order throughout the run; others draw anew in each round."""
+    if strategy == Strategy.STRATEGY_RANDOM:
+        return state.spec.seed
+    return seed_for(state.spec.seed, "batch", state.round)
 
 
 def _count(event: Event) -> None:

@@ -152,7 +152,8 @@ Step = ToTake | Wait
 
 @dataclass
 class RunState:
-    """``round`` is that of the newest model; 0 before the first. ``asked`` are samples that were ever chosen, gold ones
+    """``controls`` are samples that the random order of the controls has come to. ``round`` is that of the newest model;
+    0 before the first. ``asked`` are samples that were ever chosen, gold ones
     among them; ``parts`` are requests of this round, ``to_replace`` samples of the last of them that were skipped;
     ``news`` says whether the training set is another than the newest model's. ``audit`` are samples that were labelled
     to audit with and ``certified`` those auto-labelled by leave of the audit: neither is trained on."""
@@ -176,6 +177,7 @@ class RunState:
     features: FeaturesLearned | None = None
     drawn: int = 0
     drawn_control: int = 0
+    controls: set[int] = field(default_factory=set)
     audit_asked: bool = False
     audit_drawn: int = 0
     audit: list[Example] = field(default_factory=list)
@@ -206,6 +208,7 @@ class RunState:
             self,
             training=list(self.training),
             asked=set(self.asked),
+            controls=set(self.controls),
             answers=replace(self.answers),
             models=list(self.models),
             audit=list(self.audit),
@@ -249,10 +252,14 @@ class RunState:
     def needs_features(self) -> bool:
         return self.spec.features in LEARNED
 
+    def is_control(self, example: Example) -> bool:
+        """Whether it was drawn at random, or was chosen before the random order came to it."""
+        return example.purpose == Purpose.PURPOSE_CONTROL or example.sample_id in self.controls
+
     @property
     def control_examples(self) -> list[Example]:
-        """What of the training set was drawn at random."""
-        return [example for example in self.training if example.purpose == Purpose.PURPOSE_CONTROL]
+        """What of the training set is a random sample of the pool."""
+        return [example for example in self.training if self.is_control(example)]
 
     @property
     def training_state_sha256(self) -> str:
@@ -341,9 +348,12 @@ class RunState:
         purposes = batch.request.purposes
         self.audit_asked = self.audit_asked or Purpose.PURPOSE_AUDIT in purposes
         self.audit_drawn += sum(purpose == Purpose.PURPOSE_AUDIT for purpose in purposes)
-        if batch.request.part == 0 and not self.audit_asked:
+        if not self.audit_asked:
+            drawn = [i for i, purpose in enumerate(purposes) if purpose == Purpose.PURPOSE_CONTROL]
             self.drawn += len(batch.request.sample_ids)
-            self.drawn_control += sum(purpose == Purpose.PURPOSE_CONTROL for purpose in purposes)
+            self.drawn_control += len(drawn)
+            self.controls.update(batch.request.sample_ids[i] for i in drawn)
+            self.controls.update(batch.request.also_control)
         self.answers.ask(batch.round, batch.request.sample_ids)
         self.asked.update(batch.request.sample_ids)
         self._places.update((sample_id, (batch, i)) for i, sample_id in enumerate(batch.request.sample_ids))
@@ -361,10 +371,22 @@ class RunState:
     def _close_batch(self) -> None:
         assert self.batch is not None, "what is whole was asked for"
         self.to_replace = self.answers.batch_skips
-        self._join(self._answered(self.batch.request.sample_ids))
+        answered = self._answered(self.batch.request.sample_ids)
+        self._take_back(self.batch, {example.sample_id for example in answered})
+        self._join(answered)
         self._take_changes()
         self.answers.close()
         self.batch = None
+
+    def _take_back(self, batch: Batch, answered: set[int]) -> None:
+        """What got no label is not counted as drawn: as many are drawn in its place, of each kind."""
+        if self.audit_asked:
+            return
+        for i, sample_id in enumerate(batch.request.sample_ids):
+            if sample_id not in answered:
+                purposes = batch.request.purposes
+                self.drawn -= 1
+                self.drawn_control -= bool(purposes) and purposes[i] == Purpose.PURPOSE_CONTROL
 
     def _answered(self, sample_ids: Iterable[int]) -> list[Example]:
         """Those of them that hold a label, in the order given."""
@@ -433,13 +455,15 @@ def next_step(state: RunState) -> Step:
         return Fit()
     strategy = spec.strategy if state.model_sha256 else spec.first_strategy
     if replaceable := min(state.to_replace, state.free_count):
-        return RequestLabels(replaceable, strategy, state.parts)
+        control = _control_share(state, replaceable)
+        return RequestLabels(replaceable - control, strategy, state.parts, control)
     if state.news and state.training:
         return Fit()
     # One that was withdrawn may be back beside its substitute.
     labels_left = max(0, spec.label_budget - state.labels_paid)
     reason = "the budget is spent"
-    if labels_left and (stop := reason_to_stop(spec.stopping, [model.event for model in state.models])):
+    models = [model.event for model in state.models]
+    if labels_left and (stop := reason_to_stop(spec.stopping, models, state.planned_rounds)):
         reason, labels_left = stop, 0
     if labels_left and state.free_count:
         size = spec.batch_size if state.models else state.first_batch

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from labelloop.events.v1.events_pb2 import ModelTrained, StoppingSpec
-from labelloop.wire.intervals import wilson_interval
 from numpy.typing import NDArray
+
+from trainer_svc.guarantee import lower_bound
 
 STOP_SET_SAMPLES = 1_000
 KAPPA = 0.99
+_CONFIDENCE = 0.95  # in that a target accuracy is met, over all looks together
 _RISE = 1e-3  # of the expected accuracy; less than that is a plateau
 _ROUNDS_OF_GAIN = 5
 
@@ -24,15 +26,16 @@ def looks_at_stop_set(spec: StoppingSpec) -> bool:
     return bool(spec.stable_rounds or spec.plateau_rounds or spec.label_price)
 
 
-def reason_to_stop(spec: StoppingSpec, models: Sequence[ModelTrained]) -> str:
-    """Why labelling ends with the newest of ``models``, oldest first; empty where it goes on."""
-    return next(_reasons(spec, models), "") if models else ""
+def reason_to_stop(spec: StoppingSpec, models: Sequence[ModelTrained], looks: int) -> str:
+    """Why labelling ends with the newest of ``models``, oldest first; empty where it goes on. It is asked ``looks``
+    times at most."""
+    return next(_reasons(spec, models, looks), "") if models else ""
 
 
-def _reasons(spec: StoppingSpec, models: Sequence[ModelTrained]) -> Iterator[str]:
+def _reasons(spec: StoppingSpec, models: Sequence[ModelTrained], looks: int) -> Iterator[str]:
     newest = models[-1]
     if spec.target_accuracy and newest.control.total:
-        low, _ = wilson_interval(newest.control.correct, newest.control.total)
+        low = control_bound(newest, looks)
         if low >= spec.target_accuracy:
             yield (
                 f"{newest.control.correct} of {newest.control.total} control samples are right: at least "
@@ -49,6 +52,13 @@ def _reasons(spec: StoppingSpec, models: Sequence[ModelTrained]) -> Iterator[str
             f"the next label is expected to gain {gain:.4f} percentage points, worth {gain * spec.point_worth:.4f}, "
             f"less than its price of {spec.label_price}"
         )
+
+
+def control_bound(model: ModelTrained, looks: int) -> float:
+    """The lower bound (Clopper and Pearson 1934) of the share of the pool that the model has right, for which each of
+    ``looks`` may err equally often (Bonferroni)."""
+    error = (1 - _CONFIDENCE) / max(looks, 1)
+    return lower_bound(model.control.correct, model.control.total, 1 - error)
 
 
 def _plateau(rounds: int, expected: Sequence[float]) -> bool:

@@ -584,7 +584,7 @@ class AutoLabelsCertified(_message.Message):
     correct_above: _builtins.int
     """Those of them that the model had right."""
     lower_bound: _builtins.float
-    """The lower bound of the accuracy at the threshold or above it, corrected for the looks; 0 where there is none."""
+    """The lower bound of the accuracy of the auto-labels to come, corrected for the looks; 0 where there is none."""
     looks: _builtins.int
     """Thresholds that were looked at."""
     count: _builtins.int
@@ -852,6 +852,7 @@ class LabelsRequested(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
     PURPOSES_FIELD_NUMBER: _builtins.int
+    ALSO_CONTROL_FIELD_NUMBER: _builtins.int
     strategy: _scorer_pb2.Strategy.ValueType
     """The strategy used."""
     part: _builtins.int
@@ -876,6 +877,12 @@ class LabelsRequested(_message.Message):
     def purposes(self) -> _containers.RepeatedScalarFieldContainer[Global___Purpose.ValueType]:
         """Why each of them; empty where the strategy chose them all."""
 
+    @_builtins.property
+    def also_control(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Samples that were asked for before, or are chosen here, and that the random order of the controls has come to by
+        now: from here on they count as controls too, so that all controls together are a random sample of the pool.
+        """
+
     def __init__(
         self,
         *,
@@ -886,10 +893,11 @@ class LabelsRequested(_message.Message):
         strategy: _scorer_pb2.Strategy.ValueType = ...,
         part: _builtins.int = ...,
         purposes: _abc.Iterable[Global___Purpose.ValueType] | None = ...,
+        also_control: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "part", b"part", "predicted", b"predicted", "purposes", b"purposes", "sample_ids", b"sample_ids", "score", b"score", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also_control", b"also_control", "confidence", b"confidence", "part", b"part", "predicted", b"predicted", "purposes", b"purposes", "sample_ids", b"sample_ids", "score", b"score", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
