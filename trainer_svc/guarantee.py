@@ -136,7 +136,8 @@ def guarantee_fault(target: float, level: float, audit_size: int, candidates: in
         return f"the audit would take all of the {candidates} samples that are left: lower it, or the budget"
     if bound_of_the_rest(audit_size, audit_size, candidates - audit_size, level) < target:
         return (
-            f"an audit of {audit_size} of {candidates} samples cannot show an accuracy of {target} with a confidence of "
-            f"{level}, even with no mistake among them: audit {audit_size_needed(target, level, candidates)} at least"
+            f"an audit of {audit_size} of {candidates} samples cannot show an accuracy of {target} with a confidence "
+            f"of {level}, even with no mistake among them: audit "
+            f"{audit_size_needed(target, level, candidates)} at least"
         )
     return ""

@@ -152,8 +152,8 @@ Step = ToTake | Wait
 
 @dataclass
 class RunState:
-    """``controls`` are samples that the random order of the controls has come to. ``round`` is that of the newest model;
-    0 before the first. ``asked`` are samples that were ever chosen, gold ones
+    """``controls`` are samples that the random order of the controls has come to. ``round`` is that of the newest
+    model; 0 before the first. ``asked`` are samples that were ever chosen, gold ones
     among them; ``parts`` are requests of this round, ``to_replace`` samples of the last of them that were skipped;
     ``news`` says whether the training set is another than the newest model's. ``audit`` are samples that were labelled
     to audit with and ``certified`` those auto-labelled by leave of the audit: neither is trained on."""

@@ -71,7 +71,7 @@ def expected_gain(models: Sequence[ModelTrained]) -> float | None:
     the expected accuracy best against the logarithm of the labels; None while there are too few."""
     last = models[-_ROUNDS_OF_GAIN:]
     labels = np.array([model.labels for model in last], np.float64)
-    if len(last) < _ROUNDS_OF_GAIN or len({*labels.tolist()}) < 2:
+    if len(last) < _ROUNDS_OF_GAIN or len({*labels.tolist()}) < 2 or not labels.all():
         return None
     logs, accuracy = np.log(labels), np.array([model.expected_accuracy for model in last])
     slope = float(np.cov(logs, accuracy, bias=True)[0, 1]) / float(logs.var())

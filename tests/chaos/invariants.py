@@ -194,6 +194,10 @@ def _request_faults(state: RunState, request: LabelsRequested, step: Step) -> It
     yield from _choice_faults(state, request.sample_ids, step.count + step.control)
     if sum(purpose == Purpose.PURPOSE_CONTROL for purpose in request.purposes) != step.control:
         yield f"draws another number at random than {step.control}"
+    if not state.asked.union(request.sample_ids).issuperset(request.also_control):
+        yield "counts samples as controls that nobody was asked for"
+    if again := state.controls.intersection(request.also_control):
+        yield f"counts samples {sorted(again)} as controls again"
     if (Purpose.PURPOSE_AUDIT in request.purposes) != step.audit:
         yield "audits where it should not, or does not where it should"
     if request.part != step.part:

@@ -22,6 +22,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
     SubmitResultsRequest,
     SubmittedLabel,
 )
+from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.answers import outcome_of
 from labelloop.wire.eventlog import Recorded
 from labelloop.wire.run_rules import shape_fault
@@ -33,6 +34,7 @@ from tests.chaos.stand_ins import (
     CLASSES,
     POOL_SIZE,
     TRUTH,
+    chosen,
     draw_started,
     fitted,
     inherited_state,
@@ -40,6 +42,7 @@ from tests.chaos.stand_ins import (
 )
 from tests.chaos.turns import Turns
 from trainer_svc.run_state import Fit, next_step
+from trainer_svc.seeds import seed_for
 
 MEMBERS_MAX = 3
 _SWEEPS_MAX = 400  # many times what a run of 20 rounds takes when nothing is in its way
@@ -368,6 +371,9 @@ class World:
             labels = {example.sample_id: example.label for example in state.training}
             if state.model_sha256 != model_without_faults(self.started, labels, self.skipped):
                 found.append("the final model is not that of the run without faults")
+        order = chosen("", seed_for(state.spec.seed, "control"), Strategy.STRATEGY_RANDOM, len(state.controls), ())
+        if state.controls and state.controls != set(order):
+            found.append(f"controls {sorted(state.controls)} are not the first of their random order, {order}")
         found += self._disagreements()
         if found:
             raise Violation("; ".join(found))

@@ -23,6 +23,7 @@ from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
 from oracle_svc.datasets import Dataset
 from trainer_svc.fitting import Figures, FitJob, FitResult
 from trainer_svc.run_state import RunState
+from trainer_svc.seeds import seed_for
 from trainer_svc.softmax import AdamState, Count
 from trainer_svc.training_state import to_bytes
 
@@ -81,12 +82,13 @@ def fit(job: FitJob) -> FitResult:
 
 @lru_cache(maxsize=4096)
 def _order(model: str, seed: int, strategy: int) -> tuple[int, ...]:
-    digest = sha256(f"{model} {seed} {strategy}".encode()).digest()
+    decides = "" if strategy == Strategy.STRATEGY_RANDOM else model
+    digest = sha256(f"{decides} {seed} {strategy}".encode()).digest()
     return tuple(sorted(range(POOL_SIZE), key=lambda sample_id: (digest[sample_id], sample_id)))
 
 
 def chosen(model: str, seed: int, strategy: int, count: int, leave_out: Collection[int]) -> list[int]:
-    """The first ``count`` of the pool, all for 0, in an order that the model decides."""
+    """The first ``count`` of the pool, all for 0, in an order that the model decides, or the seed alone."""
     return [sample_id for sample_id in _order(model, seed, strategy) if sample_id not in leave_out][: count or None]
 
 
@@ -177,32 +179,36 @@ def model_without_faults(started: RunStarted, labels: Mapping[int, int], skipped
         columns = tuple(zip(*training, strict=True))
         return sha256(model_bytes(columns[0], columns[1], start, spec.seed)).hexdigest()
 
-    model, paid, auto, drawn, drawn_control = taken.model_sha256, 0, 0, 0, 0
+    model, round_, paid, auto, drawn, drawn_control = taken.model_sha256, 0, 0, 0, 0, 0
     if taken.features_sha256:
-        model = fitted_to(model)
+        model, round_ = fitted_to(model), 1
     while (paid < spec.label_budget or auto < spec.auto_label_budget) and len(asked) < POOL_SIZE:
         if paid < spec.label_budget:
             strategy = spec.strategy if model else spec.first_strategy
-            missing, before, control = min(spec.batch_size, spec.label_budget - paid, POOL_SIZE - len(asked)), paid, 0
-            if spec.strategy != Strategy.STRATEGY_RANDOM:
-                control = max(0, (drawn + missing) * spec.control_percent // 100 - drawn_control)
-            drawn, drawn_control = drawn + missing, drawn_control + control
+            missing, before = min(spec.batch_size, spec.label_budget - paid, POOL_SIZE - len(asked)), paid
+            seed = spec.seed if strategy == Strategy.STRATEGY_RANDOM else seed_for(spec.seed, "batch", round_)
             while missing := min(missing, POOL_SIZE - len(asked)):
-                batch = chosen(model, spec.seed, strategy, missing - control, asked) if missing > control else []
-                if control:
-                    batch += chosen(model, spec.seed, Strategy.STRATEGY_RANDOM, control, {*asked, *batch})
                 control = 0
+                if spec.strategy != Strategy.STRATEGY_RANDOM:
+                    due = max(0, (drawn + missing) * spec.control_percent // 100 - drawn_control)
+                    control = min(due, missing)
+                batch = chosen(model, seed, strategy, missing - control, asked) if missing > control else []
+                if control:
+                    order = seed_for(spec.seed, "control")
+                    batch += chosen(model, order, Strategy.STRATEGY_RANDOM, control, {*asked, *batch})
                 asked.update(batch)
                 answered = [sample_id for sample_id in batch if sample_id not in skipped]
+                drawn += len(answered)
+                drawn_control += sum(sample_id in answered for sample_id in batch[len(batch) - control :])
                 training += [(sample_id, labels.get(sample_id, -1)) for sample_id in answered]
                 missing, paid = missing - len(answered), paid + len(answered)
             if paid == before:
                 continue  # nothing to fit to
         else:
             count = min(spec.auto_label_batch_size, spec.auto_label_budget - auto, POOL_SIZE - len(asked))
-            batch = chosen(model, spec.seed, Strategy.STRATEGY_MOST_CONFIDENT, count, asked)
+            batch = chosen(model, 0, Strategy.STRATEGY_MOST_CONFIDENT, count, asked)
             asked.update(batch)
             training += [(sample_id, predicted(model, sample_id)) for sample_id in batch]
             auto += count
-        model = fitted_to(model)
+        model, round_ = fitted_to(model), round_ + 1
     return model

@@ -6,9 +6,45 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
-from trainer_svc.guarantee import audit_size_needed, certify, guarantee_fault, lower_bound
+from trainer_svc.guarantee import (
+    Verdict,
+    audit_size_needed,
+    bound_of_the_rest,
+    guarantee_fault,
+    lower_bound,
+)
+from trainer_svc.guarantee import certify as certify_the_rest
+
+Values = NDArray[np.float32]
+
+
+def certify(confidence: Values, correct: NDArray[np.bool_], *, target: float, level: float) -> Verdict:
+    """Of an audit of a thousandth of what there is."""
+    left = np.tile(confidence, 999)
+    return certify_the_rest(confidence, correct, left, target=target, level=level)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "audited", "left"), [(0, 299, 299), (0, 600, 3_000), (3, 600, 3_000), (0, 5, 1), (2, 9, 4)]
+)
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_more_wrong_ones_are_left_than_the_bound_says_as_seldom_as_stated(
+    wrong: int, audited: int, left: int, level: float
+) -> None:
+    bound = bound_of_the_rest(audited - wrong, audited, left, level)
+    most = round((1 - bound) * left)
+    assert bound == pytest.approx(1 - most / left)
+    likely, unlikely = (stats.hypergeom.cdf(wrong, audited + left, wrong + each, audited) for each in (most, most + 1))
+    assert likely > 1 - level or not most
+    assert unlikely <= 1 - level or most == left
+
+
+def test_with_many_left_the_bound_is_clopper_and_pearsons() -> None:
+    assert bound_of_the_rest(590, 600, 10_000_000, 0.95) == pytest.approx(lower_bound(590, 600, 0.95), abs=1e-5)
+    assert bound_of_the_rest(5, 5, 0, 0.95) == 1
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 5), (1, 5), (5, 5), (299, 299), (394, 400), (990, 1_000)])
@@ -19,7 +55,7 @@ def test_the_lower_bound_is_clopper_and_pearsons(correct: int, total: int, level
 
 
 def test_the_smallest_audit_passes_without_a_mistake_and_a_smaller_one_never_can() -> None:
-    assert audit_size_needed(0.99, 0.95) == 299
+    assert audit_size_needed(0.99, 0.95, 1_000_000) == 299
     confidence = np.linspace(0.5, 1, 299).astype(np.float32)
     found = certify(confidence, np.ones(299, bool), target=0.99, level=0.95)
     assert (found.threshold, found.audited_above, found.correct_above) == (0.5, 299, 299)
@@ -57,22 +93,22 @@ def test_the_order_of_the_audit_changes_nothing() -> None:
 
 
 def test_the_guarantee_holds_as_often_as_it_says() -> None:
-    """In pools of which about half could be labelled, the true accuracy above the threshold meets the target in 95 of a
-    hundred at least; here 200 of them, of which no more may fail than do once in a thousand times where it is 5 in 100.
-    """
+    """In pools of which about half could be labelled and a good part is audited, what is left above the threshold meets
+    the target in 95 of a hundred at least; here 1,000, of which no more may fail than do once in a thousand times where
+    it is 5 in 100."""
     rng = np.random.default_rng(3)
     failed = labelled = 0
-    for _ in range(200):
-        share = np.clip(rng.beta(3, 0.25, 3_000), 0.3, 1)
-        confidence, correct = share.astype(np.float32), rng.random(3_000) < share
-        audit = rng.permutation(3_000) < 350
-        found = certify(confidence[audit], correct[audit], target=0.95, level=0.95)
+    for _ in range(1_000):
+        share = np.clip(rng.beta(3, 0.25, 700), 0.3, 1)
+        confidence, correct = share.astype(np.float32), rng.random(700) < share
+        audit = rng.permutation(700) < 200
+        found = certify_the_rest(confidence[audit], correct[audit], confidence[~audit], target=0.95, level=0.95)
         if found.threshold is not None:
             above = ~audit & (confidence >= found.threshold)
             labelled += 1
-            failed += correct[above].mean() < 0.95
-    assert labelled > 150
-    assert failed <= stats.binom.ppf(0.999, 200, 0.05)
+            failed += bool(above.any()) and correct[above].mean() < 0.95
+    assert labelled > 400
+    assert failed <= stats.binom.ppf(0.999, 1_000, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +117,10 @@ def test_the_guarantee_holds_as_often_as_it_says() -> None:
         (1.0, 0.95, 400, 4_000, "between 0 and 1"),
         (0.99, 0.0, 400, 4_000, "between 0 and 1"),
         (math.nan, 0.95, 400, 4_000, "between 0 and 1"),
-        (0.99, 0.95, 298, 4_000, "audit 299 at least"),
+        (0.99, 0.95, 309, 4_000, "audit 310 at least"),
         (0.99, 0.95, 400, 400, "all of the 400"),
-        (0.99, 0.95, 299, 4_000, ""),
+        (0.99, 0.95, 310, 4_000, ""),
+        (0.99, 0.95, 299, 1_000_000, ""),
     ],
 )
 def test_what_cannot_be_guaranteed_is_said(target: float, level: float, audit: int, candidates: int, said: str) -> None:

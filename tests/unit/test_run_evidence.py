@@ -129,10 +129,25 @@ def test_what_is_drawn_at_random_needs_no_control() -> None:
     assert next_step(state) == RequestLabels(3, RANDOM)
 
 
-def test_what_replaces_a_skipped_sample_is_chosen() -> None:
+@pytest.mark.parametrize(("skipped", "control"), [(1, 0), (3, 1)])
+def test_what_replaces_a_skipped_sample_is_of_its_kind(skipped: int, control: int) -> None:
     state = begun(control_percent=50)
-    batch(state, 1, 2, 3, control=1, skip=3)
-    assert next_step(state) == RequestLabels(1, RANDOM, 1)
+    batch(state, 1, 2, 3, control=1, skip=skipped)
+    assert next_step(state) == RequestLabels(1 - control, RANDOM, 1, control)
+
+
+def test_what_the_random_order_comes_to_later_is_a_control_from_then_on() -> None:
+    state = begun(control_percent=50)
+    batch(state, 1, 2, 3, control=1)
+    fit(state)
+    assert [example.sample_id for example in state.control_examples] == [3]
+    purposes = [Purpose.PURPOSE_CHOSEN, Purpose.PURPOSE_CHOSEN, Purpose.PURPOSE_CONTROL]
+    request = LabelsRequested(sample_ids=[4, 5, 6], purposes=purposes, also_control=[2, 5])
+    take(state, labels_requested=request)
+    for sample_id in (4, 5, 6):
+        take(state, label_provided=LabelProvided(sample_id=sample_id, label=0))
+    assert [example.sample_id for example in state.control_examples] == [2, 3, 5, 6]
+    assert [example.purpose for example in state.training if example.sample_id == 2] == [Purpose.PURPOSE_CHOSEN]
 
 
 def test_a_reason_to_stop_leaves_the_budget_unspent() -> None:

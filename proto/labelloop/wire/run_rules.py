@@ -146,7 +146,8 @@ def _request_fault(request: LabelsRequested) -> str:
     known = request.predicted or request.confidence
     told = (request.predicted, request.confidence) if known else ()
     columns = (request.sample_ids, request.score, *told)
-    return _purposes_fault(request.purposes, *columns) or _repeated(request.sample_ids)
+    repeated = _repeated(request.sample_ids) or _repeated(request.also_control)
+    return _purposes_fault(request.purposes, *columns) or repeated
 
 
 def _purposes_fault(purposes: Sequence[Purpose.ValueType], *columns: Sequence[object]) -> str:
@@ -282,6 +283,8 @@ class RunRules:
             return fault
         if request.part != self.parts:
             return f"the next request of its round is number {self.parts}"
+        if not self.taken.union(request.sample_ids).issuperset(request.also_control):
+            return "it counts samples as controls that nobody was asked for"
         audit = Purpose.PURPOSE_AUDIT in request.purposes
         if audit and not (self.round and self.started.spec.HasField("guarantee")):
             return "there is nothing to audit"
