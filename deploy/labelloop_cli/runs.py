@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from labelloop_cli import figures
 from labelloop_cli.class_files import read_classes
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.interrupts import carry_out
@@ -26,8 +27,8 @@ from labelloop_cli.specs import (
     ProtocolName,
     StrategyName,
     agreement,
-    features,
     audit_size,
+    features,
     label_source,
     protocol,
     strategy,
@@ -36,9 +37,9 @@ from labelloop_cli.specs import (
 
 app = typer.Typer(help="Start, list, watch and cancel runs.", no_args_is_help=True)
 console = Console()
-_STILL_GOING = "stopped watching; the run goes on"
 _CONTROL, _FIRST_BATCH = 10, 50  # where the protocol is not the published one
 _TARGET, _CONFIDENCE = 0.99, 0.95  # of a guarantee
+_STILL_GOING = "stopped watching; the run goes on"
 
 RunId = Annotated[str, typer.Argument(help="The run's id, as `labelloop run list` shows it.", show_default=False)]
 
@@ -150,9 +151,9 @@ def start(
         graph=_as_path(graph),
     )
     published = protocol_ is ProtocolName.published
-    spec = RunSpec(
     if published:
         _check_as_published(control=control, first_batch=first_batch)
+    spec = RunSpec(
         dataset=source,
         strategy=strategy(strategy_),
         first_strategy=strategy(first),
@@ -177,9 +178,9 @@ def start(
     )
     if stopping.ByteSize():
         spec.stopping.CopyFrom(stopping)
-    if guarantee:
     if not guarantee and (audit, guarantee_target, guarantee_confidence) != (0, _TARGET, _CONFIDENCE):
         raise InvalidInput("NO_GUARANTEE", "what a guarantee is to be needs one: add --guarantee", field="guarantee")
+    if guarantee:
         spec.guarantee.CopyFrom(
             GuaranteeSpec(target_accuracy=guarantee_target, confidence=guarantee_confidence, audit_size=audit)
         )
@@ -204,7 +205,6 @@ def start(
     )
 
 
-async def _start(request: pb.StartRunRequest, seen: FeaturesName, watch: bool) -> None:
 def _check_as_published(**options: int | None) -> None:
     """InvalidInput for what the article's runs have none of."""
     for name, value in options.items():
@@ -214,13 +214,14 @@ def _check_as_published(**options: int | None) -> None:
             raise InvalidInput("NOT_AS_PUBLISHED", message, field=name)
 
 
+async def _start(request: pb.StartRunRequest, seen: FeaturesName, watch: bool) -> None:
     async with connect(Endpoints()) as clients:
         described = await clients.oracle.DescribeDataset(DescribeDatasetRequest(dataset=request.spec.dataset))
         request.spec.features = features(seen, described)
-        run = (await clients.trainer.StartRun(request)).run
         if request.spec.HasField("guarantee") and not request.spec.guarantee.audit_size:
             rest = described.sample_count - request.spec.label_budget
             request.spec.guarantee.audit_size = audit_size(request.spec.guarantee, rest)
+        run = (await clients.trainer.StartRun(request)).run
         console.print(f"run [bold]{run.run_id}[/bold] started")
         if watch:
             await _watch(clients, run.run_id)
@@ -251,9 +252,10 @@ def _table(runs: list[pb.RunStatus]) -> Table:
             word(pb.Phase.Name(run.phase)),
             word(Strategy.Name(run.spec.strategy)),
             f"{run.round}/{run.planned_rounds}",
-            f"{run.labels_paid}/{run.spec.label_budget}",
-            f"{run.auto_labels}/{run.spec.auto_label_budget}",
-            accuracy(run),
+            figures.labels(run),
+            figures.audit(run),
+            figures.auto_labels(run),
+            figures.accuracy(run),
             run.message,
         )
     return table
@@ -287,12 +289,12 @@ async def _watch(clients: Clients, run_id: str) -> None:
     if run.phase == pb.Phase.PHASE_FAILED:
         raise WrongState("RUN_FAILED", f"run {run_id} failed: {run.message}", run_id=run_id)
     console.print(
-        f"run [bold]{run_id}[/bold] {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {accuracy(run)}"
+        f"run [bold]{run_id}[/bold] {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {figures.accuracy(run)}"
     )
 
 
 def _note(run: pb.RunStatus) -> str:
-    note = f"{run.labels_paid} labels, accuracy {accuracy(run)}"
+    note = f"{figures.paid(run)}, accuracy {figures.accuracy(run)}"
     if run.labels_open and run.phase == pb.Phase.PHASE_LABELLING:
         note += f", waiting for {run.labels_open} labels"
     return f"{note}, held up: {run.message}" if run.message and run.phase < pb.Phase.PHASE_FINISHED else note
@@ -309,4 +311,4 @@ def cancel(
 async def _cancel(run_id: str, reason: str) -> None:
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.CancelRun(pb.CancelRunRequest(run_id=run_id, reason=reason))).run
-    console.print(f"run [bold]{run_id}[/bold] cancelled with {run.labels_paid} labels")
+    console.print(f"run [bold]{run_id}[/bold] cancelled with {figures.paid(run)}")

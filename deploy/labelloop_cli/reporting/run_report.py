@@ -20,8 +20,9 @@ from labelloop.trainer.v1.trainer_pb2 import (
 from labelloop.wire.errors import WrongState
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.figures import judged
 from labelloop_cli.reporting import charts
-from labelloop_cli.reporting.evidence import Saved, judged, labels_saved
+from labelloop_cli.reporting.evidence import Saved, labels_saved
 from labelloop_cli.reporting.page import Tile, picture, render
 from labelloop_cli.specs import word
 
