@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,21 +12,21 @@ import pyarrow.csv
 import pyarrow.parquet
 import typer
 from labelloop.events.v1.events_pb2 import Purpose
-from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, RankPoolResponse, Strategy
-from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord, RunStatus
+from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord
 from labelloop.wire.errors import InvalidInput, WrongState
 from pyroaring import BitMap
 from rich.console import Console
 
-from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.interrupts import carry_out
 from labelloop_cli.ledger import export_run
+from labelloop_cli.ranked import ranked_rest
 from labelloop_cli.runs import RunId
 from labelloop_cli.specs import word
 
 app = typer.Typer(help="Take labels, models and whole runs out.", no_args_is_help=True)
 console = Console()
-_RANKED_AT_ONCE = 1_000_000  # 14 MB or so: an answer may have 64
 
 SCHEMA = pa.schema(
     [
@@ -132,28 +131,6 @@ async def _unlabelled(run_id: str, output: Path) -> int:
     table = pa.concat_tables(tables)
     _write(table, output)
     return int(table.num_rows)
-
-
-async def ranked_rest(
-    clients: Clients, run: RunStatus, taken: BitMap, *, at_once: int = _RANKED_AT_ONCE
-) -> AsyncIterator[RankPoolResponse]:
-    """The samples of the run's pool that are not in ``taken``, least confident first, in answers of ``at_once``; the
-    last is not full."""
-    leave_out = taken.copy()
-    while True:
-        request = RankPoolRequest(
-            pool_sha256=run.pool.pool_sha256,
-            model_sha256=run.head_sha256,
-            strategy=Strategy.STRATEGY_LEAST_CONFIDENCE,
-            limit=at_once,
-            leave_out=leave_out.serialize(),
-            features_sha256=run.features.features_sha256,
-        )
-        page = await clients.scorer.RankPool(request)
-        yield page
-        if len(page.sample_ids) < at_once:
-            return
-        leave_out.update(page.sample_ids)
 
 
 def _ranked_table(page: RankPoolResponse, classes: list[str]) -> pa.Table:

@@ -49,7 +49,7 @@ def auto_labels(run: RunStatus) -> str:
     if budget := run.spec.auto_label_budget:
         return f"{run.auto_labels}/{budget}"
     if run.HasField("certificate"):
-        return f"{run.auto_labels}/{run.certificate.count}"
+        return f"{run.auto_labels}/{run.certificate.count}" if run.certificate.count else "0"
     return NONE
 
 

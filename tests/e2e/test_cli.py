@@ -91,6 +91,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["export", "labels", "nobody", "-o", "labels.txt"], 2, ".csv or .parquet"),
     (["export", "model", "nobody"], 2, "nobody"),
     (["report", "nobody"], 2, "nobody"),
+    (["report", "nobody", "--price", "-1"], 2, "--price"),
     (["label", "open", "nobody"], 2, "nobody"),
     (["label", "submit", "nobody", "no-such.csv"], 2, "no-such.csv"),
     (["sing"], 2, "sing"),

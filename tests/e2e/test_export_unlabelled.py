@@ -9,7 +9,7 @@ import pyarrow.parquet
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop_cli.clients import Clients
-from labelloop_cli.export import ranked_rest
+from labelloop_cli.ranked import ranked_rest
 from labelloop_cli.stack import Stack
 from pyroaring import BitMap
 
