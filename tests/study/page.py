@@ -13,7 +13,7 @@ from labelloop_cli.reporting.page import percent
 from matplotlib.figure import Figure
 
 from tests.study.plan import AT, DEFAULT, RANDOM
-from tests.study.results import Curves, Row, by_group, saving, table
+from tests.study.results import Curves, Row, beaten, groups, savings, sentences, table
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -23,13 +23,17 @@ def page(rows: Sequence[Row], *, whole: bool) -> str:
     loaders = ChoiceLoader([FileSystemLoader(_TEMPLATES), PackageLoader("labelloop_cli.reporting")])
     environment = Environment(loader=loaders, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["percent"] = percent
-    groups = [
-        {"pool": pool, "features": features, "chart": _chart(curves), "table": table(curves), "saving": saving(curves)}
-        for (pool, features), curves in sorted(
-            by_group(rows).items(), key=lambda group: (group[0][0], group[0][1] == "pixels")
-        )
+    told = [
+        {
+            "pool": pool,
+            "features": features,
+            "chart": _chart(curves),
+            "table": table(curves),
+            "sentences": sentences(savings(curves), beaten(curves)),
+        }
+        for pool, features, curves in groups(rows)
     ]
-    return environment.get_template("study.html.j2").render(groups=groups, at=AT, whole=whole)
+    return environment.get_template("study.html.j2").render(groups=told, at=AT, whole=whole)
 
 
 def _chart(curves: Curves) -> str:
