@@ -12,7 +12,7 @@ from labelloop_cli.reporting.charts import STYLE, svg
 from labelloop_cli.reporting.page import percent
 from matplotlib.figure import Figure
 
-from tests.study.plan import AT, DEFAULT, RANDOM
+from tests.study.plan import AT, DEFAULT, RANDOM, STRATEGIES
 from tests.study.results import Curves, Row, beaten, groups, savings, sentences, table
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -41,8 +41,8 @@ def _chart(curves: Curves) -> str:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        colours = [f"C{index}" for index in range(10)]
-        for colour, (strategy, seeds) in zip(colours, curves.items(), strict=False):
+        for strategy in (each for each in STRATEGIES if each in curves):
+            seeds, colour = curves[strategy], f"C{STRATEGIES.index(strategy)}"
             length = min(len(curve) for curve in seeds.values())
             labels = [x for x, _ in next(iter(seeds.values()))][:length]
             values = 100 * np.array([[y for _, y in curve[:length]] for curve in seeds.values()])

@@ -141,9 +141,10 @@ def sentences(saved: Sequence[Saving], won: Sequence[Beaten]) -> list[str]:
             f"What {each.of} random labels reach, {DEFAULT} reaches with {each.saved:.0f} fewer "
             f"(95 % interval {each.low:.0f} to {each.high:.0f}, {each.seeds} seeds{never})."
         )
-    return told + [
-        f"{win.labels} labels chosen beat {win.of} drawn at random in {win.count} of {win.seeds} seeds." for win in won
-    ]
+    if won:
+        counts = ", ".join(f"{win.labels} in {win.count}" for win in won)
+        told.append(f"Chosen labels beat {won[0].of} drawn at random: {counts} of {won[0].seeds} seeds.")
+    return told
 
 
 def _pairs(curves: Curves) -> list[tuple[Curve, Curve]]:

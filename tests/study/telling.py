@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -13,7 +14,8 @@ from tests.study.results import Row, beaten, groups, savings, sentences, table
 
 def tell(rows: Sequence[Row], console: Console) -> None:
     for pool, features, curves in groups(rows):
-        shown = Table("strategy", "seeds", *(f"{labels} labels, %" for labels in AT), title=f"{pool}, {features}")
+        title = f"{pool}, {features}: accuracy in % by labels"
+        shown = Table("strategy", "seeds", *map(str, AT), title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for line in table(curves):
             at = [line["at"].get(labels) for labels in AT]
             shown.add_row(
@@ -23,4 +25,4 @@ def tell(rows: Sequence[Row], console: Console) -> None:
             )
         console.print(shown)
         for sentence in sentences(savings(curves), beaten(curves)):
-            console.print(f"  {sentence}", highlight=False)
+            console.print(sentence, highlight=False)
