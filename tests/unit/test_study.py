@@ -144,8 +144,8 @@ def test_the_page_and_the_terminal_say_the_same() -> None:
         for sentence in sentences(savings(curves), beaten(curves)):
             assert sentence in shown
             assert sentence in page
-    for cell in ("92.00 ± 2.00", "70.00 ± 0.00"):
-        assert shown.count(cell) == page.count(cell) == len(FEATURES)
+    for mean, spread in (("92.00", "2.00"), ("70.00", "0.00")):
+        assert shown.count(f"{mean} ±{spread}") == page.count(f"{mean} ± {spread}") == len(FEATURES)
     assert page.count("<svg") == len(FEATURES)
     assert "Not all of the study" not in page
     assert "Not all of the study" in study_page.page(rows()[:8], whole=False)
