@@ -46,10 +46,10 @@ async def report_on(
     if price is None:
         price = whole.run.spec.stopping.label_price
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(_page(whole, labels, asked, tiles, predicted, known, price))
+    output.write_text(run_page(whole, labels, asked, tiles, predicted, known, price))
 
 
-def _page(
+def run_page(
     whole: GetRunResponse,
     labels: list[LabelRecord],
     asked: list[Asked],
