@@ -114,13 +114,23 @@ def demo(
 def report(
     run_id: runs.RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
-    price: Annotated[float, typer.Option(min=0, help="What a label costs: says what was saved in money too.")] = 0.0,
+    price: Annotated[
+        float | None,
+        typer.Option(min=0, help="What a label costs: says what was saved in money too.", show_default="the run's own"),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="The pool's true classes, to judge auto-labels by: a .npy, IDX or .csv (id, class) file.",
+            show_default="the dataset's own labels, if they lie on this machine",
+        ),
+    ] = None,
 ) -> None:
-    """Write a run's report: learning curve, labels saved, auto-labels, calibration, labels by class, what was asked for
-    first. One self-contained HTML file."""
+    """Write a run's report: learning curve, labels saved, auto-labels, stopping, calibration, labels by class, what was
+    asked for and why. One self-contained HTML file."""
     from labelloop_cli.reporting.run_report import write_report
 
-    carry_out(write_report(run_id, output, price))
+    carry_out(write_report(run_id, output, price, truth))
     console.print(f"report of run [bold]{run_id}[/bold] written to {output}")
 
 

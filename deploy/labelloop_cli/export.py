@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import typer
 from labelloop.events.v1.events_pb2 import Purpose
-from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, Strategy
+from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord
 from labelloop.wire.errors import InvalidInput, WrongState
 from pyroaring import BitMap
@@ -21,6 +21,7 @@ from rich.console import Console
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.interrupts import carry_out
 from labelloop_cli.ledger import export_run
+from labelloop_cli.ranked import ranked_rest
 from labelloop_cli.runs import RunId
 from labelloop_cli.specs import word
 
@@ -125,22 +126,20 @@ async def _unlabelled(run_id: str, output: Path) -> int:
         if not run.head_sha256:
             raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: all of its samples are unlabelled")
         taken = BitMap([record.sample_id for record in await clients.labels(run_id)])
-        ranked = await clients.scorer.RankPool(
-            RankPoolRequest(
-                pool_sha256=run.pool.pool_sha256,
-                model_sha256=run.head_sha256,
-                strategy=Strategy.STRATEGY_LEAST_CONFIDENCE,
-                leave_out=taken.serialize(),
-                features_sha256=run.features.features_sha256,
-            )
-        )
+        classes = list(run.pool.classes)
+        tables = [_ranked_table(page, classes) async for page in ranked_rest(clients, run, taken)]
+    table = pa.concat_tables(tables)
+    _write(table, output)
+    return int(table.num_rows)
+
+
+def _ranked_table(page: RankPoolResponse, classes: list[str]) -> pa.Table:
     rows = {
-        "id": pa.array(ranked.sample_ids, pa.uint32()),
-        "predicted": pa.array([run.pool.classes[each] for each in ranked.predicted], pa.string()),
-        "confidence": pa.array(ranked.confidence, pa.float32()),
+        "id": pa.array(page.sample_ids, pa.uint32()),
+        "predicted": pa.array([classes[each] for each in page.predicted], pa.string()),
+        "confidence": pa.array(page.confidence, pa.float32()),
     }
-    _write(pa.table(rows), output)
-    return len(ranked.sample_ids)
+    return pa.table(rows)
 
 
 def _check_suffix(output: Path) -> None:

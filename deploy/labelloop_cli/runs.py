@@ -10,11 +10,12 @@ from labelloop.events.v1.events_pb2 import DatasetSource, GoldSample, GuaranteeS
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
-from labelloop.wire.errors import WrongState
+from labelloop.wire.errors import InvalidInput, WrongState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from labelloop_cli import figures
 from labelloop_cli.class_files import read_classes
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.interrupts import carry_out
@@ -26,6 +27,7 @@ from labelloop_cli.specs import (
     ProtocolName,
     StrategyName,
     agreement,
+    audit_size,
     features,
     label_source,
     protocol,
@@ -35,6 +37,8 @@ from labelloop_cli.specs import (
 
 app = typer.Typer(help="Start, list, watch and cancel runs.", no_args_is_help=True)
 console = Console()
+_CONTROL, _FIRST_BATCH = 10, 50  # where the protocol is not the published one
+_TARGET, _CONFIDENCE = 0.99, 0.95  # of a guarantee
 _STILL_GOING = "stopped watching; the run goes on"
 
 RunId = Annotated[str, typer.Argument(help="The run's id, as `labelloop run list` shows it.", show_default=False)]
@@ -63,9 +67,11 @@ def start(
     ] = FeaturesName.auto,
     graph: Annotated[str, typer.Option(help="An ONNX file that makes features of samples: an embedding model.")] = "",
     control: Annotated[
-        int,
-        typer.Option(min=0, max=50, help="Of a hundred labels, so many are drawn at random, to judge by."),
-    ] = 10,
+        int | None,
+        typer.Option(
+            min=0, max=50, show_default="10", help="Of a hundred labels, so many are drawn at random, to judge by."
+        ),
+    ] = None,
     stop_at: Annotated[
         float, typer.Option(help="Stop once control samples show this accuracy (0.95, say); 0: never.")
     ] = 0.0,
@@ -78,14 +84,27 @@ def start(
     label_price: Annotated[float, typer.Option(help="What a label costs: stop once the next is not worth it.")] = 0.0,
     point_worth: Annotated[float, typer.Option(help="What a percentage point of accuracy is worth, then.")] = 0.0,
     guarantee: Annotated[
-        float, typer.Option(help="After the budget, auto-label what is shown to be right as often as this (0.99, say).")
-    ] = 0.0,
-    guarantee_confidence: Annotated[float, typer.Option(help="How sure that is to be.")] = 0.95,
-    audit: Annotated[int, typer.Option(min=1, help="Labels to pay for beyond the budget, to show it.")] = 500,
+        bool, typer.Option("--guarantee", help="After the budget, auto-label what an audit shows to be right.")
+    ] = False,
+    guarantee_target: Annotated[
+        float, typer.Option(help="With --guarantee: the share of auto-labels that are to be right.")
+    ] = _TARGET,
+    guarantee_confidence: Annotated[
+        float, typer.Option(help="With --guarantee: how sure that is to be.")
+    ] = _CONFIDENCE,
+    audit: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="With --guarantee: labels to pay for beyond the budget, to show it. 0: twice the fewest that can, 598 "
+            "for 0.99, so that one mistake among them is not the end; of a small pool at most half of what is left.",
+        ),
+    ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Labels to ask for in a round.")] = 25,
     first_batch: Annotated[
-        int, typer.Option(min=0, help="Labels to ask for before there is a model; 0: as in any round.")
-    ] = 50,
+        int | None,
+        typer.Option(min=0, show_default="50", help="Labels to ask for before there is a model; 0: as in any round."),
+    ] = None,
     budget: Annotated[int, typer.Option(min=0, help="Labels to pay for in all.")] = 400,
     auto_label: Annotated[int, typer.Option(min=0, help="Samples to auto-label once the budget is spent.")] = 0,
     auto_batch_size: Annotated[int, typer.Option(min=1, help="Samples to auto-label in a round.")] = 10,
@@ -132,6 +151,8 @@ def start(
         graph=_as_path(graph),
     )
     published = protocol_ is ProtocolName.published
+    if published:
+        _check_as_published(control=control, first_batch=first_batch)
     spec = RunSpec(
         dataset=source,
         strategy=strategy(strategy_),
@@ -143,10 +164,10 @@ def start(
         label_source=label_source(label_source_),
         auto_label_batch_size=auto_batch_size if auto_label else 0,
         auto_label_budget=auto_label,
-        stopping_sample_count=stop_on if protocol_ is ProtocolName.published else 0,
+        stopping_sample_count=stop_on if published else 0,
         report_every=report_every,
-        control_percent=0 if published else control,
-        first_batch_size=0 if published else min(first_batch, budget),
+        control_percent=0 if published else _CONTROL if control is None else control,
+        first_batch_size=0 if published else min(_FIRST_BATCH if first_batch is None else first_batch, budget),
     )
     stopping = StoppingSpec(
         target_accuracy=stop_at,
@@ -157,11 +178,13 @@ def start(
     )
     if stopping.ByteSize():
         spec.stopping.CopyFrom(stopping)
+    if not guarantee and (audit, guarantee_target, guarantee_confidence) != (0, _TARGET, _CONFIDENCE):
+        raise InvalidInput("NO_GUARANTEE", "what a guarantee is to be needs one: add --guarantee", field="guarantee")
     if guarantee:
         spec.guarantee.CopyFrom(
-            GuaranteeSpec(target_accuracy=guarantee, confidence=guarantee_confidence, audit_size=audit)
+            GuaranteeSpec(target_accuracy=guarantee_target, confidence=guarantee_confidence, audit_size=audit)
         )
-    seen = FeaturesName.pixels if published else features_
+    seen = FeaturesName.pixels if published and features_ is FeaturesName.auto else features_
     if tool:
         spec.label_source = label_source(LabelSourceName.queue)
     if spec.label_source == label_source(LabelSourceName.queue):
@@ -182,10 +205,22 @@ def start(
     )
 
 
+def _check_as_published(**options: int | None) -> None:
+    """InvalidInput for what the article's runs have none of."""
+    for name, value in options.items():
+        if value:
+            option = f"--{name.replace('_', '-')}"
+            message = f"the published protocol has no {option}: leave it out, or choose --protocol honest"
+            raise InvalidInput("NOT_AS_PUBLISHED", message, field=name)
+
+
 async def _start(request: pb.StartRunRequest, seen: FeaturesName, watch: bool) -> None:
     async with connect(Endpoints()) as clients:
         described = await clients.oracle.DescribeDataset(DescribeDatasetRequest(dataset=request.spec.dataset))
         request.spec.features = features(seen, described)
+        if request.spec.HasField("guarantee") and not request.spec.guarantee.audit_size:
+            rest = described.sample_count - request.spec.label_budget
+            request.spec.guarantee.audit_size = audit_size(request.spec.guarantee, rest)
         run = (await clients.trainer.StartRun(request)).run
         console.print(f"run [bold]{run.run_id}[/bold] started")
         if watch:
@@ -210,30 +245,20 @@ async def _list() -> None:
 
 
 def _table(runs: list[pb.RunStatus]) -> Table:
-    table = Table("run", "state", "strategy", "round", "labels", "auto-labels", "accuracy", "note")
+    table = Table("run", "state", "strategy", "round", "labels", "audit", "auto-labels", "accuracy", "note")
     for run in runs:
         table.add_row(
             run.run_id,
             word(pb.Phase.Name(run.phase)),
             word(Strategy.Name(run.spec.strategy)),
             f"{run.round}/{run.planned_rounds}",
-            f"{run.labels_paid}/{run.spec.label_budget}",
-            f"{run.auto_labels}/{run.spec.auto_label_budget}",
-            accuracy(run),
+            figures.labels(run),
+            figures.audit(run),
+            figures.auto_labels(run),
+            figures.accuracy(run),
             run.message,
         )
     return table
-
-
-def accuracy(run: pb.RunStatus) -> str:
-    """The newest accuracy, on the evaluation set where it was measured, with its interval."""
-    if not run.HasField("latest"):
-        return "–"
-    latest = run.latest
-    measured = latest.evaluation if latest.HasField("evaluation") else latest.stopping
-    if not measured.total:
-        return "–"
-    return f"{measured.value:.4f} ({measured.low:.3f} to {measured.high:.3f}, n={measured.total})"
 
 
 @app.command()
@@ -264,12 +289,12 @@ async def _watch(clients: Clients, run_id: str) -> None:
     if run.phase == pb.Phase.PHASE_FAILED:
         raise WrongState("RUN_FAILED", f"run {run_id} failed: {run.message}", run_id=run_id)
     console.print(
-        f"run [bold]{run_id}[/bold] {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {accuracy(run)}"
+        f"run [bold]{run_id}[/bold] {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {figures.accuracy(run)}"
     )
 
 
 def _note(run: pb.RunStatus) -> str:
-    note = f"{run.labels_paid} labels, accuracy {accuracy(run)}"
+    note = f"{figures.paid(run)}, accuracy {figures.accuracy(run)}"
     if run.labels_open and run.phase == pb.Phase.PHASE_LABELLING:
         note += f", waiting for {run.labels_open} labels"
     return f"{note}, held up: {run.message}" if run.message and run.phase < pb.Phase.PHASE_FINISHED else note
@@ -286,4 +311,4 @@ def cancel(
 async def _cancel(run_id: str, reason: str) -> None:
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.CancelRun(pb.CancelRunRequest(run_id=run_id, reason=reason))).run
-    console.print(f"run [bold]{run_id}[/bold] cancelled with {run.labels_paid} labels")
+    console.print(f"run [bold]{run_id}[/bold] cancelled with {figures.paid(run)}")

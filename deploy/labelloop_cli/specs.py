@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
-from labelloop.events.v1.events_pb2 import AgreementRule, FeatureKind, LabelSource, Protocol
+from labelloop.events.v1.events_pb2 import AgreementRule, FeatureKind, GuaranteeSpec, LabelSource, Protocol
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop.wire.run_rules import AUDIT_MAX
 
 _IMAGE_SIDE_MIN = 8  # pixels: smaller images are as good as they are
 
@@ -78,6 +80,17 @@ def features(name: FeaturesName, dataset: DescribeDatasetResponse) -> FeatureKin
         return FeatureKind.FEATURE_KIND_GRAPH
     images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= _IMAGE_SIDE_MIN
     return FeatureKind.FEATURE_KIND_PATCHES if images else FeatureKind.FEATURE_KIND_PIXELS
+
+
+def audit_size(guarantee: GuaranteeSpec, rest: int) -> int:
+    """Of the ``rest`` of a pool, so many are audited where nobody says how many: twice the fewest that can show what is
+    guaranteed, so that one mistake among them is not the end, but no more than half where those are enough. Whether it
+    can be done at all is for the trainer to say."""
+    target, confidence = guarantee.target_accuracy, guarantee.confidence
+    if not 0 < target < 1 or not 0 < confidence < 1:
+        return 1
+    fewest = math.ceil(math.log(1 - confidence) / math.log(target) - 1e-9)
+    return min(max(fewest, min(2 * fewest, rest // 2)), AUDIT_MAX)
 
 
 def word(enum_name: str) -> str:

@@ -69,6 +69,7 @@ async def test_start_export_and_report(stack: Stack, blobs: Blobs, tmp_path: Pat
     assert "20/20" in text
 
 
+_FEW = ["--budget", "20", "--stop-on", "50"]
 BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "start", "cifar"], 2, "cifar"),
     (["run", "start", "--strategy", "psychic"], 2, "psychic"),
@@ -78,12 +79,19 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "start", "POOL", "--limit", "301"], 2, "300"),
     (["run", "start", "POOL", "--continues", "nobody"], 2, "nobody"),
     (["run", "start", "ALTERED"], 1, "altered.npy"),
+    (["run", "start", "POOL", "--protocol", "published", *_FEW, "--control", "5"], 2, "--control"),
+    (["run", "start", "POOL", "--protocol", "published", "--first-batch", "20"], 2, "--first-batch"),
+    (["run", "start", "POOL", "--protocol", "published", "--features", "patches", *_FEW], 2, "sees pixels"),
+    (["run", "start", "POOL", *_FEW, "--guarantee"], 2, "280 samples that are left"),
+    (["run", "start", "POOL", *_FEW, "--guarantee", "--guarantee-target", "1"], 2, "between 0 and 1"),
+    (["run", "start", "POOL", *_FEW, "--audit", "100"], 2, "add --guarantee"),
     (["run", "watch", "nobody"], 2, "nobody"),
     (["run", "cancel", "nobody"], 2, "nobody"),
     (["export", "labels", "nobody"], 2, "nobody"),
     (["export", "labels", "nobody", "-o", "labels.txt"], 2, ".csv or .parquet"),
     (["export", "model", "nobody"], 2, "nobody"),
     (["report", "nobody"], 2, "nobody"),
+    (["report", "nobody", "--price", "-1"], 2, "--price"),
     (["label", "open", "nobody"], 2, "nobody"),
     (["label", "submit", "nobody", "no-such.csv"], 2, "no-such.csv"),
     (["sing"], 2, "sing"),

@@ -13,6 +13,7 @@ from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1.trainer_pb2 import ExportRunRequest, GetModelRequest, LabelRecord, ListLabelsRequest, Phase
 from labelloop.wire.errors import from_rpc
 from labelloop_cli.clients import Clients
+from labelloop_cli.reporting.run_report import report_on
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -57,6 +58,28 @@ async def test_a_run_on_learned_features_ends_with_auto_labels_that_its_audit_al
     assert latest.control.total == latest.control_labels == 4
     assert latest.control_evaluation.total == latest.evaluation.total > 0
     assert latest.l2 > 0 < latest.temperature
+
+
+async def test_its_report_judges_the_auto_labels_and_says_why_each_sample_was_asked_for(
+    clients: Clients, blobs: Blobs, tmp_path: Path
+) -> None:
+    stopping = StoppingSpec(stable_rounds=9, label_price=0.5, point_worth=1e6)
+    await start(clients, "r", certified_spec(blobs, stopping=stopping))
+    run = (await finish(clients, "r")).run
+    records, truth, page = await labels_of(clients, "r"), truth_of(blobs), tmp_path / "report.html"
+    await report_on(clients, "r", page)
+    auto = [record for record in records if record.auto_labelled]
+    right = sum(record.label == truth[record.sample_id] for record in auto)
+    text = " ".join(page.read_text().split())
+    assert f"The truth is known here: <b>{100 * right / len(auto):.2f} %</b> are right, {right} of {len(auto)}" in text
+    assert f"The audit cost {run.audit_labels} labels (30.00)" in text  # at the run's own price
+    assert "No rule held before the budget was spent" in text
+    assert text.count("<td>audit</td>") == run.audit_labels
+    assert text.count("<td>control</td>") == 4
+    assert text.count("<td>first</td>") + text.count("<td>chosen</td>") == 36
+    assert text.count("<figure>") > 0
+    await report_on(clients, "r", page, price=2.0)
+    assert "labels (120.00)" in page.read_text()
 
 
 async def test_the_model_takes_pixels_and_ranks_through_features(clients: Clients, blobs: Blobs) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 import sys
 from pathlib import Path
 
@@ -14,13 +12,13 @@ from labelloop.wire.errors import LabelloopError, WrongState
 from labelloop_cli.clients import Clients, connect
 from labelloop_cli.stack import running
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tests.study.page import page
 from tests.study.plan import Cell, cells, chosen, spec
-from tests.study.results import Row, by_group, rows_of, table
+from tests.study.results import Row, rows_of
+from tests.study.telling import tell
+from tests.study.working import TOGETHER, Tell, left_of, read_rows, work
 
-_TOGETHER = len(os.sched_getaffinity(0)) + 1  # one more than fit at once: while they fit it ranks
 console = Console()
 
 
@@ -28,71 +26,27 @@ async def study(planned: list[Cell], output: Path) -> None:
     """Writes results.json after every run and the page at the end."""
     output.mkdir(parents=True, exist_ok=True)
     results = output / "results.json"
-    rows: list[Row] = json.loads(results.read_text()) if results.exists() else []
-    done = {(row["pool"], row["features"], row["strategy"], row["seed"]) for row in rows}
-    left = [cell for cell in planned if (cell.pool, cell.features, cell.strategy, cell.seed) not in done]
-    console.print(f"{len(left)} of {len(planned)} runs to do; {_TOGETHER} at a time")
+    rows = read_rows(results)
+    left = left_of(planned, rows)
+    console.print(f"{len(left)} of {len(planned)} runs to do; {TOGETHER} at a time")
     if left:
         async with running(output / "store") as up, connect(up.endpoints) as clients:
-            await up.while_up(_work(clients, left, rows, results))
-    found = {(row["pool"], row["features"], row["strategy"], row["seed"]) for row in rows}
-    whole = all((cell.pool, cell.features, cell.strategy, cell.seed) in found for cell in cells(quick=False))
-    (output / "report.html").write_text(page(rows, whole=whole))
-    _show(rows)
+            await up.while_up(work(lambda cell, told: _carry_out(clients, cell, told), left, rows, results, console))
+    (output / "report.html").write_text(page(rows, whole=not left_of(cells(quick=False), rows)))
+    tell(rows, console)
     console.print(f"curves: {output / 'report.html'}; figures: {results}")
 
 
-async def _work(clients: Clients, left: list[Cell], rows: list[Row], results: Path) -> None:
-    gate = asyncio.Semaphore(_TOGETHER)
-    with _progress() as progress:
-        bar = progress.add_task("runs", total=len(left), note="")
-
-        async def gated(cell: Cell) -> None:
-            async with gate:
-                found = await _carry_out(clients, cell)
-            rows.extend(found)
-            draft = results.with_suffix(".draft")
-            draft.write_text(json.dumps(rows, indent=1) + "\n")
-            draft.replace(results)  # whoever stops the study finds all runs that ended
-            note = f"{cell.run_id} {found[-1]['accuracy']:.4f}"
-            progress.update(bar, advance=1, note=note)
-            if not console.is_terminal:
-                console.print(note)
-
-        async with asyncio.TaskGroup() as tasks:
-            for cell in left:
-                tasks.create_task(gated(cell))
-
-
-async def _carry_out(clients: Clients, cell: Cell) -> list[Row]:
+async def _carry_out(clients: Clients, cell: Cell, told: Tell) -> list[Row]:
     await clients.trainer.StartRun(pb.StartRunRequest(run_id=cell.run_id, spec=spec(cell)), wait_for_ready=True)
     async for status in clients.watch(cell.run_id):
         if status.phase in (pb.Phase.PHASE_FAILED, pb.Phase.PHASE_CANCELLED):
             raise WrongState("RUN_FAILED", f"run {cell.run_id} did not finish: {status.message}")
         if status.pool.stand_in:
             raise WrongState("STAND_IN", "the study needs MNIST itself: set LABELLOOP_DATA_DIR, or connect to a mirror")
+        told(status.round)
     whole = await clients.trainer.GetRun(pb.GetRunRequest(run_id=cell.run_id))
     return rows_of(cell, [(result.labels, result.evaluation.value) for result in whole.rounds])
-
-
-def _progress() -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
-def _show(rows: list[Row]) -> None:
-    for (pool, features), curves in sorted(by_group(rows).items()):
-        console.print(f"[bold]{pool}, {features}")
-        for line in table(curves):
-            at = "  ".join(f"{labels}: {mean:.4f}" for labels, (mean, _) in line["at"].items())
-            console.print(f"  {line['strategy']:18} {line['seeds']:2} seeds  {at}")
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from labelloop_cli.reporting.charts import STYLE, svg
 from labelloop_cli.reporting.page import percent
 from matplotlib.figure import Figure
 
-from tests.study.plan import AT, DEFAULT, RANDOM
-from tests.study.results import Curves, Row, by_group, saving, table
+from tests.study.plan import AT, DEFAULT, RANDOM, STRATEGIES
+from tests.study.results import Curves, Row, beaten, groups, savings, sentences, table
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -23,13 +23,17 @@ def page(rows: Sequence[Row], *, whole: bool) -> str:
     loaders = ChoiceLoader([FileSystemLoader(_TEMPLATES), PackageLoader("labelloop_cli.reporting")])
     environment = Environment(loader=loaders, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["percent"] = percent
-    groups = [
-        {"pool": pool, "features": features, "chart": _chart(curves), "table": table(curves), "saving": saving(curves)}
-        for (pool, features), curves in sorted(
-            by_group(rows).items(), key=lambda group: (group[0][0], group[0][1] == "pixels")
-        )
+    told = [
+        {
+            "pool": pool,
+            "features": features,
+            "chart": _chart(curves),
+            "table": table(curves),
+            "sentences": sentences(savings(curves), beaten(curves)),
+        }
+        for pool, features, curves in groups(rows)
     ]
-    return environment.get_template("study.html.j2").render(groups=groups, at=AT, whole=whole)
+    return environment.get_template("study.html.j2").render(groups=told, at=AT, whole=whole)
 
 
 def _chart(curves: Curves) -> str:
@@ -37,8 +41,8 @@ def _chart(curves: Curves) -> str:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        colours = [f"C{index}" for index in range(10)]
-        for colour, (strategy, seeds) in zip(colours, curves.items(), strict=False):
+        for strategy in (each for each in STRATEGIES if each in curves):
+            seeds, colour = curves[strategy], f"C{STRATEGIES.index(strategy)}"
             length = min(len(curve) for curve in seeds.values())
             labels = [x for x, _ in next(iter(seeds.values()))][:length]
             values = 100 * np.array([[y for _, y in curve[:length]] for curve in seeds.values()])

@@ -27,6 +27,7 @@ DEFAULT, RANDOM = "clustered-margin", "random"
 SEEDS = range(1, 11)
 AT = (50, 100, 200, 400)  # labels at which accuracy is compared
 _FIRST_BATCH, _BATCH = 50, 25
+ROUNDS = 1 + (max(AT) - _FIRST_BATCH) // _BATCH
 _OWN_FIRST = {"random": "random", "typiclust": "typiclust", "k-center": "k-center"}
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, TypedDict
 
 import numpy as np
 
-from tests.study.plan import AT, DEFAULT, RANDOM, Cell
+from tests.study.plan import AT, DEFAULT, POOLS, RANDOM, Cell
 
 
 class Row(TypedDict):
@@ -40,15 +41,17 @@ def rows_of(cell: Cell, accuracies: Sequence[tuple[int, float]]) -> list[Row]:
     ]
 
 
-Curves = dict[str, dict[int, list[tuple[int, float]]]]  # by strategy and seed, labels and accuracy
+Curve = list[tuple[int, float]]  # labels and accuracy
+Curves = dict[str, dict[int, Curve]]  # by strategy and seed
 
 
-def by_group(rows: Sequence[Row]) -> dict[tuple[str, str], Curves]:
-    """Pool and features, and the curves there."""
-    groups: dict[tuple[str, str], Curves] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+def groups(rows: Sequence[Row]) -> list[tuple[str, str, Curves]]:
+    """Pool, features and the curves there, learned features before pixels."""
+    found: dict[tuple[str, str], Curves] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in sorted(rows, key=lambda row: row["labels"]):
-        groups[row["pool"], row["features"]][row["strategy"]][row["seed"]].append((row["labels"], row["accuracy"]))
-    return groups
+        found[row["pool"], row["features"]][row["strategy"]][row["seed"]].append((row["labels"], row["accuracy"]))
+    ordered = sorted(found, key=lambda group: (POOLS[group[0]], group[1] == "pixels"))
+    return [(pool, features, found[pool, features]) for pool, features in ordered]
 
 
 def table(curves: Curves) -> list[dict[str, Any]]:
@@ -78,29 +81,73 @@ def labels_needed(curve: Sequence[tuple[int, float]], accuracy: float) -> float 
     return float(labels[at - 1] + share * (labels[at] - labels[at - 1]))
 
 
-def saving(curves: Curves) -> dict[str, Any] | None:
-    """How many labels fewer the default strategy needs, seed by seed, for what random labels reach at the end of the
-    same seed: the mean with its 95 per cent interval by bootstrap over seeds. None without both."""
-    seeds = sorted(curves.get(DEFAULT, {}).keys() & curves.get(RANDOM, {}).keys())
-    if len(seeds) < 2:
-        return None
-    ends = {seed: curves[RANDOM][seed][-1] for seed in seeds}
-    needed = {seed: labels_needed(curves[DEFAULT][seed], ends[seed][1]) for seed in seeds}
-    saved = np.array([ends[seed][0] - each for seed in seeds if (each := needed[seed]) is not None])
-    if len(saved) < len(seeds):
-        return None
+@dataclass(frozen=True)
+class Saving:
+    """How many labels fewer the default strategy needs for what ``of`` random labels reach, seed by seed of so many:
+    the mean with its 95 per cent interval by bootstrap over seeds. In ``short`` of them it never gets there, which
+    counts as nothing saved."""
+
+    of: int
+    seeds: int
+    saved: float
+    low: float
+    high: float
+    short: int
+
+
+def savings(curves: Curves) -> list[Saving]:
+    """At each number of labels at which accuracy is compared, but the first; none of fewer than two seeds."""
+    pairs = _pairs(curves)
+    if len(pairs) < 2:
+        return []
+    return [_saving(of, pairs) for of in AT[1:] if all(of in dict(by_chance) for _, by_chance in pairs)]
+
+
+def _saving(of: int, pairs: Sequence[tuple[Curve, Curve]]) -> Saving:
+    needed = [labels_needed(chosen, dict(by_chance)[of]) for chosen, by_chance in pairs]
+    saved = np.array([0.0 if each is None else of - each for each in needed])
     drawn = np.random.default_rng(0).choice(saved, (2_000, len(saved))).mean(axis=1)
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    halves = [_at(curves[DEFAULT][seed], max(AT) // 2) > ends[seed][1] for seed in seeds]
-    return {
-        "of": ends[seeds[0]][0],
-        "seeds": len(seeds),
-        "saved": float(saved.mean()),
-        "low": float(low),
-        "high": float(high),
-        "half_beats_all": sum(halves),
-    }
+    low, high = (float(each) for each in np.percentile(drawn, (2.5, 97.5)))
+    return Saving(of, len(pairs), float(saved.mean()), low, high, needed.count(None))
 
 
-def _at(curve: Sequence[tuple[int, float]], labels: int) -> float:
-    return dict(curve)[labels]
+@dataclass(frozen=True)
+class Beaten:
+    """In ``count`` of ``seeds``, ``labels`` chosen by the default strategy beat ``of`` drawn at random."""
+
+    labels: int
+    of: int
+    count: int
+    seeds: int
+
+
+def beaten(curves: Curves) -> list[Beaten]:
+    """Fewer labels against the most, fewest first."""
+    pairs, of = _pairs(curves), max(AT)
+    whole = [(dict(chosen), dict(by_chance)[of]) for chosen, by_chance in pairs if of in dict(by_chance)]
+    return [
+        Beaten(labels, of, sum(chosen[labels] > end for chosen, end in whole), len(whole))
+        for labels in AT[:-1]
+        if whole and all(labels in chosen for chosen, _ in whole)
+    ]
+
+
+def sentences(saved: Sequence[Saving], won: Sequence[Beaten]) -> list[str]:
+    """What both come to, for people."""
+    told = []
+    for each in saved:
+        never = f"; never in {each.short} of them" if each.short else ""
+        told.append(
+            f"What {each.of} random labels reach, {DEFAULT} reaches with {each.saved:.0f} fewer "
+            f"(95 % interval {each.low:.0f} to {each.high:.0f}, {each.seeds} seeds{never})."
+        )
+    if won:
+        counts = ", ".join(f"{win.labels} in {win.count}" for win in won)
+        told.append(f"Chosen labels beat {won[0].of} drawn at random: {counts} of {won[0].seeds} seeds.")
+    return told
+
+
+def _pairs(curves: Curves) -> list[tuple[Curve, Curve]]:
+    """The default strategy's curve and the random one, of each seed that has both."""
+    seeds = sorted(curves.get(DEFAULT, {}).keys() & curves.get(RANDOM, {}).keys())
+    return [(curves[DEFAULT][seed], curves[RANDOM][seed]) for seed in seeds]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 INK, PALE = "#1f2933", "#9aa5b1"
 COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce")
@@ -69,45 +67,6 @@ def rounds_curve(labels: list[int], curves: dict[str, list[float]]) -> str:
         return svg(figure)
 
 
-def interval_curve(labels: list[int], values: list[float], low: list[float], high: list[float]) -> str:
-    """One accuracy by labels in the band of its interval."""
-    with mpl.rc_context(STYLE):
-        figure, axes = _axes()
-        axes.plot(labels, np.array(values) * 100, color=COLOURS[0], marker=".", label="accuracy")
-        axes.fill_between(
-            labels, np.array(low) * 100, np.array(high) * 100, color=COLOURS[0], alpha=0.15, label="95 % interval"
-        )
-        axes.set(xlabel="labels and auto-labels", ylabel="accuracy, %")
-        axes.legend(loc="lower right")
-        return svg(figure)
-
-
-def saved_curve(
-    own: list[tuple[int, float]],
-    control: list[tuple[int, float]],
-    labels: NDArray[np.float64],
-    steep: NDArray[np.float64],
-    flat: NDArray[np.float64],
-) -> str:
-    """Labels and accuracies of a run's own models and of models of its control samples, and how the latter may go
-    on."""
-    with mpl.rc_context(STYLE):
-        figure, axes = _axes()
-        axes.plot(*_percent(own), color=COLOURS[0], marker=".", label="as chosen")
-        axes.plot(*_percent(control), color=COLOURS[1], marker="o", linestyle="", label="control samples alone")
-        axes.fill_between(
-            labels, 100 * steep, 100 * flat, color=COLOURS[1], alpha=0.15, linewidth=0, label="more of them, between"
-        )
-        axes.axhline(own[-1][1] * 100, color=PALE, linewidth=1)
-        axes.set(xscale="log", xlabel="labels", ylabel="accuracy, %")
-        axes.legend(loc="lower right")
-        return svg(figure)
-
-
-def _percent(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [x for x, _ in points], [100 * y for _, y in points]
-
-
 def confidence_curves(curves: dict[str, list[float]]) -> str:
     """Confidences in ascending order, a line each."""
     with mpl.rc_context(STYLE):
@@ -133,16 +92,4 @@ def distribution(values: list[float], *, ours: float, published: float | None) -
         axes.set(xlabel="accuracy on the 400 test images, %", ylabel="runs", ylim=(0, max(heights.values()) + 1))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-        return svg(figure)
-
-
-def class_counts(classes: list[str], labels: list[int], auto_labels: list[int]) -> str:
-    """How many labels and auto-labels each class has."""
-    with mpl.rc_context(STYLE):
-        figure, axes = _axes(height=2.8)
-        axes.bar(classes, labels, color=COLOURS[0], label="labels")
-        if any(auto_labels):
-            axes.bar(classes, auto_labels, bottom=labels, color=COLOURS[1], alpha=0.6, label="auto-labels")
-        axes.set(xlabel="class", ylabel="samples")
-        axes.legend(loc="upper right")
         return svg(figure)

@@ -16,6 +16,8 @@ import numpy as np
 from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult
 from numpy.typing import NDArray
 
+from labelloop_cli.figures import judged
+
 _DRAWS = 2_000
 _ENDS = (2.5, 97.5)  # of a hundred
 _POINTS_MIN = 4
@@ -102,13 +104,6 @@ def labels_saved(rounds: Sequence[RoundResult], pool_size: int, seed: int = 0) -
         steep=steep.shape,
         flat=flat.shape,
     )
-
-
-def judged(result: RoundResult) -> MeasuredAccuracy | None:
-    """What the run's own model is judged by: the evaluation set, or the control samples where there is none."""
-    if result.HasField("evaluation"):
-        return result.evaluation
-    return result.control if result.HasField("control") else None
 
 
 class _Fit:

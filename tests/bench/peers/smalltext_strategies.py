@@ -1,23 +1,53 @@
-"""Batches as small-text chooses them: breaking ties is its margin."""
+"""Batches as small-text chooses them: breaking ties is its margin. It has neither BADGE nor TypiClust; nearest to the
+one, which weighs uncertainty and place together, comes contrastive active learning, to the other k-means over the
+embeddings. Both see the samples as they are for embeddings."""
 
 # The library is in an environment of its own.
-# mypy: disable-error-code="import-not-found"
+# mypy: disable-error-code="import-not-found,misc"
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from small_text import BreakingTies, GreedyCoreset, PoolBasedActiveLearner, SklearnClassifierFactory, SklearnDataset
+from small_text import (
+    BreakingTies,
+    ContrastiveActiveLearning,
+    EmbeddingKMeans,
+    PoolBasedActiveLearner,
+    SklearnClassifier,
+    SklearnDataset,
+)
 
 from tests.bench.peers.strategy_data import AT, BATCH, Asked, StrategyData, classifier, report
+
+_QUERIES = {
+    "margin": BreakingTies,
+    "contrastive": lambda: ContrastiveActiveLearning(pbar=None),
+    "embedding-k-means": EmbeddingKMeans,
+}
+
+
+class Embedding(SklearnClassifier):
+    """Whose embeddings of samples are the samples."""
+
+    def embed(self, samples: Any, *, return_proba: bool = False, pbar: Any = None) -> Any:
+        values = samples.x.toarray()
+        return (values, self.predict_proba(samples)) if return_proba else values
+
+
+class Factory:
+    """Makes one for each fit."""
+
+    def new(self) -> Embedding:
+        return Embedding(classifier(), 10)
 
 
 def loop(data: StrategyData, strategy: str, seed: int) -> Asked:
     np.random.seed(seed)
     samples = SklearnDataset(csr_matrix(data.pool), data.labels, target_labels=np.arange(10))
-    query = {"margin": BreakingTies, "k-center": GreedyCoreset}[strategy]()
-    learner = PoolBasedActiveLearner(SklearnClassifierFactory(classifier(), 10), query, samples)
+    learner = PoolBasedActiveLearner(Factory(), _QUERIES[strategy](), samples)
     first = data.first(seed)
     learner.initialize_data(first, data.labels[first])
     asked: Asked = [int(each) for each in first]

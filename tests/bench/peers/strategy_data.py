@@ -4,6 +4,9 @@ labelloop."""
 from __future__ import annotations
 
 import json
+import resource
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,9 @@ from sklearn.linear_model import LogisticRegression
 
 FIRST_BATCH, BATCH = 50, 25
 AT = (50, 100, 200, 400)
+CPU_S_MAX = 300  # whoever needs more is left out, and is said to be
+MEMORY_GIB_MAX = 8
+OUT_OF_MEMORY = 75  # exit code
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,21 @@ Loop = Callable[[StrategyData, str, int], Asked]
 
 
 def report(data_file: str, strategy: str, seed: int, loop: Loop) -> None:
-    """Print, at each number of labels, the accuracy of the classifier that was fitted to so many samples of
-    ``loop``."""
-    with np.load(Path(data_file)) as arrays:
-        data = StrategyData(**arrays)
-    asked = loop(data, strategy, seed)
-    found = {}
+    """Print, at each number of labels, the accuracy of the classifier that was fitted to so many samples of ``loop``,
+    and the CPU time that choosing them took. Killed by SIGXCPU, or ended with OUT_OF_MEMORY, past the limits."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_GIB_MAX << 30, MEMORY_GIB_MAX << 30))
+    try:
+        with np.load(Path(data_file)) as arrays:
+            data = StrategyData(**arrays)
+        begin = time.process_time()
+        asked = loop(data, strategy, seed)
+        cpu_s = time.process_time() - begin
+    except MemoryError as error:
+        print(error, file=sys.stderr)
+        sys.exit(OUT_OF_MEMORY)
+    accuracy = {}
     for count in AT:
         fitted = classifier().fit(data.pool[asked[:count]], data.labels[asked[:count]])
-        found[count] = float((fitted.predict(data.test) == data.test_labels).mean())
-    print(json.dumps(found))
+        accuracy[count] = float((fitted.predict(data.test) == data.test_labels).mean())
+    print(json.dumps({"accuracy": accuracy, "cpu_s": round(cpu_s, 1)}))

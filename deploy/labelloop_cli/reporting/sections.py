@@ -1,0 +1,195 @@
+"""What the sections of a run's report hold. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from labelloop.events.v1.events_pb2 import Purpose
+from labelloop.trainer.v1.trainer_pb2 import GetRunResponse, LabelRecord, Phase, RoundResult
+from numpy.typing import NDArray
+
+from labelloop_cli.figures import judged, judged_by
+from labelloop_cli.reporting import run_charts
+from labelloop_cli.reporting.asked import Asked
+from labelloop_cli.reporting.evidence import Saved
+from labelloop_cli.reporting.run_charts import Watched
+from labelloop_cli.truth import Truth
+
+_RELIABLE_MIN = 30  # samples; fewer say nothing of calibration
+_KAPPA = 0.99  # from which on models agree; see StoppingSpec.stable_rounds
+_CLASS_ROWS = 100
+
+
+def learning(whole: GetRunResponse) -> str:
+    """The learning curve, of the rounds that were judged as the newest judged one was; empty without any."""
+    found = [(result, accuracy) for result in whole.rounds if (accuracy := judged_by(result, whole.run.spec.protocol))]
+    if not found:
+        return ""
+    shown = [(result, accuracy[0]) for result, accuracy in found if accuracy[1] == found[-1][1][1]]
+    auto = any(result.auto_labels for result, _ in shown)
+    return run_charts.interval_curve(
+        [result.labels + result.auto_labels for result, _ in shown],
+        [accuracy.value for _, accuracy in shown],
+        [accuracy.low for _, accuracy in shown],
+        [accuracy.high for _, accuracy in shown],
+        "labels and auto-labels" if auto else "labels",
+    )
+
+
+def saved_curve(rounds: Sequence[RoundResult], saved: Saved) -> str:
+    own = [(float(result.labels), accuracy.value) for result in rounds if (accuracy := judged(result))]
+    reach = np.geomspace(saved.points[0][0], max(saved.flat.labels(1 - saved.accuracy), own[-1][0]), 60)
+    return run_charts.saved_curve(own, saved.points, reach, 1 - saved.steep.errors(reach), 1 - saved.flat.errors(reach))
+
+
+@dataclass(frozen=True)
+class AutoLabels:
+    """``right`` is None where the truth is not known."""
+
+    count: int
+    right: int | None
+
+    @property
+    def accuracy(self) -> float | None:
+        return None if self.right is None or not self.count else self.right / self.count
+
+
+def auto_labels(labels: Sequence[LabelRecord], truth: Truth | None) -> AutoLabels:
+    """Those whose truth is known, where any is; else all."""
+    given = [label for label in labels if label.auto_labelled]
+    if truth is None:
+        return AutoLabels(len(given), None)
+    judged_ones = [label for label in given if label.sample_id in truth]
+    return AutoLabels(len(judged_ones), sum(truth[label.sample_id] == label.label for label in judged_ones))
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """``budget_left`` labels were not asked for, because a rule held."""
+
+    chart: str
+    budget_left: int
+
+
+def stopping(whole: GetRunResponse) -> Stopping | None:
+    """What the rules looked at; None where none is on."""
+    run, spec = whole.run, whole.run.spec.stopping
+    if not spec.ByteSize():
+        return None
+    watched = []
+    if spec.stable_rounds:
+        points = [(result.labels, result.agreement) for result in whole.rounds if result.HasField("agreement")]
+        watched.append(Watched(f"agreement with the model before, kappa ({_KAPPA} counts)", points, _KAPPA))
+    if spec.plateau_rounds or spec.label_price:
+        points = [(result.labels, result.expected_accuracy) for result in whole.rounds if result.expected_accuracy]
+        watched.append(Watched("expected accuracy: mean confidence on a fixed part of the pool", points))
+    if spec.target_accuracy:
+        points = [(result.labels, result.control.low) for result in whole.rounds if result.HasField("control")]
+        name = f"accuracy on control samples, lower bound (target {spec.target_accuracy:g})"
+        watched.append(Watched(name, points, spec.target_accuracy))
+    asked = run.labels_paid - run.audit_labels
+    early = run.phase == Phase.PHASE_FINISHED and asked < run.spec.label_budget
+    chart = run_charts.stopping_curves(watched, whole.rounds[-1].labels if early else None)
+    return Stopping(chart, run.spec.label_budget - asked if early else 0)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """``on`` says on which samples."""
+
+    chart: str
+    on: str
+
+
+def reliability(labels: Sequence[LabelRecord]) -> Reliability | None:
+    """On samples drawn at random: those of the audit, which the last model judged, or control samples, each as the
+    model saw it that asked for it. None where they are few."""
+    for purpose, on in (
+        (Purpose.PURPOSE_AUDIT, "audited samples, by the last model"),
+        (Purpose.PURPOSE_CONTROL, "control samples, each by the model that there was when it was asked for"),
+    ):
+        drawn = [label for label in labels if label.purpose == purpose and label.HasField("confidence")]
+        if len(drawn) >= _RELIABLE_MIN:
+            right = [label.predicted == label.label for label in drawn]
+            return Reliability(
+                run_charts.reliability([label.confidence for label in drawn], right), f"{len(drawn)} {on}"
+            )
+    return None
+
+
+def calibration(rounds: Sequence[RoundResult]) -> str:
+    """Expected calibration error by labels; empty where none was measured."""
+    curves = {
+        "labelled samples, by cross-validation": [
+            (result.labels, result.calibration_error) for result in rounds if result.calibration_error
+        ],
+        "evaluation set": [
+            (result.labels, result.evaluation_calibration_error)
+            for result in rounds
+            if result.evaluation_calibration_error
+        ],
+    }
+    shown = {name: points for name, points in curves.items() if points}
+    return run_charts.calibration_curves(shown) if shown else ""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    name: str
+    labels: int
+    auto_labels: int
+    of_labels: float
+    of_pool: float
+    of_truth: float | None
+
+
+@dataclass(frozen=True)
+class Balance:
+    """``left_out`` rows are not among ``rows``."""
+
+    chart: str
+    rows: list[ClassRow]
+    left_out: int
+
+
+def balance(labels: Sequence[LabelRecord], predicted: Counter[int], truth: Truth | None, classes: list[str]) -> Balance:
+    """Labels by class, those of an audit aside, beside the pool: what is known of it, and what the newest model says of
+    the rest."""
+    paid = [label for label in labels if not label.auto_labelled]
+    trained = _by_class([each.label for each in paid if each.purpose != Purpose.PURPOSE_AUDIT], len(classes))
+    auto = _by_class([label.label for label in labels if label.auto_labelled], len(classes))
+    pool = _by_class([label.label for label in paid], len(classes)) + auto
+    pool += np.array([predicted[each] for each in range(len(classes))])
+    of_labels, of_pool = _shares(trained), _shares(pool)
+    of_truth = _shares(_by_class(list(truth.values()), len(classes))) if truth else None
+    rows = [
+        ClassRow(
+            name, int(trained[i]), int(auto[i]), of_labels[i], of_pool[i], of_truth[i] if of_truth is not None else None
+        )
+        for i, name in enumerate(classes)
+    ]
+    shares = {"of the labels": of_labels, "of the pool, estimated": of_pool}
+    if of_truth is not None:
+        shares["of the pool, truly"] = of_truth
+    return Balance(run_charts.class_shares(classes, shares), rows[:_CLASS_ROWS], max(0, len(rows) - _CLASS_ROWS))
+
+
+def first_of_each_round(asked: Sequence[Asked], most: int) -> list[Asked]:
+    """``most`` of them at the most, as many of each round as of any other, those of an audit aside."""
+    by_round: dict[int, list[Asked]] = {}
+    for each in asked:
+        if each.why != "audit":
+            by_round.setdefault(each.round, []).append(each)
+    share = max(1, most // max(1, len(by_round)))
+    return [each for batch in by_round.values() for each in batch[:share]][:most]
+
+
+def _by_class(found: Sequence[int], class_count: int) -> NDArray[np.int64]:
+    return np.bincount(np.array(found, np.int64), minlength=class_count)
+
+
+def _shares(counts: NDArray[np.int64]) -> list[float]:
+    return [float(each) for each in counts / max(1, counts.sum())]

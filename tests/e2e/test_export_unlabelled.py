@@ -1,0 +1,63 @@
+"""What auto-labelling leaves to people, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+from labelloop.events.v1.events_pb2 import LabelSource
+from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
+from labelloop_cli.clients import Clients
+from labelloop_cli.ranked import ranked_rest
+from labelloop_cli.stack import Stack
+from pyroaring import BitMap
+
+from tests.blobs import POOL_SIZE, Blobs, certified_spec
+from tests.e2e.driving import finish, start
+from tests.e2e.test_cli import labelloop
+
+
+async def test_all_that_nobody_labelled_least_confident_first(
+    stack: Stack, clients: Clients, blobs: Blobs, tmp_path: Path
+) -> None:
+    await start(clients, "r", certified_spec(blobs))
+    run = (await finish(clients, "r")).run
+    labelled = {record.sample_id for record in await clients.labels("r")}
+    output = tmp_path / "rest.parquet"
+    code, text = await labelloop("export", "unlabelled", "r", "-o", output, stack=stack)
+    assert code == 0, text
+    table = pyarrow.parquet.read_table(output)
+    assert sorted([*table["id"].to_pylist(), *labelled]) == list(range(POOL_SIZE))
+    confidence = np.asarray(table["confidence"])
+    assert np.all(np.diff(confidence) >= 0)
+    assert np.all((confidence > 0) & (confidence < run.certificate.threshold))
+    assert set(table["predicted"].to_pylist()) <= set(run.pool.classes)
+    assert f"{table.num_rows} samples" in text
+
+
+async def test_pages_of_any_size_come_to_the_same(clients: Clients, blobs: Blobs) -> None:
+    await start(clients, "r", certified_spec(blobs, guarantee=None, label_budget=20))
+    run = (await finish(clients, "r")).run
+    taken = BitMap(range(100))
+    whole = [page async for page in ranked_rest(clients, run, taken)]
+    assert len(whole) == 1
+    assert sorted(_ids(whole)) == list(range(100, POOL_SIZE))
+    for size, count in ((7, 29), (100, 3), (POOL_SIZE, 1)):
+        pages = [page async for page in ranked_rest(clients, run, taken, at_once=size)]
+        assert len(pages) == count
+        assert _ids(pages) == _ids(whole)
+    assert taken == BitMap(range(100))
+
+
+async def test_before_there_is_a_model_it_says_so(stack: Stack, clients: Clients, blobs: Blobs) -> None:
+    spec = certified_spec(blobs)
+    spec.label_source = LabelSource.LABEL_SOURCE_QUEUE
+    await start(clients, "r", spec)
+    code, text = await labelloop("export", "unlabelled", "r", stack=stack)
+    assert code == 1
+    assert "no model yet" in text
+
+
+def _ids(pages: list[RankPoolResponse]) -> list[int]:
+    return [sample_id for page in pages for sample_id in page.sample_ids]

@@ -1,0 +1,87 @@
+"""Where the true classes of a pool are looked for."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished, RunSpec
+from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RunStatus
+from labelloop.wire.errors import InvalidInput, NotFound
+from labelloop_cli.truth import own_labels, read_truth, truth_of
+
+CLASSES = [3, 1, 4, 1]
+IDX = struct.pack(">BBBBI", 0, 0, 8, 1, len(CLASSES)) + bytes(CLASSES)
+
+
+def run_on(name: str, labels: Path | str = "", *, stand_in: bool = False) -> RunStatus:
+    spec = RunSpec(dataset=DatasetSource(name=name, labels=str(labels)))
+    return RunStatus(spec=spec, pool=PoolPublished(sample_count=3, stand_in=stand_in))
+
+
+def npy(folder: Path, classes: object) -> Path:
+    path = folder / "labels.npy"
+    np.save(path, np.array(classes))
+    return path
+
+
+def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
+    idx, packed, table = tmp_path / "labels-idx1-ubyte", tmp_path / "labels.gz", tmp_path / "labels.csv"
+    idx.write_bytes(IDX)
+    packed.write_bytes(gzip.compress(IDX))
+    table.write_text("id,class\n" + "".join(f"{id_},{label}\n" for id_, label in enumerate(CLASSES)))
+    for path in (npy(tmp_path, CLASSES), idx, packed, table):
+        assert read_truth(path) == dict(enumerate(CLASSES))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0\0", b"no labels", gzip.compress(IDX)[:-9], b"\x1f\x8b", b"\0\0\x08\x03" + bytes(12), b"\x93NUMPY"],
+)
+def test_a_file_that_holds_no_labels_is_named(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "odd"
+    path.write_bytes(data)
+    with pytest.raises(InvalidInput, match="odd holds no labels"):
+        read_truth(path)
+
+
+@pytest.mark.parametrize("classes", [[0.5, 1.0], [[1, 2]]])
+def test_an_array_of_something_else_is_none(tmp_path: Path, classes: object) -> None:
+    with pytest.raises(InvalidInput, match="holds no labels"):
+        read_truth(npy(tmp_path, classes))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        read_truth(tmp_path / "nowhere.npy")
+
+
+def test_the_datasets_own_labels_are_found_without_being_named(tmp_path: Path) -> None:
+    path = npy(tmp_path, CLASSES)
+    assert truth_of(run_on("pool.npy", path), [], None) == {0: 3, 1: 1, 2: 4}  # the pool has three samples
+    assert truth_of(run_on("pool.npy", tmp_path / "elsewhere.npy"), [], None) is None
+    assert truth_of(run_on("pool.npy"), [], None) is None
+
+
+def test_mnists_labels_are_where_the_oracle_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABELLOOP_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert own_labels(run_on("mnist")) is None
+    path = tmp_path / "mnist" / "train-labels-idx1-ubyte.gz"
+    path.parent.mkdir()
+    path.write_bytes(gzip.compress(IDX))
+    assert own_labels(run_on("mnist")) == path
+    assert own_labels(run_on("mnist", stand_in=True)) is None
+
+
+def test_what_differs_from_the_labels_that_the_dataset_gave_is_not_the_truth(tmp_path: Path) -> None:
+    path = npy(tmp_path, CLASSES)
+    told = [LabelRecord(sample_id=0, label=2, source="dataset:pool")]
+    with pytest.raises(InvalidInput, match="differs"):
+        truth_of(run_on("pool.npy"), told, path)
+    assert truth_of(run_on("pool.npy", path), told, None) is None
+    by_people = [LabelRecord(sample_id=0, label=2, source="queue")]
+    assert truth_of(run_on("pool.npy"), by_people, path) == {0: 3, 1: 1, 2: 4}
