@@ -55,7 +55,7 @@ async def serve(settings: OracleSettings) -> None:
     counter, clerk = Counter(leases, samples), Clerk(book, log)
     check_called(queues, has_port=web is not None)
     pumps = [
-        Pump(queue, ToolIntake(queue.name, clerk, dead_letters), book, leases, counter, settings.resend_s)
+        Pump(queue, ToolIntake(queue.name, clerk, dead_letters), book, log, leases, counter, settings.resend_s)
         for queue in queues
     ]
     tools = [pump.tool for pump in pumps]

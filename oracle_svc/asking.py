@@ -74,6 +74,12 @@ def for_tool(desk: Desk, *, whole_samples: bool) -> Iterator[Ask]:
         yield Ask(desk.run_id, desk.answers.rounds.get(sample_id, 0), sample_id, None, annotators)
 
 
+def is_asked(desk: Desk, ask: Ask) -> bool:
+    """Whether what was asked for is asked for still."""
+    open_ = ask.sample_id in desk.open or (ask.sample_id in desk.gold and bool(desk.open))
+    return open_ and ask.slot not in desk.given.get(ask.sample_id, {})
+
+
 def _spoke(desk: Desk, sample_id: int, annotator: str) -> bool:
     return any(given.annotator == annotator for given in desk.given.get(sample_id, {}).values())
 

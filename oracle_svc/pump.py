@@ -4,6 +4,9 @@ What the tool holds is leased to it. A lease is taken before a request is put in
 renewed behind that for longer: an oracle that dies between the two leaves a request that is put there once more, by
 whichever oracle finds the lease expired. What no answer comes to is put there again when the long lease ends.
 
+All oracles hold leases under the tool's name, so that any of them can take back what another put there. They hear of
+leases and of the log by separate ways: what to do about a lease is decided behind all that the log says by then.
+
 A tool that is away is left alone for a while, with all its runs. A run whose requests the tool refuses waits by itself;
 the log says why, its desk, and with that the backlog and the gauge of runs that are held up.
 """
@@ -11,7 +14,7 @@ the log says why, its desk, and with that the backlog and the gauge of runs that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -20,15 +23,17 @@ import structlog
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import LabelloopError, Unready
+from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 
-from oracle_svc.asking import Ask, for_tool
+from oracle_svc.asking import Ask, for_tool, is_asked
 from oracle_svc.counter import Counter
 from oracle_svc.desk import Desk
 from oracle_svc.leases import Leases
 from oracle_svc.queues.queue import Intake, Queue
 
-_PUSH_S = 20.0  # for a part to be put into the tool
+_PUSH_WITHIN_S = 20.0  # a part is put into the tool, or given up: well within its leases
+_PUSH_S = 30.0
 _PART = 50
 _LOOK_EVERY_S = 30.0
 _PAUSE_S, _PAUSE_MAX_S = 1.0, 30.0
@@ -54,9 +59,16 @@ class Pump:
     """``resend_s`` is how long a request may lie in the tool without an answer before it is put there again."""
 
     def __init__(
-        self, queue: Queue, intake: Intake, book: RunBook[Desk], leases: Leases, counter: Counter, resend_s: float
+        self,
+        queue: Queue,
+        intake: Intake,
+        book: RunBook[Desk],
+        log: EventLog,
+        leases: Leases,
+        counter: Counter,
+        resend_s: float,
     ) -> None:
-        self._queue, self._intake, self._book = queue, intake, book
+        self._queue, self._intake, self._book, self._log = queue, intake, book, log
         self._leases, self._counter, self._resend_s = leases, counter, resend_s
         self._holder = f"tool:{queue.name}"
         self._refused: dict[str, _Refused] = {}
@@ -135,36 +147,66 @@ class Pump:
                 self._refused.pop(desk.run_id, None)
 
     async def _supply_run(self, desk: Desk) -> None:
-        wanted = list(for_tool(desk, whole_samples=self._queue.whole_samples))
-        await self._retract(desk, {ask.lease for ask in wanted})
-        free = [ask for ask in wanted if not self._leases.holder(ask.lease)]
+        await self._retract(desk)
+        free = self._free(self._wanted(desk))
         for i in range(0, len(free), _PART):
-            await self._push(desk, free[i : i + _PART])
+            await self._push(desk, self._free(free[i : i + _PART]))
+
+    def _wanted(self, desk: Desk) -> Iterator[Ask]:
+        return for_tool(desk, whole_samples=self._queue.whole_samples)
+
+    def _free(self, asks: Iterable[Ask]) -> list[Ask]:
+        return [ask for ask in asks if not self._leases.holder(ask.lease)]
+
+    async def _catch_up(self) -> None:
+        """With all that the log says by now."""
+        await self._book.reach(await self._log.last_sequence())
 
     async def _push(self, desk: Desk, asks: Sequence[Ask]) -> None:
-        ours = [ask for ask in asks if await self._leases.take(ask.lease, self._holder, _PUSH_S)]
+        made = [(ask, await self._counter.request(desk, ask)) for ask in asks]  # reading a dataset may take its time
+        ours = {ask: request for ask, request in made if await self._claim(ask.lease)}
         if not ours:
             return
         try:
-            requests = [await self._counter.request(desk, ask) for ask in ours]
-            crash_point("before push")
-            await self._queue.push(requests)
-            crash_point("after push")
-        except Exception:
-            for ask in ours:
-                await self._leases.release(ask.lease, self._holder)
+            async with asyncio.timeout(_PUSH_WITHIN_S):
+                await self._catch_up()
+                asked = [ask for ask in ours if is_asked(desk, ask)]
+                crash_point("before push")
+                await self._queue.push([ours[ask] for ask in asked])
+                crash_point("after push")
+        except Exception as error:
+            await self._release(ours)
+            if isinstance(error, TimeoutError):
+                message = f"{self._queue.name} did not take {len(ours)} requests within {_PUSH_WITHIN_S:g} s"
+                raise Unready("TOOL_SLOW", message, tool=self._queue.name) from error
             raise
-        await asyncio.gather(*(self._leases.take(ask.lease, self._holder, self._resend_s) for ask in ours))
+        await self._release(ours.keys() - asked)
+        await asyncio.gather(*(self._leases.take(ask.lease, self._holder, self._resend_s) for ask in asked))
 
-    async def _retract(self, desk: Desk, wanted: set[str]) -> None:
+    async def _release(self, asks: Iterable[Ask]) -> None:
+        for ask in asks:
+            await self._leases.release(ask.lease, self._holder)
+
+    async def _claim(self, lease: str) -> bool:
+        """Whether it was nobody's, and is ours now: another oracle may have taken it since we looked."""
+        return not self._leases.holder(lease) and bool(await self._leases.take(lease, self._holder, _PUSH_S))
+
+    async def _retract(self, desk: Desk) -> None:
         """Those that were put into the tool and that are answered, or no longer asked for."""
-        held = self._leases.held_by(self._holder, f"{desk.run_id}.")
-        done = [key for key in held if key not in wanted]
-        if not done:
+        if not self._unwanted(desk):
+            return
+        await self._catch_up()
+        if not (done := self._unwanted(desk)):
             return
         await self._queue.retract([self._request_id(key) for key in done])
         for key in done:
             await self._leases.release(key, self._holder)
+
+    def _unwanted(self, desk: Desk) -> list[str]:
+        """What is held in vain; of samples whose answers wait to be settled, more may be asked for in a moment."""
+        wanted = {ask.lease for ask in self._wanted(desk)}
+        held = self._leases.held_by(self._holder, f"{desk.run_id}.")
+        return [key for key in held if key not in wanted and int(key.split(".")[2]) not in desk.unsettled]
 
     def _request_id(self, lease: str) -> str:
         run_id, round_, sample_id, slot = lease.split(".")

@@ -60,6 +60,8 @@ class ListTool:
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         self.tries_at_s.append(monotonic())
+        if not requests:
+            return
         if self.down:
             raise Unready("TOOL_AWAY", "the tool is away", retry_after_s=self.retry_after_s)
         if requests[0].run_id in self.refused:
@@ -88,7 +90,7 @@ class Oracle:
     counter: Counter
 
     def pump(self, tool: ListTool, resend_s: float = 3600.0) -> Pump:
-        return Pump(tool, self.intake, self.book, self.leases, self.counter, resend_s)
+        return Pump(tool, self.intake, self.book, self.log, self.leases, self.counter, resend_s)
 
 
 @asynccontextmanager
@@ -132,20 +134,26 @@ async def until(holds: Callable[[], bool]) -> None:
 @pytest.fixture
 async def asked(nats_server: NatsServer, tmp_path: Path) -> list[int]:
     """A run that asks the tool for three samples."""
-    blobs = write_blobs(tmp_path)
+    samples = [7, 3, 5]
+    await ask(nats_server, tmp_path, samples)
+    return samples
+
+
+async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
+    """Run r asks for these of 300 samples."""
+    blobs = write_blobs(folder)
     spec = RunSpec(
         dataset=blobs.source(),
         label_source=LabelSource.LABEL_SOURCE_QUEUE,
-        label_budget=3,
-        batch_size=3,
+        label_budget=len(samples),
+        batch_size=len(samples),
         report_every=1,
         protocol=2,  # type: ignore[arg-type]
         queue=QueueSpec(tool="list"),
     )
     pool = PoolPublished(pool_sha256="0" * 64, sample_count=300, shape=[6, 6], dtype="uint8", classes=["a", "b", "c"])
-    samples = [7, 3, 5]
-    request = LabelsRequested(sample_ids=samples, score=[0.0, 0.0, 0.0])
-    client = await connect(nats_server.url, "test")
+    request = LabelsRequested(sample_ids=samples, score=[0.0] * len(samples))
+    client = await connect(server.url, "test")
     log = EventLog(client)
     await log.ensure_stream()
     for event in (
@@ -155,7 +163,6 @@ async def asked(nats_server: NatsServer, tmp_path: Path) -> list[int]:
     ):
         await log.append_once(event)
     await client.close()
-    return samples
 
 
 def ids(samples: Sequence[int]) -> list[str]:
@@ -178,6 +185,74 @@ async def test_requests_are_put_into_the_tool_once_in_order_whatever_starts_anew
         await until(lambda: tool.retracted != [])
     assert tool.pushed == ids(asked)
     assert set(tool.retracted) == {ids(asked)[0]}
+
+
+async def test_oracles_that_begin_at_once_put_each_request_into_the_tool_once(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    samples = range(200)
+    await ask(nats_server, tmp_path, samples)
+    tool = ListTool()
+    async with (
+        oracle(nats_server, tmp_path) as one,
+        oracle(nats_server, tmp_path) as other,
+        pumping(one.pump(tool), other.pump(tool)),
+    ):
+        await until(lambda: {*tool.pushed} == {*ids(samples)})
+        await until(lambda: all(each.leases.holder("r.0.199.0") for each in (one, other)))
+    assert sorted(tool.pushed) == sorted(ids(samples))
+
+
+async def test_an_oracle_that_is_behind_the_log_takes_back_nothing_that_another_put_there(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        async with pumping(one.pump(tool)):
+            await until(lambda: all(other.leases.holder(f"r.0.{each}.0") for each in asked))
+        recorded = await one.log.read_run("r")
+        other.book = RunBook(Desk.begin)
+        for known in recorded[:2]:
+            other.book.take(known)
+
+        async def hear_the_rest() -> None:
+            for news in recorded[2:]:
+                other.book.take(news)
+
+        await asyncio.gather(other.pump(tool)._supply_runs(), hear_the_rest())
+    assert tool.retracted == []
+    assert tool.pushed == ids(asked)
+
+
+async def test_what_was_answered_while_its_lease_was_taken_is_not_put_there(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one:
+        take = one.leases.take
+
+        async def answered_meanwhile(key: str, holder: str, for_s: float) -> float:
+            if key == "r.0.3.0":
+                await one.clerk.take([LabelResult(request_id="r/0/3/0", label=1)], "queue:list")
+            return await take(key, holder, for_s)
+
+        one.leases.take = answered_meanwhile  # type: ignore[method-assign]
+        async with pumping(one.pump(tool)):
+            await until(lambda: len(tool.pushed) == 2)
+            await until(lambda: not one.leases.holder("r.0.3.0"))
+    assert tool.pushed == ["r/0/7/0", "r/0/5/0"]
+    assert tool.retracted == []
+
+
+async def test_a_push_that_would_outlast_its_leases_is_given_up_and_tried_again(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oracle_svc.pump._PUSH_WITHIN_S", 0.5)
+    tool = ListTool(stuck=True)
+    async with oracle(nats_server, tmp_path) as one, pumping(one.pump(tool)):
+        await until(lambda: len(tool.pushed) == 3)
+        tool.stuck = False
+        await until(lambda: len(tool.pushed) == 6)
 
 
 async def test_a_tool_that_is_away_gets_everything_when_it_is_back(
