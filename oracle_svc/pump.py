@@ -2,7 +2,8 @@
 
 What the tool holds is leased to it. A lease is taken before a request is put into the tool, for a short while, and
 renewed behind that for longer: an oracle that dies between the two leaves a request that is put there once more, by
-whichever oracle finds the lease expired. What no answer comes to is put there again when the long lease ends.
+whichever oracle finds the lease expired. What no answer comes to is put there again when the long lease ends, and what
+is answered in a way that cannot be taken, sooner.
 
 All oracles hold leases under the tool's name, so that any of them can take back what another put there. They hear of
 leases and of the log by separate ways: what to do about a lease is decided behind all that the log says by then.
@@ -20,14 +21,15 @@ from dataclasses import dataclass
 from time import monotonic
 
 import structlog
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import LabelloopError, Unready
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 
-from oracle_svc.asking import Ask, for_tool, is_asked
-from oracle_svc.counter import Counter
+from oracle_svc.asking import Ask, for_tool, is_asked, revision_for_anybody
+from oracle_svc.counter import Counter, tool_holder
 from oracle_svc.desk import Desk
 from oracle_svc.leases import Leases
 from oracle_svc.queues.queue import Intake, Queue
@@ -55,6 +57,15 @@ class _Refused:
     again_at_s: float
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """A request that is leased for being put into the tool until ``until``, in seconds since the epoch."""
+
+    ask: Ask
+    request: LabelRequest
+    until: float
+
+
 class Pump:
     """``resend_s`` is how long a request may lie in the tool without an answer before it is put there again."""
 
@@ -70,7 +81,7 @@ class Pump:
     ) -> None:
         self._queue, self._intake, self._book, self._log = queue, intake, book, log
         self._leases, self._counter, self._resend_s = leases, counter, resend_s
-        self._holder = f"tool:{queue.name}"
+        self._holder = tool_holder(queue.name)
         self._refused: dict[str, _Refused] = {}
 
     @property
@@ -110,14 +121,15 @@ class Pump:
                     pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                     continue
                 pause_s = _PAUSE_S
+                heed_cancellation()
                 await asyncio.sleep(_TOGETHER_S)
-                with suppress(TimeoutError):  # leases of others may have expired meanwhile
+                with suppress(TimeoutError):
                     await asyncio.wait_for(bell.wait(), self._look_in_s())
 
     def _look_in_s(self) -> float:
         """Until something may be due that rings no bell."""
         waits_s = [refused.again_at_s - monotonic() for refused in self._refused.values()]
-        return max(0.0, min([_LOOK_EVERY_S, *waits_s]))
+        return max(0.0, min([_LOOK_EVERY_S, self._leases.ends_in_s(self._holder), *waits_s]))
 
     def _say(self, what: str, error: Exception, **more: str) -> None:
         if isinstance(error, LabelloopError):
@@ -150,6 +162,7 @@ class Pump:
         await self._retract(desk)
         free = self._free(self._wanted(desk))
         for i in range(0, len(free), _PART):
+            heed_cancellation()
             await self._push(desk, self._free(free[i : i + _PART]))
 
     def _wanted(self, desk: Desk) -> Iterator[Ask]:
@@ -164,32 +177,41 @@ class Pump:
 
     async def _push(self, desk: Desk, asks: Sequence[Ask]) -> None:
         made = [(ask, await self._counter.request(desk, ask)) for ask in asks]  # reading a dataset may take its time
-        ours = {ask: request for ask, request in made if await self._claim(ask.lease)}
-        if not ours:
+        claims = [_Claim(ask, each, until) for ask, each in made if (until := await self._claim(ask.lease))]
+        if not claims:
             return
         try:
             async with asyncio.timeout(_PUSH_WITHIN_S):
                 await self._catch_up()
-                asked = [ask for ask in ours if is_asked(desk, ask)]
+                asked = [claim for claim in claims if is_asked(desk, claim.ask)]
+                stale = [claim for claim in claims if not is_asked(desk, claim.ask)]
                 crash_point("before push")
-                await self._queue.push([ours[ask] for ask in asked])
+                await self._queue.push([self._numbered(desk, claim) for claim in asked])
                 crash_point("after push")
         except Exception as error:
-            await self._release(ours)
+            await self._release(claims)
             if isinstance(error, TimeoutError):
-                message = f"{self._queue.name} did not take {len(ours)} requests within {_PUSH_WITHIN_S:g} s"
+                message = f"{self._queue.name} did not take {len(claims)} requests within {_PUSH_WITHIN_S:g} s"
                 raise Unready("TOOL_SLOW", message, tool=self._queue.name) from error
             raise
-        await self._release(ours.keys() - asked)
-        await asyncio.gather(*(self._leases.take(ask.lease, self._holder, self._resend_s) for ask in asked))
+        await self._release(stale)
+        await asyncio.gather(*(self._confirm(claim) for claim in asked))
 
-    async def _release(self, asks: Iterable[Ask]) -> None:
-        for ask in asks:
-            await self._leases.release(ask.lease, self._holder)
+    async def _claim(self, lease: str) -> float:
+        """Until when it is ours, 0.0 where it is not: another oracle may have taken it since we looked."""
+        return 0.0 if self._leases.holder(lease) else await self._leases.take(lease, self._holder, _PUSH_S)
 
-    async def _claim(self, lease: str) -> bool:
-        """Whether it was nobody's, and is ours now: another oracle may have taken it since we looked."""
-        return not self._leases.holder(lease) and bool(await self._leases.take(lease, self._holder, _PUSH_S))
+    async def _release(self, claims: Iterable[_Claim]) -> None:
+        for claim in claims:
+            await self._leases.release(claim.ask.lease, self._holder)
+
+    async def _confirm(self, claim: _Claim) -> None:
+        await self._leases.confirm(claim.ask.lease, self._holder, claim.until, self._resend_s)
+
+    def _numbered(self, desk: Desk, claim: _Claim) -> LabelRequest:
+        claim.request.next_revision = revision_for_anybody(desk, claim.ask.sample_id)
+        claim.request.attempt = self._leases.pushes(claim.ask.lease)
+        return claim.request
 
     async def _retract(self, desk: Desk) -> None:
         """Those that were put into the tool and that are answered, or no longer asked for."""
@@ -211,4 +233,4 @@ class Pump:
     def _request_id(self, lease: str) -> str:
         run_id, round_, sample_id, slot = lease.split(".")
         place = f"{run_id}/{round_}/{sample_id}"
-        return place if self._queue.whole_samples else f"{place}/{slot}"
+        return place if self._queue.whole_samples else f"{place}/{slot.partition('-')[0]}"

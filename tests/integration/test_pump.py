@@ -27,6 +27,7 @@ from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from labelloop_cli.nats_server import NatsServer
 
+from oracle_svc.asking_again import AskingAgain
 from oracle_svc.backlog import backlog_of
 from oracle_svc.clerk import Clerk
 from oracle_svc.counter import Counter
@@ -51,6 +52,8 @@ class ListTool:
     whole_samples: ClassVar[bool] = False
 
     pushed: list[str] = field(default_factory=list)
+    next_revisions: list[int] = field(default_factory=list)
+    attempts: list[int] = field(default_factory=list)
     retracted: list[str] = field(default_factory=list)
     down: bool = False
     stuck: bool = False
@@ -67,6 +70,8 @@ class ListTool:
         if requests[0].run_id in self.refused:
             raise LimitExceeded("REQUEST_TOO_LARGE", "set LABELLOOP_HTTP_URL")
         self.pushed += [request.request_id for request in requests]
+        self.next_revisions += [request.next_revision for request in requests]
+        self.attempts += [request.attempt for request in requests]
         if self.stuck:
             await asyncio.get_running_loop().create_future()
 
@@ -86,8 +91,14 @@ class Oracle:
     leases: Leases
     dead_letters: DeadLetters
     clerk: Clerk
-    intake: ToolIntake
     counter: Counter
+
+    def tool_intake(self, tool: str) -> ToolIntake:
+        return ToolIntake(tool, self.clerk, self.dead_letters, AskingAgain(tool, self.book, self.leases))
+
+    @property
+    def intake(self) -> ToolIntake:
+        return self.tool_intake("list")
 
     def pump(self, tool: ListTool, resend_s: float = 3600.0) -> Pump:
         return Pump(tool, self.intake, self.book, self.log, self.leases, self.counter, resend_s)
@@ -106,7 +117,7 @@ async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] | Non
     following = [asyncio.create_task(work) for work in (book.follow(log), leases.follow(), dead_letters.follow())]
     try:
         await book.reach(await log.last_sequence())
-        yield Oracle(book, log, leases, dead_letters, clerk, ToolIntake("list", clerk, dead_letters), counter)
+        yield Oracle(book, log, leases, dead_letters, clerk, counter)
     finally:
         for task in following:
             task.cancel()
@@ -339,6 +350,68 @@ async def test_what_a_dead_oracle_may_not_have_put_there_is_put_there_again_when
     assert tool.pushed[3:] == tool.pushed[:3] == ids(asked)
 
 
+async def test_what_was_withdrawn_is_asked_again_even_where_nobody_looked_while_it_was_answered(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one:
+        async with pumping(one.pump(tool)):
+            await until(lambda: all(one.leases.pushes(f"r.0.{each}.0") for each in asked))
+        said = LabelResult(request_id="r/0/7/0", label=1, annotator="kim")
+        withdrawn = LabelResult(request_id="r/0/7/0", withdrawn=True, annotator="kim", revision=1)
+        for word in (said, withdrawn):
+            assert await one.intake.take(word) == Verdict.RECORDED
+        async with pumping(one.pump(tool)):
+            await until(lambda: len(tool.pushed) == 4)
+        assert (tool.pushed[3], tool.next_revisions) == ("r/0/7/0", [0, 0, 0, 2])
+        again = LabelResult(request_id="r/0/7/0", label=2, annotator="kim", revision=2)
+        assert await one.intake.take(again) == Verdict.RECORDED
+
+
+AMISS = LabelResult(request_id="r/0/7/0", class_name="no class", annotator="kim")
+
+
+async def test_what_is_answered_amiss_is_asked_again_ever_more_slowly(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool, clock, pauses_s = ListTool(), [1_000.0], []
+
+    def left_s(each: Oracle) -> float:
+        return each.leases._held["r.0.7.0"].expires_at - clock[0]
+
+    async with (
+        oracle(nats_server, tmp_path, lambda: clock[0]) as one,
+        oracle(nats_server, tmp_path, lambda: clock[0]) as other,
+        pumping(one.pump(tool)),
+    ):
+        for pushed in range(3, 7):
+            await until(lambda: len(tool.pushed) == pushed)  # noqa: B023
+            await until(lambda: left_s(one) == 3600)
+            assert await other.intake.take(AMISS) == Verdict.REFUSED, "whichever oracle hears it"
+            await until(lambda: left_s(one) < 3600)
+            pauses_s.append(left_s(one))
+            clock[0] += pauses_s[-1]
+            one.book.ring("r")
+    assert pauses_s == [2, 8, 32, 128]
+    assert tool.pushed[3:6] == ["r/0/7/0"] * 3
+    assert sorted({*tool.attempts}) == [0, 2, 4, 6][: len({*tool.attempts})], "another number each time"
+
+
+async def test_an_answer_amiss_that_comes_before_its_push_is_confirmed_counts_too(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    class HastyTool(ListTool):
+        async def push(self, requests: Sequence[LabelRequest]) -> None:
+            await super().push(requests)
+            if len(self.pushed) == 3:
+                assert await one.intake.take(AMISS) == Verdict.REFUSED
+
+    tool = HastyTool()
+    async with oracle(nats_server, tmp_path) as one, pumping(one.pump(tool)):
+        await until(lambda: len(tool.pushed) == 4)
+    assert tool.pushed[3] == "r/0/7/0"
+
+
 async def test_results_are_taken_once_and_what_cannot_be_taken_is_kept_once(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
@@ -394,7 +467,7 @@ async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
 
     async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
         assert waiting(one) == {"nats": 0, "list": 0}
-        gone = ToolIntake("sqs", one.clerk, one.dead_letters)
+        gone = one.tool_intake("sqs")
         for number in range(2):
             await one.intake.take_json(b'{"request_id": "later/0/%d", "label": 1}' % asked[number])
             await gone.take_json(b"{")

@@ -22,7 +22,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from labelloop.wire.errors import InvalidInput, WrongState
 
 from oracle_svc import settling
-from oracle_svc.asking import Ask, for_annotator, for_tool
+from oracle_svc.asking import Ask, for_annotator, for_tool, revision_for_anybody
 from oracle_svc.desk import Desk, Expire, Settle, Wait, next_duty
 from oracle_svc.taking import RequestId, admit
 
@@ -108,6 +108,18 @@ def test_a_withdrawn_label_is_asked_for_again_and_anybody_may_give_it() -> None:
     assert say(desk, 3, "kim", label=1) is None, "what was withdrawn does not come back by itself"
     assert say(desk, 3, "lee", label=2)
     assert label_of(desk, 3) == 2
+
+
+def test_a_tool_is_asked_anew_for_what_was_withdrawn() -> None:
+    desk = begun(3, 5)
+    before = {ask.sample_id: ask.lease for ask in for_tool(desk, whole_samples=False)}
+    say(desk, 3, "kim", label=1)
+    say(desk, 3, "kim", withdrawn=True, revision=1)
+    after = {ask.sample_id: ask for ask in for_tool(desk, whole_samples=False)}
+    assert (after[5].lease, revision_for_anybody(desk, 5)) == (before[5], 0)
+    assert after[3].lease != before[3], "the tool is done with the first request"
+    assert after[3].request_id == "r/0/3/0"
+    assert say(desk, 3, "kim", label=2, revision=revision_for_anybody(desk, 3))
 
 
 def test_a_withdrawal_that_overtakes_its_label_wins() -> None:

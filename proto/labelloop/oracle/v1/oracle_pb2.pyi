@@ -412,6 +412,7 @@ class LabelRequest(_message.Message):
     ANNOTATOR_COUNT_FIELD_NUMBER: _builtins.int
     LEASE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     NEXT_REVISION_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """"<run>/<round>/<sample>/<slot>"; without "/<slot>" where a tool shares a sample out among its annotators itself."""
     run_id: _builtins.str
@@ -435,7 +436,11 @@ class LabelRequest(_message.Message):
     annotator_count: _builtins.int
     """How many annotators are asked for the sample."""
     next_revision: _builtins.int
-    """The revision that the annotator's next word on it has: above 0 where they withdrew one. 0 for tools."""
+    """The revision that the annotator's next word on it has: above 0 where one was withdrawn."""
+    attempt: _builtins.int
+    """Larger where a tool is asked again: for what was withdrawn, answered in a way that cannot be taken, or not answered
+    for long. 0 for people.
+    """
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class."""
@@ -471,10 +476,11 @@ class LabelRequest(_message.Message):
         annotator_count: _builtins.int = ...,
         lease_expires_at: _timestamp_pb2.Timestamp | None = ...,
         next_revision: _builtins.int = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "prediction", b"prediction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_count", b"annotator_count", "classes", b"classes", "content", b"content", "deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "media_type", b"media_type", "next_revision", b"next_revision", "prediction", b"prediction", "priority", b"priority", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "sample_id", b"sample_id", "sha256", b"sha256", "slot", b"slot", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_count", b"annotator_count", "attempt", b"attempt", "classes", b"classes", "content", b"content", "deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "media_type", b"media_type", "next_revision", b"next_revision", "prediction", b"prediction", "priority", b"priority", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "sample_id", b"sample_id", "sha256", b"sha256", "slot", b"slot", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
