@@ -138,7 +138,7 @@ def withdraw(
     annotator: Annotated[str, typer.Option(help="Who says so.")] = "",
 ) -> None:
     """Take labels back. A sample of the batch that is open is asked for again; others leave the training set."""
-    said = {sample_id: {"withdrawn": True} for sample_id in sample_ids}
+    said = {sample_id: {"withdrawn": True, "overrules": True} for sample_id in sample_ids}
     console.print(f"{asyncio.run(_say_anew(run_id, annotator or getpass.getuser(), said))} labels withdrawn")
 
 

@@ -110,6 +110,19 @@ def test_a_withdrawn_label_is_asked_for_again_and_anybody_may_give_it() -> None:
     assert label_of(desk, 3) == 2
 
 
+def test_nobody_withdraws_by_the_way_what_another_said() -> None:
+    desk = begun(3, 5)
+    say(desk, 3, "kim", label=1)
+    assert say(desk, 3, "lee", label=2) is None, "behind kim's"
+    with pytest.raises(WrongState, match="kim"):
+        say(desk, 3, "lee", withdrawn=True, revision=1)
+    assert label_of(desk, 3) == 1
+    event = say(desk, 3, "boss", withdrawn=True, revision=1, overrules=True)
+    assert event
+    assert event.label_withdrawn.annotator == "boss"
+    assert list(desk.open) == [5, 3]
+
+
 def test_a_tool_is_asked_anew_for_what_was_withdrawn() -> None:
     desk = begun(3, 5)
     before = {ask.sample_id: ask.lease for ask in for_tool(desk, whole_samples=False)}
@@ -267,10 +280,23 @@ def test_what_was_taken_back_stays_so_whatever_is_said_later() -> None:
     desk = begun(3, 5, annotators=2)
     say(desk, 3, "kim", label=1)
     desk.apply(settling.skipped(desk, 3, SkipKind.SKIP_KIND_CANCELLED, "queue"), NOW)
-    say(desk, 3, "kim", label=2, revision=1)
+    assert say(desk, 3, "kim", label=1) is None, "it stood already"
+    for annotator, revision in (("kim", 1), ("lee", 0), ("lee", 1)):
+        with pytest.raises(WrongState, match="taken back"):
+            say(desk, 3, annotator, label=2, revision=revision)
     assert label_of(desk, 3) == "SampleSkipped"
-    with pytest.raises(WrongState, match="taken back"):
-        say(desk, 3, "lee", label=1)
+
+
+@pytest.mark.parametrize("kind", [SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED])
+def test_undoing_brings_nothing_back_that_was_replaced(kind: SkipKind.ValueType) -> None:
+    desk = begun(3, 5)
+    desk.apply(settling.skipped(desk, 3, kind, "queue"), NOW)
+    words: list[dict[str, Any]] = [{"label": 0}, {"withdrawn": True}, {"label": 2}]
+    for revision, answer in enumerate(words):
+        with pytest.raises(WrongState) as refused:
+            say(desk, 3, "kim", revision=revision, **answer)
+        assert refused.value.reason == "TOO_LATE"
+    assert list(desk.open) == [5]
 
 
 def test_after_the_end_nothing_is_asked_and_a_first_answer_is_refused() -> None:
@@ -279,3 +305,17 @@ def test_after_the_end_nothing_is_asked_and_a_first_answer_is_refused() -> None:
     assert list(for_annotator(desk, "kim")) == []
     with pytest.raises(WrongState, match="has ended"):
         say(desk, 3, "kim", label=1)
+
+
+@pytest.mark.parametrize("annotators", [1, 2])
+def test_after_the_end_nothing_is_said_anew(annotators: int) -> None:
+    desk = begun(3, annotators=annotators)
+    for annotator in ("kim", "lee"):
+        say(desk, 3, annotator, label=1)
+    desk.apply(Event(run_id="r", run_finished=RunFinished()), NOW)
+    assert say(desk, 3, "kim", label=1) is None, "it stood already"
+    words: list[dict[str, Any]] = [{"label": 2}, {"withdrawn": True}]
+    for answer in words:
+        with pytest.raises(WrongState) as refused:
+            say(desk, 3, "kim", revision=1, **answer)
+        assert refused.value.reason == "RUN_OVER"

@@ -502,6 +502,7 @@ class LabelResult(_message.Message):
     TIME_SPENT_S_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    OVERRULES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As requested; without "/<slot>" it is the annotator's own slot, or the first free one."""
     label: _builtins.int
@@ -522,6 +523,8 @@ class LabelResult(_message.Message):
     """What the source calls it, at most 200 characters; may be empty."""
     comment: _builtins.str
     """In their words, at most 1000 characters; may be empty."""
+    overrules: _builtins.bool
+    """True where somebody withdraws on purpose what another said; else a withdrawal is of one's own word."""
     def __init__(
         self,
         *,
@@ -535,10 +538,11 @@ class LabelResult(_message.Message):
         time_spent_s: _builtins.float = ...,
         source_event_id: _builtins.str = ...,
         comment: _builtins.str = ...,
+        overrules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "class_name", b"class_name", "label", b"label", "skip", b"skip", "withdrawn", b"withdrawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer", b"answer", "class_name", b"class_name", "comment", b"comment", "label", b"label", "request_id", b"request_id", "revision", b"revision", "skip", b"skip", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer", b"answer", "class_name", b"class_name", "comment", b"comment", "label", b"label", "overrules", b"overrules", "request_id", b"request_id", "revision", b"revision", "skip", b"skip", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["label", "class_name", "skip", "withdrawn"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
