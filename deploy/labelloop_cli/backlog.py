@@ -12,12 +12,10 @@ from labelloop.oracle.v1.oracle_pb2 import (
     ListDeadLettersRequest,
     ReplayDeadLettersRequest,
 )
-from rich.console import Console
 from rich.table import Table
 
 from labelloop_cli.clients import Endpoints, connect
-
-console = Console()
+from labelloop_cli.console import console
 
 
 def backlog(run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "") -> None:
@@ -37,11 +35,12 @@ async def _backlog(run_id: str) -> None:
     for run in response.runs:
         if run.problem:
             told = f"{run.tool} does not take the requests of {run.run_id}: {run.problem}"
-            console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            console.print(told, style="yellow", highlight=False, soft_wrap=True)
         if run.annotators:
             console.print(_annotators(run))
     if response.dead_letters:
-        console.print(f"[yellow]{response.dead_letters} results could not be taken: see `labelloop label dead`")
+        told = f"{response.dead_letters} results could not be taken: see `labelloop label dead`"
+        console.print(told, style="yellow")
 
 
 def _annotators(run: Backlog) -> Table:
@@ -65,8 +64,8 @@ async def _dead() -> None:
     async with connect(Endpoints()) as clients:
         response = await clients.oracle.ListDeadLetters(ListDeadLettersRequest())
     for letter in response.letters:
-        console.print(f"[bold]{letter.id}[/bold] {letter.source} {letter.reason}: {letter.message}")
-        console.print(f"  {letter.data[:200].decode(errors='replace')}", markup=False, highlight=False)
+        console.print(f"{letter.id} {letter.source} {letter.reason}: {letter.message}")
+        console.print(f"  {letter.data[:200].decode(errors='replace')}", highlight=False)
     console.print(f"{len(response.letters)} dead letters; `labelloop label replay` tries them again")
 
 

@@ -27,14 +27,13 @@ from labelloop.oracle.v1.oracle_pb2 import (
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest
 from labelloop.wire.errors import InvalidInput
 from PIL import Image
-from rich.console import Console
 
 from labelloop_cli.class_files import read_classes
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.console import console
 from labelloop_cli.runs import RunId
 
 app = typer.Typer(help="Label by hand: see what is asked for, send answers.", no_args_is_help=True)
-console = Console()
 _PART = 1_000
 
 

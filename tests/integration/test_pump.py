@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,34 +13,19 @@ from typing import ClassVar
 import pytest
 from labelloop.events.v1.events_pb2 import (
     Event,
-    LabelSource,
-    LabelsRequested,
-    PoolPublished,
-    QueueSpec,
-    RunSpec,
-    RunStarted,
 )
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
-from labelloop.wire.broker import connect
 from labelloop.wire.errors import LimitExceeded, Unready
-from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from labelloop_cli.nats_server import NatsServer
 
-from oracle_svc.asking_again import AskingAgain
 from oracle_svc.backlog import backlog_of
-from oracle_svc.clerk import Clerk
-from oracle_svc.counter import Counter
-from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.desk import Desk
-from oracle_svc.intake import ToolIntake, replay
-from oracle_svc.leases import Leases
+from oracle_svc.intake import replay
 from oracle_svc.metrics import dead_letter_gauges, queue_gauges
 from oracle_svc.pump import Pump
 from oracle_svc.queues.queue import Intake, Verdict
-from oracle_svc.samples import Samples
-from oracle_svc.shelf import Shelf
-from tests.blobs import write_blobs
+from tests.integration.one_oracle import Oracle, ask, oracle, until
 
 
 @dataclass
@@ -82,49 +67,6 @@ class ListTool:
         await asyncio.get_running_loop().create_future()
 
 
-@dataclass
-class Oracle:
-    """What one oracle process is made of, as far as tools go."""
-
-    book: RunBook[Desk]
-    log: EventLog
-    leases: Leases
-    dead_letters: DeadLetters
-    clerk: Clerk
-    counter: Counter
-
-    def tool_intake(self, tool: str) -> ToolIntake:
-        return ToolIntake(tool, self.clerk, self.dead_letters, AskingAgain(tool, self.book, self.leases))
-
-    @property
-    def intake(self) -> ToolIntake:
-        return self.tool_intake("list")
-
-    def pump(self, tool: ListTool, resend_s: float = 3600.0) -> Pump:
-        return Pump(tool, self.intake, self.book, self.log, self.leases, self.counter, resend_s)
-
-
-@asynccontextmanager
-async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] | None = None) -> AsyncIterator[Oracle]:
-    client = await connect(server.url, "test")
-    log, dead_letters = EventLog(client), DeadLetters(client)
-    leases = Leases(client, now) if now else Leases(client)
-    for store in (log, leases, dead_letters):
-        await store.ensure_stream()
-    book: RunBook[Desk] = RunBook(Desk.begin)
-    clerk = Clerk(book, log)
-    counter = Counter(leases, Samples(Shelf(None, cache)))
-    following = [asyncio.create_task(work) for work in (book.follow(log), leases.follow(), dead_letters.follow())]
-    try:
-        await book.reach(await log.last_sequence())
-        yield Oracle(book, log, leases, dead_letters, clerk, counter)
-    finally:
-        for task in following:
-            task.cancel()
-        await asyncio.gather(*following, return_exceptions=True)
-        await client.close()
-
-
 @asynccontextmanager
 async def pumping(*pumps: Pump) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(pump.run()) for pump in pumps]
@@ -136,44 +78,12 @@ async def pumping(*pumps: Pump) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110  # what is waited for rings no bell
-            await asyncio.sleep(0.01)
-
-
 @pytest.fixture
 async def asked(nats_server: NatsServer, tmp_path: Path) -> list[int]:
     """A run that asks the tool for three samples."""
     samples = [7, 3, 5]
     await ask(nats_server, tmp_path, samples)
     return samples
-
-
-async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
-    """Run r asks for these of 300 samples."""
-    blobs = write_blobs(folder)
-    spec = RunSpec(
-        dataset=blobs.source(),
-        label_source=LabelSource.LABEL_SOURCE_QUEUE,
-        label_budget=len(samples),
-        batch_size=len(samples),
-        report_every=1,
-        protocol=2,  # type: ignore[arg-type]
-        queue=QueueSpec(tool="list"),
-    )
-    pool = PoolPublished(pool_sha256="0" * 64, sample_count=300, shape=[6, 6], dtype="uint8", classes=["a", "b", "c"])
-    request = LabelsRequested(sample_ids=samples, score=[0.0] * len(samples))
-    client = await connect(server.url, "test")
-    log = EventLog(client)
-    await log.ensure_stream()
-    for event in (
-        Event(run_id="r", run_started=RunStarted(spec=spec)),
-        Event(run_id="r", pool_published=pool),
-        Event(run_id="r", labels_requested=request),
-    ):
-        await log.append_once(event)
-    await client.close()
 
 
 def ids(samples: Sequence[int]) -> list[str]:

@@ -1,0 +1,48 @@
+"""`labelloop label ...` as operators see it, against an oracle that heard odd things."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
+from labelloop_cli import backlog
+from labelloop_cli.nats_server import NatsServer
+
+from oracle_svc.service import OracleService
+from oracle_svc.shelf import Shelf
+from tests.integration.one_oracle import Oracle, ask, oracle
+
+ODD = "[/x] :cat: [bold]"
+
+
+@pytest.fixture
+async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Oracle]:
+    """An oracle that the commands find, with run r that asks for samples 7, 3 and 5."""
+    await ask(nats_server, tmp_path, [7, 3, 5])
+    monkeypatch.setenv("COLUMNS", "200")
+    async with oracle(nats_server, tmp_path) as one:
+        server = grpc.aio.server()
+        shelf = Shelf(None, tmp_path)
+        service = OracleService(one.book, one.log, shelf, one.clerk, one.counter, one.dead_letters)
+        add_OracleServiceServicer_to_server(service, server)
+        monkeypatch.setenv("LABELLOOP_ORACLE", f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+        await server.start()
+        try:
+            yield one
+        finally:
+            await server.stop(None)
+
+
+async def test_odd_names_are_shown_as_they_are(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
+    await one.intake.take(LabelResult(request_id="r/0/7/0", class_name=ODD, annotator="kim"))
+    await one.intake.take(LabelResult(request_id="r/0/3/0", label=1, annotator=ODD))
+    await backlog._dead()
+    assert capsys.readouterr().out.count(ODD) == 2, "in the message, and in what came"
+    await backlog._replay([])
+    assert capsys.readouterr().out.count(ODD) == 1
+    await backlog._backlog("")
+    assert ODD in capsys.readouterr().out
