@@ -124,7 +124,8 @@ class OracleService(OracleServiceServicer):
         if lease_s > _LEASE_MAX_S:
             message = f"a lease lasts at most {_LEASE_MAX_S} s, not {lease_s}"
             raise InvalidInput("LEASE_TOO_LONG", message, field="lease_s", most=_LEASE_MAX_S)
-        requests = await self._counter.lease(self._desks(request.run_id), request.annotator, count, lease_s)
+        desks = [desk for desk in self._desks(request.run_id) if request.run_id or not desk.spec.queue.tool]
+        requests = await self._counter.lease(desks, request.annotator, count, lease_s)
         return pb.LeaseNextResponse(requests=requests)
 
     async def ReleaseLeases(self, request: pb.ReleaseLeasesRequest, context: Context) -> pb.ReleaseLeasesResponse:

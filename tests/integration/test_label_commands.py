@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
-from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from labelloop.oracle.v1.oracle_pb2 import LabelResult, LeaseNextRequest
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
-from labelloop_cli import backlog
+from labelloop_cli import backlog, label
+from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.nats_server import NatsServer
 
 from oracle_svc.service import OracleService
@@ -35,6 +37,21 @@ async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.Monke
             yield one
         finally:
             await server.stop(None)
+
+
+async def test_an_operator_may_withdraw_what_another_said(one: Oracle) -> None:
+    await one.intake.take(LabelResult(request_id="r/0/7/0", label=1, annotator="kim"))
+    await asyncio.to_thread(label.withdraw, "r", [7], "boss")
+    assert 7 in one.book.get("r").open
+    assert one.book.get("r").answers.standing[7].annotator == "boss"
+
+
+async def test_people_are_not_given_what_a_tool_is_to_label_but_where_they_name_the_run(one: Oracle) -> None:
+    async with connect(Endpoints()) as clients:
+        anything = await clients.oracle.LeaseNext(LeaseNextRequest(annotator="kim", count=3))
+        assert not anything.requests, "the run is labelled in a tool"
+        named = await clients.oracle.LeaseNext(LeaseNextRequest(annotator="kim", count=3, run_id="r"))
+        assert len(named.requests) == 3
 
 
 async def test_odd_names_are_shown_as_they_are(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:

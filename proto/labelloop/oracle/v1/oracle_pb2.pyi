@@ -561,7 +561,7 @@ class LeaseNextRequest(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     LEASE_S_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """The run; empty for any."""
+    """The run; empty for any that is not labelled in a tool."""
     annotator: _builtins.str
     """Who; never empty."""
     count: _builtins.int
