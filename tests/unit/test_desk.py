@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from labelloop.events.v1.events_pb2 import (
+    AgreementRule,
     Event,
     GoldSample,
     LabelSource,
@@ -268,12 +269,23 @@ def test_a_deadline_replaces_what_nobody_answered_and_takes_what_somebody_did() 
     assert next_duty(desk, NOW + timedelta(seconds=59)) == Wait()
     duty = next_duty(desk, NOW + timedelta(seconds=60))
     assert isinstance(duty, Expire)
-    for event in settling.expire(desk, duty.sample_ids):
+    for event in settling.expire(desk, duty.sample_ids, {}):
         desk.apply(event, NOW)
     assert label_of(desk, 3) == 1
     assert label_of(desk, 5) == "SampleSkipped"
     with pytest.raises(WrongState, match="deadline"):
         say(desk, 5, "lee", label=1)
+
+
+def test_a_deadline_takes_what_was_answered_by_the_rule_of_the_run() -> None:
+    desk = begun(3, annotators=3, agreement=AgreementRule.AGREEMENT_RULE_DAWID_SKENE)
+    say(desk, 3, "kim", label=1)
+    say(desk, 3, "lee", label=2)
+    assert settling.to_weigh(desk, [3]).keys() == {3}
+    [event] = settling.expire(desk, [3], {3: {1: 0.1, 2: 0.9}})
+    assert (event.label_provided.label, event.label_provided.answer_count) == (2, 2)
+    [event] = settling.expire(desk, [3], {3: {1: 0.4, 2: 0.6}})
+    assert event.sample_skipped.kind == SkipKind.SKIP_KIND_DISPUTED
 
 
 def test_what_was_taken_back_stays_so_whatever_is_said_later() -> None:
