@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
-from labelloop.wire.basis import Basis
+from labelloop.wire.basis import Hints
 from labelloop.wire.broker import jetstream
 from labelloop.wire.following import follow_stream
 from labelloop.wire.once import EXPECT_LAST, SUBJECT_TAKEN, ensure_replicas
@@ -39,13 +39,6 @@ class Lease:
 _NONE = Lease("", 0.0)
 
 
-class _Hints(Basis):
-    """Words on leases are overwritten all the time: that what was read stands no more says nothing."""
-
-    async def _check(self) -> None:
-        return
-
-
 class Leases:
     """``now`` gives seconds since the epoch. Keys are parts of subjects: letters, digits, ``-``, ``_``, dots."""
 
@@ -53,7 +46,7 @@ class Leases:
         self._client, self._js, self._now = client, jetstream(client), now
         self._held: dict[str, Lease] = {}
         self._keys: dict[str, dict[str, None]] = {}  # by holder: leases that ended long ago are many
-        self._basis = _Hints(self._js, STREAM)
+        self._basis = Hints(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
         config = StreamConfig(

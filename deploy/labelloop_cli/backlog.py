@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from labelloop.oracle.v1.oracle_pb2 import (
     Backlog,
+    DeadLetter,
+    DiscardDeadLettersRequest,
     GetBacklogRequest,
     ListDeadLettersRequest,
     ReplayDeadLettersRequest,
@@ -55,18 +57,42 @@ def _annotators(run: Backlog) -> Table:
     return table
 
 
-def dead() -> None:
-    """Show results from tools that could not be taken."""
-    asyncio.run(_dead())
+def dead(
+    run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "",
+    all_: Annotated[bool, typer.Option("--all", help="Show them all, not the newest alone.")] = False,
+    discard: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Put this one aside for good; may be said again.")
+    ] = None,
+) -> None:
+    """Show results from tools that could not be taken, newest first; or put some aside."""
+    asyncio.run(_discard(discard) if discard else _dead(run_id, all_))
 
 
-async def _dead() -> None:
+async def _discard(letter_ids: list[str]) -> None:
     async with connect(Endpoints()) as clients:
-        response = await clients.oracle.ListDeadLetters(ListDeadLettersRequest())
-    for letter in response.letters:
-        console.print(f"{letter.id} {letter.source} {letter.reason}: {letter.message}")
-        console.print(f"  {letter.data[:200].decode(errors='replace')}", highlight=False)
-    console.print(f"{len(response.letters)} dead letters; `labelloop label replay` tries them again")
+        response = await clients.oracle.DiscardDeadLetters(DiscardDeadLettersRequest(ids=letter_ids))
+    console.print(f"{response.discarded} dead letters put aside")
+
+
+async def _dead(run_id: str, all_: bool) -> None:
+    shown, request = 0, ListDeadLettersRequest(run_id=run_id)
+    async with connect(Endpoints()) as clients:
+        while True:
+            response = await clients.oracle.ListDeadLetters(request)
+            for letter in response.letters:
+                _show(letter)
+            shown += len(response.letters)
+            if not all_ or not response.letters:
+                break
+            request.after_id = response.letters[-1].id
+    count = f"{shown}" if shown >= response.total else f"{shown} of {response.total:,} (--all shows them all)"
+    console.print(f"{count} dead letters; `labelloop label replay` tries them again")
+
+
+def _show(letter: DeadLetter) -> None:
+    told = f"{letter.id} {letter.source} {letter.reason}: {letter.message}"
+    console.print(told, soft_wrap=True)
+    console.print(f"  {letter.data[:200].decode(errors='replace')}", highlight=False)
 
 
 def replay(
