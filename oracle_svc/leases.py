@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -44,7 +45,8 @@ class Leases:
 
     def __init__(self, client: Client, now: Callable[[], float] = time.time) -> None:
         self._client, self._js, self._now = client, jetstream(client), now
-        self._held: dict[str, Lease] = {}
+        self._held: OrderedDict[str, Lease] = OrderedDict()  # heard of longest ago first
+        self._heard_at: dict[str, float] = {}
         self._keys: dict[str, dict[str, None]] = {}  # by holder: leases that ended long ago are many
         self._basis = Hints(self._js, STREAM)
 
@@ -69,10 +71,17 @@ class Leases:
             self._set(key, _lease(data, sequence))
 
     def _set(self, key: str, lease: Lease) -> None:
-        self._keys.get(self._held.get(key, _NONE).holder, {}).pop(key, None)
-        self._held[key] = lease
+        self._forget(key)
+        self._held[key], self._heard_at[key] = lease, self._now()
         if lease.holder:
             self._keys.setdefault(lease.holder, {})[key] = None
+        while self._heard_at[oldest := next(iter(self._held))] < self._now() - _KEPT_S:
+            self._forget(oldest)  # the stream has by now
+
+    def _forget(self, key: str) -> None:
+        lease = self._held.pop(key, _NONE)
+        self._heard_at.pop(key, None)
+        self._keys.get(lease.holder, {}).pop(key, None)
 
     def holder(self, key: str) -> str:
         """Who holds it now, as far as is known here; empty where nobody does."""

@@ -390,6 +390,25 @@ async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
         await until(lambda: waiting(other) == waiting(one))
 
 
+async def test_leases_that_the_stream_forgot_are_forgotten_here_too(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    clock, day_s = [1_000.0], 24 * 3600
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as one:
+        for number in range(5):
+            assert await one.leases.take(f"old.{number}", "a", 60)
+        assert await one.leases.release("old.0", "a")
+        clock[0] += 13 * day_s
+        assert await one.leases.take("old.1", "b", 60), "it ended, and is remembered"
+        clock[0] += 2 * day_s
+        assert await one.leases.take("new.1", "a", 60)
+        assert [*one.leases._held] == ["old.1", "new.1"]
+        assert {holder: [*keys] for holder, keys in one.leases._keys.items() if keys} == {
+            "a": ["new.1"],
+            "b": ["old.1"],
+        }
+
+
 async def test_leases_bear_a_broker_that_restarts_behind_them(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
