@@ -177,11 +177,14 @@ class Pump:
 
     async def _push(self, desk: Desk, asks: Sequence[Ask]) -> None:
         made = [(ask, await self._counter.request(desk, ask)) for ask in asks]  # reading a dataset may take its time
-        claims = [_Claim(ask, each, until) for ask, each in made if (until := await self._claim(ask.lease))]
-        if not claims:
-            return
+        claims: list[_Claim] = []
         try:
             async with asyncio.timeout(_PUSH_WITHIN_S):
+                for ask, request in made:
+                    if until := await self._claim(ask.lease):
+                        claims.append(_Claim(ask, request, until))
+                if not claims:
+                    return
                 await self._catch_up()
                 asked = [claim for claim in claims if is_asked(desk, claim.ask)]
                 stale = [claim for claim in claims if not is_asked(desk, claim.ask)]
@@ -191,7 +194,7 @@ class Pump:
         except Exception as error:
             await self._release(claims)
             if isinstance(error, TimeoutError):
-                message = f"{self._queue.name} did not take {len(claims)} requests within {_PUSH_WITHIN_S:g} s"
+                message = f"{self._queue.name} did not take {len(made)} requests within {_PUSH_WITHIN_S:g} s"
                 raise Unready("TOOL_SLOW", message, tool=self._queue.name) from error
             raise
         await self._release(stale)
