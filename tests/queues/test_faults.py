@@ -221,10 +221,7 @@ async def test_a_tool_that_is_away_gets_and_gives_everything_when_it_is_back(cam
 
 async def test_an_oracle_that_dies_while_results_come_loses_none(campaign: Campaign) -> None:
     await campaign.begin()
-    work = _die_between_answers(campaign)
-    await campaign.stack.while_up(work)
-    # Some answers come before the oracle has noted that all requests are in the tool: it may ask again.
-    await campaign.check_end(asked_once=False)
+    await campaign.stack.while_up(_die_between_answers(campaign))
 
 
 async def _die_between_answers(campaign: Campaign) -> None:
@@ -232,6 +229,8 @@ async def _die_between_answers(campaign: Campaign) -> None:
     await _die_at(campaign, "before append label_provided#2", campaign.answer(first))
     second = await campaign.next_requests(5)
     await _die_at(campaign, "after append label_provided#3", campaign.answer(second))
+    # Some answers come before the oracle has noted that all requests are in the tool: it may ask again.
+    await campaign.check_end(asked_once=False)
 
 
 async def _die_at(campaign: Campaign, point: str, work: Awaitable[None]) -> None:
