@@ -16,6 +16,7 @@ from labelloop.wire.run_book import RunBook
 from labelloop.wire.serving import Server
 from labelloop.wire.settings import read_settings
 
+from oracle_svc.asking_again import AskingAgain
 from oracle_svc.clerk import Clerk
 from oracle_svc.config import OracleSettings
 from oracle_svc.counter import Counter
@@ -54,10 +55,11 @@ async def serve(settings: OracleSettings) -> None:
     samples = Samples(shelf, links, settings.inline_bytes_max)
     counter, clerk = Counter(leases, samples), Clerk(book, log)
     check_called(queues, has_port=web is not None)
-    pumps = [
-        Pump(queue, ToolIntake(queue.name, clerk, dead_letters), book, leases, counter, settings.resend_s)
-        for queue in queues
-    ]
+
+    def intake(tool: str) -> ToolIntake:
+        return ToolIntake(tool, clerk, dead_letters, AskingAgain(tool, book, leases))
+
+    pumps = [Pump(queue, intake(queue.name), book, log, leases, counter, settings.resend_s) for queue in queues]
     tools = [pump.tool for pump in pumps]
     watch(dead_letters, lambda letters: dead_letter_gauges(letters, tools))
     service = OracleService(book, log, shelf, clerk, counter, dead_letters, tools)

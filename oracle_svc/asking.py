@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
@@ -17,13 +17,15 @@ _GOLD_EVERY = 10  # requests to one of a gold sample
 
 @dataclass(frozen=True)
 class Ask:
-    """One annotator wanted for one sample; where ``slot`` is None, all of them."""
+    """One annotator wanted for one sample; where ``slot`` is None, all of them. ``revision`` is above 0 where a tool is
+    to ask the only annotator once more, for what they said was withdrawn."""
 
     run_id: str
     round: int
     sample_id: int
     slot: int | None
     annotators: int
+    revision: int = 0
 
     @property
     def request_id(self) -> str:
@@ -31,9 +33,11 @@ class Ask:
 
     @property
     def lease(self) -> str:
-        """Under which name it is leased. A tool that is to ask more people than before is asked anew."""
+        """Under which name it is leased. A tool that is to ask more people than before is asked anew, and so is one of
+        message queues whose answer was withdrawn: it has done with the request."""
         slot = f"of{self.annotators}" if self.slot is None else str(self.slot)
-        return f"{self.run_id}.{self.round}.{self.sample_id}.{slot}"
+        again = f"-{self.revision}" if self.revision and self.slot is not None else ""
+        return f"{self.run_id}.{self.round}.{self.sample_id}.{slot}{again}"
 
 
 def for_annotator(desk: Desk, annotator: str) -> Iterator[Ask]:
@@ -53,9 +57,17 @@ def next_revision(desk: Desk, sample_id: int, annotator: str) -> int:
     return before.answer_revision + 1 if before else 0
 
 
+def revision_for_anybody(desk: Desk, sample_id: int) -> int:
+    """What the next word on an open sample is numbered, whoever says it: above what was withdrawn."""
+    given = [each.revision for each in desk.given.get(sample_id, {}).values() if each.withdrawn]
+    heard = [each.answer_revision for each in desk.heard.get(sample_id, {}).values() if desk.annotators == 1]
+    return max((*given, *heard), default=-1) + 1
+
+
 def for_everybody(desk: Desk) -> Iterator[Ask]:
     """All that is open, in every form in which it may be leased."""
     yield from _slots(desk)
+    yield from (_numbered(desk, ask) for ask in _slots(desk))
     yield from for_tool(desk, whole_samples=True)
 
 
@@ -65,13 +77,25 @@ def for_tool(desk: Desk, *, whole_samples: bool) -> Iterator[Ask]:
         return
     gold = islice(dict.fromkeys(ask.sample_id for ask in _gold(desk)), 1 + len(desk.answers.rounds) // _GOLD_EVERY)
     wanted = set(gold)
-    asks = [ask for ask in _gold(desk) if ask.sample_id in wanted] + list(_slots(desk))
+    asks = [ask for ask in _gold(desk) if ask.sample_id in wanted] + [_numbered(desk, ask) for ask in _slots(desk)]
     if not whole_samples:
         yield from asks
         return
     for sample_id, lacking in Counter(ask.sample_id for ask in asks).items():
         annotators = len(desk.standing_answers(sample_id)) + lacking
         yield Ask(desk.run_id, desk.answers.rounds.get(sample_id, 0), sample_id, None, annotators)
+
+
+def is_asked(desk: Desk, ask: Ask) -> bool:
+    """Whether what was asked for is asked for still."""
+    open_ = ask.sample_id in desk.open or (ask.sample_id in desk.gold and bool(desk.open))
+    return open_ and ask.slot not in desk.given.get(ask.sample_id, {}) and _numbered(desk, ask) == ask
+
+
+def _numbered(desk: Desk, ask: Ask) -> Ask:
+    """As a tool is asked."""
+    revision = revision_for_anybody(desk, ask.sample_id) if desk.annotators == 1 else 0
+    return replace(ask, revision=revision) if revision else ask
 
 
 def _spoke(desk: Desk, sample_id: int, annotator: str) -> bool:

@@ -19,6 +19,11 @@ def person(annotator: str) -> str:
     return f"person:{annotator}"
 
 
+def tool_holder(tool: str) -> str:
+    """The holder of a lease that a tool has: the same in every oracle."""
+    return f"tool:{tool}"
+
+
 class Counter:
     def __init__(self, leases: Leases, samples: Samples) -> None:
         self._leases, self._samples = leases, samples

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter, LabelResult
 from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound, WrongState
 
+from oracle_svc.asking_again import AskingAgain
 from oracle_svc.clerk import Clerk
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.queues.queue import Verdict, source_of
+from oracle_svc.taking import RequestId
 
 _REFUSALS = (InvalidInput, NotFound, WrongState)  # trying again by itself would not help
 
@@ -23,10 +27,11 @@ def read_result(data: bytes) -> LabelResult:
 
 
 class ToolIntake:
-    """The intake of one tool."""
+    """The intake of one tool, which is asked again where what it brings is refused."""
 
-    def __init__(self, tool: str, clerk: Clerk, dead_letters: DeadLetters) -> None:
+    def __init__(self, tool: str, clerk: Clerk, dead_letters: DeadLetters, ask_again: AskingAgain) -> None:
         self._source, self._clerk, self._dead_letters = source_of(tool), clerk, dead_letters
+        self._ask_again = ask_again
 
     async def take(self, result: LabelResult) -> Verdict:
         return await self._take(result, _json(result))
@@ -44,6 +49,8 @@ class ToolIntake:
             recorded = await self._clerk.take([result], self._source)
         except _REFUSALS as error:
             await self._dead_letters.keep(self._source, data, error)
+            with suppress(InvalidInput):  # it may be no request's
+                await self._ask_again(RequestId.parse(result.request_id))
             return Verdict.REFUSED
         return Verdict.RECORDED if recorded else Verdict.REPEATED
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
-from labelloop.wire.basis import Basis
+from labelloop.wire.basis import Hints
 from labelloop.wire.broker import jetstream
 from labelloop.wire.following import follow_stream
-from labelloop.wire.once import SUBJECT_TAKEN, ensure_replicas
+from labelloop.wire.once import EXPECT_LAST, SUBJECT_TAKEN, ensure_replicas
 from labelloop.wire.patience import patiently
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
@@ -27,21 +29,15 @@ _KEPT_S = 14 * 24 * 3600
 
 @dataclass(frozen=True)
 class Lease:
-    """``sequence`` is that of the word that says so."""
+    """``sequence`` is that of the word that says so; ``pushes`` counts how often it was put into a tool."""
 
     holder: str
     expires_at: float
-    sequence: int
+    pushes: int = 0
+    sequence: int = 0
 
 
-_NONE = Lease("", 0.0, 0)
-
-
-class _Hints(Basis):
-    """Words on leases are overwritten all the time: that what was read stands no more says nothing."""
-
-    async def _check(self) -> None:
-        return
+_NONE = Lease("", 0.0)
 
 
 class Leases:
@@ -49,9 +45,10 @@ class Leases:
 
     def __init__(self, client: Client, now: Callable[[], float] = time.time) -> None:
         self._client, self._js, self._now = client, jetstream(client), now
-        self._held: dict[str, Lease] = {}
+        self._held: OrderedDict[str, Lease] = OrderedDict()  # heard of longest ago first
+        self._heard_at: dict[str, float] = {}
         self._keys: dict[str, dict[str, None]] = {}  # by holder: leases that ended long ago are many
-        self._basis = _Hints(self._js, STREAM)
+        self._basis = Hints(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
         config = StreamConfig(
@@ -74,10 +71,17 @@ class Leases:
             self._set(key, _lease(data, sequence))
 
     def _set(self, key: str, lease: Lease) -> None:
-        self._keys.get(self._held.get(key, _NONE).holder, {}).pop(key, None)
-        self._held[key] = lease
+        self._forget(key)
+        self._held[key], self._heard_at[key] = lease, self._now()
         if lease.holder:
             self._keys.setdefault(lease.holder, {})[key] = None
+        while self._heard_at[oldest := next(iter(self._held))] < self._now() - _KEPT_S:
+            self._forget(oldest)  # the stream has by now
+
+    def _forget(self, key: str) -> None:
+        lease = self._held.pop(key, _NONE)
+        self._heard_at.pop(key, None)
+        self._keys.get(lease.holder, {}).pop(key, None)
 
     def holder(self, key: str) -> str:
         """Who holds it now, as far as is known here; empty where nobody does."""
@@ -95,29 +99,53 @@ class Leases:
         if self.holder(key) not in ("", holder):
             return 0.0
         expires_at = self._now() + for_s
-        return expires_at if await self._write(key, holder, expires_at) else 0.0
+        return expires_at if await self._write(key, Lease(holder, expires_at, self.pushes(key))) else 0.0
 
     async def release(self, key: str, holder: str) -> bool:
         """Whether it was theirs until now."""
-        return self.holder(key) == holder and await self._write(key, "", 0.0)
+        return self.holder(key) == holder and await self._write(key, Lease("", 0.0, self.pushes(key)))
 
-    async def _write(self, key: str, holder: str, expires_at: float) -> bool:
-        subject, data = f"{PREFIX}.{key}", json.dumps({"holder": holder, "expires_at": expires_at}).encode()
-        expected = {"Nats-Expected-Last-Subject-Sequence": str(self._held.get(key, _NONE).sequence)}
+    def pushes(self, key: str) -> int:
+        """How often it was put into a tool, as far as is known."""
+        return self._held.get(key, _NONE).pushes
+
+    async def confirm(self, key: str, holder: str, taken_until: float, for_s: float) -> None:
+        """What the lease was taken for is in the tool: renew it, but where somebody shortened it meanwhile."""
+        while (lease := self._held.get(key, _NONE)).holder == holder and lease.expires_at == taken_until:
+            if await self._write(key, Lease(holder, self._now() + for_s, lease.pushes + 1)):
+                return
+
+    async def shorten(self, key: str, holder: str, to_s: float) -> None:
+        """What ``holder`` was given is done with, in vain: the lease ends in ``to_s``, if not sooner."""
+        await self._read(key)  # another oracle may have taken it a moment ago
+        while (lease := self._held.get(key, _NONE)).holder == holder and lease.expires_at > self._now() + to_s:
+            if await self._write(key, Lease(holder, self._now() + to_s, lease.pushes + 1)):
+                return
+
+    def ends_in_s(self, holder: str) -> float:
+        """Until the first of ``holder``'s leases ends; infinite where there is none."""
+        now = self._now()
+        ends = (self._held[key].expires_at - now for key in self._keys.get(holder, ()))
+        return min((left_s for left_s in ends if left_s > 0), default=inf)
+
+    async def _write(self, key: str, lease: Lease) -> bool:
+        subject = f"{PREFIX}.{key}"
+        data = json.dumps({"holder": lease.holder, "expires_at": lease.expires_at, "pushes": lease.pushes}).encode()
+        expected = {EXPECT_LAST: str(self._held.get(key, _NONE).sequence)}
         try:
             ack = await patiently(lambda: self._js.publish(subject, data, headers=expected))
         except APIError as error:
             if error.err_code != SUBJECT_TAKEN:
                 raise
-            await self._read(key, subject)
+            await self._read(key)
             return False
         self._note(subject, data, ack.seq)
         return True
 
-    async def _read(self, key: str, subject: str) -> None:
+    async def _read(self, key: str) -> None:
         """Somebody else wrote, or ours came through and only the answer to it was lost, or the lease was forgotten."""
         try:
-            standing = await patiently(lambda: self._js.get_last_msg(STREAM, subject))
+            standing = await patiently(lambda: self._js.get_last_msg(STREAM, f"{PREFIX}.{key}"))
         except NotFoundError:
             self._set(key, _NONE)
             return
@@ -126,4 +154,4 @@ class Leases:
 
 def _lease(data: bytes, sequence: int) -> Lease:
     said = json.loads(data)
-    return Lease(said["holder"], said["expires_at"], sequence)
+    return Lease(said["holder"], said["expires_at"], said.get("pushes", 0), sequence)

@@ -2,7 +2,11 @@
 
 What the tool holds is leased to it. A lease is taken before a request is put into the tool, for a short while, and
 renewed behind that for longer: an oracle that dies between the two leaves a request that is put there once more, by
-whichever oracle finds the lease expired. What no answer comes to is put there again when the long lease ends.
+whichever oracle finds the lease expired. What no answer comes to is put there again when the long lease ends, and what
+is answered in a way that cannot be taken, sooner.
+
+All oracles hold leases under the tool's name, so that any of them can take back what another put there. They hear of
+leases and of the log by separate ways: what to do about a lease is decided behind all that the log says by then.
 
 A tool that is away is left alone for a while, with all its runs. A run whose requests the tool refuses waits by itself;
 the log says why, its desk, and with that the backlog and the gauge of runs that are held up.
@@ -11,24 +15,27 @@ the log says why, its desk, and with that the backlog and the gauge of runs that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
 import structlog
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import LabelloopError, Unready
+from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 
-from oracle_svc.asking import Ask, for_tool
-from oracle_svc.counter import Counter
+from oracle_svc.asking import Ask, for_tool, is_asked, revision_for_anybody
+from oracle_svc.counter import Counter, tool_holder
 from oracle_svc.desk import Desk
 from oracle_svc.leases import Leases
 from oracle_svc.queues.queue import Intake, Queue
 
-_PUSH_S = 20.0  # for a part to be put into the tool
+_PUSH_WITHIN_S = 20.0  # a part is put into the tool, or given up: well within its leases
+_PUSH_S = 30.0
 _PART = 50
 _LOOK_EVERY_S = 30.0
 _PAUSE_S, _PAUSE_MAX_S = 1.0, 30.0
@@ -50,15 +57,31 @@ class _Refused:
     again_at_s: float
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """A request that is leased for being put into the tool until ``until``, in seconds since the epoch."""
+
+    ask: Ask
+    request: LabelRequest
+    until: float
+
+
 class Pump:
     """``resend_s`` is how long a request may lie in the tool without an answer before it is put there again."""
 
     def __init__(
-        self, queue: Queue, intake: Intake, book: RunBook[Desk], leases: Leases, counter: Counter, resend_s: float
+        self,
+        queue: Queue,
+        intake: Intake,
+        book: RunBook[Desk],
+        log: EventLog,
+        leases: Leases,
+        counter: Counter,
+        resend_s: float,
     ) -> None:
-        self._queue, self._intake, self._book = queue, intake, book
+        self._queue, self._intake, self._book, self._log = queue, intake, book, log
         self._leases, self._counter, self._resend_s = leases, counter, resend_s
-        self._holder = f"tool:{queue.name}"
+        self._holder = tool_holder(queue.name)
         self._refused: dict[str, _Refused] = {}
 
     @property
@@ -98,14 +121,15 @@ class Pump:
                     pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                     continue
                 pause_s = _PAUSE_S
+                heed_cancellation()
                 await asyncio.sleep(_TOGETHER_S)
-                with suppress(TimeoutError):  # leases of others may have expired meanwhile
+                with suppress(TimeoutError):
                     await asyncio.wait_for(bell.wait(), self._look_in_s())
 
     def _look_in_s(self) -> float:
         """Until something may be due that rings no bell."""
         waits_s = [refused.again_at_s - monotonic() for refused in self._refused.values()]
-        return max(0.0, min([_LOOK_EVERY_S, *waits_s]))
+        return max(0.0, min([_LOOK_EVERY_S, self._leases.ends_in_s(self._holder), *waits_s]))
 
     def _say(self, what: str, error: Exception, **more: str) -> None:
         if isinstance(error, LabelloopError):
@@ -135,38 +159,81 @@ class Pump:
                 self._refused.pop(desk.run_id, None)
 
     async def _supply_run(self, desk: Desk) -> None:
-        wanted = list(for_tool(desk, whole_samples=self._queue.whole_samples))
-        await self._retract(desk, {ask.lease for ask in wanted})
-        free = [ask for ask in wanted if not self._leases.holder(ask.lease)]
+        await self._retract(desk)
+        free = self._free(self._wanted(desk))
         for i in range(0, len(free), _PART):
-            await self._push(desk, free[i : i + _PART])
+            heed_cancellation()
+            await self._push(desk, self._free(free[i : i + _PART]))
+
+    def _wanted(self, desk: Desk) -> Iterator[Ask]:
+        return for_tool(desk, whole_samples=self._queue.whole_samples)
+
+    def _free(self, asks: Iterable[Ask]) -> list[Ask]:
+        return [ask for ask in asks if not self._leases.holder(ask.lease)]
+
+    async def _catch_up(self) -> None:
+        """With all that the log says by now."""
+        await self._book.reach(await self._log.last_sequence())
 
     async def _push(self, desk: Desk, asks: Sequence[Ask]) -> None:
-        ours = [ask for ask in asks if await self._leases.take(ask.lease, self._holder, _PUSH_S)]
-        if not ours:
-            return
+        made = [(ask, await self._counter.request(desk, ask)) for ask in asks]  # reading a dataset may take its time
+        claims: list[_Claim] = []
         try:
-            requests = [await self._counter.request(desk, ask) for ask in ours]
-            crash_point("before push")
-            await self._queue.push(requests)
-            crash_point("after push")
-        except Exception:
-            for ask in ours:
-                await self._leases.release(ask.lease, self._holder)
+            async with asyncio.timeout(_PUSH_WITHIN_S):
+                for ask, request in made:
+                    if until := await self._claim(ask.lease):
+                        claims.append(_Claim(ask, request, until))
+                if not claims:
+                    return
+                await self._catch_up()
+                asked = [claim for claim in claims if is_asked(desk, claim.ask)]
+                stale = [claim for claim in claims if not is_asked(desk, claim.ask)]
+                crash_point("before push")
+                await self._queue.push([self._numbered(desk, claim) for claim in asked])
+                crash_point("after push")
+        except Exception as error:
+            await self._release(claims)
+            if isinstance(error, TimeoutError):
+                message = f"{self._queue.name} did not take {len(made)} requests within {_PUSH_WITHIN_S:g} s"
+                raise Unready("TOOL_SLOW", message, tool=self._queue.name) from error
             raise
-        await asyncio.gather(*(self._leases.take(ask.lease, self._holder, self._resend_s) for ask in ours))
+        await self._release(stale)
+        await asyncio.gather(*(self._confirm(claim) for claim in asked))
 
-    async def _retract(self, desk: Desk, wanted: set[str]) -> None:
+    async def _claim(self, lease: str) -> float:
+        """Until when it is ours, 0.0 where it is not: another oracle may have taken it since we looked."""
+        return 0.0 if self._leases.holder(lease) else await self._leases.take(lease, self._holder, _PUSH_S)
+
+    async def _release(self, claims: Iterable[_Claim]) -> None:
+        for claim in claims:
+            await self._leases.release(claim.ask.lease, self._holder)
+
+    async def _confirm(self, claim: _Claim) -> None:
+        await self._leases.confirm(claim.ask.lease, self._holder, claim.until, self._resend_s)
+
+    def _numbered(self, desk: Desk, claim: _Claim) -> LabelRequest:
+        claim.request.next_revision = revision_for_anybody(desk, claim.ask.sample_id)
+        claim.request.attempt = self._leases.pushes(claim.ask.lease)
+        return claim.request
+
+    async def _retract(self, desk: Desk) -> None:
         """Those that were put into the tool and that are answered, or no longer asked for."""
-        held = self._leases.held_by(self._holder, f"{desk.run_id}.")
-        done = [key for key in held if key not in wanted]
-        if not done:
+        if not self._unwanted(desk):
+            return
+        await self._catch_up()
+        if not (done := self._unwanted(desk)):
             return
         await self._queue.retract([self._request_id(key) for key in done])
         for key in done:
             await self._leases.release(key, self._holder)
 
+    def _unwanted(self, desk: Desk) -> list[str]:
+        """What is held in vain; of samples whose answers wait to be settled, more may be asked for in a moment."""
+        wanted = {ask.lease for ask in self._wanted(desk)}
+        held = self._leases.held_by(self._holder, f"{desk.run_id}.")
+        return [key for key in held if key not in wanted and int(key.split(".")[2]) not in desk.unsettled]
+
     def _request_id(self, lease: str) -> str:
         run_id, round_, sample_id, slot = lease.split(".")
         place = f"{run_id}/{round_}/{sample_id}"
-        return place if self._queue.whole_samples else f"{place}/{slot}"
+        return place if self._queue.whole_samples else f"{place}/{slot.partition('-')[0]}"

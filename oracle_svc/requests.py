@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -18,7 +19,7 @@ from oracle_svc.agreement import posteriors
 from oracle_svc.clerk import append_answers
 from oracle_svc.desk import AnswerLabels, Desk, Expire, PublishPool, Settle, Wait, next_duty
 from oracle_svc.metrics import queue_gauges
-from oracle_svc.settling import expire, settle, to_weigh
+from oracle_svc.settling import Posteriors, expire, settle, to_weigh
 from oracle_svc.shelf import Shelf, publish
 
 _LOOK_EVERY_S = 0.5  # at most: deadlines are in seconds
@@ -43,13 +44,12 @@ class Requests:
                 case AnswerLabels(round_, sample_ids):
                     done = await self._answer(desk, round_, sample_ids)
                 case Settle(answered):
-                    votes = to_weigh(desk, answered)
-                    weighed = await asyncio.to_thread(posteriors, votes) if votes else {}
-                    done = await append_answers(self._log, settle(desk, answered, weighed))
+                    done = await append_answers(self._log, settle(desk, answered, await _weighed(desk, answered)))
                     desk.mark_settled(answered)
                     self._book.ring(run_id)  # more of it may be asked for now
                 case Expire(sample_ids):
-                    done = await append_answers(self._log, expire(desk, sample_ids))
+                    weighed = await _weighed(desk, sample_ids)
+                    done = await append_answers(self._log, expire(desk, sample_ids, weighed))
                 case Wait():
                     return
             for recorded in done:
@@ -75,6 +75,12 @@ class Requests:
         given = [LabelProvided(sample_id=each, label=int(labels[each]), source=source) for each in sample_ids]
         events = [Event(run_id=desk.run_id, round=round_, label_provided=label) for label in given]
         return await append_answers(self._log, events)
+
+
+async def _weighed(desk: Desk, sample_ids: Iterable[int]) -> Posteriors:
+    """What the run's rule knows of these samples' classes, where it weighs answers."""
+    votes = to_weigh(desk, sample_ids)
+    return await asyncio.to_thread(posteriors, votes) if votes else {}
 
 
 async def watch_deadlines(book: RunBook[Desk]) -> None:

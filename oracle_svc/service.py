@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from labelloop.events.v1.events_pb2 import SkipKind
 from labelloop.oracle.v1 import oracle_pb2 as pb
@@ -124,7 +124,8 @@ class OracleService(OracleServiceServicer):
         if lease_s > _LEASE_MAX_S:
             message = f"a lease lasts at most {_LEASE_MAX_S} s, not {lease_s}"
             raise InvalidInput("LEASE_TOO_LONG", message, field="lease_s", most=_LEASE_MAX_S)
-        requests = await self._counter.lease(self._desks(request.run_id), request.annotator, count, lease_s)
+        desks = [desk for desk in self._desks(request.run_id) if request.run_id or not desk.spec.queue.tool]
+        requests = await self._counter.lease(desks, request.annotator, count, lease_s)
         return pb.LeaseNextResponse(requests=requests)
 
     async def ReleaseLeases(self, request: pb.ReleaseLeasesRequest, context: Context) -> pb.ReleaseLeasesResponse:
@@ -166,16 +167,19 @@ class OracleService(OracleServiceServicer):
         return pb.ListAnswersResponse(events=events, last_sequence=last)
 
     async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
-        return pb.ListDeadLettersResponse(letters=list(self._dead_letters.letters.values())[:_LETTERS_MAX])
+        about = f'"{request.run_id}/'.encode() if request.run_id else b""
+        letters = [letter for letter in self._dead_letters.letters.values() if about in letter.data][::-1]
+        begin = 0
+        if request.after_id:
+            self._check_letters([request.after_id])
+            begin = [letter.id for letter in letters].index(request.after_id) + 1
+        return pb.ListDeadLettersResponse(letters=letters[begin : begin + _LETTERS_MAX], total=len(letters))
 
     async def ReplayDeadLetters(
         self, request: pb.ReplayDeadLettersRequest, context: Context
     ) -> pb.ReplayDeadLettersResponse:
+        self._check_letters(request.ids)
         standing = self._dead_letters.letters
-        for letter_id in request.ids:
-            if letter_id not in standing:
-                message = f"there is no dead letter {letter_id!r}; `labelloop label dead` shows those there are"
-                raise NotFound("UNKNOWN_LETTER", message, letter_id=letter_id)
         response = pb.ReplayDeadLettersResponse()
         for letter_id in dict.fromkeys(request.ids or standing):
             if error := await replay(standing[letter_id], self._clerk, self._dead_letters):
@@ -185,6 +189,22 @@ class OracleService(OracleServiceServicer):
             else:
                 response.taken += 1
         return response
+
+    async def DiscardDeadLetters(
+        self, request: pb.DiscardDeadLettersRequest, context: Context
+    ) -> pb.DiscardDeadLettersResponse:
+        self._check_letters(request.ids)
+        ids = list(dict.fromkeys(request.ids))
+        for letter_id in ids:
+            await self._dead_letters.discard(letter_id)
+        return pb.DiscardDeadLettersResponse(discarded=len(ids))
+
+    def _check_letters(self, ids: Iterable[str]) -> None:
+        standing = self._dead_letters.letters
+        for letter_id in ids:
+            if letter_id not in standing:
+                message = f"there is no dead letter {letter_id!r}; `labelloop label dead` shows those there are"
+                raise NotFound("UNKNOWN_LETTER", message, letter_id=letter_id)
 
     def _desks(self, run_id: str) -> list[Desk]:
         return [self._book.get(run_id)] if run_id else list(self._book.runs.values())

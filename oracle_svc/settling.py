@@ -45,13 +45,15 @@ def settle(desk: Desk, sample_ids: Iterable[int], posteriors: Posteriors) -> lis
     return events
 
 
-def expire(desk: Desk, sample_ids: Iterable[int]) -> list[Event]:
-    """What ends the wait for these samples: a label of what was answered, or none where nothing was."""
+def expire(desk: Desk, sample_ids: Iterable[int], posteriors: Posteriors) -> list[Event]:
+    """What ends the wait for these samples: what their answers come to by the run's rule, though fewer were given than
+    asked for, or no label where none was."""
     events = []
     for sample_id in sample_ids:
         votes = _votes(desk, sample_id)
         expired = Skip(SkipKind.SKIP_KIND_EXPIRED)
-        outcome = decide(votes, wanted=len(votes), most=len(votes)) if votes else expired
+        limits = {"wanted": len(votes), "most": len(votes)}
+        outcome = decide(votes, **limits, posterior=posteriors.get(sample_id)) if votes else expired
         if event := _change(desk, sample_id, outcome):
             events.append(event)
     return events

@@ -17,6 +17,7 @@ from labelloop.events.v1.events_pb2 import (
     SkipKind,
 )
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from labelloop.wire.answers import Outcome
 from labelloop.wire.errors import InvalidInput, WrongState
 from labelloop.wire.run_rules import SKIP_KINDS
 
@@ -134,18 +135,19 @@ def _the_only_one(
     desk: Desk, request: RequestId, result: LabelResult, source: str, label: int, field: str
 ) -> Event | None:
     """Where one annotator is asked, what they say holds. The first one's word does; a later one corrects it openly,
-    by a revision above 0."""
+    by a revision above 0 with another answer."""
     sample_id = request.sample_id
     before = desk.heard.get(sample_id, {}).get(result.annotator)
     if before and result.revision <= before.answer_revision:
         return None
+    _check_not_taken_back(desk, sample_id, field)
     standing = desk.answers.standing.get(sample_id)
     holds = standing is not None and not isinstance(standing, LabelWithdrawn)
     if holds and result.revision == 0:
-        _check_not_taken_back(desk, sample_id, field)
         return None
-    if standing is None or not holds:
-        _check_open(desk, sample_id, field)
+    _check_open(desk, sample_id, field)
+    if standing and holds and result.withdrawn and not result.overrules:
+        _check_own(standing, result, field)
     event = Event(run_id=desk.run_id, round=request.round)
     given: dict[str, Any] = {
         "sample_id": sample_id,
@@ -168,10 +170,19 @@ def _the_only_one(
 
 
 def _check_open(desk: Desk, sample_id: int, field: str) -> None:
-    """A first answer, or one after a withdrawal, is for a run that goes on."""
+    """What is new is for a run that goes on."""
     if desk.over:
-        message = f"run {desk.run_id!r} has ended: sample {sample_id} needs no label any more"
+        message = f"run {desk.run_id!r} has ended: nothing new is said of its sample {sample_id} any more"
         raise WrongState("RUN_OVER", message, field=field, run_id=desk.run_id)
+
+
+def _check_own(standing: Outcome, result: LabelResult, field: str) -> None:
+    if standing.annotator != result.annotator:
+        message = (
+            f"{result.annotator!r} cannot withdraw what {standing.annotator!r} said of sample {standing.sample_id}: "
+            "send another label, or set overrules"
+        )
+        raise WrongState("NOT_THEIRS", message, field=field, sample_id=standing.sample_id)
 
 
 def _check_not_taken_back(desk: Desk, sample_id: int, field: str) -> None:
@@ -192,9 +203,9 @@ def _one_of_several(
     own = next((slot for slot, given in slots.items() if given.annotator == result.annotator), None)
     if own is not None and result.revision <= slots[own].revision:
         return None
+    _check_not_taken_back(desk, sample_id, field)
+    _check_open(desk, sample_id, field)
     if own is None:
-        _check_not_taken_back(desk, sample_id, field)
-        _check_open(desk, sample_id, field)
         if sample_id not in desk.gold and sample_id not in desk.open:
             return None  # all have answered that were asked
         own = _slot(desk, request, slots)

@@ -13,10 +13,11 @@ import typer
 from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound
 from labelloop.wire.telemetry import set_up_logs
 from platformdirs import user_cache_path
-from rich.console import Console
+from rich.text import Text
 
 from labelloop_cli import backlog, export, keys, label, ledger, runs
 from labelloop_cli import doctor as doctor_checks
+from labelloop_cli.console import console, errors
 from labelloop_cli.interrupts import carry_out
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ for command in (backlog.backlog, backlog.dead, backlog.replay):
     label.app.command()(command)
 app.add_typer(label.app, name="label")
 app.add_typer(keys.app, name="keys")
-console = Console()
 
 _USAGE = (InvalidInput, NotFound)
 
@@ -131,7 +131,7 @@ def report(
     from labelloop_cli.reporting.run_report import write_report
 
     carry_out(write_report(run_id, output, price, truth))
-    console.print(f"report of run [bold]{run_id}[/bold] written to {output}")
+    console.print(f"report of run {run_id} written to {output}")
 
 
 @app.command()
@@ -161,7 +161,7 @@ def main() -> None:
         if not isinstance(first, LabelloopError):
             raise
         structlog.get_logger().debug("failed", reason=first.reason)
-        Console(stderr=True).print(f"[red]error:[/red] {first.message}", highlight=False)
+        errors.print(Text.assemble(("error:", "red"), f" {first.message}"), highlight=False)
         sys.exit(2 if isinstance(first, _USAGE) else 1)
 
 

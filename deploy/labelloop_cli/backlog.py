@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 from labelloop.oracle.v1.oracle_pb2 import (
     Backlog,
+    DeadLetter,
+    DiscardDeadLettersRequest,
     GetBacklogRequest,
     ListDeadLettersRequest,
     ReplayDeadLettersRequest,
 )
-from rich.console import Console
 from rich.table import Table
 
 from labelloop_cli.clients import Endpoints, connect
-
-console = Console()
+from labelloop_cli.console import console
 
 
 def backlog(run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "") -> None:
@@ -37,11 +37,12 @@ async def _backlog(run_id: str) -> None:
     for run in response.runs:
         if run.problem:
             told = f"{run.tool} does not take the requests of {run.run_id}: {run.problem}"
-            console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            console.print(told, style="yellow", highlight=False, soft_wrap=True)
         if run.annotators:
             console.print(_annotators(run))
     if response.dead_letters:
-        console.print(f"[yellow]{response.dead_letters} results could not be taken: see `labelloop label dead`")
+        told = f"{response.dead_letters} results could not be taken: see `labelloop label dead`"
+        console.print(told, style="yellow")
 
 
 def _annotators(run: Backlog) -> Table:
@@ -56,18 +57,42 @@ def _annotators(run: Backlog) -> Table:
     return table
 
 
-def dead() -> None:
-    """Show results from tools that could not be taken."""
-    asyncio.run(_dead())
+def dead(
+    run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "",
+    all_: Annotated[bool, typer.Option("--all", help="Show them all, not the newest alone.")] = False,
+    discard: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Put this one aside for good; may be said again.")
+    ] = None,
+) -> None:
+    """Show results from tools that could not be taken, newest first; or put some aside."""
+    asyncio.run(_discard(discard) if discard else _dead(run_id, all_))
 
 
-async def _dead() -> None:
+async def _discard(letter_ids: list[str]) -> None:
     async with connect(Endpoints()) as clients:
-        response = await clients.oracle.ListDeadLetters(ListDeadLettersRequest())
-    for letter in response.letters:
-        console.print(f"[bold]{letter.id}[/bold] {letter.source} {letter.reason}: {letter.message}")
-        console.print(f"  {letter.data[:200].decode(errors='replace')}", markup=False, highlight=False)
-    console.print(f"{len(response.letters)} dead letters; `labelloop label replay` tries them again")
+        response = await clients.oracle.DiscardDeadLetters(DiscardDeadLettersRequest(ids=letter_ids))
+    console.print(f"{response.discarded} dead letters put aside")
+
+
+async def _dead(run_id: str, all_: bool) -> None:
+    shown, request = 0, ListDeadLettersRequest(run_id=run_id)
+    async with connect(Endpoints()) as clients:
+        while True:
+            response = await clients.oracle.ListDeadLetters(request)
+            for letter in response.letters:
+                _show(letter)
+            shown += len(response.letters)
+            if not all_ or not response.letters:
+                break
+            request.after_id = response.letters[-1].id
+    count = f"{shown}" if shown >= response.total else f"{shown} of {response.total:,} (--all shows them all)"
+    console.print(f"{count} dead letters; `labelloop label replay` tries them again")
+
+
+def _show(letter: DeadLetter) -> None:
+    told = f"{letter.id} {letter.source} {letter.reason}: {letter.message}"
+    console.print(told, soft_wrap=True)
+    console.print(f"  {letter.data[:200].decode(errors='replace')}", highlight=False)
 
 
 def replay(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from labelloop_cli.doctor_checks import (
     Check,
@@ -49,7 +50,7 @@ def exit_code(found: Sequence[Check]) -> int:
     return 0 if all(check.ok for check in found) else 1
 
 
-def _mark(check: Check) -> str:
+def _mark(check: Check) -> Text:
     if not check.ok:
-        return "[red]missing[/red]"
-    return "[yellow]note[/yellow]" if check.advice else "[green]ok[/green]"
+        return Text("missing", "red")
+    return Text("note", "yellow") if check.advice else Text("ok", "green")

@@ -16,9 +16,9 @@ from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord
 from labelloop.wire.errors import InvalidInput, WrongState
 from pyroaring import BitMap
-from rich.console import Console
 
 from labelloop_cli.clients import Endpoints, connect
+from labelloop_cli.console import console
 from labelloop_cli.interrupts import carry_out
 from labelloop_cli.ledger import export_run
 from labelloop_cli.ranked import ranked_rest
@@ -26,7 +26,6 @@ from labelloop_cli.runs import RunId
 from labelloop_cli.specs import word
 
 app = typer.Typer(help="Take labels, models and whole runs out.", no_args_is_help=True)
-console = Console()
 
 SCHEMA = pa.schema(
     [
@@ -75,7 +74,7 @@ def labels(
     """Write a run's labels: id, class, source, annotator, round, time, confidence, and why each was asked for."""
     _check_suffix(output)
     count = asyncio.run(_labels(run_id, output, kind))
-    console.print(f"{count} labels of run [bold]{run_id}[/bold] written to {output}")
+    console.print(f"{count} labels of run {run_id} written to {output}")
 
 
 async def _labels(run_id: str, output: Path, kind: Kind) -> int:
@@ -117,7 +116,7 @@ def unlabelled(
     """Write the samples that nobody has labelled, least confident first: what auto-labelling left to people."""
     _check_suffix(output)
     count = asyncio.run(_unlabelled(run_id, output))
-    console.print(f"{count} samples that run [bold]{run_id}[/bold] leaves without a label written to {output}")
+    console.print(f"{count} samples that run {run_id} leaves without a label written to {output}")
 
 
 async def _unlabelled(run_id: str, output: Path) -> int:
@@ -164,7 +163,7 @@ def model(
 ) -> None:
     """Write a run's model as ONNX: samples as the pool holds them in, probabilities out."""
     digest = asyncio.run(_model(run_id, output, round_))
-    console.print(f"model {digest[:12]} of run [bold]{run_id}[/bold] written to {output}")
+    console.print(f"model {digest[:12]} of run {run_id} written to {output}")
 
 
 async def _model(run_id: str, output: Path, round_: int) -> str:

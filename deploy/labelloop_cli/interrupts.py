@@ -7,7 +7,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 import typer
-from rich.console import Console
+
+from labelloop_cli.console import errors
 
 
 def carry_out(work: Coroutine[Any, Any, None], *, interrupted: str = "stopped") -> None:
@@ -15,5 +16,5 @@ def carry_out(work: Coroutine[Any, Any, None], *, interrupted: str = "stopped") 
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
-        Console(stderr=True).print(interrupted)
+        errors.print(interrupted)
         raise typer.Exit(130) from None

@@ -10,10 +10,10 @@ from typing import Annotated
 import nkeys
 import typer
 from labelloop.wire.errors import InvalidInput
-from rich.console import Console
+
+from labelloop_cli.console import console
 
 app = typer.Typer(help="Make keys and certificates: for the broker's users, for TLS.", no_args_is_help=True)
-console = Console()
 
 USERS = ("trainer", "scorer", "oracle", "import")
 _CERTIFIED = ("nats", "trainer", "scorer", "oracle", "client")

@@ -27,14 +27,13 @@ from labelloop.oracle.v1.oracle_pb2 import (
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest
 from labelloop.wire.errors import InvalidInput
 from PIL import Image
-from rich.console import Console
 
 from labelloop_cli.class_files import read_classes
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.console import console
 from labelloop_cli.runs import RunId
 
 app = typer.Typer(help="Label by hand: see what is asked for, send answers.", no_args_is_help=True)
-console = Console()
 _PART = 1_000
 
 
@@ -138,7 +137,7 @@ def withdraw(
     annotator: Annotated[str, typer.Option(help="Who says so.")] = "",
 ) -> None:
     """Take labels back. A sample of the batch that is open is asked for again; others leave the training set."""
-    said = {sample_id: {"withdrawn": True} for sample_id in sample_ids}
+    said = {sample_id: {"withdrawn": True, "overrules": True} for sample_id in sample_ids}
     console.print(f"{asyncio.run(_say_anew(run_id, annotator or getpass.getuser(), said))} labels withdrawn")
 
 

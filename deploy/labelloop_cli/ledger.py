@@ -12,12 +12,11 @@ from google.protobuf import json_format
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.trainer.v1.trainer_pb2 import ArtifactPiece, ExportRunRequest, ImportRunRequest, RunStatus
 from labelloop.wire.errors import InvalidInput, NotFound
-from rich.console import Console
 
 from labelloop_cli.clients import Endpoints, connect
+from labelloop_cli.console import console
 from labelloop_cli.interrupts import carry_out
 
-console = Console()
 _EVENTS = "events.jsonl"
 _ARTIFACTS = "artifacts/"
 _PIECE_BYTES = 1024 * 1024
@@ -32,7 +31,7 @@ async def export_run(run_id: str, output: Path) -> None:
         draft.replace(output)
     finally:
         draft.unlink(missing_ok=True)
-    console.print(f"run [bold]{run_id}[/bold], {events} events and {artifacts} artifacts, written to {output}")
+    console.print(f"run {run_id}, {events} events and {artifacts} artifacts, written to {output}")
 
 
 async def _export(run_id: str, draft: Path) -> tuple[int, int]:
@@ -73,7 +72,7 @@ async def import_run(path: Path) -> None:
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, json_format.ParseError) as error:
         message = f"{path} is not what `labelloop export --run` writes: {error}"
         raise InvalidInput("BAD_LEDGER", message, path=path) from error
-    console.print(f"run [bold]{run.run_id}[/bold] imported: round {run.round}, {run.labels_paid} labels")
+    console.print(f"run {run.run_id} imported: round {run.round}, {run.labels_paid} labels")
 
 
 async def _parts(events: list[Event], archive: zipfile.ZipFile) -> AsyncIterator[ImportRunRequest]:

@@ -11,13 +11,13 @@ from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import InvalidInput, WrongState
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from labelloop_cli import figures
 from labelloop_cli.class_files import read_classes
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.console import console
 from labelloop_cli.interrupts import carry_out
 from labelloop_cli.specs import (
     AgreementName,
@@ -36,7 +36,6 @@ from labelloop_cli.specs import (
 )
 
 app = typer.Typer(help="Start, list, watch and cancel runs.", no_args_is_help=True)
-console = Console()
 _CONTROL, _FIRST_BATCH = 10, 50  # where the protocol is not the published one
 _TARGET, _CONFIDENCE = 0.99, 0.95  # of a guarantee
 _STILL_GOING = "stopped watching; the run goes on"
@@ -222,7 +221,7 @@ async def _start(request: pb.StartRunRequest, seen: FeaturesName, watch: bool) -
             rest = described.sample_count - request.spec.label_budget
             request.spec.guarantee.audit_size = audit_size(request.spec.guarantee, rest)
         run = (await clients.trainer.StartRun(request)).run
-        console.print(f"run [bold]{run.run_id}[/bold] started")
+        console.print(f"run {run.run_id} started")
         if watch:
             await _watch(clients, run.run_id)
 
@@ -241,7 +240,8 @@ async def _list() -> None:
     else:
         console.print(_table(list(response.runs)))
     if response.unreadable_events:
-        console.print(f"[yellow]{response.unreadable_events} events on the stream cannot be read and are passed over")
+        told = f"{response.unreadable_events} events on the stream cannot be read and are passed over"
+        console.print(told, style="yellow")
 
 
 def _table(runs: list[pb.RunStatus]) -> Table:
@@ -274,11 +274,11 @@ async def _watch_alone(run_id: str) -> None:
 
 async def _watch(clients: Clients, run_id: str) -> None:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("round"),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -288,9 +288,7 @@ async def _watch(clients: Clients, run_id: str) -> None:
             progress.update(bar, completed=run.round, total=run.planned_rounds or 1, note=_note(run))
     if run.phase == pb.Phase.PHASE_FAILED:
         raise WrongState("RUN_FAILED", f"run {run_id} failed: {run.message}", run_id=run_id)
-    console.print(
-        f"run [bold]{run_id}[/bold] {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {figures.accuracy(run)}"
-    )
+    console.print(f"run {run_id} {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {figures.accuracy(run)}")
 
 
 def _note(run: pb.RunStatus) -> str:
@@ -311,4 +309,4 @@ def cancel(
 async def _cancel(run_id: str, reason: str) -> None:
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.CancelRun(pb.CancelRunRequest(run_id=run_id, reason=reason))).run
-    console.print(f"run [bold]{run_id}[/bold] cancelled with {figures.paid(run)}")
+    console.print(f"run {run_id} cancelled with {figures.paid(run)}")

@@ -24,7 +24,7 @@ from labelloop.wire.errors import Unready
 from pydantic import AmqpDsn, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from oracle_svc.queues.messages import PREFETCH, describe, hand_over, outlive, to_json
+from oracle_svc.queues.messages import PREFETCH, asking, describe, hand_over, outlive, to_json
 from oracle_svc.queues.queue import Intake
 
 _AWAY: tuple[type[Exception], ...] = CONNECTION_EXCEPTIONS  # RuntimeError too: for what is closed already
@@ -67,7 +67,7 @@ class Amqp:
         """Unready unless the broker has confirmed them all. What it confirmed of a push that failed is left out when
         that is repeated."""
         async with self._pushing:
-            missing = [request for request in requests if request.request_id not in self._half_pushed]
+            missing = [request for request in requests if asking(request) not in self._half_pushed]
             try:
                 for i in range(0, len(missing), _TOGETHER):
                     await self._publish(missing[i : i + _TOGETHER])
@@ -75,7 +75,7 @@ class Amqp:
                 await self._close()
                 message = f"the AMQP queue {self._requests} takes no requests just now: {describe(error)}"
                 raise Unready("QUEUE_AWAY", message, queue=self._requests) from error
-            self._half_pushed.difference_update(request.request_id for request in requests)
+            self._half_pushed.difference_update(asking(request) for request in requests)
 
     async def retract(self, request_ids: Sequence[str]) -> None:
         """Nothing to do: see above."""
@@ -100,7 +100,7 @@ class Amqp:
         await channel.default_exchange.publish(
             _message(request), self._requests, mandatory=True, timeout=_CONFIRM_WITHIN_S
         )
-        self._half_pushed.add(request.request_id)
+        self._half_pushed.add(asking(request))
 
     async def _publishing(self) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed:
@@ -161,7 +161,7 @@ def _message(request: LabelRequest) -> aio_pika.Message:
         to_json(request).encode(),
         content_type="application/json",
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        message_id=request.request_id,
+        message_id=asking(request),
         priority=max(0, _PRIORITY_MAX - request.priority.bit_length()),  # places 0, 1, 2-3, 4-7, ...
         expiration=_expires_in_s(request),
     )

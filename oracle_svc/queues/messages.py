@@ -29,6 +29,13 @@ def to_json(request: LabelRequest) -> str:
     return MessageToJson(request, preserving_proto_field_name=True, indent=None)
 
 
+def asking(request: LabelRequest) -> str:
+    """Names a request as it is asked now: otherwise than before where it is asked again."""
+    if not (request.next_revision or request.attempt):
+        return request.request_id
+    return f"{request.request_id}#{request.next_revision}.{request.attempt}"
+
+
 def pause_s(tries: int) -> float:
     """Seconds to wait after the ``tries``-th try, counted from 1."""
     return min(_PAUSE_S * 2.0 ** min(tries - 1, 10), _PAUSE_MAX_S)

@@ -2,10 +2,10 @@
 
 The annotators' part: receive requests, send results, and delete a request behind its result. SQS knows no single
 messages, so a request that nobody wants any more stays until the queue's retention ends; the oracle refuses what is
-answered too late. A FIFO queue takes a request that is pushed again within five minutes for the one it has; a
-standard one has it twice. A run is a group of a FIFO queue, of which SQS serves one receiver at a time: where several
-annotators work on a run, use a standard queue. A results' queue should have no redrive policy: it would take results
-away from an oracle whose log is away for long.
+answered too late. A FIFO queue takes a request that is pushed again within five minutes for the one it has, unless it
+is asked again; a standard one has it twice. A run is a group of a FIFO queue, of which SQS serves one receiver at a
+time: where several annotators work on a run, use a standard queue. A results' queue should have no redrive policy: it
+would take results away from an oracle whose log is away for long.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from labelloop.wire.errors import InvalidInput, LimitExceeded, Unready
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from oracle_svc.queues.messages import BY_LINK, hand_over, outlive, pause_s, to_json
+from oracle_svc.queues.messages import BY_LINK, asking, hand_over, outlive, pause_s, to_json
 from oracle_svc.queues.queue import Intake
 
 BODY_BYTES_MAX = 256 * 1024  # of a message, and of all messages of a batch
@@ -86,14 +86,14 @@ class Sqs:
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         """Unready unless SQS has taken them all; LimitExceeded, and nothing is sent, where one is too large. What it
         took of a push that failed is left out when that is repeated."""
-        missing = [request for request in requests if request.request_id not in self._half_pushed]
+        missing = [request for request in requests if asking(request) not in self._half_pushed]
         try:
             for batch in batches([self._entry(request) for request in missing]):
                 await self._send(batch)
         except _AWAY as error:
             message = f"SQS takes no requests just now: {error}"
             raise Unready("QUEUE_AWAY", message, queue=self._requests_url) from error
-        self._half_pushed.difference_update(request.request_id for request in requests)
+        self._half_pushed.difference_update(asking(request) for request in requests)
 
     async def retract(self, request_ids: Sequence[str]) -> None:
         """Nothing to do: see above."""
@@ -103,7 +103,7 @@ class Sqs:
 
     def _entry(self, request: LabelRequest) -> dict[str, str]:
         """Of a batch, named by the request until it is sent."""
-        entry = {"Id": request.request_id, "MessageBody": to_json(request)}
+        entry = {"Id": asking(request), "MessageBody": to_json(request)}
         if len(entry["MessageBody"]) > BODY_BYTES_MAX:
             message = (
                 f"request {request.request_id} takes {len(entry['MessageBody'])} bytes, and SQS no more than "
@@ -111,7 +111,7 @@ class Sqs:
             )
             raise LimitExceeded("REQUEST_TOO_LARGE", message, request_id=request.request_id)
         if self._fifo:
-            digest = sha256(request.request_id.encode()).hexdigest()
+            digest = sha256(asking(request).encode()).hexdigest()
             entry |= {"MessageGroupId": request.run_id, "MessageDeduplicationId": digest}
         return entry
 

@@ -1,9 +1,10 @@
 """Requests and results on the broker that labelloop runs on anyway: a stream of its own beside the log's.
 
 Requests stand under ``labelloop-queue.v1.requests.<run>.<round>.<sample>.<slot>``, each written once: pushed again
-it is found there. Annotators read them with a durable consumer of their own, which they filter by run, or by run and
-slot, and publish results to ``labelloop-queue.v1.results.<run>`` with JetStream, so that results wait for an oracle
-that is away. All oracles share one consumer of them. What nobody has read for 30 days is forgotten.
+it is found there, and written anew only where it is asked again. Annotators read them with a durable consumer of their
+own, which they filter by run, or by run and slot, and publish results to ``labelloop-queue.v1.results.<run>`` with
+JetStream, so that results wait for an oracle that is away. All oracles share one consumer of them. What nobody has read
+for 30 days is forgotten.
 
 The stream cannot be purged, so requests are not taken back: the oracle refuses what is answered too late.
 """
@@ -16,11 +17,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import ClassVar
 
+from google.protobuf.json_format import Parse
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.wire.broker import jetstream
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import LabelloopError, LimitExceeded, Unready
-from labelloop.wire.once import ensure_replicas, publish_once
+from labelloop.wire.once import EXPECT_LAST, SUBJECT_TAKEN, ensure_replicas, publish_once
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -28,9 +30,9 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
-from oracle_svc.queues.messages import BY_LINK, PREFETCH, hand_over, outlive, to_json
+from oracle_svc.queues.messages import BY_LINK, PREFETCH, asking, hand_over, outlive, to_json
 from oracle_svc.queues.queue import Intake
 
 STREAM = "LABELLOOP_QUEUE"
@@ -77,7 +79,17 @@ class Subjects:
 
     async def _write(self, request: LabelRequest) -> None:
         subject = f"{REQUESTS}.{request.request_id.replace('/', '.')}"
-        await publish_once(self._js, subject, to_json(request).encode())
+        body = to_json(request).encode()
+        if await publish_once(self._js, subject, body):
+            return
+        standing = await self._js.get_last_msg(STREAM, subject)
+        if asking(Parse(standing.data or b"", LabelRequest(), ignore_unknown_fields=True)) == asking(request):
+            return
+        try:
+            await self._js.publish(subject, body, headers={EXPECT_LAST: str(standing.seq)})
+        except APIError as error:
+            if error.err_code != SUBJECT_TAKEN:  # else another oracle was quicker
+                raise
 
     async def _read(self, intake: Intake) -> None:
         """Raises TimeoutError where the broker falls silent: it went away, or lost the consumer."""

@@ -2,8 +2,9 @@
 
 The oracle sends ``{"type": "labels.requested", "timestamp": ..., "data": {"requests": [...]}}``, at most 100 at once,
 and ``{"type": "labels.retracted", ..., "data": {"request_ids": [...]}}``. The id of a message follows from its data: it
-is the same where the same is sent again, so a receiver that knows ids takes it once. After an oracle died, or for what
-was never answered, requests may come again in another batch: tell them by their ``request_id``.
+is the same where the same is sent again, so a receiver that knows ids takes it once. After an oracle died,
+requests may come again in another batch: tell them by their ``request_id``. What is asked again, for it was never
+answered, or withdrawn, or answered in a way that cannot be taken, has another ``attempt`` or ``next_revision`` too.
 
 The tool sends ``{"type": "label.submitted", "data": {"results": [...]}}`` to ``POST /queue/results``. It is answered
 ``200 {"verdicts": [...]}``, one for each result, once all of them are durable: "recorded", "repeated" or "refused". On

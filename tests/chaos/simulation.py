@@ -309,7 +309,7 @@ class World:
         place = f"{RUN}/{state.answers.rounds.get(sample_id, 0)}/{sample_id}"
         result = LabelResult(request_id=place, annotator="d", revision=revision)
         if label is None:
-            result.withdrawn = True
+            result.withdrawn = result.overrules = True
         else:
             result.label = label
         member.say(SubmitResultsRequest(results=[result]))

@@ -72,6 +72,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "GetBacklog": oracle_pb2.GetBacklogRequest(run_id="open"),
         "ListAnswers": oracle_pb2.ListAnswersRequest(run_id="done", limit=3),
         "ListDeadLetters": oracle_pb2.ListDeadLettersRequest(),
+        "DiscardDeadLetters": oracle_pb2.DiscardDeadLettersRequest(),
         "ReplayDeadLetters": oracle_pb2.ReplayDeadLettersRequest(),
         "SubmitLabels": oracle_pb2.SubmitLabelsRequest(run_id="open", annotator="kim", labels=[label]),
     }

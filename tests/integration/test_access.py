@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from labelloop.events.v1.events_pb2 import Event
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.wire.artifacts import JetStreamArtifacts, digest_of
 from labelloop.wire.broker import connect, connect_service
 from labelloop.wire.errors import InvalidInput, NotAllowed, NotFound
@@ -17,6 +18,9 @@ from labelloop.wire.subjects import PREFIX, STREAM, subject_of
 from labelloop_cli.keys import USERS
 from nats.aio.client import Client
 
+from oracle_svc.leases import Leases
+from oracle_svc.queues.subjects import STREAM as QUEUE_STREAM
+from oracle_svc.queues.subjects import Subjects
 from tests.integration.production_broker import Node, lone_node, new_enough, running
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
@@ -108,6 +112,21 @@ async def test_the_scorer_reads_but_stores_no_artifact(node: Node) -> None:
         await JetStreamArtifacts(scorer).put(b"another")
     await oracle.close()
     await scorer.close()
+
+
+async def test_the_oracle_asks_a_request_again_and_reads_leases_back(node: Node) -> None:
+    client = await connected(node, "oracle")
+    request, queue = LabelRequest(request_id="r/0/7/0", run_id="r"), Subjects(client)
+    for request.attempt in range(3):
+        await queue.push([request])
+    info = await client.jetstream().stream_info(QUEUE_STREAM)
+    assert info.state.messages == 3
+    leases = Leases(client)
+    await leases.ensure_stream()
+    until = await leases.take("r.0.7.0", "tool:nats", 60)
+    await leases.shorten("r.0.7.0", "tool:nats", 1)
+    assert 0 < leases.ends_in_s("tool:nats") <= 1 < until
+    await client.close()
 
 
 async def test_a_user_does_not_read_the_answers_to_another(node: Node) -> None:

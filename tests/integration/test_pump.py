@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,33 +13,19 @@ from typing import ClassVar
 import pytest
 from labelloop.events.v1.events_pb2 import (
     Event,
-    LabelSource,
-    LabelsRequested,
-    PoolPublished,
-    QueueSpec,
-    RunSpec,
-    RunStarted,
 )
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
-from labelloop.wire.broker import connect
 from labelloop.wire.errors import LimitExceeded, Unready
-from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from labelloop_cli.nats_server import NatsServer
 
 from oracle_svc.backlog import backlog_of
-from oracle_svc.clerk import Clerk
-from oracle_svc.counter import Counter
-from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.desk import Desk
-from oracle_svc.intake import ToolIntake, replay
-from oracle_svc.leases import Leases
+from oracle_svc.intake import replay
 from oracle_svc.metrics import dead_letter_gauges, queue_gauges
 from oracle_svc.pump import Pump
 from oracle_svc.queues.queue import Intake, Verdict
-from oracle_svc.samples import Samples
-from oracle_svc.shelf import Shelf
-from tests.blobs import write_blobs
+from tests.integration.one_oracle import Oracle, ask, oracle, until
 
 
 @dataclass
@@ -51,6 +37,8 @@ class ListTool:
     whole_samples: ClassVar[bool] = False
 
     pushed: list[str] = field(default_factory=list)
+    next_revisions: list[int] = field(default_factory=list)
+    attempts: list[int] = field(default_factory=list)
     retracted: list[str] = field(default_factory=list)
     down: bool = False
     stuck: bool = False
@@ -60,11 +48,15 @@ class ListTool:
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         self.tries_at_s.append(monotonic())
+        if not requests:
+            return
         if self.down:
             raise Unready("TOOL_AWAY", "the tool is away", retry_after_s=self.retry_after_s)
         if requests[0].run_id in self.refused:
             raise LimitExceeded("REQUEST_TOO_LARGE", "set LABELLOOP_HTTP_URL")
         self.pushed += [request.request_id for request in requests]
+        self.next_revisions += [request.next_revision for request in requests]
+        self.attempts += [request.attempt for request in requests]
         if self.stuck:
             await asyncio.get_running_loop().create_future()
 
@@ -73,43 +65,6 @@ class ListTool:
 
     async def serve(self, intake: Intake) -> None:
         await asyncio.get_running_loop().create_future()
-
-
-@dataclass
-class Oracle:
-    """What one oracle process is made of, as far as tools go."""
-
-    book: RunBook[Desk]
-    log: EventLog
-    leases: Leases
-    dead_letters: DeadLetters
-    clerk: Clerk
-    intake: ToolIntake
-    counter: Counter
-
-    def pump(self, tool: ListTool, resend_s: float = 3600.0) -> Pump:
-        return Pump(tool, self.intake, self.book, self.leases, self.counter, resend_s)
-
-
-@asynccontextmanager
-async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] | None = None) -> AsyncIterator[Oracle]:
-    client = await connect(server.url, "test")
-    log, dead_letters = EventLog(client), DeadLetters(client)
-    leases = Leases(client, now) if now else Leases(client)
-    for store in (log, leases, dead_letters):
-        await store.ensure_stream()
-    book: RunBook[Desk] = RunBook(Desk.begin)
-    clerk = Clerk(book, log)
-    counter = Counter(leases, Samples(Shelf(None, cache)))
-    following = [asyncio.create_task(work) for work in (book.follow(log), leases.follow(), dead_letters.follow())]
-    try:
-        await book.reach(await log.last_sequence())
-        yield Oracle(book, log, leases, dead_letters, clerk, ToolIntake("list", clerk, dead_letters), counter)
-    finally:
-        for task in following:
-            task.cancel()
-        await asyncio.gather(*following, return_exceptions=True)
-        await client.close()
 
 
 @asynccontextmanager
@@ -123,38 +78,11 @@ async def pumping(*pumps: Pump) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110  # what is waited for rings no bell
-            await asyncio.sleep(0.01)
-
-
 @pytest.fixture
 async def asked(nats_server: NatsServer, tmp_path: Path) -> list[int]:
     """A run that asks the tool for three samples."""
-    blobs = write_blobs(tmp_path)
-    spec = RunSpec(
-        dataset=blobs.source(),
-        label_source=LabelSource.LABEL_SOURCE_QUEUE,
-        label_budget=3,
-        batch_size=3,
-        report_every=1,
-        protocol=2,  # type: ignore[arg-type]
-        queue=QueueSpec(tool="list"),
-    )
-    pool = PoolPublished(pool_sha256="0" * 64, sample_count=300, shape=[6, 6], dtype="uint8", classes=["a", "b", "c"])
     samples = [7, 3, 5]
-    request = LabelsRequested(sample_ids=samples, score=[0.0, 0.0, 0.0])
-    client = await connect(nats_server.url, "test")
-    log = EventLog(client)
-    await log.ensure_stream()
-    for event in (
-        Event(run_id="r", run_started=RunStarted(spec=spec)),
-        Event(run_id="r", pool_published=pool),
-        Event(run_id="r", labels_requested=request),
-    ):
-        await log.append_once(event)
-    await client.close()
+    await ask(nats_server, tmp_path, samples)
     return samples
 
 
@@ -178,6 +106,74 @@ async def test_requests_are_put_into_the_tool_once_in_order_whatever_starts_anew
         await until(lambda: tool.retracted != [])
     assert tool.pushed == ids(asked)
     assert set(tool.retracted) == {ids(asked)[0]}
+
+
+async def test_oracles_that_begin_at_once_put_each_request_into_the_tool_once(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    samples = range(200)
+    await ask(nats_server, tmp_path, samples)
+    tool = ListTool()
+    async with (
+        oracle(nats_server, tmp_path) as one,
+        oracle(nats_server, tmp_path) as other,
+        pumping(one.pump(tool), other.pump(tool)),
+    ):
+        await until(lambda: {*tool.pushed} == {*ids(samples)})
+        await until(lambda: all(each.leases.holder("r.0.199.0") for each in (one, other)))
+    assert sorted(tool.pushed) == sorted(ids(samples))
+
+
+async def test_an_oracle_that_is_behind_the_log_takes_back_nothing_that_another_put_there(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        async with pumping(one.pump(tool)):
+            await until(lambda: all(other.leases.holder(f"r.0.{each}.0") for each in asked))
+        recorded = await one.log.read_run("r")
+        other.book = RunBook(Desk.begin)
+        for known in recorded[:2]:
+            other.book.take(known)
+
+        async def hear_the_rest() -> None:
+            for news in recorded[2:]:
+                other.book.take(news)
+
+        await asyncio.gather(other.pump(tool)._supply_runs(), hear_the_rest())
+    assert tool.retracted == []
+    assert tool.pushed == ids(asked)
+
+
+async def test_what_was_answered_while_its_lease_was_taken_is_not_put_there(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one:
+        take = one.leases.take
+
+        async def answered_meanwhile(key: str, holder: str, for_s: float) -> float:
+            if key == "r.0.3.0":
+                await one.clerk.take([LabelResult(request_id="r/0/3/0", label=1)], "queue:list")
+            return await take(key, holder, for_s)
+
+        one.leases.take = answered_meanwhile  # type: ignore[method-assign]
+        async with pumping(one.pump(tool)):
+            await until(lambda: len(tool.pushed) == 2)
+            await until(lambda: not one.leases.holder("r.0.3.0"))
+    assert tool.pushed == ["r/0/7/0", "r/0/5/0"]
+    assert tool.retracted == []
+
+
+async def test_a_push_that_would_outlast_its_leases_is_given_up_and_tried_again(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oracle_svc.pump._PUSH_WITHIN_S", 0.5)
+    tool = ListTool(stuck=True)
+    async with oracle(nats_server, tmp_path) as one, pumping(one.pump(tool)):
+        await until(lambda: len(tool.pushed) == 3)
+        tool.stuck = False
+        await until(lambda: len(tool.pushed) == 6)
 
 
 async def test_a_tool_that_is_away_gets_everything_when_it_is_back(
@@ -264,6 +260,68 @@ async def test_what_a_dead_oracle_may_not_have_put_there_is_put_there_again_when
     assert tool.pushed[3:] == tool.pushed[:3] == ids(asked)
 
 
+async def test_what_was_withdrawn_is_asked_again_even_where_nobody_looked_while_it_was_answered(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one:
+        async with pumping(one.pump(tool)):
+            await until(lambda: all(one.leases.pushes(f"r.0.{each}.0") for each in asked))
+        said = LabelResult(request_id="r/0/7/0", label=1, annotator="kim")
+        withdrawn = LabelResult(request_id="r/0/7/0", withdrawn=True, annotator="kim", revision=1)
+        for word in (said, withdrawn):
+            assert await one.intake.take(word) == Verdict.RECORDED
+        async with pumping(one.pump(tool)):
+            await until(lambda: len(tool.pushed) == 4)
+        assert (tool.pushed[3], tool.next_revisions) == ("r/0/7/0", [0, 0, 0, 2])
+        again = LabelResult(request_id="r/0/7/0", label=2, annotator="kim", revision=2)
+        assert await one.intake.take(again) == Verdict.RECORDED
+
+
+AMISS = LabelResult(request_id="r/0/7/0", class_name="no class", annotator="kim")
+
+
+async def test_what_is_answered_amiss_is_asked_again_ever_more_slowly(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool, clock, pauses_s = ListTool(), [1_000.0], []
+
+    def left_s(each: Oracle) -> float:
+        return each.leases._held["r.0.7.0"].expires_at - clock[0]
+
+    async with (
+        oracle(nats_server, tmp_path, lambda: clock[0]) as one,
+        oracle(nats_server, tmp_path, lambda: clock[0]) as other,
+        pumping(one.pump(tool)),
+    ):
+        for pushed in range(3, 7):
+            await until(lambda: len(tool.pushed) == pushed)  # noqa: B023
+            await until(lambda: left_s(one) == 3600)
+            assert await other.intake.take(AMISS) == Verdict.REFUSED, "whichever oracle hears it"
+            await until(lambda: left_s(one) < 3600)
+            pauses_s.append(left_s(one))
+            clock[0] += pauses_s[-1]
+            one.book.ring("r")
+    assert pauses_s == [2, 8, 32, 128]
+    assert tool.pushed[3:6] == ["r/0/7/0"] * 3
+    assert sorted({*tool.attempts}) == [0, 2, 4, 6][: len({*tool.attempts})], "another number each time"
+
+
+async def test_an_answer_amiss_that_comes_before_its_push_is_confirmed_counts_too(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    class HastyTool(ListTool):
+        async def push(self, requests: Sequence[LabelRequest]) -> None:
+            await super().push(requests)
+            if len(self.pushed) == 3:
+                assert await one.intake.take(AMISS) == Verdict.REFUSED
+
+    tool = HastyTool()
+    async with oracle(nats_server, tmp_path) as one, pumping(one.pump(tool)):
+        await until(lambda: len(tool.pushed) == 4)
+    assert tool.pushed[3] == "r/0/7/0"
+
+
 async def test_results_are_taken_once_and_what_cannot_be_taken_is_kept_once(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
@@ -306,8 +364,8 @@ async def test_a_dead_letter_that_can_be_taken_by_now_is_dead_no_longer(
         assert not one.dead_letters.letters
         assert one.book.get("later").answers.standing
     async with oracle(nats_server, tmp_path) as next_one:
-        await until(lambda: next_one.dead_letters._letters != {})
-        await until(lambda: not next_one.dead_letters.letters)
+        await until(lambda: letter.id in next_one.dead_letters._done)
+        assert not next_one.dead_letters.letters
 
 
 async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
@@ -319,7 +377,7 @@ async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
 
     async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
         assert waiting(one) == {"nats": 0, "list": 0}
-        gone = ToolIntake("sqs", one.clerk, one.dead_letters)
+        gone = one.tool_intake("sqs")
         for number in range(2):
             await one.intake.take_json(b'{"request_id": "later/0/%d", "label": 1}' % asked[number])
             await gone.take_json(b"{")
@@ -330,6 +388,25 @@ async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
         assert await replay(letter, one.clerk, one.dead_letters) is None
         assert waiting(one) == {"nats": 0, "list": 1, "sqs": 1}
         await until(lambda: waiting(other) == waiting(one))
+
+
+async def test_leases_that_the_stream_forgot_are_forgotten_here_too(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    clock, day_s = [1_000.0], 24 * 3600
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as one:
+        for number in range(5):
+            assert await one.leases.take(f"old.{number}", "a", 60)
+        assert await one.leases.release("old.0", "a")
+        clock[0] += 13 * day_s
+        assert await one.leases.take("old.1", "b", 60), "it ended, and is remembered"
+        clock[0] += 2 * day_s
+        assert await one.leases.take("new.1", "a", 60)
+        assert [*one.leases._held] == ["old.1", "new.1"]
+        assert {holder: [*keys] for holder, keys in one.leases._keys.items() if keys} == {
+            "a": ["new.1"],
+            "b": ["old.1"],
+        }
 
 
 async def test_leases_bear_a_broker_that_restarts_behind_them(

@@ -28,6 +28,7 @@ async def main(url: str, run: str, name: str, slot: str = "0") -> None:
             found = label(opened.read(), request["classes"])
             answer = {"skip": "SKIP_KIND_SKIPPED"} if found is None else {"class_name": found}
             result = {"request_id": request["request_id"], "annotator": name, **answer}
+            result["revision"] = request.get("next_revision", 0)  # above 0 where a label was withdrawn
             await js.publish(f"labelloop-queue.v1.results.{run}", json.dumps(result).encode())
             await message.ack()  # behind the result: what is not answered comes again
         except (OSError, nats.errors.Error):

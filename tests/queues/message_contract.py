@@ -117,6 +117,17 @@ class MessageQueueContract:
         assert [ParseDict(each, LabelRequest()) for each in found] == asked
         assert base64.b64decode(found[0]["content"]) == PNG
 
+    @pytest.mark.parametrize("number", ["next_revision", "attempt"])
+    async def test_what_is_asked_again_comes_again(self, queue: Queue, tool: MessageTool, number: str) -> None:
+        first, second = requests(2)
+        async with serving(queue, FakeIntake()):
+            await queue.push([first, second])
+            await come(tool, 2)
+            setattr(first, number, 2)
+            await queue.push([first])
+            [found] = await come(tool, 1)
+        assert ParseDict(found, LabelRequest()) == first
+
     async def test_a_large_sample_comes_as_a_link(self, queue: Queue, tool: MessageTool, tmp_path: Path) -> None:
         async with shown_large_samples(tmp_path, self.large_pixels) as (linked, whole, content):
             if not self.takes_large:

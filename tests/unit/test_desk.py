@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from labelloop.events.v1.events_pb2 import (
+    AgreementRule,
     Event,
     GoldSample,
     LabelSource,
@@ -22,7 +23,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from labelloop.wire.errors import InvalidInput, WrongState
 
 from oracle_svc import settling
-from oracle_svc.asking import Ask, for_annotator, for_tool
+from oracle_svc.asking import Ask, for_annotator, for_tool, revision_for_anybody
 from oracle_svc.desk import Desk, Expire, Settle, Wait, next_duty
 from oracle_svc.taking import RequestId, admit
 
@@ -108,6 +109,31 @@ def test_a_withdrawn_label_is_asked_for_again_and_anybody_may_give_it() -> None:
     assert say(desk, 3, "kim", label=1) is None, "what was withdrawn does not come back by itself"
     assert say(desk, 3, "lee", label=2)
     assert label_of(desk, 3) == 2
+
+
+def test_nobody_withdraws_by_the_way_what_another_said() -> None:
+    desk = begun(3, 5)
+    say(desk, 3, "kim", label=1)
+    assert say(desk, 3, "lee", label=2) is None, "behind kim's"
+    with pytest.raises(WrongState, match="kim"):
+        say(desk, 3, "lee", withdrawn=True, revision=1)
+    assert label_of(desk, 3) == 1
+    event = say(desk, 3, "boss", withdrawn=True, revision=1, overrules=True)
+    assert event
+    assert event.label_withdrawn.annotator == "boss"
+    assert list(desk.open) == [5, 3]
+
+
+def test_a_tool_is_asked_anew_for_what_was_withdrawn() -> None:
+    desk = begun(3, 5)
+    before = {ask.sample_id: ask.lease for ask in for_tool(desk, whole_samples=False)}
+    say(desk, 3, "kim", label=1)
+    say(desk, 3, "kim", withdrawn=True, revision=1)
+    after = {ask.sample_id: ask for ask in for_tool(desk, whole_samples=False)}
+    assert (after[5].lease, revision_for_anybody(desk, 5)) == (before[5], 0)
+    assert after[3].lease != before[3], "the tool is done with the first request"
+    assert after[3].request_id == "r/0/3/0"
+    assert say(desk, 3, "kim", label=2, revision=revision_for_anybody(desk, 3))
 
 
 def test_a_withdrawal_that_overtakes_its_label_wins() -> None:
@@ -243,7 +269,7 @@ def test_a_deadline_replaces_what_nobody_answered_and_takes_what_somebody_did() 
     assert next_duty(desk, NOW + timedelta(seconds=59)) == Wait()
     duty = next_duty(desk, NOW + timedelta(seconds=60))
     assert isinstance(duty, Expire)
-    for event in settling.expire(desk, duty.sample_ids):
+    for event in settling.expire(desk, duty.sample_ids, {}):
         desk.apply(event, NOW)
     assert label_of(desk, 3) == 1
     assert label_of(desk, 5) == "SampleSkipped"
@@ -251,14 +277,38 @@ def test_a_deadline_replaces_what_nobody_answered_and_takes_what_somebody_did() 
         say(desk, 5, "lee", label=1)
 
 
+def test_a_deadline_takes_what_was_answered_by_the_rule_of_the_run() -> None:
+    desk = begun(3, annotators=3, agreement=AgreementRule.AGREEMENT_RULE_DAWID_SKENE)
+    say(desk, 3, "kim", label=1)
+    say(desk, 3, "lee", label=2)
+    assert settling.to_weigh(desk, [3]).keys() == {3}
+    [event] = settling.expire(desk, [3], {3: {1: 0.1, 2: 0.9}})
+    assert (event.label_provided.label, event.label_provided.answer_count) == (2, 2)
+    [event] = settling.expire(desk, [3], {3: {1: 0.4, 2: 0.6}})
+    assert event.sample_skipped.kind == SkipKind.SKIP_KIND_DISPUTED
+
+
 def test_what_was_taken_back_stays_so_whatever_is_said_later() -> None:
     desk = begun(3, 5, annotators=2)
     say(desk, 3, "kim", label=1)
     desk.apply(settling.skipped(desk, 3, SkipKind.SKIP_KIND_CANCELLED, "queue"), NOW)
-    say(desk, 3, "kim", label=2, revision=1)
+    assert say(desk, 3, "kim", label=1) is None, "it stood already"
+    for annotator, revision in (("kim", 1), ("lee", 0), ("lee", 1)):
+        with pytest.raises(WrongState, match="taken back"):
+            say(desk, 3, annotator, label=2, revision=revision)
     assert label_of(desk, 3) == "SampleSkipped"
-    with pytest.raises(WrongState, match="taken back"):
-        say(desk, 3, "lee", label=1)
+
+
+@pytest.mark.parametrize("kind", [SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED])
+def test_undoing_brings_nothing_back_that_was_replaced(kind: SkipKind.ValueType) -> None:
+    desk = begun(3, 5)
+    desk.apply(settling.skipped(desk, 3, kind, "queue"), NOW)
+    words: list[dict[str, Any]] = [{"label": 0}, {"withdrawn": True}, {"label": 2}]
+    for revision, answer in enumerate(words):
+        with pytest.raises(WrongState) as refused:
+            say(desk, 3, "kim", revision=revision, **answer)
+        assert refused.value.reason == "TOO_LATE"
+    assert list(desk.open) == [5]
 
 
 def test_after_the_end_nothing_is_asked_and_a_first_answer_is_refused() -> None:
@@ -267,3 +317,17 @@ def test_after_the_end_nothing_is_asked_and_a_first_answer_is_refused() -> None:
     assert list(for_annotator(desk, "kim")) == []
     with pytest.raises(WrongState, match="has ended"):
         say(desk, 3, "kim", label=1)
+
+
+@pytest.mark.parametrize("annotators", [1, 2])
+def test_after_the_end_nothing_is_said_anew(annotators: int) -> None:
+    desk = begun(3, annotators=annotators)
+    for annotator in ("kim", "lee"):
+        say(desk, 3, annotator, label=1)
+    desk.apply(Event(run_id="r", run_finished=RunFinished()), NOW)
+    assert say(desk, 3, "kim", label=1) is None, "it stood already"
+    words: list[dict[str, Any]] = [{"label": 2}, {"withdrawn": True}]
+    for answer in words:
+        with pytest.raises(WrongState) as refused:
+            say(desk, 3, "kim", revision=1, **answer)
+        assert refused.value.reason == "RUN_OVER"

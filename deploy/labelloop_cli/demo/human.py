@@ -9,10 +9,10 @@ from labelloop.events.v1.events_pb2 import LabelSource, RunSpec
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import WrongState
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from labelloop_cli.clients import Clients, connect
+from labelloop_cli.console import console
 from labelloop_cli.demo.plan import honest_spec
 from labelloop_cli.reporting.run_report import report_on
 from labelloop_cli.stack import Page, running
@@ -21,8 +21,6 @@ BY_HAND = 50
 _RANDOM_LABELS = 200
 _RANDOM_SEEDS = range(1, 6)
 _RUN = "by-hand"
-
-console = Console()
 
 
 async def run_human_demo(output: Path) -> None:

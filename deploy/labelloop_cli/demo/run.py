@@ -15,10 +15,10 @@ from typing import Any
 from labelloop.scorer.v1.scorer_pb2 import ClusterPoolRequest
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import WrongState
-from rich.console import Console
 from rich.table import Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.console import console
 from labelloop_cli.demo import plan
 from labelloop_cli.demo.live import LiveView
 from labelloop_cli.demo.outcomes import (
@@ -38,8 +38,6 @@ from labelloop_cli.stack import running
 _TOGETHER = 3  # runs at the same time, once order no longer matters: one fits while others rank and reveal
 _STUCK_S = 60.0
 _LIBRARIES = ("torch", "onnxruntime", "onnx", "numpy", "grpcio", "protobuf", "nats-py", "scikit-learn")
-
-console = Console()
 
 
 async def run_demo(output: Path, use_running: bool, extent: Extent) -> None:
@@ -175,7 +173,7 @@ def _interval(ends: list[float] | None) -> str:
 
 def _show(story: Story, output: Path, seconds: float) -> None:
     if story.pool.stand_in:
-        console.print(f"[bold red]{story.pool.description}")
+        console.print(story.pool.description, style="bold red")
     table = Table(
         "experiment",
         "labels",

@@ -93,3 +93,10 @@ class Basis:
             if looks == _LOOKS_BEHIND:
                 self._stalled, looks = True, 0
             await asyncio.sleep(_LOOK_EVERY_S)
+
+
+class Hints(Basis):
+    """Of a stream whose messages make room for others: that what was read stands no more says nothing."""
+
+    async def _check(self) -> None:
+        return

@@ -13,7 +13,8 @@ from nats.js.errors import APIError
 from labelloop.wire.patience import patiently
 
 SUBJECT_TAKEN = 10071
-_EXPECT_NOTHING = {"Nats-Expected-Last-Subject-Sequence": "0"}
+EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
+_EXPECT_NOTHING = {EXPECT_LAST: "0"}
 
 
 async def publish_once(

@@ -412,6 +412,7 @@ class LabelRequest(_message.Message):
     ANNOTATOR_COUNT_FIELD_NUMBER: _builtins.int
     LEASE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     NEXT_REVISION_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """"<run>/<round>/<sample>/<slot>"; without "/<slot>" where a tool shares a sample out among its annotators itself."""
     run_id: _builtins.str
@@ -435,7 +436,11 @@ class LabelRequest(_message.Message):
     annotator_count: _builtins.int
     """How many annotators are asked for the sample."""
     next_revision: _builtins.int
-    """The revision that the annotator's next word on it has: above 0 where they withdrew one. 0 for tools."""
+    """The revision that the annotator's next word on it has: above 0 where one was withdrawn."""
+    attempt: _builtins.int
+    """Larger where a tool is asked again: for what was withdrawn, answered in a way that cannot be taken, or not answered
+    for long. 0 for people.
+    """
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class."""
@@ -471,10 +476,11 @@ class LabelRequest(_message.Message):
         annotator_count: _builtins.int = ...,
         lease_expires_at: _timestamp_pb2.Timestamp | None = ...,
         next_revision: _builtins.int = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "prediction", b"prediction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_count", b"annotator_count", "classes", b"classes", "content", b"content", "deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "media_type", b"media_type", "next_revision", b"next_revision", "prediction", b"prediction", "priority", b"priority", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "sample_id", b"sample_id", "sha256", b"sha256", "slot", b"slot", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_count", b"annotator_count", "attempt", b"attempt", "classes", b"classes", "content", b"content", "deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "media_type", b"media_type", "next_revision", b"next_revision", "prediction", b"prediction", "priority", b"priority", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "sample_id", b"sample_id", "sha256", b"sha256", "slot", b"slot", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -496,6 +502,7 @@ class LabelResult(_message.Message):
     TIME_SPENT_S_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    OVERRULES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As requested; without "/<slot>" it is the annotator's own slot, or the first free one."""
     label: _builtins.int
@@ -516,6 +523,8 @@ class LabelResult(_message.Message):
     """What the source calls it, at most 200 characters; may be empty."""
     comment: _builtins.str
     """In their words, at most 1000 characters; may be empty."""
+    overrules: _builtins.bool
+    """True where somebody withdraws on purpose what another said; else a withdrawal is of one's own word."""
     def __init__(
         self,
         *,
@@ -529,10 +538,11 @@ class LabelResult(_message.Message):
         time_spent_s: _builtins.float = ...,
         source_event_id: _builtins.str = ...,
         comment: _builtins.str = ...,
+        overrules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "class_name", b"class_name", "label", b"label", "skip", b"skip", "withdrawn", b"withdrawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer", b"answer", "class_name", b"class_name", "comment", b"comment", "label", b"label", "request_id", b"request_id", "revision", b"revision", "skip", b"skip", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer", b"answer", "class_name", b"class_name", "comment", b"comment", "label", b"label", "overrules", b"overrules", "request_id", b"request_id", "revision", b"revision", "skip", b"skip", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["label", "class_name", "skip", "withdrawn"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
@@ -551,7 +561,7 @@ class LeaseNextRequest(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     LEASE_S_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """The run; empty for any."""
+    """The run; empty for any that is not labelled in a tool."""
     annotator: _builtins.str
     """Who; never empty."""
     count: _builtins.int
@@ -996,16 +1006,25 @@ Global___ListAnswersResponse: _TypeAlias = ListAnswersResponse  # noqa: Y015
 
 @_typing.final
 class ListDeadLettersRequest(_message.Message):
-    """Nothing to say."""
+    """Which of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    AFTER_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run whose requests they are for; empty for all, and for those that name none."""
+    after_id: _builtins.str
+    """Only those behind this one, in the order listed; empty for all."""
     def __init__(
         self,
+        *,
+        run_id: _builtins.str = ...,
+        after_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_id", b"after_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1062,22 +1081,72 @@ class ListDeadLettersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LETTERS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """How many there are in all, of the run where one is named."""
     @_builtins.property
     def letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetter]:
-        """Oldest first."""
+        """Newest first, at most 100."""
 
     def __init__(
         self,
         *,
         letters: _abc.Iterable[Global___DeadLetter] | None = ...,
+        total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class DiscardDeadLettersRequest(_message.Message):
+    """What to put aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The letters."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardDeadLettersRequest: _TypeAlias = DiscardDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class DiscardDeadLettersResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISCARDED_FIELD_NUMBER: _builtins.int
+    discarded: _builtins.int
+    """Letters put aside now."""
+    def __init__(
+        self,
+        *,
+        discarded: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discarded", b"discarded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardDeadLettersResponse: _TypeAlias = DiscardDeadLettersResponse  # noqa: Y015
 
 @_typing.final
 class ReplayDeadLettersRequest(_message.Message):

@@ -95,6 +95,11 @@ class OracleServiceStub:
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersRequest.SerializeToString,
                 response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.DiscardDeadLetters = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/DiscardDeadLetters',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class OracleServiceServicer:
@@ -175,7 +180,7 @@ class OracleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """Results from tools that could not be taken, oldest first.
+        """Results from tools that could not be taken, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -183,6 +188,13 @@ class OracleServiceServicer:
 
     def ReplayDeadLetters(self, request, context):
         """Tries dead letters again. Those that are taken now are dead no longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardDeadLetters(self, request, context):
+        """Puts dead letters aside for good: nobody is shown them any more. All or none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,6 +262,11 @@ def add_OracleServiceServicer_to_server(servicer, server):
                     servicer.ReplayDeadLetters,
                     request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersRequest.FromString,
                     response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersResponse.SerializeToString,
+            ),
+            'DiscardDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardDeadLetters,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -577,6 +594,33 @@ class OracleService:
             '/labelloop.oracle.v1.OracleService/ReplayDeadLetters',
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersRequest.SerializeToString,
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ReplayDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/DiscardDeadLetters',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,9 +60,11 @@ class OracleServiceStub:
     ListAnswers: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListAnswersRequest, _oracle_pb2.ListAnswersResponse]
     """What was answered since a place in the log, in its order: for tools that reconcile."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListDeadLettersRequest, _oracle_pb2.ListDeadLettersResponse]
-    """Results from tools that could not be taken, oldest first."""
+    """Results from tools that could not be taken, newest first."""
     ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ReplayDeadLettersRequest, _oracle_pb2.ReplayDeadLettersResponse]
     """Tries dead letters again. Those that are taken now are dead no longer."""
+    DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.DiscardDeadLettersRequest, _oracle_pb2.DiscardDeadLettersResponse]
+    """Puts dead letters aside for good: nobody is shown them any more. All or none."""
 
 @_typing.type_check_only
 class OracleServiceAsyncStub(OracleServiceStub):
@@ -96,9 +98,11 @@ class OracleServiceAsyncStub(OracleServiceStub):
     ListAnswers: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListAnswersRequest, _oracle_pb2.ListAnswersResponse]  # type: ignore[assignment]
     """What was answered since a place in the log, in its order: for tools that reconcile."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListDeadLettersRequest, _oracle_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """Results from tools that could not be taken, oldest first."""
+    """Results from tools that could not be taken, newest first."""
     ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ReplayDeadLettersRequest, _oracle_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
     """Tries dead letters again. Those that are taken now are dead no longer."""
+    DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_oracle_pb2.DiscardDeadLettersRequest, _oracle_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
+    """Puts dead letters aside for good: nobody is shown them any more. All or none."""
 
 class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
     """The data's custodian: the only service that may see hidden labels."""
@@ -195,7 +199,7 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _oracle_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.ListDeadLettersResponse, _abc.Awaitable[_oracle_pb2.ListDeadLettersResponse]]:
-        """Results from tools that could not be taken, oldest first."""
+        """Results from tools that could not be taken, newest first."""
 
     @_abc_1.abstractmethod
     def ReplayDeadLetters(
@@ -204,5 +208,13 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_oracle_pb2.ReplayDeadLettersResponse]]:
         """Tries dead letters again. Those that are taken now are dead no longer."""
+
+    @_abc_1.abstractmethod
+    def DiscardDeadLetters(
+        self,
+        request: _oracle_pb2.DiscardDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_oracle_pb2.DiscardDeadLettersResponse]]:
+        """Puts dead letters aside for good: nobody is shown them any more. All or none."""
 
 def add_OracleServiceServicer_to_server(servicer: OracleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

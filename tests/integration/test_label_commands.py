@@ -1,0 +1,135 @@
+"""`labelloop label ...` as operators see it, against an oracle that heard odd things."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import grpc
+import pytest
+from labelloop.oracle.v1.oracle_pb2 import DiscardDeadLettersRequest, LabelResult, LeaseNextRequest
+from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
+from labelloop.wire.broker import connect as connect_broker
+from labelloop.wire.broker import jetstream
+from labelloop.wire.errors import NotFound
+from labelloop.wire.serving import Context
+from labelloop_cli import backlog, label
+from labelloop_cli.clients import Endpoints, connect
+from labelloop_cli.nats_server import NatsServer
+from nats.js.api import DiscardPolicy, StreamConfig
+
+from oracle_svc.dead_letters import PREFIX, STREAM, DeadLetters
+from oracle_svc.service import OracleService
+from oracle_svc.shelf import Shelf
+from tests.integration.one_oracle import Oracle, ask, oracle, until
+
+ODD = "[/x] :cat: [bold]"
+
+
+@pytest.fixture
+async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Oracle]:
+    """An oracle that the commands find, with run r that asks for samples 7, 3 and 5."""
+    await ask(nats_server, tmp_path, [7, 3, 5])
+    monkeypatch.setenv("COLUMNS", "200")
+    async with oracle(nats_server, tmp_path) as one:
+        server = grpc.aio.server()
+        add_OracleServiceServicer_to_server(service_of(one, tmp_path), server)
+        monkeypatch.setenv("LABELLOOP_ORACLE", f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+        await server.start()
+        try:
+            yield one
+        finally:
+            await server.stop(None)
+
+
+def service_of(one: Oracle, cache: Path) -> OracleService:
+    return OracleService(one.book, one.log, Shelf(None, cache), one.clerk, one.counter, one.dead_letters)
+
+
+async def test_an_operator_may_withdraw_what_another_said(one: Oracle) -> None:
+    await one.intake.take(LabelResult(request_id="r/0/7/0", label=1, annotator="kim"))
+    await asyncio.to_thread(label.withdraw, "r", [7], "boss")
+    assert 7 in one.book.get("r").open
+    assert one.book.get("r").answers.standing[7].annotator == "boss"
+
+
+async def test_people_are_not_given_what_a_tool_is_to_label_but_where_they_name_the_run(one: Oracle) -> None:
+    async with connect(Endpoints()) as clients:
+        anything = await clients.oracle.LeaseNext(LeaseNextRequest(annotator="kim", count=3))
+        assert not anything.requests, "the run is labelled in a tool"
+        named = await clients.oracle.LeaseNext(LeaseNextRequest(annotator="kim", count=3, run_id="r"))
+        assert len(named.requests) == 3
+
+
+async def test_odd_names_are_shown_as_they_are(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
+    await one.intake.take(LabelResult(request_id="r/0/7/0", class_name=ODD, annotator="kim"))
+    await one.intake.take(LabelResult(request_id="r/0/3/0", label=1, annotator=ODD))
+    await backlog._dead("", False)
+    assert capsys.readouterr().out.count(ODD) == 2, "in the message, and in what came"
+    await backlog._replay([])
+    assert capsys.readouterr().out.count(ODD) == 1
+    await backlog._backlog("")
+    assert ODD in capsys.readouterr().out
+
+
+async def send(one: Oracle, run_id: str, count: int) -> None:
+    for number in range(count):
+        await one.intake.take(LabelResult(request_id=f"{run_id}/0/{number}/0", label=1))
+
+
+async def test_the_newest_dead_letters_are_shown_first_and_the_rest_where_they_are_asked_for(
+    one: Oracle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await send(one, "gone", 120)
+    await send(one, "lost", 3)
+    for run_id, all_, first, shown, told in (
+        ("", False, "lost/0/2/0", 100, "100 of 123 (--all shows them all) dead letters"),
+        ("", True, "lost/0/2/0", 123, "123 dead letters"),
+        ("gone", True, "gone/0/119/0", 120, "120 dead letters"),
+        ("lost", False, "lost/0/2/0", 3, "3 dead letters"),
+    ):
+        await backlog._dead(run_id, all_)
+        said = capsys.readouterr().out
+        found = re.findall(r'"request_id": "(.*?)"', said)
+        assert (found[0], len({*found})) == (first, shown)
+        assert told in said
+
+
+async def test_dead_letters_that_are_put_aside_are_shown_no_more_by_any_oracle(
+    one: Oracle, nats_server: NatsServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await send(one, "gone", 3)
+    first, second, third = one.dead_letters.letters
+    request = DiscardDeadLettersRequest(ids=[first, "no such letter"])
+    with pytest.raises(NotFound, match="no such letter"):
+        await service_of(one, tmp_path).DiscardDeadLetters(request, cast(Context, None))
+    assert [*one.dead_letters.letters] == [first, second, third]
+    await backlog._discard([first, third])
+    assert "2 dead letters put aside" in capsys.readouterr().out
+    assert [*one.dead_letters.letters] == [second]
+    await send(one, "gone", 1)
+    assert [*one.dead_letters.letters] == [second], "what was put aside is no news"
+    async with oracle(nats_server, tmp_path) as next_one:
+        await until(lambda: third in next_one.dead_letters._done)
+        assert [*next_one.dead_letters.letters] == [second]
+
+
+async def test_dead_letters_are_bounded_where_they_were_not_before_too(nats_server: NatsServer) -> None:
+    client = await connect_broker(nats_server.url, "test")
+    js = jetstream(client)
+    await js.add_stream(StreamConfig(name=STREAM, subjects=[f"{PREFIX}.>"]))
+    await DeadLetters(client).ensure_stream()
+    config = (await js.stream_info(STREAM)).config
+    assert (config.max_bytes, config.discard) == (64 * 1024 * 1024, DiscardPolicy.OLD)
+    await client.close()
+
+
+async def test_the_oldest_dead_letters_make_room_in_memory_too(one: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oracle_svc.dead_letters._BYTES_MAX", 1_000)
+    await send(one, "gone", 20)
+    left = [letter.data for letter in one.dead_letters.letters.values()]
+    assert 2 <= len(left) < 10
+    assert b"gone/0/19/0" in left[-1]
