@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from oracle_svc.desk import Desk
 from oracle_svc.web.app import make_app
 from oracle_svc.web.seam import Book
 from oracle_svc.web.server import WebServer
@@ -28,7 +29,7 @@ from oracle_svc.web.session import LIFETIME_S, seal, unseal
 from oracle_svc.web.settings import WebSettings, from_environment
 from oracle_svc.web.streams import Streams, heartbeat
 from tests.web.conftest import TOKEN, FakeSite
-from tests.web.fake_oracle import FakeBook, FakeDesk, FakeOracle
+from tests.web.fake_oracle import FakeBook, FakeOracle
 
 OWN = {"X-Labelloop": "1", "Content-Type": "application/json"}
 RUN = "/api/runs/digits"
@@ -455,6 +456,6 @@ def test_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_book_is_a_book() -> None:
     """For mypy: the page takes the book that the oracle has."""
-    book: RunBook[FakeDesk] = RunBook(lambda event, at: FakeDesk(event.run_id, event.run_started.spec, None))  # type: ignore[arg-type]
+    book: RunBook[Desk] = RunBook(Desk.begin)
     taken: Book = book
     assert taken.runs == {}

@@ -309,6 +309,44 @@ async def test_an_answer_that_is_refused_says_why(fake_site: FakeSite, door: Doo
     assert sample not in await fake_site.labels()
 
 
+async def test_what_somebody_else_had_answered_is_not_undone(fake_site: FakeSite, door: Door) -> None:
+    ada = await door.enter(fake_site)
+    (mine,) = await label_all(ada, 1)
+    await until(fake_site, {mine: 3})
+    sample = int(await ada.sample())
+    await fake_site.oracle.answer(f"{fake_site.run_id}/0/{sample}/0", "bob", 8)
+    await ada.press("2")
+    await expect(ada.page.locator("#toast")).to_contain_text("Somebody else")
+    await expect(ada.page.locator("#done b")).to_have_text(["3"])
+    await ada.press("u")
+    assert int(await ada.sample()) == mine
+    await until(fake_site, {sample: 8})
+    assert ada.complaints == []
+
+
+async def test_what_was_undone_too_soon_to_know_is_not_said_anew(fake_site: FakeSite, door: Door) -> None:
+    """Another's label stands: neither the withdrawal nor the label after it takes its place."""
+    ada = await door.enter(fake_site)
+    sample = int(await ada.sample())
+    await fake_site.oracle.answer(f"{fake_site.run_id}/0/{sample}/0", "bob", 8)
+    said = asyncio.Event()
+
+    async def hold_up(route: Route) -> None:
+        await said.wait()
+        await route.continue_()
+
+    await ada.page.route("**/answers", hold_up)
+    for key in "2u4":
+        await ada.press(key)
+    await expect(ada.page.locator("#done b")).to_have_text(["4"])
+    said.set()
+    await expect(ada.page.locator("#toast")).to_contain_text("Somebody else")
+    await expect(ada.page.locator("#done li")).to_have_count(0)
+    (other,) = await label_all(ada, 1)
+    await until(fake_site, {sample: 8, other: 3})
+    assert ada.complaints == []
+
+
 async def test_who_is_signed_out_keeps_their_answers(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())

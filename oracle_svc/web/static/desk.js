@@ -144,21 +144,29 @@ export class Desk {
     this.heard.changed();
   }
 
+  // At the second try it may be our own that stood already.
   taken(result, reply, tries) {
-    if (!reply.recorded && tries === 1) this.heard.told("Somebody else had answered that one already.");
+    if (!reply.recorded && tries === 1) {
+      this.heard.told("Somebody else had answered that one already.");
+      this.letGo(result.request_id);
+    }
     this.fill();
   }
 
   refused(result, error) {
     this.heard.told(result.withdrawn ? `That answer stands: ${error.message}` : error.message);
-    if (result.withdrawn) {
-      this.queue = this.queue.filter((item) => item.id !== result.request_id);
-      this.answered.add(result.request_id);
-    } else {
-      this.answered.delete(result.request_id);
-    }
-    this.past = this.past.filter(({ item }) => item.id !== result.request_id);
+    this.letGo(result.request_id);
+    if (!result.withdrawn) this.answered.delete(result.request_id);
     this.fill();
+  }
+
+  // What stands is another's, or not ours to change: nothing more is said of it.
+  letGo(id) {
+    this.outbox.drop(id);
+    this.queue = this.queue.filter((item) => item.id !== id);
+    this.past = this.past.filter(({ item }) => item.id !== id);
+    this.answered.add(id);
+    this.heard.changed();
   }
 
   tried(what, error) {

@@ -61,6 +61,13 @@ export class Outbox {
     return true;
   }
 
+  // Say nothing more of a request.
+  drop(id) {
+    const dropped = this.items.filter(({ result }) => result.request_id === id);
+    this.items = this.items.filter((item) => !dropped.includes(item));
+    for (const { key } of dropped) forget(key);
+  }
+
   done(item) {
     this.items.shift();
     this.waitMs = FIRST_WAIT_MS;
