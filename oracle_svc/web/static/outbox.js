@@ -61,6 +61,10 @@ export class Outbox {
     return true;
   }
 
+  has(id) {
+    return this.items.some(({ result }) => result.request_id === id);
+  }
+
   // Say nothing more of a request.
   drop(id) {
     const dropped = this.items.filter(({ result }) => result.request_id === id);

@@ -11,24 +11,25 @@ import { sampleElement } from "./sample.js";
 const SHOWN_BESIDE = 3;
 const KEYS_MAX = 10;
 const TOLD_MS = 6_000;
-const RENEW_MS = 120_000; // leases last 300 s
-const IDLE_MS = 600_000; // then others may have what lies here
 const ASK_AGAIN_MS = 5_000; // leases that others let lapse ring no bell
 const SKIPPED = "SKIP_KIND_SKIPPED";
 const REJECTED = "SKIP_KIND_REJECTED";
 
-const { run, annotator, tool } = document.body.dataset;
+const { run, annotator, tool, leaseS } = document.body.dataset;
+const LEASE_MS = 1000 * Number(leaseS);
+const RENEW_MS = 0.4 * LEASE_MS;
+const IDLE_MS = 2 * LEASE_MS; // then others may have what lies here
 const at = (id) => document.getElementById(id);
 
 let classes = JSON.parse(document.body.dataset.classes);
 let now = null;
 let curves = null;
 let silent = false; // no progress comes
-let activeAt = performance.now();
+let activeAt = Date.now();
 let opinionShown = stored(() => localStorage.getItem("labelloop/opinion")) !== "hidden";
 const elements = new WeakMap(); // of what lies on the desk, by item
 
-const desk = new Desk(run, annotator, {
+const desk = new Desk(run, annotator, LEASE_MS, {
   changed: () => render(),
   told: (text) => tell(text),
 });
@@ -37,7 +38,7 @@ const live = new Live(`/api/runs/${run}/events`, {
   now: (data) => {
     now = data;
     renderProgress();
-    if (!tool && desk.filled && desk.short && now.open > desk.queue.length) desk.fill();
+    if (!tool && !away() && desk.filled && desk.short && now.open > desk.queue.length) desk.fill();
     render();
   },
   curves: (data) => {
@@ -54,7 +55,6 @@ const live = new Live(`/api/runs/${run}/events`, {
 
 function answer(what, said) {
   if (!desk.current) return;
-  activeAt = performance.now();
   desk.answer(what);
   announce(`${said}. ${now ? `${whole(now.labels)} of ${whole(now.budget)} labels stand.` : ""}`);
 }
@@ -76,7 +76,6 @@ function reject() {
 }
 
 function undo() {
-  activeAt = performance.now();
   const entry = desk.undo();
   if (!entry) return;
   flash(at("undo"));
@@ -246,6 +245,7 @@ function whyEmpty() {
   if (now.phase === "training") return ["The model is learning", `It has ${some(now.labels, "label")} now, and will ask for the next.`, true];
   if (now.phase === "starting") return ["The run is starting", "The first images come in a moment.", true];
   if (desk.refusal) return ["Nothing to label", desk.refusal, false];
+  if (away()) return ["Are you still there?", "What lay here went back, so that others may have it. Press a key or tap to go on.", false];
   return ["Others hold the rest of this round", `${some(now.open, "image")} wait for them. What they let go comes here.`, true];
 }
 
@@ -324,15 +324,28 @@ window.addEventListener("pageshow", (event) => {
   if (event.persisted) resume();
 });
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) resume();
+  if (!document.hidden) comeBack();
 });
 
+// Before what a key or a tap does: what is not ours any more must not be answered.
+for (const kind of ["keydown", "pointerdown"]) {
+  document.addEventListener(kind, () => (away() ? comeBack() : (activeAt = Date.now())), { capture: true });
+}
+
+function away() {
+  return document.hidden || Date.now() - activeAt > IDLE_MS;
+}
+
+function comeBack() {
+  activeAt = Date.now();
+  resume();
+}
+
 setInterval(() => {
-  const idle = performance.now() - activeAt > IDLE_MS;
-  if (!document.hidden && !idle && desk.current) desk.fill();
+  if (!away() && desk.current) desk.fill();
 }, RENEW_MS);
 setInterval(() => {
-  if (!document.hidden && !tool && !desk.current && now?.phase === "labelling") desk.fill();
+  if (!away() && !tool && !desk.current && now?.phase === "labelling") desk.fill();
 }, ASK_AGAIN_MS);
 
 if (classes.length) renderClasses();
