@@ -360,6 +360,51 @@ async def test_who_is_signed_out_keeps_their_answers(site: Site, door: Door) -> 
     await until(site, {sample: 7})
 
 
+PROXY = {
+    "a refusal in JSON": {"status": 403, "json": {"error": "expired"}},
+    "a page of its own": {"status": 401, "content_type": "text/html", "body": "<h1>Sign in</h1>"},
+    "a page in place of the answer": {"status": 200, "content_type": "text/html", "body": "<h1>Sign in</h1>"},
+    "the way to another page": {"status": 302, "headers": {"Location": "https://sign-in.invalid/"}},
+}
+
+
+@pytest.mark.parametrize("answer", PROXY.values(), ids=PROXY)
+async def test_who_must_sign_in_at_a_proxy_keeps_their_answers(site: Site, door: Door, answer: dict[str, Any]) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.page.route("**/api/**", lambda route: route.fulfill(**answer))
+    await ada.press("7")
+    banner = ada.page.locator("#banner")
+    await expect(banner).to_contain_text("wants you to sign in")
+    await expect(banner).to_contain_text("1 answer kept")
+    await ada.page.unroute("**/api/**")  # they do, and come back here
+    await banner.get_by_role("link", name="Sign in again").click()
+    await until(site, {sample: 7})
+    await expect(banner).to_be_hidden()
+
+
+async def test_a_proxy_that_fails_is_asked_again(site: Site, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.page.route("**/answers", lambda route: route.fulfill(status=404, body="no upstream"))
+    await ada.press("7")
+    await expect(ada.page.locator("#banner")).to_contain_text("No connection")
+    await ada.page.unroute("**/answers")
+    await until(site, {sample: 7})
+
+
+async def test_who_only_watches_is_told_that_a_proxy_wants_them_to_sign_in(fake_site: FakeSite, door: Door) -> None:
+    fake_site.run_id = "watched"
+    fake_site.oracle.start_run("watched", queue=QueueSpec(tool="label-studio"))
+    ada = await door.enter(fake_site)
+    await expect(ada.page.locator("#progress-text")).to_contain_text("0 of")
+    await ada.page.route("**/api/**", lambda route: route.fulfill(**PROXY["a refusal in JSON"]))
+    await ada.page.evaluate("window.dispatchEvent(new Event('online'))")  # the stream is opened anew
+    await expect(ada.page.locator("#banner")).to_contain_text("wants you to sign in")
+    await ada.page.unroute("**/api/**")
+    await expect(ada.page.locator("#banner")).to_be_hidden()
+
+
 async def test_signing_in_with_a_wrong_token_and_then_the_right_one(site: Site, door: Door) -> None:
     ada = await door.arrive()
     await ada.page.goto(site.url)

@@ -1,6 +1,6 @@
 // What lies before one annotator: requests that are theirs for now, and what they said of earlier ones.
 
-import { Away, Refused, post } from "./api.js";
+import { Away, Barred, Refused, get, passes, post } from "./api.js";
 import { Outbox, stored } from "./outbox.js";
 
 const AHEAD = 3; // beside the one that is shown
@@ -21,7 +21,7 @@ export class Desk {
     this.refusal = "";
     this.filled = false;
     this.left = false;
-    this.trouble = { sending: null, filling: null };
+    this.trouble = { sending: null, filling: null, listening: null };
     this.outbox = new Outbox(`${this.store}out/`, (result) => post(`${this.base}/answers`, { results: [result] }), {
       taken: (result, reply, tries) => this.taken(result, reply, tries),
       refused: (result, error) => this.refused(result, error),
@@ -41,6 +41,10 @@ export class Desk {
 
   get signedOut() {
     return Object.values(this.trouble).some((error) => error?.status === 401);
+  }
+
+  get barred() {
+    return Object.values(this.trouble).some((error) => error instanceof Barred);
   }
 
   get short() {
@@ -78,7 +82,7 @@ export class Desk {
   }
 
   notFilled(error) {
-    if (error instanceof Away || error.status === 401) {
+    if (passes(error)) {
       this.timer = setTimeout(() => this.fill(), FILL_AGAIN_MS);
       this.tried("filling", error);
     } else if (error instanceof Refused) {
@@ -196,6 +200,17 @@ export class Desk {
   tried(what, error) {
     this.trouble[what] = error;
     this.heard.changed();
+  }
+
+  // Why no progress comes: the browser does not say what its stream was refused for.
+  async whySilent() {
+    try {
+      const { name } = await get("/api/session");
+      this.tried("listening", name ? null : new Refused(401, "SIGN_IN", "you are signed out"));
+    } catch (error) {
+      if (!passes(error)) throw error;
+      this.tried("listening", error);
+    }
   }
 
   // From the beginning, and after an absence.

@@ -47,8 +47,12 @@ const live = new Live(`/api/runs/${run}/events`, {
     if (roundEnded) announce(`Round ${data.change.round + 1} is done. Accuracy ${percent(data.change.after)}.`);
     renderProgress();
   },
-  up: () => setSilent(false),
+  up: () => {
+    desk.tried("listening", null);
+    setSilent(false);
+  },
   down: () => setSilent(true),
+  refused: () => desk.whySilent(),
 });
 
 // Answers
@@ -266,21 +270,29 @@ function renderProgress() {
   if (now && curves) showPanel(now, curves, classes, at);
 }
 
+const LAMPS = { lost: "not connected", live: "live", wait: "connecting" };
+
 function renderBanner() {
   const banner = at("banner");
-  const { signedOut } = desk;
-  const lost = desk.lost || silent;
+  const [trouble, way] = whatIsWrong();
   const kept = desk.outbox.size ? ` ${some(desk.outbox.size, "answer")} kept here until then.` : "";
-  const lamp = signedOut || lost ? "lost" : now ? "live" : "wait";
+  const lamp = trouble ? "lost" : now ? "live" : "wait";
   at("link").dataset.state = lamp;
-  const words = { lost: "not connected", live: "live", wait: "connecting" }[lamp];
-  at("link").setAttribute("aria-label", words);
-  at("link").title = words;
-  const text = signedOut ? `You are signed out.${kept} ` : lost ? `No connection to the oracle; trying again.${kept}` : "";
+  at("link").setAttribute("aria-label", LAMPS[lamp]);
+  at("link").title = LAMPS[lamp];
+  const text = trouble && `${trouble}${kept} `;
   if (banner.dataset.text === text) return;
   banner.dataset.text = text;
-  banner.replaceChildren(text, ...(signedOut ? [h("a", { href: `/login?next=${location.pathname}` }, "Sign in again")] : []));
+  banner.replaceChildren(text, ...(way ? [h("a", { href: way }, "Sign in again")] : []));
   banner.hidden = !text;
+}
+
+// In words, and where to go to mend it; of a proxy's own sign-in the browser learns by loading this page anew.
+function whatIsWrong() {
+  if (desk.barred) return ["A server in front of the oracle wants you to sign in.", location.pathname];
+  if (desk.signedOut) return ["You are signed out.", at("sign-out") ? `/login?next=${location.pathname}` : location.pathname];
+  if (desk.lost || silent) return ["No connection to the oracle; trying again.", null];
+  return ["", null];
 }
 
 function setSilent(is) {
