@@ -136,7 +136,7 @@ class Site:
 
     async def sign_out(self, request: Request) -> Response:
         check_own_page(request)
-        return self._gate.sign_out()
+        return self._gate.sign_out(request)
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -29,6 +29,7 @@ class Gate:
     def __init__(self, settings: WebSettings) -> None:
         self._token = settings.http_token.get_secret_value() if settings.http_token else ""
         self._header = settings.http_user_header
+        self._at_https = settings.http_url.startswith("https:")
 
     def page(self, handler: Handler) -> Endpoint:
         """A page: whoever is not known yet is sent to say who they are; a token in the link opens it."""
@@ -84,9 +85,9 @@ class Gate:
             raise NotAllowed("WRONG_TOKEN", "that is not the token: ask whoever runs the oracle for it")
         return self._with_cookie(request, JSONResponse({"name": check_name(name)}), check_name(name))
 
-    def sign_out(self) -> Response:
+    def sign_out(self, request: Request) -> Response:
         response = JSONResponse({})
-        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        response.delete_cookie(COOKIE, secure=self._is_secure(request), httponly=True, samesite="strict")
         return response
 
     def _take_link(self, request: Request) -> Response:
@@ -102,11 +103,15 @@ class Gate:
             COOKIE,
             seal(name, self._token, time.time()),
             max_age=LIFETIME_S,
-            secure=request.url.scheme == "https",
+            secure=self._is_secure(request),
             httponly=True,
             samesite="strict",
         )
         return response
+
+    def _is_secure(self, request: Request) -> bool:
+        """Whether the browser came over TLS. A proxy on another machine may not tell us, the settings do."""
+        return self._at_https or request.url.scheme == "https"
 
     def _nobody(self) -> NotAllowed:
         message = f"nobody is named in {self._header}: come through the reverse proxy, which is to set it"

@@ -177,6 +177,19 @@ async def test_behind_a_proxy_that_ends_tls_the_cookie_is_secure(stranger: httpx
     assert "secure" in answer.headers["set-cookie"].lower()
 
 
+async def test_where_people_come_over_tls_the_cookie_is_secure_whatever_the_proxy_tells() -> None:
+    book = FakeBook()
+    oracle = FakeOracle(book)
+    oracle.start_run()
+    settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url="https://labels.example/page")
+    async with _inside(make_app(oracle, book, settings)) as client:
+        by_form = await client.post("/login", json={"token": TOKEN, "name": "ada"})
+        by_link = await client.get(f"/runs/digits?token={TOKEN}&name=ada")
+        gone = await client.post("/logout", json={})
+    for answer in (by_form, by_link, gone):
+        assert "secure" in answer.headers["set-cookie"].lower()
+
+
 async def test_a_link_signs_in_and_leaves_no_token_behind(stranger: httpx.AsyncClient) -> None:
     answer = await stranger.get(f"/runs/digits?token={TOKEN}&name=ada")
     assert (answer.status_code, answer.headers["location"]) == (303, "/runs/digits")
