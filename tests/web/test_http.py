@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from oracle_svc.desk import Desk
 from oracle_svc.web.app import make_app
+from oracle_svc.web.attempts import AGAIN_S, AT_ONCE, Attempts
 from oracle_svc.web.seam import Book
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.session import LIFETIME_S, seal, unseal
@@ -155,6 +156,47 @@ async def test_a_wrong_token_opens_nothing(stranger: httpx.AsyncClient) -> None:
     answer = await stranger.post("/login", json={"token": "guess", "name": "eve"})
     assert (answer.status_code, answer.json()["reason"]) == (403, "WRONG_TOKEN")
     assert not stranger.cookies
+
+
+def test_wrong_tokens_are_tried_so_often_and_no_more() -> None:
+    clock = 1000.0
+    attempts = Attempts(lambda: clock)
+    for _ in range(AT_ONCE):
+        attempts.check()
+        attempts.note_wrong()
+    with pytest.raises(LimitExceeded, match="try again in 3 s") as refused:
+        attempts.check()
+    assert refused.value.retry_after_s == AGAIN_S
+    clock += AGAIN_S
+    attempts.check()
+    attempts.note_wrong()
+    clock += 0.9 * AGAIN_S
+    with pytest.raises(LimitExceeded, match="try again in 1 s"):
+        attempts.check()
+    clock += 1000 * AGAIN_S
+    for _ in range(AT_ONCE):
+        attempts.check()
+        attempts.note_wrong()
+    with pytest.raises(LimitExceeded):
+        attempts.check()
+
+
+async def test_after_many_wrong_tokens_the_right_one_must_wait_too(
+    stranger: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    answers = [(await stranger.get("/?token=guess&name=eve")).status_code for _ in range(AT_ONCE // 2)]
+    while answers[-1] != 429 and len(answers) < 3 * AT_ONCE:
+        answers.append((await stranger.post("/login", json={"token": "guess", "name": "eve"})).status_code)
+    assert answers[AT_ONCE // 2 - 1 : AT_ONCE] == [303, *[403] * (AT_ONCE // 2)]
+    refused = await stranger.post("/login", json={"token": TOKEN, "name": "eve"})
+    assert (refused.status_code, refused.json()["reason"]) == (429, "TOO_MANY_ATTEMPTS")
+    assert 1 <= int(refused.headers["retry-after"]) <= AGAIN_S
+    link = await stranger.get(f"/?token={TOKEN}&name=eve", headers={"Accept": "text/html"})
+    assert link.status_code == 429
+    assert 1 <= int(link.headers["retry-after"]) <= AGAIN_S
+    assert "try again in" in link.text
+    assert not stranger.cookies
+    assert await lease(client), "who is signed in goes on"
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "a\u202eb"])
