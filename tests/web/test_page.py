@@ -199,6 +199,20 @@ async def test_the_end_is_told(site: Site, door: Door) -> None:
     assert ada.complaints == []
 
 
+async def test_after_the_end_nothing_is_undone_and_nobody_is_missed(site: Site, door: Door) -> None:
+    ada = await door.enter(site)
+    await label_all(ada, site.budget)
+    await expect(ada.page.locator("#frame")).to_contain_text("All done", timeout=PATIENCE_S * 1000)
+    await expect(ada.page.get_by_role("button", name="Undo")).to_be_disabled()
+    await ada.press("u")
+    await expect(ada.page.locator("#frame")).to_contain_text("All done")
+    await ada.context.set_offline(True)
+    await ada.page.wait_for_function("!navigator.onLine")
+    await expect(ada.page.locator("#link")).to_have_attribute("data-state", "over")
+    await expect(ada.page.locator("#banner")).to_be_hidden()
+    assert len(await site.labels()) == site.budget
+
+
 async def test_two_people_never_see_the_same_sample(site: Site, door: Door) -> None:
     ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
 

@@ -80,6 +80,7 @@ function reject() {
 }
 
 function undo() {
+  if (now?.ended) return; // nothing could be said in its place
   const entry = desk.undo();
   if (!entry) return;
   flash(at("undo"));
@@ -182,7 +183,7 @@ function render() {
   renderStrip(at("next"), desk.queue.slice(1, 1 + SHOWN_BESIDE), (next) => badge(next, null));
   renderOpinion(item);
   for (const button of [...at("classes").children, at("skip"), at("reject")]) button.disabled = !item;
-  at("undo").disabled = !desk.past.length;
+  at("undo").disabled = !desk.past.length || Boolean(now?.ended);
   renderBanner();
 }
 
@@ -270,13 +271,13 @@ function renderProgress() {
   if (now && curves) showPanel(now, curves, classes, at);
 }
 
-const LAMPS = { lost: "not connected", live: "live", wait: "connecting" };
+const LAMPS = { lost: "not connected", live: "live", wait: "connecting", over: "the run is over" };
 
 function renderBanner() {
   const banner = at("banner");
   const [trouble, way] = whatIsWrong();
   const kept = desk.outbox.size ? ` ${some(desk.outbox.size, "answer")} kept here until then.` : "";
-  const lamp = trouble ? "lost" : now ? "live" : "wait";
+  const lamp = trouble ? "lost" : now?.ended ? "over" : now ? "live" : "wait";
   at("link").dataset.state = lamp;
   at("link").setAttribute("aria-label", LAMPS[lamp]);
   at("link").title = LAMPS[lamp];
@@ -289,6 +290,7 @@ function renderBanner() {
 
 // In words, and where to go to mend it; of a proxy's own sign-in the browser learns by loading this page anew.
 function whatIsWrong() {
+  if (now?.ended && !desk.outbox.size) return ["", null]; // there is nothing to wait for
   if (desk.barred) return ["A server in front of the oracle wants you to sign in.", location.pathname];
   if (desk.signedOut) return ["You are signed out.", at("sign-out") ? `/login?next=${location.pathname}` : location.pathname];
   if (desk.lost || silent) return ["No connection to the oracle; trying again.", null];
