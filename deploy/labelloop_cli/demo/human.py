@@ -57,7 +57,8 @@ async def _watched(clients: Clients) -> tuple[pb.GetRunResponse, list[pb.GetRunR
         def show(run: pb.RunStatus) -> None:
             measured = run.latest.evaluation
             accuracy = f"accuracy {measured.value:.1%}" if measured.total else ""
-            progress.update(bar, completed=run.labels_paid, at=run.message or accuracy)
+            held_up = run.message if run.phase < pb.Phase.PHASE_FINISHED else ""
+            progress.update(bar, completed=run.labels_paid, at=held_up or accuracy)
 
         async with asyncio.TaskGroup() as tasks:
             yours = tasks.create_task(_ended(clients, _RUN, show))

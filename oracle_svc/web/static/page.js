@@ -335,7 +335,7 @@ window.addEventListener("pagehide", () => {
   desk.leave();
 });
 window.addEventListener("pageshow", (event) => {
-  if (event.persisted) resume();
+  if (event.persisted) comeBack();
 });
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) comeBack();
