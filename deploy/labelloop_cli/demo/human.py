@@ -40,7 +40,7 @@ async def _work(clients: Clients, output: Path, page_url: str) -> None:
     console.print(
         f"label {BY_HAND} digits here, with the keys 0 to 9; the first ones come within a minute:\n", highlight=False
     )
-    console.print(f"  [bold]{url}[/]\n", soft_wrap=True, highlight=False)
+    console.print(f"  {url}\n", style="bold", soft_wrap=True, highlight=False)
     yours, others = await _watched(clients)
     _tell(yours, others)
     report = output / "report.html"
