@@ -92,7 +92,7 @@ def demo(
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds: in a minute instead of two.")] = False,
     human: Annotated[
-        bool, typer.Option("--human", help="Instead, label the first 50 digits by hand, and see what that bought.")
+        bool, typer.Option("--human", help="Instead, label 50 digits by hand, and see what that bought.")
     ] = False,
 ) -> None:
     """Run the article's experiments on MNIST, and more, through the services; write a report."""

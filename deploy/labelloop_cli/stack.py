@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Service:
-    """One service process, started again when it dies, on the same port."""
+    """One service process, started again when it dies, on the same ports."""
 
     name: str
     folder: Path
@@ -57,6 +57,8 @@ class Service:
         ready_file = self.folder / f"{self.name}.ready"
         ready_file.unlink(missing_ok=True)
         ours = {"LABELLOOP_PORT": str(self.port), "LABELLOOP_READY_FILE": str(ready_file)}
+        if self.http_port:
+            ours["LABELLOOP_HTTP_PORT"] = str(self.http_port)
         with self.log_file.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -35,18 +35,19 @@ _HEADERS = {
 }
 
 
-def page(template: str, status: int = 200, **values: object) -> Response:
-    return HTMLResponse(_PAGES.get_template(template).render(values), status_code=status)
+def page(template: str, status: int = 200, headers: dict[str, str] | None = None, **values: object) -> Response:
+    return HTMLResponse(_PAGES.get_template(template).render(values), status_code=status, headers=headers)
 
 
 async def refuse(request: Request, error: Exception) -> Response:
     """A LabelloopError as its HTTP status: a page for whoever follows a link, else JSON."""
     assert isinstance(error, LabelloopError), "registered for these alone"
     status = _STATUS[error.code]
+    again_s = max(1, round(error.retry_after_s)) if error.retry_after_s or status == 503 else None
+    headers = {"Retry-After": str(again_s)} if again_s else None
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-        return page("error.html.j2", status, message=error.message)
+        return page("error.html.j2", status, headers, message=error.message)
     told: dict[str, Any] = {"reason": error.reason, "message": error.message}
-    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if status == 503 else None
     return JSONResponse(told, status_code=status, headers=headers)
 
 

@@ -25,16 +25,18 @@ from oracle_svc.web.seam import Book, Run, Service
 from oracle_svc.web.settings import WebSettings
 from oracle_svc.web.streams import HEARTBEAT_S, Streams, heartbeat
 
-LEASE_S = 300  # the page renews with each answer; who walks off holds up the others for no longer
+LEASE_S = 300  # the page renews while somebody is there; who walks off holds up the others for no longer
 AHEAD_MAX = 50
 _SEND_TIMEOUT_S = 30.0  # for a browser that reads no more
 
 
-def make_app(service: Service, book: Book, settings: WebSettings, routes: Sequence[BaseRoute] = ()) -> Starlette:
+def make_app(
+    service: Service, book: Book, settings: WebSettings, routes: Sequence[BaseRoute] = (), lease_s: int = LEASE_S
+) -> Starlette:
     """``routes`` are served beside the page, and authenticate by themselves. ``app.state.streams`` is to be ended
     before the server stops: streams do not end by themselves."""
     gate, streams = Gate(settings), Streams(book)
-    site = Site(service, book, gate, streams, settings.http_url)
+    site = Site(service, book, gate, streams, settings.http_url, lease_s)
     app = Starlette(
         routes=[
             *routes,
@@ -61,9 +63,9 @@ def make_app(service: Service, book: Book, settings: WebSettings, routes: Sequen
 class Site:
     """What is served; see the routes. Links to samples begin with ``base_url``."""
 
-    def __init__(self, service: Service, book: Book, gate: Gate, streams: Streams, base_url: str) -> None:
+    def __init__(self, service: Service, book: Book, gate: Gate, streams: Streams, base_url: str, lease_s: int) -> None:
         self._service, self._book, self._gate, self._streams = service, book, gate, streams
-        self._base_url = base_url
+        self._base_url, self._lease_s = base_url, lease_s
 
     async def index(self, request: Request, annotator: str) -> Response:
         """The runs that people label; where there is one, straight to it."""
@@ -85,6 +87,7 @@ class Site:
             description=description,
             classes=list(run.pool.classes) if run.pool else [],
             by_token=self._gate.asks_for_token,
+            lease_s=self._lease_s,
         )
 
     async def session(self, request: Request) -> Response:
@@ -96,7 +99,7 @@ class Site:
         run_id, body = self._book.get(request.path_params["run_id"]).run_id, await json_object(request)
         there = set(request_ids_of(body, "have", run_id))
         asked = pb.LeaseNextRequest(
-            run_id=run_id, annotator=annotator, count=count_of(body, AHEAD_MAX), lease_s=LEASE_S
+            run_id=run_id, annotator=annotator, count=count_of(body, AHEAD_MAX), lease_s=self._lease_s
         )
         leased = await self._service.LeaseNext(asked, None)
         for each in leased.requests:
@@ -133,7 +136,7 @@ class Site:
 
     async def sign_out(self, request: Request) -> Response:
         check_own_page(request)
-        return self._gate.sign_out()
+        return self._gate.sign_out(request)
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -15,6 +15,7 @@ from labelloop.wire.errors import InvalidInput, NotAllowed
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from oracle_svc.web.attempts import Attempts
 from oracle_svc.web.session import COOKIE, LIFETIME_S, check_name, same_secret, seal, unseal
 from oracle_svc.web.settings import WebSettings
 
@@ -27,8 +28,10 @@ class Gate:
     """Wraps handlers that want to know who asks."""
 
     def __init__(self, settings: WebSettings) -> None:
+        self._attempts = Attempts()
         self._token = settings.http_token.get_secret_value() if settings.http_token else ""
         self._header = settings.http_user_header
+        self._at_https = settings.http_url.startswith("https:")
 
     def page(self, handler: Handler) -> Endpoint:
         """A page: whoever is not known yet is sent to say who they are; a token in the link opens it."""
@@ -77,36 +80,48 @@ class Gate:
         return bool(self._token)
 
     def sign_in(self, request: Request, token: str, name: str) -> Response:
-        """The cookie for whoever knows the token, or came by a link that holds it. NotAllowed for a wrong one."""
+        """The cookie for whoever knows the token, or came by a link that holds it. NotAllowed for a wrong one,
+        LimitExceeded after many."""
         if not self._token:
             raise InvalidInput("NO_SIGN_IN", "the reverse proxy says who asks: there is nothing to sign in to")
-        if self.who(request) is None and not same_secret(token, self._token):
+        if self.who(request) is None and not self._is_right(token):
             raise NotAllowed("WRONG_TOKEN", "that is not the token: ask whoever runs the oracle for it")
         return self._with_cookie(request, JSONResponse({"name": check_name(name)}), check_name(name))
 
-    def sign_out(self) -> Response:
+    def sign_out(self, request: Request) -> Response:
         response = JSONResponse({})
-        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        response.delete_cookie(COOKIE, secure=self._is_secure(request), httponly=True, samesite="strict")
         return response
 
     def _take_link(self, request: Request) -> Response:
         """The same address without the token, which histories and logs would keep."""
         query = request.query_params
-        if not same_secret(query["token"], self._token):
+        if not self._is_right(query["token"]):
             return RedirectResponse(f"/login?{urlencode({'next': request.url.path, 'wrong': 'link'})}", status_code=303)
         name = check_name(query["name"]) if query.get("name") else self.who(request) or ""
         return self._with_cookie(request, RedirectResponse(request.url.path, status_code=303), name)
+
+    def _is_right(self, token: str) -> bool:
+        self._attempts.check()
+        right = same_secret(token, self._token)
+        if not right:
+            self._attempts.note_wrong()
+        return right
 
     def _with_cookie(self, request: Request, response: Response, name: str) -> Response:
         response.set_cookie(
             COOKIE,
             seal(name, self._token, time.time()),
             max_age=LIFETIME_S,
-            secure=request.url.scheme == "https",
+            secure=self._is_secure(request),
             httponly=True,
             samesite="strict",
         )
         return response
+
+    def _is_secure(self, request: Request) -> bool:
+        """Whether the browser came over TLS. A proxy on another machine may not tell us, the settings do."""
+        return self._at_https or request.url.scheme == "https"
 
     def _nobody(self) -> NotAllowed:
         message = f"nobody is named in {self._header}: come through the reverse proxy, which is to set it"

@@ -1,16 +1,18 @@
 """Who labels: a signed cookie, or what a reverse proxy says. Pure.
 
 The cookie's key is made of the shared token: every replica of the oracle takes it, and a new token ends all sessions.
+Making it takes 50 ms, once: who is not to find a short token by trying could try cookies as well.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import json
 import unicodedata
+from functools import lru_cache
+from hashlib import scrypt
 
 from labelloop.wire.errors import InvalidInput
 
@@ -53,8 +55,12 @@ def check_name(name: str) -> str:
 
 
 def _signature(body: bytes, token: str) -> bytes:
-    key = hashlib.sha256(b"labelloop session\0" + token.encode()).digest()
-    return hmac.digest(key, body, "sha256")
+    return hmac.digest(_key(token), body, "sha256")
+
+
+@lru_cache(maxsize=8)
+def _key(token: str) -> bytes:
+    return scrypt(token.encode(), salt=b"labelloop session", n=2**14, r=8, p=1, dklen=32)
 
 
 def _text(data: bytes) -> str:

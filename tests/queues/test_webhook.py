@@ -46,7 +46,7 @@ async def queue(tool: WebhookTool) -> AsyncIterator[Webhook]:
     queue = Webhook(tool.url, [tool.secret], timeout_s=2.0)
     assert isinstance(queue, Called)
     async with served(Starlette(routes=queue.routes())) as port:
-        tool.send_to(lambda: f"http://127.0.0.1:{port}")
+        tool.send_to(f"http://127.0.0.1:{port}")
         yield queue
 
 
@@ -387,7 +387,7 @@ async def test_secrets_are_changed_without_a_pause(tool: WebhookTool) -> None:
     fresh, old = new_secret(), tool.secret
     queue, intake = Webhook(tool.url, [fresh, old]), FakeIntake()
     async with served(Starlette(routes=queue.routes())) as port, serving(queue, intake):
-        tool.send_to(lambda: f"http://127.0.0.1:{port}")
+        tool.send_to(f"http://127.0.0.1:{port}")
         await wait_served(tool)
         tool.secret = fresh
         await tool.answer(result("run-1/2/0/0"))

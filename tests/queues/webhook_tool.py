@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,7 +65,7 @@ class WebhookTool:
         self._requests: list[dict[str, Any]] = []
         self._taken: set[str] = set()
         self._port, self._server = 0, AsyncExitStack()
-        self._oracle: Callable[[], str] = lambda: ""
+        self._oracle = ""
 
     @property
     def url(self) -> str:
@@ -73,13 +73,12 @@ class WebhookTool:
 
     @property
     def results_url(self) -> str:
-        return self._oracle() + RESULTS_PATH
+        return self._oracle + RESULTS_PATH
 
     async def connect(self, stack: Stack) -> None:
-        oracle = stack.services["oracle"]
-        self.send_to(lambda: f"http://127.0.0.1:{oracle.http_port}")  # another one after it died
+        self.send_to(f"http://127.0.0.1:{stack.services['oracle'].http_port}")
 
-    def send_to(self, base_url: Callable[[], str]) -> None:
+    def send_to(self, base_url: str) -> None:
         self._oracle = base_url
 
     async def requests(self) -> list[dict[str, Any]]:

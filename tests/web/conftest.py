@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -13,7 +14,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from pydantic import SecretStr
 
-from oracle_svc.web.app import make_app
+from oracle_svc.web.app import LEASE_S, make_app
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import WebSettings
 from tests.web.fake_oracle import FakeBook, FakeOracle
@@ -70,12 +71,18 @@ def site(fake_site: FakeSite) -> Site:
 
 @pytest.fixture
 async def fake_site() -> AsyncIterator[FakeSite]:
+    async with serving() as site:
+        yield site
+
+
+@asynccontextmanager
+async def serving(lease_s: int = LEASE_S) -> AsyncIterator[FakeSite]:
     """A run of three rounds of five labels, before a server of its own."""
     book = FakeBook()
     site = FakeSite(FakeOracle(book), book)
     site.oracle.start_run(site.run_id, batch_size=site.batch_size, budget=site.budget)
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), drain_s=1)
-    server = WebServer(make_app(site.oracle, book, settings), settings)
+    server = WebServer(make_app(site.oracle, book, settings, lease_s=lease_s), settings)
     await server.start()
     site.url = f"http://127.0.0.1:{server.port}"
     yield site

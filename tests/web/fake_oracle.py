@@ -9,69 +9,40 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
     Event,
-    LabelProvided,
     LabelSource,
     LabelsRequested,
-    LabelWithdrawn,
     ModelTrained,
     PoolPublished,
     QueueSpec,
     RunFinished,
     RunSpec,
     RunStarted,
-    SampleSkipped,
 )
 from labelloop.oracle.v1 import oracle_pb2 as pb
-from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound, WrongState
+from labelloop.wire.errors import LabelloopError, NotFound
 from PIL import Image, ImageDraw, ImageFont
 
-from oracle_svc.web.progress import Progress
+from oracle_svc.asking import Ask, for_annotator, next_revision, request_of
+from oracle_svc.desk import Desk
+from oracle_svc.taking import RequestId, admit
 
 LEARNS_S = 0.3
 _PIXELS = 28
 
 
-@dataclass
-class FakeDesk:
-    """A run, as far as the page goes."""
-
-    run_id: str
-    spec: RunSpec
-    progress: Progress
-    pool: PoolPublished | None = None
-    open: dict[int, int] = field(default_factory=dict)
-    over: bool = False
-
-    def apply(self, event: Event, at: datetime) -> None:
-        self.progress.apply(event, at)
-        match event.WhichOneof("payload"):
-            case "pool_published":
-                self.pool = event.pool_published
-            case "labels_requested":
-                self.open = dict.fromkeys(event.labels_requested.sample_ids, event.round)
-            case "label_provided":
-                self.open.pop(event.label_provided.sample_id, None)
-            case "sample_skipped":
-                self.open.pop(event.sample_skipped.sample_id, None)
-            case "label_withdrawn":
-                self.open[event.label_withdrawn.sample_id] = event.round
-            case "run_finished":
-                self.over = True
-
-
 class FakeBook:
     def __init__(self) -> None:
-        self.runs: dict[str, FakeDesk] = {}
+        self.runs: dict[str, Desk] = {}
         self._bells: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
-    def get(self, run_id: str) -> FakeDesk:
+    def get(self, run_id: str) -> Desk:
         if run_id not in self.runs:
             raise NotFound("UNKNOWN_RUN", f"there is no run {run_id!r}", run_id=run_id)
         return self.runs[run_id]
@@ -79,8 +50,7 @@ class FakeBook:
     def take(self, event: Event) -> None:
         at = datetime.now(UTC)
         if event.HasField("run_started"):
-            spec = event.run_started.spec
-            self.runs[event.run_id] = FakeDesk(event.run_id, spec, Progress.begin(event, at))
+            self.runs[event.run_id] = Desk.begin(event, at)
         else:
             self.runs[event.run_id].apply(event, at)
         for bell in self._bells[event.run_id]:
@@ -103,13 +73,12 @@ class Lease:
 
 
 class FakeOracle:
-    """The page's Service. ``failure``, where set, is raised by the next answer."""
+    """The page's Service. What may be asked and what is taken is decided as by the real one. ``failure``, where set, is
+    raised by the next answer."""
 
     def __init__(self, book: FakeBook) -> None:
         self._book = book
-        self._leases: dict[tuple[str, int], Lease] = {}
-        self._said: set[tuple[str, str, int]] = set()
-        self._givers: dict[tuple[str, int], str] = {}
+        self._leases: dict[str, Lease] = {}
         self._learning: set[asyncio.Task[None]] = set()
         self.failure: LabelloopError | None = None
         self.leased: list[tuple[str, int]] = []  # annotator and sample, as they were given out
@@ -133,14 +102,15 @@ class FakeOracle:
 
     async def LeaseNext(self, request: pb.LeaseNextRequest, context: Any) -> pb.LeaseNextResponse:  # noqa: N802
         desk = self._book.get(request.run_id)
-        mine = [each for each in desk.open if self._holder(desk.run_id, each) == request.annotator]
-        free = [each for each in desk.open if self._holder(desk.run_id, each) is None]
+        asks = list(for_annotator(desk, request.annotator))
+        mine = [ask for ask in asks if self._holder(ask.lease) == request.annotator]
+        free = [ask for ask in asks if self._holder(ask.lease) is None]
         chosen = [*mine, *free][: request.count or 1]
-        for each in chosen:
+        for ask in chosen:
             until_s = time.monotonic() + (request.lease_s or 600)
-            self._leases[desk.run_id, each] = Lease(request.annotator, until_s)
-            self.leased.append((request.annotator, each))
-        return pb.LeaseNextResponse(requests=[self._request(desk, each) for each in chosen])
+            self._leases[ask.lease] = Lease(request.annotator, until_s)
+            self.leased.append((request.annotator, ask.sample_id))
+        return pb.LeaseNextResponse(requests=[self._request(desk, ask, request.annotator) for ask in chosen])
 
     async def SubmitResults(  # noqa: N802
         self, request: pb.SubmitResultsRequest, context: Any
@@ -154,8 +124,8 @@ class FakeOracle:
     async def ReleaseLeases(  # noqa: N802
         self, request: pb.ReleaseLeasesRequest, context: Any
     ) -> pb.ReleaseLeasesResponse:
-        keys = [(each.split("/")[0], int(each.split("/")[2])) for each in request.request_ids]
-        held = [key for key in keys if self._holder(*key) == request.annotator]
+        keys = [each.replace("/", ".") for each in request.request_ids]
+        held = [key for key in keys if self._holder(key) == request.annotator]
         for key in held:
             del self._leases[key]
         return pb.ReleaseLeasesResponse(released=len(held))
@@ -167,73 +137,41 @@ class FakeOracle:
         ]
         return pb.GetBacklogResponse(runs=runs)
 
-    def request_ids(self) -> list[str]:
-        """Of all that is held by somebody."""
-        return [f"{run_id}/{self._book.get(run_id).open[sample]}/{sample}/0" for run_id, sample in self._leases]
+    async def answer(self, request_id: str, annotator: str, label: int) -> None:
+        """As somebody at another page does."""
+        result = pb.LabelResult(request_id=request_id, annotator=annotator, label=label)
+        await self.SubmitResults(pb.SubmitResultsRequest(results=[result]), None)
 
-    def _holder(self, run_id: str, sample_id: int) -> str | None:
-        lease = self._leases.get((run_id, sample_id))
+    def request_ids(self) -> list[str]:
+        """Of all that was held by somebody."""
+        return [key.replace(".", "/") for key in self._leases]
+
+    def _holder(self, key: str) -> str | None:
+        lease = self._leases.get(key)
         return lease.annotator if lease and lease.until_s > time.monotonic() else None
 
-    def _request(self, desk: FakeDesk, sample_id: int) -> pb.LabelRequest:
-        assert desk.pool is not None
-        round_ = desk.open[sample_id]
-        content = drawn_digit(sample_id)
-        opinion = desk.progress.opinions.get(sample_id)
-        prediction = pb.Prediction(label=opinion.label, confidence=opinion.confidence) if opinion else None
-        return pb.LabelRequest(
-            request_id=f"{desk.run_id}/{round_}/{sample_id}/0",
-            run_id=desk.run_id,
-            round=round_,
-            sample_id=sample_id,
-            media_type="image/png",
-            content=content,
-            sha256=hashlib.sha256(content).hexdigest(),
-            classes=desk.pool.classes,
-            prediction=None if desk.spec.queue.hide_predictions else prediction,
-            annotator_count=1,
-        )
+    def _request(self, desk: Desk, ask: Ask, annotator: str) -> pb.LabelRequest:
+        content = drawn_digit(ask.sample_id)
+        request = request_of(desk, ask, "image/png", hashlib.sha256(content).hexdigest())
+        request.content = content
+        request.next_revision = next_revision(desk, ask.sample_id, annotator)
+        return request
 
     def _take(self, result: pb.LabelResult) -> bool:
         """Whether it is recorded now."""
-        run_id, round_text, sample_text, _ = result.request_id.split("/")
-        desk, sample_id, round_ = self._book.get(run_id), int(sample_text), int(round_text)
-        said = (result.request_id, result.annotator, result.revision)
-        if said in self._said:
+        desk = self._book.get(RequestId.parse(result.request_id).run_id)
+        event = admit(desk, result, "page", "results")
+        if event is None:
             return False
-        event = Event(run_id=run_id, round=round_)
-        key = run_id, sample_id
-        match result.WhichOneof("answer"):
-            case "withdrawn":
-                if self._givers.get(key) != result.annotator or not desk.open:
-                    raise WrongState("BATCH_CLOSED", "its round is over")
-                given = LabelWithdrawn(sample_id=sample_id, revision=result.revision, annotator=result.annotator)
-                event.label_withdrawn.CopyFrom(given)
-                del self._givers[key]
-                self._leases[key] = Lease(result.annotator, time.monotonic() + 300)
-            case answer if sample_id not in desk.open:
-                if sample_id not in desk.progress.opinions and answer is None:
-                    raise InvalidInput("NOT_ASKED_FOR", f"run {run_id!r} does not ask for sample {sample_id}")
-                return False
-            case "label":
-                label = LabelProvided(sample_id=sample_id, label=result.label, annotator=result.annotator)
-                event.label_provided.CopyFrom(label)
-                self._givers[key] = result.annotator
-            case "skip":
-                skipped = SampleSkipped(sample_id=sample_id, kind=result.skip, annotator=result.annotator)
-                event.sample_skipped.CopyFrom(skipped)
-                self._givers[key] = result.annotator
-            case _:
-                raise InvalidInput("NO_ANSWER", "say a label, a skip, or a withdrawal")
-        self._said.add(said)
+        was_open = bool(desk.open)
         self._book.take(event)
-        if not desk.open:
-            task = asyncio.create_task(self._learn(desk, round_))
+        if was_open and not desk.open:
+            task = asyncio.create_task(self._learn(desk, desk.round))
             self._learning.add(task)
             task.add_done_callback(self._learning.discard)
         return True
 
-    async def _learn(self, desk: FakeDesk, round_: int) -> None:
+    async def _learn(self, desk: Desk, round_: int) -> None:
         await asyncio.sleep(LEARNS_S)
         labels = len(desk.progress.labels)
         right = round(400 * (0.92 - 0.6 * 0.97**labels - 0.01 * (round_ % 3)))
@@ -245,7 +183,7 @@ class FakeOracle:
             finished = RunFinished(reason="the budget is spent")
             self._book.take(Event(run_id=desk.run_id, round=round_ + 1, run_finished=finished))
 
-    def _ask(self, desk: FakeDesk, round_: int) -> None:
+    def _ask(self, desk: Desk, round_: int) -> None:
         left = desk.spec.label_budget - len(desk.progress.labels)
         first = len(desk.progress.labels) + len(desk.progress.skipped)
         sample_ids = list(range(100 + first, 100 + first + min(left, desk.spec.batch_size)))

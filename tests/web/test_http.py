@@ -21,14 +21,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from oracle_svc.desk import Desk
 from oracle_svc.web.app import make_app
+from oracle_svc.web.attempts import AGAIN_S, AT_ONCE, Attempts
 from oracle_svc.web.seam import Book
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.session import LIFETIME_S, seal, unseal
 from oracle_svc.web.settings import WebSettings, from_environment
 from oracle_svc.web.streams import Streams, heartbeat
 from tests.web.conftest import TOKEN, FakeSite
-from tests.web.fake_oracle import FakeBook, FakeDesk, FakeOracle
+from tests.web.fake_oracle import FakeBook, FakeOracle
 
 OWN = {"X-Labelloop": "1", "Content-Type": "application/json"}
 RUN = "/api/runs/digits"
@@ -156,6 +158,47 @@ async def test_a_wrong_token_opens_nothing(stranger: httpx.AsyncClient) -> None:
     assert not stranger.cookies
 
 
+def test_wrong_tokens_are_tried_so_often_and_no_more() -> None:
+    clock = 1000.0
+    attempts = Attempts(lambda: clock)
+    for _ in range(AT_ONCE):
+        attempts.check()
+        attempts.note_wrong()
+    with pytest.raises(LimitExceeded, match="try again in 3 s") as refused:
+        attempts.check()
+    assert refused.value.retry_after_s == AGAIN_S
+    clock += AGAIN_S
+    attempts.check()
+    attempts.note_wrong()
+    clock += 0.9 * AGAIN_S
+    with pytest.raises(LimitExceeded, match="try again in 1 s"):
+        attempts.check()
+    clock += 1000 * AGAIN_S
+    for _ in range(AT_ONCE):
+        attempts.check()
+        attempts.note_wrong()
+    with pytest.raises(LimitExceeded):
+        attempts.check()
+
+
+async def test_after_many_wrong_tokens_the_right_one_must_wait_too(
+    stranger: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    answers = [(await stranger.get("/?token=guess&name=eve")).status_code for _ in range(AT_ONCE // 2)]
+    while answers[-1] != 429 and len(answers) < 3 * AT_ONCE:
+        answers.append((await stranger.post("/login", json={"token": "guess", "name": "eve"})).status_code)
+    assert answers[AT_ONCE // 2 - 1 : AT_ONCE] == [303, *[403] * (AT_ONCE // 2)]
+    refused = await stranger.post("/login", json={"token": TOKEN, "name": "eve"})
+    assert (refused.status_code, refused.json()["reason"]) == (429, "TOO_MANY_ATTEMPTS")
+    assert 1 <= int(refused.headers["retry-after"]) <= AGAIN_S
+    link = await stranger.get(f"/?token={TOKEN}&name=eve", headers={"Accept": "text/html"})
+    assert link.status_code == 429
+    assert 1 <= int(link.headers["retry-after"]) <= AGAIN_S
+    assert "try again in" in link.text
+    assert not stranger.cookies
+    assert await lease(client), "who is signed in goes on"
+
+
 @pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "a\u202eb"])
 async def test_a_name_is_needed(stranger: httpx.AsyncClient, name: str) -> None:
     answer = await stranger.post("/login", json={"token": TOKEN, "name": name})
@@ -174,6 +217,19 @@ async def test_behind_a_proxy_that_ends_tls_the_cookie_is_secure(stranger: httpx
     proxied = {"X-Forwarded-Proto": "https"}  # taken from 127.0.0.1, where the test is
     answer = await stranger.post("/login", json={"token": TOKEN, "name": "ada"}, headers=proxied)
     assert "secure" in answer.headers["set-cookie"].lower()
+
+
+async def test_where_people_come_over_tls_the_cookie_is_secure_whatever_the_proxy_tells() -> None:
+    book = FakeBook()
+    oracle = FakeOracle(book)
+    oracle.start_run()
+    settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url="https://labels.example/page")
+    async with _inside(make_app(oracle, book, settings)) as client:
+        by_form = await client.post("/login", json={"token": TOKEN, "name": "ada"})
+        by_link = await client.get(f"/runs/digits?token={TOKEN}&name=ada")
+        gone = await client.post("/logout", json={})
+    for answer in (by_form, by_link, gone):
+        assert "secure" in answer.headers["set-cookie"].lower()
 
 
 async def test_a_link_signs_in_and_leaves_no_token_behind(stranger: httpx.AsyncClient) -> None:
@@ -455,6 +511,6 @@ def test_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_book_is_a_book() -> None:
     """For mypy: the page takes the book that the oracle has."""
-    book: RunBook[FakeDesk] = RunBook(lambda event, at: FakeDesk(event.run_id, event.run_started.spec, None))  # type: ignore[arg-type]
+    book: RunBook[Desk] = RunBook(Desk.begin)
     taken: Book = book
     assert taken.runs == {}

@@ -199,6 +199,20 @@ async def test_the_end_is_told(site: Site, door: Door) -> None:
     assert ada.complaints == []
 
 
+async def test_after_the_end_nothing_is_undone_and_nobody_is_missed(site: Site, door: Door) -> None:
+    ada = await door.enter(site)
+    await label_all(ada, site.budget)
+    await expect(ada.page.locator("#frame")).to_contain_text("All done", timeout=PATIENCE_S * 1000)
+    await expect(ada.page.get_by_role("button", name="Undo")).to_be_disabled()
+    await ada.press("u")
+    await expect(ada.page.locator("#frame")).to_contain_text("All done")
+    await ada.context.set_offline(True)
+    await ada.page.wait_for_function("!navigator.onLine")
+    await expect(ada.page.locator("#link")).to_have_attribute("data-state", "over")
+    await expect(ada.page.locator("#banner")).to_be_hidden()
+    assert len(await site.labels()) == site.budget
+
+
 async def test_two_people_never_see_the_same_sample(site: Site, door: Door) -> None:
     ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
 
@@ -309,6 +323,44 @@ async def test_an_answer_that_is_refused_says_why(fake_site: FakeSite, door: Doo
     assert sample not in await fake_site.labels()
 
 
+async def test_what_somebody_else_had_answered_is_not_undone(fake_site: FakeSite, door: Door) -> None:
+    ada = await door.enter(fake_site)
+    (mine,) = await label_all(ada, 1)
+    await until(fake_site, {mine: 3})
+    sample = int(await ada.sample())
+    await fake_site.oracle.answer(f"{fake_site.run_id}/0/{sample}/0", "bob", 8)
+    await ada.press("2")
+    await expect(ada.page.locator("#toast")).to_contain_text("Somebody else")
+    await expect(ada.page.locator("#done b")).to_have_text(["3"])
+    await ada.press("u")
+    assert int(await ada.sample()) == mine
+    await until(fake_site, {sample: 8})
+    assert ada.complaints == []
+
+
+async def test_what_was_undone_too_soon_to_know_is_not_said_anew(fake_site: FakeSite, door: Door) -> None:
+    """Another's label stands: neither the withdrawal nor the label after it takes its place."""
+    ada = await door.enter(fake_site)
+    sample = int(await ada.sample())
+    await fake_site.oracle.answer(f"{fake_site.run_id}/0/{sample}/0", "bob", 8)
+    said = asyncio.Event()
+
+    async def hold_up(route: Route) -> None:
+        await said.wait()
+        await route.continue_()
+
+    await ada.page.route("**/answers", hold_up)
+    for key in "2u4":
+        await ada.press(key)
+    await expect(ada.page.locator("#done b")).to_have_text(["4"])
+    said.set()
+    await expect(ada.page.locator("#toast")).to_contain_text("Somebody else")
+    await expect(ada.page.locator("#done li")).to_have_count(0)
+    (other,) = await label_all(ada, 1)
+    await until(fake_site, {sample: 8, other: 3})
+    assert ada.complaints == []
+
+
 async def test_who_is_signed_out_keeps_their_answers(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
@@ -320,6 +372,51 @@ async def test_who_is_signed_out_keeps_their_answers(site: Site, door: Door) -> 
     await ada.page.get_by_label("Token").fill(site.token)
     await ada.press("Enter")
     await until(site, {sample: 7})
+
+
+PROXY = {
+    "a refusal in JSON": {"status": 403, "json": {"error": "expired"}},
+    "a page of its own": {"status": 401, "content_type": "text/html", "body": "<h1>Sign in</h1>"},
+    "a page in place of the answer": {"status": 200, "content_type": "text/html", "body": "<h1>Sign in</h1>"},
+    "the way to another page": {"status": 302, "headers": {"Location": "https://sign-in.invalid/"}},
+}
+
+
+@pytest.mark.parametrize("answer", PROXY.values(), ids=PROXY)
+async def test_who_must_sign_in_at_a_proxy_keeps_their_answers(site: Site, door: Door, answer: dict[str, Any]) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.page.route("**/api/**", lambda route: route.fulfill(**answer))
+    await ada.press("7")
+    banner = ada.page.locator("#banner")
+    await expect(banner).to_contain_text("wants you to sign in")
+    await expect(banner).to_contain_text("1 answer kept")
+    await ada.page.unroute("**/api/**")  # they do, and come back here
+    await banner.get_by_role("link", name="Sign in again").click()
+    await until(site, {sample: 7})
+    await expect(banner).to_be_hidden()
+
+
+async def test_a_proxy_that_fails_is_asked_again(site: Site, door: Door) -> None:
+    ada = await door.enter(site)
+    sample = int(await ada.sample())
+    await ada.page.route("**/answers", lambda route: route.fulfill(status=404, body="no upstream"))
+    await ada.press("7")
+    await expect(ada.page.locator("#banner")).to_contain_text("No connection")
+    await ada.page.unroute("**/answers")
+    await until(site, {sample: 7})
+
+
+async def test_who_only_watches_is_told_that_a_proxy_wants_them_to_sign_in(fake_site: FakeSite, door: Door) -> None:
+    fake_site.run_id = "watched"
+    fake_site.oracle.start_run("watched", queue=QueueSpec(tool="label-studio"))
+    ada = await door.enter(fake_site)
+    await expect(ada.page.locator("#progress-text")).to_contain_text("0 of")
+    await ada.page.route("**/api/**", lambda route: route.fulfill(**PROXY["a refusal in JSON"]))
+    await ada.page.evaluate("window.dispatchEvent(new Event('online'))")  # the stream is opened anew
+    await expect(ada.page.locator("#banner")).to_contain_text("wants you to sign in")
+    await ada.page.unroute("**/api/**")
+    await expect(ada.page.locator("#banner")).to_be_hidden()
 
 
 async def test_signing_in_with_a_wrong_token_and_then_the_right_one(site: Site, door: Door) -> None:

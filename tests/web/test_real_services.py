@@ -13,7 +13,7 @@ import pytest
 from labelloop.events.v1.events_pb2 import Protocol, QueueSpec
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, Phase, StartRunRequest
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import Page, running
+from labelloop_cli.stack import Page, Stack, running
 from playwright.async_api import expect
 
 from tests.blobs import Blobs, spec, write_blobs
@@ -28,6 +28,7 @@ class RealSite:
 
     url: str
     clients: Clients
+    stack: Stack
     token: str = TOKEN
     run_id: str = "blobs"
     batch_size: int = 5
@@ -53,7 +54,7 @@ async def labelled(folder: Path, blobs: Blobs) -> AsyncIterator[RealSite]:
         running(folder / "store", page=Page(token=TOKEN)) as stack,
         connect(stack.endpoints) as clients,
     ):
-        site = RealSite(stack.page_url.partition("/?")[0], clients)
+        site = RealSite(stack.page_url.partition("/?")[0], clients, stack)
         changes = {"label_source": QUEUE, "label_budget": site.budget, "auto_label_budget": 0}
         protocol = {"protocol": Protocol.PROTOCOL_HONEST, "stopping_sample_count": 0}
         made = spec(blobs, **changes, **protocol, queue=QueueSpec())
@@ -90,6 +91,27 @@ async def test_two_people_label_a_run_to_its_end(real: RealSite, door: Door) -> 
     await eventually(real.phase, lambda phase: phase == Phase.PHASE_FINISHED)
     await expect(ada.page.locator("#progress-text")).to_have_text(f"{real.budget} of {real.budget} labels")
     assert ada.complaints == ben.complaints == []
+
+
+async def test_the_page_goes_on_after_the_oracle_was_killed(real: RealSite, door: Door) -> None:
+    ada = await door.enter(real)  # type: ignore[arg-type]  # as far as the door needs it
+    first = int(await ada.sample())
+
+    async def label_meanwhile() -> None:
+        process = real.stack.services["oracle"].process
+        assert process is not None
+        process.kill()
+        await process.wait()
+        await ada.press("1")
+        await expect(ada.page.locator("#banner")).to_contain_text("1 answer kept")
+        await expect(ada.page.locator("#banner")).to_be_hidden(timeout=30_000)
+        await eventually(real.labels, lambda standing: standing == {first: 1})
+        second = int(await ada.sample())
+        await ada.press("2")
+        await eventually(real.labels, lambda standing: standing == {first: 1, second: 2})
+
+    await real.stack.while_up(label_meanwhile())
+    assert real.stack.services["oracle"].restarts == 1
 
 
 @pytest.fixture

@@ -1,68 +1,87 @@
-"""``labelloop demo --human``: the first 50 digits labelled by hand, and what that bought."""
+"""``labelloop demo --human``: 50 digits labelled by hand, and what that bought."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
-from labelloop.events.v1.events_pb2 import LabelSource, RunSpec
-from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import WrongState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
 
 from labelloop_cli.clients import Clients, connect
 from labelloop_cli.console import console
-from labelloop_cli.demo.plan import honest_spec
+from labelloop_cli.demo.plan import BY_HAND, RANDOM_BESIDE, beside_by_hand, by_hand
+from labelloop_cli.kept_page import keep_page, kept_page
 from labelloop_cli.reporting.run_report import report_on
 from labelloop_cli.stack import Page, running
 
-BY_HAND = 50
-_RANDOM_LABELS = 200
 _RANDOM_SEEDS = range(1, 6)
 _RUN = "by-hand"
 
 
 async def run_human_demo(output: Path) -> None:
     """Wait until somebody has labelled; goes on where an interrupted one stopped."""
-    async with running(output / "store", page=Page()) as stack, connect(stack.endpoints) as clients:
+    store, file = output / "store", output / "store" / "page.json"
+    page = kept_page(file)
+    async with running(store, page=page) as stack, connect(stack.endpoints) as clients:
+        keep_page(file, Page(stack.services["oracle"].http_port, page.token))
         await stack.while_up(_work(clients, output, stack.page_url))
 
 
 async def _work(clients: Clients, output: Path, page_url: str) -> None:
-    await clients.trainer.StartRun(pb.StartRunRequest(run_id=_RUN, spec=_spec_by_hand()), wait_for_ready=True)
+    await clients.trainer.StartRun(pb.StartRunRequest(run_id=_RUN, spec=by_hand()), wait_for_ready=True)
     url = page_url.replace("/?", f"/runs/{_RUN}?")
-    console.print(f"label {BY_HAND} digits here, with the keys 0 to 9:\n  {url}", soft_wrap=True)
-    yours = await _watched(clients, _RUN, "your labels", BY_HAND)
-    console.print("meanwhile, somebody who picks digits at random ...")
-    others = [await _random(clients, seed) for seed in _RANDOM_SEEDS]
+    console.print(
+        f"label {BY_HAND} digits here, with the keys 0 to 9; the first ones come within a minute:\n", highlight=False
+    )
+    console.print(f"  {url}\n", style="bold", soft_wrap=True, highlight=False)
+    yours, others = await _watched(clients)
     _tell(yours, others)
     report = output / "report.html"
     await report_on(clients, _RUN, report)
-    console.print(f"pictures: {report}; label again from the start: delete {output}")
+    console.print(f"pictures: {report}; label again from the start: delete {output}", soft_wrap=True)
 
 
-def _spec_by_hand() -> RunSpec:
-    spec = honest_spec(Strategy.STRATEGY_MARGIN, seed=0)
-    spec.label_source, spec.label_budget = LabelSource.LABEL_SOURCE_QUEUE, BY_HAND
-    spec.queue.SetInParent()
-    return spec
-
-
-async def _random(clients: Clients, seed: int) -> pb.GetRunResponse:
-    run_id = f"random-{seed}"
-    spec = honest_spec(Strategy.STRATEGY_RANDOM, seed)
-    spec.label_budget = _RANDOM_LABELS
-    await clients.trainer.StartRun(pb.StartRunRequest(run_id=run_id, spec=spec))
-    return await _watched(clients, run_id, f"at random, {seed}", _RANDOM_LABELS)
-
-
-async def _watched(clients: Clients, run_id: str, what: str, budget: int) -> pb.GetRunResponse:
-    columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn())
+async def _watched(clients: Clients) -> tuple[pb.GetRunResponse, list[pb.GetRunResponse]]:
+    """The run by hand, and meanwhile those at random, which nobody is to wait for."""
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[at]}"))
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(what, total=budget)
-        async for status in clients.watch(run_id):
-            progress.update(bar, completed=status.labels_paid)
+        bar = progress.add_task("your labels", total=BY_HAND, at="")
+
+        def show(run: pb.RunStatus) -> None:
+            measured = run.latest.evaluation
+            accuracy = f"accuracy {measured.value:.1%}" if measured.total else ""
+            held_up = run.message if run.phase < pb.Phase.PHASE_FINISHED else ""
+            progress.update(bar, completed=run.labels_paid, at=held_up or accuracy)
+
+        async with asyncio.TaskGroup() as tasks:
+            yours = tasks.create_task(_ended(clients, _RUN, show))
+            others = tasks.create_task(_at_random(clients, progress))
+        return yours.result(), others.result()
+
+
+async def _at_random(clients: Clients, progress: Progress) -> list[pb.GetRunResponse]:
+    bar = progress.add_task("at random, meanwhile", total=RANDOM_BESIDE * len(_RANDOM_SEEDS), at="")
+    runs: list[pb.GetRunResponse] = []
+
+    def show(run: pb.RunStatus) -> None:
+        progress.update(bar, completed=RANDOM_BESIDE * len(runs) + run.labels_paid)
+
+    for seed in _RANDOM_SEEDS:
+        run_id = f"random-{seed}"
+        await clients.trainer.StartRun(pb.StartRunRequest(run_id=run_id, spec=beside_by_hand(seed)))
+        runs.append(await _ended(clients, run_id, show))
+    return runs
+
+
+async def _ended(clients: Clients, run_id: str, show: Callable[[pb.RunStatus], None]) -> pb.GetRunResponse:
+    """The run once it has finished, shown until then; WrongState where it ends otherwise."""
+    async for status in clients.watch(run_id):
+        show(status)
     whole: pb.GetRunResponse = await clients.trainer.GetRun(pb.GetRunRequest(run_id=run_id))
     if whole.run.phase != pb.Phase.PHASE_FINISHED:
         raise WrongState("RUN_NOT_FINISHED", f"run {run_id} did not finish: {whole.run.message}", run_id=run_id)
@@ -74,19 +93,22 @@ def _tell(yours: pb.GetRunResponse, others: list[pb.GetRunResponse]) -> None:
     if not measured.total:
         console.print("there is no evaluation set here: nothing to compare by")
         return
-    curve = random_curve(others)
+    at_random = random_curve(others)
+    table = Table("labels", "yours", "at random", box=None, padding=(0, 3, 0, 0))
+    for each in yours.rounds:
+        drawn = at_random.get(each.labels)
+        table.add_row(str(each.labels), f"{each.evaluation.value:.1%}", f"{drawn:.1%}" if drawn else "–")
+    console.print(table)
     console.print(
-        f"your {yours.run.labels_paid} labels: {measured.value:.1%} of {measured.total:,} test digits "
-        f"({measured.low:.1%} to {measured.high:.1%})"
+        f"\nyour {yours.run.labels_paid} labels: {measured.value:.1%} of {measured.total:,} test digits "
+        f"({measured.low:.1%} to {measured.high:.1%})",
+        highlight=False,
     )
-    labels = yours.run.labels_paid
-    if labels in curve:
-        console.print(f"as many at random, rightly labelled: {curve[labels]:.1%} (mean of {len(others)})")
-    needed = next((count for count, accuracy in curve.items() if accuracy >= measured.value), None)
+    needed = next((count for count, accuracy in at_random.items() if accuracy >= measured.value), None)
     console.print(
-        f"at random it takes {needed} labels to get there"
-        if needed
-        else f"at random {max(curve)} labels do not get there"
+        f"digits picked at random, rightly labelled (mean of {len(others)}): "
+        + (f"it takes {needed} of them to get there" if needed else f"{max(at_random)} do not get there"),
+        highlight=False,
     )
 
 

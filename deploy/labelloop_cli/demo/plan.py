@@ -19,6 +19,7 @@ BUDGET = 400
 BATCH = 10
 STOPPING_SAMPLES = 400
 CLUSTERS = 10
+BY_HAND, RANDOM_BESIDE = 50, 150
 HONEST_BATCH, BETTER_BATCH, FIRST_BATCH = 50, 25, 50
 AUDIT = 600
 CONTROL_PERCENT = 10
@@ -147,6 +148,35 @@ def better(seeds: int) -> list[Experiment]:
             Experiment("better_random_400", drawn, seed=seed),
         ]
     return experiments
+
+
+def by_hand() -> RunSpec:
+    """Labels that people give, spent as ``better`` does, in batches so small that the model is seen to learn. Without
+    control samples, which judge a model where there is no test set: there is one here."""
+    spec = honest_spec(
+        Strategy.STRATEGY_CLUSTERED_MARGIN,
+        seed=0,
+        first_strategy=Strategy.STRATEGY_K_MEANS,
+        features=FeatureKind.FEATURE_KIND_PATCHES,
+        label_source=LabelSource.LABEL_SOURCE_QUEUE,
+        label_budget=BY_HAND,
+        batch_size=BATCH,
+        first_batch_size=BATCH,
+    )
+    spec.queue.SetInParent()
+    return spec
+
+
+def beside_by_hand(seed: int) -> RunSpec:
+    """Digits picked at random, rightly labelled, on the same features."""
+    return honest_spec(
+        Strategy.STRATEGY_RANDOM,
+        seed,
+        features=FeatureKind.FEATURE_KIND_PATCHES,
+        label_budget=RANDOM_BESIDE,
+        batch_size=BATCH,
+        first_batch_size=BATCH,
+    )
 
 
 def perturbed(runs: int) -> list[Experiment]:

@@ -1,4 +1,7 @@
-// Requests to the oracle. Away: nothing is known to have happened, try again. Refused: it never will as it is.
+// Requests to the oracle. Away: nothing is known to have happened, try again. Refused: the oracle says that it never
+// will as it is. Barred: somebody in front of it answers in its place, and wants people to sign in.
+
+export class Barred extends Error {}
 
 export class Away extends Error {}
 
@@ -10,35 +13,53 @@ export class Refused extends Error {
   }
 }
 
+// Whether the same request may be taken later.
+export function passes(error) {
+  return error instanceof Away || error instanceof Barred || error.status === 401;
+}
+
 const TIMEOUT_MS = 20_000;
 
 export async function post(path, body, { keepalive = false } = {}) {
-  return answerOf(() =>
-    fetch(path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-Labelloop": "1" },
-      body: JSON.stringify(body),
-      keepalive,
-      signal: keepalive ? undefined : AbortSignal.timeout(TIMEOUT_MS),
-    }),
-  );
+  return ask(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Labelloop": "1" },
+    body: JSON.stringify(body),
+    keepalive,
+    signal: keepalive ? undefined : AbortSignal.timeout(TIMEOUT_MS),
+  });
 }
 
 export async function get(path) {
-  return answerOf(() => fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS) }));
+  return ask(path, { signal: AbortSignal.timeout(TIMEOUT_MS) });
 }
 
-async function answerOf(ask) {
+async function ask(path, options) {
   let response, body;
   try {
-    response = await ask();
-    body = await response.json();
+    response = await fetch(path, { ...options, redirect: "manual" }); // the oracle sends no data elsewhere
+    body = json(await response.text());
   } catch (error) {
-    // A proxy's page instead of JSON is as good as no answer.
     throw new Away("no connection to the oracle", { cause: error });
   }
-  if (response.ok) return body;
-  const message = body.message ?? "the oracle could not answer";
-  if (response.status >= 500 || response.status === 429) throw new Away(message);
-  throw new Refused(response.status, body.reason ?? "", message);
+  const { status } = response;
+  if (response.ok && body) return body;
+  const ours = typeof body?.reason === "string" && typeof body.message === "string";
+  if (response.ok || response.type === "opaqueredirect" || (!ours && [401, 403].includes(status))) {
+    throw new Barred("a server in front of the oracle wants you to sign in");
+  }
+  const message = ours ? body.message : "the oracle could not answer";
+  if (!ours || status >= 500 || status === 429) throw new Away(message);
+  throw new Refused(status, body.reason, message);
+}
+
+// What a JSON object says; null for all else, such as a proxy's page.
+function json(text) {
+  try {
+    const value = JSON.parse(text);
+    return value instanceof Object ? value : null;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return null;
+  }
 }

@@ -1,6 +1,6 @@
 // What lies before one annotator: requests that are theirs for now, and what they said of earlier ones.
 
-import { Away, Refused, post } from "./api.js";
+import { Away, Barred, Refused, get, passes, post } from "./api.js";
 import { Outbox, stored } from "./outbox.js";
 
 const AHEAD = 3; // beside the one that is shown
@@ -8,8 +8,10 @@ const PAST_MAX = 100; // that can be undone
 const FILL_AGAIN_MS = 2_000;
 
 export class Desk {
-  // `heard` has changed() and told(text). `trouble` holds the errors of what is being tried again.
-  constructor(run, annotator, heard) {
+  // `heard` has changed() and told(text). `trouble` holds the errors of what is being tried again. What lies here is
+  // ours for `leaseMs` after it was asked for, by this machine's own clock, which goes on while the machine sleeps.
+  constructor(run, annotator, leaseMs, heard) {
+    this.leaseMs = leaseMs;
     this.base = `/api/runs/${run}`;
     this.heard = heard;
     this.store = `labelloop/${run}/${annotator}/`;
@@ -19,7 +21,7 @@ export class Desk {
     this.refusal = "";
     this.filled = false;
     this.left = false;
-    this.trouble = { sending: null, filling: null };
+    this.trouble = { sending: null, filling: null, listening: null };
     this.outbox = new Outbox(`${this.store}out/`, (result) => post(`${this.base}/answers`, { results: [result] }), {
       taken: (result, reply, tries) => this.taken(result, reply, tries),
       refused: (result, error) => this.refused(result, error),
@@ -41,6 +43,10 @@ export class Desk {
     return Object.values(this.trouble).some((error) => error?.status === 401);
   }
 
+  get barred() {
+    return Object.values(this.trouble).some((error) => error instanceof Barred);
+  }
+
   get short() {
     return this.queue.length <= AHEAD;
   }
@@ -56,9 +62,10 @@ export class Desk {
     clearTimeout(this.timer);
     try {
       const have = this.queue.map((item) => item.id);
+      const until = Date.now() + this.leaseMs;
       const { requests } = await post(`${this.base}/next`, { count: Math.max(AHEAD + 1, have.length), have });
       this.refusal = "";
-      this.merge(requests);
+      this.merge(requests, until);
       this.tried("filling", null);
       this.outbox.flush();
     } catch (error) {
@@ -75,7 +82,7 @@ export class Desk {
   }
 
   notFilled(error) {
-    if (error instanceof Away || error.status === 401) {
+    if (passes(error)) {
       this.timer = setTimeout(() => this.fill(), FILL_AGAIN_MS);
       this.tried("filling", error);
     } else if (error instanceof Refused) {
@@ -86,20 +93,41 @@ export class Desk {
     }
   }
 
-  // The one that is shown stays, lest it change under somebody's finger; so does what was undone.
-  merge(requests) {
+  // The one that is shown stays as long as it is ours, lest it change under somebody's finger; so does what was undone
+  // and is not given out anew.
+  merge(requests, until) {
     const ours = new Map(requests.map((request) => [request.request_id, request]));
-    const stay = this.queue.filter((item, i) => i === 0 || item.undone || ours.has(item.id));
+    for (const item of this.queue.filter(({ id }) => ours.has(id))) {
+      item.heldUntil = until;
+      item.undone &&= this.outbox.has(item.id);
+    }
+    const stay = this.queue.filter((item, i) => ours.has(item.id) || item.undone || (i === 0 && held(item)));
     const here = new Set(stay.map((item) => item.id));
     const fresh = requests.filter(({ request_id: id }) => !here.has(id) && !this.answered.has(id));
-    this.queue = [...stay, ...fresh.map((request) => this.item(request))];
+    this.queue = [...stay, ...fresh.map((request) => this.item(request, until))];
+    this.watchLeases();
   }
 
-  item(request) {
+  item(request, heldUntil) {
     const id = request.request_id;
     const last = stored(() => localStorage.getItem(`${this.store}revision/${id}`));
     const known = last === null ? 0 : Number(last) + 1;
-    return { id, request, revision: Math.max(known, request.next_revision ?? 0), undone: false, shownAt: 0 };
+    return { id, request, heldUntil, revision: Math.max(known, request.next_revision ?? 0), undone: false, shownAt: 0 };
+  }
+
+  // Put away what somebody else may be given by now.
+  lapse() {
+    const left = this.queue.filter(held);
+    const fewer = left.length < this.queue.length;
+    this.queue = left;
+    this.watchLeases();
+    if (fewer) this.heard.changed();
+  }
+
+  watchLeases() {
+    clearTimeout(this.leaseTimer);
+    const ends = this.queue.filter((item) => !item.undone).map((item) => item.heldUntil);
+    if (ends.length) this.leaseTimer = setTimeout(() => this.lapse(), Math.max(0, Math.min(...ends) - Date.now()));
   }
 
   shown() {
@@ -144,21 +172,29 @@ export class Desk {
     this.heard.changed();
   }
 
+  // At the second try it may be our own that stood already.
   taken(result, reply, tries) {
-    if (!reply.recorded && tries === 1) this.heard.told("Somebody else had answered that one already.");
+    if (!reply.recorded && tries === 1) {
+      this.heard.told("Somebody else had answered that one already.");
+      this.letGo(result.request_id);
+    }
     this.fill();
   }
 
   refused(result, error) {
     this.heard.told(result.withdrawn ? `That answer stands: ${error.message}` : error.message);
-    if (result.withdrawn) {
-      this.queue = this.queue.filter((item) => item.id !== result.request_id);
-      this.answered.add(result.request_id);
-    } else {
-      this.answered.delete(result.request_id);
-    }
-    this.past = this.past.filter(({ item }) => item.id !== result.request_id);
+    this.letGo(result.request_id);
+    if (!result.withdrawn) this.answered.delete(result.request_id);
     this.fill();
+  }
+
+  // What stands is another's, or not ours to change: nothing more is said of it.
+  letGo(id) {
+    this.outbox.drop(id);
+    this.queue = this.queue.filter((item) => item.id !== id);
+    this.past = this.past.filter(({ item }) => item.id !== id);
+    this.answered.add(id);
+    this.heard.changed();
   }
 
   tried(what, error) {
@@ -166,9 +202,21 @@ export class Desk {
     this.heard.changed();
   }
 
+  // Why no progress comes: the browser does not say what its stream was refused for.
+  async whySilent() {
+    try {
+      const { name } = await get("/api/session");
+      this.tried("listening", name ? null : new Refused(401, "SIGN_IN", "you are signed out"));
+    } catch (error) {
+      if (!passes(error)) throw error;
+      this.tried("listening", error);
+    }
+  }
+
   // From the beginning, and after an absence.
   sit() {
     this.left = false;
+    this.lapse();
     this.outbox.flush();
     this.fill();
   }
@@ -180,4 +228,8 @@ export class Desk {
     this.queue = [];
     if (ids.length) post(`${this.base}/release`, { request_ids: ids }, { keepalive: true }).catch(() => {}); // they expire
   }
+}
+
+function held(item) {
+  return item.undone || Date.now() < item.heldUntil;
 }

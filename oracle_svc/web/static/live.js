@@ -5,7 +5,7 @@ const SILENT_MS = 40_000; // beats come every 15 s
 const AGAIN_MS = 2_000;
 
 export class Live {
-  // `heard` has now(data), curves(data), up() and down().
+  // `heard` has now(data), curves(data), up(), down() and refused().
   constructor(url, heard) {
     this.url = url;
     this.heard = heard;
@@ -41,6 +41,7 @@ export class Live {
   failed() {
     this.heard.down();
     if (this.source.readyState === EventSource.CLOSED) {
+      this.heard.refused();
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.open(), AGAIN_MS);
     }

@@ -1,7 +1,7 @@
 // Answers on their way, in the order given. They are kept until the oracle has taken or refused them, beyond a lost
 // connection and a closed page; sending one twice does no harm, for its revision names it.
 
-import { Away, Refused } from "./api.js";
+import { Refused, passes } from "./api.js";
 
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 10_000;
@@ -48,7 +48,7 @@ export class Outbox {
       this.done(item);
       this.heard.taken(item.result, reply, item.tries);
     } catch (error) {
-      if (error instanceof Away || error.status === 401) {
+      if (passes(error)) {
         this.timer = setTimeout(() => this.flush(), this.waitMs);
         this.waitMs = Math.min(2 * this.waitMs, LONGEST_WAIT_MS);
         this.heard.stuck(error);
@@ -59,6 +59,17 @@ export class Outbox {
       this.heard.refused(item.result, error);
     }
     return true;
+  }
+
+  has(id) {
+    return this.items.some(({ result }) => result.request_id === id);
+  }
+
+  // Say nothing more of a request.
+  drop(id) {
+    const dropped = this.items.filter(({ result }) => result.request_id === id);
+    this.items = this.items.filter((item) => !dropped.includes(item));
+    for (const { key } of dropped) forget(key);
   }
 
   done(item) {

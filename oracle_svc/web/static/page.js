@@ -11,24 +11,25 @@ import { sampleElement } from "./sample.js";
 const SHOWN_BESIDE = 3;
 const KEYS_MAX = 10;
 const TOLD_MS = 6_000;
-const RENEW_MS = 120_000; // leases last 300 s
-const IDLE_MS = 600_000; // then others may have what lies here
 const ASK_AGAIN_MS = 5_000; // leases that others let lapse ring no bell
 const SKIPPED = "SKIP_KIND_SKIPPED";
 const REJECTED = "SKIP_KIND_REJECTED";
 
-const { run, annotator, tool } = document.body.dataset;
+const { run, annotator, tool, leaseS } = document.body.dataset;
+const LEASE_MS = 1000 * Number(leaseS);
+const RENEW_MS = 0.4 * LEASE_MS;
+const IDLE_MS = 2 * LEASE_MS; // then others may have what lies here
 const at = (id) => document.getElementById(id);
 
 let classes = JSON.parse(document.body.dataset.classes);
 let now = null;
 let curves = null;
 let silent = false; // no progress comes
-let activeAt = performance.now();
+let activeAt = Date.now();
 let opinionShown = stored(() => localStorage.getItem("labelloop/opinion")) !== "hidden";
 const elements = new WeakMap(); // of what lies on the desk, by item
 
-const desk = new Desk(run, annotator, {
+const desk = new Desk(run, annotator, LEASE_MS, {
   changed: () => render(),
   told: (text) => tell(text),
 });
@@ -37,7 +38,7 @@ const live = new Live(`/api/runs/${run}/events`, {
   now: (data) => {
     now = data;
     renderProgress();
-    if (!tool && desk.filled && desk.short && now.open > desk.queue.length) desk.fill();
+    if (!tool && !away() && desk.filled && desk.short && now.open > desk.queue.length) desk.fill();
     render();
   },
   curves: (data) => {
@@ -46,15 +47,18 @@ const live = new Live(`/api/runs/${run}/events`, {
     if (roundEnded) announce(`Round ${data.change.round + 1} is done. Accuracy ${percent(data.change.after)}.`);
     renderProgress();
   },
-  up: () => setSilent(false),
+  up: () => {
+    desk.tried("listening", null);
+    setSilent(false);
+  },
   down: () => setSilent(true),
+  refused: () => desk.whySilent(),
 });
 
 // Answers
 
 function answer(what, said) {
   if (!desk.current) return;
-  activeAt = performance.now();
   desk.answer(what);
   announce(`${said}. ${now ? `${whole(now.labels)} of ${whole(now.budget)} labels stand.` : ""}`);
 }
@@ -76,7 +80,7 @@ function reject() {
 }
 
 function undo() {
-  activeAt = performance.now();
+  if (now?.ended) return; // nothing could be said in its place
   const entry = desk.undo();
   if (!entry) return;
   flash(at("undo"));
@@ -179,7 +183,7 @@ function render() {
   renderStrip(at("next"), desk.queue.slice(1, 1 + SHOWN_BESIDE), (next) => badge(next, null));
   renderOpinion(item);
   for (const button of [...at("classes").children, at("skip"), at("reject")]) button.disabled = !item;
-  at("undo").disabled = !desk.past.length;
+  at("undo").disabled = !desk.past.length || Boolean(now?.ended);
   renderBanner();
 }
 
@@ -246,6 +250,7 @@ function whyEmpty() {
   if (now.phase === "training") return ["The model is learning", `It has ${some(now.labels, "label")} now, and will ask for the next.`, true];
   if (now.phase === "starting") return ["The run is starting", "The first images come in a moment.", true];
   if (desk.refusal) return ["Nothing to label", desk.refusal, false];
+  if (away()) return ["Are you still there?", "What lay here went back, so that others may have it. Press a key or tap to go on.", false];
   return ["Others hold the rest of this round", `${some(now.open, "image")} wait for them. What they let go comes here.`, true];
 }
 
@@ -266,21 +271,30 @@ function renderProgress() {
   if (now && curves) showPanel(now, curves, classes, at);
 }
 
+const LAMPS = { lost: "not connected", live: "live", wait: "connecting", over: "the run is over" };
+
 function renderBanner() {
   const banner = at("banner");
-  const { signedOut } = desk;
-  const lost = desk.lost || silent;
+  const [trouble, way] = whatIsWrong();
   const kept = desk.outbox.size ? ` ${some(desk.outbox.size, "answer")} kept here until then.` : "";
-  const lamp = signedOut || lost ? "lost" : now ? "live" : "wait";
+  const lamp = trouble ? "lost" : now?.ended ? "over" : now ? "live" : "wait";
   at("link").dataset.state = lamp;
-  const words = { lost: "not connected", live: "live", wait: "connecting" }[lamp];
-  at("link").setAttribute("aria-label", words);
-  at("link").title = words;
-  const text = signedOut ? `You are signed out.${kept} ` : lost ? `No connection to the oracle; trying again.${kept}` : "";
+  at("link").setAttribute("aria-label", LAMPS[lamp]);
+  at("link").title = LAMPS[lamp];
+  const text = trouble && `${trouble}${kept} `;
   if (banner.dataset.text === text) return;
   banner.dataset.text = text;
-  banner.replaceChildren(text, ...(signedOut ? [h("a", { href: `/login?next=${location.pathname}` }, "Sign in again")] : []));
+  banner.replaceChildren(text, ...(way ? [h("a", { href: way }, "Sign in again")] : []));
   banner.hidden = !text;
+}
+
+// In words, and where to go to mend it; of a proxy's own sign-in the browser learns by loading this page anew.
+function whatIsWrong() {
+  if (now?.ended && !desk.outbox.size) return ["", null]; // there is nothing to wait for
+  if (desk.barred) return ["A server in front of the oracle wants you to sign in.", location.pathname];
+  if (desk.signedOut) return ["You are signed out.", at("sign-out") ? `/login?next=${location.pathname}` : location.pathname];
+  if (desk.lost || silent) return ["No connection to the oracle; trying again.", null];
+  return ["", null];
 }
 
 function setSilent(is) {
@@ -321,18 +335,31 @@ window.addEventListener("pagehide", () => {
   desk.leave();
 });
 window.addEventListener("pageshow", (event) => {
-  if (event.persisted) resume();
+  if (event.persisted) comeBack();
 });
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) resume();
+  if (!document.hidden) comeBack();
 });
 
+// Before what a key or a tap does: what is not ours any more must not be answered.
+for (const kind of ["keydown", "pointerdown"]) {
+  document.addEventListener(kind, () => (away() ? comeBack() : (activeAt = Date.now())), { capture: true });
+}
+
+function away() {
+  return document.hidden || Date.now() - activeAt > IDLE_MS;
+}
+
+function comeBack() {
+  activeAt = Date.now();
+  resume();
+}
+
 setInterval(() => {
-  const idle = performance.now() - activeAt > IDLE_MS;
-  if (!document.hidden && !idle && desk.current) desk.fill();
+  if (!away() && desk.current) desk.fill();
 }, RENEW_MS);
 setInterval(() => {
-  if (!document.hidden && !tool && !desk.current && now?.phase === "labelling") desk.fill();
+  if (!away() && !tool && !desk.current && now?.phase === "labelling") desk.fill();
 }, ASK_AGAIN_MS);
 
 if (classes.length) renderClasses();
