@@ -55,7 +55,7 @@ async def test_a_run_on_learned_features_ends_with_auto_labels_that_its_audit_al
     right = [record for record in above if record.predicted == record.label]
     assert (len(above), len(right)) == (certificate.audited_above, certificate.correct_above)
     latest = run.latest
-    assert latest.control.total == latest.control_labels == 4
+    assert latest.control.total == latest.control_labels >= 4  # and what was chosen before its turn at random came
     assert latest.control_evaluation.total == latest.evaluation.total > 0
     assert latest.l2 > 0 < latest.temperature
 

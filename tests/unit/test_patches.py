@@ -111,14 +111,14 @@ def stripes(count: int, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDAr
     return made, kinds
 
 
-@pytest.mark.parametrize("shape", [(64, 64, 3), (224, 224, 3), (30, 400)])
+@pytest.mark.parametrize("shape", [(224, 224, 3), (30, 400)])
 def test_a_linear_model_of_the_features_tells_large_pictures_apart(shape: tuple[int, ...]) -> None:
-    samples, kinds = stripes(160, shape)
+    samples, kinds = stripes(100, shape)
     features = Graph(learn_patches(samples, 0), "g", field="f").answers(samples)
-    assert features.shape == (160, 1_800)
-    told, wanted = features[:80], 2.0 * kinds[:80] - 1
-    dual = np.linalg.solve(told @ told.T + 40 * np.eye(80), wanted)
-    right = (features[80:] @ (told.T @ dual) > 0) == kinds[80:]
+    assert features.shape == (100, 1_800)
+    told, wanted = features[:50], 2.0 * kinds[:50] - 1
+    dual = np.linalg.solve(told @ told.T + 40 * np.eye(50), wanted)
+    right = (features[50:] @ (told.T @ dual) > 0) == kinds[50:]
     assert right.mean() > 0.95
 
 

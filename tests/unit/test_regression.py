@@ -80,7 +80,7 @@ def test_fits_are_the_same_to_the_last_bit() -> None:
     assert weights_of(one) != weights_of(fit_regression(features[1:], labels[1:], CLASSES, seed=2))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=12), st.booleans())
 def test_few_labels_of_any_kinds_make_a_model(classes: list[int], alike: bool) -> None:
     features = digits(len(classes))[0]
