@@ -196,6 +196,19 @@ class LabelStudioTool:
             self._users[name] = known[email]
         return self._users[name]
 
+    async def put(self, request_id: str) -> None:
+        """Somebody puts a task there that nobody asked for, into the first project."""
+        await asyncio.to_thread(self._put, request_id)
+
+    def _put(self, request_id: str) -> None:
+        project = self.server.projects()[0]["id"]
+        known = {task["id"] for task in self.server.tasks(project)}
+        task = {"data": {"image": "data:,"}, "meta": {"labelloop_request_id": request_id}}
+        self.server.call("POST", f"/api/projects/{project}/import", json=[task])
+        [made] = [task["id"] for task in self.server.tasks(project) if task["id"] not in known]
+        self._seen.add(made)
+        self._tasks[request_id] = made, ()
+
     async def go_down(self) -> None:
         await asyncio.to_thread(self.server.stop)
 

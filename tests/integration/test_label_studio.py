@@ -1,0 +1,67 @@
+"""Label Studio's adapter over a real broker, with the log's own word on who said what; its API is played."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from labelloop_cli.nats_server import NatsServer
+from nats.aio.client import Client
+
+from oracle_svc.intake import ToolIntake
+from oracle_svc.queues.label_studio import LabelStudio
+from oracle_svc.tools import connected
+from tests.integration.test_pump import Oracle, asked, oracle, until  # noqa: F401  # asked is a fixture
+from tests.queues.fake_label_studio import PROJECT, FakeLabelStudio, fake_label_studio
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:label_studio_sdk", "ignore::DeprecationWarning:pydantic"),
+    pytest.mark.usefixtures("asked"),
+]
+CLASSES = ("a", "b", "c")
+SECRET = "a secret of sixteen characters"
+
+
+@pytest.fixture
+async def studio(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeLabelStudio]:
+    async with fake_label_studio(CLASSES) as (made, url):
+        settings = {"URL": url, "TOKEN": "legacy", "PROJECT": str(PROJECT), "POLL_S": "0.05", "WEBHOOK_SECRET": SECRET}
+        for name, value in settings.items():
+            monkeypatch.setenv(f"LABELLOOP_LABEL_STUDIO_{name}", value)
+        yield made
+
+
+@asynccontextmanager
+async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
+    """The adapter as the oracle makes it, at work."""
+    [queue] = [each for each in connected(Client(), 1, one.book) if isinstance(each, LabelStudio)]
+    task = asyncio.create_task(queue.serve(ToolIntake(queue.name, one.clerk, one.dead_letters)))
+    try:
+        yield queue
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        queue.close()
+
+
+def labels(one: Oracle) -> dict[int, int]:
+    """By sample, those that stand in run r."""
+    return {key: outcome.label for key, outcome in one.book.get("r").answers.standing.items()}  # type: ignore[union-attr]
+
+
+async def test_tasks_of_an_unknown_run_and_of_no_request_are_kept_and_hold_up_no_other(
+    nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio
+) -> None:
+    studio.label("nobody/0/3", "a")
+    studio.label("no request", "a")
+    studio.label("r/0/7", "b")
+    async with oracle(nats_server, tmp_path) as one, serving(one):
+        await until(lambda: labels(one) == {7: 1})
+        studio.label("r/0/3", "c")
+        await until(lambda: labels(one) == {7: 1, 3: 2})
+        letters = one.dead_letters.letters.values()
+    assert {letter.reason for letter in letters} == {"UNKNOWN_RUN", "BAD_REQUEST_ID"}
