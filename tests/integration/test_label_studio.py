@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from labelloop_cli.nats_server import NatsServer
 from nats.aio.client import Client
+from starlette.applications import Starlette
 
 from oracle_svc.intake import ToolIntake
 from oracle_svc.queues.label_studio import LabelStudio
+from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH
+from oracle_svc.queues.label_studio_client import SECRET_HEADER
 from oracle_svc.tools import connected
 from tests.integration.test_pump import Oracle, asked, oracle, until  # noqa: F401  # asked is a fixture
 from tests.queues.fake_label_studio import PROJECT, FakeLabelStudio, fake_label_studio
@@ -65,3 +69,38 @@ async def test_tasks_of_an_unknown_run_and_of_no_request_are_kept_and_hold_up_no
         await until(lambda: labels(one) == {7: 1, 3: 2})
         letters = one.dead_letters.letters.values()
     assert {letter.reason for letter in letters} == {"UNKNOWN_RUN", "BAD_REQUEST_ID"}
+
+
+async def test_a_webhook_is_answered_in_time_while_label_studio_is_slow_and_its_label_comes_behind(
+    nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio
+) -> None:
+    async with oracle(nats_server, tmp_path) as one, serving(one) as queue:
+        studio.free.clear()
+        studio.asked.clear()
+        await studio.asked.wait()  # a poll is under way, and will not end by itself
+        task = studio.label("r/0/7", "b")
+        answer = await call(queue, task)
+        assert (answer.status_code, answer.json()["reason"], labels(one)) == (503, "NOT_YET", {})
+        studio.free.set()
+        await until(lambda: labels(one) == {7: 1})
+
+
+async def test_a_webhook_is_answered_once_its_label_is_in_the_log(
+    nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELLOOP_LABEL_STUDIO_POLL_S", "3600")
+    async with oracle(nats_server, tmp_path) as one, serving(one) as queue:
+        await studio.asked.wait()
+        task = studio.label("r/0/7", "b")
+        answer = await call(queue, task)
+        while answer.status_code == 503:  # this machine is slow today
+            answer = await call(queue, task)
+        assert (answer.status_code, labels(one)) == (200, {7: 1})
+
+
+async def call(queue: LabelStudio, task: int) -> httpx.Response:
+    """Label Studio's, of an annotation made in ``task``."""
+    body = {"action": "ANNOTATION_CREATED", "project": {"id": PROJECT}, "task": {"id": task}}
+    transport = httpx.ASGITransport(Starlette(routes=queue.routes()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://oracle") as client:
+        return await client.post(WEBHOOK_PATH, json=body, headers={SECRET_HEADER: SECRET})
