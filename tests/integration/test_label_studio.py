@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop_cli.nats_server import NatsServer
 from nats.aio.client import Client
 from starlette.applications import Starlette
@@ -16,7 +18,9 @@ from starlette.applications import Starlette
 from oracle_svc.intake import ToolIntake
 from oracle_svc.queues.label_studio import LabelStudio
 from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH
-from oracle_svc.queues.label_studio_client import SECRET_HEADER
+from oracle_svc.queues.label_studio_client import SECRET_HEADER, LabelStudioClient
+from oracle_svc.queues.label_studio_config import check_classes
+from oracle_svc.queues.label_studio_project import Project
 from oracle_svc.tools import connected
 from tests.integration.test_pump import Oracle, asked, oracle, until  # noqa: F401  # asked is a fixture
 from tests.queues.fake_label_studio import PROJECT, FakeLabelStudio, fake_label_studio
@@ -96,6 +100,17 @@ async def test_a_webhook_is_answered_once_its_label_is_in_the_log(
         while answer.status_code == 503:  # this machine is slow today
             answer = await call(queue, task)
         assert (answer.status_code, labels(one)) == (200, {7: 1})
+
+
+async def test_a_task_that_was_looked_at_first_hides_none_that_came_before_it(studio: FakeLabelStudio) -> None:
+    first, second = studio.label("r/0/7", "b"), studio.label("r/0/3", "b")
+    client = LabelStudioClient(os.environ["LABELLOOP_LABEL_STUDIO_URL"], "legacy")
+    with closing(client):
+        control, annotators = await client.control(PROJECT)
+        project = Project(client, PROJECT, check_classes(control, CLASSES, PROJECT), annotators)
+        assert [task.id for [task] in await project.some([second])] == [second] != [first]
+        await project.put([LabelRequest(request_id="r/0/7", media_type="image/png")])
+    assert studio.imported == []
 
 
 async def call(queue: LabelStudio, task: int) -> httpx.Response:

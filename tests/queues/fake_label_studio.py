@@ -21,11 +21,13 @@ PROJECT = 7
 
 
 class FakeLabelStudio:
-    """One project with ``classes``. ``asked`` is set when somebody asks for tasks; the answer waits for ``free``."""
+    """One project with ``classes``. ``asked`` is set when somebody asks for tasks; the answer waits for ``free``.
+    ``imported`` are the tasks that somebody put there by the API."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._config = config_of(classes)
         self._tasks: list[dict[str, Any]] = []
+        self.imported: list[dict[str, Any]] = []
         self.asked, self.free = asyncio.Event(), asyncio.Event()
         self.free.set()
 
@@ -44,6 +46,7 @@ class FakeLabelStudio:
         return [
             Route("/api/projects/{id:int}", self._project),
             Route("/api/projects/{id:int}/", self._project),
+            Route("/api/projects/{id:int}/import", self._import, methods=["POST"]),
             Route("/api/tasks", self._some_tasks),
             Route("/api/tasks/", self._some_tasks),
             Route("/api/users", self._users),
@@ -52,6 +55,10 @@ class FakeLabelStudio:
 
     async def _project(self, _: Request) -> Response:
         return JSONResponse({"id": PROJECT, "label_config": self._config, "maximum_annotations": 1})
+
+    async def _import(self, request: Request) -> Response:
+        self.imported += await request.json()
+        return JSONResponse({"task_count": len(self.imported)}, status_code=201)
 
     async def _users(self, _: Request) -> Response:
         return JSONResponse([{"id": 1, "email": "kim@example.com"}])
