@@ -162,7 +162,9 @@ class Pump:
         done = [key for key in held if key not in wanted]
         if not done:
             return
+        crash_point("before retract")
         await self._queue.retract([self._request_id(key) for key in done])
+        crash_point("after retract")
         for key in done:
             await self._leases.release(key, self._holder)
 
