@@ -94,6 +94,7 @@ class Project:
             for task in tasks:
                 if not task.annotations:
                     await self._client.delete_task(task.id)
+                    self._last_id = min(self._last_id, task.id - 1)  # over SQLite the next task may have this id
 
     async def news(self) -> list[list[Task]]:
         """All tasks of each request of which one was touched since :meth:`mark_seen`; at first of every request. What

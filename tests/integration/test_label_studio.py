@@ -102,15 +102,33 @@ async def test_a_webhook_is_answered_once_its_label_is_in_the_log(
         assert (answer.status_code, labels(one)) == (200, {7: 1})
 
 
+@asynccontextmanager
+async def a_project() -> AsyncIterator[Project]:
+    """As an oracle knows it that has just opened it."""
+    with closing(LabelStudioClient(os.environ["LABELLOOP_LABEL_STUDIO_URL"], "legacy")) as client:
+        control, annotators = await client.control(PROJECT)
+        yield Project(client, PROJECT, check_classes(control, CLASSES, PROJECT), annotators)
+
+
+def picture(request_id: str) -> LabelRequest:
+    return LabelRequest(request_id=request_id, media_type="image/png")
+
+
 async def test_a_task_that_was_looked_at_first_hides_none_that_came_before_it(studio: FakeLabelStudio) -> None:
     first, second = studio.label("r/0/7", "b"), studio.label("r/0/3", "b")
-    client = LabelStudioClient(os.environ["LABELLOOP_LABEL_STUDIO_URL"], "legacy")
-    with closing(client):
-        control, annotators = await client.control(PROJECT)
-        project = Project(client, PROJECT, check_classes(control, CLASSES, PROJECT), annotators)
+    async with a_project() as project:
         assert [task.id for [task] in await project.some([second])] == [second] != [first]
-        await project.put([LabelRequest(request_id="r/0/7", media_type="image/png")])
+        await project.put([picture("r/0/7")])
     assert studio.imported == []
+
+
+async def test_a_task_that_has_the_id_of_one_that_was_taken_out_is_not_imported_again(studio: FakeLabelStudio) -> None:
+    async with a_project() as ours, a_project() as theirs:
+        await ours.put([picture("r/0/7")])
+        await ours.take_out(["r/0/7"])
+        await theirs.put([picture("r/0/3")])
+        await ours.put([picture("r/0/3")])
+    assert studio.imported == ["r/0/7", "r/0/3"]
 
 
 async def call(queue: LabelStudio, task: int) -> httpx.Response:

@@ -22,12 +22,13 @@ PROJECT = 7
 
 class FakeLabelStudio:
     """One project with ``classes``. ``asked`` is set when somebody asks for tasks; the answer waits for ``free``.
-    ``imported`` are the tasks that somebody put there by the API."""
+    ``imported`` are the requests that somebody put there by the API. As over SQLite, the id of the last task, once that
+    is deleted, is the next one's."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._config = config_of(classes)
         self._tasks: list[dict[str, Any]] = []
-        self.imported: list[dict[str, Any]] = []
+        self.imported: list[str] = []
         self.asked, self.free = asyncio.Event(), asyncio.Event()
         self.free.set()
 
@@ -35,10 +36,13 @@ class FakeLabelStudio:
         """Somebody's annotation of a task of its own; the task's id."""
         value = {"choices": [class_name]}
         said = {"from_name": "label", "to_name": "image", "type": "choices", "value": value}
-        number = len(self._tasks) + 1
-        annotation = {"id": number, "updated_at": _AT, "completed_by": 1, "was_cancelled": False, "result": [said]}
-        task = {"id": number, "meta": {"labelloop_request_id": request_id}, "created_at": _AT, "updated_at": _AT}
-        self._tasks.append({**task, "overlap": 1, "annotations": [annotation]})
+        annotation = {"id": 1, "updated_at": _AT, "completed_by": 1, "was_cancelled": False, "result": [said]}
+        return self._add({"labelloop_request_id": request_id}, [annotation])
+
+    def _add(self, meta: dict[str, str], annotations: Sequence[dict[str, Any]]) -> int:
+        number: int = max([0, *(task["id"] for task in self._tasks)]) + 1
+        task = {"id": number, "meta": meta, "created_at": _AT, "updated_at": _AT, "overlap": 1}
+        self._tasks.append({**task, "annotations": annotations})
         return number
 
     @property
@@ -49,6 +53,7 @@ class FakeLabelStudio:
             Route("/api/projects/{id:int}/import", self._import, methods=["POST"]),
             Route("/api/tasks", self._some_tasks),
             Route("/api/tasks/", self._some_tasks),
+            Route("/api/tasks/{id:int}/", self._delete, methods=["DELETE"]),
             Route("/api/users", self._users),
             Route("/api/users/", self._users),
         ]
@@ -57,8 +62,14 @@ class FakeLabelStudio:
         return JSONResponse({"id": PROJECT, "label_config": self._config, "maximum_annotations": 1})
 
     async def _import(self, request: Request) -> Response:
-        self.imported += await request.json()
+        for task in await request.json():
+            self._add(task["meta"], [])
+            self.imported.append(task["meta"]["labelloop_request_id"])
         return JSONResponse({"task_count": len(self.imported)}, status_code=201)
+
+    async def _delete(self, request: Request) -> Response:
+        self._tasks = [task for task in self._tasks if task["id"] != request.path_params["id"]]
+        return Response(status_code=204)
 
     async def _users(self, _: Request) -> Response:
         return JSONResponse([{"id": 1, "email": "kim@example.com"}])
