@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 from starlette.applications import Starlette
@@ -27,6 +28,7 @@ class FakeLabelStudio:
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._config = config_of(classes)
+        self._ids = count(1)
         self._tasks: list[dict[str, Any]] = []
         self.imported: list[str] = []
         self.asked, self.free = asyncio.Event(), asyncio.Event()
@@ -36,7 +38,13 @@ class FakeLabelStudio:
         """Somebody's annotation of a task of its own; the task's id."""
         value = {"choices": [class_name]}
         said = {"from_name": "label", "to_name": "image", "type": "choices", "value": value}
-        annotation = {"id": 1, "updated_at": _AT, "completed_by": 1, "was_cancelled": False, "result": [said]}
+        annotation = {
+            "id": next(self._ids),
+            "updated_at": _AT,
+            "completed_by": 1,
+            "was_cancelled": False,
+            "result": [said],
+        }
         return self._add({"labelloop_request_id": request_id}, [annotation])
 
     def _add(self, meta: dict[str, str], annotations: Sequence[dict[str, Any]]) -> int:
