@@ -203,6 +203,11 @@ class LabelStudioTool:
             self._users[name] = known[email]
         return self._users[name]
 
+    def overlaps(self) -> dict[str, int]:
+        """How many people are asked for each request that is there."""
+        tasks = [task for project in self.server.projects() for task in self.server.tasks(project["id"])]
+        return {task["meta"]["labelloop_request_id"]: task["overlap"] for task in tasks}
+
     async def put(self, request_id: str) -> None:
         """Somebody puts a task there that nobody asked for, into the first project."""
         await asyncio.to_thread(self._put, request_id)

@@ -51,11 +51,11 @@ class Campaign:
     crash_at: Path
     asked: list[str] = field(default_factory=list)
 
-    async def begin(self, **queue: Any) -> None:
+    async def begin(self, *, label_budget: int = 10, **queue: Any) -> None:
         changed = spec(
             write_blobs(self.crash_at.parent),
             label_source=QUEUE,
-            label_budget=10,
+            label_budget=label_budget,
             auto_label_budget=0,
             stopping_sample_count=0,
             protocol=Protocol.PROTOCOL_HONEST,
@@ -114,6 +114,9 @@ class Campaign:
 
     async def is_over(self) -> bool:
         return (await self.status()).phase >= Phase.PHASE_FINISHED
+
+    async def has_paid_two(self) -> bool:
+        return (await self.status()).labels_paid == 2
 
     async def status(self) -> RunStatus:
         return (await self.clients.trainer.GetRun(GetRunRequest(run_id=RUN), wait_for_ready=True)).run
@@ -221,6 +224,7 @@ async def test_a_tool_that_is_away_gets_and_gives_everything_when_it_is_back(
             await campaign.begin()
     first = await campaign.next_requests(5)
     await campaign.answer(first[:2])
+    await until(campaign.has_paid_two)
     async with campaign.away(at_least_s=AWAY_S if request.node.callspec.id != "sqs_fifo" else 0.0):
         if campaign.tool.name == "nats":
             late = first[2:]
