@@ -14,6 +14,10 @@ SURE = 0.8
 """A posterior from which on a label holds. Of two annotators who are right four times in five and differ, neither comes
 to it; of three who are and of whom two agree, they do."""
 
+KNOWN_AFTER = 20
+"""Answers of an annotator, in classes, behind which they are weighed. Of fewer, so little is known of who errs how that
+one who errs often may well be believed against two who do not."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -77,8 +81,8 @@ def disputed(votes: Sequence[Vote]) -> bool:
 
 
 def posteriors(votes: Mapping[int, Sequence[Vote]]) -> dict[int, dict[int, float]]:
-    """How probable each class is for each sample that somebody gave a class: Dawid and Skene 1979 over all of them, by
-    crowd-kit. InvalidInput where that is not installed."""
+    """How probable each class is for each sample that got one only from annotators who are known by now: Dawid and
+    Skene 1979 over all answers, by crowd-kit. InvalidInput where that is not installed."""
     try:
         from crowdkit.aggregation import DawidSkene  # costs two seconds, and few runs need it
         from pandas import DataFrame
@@ -91,10 +95,16 @@ def posteriors(votes: Mapping[int, Sequence[Vote]]) -> dict[int, dict[int, float
         for vote in each
         if not isinstance(vote.outcome, Skip)
     )
-    if not rows:
+    answers = Counter(annotator for _, annotator, _ in rows)
+    strangers = {sample_id for sample_id, annotator, _ in rows if answers[annotator] < KNOWN_AFTER}
+    if strangers.issuperset(sample_id for sample_id, _, _ in rows):
         return {}
     with warnings.catch_warnings():  # crowd-kit 1.4 uses what pandas 3.1 is about to give up
         warnings.simplefilter("ignore")
         table = DawidSkene(n_iter=100, tol=1e-5).fit(DataFrame(rows, columns=["task", "worker", "label"])).probas_
     assert table is not None, "it was fitted"
-    return {int(task): {int(label): float(p) for label, p in row.items()} for task, row in table.iterrows()}
+    return {
+        int(task): {int(label): float(p) for label, p in row.items()}
+        for task, row in table.iterrows()
+        if task not in strangers
+    }

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter
 from labelloop.wire.basis import Hints
 from labelloop.wire.broker import jetstream
+from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import LabelloopError
 from labelloop.wire.following import follow_stream
 from labelloop.wire.once import ensure_replicas, publish_once
@@ -102,8 +103,10 @@ class DeadLetters:
         )
         letter.received_at.GetCurrentTime()
         subject, body = f"{PREFIX}.letter.{letter_id}", letter.SerializeToString()
+        crash_point("before keep")
         if await patiently(lambda: publish_once(self._js, subject, body)):
             log.warning("a result cannot be taken: kept as a dead letter", id=letter_id, reason=error.reason)
+        crash_point("after keep")
         self._add(letter)
 
     async def mark_taken(self, letter_id: str) -> None:

@@ -223,7 +223,9 @@ class Pump:
         await self._catch_up()
         if not (done := self._unwanted(desk)):
             return
+        crash_point("before retract")
         await self._queue.retract([self._request_id(key) for key in done])
+        crash_point("after retract")
         for key in done:
             await self._leases.release(key, self._holder)
 

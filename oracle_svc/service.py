@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 
 from labelloop.events.v1.events_pb2 import SkipKind
 from labelloop.oracle.v1 import oracle_pb2 as pb
@@ -157,14 +158,15 @@ class OracleService(OracleServiceServicer):
     async def ListAnswers(self, request: pb.ListAnswersRequest, context: Context) -> pb.ListAnswersResponse:
         self._book.get(request.run_id)
         limit = min(request.limit or _ANSWERS, _ANSWERS_MAX)
-        later = [
-            recorded
-            for recorded in await self._log.read_run(request.run_id)
-            if recorded.event and recorded.sequence > request.after_sequence and is_answer(recorded.event)
-        ][:limit]
-        last = later[-1].sequence if later else request.after_sequence
-        events = [recorded.event for recorded in later if recorded.event]
-        return pb.ListAnswersResponse(events=events, last_sequence=last)
+        response = pb.ListAnswersResponse(last_sequence=request.after_sequence)
+        async with aclosing(self._log.read_on(request.run_id, request.after_sequence)) as later:
+            async for recorded in later:
+                if recorded.event and is_answer(recorded.event):
+                    response.events.append(recorded.event)
+                    response.last_sequence = recorded.sequence
+                if len(response.events) == limit:
+                    break
+        return response
 
     async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
         about = f'"{request.run_id}/'.encode() if request.run_id else b""

@@ -52,11 +52,15 @@ class Service:
     def log_file(self) -> Path:
         return self.folder / f"{self.name}.log"
 
+    @property
+    def ready_file(self) -> Path:
+        """It is there while the service answers, and for a moment after it died."""
+        return self.folder / f"{self.name}.ready"
+
     async def start(self) -> None:
         """Return once the service answers; WrongState with the end of its log where it does not."""
-        ready_file = self.folder / f"{self.name}.ready"
-        ready_file.unlink(missing_ok=True)
-        ours = {"LABELLOOP_PORT": str(self.port), "LABELLOOP_READY_FILE": str(ready_file)}
+        self.ready_file.unlink(missing_ok=True)
+        ours = {"LABELLOOP_PORT": str(self.port), "LABELLOOP_READY_FILE": str(self.ready_file)}
         if self.http_port:
             ours["LABELLOOP_HTTP_PORT"] = str(self.http_port)
         with self.log_file.open("ab") as output:
@@ -71,13 +75,13 @@ class Service:
             )
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
-                while not ready_file.exists():
+                while not self.ready_file.exists():
                     if self.process.returncode is not None:
                         raise self._failed("ended")
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise self._failed(f"was not ready within {_READY_TIMEOUT_S:.0f} s") from None
-        ready = json.loads(ready_file.read_text())
+        ready = json.loads(self.ready_file.read_text())
         self.port, self.http_port = ready["port"], ready.get("http_port", 0)
 
     def _failed(self, how: str) -> WrongState:

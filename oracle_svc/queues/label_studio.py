@@ -188,7 +188,11 @@ class LabelStudio:
                 project.mark_seen(news)
 
     async def _bring(self, tasks: Sequence[Task], intake: Intake) -> None:
-        for word in new_words(tasks, self._said(tasks[0].request_id)):
+        try:
+            said = self._said(tasks[0].request_id)
+        except (InvalidInput, NotFound):  # a task of another broker's run, say: the intake refuses and keeps its words
+            said = ()
+        for word in new_words(tasks, said):
             key = word.source_event_id, word.revision
             if key not in self._fruitless and await intake.take(word) is not Verdict.RECORDED:
                 self._fruitless.add(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -22,6 +23,7 @@ from oracle_svc.queues.label_studio_results import REQUEST_ID
 
 WEBHOOK_PATH, ML_PATH = "/label-studio/webhook", "/label-studio/ml"
 _MODEL_VERSION = "labelloop"
+_ANSWER_WITHIN_S = 0.8  # Label Studio waits for a second, and somebody at its page waits with it
 
 Handler = Callable[[Any], Awaitable[Response] | Response]
 
@@ -77,17 +79,28 @@ def call_routes(
     secret: str, look: Callable[[int, Sequence[int]], Awaitable[None]], predictions: Callable[[str], Guess | None]
 ) -> list[Route]:
     """``look`` brings in what is new in a project's tasks, in all that were touched where none are named."""
+    looks: set[asyncio.Task[LabelloopError | None]] = set()  # kept until they end: nobody else does
+
+    async def look_now(project_id: int, tasks: Sequence[int]) -> LabelloopError | None:
+        try:
+            await look(project_id, tasks)
+        except LabelloopError as error:
+            log.warning("Label Studio called in vain; polling will find it", reason=error.reason, problem=error.message)
+            return error
+        return None
 
     async def webhook(call: Any) -> Response:
         project = call.get("project")
         if not isinstance(project, dict) or not isinstance(project.get("id"), int):
             return _problem(400, "NO_PROJECT", "a webhook of a project says which one it is")
-        try:
-            await look(project["id"], task_ids(call))
-        except LabelloopError as error:
-            log.warning("Label Studio called in vain; polling will find it", reason=error.reason, problem=error.message)
-            return _problem(503, error.reason, error.message)
-        return JSONResponse({})
+        looking = asyncio.create_task(look_now(project["id"], task_ids(call)))
+        looks.add(looking)
+        looking.add_done_callback(looks.discard)
+        await asyncio.wait({looking}, timeout=_ANSWER_WITHIN_S)
+        if not looking.done():
+            return _problem(503, "NOT_YET", "it is being looked at, which takes longer than Label Studio waits")
+        error = looking.result()
+        return _problem(503, error.reason, error.message) if error else JSONResponse({})
 
     def setup(_: Any) -> Response:
         return JSONResponse({"model_version": _MODEL_VERSION})

@@ -22,7 +22,7 @@ T = TypeVar("T")
 SECRET_HEADER = "X-Labelloop-Secret"
 _ACTIONS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED")
 _TIMEOUT_S = 30.0
-_IMPORT_S = 60
+_IMPORT_S = 15  # within the lease on what is imported: else another oracle imports it, too
 _PAGE = 200
 _RETRY_AFTER_S = 5.0
 # Label Studio takes the list for nested annotations, too. Not the tasks' data: images are heavy.

@@ -52,16 +52,20 @@ class Project:
 
     def _note(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
-            self._last_id = max(self._last_id, task.id)
             if task.request_id:
                 self._tasks[task.request_id].add(task.id)
             elif not self._strangers:
                 self._strangers = True
                 log.info("tasks of Label Studio without a labelloop_request_id are left alone", project=self.id)
 
+    def _note_all(self, tasks: Sequence[Task]) -> None:
+        """All behind the last that was noted so, by id: with none left out, no later look has to begin before them."""
+        self._note(tasks)
+        self._last_id = max([self._last_id, *(task.id for task in tasks)])
+
     async def _find(self, request_ids: Sequence[str]) -> dict[str, list[Task]]:
         """The tasks of each request that are there now."""
-        self._note(await self._client.tasks(self.id, self.control, after_id=self._last_id))
+        self._note_all(await self._client.tasks(self.id, self.control, after_id=self._last_id))
         ids = [each for request_id in request_ids for each in self._tasks.get(request_id, ())]
         found: dict[str, list[Task]] = defaultdict(list)
         for task in await self._client.tasks(self.id, self.control, ids=ids):
@@ -90,6 +94,7 @@ class Project:
             for task in tasks:
                 if not task.annotations:
                     await self._client.delete_task(task.id)
+                    self._last_id = min(self._last_id, task.id - 1)  # over SQLite the next task may have this id
 
     async def news(self) -> list[list[Task]]:
         """All tasks of each request of which one was touched since :meth:`mark_seen`; at first of every request. What

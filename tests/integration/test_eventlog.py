@@ -110,6 +110,17 @@ async def test_of_many_writers_at_once_one_wins_and_all_agree(nats_server: NatsS
     assert len({recorded.event.run_finished.reason for recorded in standing if recorded.event}) == 1
 
 
+async def test_a_run_is_read_on_from_any_place_and_no_further_than_it_goes(nats_server: NatsServer) -> None:
+    async with opened(nats_server) as (_, log):
+        for sample_id in range(3):
+            await log.append_once(label(sample_id))
+        other = await log.append_once(finished("another run's", run_id="s"))
+        for after, expected in ((0, [1, 2, 3]), (2, [3]), (3, []), (other.sequence, []), (2**63, [])):
+            async with asyncio.timeout(30):
+                assert [recorded.sequence async for recorded in log.read_on("r", after)] == expected
+        assert [recorded async for recorded in log.read_on("nobody")] == []
+
+
 async def test_following_yields_every_event_in_order_and_goes_on(nats_server: NatsServer) -> None:
     async with opened(nats_server) as (_, log):
         for sample_id in range(50):

@@ -20,6 +20,7 @@ from labelloop_cli.stack import Stack
 from tests.queues.label_studio_venv import LEGACY_TOKEN, command, environment, seed
 
 _START_WITHIN_S = 180.0
+_TRIES = 5
 WANTED = "LABELLOOP_LABEL_STUDIO_TESTS"
 
 
@@ -96,8 +97,14 @@ class LabelStudioServer:
         return str(self.call("POST", "/api/token/")["token"])
 
     def tasks(self, project_id: int) -> list[dict[str, Any]]:
-        """All of a project, whole, by id."""
-        found = self.call("GET", "/api/tasks", params={"project": project_id, "fields": "all", "page_size": 1000})
+        """All of a project, whole, by id. Where one is deleted meanwhile Label Studio itself may fail: asked again."""
+        query: dict[str, int | str] = {"project": project_id, "fields": "all", "page_size": 1000}
+        for _ in range(_TRIES):
+            answer = self.api.get("/api/tasks", params=query)
+            if answer.status_code != 500:
+                break
+        assert answer.is_success, answer.text[:500]
+        found = answer.json()
         return sorted(found["tasks"], key=lambda task: int(task["id"]))
 
     def projects(self) -> list[dict[str, Any]]:
@@ -138,7 +145,7 @@ class LabelStudioTool:
             "LABELLOOP_LABEL_STUDIO_TOKEN": LEGACY_TOKEN,
             "LABELLOOP_LABEL_STUDIO_POLL_S": "0.5",
         }
-        self._seen: set[int] = set()
+        self._seen: set[tuple[str, int]] = set()  # SQLite gives the id of a task that is gone to another
         self._tasks: dict[str, tuple[int, Sequence[str]]] = {}
         self._users: dict[str, int] = {}
 
@@ -153,9 +160,9 @@ class LabelStudioTool:
         for project in self.server.projects():
             classes = [each["value"] for each in project["parsed_label_config"]["label"]["labels_attrs"].values()]
             for task in self.server.tasks(project["id"]):
-                if task["id"] not in self._seen and "labelloop_request_id" in task["meta"]:
-                    self._seen.add(task["id"])
-                    request_id = task["meta"]["labelloop_request_id"]
+                request_id = task["meta"].get("labelloop_request_id")
+                if request_id and (request_id, task["id"]) not in self._seen:
+                    self._seen.add((request_id, task["id"]))
                     self._tasks[request_id] = task["id"], classes
                     fresh.append({"request_id": request_id, "classes": classes, **task["data"]})
         return fresh
@@ -195,6 +202,24 @@ class LabelStudioTool:
                 known[email] = self.server.call("POST", "/api/users/", json=body)["id"]
             self._users[name] = known[email]
         return self._users[name]
+
+    def overlaps(self) -> dict[str, int]:
+        """How many people are asked for each request that is there."""
+        tasks = [task for project in self.server.projects() for task in self.server.tasks(project["id"])]
+        return {task["meta"]["labelloop_request_id"]: task["overlap"] for task in tasks}
+
+    async def put(self, request_id: str) -> None:
+        """Somebody puts a task there that nobody asked for, into the first project."""
+        await asyncio.to_thread(self._put, request_id)
+
+    def _put(self, request_id: str) -> None:
+        project = self.server.projects()[0]["id"]
+        known = {task["id"] for task in self.server.tasks(project)}
+        task = {"data": {"image": "data:,"}, "meta": {"labelloop_request_id": request_id}}
+        self.server.call("POST", f"/api/projects/{project}/import", json=[task])
+        [made] = [task["id"] for task in self.server.tasks(project) if task["id"] not in known]
+        self._seen.add((request_id, made))
+        self._tasks[request_id] = made, ()
 
     async def go_down(self) -> None:
         await asyncio.to_thread(self.server.stop)

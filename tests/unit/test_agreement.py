@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.events.v1.events_pb2 import SkipKind
 
-from oracle_svc.agreement import SURE, Label, Outcome, Skip, Undecided, Vote, decide, posteriors
+from oracle_svc.agreement import KNOWN_AFTER, SURE, Label, Outcome, Skip, Undecided, Vote, decide, posteriors
 from oracle_svc.quality import Judgement, records
 
 SKIPPED, REJECTED = Skip(SkipKind.SKIP_KIND_SKIPPED), Skip(SkipKind.SKIP_KIND_REJECTED)
@@ -84,7 +84,17 @@ def test_who_is_often_right_counts_for_more() -> None:
 def test_samples_that_nobody_gave_a_class_have_no_posterior() -> None:
     assert posteriors({}) == {}
     assert posteriors({3: [Vote("a", SKIPPED)]}) == {}
-    assert posteriors({3: [Vote("a", 1)], 4: [Vote("b", SKIPPED)]}) == {3: {1: 1.0}}
+    many = {i: [Vote("a", 1)] for i in range(KNOWN_AFTER)}
+    assert posteriors({**many, 90: [Vote("b", SKIPPED)]}) == {i: {1: 1.0} for i in many}
+
+
+def test_nobody_is_weighed_of_whom_little_is_known() -> None:
+    many = {i: [Vote("a", i % 2), Vote("b", i % 2)] for i in range(KNOWN_AFTER)}
+    assert set(posteriors(many)) == set(many)
+    last = many.pop(KNOWN_AFTER - 1)
+    assert posteriors(many) == {}
+    with_a_stranger = {**many, 90: last, 91: [Vote("a", 1), Vote("stranger", 0)]}
+    assert set(posteriors(with_a_stranger)) == {*many, 90}
 
 
 def test_each_annotator_has_a_record() -> None:

@@ -6,6 +6,8 @@ import pytest
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.wire.errors import InvalidInput
 
+from oracle_svc import pump
+from oracle_svc.queues import label_studio_client
 from oracle_svc.queues.label_studio_config import Control
 from oracle_svc.queues.label_studio_project import task_of
 
@@ -31,3 +33,7 @@ def test_what_is_no_image_is_no_task_linked_or_not(sample: dict[str, object]) ->
     request = LabelRequest(run_id="r", request_id="r/0/1", media_type="application/x-npy", **sample)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="images only"):
         task_of(request, CONTROL)
+
+
+def test_an_import_is_given_up_before_the_lease_on_its_requests_ends() -> None:
+    assert label_studio_client._IMPORT_S < pump._PUSH_S

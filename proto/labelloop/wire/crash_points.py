@@ -3,7 +3,8 @@
 ``LABELLOOP_CRASH_AT`` names a file; while that holds ``after append model_trained#3``, the process that comes to this
 point for the third time removes the file and ends with SIGKILL. Points are named by what the process is about to do or
 has just done: ``before`` or ``after``, then ``append`` and the kind of the event, ``put`` (an artifact), ``call`` and
-the method asked of another service, or ``serve`` and the method that a client asked for.
+the method asked of another service, or ``serve`` and the method that a client asked for; ``push`` and ``retract`` (of
+requests, by a tool), ``keep`` (a dead letter).
 """
 
 from __future__ import annotations

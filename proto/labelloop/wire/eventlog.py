@@ -143,18 +143,23 @@ class EventLog:
 
     async def read_run(self, run_id: str) -> list[Recorded]:
         """The readable events of a run as they stand now, in order; empty where there is none."""
+        return [recorded async for recorded in self.read_on(run_id)]
+
+    async def read_on(self, run_id: str, after: int = 0) -> AsyncGenerator[Recorded, None]:
+        """The same, one after the other, behind sequence ``after``."""
         subject = f"{PREFIX}.{run_id}.>"
         try:
-            last = (await patiently(lambda: self._js.get_last_msg(STREAM, subject))).seq
+            last = int((await patiently(lambda: self._js.get_last_msg(STREAM, subject))).seq or 0)
         except NotFoundError:
-            return []
-        events: list[Recorded] = []
-        async with aclosing(self.follow(subject)) as standing:
+            return
+        if last <= after:
+            return
+        async with aclosing(self.follow(subject, after)) as standing:
             async for recorded in standing:
-                events += [recorded] if recorded.event else []
+                if recorded.event:
+                    yield recorded
                 if recorded.sequence == last:
-                    break
-        return events
+                    return
 
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """All events under ``subject`` behind sequence ``after``, in order, without gap or repeat, for ever."""

@@ -1,0 +1,141 @@
+"""Label Studio's adapter over a real broker, with the log's own word on who said what; its API is played."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop_cli.nats_server import NatsServer
+from nats.aio.client import Client
+from starlette.applications import Starlette
+
+from oracle_svc.queues.label_studio import LabelStudio
+from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH
+from oracle_svc.queues.label_studio_client import SECRET_HEADER, LabelStudioClient
+from oracle_svc.queues.label_studio_config import check_classes
+from oracle_svc.queues.label_studio_project import Project
+from oracle_svc.tools import connected
+from tests.integration.one_oracle import Oracle, ask, oracle, until
+from tests.queues.fake_label_studio import PROJECT, FakeLabelStudio, fake_label_studio
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:label_studio_sdk", "ignore::DeprecationWarning:pydantic"),
+]
+CLASSES = ("a", "b", "c")
+SECRET = "a secret of sixteen characters"
+
+
+@pytest.fixture
+async def studio(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[FakeLabelStudio]:
+    """One that is asked for three samples."""
+    await ask(nats_server, tmp_path, [7, 3, 5])
+    async with fake_label_studio(CLASSES) as (made, url):
+        settings = {"URL": url, "TOKEN": "legacy", "PROJECT": str(PROJECT), "POLL_S": "0.05", "WEBHOOK_SECRET": SECRET}
+        for name, value in settings.items():
+            monkeypatch.setenv(f"LABELLOOP_LABEL_STUDIO_{name}", value)
+        yield made
+
+
+@asynccontextmanager
+async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
+    """The adapter as the oracle makes it, at work."""
+    [queue] = [each for each in connected(Client(), 1, one.book) if isinstance(each, LabelStudio)]
+    task = asyncio.create_task(queue.serve(one.tool_intake(queue.name)))
+    try:
+        yield queue
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        queue.close()
+
+
+def labels(one: Oracle) -> dict[int, int]:
+    """By sample, those that stand in run r."""
+    return {key: outcome.label for key, outcome in one.book.get("r").answers.standing.items()}  # type: ignore[union-attr]
+
+
+async def test_tasks_of_an_unknown_run_and_of_no_request_are_kept_and_hold_up_no_other(
+    nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio
+) -> None:
+    studio.label("nobody/0/3", "a")
+    studio.label("no request", "a")
+    studio.label("r/0/7", "b")
+    async with oracle(nats_server, tmp_path) as one, serving(one):
+        await until(lambda: labels(one) == {7: 1})
+        studio.label("r/0/3", "c")
+        await until(lambda: labels(one) == {7: 1, 3: 2})
+        letters = one.dead_letters.letters.values()
+    assert {letter.reason for letter in letters} == {"UNKNOWN_RUN", "BAD_REQUEST_ID"}
+
+
+async def test_a_webhook_is_answered_in_time_while_label_studio_is_slow_and_its_label_comes_behind(
+    nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio
+) -> None:
+    async with oracle(nats_server, tmp_path) as one, serving(one) as queue:
+        studio.free.clear()
+        studio.asked.clear()
+        await studio.asked.wait()  # a poll is under way, and will not end by itself
+        task = studio.label("r/0/7", "b")
+        answer = await call(queue, task)
+        assert (answer.status_code, answer.json()["reason"], labels(one)) == (503, "NOT_YET", {})
+        studio.free.set()
+        await until(lambda: labels(one) == {7: 1})
+
+
+async def test_a_webhook_is_answered_once_its_label_is_in_the_log(
+    nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELLOOP_LABEL_STUDIO_POLL_S", "3600")
+    async with oracle(nats_server, tmp_path) as one, serving(one) as queue:
+        await studio.asked.wait()
+        task = studio.label("r/0/7", "b")
+        answer = await call(queue, task)
+        while answer.status_code == 503:  # this machine is slow today
+            answer = await call(queue, task)
+        assert (answer.status_code, labels(one)) == (200, {7: 1})
+
+
+@asynccontextmanager
+async def a_project() -> AsyncIterator[Project]:
+    """As an oracle knows it that has just opened it."""
+    with closing(LabelStudioClient(os.environ["LABELLOOP_LABEL_STUDIO_URL"], "legacy")) as client:
+        control, annotators = await client.control(PROJECT)
+        yield Project(client, PROJECT, check_classes(control, CLASSES, PROJECT), annotators)
+
+
+def picture(request_id: str) -> LabelRequest:
+    return LabelRequest(request_id=request_id, media_type="image/png")
+
+
+async def test_a_task_that_was_looked_at_first_hides_none_that_came_before_it(studio: FakeLabelStudio) -> None:
+    first, second = studio.label("r/0/7", "b"), studio.label("r/0/3", "b")
+    async with a_project() as project:
+        assert [task.id for [task] in await project.some([second])] == [second] != [first]
+        await project.put([picture("r/0/7")])
+    assert studio.imported == []
+
+
+async def test_a_task_that_has_the_id_of_one_that_was_taken_out_is_not_imported_again(studio: FakeLabelStudio) -> None:
+    async with a_project() as ours, a_project() as theirs:
+        await ours.put([picture("r/0/7")])
+        await ours.take_out(["r/0/7"])
+        await theirs.put([picture("r/0/3")])
+        await ours.put([picture("r/0/3")])
+    assert studio.imported == ["r/0/7", "r/0/3"]
+
+
+async def call(queue: LabelStudio, task: int) -> httpx.Response:
+    """Label Studio's, of an annotation made in ``task``."""
+    body = {"action": "ANNOTATION_CREATED", "project": {"id": PROJECT}, "task": {"id": task}}
+    transport = httpx.ASGITransport(Starlette(routes=queue.routes()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://oracle") as client:
+        return await client.post(WEBHOOK_PATH, json=body, headers={SECRET_HEADER: SECRET})
