@@ -15,6 +15,7 @@ from labelloop_cli.truth import own_labels, read_truth, truth_of
 
 CLASSES = [3, 1, 4, 1]
 IDX = struct.pack(">BBBBI", 0, 0, 8, 1, len(CLASSES)) + bytes(CLASSES)
+PACKED = gzip.compress(IDX, mtime=0)  # the time of day would be in it, and in a test's name
 
 
 def run_on(name: str, labels: Path | str = "", *, stand_in: bool = False) -> RunStatus:
@@ -31,7 +32,7 @@ def npy(folder: Path, classes: object) -> Path:
 def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
     idx, packed, table = tmp_path / "labels-idx1-ubyte", tmp_path / "labels.gz", tmp_path / "labels.csv"
     idx.write_bytes(IDX)
-    packed.write_bytes(gzip.compress(IDX))
+    packed.write_bytes(PACKED)
     table.write_text("id,class\n" + "".join(f"{id_},{label}\n" for id_, label in enumerate(CLASSES)))
     for path in (npy(tmp_path, CLASSES), idx, packed, table):
         assert read_truth(path) == dict(enumerate(CLASSES))
@@ -39,7 +40,7 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\0\0", b"no labels", gzip.compress(IDX)[:-9], b"\x1f\x8b", b"\0\0\x08\x03" + bytes(12), b"\x93NUMPY"],
+    [b"", b"\0\0", b"no labels", PACKED[:-9], b"\x1f\x8b", b"\0\0\x08\x03" + bytes(12), b"\x93NUMPY"],
 )
 def test_a_file_that_holds_no_labels_is_named(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "odd"
@@ -72,7 +73,7 @@ def test_mnists_labels_are_where_the_oracle_finds_them(tmp_path: Path, monkeypat
     assert own_labels(run_on("mnist")) is None
     path = tmp_path / "mnist" / "train-labels-idx1-ubyte.gz"
     path.parent.mkdir()
-    path.write_bytes(gzip.compress(IDX))
+    path.write_bytes(PACKED)
     assert own_labels(run_on("mnist")) == path
     assert own_labels(run_on("mnist", stand_in=True)) is None
 
