@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,17 @@ class Rotated:
     mean: Tensor
     directions: Tensor
     variances: Tensor
+
+    def favouring(self, power: float) -> Rotated:
+        """The same, each direction stretched by its variance to the ``power``, the widest one as it was: an L2 penalty
+        then spares the directions that samples vary along most."""
+        stretched = (self.variances / self.variances[-1:]) ** power
+        return replace(
+            self,
+            samples=self.samples * stretched,
+            directions=self.directions * stretched,
+            variances=self.variances * stretched**2,
+        )
 
     def unrotated(self, weights: Tensor) -> Tensor:
         """Weights ``[classes, r + 1]``, the bias last, as ``[classes, f + 1]`` for samples as they were."""

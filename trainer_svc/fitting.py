@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from trainer_svc.calibration import calibration_error
 from trainer_svc.onnx_export import joined, to_onnx
-from trainer_svc.regression import Regression, fit_regression
+from trainer_svc.regression import AS_THEY_VARY, EVENLY, Regression, fit_regression
 from trainer_svc.softmax import AdamState, Count, count_correct, fit_published
 from trainer_svc.stopping import kappa
 from trainer_svc.training_state import to_bytes
@@ -97,7 +98,9 @@ def _published(job: FitJob) -> FitResult:
 def _honest(job: FitJob) -> FitResult:
     begin = time.perf_counter()
     class_count = len(job.start.weights)
-    fitted = fit_regression(job.features, job.labels, class_count, seed=job.spec.seed, trusted=job.paid)
+    fitted = fit_regression(
+        job.features, job.labels, class_count, seed=job.spec.seed, trusted=job.paid, powers=_powers(job)
+    )
     fit_s = time.perf_counter() - begin
     figures = Figures(
         steps=fitted.steps,
@@ -113,6 +116,10 @@ def _honest(job: FitJob) -> FitResult:
     head = to_onnx(fitted.weights.numpy(), "float32" if job.graph else job.dtype)
     model = joined(job.graph, head) if job.graph else head
     return FitResult(model, head if job.graph else b"", fitted.weights, None, figures, fit_s)
+
+
+def _powers(job: FitJob) -> Sequence[float]:
+    return EVENLY if job.graph else AS_THEY_VARY
 
 
 def _on_control(job: FitJob, fitted: Regression) -> Count:
@@ -139,7 +146,8 @@ def _judged(job: FitJob, weights: Tensor, class_count: int, figures: Figures) ->
     drawn = job.control
     if drawn.all() or not drawn.any():
         return figures
-    alone = fit_regression(job.features[drawn], job.labels[drawn], class_count, seed=job.spec.seed)
+    features, labels = job.features[drawn], job.labels[drawn]
+    alone = fit_regression(features, labels, class_count, seed=job.spec.seed, powers=_powers(job))
     count = count_correct(alone.weights, *job.evaluation) if job.evaluation else alone.held_out
     return replace(figures, control_evaluation=count)
 

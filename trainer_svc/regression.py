@@ -4,7 +4,9 @@ weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ _STRENGTHS = [10 ** (-power / 2) for power in range(6, 13)]  # times the mean sq
 _MIDDLE = _STRENGTHS[3]
 _GRADIENT_MIN = 3e-4  # closer to the minimum nothing gets better on what was held out
 _WORSE_MAX = 2  # weaker penalties in a row that do worse end the search
+EVENLY, AS_THEY_VARY = (0.0,), (0.0, 0.35)
+"""Powers to choose from: learned features vary alike, but of samples as they are, much of what varies little is noise
+(ridge regression that shrinks these more: Hastie, Tibshirani and Friedman 2009, section 3.5)."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +49,24 @@ class Regression:
 
 
 def fit_regression(
-    features: Tensor, labels: Tensor, class_count: int, *, seed: int, trusted: Tensor | None = None
+    features: Tensor,
+    labels: Tensor,
+    class_count: int,
+    *,
+    seed: int,
+    trusted: Tensor | None = None,
+    powers: Sequence[float] = EVENLY,
 ) -> Regression:
     """Of ``features`` ``[n, features + 1]``, whose last column is 1, and ``labels`` ``[n]``, one at least.
 
-    Only ``trusted`` labels ``[n]``, all where that is None, are held out: what a model labelled agrees with models.
+    Only ``trusted`` labels ``[n]``, all where that is None, are held out: what a model labelled agrees with models. The
+    penalty is the one that does best on what is held out, under the ``powers`` of :meth:`Rotated.favouring`.
     """
-    rotated = rotate(features[:, :-1])
-    unit = float(rotated.variances.sum()) or 1.0
+    plain = rotate(features[:, :-1])
     folds = _folds(labels, torch.ones(len(labels), dtype=torch.bool) if trusted is None else trusted, seed)
-    strength, held_logits = _cross_validated(rotated, labels, class_count, folds, unit)
+    tried = [(plain.favouring(power) if power else plain) for power in powers]
+    found = [(_cross_validated(rotated, labels, class_count, folds), rotated) for rotated in tried]
+    (_, strength, held_logits), rotated = min(found, key=lambda each: each[0].loss)
     nothing = _nothing(rotated, class_count)
     weights, steps = minimise(rotated.samples, labels, rotated.variances, class_count, strength, nothing, _GRADIENT_MIN)
     judged = folds >= 0
@@ -88,17 +101,24 @@ def _folds(labels: Tensor, trusted: Tensor, seed: int) -> Tensor:
     return folds
 
 
-def _cross_validated(
-    rotated: Rotated, labels: Tensor, class_count: int, folds: Tensor, unit: float
-) -> tuple[float, Tensor]:
-    """The penalty with the least mean log loss on what was held out, and the logits ``[n, classes]`` there. From the
-    strongest on, each fit from the one before; the first of equal ones is kept."""
+class _HeldOut(NamedTuple):
+    """The mean log loss on what was held out, under the penalty that it is least with, and the logits ``[n, classes]``
+    there."""
+
+    loss: float
+    strength: float
+    logits: Tensor
+
+
+def _cross_validated(rotated: Rotated, labels: Tensor, class_count: int, folds: Tensor) -> _HeldOut:
+    """From the strongest penalty on, each fit from the one before; the first of equal ones is kept."""
+    unit = float(rotated.variances.sum()) or 1.0
     judged, parts = folds >= 0, range(int(folds.max()) + 1)
     logits = torch.full((len(labels), class_count), torch.nan, dtype=torch.float64)
     if len(parts) < 2:
-        return _MIDDLE * unit, logits
+        return _HeldOut(torch.inf, _MIDDLE * unit, logits)
     weights = [_nothing(rotated, class_count) for _ in parts]
-    best_loss, best, worse = torch.inf, (_MIDDLE * unit, logits), 0
+    best, worse = _HeldOut(torch.inf, _MIDDLE * unit, logits), 0
     for strength in (each * unit for each in _STRENGTHS):
         logits = logits.clone()
         for part in parts:
@@ -114,9 +134,9 @@ def _cross_validated(
             )
             logits[held] = rotated.samples[held] @ weights[part][:, :-1].T + weights[part][:, -1]
         loss = float(torch.nn.functional.cross_entropy(logits[judged], labels[judged]))
-        worse = 0 if loss < best_loss else worse + 1
-        if loss < best_loss:
-            best_loss, best = loss, (strength, logits)
+        worse = 0 if loss < best.loss else worse + 1
+        if loss < best.loss:
+            best = _HeldOut(loss, strength, logits)
         if worse == _WORSE_MAX:
             break
     return best

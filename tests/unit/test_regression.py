@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer_svc.calibration import best_temperature, calibration_error
 from trainer_svc.descent import minimise, rotate
-from trainer_svc.regression import Regression, fit_regression
+from trainer_svc.regression import AS_THEY_VARY, EVENLY, Regression, fit_regression
 from trainer_svc.softmax import count_correct, with_bias
 
 CLASSES = 4
@@ -134,3 +134,25 @@ def test_the_temperature_of_logits_that_were_multiplied_is_found(temperature: fl
 def _drawn(logits: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     sums = torch.softmax(logits, 1).cumsum(1).numpy()
     return torch.from_numpy((rng.random((len(sums), 1)) > sums).sum(axis=1))
+
+
+def test_directions_that_vary_little_are_shrunk_more_where_that_does_better() -> None:
+    """What tells the classes apart varies most; a hundred other directions are noise."""
+    rng = np.random.default_rng(0)
+    labels = torch.arange(60) % CLASSES
+    telling = 3 * np.eye(CLASSES)[labels] + rng.normal(0, 1, (60, CLASSES))
+    noise = rng.normal(0, 0.7, (60, 200))
+    features = torch.tensor(np.c_[telling, noise, np.ones(60)], dtype=torch.float32)
+    evenly, chosen = (fit_regression(features, labels, CLASSES, seed=0, powers=each) for each in (EVENLY, AS_THEY_VARY))
+    assert chosen.held_out.correct > evenly.held_out.correct
+    length = chosen.weights[:, CLASSES:-1].norm() / chosen.weights[:, :CLASSES].norm()
+    assert length < evenly.weights[:, CLASSES:-1].norm() / evenly.weights[:, :CLASSES].norm()
+
+
+def test_weights_are_for_samples_as_they_were_whatever_was_favoured() -> None:
+    features, _ = digits(40)
+    rotated = rotate(features[:, :-1])
+    weights = torch.from_numpy(np.random.default_rng(0).normal(size=(CLASSES, rotated.samples.shape[1] + 1)))
+    for seen in (rotated, rotated.favouring(0.35)):
+        logits = seen.samples @ weights[:, :-1].T + weights[:, -1]
+        assert torch.allclose(features.double() @ seen.unrotated(weights).T, logits, atol=1e-6)
