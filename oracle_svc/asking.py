@@ -107,7 +107,7 @@ def _slots(desk: Desk) -> Iterator[Ask]:
     for sample_id in desk.open:
         round_ = desk.answers.rounds[sample_id]
         answered = len(desk.standing_answers(sample_id))
-        lacking = desk.annotators - answered if answered < desk.annotators else desk.more.get(sample_id, 0)
+        lacking = max(0, max(desk.annotators, desk.disputed.get(sample_id, 0)) - answered)
         for slot in _free_slots(desk, sample_id, lacking):
             yield Ask(desk.run_id, round_, sample_id, slot, answered + lacking)
 

@@ -27,7 +27,7 @@ def backlog_of(desk: Desk, leased: int) -> Backlog:
         problem="" if desk.over else desk.refusal,
         open=len(desk.open),
         leased=leased,
-        disputed=sum(bool(desk.more.get(sample_id)) for sample_id in desk.open),
+        disputed=sum(bool(desk.disputed.get(sample_id)) for sample_id in desk.open),
         labelled=sum(isinstance(outcome, LabelProvided) for outcome in standing),
         skipped=sum(isinstance(outcome, SampleSkipped) for outcome in standing),
         annotators=[_record(each) for each in records(_judgements(desk))],

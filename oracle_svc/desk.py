@@ -62,9 +62,10 @@ Duty = PublishPool | AnswerLabels | Settle | Expire | Wait
 class Desk:
     """``answers`` holds what was asked for and what holds of it; ``given`` what each of several annotators said, by
     sample and slot; ``heard`` what each said of a sample where one is asked. ``unsettled`` are samples whose answers
-    may make another label than stands; ``more`` says of disputed ones how many annotators more are asked. The newest
-    request is of ``asked_at``, the newest event of ``round``; ``progress`` is for people. ``refusal`` is no part of the
-    log: why the tool that people label in does not take what the run asks, empty while it does."""
+    may make another label than stands; ``disputed`` says of those whose answers differ how many annotators are asked,
+    the first ones among them; 0 of others. The newest request is of ``asked_at``, the newest event of ``round``;
+    ``progress`` is for people. ``refusal`` is no part of the log: why the tool that people label in does not take what
+    the run asks, empty while it does."""
 
     run_id: str
     spec: RunSpec
@@ -72,7 +73,7 @@ class Desk:
     answers: Answers = field(default_factory=Answers)
     given: dict[int, dict[int, AnswerGiven]] = field(default_factory=dict)
     unsettled: dict[int, int] = field(default_factory=dict)
-    more: dict[int, int] = field(default_factory=dict)
+    disputed: dict[int, int] = field(default_factory=dict)
     heard: dict[int, dict[str, Outcome]] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
     predictions: dict[int, Prediction] = field(default_factory=dict)

@@ -34,12 +34,14 @@ def to_weigh(desk: Desk, sample_ids: Iterable[int]) -> dict[int, list[Vote]]:
 
 def settle(desk: Desk, sample_ids: Iterable[int], posteriors: Posteriors) -> list[Event]:
     """What makes hold what the answers for these samples come to by the run's rule; nothing for those that hold it
-    already. Notes how many annotators more are asked for which sample."""
+    already. Notes of which samples more annotators are asked than of others."""
     events = []
     for sample_id in sample_ids:
         limits = {"wanted": desk.annotators, "most": desk.annotators_max}
-        outcome = decide(_votes(desk, sample_id), **limits, posterior=posteriors.get(sample_id))
-        desk.more[sample_id] = outcome.more if isinstance(outcome, Undecided) else 0
+        votes = _votes(desk, sample_id)
+        outcome = decide(votes, **limits, posterior=posteriors.get(sample_id))
+        asked = len(votes) + outcome.more if isinstance(outcome, Undecided) else 0
+        desk.disputed[sample_id] = asked if asked > desk.annotators else 0
         if event := _change(desk, sample_id, outcome):
             events.append(event)
     return events

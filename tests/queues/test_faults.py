@@ -283,7 +283,7 @@ async def _die_at(campaign: Campaign, point: str, work: Awaitable[None]) -> None
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-async def test_an_oracle_that_dies_on_either_side_of_a_push_of_keeping_a_dead_letter_and_of_a_retraction_loses_nothing(
+async def test_an_oracle_that_dies_on_either_side_of_a_push_a_dead_letter_and_a_retraction_loses_nothing(
     campaign: Campaign, side: str
 ) -> None:
     """Behind each of them somebody has not heard of it yet: the leases that requests were put into the tool, or are no

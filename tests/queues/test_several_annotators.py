@@ -4,7 +4,6 @@ and what is known of each of them then."""
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ FIRST, SECOND, THIRD = "errs", "kim", "lee"
 PEOPLE = (FIRST, SECOND, THIRD)  # the last is asked where the others differ
 GOLD = (291, 294, 290)
 BUDGET = 40
+WRONG_MAX = 4  # Dawid and Skene may believe the wrong one of two who differ
 
 
 @pytest.fixture(params=[each for each in (nats, label_studio) if each in TOOLS], ids=lambda start: start.__name__)
@@ -34,42 +34,49 @@ async def campaign(
         yield made
 
 
-async def test_a_bad_annotator_makes_disputes_and_no_wrong_label(campaign: Campaign) -> None:
-    truth = campaign.truth
-    gold = [GoldSample(sample_id=each, label=int(truth[each])) for each in GOLD]
+async def test_a_bad_annotator_makes_disputes_and_few_wrong_labels(campaign: Campaign) -> None:
+    gold = [GoldSample(sample_id=each, label=int(campaign.truth[each])) for each in GOLD]
     rule = AgreementRule.AGREEMENT_RULE_DAWID_SKENE
     await campaign.begin(label_budget=BUDGET, annotators=2, annotators_max=3, agreement=rule, gold=gold)
-    said = await label_to_the_end(campaign)
+    told = await label_to_the_end(campaign)
 
-    status, records = await campaign.status(), await campaign.clients.labels(RUN)
-    assert (status.phase, status.labels_paid, len(records)) == (Phase.PHASE_FINISHED, BUDGET, BUDGET)
-    assert {record.sample_id: record.label for record in records} == {
-        record.sample_id: truth[record.sample_id] for record in records
-    }
-    assert {record.source for record in records} == {"agreement"}
-    assert not {record.sample_id for record in records} & set(GOLD)
+    status, labels = await campaign.status(), {}
+    for record in await campaign.clients.labels(RUN):
+        labels[record.sample_id] = record.label
+        assert record.source == "agreement"
+    assert (status.phase, status.labels_paid, len(labels)) == (Phase.PHASE_FINISHED, BUDGET, BUDGET)
+    assert not set(labels) & set(GOLD)
+    assert sum(labels[each] != campaign.truth[each] for each in labels) <= WRONG_MAX
+    assert sum(map(errs_at, labels)) > WRONG_MAX, "the bad annotator alone"
 
-    answers = await heard(campaign)
-    assert Counter(each.annotator.partition("@")[0] for each in answers) == Counter(who for who, _ in said)
-    asked_thrice = {each for who, each in said if who == THIRD} - set(GOLD)
-    assert asked_thrice, "nobody was asked where the others differed"
-    assert asked_thrice <= {record.sample_id for record in records if errs_at(record.sample_id)}
+    answers = [(each.annotator.partition("@")[0], each.sample_id) for each in await heard(campaign)]
+    said = set(answers)
+    assert len(said) == len(answers)
+    assert said <= told, "what comes behind an agreement is not recorded"
+    assert said >= {(who, each) for each in labels for who in (FIRST, SECOND)}
+    thrice = {each for who, each in said if who == THIRD} - set(GOLD)
+    assert thrice, "nobody was asked where the others differed"
+    assert all(map(errs_at, thrice))
 
     [run] = (await campaign.clients.oracle.GetBacklog(GetBacklogRequest(run_id=RUN))).runs
     assert (run.open, run.disputed, run.labelled) == (0, 0, BUDGET)
     known = {each.annotator.partition("@")[0]: each for each in run.annotators}
-    labelled_gold = {who: [each for name, each in said if name == who and each in GOLD] for who in PEOPLE}
-    assert labelled_gold[FIRST]
+    assert known[FIRST].gold > known[FIRST].gold_right
     for who in PEOPLE:
-        right = [each for each in labelled_gold[who] if who != FIRST or not errs_at(each)]
-        assert (known[who].gold, known[who].gold_right) == (len(labelled_gold[who]), len(right))
-    assert known[FIRST].agreed == BUDGET - sum(errs_at(record.sample_id) for record in records)
-    assert known[SECOND].agreed == known[SECOND].compared == known[FIRST].compared == BUDGET
+        words = {each: word(campaign, who, each) for name, each in said if name == who}
+        gold_words = [words[each] == campaign.truth[each] for each in words if each in GOLD]
+        assert (known[who].gold, known[who].gold_right) == (len(gold_words), sum(gold_words))
+        assert known[who].compared == len(words) - len(gold_words)
+        assert known[who].agreed == sum(labels[each] == words[each] for each in words if each in labels)
 
 
 def errs_at(sample_id: int) -> bool:
     """Where the bad annotator takes one class for the next."""
     return sample_id % 3 == 0
+
+
+def word(campaign: Campaign, who: str, sample_id: int) -> int:
+    return int(campaign.truth[sample_id] + (who == FIRST and errs_at(sample_id))) % 3
 
 
 async def label_to_the_end(campaign: Campaign) -> set[tuple[str, int]]:
@@ -81,8 +88,7 @@ async def label_to_the_end(campaign: Campaign) -> set[tuple[str, int]]:
         wanted = list(for_slots(there)) if campaign.tool.name == "nats" else await for_tasks(campaign.tool, there)
         for who, request_id in wanted:
             if (who, sample(request_id)) not in said:
-                wrong = who == FIRST and errs_at(sample(request_id))
-                label = (int(campaign.truth[sample(request_id)]) + wrong) % 3
+                label = word(campaign, who, sample(request_id))
                 await campaign.tool.answer({"request_id": request_id, "label": label, "annotator": who})
                 said.add((who, sample(request_id)))
         await asyncio.sleep(0.05)

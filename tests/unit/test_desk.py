@@ -24,6 +24,7 @@ from labelloop.wire.errors import InvalidInput, WrongState
 
 from oracle_svc import settling
 from oracle_svc.asking import Ask, for_annotator, for_tool, revision_for_anybody
+from oracle_svc.backlog import backlog_of
 from oracle_svc.desk import Desk, Expire, Settle, Wait, next_duty
 from oracle_svc.taking import RequestId, admit
 
@@ -261,6 +262,19 @@ def test_a_tool_is_asked_for_each_annotator_or_once_for_all() -> None:
     say(desk, 3, "lee", label=2)
     more = next(ask for ask in for_tool(desk, whole_samples=True) if ask.sample_id == 3)
     assert (more.annotators, more.lease) == (3, "r.0.3.of3"), "a third annotator is asked for anew"
+
+
+def test_nobody_more_is_asked_while_the_last_answer_is_being_settled() -> None:
+    desk = begun(3, annotators=2)
+    say(desk, 3, "kim", label=1)
+    assert backlog_of(desk, 0).disputed == 0, "one answer alone differs from none"
+    event = admit(desk, LabelResult(request_id="r/0/3", annotator="lee", label=2), "queue", "results")
+    assert event
+    desk.apply(event, NOW)
+    assert list(for_tool(desk, whole_samples=False)) == []
+    settle(desk)
+    assert samples(list(for_tool(desk, whole_samples=False))) == [(3, 2)]
+    assert backlog_of(desk, 0).disputed == 1
 
 
 def test_a_deadline_replaces_what_nobody_answered_and_takes_what_somebody_did() -> None:
