@@ -74,7 +74,8 @@ class TrainerService(TrainerServiceServicer):
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         state = self._book.get(request.run_id)
-        return pb.GetRunResponse(run=self._status(request.run_id), rounds=map(round_result, state.models))
+        rounds = [round_result(trained, state.planned_rounds) for trained in state.models]
+        return pb.GetRunResponse(run=self._status(request.run_id), rounds=rounds)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         runs = [self._status(run_id) for run_id in self._book.runs]

@@ -9,6 +9,7 @@ from labelloop.trainer.v1.trainer_pb2 import LabelRecord, MeasuredAccuracy, Phas
 from labelloop.wire.intervals import wilson_interval
 
 from trainer_svc.run_state import Example, RunState, Trained
+from trainer_svc.stopping import control_bound
 
 _ENDS = {
     "run_finished": Phase.PHASE_FINISHED,
@@ -30,7 +31,7 @@ def status_of(state: RunState, problem: str) -> RunStatus:
         auto_labels=state.auto_labels,
         samples_skipped=state.samples_skipped,
         pool=state.pool,
-        latest=round_result(state.models[-1]) if state.models else None,
+        latest=round_result(state.models[-1], state.planned_rounds) if state.models else None,
         message=state.ended.why if state.ended else problem,
         continues=state.started.inheritance.run_id,
         certificate=state.certificate,
@@ -51,7 +52,7 @@ def phase_of(state: RunState) -> Phase.ValueType:
     return Phase.PHASE_LABELLING if state.batch else Phase.PHASE_WORKING
 
 
-def round_result(trained: Trained) -> RoundResult:
+def round_result(trained: Trained, planned_rounds: int) -> RoundResult:
     event = trained.event
     result = RoundResult(
         round=trained.round,
@@ -71,6 +72,7 @@ def round_result(trained: Trained) -> RoundResult:
         expected_accuracy=event.expected_accuracy,
         l2=event.l2,
         temperature=event.temperature,
+        control_bound=control_bound(event, planned_rounds) if event.control.total else 0.0,
     )
     result.recorded_at.FromDatetime(trained.at)
     return result

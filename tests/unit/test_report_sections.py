@@ -41,9 +41,9 @@ def test_auto_labels_are_judged_by_the_truth_where_it_is_known() -> None:
 
 def rounds_of_rules() -> list[RoundResult]:
     return [
-        RoundResult(labels=20, expected_accuracy=0.8, control=measured(0.7)),
-        RoundResult(labels=40, expected_accuracy=0.9, agreement=0.95, control=measured(0.8)),
-        RoundResult(labels=60, expected_accuracy=0.9, agreement=0.995, control=measured(0.9)),
+        RoundResult(labels=20, expected_accuracy=0.8, control=measured(0.7), control_bound=0.5),
+        RoundResult(labels=40, expected_accuracy=0.9, agreement=0.95, control=measured(0.8), control_bound=0.6),
+        RoundResult(labels=60, expected_accuracy=0.9, agreement=0.995, control=measured(0.9), control_bound=0.8),
     ]
 
 
@@ -54,7 +54,7 @@ def test_what_the_rules_looked_at_is_drawn_with_where_they_stopped() -> None:
     stopped = sections.stopping(run_of(rounds_of_rules(), stopping=ALL_RULES))
     assert stopped is not None
     assert stopped.budget_left == 40
-    for said in ("agreement", "expected accuracy", "lower bound (target 0.8)", ">stopped<"):
+    for said in ("agreement", "expected accuracy", "lower bound over all looks (target 0.8)", ">stopped<"):
         assert said in stopped.chart
 
 

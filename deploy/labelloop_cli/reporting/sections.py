@@ -87,8 +87,8 @@ def stopping(whole: GetRunResponse) -> Stopping | None:
         points = [(result.labels, result.expected_accuracy) for result in whole.rounds if result.expected_accuracy]
         watched.append(Watched("expected accuracy: mean confidence on a fixed part of the pool", points))
     if spec.target_accuracy:
-        points = [(result.labels, result.control.low) for result in whole.rounds if result.HasField("control")]
-        name = f"accuracy on control samples, lower bound (target {spec.target_accuracy:g})"
+        points = [(result.labels, result.control_bound) for result in whole.rounds if result.HasField("control")]
+        name = f"accuracy on control samples, lower bound over all looks (target {spec.target_accuracy:g})"
         watched.append(Watched(name, points, spec.target_accuracy))
     asked = run.labels_paid - run.audit_labels
     early = run.phase == Phase.PHASE_FINISHED and asked < run.spec.label_budget

@@ -473,7 +473,9 @@ class StoppingSpec(_message.Message):
     LABEL_PRICE_FIELD_NUMBER: _builtins.int
     POINT_WORTH_FIELD_NUMBER: _builtins.int
     target_accuracy: _builtins.float
-    """When the lower end of the 95 per cent interval of the accuracy on control samples is as high; 0 means off."""
+    """When the accuracy on control samples is shown to be as high, with 95 per cent confidence over all models of the run
+    together; 0 means off.
+    """
     stable_rounds: _builtins.int
     """When so many models in a row agreed with the one before them on a stop set of the pool (kappa of 0.99 at least:
     Bloodgood and Vijay-Shanker 2009); 0 means off.

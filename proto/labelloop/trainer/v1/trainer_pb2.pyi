@@ -123,6 +123,7 @@ class RoundResult(_message.Message):
     EXPECTED_ACCURACY_FIELD_NUMBER: _builtins.int
     L2_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
+    CONTROL_BOUND_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """The round that the model began, 1-based."""
     labels: _builtins.int
@@ -149,6 +150,10 @@ class RoundResult(_message.Message):
     """The strength of the L2 penalty."""
     temperature: _builtins.float
     """What the logits were divided by."""
+    control_bound: _builtins.float
+    """What the target accuracy of the stopping rules is held against: the lower bound of the accuracy on the pool that the
+    control samples show, with 95 per cent confidence over all models of the run together; 0 without control samples.
+    """
     @_builtins.property
     def stopping(self) -> Global___MeasuredAccuracy:
         """On what decided when to stop."""
@@ -194,10 +199,11 @@ class RoundResult(_message.Message):
         expected_accuracy: _builtins.float = ...,
         l2: _builtins.float = ...,
         temperature: _builtins.float = ...,
+        control_bound: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_agreement", b"_agreement", "agreement", b"agreement", "control", b"control", "control_evaluation", b"control_evaluation", "evaluation", b"evaluation", "recorded_at", b"recorded_at", "stopping", b"stopping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agreement", b"_agreement", "agreement", b"agreement", "auto_labels", b"auto_labels", "calibration_error", b"calibration_error", "control", b"control", "control_evaluation", b"control_evaluation", "control_labels", b"control_labels", "evaluation", b"evaluation", "evaluation_calibration_error", b"evaluation_calibration_error", "expected_accuracy", b"expected_accuracy", "fit_s", b"fit_s", "l2", b"l2", "labels", b"labels", "model_sha256", b"model_sha256", "recorded_at", b"recorded_at", "round", b"round", "steps", b"steps", "stopping", b"stopping", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agreement", b"_agreement", "agreement", b"agreement", "auto_labels", b"auto_labels", "calibration_error", b"calibration_error", "control", b"control", "control_bound", b"control_bound", "control_evaluation", b"control_evaluation", "control_labels", b"control_labels", "evaluation", b"evaluation", "evaluation_calibration_error", b"evaluation_calibration_error", "expected_accuracy", b"expected_accuracy", "fit_s", b"fit_s", "l2", b"l2", "labels", b"labels", "model_sha256", b"model_sha256", "recorded_at", b"recorded_at", "round", b"round", "steps", b"steps", "stopping", b"stopping", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__agreement: _TypeAlias = _typing.Literal["agreement"]  # noqa: Y015
     _WhichOneofArgType__agreement: _TypeAlias = _typing.Literal["_agreement", b"_agreement"]  # noqa: Y015
