@@ -82,7 +82,7 @@ def bank_graph(
 
 def _located(neighbourhood: Neighbourhood, given: str, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
     """Coordinates of samples: see :mod:`scorer_svc.neighbours`."""
-    chain: Chain = [
+    distances: Chain = [
         ("MatMul", [given, "onto"], "projected", {}),
         ("Sub", ["projected", "middle"], "place", {}),
         ("Mul", ["place", "place"], "place_squares", {}),
@@ -92,6 +92,9 @@ def _located(neighbourhood: Neighbourhood, given: str, output: str) -> tuple[lis
         ("Add", ["partly_apart", "landmark_lengths"], "about_apart", {}),
         ("Relu", ["about_apart"], "apart", {}),
         ("Div", ["apart", "widths"], "relative", {}),
+    ]
+    near = helper.make_node("TopK", ["relative", "neighbours"], ["near", "which"], axis=1, largest=0, sorted=0)
+    mean: Chain = [
         ("ReduceMax", ["near"], "twentieth", {"axes": [1], "keepdims": 1}),
         ("Max", ["twentieth", "reach_min"], "reach", {}),
         ("Div", ["relative", "reach"], "steps", {}),
@@ -104,11 +107,8 @@ def _located(neighbourhood: Neighbourhood, given: str, output: str) -> tuple[lis
         ("Div", ["weights", "whole"], "shares", {}),
         ("MatMul", ["shares", "landmark_coordinates"], output, {}),
     ]
-    nodes = [helper.make_node(kind, inputs, [out], **attributes) for kind, inputs, out, attributes in chain]
-    near = helper.make_node("TopK", ["relative", "neighbours"], ["near", "which"], axis=1, largest=0, sorted=0)
-    nodes.insert(9, near)
     landmarks = neighbourhood.landmarks
-    return nodes, {
+    return [*_made(distances), near, *_made(mean)], {
         "onto": neighbourhood.onto,
         "middle": neighbourhood.mean @ neighbourhood.onto,
         "along": np.array([1], np.int64),
@@ -162,7 +162,11 @@ def _nodes(bank: Bank, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
         "kernel": np.ascontiguousarray(bank.kernel.transpose(0, 3, 1, 2), np.float32),
         "bias": bank.bias.astype(np.float32).reshape(1, vectors, 1, 1),
     }
-    return [helper.make_node(kind, inputs, [out], **attributes) for kind, inputs, out, attributes in chain], weights
+    return _made(chain), weights
+
+
+def _made(chain: Chain) -> list[NodeProto]:
+    return [helper.make_node(kind, inputs, [output], **attributes) for kind, inputs, output, attributes in chain]
 
 
 def _to_bytes(bank: Bank, nodes: list[NodeProto], weights: dict[str, Any], coordinates: int = 0) -> bytes:
