@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def main() -> None:
     planned = list(chosen(cells(quick=options.quick), options.only))
     if not planned:
         sys.exit(f"no run of the study is named like {options.only!r}")
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job ignores the one; the other would orphan services
+        signal.signal(number, signal.default_int_handler)
     try:
         asyncio.run(study(planned, options.output))
     except* LabelloopError as group:
