@@ -99,10 +99,12 @@ def cut(parts: Sequence[Part], pieces: int) -> list[list[Part]]:
 
 def rank(parts: Sequence[Part], question: Question) -> Ranking:
     """The first ``limit`` of the samples of ``parts``."""
+    if not question.limit:
+        return _in_order(parts, question)
     best, screen = _NOTHING, question.model.screen if question.model and question.strategy in BY_MODEL else None
     for part in parts:
         near = free = _free(part, question.leave_out)
-        if screen and question.limit and len(free) > _WORTH_SCREENING * question.limit:
+        if screen and len(free) > _WORTH_SCREENING * question.limit:
             near = _hopeful(part, free, question, screen, _last_score(best, question.limit))
             if len(near) > len(free) // 2:  # it tells too little about this model
                 screen = None
@@ -111,6 +113,16 @@ def rank(parts: Sequence[Part], question: Question) -> Ranking:
                 return best  # no score is lower, and ids only rise
             best = merge([best, _score(part, near[start : start + _AT_ONCE_SAMPLES], question)], question.limit)
     return best
+
+
+def _in_order(parts: Sequence[Part], question: Question) -> Ranking:
+    """All samples of ``parts``, sorted once."""
+    scored = [_NOTHING]
+    for part in parts:
+        free = _free(part, question.leave_out)
+        starts = range(0, len(free), _AT_ONCE_SAMPLES)
+        scored += [_score(part, free[start : start + _AT_ONCE_SAMPLES], question) for start in starts]
+    return merge(scored, 0)
 
 
 def merge(rankings: Sequence[Ranking], limit: int) -> Ranking:
@@ -137,7 +149,7 @@ def _free(part: Part, leave_out: BitMap) -> NDArray[np.intp]:
 
 def _last_score(best: Ranking, limit: int) -> float:
     """What a sample's score must not exceed to be among the first."""
-    return float(best.score[-1]) if len(best.score) == limit > 0 else np.inf
+    return float(best.score[-1]) if len(best.score) == limit else np.inf
 
 
 def _hopeful(part: Part, free: NDArray[np.intp], question: Question, screen: Screen, bound: float) -> NDArray[np.intp]:

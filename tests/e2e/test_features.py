@@ -138,6 +138,22 @@ async def test_a_run_continues_one_whose_models_saw_the_same_or_something_else(
     assert not before.features.features_sha256 or before.features.features_sha256 in digests
 
 
+async def test_large_pictures_have_features_learned_of_them_too(clients: Clients, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    made = Blobs(*(tmp_path / f"{name}.npy" for name in ("pool", "pool_labels", "evaluation", "evaluation_labels")))
+    kinds = rng.integers(0, 256, (2, 8, 8, 3)).repeat(9, axis=1).repeat(9, axis=2)
+    for count, samples, labels in ((90, made.samples, made.labels), (40, made.evaluation, made.evaluation_labels)):
+        truth = rng.integers(0, 2, count)
+        np.save(samples, np.clip(kinds[truth] + rng.normal(0, 60, (count, 72, 72, 3)), 0, 255).astype(np.uint8))
+        np.save(labels, truth.astype(np.int32))
+    spec = certified_spec(made, label_budget=20)
+    spec.ClearField("guarantee")
+    await start(clients, "r", spec)
+    run = (await finish(clients, "r")).run
+    assert run.features.feature_count == 1_800
+    assert run.latest.evaluation.value > 0.9
+
+
 def own_graph(path: Path, values: int, *, logs: bool = False) -> str:
     """Sums of each row of an image, or their logarithms."""
     kernel = np.repeat(np.eye(6, dtype=np.float32), values // 6, axis=0)

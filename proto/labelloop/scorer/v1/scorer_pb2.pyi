@@ -116,7 +116,7 @@ class RankPoolRequest(_message.Message):
     """How to order."""
     limit: _builtins.int
     """How many samples to answer with at most; 0 means all that are left. RESOURCE_EXHAUSTED where a strategy that
-    chooses a batch together would have to choose more than 10,000, or more than it can hold twice in a gigabyte.
+    chooses a batch together would have to choose more than 10,000, or more than half a gigabyte of float32 values.
     """
     leave_out: _builtins.bytes
     """Sample ids to leave out: a roaring bitmap in the portable serialisation; empty means none."""
