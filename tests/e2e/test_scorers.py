@@ -102,8 +102,8 @@ async def artifacts_of(stack: Stack) -> AsyncIterator[ArtifactStore]:
 
 
 async def busy_scorer(stack: Stack, scorers: Scorers, run_id: str) -> Service:
-    """One to which shards of the run's pool fall."""
-    pool = (await reach_round(scorers.clients, run_id, ROUNDS // 4)).pool.pool_sha256
+    """One to which shards of the pool of a run fall."""
+    pool = (await scorers.clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run.pool.pool_sha256
     async with artifacts_of(stack) as artifacts:
         manifest = PoolManifest.from_bytes(await artifacts.get(pool))
     assert len(manifest.shards) == SHARDS
@@ -175,9 +175,10 @@ async def test_a_run_goes_on_without_a_scorer(
 ) -> None:
     expected = await with_one_scorer(stack, blobs)
     async with three_scorers(stack, tmp_path) as scorers:
-        await start(scorers.clients, "three", whole_spec(blobs))
-        victim = await busy_scorer(stack, scorers, "three")
+        victim = await busy_scorer(stack, scorers, "one")
         assert victim.process is not None
+        await start(scorers.clients, "three", whole_spec(blobs))
+        await reach_round(scorers.clients, "three", 1)
         os.kill(victim.process.pid, fault)
         try:
             assert (await finish(scorers.clients, "three")).run.latest.model_sha256 == expected
