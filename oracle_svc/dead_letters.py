@@ -33,10 +33,10 @@ log = get_logger()
 
 class DeadLetters:
     """Each letter is written once, however often its tool brings it; so is the word that it was taken after all, or put
-    aside. Beyond 64 MiB the oldest letters make room for new ones."""
+    aside. Beyond ``bytes_max`` the oldest letters make room for new ones."""
 
-    def __init__(self, client: Client) -> None:
-        self._client, self._js = client, jetstream(client)
+    def __init__(self, client: Client, bytes_max: int = _BYTES_MAX) -> None:
+        self._client, self._js, self._bytes_max = client, jetstream(client), bytes_max
         self._letters: dict[str, DeadLetter] = {}
         self._bytes = 0
         self._done: set[str] = set()
@@ -46,7 +46,7 @@ class DeadLetters:
         config = StreamConfig(
             name=STREAM,
             subjects=[f"{PREFIX}.>"],
-            max_bytes=_BYTES_MAX,
+            max_bytes=self._bytes_max,
             discard=DiscardPolicy.OLD,
             num_replicas=replicas,
         )
@@ -54,8 +54,8 @@ class DeadLetters:
             info = await patiently(lambda: self._js.stream_info(STREAM))
         except NotFoundError:
             info = await patiently(lambda: self._js.add_stream(config))
-        if info.config.max_bytes != _BYTES_MAX:  # made by an oracle of before
-            bounded = replace(info.config, max_bytes=_BYTES_MAX)
+        if info.config.max_bytes != self._bytes_max:  # made by an oracle of before
+            bounded = replace(info.config, max_bytes=self._bytes_max)
             info = await patiently(lambda: self._js.update_stream(bounded))
         await ensure_replicas(self._js, info.config, replicas)
 
@@ -79,7 +79,7 @@ class DeadLetters:
             return
         self._letters[letter.id] = letter
         self._bytes += letter.ByteSize()
-        while self._bytes > _BYTES_MAX:
+        while self._bytes > self._bytes_max:
             self._drop(next(iter(self._letters)))
 
     def _drop(self, letter_id: str) -> None:

@@ -67,7 +67,8 @@ class _Claim:
 
 
 class Pump:
-    """``resend_s`` is how long a request may lie in the tool without an answer before it is put there again."""
+    """``resend_s`` is how long a request may lie in the tool without an answer before it is put there again,
+    ``push_within_s`` how long the tool may take to take some in."""
 
     def __init__(
         self,
@@ -78,9 +79,11 @@ class Pump:
         leases: Leases,
         counter: Counter,
         resend_s: float,
+        push_within_s: float = _PUSH_WITHIN_S,
     ) -> None:
         self._queue, self._intake, self._book, self._log = queue, intake, book, log
-        self._leases, self._counter, self._resend_s = leases, counter, resend_s
+        self._leases, self._counter = leases, counter
+        self._resend_s, self._push_within_s = resend_s, push_within_s
         self._holder = tool_holder(queue.name)
         self._refused: dict[str, _Refused] = {}
 
@@ -179,7 +182,7 @@ class Pump:
         made = [(ask, await self._counter.request(desk, ask)) for ask in asks]  # reading a dataset may take its time
         claims: list[_Claim] = []
         try:
-            async with asyncio.timeout(_PUSH_WITHIN_S):
+            async with asyncio.timeout(self._push_within_s):
                 for ask, request in made:
                     if until := await self._claim(ask.lease):
                         claims.append(_Claim(ask, request, until))
@@ -194,7 +197,7 @@ class Pump:
         except Exception as error:
             await self._release(claims)
             if isinstance(error, TimeoutError):
-                message = f"{self._queue.name} did not take {len(made)} requests within {_PUSH_WITHIN_S:g} s"
+                message = f"{self._queue.name} did not take {len(made)} requests within {self._push_within_s:g} s"
                 raise Unready("TOOL_SLOW", message, tool=self._queue.name) from error
             raise
         await self._release(stale)

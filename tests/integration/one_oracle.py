@@ -54,8 +54,8 @@ class Oracle:
     def intake(self) -> ToolIntake:
         return self.tool_intake("list")
 
-    def pump(self, tool: Queue, resend_s: float = 3600.0) -> Pump:
-        return Pump(tool, self.intake, self.book, self.log, self.leases, self.counter, resend_s)
+    def pump(self, tool: Queue, resend_s: float = 3600.0, **more: float) -> Pump:
+        return Pump(tool, self.intake, self.book, self.log, self.leases, self.counter, resend_s, **more)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from labelloop.oracle.v1.oracle_pb2 import DiscardDeadLettersRequest, LabelResul
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
 from labelloop.wire.broker import connect as connect_broker
 from labelloop.wire.broker import jetstream
-from labelloop.wire.errors import NotFound
+from labelloop.wire.errors import InvalidInput, NotFound
 from labelloop.wire.serving import Context
 from labelloop_cli import backlog, label
 from labelloop_cli.clients import Endpoints, connect
@@ -127,9 +127,13 @@ async def test_dead_letters_are_bounded_where_they_were_not_before_too(nats_serv
     await client.close()
 
 
-async def test_the_oldest_dead_letters_make_room_in_memory_too(one: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oracle_svc.dead_letters._BYTES_MAX", 1_000)
-    await send(one, "gone", 20)
-    left = [letter.data for letter in one.dead_letters.letters.values()]
+async def test_the_oldest_dead_letters_make_room_in_memory_too(nats_server: NatsServer) -> None:
+    client = await connect_broker(nats_server.url, "test")
+    letters = DeadLetters(client, bytes_max=3_000)
+    await letters.ensure_stream()
+    for number in range(20):
+        await letters.keep("tool", f"gone/0/{number}/0".encode(), InvalidInput("BAD", "no " * 100))
+    left = [letter.data for letter in letters.letters.values()]
     assert 2 <= len(left) < 10
     assert b"gone/0/19/0" in left[-1]
+    await client.close()

@@ -166,11 +166,10 @@ async def test_what_was_answered_while_its_lease_was_taken_is_not_put_there(
 
 
 async def test_a_push_that_would_outlast_its_leases_is_given_up_and_tried_again(
-    nats_server: NatsServer, tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
-    monkeypatch.setattr("oracle_svc.pump._PUSH_WITHIN_S", 0.5)
     tool = ListTool(stuck=True)
-    async with oracle(nats_server, tmp_path) as one, pumping(one.pump(tool)):
+    async with oracle(nats_server, tmp_path) as one, pumping(one.pump(tool, push_within_s=0.5)):
         await until(lambda: len(tool.pushed) == 3)
         tool.stuck = False
         await until(lambda: len(tool.pushed) == 6)

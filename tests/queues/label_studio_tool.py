@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,10 @@ class LabelStudioServer:
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + _START_WITHIN_S
         while time.monotonic() < until and process.poll() is None:
-            try:
+            with suppress(httpx.TransportError):
                 if self.api.get("/api/version").status_code == 200:
                     return
-            except httpx.TransportError:
-                time.sleep(0.2)
+            time.sleep(0.2)
         raise RuntimeError(f"Label Studio does not start; see {self._folder / 'label-studio.log'}")
 
     def stop(self) -> None:
