@@ -36,7 +36,7 @@ class Ask:
         """Under which name it is leased. A tool that is to ask more people than before is asked anew, and so is one of
         message queues whose answer was withdrawn: it has done with the request."""
         slot = f"of{self.annotators}" if self.slot is None else str(self.slot)
-        again = f"-{self.revision}" if self.revision and self.slot is not None else ""
+        again = f"-{self.revision}" if self.revision else ""
         return f"{self.run_id}.{self.round}.{self.sample_id}.{slot}{again}"
 
 
@@ -67,7 +67,7 @@ def revision_for_anybody(desk: Desk, sample_id: int) -> int:
 def for_everybody(desk: Desk) -> Iterator[Ask]:
     """All that is open, in every form in which it may be leased."""
     yield from _slots(desk)
-    yield from (_numbered(desk, ask) for ask in _slots(desk))
+    yield from (numbered(desk, ask) for ask in _slots(desk))
     yield from for_tool(desk, whole_samples=True)
 
 
@@ -77,7 +77,7 @@ def for_tool(desk: Desk, *, whole_samples: bool) -> Iterator[Ask]:
         return
     gold = islice(dict.fromkeys(ask.sample_id for ask in _gold(desk)), 1 + len(desk.answers.rounds) // _GOLD_EVERY)
     wanted = set(gold)
-    asks = [ask for ask in _gold(desk) if ask.sample_id in wanted] + [_numbered(desk, ask) for ask in _slots(desk)]
+    asks = [ask for ask in _gold(desk) if ask.sample_id in wanted] + [numbered(desk, ask) for ask in _slots(desk)]
     if not whole_samples:
         yield from asks
         return
@@ -89,13 +89,14 @@ def for_tool(desk: Desk, *, whole_samples: bool) -> Iterator[Ask]:
 def is_asked(desk: Desk, ask: Ask) -> bool:
     """Whether what was asked for is asked for still."""
     open_ = ask.sample_id in desk.open or (ask.sample_id in desk.gold and bool(desk.open))
-    return open_ and ask.slot not in desk.given.get(ask.sample_id, {}) and _numbered(desk, ask) == ask
+    return open_ and ask.slot not in desk.given.get(ask.sample_id, {}) and numbered(desk, ask) == ask
 
 
-def _numbered(desk: Desk, ask: Ask) -> Ask:
+def numbered(desk: Desk, ask: Ask) -> Ask:
     """As a tool is asked."""
-    revision = revision_for_anybody(desk, ask.sample_id) if desk.annotators == 1 else 0
-    return replace(ask, revision=revision) if revision else ask
+    if desk.annotators > 1 or ask.slot is None or ask.sample_id in desk.gold:
+        return ask
+    return replace(ask, revision=revision_for_anybody(desk, ask.sample_id))
 
 
 def _spoke(desk: Desk, sample_id: int, annotator: str) -> bool:

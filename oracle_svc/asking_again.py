@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labelloop.wire.run_book import RunBook
 
-from oracle_svc.asking import Ask, revision_for_anybody
+from oracle_svc.asking import Ask, numbered
 from oracle_svc.counter import tool_holder
 from oracle_svc.desk import Desk
 from oracle_svc.leases import Leases
@@ -27,8 +27,8 @@ class AskingAgain:
         desk = self._book.runs.get(request.run_id)
         if desk is None:
             return
-        slot, revision = request.slot or 0, revision_for_anybody(desk, request.sample_id)
-        lease = Ask(desk.run_id, request.round, request.sample_id, slot, desk.annotators, revision).lease
+        ask = Ask(desk.run_id, request.round, request.sample_id, request.slot or 0, desk.annotators)
+        lease = numbered(desk, ask).lease
         pause_s = 2.0 ** min(self._leases.pushes(lease), _DOUBLINGS_MAX)
         await self._leases.shorten(lease, self._holder, pause_s)
         self._book.ring(desk.run_id)  # the lease ends sooner than the pump thinks

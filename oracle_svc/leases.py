@@ -17,11 +17,11 @@ from math import inf
 from labelloop.wire.basis import Hints
 from labelloop.wire.broker import jetstream
 from labelloop.wire.following import follow_stream
-from labelloop.wire.once import EXPECT_LAST, SUBJECT_TAKEN, ensure_replicas
+from labelloop.wire.once import ensure_replicas, publish_over
 from labelloop.wire.patience import patiently
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 STREAM, PREFIX = "LABELLOOP_LEASES", "labelloop-leases.v1"
 _KEPT_S = 14 * 24 * 3600
@@ -131,15 +131,12 @@ class Leases:
     async def _write(self, key: str, lease: Lease) -> bool:
         subject = f"{PREFIX}.{key}"
         data = json.dumps({"holder": lease.holder, "expires_at": lease.expires_at, "pushes": lease.pushes}).encode()
-        expected = {EXPECT_LAST: str(self._held.get(key, _NONE).sequence)}
-        try:
-            ack = await patiently(lambda: self._js.publish(subject, data, headers=expected))
-        except APIError as error:
-            if error.err_code != SUBJECT_TAKEN:
-                raise
+        known = self._held.get(key, _NONE).sequence
+        sequence = await patiently(lambda: publish_over(self._js, subject, data, known))
+        if sequence is None:
             await self._read(key)
             return False
-        self._note(subject, data, ack.seq)
+        self._note(subject, data, sequence)
         return True
 
     async def _read(self, key: str) -> None:
@@ -147,7 +144,7 @@ class Leases:
         try:
             standing = await patiently(lambda: self._js.get_last_msg(STREAM, f"{PREFIX}.{key}"))
         except NotFoundError:
-            self._set(key, _NONE)
+            self._forget(key)
             return
         self._set(key, _lease(standing.data or b"", standing.seq or 0))  # older than ours where words were lost
 

@@ -190,9 +190,9 @@ class Pump:
                     return
                 await self._catch_up()
                 asked = [claim for claim in claims if is_asked(desk, claim.ask)]
-                stale = [claim for claim in claims if not is_asked(desk, claim.ask)]
                 crash_point("before push")
-                await self._queue.push([self._numbered(desk, claim) for claim in asked])
+                if asked:
+                    await self._queue.push([self._numbered(desk, claim) for claim in asked])
                 crash_point("after push")
         except Exception as error:
             await self._release(claims)
@@ -200,7 +200,7 @@ class Pump:
                 message = f"{self._queue.name} did not take {len(made)} requests within {self._push_within_s:g} s"
                 raise Unready("TOOL_SLOW", message, tool=self._queue.name) from error
             raise
-        await self._release(stale)
+        await self._release(claim for claim in claims if claim not in asked)
         await asyncio.gather(*(self._confirm(claim) for claim in asked))
 
     async def _claim(self, lease: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import aclosing
 
 from labelloop.events.v1.events_pb2 import SkipKind
@@ -173,14 +173,15 @@ class OracleService(OracleServiceServicer):
         letters = [letter for letter in self._dead_letters.letters.values() if about in letter.data][::-1]
         begin = 0
         if request.after_id:
-            self._check_letters([request.after_id])
-            begin = [letter.id for letter in letters].index(request.after_id) + 1
+            ids = [letter.id for letter in letters]
+            _check_letters([request.after_id], ids)
+            begin = ids.index(request.after_id) + 1
         return pb.ListDeadLettersResponse(letters=letters[begin : begin + _LETTERS_MAX], total=len(letters))
 
     async def ReplayDeadLetters(
         self, request: pb.ReplayDeadLettersRequest, context: Context
     ) -> pb.ReplayDeadLettersResponse:
-        self._check_letters(request.ids)
+        _check_letters(request.ids, self._dead_letters.letters)
         standing = self._dead_letters.letters
         response = pb.ReplayDeadLettersResponse()
         for letter_id in dict.fromkeys(request.ids or standing):
@@ -195,18 +196,18 @@ class OracleService(OracleServiceServicer):
     async def DiscardDeadLetters(
         self, request: pb.DiscardDeadLettersRequest, context: Context
     ) -> pb.DiscardDeadLettersResponse:
-        self._check_letters(request.ids)
+        _check_letters(request.ids, self._dead_letters.letters)
         ids = list(dict.fromkeys(request.ids))
         for letter_id in ids:
             await self._dead_letters.discard(letter_id)
         return pb.DiscardDeadLettersResponse(discarded=len(ids))
 
-    def _check_letters(self, ids: Iterable[str]) -> None:
-        standing = self._dead_letters.letters
-        for letter_id in ids:
-            if letter_id not in standing:
-                message = f"there is no dead letter {letter_id!r}; `labelloop label dead` shows those there are"
-                raise NotFound("UNKNOWN_LETTER", message, letter_id=letter_id)
-
     def _desks(self, run_id: str) -> list[Desk]:
         return [self._book.get(run_id)] if run_id else list(self._book.runs.values())
+
+
+def _check_letters(ids: Iterable[str], among: Container[str]) -> None:
+    for letter_id in ids:
+        if letter_id not in among:
+            message = f"there is no dead letter {letter_id!r}; `labelloop label dead` shows those there are"
+            raise NotFound("UNKNOWN_LETTER", message, letter_id=letter_id)

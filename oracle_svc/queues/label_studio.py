@@ -83,8 +83,6 @@ class LabelStudio:
         self._client.close()
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
-        if not requests:
-            return
         project = await self._project_for(requests[0])
         try:
             check_classes(project.control, requests[0].classes, project.id)

@@ -22,7 +22,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.wire.broker import jetstream
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import LabelloopError, LimitExceeded, Unready
-from labelloop.wire.once import EXPECT_LAST, SUBJECT_TAKEN, ensure_replicas, publish_once
+from labelloop.wire.once import ensure_replicas, publish_once, publish_over
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -30,7 +30,7 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from oracle_svc.queues.messages import BY_LINK, PREFETCH, asking, hand_over, outlive, to_json
 from oracle_svc.queues.queue import Intake
@@ -85,11 +85,7 @@ class Subjects:
         standing = await self._js.get_last_msg(STREAM, subject)
         if asking(Parse(standing.data or b"", LabelRequest(), ignore_unknown_fields=True)) == asking(request):
             return
-        try:
-            await self._js.publish(subject, body, headers={EXPECT_LAST: str(standing.seq)})
-        except APIError as error:
-            if error.err_code != SUBJECT_TAKEN:  # else another oracle was quicker
-                raise
+        await publish_over(self._js, subject, body, standing.seq or 0)  # unless another oracle is quicker
 
     async def _read(self, intake: Intake) -> None:
         """Raises TimeoutError where the broker falls silent: it went away, or lost the consumer."""

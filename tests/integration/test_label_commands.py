@@ -10,7 +10,12 @@ from typing import cast
 
 import grpc
 import pytest
-from labelloop.oracle.v1.oracle_pb2 import DiscardDeadLettersRequest, LabelResult, LeaseNextRequest
+from labelloop.oracle.v1.oracle_pb2 import (
+    DiscardDeadLettersRequest,
+    LabelResult,
+    LeaseNextRequest,
+    ListDeadLettersRequest,
+)
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
 from labelloop.wire.broker import connect as connect_broker
 from labelloop.wire.broker import jetstream
@@ -137,3 +142,12 @@ async def test_the_oldest_dead_letters_make_room_in_memory_too(nats_server: Nats
     assert 2 <= len(left) < 10
     assert b"gone/0/19/0" in left[-1]
     await client.close()
+
+
+async def test_a_page_begins_behind_a_letter_of_the_same_run_only(one: Oracle, tmp_path: Path) -> None:
+    await send(one, "gone", 1)
+    await send(one, "lost", 1)
+    [gone] = [letter.id for letter in one.dead_letters.letters.values() if b"gone/" in letter.data]
+    request = ListDeadLettersRequest(run_id="lost", after_id=gone)
+    with pytest.raises(NotFound, match="there is no dead letter"):
+        await service_of(one, tmp_path).ListDeadLetters(request, cast(Context, None))

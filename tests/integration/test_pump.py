@@ -48,8 +48,6 @@ class ListTool:
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         self.tries_at_s.append(monotonic())
-        if not requests:
-            return
         if self.down:
             raise Unready("TOOL_AWAY", "the tool is away", retry_after_s=self.retry_after_s)
         if requests[0].run_id in self.refused:

@@ -23,7 +23,8 @@ from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from labelloop.wire.errors import InvalidInput, WrongState
 
 from oracle_svc import settling
-from oracle_svc.asking import Ask, for_annotator, for_tool, revision_for_anybody
+from oracle_svc.asking import Ask, for_annotator, for_tool, is_asked, revision_for_anybody
+from oracle_svc.asking_again import AskingAgain
 from oracle_svc.backlog import backlog_of
 from oracle_svc.desk import Desk, Expire, Settle, Wait, next_duty
 from oracle_svc.taking import RequestId, admit
@@ -135,6 +136,48 @@ def test_a_tool_is_asked_anew_for_what_was_withdrawn() -> None:
     assert after[3].lease != before[3], "the tool is done with the first request"
     assert after[3].request_id == "r/0/3/0"
     assert say(desk, 3, "kim", label=2, revision=revision_for_anybody(desk, 3))
+
+
+@pytest.mark.parametrize("annotators", [1, 2])
+@pytest.mark.parametrize("whole_samples", [True, False])
+async def test_what_a_tool_is_to_ask_is_asked_and_is_what_is_asked_again(annotators: int, whole_samples: bool) -> None:
+    """Of samples that somebody withdrew their word on, gold ones among them, too."""
+    desk = begun(3, 5, annotators=annotators, gold=[GoldSample(sample_id=9, label=2)])
+    for sample_id in (3, 9):
+        say(desk, sample_id, "kim", label=1)
+        say(desk, sample_id, "kim", withdrawn=True, revision=1)
+    asks = list(for_tool(desk, whole_samples=whole_samples))
+    assert {ask.sample_id for ask in asks} == {3, 5, 9}
+    assert [ask for ask in asks if not is_asked(desk, ask)] == []
+    if not whole_samples:
+        leases = ShortenedLeases()
+        again = AskingAgain("tool", OneRun(desk), leases)  # type: ignore[arg-type]
+        for ask in asks:
+            await again(RequestId.parse(ask.request_id))
+        assert leases.shortened == [ask.lease for ask in asks]
+
+
+class ShortenedLeases:
+    """Of which some are shortened."""
+
+    def __init__(self) -> None:
+        self.shortened: list[str] = []
+
+    def pushes(self, key: str) -> int:
+        return 1
+
+    async def shorten(self, key: str, holder: str, to_s: float) -> None:
+        self.shortened.append(key)
+
+
+class OneRun:
+    """A book of one run."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.runs = {desk.run_id: desk}
+
+    def ring(self, run_id: str) -> None:
+        assert run_id in self.runs
 
 
 def test_a_withdrawal_that_overtakes_its_label_wins() -> None:

@@ -12,19 +12,25 @@ from nats.js.errors import APIError
 
 from labelloop.wire.patience import patiently
 
-SUBJECT_TAKEN = 10071
-EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
-_EXPECT_NOTHING = {EXPECT_LAST: "0"}
+_EXPECT_LAST, _ANOTHER_STANDS = "Nats-Expected-Last-Subject-Sequence", 10071
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 async def publish_once(
-    js: JetStreamContext, subject: str, data: bytes, headers: Mapping[str, str] = MappingProxyType({})
+    js: JetStreamContext, subject: str, data: bytes, headers: Mapping[str, str] = _NO_HEADERS
 ) -> int | None:
     """The new message's sequence, or None where something stands under ``subject`` already; then nothing is written."""
+    return await publish_over(js, subject, data, 0, headers)
+
+
+async def publish_over(
+    js: JetStreamContext, subject: str, data: bytes, last: int, headers: Mapping[str, str] = _NO_HEADERS
+) -> int | None:
+    """The same where the message with the sequence ``last``, nothing for 0, is what stands under ``subject``."""
     try:
-        return int((await js.publish(subject, data, headers={**headers, **_EXPECT_NOTHING})).seq)
+        return int((await js.publish(subject, data, headers={**headers, _EXPECT_LAST: str(last)})).seq)
     except APIError as error:
-        if error.err_code != SUBJECT_TAKEN:
+        if error.err_code != _ANOTHER_STANDS:
             raise
         return None
 
