@@ -75,9 +75,8 @@ class ScorerService(ScorerServiceServicer):
         self._chosen = Loaded(self._choose, kept=_CHOSEN_KEPT)
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
-        pool = await self._seen(request.pool_sha256, request.features_sha256)
-        model = await self._model(request.model_sha256) if request.model_sha256 else None
-        question = Question(request.strategy, request.limit, _bitmap(request.leave_out), request.seed, model)
+        asked = Asked.of(request)
+        pool, question = await self._question(asked)
         check(question, pool.sample_size)
         together = request.strategy in CHOOSE_TOGETHER
         if together and request.shards:
@@ -85,7 +84,7 @@ class ScorerService(ScorerServiceServicer):
             raise InvalidInput("NEEDS_WHOLE_POOL", message, field="shards")
         if together:
             check_batch(question, pool.sample_count, pool.sample_size)
-            ranking = await self._chosen.get(Asked.of(request))
+            ranking = await self._chosen.get(asked)
         else:
             ranking = await self._rank(await pool.parts(request.shards), question)
         return pb.RankPoolResponse(
@@ -102,10 +101,13 @@ class ScorerService(ScorerServiceServicer):
         tasks = [loop.run_in_executor(self._executor, rank, piece, question) for piece in pieces]
         return merge(await asyncio.gather(*tasks), question.limit)
 
-    async def _choose(self, asked: Asked) -> Ranking:
+    async def _question(self, asked: Asked) -> tuple[Pool, Question]:
         pool = await self._seen(asked.pool, asked.features)
         model = await self._model(asked.model) if asked.model else None
-        question = Question(asked.strategy, asked.limit, _bitmap(asked.leave_out), asked.seed, model)
+        return pool, Question(asked.strategy, asked.limit, _bitmap(asked.leave_out), asked.seed, model)
+
+    async def _choose(self, asked: Asked) -> Ranking:
+        pool, question = await self._question(asked)
         parts = await pool.parts()
         return await asyncio.get_running_loop().run_in_executor(self._executor, rank_together, parts, question)
 

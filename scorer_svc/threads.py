@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from threadpoolctl import threadpool_limits
 
 _READ_BY_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
-_limited: list[threadpool_limits] = []  # held for as long as the process lives: nothing gives the threads back
 
 
+@cache
 def use_one_thread() -> None:
     """From here on the linear algebra of this process runs on one thread, that of libraries still to be loaded too.
 
     For good: a limit that is given back would be given back while another thread relies on it.
     """
-    if not _limited:
-        os.environ.update(dict.fromkeys(_READ_BY_LIBRARIES, "1"))
-        _limited.append(threadpool_limits(1, user_api="blas"))
+    os.environ.update(dict.fromkeys(_READ_BY_LIBRARIES, "1"))
+    threadpool_limits(1, user_api="blas")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.errors import LimitExceeded
-from labelloop.wire.strategies import TOGETHER_MAX, TOGETHER_VALUES_MAX
+from labelloop.wire.strategies import TOGETHER_AT_LEAST, TOGETHER_MAX, TOGETHER_VALUES_MAX
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
@@ -19,7 +19,6 @@ from scorer_svc.ranking import Part, Question, Ranking, rank
 from scorer_svc.selection import Ids, best_first
 
 _TO_SPREAD = 10  # times the batch are the smallest margins that clustered margin spreads out
-_AT_LEAST = 2  # times the batch is what any strategy chooses from
 _SEEN_MAX = 10_000  # samples chosen before that a strategy keeps away from
 _KEEP_AWAY = {Strategy.STRATEGY_TYPICLUST, Strategy.STRATEGY_K_CENTER}
 _SHORTLIST_SEED = 0x9D3B_58C1_72E6_4FA7
@@ -30,7 +29,7 @@ def check_batch(question: Question, sample_count: int, sample_size: int) -> None
     much memory."""
     free = sample_count - question.leave_out.range_cardinality(0, sample_count)
     asked = min(question.limit or free, free)
-    most = min(TOGETHER_MAX, TOGETHER_VALUES_MAX // (_AT_LEAST * sample_size))
+    most = min(TOGETHER_MAX, TOGETHER_VALUES_MAX // (TOGETHER_AT_LEAST * sample_size))
     if asked > most:
         message = (
             f"{asked} samples of {sample_size} values are too many to be chosen together: ask for at most {most}, "
@@ -70,7 +69,7 @@ def _first_pass(question: Question, room: int) -> Question:
     no likelier to hold what STRATEGY_RANDOM draws with the same seed."""
     clustered, limit = question.strategy == Strategy.STRATEGY_CLUSTERED_MARGIN, question.limit
     wanted = _TO_SPREAD * limit if clustered else CANDIDATES_MAX
-    shortlist = max(min(wanted, room), _AT_LEAST * limit) if limit else 0
+    shortlist = max(min(wanted, room), TOGETHER_AT_LEAST * limit) if limit else 0
     if clustered:
         return replace(question, strategy=Strategy.STRATEGY_MARGIN, limit=shortlist)
     return replace(question, strategy=Strategy.STRATEGY_RANDOM, limit=shortlist, seed=question.seed ^ _SHORTLIST_SEED)

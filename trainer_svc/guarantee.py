@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from labelloop.wire.intervals import fewest_to_show
 from numpy.typing import NDArray
 
 _LOOKS = 20
@@ -29,9 +30,11 @@ Confidences = NDArray[np.float32]
 @dataclass(frozen=True)
 class Verdict:
     """``threshold`` is None where nothing can be shown; of ``audited_above`` samples at it or above, ``correct_above``
-    are right; the accuracy of what is left there is ``lower_bound`` at least; ``looks`` thresholds were tested."""
+    are right; the accuracy of the ``count`` samples left there is ``lower_bound`` at least; ``looks`` thresholds were
+    tested."""
 
     threshold: float | None
+    count: int
     audited_above: int
     correct_above: int
     lower_bound: float
@@ -46,20 +49,20 @@ def certify(
     1 - ``level`` at most."""
     order = np.argsort(-confidence, kind="stable")
     ordered, right = confidence[order], np.cumsum(correct[order])
-    best, looks = Verdict(None, 0, 0, 0.0, 0), 0
+    best, looks = Verdict(None, 0, 0, 0, 0.0, 0), 0
     for count, to_label in _steps(ordered, np.sort(left), target, level):
         looks += 1
         bound = bound_of_the_rest(int(right[count - 1]), count, to_label, level)
         if bound < target:
             break
-        best = Verdict(float(ordered[count - 1]), count, int(right[count - 1]), bound, looks)
+        best = Verdict(float(ordered[count - 1]), to_label, count, int(right[count - 1]), bound, looks)
     return replace(best, looks=looks)
 
 
 def _steps(ordered: Confidences, left: Confidences, target: float, level: float) -> list[tuple[int, int]]:
     """How many of the audit, and of what is ``left``, lie at each threshold to test or above it, fewest first: samples
     of one confidence stay together. Those at which not even an audit without a mistake would pass are left out."""
-    fewest = _fewest(target, 1 - level)
+    fewest = fewest_to_show(target, level)
     if len(ordered) < fewest:
         return []
     wanted = np.linspace(len(ordered), fewest, _LOOKS).astype(int)
@@ -104,7 +107,7 @@ def lower_bound(correct: int, total: int, level: float) -> float:
     if not correct:
         return 0.0
     wrong = np.arange(0, total - correct + 1)
-    ways = np.array([math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in wrong.tolist()])
+    ways = np.array([_log_ways(total, k) for k in wrong.tolist()])
     low, high = 0.0, correct / total
     for _ in range(_BISECTIONS):
         share = (low + high) / 2
@@ -116,14 +119,9 @@ def lower_bound(correct: int, total: int, level: float) -> float:
     return low
 
 
-def _fewest(target: float, error: float) -> int:
-    """How many right answers without a wrong one show that ``target`` is met, of a population without end."""
-    return math.ceil(math.log(error) / math.log(target) - 1e-9)
-
-
 def audit_size_needed(target: float, level: float, candidates: int) -> int:
     """The smallest audit of ``candidates`` that can show anything; all of them where none can."""
-    fewest = _fewest(target, 1 - level)
+    fewest = fewest_to_show(target, level)
     sizes = range(fewest, candidates)
     return next((n for n in sizes if bound_of_the_rest(n, n, candidates - n, level) >= target), max(candidates, fewest))
 

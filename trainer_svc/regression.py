@@ -115,10 +115,10 @@ def _cross_validated(rotated: Rotated, labels: Tensor, class_count: int, folds: 
     unit = float(rotated.variances.sum()) or 1.0
     judged, parts = folds >= 0, range(int(folds.max()) + 1)
     logits = torch.full((len(labels), class_count), torch.nan, dtype=torch.float64)
-    if len(parts) < 2:
-        return _HeldOut(torch.inf, _MIDDLE * unit, logits)
-    weights = [_nothing(rotated, class_count) for _ in parts]
     best, worse = _HeldOut(torch.inf, _MIDDLE * unit, logits), 0
+    if len(parts) < 2:
+        return best
+    weights = [_nothing(rotated, class_count) for _ in parts]
     for strength in (each * unit for each in _STRENGTHS):
         logits = logits.clone()
         for part in parts:

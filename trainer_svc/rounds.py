@@ -157,10 +157,9 @@ class Rounds:
         pool would be missing among them."""
         seed = seed_for(state.spec.seed, "control")
         ranked = await self._rank(state, count, Strategy.STRATEGY_RANDOM, taken, seed=seed)
-        last = await self._rank(state, len(taken) + count, Strategy.STRATEGY_RANDOM, set(), seed=seed)
-        ids = list(last.sample_ids)
-        passed = ids[: ids.index(ranked.sample_ids[-1])]
-        return _Drawn(ranked, sorted(state.asked.union(taken).intersection(passed) - state.controls))
+        new = len(taken) - len(state.controls) + count
+        order = list((await self._rank(state, new, Strategy.STRATEGY_RANDOM, state.controls, seed=seed)).sample_ids)
+        return _Drawn(ranked, sorted(taken.intersection(order[: order.index(ranked.sample_ids[-1])])))
 
     async def _auto_label(self, state: RunState, count: int, part: int) -> Event:
         ranked = await self._rank(state, count, Strategy.STRATEGY_MOST_CONFIDENT)
@@ -182,13 +181,12 @@ class Rounds:
         certificate = AutoLabelsCertified(
             threshold=verdict.threshold,
             audited=len(audited),
+            count=verdict.count,
             audited_above=verdict.audited_above,
             correct_above=verdict.correct_above,
             lower_bound=verdict.lower_bound,
             looks=verdict.looks,
         )
-        if verdict.threshold is not None:
-            certificate.count = int((to_label >= np.float32(verdict.threshold)).sum())
         certificate.unlabelled = state.audit_unlabelled
         return Event(run_id=state.run_id, round=state.round, auto_labels_certified=certificate)
 

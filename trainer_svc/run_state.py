@@ -152,11 +152,12 @@ Step = ToTake | Wait
 
 @dataclass
 class RunState:
-    """``controls`` are samples that the random order of the controls has come to. ``round`` is that of the newest
-    model; 0 before the first. ``asked`` are samples that were ever chosen, gold ones
+    """``round`` is that of the newest model; 0 before the first. ``asked`` are samples that were ever chosen, gold ones
     among them; ``parts`` are requests of this round, ``to_replace`` samples of the last of them that were skipped;
-    ``news`` says whether the training set is another than the newest model's. ``audit`` are samples that were labelled
-    to audit with and ``certified`` those auto-labelled by leave of the audit: neither is trained on."""
+    ``news`` says whether the training set is another than the newest model's. ``drawn`` and ``drawn_control`` count
+    labels of batches, ``controls`` are samples that the random order of the controls has come to. ``audit`` are samples
+    that were labelled to audit with and ``certified`` those auto-labelled by leave of the audit: neither is trained
+    on."""
 
     run_id: str
     started: RunStarted
@@ -178,7 +179,6 @@ class RunState:
     drawn: int = 0
     drawn_control: int = 0
     controls: set[int] = field(default_factory=set)
-    audit_asked: bool = False
     audit_drawn: int = 0
     audit: list[Example] = field(default_factory=list)
     certificate: AutoLabelsCertified | None = None
@@ -278,6 +278,10 @@ class RunState:
         return len(self.audit)
 
     @property
+    def audit_asked(self) -> bool:
+        return self.audit_drawn > 0
+
+    @property
     def audit_unlabelled(self) -> int:
         """Samples that were drawn to audit with and hold no label."""
         return self.audit_drawn - len(self.audit)
@@ -346,12 +350,9 @@ class RunState:
     def _ask(self, batch: Batch) -> None:
         self.batch, self.parts = batch, self.parts + 1
         purposes = batch.request.purposes
-        self.audit_asked = self.audit_asked or Purpose.PURPOSE_AUDIT in purposes
         self.audit_drawn += sum(purpose == Purpose.PURPOSE_AUDIT for purpose in purposes)
         if not self.audit_asked:
-            drawn = [i for i, purpose in enumerate(purposes) if purpose == Purpose.PURPOSE_CONTROL]
-            self.drawn += len(batch.request.sample_ids)
-            self.drawn_control += len(drawn)
+            drawn = (i for i, purpose in enumerate(purposes) if purpose == Purpose.PURPOSE_CONTROL)
             self.controls.update(batch.request.sample_ids[i] for i in drawn)
             self.controls.update(batch.request.also_control)
         self.answers.ask(batch.round, batch.request.sample_ids)
@@ -372,21 +373,18 @@ class RunState:
         assert self.batch is not None, "what is whole was asked for"
         self.to_replace = self.answers.batch_skips
         answered = self._answered(self.batch.request.sample_ids)
-        self._take_back(self.batch, {example.sample_id for example in answered})
+        if not self.audit_asked:
+            self._count_drawn(self.batch.request, {example.sample_id for example in answered})
         self._join(answered)
         self._take_changes()
         self.answers.close()
         self.batch = None
 
-    def _take_back(self, batch: Batch, answered: set[int]) -> None:
-        """What got no label is not counted as drawn: as many are drawn in its place, of each kind."""
-        if self.audit_asked:
-            return
-        for i, sample_id in enumerate(batch.request.sample_ids):
-            if sample_id not in answered:
-                purposes = batch.request.purposes
-                self.drawn -= 1
-                self.drawn_control -= bool(purposes) and purposes[i] == Purpose.PURPOSE_CONTROL
+    def _count_drawn(self, request: LabelsRequested, answered: set[int]) -> None:
+        """What got no label is not counted: as many of its kind take its place."""
+        why = zip(request.sample_ids, request.purposes, strict=False)  # no purposes where the strategy chose them all
+        self.drawn += len(answered)
+        self.drawn_control += sum(id_ in answered and purpose == Purpose.PURPOSE_CONTROL for id_, purpose in why)
 
     def _answered(self, sample_ids: Iterable[int]) -> list[Example]:
         """Those of them that hold a label, in the order given."""
@@ -455,8 +453,7 @@ def next_step(state: RunState) -> Step:
         return Fit()
     strategy = spec.strategy if state.model_sha256 else spec.first_strategy
     if replaceable := min(state.to_replace, state.free_count):
-        control = _control_share(state, replaceable)
-        return RequestLabels(replaceable - control, strategy, state.parts, control)
+        return _labels(state, strategy, replaceable)
     if state.news and state.training:
         return Fit()
     # One that was withdrawn may be back beside its substitute.
@@ -467,9 +464,7 @@ def next_step(state: RunState) -> Step:
         reason, labels_left = stop, 0
     if labels_left and state.free_count:
         size = spec.batch_size if state.models else state.first_batch
-        count = min(size, labels_left, state.free_count)
-        control = _control_share(state, count)
-        return RequestLabels(count - control, strategy, state.parts, control)
+        return _labels(state, strategy, min(size, labels_left, state.free_count))
     if spec.HasField("guarantee") and state.models and state.free_count:
         count = min(spec.guarantee.audit_size, state.free_count)
         return RequestLabels(count, Strategy.STRATEGY_RANDOM, state.parts, audit=True)
@@ -481,12 +476,13 @@ def next_step(state: RunState) -> Step:
     return Finish(reason)
 
 
-def _control_share(state: RunState, count: int) -> int:
-    """How many of the next ``count`` are drawn at random, so that their share of all comes out as stated."""
-    if state.spec.strategy == Strategy.STRATEGY_RANDOM:
-        return 0  # all are
+def _labels(state: RunState, strategy: Strategy.ValueType, count: int) -> RequestLabels:
+    """So many of the next ``count`` are drawn at random that their share of all comes out as stated; none where all
+    are."""
+    drawn_anyway = state.spec.strategy == Strategy.STRATEGY_RANDOM
     due = (state.drawn + count) * state.spec.control_percent // 100 - state.drawn_control
-    return min(max(0, due), count)
+    control = 0 if drawn_anyway else min(max(0, due), count)
+    return RequestLabels(count - control, strategy, state.parts, control)
 
 
 def _after_audit(state: RunState) -> Step:

@@ -19,7 +19,7 @@ from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.errors import InvalidInput, LimitExceeded
 from labelloop.wire.run_rules import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED
-from labelloop.wire.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_VALUES_MAX
+from labelloop.wire.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_AT_LEAST, TOGETHER_VALUES_MAX
 
 from trainer_svc.guarantee import guarantee_fault
 from trainer_svc.stopping import stopping_faults
@@ -94,7 +94,7 @@ def _fitted(spec: RunSpec, classes: int, inherited: int, width: int) -> Iterator
     yield "dataset", "the model", classes * (width + 1), _WEIGHTS_MAX
     if {spec.strategy, spec.first_strategy} & CHOOSE_TOGETHER:
         batch = min(max(spec.batch_size, spec.first_batch_size), spec.label_budget)
-        yield "batch_size", "what a batch is chosen from", 2 * batch * width, TOGETHER_VALUES_MAX
+        yield "batch_size", "what a batch is chosen from", TOGETHER_AT_LEAST * batch * width, TOGETHER_VALUES_MAX
     yield "label_budget", "the training set", max(width + 1, classes) * trained_on, VALUES_MAX
 
 

@@ -72,7 +72,7 @@ def round_result(trained: Trained, planned_rounds: int) -> RoundResult:
         expected_accuracy=event.expected_accuracy,
         l2=event.l2,
         temperature=event.temperature,
-        control_bound=control_bound(event, planned_rounds) if event.control.total else 0.0,
+        control_bound=control_bound(event, planned_rounds),
     )
     result.recorded_at.FromDatetime(trained.at)
     return result

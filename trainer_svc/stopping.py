@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from labelloop.events.v1.events_pb2 import ModelTrained, StoppingSpec
+from labelloop.wire.run_rules import KAPPA
 from numpy.typing import NDArray
 
 from trainer_svc.guarantee import lower_bound
 
 STOP_SET_SAMPLES = 1_000
-KAPPA = 0.99
 _CONFIDENCE = 0.95  # in that a target accuracy is met, over all looks together
 _RISE = 1e-3  # of the expected accuracy; less than that is a plateau
 _ROUNDS_OF_GAIN = 5
@@ -34,7 +34,7 @@ def reason_to_stop(spec: StoppingSpec, models: Sequence[ModelTrained], looks: in
 
 def _reasons(spec: StoppingSpec, models: Sequence[ModelTrained], looks: int) -> Iterator[str]:
     newest = models[-1]
-    if spec.target_accuracy and newest.control.total:
+    if spec.target_accuracy:
         low = control_bound(newest, looks)
         if low >= spec.target_accuracy:
             yield (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 
 from labelloop.events.v1.events_pb2 import AgreementRule, FeatureKind, GuaranteeSpec, LabelSource, Protocol
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop.wire.intervals import fewest_to_show
 from labelloop.wire.run_rules import AUDIT_MAX
 
 _IMAGE_SIDE_MIN = 8  # pixels: smaller images are as good as they are
@@ -89,7 +89,7 @@ def audit_size(guarantee: GuaranteeSpec, rest: int) -> int:
     target, confidence = guarantee.target_accuracy, guarantee.confidence
     if not 0 < target < 1 or not 0 < confidence < 1:
         return 1
-    fewest = math.ceil(math.log(1 - confidence) / math.log(target) - 1e-9)
+    fewest = fewest_to_show(target, confidence)
     return min(max(fewest, min(2 * fewest, rest // 2)), AUDIT_MAX)
 
 

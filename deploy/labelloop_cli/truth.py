@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RunStatus
-from labelloop.wire.errors import InvalidInput, NotFound
+from labelloop.wire.errors import Corrupt, InvalidInput, NotFound
+from labelloop.wire.idx import parse_idx
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from labelloop_cli.class_files import read_classes
 
 _MNIST_LABELS = "train-labels-idx1-ubyte"
-_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4"}
 Truth = dict[int, int]
 
 
@@ -63,19 +63,17 @@ def read_truth(path: Path) -> Truth:
     try:
         data = path.read_bytes()
         classes = _array(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
-    except (OSError, ValueError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, EOFError, zlib.error, InvalidInput, Corrupt) as error:
         raise InvalidInput("BAD_TRUTH", f"{path} holds no labels: {error}", field="truth") from error
     return dict(enumerate(classes.tolist()))
 
 
 def _array(data: bytes) -> NDArray[Any]:
-    """Classes ``[n]``. ValueError where there are none."""
+    """Classes ``[n]``. ValueError, InvalidInput or Corrupt where there are none."""
     if data.startswith(b"\x93NUMPY"):
         classes: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    elif len(data) >= 8 and data[:2] == b"\0\0" and data[2] in _IDX_TYPES and data[3] == 1:
-        classes = np.frombuffer(data, _IDX_TYPES[data[2]], offset=8)
     else:
-        raise ValueError("it is neither a .npy file nor an IDX file of one dimension")
+        classes = parse_idx(data, "it")
     if classes.ndim != 1 or classes.dtype.kind not in "iu":
         raise ValueError(f"it holds {classes.dtype} of {classes.ndim} dimensions, not one whole number a sample")
     return classes

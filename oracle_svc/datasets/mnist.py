@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import structlog
+from labelloop.wire.idx import parse_idx
 
 from .dataset import Dataset
-from .idx import parse_idx
 from .mirrors import Fetch, http_fetch
 from .mnist_files import MNIST_FILES, MnistFile, from_cache_or_mirrors, from_data_dir
 from .stand_in import mnist_stand_in

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 from labelloop.wire.errors import Corrupt, LimitExceeded
+from labelloop.wire.idx import check_magic, parse_idx
 from numpy.typing import NDArray
-
-from .idx import check_magic, parse_idx
 
 _NPY_MAGIC = b"\x93NUMPY"
 _GZIP_MAGIC = b"\x1f\x8b"

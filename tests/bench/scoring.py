@@ -60,7 +60,7 @@ async def stream_rows() -> dict[str, Any]:
 
 
 async def stream_rows_of_patches() -> dict[str, Any]:
-    """The same with a model that sees pixels through features learned from them: a convolution with 450 vectors."""
+    """The same with a model that sees pixels through learned features: 444 vectors and a place among neighbours."""
     images = mnist().samples[:_LEARNED_FROM]
     weights = np.random.default_rng(0).normal(0, 0.1, (10, 1_801)).astype(np.float32)
     model = joined(learn_patches(images, 0), to_onnx(weights, "float32"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,15 +19,9 @@ from labelloop_cli.nats_port import HOST, greets
 from nats.aio.client import Client
 
 from tests.chaos.proxy import Proxy
+from tests.ports import free_port
 
 NAMES = ("n1", "n2", "n3")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -18,7 +18,7 @@ from labelloop_cli.stack import Page, running
 from oracle_svc.pictures import picture_of
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
-from tests.queues.amqp_tool import free_port
+from tests.ports import free_port
 from tests.queues.message_contract import come
 from tests.queues.nats_tool import nats_tool
 

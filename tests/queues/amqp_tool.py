@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -20,6 +19,8 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 from labelloop_cli.stack import Stack
 
+from tests.ports import free_port
+
 _DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on the PATH wants to be another user
 _START_WITHIN_S = 60.0
 _GREETING = b"AMQP\x00\x00\x09\x01"
@@ -28,14 +29,6 @@ _GREETING = b"AMQP\x00\x00\x09\x01"
 def rabbitmq_binary() -> Path | None:
     found = shutil.which("rabbitmq-server")
     return _DEBIAN if _DEBIAN.exists() else Path(found) if found else None
-
-
-def free_port() -> int:
-    """Below the range from which the kernel gives clients theirs: nobody takes it before the node does."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class RabbitNode:
@@ -107,7 +100,8 @@ class RabbitNode:
                 self.stop()
                 end = (self._folder / "output").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"rabbitmq-server did not start:\n{end}")
-            time.sleep(0.05)
+            with suppress(subprocess.TimeoutExpired):
+                node.wait(0.05)
 
     def _greets(self) -> bool:
         try:
@@ -120,7 +114,6 @@ class RabbitNode:
 
 class AmqpTool:
     name = "amqp"
-    knows_its_tasks = False
 
     def __init__(self, node: RabbitNode, prefix: str = "labelloop") -> None:
         self._node = node

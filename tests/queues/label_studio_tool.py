@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import httpx
 import pytest
 from labelloop_cli.stack import Stack
 
+from tests.ports import free_port
 from tests.queues.label_studio_venv import LEGACY_TOKEN, command, environment, seed
 
 _START_WITHIN_S = 180.0
@@ -32,16 +32,11 @@ def needs_label_studio() -> pytest.MarkDecorator:
     return pytest.mark.skipif(missing, reason="no Label Studio: python tests/queues/label_studio_venv.py installs it")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 class LabelStudioServer:
     """A process over a copy of the migrated data, on a port of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self.port = folder, _free_port()
+        self._folder, self.port = folder, free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.api = httpx.Client(
             base_url=self.url, headers={"Authorization": f"Token {LEGACY_TOKEN}"}, timeout=60, trust_env=False
@@ -74,7 +69,8 @@ class LabelStudioServer:
             with suppress(httpx.TransportError):
                 if self.api.get("/api/version").status_code == 200:
                     return
-            time.sleep(0.2)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
         raise RuntimeError(f"Label Studio does not start; see {self._folder / 'label-studio.log'}")
 
     def stop(self) -> None:
@@ -135,7 +131,6 @@ class LabelStudioTool:
     """Everybody labels through the API, in the name that the result gives; an e-mail address is made of it."""
 
     name = "label-studio"
-    knows_its_tasks = True
 
     def __init__(self, server: LabelStudioServer) -> None:
         self.server = server

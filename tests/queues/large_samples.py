@@ -18,7 +18,7 @@ from oracle_svc.samples import AskedSamples, Samples
 from oracle_svc.shelf import Shelf
 from oracle_svc.web.links import Links
 from oracle_svc.web.showing import sample_route
-from tests.queues.amqp_tool import free_port
+from tests.ports import free_port
 from tests.queues.http_server import served
 from tests.web.asked_samples import ASKED, Log
 

@@ -27,7 +27,6 @@ class NatsTool:
     """Reads requests of all runs with one durable consumer. Going down takes the log along: it is one broker."""
 
     name = "nats"
-    knows_its_tasks = False
 
     def __init__(self, server: NatsServer, client: Client) -> None:
         self.environment = {"LABELLOOP_NATS_URL": server.url}

@@ -17,7 +17,7 @@ import boto3
 from labelloop_cli.nats_port import HOST
 from labelloop_cli.stack import Stack
 
-from tests.queues.amqp_tool import free_port
+from tests.ports import free_port
 
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 _REGION = "eu-west-1"
@@ -77,7 +77,6 @@ class SqsTool:
     """Two queues of its own."""
 
     name = "sqs"
-    knows_its_tasks = False
 
     def __init__(self, moto: MotoProcess, *, fifo: bool = False) -> None:
         self._moto, self._fifo, self.client = moto, fifo, moto.client()

@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 
 from oracle_svc.queues.label_studio import LabelStudio, LabelStudioSettings
 from oracle_svc.queues.label_studio_calls import Guess
-from tests.queues.amqp_tool import free_port
+from tests.ports import free_port
 from tests.queues.http_server import served
 from tests.queues.label_studio_log import FakeLog
 from tests.queues.label_studio_tool import (

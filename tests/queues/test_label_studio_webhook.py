@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH
-from tests.queues.amqp_tool import free_port
+from tests.ports import free_port
 from tests.queues.http_server import served
 from tests.queues.label_studio_tool import LabelStudioServer, LabelStudioTool, label_studio, needs_label_studio
 from tests.queues.test_faults import Campaign, started
@@ -32,7 +32,7 @@ class Wire:
         self.port, self.cut = free_port(), False
         self.lost = 0
         self.answers: list[int] = []
-        self.oracle: Callable[[], str] = lambda: ""
+        self.oracle = ""
 
     async def carry(self, request: Request) -> Response:
         body = await request.body()
@@ -40,7 +40,7 @@ class Wire:
             self.lost += 1
             return Response(status_code=502)
         async with httpx.AsyncClient(timeout=10) as client:
-            answer = await client.post(self.oracle() + WEBHOOK_PATH, content=body, headers=request.headers)
+            answer = await client.post(self.oracle + WEBHOOK_PATH, content=body, headers=request.headers)
         self.answers.append(answer.status_code)
         return Response(answer.content, answer.status_code)
 
@@ -59,7 +59,7 @@ class CallingTool(LabelStudioTool):
 
     async def connect(self, stack: Stack) -> None:
         oracle = stack.services["oracle"]
-        self.wire.oracle = lambda: f"http://127.0.0.1:{oracle.http_port}"
+        self.wire.oracle = f"http://127.0.0.1:{oracle.http_port}"
 
 
 @asynccontextmanager

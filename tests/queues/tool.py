@@ -8,11 +8,9 @@ from labelloop_cli.stack import Stack
 
 
 class Tool(Protocol):
-    """``environment`` is what the oracle's process needs to know of it; ``name`` what run specs call it. A tool that
-    ``knows_its_tasks`` takes no answer to what it was never asked."""
+    """``environment`` is what the oracle's process needs to know of it; ``name`` what run specs call it."""
 
     name: str
-    knows_its_tasks: bool
 
     @property
     def environment(self) -> dict[str, str]: ...

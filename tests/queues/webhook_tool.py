@@ -53,7 +53,6 @@ class WebhookTool:
     long each answer takes."""
 
     name = "webhook"
-    knows_its_tasks = False
 
     def __init__(self) -> None:
         self.secret = new_secret()

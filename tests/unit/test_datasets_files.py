@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from oracle_svc.datasets import Dataset, DatasetSource, load
 
-from .test_datasets_idx import to_idx
+from .test_idx import to_idx
 
 POOL = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
 

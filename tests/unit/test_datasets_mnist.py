@@ -20,7 +20,7 @@ from oracle_svc.datasets.mirrors import http_fetch
 from oracle_svc.datasets.mnist import load_mnist
 from oracle_svc.datasets.mnist_files import MNIST_FILES, MnistFile
 
-from .test_datasets_idx import to_idx
+from .test_idx import to_idx
 
 RNG = np.random.default_rng(0)
 CONTENTS = [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from labelloop.events.v1.events_pb2 import Purpose
 from labelloop.trainer.v1.trainer_pb2 import GetRunResponse, LabelRecord, Phase, RoundResult
+from labelloop.wire.run_rules import KAPPA
 from numpy.typing import NDArray
 
 from labelloop_cli.figures import judged, judged_by
@@ -16,10 +17,8 @@ from labelloop_cli.reporting import run_charts
 from labelloop_cli.reporting.asked import Asked
 from labelloop_cli.reporting.evidence import Saved
 from labelloop_cli.reporting.run_charts import Watched
-from labelloop_cli.truth import Truth
 
 _RELIABLE_MIN = 30  # samples; fewer say nothing of calibration
-_KAPPA = 0.99  # from which on models agree; see StoppingSpec.stable_rounds
 _CLASS_ROWS = 100
 
 
@@ -57,7 +56,7 @@ class AutoLabels:
         return None if self.right is None or not self.count else self.right / self.count
 
 
-def auto_labels(labels: Sequence[LabelRecord], truth: Truth | None) -> AutoLabels:
+def auto_labels(labels: Sequence[LabelRecord], truth: Mapping[int, int] | None) -> AutoLabels:
     """Those whose truth is known, where any is; else all."""
     given = [label for label in labels if label.auto_labelled]
     if truth is None:
@@ -82,7 +81,7 @@ def stopping(whole: GetRunResponse) -> Stopping | None:
     watched = []
     if spec.stable_rounds:
         points = [(result.labels, result.agreement) for result in whole.rounds if result.HasField("agreement")]
-        watched.append(Watched(f"agreement with the model before, kappa ({_KAPPA} counts)", points, _KAPPA))
+        watched.append(Watched(f"agreement with the model before, kappa ({KAPPA} counts)", points, KAPPA))
     if spec.plateau_rounds or spec.label_price:
         points = [(result.labels, result.expected_accuracy) for result in whole.rounds if result.expected_accuracy]
         watched.append(Watched("expected accuracy: mean confidence on a fixed part of the pool", points))
@@ -155,7 +154,9 @@ class Balance:
     left_out: int
 
 
-def balance(labels: Sequence[LabelRecord], predicted: Counter[int], truth: Truth | None, classes: list[str]) -> Balance:
+def balance(
+    labels: Sequence[LabelRecord], predicted: Counter[int], truth: Mapping[int, int] | None, classes: list[str]
+) -> Balance:
     """Labels by class, those of an audit aside, beside the pool: what is known of it, and what the newest model says of
     the rest."""
     paid = [label for label in labels if not label.auto_labelled]

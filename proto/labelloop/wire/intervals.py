@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 
 _CONFIDENCE = 0.95
@@ -15,3 +16,9 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     spread = z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
     scale = 1 + z * z / total
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def fewest_to_show(share: float, confidence: float) -> int:
+    """How many right answers without a wrong one show that ``share``, in (0, 1), is met, of a population without end
+    (the rule of three: Hanley and Lippman-Hand 1983)."""
+    return math.ceil(math.log(1 - confidence) / math.log(share) - 1e-9)

@@ -38,6 +38,7 @@ _LATEST_S = 253_402_300_799  # the last second of the year 9999, where Timestamp
 _COUNT_MAX = 2**31 - 1
 ANNOTATORS_MAX = 25  # for one sample
 AUDIT_MAX = 50_000  # in one event, of which the broker takes a megabyte
+KAPPA = 0.99  # from which on two models agree
 LEARNED = {FeatureKind.FEATURE_KIND_PATCHES, FeatureKind.FEATURE_KIND_GRAPH}  # what stands in the way of the samples
 _PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
 _LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
@@ -283,7 +284,7 @@ class RunRules:
             return fault
         if request.part != self.parts:
             return f"the next request of its round is number {self.parts}"
-        if not self.taken.union(request.sample_ids).issuperset(request.also_control):
+        if {*request.also_control}.difference(self.taken, request.sample_ids):
             return "it counts samples as controls that nobody was asked for"
         audit = Purpose.PURPOSE_AUDIT in request.purposes
         if audit and not (self.round and self.started.spec.HasField("guarantee")):

@@ -20,6 +20,9 @@ CHOOSE_TOGETHER = frozenset(
 TOGETHER_MAX = 10_000
 """Samples in such a batch."""
 
+TOGETHER_AT_LEAST = 2
+"""Times the batch are the samples that any of them chooses from."""
+
 TOGETHER_VALUES_MAX = 250_000_000
 """Values of the samples that such a batch is chosen from, held at once: 1 GB."""
 

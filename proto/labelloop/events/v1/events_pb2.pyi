@@ -112,7 +112,7 @@ class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.Value
     PURPOSE_CHOSEN: _Purpose.ValueType  # 1
     """The strategy chose it."""
     PURPOSE_CONTROL: _Purpose.ValueType  # 2
-    """Drawn at random, to judge the chosen by."""
+    """Drawn at random, to judge the chosen by; where labels are inherited, also what that random order came to later."""
     PURPOSE_AUDIT: _Purpose.ValueType  # 3
     """Drawn at random, to audit auto-labels with."""
 
@@ -124,7 +124,7 @@ PURPOSE_UNSPECIFIED: Purpose.ValueType  # 0
 PURPOSE_CHOSEN: Purpose.ValueType  # 1
 """The strategy chose it."""
 PURPOSE_CONTROL: Purpose.ValueType  # 2
-"""Drawn at random, to judge the chosen by."""
+"""Drawn at random, to judge the chosen by; where labels are inherited, also what that random order came to later."""
 PURPOSE_AUDIT: Purpose.ValueType  # 3
 """Drawn at random, to audit auto-labels with."""
 Global___Purpose: _TypeAlias = Purpose  # noqa: Y015
@@ -586,7 +586,7 @@ class AutoLabelsCertified(_message.Message):
     correct_above: _builtins.int
     """Those of them that the model had right."""
     lower_bound: _builtins.float
-    """The lower bound of the accuracy of the auto-labels to come, corrected for the looks; 0 where there is none."""
+    """The lower bound of the accuracy of the auto-labels to come, which holds over all looks; 0 where there is none."""
     looks: _builtins.int
     """Thresholds that were looked at."""
     count: _builtins.int

@@ -259,7 +259,9 @@ class RunStatus(_message.Message):
     audit_labels: _builtins.int
     """Labels that were paid for to audit with."""
     head_sha256: _builtins.str
-    """SHA-256 of what ranks the pool now, through the features: the newest model or its head; empty before the first."""
+    """SHA-256 of what ranks the pool now, through the features: the newest model or its head, or what is inherited of
+    them; empty where there is none that sees what this run's models see.
+    """
     @_builtins.property
     def spec(self) -> _events_pb2.RunSpec:
         """What it does."""

@@ -7,8 +7,9 @@ import struct
 from typing import Any
 
 import numpy as np
-from labelloop.wire.errors import Corrupt, InvalidInput
 from numpy.typing import NDArray
+
+from labelloop.wire.errors import Corrupt, InvalidInput
 
 # The third byte of the magic number says what the elements are; the first two are zero.
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from labelloop.wire.errors import Corrupt, InvalidInput
+from labelloop.wire.idx import parse_idx
 from numpy.typing import NDArray
 
-from oracle_svc.datasets.idx import parse_idx
 from oracle_svc.datasets.reading import read_array
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
