@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.wire.errors import InvalidInput, WrongState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from labelloop_cli import figures
 from labelloop_cli.class_files import read_classes
@@ -238,26 +239,30 @@ async def _list() -> None:
     if not response.runs:
         console.print("no runs yet; start one with `labelloop run start`")
     else:
-        console.print(_table(list(response.runs)))
+        console.print(listed(list(response.runs)))
     if response.unreadable_events:
         told = f"{response.unreadable_events} events on the stream cannot be read and are passed over"
         console.print(told, style="yellow")
 
 
-def _table(runs: list[pb.RunStatus]) -> Table:
-    table = Table("run", "state", "strategy", "round", "labels", "audit", "auto-labels", "accuracy", "note")
-    for run in runs:
-        table.add_row(
-            run.run_id,
-            word(pb.Phase.Name(run.phase)),
-            word(Strategy.Name(run.spec.strategy)),
-            f"{run.round}/{run.planned_rounds}",
-            figures.labels(run),
-            figures.audit(run),
-            figures.auto_labels(run),
-            figures.accuracy(run),
-            run.message,
-        )
+def listed(runs: list[pb.RunStatus]) -> Table:
+    """Without columns that say nothing of any run: a terminal of 80 characters has room for the others."""
+    columns: dict[str, Callable[[pb.RunStatus], str]] = {
+        "run": lambda run: run.run_id,
+        "state": lambda run: word(pb.Phase.Name(run.phase)),
+        "strategy": lambda run: word(Strategy.Name(run.spec.strategy)),
+        "round": lambda run: f"{run.round}/{run.planned_rounds}",
+        "labels": figures.labels,
+        "audit": figures.audit,
+        "auto-labels": figures.auto_labels,
+        "accuracy": figures.accuracy,
+        "note": lambda run: run.message,
+    }
+    cells = {name: [of(run) for run in runs] for name, of in columns.items()}
+    told = {name: column for name, column in cells.items() if {*column} - {figures.NONE, ""}}
+    table = Table(*(Column(name, no_wrap=name in ("run", "state")) for name in told))
+    for row in zip(*told.values(), strict=True):
+        table.add_row(*row)
     return table
 
 

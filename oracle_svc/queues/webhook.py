@@ -83,7 +83,10 @@ class Webhook:
     name: ClassVar[str] = "webhook"
     whole_samples: ClassVar[bool] = False
 
-    def __init__(self, url: str, secrets: Sequence[str], timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, secrets: Sequence[str], timeout_s: float = 10.0, take_within_s: float = _TAKE_WITHIN_S
+    ) -> None:
+        self._take_within_s = take_within_s
         self._signatures, self._seen = Signatures(secrets), SeenMessages()
         self._sender = Sender(url, self._signatures, timeout_s)
         self._intake: Intake | None = None
@@ -133,7 +136,7 @@ class Webhook:
             raise Unready("NOT_SERVING", "the oracle is about to start, or to end: send the same again")
         intake = self._intake
         try:
-            async with asyncio.timeout(_TAKE_WITHIN_S):
+            async with asyncio.timeout(self._take_within_s):
                 return [(await intake.take_json(json.dumps(result).encode())).value for result in results]
         except TimeoutError as error:
             raise Unready("TOO_SLOW", "not all of it could be recorded in time: send the same again") from error

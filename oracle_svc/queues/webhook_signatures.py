@@ -70,10 +70,10 @@ class Signatures:
 
 class SeenMessages:
     """Messages that were signed lately, by id. A sender whose answer was lost sends the same again, which is harmless;
-    other content under the same id is a fault, or a fraud. Each process keeps its own, ``_SEEN_MAX`` at most."""
+    other content under the same id is a fault, or a fraud. Each process keeps its own, ``most`` of them."""
 
-    def __init__(self, now_s: Callable[[], float] = time) -> None:
-        self._now_s = now_s
+    def __init__(self, now_s: Callable[[], float] = time, most: int = _SEEN_MAX) -> None:
+        self._now_s, self._most = now_s, most
         self._seen: OrderedDict[str, tuple[str, float]] = OrderedDict()  # digest, when to forget; oldest first
 
     def note(self, message_id: str, digest: str) -> None:
@@ -90,6 +90,6 @@ class SeenMessages:
     def _forget(self, now_s: float) -> None:
         while self._seen:
             _, forget_at_s = next(iter(self._seen.values()))
-            if forget_at_s > now_s and len(self._seen) < _SEEN_MAX:
+            if forget_at_s > now_s and len(self._seen) < self._most:
                 return
             self._seen.popitem(last=False)

@@ -22,7 +22,6 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.responses import Response
 
-from oracle_svc.queues import webhook_signatures as signatures
 from oracle_svc.queues.queue import Called, Verdict
 from oracle_svc.queues.webhook import Webhook, from_environment
 from oracle_svc.queues.webhook_posting import retry_after_s
@@ -351,12 +350,10 @@ async def test_results_wait_for_an_intake_that_is_away(queue: Webhook, tool: Web
         assert response.json() == {"verdicts": ["recorded"] * 2}
 
 
-async def test_an_intake_that_takes_too_long_is_not_waited_for(
-    queue: Webhook, tool: WebhookTool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("oracle_svc.queues.webhook._TAKE_WITHIN_S", 0.3)
-    intake = FakeIntake()
-    async with serving(queue, intake):
+async def test_an_intake_that_takes_too_long_is_not_waited_for(tool: WebhookTool) -> None:
+    queue, intake = Webhook(tool.url, [tool.secret], take_within_s=0.3), FakeIntake()
+    async with served(Starlette(routes=queue.routes())) as port, serving(queue, intake):
+        tool.send_to(f"http://127.0.0.1:{port}")
         await wait_served(tool)
         intake.holding = True
         response = await tool.post(submitted(result("run-1/2/0/0")))
@@ -398,12 +395,9 @@ async def test_secrets_are_changed_without_a_pause(tool: WebhookTool) -> None:
     assert len(intake.recorded) == 2
 
 
-def test_ids_are_forgotten_when_their_messages_are_too_old_and_when_there_are_too_many(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(signatures, "_SEEN_MAX", 3)
+def test_ids_are_forgotten_when_their_messages_are_too_old_and_when_there_are_too_many() -> None:
     now_s = 1000.0
-    seen = SeenMessages(lambda: now_s)
+    seen = SeenMessages(lambda: now_s, most=3)
     seen.note("a", "1")
     with pytest.raises(WrongState):
         seen.note("a", "2")

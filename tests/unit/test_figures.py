@@ -8,6 +8,7 @@ import pytest
 from labelloop.events.v1.events_pb2 import AutoLabelsCertified, GuaranteeSpec, Protocol, RunSpec
 from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult, RunStatus
 from labelloop_cli import figures
+from labelloop_cli.runs import listed
 
 
 def measured(correct: int) -> MeasuredAccuracy:
@@ -62,3 +63,11 @@ def test_what_a_run_is_not_to_do_has_no_denominator() -> None:
 def test_auto_labels_of_a_budget_are_counted_against_it() -> None:
     run = RunStatus(spec=RunSpec(label_budget=20, auto_label_budget=10), labels_paid=20, auto_labels=5)
     assert figures.auto_labels(run) == "5/10"
+
+
+def test_runs_are_listed_without_columns_that_say_nothing() -> None:
+    plain = RunStatus(run_id="one", spec=HONEST)
+    assert [column.header for column in listed([plain]).columns] == ["run", "state", "strategy", "round", "labels"]
+    audited = RunStatus(run_id="two", spec=RunSpec(guarantee=GuaranteeSpec(audit_size=5)), message="it says so")
+    headers = [column.header for column in listed([plain, audited]).columns]
+    assert headers == ["run", "state", "strategy", "round", "labels", "audit", "note"]
