@@ -1,4 +1,4 @@
-"""Groups of alike samples. Pure."""
+"""Groups of alike samples. Pure, but for the number of threads."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ samples are that many such steps connect. What is labelled says much of its clus
 
 They are the first eigenvectors of the graph of near neighbours (Belkin and Niyogi 2003, with the scales of
 Zelnik-Manor and Perona 2004), taken to new samples as the weighted mean of their neighbours' (Nyström's formula: Bengio
-and others 2004).
+and others 2004). scikit-learn's spectral embedding has no way to take it to new samples.
 """
 
 from __future__ import annotations

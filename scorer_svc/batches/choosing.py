@@ -1,4 +1,5 @@
-"""The strategies that choose a batch together, by name. Pure: the same candidates and seed give the same batch."""
+"""The strategies that choose a batch together, by name. Pure, but for the number of threads: the same candidates and
+seed give the same batch."""
 
 from __future__ import annotations
 

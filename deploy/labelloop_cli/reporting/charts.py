@@ -29,7 +29,8 @@ STYLE: Any = {
 }
 
 
-def _axes(width: float = 7.2, height: float = 3.6) -> tuple[Figure, Axes]:
+def one_chart(width: float = 7.2, height: float = 3.6) -> tuple[Figure, Axes]:
+    """Of that size in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
@@ -45,7 +46,7 @@ def svg(figure: Figure) -> str:
 def learning_curves(curves: dict[str, tuple[list[int], list[list[float]]]]) -> str:
     """For each name the mean accuracy over runs by labels, in a band of one standard deviation."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes()
+        figure, axes = one_chart()
         for colour, (name, (labels, runs)) in zip(COLOURS, curves.items(), strict=False):
             values = np.array(runs) * 100
             mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1)
@@ -59,7 +60,7 @@ def learning_curves(curves: dict[str, tuple[list[int], list[list[float]]]]) -> s
 def rounds_curve(labels: list[int], curves: dict[str, list[float]]) -> str:
     """Accuracies by labels, a line each."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes()
+        figure, axes = one_chart()
         for colour, (name, values) in zip(COLOURS, curves.items(), strict=False):
             axes.plot(labels, np.array(values) * 100, color=colour, label=name)
         axes.set(xlabel="labels", ylabel="accuracy, %")
@@ -70,7 +71,7 @@ def rounds_curve(labels: list[int], curves: dict[str, list[float]]) -> str:
 def confidence_curves(curves: dict[str, list[float]]) -> str:
     """Confidences in ascending order, a line each."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes()
+        figure, axes = one_chart()
         for colour, (name, values) in zip(COLOURS, curves.items(), strict=False):
             axes.plot(np.arange(1, len(values) + 1), values, color=colour, label=name)
         axes.set(xlabel="unlabelled samples, least confident first", ylabel="confidence", ylim=(0, 1.02))
@@ -81,7 +82,7 @@ def confidence_curves(curves: dict[str, list[float]]) -> str:
 def distribution(values: list[float], *, ours: float, published: float | None) -> str:
     """Accuracies of many runs as stacked dots, with our own run and the published figure marked."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes(height=2.8)
+        figure, axes = one_chart(height=2.8)
         heights: dict[float, int] = {}
         for value in sorted(values):
             heights[value] = heights.get(value, 0) + 1

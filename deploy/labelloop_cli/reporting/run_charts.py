@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import matplotlib as mpl
 import numpy as np
 from labelloop.wire.intervals import wilson_interval
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from labelloop_cli.reporting.charts import COLOURS, PALE, STYLE, svg
+from labelloop_cli.reporting.charts import COLOURS, PALE, STYLE, one_chart, svg
 
 _WIDTH, _HEIGHT = 5.2, 3.3
+
 _BINS = 10
 _CLASSES_SHOWN = 30
 Points = Sequence[tuple[float, float]]
@@ -23,7 +23,7 @@ Points = Sequence[tuple[float, float]]
 def interval_curve(labels: list[int], values: list[float], low: list[float], high: list[float], reach: str) -> str:
     """One accuracy by labels in the band of its interval; ``reach`` says what the labels count."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes()
+        figure, axes = one_chart(_WIDTH, _HEIGHT)
         axes.plot(labels, np.array(values) * 100, color=COLOURS[0], marker=".", label="accuracy")
         axes.fill_between(
             labels, np.array(low) * 100, np.array(high) * 100, color=COLOURS[0], alpha=0.15, label="95 % interval"
@@ -39,7 +39,7 @@ def saved_curve(
     """Labels and accuracies of a run's own models and of models of its control samples, and how the latter may go
     on."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes()
+        figure, axes = one_chart(_WIDTH, _HEIGHT)
         axes.plot(*_percent(own), color=COLOURS[0], marker=".", label="as chosen")
         axes.plot(*_percent(control), color=COLOURS[1], marker="o", linestyle="", label="control samples alone")
         axes.fill_between(
@@ -56,7 +56,7 @@ def reliability(confidence: Sequence[float], correct: Sequence[bool]) -> str:
     sure, right = np.array(confidence), np.array(correct)
     bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
     with mpl.rc_context(STYLE):
-        figure, axes = _axes()
+        figure, axes = one_chart(_WIDTH, _HEIGHT)
         axes.plot([0, 100], [0, 100], color=PALE, linewidth=1, linestyle="--", label="as sure as it is right")
         for each in sorted({*bins.tolist()}):
             of_bin = bins == each
@@ -73,7 +73,7 @@ def reliability(confidence: Sequence[float], correct: Sequence[bool]) -> str:
 def calibration_curves(curves: Mapping[str, Points]) -> str:
     """Expected calibration errors by labels, a line each."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes()
+        figure, axes = one_chart(_WIDTH, _HEIGHT)
         for colour, (name, points) in zip(COLOURS, curves.items(), strict=False):
             axes.plot(*_percent(points), color=colour, marker=".", label=name)
         axes.set(xlabel="labels", ylabel="calibration error, %")
@@ -117,7 +117,7 @@ def class_shares(classes: Sequence[str], shares: Mapping[str, Sequence[float]]) 
     first = next(iter(shares.values()))
     shown = sorted(sorted(range(len(classes)), key=lambda each: -first[each])[:_CLASSES_SHOWN])
     with mpl.rc_context(STYLE):
-        figure, axes = _axes()
+        figure, axes = one_chart(_WIDTH, _HEIGHT)
         width = 0.8 / len(shares)
         at = np.arange(len(shown), dtype=float)
         for number, (colour, (name, values)) in enumerate(zip(COLOURS, shares.items(), strict=False)):
@@ -133,11 +133,6 @@ def class_shares(classes: Sequence[str], shares: Mapping[str, Sequence[float]]) 
         axes.set_ylim(top=1.25 * axes.get_ylim()[1])
         axes.legend(loc="upper right", ncols=2)
         return svg(figure)
-
-
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
-    return figure, figure.add_subplot()
 
 
 def _percent(points: Points) -> tuple[list[float], list[float]]:
