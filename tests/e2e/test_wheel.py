@@ -1,0 +1,118 @@
+"""The wheel, installed into an empty environment and used in an empty folder, away from the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UV = ROOT / ".uv" / "uv" / "bin" / "uv"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A wheel's environment.
+
+    Attributes:
+        venv: the environment.
+        wheel: the file.
+        folder: an empty folder to work in.
+    """
+
+    venv: Path
+    wheel: Path
+    folder: Path
+
+    def call(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run ``labelloop`` with ``arguments``."""
+        return subprocess.run(
+            (str(self.venv / "bin" / "labelloop"), *arguments),
+            cwd=self.folder,
+            env={**clean_environment(), **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def install(self, *requirements: str) -> None:
+        """Add to the environment, in the versions of the lock."""
+        uv("pip", "install", "--python", str(self.venv), "--constraint", str(ROOT / "requirements.lock"), *requirements)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the variables of this process without those that lead to the repository."""
+    dropped = ("PYTHONPATH", "VIRTUAL_ENV", "LABELLOOP_STORE")
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+def uv(*arguments: str) -> None:
+    """Run uv quietly."""
+    subprocess.run((str(UV), "--quiet", *arguments), cwd=ROOT, env=clean_environment(), check=True)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """The base installation of a wheel that was built from this checkout."""
+    if not UV.exists():
+        pytest.skip("no uv: run `make setup`")
+    folder = tmp_path_factory.mktemp("wheel")
+    uv("build", "--wheel", "--build-constraint", "requirements.lock", "--out-dir", str(folder))
+    (wheel,) = folder.glob("*.whl")
+    uv("venv", str(folder / "venv"), "--python", str(ROOT / ".venv" / "bin" / "python"))
+    (folder / "empty").mkdir()
+    found = Installed(folder / "venv", wheel, folder / "empty")
+    found.install(str(wheel))
+    yield found
+    shutil.rmtree(folder)
+
+
+def test_the_command_works_without_any_extra(installed: Installed) -> None:
+    version = installed.call("--version")
+    assert (version.returncode, version.stdout.strip()) == (0, f"labelloop {installed.wheel.name.split('-')[1]}")
+    assert installed.call("run", "start", "--help").returncode == 0
+
+
+def test_doctor_names_the_missing_extras_and_no_make(installed: Installed) -> None:
+    said = installed.call("doctor", COLUMNS="300")
+    assert said.returncode == 1
+    assert "labelloop[trainer" in said.stdout
+    assert "make" not in said.stdout.split()
+
+
+@pytest.mark.parametrize("command", [("up",), ("demo", "--quick")])
+def test_starting_services_without_their_libraries_says_which_extra(
+    installed: Installed, command: tuple[str, ...]
+) -> None:
+    said = installed.call(*command)
+    assert said.returncode != 0
+    assert "labelloop[" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not any(installed.folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def complete(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The same with the extra ``all``; last in this module, since it adds to the environment."""
+    torch = json.loads((ROOT / ".venv" / "labelloop.json").read_text())["torch"]
+    override = tmp_path_factory.mktemp("torch") / "override.txt"
+    override.write_text(f"{torch}\n")
+    installed.install("--override", str(override), f"labelloop[all] @ {installed.wheel.as_uri()}")
+    return installed
+
+
+def test_doctor_finds_everything_with_the_extra_all(complete: Installed) -> None:
+    said = complete.call("doctor", COLUMNS="300")
+    assert said.returncode == 0, said.stdout
+
+
+def test_the_demo_runs_from_the_wheel(complete: Installed) -> None:
+    done = complete.call("demo", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert (complete.folder / "out" / "demo" / "report.html").stat().st_size > 0
