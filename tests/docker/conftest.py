@@ -20,7 +20,7 @@ IMAGES = (*SERVICES, "cli")
 
 
 def image(name: str) -> str:
-    return f"labelloop/{name}:0.1.0"
+    return f"labelloop/{name}:0.2.0"
 
 
 @pytest.fixture(scope="session")

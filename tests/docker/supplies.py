@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from environments.uv import pip
 from labelloop.wire.artifacts import digest_of
 
 from tests.docker.engine import Engine
@@ -21,6 +22,7 @@ from tests.docker.engine import Engine
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 LOCKS = ROOT / "deploy" / "docker" / "locks"
+DIGITS = ROOT / "deploy" / "environments" / "digits.lock"
 _PORT = 8000
 
 
@@ -77,26 +79,22 @@ def wheels_served(engine: Engine, cache: Path) -> Iterator[str]:
 
 def _downloaded(cache: Path) -> Path:
     """A folder of all that the locks as they are now name."""
-    locks = sorted(LOCKS.glob("*.lock"))
+    locks = [*sorted(LOCKS.glob("*.lock")), DIGITS]
+    by_name = {lock.stem: lock for lock in locks}
     wheels = cache / f"wheels-{digest_of(b''.join(lock.read_bytes() for lock in locks))[:16]}"
     if not wheels.exists():
         draft = cache / "wheels.draft"  # what an interrupted download left is not fetched again
-        pip: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-        ]
-        command = [*pip, "--require-hashes", "--only-binary", ":all:", "--no-binary", "nkeys", "--dest", draft]
+        command = [*pip(), "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
         torch = ["--extra-index-url", argument("TORCH_CPU_INDEX"), "--retries", "0"]
         for names, more in ((["torch"], torch), ([lock.stem for lock in locks if lock.stem != "torch"], [])):
-            requirements: list[str | Path] = [
-                part for name in names for part in ("--requirement", LOCKS / f"{name}.lock")
-            ]
-            done = subprocess.run([*command, *more, *requirements], capture_output=True, text=True, check=False)
+            requirements = [part for name in names for part in ("--requirement", str(by_name[name]))]
+            done = subprocess.run(
+                [*command, "--dest", str(draft), "--python-version", "3.11", *more, *requirements],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.returncode == 0, done.stderr
         for old in cache.glob("wheels-*"):
             shutil.rmtree(old)
