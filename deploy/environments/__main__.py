@@ -10,7 +10,7 @@ import fcntl
 import sys
 from pathlib import Path
 
-from environments.environment import BUILDS, GROUPS, PROJECT, set_up
+from environments.environment import BUILDS, GROUPS, PROJECT, Choice, set_up
 from environments.uv import SetUpError
 
 
@@ -20,12 +20,12 @@ def main() -> int:
     parser.add_argument("group", choices=GROUPS)
     parser.add_argument("--venv", type=Path, default=Path(".venv"), help="the folder to make (default: .venv)")
     parser.add_argument("--python", default="", help="the interpreter to use (default: the newest that is supported)")
-    parser.add_argument("--torch", choices=BUILDS, default="cpu", help="the build of PyTorch (default: cpu)")
+    parser.add_argument("--torch", choices=BUILDS, default="", help="the build of PyTorch (default: cpu)")
     options = parser.parse_args()
     try:
         with PROJECT.open() as lock:
             wait_for_turn(lock.fileno())
-            set_up(options.venv, options.group, options.python, options.torch)
+            set_up(options.venv, options.group, Choice(options.python, options.torch))
     except SetUpError as error:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 1

@@ -37,6 +37,19 @@ BUILDS = ("cpu", "cpu-or-none", "cuda")
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What somebody asked for by name; empty where the default is to be taken.
+
+    Attributes:
+        python: an interpreter's executable.
+        torch: one of BUILDS.
+    """
+
+    python: str = ""
+    torch: str = ""
+
+
+@dataclass(frozen=True)
 class State:
     """What an environment holds, kept in it as ``labelloop.json`` once it is complete.
 
@@ -45,15 +58,17 @@ class State:
         python: the executable that it was made with.
         groups: names from GROUPS.
         torch: the requirement by which PyTorch was installed; empty without it.
+        asked: what was asked for by name, which holds until something else is.
     """
 
     digest: str
     python: str
     groups: list[str]
     torch: str
+    asked: Choice
 
 
-def set_up(venv: Path, group: str, python: str, torch: str) -> None:
+def set_up(venv: Path, group: str, asked: Choice) -> None:
     """Have ``venv`` hold ``group`` beside what it holds already; made afresh where the lock or the Python changed.
 
     Raises:
@@ -62,34 +77,44 @@ def set_up(venv: Path, group: str, python: str, torch: str) -> None:
     begun = time.monotonic()
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in (PROJECT, LOCK, DIGITS_LOCK))).hexdigest()
     old = read_state(venv)
-    fresh = old is not None and old.digest == digest and (not python or inspect(python) == inspect(old.python))
-    groups = sorted({group, *(old.groups if old else ())})
-    if old and fresh and group in old.groups:
+    if old:
+        asked = Choice(asked.python or old.asked.python, asked.torch or old.asked.torch)
+    kept = old if old and serves(old, digest, asked) else None
+    if kept and group in kept.groups:
         return
-    print(
-        f"setting up {venv} for {', '.join(groups)}: downloads up to 400 MB once, then takes them from uv's cache",
-        flush=True,
-    )
+    groups = sorted({group, *(old.groups if old else ())})
+    print(f"setting up {venv} for {', '.join(groups)}", flush=True)
     uv = ensure_uv()
-    if old and fresh:
-        interpreter, source = venv_interpreter(venv), kept_source(old.torch)
+    if kept:
+        python, source = kept.python, kept_source(kept.torch)
     else:
-        interpreter, source = choose(interpreters(python), torch)
-        run((str(uv), "venv", "--quiet", "--clear", "--python", interpreter.path, str(venv)))
+        interpreter, source = choose(interpreters(asked.python), asked.torch or BUILDS[0])
+        python = interpreter.path
+        run((str(uv), "venv", "--quiet", "--clear", "--python", python, str(venv)))
     install(uv, venv, groups, source)
-    made_with = old.python if old and fresh else interpreter.path
-    state = State(digest, made_with, groups, source.requirement if source else "")
-    (venv / "labelloop.json").write_text(json.dumps(asdict(state), indent=2))
-    print(f"  {venv}: {interpreter.name}, {size_mb(venv):,.0f} MB, {time.monotonic() - begun:.0f} s in all", flush=True)
+    write_state(venv, State(digest, python, groups, source.requirement if source else "", asked))
+    print(f"  {venv}: {python}, {size_mb(venv):,.0f} MB, {time.monotonic() - begun:.0f} s in all", flush=True)
+
+
+def serves(state: State, digest: str, asked: Choice) -> bool:
+    """Whether an environment is of the present lock and as ``asked``, so that it need not be made afresh."""
+    same_python = not asked.python or inspect(asked.python) == inspect(state.python)
+    return state.digest == digest and same_python and asked.torch == state.asked.torch
 
 
 def read_state(venv: Path) -> State | None:
     """Return what ``venv`` holds, or None where there is none that is complete and works."""
     try:
-        state = State(**json.loads((venv / "labelloop.json").read_text()))
-    except (OSError, ValueError, TypeError):
+        fields = json.loads((venv / "labelloop.json").read_text())
+        state = State(**{**fields, "asked": Choice(**fields["asked"])})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     return state if inspect(str(venv / "bin" / "python")) else None
+
+
+def write_state(venv: Path, state: State) -> None:
+    """Say that ``venv`` is complete."""
+    (venv / "labelloop.json").write_text(json.dumps(asdict(state), indent=2))
 
 
 def interpreters(python: str) -> list[Interpreter]:
@@ -106,17 +131,10 @@ def interpreters(python: str) -> list[Interpreter]:
         return found
     chosen = inspect(python)
     if chosen is None:
-        raise SetUpError(f"{python} does not run, is no CPython or has no venv (Debian: apt install python3-venv)")
+        raise SetUpError(f"{python} does not run or is no CPython")
     if chosen.version not in SUPPORTED:
         raise SetUpError(f"{python} is {chosen.name}; labelloop supports {names}")
     return [chosen]
-
-
-def venv_interpreter(venv: Path) -> Interpreter:
-    """Return the interpreter of an environment that works."""
-    found = inspect(str(venv / "bin" / "python"))
-    assert found is not None, "its state was read"
-    return found
 
 
 def kept_source(requirement: str) -> TorchSource | None:

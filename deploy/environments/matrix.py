@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from environments.environment import set_up, venv_interpreter
-from environments.pythons import find_interpreters
+from environments.environment import Choice, set_up
+from environments.pythons import find_interpreters, inspect
 from environments.uv import SetUpError
 
 FOLDER = Path("out/pythons")
@@ -19,14 +19,14 @@ FOLDER = Path("out/pythons")
 
 def main() -> int:
     """Return 0 if the tests pass on each Python."""
-    own = venv_interpreter(Path(".venv")).version
-    others = [each for each in find_interpreters() if each.version != own]
+    own = inspect(".venv/bin/python")
+    others = [each for each in find_interpreters() if own is None or each.version != own.version]
     failed = []
     for interpreter in others:
         venv = FOLDER / interpreter.name.replace(" ", "-").lower()
         print(f"==> unit tests on {interpreter.name}", flush=True)
         try:
-            set_up(venv, "test", interpreter.path, "cpu-or-none")
+            set_up(venv, "test", Choice(interpreter.path, "cpu-or-none"))
         except SetUpError as error:
             print(error, file=sys.stderr)
             failed.append(interpreter.name)

@@ -10,13 +10,25 @@ from pathlib import Path
 
 import pytest
 from environments import environment, pythons, torch_source
-from environments.environment import GROUPS, State, choose, interpreters, kept_source, read_state, torch_limits
+from environments.environment import (
+    GROUPS,
+    Choice,
+    State,
+    choose,
+    interpreters,
+    kept_source,
+    read_state,
+    serves,
+    torch_limits,
+    write_state,
+)
 from environments.pythons import Interpreter, find_interpreters, inspect
 from environments.torch_source import TorchSource
 from environments.uv import SetUpError, run
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+STATE = State("d", sys.executable, ["run"], "torch==1", Choice())
 OLD, NEW = Interpreter("/old", (3, 11)), Interpreter("/new", (3, 13))
 
 
@@ -40,25 +52,17 @@ def test_groups_name_extras_and_dependency_groups_that_exist() -> None:
         assert set(groups) <= set(PROJECT["dependency-groups"])
 
 
-def test_this_interpreter_is_found() -> None:
-    own = inspect(sys.executable)
-    assert own is not None
-    assert own.version == sys.version_info[:2]
-    assert own.version in [each.version for each in find_interpreters()]
-
-
-def test_found_interpreters_come_newest_first_and_one_for_each_version() -> None:
-    versions = [each.version for each in find_interpreters()]
-    assert versions == sorted(set(versions), reverse=True)
-
-
-def test_a_command_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_interpreter_is_found_behind_a_command_that_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pyenv leaves commands on the PATH that fail for each version that is installed but not chosen."""
     name = "python" + ".".join(map(str, sys.version_info[:2]))
     script(tmp_path / name, "exit 127")
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert inspect(str(tmp_path / name)) is None
-    assert sys.version_info[:2] in [each.version for each in find_interpreters()]
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    versions = [each.version for each in find_interpreters()]
+    assert sys.version_info[:2] in versions
+    assert versions == sorted(set(versions), reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +126,29 @@ def test_an_environment_without_a_state_is_made_afresh(tmp_path: Path) -> None:
     assert read_state(tmp_path) is None
     (tmp_path / "labelloop.json").write_text('{"digest": ')
     assert read_state(tmp_path) is None
-    (tmp_path / "labelloop.json").write_text('{"digest": "d", "python": "p", "groups": [], "torch": ""}')
+    (tmp_path / "labelloop.json").write_text('{"digest": "d", "python": "p"}')
+    assert read_state(tmp_path) is None
+    write_state(tmp_path, STATE)
     assert read_state(tmp_path) is None, "its Python does not run"
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    assert read_state(tmp_path) == State("d", "p", [], "")
+    assert read_state(tmp_path) == STATE
+
+
+@pytest.mark.parametrize(
+    ("digest", "asked", "expected"),
+    [
+        ("d", Choice(), True),
+        ("d", Choice(python=sys.executable), True),
+        ("another", Choice(), False),
+        ("d", Choice(torch="cuda"), False),
+        ("d", Choice(python="/none"), False),
+    ],
+)
+def test_an_environment_is_made_afresh_for_another_lock_python_or_torch(
+    digest: str, asked: Choice, expected: bool
+) -> None:
+    assert serves(STATE, digest, asked) is expected
 
 
 def test_what_a_failed_command_printed_is_told(tmp_path: Path) -> None:
