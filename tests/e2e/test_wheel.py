@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def uv(*arguments: str) -> None:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """The base installation of a wheel that was built from this checkout."""
     if not UV.exists():
-        pytest.skip("no uv: run `make setup`")
+        pytest.skip("no uv, which `make` fetches")
     folder = tmp_path_factory.mktemp("wheel")
     uv("build", "--wheel", "--build-constraint", "requirements.lock", "--out-dir", str(folder))
     (wheel,) = folder.glob("*.whl")
@@ -112,7 +113,33 @@ def test_doctor_finds_everything_with_the_extra_all(complete: Installed) -> None
     assert said.returncode == 0, said.stdout
 
 
-def test_the_demo_runs_from_the_wheel(complete: Installed) -> None:
-    done = complete.call("demo", "--quick")
-    assert done.returncode == 0, done.stderr
-    assert (complete.folder / "out" / "demo" / "report.html").stat().st_size > 0
+def start_and_stop(complete: Installed, *arguments: str, until: str) -> tuple[int, str]:
+    """Run ``labelloop`` until it prints ``until``, stop it as Ctrl-C does, and return its exit code and output."""
+    process = subprocess.Popen(
+        (str(complete.venv / "bin" / "labelloop"), *arguments),
+        cwd=complete.folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if until in line:
+            process.send_signal(signal.SIGINT)
+    return process.wait(), "".join(printed)
+
+
+def test_up_starts_everything_in_an_empty_folder(complete: Installed, nats_binary: Path) -> None:
+    ports = ("--nats-port", "0", "--trainer-port", "0", "--scorer-port", "0", "--oracle-port", "0")
+    code, printed = start_and_stop(complete, "up", *ports, until="Ctrl-C stops everything")
+    assert code == 130, printed
+    assert (complete.folder / "labelloop-data").is_dir()
+
+
+def test_the_demo_runs_experiments_in_an_empty_folder(complete: Installed, nats_binary: Path) -> None:
+    code, printed = start_and_stop(complete, "demo", "--quick", until="first_10:")
+    assert code == 130, printed
+    assert (complete.folder / "out" / "demo").is_dir()
