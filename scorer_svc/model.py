@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from scorer_svc.graph import Graph
 from scorer_svc.linear import linear_softmax
-from scorer_svc.screen import Screen, screen
+from scorer_svc.screen import Screen
+from scorer_svc.screening import Screening
 from scorer_svc.vetting import MODEL
 
 _KEPT = 64
@@ -23,14 +24,15 @@ class Model(Graph):
 
     limits = MODEL
 
-    def __init__(self, data: bytes, digest: str) -> None:
+    def __init__(self, data: bytes, digest: str, screening: Screening | None = None) -> None:
         super().__init__(data, digest, field="model_sha256")
         self.class_count = self.answer_count
+        self._screening = screening or Screening()
 
     @cached_property
     def screen(self) -> Screen | None:
         """The faster first pass over pools; None where there is none for this model."""
-        return screen(linear_softmax(self.data))
+        return self._screening.of(linear_softmax(self.data))
 
     def probabilities(self, samples: NDArray[Any]) -> NDArray[np.float32]:
         """``[n, classes]`` for samples ``[n, *shape]``.
@@ -40,10 +42,10 @@ class Model(Graph):
         return np.asfortranarray(self.answers(samples))
 
 
-def models(artifacts: ArtifactStore) -> Loaded[str, Model]:
+def models(artifacts: ArtifactStore, screening: Screening) -> Loaded[str, Model]:
     """Models by digest; NotFound, Corrupt or InvalidInput where there is none."""
 
     async def load(digest: str) -> Model:
-        return Model(await artifacts.get(digest), digest)
+        return Model(await artifacts.get(digest), digest, screening)
 
     return Loaded(load, kept=_KEPT)

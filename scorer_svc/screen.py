@@ -11,7 +11,7 @@ from labelloop.scorer.v1.scorer_pb2 import Strategy
 from numpy.typing import NDArray
 
 from scorer_svc.estimates import ESTIMATES, ROUNDING, lipschitz
-from scorer_svc.kernel import Weights, logits, order
+from scorer_svc.kernel import Compiler, Weights, logits, machine_code, order
 from scorer_svc.linear import LinearSoftmax
 
 _SAMPLE_MAX = 255
@@ -73,13 +73,15 @@ class Screen:
         return scores
 
 
-def screen(linear: LinearSoftmax | None) -> Screen | None:
+def screen(linear: LinearSoftmax | None, compiler: Compiler = machine_code) -> Screen | None:
     """None where no screen would pay: for what is not softmax regression over uint8, or weights so large that estimates
-    would say nothing."""
+    would say nothing. Unavailable where ``compiler`` makes no kernel here."""
     if linear is None or linear.dtype != "uint8" or not 2 <= len(linear.bias) <= _CLASSES_MAX:
         return None
     if not (np.isfinite(linear.kernel).all() and np.isfinite(linear.bias).all()):
         return None
     weights, scales = quantised(linear.kernel)
     error = logit_error(linear, weights, scales)
-    return Screen(order(weights.T, scales, linear.bias), error) if error <= _LOGIT_ERROR_MAX else None
+    if error > _LOGIT_ERROR_MAX:
+        return None
+    return Screen(order(weights.T, scales, linear.bias, compiler), error)

@@ -20,6 +20,7 @@ from scorer_svc.learning import Learning
 from scorer_svc.model import models
 from scorer_svc.pool import pools
 from scorer_svc.scoring import Scoring
+from scorer_svc.screening import Screening
 from scorer_svc.service import ScorerService
 from scorer_svc.session import share_memory
 from scorer_svc.threads import use_one_thread
@@ -38,7 +39,9 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     use_one_thread()  # of the cores, each ranking, extraction and session has its own
     room = (settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))  # of pools and their features together
     cache = ArtifactCache(artifacts, *room)
-    known_pools, known_models, known_graphs = pools(artifacts, cache), models(artifacts), graphs(artifacts)
+    screening = Screening()
+    screening.announce()
+    known_pools, known_models, known_graphs = pools(artifacts, cache), models(artifacts, screening), graphs(artifacts)
     executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
     cores = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "features")  # once a pool: on all that there are
     seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores)

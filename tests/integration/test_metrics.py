@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 
 import grpc
@@ -28,6 +29,7 @@ from tests.e2e.stopping import until
 from tests.integration.watched import Watched, page, samples, service, value, watched
 
 BY_PEOPLE = 2
+KERNEL = "integer" if find_spec("llvmlite") else "none"
 
 
 @pytest.fixture
@@ -93,6 +95,7 @@ async def test_what_a_run_waits_for_and_which_model_answers_is_shown_while_it_go
     assert value(trainer, "labelloop_runs", phase="labelling") == 1
     assert value(trainer, "labelloop_run_round", run="by_hand") == 1
     assert value(scorer, "labelloop_model_info", run="by_hand", model=model) == 1
+    assert value(scorer, "labelloop_ranking_kernel_info", kernel=KERNEL) == 1
 
 
 async def test_events_that_count_for_nothing_are_counted_by_every_service(
@@ -176,6 +179,7 @@ async def test_workers_of_a_scorer_share_a_page_and_what_a_dead_one_counted_stay
         assert value(found, "labelloop_grpc_calls_total", method="Score", code="OK") == 20
         assert value(found, "labelloop_grpc_call_seconds_count", method="Score") == 20
         assert value(found, "labelloop_model_info", run="by_hand", model=model) == 1
+        assert value(found, "labelloop_ranking_kernel_info", kernel=KERNEL) == 1
         assert value(found, "labelloop_start_time_seconds") > 0
         assert len([line for line in up.lines("scorer") if line["event"] == "metrics"]) == 1, "workers serve none"
         workers = {sample.labels.get("worker") for sample in found if sample.name == "process_resident_memory_bytes"}

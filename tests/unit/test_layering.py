@@ -36,6 +36,7 @@ PURE = {
         "linear",
         "screen",
         "kernel",
+        "machine_code",
         "images",
         "newest",
         "backlog",

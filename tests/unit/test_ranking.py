@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from scorer_svc import ranking
+from scorer_svc.kernel import Code, Unavailable
 from scorer_svc.model import Model
 from scorer_svc.ranking import Part, Question, Ranking, check, cut, merge, rank
+from scorer_svc.screening import Screening
 from scorer_svc.selection import BY_ID, BY_MODEL
+from tests.unit.kernels import numpy_kernel
 from trainer_svc.onnx_export import to_onnx
 
 FEATURES = 12
@@ -29,8 +32,20 @@ def weights(seed: int, classes: int, size: float) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(0, size, (classes, FEATURES + 1)).astype(np.float32)
 
 
-def model(of: NDArray[np.float32], dtype: str = "uint8") -> Model:
-    return Model(to_onnx(of, dtype), "m")
+def no_kernel(features: int, classes: int) -> Code:
+    raise Unavailable("this processor is unknown")
+
+
+SCREENINGS = {
+    "llvmlite": Screening(),
+    "numpy": Screening(numpy_kernel, lambda: True),
+    "not installed": Screening(installed=lambda: False),
+    "broken": Screening(no_kernel, lambda: True),
+}
+
+
+def model(of: NDArray[np.float32], dtype: str = "uint8", screening: str = "numpy") -> Model:
+    return Model(to_onnx(of, dtype), "m", SCREENINGS[screening])
 
 
 def pool(seed: int, count: int, kinds: int) -> NDArray[np.uint8]:
@@ -72,6 +87,7 @@ def parts(samples: NDArray[np.uint8], bounds: list[int]) -> list[Part]:
     limit=st.one_of(st.sampled_from([0, 1, 10]), st.integers(1, 700)),
     left_out=st.sampled_from([0.0, 0.1, 0.99, 1.0]),
     bounds=st.lists(st.integers(0, 600), max_size=6),
+    screening=st.sampled_from(sorted(SCREENINGS)),
 )
 @settings(max_examples=300, deadline=None)
 def test_rankings_are_those_of_a_plain_scan_however_the_pool_is_cut(
@@ -84,11 +100,12 @@ def test_rankings_are_those_of_a_plain_scan_however_the_pool_is_cut(
     limit: int,
     left_out: float,
     bounds: list[int],
+    screening: str,
 ) -> None:
     samples = pool(seed, count, kinds)
     leave_out = BitMap(np.flatnonzero(np.random.default_rng(seed).random(count) < left_out).tolist())
     with np.errstate(invalid="ignore"):
-        question = Question(strategy, limit, leave_out, seed, model(weights(seed, classes, size)))
+        question = Question(strategy, limit, leave_out, seed, model(weights(seed, classes, size), screening=screening))
     with np.errstate(all="ignore"):
         expected = plain(samples, question)
         assert_same(rank([Part(0, samples)], question), expected)
@@ -114,10 +131,12 @@ def test_no_estimate_is_further_off_than_its_bound(
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])
-@pytest.mark.parametrize("threads", [1, 2, 3, 5])
-def test_threads_and_shards_change_nothing(shards: int, threads: int) -> None:
-    samples = pool(0, 70_000, 60_000)
-    question = Question(Strategy.STRATEGY_MARGIN, 25, BitMap(range(0, 70_000, 3)), 0, model(weights(1, 10, 0.5)))
+@pytest.mark.parametrize(
+    ("threads", "screening"), [(1, "llvmlite"), (2, "numpy"), (3, "not installed"), (5, "llvmlite")]
+)
+def test_threads_and_shards_change_nothing(shards: int, threads: int, screening: str) -> None:
+    samples, scorer = pool(0, 70_000, 60_000), model(weights(1, 10, 0.5), screening=screening)
+    question = Question(Strategy.STRATEGY_MARGIN, 25, BitMap(range(0, 70_000, 3)), 0, scorer)
     pieces = cut(parts(samples, [70_000 * shard // shards for shard in range(1, shards)]), threads)
     with ThreadPoolExecutor(threads) as executor:
         answer = merge(list(executor.map(rank, pieces, repeat(question))), question.limit)

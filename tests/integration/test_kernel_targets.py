@@ -1,0 +1,105 @@
+"""The integer kernel, compiled for other processors than this one, computes what integer arithmetic gives."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scorer_svc.kernel import GROUP, PRODUCTS, Code, is_exact
+from tests.unit.kernels import SIZES, array_at
+
+binding = pytest.importorskip("llvmlite.binding", reason="the extra llvm is not installed")
+
+from scorer_svc.machine_code import Processor, compiled, object_file  # noqa: E402
+
+LENGTHS = [*range(1, PRODUCTS + 2), 2 * PRODUCTS - 1, 2 * PRODUCTS, 2 * PRODUCTS + 1]
+X86 = "x86_64-unknown-linux-gnu"
+# LLVM's name of a processor, features switched on and off, and what the processor here must have to run the code.
+PROCESSORS: dict[str, tuple[str, str, set[str]]] = {
+    "SSE2": ("x86-64", "", set()),
+    "SSE4.2": ("x86-64-v2", "", {"sse4.2"}),
+    "AVX": ("x86-64-v2", "+avx", {"avx"}),
+    "AVX2": ("x86-64-v3", "", {"avx2", "bmi2", "fma"}),
+    "AVX2, AVX-512 switched off": ("x86-64-v4", "-avx512f,-avx512bw,-avx512vl,-avx512dq,-avx512cd", {"avx2", "bmi2"}),
+    "AVX-VNNI": ("x86-64-v3", "+avxvnni", {"avxvnni"}),
+    "AVX-512": ("x86-64-v4", "", {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd"}),
+    "AVX-512 VNNI": ("x86-64-v4", "+avx512vnni", {"avx512f", "avx512bw", "avx512vl", "avx512vnni"}),
+}
+ARM_COMPILER, ARM_EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
+ARM_FEATURES = {"NEON": "", "SVE2": "+sve2,+i8mm,+dotprod"}
+# Reads count, samples, weights, scales and bias from standard input and writes what the kernel makes of them.
+MAIN_C = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+void logits(const uint8_t *, int64_t, const int16_t *, const float *, const float *, float *);
+static void *in(size_t size) {
+    void *data = malloc(size);
+    if (!data || fread(data, 1, size, stdin) != size) exit(1);
+    return data;
+}
+int main(int argc, char **argv) {
+    size_t features = atol(argv[1]), classes = atol(argv[2]), count = atol(argv[3]), weights = atol(argv[4]);
+    uint8_t *samples = in(count * features);
+    int16_t *ordered = in(weights * 2);
+    float *scales = in(classes * 4), *bias = in(classes * 4), *found = malloc(classes * count * 4);
+    logits(samples, count, ordered, scales, bias, found);
+    return fwrite(found, 4, classes * count, stdout) != classes * count;
+}
+"""
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_code_for_older_and_newer_x86_processors_computes_exact_sums(name: str) -> None:
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip(f"this processor is {platform.machine()}: it runs no code for x86-64")
+    cpu, switches, needed = PROCESSORS[name]
+    here = {feature for feature, there in binding.get_host_cpu_features().items() if there}
+    if missing := needed - here:
+        pytest.skip(f"this processor lacks {', '.join(sorted(missing))}")
+    processor = Processor(X86, cpu, switches)
+    for features, classes in [*((length, 3) for length in LENGTHS), *((40, GROUP + more) for more in (-1, 0, 1, 11))]:
+        assert is_exact(compiled(features, classes, processor), features, classes), (features, classes)
+
+
+@pytest.mark.parametrize("name", ARM_FEATURES)
+def test_code_for_arm64_computes_exact_sums(name: str, tmp_path: Path) -> None:
+    if missing := [program for program in (ARM_COMPILER, ARM_EMULATOR) if not shutil.which(program)]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    source, main = tmp_path / "main.c", tmp_path / "main.o"
+    source.write_text(MAIN_C)
+    subprocess.run([ARM_COMPILER, "-O1", "-c", source, "-o", main], check=True)
+    processor = Processor("aarch64-linux-gnu", "generic", ARM_FEATURES[name])
+    for features, classes in SIZES:
+        made, program = tmp_path / f"{features}.o", tmp_path / f"{features}"
+        made.write_bytes(object_file(features, classes, processor))
+        subprocess.run([ARM_COMPILER, "-static", main, made, "-o", program], check=True)
+        assert is_exact(emulated(program, features, classes), features, classes), (features, classes)
+
+
+def emulated(program: Path, features: int, classes: int) -> Code:
+    """``program`` under emulation, called as machine code is."""
+
+    def code(samples: int, count: int, weights: int, scales: int, bias: int, found: int) -> None:
+        ordered = classes * -(-features // PRODUCTS) * PRODUCTS
+        given = (
+            array_at(samples, ctypes.c_uint8, count * features),
+            array_at(weights, ctypes.c_int16, ordered),
+            array_at(scales, ctypes.c_float, classes),
+            array_at(bias, ctypes.c_float, classes),
+        )
+        answer = subprocess.run(
+            [ARM_EMULATOR, "-cpu", "max", program, *map(str, (features, classes, count, ordered))],
+            input=b"".join(array.tobytes() for array in given),
+            capture_output=True,
+            check=True,
+        ).stdout
+        array_at(found, ctypes.c_float, classes * count)[:] = np.frombuffer(answer, "<f4")
+
+    return code
