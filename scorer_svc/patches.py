@@ -16,9 +16,10 @@ import math
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
-from scorer_svc.neighbours import LANDMARKS_MAX, LANDMARKS_MIN, learn_neighbourhood
+from scorer_svc.neighbours import COORDINATES, LANDMARKS_MAX, LANDMARKS_MIN, learn_neighbourhood
 from scorer_svc.patch_graph import Bank, bank_graph, pooling, raw_graph
 from scorer_svc.session import open_session
 from scorer_svc.threads import one_thread
@@ -38,6 +39,8 @@ _AT_ONCE = 25  # images at most
 _VALUES_AT_ONCE = 6_000_000  # answers of the vectors: 24 MB, several times over
 _AVERAGED_AT_ONCE = 50
 
+log = structlog.get_logger()
+
 Patches = NDArray[np.float32]  # [n, side * side * channels]
 
 
@@ -48,15 +51,35 @@ def learn_patches(samples: NDArray[Any], seed: int) -> bytes:
     ValueError where these are no images, too small ones, or hold too little to learn from.
     """
     images = _as_images(samples)
-    rng = np.random.default_rng(seed)
     with one_thread():
-        located = len(images) >= LANDMARKS_MIN
-        bank = _bank(images, _VECTORS if located else _VECTORS_ALONE, rng)
-        drawn = images[np.sort(rng.choice(len(images), min(LANDMARKS_MAX, len(images)), replace=False))]
-        features = _features(bank, drawn)
-        mean, scale = _mean_and_scale(features)
-        among = learn_neighbourhood((features - mean) * scale, seed, _LENGTH) if located else None
-        return bank_graph(bank, mean, scale, among)
+        return (_located(images, seed) if len(images) >= LANDMARKS_MIN else None) or _alone(images, seed)
+
+
+def _located(images: NDArray[np.uint8], seed: int) -> bytes | None:
+    """The graph with coordinates behind the values of patches; None where no coordinate is well defined."""
+    bank, mean, scale, features = _scaled_bank(images, _VECTORS, seed)
+    among = learn_neighbourhood((features - mean) * scale, seed, _LENGTH)
+    defined = among.defined if among else 0
+    if defined < COORDINATES:
+        counts = {"coordinates": defined, "coordinates_max": COORDINATES, "images": len(features)}
+        log.info("the pool defines fewer coordinates than there is room for", **counts)
+    return bank_graph(bank, mean, scale, among) if among else None
+
+
+def _alone(images: NDArray[np.uint8], seed: int) -> bytes:
+    bank, mean, scale, _ = _scaled_bank(images, _VECTORS_ALONE, seed)
+    return bank_graph(bank, mean, scale)
+
+
+def _scaled_bank(
+    images: NDArray[np.uint8], vectors: int, seed: int
+) -> tuple[Bank, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """A bank, the mean and the scale of its features, and the features ``[n, features]`` of the images drawn for it."""
+    rng = np.random.default_rng(seed)
+    bank = _bank(images, vectors, rng)
+    drawn = images[np.sort(rng.choice(len(images), min(LANDMARKS_MAX, len(images)), replace=False))]
+    features = _features(bank, drawn)
+    return bank, *_mean_and_scale(features), features
 
 
 def _bank(images: NDArray[np.uint8], vectors: int, rng: np.random.Generator) -> Bank:

@@ -7,20 +7,23 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float32]  # [n, values]
 _COMPONENTS = 50
+_ROUNDING = 1e-10  # of the largest variance: what float32 makes of none
 
 
 def half_whitening(values: Values, seed: int) -> tuple[Values, Values]:
     """The mean ``[values]`` and what to multiply samples less their mean by, ``[values, components]``: onto the first
     principal components, each divided by the fourth root of its variance. Distances there hang less on the few that
-    vary most, and those of noise count for nothing. One component of zeros where all samples are the same.
+    vary most, and those of noise count for nothing. Components that vary by no more than rounding are left out; one of
+    zeros where all samples are the same.
     """
     from sklearn.decomposition import PCA  # a second and 60 MB that most scorers never need
 
     if len(values) < 2 or not np.ptp(values, axis=0).any():
         return values.mean(axis=0), np.zeros((values.shape[1], 1), np.float32)
     analysis = PCA(min(_COMPONENTS, *values.shape), svd_solver="randomized", random_state=seed % 2**32).fit(values)
-    variance = np.maximum(analysis.explained_variance_, 1e-12 * analysis.explained_variance_[0])
-    return np.asarray(analysis.mean_, np.float32), np.asarray(analysis.components_.T / variance**0.25, np.float32)
+    kept = analysis.explained_variance_ > _ROUNDING * analysis.explained_variance_[0]
+    onto = analysis.components_[kept].T / analysis.explained_variance_[kept] ** 0.25
+    return np.asarray(analysis.mean_, np.float32), np.asarray(onto, np.float32)
 
 
 def half_whitened(values: Values, seed: int) -> Values:
