@@ -22,7 +22,7 @@ find . -depth -type d \( -name tests -o -path ./onnx/backend/test \) -exec rm -r
 find . -type f \( -name '*.a' -o -name '*.h' -o -name '*.hpp' -o -name '*.cuh' -o -name '*.c' -o -name '*.cpp' \
   -o -name '*.pxd' -o -name '*.pyx' -o -name '*.pyi' -o -name '*.cmake' \) -delete
 find torch/bin -type f ! -name torch_shm_manager -delete 2>/dev/null || true # trainer only; the rest are tests
-rm -rf torch/test torch/include torch/share pyarrow/include matplotlib/mpl-data/sample_data
+rm -rf torch/test torch/include torch/share pyarrow/include
 find /opt/venv/bin -mindepth 1 ! -name 'python*' -delete
 /opt/venv/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash "$folder" ||
   echo "some files are not for this Python: they are compiled by whoever reads them"
