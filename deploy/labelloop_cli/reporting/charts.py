@@ -1,96 +1,96 @@
-"""Charts as SVG text, to stand inside a page. Pure."""
+"""The charts of the demo's report, as SVG text to stand inside a page. Pure."""
 
 from __future__ import annotations
 
-from io import StringIO
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-INK, PALE = "#1f2933", "#9aa5b1"
-COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce")
-STYLE: Any = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.grid": True,
-    "grid.color": "#e4e7eb",
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "labelloop",
-}
+from labelloop_cli.reporting.svg.axes import Axis
+from labelloop_cli.reporting.svg.marks import Band, Dots, Line, Mark, Rule, Values
+from labelloop_cli.reporting.svg.panels import Panel
+from labelloop_cli.reporting.svg.picture import picture
 
-
-def one_chart(width: float = 7.2, height: float = 3.6) -> tuple[Figure, Axes]:
-    """Of that size in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
+PALE = "#7b8794"
+COLOURS = (
+    "#0b6e99",
+    "#c2410c",
+    "#4d7c0f",
+    "#7e22ce",
+    "#be185d",
+    "#a16207",
+    "#2563eb",
+    "#57534e",
+    "#0d9488",
+    "#7f1d1d",
+)
+WIDTH = 600.0
+_DASHES = ("", "6 4", "2 3")
 
 
-def svg(figure: Figure) -> str:
-    """The picture as text, the same for the same picture."""
-    text = StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+def style(number: int) -> tuple[str, str]:
+    """Colour and dash of the ``number``-th of several marks; thirty are different."""
+    return COLOURS[number % len(COLOURS)], _DASHES[number // len(COLOURS) % len(_DASHES)]
 
 
-def learning_curves(curves: dict[str, tuple[list[int], list[list[float]]]]) -> str:
-    """For each name the mean accuracy over runs by labels, in a band of one standard deviation."""
-    with mpl.rc_context(STYLE):
-        figure, axes = one_chart()
-        for colour, (name, (labels, runs)) in zip(COLOURS, curves.items(), strict=False):
-            values = np.array(runs) * 100
-            mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1)
-            axes.plot(labels, mean, color=colour, label=name)
-            axes.fill_between(labels, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
-        axes.set(xlabel="labels paid", ylabel="accuracy on all test samples, %")
-        axes.legend(loc="lower right")
-        return svg(figure)
+def lines(curves: Mapping[str, tuple[Values, Values]], *, dotted: bool = False) -> list[Mark]:
+    """One line for each pair of values of x and y, each in its own style."""
+    found: list[Mark] = []
+    for number, (name, (x, y)) in enumerate(curves.items()):
+        colour, dash = style(number)
+        found.append(Line(x, y, colour, name, dash=dash, dotted=dotted))
+    return found
 
 
-def rounds_curve(labels: list[int], curves: dict[str, list[float]]) -> str:
+def percents(shares: Values) -> list[float]:
+    return [100 * float(each) for each in shares]
+
+
+def learning_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[Sequence[float]]]]) -> str:
+    """For each name the mean accuracy over runs by labels, in a band of one standard deviation where there are several
+    runs. All runs of a name have values at the same labels."""
+    bands: list[Mark] = []
+    means: dict[str, tuple[Values, Values]] = {}
+    for number, (name, (labels, runs)) in enumerate(curves.items()):
+        if not labels or not runs:
+            means[name] = [], []
+            continue
+        values = 100 * np.array(runs, float)
+        mean = values.mean(axis=0)
+        means[name] = labels, mean.tolist()
+        if len(values) > 1:
+            with np.errstate(invalid="ignore"):  # infinite values have no place in the chart
+                spread = values.std(axis=0, ddof=1)
+            bands.append(Band(labels, (mean - spread).tolist(), (mean + spread).tolist(), style(number)[0]))
+    panel = Panel([*bands, *lines(means)], Axis("labels paid", whole=True), Axis("accuracy on all test samples, %"))
+    return picture("Accuracy by labels paid", [panel], width=WIDTH)
+
+
+def rounds_curve(labels: Sequence[int], curves: Mapping[str, Sequence[float]]) -> str:
     """Accuracies by labels, a line each."""
-    with mpl.rc_context(STYLE):
-        figure, axes = one_chart()
-        for colour, (name, values) in zip(COLOURS, curves.items(), strict=False):
-            axes.plot(labels, np.array(values) * 100, color=colour, label=name)
-        axes.set(xlabel="labels", ylabel="accuracy, %")
-        axes.legend(loc="lower right")
-        return svg(figure)
+    marks = lines({name: (labels, percents(values)) for name, values in curves.items()})
+    panel = Panel(marks, Axis("labels", whole=True), Axis("accuracy, %"))
+    return picture("Accuracy by labels", [panel], width=WIDTH)
 
 
-def confidence_curves(curves: dict[str, list[float]]) -> str:
+def confidence_curves(curves: Mapping[str, Sequence[float]]) -> str:
     """Confidences in ascending order, a line each."""
-    with mpl.rc_context(STYLE):
-        figure, axes = one_chart()
-        for colour, (name, values) in zip(COLOURS, curves.items(), strict=False):
-            axes.plot(np.arange(1, len(values) + 1), values, color=colour, label=name)
-        axes.set(xlabel="unlabelled samples, least confident first", ylabel="confidence", ylim=(0, 1.02))
-        axes.legend(loc="lower right")
-        return svg(figure)
+    marks = lines({name: (range(1, len(values) + 1), values) for name, values in curves.items()})
+    x = Axis("unlabelled samples, least confident first", whole=True)
+    return picture("Confidence by rank", [Panel(marks, x, Axis("confidence", include=(0, 1)))], width=WIDTH)
 
 
-def distribution(values: list[float], *, ours: float, published: float | None) -> str:
+def distribution(values: Sequence[float], *, ours: float, published: float | None) -> str:
     """Accuracies of many runs as stacked dots, with our own run and the published figure marked."""
-    with mpl.rc_context(STYLE):
-        figure, axes = one_chart(height=2.8)
-        heights: dict[float, int] = {}
-        for value in sorted(values):
-            heights[value] = heights.get(value, 0) + 1
-            axes.plot(value * 100, heights[value], "o", color=COLOURS[0], markersize=8)
-        axes.axvline(ours * 100, color=COLOURS[2], label=f"unperturbed run: {ours * 100:.2f}")
-        if published is not None:
-            axes.axvline(published * 100, color=COLOURS[1], linestyle="--", label=f"published: {published * 100:.2f}")
-        axes.set(xlabel="accuracy on the 400 test images, %", ylabel="runs", ylim=(0, max(heights.values()) + 1))
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-        return svg(figure)
+    heights: dict[float, int] = {}
+    places = []
+    for value in sorted(values):
+        heights[value] = heights.get(value, 0) + 1
+        places.append((100 * value, heights[value]))
+    marks: list[Mark] = [Rule("x", 100 * ours, COLOURS[2], f"unperturbed run: {ours * 100:.2f}", width=1.8)]
+    if published is not None:
+        marks.append(Rule("x", 100 * published, COLOURS[1], f"published: {published * 100:.2f}", width=1.8, dash="6 4"))
+    marks.append(Dots([x for x, _ in places], [y for _, y in places], COLOURS[0], radii=5.0))
+    x = Axis("accuracy on the 400 test images, %")
+    y = Axis("runs", whole=True, include=(0, max(heights.values(), default=0) + 1))
+    return picture("Accuracies of runs that differ in their start", [Panel(marks, x, y, height=150)], width=WIDTH)
