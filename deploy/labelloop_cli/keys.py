@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-import nkeys
 import typer
 from labelloop.wire.errors import InvalidInput
+from labelloop.wire.nkey import UserKey, new_seed
 
 from labelloop_cli.console import console
 
@@ -70,8 +69,8 @@ def cluster() -> None:
 
 def new_nkey() -> tuple[bytes, bytes]:
     """The seed of a user, and the public key by which the broker knows it."""
-    seed = nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER)
-    return bytes(seed), bytes(nkeys.from_seed(bytearray(seed)).public_key)
+    seed = new_seed()
+    return seed, UserKey(seed).public.encode()
 
 
 def _check_absent(paths: list[Path]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import nats
 import pytest
 from labelloop.wire.artifacts import JetStreamArtifacts
-from labelloop.wire.broker import connect
+from labelloop.wire.broker import connect, signer
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.subjects import ARTIFACT_BUCKET, STREAM
 from labelloop_cli.keys import new_nkey
@@ -61,7 +61,8 @@ async def connected(node: Node, seed: Path) -> AsyncIterator[Client]:
     async def ignore(_: Exception) -> None:
         """What is forbidden is told here and to nobody who asks."""
 
-    client = await nats.connect(node.url, nkeys_seed=str(seed), error_cb=ignore)
+    client = Client()
+    await client.connect(node.url, signature_cb=signer(client, seed), error_cb=ignore)
     try:
         yield client
     finally:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nkeys
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -16,6 +17,7 @@ from nats.js import JetStreamContext
 
 from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import InvalidInput, NotAllowed, Unready
+from labelloop.wire.nkey import read_key
 from labelloop.wire.settings import ServiceSettings
 from labelloop.wire.tls import client_context
 
@@ -49,12 +51,16 @@ class _Connection(Client):
 
     async def _connect_to_server(self, *arguments: Any) -> None:
         heed_cancellation()
+        if self._transport:  # of an attempt that failed half way, which nats-py leaves open
+            self._transport.close()
         await super()._connect_to_server(*arguments)
 
 
 async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file: Path | None = None) -> Client:
     """A connection to the broker at ``url``, or to any of several nodes separated by commas; waits until there is one,
-    however long that takes. InvalidInput for certificates that cannot be used."""
+    however long that takes. InvalidInput for certificates or a key that cannot be used."""
+    if nkey_file:
+        read_key(nkey_file)
     said: set[str] = set()
 
     async def on_error(error: Exception) -> None:
@@ -78,7 +84,7 @@ async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file
         url.split(","),
         name=name,
         tls=client_context(tls_dir) if tls_dir else None,
-        nkeys_seed=str(nkey_file) if nkey_file else None,
+        signature_cb=signer(client, nkey_file) if nkey_file else None,
         inbox_prefix=inbox_prefix(name),
         connect_timeout=2,
         reconnect_time_wait=_RECONNECT_WAIT_S,
@@ -93,18 +99,26 @@ async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file
 
 
 async def connect_service(settings: ServiceSettings, name: str) -> Client:
-    """The same, for a service by its settings. InvalidInput for a key or certificates that cannot be used."""
-    if settings.nats_nkey_file:
-        _check_seed(settings.nats_nkey_file)
+    """The same, for a service by its settings."""
     return await connect(settings.nats_url, name, tls_dir=settings.tls_dir, nkey_file=settings.nats_nkey_file)
 
 
-def _check_seed(path: Path) -> None:
-    try:
-        nkeys.from_seed(bytearray(path.read_bytes().strip())).wipe()
-    except (OSError, nkeys.NkeysError) as error:
-        message = f"LABELLOOP_NATS_NKEY_FILE={path} holds no seed: {error or type(error).__name__}"
-        raise InvalidInput("BAD_NKEY", message, field="nats_nkey_file", path=path) from error
+def signer(client: Client, nkey_file: Path) -> Callable[[str], bytes]:
+    """Make the ``signature_cb`` of ``client.connect`` that signs the broker's nonce with the key in ``nkey_file``.
+
+    The file is read at each connection: it may be replaced while a service runs, and the key is kept in memory no
+    longer than needed.
+    """
+
+    def sign(nonce: str) -> bytes:
+        try:
+            key = read_key(nkey_file)
+        except InvalidInput as error:
+            raise NatsError(error.message) from error  # which nats-py reports and tries again behind
+        client._public_nkey = key.public  # nats-py sends it with the signature and has no public name for it
+        return base64.b64encode(key.sign(nonce.encode()))
+
+    return sign
 
 
 def inbox_prefix(name: str) -> str:
