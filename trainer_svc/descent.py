@@ -7,17 +7,14 @@ where those are fewer than features; and where each direction is scaled by about
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-_MEMORY = 10
-_STEPS_MAX = 200
-_ENOUGH = 1e-4  # of what the slope promises (Armijo 1966)
-_HALVINGS_MAX = 30
+from trainer_svc.lbfgs import Vector, lbfgs
+
 _RANK_MIN = 1e-10  # of the largest variance
 
 
@@ -73,57 +70,36 @@ def minimise(
     and the steps it took from ``start`` until no component of the gradient is larger than ``gradient_min``."""
     scale = torch.cat([1 / torch.sqrt(variances / 4 + l2), torch.full((1,), 2.0, dtype=torch.float64)])
     ones = torch.ones(len(samples), 1, dtype=torch.float64)
-    scaled = torch.cat([samples, ones], 1) * scale
-    targets = torch.nn.functional.one_hot(labels, class_count).double()
     penalty = l2 * scale**2
     penalty[-1] = 0
-
-    def loss_and_gradient(weights: Tensor) -> tuple[float, Tensor]:
-        logits = scaled @ weights.T
-        logs = torch.log_softmax(logits, 1)
-        loss = -(logs * targets).sum() / len(labels) + (penalty * weights**2).sum() / 2
-        gradient = (logs.exp() - targets).T @ scaled / len(labels) + penalty * weights
-        return float(loss), gradient
-
-    weights, steps = _lbfgs(loss_and_gradient, start / scale, gradient_min)
-    return weights * scale, steps
+    loss = _Loss(torch.cat([samples, ones], 1) * scale, labels, penalty, class_count)
+    weights, steps = lbfgs(loss, (start / scale).flatten().numpy(), gradient_min)
+    return torch.from_numpy(weights).view(class_count, -1) * scale, steps
 
 
-def _lbfgs(
-    loss_and_gradient: Callable[[Tensor], tuple[float, Tensor]], weights: Tensor, gradient_min: float
-) -> tuple[Tensor, int]:
-    pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=_MEMORY)
-    loss, gradient = loss_and_gradient(weights)
-    for step in range(_STEPS_MAX):
-        if float(gradient.abs().max()) < gradient_min:
-            return weights, step
-        direction = -_times_inverse(pairs, gradient)
-        slope, length = float((gradient * direction).sum()), 1.0
-        for _ in range(_HALVINGS_MAX):
-            moved = weights + length * direction
-            new_loss, new_gradient = loss_and_gradient(moved)
-            if new_loss <= loss + _ENOUGH * length * slope:
-                break
-            length /= 2
-        else:
-            return weights, step  # as low as float64 can tell
-        change, bend = moved - weights, new_gradient - gradient
-        if float((change * bend).sum()) > 1e-12 * float((bend * bend).sum()):
-            pairs.append((change, bend))
-        weights, loss, gradient = moved, new_loss, new_gradient
-    return weights, _STEPS_MAX
+class _Loss:
+    """The mean log loss of ``samples`` ``[n, r + 1]``, plus half of ``penalty`` ``[r + 1]`` times the squares of the
+    weights, and its gradient, of weights ``[classes * (r + 1)]``."""
 
+    def __init__(self, samples: Tensor, labels: Tensor, penalty: Tensor, class_count: int) -> None:
+        self._samples, self._penalty = samples, penalty.numpy()
+        self._shape = class_count, samples.shape[1]
+        self._own = (labels * len(labels) + torch.arange(len(labels))).numpy()  # of each sample, its class's logit
+        self._logits = torch.empty(class_count, len(samples), dtype=torch.float64)
 
-def _times_inverse(pairs: deque[tuple[Tensor, Tensor]], gradient: Tensor) -> Tensor:
-    """The product with the estimate of the inverse Hessian (Nocedal 1980, the two-loop recursion)."""
-    result, shares = gradient.clone(), []
-    for change, bend in reversed(pairs):
-        share = (change * result).sum() / (change * bend).sum()
-        shares.append(share)
-        result -= share * bend
-    if pairs:
-        change, bend = pairs[-1]
-        result *= (change * bend).sum() / (bend * bend).sum()
-    for (change, bend), share in zip(pairs, reversed(shares), strict=True):
-        result += (share - (bend * result).sum() / (change * bend).sum()) * change
-    return result
+    def __call__(self, weights: Vector) -> tuple[float, Vector]:
+        matrix, count = weights.reshape(self._shape), len(self._samples)
+        torch.mm(torch.from_numpy(matrix), self._samples.T, out=self._logits)
+        logits = self._logits.numpy()
+        logits -= logits.max(axis=0)
+        own = logits.take(self._own).sum()
+        errors = np.exp(logits, out=logits)  # in place: probabilities, less 1 at each sample's class
+        sums = errors.sum(axis=0)
+        errors /= sums
+        errors.ravel()[self._own] -= 1
+        gradient = torch.mm(self._logits, self._samples).numpy()
+        gradient /= count
+        shrinking = self._penalty * matrix
+        gradient += shrinking
+        shrinking *= matrix
+        return float((np.log(sums).sum() - own) / count + shrinking.sum() / 2), gradient.ravel()
