@@ -1,8 +1,9 @@
-"""What tests share: a real broker, each test its own."""
+"""What tests share: arithmetic on one thread, and a real broker, each test its own."""
 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,9 +11,21 @@ import pytest
 from labelloop_cli.nats_binary import find_or_get
 from labelloop_cli.nats_server import NatsServer
 from platformdirs import user_cache_path
+from threadpoolctl import threadpool_limits
 
 # A shell's background job (`make test &`) ignores SIGINT, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Run the arithmetic of this process on one thread, as the services do.
+
+    On matrices as small as those of the tests, threads that wait for each other take three times the processor time.
+    Processes that tests start see nothing of this: what they compute on is theirs to settle.
+    """
+    threadpool_limits(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

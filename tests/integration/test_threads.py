@@ -5,12 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
-from threadpoolctl import threadpool_info
-
-from scorer_svc.threads import one_thread
 
 _PROGRAM = """
 from hashlib import sha256
@@ -33,15 +27,42 @@ _STRATEGIES = "Strategy.STRATEGY_K_MEANS, Strategy.STRATEGY_TYPICLUST, Strategy.
 _LOAD_FIRST = "import sklearn.cluster, sklearn.decomposition"
 
 
-def answer(threads: int, first: str = "") -> str:
+_OVERLAPPING = """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from threadpoolctl import threadpool_info
+from scorer_svc.threads import one_thread
+
+assert (np.ones((2, 2)) @ np.ones((2, 2))).sum() == 8  # loads the library
+assert threadpool_info()
+
+def count():
+    print({each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"})
+
+with ThreadPoolExecutor(2) as executor:
+    first, second = one_thread(), one_thread()
+    executor.submit(first.__enter__).result()
+    executor.submit(second.__enter__).result()
+    executor.submit(first.__exit__, None, None, None).result()
+    count()
+    executor.submit(second.__exit__, None, None, None).result()
+count()
+"""
+
+
+def output(program: str, threads: int) -> str:
     """What a fresh process prints that is told to use so many threads, and may use as many cores."""
     cores = sorted(os.sched_getaffinity(0))[:threads]
     settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    program = f"import os; os.sched_setaffinity(0, {cores})\n" + _PROGRAM.format(first=first, strategies=_STRATEGIES)
+    program = f"import os; os.sched_setaffinity(0, {cores})\n{program}"
     made = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, **settings}, capture_output=True, text=True, check=True
     )
     return made.stdout
+
+
+def answer(threads: int, first: str = "") -> str:
+    return output(_PROGRAM.format(first=first, strategies=_STRATEGIES), threads)
 
 
 def test_a_fresh_process_comes_to_the_same_on_any_number_of_threads() -> None:
@@ -52,17 +73,4 @@ def test_a_fresh_process_comes_to_the_same_on_any_number_of_threads() -> None:
 
 
 def test_threads_that_overlap_do_not_give_each_other_more() -> None:
-    product = np.ones((2, 2)) @ np.ones((2, 2))  # loads the library
-    assert product.sum() == 8
-
-    def counts() -> set[int]:
-        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
-
-    with ThreadPoolExecutor(2) as executor:
-        first, second = one_thread(), one_thread()
-        executor.submit(first.__enter__).result()
-        executor.submit(second.__enter__).result()
-        executor.submit(first.__exit__, None, None, None).result()
-        assert counts() == {1}
-        executor.submit(second.__exit__, None, None, None).result()
-    assert counts() == {1}
+    assert output(_OVERLAPPING, 4).splitlines() == ["{1}", "{1}"]
