@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -24,7 +25,7 @@ from labelloop_cli.stack import Stack
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from tests.blobs import Blobs, certified_spec, spec
+from tests.blobs import Blobs, certified_spec, spec, write_blobs
 from tests.e2e.driving import finish, point_at, start
 
 QUEUE = 2
@@ -96,15 +97,16 @@ async def test_samples_that_are_skipped_are_replaced_and_cost_nothing(
     assert not labelled & {first.sample_id, second.sample_id, third.sample_id}
 
 
-async def test_what_people_skip_of_an_audit_is_replaced_and_told_of(clients: Clients, blobs: Blobs) -> None:
+async def test_what_people_skip_of_an_audit_is_replaced_and_told_of(clients: Clients, tmp_path: Path) -> None:
+    blobs = write_blobs(tmp_path, noise=10)
     truth = np.load(blobs.labels)
-    await start(clients, "by_hand", certified_spec(blobs, label_source=QUEUE, label_budget=10))
+    await start(clients, "by_hand", certified_spec(blobs, label_source=QUEUE, batch_size=20, label_budget=20))
 
     async def label(waiting: list[OpenSample]) -> None:
         request = SubmitLabelsRequest(run_id="by_hand", annotator="kim", labels=answers(waiting, truth))
         await clients.oracle.SubmitLabels(request)
 
-    await label(await open_samples(clients, 10))
+    await label(await open_samples(clients, 20))
     broken, unclear, *rest = await open_samples(clients, 60)
     kinds = [(broken, SkipKind.SKIP_KIND_REJECTED), (unclear, SkipKind.SKIP_KIND_SKIPPED)]
     skipped = [SkippedSample(sample_id=sample.sample_id, kind=kind) for sample, kind in kinds]
