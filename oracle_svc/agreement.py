@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labelloop.events.v1.events_pb2 import SkipKind
-from labelloop.wire.errors import InvalidInput
+
+from oracle_svc.dawid_skene import class_posteriors
 
 SURE = 0.8
 """A posterior from which on a label holds. Of two annotators who are right four times in five and differ, neither comes
@@ -80,31 +80,21 @@ def disputed(votes: Sequence[Vote]) -> bool:
     return len({vote.outcome for vote in votes}) > 1
 
 
-def posteriors(votes: Mapping[int, Sequence[Vote]]) -> dict[int, dict[int, float]]:
-    """How probable each class is for each sample that got one only from annotators who are known by now: Dawid and
-    Skene 1979 over all answers, by crowd-kit. InvalidInput where that is not installed."""
-    try:
-        from crowdkit.aggregation import DawidSkene  # costs two seconds, and few runs need it
-        from pandas import DataFrame
-    except ImportError as error:
-        message = "the rule dawid-skene needs crowd-kit: pip install 'labelloop[crowd]', or take the rule majority"
-        raise InvalidInput("NO_CROWD_KIT", message, field="spec.queue.agreement") from error
-    rows = sorted(
+def posteriors(votes: Mapping[int, Sequence[Vote]], truth: Mapping[int, int]) -> dict[int, dict[int, float]]:
+    """Return how probable each class is, by sample, for samples whose annotators are all known by now.
+
+    Estimated from all votes by the model of Dawid and Skene; ``truth`` is the class of gold samples. Samples to which
+    nobody gave a class are left out.
+    """
+    answers = [
         (sample_id, vote.annotator, vote.outcome)
         for sample_id, each in votes.items()
         for vote in each
         if not isinstance(vote.outcome, Skip)
-    )
-    answers = Counter(annotator for _, annotator, _ in rows)
-    strangers = {sample_id for sample_id, annotator, _ in rows if answers[annotator] < KNOWN_AFTER}
-    if strangers.issuperset(sample_id for sample_id, _, _ in rows):
+    ]
+    counts = Counter(annotator for _, annotator, _ in answers)
+    strangers = {sample_id for sample_id, annotator, _ in answers if counts[annotator] < KNOWN_AFTER}
+    if strangers.issuperset(sample_id for sample_id, _, _ in answers):
         return {}
-    with warnings.catch_warnings():  # crowd-kit 1.4 uses what pandas 3.1 is about to give up
-        warnings.simplefilter("ignore")
-        table = DawidSkene(n_iter=100, tol=1e-5).fit(DataFrame(rows, columns=["task", "worker", "label"])).probas_
-    assert table is not None, "it was fitted"
-    return {
-        int(task): {int(label): float(p) for label, p in row.items()}
-        for task, row in table.iterrows()
-        if task not in strangers
-    }
+    found = class_posteriors(answers, truth)
+    return {sample_id: each for sample_id, each in found.items() if sample_id not in strangers}

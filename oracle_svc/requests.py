@@ -80,7 +80,7 @@ class Requests:
 async def _weighed(desk: Desk, sample_ids: Iterable[int]) -> Posteriors:
     """What the run's rule knows of these samples' classes, where it weighs answers."""
     votes = to_weigh(desk, sample_ids)
-    return await asyncio.to_thread(posteriors, votes) if votes else {}
+    return await asyncio.to_thread(posteriors, votes, desk.gold) if votes else {}
 
 
 async def watch_deadlines(book: RunBook[Desk]) -> None:

@@ -73,28 +73,38 @@ def test_who_is_often_right_counts_for_more() -> None:
         ]
         for i, label in enumerate(truth)
     }
-    found = posteriors(said)
+    found = posteriors(said, {})
     split = {i for i, each in said.items() if each[0].outcome != each[1].outcome}
     sure = {i: label for i in split for label, p in found[i].items() if p >= SURE}
     assert len(sure) > len(split) / 2
     assert sum(label == truth[i] for i, label in sure.items()) > 0.9 * len(sure)
-    assert found == posteriors({i: said[i][::-1] for i in reversed(range(300))})
+    assert found == posteriors({i: said[i][::-1] for i in reversed(range(300))}, {})
 
 
 def test_samples_that_nobody_gave_a_class_have_no_posterior() -> None:
-    assert posteriors({}) == {}
-    assert posteriors({3: [Vote("a", SKIPPED)]}) == {}
+    assert posteriors({}, {}) == {}
+    assert posteriors({3: [Vote("a", SKIPPED)]}, {}) == {}
     many = {i: [Vote("a", 1)] for i in range(KNOWN_AFTER)}
-    assert posteriors({**many, 90: [Vote("b", SKIPPED)]}) == {i: {1: 1.0} for i in many}
+    assert posteriors({**many, 90: [Vote("b", SKIPPED)]}, {}) == {i: {1: 1.0} for i in many}
 
 
 def test_nobody_is_weighed_of_whom_little_is_known() -> None:
     many = {i: [Vote("a", i % 2), Vote("b", i % 2)] for i in range(KNOWN_AFTER)}
-    assert set(posteriors(many)) == set(many)
+    assert set(posteriors(many, {})) == set(many)
     last = many.pop(KNOWN_AFTER - 1)
-    assert posteriors(many) == {}
+    assert posteriors(many, {}) == {}
     with_a_stranger = {**many, 90: last, 91: [Vote("a", 1), Vote("stranger", 0)]}
-    assert set(posteriors(with_a_stranger)) == {*many, 90}
+    assert set(posteriors(with_a_stranger, {})) == {*many, 90}
+
+
+def test_gold_samples_tell_whom_to_believe() -> None:
+    """Two who mistake 0 for 1 outvote one who does not, until samples of known class show it."""
+    said = {i: [Vote("kim", i % 2), Vote("lee", 1), Vote("max", 1)] for i in range(3 * KNOWN_AFTER)}
+    gold = {i: i % 2 for i in range(KNOWN_AFTER)}
+    wrong, right = posteriors(said, {}), posteriors(said, gold)
+    disputed = range(KNOWN_AFTER, 3 * KNOWN_AFTER, 2)
+    assert all(wrong[i][1] >= SURE for i in disputed)
+    assert all(right[i][0] >= SURE for i in disputed)
 
 
 def test_each_annotator_has_a_record() -> None:

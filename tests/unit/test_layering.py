@@ -50,7 +50,18 @@ PURE = {
         "batches/seeding",
         "batches/spreading",
     ],
-    "oracle_svc": ["agreement", "asking", "backlog", "desk", "pictures", "quality", "settling", "taking", "words"],
+    "oracle_svc": [
+        "agreement",
+        "asking",
+        "backlog",
+        "dawid_skene",
+        "desk",
+        "pictures",
+        "quality",
+        "settling",
+        "taking",
+        "words",
+    ],
 }
 IO = {"asyncio", "nats", "grpc", "httpx", "socket", "subprocess", "fsspec", "pathlib", "structlog"}
 
