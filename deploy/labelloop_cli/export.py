@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 import typer
 from labelloop.events.v1.events_pb2 import Purpose
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
@@ -17,6 +15,7 @@ from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, Lab
 from labelloop.wire.errors import InvalidInput, WrongState
 from pyroaring import BitMap
 
+from labelloop_cli import tables
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.console import console
 from labelloop_cli.interrupts import carry_out
@@ -24,27 +23,27 @@ from labelloop_cli.ledger import export_run
 from labelloop_cli.ranked import ranked_rest
 from labelloop_cli.runs import RunId
 from labelloop_cli.specs import word
+from labelloop_cli.tables import Columns, Kind, Row
 
 app = typer.Typer(help="Take labels, models and whole runs out.", no_args_is_help=True)
 
-SCHEMA = pa.schema(
-    [
-        ("id", pa.uint32()),
-        ("class", pa.uint32()),
-        ("class_name", pa.string()),
-        ("auto_labelled", pa.bool_()),
-        ("source", pa.string()),
-        ("annotator", pa.string()),
-        ("round", pa.uint32()),
-        ("time", pa.timestamp("us", tz="UTC")),
-        ("confidence", pa.float32()),
-        ("purpose", pa.string()),
-        ("score", pa.float32()),
-    ]
-)
+LABELS: Columns = {
+    "id": Kind.COUNT,
+    "class": Kind.COUNT,
+    "class_name": Kind.TEXT,
+    "auto_labelled": Kind.FLAG,
+    "source": Kind.TEXT,
+    "annotator": Kind.TEXT,
+    "round": Kind.COUNT,
+    "time": Kind.TIME,
+    "confidence": Kind.REAL,
+    "purpose": Kind.TEXT,
+    "score": Kind.REAL,
+}
+UNLABELLED: Columns = {"id": Kind.COUNT, "predicted": Kind.TEXT, "confidence": Kind.REAL}
 
 
-class Kind(StrEnum):
+class Which(StrEnum):
     all = "all"
     labels = "labels"
     auto_labels = "auto-labels"
@@ -69,43 +68,40 @@ def whole_run(
 def labels(
     run_id: RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("labels.csv"),
-    kind: Annotated[Kind, typer.Option(help="Which: labels somebody gave, auto-labels, or both.")] = Kind.all,
+    kind: Annotated[Which, typer.Option(help="Which: labels somebody gave, auto-labels, or both.")] = Which.all,
 ) -> None:
     """Write a run's labels: id, class, source, annotator, round, time, confidence, and why each was asked for."""
-    _check_suffix(output)
+    tables.check(output)
     count = asyncio.run(_labels(run_id, output, kind))
     console.print(f"{count} labels of run {run_id} written to {output}")
 
 
-async def _labels(run_id: str, output: Path, kind: Kind) -> int:
+async def _labels(run_id: str, output: Path, kind: Which) -> int:
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
         records = await clients.labels(run_id)
-    if kind is not Kind.all:
-        records = [record for record in records if record.auto_labelled == (kind is Kind.auto_labels)]
-    _write(label_table(records, list(run.pool.classes)), output)
+    if kind is not Which.all:
+        records = [record for record in records if record.auto_labelled == (kind is Which.auto_labels)]
+    tables.write(LABELS, label_rows(records, list(run.pool.classes)), output)
     return len(records)
 
 
-def label_table(records: list[LabelRecord], classes: list[str]) -> pa.Table:
-    """One row a label, in the order given."""
-    return pa.Table.from_pylist([_row(record, classes) for record in records], SCHEMA)
-
-
-def _row(record: LabelRecord, classes: list[str]) -> dict[str, Any]:
-    return {
-        "id": record.sample_id,
-        "class": record.label,
-        "class_name": classes[record.label],
-        "auto_labelled": record.auto_labelled,
-        "source": record.source,
-        "annotator": record.annotator,
-        "round": record.round,
-        "time": record.recorded_at.ToDatetime(),
-        "confidence": record.confidence if record.HasField("confidence") else None,
-        "purpose": word(Purpose.Name(record.purpose)) if record.purpose else None,
-        "score": record.score if record.HasField("score") else None,
-    }
+def label_rows(records: Iterable[LabelRecord], classes: Sequence[str]) -> Iterator[Row]:
+    """The columns of ``LABELS``, one row a label, in the order given."""
+    for record in records:
+        yield (
+            record.sample_id,
+            record.label,
+            classes[record.label],
+            record.auto_labelled,
+            record.source,
+            record.annotator,
+            record.round,
+            record.recorded_at.ToDatetime(),
+            record.confidence if record.HasField("confidence") else None,
+            word(Purpose.Name(record.purpose)) if record.purpose else None,
+            record.score if record.HasField("score") else None,
+        )
 
 
 @app.command()
@@ -114,7 +110,7 @@ def unlabelled(
     output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("unlabelled.csv"),
 ) -> None:
     """Write the samples that nobody has labelled, least confident first: what auto-labelling left to people."""
-    _check_suffix(output)
+    tables.check(output)
     count = asyncio.run(_unlabelled(run_id, output))
     console.print(f"{count} samples that run {run_id} leaves without a label written to {output}")
 
@@ -126,33 +122,15 @@ async def _unlabelled(run_id: str, output: Path) -> int:
             raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: all of its samples are unlabelled")
         taken = BitMap([record.sample_id for record in await clients.labels(run_id)])
         classes = list(run.pool.classes)
-        tables = [_ranked_table(page, classes) async for page in ranked_rest(clients, run, taken)]
-    table = pa.concat_tables(tables)
-    _write(table, output)
-    return int(table.num_rows)
+        rows = [row async for page in ranked_rest(clients, run, taken) for row in ranked_rows(page, classes)]
+    tables.write(UNLABELLED, rows, output)
+    return len(rows)
 
 
-def _ranked_table(page: RankPoolResponse, classes: list[str]) -> pa.Table:
-    rows = {
-        "id": pa.array(page.sample_ids, pa.uint32()),
-        "predicted": pa.array([classes[each] for each in page.predicted], pa.string()),
-        "confidence": pa.array(page.confidence, pa.float32()),
-    }
-    return pa.table(rows)
-
-
-def _check_suffix(output: Path) -> None:
-    if output.suffix not in {".csv", ".parquet"}:
-        message = f"cannot tell the format of {output}: end it in .csv or .parquet"
-        raise InvalidInput("UNKNOWN_FORMAT", message, field="output")
-
-
-def _write(table: pa.Table, output: Path) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if output.suffix == ".csv":
-        pyarrow.csv.write_csv(table, output)
-    else:
-        pyarrow.parquet.write_table(table, output)
+def ranked_rows(page: RankPoolResponse, classes: Sequence[str]) -> Iterator[Row]:
+    """The columns of ``UNLABELLED``, in the order of ``page``."""
+    for sample_id, predicted, confidence in zip(page.sample_ids, page.predicted, page.confidence, strict=True):
+        yield sample_id, classes[predicted], confidence
 
 
 @app.command()
