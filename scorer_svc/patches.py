@@ -41,9 +41,10 @@ _AVERAGED_AT_ONCE = 50
 Patches = NDArray[np.float32]  # [n, side * side * channels]
 
 
-def learn_patches(samples: NDArray[Any], seed: int) -> bytes:
+def learn_patches(samples: NDArray[Any], seed: int, *, patch_count: int = _PATCHES) -> bytes:
     """ONNX bytes of the graph from flat uint8 images to float32 features: ``samples`` are ``[n, height, width]`` or
-    ``[n, height, width, channels]``. The same for the same samples and seed, whatever the number of cores.
+    ``[n, height, width, channels]``. The same for the same samples and seed, whatever the number of cores. At most
+    ``patch_count`` patches are learned from.
 
     ValueError where these are no images, too small ones, or hold too little to learn from.
     """
@@ -51,7 +52,7 @@ def learn_patches(samples: NDArray[Any], seed: int) -> bytes:
     rng = np.random.default_rng(seed)
     with one_thread():
         located = len(images) >= LANDMARKS_MIN
-        bank = _bank(images, _VECTORS if located else _VECTORS_ALONE, rng)
+        bank = _bank(images, _VECTORS if located else _VECTORS_ALONE, patch_count, rng)
         drawn = images[np.sort(rng.choice(len(images), min(LANDMARKS_MAX, len(images)), replace=False))]
         features = _features(bank, drawn)
         mean, scale = _mean_and_scale(features)
@@ -59,10 +60,10 @@ def learn_patches(samples: NDArray[Any], seed: int) -> bytes:
         return bank_graph(bank, mean, scale, among)
 
 
-def _bank(images: NDArray[np.uint8], vectors: int, rng: np.random.Generator) -> Bank:
+def _bank(images: NDArray[np.uint8], vectors: int, patch_count: int, rng: np.random.Generator) -> Bank:
     seen = _averaged(images, *pooling(*images.shape[1:3]))
     side = min(_SIDE, (min(seen.shape[1:3]) + 1) // 2)
-    normalised = _normalised(_cut(seen, side, vectors, rng))
+    normalised = _normalised(_cut(seen, side, vectors, patch_count, rng))
     mean, whitening = _whitening(normalised)
     units = _unit_vectors(np.asarray((normalised - mean) @ whitening, np.float32), vectors, rng)
     kernel = units @ whitening
@@ -101,12 +102,12 @@ def _averaged(images: NDArray[np.uint8], down: int, across: int) -> NDArray[Any]
     return averaged
 
 
-def _cut(images: NDArray[Any], side: int, fewest: int, rng: np.random.Generator) -> Patches:
-    """Patches drawn at random, without the flat ones. ValueError where there are fewer than ``fewest``."""
+def _cut(images: NDArray[Any], side: int, fewest: int, most: int, rng: np.random.Generator) -> Patches:
+    """At most ``most`` patches, drawn at random, less the flat ones. ValueError where fewer than ``fewest`` remain."""
     count, height, width, _ = images.shape
     windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))
     places = (count, height - side + 1, width - side + 1)
-    drawn = min(_PATCHES, int(np.prod(places)))
+    drawn = min(most, int(np.prod(places)))
     at = (rng.integers(0, size, drawn) for size in places)
     patches = windows[tuple(at)].transpose(0, 2, 3, 1).reshape(drawn, -1).astype(np.float32)
     kept: Patches = patches[patches.var(axis=1) > _FLAT_VARIANCE]
