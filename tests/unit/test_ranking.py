@@ -19,6 +19,7 @@ from scorer_svc import ranking
 from scorer_svc.model import Model
 from scorer_svc.ranking import Part, Question, Ranking, check, cut, merge, rank
 from scorer_svc.selection import BY_ID, BY_MODEL
+from tests.examples import examples
 from trainer_svc.onnx_export import to_onnx
 
 FEATURES = 12
@@ -73,7 +74,7 @@ def parts(samples: NDArray[np.uint8], bounds: list[int]) -> list[Part]:
     left_out=st.sampled_from([0.0, 0.1, 0.99, 1.0]),
     bounds=st.lists(st.integers(0, 600), max_size=6),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_rankings_are_those_of_a_plain_scan_however_the_pool_is_cut(
     strategy: Strategy.ValueType,
     seed: int,
@@ -100,7 +101,7 @@ def test_rankings_are_those_of_a_plain_scan_however_the_pool_is_cut(
 @given(
     seed=st.integers(0, 10**6), classes=st.integers(2, 40), size=st.floats(0, 30), strategy=st.sampled_from([*BY_MODEL])
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(70), deadline=None)
 def test_no_estimate_is_further_off_than_its_bound(
     seed: int, classes: int, size: float, strategy: Strategy.ValueType
 ) -> None:
