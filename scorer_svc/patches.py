@@ -44,20 +44,22 @@ log = structlog.get_logger()
 Patches = NDArray[np.float32]  # [n, side * side * channels]
 
 
-def learn_patches(samples: NDArray[Any], seed: int) -> bytes:
+def learn_patches(samples: NDArray[Any], seed: int, *, patch_count: int = _PATCHES) -> bytes:
     """ONNX bytes of the graph from flat uint8 images to float32 features: ``samples`` are ``[n, height, width]`` or
-    ``[n, height, width, channels]``. The same for the same samples and seed, whatever the number of cores.
+    ``[n, height, width, channels]``. The same for the same samples and seed, whatever the number of cores. At most
+    ``patch_count`` patches are learned from.
 
     ValueError where these are no images, too small ones, or hold too little to learn from.
     """
     images = _as_images(samples)
     with one_thread():
-        return (_located(images, seed) if len(images) >= LANDMARKS_MIN else None) or _alone(images, seed)
+        located = _located(images, seed, patch_count) if len(images) >= LANDMARKS_MIN else None
+        return located or _alone(images, seed, patch_count)
 
 
-def _located(images: NDArray[np.uint8], seed: int) -> bytes | None:
+def _located(images: NDArray[np.uint8], seed: int, patch_count: int) -> bytes | None:
     """The graph with coordinates behind the values of patches; None where no coordinate is well defined."""
-    bank, mean, scale, features = _scaled_bank(images, _VECTORS, seed)
+    bank, mean, scale, features = _scaled_bank(images, _VECTORS, seed, patch_count)
     among = learn_neighbourhood((features - mean) * scale, seed, _LENGTH)
     defined = among.defined if among else 0
     if defined < COORDINATES:
@@ -66,26 +68,26 @@ def _located(images: NDArray[np.uint8], seed: int) -> bytes | None:
     return bank_graph(bank, mean, scale, among) if among else None
 
 
-def _alone(images: NDArray[np.uint8], seed: int) -> bytes:
-    bank, mean, scale, _ = _scaled_bank(images, _VECTORS_ALONE, seed)
+def _alone(images: NDArray[np.uint8], seed: int, patch_count: int) -> bytes:
+    bank, mean, scale, _ = _scaled_bank(images, _VECTORS_ALONE, seed, patch_count)
     return bank_graph(bank, mean, scale)
 
 
 def _scaled_bank(
-    images: NDArray[np.uint8], vectors: int, seed: int
+    images: NDArray[np.uint8], vectors: int, seed: int, patch_count: int
 ) -> tuple[Bank, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """A bank, the mean and the scale of its features, and the features ``[n, features]`` of the images drawn for it."""
     rng = np.random.default_rng(seed)
-    bank = _bank(images, vectors, rng)
+    bank = _bank(images, vectors, patch_count, rng)
     drawn = images[np.sort(rng.choice(len(images), min(LANDMARKS_MAX, len(images)), replace=False))]
     features = _features(bank, drawn)
     return bank, *_mean_and_scale(features), features
 
 
-def _bank(images: NDArray[np.uint8], vectors: int, rng: np.random.Generator) -> Bank:
+def _bank(images: NDArray[np.uint8], vectors: int, patch_count: int, rng: np.random.Generator) -> Bank:
     seen = _averaged(images, *pooling(*images.shape[1:3]))
     side = min(_SIDE, (min(seen.shape[1:3]) + 1) // 2)
-    normalised = _normalised(_cut(seen, side, vectors, rng))
+    normalised = _normalised(_cut(seen, side, vectors, patch_count, rng))
     mean, whitening = _whitening(normalised)
     units = _unit_vectors(np.asarray((normalised - mean) @ whitening, np.float32), vectors, rng)
     kernel = units @ whitening
@@ -124,12 +126,12 @@ def _averaged(images: NDArray[np.uint8], down: int, across: int) -> NDArray[Any]
     return averaged
 
 
-def _cut(images: NDArray[Any], side: int, fewest: int, rng: np.random.Generator) -> Patches:
-    """Patches drawn at random, without the flat ones. ValueError where there are fewer than ``fewest``."""
+def _cut(images: NDArray[Any], side: int, fewest: int, most: int, rng: np.random.Generator) -> Patches:
+    """At most ``most`` patches, drawn at random, less the flat ones. ValueError where fewer than ``fewest`` remain."""
     count, height, width, _ = images.shape
     windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))
     places = (count, height - side + 1, width - side + 1)
-    drawn = min(_PATCHES, int(np.prod(places)))
+    drawn = min(most, int(np.prod(places)))
     at = (rng.integers(0, size, drawn) for size in places)
     patches = windows[tuple(at)].transpose(0, 2, 3, 1).reshape(drawn, -1).astype(np.float32)
     kept: Patches = patches[patches.var(axis=1) > _FLAT_VARIANCE]

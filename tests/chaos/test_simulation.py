@@ -16,6 +16,7 @@ from tests.chaos.invariants import faults
 from tests.chaos.mutants import MUTANTS
 from tests.chaos.simulation import MEMBERS_MAX, Parts, Schedule, World, run_schedule
 from tests.chaos.stand_ins import CLASSES, POOL_SIZE, draw_started
+from tests.examples import examples
 
 SCHEDULES = 400
 _SEEDS_TO_FIND_A_MUTANT = 1_000
@@ -119,7 +120,7 @@ class RunUnderFaults(RuleBasedStateMachine):
 
 TestRunUnderFaults = RunUnderFaults.TestCase
 TestRunUnderFaults.settings = settings(
-    max_examples=200,
+    max_examples=examples(200),
     stateful_step_count=40,
     derandomize=True,
     deadline=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module
 
 
+@cache
 def tops(folder: str) -> dict[Path, set[str]]:
     """For each file below ``folder`` the first part of each import."""
     files = [path for path in (ROOT / folder).rglob("*.py") if "_pb2" not in path.name]

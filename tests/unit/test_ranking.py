@@ -21,6 +21,7 @@ from scorer_svc.model import Model
 from scorer_svc.ranking import Part, Question, Ranking, check, cut, merge, rank
 from scorer_svc.screening import Screening
 from scorer_svc.selection import BY_ID, BY_MODEL
+from tests.examples import examples
 from tests.unit.kernels import numpy_kernel
 from trainer_svc.onnx_export import to_onnx
 
@@ -89,7 +90,7 @@ def parts(samples: NDArray[np.uint8], bounds: list[int]) -> list[Part]:
     bounds=st.lists(st.integers(0, 600), max_size=6),
     screening=st.sampled_from(sorted(SCREENINGS)),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_rankings_are_those_of_a_plain_scan_however_the_pool_is_cut(
     strategy: Strategy.ValueType,
     seed: int,
@@ -117,7 +118,7 @@ def test_rankings_are_those_of_a_plain_scan_however_the_pool_is_cut(
 @given(
     seed=st.integers(0, 10**6), classes=st.integers(2, 40), size=st.floats(0, 30), strategy=st.sampled_from([*BY_MODEL])
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(70), deadline=None)
 def test_no_estimate_is_further_off_than_its_bound(
     seed: int, classes: int, size: float, strategy: Strategy.ValueType
 ) -> None:
