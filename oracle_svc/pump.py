@@ -22,7 +22,7 @@ from time import monotonic
 
 import structlog
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
-from labelloop.wire.cancelling import heed_cancellation
+from labelloop.wire.cancelling import heeded
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import LabelloopError, Unready
 from labelloop.wire.eventlog import EventLog
@@ -100,10 +100,9 @@ class Pump:
     async def _serve(self) -> None:
         pause_s = _PAUSE_S
         while True:
-            heed_cancellation()
             asked_s = 0.0
             try:
-                await self._queue.serve(self._intake)
+                await heeded(self._queue.serve(self._intake))
             except Exception as error:
                 self._say("results do not come", error)
                 asked_s = _asked_s(error)
@@ -114,20 +113,19 @@ class Pump:
         pause_s = _PAUSE_S
         with self._book.bell() as bell:
             while True:
-                heed_cancellation()
                 bell.clear()
                 try:
-                    await self._supply_runs()
+                    await heeded(self._supply_runs())
                 except Exception as error:
                     self._say("requests do not get there", error)
                     await asyncio.sleep(max(pause_s, _asked_s(error)))
                     pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                     continue
                 pause_s = _PAUSE_S
-                heed_cancellation()
                 await asyncio.sleep(_TOGETHER_S)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(bell.wait(), self._look_in_s())
+                    async with asyncio.timeout(self._look_in_s()):
+                        await bell.wait()
 
     def _look_in_s(self) -> float:
         """Until something may be due that rings no bell."""
@@ -165,7 +163,6 @@ class Pump:
         await self._retract(desk)
         free = self._free(self._wanted(desk))
         for i in range(0, len(free), _PART):
-            heed_cancellation()
             await self._push(desk, self._free(free[i : i + _PART]))
 
     def _wanted(self, desk: Desk) -> Iterator[Ask]:

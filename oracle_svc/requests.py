@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, PoolPublished, RunFailed
 from labelloop.wire import metrics
 from labelloop.wire.artifacts import ArtifactStore
-from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.wire.eventlog import EventLog, Recorded
 from labelloop.wire.run_book import RunBook
@@ -87,7 +86,6 @@ async def watch_deadlines(book: RunBook[Desk]) -> None:
     """Have each run looked at when its deadline is over, for ever."""
     with book.bell() as bell:
         while True:
-            heed_cancellation()
             await asyncio.sleep(_LOOK_EVERY_S)
             bell.clear()
             now = datetime.now(UTC)
@@ -98,4 +96,5 @@ async def watch_deadlines(book: RunBook[Desk]) -> None:
             ahead = [(desk.deadline - now).total_seconds() for desk in waiting if desk.deadline and desk.deadline > now]
             bell.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), min(ahead, default=None))
+                async with asyncio.timeout(min(ahead, default=None)):
+                    await bell.wait()

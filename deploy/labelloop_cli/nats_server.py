@@ -63,7 +63,8 @@ class NatsServer:
         with suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await process.wait()
         except TimeoutError:
             log.warning("nats-server does not stop; ending it by force", pid=process.pid)
         finally:  # also when we are cancelled while we wait: nothing may be left running

@@ -9,7 +9,7 @@ from time import monotonic
 import structlog
 from google.protobuf.json_format import MessageToJson
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
-from labelloop.wire.cancelling import heed_cancellation
+from labelloop.wire.cancelling import heeded
 from labelloop.wire.errors import LabelloopError
 
 from oracle_svc.queues.queue import Intake
@@ -56,12 +56,11 @@ async def outlive(tool: str, work: Callable[[], Awaitable[None]], away: tuple[ty
     """``work``, for ever: begun anew a second after it ended, or raised one of ``away``."""
     said, began_s = "", 0.0
     while True:
-        heed_cancellation()
         if monotonic() - began_s > _LASTED_S:
             said = ""  # it is another absence: a line for each, not one a second
         began_s = monotonic()
         try:
-            await work()
+            await heeded(work())
         except* away as errors:
             text = describe(errors)
             if text != said:

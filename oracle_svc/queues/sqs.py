@@ -22,7 +22,6 @@ import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
-from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.errors import InvalidInput, LimitExceeded, Unready
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -142,7 +141,6 @@ class Sqs:
         stopped = Event()
         try:
             while True:
-                heed_cancellation()
                 await self._take(intake, await asyncio.to_thread(self._received, stopped))
         finally:
             stopped.set()

@@ -19,8 +19,7 @@ from typing import ClassVar
 
 from google.protobuf.json_format import Parse
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
-from labelloop.wire.broker import jetstream
-from labelloop.wire.cancelling import heed_cancellation
+from labelloop.wire.broker import jetstream, next_message
 from labelloop.wire.errors import LabelloopError, LimitExceeded, Unready
 from labelloop.wire.once import ensure_replicas, publish_once, publish_over
 from nats.aio.client import Client
@@ -94,7 +93,6 @@ class Subjects:
         subscription = await self._client.subscribe(self._client.new_inbox())
         try:
             while True:
-                heed_cancellation()
                 async with asyncio.TaskGroup() as tasks, aclosing(self._pulled(subscription)) as messages:
                     async for message in messages:
                         tasks.create_task(_take(intake, message))
@@ -106,8 +104,7 @@ class Subjects:
         """What comes in answer to one request. nats-py's ``fetch`` would hold back the first until it has them all."""
         await self._client.publish(_NEXT, _PULL, reply=subscription.subject)
         for _ in range(PREFETCH):
-            heed_cancellation()
-            message = await subscription.next_msg(timeout=_PULL_S + _SILENCE_LIMIT_S)
+            message = await next_message(subscription, _PULL_S + _SILENCE_LIMIT_S)
             if "Status" in (message.headers or {}):
                 return  # the request expired
             yield message

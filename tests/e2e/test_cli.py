@@ -30,7 +30,8 @@ async def labelloop(*arguments: str | Path, stack: Stack | None = None, **enviro
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
     assert process.returncode is not None
     text = output.decode()
     assert "Traceback" not in text

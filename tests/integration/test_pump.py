@@ -187,7 +187,8 @@ async def test_a_tool_that_is_away_gets_everything_when_it_is_back(
 
         one.leases.release = noted  # type: ignore[method-assign]
         async with pumping(one.pump(tool)):
-            await asyncio.wait_for(released.wait(), 20)
+            async with asyncio.timeout(20):
+                await released.wait()
             tool.down = False
             await until(lambda: len(tool.pushed) == 3)
     assert tool.pushed == ids(asked)

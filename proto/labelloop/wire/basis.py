@@ -15,7 +15,6 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from labelloop.wire.cancelling import heed_cancellation
 from labelloop.wire.patience import patiently
 
 _KEPT = 1_000  # of the newest messages; a node notices within seconds that it is cut off
@@ -55,7 +54,6 @@ class Basis:
 
     async def _check(self) -> None:
         for sequence, subject, data in reversed(self._read.copy()):
-            heed_cancellation()
             if await self._standing(sequence) != (subject, data):
                 log.error("the broker took back an event that was read; starting anew", sequence=sequence)
                 raise LogRolledBack(f"event {sequence} of the log is not what it was")
@@ -81,7 +79,6 @@ class Basis:
         """
         leader, behind_at, looks = "", 0, 0
         while True:
-            heed_cancellation()
             info = await patiently(lambda: self._js.stream_info(self._stream))
             now = (info.cluster.leader if info.cluster else "") or leader
             if leader and now != leader:

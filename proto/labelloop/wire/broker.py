@@ -12,10 +12,11 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from labelloop.wire.cancelling import heed_cancellation
+from labelloop.wire.cancelling import heeded, was_cancelled
 from labelloop.wire.errors import InvalidInput, NotAllowed, Unready
 from labelloop.wire.nkey import read_key
 from labelloop.wire.settings import ServiceSettings
@@ -30,8 +31,11 @@ log = structlog.get_logger()
 
 
 class _Connection(Client):
-    """A request that the broker forbids is an error that says so: NATS itself answers nothing and tells apart. Closing
-    ends the attempts to reconnect, also where one of them loses the cancellation."""
+    """A request that the broker forbids is an error that says so: NATS itself answers nothing and tells apart.
+
+    No cancellation is lost: every wait of nats-py that may lose one is overridden here, also those of its own tasks,
+    so that closing ends the attempts to reconnect.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -42,18 +46,31 @@ class _Connection(Client):
         """NotAllowed where the broker does not let us."""
         self.forbidden.discard(subject.lower())
         try:
-            return await super().request(subject, *arguments, **options)
+            return await heeded(super().request(subject, *arguments, **options))
         except NatsError:
             if subject.lower() not in self.forbidden:
                 raise
             message = f"the broker does not let {self._name} publish under {subject}: see its users' permissions"
             raise NotAllowed("FORBIDDEN_BY_BROKER", message, user=self._name, subject=subject) from None
 
+    async def close(self) -> None:
+        try:
+            await heeded(super().close())
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            # Nobody cancelled us: an attempt to reconnect was, and with it the socket's end that both waited for.
+
+    async def _flush_pending(self, *arguments: Any, **options: Any) -> Any:
+        return await heeded(super()._flush_pending(*arguments, **options))
+
+    async def _process_connect_init(self) -> None:
+        await heeded(super()._process_connect_init())
+
     async def _connect_to_server(self, *arguments: Any) -> None:
-        heed_cancellation()
         if self._transport:  # of an attempt that failed half way, which nats-py leaves open
-            self._transport.close()
-        await super()._connect_to_server(*arguments)
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await heeded(super()._connect_to_server(*arguments))
 
 
 async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file: Path | None = None) -> Client:
@@ -80,21 +97,25 @@ async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file
         log.info("the broker is back", url=url)
 
     client = _Connection(name)
-    await client.connect(
-        url.split(","),
-        name=name,
-        tls=client_context(tls_dir) if tls_dir else None,
-        signature_cb=signer(client, nkey_file) if nkey_file else None,
-        inbox_prefix=inbox_prefix(name),
-        connect_timeout=2,
-        reconnect_time_wait=_RECONNECT_WAIT_S,
-        max_reconnect_attempts=-1,
-        error_cb=on_error,
-        disconnected_cb=on_disconnect,
-        reconnected_cb=on_reconnect,
-        ping_interval=5,
-        max_outstanding_pings=2,
-    )
+    try:
+        await client.connect(
+            url.split(","),
+            name=name,
+            tls=client_context(tls_dir) if tls_dir else None,
+            signature_cb=signer(client, nkey_file) if nkey_file else None,
+            inbox_prefix=inbox_prefix(name),
+            connect_timeout=2,
+            reconnect_time_wait=_RECONNECT_WAIT_S,
+            max_reconnect_attempts=-1,
+            error_cb=on_error,
+            disconnected_cb=on_disconnect,
+            reconnected_cb=on_reconnect,
+            ping_interval=5,
+            max_outstanding_pings=2,
+        )
+    except BaseException:
+        await client.close()
+        raise
     return client
 
 
@@ -132,14 +153,21 @@ async def check_reachable(url: str) -> None:
     async def quietly(error: Exception) -> None:
         log.debug("no broker", url=url, error=str(error))
 
-    client = Client()
+    client = _Connection("check")
     try:
         async with asyncio.timeout(_REACH_TIMEOUT_S):
             await client.connect(url.split(","), allow_reconnect=False, error_cb=quietly)
     except (OSError, NatsError) as error:  # TimeoutError is an OSError
         message = f"no NATS server answers at {url}: start one there, or leave the URL out and one is started here"
         raise Unready("NO_BROKER", message, url=url) from error
-    await client.close()
+    finally:
+        await client.close()
+
+
+async def next_message(subscription: Subscription, within_s: float) -> Msg:
+    """Return the next message of ``subscription``; nats-py's TimeoutError if none comes within ``within_s`` seconds.
+    Unlike ``next_msg`` it loses no cancellation."""
+    return await heeded(subscription.next_msg(timeout=within_s))
 
 
 def jetstream(client: Client) -> JetStreamContext:

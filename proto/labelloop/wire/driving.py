@@ -10,7 +10,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from labelloop.wire import tracing
-from labelloop.wire.cancelling import heed_cancellation
+from labelloop.wire.cancelling import heeded
 from labelloop.wire.errors import LabelloopError
 from labelloop.wire.run_book import Run, RunBook
 
@@ -48,17 +48,15 @@ async def _drive_run(book: RunBook[R], advance: Advance, run_id: str) -> None:
     bind_contextvars(run=run_id)  # the task's own
     with book.bell(run_id) as bell:
         while not state.over:
-            heed_cancellation()
             bell.clear()
             try:
-                await _advance(book, advance, run_id)
+                await heeded(_advance(book, advance, run_id))
             except Exception as error:
                 with bound_contextvars(round=state.round):
                     _say(book, run_id, error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                 continue
-            heed_cancellation()
             book.set_problem(run_id, "")
             pause_s = _PAUSE_S
             if not state.over:

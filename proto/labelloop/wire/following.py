@@ -19,7 +19,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from labelloop.wire.basis import Basis
-from labelloop.wire.cancelling import heed_cancellation
+from labelloop.wire.broker import next_message
 from labelloop.wire.metrics import FOLLOWINGS_ANEW
 from labelloop.wire.patience import patiently
 
@@ -48,7 +48,6 @@ async def follow_stream(
     """
     last = after
     while True:
-        heed_cancellation()
         subscription = await client.subscribe(client.new_inbox())
         try:
             consumer = _consumer(subscription.subject, subject, last + 1)
@@ -90,8 +89,7 @@ def _consumer(inbox: str, subject: str, start: int) -> ConsumerConfig:
 async def _in_order(client: Client, subscription: Subscription, basis: Basis) -> AsyncGenerator[Msg, None]:
     seen = 0
     while True:
-        heed_cancellation()
-        message = await subscription.next_msg(timeout=_SILENCE_LIMIT_S)
+        message = await next_message(subscription, _SILENCE_LIMIT_S)
         headers = message.headers or {}
         if "Status" in headers:
             if message.reply:  # flow control: the broker sends on when this is answered
