@@ -102,7 +102,14 @@ class _Descent:
 
 def count_correct(weights: Tensor, features: Tensor, labels: Tensor) -> Count:
     """How many of ``features [n, features + 1]`` the weights put into their class."""
-    return Count(int((torch.mm(weights, features.T).argmax(0) == labels).sum()), len(labels))
+    return count_largest(torch.mm(weights, features.T), labels)
+
+
+def count_largest(logits: Tensor, labels: Tensor) -> Count:
+    """How many samples have their class's logit as their largest, the first of equal ones, in ``logits``
+    ``[classes, n]``."""
+    largest = logits.numpy().argmax(axis=0)  # PyTorch takes five times as long along this axis
+    return Count(int((largest == labels.numpy()).sum()), len(labels))
 
 
 def fit_published(
