@@ -13,6 +13,8 @@ from labelloop_cli.nats_server import NatsServer
 from platformdirs import user_cache_path
 from threadpoolctl import threadpool_limits
 
+pytest_plugins = ["tests.required", "pytester"]
+
 # A shell's background job (`make test &`) ignores SIGINT, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
