@@ -22,7 +22,7 @@ from labelloop_cli.clients import Endpoints
 from labelloop_cli.nats_binary import find_or_get
 from labelloop_cli.nats_server import NatsServer
 
-_READY_TIMEOUT_S = 60.0
+_READY_TIMEOUT_S = 300.0  # a limit for what hangs: a service that ends is told of at once
 _STOP_TIMEOUT_S = 15.0
 _RESTARTS_MAX = 5
 _LOG_TAIL_LINES = 5

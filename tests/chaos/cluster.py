@@ -19,6 +19,7 @@ from labelloop_cli.nats_port import HOST, greets
 from nats.aio.client import Client
 
 from tests.chaos.proxy import Proxy
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 NAMES = ("n1", "n2", "n3")
@@ -54,7 +55,7 @@ class Node:
             self.process = await asyncio.create_subprocess_exec(
                 self.binary, "--config", config, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
             )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not await greets(self.port):
                 assert self.process.returncode is None, (self.folder / "log").read_text()[-2000:]
                 await asyncio.sleep(0.02)

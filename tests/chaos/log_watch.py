@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from labelloop.events.v1.events_pb2 import Event
@@ -33,6 +34,7 @@ class LogWatch:
         self.runs: defaultdict[str, list[Seen]] = defaultdict(list)
         self.last = 0
         self._changed = asyncio.Condition()
+        self._limits: dict[asyncio.Timeout, float] = {}
 
     async def follow(self, client: Client) -> None:
         """For ever; from the beginning where the broker took back what was read."""
@@ -52,7 +54,23 @@ class LogWatch:
                 if recorded.event is not None:
                     seen = Seen(recorded.event, recorded.sequence, asyncio.get_running_loop().time())
                     self.runs[recorded.event.run_id].append(seen)
+                    self._put_off(seen.at_s)
                 self._changed.notify_all()
+
+    @asynccontextmanager
+    async def progress(self, stalled_s: float) -> AsyncIterator[None]:
+        """TimeoutError once no event has come for that long: a slow machine goes on, one that hangs does not."""
+        async with asyncio.timeout(stalled_s) as limit:
+            self._limits[limit] = stalled_s
+            try:
+                yield
+            finally:
+                del self._limits[limit]
+
+    def _put_off(self, now_s: float) -> None:
+        for limit, stalled_s in self._limits.items():
+            if not limit.expired():
+                limit.reschedule(now_s + stalled_s)
 
     async def first(self, run_id: str, wanted: Callable[[Seen], bool]) -> Seen:
         """The first event of a run that is ``wanted``, once it has come."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.docker.engine import Engine
 from tests.docker.supplies import ROOT
+from tests.patience import PATIENCE_S
 
 COMPOSE = ROOT / "deploy" / "docker" / "compose.yaml"
 PROJECT = "labelloop"
@@ -67,7 +68,7 @@ class Stack:
         return self.engine.checked(self.engine.inside(*wide, sys.executable, "-m", "labelloop_cli", *arguments))
 
 
-def wait_until(holds: Callable[[], bool], what: str, within_s: float = 60) -> None:
+def wait_until(holds: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
     deadline_s = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline_s, f"not within {within_s:.0f} s: {what}"

@@ -9,13 +9,15 @@ from labelloop.events.v1.events_pb2 import RunSpec
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, RunStatus, StartRunRequest
 from labelloop_cli.clients import Clients, Endpoints
 
+from tests.patience import PATIENCE_S
+
 
 async def start(clients: Clients, run_id: str, spec: RunSpec, continues: str = "") -> RunStatus:
     request = StartRunRequest(run_id=run_id, spec=spec, continues=continues)
     return (await clients.trainer.StartRun(request, wait_for_ready=True)).run
 
 
-async def finish(clients: Clients, run_id: str, *, within_s: float = 60) -> GetRunResponse:
+async def finish(clients: Clients, run_id: str, *, within_s: float = PATIENCE_S) -> GetRunResponse:
     """The run at its end."""
     async with asyncio.timeout(within_s):
         async for _ in clients.watch(run_id):
@@ -25,7 +27,7 @@ async def finish(clients: Clients, run_id: str, *, within_s: float = 60) -> GetR
 
 async def reach_round(clients: Clients, run_id: str, number: int) -> RunStatus:
     """The run once it has reached that round."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         async for status in clients.watch(run_id):
             if status.round >= number:
                 return status

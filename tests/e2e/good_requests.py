@@ -13,6 +13,7 @@ from labelloop_cli.clients import Clients
 
 from tests.blobs import IMAGE_BYTES, Blobs, spec
 from tests.e2e.nasty import Likely
+from tests.patience import PATIENCE_S
 
 
 def brief_spec(blobs: Blobs, source: LabelSource.ValueType) -> RunSpec:
@@ -23,7 +24,7 @@ def brief_spec(blobs: Blobs, source: LabelSource.ValueType) -> RunSpec:
 
 async def open_samples(clients: Clients, run_id: str = "open") -> list[int]:
     """What a run waits for."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         async for status in clients.watch(run_id):
             if status.labels_open:
                 break

@@ -13,6 +13,8 @@ from labelloop.wire.eventlog import EventLog
 from labelloop_cli.nats_port import HOST
 from labelloop_cli.stack import Service, Stack
 
+from tests.patience import PATIENCE_S
+
 LEAVES_WITHIN_S = 10.0
 
 
@@ -49,7 +51,7 @@ async def brought_back(*services: Service) -> AsyncIterator[None]:
                 await service.start()
 
 
-async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 20) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = PATIENCE_S) -> None:
     """Return once ``holds`` does."""
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110 - another process changes it, which sets no event here
@@ -70,7 +72,7 @@ async def closes(service: Service) -> None:
     await until(refuses)
 
 
-async def reach_event(stack: Stack, subject: str, *, within_s: float = 60) -> None:
+async def reach_event(stack: Stack, subject: str, *, within_s: float = PATIENCE_S) -> None:
     """Return as soon as the log holds an event under ``subject``."""
     client = await connect_broker(stack.nats_url, "test")
     try:

@@ -13,6 +13,7 @@ import pyarrow.parquet
 from labelloop_cli.stack import Stack
 
 from tests.blobs import Blobs, plain
+from tests.patience import PATIENCE_S
 
 
 async def labelloop(*arguments: str | Path, stack: Stack | None = None, **environment: str) -> tuple[int, str]:
@@ -171,7 +172,7 @@ async def test_ctrl_c_stops_everything_that_up_started(tmp_path: Path, nats_bina
     )
     assert process.stdout is not None
     addresses = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         async for line in process.stdout:
             words = line.decode().split()
             if words[0] in ("broker", "trainer", "scorer", "oracle"):

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, reach_round, start
+from tests.patience import PATIENCE_S
 
 ROUNDS = 120
 
@@ -82,7 +83,7 @@ async def test_a_corrupt_model_is_reported_and_never_used(stack: Stack, blobs: B
 
         async def use_it() -> str:
             await start(clients, "child", spec(blobs, label_budget=0), continues="parent")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 async for status in clients.watch("child"):
                     if status.message:
                         return status.message

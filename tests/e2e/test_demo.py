@@ -58,7 +58,7 @@ def left_over(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_800)
 async def test_the_demo_resumes_after_ctrl_c_and_shows_what_it_must(tmp_path: Path, nats_binary: Path) -> None:
     assert await interrupt_after(await start_demo(tmp_path), "active_400:") == 130
     assert left_over(tmp_path) == []

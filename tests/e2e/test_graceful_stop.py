@@ -49,6 +49,7 @@ from tests.e2e.stopping import (
     until,
 )
 from tests.e2e.test_crashes import ROUNDS, check_log, long_spec, process_id
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -258,7 +259,7 @@ def write_slow_pool(folder: Path) -> RunSpec:
 
 async def reach_the_fit(up: Stack, client: Clients, run_id: str) -> str:
     """The pool's digest, once the trainer has been fitting for a second: all labels are there, and no model is."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         async for status in client.watch(run_id):
             if status.labels_paid == SLOW_LABELS:
                 break

@@ -17,6 +17,7 @@ import pytest
 from oracle_svc.config import OracleSettings
 from oracle_svc.datasets.mnist import load_mnist
 from tests.e2e.test_demo import left_over
+from tests.patience import PATIENCE_S
 
 OWN = {"X-Labelloop": "1", "Content-Type": "application/json"}
 _RUN = "/api/runs/by-hand"
@@ -32,7 +33,7 @@ async def start_demo(folder: Path) -> tuple[asyncio.subprocess.Process, str]:
     )
     assert process.stdout is not None
     said = ""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE_S):
         while not (found := re.search(r"http://\S+", said)):
             line = (await process.stdout.readline()).decode()
             assert line, said
@@ -42,7 +43,7 @@ async def start_demo(folder: Path) -> tuple[asyncio.subprocess.Process, str]:
 
 async def label(client: httpx.AsyncClient, truth: np.ndarray, count: int) -> None:
     """Give ``count`` right labels as the page does, each once it is asked for."""
-    async with asyncio.timeout(150):
+    async with asyncio.timeout(2 * PATIENCE_S):
         while count:
             response = await client.post(f"{_RUN}/next", json={"count": min(count, 4)})
             requests: list[dict[str, Any]] = response.raise_for_status().json()["requests"]
@@ -54,14 +55,14 @@ async def label(client: httpx.AsyncClient, truth: np.ndarray, count: int) -> Non
             await asyncio.sleep(0 if requests else 0.1)  # the model learns
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_800)
 async def test_the_first_labels_buy_more_than_random_ones(tmp_path: Path, nats_binary: Path) -> None:
     settings = OracleSettings()
     truth = load_mnist(settings.data_dir, settings.cache_dir).labels
     assert truth is not None
     process, url = await start_demo(tmp_path)
     site = url.partition("/runs/")[0]
-    async with httpx.AsyncClient(base_url=site, headers=OWN, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=site, headers=OWN, timeout=PATIENCE_S) as client:
         assert (await client.get(f"{url}&name=ada")).status_code == 303
         await label(client, truth, 13)
         process.send_signal(signal.SIGINT)

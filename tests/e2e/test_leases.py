@@ -28,6 +28,7 @@ from PIL import Image
 
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
+from tests.patience import PATIENCE_S
 
 QUEUE = 2
 RUN = "by_hand"
@@ -47,7 +48,7 @@ async def waiting(clients: Clients, count: int) -> None:
 
 
 async def until(clients: Clients, holds: Callable[[GetBacklogResponse], bool]) -> GetBacklogResponse:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             backlog: GetBacklogResponse = await clients.oracle.GetBacklog(GetBacklogRequest())
             if backlog.runs and holds(backlog):
@@ -95,7 +96,7 @@ async def test_no_two_people_are_given_the_same_sample_and_a_lease_that_ends_goe
     assert released.released == len(kim)
     short = await lease(clients, "pat", 3, lease_s=1)
     assert {request.sample_id for request in short} == {request.sample_id for request in kim}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not await lease(clients, "kim", 3):  # until pat's leases have ended
             pass
 
@@ -148,7 +149,7 @@ async def test_three_people_of_whom_one_errs_make_the_labels_and_gold_samples_te
     truth = np.load(blobs.labels)
     gold = [GoldSample(sample_id=each, label=int(truth[each])) for each in (290, 291)]
     await begin(clients, blobs, budget=5, annotators=2, annotators_max=3, gold=gold)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while (await clients.trainer.GetRun(GetRunRequest(run_id=RUN))).run.phase != Phase.PHASE_FINISHED:
             for annotator in ("errs", "kim", "lee"):
                 for request in await lease(clients, annotator, 2):
@@ -173,7 +174,7 @@ async def test_what_is_not_answered_in_time_is_replaced(clients: Clients, blobs:
     first, *_ = await lease(clients, "kim", 5)
     assert first.HasField("deadline")
     await until(clients, lambda backlog: backlog.runs[0].skipped >= 5)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while (await clients.trainer.GetRun(GetRunRequest(run_id=RUN))).run.phase != Phase.PHASE_FINISHED:
             for request in await lease(clients, "kim", 5):
                 await say(clients, request, "kim", label=int(truth[request.sample_id]))

@@ -24,6 +24,7 @@ from tests.bench.h2load_program import Program, find_or_get
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
 from tests.e2e.stopping import until
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 Lie = Callable[[pb.ScoreResponse], None]
@@ -108,7 +109,7 @@ async def test_under_four_times_its_capacity_calls_are_answered_right_or_refused
 async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, nats_binary: Path) -> None:
     process = await started(tmp_path, "--seconds", "600", "--only", "unary 1")
     assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while b"closed loop" not in await process.stdout.readline():
             assert not process.stdout.at_eof(), "it ended by itself"
 

@@ -27,13 +27,14 @@ from typer.testing import CliRunner
 
 from tests.blobs import Blobs, certified_spec, spec, write_blobs
 from tests.e2e.driving import finish, point_at, start
+from tests.patience import PATIENCE_S
 
 QUEUE = 2
 
 
 async def open_samples(clients: Clients, count: int) -> list[OpenSample]:
     """What waits, once ``count`` samples do."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         async for status in clients.watch("by_hand"):
             if status.labels_open == count:
                 break

@@ -34,6 +34,7 @@ from oracle_svc.queues.queue import Queue
 from oracle_svc.samples import Samples
 from oracle_svc.shelf import Shelf
 from tests.blobs import write_blobs
+from tests.patience import PATIENCE_S
 
 
 @dataclass
@@ -80,7 +81,7 @@ async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] | Non
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110  # what is waited for rings no bell
             await asyncio.sleep(0.01)
 

@@ -8,13 +8,15 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.patience import PATIENCE_S
+
 
 async def health(port: int, service: str) -> int:
     """What is said of ``service`` on a port of this machine, in plain text."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=service)
-        return int((await stub.Check(request, wait_for_ready=True, timeout=10)).status)
+        return int((await stub.Check(request, wait_for_ready=True, timeout=PATIENCE_S)).status)
 
 
 async def watch(port: int, service: str) -> AsyncIterator[int]:

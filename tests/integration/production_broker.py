@@ -20,10 +20,11 @@ import pytest
 from labelloop_cli import keys
 from labelloop_cli.nats_port import HOST
 
+from tests.patience import PATIENCE_S
+
 CONFIGS = Path(__file__).parents[2] / "deploy" / "nats"
 CONFIG = CONFIGS / "nats-server.conf"
 VERSION_MIN = (2, 10, 27)
-_READY_WITHIN_S = 20.0
 _LOOK_EVERY_S = 0.02
 
 
@@ -143,7 +144,7 @@ class Node:
     async def ready(self) -> None:
         """Return once its JetStream works."""
         assert self.process is not None, "ready follows start"
-        async with asyncio.timeout(_READY_WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not await self._healthy():
                 assert self.process.poll() is None, self.log_file.read_text()
                 await asyncio.sleep(_LOOK_EVERY_S)

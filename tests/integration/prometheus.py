@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.patience import PATIENCE_S
+
 COMPONENT = Path(__file__).parents[2] / "deploy/kubernetes/components/prometheus"
 _LISTENS = re.compile(r'msg="?Listening on"? address=(?P<address>[\d.:]+)')
 _KEYWORDS = {"and", "or", "unless", "bool", "offset", "inf", "nan"}
@@ -69,7 +71,9 @@ def names_in(expression: str) -> set[str]:
 
 def promtool(*arguments: str) -> str:
     """What it says; AssertionError where it fails."""
-    done = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [program("promtool"), *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -81,7 +85,7 @@ class Prometheus:
     def ask(self, path: str, **query: str) -> Any:
         """What its HTTP API answers under /api/v1; urllib's HTTPError where it refuses."""
         url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return json.load(answer)["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
@@ -129,7 +133,7 @@ async def running(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[Pro
 
 
 async def _address(process: asyncio.subprocess.Process, log_file: Path) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             said = log_file.read_text(errors="replace")
             if found := _LISTENS.search(said):

@@ -33,7 +33,6 @@ from tests.integration.test_metrics import BY_PEOPLE, answer_a_batch
 from tests.integration.watched import Watched, page, watched
 
 SEVERITIES = {"critical", "warning"}
-PATIENCE_S = 60.0
 
 
 def series(name: str, values: str, **labels: str) -> dict[str, str]:
@@ -252,18 +251,18 @@ async def test_what_is_asked_of_prometheus_is_what_services_tell_it(tmp_path: Pa
         targets = {name: up.metrics_address(name) for name in up.services}
         async with running(tmp_path / "prometheus", targets) as prometheus:
             await use(up, tmp_path)
-            await until(lambda: agree(prometheus), within_s=PATIENCE_S)
+            await until(lambda: agree(prometheus))
             for title, expressions in dashboard_expressions().items():
                 for expression in expressions:
-                    await until(lambda asked=expression: has_data(prometheus, asked), within_s=PATIENCE_S)  # type: ignore[misc]
+                    await until(lambda asked=expression: has_data(prometheus, asked))  # type: ignore[misc]
                     assert prometheus.query(expression), f"{title}: {expression}"
             for alert in alerts():
                 prometheus.query(alert["expr"])
             states = {rule["name"]: rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]}
             assert {name: rule["health"] for name, rule in states.items()} == dict.fromkeys(CASES, "ok")
-            await until(lambda: is_quiet(prometheus), within_s=PATIENCE_S)
+            await until(lambda: is_quiet(prometheus))
             await up.services["oracle"].stop()
-            await until(lambda: notices(prometheus, "LabelloopServiceDown"), within_s=PATIENCE_S)
+            await until(lambda: notices(prometheus, "LabelloopServiceDown"))
 
 
 async def test_every_metric_that_a_panel_or_an_alert_asks_for_is_one_that_services_have(

@@ -20,6 +20,8 @@ from labelloop.wire.errors import LimitExceeded, NotFound
 from labelloop.wire.guarding import guarded
 from labelloop.wire.serving import Context
 
+from tests.patience import PATIENCE_S
+
 ENDS = ["OK", "NOT_FOUND", "RESOURCE_EXHAUSTED", "ABORTED", "UNKNOWN", "OK"]
 
 
@@ -114,7 +116,7 @@ async def test_a_call_that_its_caller_leaves_is_counted_as_cancelled() -> None:
     counts, scorer = CallCounts(), Scorer()
     async with served(scorer, counts) as stub:
         call = stub.Score(pb.ScoreRequest(run_id="waits"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await scorer.waits.wait()
             call.cancel()
             while not counts.by_method():  # noqa: ASYNC110 - the server sets no event when it has counted

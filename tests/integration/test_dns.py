@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.dns_trial import ZONES
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def network() -> Iterator[str]:
 
 def test_scorers_are_known_as_long_as_their_name_stands_for_them(network: str) -> None:
     trial = ["ip", "netns", "exec", network, sys.executable, "-m", "tests.integration.dns_trial"]
-    done = subprocess.run(trial, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(trial, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     known = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     expected = [[f"{address}:50052" for address in zone] for zone in ZONES]
     expected[-1] = expected[-2]  # a zone that is empty for a moment takes nobody away

@@ -29,6 +29,7 @@ from labelloop.wire.subjects import STREAM, subject_of
 from labelloop_cli.nats_server import NatsServer
 from nats.aio.client import Client
 
+from tests.patience import PATIENCE_S
 from trainer_svc.run_state import AUTO_LABELS_AT_ONCE
 from trainer_svc.spec_check import BATCH_MAX
 
@@ -54,7 +55,7 @@ async def opened(server: NatsServer) -> AsyncIterator[tuple[Client, EventLog]]:
 
 async def take(log: EventLog, count: int) -> list[Recorded]:
     taken: list[Recorded] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         async for recorded in log.follow():
             taken.append(recorded)
             if len(taken) == count:
@@ -116,7 +117,7 @@ async def test_a_run_is_read_on_from_any_place_and_no_further_than_it_goes(nats_
             await log.append_once(label(sample_id))
         other = await log.append_once(finished("another run's", run_id="s"))
         for after, expected in ((0, [1, 2, 3]), (2, [3]), (3, []), (other.sequence, []), (2**63, [])):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 assert [recorded.sequence async for recorded in log.read_on("r", after)] == expected
         assert [recorded async for recorded in log.read_on("nobody")] == []
 
@@ -175,7 +176,7 @@ async def test_what_was_read_and_then_taken_back_by_the_broker_ends_the_service(
         await kept(nats_server, store)
         following = asyncio.create_task(take(log, 3))
         await log.append_once(label(1))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             async for recorded in log.follow():
                 if recorded.sequence == 2:
                     break

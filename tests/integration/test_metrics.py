@@ -27,6 +27,7 @@ from tests.blobs import IMAGE_BYTES, Blobs, spec, write_blobs
 from tests.e2e.driving import finish, start
 from tests.e2e.stopping import until
 from tests.integration.watched import Watched, page, samples, service, value, watched
+from tests.patience import PATIENCE_S
 
 BY_PEOPLE = 2
 KERNEL = "integer" if find_spec("llvmlite") else "none"
@@ -42,7 +43,7 @@ async def answer_a_batch(up: Watched, blobs: Blobs, run_id: str) -> None:
     truth = np.load(blobs.labels)
 
     async def waiting(unlike: list[OpenSample]) -> list[OpenSample]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 found = list((await up.clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id=run_id))).samples)
                 if len(found) == 5 and found != unlike:
@@ -116,7 +117,7 @@ async def test_events_that_count_for_nothing_are_counted_by_every_service(
                     value(each, "labelloop_events_passed_over_total", why=why) == 1 for each in found for why in whys
                 )
 
-            await until(counted, within_s=60)
+            await until(counted)
     finally:
         await client.close()
 
@@ -134,7 +135,7 @@ async def test_the_loser_of_a_race_and_a_log_that_had_to_be_asked_anew_are_count
             found = (up.samples(name) for name in up.services)
             return all(value(each, "labelloop_followings_anew_total") >= 1 for each in found)
 
-        await until(back, within_s=60)
+        await until(back)
         assert value(up.samples("trainer"), "labelloop_appends_lost_total") == 1
 
 
@@ -191,7 +192,7 @@ async def test_workers_of_a_scorer_share_a_page_and_what_a_dead_one_counted_stay
         async def started_again() -> bool:
             return value(samples(scorer), "labelloop_worker_restarts_total") == 1
 
-        await until(started_again, within_s=60)
+        await until(started_again)
         assert value(up.samples("scorer"), "labelloop_grpc_calls_total", method="Score", code="OK") == 20
         text = page(scorer)
     types = [line for line in text.splitlines() if line.startswith("# TYPE")]

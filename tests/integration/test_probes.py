@@ -20,6 +20,7 @@ from labelloop_cli.nats_server import NatsServer
 
 from tests.integration.probing import health, watch
 from tests.integration.production_broker import free_ports
+from tests.patience import PATIENCE_S
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 SCORER = "labelloop.scorer.v1.ScorerService"
@@ -73,7 +74,7 @@ async def test_a_service_that_waits_for_its_broker_lives_and_is_not_ready(
     health_port, broker_port = scorer
     assert await health(health_port, LIVE) == SERVING
     assert await health(health_port, SCORER) == NOT_SERVING
-    async with NatsServer(nats_binary, tmp_path / "nats", port=broker_port), asyncio.timeout(30):
+    async with NatsServer(nats_binary, tmp_path / "nats", port=broker_port), asyncio.timeout(PATIENCE_S):
         async for status in watch(health_port, SCORER):
             if status == SERVING:
                 return

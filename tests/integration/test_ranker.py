@@ -11,6 +11,7 @@ from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, RankPoolResponse, St
 from labelloop.wire.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotFound, Unready
 
 from tests.integration.scorers import Pool, Scorer, ranking, scorer_of, scorers, served
+from tests.patience import PATIENCE_S
 from trainer_svc.addresses import Host
 from trainer_svc.ranker import Ranker
 from trainer_svc.replicas import Replicas
@@ -90,7 +91,7 @@ async def test_features_of_any_size_come_in_order(sample_values: int, feature_co
     samples[:, 0] = np.arange(len(samples))
     async with scorers(pool, 1) as made, ranking(pool, made) as ranker:
         made[0].sample_values, made[0].feature_count = sample_values, feature_count
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             features = await ranker.features("g", samples, feature_count)
         assert features.shape == (600, feature_count)
         assert np.array_equal(features[:, -1], samples[:, 0])

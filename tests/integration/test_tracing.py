@@ -23,6 +23,7 @@ from tests.e2e.driving import finish
 from tests.e2e.stopping import ask_to_stop, until
 from tests.integration.collector import Collector, Seen, collecting
 from tests.integration.watched import Watched, log_lines, service, watched
+from tests.patience import PATIENCE_S
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 INTERNAL, SERVER, CLIENT, CONSUMER = 1, 2, 3, 5
@@ -55,7 +56,7 @@ async def messages(broker: NatsServer) -> list[Msg]:
         js = client.jetstream()
         count = (await js.stream_info(STREAM)).state.messages
         subscription = await js.subscribe(EVERYTHING, ordered_consumer=True)
-        return [await subscription.next_msg(timeout=10) for _ in range(count)]
+        return [await subscription.next_msg(timeout=PATIENCE_S) for _ in range(count)]
     finally:
         await client.close()
 
@@ -63,7 +64,7 @@ async def messages(broker: NatsServer) -> list[Msg]:
 async def test_a_run_is_one_trace_over_nats_and_grpc(tmp_path: Path, nats_server: NatsServer, blobs: Blobs) -> None:
     async with collecting() as collector, watched(tmp_path, nats_server, collector.environment) as up:
         await traced_run(up, blobs)
-        await until(lambda: whole(collector), within_s=60)
+        await until(lambda: whole(collector))
     spans = collector.of_trace(TRACE)
 
     def of(service: str, name: str, kind: int) -> list[Seen]:

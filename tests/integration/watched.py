@@ -16,6 +16,8 @@ from labelloop_cli.stack import Service
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from tests.patience import PATIENCE_S
+
 SCORER_METHODS = ("RankPool", "Score")
 
 
@@ -48,7 +50,7 @@ def metrics_address(service: Service) -> str:
 
 
 def page(service: Service) -> str:
-    with urllib.request.urlopen(f"http://{metrics_address(service)}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{metrics_address(service)}/metrics", timeout=PATIENCE_S) as answer:
         text: str = answer.read().decode()
     return text
 

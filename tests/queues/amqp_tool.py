@@ -19,10 +19,10 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 from labelloop_cli.stack import Stack
 
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 _DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on the PATH wants to be another user
-_START_WITHIN_S = 60.0
 _GREETING = b"AMQP\x00\x00\x09\x01"
 
 
@@ -94,7 +94,7 @@ class RabbitNode:
         }
 
     def _wait(self, node: subprocess.Popen[bytes]) -> None:
-        until_s = time.monotonic() + _START_WITHIN_S
+        until_s = time.monotonic() + PATIENCE_S
         while not self._greets():
             if node.poll() is not None or time.monotonic() > until_s:
                 self.stop()

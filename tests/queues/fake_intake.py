@@ -11,6 +11,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from labelloop.wire.errors import Unready
 
 from oracle_svc.queues.queue import Verdict
+from tests.patience import PATIENCE_S
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class FakeIntake:
             return await self._noted(self._refuse, data)
         return await self.take(result)
 
-    async def until(self, holds: Callable[[], bool], *, within_s: float = 40.0) -> None:
+    async def until(self, holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
         """Return once ``holds`` is true after something came. TimeoutError where that takes too long."""
         async with asyncio.timeout(within_s), self._changed:
             await self._changed.wait_for(holds)

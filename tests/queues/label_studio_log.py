@@ -9,6 +9,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from labelloop.wire.errors import Unready
 
 from oracle_svc.queues.queue import Verdict
+from tests.patience import PATIENCE_S
 
 
 class FakeLog:
@@ -53,7 +54,7 @@ class FakeLog:
             if each.request_id == request_id
         ]
 
-    async def until(self, holds: Callable[[], bool], *, within_s: float = 30.0) -> None:
+    async def until(self, holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
         """Return once ``holds`` is true after something came. TimeoutError where that takes too long."""
         async with asyncio.timeout(within_s), self._changed:
             await self._changed.wait_for(holds)

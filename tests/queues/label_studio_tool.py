@@ -16,10 +16,10 @@ import httpx
 import pytest
 from labelloop_cli.stack import Stack
 
+from tests.patience import PATIENCE_S
 from tests.ports import free_port
 from tests.queues.label_studio_venv import LEGACY_TOKEN, command, environment, seed
 
-_START_WITHIN_S = 180.0
 _TRIES = 5
 WANTED = "LABELLOOP_LABEL_STUDIO_TESTS"
 
@@ -64,7 +64,7 @@ class LabelStudioServer:
         self._wait(self._process)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        until = time.monotonic() + _START_WITHIN_S
+        until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until and process.poll() is None:
             with suppress(httpx.TransportError):
                 if self.api.get("/api/version").status_code == 200:

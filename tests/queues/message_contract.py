@@ -17,6 +17,7 @@ from labelloop.wire.errors import LimitExceeded, Unready
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from oracle_svc.queues.queue import Intake, Queue
+from tests.patience import PATIENCE_S
 from tests.queues.fake_intake import FakeIntake
 from tests.queues.large_samples import fetched, shown_large_samples
 from tests.queues.tool import Tool
@@ -73,7 +74,7 @@ async def serving(queue: Queue, intake: Intake, *, emptying: MessageTool | None 
         task.cancel()
 
 
-async def come(tool: Tool, count: int, *, within_s: float = 30.0) -> list[dict[str, Any]]:
+async def come(tool: Tool, count: int, *, within_s: float = PATIENCE_S) -> list[dict[str, Any]]:
     """The next ``count`` requests, and what came together with them."""
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(within_s):
@@ -96,7 +97,7 @@ async def nothing_left(tool: MessageTool, *, left: int = 0) -> None:
     await eventually(as_many)
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = 30.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = PATIENCE_S) -> None:
     """For what only asking tells. TimeoutError where it takes too long."""
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110

@@ -28,12 +28,13 @@ from labelloop_cli.stack import Page, Stack, running
 from numpy.typing import NDArray
 
 from tests.blobs import spec, write_blobs
+from tests.patience import PATIENCE_S
 from tests.queues.all_tools import all_tools
 from tests.queues.label_studio_tool import LabelStudioTool
 from tests.queues.tool import Tool
 from tests.queues.tools import TOOLS
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1_200)
 Start = Callable[[Path], AbstractAsyncContextManager[Tool]]
 RUN = "campaign"
 AWAY_S = 60.0 if all_tools() else 0.0
@@ -66,7 +67,7 @@ class Campaign:
     async def next_requests(self, count: int) -> list[str]:
         """The ids of the next ``count`` requests, as the tool brings them."""
         found: list[str] = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while len(found) < count:
                 found += [request["request_id"] for request in await self.tool.requests()]
                 await asyncio.sleep(0.05)
@@ -123,7 +124,7 @@ class Campaign:
 
     async def dead_letters(self, count: int) -> list[DeadLetter]:
         """Once there are so many."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 request = ListDeadLettersRequest()
                 letters = list((await self.clients.oracle.ListDeadLetters(request, wait_for_ready=True)).letters)
@@ -146,7 +147,7 @@ class Campaign:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(100):  # SQS keeps a result from others for 30 s; a poll that died may take it once more
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             if await holds():
                 return

@@ -32,7 +32,7 @@ from tests.queues.tool import Tool
 
 pytestmark = [
     needs_label_studio(),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1_200),
     pytest.mark.filterwarnings(
         "ignore::DeprecationWarning:label_studio_sdk",
         "ignore::DeprecationWarning:pydantic",

@@ -34,7 +34,7 @@ from tests.queues.test_label_studio import PIXEL, serving
 
 pytestmark = [
     needs_label_studio(),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1_200),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:label_studio_sdk", "ignore::DeprecationWarning:pydantic"),
 ]
 SECRET = "a secret of sixteen characters"

@@ -21,7 +21,7 @@ from tests.queues.label_studio_tool import LabelStudioServer, LabelStudioTool, l
 from tests.queues.test_faults import Campaign, started
 from tests.queues.tool import Tool
 
-pytestmark = [needs_label_studio(), pytest.mark.timeout(300)]
+pytestmark = [needs_label_studio(), pytest.mark.timeout(1_200)]
 SECRET = "a secret of sixteen characters"
 
 

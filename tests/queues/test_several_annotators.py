@@ -17,7 +17,7 @@ from tests.queues.test_faults import RUN, Campaign, Start, sample, started
 from tests.queues.tool import Tool
 from tests.queues.tools import TOOLS, label_studio, nats
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1_200)
 FIRST, SECOND, THIRD = "errs", "kim", "lee"
 PEOPLE = (FIRST, SECOND, THIRD)  # the last is asked where the others differ
 GOLD = (291, 294, 290)

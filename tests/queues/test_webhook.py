@@ -26,6 +26,7 @@ from oracle_svc.queues.queue import Called, Verdict
 from oracle_svc.queues.webhook import Webhook, from_environment
 from oracle_svc.queues.webhook_posting import retry_after_s
 from oracle_svc.queues.webhook_signatures import SeenMessages
+from tests.patience import PATIENCE_S
 from tests.queues.fake_intake import FakeIntake
 from tests.queues.http_server import served
 from tests.queues.large_samples import fetched, shown_large_samples
@@ -318,7 +319,7 @@ async def test_a_body_too_large_is_refused_before_it_is_all_there(queue: Webhook
     assert (response.status_code, response.json()["reason"]) == (413, "BODY_TOO_LARGE")
     reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(tool.results_url).port)
     writer.write(b"POST /queue/results HTTP/1.1\r\nHost: tool\r\nContent-Length: 1000000000\r\n\r\n" + body.encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert b" 413 " in await reader.readline(), "nobody waits for the rest"
     writer.close()
     await writer.wait_closed()

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tests.patience import PATIENCE_S
 from tests.queues.http_server import served
 
 RESULTS_PATH = "/queue/results"
@@ -87,7 +88,7 @@ class WebhookTool:
     async def answer(self, result: dict[str, Any]) -> None:
         """As senders do it: the same message until it is taken."""
         body, message_id = json.dumps({"type": "label.submitted", "data": {"results": [result]}}), new_id()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     response = await self.post(body, message_id=message_id)
@@ -103,7 +104,7 @@ class WebhookTool:
         return await self.send(body, self.signed(body, message_id=message_id, age_s=age_s))
 
     async def send(self, body: str | bytes, headers: dict[str, str]) -> httpx.Response:
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
             return await client.post(self.results_url, content=body, headers=headers)
 
     def signed(self, body: str, *, message_id: str | None = None, age_s: float = 0.0) -> dict[str, str]:

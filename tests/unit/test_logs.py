@@ -25,6 +25,7 @@ from labelloop.wire.run_book import RunBook
 from labelloop.wire.telemetry import set_up_logs
 
 from tests.blobs import Blobs, spec, write_blobs
+from tests.patience import PATIENCE_S
 
 log = structlog.get_logger()
 
@@ -67,7 +68,7 @@ async def test_every_line_written_while_a_run_is_carried_on_names_run_and_round(
             raise WrongState("NOT_SO", "it cannot be")
 
     driving = asyncio.create_task(drive(book, advance))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await problem.wait()
     driving.cancel()
     await asyncio.wait([driving])

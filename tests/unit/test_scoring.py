@@ -24,6 +24,7 @@ from scorer_svc.model import Model
 from scorer_svc.scoring import Scoring
 from scorer_svc.service import ScorerService
 from scorer_svc.warming import Newest
+from tests.patience import PATIENCE_S
 
 FEATURES = 784
 SMALL = pb.ScoreRequest(dtype="uint8", images=bytes(FEATURES))
@@ -215,7 +216,7 @@ def begin(log: Log, taken_over: str = "") -> None:
 
 
 async def serves(newest: Newest, digest: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while newest.digest("r") != digest:  # noqa: ASYNC110 - other tasks change it, which set no event
             await asyncio.sleep(0)
 

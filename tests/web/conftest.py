@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from oracle_svc.web.app import LEASE_S, make_app
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import WebSettings
+from tests.patience import PATIENCE_S
 from tests.web.fake_oracle import FakeBook, FakeOracle
 from tests.web.site import Site
 
@@ -35,7 +36,9 @@ _ARGS = [
 ]
 
 
-async def eventually(look: Callable[[], Awaitable[T]], enough: Callable[[T], bool], patience_s: float = 20.0) -> None:
+async def eventually(
+    look: Callable[[], Awaitable[T]], enough: Callable[[T], bool], patience_s: float = PATIENCE_S
+) -> None:
     """Until what ``look`` sees is ``enough``."""
     async with asyncio.timeout(patience_s):
         while True:

@@ -29,6 +29,7 @@ from oracle_svc.web.server import WebServer
 from oracle_svc.web.session import LIFETIME_S, seal, unseal
 from oracle_svc.web.settings import WebSettings, from_environment
 from oracle_svc.web.streams import Streams, heartbeat
+from tests.patience import PATIENCE_S
 from tests.web.conftest import TOKEN, FakeSite
 from tests.web.fake_oracle import FakeBook, FakeOracle
 
@@ -385,7 +386,7 @@ async def events(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
 
 
 async def test_progress_is_told_as_it_comes(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
-    async with client.stream("GET", f"{RUN}/events") as response, asyncio.timeout(10):
+    async with client.stream("GET", f"{RUN}/events") as response, asyncio.timeout(PATIENCE_S):
         told = events(response)
         assert [(await anext(told))[0], (await anext(told))[0]] == ["curves", "now"]
         (request,) = await lease(client)
@@ -407,7 +408,7 @@ async def test_many_changes_at_once_are_told_together(fake_site: FakeSite) -> No
             await oracle.SubmitResults(SubmitResultsRequest(results=[result]), None)
             await asyncio.sleep(0.005)  # time to be told, if it were not held back
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         tasks.create_task(answer_one_by_one())
         messages = 0
         while True:

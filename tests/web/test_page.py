@@ -14,10 +14,9 @@ from labelloop.events.v1.events_pb2 import QueueSpec
 from labelloop.wire.errors import InvalidInput, Unready
 from playwright.async_api import Route, expect
 
+from tests.patience import PATIENCE_S
 from tests.web.conftest import Annotator, Door, FakeSite, eventually
 from tests.web.site import Site
-
-PATIENCE_S = 20
 
 
 async def label_all(annotator: Annotator, count: int, key: str = "3") -> list[int]:
@@ -226,7 +225,7 @@ async def test_two_people_never_see_the_same_sample(site: Site, door: Door) -> N
                 await asyncio.sleep(0.05)
         return seen
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         by_ada, by_bob = await asyncio.gather(label_what_comes(ada), label_what_comes(bob))
     assert by_ada
     assert by_bob

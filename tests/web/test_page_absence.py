@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import expect
 
+from tests.patience import PATIENCE_S
 from tests.web.conftest import Annotator, Door, FakeSite, eventually, serving
 from tests.web.test_page import label_all, until
 
@@ -75,7 +76,7 @@ async def test_a_page_out_of_sight_answers_nothing_that_others_were_given(brief_
 async def test_who_does_nothing_for_long_is_asked_whether_they_are_there(brief_site: FakeSite, door: Door) -> None:
     ada = await door.enter(brief_site)
     await ada.sample()
-    await expect(ada.page.locator("#frame")).to_contain_text("still there?", timeout=20_000)
+    await expect(ada.page.locator("#frame")).to_contain_text("still there?", timeout=PATIENCE_S * 1_000)
     bob = await door.enter(brief_site, "bob")
     seen = await label_all(bob, 2, "7")
     await expect(ada.page.locator("#progress-text")).to_contain_text("2 of")

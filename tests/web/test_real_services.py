@@ -17,6 +17,7 @@ from labelloop_cli.stack import Page, Stack, running
 from playwright.async_api import expect
 
 from tests.blobs import Blobs, spec, write_blobs
+from tests.patience import PATIENCE_S
 from tests.web.conftest import TOKEN, Door, FakeSite, eventually
 
 QUEUE = 2
@@ -75,7 +76,7 @@ async def test_two_people_label_a_run_to_its_end(real: RealSite, door: Door) -> 
     await ada.gone(first)
     said[first] = 2
     await eventually(real.labels, lambda standing: standing == said)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while len(said) < real.budget:
             for who, key in ((ada, "0"), (ben, "1")):
                 shown = await who.page.query_selector("#frame[data-kind=sample] > *")
@@ -104,7 +105,7 @@ async def test_the_page_goes_on_after_the_oracle_was_killed(real: RealSite, door
         await process.wait()
         await ada.press("1")
         await expect(ada.page.locator("#banner")).to_contain_text("1 answer kept")
-        await expect(ada.page.locator("#banner")).to_be_hidden(timeout=30_000)
+        await expect(ada.page.locator("#banner")).to_be_hidden(timeout=PATIENCE_S * 1_000)
         await eventually(real.labels, lambda standing: standing == {first: 1})
         second = int(await ada.sample())
         await ada.press("2")
