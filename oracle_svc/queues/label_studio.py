@@ -19,8 +19,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.routing import Route
 
 from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH, Guess, call_routes
-from oracle_svc.queues.label_studio_client import LabelStudioClient, check_installed
+from oracle_svc.queues.label_studio_client import LabelStudioClient
 from oracle_svc.queues.label_studio_config import check_classes, config_of, title_of
+from oracle_svc.queues.label_studio_http import LabelStudioHttp
 from oracle_svc.queues.label_studio_project import Project
 from oracle_svc.queues.label_studio_results import Task, new_words
 from oracle_svc.queues.queue import Intake, Verdict
@@ -53,12 +54,9 @@ class LabelStudioSettings(BaseSettings):
 
 
 def from_environment(said: Said, predictions: Predictions) -> LabelStudio | None:
-    """None where no URL is set; InvalidInput where the SDK is missing."""
+    """None where no URL is set."""
     settings = LabelStudioSettings()
-    if not settings.url:
-        return None
-    check_installed()
-    return LabelStudio(settings, said, predictions)
+    return LabelStudio(settings, said, predictions) if settings.url else None
 
 
 class LabelStudio:
@@ -70,7 +68,7 @@ class LabelStudio:
 
     def __init__(self, settings: LabelStudioSettings, said: Said, predictions: Predictions) -> None:
         self._settings, self._said, self._predictions = settings, said, predictions
-        self._client = LabelStudioClient(settings.url, settings.token.get_secret_value())
+        self._client = LabelStudioClient(LabelStudioHttp(settings.url, settings.token.get_secret_value()))
         self._projects: dict[int, Project] = {}
         self._of_run: dict[str, int] = {}
         self._opening = asyncio.Lock()
@@ -78,9 +76,9 @@ class LabelStudio:
         self._unheard: set[int] = set()
         self._fruitless: set[tuple[str, int]] = set()  # brought in vain: refused, or behind somebody else's
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Leave no connection open; the last thing to be done with it."""
-        self._client.close()
+        await self._client.aclose()
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         project = await self._project_for(requests[0])

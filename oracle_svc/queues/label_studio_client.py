@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
-import httpx
-from labelloop.wire.errors import InvalidInput, LabelloopError, NotAllowed, NotFound, Unready
+from pydantic import BaseModel, TypeAdapter
 
 from oracle_svc.queues.label_studio_config import TITLE_PREFIX, Control, find_control
+from oracle_svc.queues.label_studio_http import LabelStudioHttp
 from oracle_svc.queues.label_studio_results import REQUEST_ID, Task, read_annotation
-
-if TYPE_CHECKING:
-    from label_studio_sdk.client import LabelStudio as Sdk
-
-T = TypeVar("T")
 
 SECRET_HEADER = "X-Labelloop-Secret"
 _ACTIONS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED")
-_TIMEOUT_S = 30.0
-_IMPORT_S = 15  # within the lease on what is imported: else another oracle imports it, too
-_PAGE = 200
-_RETRY_AFTER_S = 5.0
+_IMPORT_S = 15.0  # within the lease on what is imported: else another oracle imports it, too
+_PROJECTS_PAGE, _PAGE = 1000, 200
 # Label Studio takes the list for nested annotations, too. Not the tasks' data: images are heavy.
 _FIELDS = (
     "id,meta,created_at,updated_at,overlap,total_annotations,cancelled_annotations,"
@@ -32,122 +24,112 @@ _FIELDS = (
 )
 
 
-def check_installed() -> None:
-    """InvalidInput where Label Studio's SDK is missing."""
-    if find_spec("label_studio_sdk") is None:
-        message = "Label Studio's SDK is not installed: pip install labelloop[label-studio]"
-        raise InvalidInput("LIBRARY_MISSING", message, field="label_studio_url")
+class _Project(BaseModel):
+    id: int
+    title: str | None = None
+    label_config: str | None = None
+    maximum_annotations: int | None = None
+
+
+class _Projects(BaseModel):
+    results: list[_Project]
+    next: str | None = None
+
+
+class _Task(BaseModel):
+    id: int
+    meta: Any = None
+    created_at: datetime
+    updated_at: datetime
+    overlap: int
+    annotations: list[dict[str, Any]] | None = None
+
+
+class _Tasks(BaseModel):
+    tasks: list[_Task]
+
+
+class _Webhook(BaseModel):
+    id: int
+    url: str
+
+
+class _User(BaseModel):
+    id: int
+    email: str
+
+
+_PROJECT, _PROJECT_PAGE, _TASK_PAGE = TypeAdapter(_Project), TypeAdapter(_Projects), TypeAdapter(_Tasks)
+_WEBHOOKS, _USERS = TypeAdapter(list[_Webhook]), TypeAdapter(list[_User])
 
 
 class LabelStudioClient:
-    """Every method may raise Unready where Label Studio is away, NotAllowed where it does not take the token, NotFound,
-    and InvalidInput where it does not take what was sent."""
+    """Every method may raise what :class:`LabelStudioHttp` raises."""
 
-    def __init__(self, url: str, token: str) -> None:
-        self.url, self._token = url.rstrip("/") + "/", token
-        self._sdk: Sdk | None = None
-        self._http = httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True)
+    def __init__(self, http: LabelStudioHttp) -> None:
+        self._http = http
         self._emails: dict[int, str] = {}
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Leave no connection open."""
-        self._http.close()
-
-    async def call(self, work: Callable[[Sdk], T]) -> T:
-        """``work`` done in a thread."""
-        return await asyncio.to_thread(self._call, work)
-
-    def _call(self, work: Callable[[Sdk], T]) -> T:
-        from label_studio_sdk.client import LabelStudio as Sdk  # two seconds, and the oracle may do without
-        from label_studio_sdk.core.api_error import ApiError
-
-        try:
-            if self._sdk is None:
-                options = {"base_url": self.url, "api_key": self._token, "httpx_client": self._http}
-                self._sdk = Sdk(**options)  # type: ignore[no-untyped-call]
-            return work(self._sdk)
-        except ApiError as error:
-            raise self._refusal(error.status_code, error.body) from error
-        except (httpx.HTTPError, json.JSONDecodeError) as error:
-            raise self._away(f"{type(error).__name__} {error}".strip()) from error
-
-    def _away(self, why: str) -> LabelloopError:
-        message = f"Label Studio at {self.url} does not answer ({why}): start it, or mend LABELLOOP_LABEL_STUDIO_URL"
-        return Unready("LABEL_STUDIO_AWAY", message, retry_after_s=_RETRY_AFTER_S, url=self.url)
-
-    def _refusal(self, status: int | None, body: object) -> LabelloopError:
-        detail = json.dumps(body, default=str)[:500]
-        if status in (401, 403):
-            message = (
-                f"Label Studio at {self.url} does not take the token ({detail}): set LABELLOOP_LABEL_STUDIO_TOKEN to a "
-                "personal access token of a user who may change projects; legacy tokens its organization must allow"
-            )
-            return NotAllowed("LABEL_STUDIO_TOKEN", message, url=self.url)
-        if status == 404:
-            return NotFound("NOT_IN_LABEL_STUDIO", f"Label Studio at {self.url} has no such thing: {detail}")
-        if status is None or status >= 500 or status in (408, 429):
-            return self._away(f"status {status}")
-        message = f"Label Studio at {self.url} does not take this (status {status}): {detail}"
-        return InvalidInput("LABEL_STUDIO_REFUSES", message, field="label_studio", status=status)
+        await self._http.aclose()
 
     async def control(self, project_id: int) -> tuple[Control | None, int]:
         """How people choose in a project, and how many of them are asked for each task."""
-        project = await self.call(lambda sdk: sdk.projects.get(project_id))
+        project = await self._http.get(_PROJECT, f"api/projects/{project_id}/")
         return find_control(project.label_config or ""), project.maximum_annotations or 1
 
     async def projects(self, title: str = TITLE_PREFIX) -> dict[int, str]:
         """Titles of the projects that begin so, by id, oldest first."""
-        found: list[Any] = await self.call(
-            lambda sdk: list(sdk.projects.list(title=title, include="id,title", page_size=1000))
-        )
-        return {each.id: each.title or "" for each in sorted(found, key=lambda each: each.id) if _begins(each, title)}
+        found: dict[int, str] = {}
+        page, more = 0, True
+        while more:
+            page += 1
+            params: dict[str, str | int] = {"title": title, "include": "id,title", "page_size": _PROJECTS_PAGE}
+            answer = await self._http.get(_PROJECT_PAGE, "api/projects/", {**params, "page": page})
+            found.update(
+                (each.id, each.title) for each in answer.results if each.title and each.title.startswith(title)
+            )
+            more = answer.next is not None
+        return dict(sorted(found.items()))
 
     async def create_project(self, title: str, config: str, annotators: int) -> None:
-        await self.call(
-            lambda sdk: sdk.projects.create(
-                title=title,
-                label_config=config,
-                maximum_annotations=annotators,
-                enable_empty_annotation=False,
-                show_skip_button=True,
-            )
-        )
-
-    async def delete_project(self, project_id: int) -> None:
-        await self.call(lambda sdk: sdk.projects.delete(project_id))
+        project = {
+            "title": title,
+            "label_config": config,
+            "maximum_annotations": annotators,
+            "enable_empty_annotation": False,
+            "show_skip_button": True,
+        }
+        await self._http.send("POST", "api/projects/", project)
 
     async def ensure_webhook(self, project_id: int, url: str, secret: str) -> None:
         """Have the project call ``url`` with the secret."""
-
-        def ensure(sdk: Sdk) -> None:
-            wanted: dict[str, Any] = {
-                "url": url,
-                "headers": {SECRET_HEADER: secret},
-                "is_active": True,
-                "send_payload": True,
-                "send_for_all_actions": False,
-                "actions": list(_ACTIONS),
-            }
-            for hook in sdk.webhooks.list(project=str(project_id)):
-                if hook.url == url:
-                    sdk.webhooks.update(hook.id, **wanted)
-                    return
-            sdk.webhooks.create(project=project_id, **wanted)
-
-        await self.call(ensure)
+        wanted: dict[str, Any] = {
+            "url": url,
+            "headers": {SECRET_HEADER: secret},
+            "is_active": True,
+            "send_payload": True,
+            "send_for_all_actions": False,
+            "actions": list(_ACTIONS),
+        }
+        hooks = await self._http.get(_WEBHOOKS, "api/webhooks/", {"project": project_id})
+        ours = next((hook.id for hook in hooks if hook.url == url), None)
+        if ours is None:
+            await self._http.send("POST", "api/webhooks/", {"project": project_id, **wanted})
+        else:
+            await self._http.send("PATCH", f"api/webhooks/{ours}/", wanted)
 
     async def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> None:
         """In their order. Not tried again by itself: Label Studio imports twice happily."""
-        options: Any = {"max_retries": 0, "timeout_in_seconds": _IMPORT_S}
-        request: Any = list(tasks)  # as JSON: the SDK's own type holds the same
-        await self.call(lambda sdk: sdk.projects.import_tasks(project_id, request=request, request_options=options))
+        await self._http.send("POST", f"api/projects/{project_id}/import", list(tasks), timeout_s=_IMPORT_S)
 
     async def delete_task(self, task_id: int) -> None:
-        await self.call(lambda sdk: sdk.tasks.delete(str(task_id)))
+        await self._http.send("DELETE", f"api/tasks/{task_id}/")
 
     async def ask_more(self, task_id: int, annotators: int) -> None:
         """Have so many people asked, more than before: a task that was done is so no longer."""
-        await self.call(lambda sdk: sdk.tasks.update(str(task_id), overlap=annotators, is_labeled=False))
+        await self._http.send("PATCH", f"api/tasks/{task_id}/", {"overlap": annotators, "is_labeled": False})
 
     async def tasks(
         self,
@@ -161,13 +143,25 @@ class LabelStudioClient:
         """Those updated at ``since`` or later, with ids above ``after_id``, and of ``ids`` where given; by id."""
         if ids is not None and not ids:
             return []
-        raw = await self.call(lambda sdk: list(_all_tasks(sdk, project_id, since, after_id, ids)))
+        raw = await self._all_tasks(project_id, since, after_id, ids)
         await self._meet(
             {each["completed_by"] for task in raw for each in task.annotations or () if each["completed_by"]}
         )
         return [self._task(each, control) for each in raw]
 
-    def _task(self, raw: Any, control: Control) -> Task:
+    async def _all_tasks(self, project_id: int, since: str, after_id: int, ids: Sequence[int] | None) -> list[_Task]:
+        """By pages that begin behind the last one's last task: numbered pages lose tasks when others are deleted."""
+        found: list[_Task] = []
+        params: dict[str, str | int] = {"project": project_id, "include": _FIELDS, "fields": "all", "page_size": _PAGE}
+        while True:
+            query = json.dumps(_query(since, after_id, ids))
+            tasks = (await self._http.get(_TASK_PAGE, "api/tasks/", {**params, "query": query})).tasks
+            if not tasks:
+                return found
+            found += tasks
+            after_id = tasks[-1].id
+
+    def _task(self, raw: _Task, control: Control) -> Task:
         meta = raw.meta if isinstance(raw.meta, dict) else {}
         annotations = tuple(read_annotation(each, control, self._emails) for each in raw.annotations or ())
         return Task(
@@ -181,24 +175,8 @@ class LabelStudioClient:
 
     async def _meet(self, users: set[int]) -> None:
         if users - set(self._emails):
-            found = await self.call(lambda sdk: sdk.users.list())
+            found = await self._http.get(_USERS, "api/users/")
             self._emails.update((user.id, user.email) for user in found)
-
-
-def _begins(project: Any, title: str) -> bool:
-    return bool((project.title or "").startswith(title))
-
-
-def _all_tasks(sdk: Sdk, project_id: int, since: str, after_id: int, ids: Sequence[int] | None) -> Iterator[Any]:
-    """By pages that begin behind the last one's last task: numbered pages lose tasks when others are deleted."""
-    while True:
-        query = json.dumps(_query(since, after_id, ids))
-        page: Any = sdk.tasks.list(project=project_id, query=query, include=_FIELDS, fields="all", page_size=_PAGE)
-        tasks = page.items or []
-        if not tasks:
-            return
-        yield from tasks
-        after_id = tasks[-1].id
 
 
 def _query(since: str, after_id: int, ids: Sequence[int] | None) -> dict[str, Any]:

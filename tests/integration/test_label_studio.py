@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -19,14 +19,12 @@ from oracle_svc.queues.label_studio import LabelStudio
 from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH
 from oracle_svc.queues.label_studio_client import SECRET_HEADER, LabelStudioClient
 from oracle_svc.queues.label_studio_config import check_classes
+from oracle_svc.queues.label_studio_http import LabelStudioHttp
 from oracle_svc.queues.label_studio_project import Project
 from oracle_svc.tools import connected
 from tests.integration.one_oracle import Oracle, ask, oracle, until
 from tests.queues.fake_label_studio import PROJECT, FakeLabelStudio, fake_label_studio
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:label_studio_sdk", "ignore::DeprecationWarning:pydantic"),
-]
 CLASSES = ("a", "b", "c")
 SECRET = "a secret of sixteen characters"
 
@@ -55,7 +53,7 @@ async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        queue.close()
+        await queue.aclose()
 
 
 def labels(one: Oracle) -> dict[int, int]:
@@ -107,7 +105,9 @@ async def test_a_webhook_is_answered_once_its_label_is_in_the_log(
 @asynccontextmanager
 async def a_project() -> AsyncIterator[Project]:
     """As an oracle knows it that has just opened it."""
-    with closing(LabelStudioClient(os.environ["LABELLOOP_LABEL_STUDIO_URL"], "legacy")) as client:
+    async with aclosing(
+        LabelStudioClient(LabelStudioHttp(os.environ["LABELLOOP_LABEL_STUDIO_URL"], "legacy"))
+    ) as client:
         control, annotators = await client.control(PROJECT)
         yield Project(client, PROJECT, check_classes(control, CLASSES, PROJECT), annotators)
 

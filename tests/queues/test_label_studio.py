@@ -33,10 +33,6 @@ from tests.queues.tool import Tool
 pytestmark = [
     needs_label_studio(),
     pytest.mark.timeout(1_200),
-    pytest.mark.filterwarnings(
-        "ignore::DeprecationWarning:label_studio_sdk",
-        "ignore::DeprecationWarning:pydantic",
-    ),
 ]
 
 CLASSES = ('cat & "dog"', "<zebra>", "plain")
@@ -55,11 +51,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServ
 
 
 @pytest.fixture
-def run_id(server: LabelStudioServer) -> Iterator[str]:
+async def run_id(server: LabelStudioServer) -> AsyncIterator[str]:
     """Nothing of it is left for the next one, whose log knows nothing of it."""
     yield f"run-{next(_runs)}"
     while _made:
-        _made.pop().close()
+        await _made.pop().aclose()
     server.start()  # where a test that failed left it dead
     for project in server.call("GET", "/api/projects", params={"page_size": 1000})["results"]:
         server.call("DELETE", f"/api/projects/{project['id']}/")

@@ -35,7 +35,6 @@ from tests.queues.test_label_studio import PIXEL, serving
 pytestmark = [
     needs_label_studio(),
     pytest.mark.timeout(1_200),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:label_studio_sdk", "ignore::DeprecationWarning:pydantic"),
 ]
 SECRET = "a secret of sixteen characters"
 CLASSES = ("cat", "dog")
@@ -75,7 +74,7 @@ async def called(server: LabelStudioServer) -> AsyncIterator[Called]:
     settings = LabelStudioSettings(url=server.url, token=SecretStr(LEGACY_TOKEN), **calls)  # type: ignore[arg-type]
     queue = LabelStudio(settings, log.said, lambda request_id: Guess("dog", 0.75, "f" * 64) if request_id else None)
     async with AsyncExitStack() as stack:
-        stack.callback(queue.close)
+        stack.push_async_callback(queue.aclose)
         await stack.enter_async_context(served(Starlette(routes=queue.routes()), port))
         await stack.enter_async_context(serving(queue, log))
         made = Called(queue, log, url, server)

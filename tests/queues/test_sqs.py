@@ -15,7 +15,7 @@ from tests.queues.all_tools import only_with_all_tools
 from tests.queues.message_contract import MessageQueueContract, ids, requests
 from tests.queues.sqs_tool import MotoProcess, SqsTool
 
-pytest.importorskip("moto.server", reason="moto[server] is not installed")
+pytest.importorskip("moto.server", reason="moto, flask or flask-cors is not installed")
 pytestmark = only_with_all_tools()
 
 
