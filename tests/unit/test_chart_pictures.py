@@ -96,6 +96,12 @@ def test_what_is_not_above_0_has_no_place_on_a_logarithmic_axis() -> None:
     assert found.text("1 value has no place here: not finite, or not above 0")
 
 
+def test_a_rule_without_a_place_is_said_too() -> None:
+    found = drawn(Line([1, 2], [1, 2], RED), Rule("y", NAN, GREEN))
+    assert found.paths(GREEN) == []
+    assert found.text("1 value has no place here: not finite, or not above 0")
+
+
 @pytest.mark.parametrize("values", [[], [NAN], [NAN, INF]])
 def test_without_a_value_the_picture_says_so(values: list[float]) -> None:
     found = drawn(Line(range(len(values)), values, RED, "accuracy"), Rule("y", 1, GREEN, "target"))
@@ -160,13 +166,14 @@ def test_pictures_can_stand_in_one_page_and_take_its_width_and_font() -> None:
 def test_a_picture_says_in_words_what_it_shows() -> None:
     found = drawn(
         Line([50, 100], [60.123, 1_234.5], RED, "ours"), Line(range(100), [*range(100)], BLUE, "theirs"),
-        Rule("y", 90, GREEN, "target"), title="On digits",
+        Band([50], [58], [62.5], BLUE, "interval"), Rule("y", 90, GREEN, "target"), title="On digits",
     )  # fmt: skip
     assert found.root.attrib["role"] == "img"
     assert found.said("title") == "What is shown"
     assert found.said("desc") == (
         "On digits. accuracy, % by labels. ours: 60.12 at 50, 1,234 at 100. "
-        "theirs: 100 points, from 0 at 0 to 99 at 99, least 0 at 0, greatest 99 at 99. target: at 90."
+        "theirs: 100 points, from 0 at 0 to 99 at 99, least 0 at 0, greatest 99 at 99. "
+        "interval: 58 to 62.5 at 50. target: at 90."
     )
     assert "2 at dog" in drawn(Bars([0, 1], [1, 2], 0.5, RED), x=Axis(names=["cat", "dog"])).said("desc")
 
@@ -182,6 +189,19 @@ def test_panels_above_each_other_share_their_axis() -> None:
     ((upper,), (lower,)), (rule,) = (found.paths(RED), found.paths(BLUE)), found.paths(GREEN)
     assert upper[1][0] == lower[0][0] == rule[0][0] == pytest.approx(found.text("20").x, abs=0.1)
     assert found.text("10").y > lower[0][1]
+
+
+def test_the_shared_axis_is_marked_though_the_last_panel_has_no_values_yet() -> None:
+    panels = [Panel([Line([10, 20], [1, 2], RED)], Axis("labels"), Axis()), Panel([], Axis("labels"), Axis(), "later")]
+    found = Drawing(picture("Both", panels, width=432))
+    assert found.faults() == []
+    assert found.text("labels").y > found.text("20").y > found.paths(RED)[0][0][1]
+    assert found.text(NOTHING)
+
+
+def test_titles_of_axes_stay_within_the_picture() -> None:
+    found = drawn(Line([1, 2], [1, 2], RED), x=Axis("along the bottom " * 9), y=Axis("upwards " * 20))
+    assert [text.said.endswith("…") for text in found.texts if text.said[:5] in ("along", "upwar")] == [True, True]
 
 
 def test_panels_beside_each_other_have_axes_of_their_own() -> None:

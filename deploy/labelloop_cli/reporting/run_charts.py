@@ -97,9 +97,7 @@ def stopping_curves(watched: Sequence[Watched], stopped_at: int | None) -> str:
             marks.append(Rule("y", each.at, PALE, "where the rule holds", dash="5 4"))
         if stopped_at is not None:
             marks.append(Rule("x", stopped_at, COLOURS[1], "stopped"))
-        last = each is watched[-1]
-        x = Axis("labels" if last else "", whole=True)
-        panels.append(Panel(marks, x, Axis(), each.name, _STACKED_HEIGHT))
+        panels.append(Panel(marks, Axis("labels", whole=True), Axis(), each.name, _STACKED_HEIGHT))
     return picture("What the stopping rules looked at, by labels", panels, width=_WIDTH)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from labelloop_cli.reporting.svg.axes import Axis, Tick, names_x, overhang, ticks_x, ticks_y
 from labelloop_cli.reporting.svg.marks import Band, Frame, Mark, Rule
-from labelloop_cli.reporting.svg.markup import SMALL, element, path, text_element, text_width, wrapped
+from labelloop_cli.reporting.svg.markup import SMALL, element, path, shortened, text_element, text_width, wrapped
 from labelloop_cli.reporting.svg.scales import drawable
 
 NOTHING = "nothing measured yet"
@@ -29,22 +29,25 @@ class Panel:
     def values(self, axis: str) -> list[float]:
         """All that ``axis`` must reach over: points that can be drawn, and rules."""
         rules = [mark.at for mark in self.marks if isinstance(mark, Rule) and mark.axis == axis]
-        return [*rules, *(point[axis == "y"] for point in self._points() if self._drawable(point))]
+        return [*rules, *(point[axis == "y"] for point in self._points() if self.holds(*point))]
 
     @property
     def left_out(self) -> int:
-        """How many points have no place."""
-        return sum(not self._drawable(point) for point in self._points())
+        """How many points and rules have no place."""
+        logs = {"x": self.x.log, "y": self.y.log}
+        rules = [mark for mark in self.marks if isinstance(mark, Rule) and not drawable(mark.at, log=logs[mark.axis])]
+        return len(rules) + sum(not self.holds(*point) for point in self._points())
 
     @property
     def empty(self) -> bool:
-        return not any(self._drawable(point) for point in self._points())
+        return not any(self.holds(*point) for point in self._points())
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point has a place."""
+        return drawable(x, log=self.x.log) and drawable(y, log=self.y.log)
 
     def _points(self) -> list[tuple[float, float]]:
         return [point for mark in self.marks for point in mark.points()]
-
-    def _drawable(self, point: tuple[float, float]) -> bool:
-        return drawable(point[0], log=self.x.log) and drawable(point[1], log=self.y.log)
 
 
 def margin(panel: Panel, width: float) -> float:
@@ -58,8 +61,7 @@ def margin(panel: Panel, width: float) -> float:
 
 @dataclass(frozen=True)
 class Box:
-    """Where a panel may draw: the plot from ``plot`` to ``right - 14``, its texts from ``left`` on, all below
-    ``top``."""
+    """Where a panel may draw: from ``left`` to ``right``, below ``top``. The plot begins at ``plot``."""
 
     left: float
     plot: float
@@ -97,7 +99,8 @@ def _heads(panel: Panel, box: Box) -> tuple[list[str], float]:
     drawn = [text_element(line, box.left, box.top + _LINE * (i + 1) - 4) for i, line in enumerate(lines)]
     top = box.top + _LINE * len(lines)
     if panel.y.title:
-        drawn.append(_faint(text_element(panel.y.title, box.left, top + _LINE - 4, size=SMALL)))
+        title = shortened(panel.y.title, box.right - box.left, SMALL)
+        drawn.append(_faint(text_element(title, box.left, top + _LINE - 4, size=SMALL, full=panel.y.title)))
         top += _LINE
     return drawn, top + 7
 
@@ -125,7 +128,8 @@ def _below(panel: Panel, box: Box, frame: Frame, *, with_x: bool) -> tuple[list[
     if not panel.x.title:
         return [grid, _faint(*texts)], y + 6
     middle = (frame.x.start + frame.x.stop) / 2
-    texts.append(text_element(panel.x.title, middle, y + _LINE, anchor="middle", size=SMALL))
+    title = shortened(panel.x.title, 2 * min(middle - box.left, box.right - middle), SMALL)
+    texts.append(text_element(title, middle, y + _LINE, anchor="middle", size=SMALL, full=panel.x.title))
     return [grid, _faint(*texts)], y + _LINE + 6
 
 

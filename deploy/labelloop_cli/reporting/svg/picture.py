@@ -47,10 +47,11 @@ def picture(title: str, panels: Sequence[Panel], *, width: float, beside: bool =
 def _stacked(panels: Sequence[Panel], top: float, width: float) -> list[Drawn]:
     left = max(margin(panel, width) for panel in panels)
     along_x = [value for panel in panels for value in panel.values("x")]
+    last = next((panel for panel in reversed(panels) if not panel.empty), panels[-1])
     drawn: list[Drawn] = []
     for panel in panels:
         box = Box(0.0, left, width, drawn[-1].bottom if drawn else top)
-        drawn.append(draw(panel, box, along_x, with_x=panel is panels[-1]))
+        drawn.append(draw(panel, box, along_x, with_x=panel is last))
     return drawn
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labelloop_cli.reporting.svg.marks import Bars, Dots, Line, Mark, Rule
+from labelloop_cli.reporting.svg.marks import Band, Bars, Dots, Line, Mark, Rule
 from labelloop_cli.reporting.svg.markup import plain
 from labelloop_cli.reporting.svg.panels import NOTHING, Panel
-from labelloop_cli.reporting.svg.scales import drawable
 
 _LISTED_MAX = 12  # values of a mark; of more the first, the last, the least and the greatest
 
@@ -35,18 +34,30 @@ def _sentences(panel: Panel) -> Iterator[str]:
 
 
 def _said(panel: Panel, mark: Mark) -> str:
+    """Empty for marks that repeat what others say."""
     if isinstance(mark, Rule):
         return f"at {plain(mark.at)}"
-    if not isinstance(mark, Line | Dots | Bars):
-        return ""
-    ys = mark.heights if isinstance(mark, Bars) else mark.y
-    points = [(x, y) for x, y in zip(mark.x, ys, strict=True) if drawable(x) and drawable(y)]
-    names = panel.x.names
-    told = [f"{plain(y)} at {names[int(x)] if names else plain(x)}" for x, y in points]
-    if len(told) <= _LISTED_MAX:
-        return ", ".join(told)
-    by_value = sorted(range(len(points)), key=lambda i: points[i][1])
-    return (
-        f"{len(points):,} points, from {told[0]} to {told[-1]}, least {told[by_value[0]]}, "
-        f"greatest {told[by_value[-1]]}"
-    )
+    found = [(x, *ends) for x, *ends in _ends(mark) if all(panel.holds(x, end) for end in ends)]
+    points = [(high, f"{_reach(low, high)} at {_named(panel, x)}") for x, low, high in found]
+    if len(points) <= _LISTED_MAX:
+        return ", ".join(text for _, text in points)
+    least, greatest = (extreme(points, key=lambda point: point[0])[1] for extreme in (min, max))
+    return f"{len(points):,} points, from {points[0][1]} to {points[-1][1]}, least {least}, greatest {greatest}"
+
+
+def _ends(mark: Mark) -> list[tuple[float, float, float]]:
+    """x and what the mark reaches from and to there."""
+    if isinstance(mark, Band) and mark.label:
+        return list(zip(mark.x, mark.low, mark.high, strict=True))
+    if isinstance(mark, Line | Dots | Bars):
+        ys = mark.heights if isinstance(mark, Bars) else mark.y
+        return list(zip(mark.x, ys, ys, strict=True))
+    return []
+
+
+def _reach(low: float, high: float) -> str:
+    return plain(high) if low == high else f"{plain(low)} to {plain(high)}"
+
+
+def _named(panel: Panel, x: float) -> str:
+    return panel.x.names[int(x)] if panel.x.names else plain(x)
