@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,25 @@ from platformdirs import user_cache_path
 
 # A shell's background job (`make test &`) ignores SIGINT, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class ModuleWithoutTorch(pytest.Module):
+    """A module of tests where PyTorch is not installed: skipped if it cannot be imported for want of it."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            cause = error.__cause__
+            if isinstance(cause, ModuleNotFoundError) and cause.name == "torch":
+                pytest.skip("PyTorch is not installed, which the trainer computes with")
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    if find_spec("torch"):
+        return None
+    return ModuleWithoutTorch.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope="session")
