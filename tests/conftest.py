@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,25 @@ def pytest_collection_finish() -> None:
     threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+class ModuleWithoutTorch(pytest.Module):
+    """A module of tests where PyTorch is not installed: skipped if it cannot be imported for want of it."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            cause = error.__cause__
+            if isinstance(cause, ModuleNotFoundError) and cause.name == "torch":
+                pytest.skip("PyTorch is not installed, which the trainer computes with")
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    if find_spec("torch"):
+        return None
+    return ModuleWithoutTorch.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope="session")
