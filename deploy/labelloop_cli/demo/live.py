@@ -35,7 +35,7 @@ class LiveView:
         self._statuses: dict[str, RunStatus] = {}
         self._begin = time.monotonic()
         self._rounds_before: int | None = None
-        self._live = Live(self._picture(), console=console, refresh_per_second=8, transient=True)
+        self._live = Live(get_renderable=self._picture, console=console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> LiveView:
         if self._console.is_terminal:
@@ -48,9 +48,7 @@ class LiveView:
 
     def update(self, status: RunStatus) -> None:
         self._statuses[status.run_id] = status
-        if self._console.is_terminal:
-            self._live.update(self._picture())
-        elif status.phase == Phase.PHASE_FINISHED:
+        if not self._console.is_terminal and status.phase == Phase.PHASE_FINISHED:
             accuracy = _accuracy(status)
             self._console.print(
                 f"{self._seconds():6.1f} s  {status.run_id}: {status.round} rounds, {status.labels_paid} labels paid, "
@@ -67,7 +65,7 @@ class LiveView:
             table.add_column(heading)
         for name in self._names:
             table.add_row(*self._row(name))
-        return Group(table, self._footer())
+        return Group(table, Text(f"{self._seconds():.0f} s: {self.summary()}", style="bold"))
 
     def _row(self, name: str) -> list[Text | ProgressBar | str]:
         runs = [run_id for run_id, experiment in self._of.items() if experiment.name == name]
@@ -86,15 +84,16 @@ class LiveView:
             Text(problems[0], style="yellow") if problems else "",
         ]
 
-    def _footer(self) -> Text:
+    def summary(self) -> str:
+        """How far all experiments together are, how fast they go, and how long they still take."""
         total = sum(planned_rounds(experiment) for experiment in self._of.values())
-        done = sum(status.round for status in self._statuses.values())
+        done = sum(status.round for status in list(self._statuses.values()))  # a copy: Live asks from its own thread
         if self._rounds_before is None and self._statuses:
             self._rounds_before = done  # rounds of an earlier start say nothing about today's pace
         fresh, seconds = done - (self._rounds_before or 0), self._seconds()
         pace = fresh / seconds if seconds else 0.0
         left = f"{(total - done) / pace:.0f} s left" if pace else "…"
-        return Text(f"{done} of {total} rounds, {pace:.1f} rounds/s, {seconds:.0f} s so far, {left}", style="bold")
+        return f"{done} of {total} rounds, {pace:.1f} rounds/s, {left}"
 
 
 def _accuracy(status: RunStatus) -> float:

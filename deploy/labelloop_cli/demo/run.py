@@ -20,6 +20,7 @@ from rich.table import Table
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.console import console
 from labelloop_cli.demo import plan
+from labelloop_cli.demo.heartbeat import heartbeat
 from labelloop_cli.demo.live import LiveView
 from labelloop_cli.demo.outcomes import (
     Outcome,
@@ -54,7 +55,8 @@ async def run_demo(output: Path, use_running: bool, extent: Extent) -> None:
             console.print(
                 "starting a broker and three services" + (", going on from last time" if store.exists() else "")
             )
-            up = await stack.enter_async_context(running(store))
+            async with heartbeat(console, lambda: "waiting for the services to answer"):
+                up = await stack.enter_async_context(running(store))
             endpoints = up.endpoints
         clients = await stack.enter_async_context(connect(endpoints))
         work = _work(clients, output, begin, extent)
@@ -65,6 +67,7 @@ async def _work(clients: Clients, output: Path, begin: float, extent: Extent) ->
     story = await _experiments(clients, extent)
     total_seconds = time.monotonic() - begin
     output.mkdir(parents=True, exist_ok=True)
+    console.print("drawing the report")
     (output / "report.html").write_text(await tell(clients, story, total_seconds))
     (output / "results.json").write_text(json.dumps(_results(story, total_seconds), indent=2) + "\n")
     _show(story, output, total_seconds)
@@ -73,21 +76,27 @@ async def _work(clients: Clients, output: Path, begin: float, extent: Extent) ->
 async def _experiments(clients: Clients, extent: Extent) -> Story:
     article, honest = plan.article(), plan.honest(extent.honest)
     better, perturbed = plan.better(extent.better), plan.perturbed(extent.perturbed)
+    everything = [*article, *better, *honest, *perturbed]
     outcomes: dict[str, Outcome] = {}
-    with LiveView(console, [*article, *honest, *better, *perturbed]) as view:
-        for experiment in article:  # one at a time: their seconds are part of the result, and some go on from others
-            outcomes[experiment.run_id] = await _carry_out(clients, experiment, view)
-        clustering = await _cluster(clients, outcomes["ground_truth"])
-        gate = asyncio.Semaphore(_TOGETHER)
+    gate = asyncio.Semaphore(_TOGETHER)
+    async with AsyncExitStack() as stack:
+        view = stack.enter_context(LiveView(console, [*article, *honest, *better, *perturbed]))
+        if not console.is_terminal:
+            await stack.enter_async_context(heartbeat(console, view.summary))
 
-        async def gated(experiment: Experiment) -> None:
+        async def carry_out(experiment: Experiment) -> None:
             async with gate:
                 outcomes[experiment.run_id] = await _carry_out(clients, experiment, view)
 
+        for experiment in everything:
+            if experiment.alone:
+                await carry_out(experiment)
         async with asyncio.TaskGroup() as tasks:
-            for experiment in (*better, *honest, *perturbed):
-                tasks.create_task(gated(experiment))
-    return _story(outcomes, clustering, [*honest, *better, *perturbed])
+            clustering = tasks.create_task(_cluster(clients, outcomes["ground_truth"]))
+            for experiment in everything:  # the longest first, so that no core is idle at the end
+                if not experiment.alone:
+                    tasks.create_task(carry_out(experiment))
+    return _story(outcomes, clustering.result(), [*honest, *better, *perturbed])
 
 
 async def _carry_out(clients: Clients, experiment: Experiment, view: LiveView) -> Outcome:
