@@ -1,0 +1,33 @@
+"""What takes too long for each change, and the commands that do it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Part:
+    """``command`` runs in the repository's root with ``environment`` added; it passes where it exits with 0."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+PARTS = (
+    Part("chaos", ("make", "chaos")),
+    Part("examples", ("make", "test", "ARGS=tests/unit tests/chaos/test_simulation.py"), {"LABELLOOP_EXAMPLES": "10"}),
+    Part("label-studio", ("make", "test-labelstudio")),
+    Part("queues", ("make", "test-queues")),
+    Part("images", ("make", "test-docker"), {"LABELLOOP_ROLLS": "100"}),
+    Part("study", ("make", "study", "QUICK=1")),
+    Part("soak", ("make", "soak", "SECONDS=1800")),
+)
+
+
+def chosen(words: str) -> list[Part]:
+    """The parts whose name holds one of ``words``, all where there are none. ValueError where none does."""
+    parts = [part for part in PARTS if not words or any(word in part.name for word in words.split())]
+    if not parts:
+        raise ValueError(f"no part is named like {words!r}: {', '.join(part.name for part in PARTS)}")
+    return parts
