@@ -15,7 +15,7 @@ $(error run make in the folder that holds this Makefile, or as: make -C that-fol
 endif
 
 .PHONY: help setup setup-run setup-test setup-check setup-bench setup-queues demo test test-pythons test-docker test-queues \
-  test-labelstudio check fmt proto lock bench study load chaos soak clean
+  test-labelstudio nightly check fmt proto lock bench study load chaos soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -30,22 +30,28 @@ setup-run setup-test setup-check setup-bench setup-queues: setup-%: # a moment w
 demo: setup-run ## Run the article's experiments through the services; writes out/demo/report.html
 	@$(BIN)/labelloop demo $(ARGS)
 
-# Tests wait more than they work: more at a time than two cores can carry.
+# Tests wait more than they work: more at a time than two cores can carry. With REQUIRE=1, as in CI, a run fails where
+# a suite or a tool that tests/required.toml lists did not run.
+PYTEST := $(BIN)/python -m pytest
+AT_ONCE := --numprocesses 3 --dist worksteal
 test: setup-test ## Run the whole test suite (ARGS= goes to pytest)
-	@$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
+	@$(PYTEST) $(AT_ONCE) $(if $(REQUIRE),--require change) $(ARGS)
 
 test-pythons: setup-test ## The unit tests on each other supported Python of this machine
 	@$(ENVIRONMENTS).matrix $(ARGS)
 
 test-docker: setup-test ## Build the images and run them: needs root and dockerd (ARGS= goes to pytest)
-	@LABELLOOP_DOCKER=1 $(BIN)/python -m pytest -p no:xdist tests/docker $(ARGS)
+	@LABELLOOP_DOCKER=1 $(PYTEST) -p no:xdist tests/docker $(if $(REQUIRE),--require images) $(ARGS)
 
-test-queues: setup-queues ## Every tool that people label in and that this machine has; lists what it skips and why
-	@LABELLOOP_ALL_TOOLS=1 LABELLOOP_LABEL_STUDIO_TESTS=1 $(BIN)/python -m pytest -p no:xdist tests/queues $(ARGS)
+test-queues: setup-queues ## Tools that people label in: RabbitMQ, SQS, webhooks, NATS, and their faults
+	@LABELLOOP_ALL_TOOLS=1 $(PYTEST) $(AT_ONCE) tests/queues $(if $(REQUIRE),--require queues) $(ARGS)
 
-test-labelstudio: setup-queues ## The same for Label Studio alone: installs it once, five minutes, into the user's cache folder
+test-labelstudio: setup-queues ## The same for Label Studio, installed once, five minutes, into the user's cache folder
 	@$(BIN)/python tests/queues/label_studio_venv.py
-	@LABELLOOP_LABEL_STUDIO_TESTS=1 $(BIN)/python -m pytest -p no:xdist tests/queues -k label_studio $(ARGS)
+	@LABELLOOP_LABEL_STUDIO_TESTS=1 $(PYTEST) -p no:xdist tests/queues -k label_studio $(ARGS)
+
+nightly: setup-queues setup-bench ## What is too long for each change; says when each part last passed (ONLY=words, LIST=1)
+	@$(BIN)/python -m tests.nightly $(if $(LIST),--list) $(ONLY)
 
 check: setup-check ## Formatting, lint, types, and drift of the generated code
 	@$(BIN)/ruff format --check .
