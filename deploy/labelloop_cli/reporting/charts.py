@@ -25,6 +25,7 @@ COLOURS = (
     "#7f1d1d",
 )
 WIDTH = 600.0
+_HEIGHT = 240.0
 _DASHES = ("", "6 4", "2 3")
 
 
@@ -62,14 +63,19 @@ def learning_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[Sequence[
             with np.errstate(invalid="ignore"):  # infinite values have no place in the chart
                 spread = values.std(axis=0, ddof=1)
             bands.append(Band(labels, (mean - spread).tolist(), (mean + spread).tolist(), style(number)[0]))
-    panel = Panel([*bands, *lines(means)], Axis("labels paid", whole=True), Axis("accuracy on all test samples, %"))
+    panel = Panel(
+        [*bands, *lines(means)],
+        Axis("labels paid", whole=True),
+        Axis("accuracy on all test samples, %"),
+        height=_HEIGHT,
+    )
     return picture("Accuracy by labels paid", [panel], width=WIDTH)
 
 
 def rounds_curve(labels: Sequence[int], curves: Mapping[str, Sequence[float]]) -> str:
     """Accuracies by labels, a line each."""
     marks = lines({name: (labels, percents(values)) for name, values in curves.items()})
-    panel = Panel(marks, Axis("labels", whole=True), Axis("accuracy, %"))
+    panel = Panel(marks, Axis("labels", whole=True), Axis("accuracy, %"), height=_HEIGHT)
     return picture("Accuracy by labels", [panel], width=WIDTH)
 
 
@@ -77,7 +83,8 @@ def confidence_curves(curves: Mapping[str, Sequence[float]]) -> str:
     """Confidences in ascending order, a line each."""
     marks = lines({name: (range(1, len(values) + 1), values) for name, values in curves.items()})
     x = Axis("unlabelled samples, least confident first", whole=True)
-    return picture("Confidence by rank", [Panel(marks, x, Axis("confidence", include=(0, 1)))], width=WIDTH)
+    panel = Panel(marks, x, Axis("confidence", include=(0, 1)), height=_HEIGHT)
+    return picture("Confidence by rank", [panel], width=WIDTH)
 
 
 def distribution(values: Sequence[float], *, ours: float, published: float | None) -> str:
