@@ -23,6 +23,7 @@ from labelloop_cli.doctor_checks import (
 )
 from labelloop_cli.extras import Extras, check_installed, extras_here
 from labelloop_cli.host import Host
+from labelloop_cli.stack import running
 from rich.console import Console
 
 MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -145,6 +146,16 @@ def test_no_service_starts_where_the_libraries_of_one_are_missing() -> None:
     check_installed("trainer", "scorer", "oracle", extras=extras())
     with pytest.raises(WrongState, match=r"the trainer lacks onnx; the scorer lacks onnx.*labelloop\[trainer,scorer\]"):
         check_installed("trainer", "scorer", "oracle", extras=extras(onnx=None))
+
+
+async def test_nothing_is_started_or_written_where_libraries_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labelloop_cli.extras.extras_here", lambda: extras(onnx=None))
+    with pytest.raises(WrongState, match="the trainer lacks onnx"):
+        async with running(tmp_path / "store"):
+            pytest.fail("it started")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_distribution_that_is_not_installed_is_told() -> None:
