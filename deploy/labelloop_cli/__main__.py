@@ -1,27 +1,21 @@
-"""The operator's command: ``labelloop``."""
+"""The operator's command: ``labelloop``.
+
+The modules that declare commands (this one and those in :mod:`labelloop_cli.commands`) import only the command-line
+library at their top: help must not wait for numpy or gRPC. What a command does is imported when it is carried out.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import structlog
 import typer
-from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound
-from labelloop.wire.telemetry import set_up_logs
-from platformdirs import user_cache_path
-from rich.text import Text
 
-from labelloop_cli import backlog, export, keys, label, ledger, runs
-from labelloop_cli import doctor as doctor_checks
-from labelloop_cli.console import console, errors
+from labelloop_cli.commands import export, keys, label, run
+from labelloop_cli.commands.arguments import RunId
 from labelloop_cli.interrupts import carry_out
-
-if TYPE_CHECKING:
-    from labelloop_cli.stack import Page
 
 app = typer.Typer(
     name="labelloop",
@@ -29,16 +23,29 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,  # loading rich takes three times as long as all else that help needs
 )
-app.add_typer(runs.app, name="run")
+app.add_typer(run.app, name="run")
 app.add_typer(export.app, name="export")
-app.command("import")(ledger.import_)
-for command in (backlog.backlog, backlog.dead, backlog.replay):
-    label.app.command()(command)
 app.add_typer(label.app, name="label")
 app.add_typer(keys.app, name="keys")
 
-_USAGE = (InvalidInput, NotFound)
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from labelloop import __version__
+
+        typer.echo(f"labelloop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def labelloop(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Active learning as a service: label the samples that matter, auto-label the confident rest."""
 
 
 @app.command()
@@ -59,27 +66,14 @@ def up(
         ),
     ] = "",
 ) -> None:
-    """Start a broker and the three services here, and keep them running until Ctrl-C."""
-    from labelloop_cli.stack import Page
+    """Start a broker and the three services here, until Ctrl-C."""
+    from labelloop_cli.stack import Page, up
 
     ports = (trainer_port, scorer_port, oracle_port)
     page = (Page(page_port, token) if token else Page(page_port)) if annotate else None
     carry_out(
-        _up(store, nats, nats_port, ports, page), interrupted="everything stopped; `labelloop up` goes on from here"
+        up(store, nats, nats_port, ports, page), interrupted="everything stopped; `labelloop up` goes on from here"
     )
-
-
-async def _up(store: Path, nats: str, nats_port: int, ports: tuple[int, int, int], page: Page | None) -> None:
-    from labelloop_cli.stack import running
-
-    async with running(store, nats_url=nats, nats_port=nats_port, ports=ports, page=page) as stack:
-        console.print(f"broker   {stack.nats_url}")
-        for name, service in stack.services.items():
-            console.print(f"{name:<8} {service.address}")
-        if stack.page_url:
-            console.print(f"page     {stack.page_url}", soft_wrap=True)
-        console.print(f"data and logs in {store}; Ctrl-C stops everything, `labelloop up` goes on from there")
-        await stack.keep_up()
 
 
 @app.command()
@@ -95,16 +89,22 @@ def demo(
         bool, typer.Option("--human", help="Instead, label 50 digits by hand, and see what that bought.")
     ] = False,
 ) -> None:
-    """Run the article's experiments on MNIST, and more, through the services; write a report."""
-    from labelloop_cli.demo.human import run_human_demo
+    """Run the article's experiments on MNIST, and write a report.
+
+    They go through the services, with more experiments beside the article's.
+    """
+    if human:
+        if connect:
+            from labelloop.wire.errors import InvalidInput
+
+            raise InvalidInput("HUMAN_CONNECTS", "--human starts services of its own: leave --connect out")
+        from labelloop_cli.demo.human import run_human_demo
+
+        carry_out(run_human_demo(output.parent / "human"), interrupted="stopped; `labelloop demo --human` goes on here")
+        return
     from labelloop_cli.demo.plan import QUICK, WHOLE
     from labelloop_cli.demo.run import run_demo
 
-    if human:
-        if connect:
-            raise InvalidInput("HUMAN_CONNECTS", "--human starts services of its own: leave --connect out")
-        carry_out(run_human_demo(output.parent / "human"), interrupted="stopped; `labelloop demo --human` goes on here")
-        return
     carry_out(
         run_demo(output, connect, QUICK if quick else WHOLE), interrupted="stopped; `labelloop demo` goes on from here"
     )
@@ -112,7 +112,7 @@ def demo(
 
 @app.command()
 def report(
-    run_id: runs.RunId,
+    run_id: RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
     price: Annotated[
         float | None,
@@ -126,43 +126,47 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write a run's report: learning curve, labels saved, auto-labels, stopping, calibration, labels by class, what was
-    asked for and why. One self-contained HTML file."""
+    """Write a run's report, an HTML file that needs no other.
+
+    It shows learning curve, labels saved, auto-labels, stopping, calibration, labels by class, what was asked for and
+    why.
+    """
     from labelloop_cli.reporting.run_report import write_report
 
     carry_out(write_report(run_id, output, price, truth))
-    console.print(f"report of run {run_id} written to {output}")
+    typer.echo(f"report of run {run_id} written to {output}")
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="What `labelloop export --run` wrote.", show_default=False)],
+) -> None:
+    """Rebuild a run from its export. It is there whole or not at all, and goes on where the export left it."""
+    from labelloop_cli.ledger import import_run
+
+    carry_out(import_run(path), interrupted="stopped; nothing is imported yet: run it again")
 
 
 @app.command()
 def doctor() -> None:
     """Say what is missing here, and how to get it."""
-    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
-    found = doctor_checks.checks(user_cache_path("labelloop"), Path(data_dir) if data_dir else None, Path.cwd())
-    console.print(doctor_checks.render(found))
-    raise typer.Exit(doctor_checks.exit_code(found))
+    from labelloop_cli.doctor import examine
 
-
-def _first(error: BaseException) -> BaseException:
-    """What went wrong first, in a group of errors."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    raise typer.Exit(examine())
 
 
 def main() -> None:
     """Run the command: 0 when done, 2 for bad usage, 1 for a failure, 130 after Ctrl-C. A line says what was wrong."""
-    set_up_logs("labelloop", "text", "warning")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: everything we started is stopped
     try:
         app()
-    except (LabelloopError, BaseExceptionGroup) as error:
-        first = _first(error)
-        if not isinstance(first, LabelloopError):
+    except Exception as error:
+        from labelloop_cli.failures import reported
+
+        code = reported(error)
+        if code is None:
             raise
-        structlog.get_logger().debug("failed", reason=first.reason)
-        errors.print(Text.assemble(("error:", "red"), f" {first.message}"), highlight=False)
-        sys.exit(2 if isinstance(first, _USAGE) else 1)
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated
-
-import typer
 from labelloop.oracle.v1.oracle_pb2 import (
     Backlog,
     DeadLetter,
@@ -20,12 +16,8 @@ from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.console import console
 
 
-def backlog(run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "") -> None:
-    """What waits for people, and how they did."""
-    asyncio.run(_backlog(run_id))
-
-
-async def _backlog(run_id: str) -> None:
+async def show_backlog(run_id: str) -> None:
+    """Print what waits in a run, or in all of them."""
     async with connect(Endpoints()) as clients:
         response = await clients.oracle.GetBacklog(GetBacklogRequest(run_id=run_id))
     table = Table("run", "tool", "open", "held", "disputed", "labelled", "without label", "waits since")
@@ -56,24 +48,15 @@ def _annotators(run: Backlog) -> Table:
     return table
 
 
-def dead(
-    run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "",
-    all_: Annotated[bool, typer.Option("--all", help="Show them all, not the newest alone.")] = False,
-    discard: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Put this one aside for good; may be said again.")
-    ] = None,
-) -> None:
-    """Show results from tools that could not be taken, newest first; or put some aside."""
-    asyncio.run(_discard(discard) if discard else _dead(run_id, all_))
-
-
-async def _discard(letter_ids: list[str]) -> None:
+async def discard_dead(letter_ids: list[str]) -> None:
+    """Put dead letters aside for good."""
     async with connect(Endpoints()) as clients:
         response = await clients.oracle.DiscardDeadLetters(DiscardDeadLettersRequest(ids=letter_ids))
     console.print(f"{response.discarded} dead letters put aside")
 
 
-async def _dead(run_id: str, all_: bool) -> None:
+async def show_dead(run_id: str, *, all_: bool = False) -> None:
+    """Print dead letters of a run, or of all, newest first: a page of them, or ``all_``."""
     shown, request = 0, ListDeadLettersRequest(run_id=run_id)
     async with connect(Endpoints()) as clients:
         while True:
@@ -94,14 +77,8 @@ def _show(letter: DeadLetter) -> None:
     console.print(f"  {letter.data[:200].decode(errors='replace')}", highlight=False)
 
 
-def replay(
-    letter_ids: Annotated[list[str] | None, typer.Argument(help="Their ids; all where none is given.")] = None,
-) -> None:
-    """Try dead letters again."""
-    asyncio.run(_replay(letter_ids or []))
-
-
-async def _replay(letter_ids: list[str]) -> None:
+async def replay_dead(letter_ids: list[str]) -> None:
+    """Try dead letters again, all where none is named."""
     async with connect(Endpoints()) as clients:
         response = await clients.oracle.ReplayDeadLetters(ReplayDeadLettersRequest(ids=letter_ids))
     for letter in response.refused:

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from platformdirs import user_cache_path
 from rich.table import Table
 from rich.text import Text
 
+from labelloop_cli.console import console
 from labelloop_cli.doctor_checks import (
     Check,
     disk_check,
+    extra_checks,
     mnist_check,
     nats_check,
-    packages_check,
     port_check,
     python_check,
     torch_check,
 )
+from labelloop_cli.extras import Extras, extras_here
 from labelloop_cli.host import Host
 
 
-def checks(cache_dir: Path, data_dir: Path | None, store_dir: Path, host: Host | None = None) -> list[Check]:
+def examine() -> int:
+    """Print what is here and what is missing. The exit code."""
+    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
+    found = checks(extras_here(), user_cache_path("labelloop"), Path(data_dir) if data_dir else None, Path.cwd())
+    console.print(render(found))
+    return exit_code(found)
+
+
+def checks(
+    extras: Extras, cache_dir: Path, data_dir: Path | None, store_dir: Path, host: Host | None = None
+) -> list[Check]:
     """Everything looked at, the most basic first; takes well under a second.
 
     ``cache_dir`` keeps downloads, ``data_dir`` may hold MNIST, ``store_dir`` takes what runs produce.
     """
     return [
         python_check(),
-        packages_check(),
-        torch_check(),
+        *extra_checks(extras),
+        torch_check(extras),
         nats_check(cache_dir, host or Host()),
         mnist_check(cache_dir, data_dir),
         disk_check(store_dir),

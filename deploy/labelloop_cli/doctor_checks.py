@@ -7,18 +7,21 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 from labelloop.wire.errors import InvalidInput
 
+from labelloop_cli.extras import OPTIONAL, SERVICES, Extras
 from labelloop_cli.host import Host
 from labelloop_cli.nats_binary import WAYS_IN, find
 
 PRODUCTION_FLOOR = (2, 12, 7)
 DISK_NEEDED_BYTES = 1_000_000_000
-_SET_UP = "run `make setup`"
+PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 14)
+_TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 _MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -33,43 +36,45 @@ class Check:
 
 
 def python_check(version: tuple[int, int] = sys.version_info[:2]) -> Check:
-    ok = version == (3, 11)
-    return Check("Python", ok, ".".join(map(str, version)), "" if ok else "use Python 3.11: `make setup PYTHON=...`")
+    ok = PYTHON_MIN <= version <= PYTHON_MAX
+    lowest, highest = (".".join(map(str, each)) for each in (PYTHON_MIN, PYTHON_MAX))
+    return Check("Python", ok, ".".join(map(str, version)), "" if ok else f"use Python {lowest} to {highest}")
 
 
-def packages_check(distribution: str = "labelloop") -> Check:
-    """Whether what ``distribution`` requires is installed: for each service and the command, not for development."""
-    try:
-        required = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:
-        return Check("Python packages", False, f"{distribution} itself is not installed", _SET_UP)
-    needed = [line for line in required if not re.search(r"extra == ['\"](dev|s3)['\"]", line)]
-    names = [name for line in needed if (name := re.split(r"[^\w.-]", line)[0])]
-    missing = [name for name in names if not _installed(name)]
+def extra_checks(extras: Extras) -> list[Check]:
+    """Whether the libraries of the command and of each service are installed, and those that are optional."""
+    found = [_libraries("command", extras.missing(), extras.advice())]
+    found += [_libraries(service, extras.missing(service), extras.advice(service)) for service in SERVICES]
+    for extra, gives in OPTIONAL.items():
+        if not extras.knows(extra):
+            found.append(Check(extra, True, "unknown to this installation", f"{gives}: install labelloop again"))
+        elif missing := extras.missing(extra):
+            advice = f"{gives}: pip install 'labelloop[{extra}]'"
+            found.append(Check(extra, True, f"optional, not installed: {', '.join(missing)}", advice))
+        else:
+            found.append(Check(extra, True, "installed"))
+    return found
+
+
+def _libraries(name: str, missing: Sequence[str], advice: str) -> Check:
     if missing:
-        return Check("Python packages", False, f"missing: {', '.join(missing)}", _SET_UP)
-    return Check("Python packages", True, f"all {len(names)} installed")
+        return Check(name, False, f"libraries missing: {', '.join(missing)}", advice)
+    return Check(name, True, "libraries installed")
 
 
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def torch_check() -> Check:
+def torch_check(extras: Extras) -> Check:
     """Whether torch is there and made for the CPU, read from its files: importing it takes seconds."""
     spec = util.find_spec("torch")
     if spec is None or spec.origin is None:
-        return Check("torch", False, "not installed", _SET_UP)
+        return Check("torch", False, "not installed", extras.advice("trainer"))
     text = (Path(spec.origin).parent / "version.py").read_text()
     version = re.search(r"^__version__ = '(.+)'", text, re.MULTILINE)
     cuda = re.search(r"^cuda\b.*= '(.+)'", text, re.MULTILINE)
     found = version.group(1) if version else "version unknown"
     if cuda:
-        advice = "the CPU build suffices and is gigabytes smaller: remove .venv and run `make setup`"
+        advice = "the CPU build suffices and is gigabytes smaller: " + (
+            "remove .venv and run `make setup`" if extras.checkout else f"pip install torch --index-url {_TORCH_CPU}"
+        )
         return Check("torch", True, f"{found}, made for CUDA {cuda.group(1)}", advice)
     return Check("torch", True, found)
 

@@ -1,31 +1,22 @@
-"""``labelloop export``: labels as a table, the model as ONNX."""
+"""Write labels and unlabelled samples as tables, and the model as ONNX."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from labelloop.events.v1.events_pb2 import Purpose
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord
-from labelloop.wire.errors import InvalidInput, WrongState
+from labelloop.wire.errors import WrongState
 from pyroaring import BitMap
 
-from labelloop_cli import tables
+from labelloop_cli import choices, tables
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.console import console
-from labelloop_cli.interrupts import carry_out
-from labelloop_cli.ledger import export_run
 from labelloop_cli.ranked import ranked_rest
-from labelloop_cli.runs import RunId
 from labelloop_cli.specs import word
 from labelloop_cli.tables import Columns, Kind, Row
-
-app = typer.Typer(help="Take labels, models and whole runs out.", no_args_is_help=True)
 
 LABELS: Columns = {
     "id": Kind.COUNT,
@@ -43,47 +34,16 @@ LABELS: Columns = {
 UNLABELLED: Columns = {"id": Kind.COUNT, "predicted": Kind.TEXT, "confidence": Kind.REAL}
 
 
-class Which(StrEnum):
-    all = "all"
-    labels = "labels"
-    auto_labels = "auto-labels"
-
-
-@app.callback(invoke_without_command=True)
-def whole_run(
-    context: typer.Context,
-    run_id: Annotated[
-        str, typer.Option("--run", help="Write this whole run, every event and artifact, for `labelloop import`.")
-    ] = "",
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write with --run.")] = Path("run.zip"),
-) -> None:
-    """Take labels, models and whole runs out."""
-    if run_id and context.invoked_subcommand:
-        raise InvalidInput("BAD_USAGE", "--run writes the whole run: leave the command behind it out", field="run")
-    if run_id:
-        carry_out(export_run(run_id, output))
-
-
-@app.command()
-def labels(
-    run_id: RunId,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("labels.csv"),
-    kind: Annotated[Which, typer.Option(help="Which: labels somebody gave, auto-labels, or both.")] = Which.all,
-) -> None:
-    """Write a run's labels: id, class, source, annotator, round, time, confidence, and why each was asked for."""
+async def write_labels(run_id: str, output: Path, kind: choices.Kind) -> None:
+    """Write a run's labels of ``kind`` to a .csv or .parquet file."""
     tables.check(output)
-    count = asyncio.run(_labels(run_id, output, kind))
-    console.print(f"{count} labels of run {run_id} written to {output}")
-
-
-async def _labels(run_id: str, output: Path, kind: Which) -> int:
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
         records = await clients.labels(run_id)
-    if kind is not Which.all:
-        records = [record for record in records if record.auto_labelled == (kind is Which.auto_labels)]
+    if kind is not choices.Kind.all:
+        records = [record for record in records if record.auto_labelled == (kind is choices.Kind.auto_labels)]
     tables.write(LABELS, label_rows(records, list(run.pool.classes)), output)
-    return len(records)
+    console.print(f"{len(records)} labels of run {run_id} written to {output}")
 
 
 def label_rows(records: Iterable[LabelRecord], classes: Sequence[str]) -> Iterator[Row]:
@@ -104,18 +64,9 @@ def label_rows(records: Iterable[LabelRecord], classes: Sequence[str]) -> Iterat
         )
 
 
-@app.command()
-def unlabelled(
-    run_id: RunId,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("unlabelled.csv"),
-) -> None:
-    """Write the samples that nobody has labelled, least confident first: what auto-labelling left to people."""
+async def write_unlabelled(run_id: str, output: Path) -> None:
+    """Write the samples without a label to a .csv or .parquet file. WrongState where the run has no model."""
     tables.check(output)
-    count = asyncio.run(_unlabelled(run_id, output))
-    console.print(f"{count} samples that run {run_id} leaves without a label written to {output}")
-
-
-async def _unlabelled(run_id: str, output: Path) -> int:
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
         if not run.head_sha256:
@@ -124,7 +75,7 @@ async def _unlabelled(run_id: str, output: Path) -> int:
         classes = list(run.pool.classes)
         rows = [row async for page in ranked_rest(clients, run, taken) for row in ranked_rows(page, classes)]
     tables.write(UNLABELLED, rows, output)
-    return len(rows)
+    console.print(f"{len(rows)} samples that run {run_id} leaves without a label written to {output}")
 
 
 def ranked_rows(page: RankPoolResponse, classes: Sequence[str]) -> Iterator[Row]:
@@ -133,20 +84,10 @@ def ranked_rows(page: RankPoolResponse, classes: Sequence[str]) -> Iterator[Row]
         yield sample_id, classes[predicted], confidence
 
 
-@app.command()
-def model(
-    run_id: RunId,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("model.onnx"),
-    round_: Annotated[int, typer.Option("--round", min=0, help="The round that the model began; 0: newest.")] = 0,
-) -> None:
-    """Write a run's model as ONNX: samples as the pool holds them in, probabilities out."""
-    digest = asyncio.run(_model(run_id, output, round_))
-    console.print(f"model {digest[:12]} of run {run_id} written to {output}")
-
-
-async def _model(run_id: str, output: Path, round_: int) -> str:
+async def write_model(run_id: str, output: Path, round_: int) -> None:
+    """Write the model that began ``round_``, or the newest for 0, as ONNX."""
     async with connect(Endpoints()) as clients:
         response = await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=round_))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(response.model)
-    return response.model_sha256
+    console.print(f"model {response.model_sha256[:12]} of run {run_id} written to {output}")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
 import typer
 
-from labelloop_cli.console import errors
-
 
 def carry_out(work: Coroutine[Any, Any, None], *, interrupted: str = "stopped") -> None:
-    """Carry out ``work``; after Ctrl-C say ``interrupted`` and leave with 130, as shells expect."""
+    """Carry out ``work``, with its warnings logged to standard error; after Ctrl-C print ``interrupted`` and leave with
+    130, as shells expect."""
+    import asyncio
+
+    from labelloop.wire.telemetry import set_up_logs
+
+    from labelloop_cli.console import errors
+
+    set_up_logs("labelloop", "text", "warning")
     try:
         asyncio.run(work)
     except KeyboardInterrupt:

@@ -1,28 +1,22 @@
-"""``labelloop keys``: what services prove with who they are."""
+"""What ``labelloop keys`` makes: what services prove with who they are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from labelloop.wire.errors import InvalidInput
 from labelloop.wire.nkey import UserKey, new_seed
 
 from labelloop_cli.console import console
 
-app = typer.Typer(help="Make keys and certificates: for the broker's users, for TLS.", no_args_is_help=True)
-
 USERS = ("trainer", "scorer", "oracle", "import")
 _CERTIFIED = ("nats", "trainer", "scorer", "oracle", "client")
 _AUTHORITY_DAYS = 3650
 
-Folder = Annotated[Path, typer.Argument(help="Where to write; made where it is not there.")]
 
-
-@app.command("nats")
-def nats_(folder: Folder) -> None:
+def nats_(folder: Path) -> None:
     """Make a key for each user of the broker: FOLDER/<user>.seed for LABELLOOP_NATS_NKEY_FILE, <user>.public for the
     broker's environment (NATS_NKEY_<USER>)."""
     _check_absent([folder / f"{user}.seed" for user in USERS])
@@ -33,14 +27,7 @@ def nats_(folder: Folder) -> None:
     console.print(f"keys of {', '.join(USERS)} written to {folder}")
 
 
-@app.command()
-def tls(
-    folder: Folder,
-    host: Annotated[
-        list[str] | None, typer.Option(help="A name or number that services answer under; may be given again.")
-    ] = None,
-    days: Annotated[int, typer.Option(min=1, help="How long the certificates are good.")] = 90,
-) -> None:
+def tls(folder: Path, hosts: Sequence[str] = (), days: int = 90) -> None:
     """Make certificates for development: an authority, and FOLDER/<service> for LABELLOOP_TLS_DIR of each service, with
     `client` for whoever calls them. In production let cert-manager do it."""
     from labelloop_cli.certificates import authority, issue
@@ -48,14 +35,13 @@ def tls(
     _check_absent([folder / name / "tls.key" for name in _CERTIFIED])
     root = authority(timedelta(days=_AUTHORITY_DAYS))
     for name in _CERTIFIED:
-        pair = issue(root, name, [name, "localhost", "127.0.0.1", *(host or [])], timedelta(days=days))
+        pair = issue(root, name, [name, "localhost", "127.0.0.1", *hosts], timedelta(days=days))
         _write(folder / name / "ca.crt", root.certificate_pem)
         _write(folder / name / "tls.crt", pair.certificate_pem)
         _write(folder / name / "tls.key", pair.key_pem)
     console.print(f"certificates of {', '.join(_CERTIFIED)} written to {folder}; the authority's own key was not kept")
 
 
-@app.command()
 def cluster() -> None:
     """Make the Secrets nkey-<user> of this pod's namespace, from within Kubernetes; those that are there stay."""
     from labelloop_cli.cluster_secrets import in_cluster

@@ -5,9 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from google.protobuf import json_format
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.trainer.v1.trainer_pb2 import ArtifactPiece, ExportRunRequest, ImportRunRequest, RunStatus
@@ -15,7 +13,6 @@ from labelloop.wire.errors import InvalidInput, NotFound
 
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.console import console
-from labelloop_cli.interrupts import carry_out
 
 _EVENTS = "events.jsonl"
 _ARTIFACTS = "artifacts/"
@@ -51,13 +48,6 @@ async def _export(run_id: str, draft: Path) -> tuple[int, int]:
                     artifacts, pieces = artifacts + 1, []
             archive.writestr(_EVENTS, "\n".join(lines) + "\n")
     return len(lines), artifacts
-
-
-def import_(
-    path: Annotated[Path, typer.Argument(help="What `labelloop export --run` wrote.", show_default=False)],
-) -> None:
-    """Rebuild a run from its export. It is there whole or not at all, and goes on where the export left it."""
-    carry_out(import_run(path), interrupted="stopped; nothing is imported yet: run it again")
 
 
 async def import_run(path: Path) -> None:

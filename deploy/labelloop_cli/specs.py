@@ -2,58 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from labelloop.events.v1.events_pb2 import AgreementRule, FeatureKind, GuaranteeSpec, LabelSource, Protocol
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.wire.intervals import fewest_to_show
 from labelloop.wire.run_rules import AUDIT_MAX
 
+from labelloop_cli.choices import AgreementName, FeaturesName, FirstName, LabelSourceName, ProtocolName, StrategyName
+
 _IMAGE_SIDE_MIN = 8  # pixels: smaller images are as good as they are
-
-
-class StrategyName(StrEnum):
-    random = "random"
-    least_confidence = "least-confidence"
-    margin = "margin"
-    entropy = "entropy"
-    clustered_margin = "clustered-margin"
-    badge = "badge"
-    typiclust = "typiclust"
-    k_means = "k-means"
-    density = "density"
-    power_margin = "power-margin"
-    k_center = "k-center"
-
-
-class FirstName(StrEnum):
-    k_means = "k-means"
-    typiclust = "typiclust"
-    k_center = "k-center"
-    random = "random"
-    in_order = "in-order"
-
-
-class FeaturesName(StrEnum):
-    auto = "auto"
-    pixels = "pixels"
-    patches = "patches"
-
-
-class ProtocolName(StrEnum):
-    honest = "honest"
-    published = "published"
-
-
-class LabelSourceName(StrEnum):
-    dataset = "dataset"
-    queue = "queue"
-
-
-class AgreementName(StrEnum):
-    majority = "majority"
-    dawid_skene = "dawid-skene"
 
 
 def strategy(name: StrategyName | FirstName) -> Strategy.ValueType:

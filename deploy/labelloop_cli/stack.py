@@ -19,6 +19,8 @@ from labelloop.wire.errors import WrongState
 from platformdirs import user_cache_path
 
 from labelloop_cli.clients import Endpoints
+from labelloop_cli.console import console
+from labelloop_cli.extras import check_installed
 from labelloop_cli.nats_binary import find_or_get
 from labelloop_cli.nats_server import NatsServer
 
@@ -178,8 +180,9 @@ async def running(
     """Everything up, its data under ``store``; all of it is stopped at the end, whatever the end.
 
     ``ports`` are those of trainer, scorer and oracle, 0 for any free one. Where ``nats_url`` names no broker, one is
-    started on ``nats_port``.
+    started on ``nats_port``. WrongState, before anything is started, where a service's libraries are not installed.
     """
+    check_installed("trainer", "scorer", "oracle")
     store.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         logs = store / "logs"
@@ -207,3 +210,15 @@ async def running(
         page_url = f"http://127.0.0.1:{oracle.http_port}/?token={page.token}" if page else ""
         services = {"trainer": trainer, "scorer": scorer, "oracle": oracle}
         yield Stack(nats_url, endpoints, services, broker, page_url)
+
+
+async def up(store: Path, nats: str, nats_port: int, ports: tuple[int, int, int], page: Page | None) -> None:
+    """Print where everything runs, and keep it running, for ever."""
+    async with running(store, nats_url=nats, nats_port=nats_port, ports=ports, page=page) as stack:
+        console.print(f"broker   {stack.nats_url}")
+        for name, service in stack.services.items():
+            console.print(f"{name:<8} {service.address}")
+        if stack.page_url:
+            console.print(f"page     {stack.page_url}", soft_wrap=True)
+        console.print(f"data and logs in {store}; Ctrl-C stops everything, `labelloop up` goes on from there")
+        await stack.keep_up()

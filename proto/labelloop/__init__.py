@@ -1,0 +1,20 @@
+"""Contracts between labelloop's services, and what all of them share.
+
+``__version__`` is that of the installed distribution, read when it is asked for.
+"""
+
+from __future__ import annotations
+
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("labelloop")
+    except PackageNotFoundError as error:
+        message = "labelloop is not installed, so that its version is unknown: pip install it, or its folder with -e"
+        raise RuntimeError(message) from error

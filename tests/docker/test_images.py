@@ -30,7 +30,7 @@ STARTS = {
         "from oracle_svc.datasets.stand_in import mnist_stand_in\n"
         "assert mnist_stand_in().stand_in"
     ),
-    "cli": "import labelloop_cli.__main__",
+    "cli": "from labelloop_cli import export, keys, label, runs, stack",
 }
 MACHINE_CODE = """
 import numpy as np

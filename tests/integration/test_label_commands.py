@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -56,7 +55,7 @@ def service_of(one: Oracle, cache: Path) -> OracleService:
 
 async def test_an_operator_may_withdraw_what_another_said(one: Oracle) -> None:
     await one.intake.take(LabelResult(request_id="r/0/7/0", label=1, annotator="kim"))
-    await asyncio.to_thread(label.withdraw, "r", [7], "boss")
+    await label.withdraw("r", [7], "boss")
     assert 7 in one.book.get("r").open
     assert one.book.get("r").answers.standing[7].annotator == "boss"
 
@@ -72,11 +71,11 @@ async def test_people_are_not_given_what_a_tool_is_to_label_but_where_they_name_
 async def test_odd_names_are_shown_as_they_are(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
     await one.intake.take(LabelResult(request_id="r/0/7/0", class_name=ODD, annotator="kim"))
     await one.intake.take(LabelResult(request_id="r/0/3/0", label=1, annotator=ODD))
-    await backlog._dead("", False)
+    await backlog.show_dead("")
     assert capsys.readouterr().out.count(ODD) == 2, "in the message, and in what came"
-    await backlog._replay([])
+    await backlog.replay_dead([])
     assert capsys.readouterr().out.count(ODD) == 1
-    await backlog._backlog("")
+    await backlog.show_backlog("")
     assert ODD in capsys.readouterr().out
 
 
@@ -96,7 +95,7 @@ async def test_the_newest_dead_letters_are_shown_first_and_the_rest_where_they_a
         ("gone", True, "gone/0/119/0", 120, "120 dead letters"),
         ("lost", False, "lost/0/2/0", 3, "3 dead letters"),
     ):
-        await backlog._dead(run_id, all_)
+        await backlog.show_dead(run_id, all_=all_)
         said = capsys.readouterr().out
         found = re.findall(r'"request_id": "(.*?)"', said)
         assert (found[0], len({*found})) == (first, shown)
@@ -112,7 +111,7 @@ async def test_dead_letters_that_are_put_aside_are_shown_no_more_by_any_oracle(
     with pytest.raises(NotFound, match="no such letter"):
         await service_of(one, tmp_path).DiscardDeadLetters(request, cast(Context, None))
     assert [*one.dead_letters.letters] == [first, second, third]
-    await backlog._discard([first, third])
+    await backlog.discard_dead([first, third])
     assert "2 dead letters put aside" in capsys.readouterr().out
     assert [*one.dead_letters.letters] == [second]
     await send(one, "gone", 1)

@@ -9,21 +9,51 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from labelloop.wire.errors import WrongState
 from labelloop_cli.doctor import checks, exit_code, render
 from labelloop_cli.doctor_checks import (
     Check,
     disk_check,
+    extra_checks,
     mnist_check,
     nats_check,
-    packages_check,
     port_check,
     python_check,
     torch_check,
 )
+from labelloop_cli.extras import Extras, check_installed, extras_here
 from labelloop_cli.host import Host
+from labelloop_cli.stack import running
 from rich.console import Console
 
 MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+REQUIRES = [
+    "numpy>=2",
+    "colorama; sys_platform == 'win32'",
+    "exceptiongroup; python_version < '3.11'",
+    "labelloop[trainer,scorer]; extra == 'all'",
+    "labelloop[torch]; extra == 'trainer'",
+    "torch; extra == 'torch'",
+    "onnx; extra == 'trainer'",
+    "onnx; extra == 'scorer'",
+    "starlette; extra == 'oracle'",
+    "llvmlite; extra == 'llvm'",
+    "aio-pika; extra == 'amqp'",
+    "boto3; extra == 'sqs'",
+    "s3fs; extra == 's3'",
+    "pyarrow; extra == 'parquet'",
+    "mlxtend; extra == 'digits'",
+]
+INSTALLED: dict[str, str | None] = {
+    **dict.fromkeys(("torch", "onnx", "starlette", "llvmlite", "aio-pika", "boto3", "s3fs", "pyarrow", "mlxtend"), "9"),
+    **{"numpy": "2.0", "labelloop": "0.1.0"},
+}
+
+
+def extras(**versions: str | None) -> Extras:
+    """Of a wheel, with everything installed but for what ``versions`` says."""
+    return Extras(REQUIRES, {**INSTALLED, **versions}.get)
 
 
 def host_with(folder: Path, says: str) -> Host:
@@ -44,13 +74,13 @@ def without_nats() -> Host:
 
 
 def test_what_the_tests_run_on_is_complete(tmp_path: Path) -> None:
-    found = checks(tmp_path, None, tmp_path, host_with(tmp_path, "nats-server: v2.12.7\n"))
+    found = checks(extras_here(), tmp_path, None, tmp_path, host_with(tmp_path, "nats-server: v2.12.7\n"))
     assert [check.name for check in found if not check.ok] == []
     assert exit_code(found) == 0
 
 
 def test_a_missing_thing_fails_and_is_shown_with_what_to_do(tmp_path: Path) -> None:
-    found = checks(tmp_path, None, tmp_path, without_nats())
+    found = checks(extras_here(), tmp_path, None, tmp_path, without_nats())
     output = io.StringIO()
     Console(file=output, width=500).print(render(found))
     shown = next(line for line in output.getvalue().splitlines() if "nats-server" in line)
@@ -59,18 +89,82 @@ def test_a_missing_thing_fails_and_is_shown_with_what_to_do(tmp_path: Path) -> N
     assert exit_code(found) == 1
 
 
-def test_another_python_is_not_ok() -> None:
-    assert python_check((3, 11)).ok
-    assert python_check((3, 12)) == Check("Python", False, "3.12", "use Python 3.11: `make setup PYTHON=...`")
+@pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13), (3, 14)])
+def test_supported_pythons_are_ok(version: tuple[int, int]) -> None:
+    assert python_check(version) == Check("Python", True, f"3.{version[1]}")
+
+
+@pytest.mark.parametrize("version", [(3, 10), (3, 15), (4, 0)])
+def test_other_pythons_are_not_ok(version: tuple[int, int]) -> None:
+    check = python_check(version)
+    assert not check.ok
+    assert check.advice == "use Python 3.11 to 3.14"
+
+
+def test_everything_that_is_installed_is_ok() -> None:
+    assert all(check.ok and not check.advice for check in extra_checks(extras()))
+
+
+def test_a_service_s_missing_libraries_are_told_with_its_extra() -> None:
+    found = {check.name: check for check in extra_checks(extras(onnx=None, torch=None))}
+    assert found["trainer"] == Check(
+        "trainer", False, "libraries missing: onnx, torch", "pip install 'labelloop[trainer]'"
+    )
+    assert not found["scorer"].ok
+    assert found["oracle"].ok
+    assert found["command"].ok
+
+
+def test_a_library_in_a_version_that_does_not_fit_is_missing() -> None:
+    assert extras(numpy="1.26.4").missing() == ["numpy"]
+    assert extras(numpy="2.4.6").missing() == []
+
+
+def test_requirements_of_other_pythons_and_systems_do_not_count() -> None:
+    assert extras(colorama=None).missing() == []
+
+
+def test_optional_libraries_may_be_missing() -> None:
+    found = {check.name: check for check in extra_checks(extras(llvmlite=None))}
+    assert found["llvm"] == Check(
+        "llvm", True, "optional, not installed: llvmlite", "faster rankings: pip install 'labelloop[llvm]'"
+    )
+
+
+def test_an_extra_that_the_installed_metadata_does_not_have_is_not_called_installed() -> None:
+    found = {check.name: check for check in extra_checks(Extras(["numpy"], INSTALLED.get))}
+    assert not found["trainer"].ok
+    assert found["llvm"].advice.endswith("install labelloop again")
+
+
+def test_in_a_checkout_the_advice_is_make() -> None:
+    checkout = Extras(REQUIRES, lambda name: None, Path("/clone"))
+    assert {check.advice for check in extra_checks(checkout) if not check.ok} == {"run `make setup`"}
+
+
+def test_no_service_starts_where_the_libraries_of_one_are_missing() -> None:
+    check_installed("trainer", "scorer", "oracle", extras=extras())
+    with pytest.raises(WrongState, match=r"the trainer lacks onnx; the scorer lacks onnx.*labelloop\[trainer,scorer\]"):
+        check_installed("trainer", "scorer", "oracle", extras=extras(onnx=None))
+
+
+async def test_nothing_is_started_or_written_where_libraries_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labelloop_cli.extras.extras_here", lambda: extras(onnx=None))
+    with pytest.raises(WrongState, match="the trainer lacks onnx"):
+        async with running(tmp_path / "store"):
+            pytest.fail("it started")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_distribution_that_is_not_installed_is_told() -> None:
-    assert packages_check().ok
-    assert "not installed" in packages_check("labelloop-of-tomorrow").found
+    with pytest.raises(WrongState, match="not installed"):
+        extras_here("labelloop-of-tomorrow")
 
 
 def test_torch_s_build_is_told() -> None:
-    check = torch_check()
+    check = torch_check(extras_here())
     assert check.ok
     assert check.found.startswith("2.")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RoundResult, RunStatus
 
+from labelloop_cli.choices import ProtocolName
 from labelloop_cli.demo.plan import Experiment
-from labelloop_cli.specs import ProtocolName
 
 _T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t for a 95 per cent interval, by sample count
 

@@ -1,0 +1,78 @@
+"""``labelloop export``: labels as a table, the model as ONNX, whole runs as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelloop_cli.choices import Kind
+from labelloop_cli.commands.arguments import RunId
+from labelloop_cli.interrupts import carry_out
+
+app = typer.Typer(help="Take labels, models and whole runs out.", no_args_is_help=True)
+
+
+@app.callback(invoke_without_command=True)
+def whole_run(
+    context: typer.Context,
+    run_id: Annotated[
+        str, typer.Option("--run", help="Write this whole run, every event and artifact, for `labelloop import`.")
+    ] = "",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write with --run.")] = Path("run.zip"),
+) -> None:
+    """Take labels, models and whole runs out."""
+    if not run_id:
+        return
+    from labelloop.wire.errors import InvalidInput
+
+    from labelloop_cli.ledger import export_run
+
+    if context.invoked_subcommand:
+        raise InvalidInput("BAD_USAGE", "--run writes the whole run: leave the command behind it out", field="run")
+    carry_out(export_run(run_id, output))
+
+
+@app.command()
+def labels(
+    run_id: RunId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("labels.csv"),
+    kind: Annotated[Kind, typer.Option(help="Which: labels somebody gave, auto-labels, or both.")] = Kind.all,
+) -> None:
+    """Write a run's labels as a table.
+
+    Its columns are id, class, source, annotator, round, time, confidence, and why each label was asked for.
+    """
+    from labelloop_cli.export import write_labels
+
+    carry_out(write_labels(run_id, output, kind))
+
+
+@app.command()
+def unlabelled(
+    run_id: RunId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("unlabelled.csv"),
+) -> None:
+    """Write the samples without a label, least confident first.
+
+    They are what auto-labelling left to people.
+    """
+    from labelloop_cli.export import write_unlabelled
+
+    carry_out(write_unlabelled(run_id, output))
+
+
+@app.command()
+def model(
+    run_id: RunId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("model.onnx"),
+    round_: Annotated[int, typer.Option("--round", min=0, help="The round that the model began; 0: newest.")] = 0,
+) -> None:
+    """Write a run's model as ONNX.
+
+    It takes samples as the pool holds them and gives probabilities.
+    """
+    from labelloop_cli.export import write_model
+
+    carry_out(write_model(run_id, output, round_))

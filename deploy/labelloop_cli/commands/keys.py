@@ -1,0 +1,53 @@
+"""``labelloop keys``: what services prove with who they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Make keys and certificates: for the broker's users, for TLS.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Where to write; made where it is not there.")]
+
+
+@app.command("nats")
+def nats_(folder: Folder) -> None:
+    """Make a key for each user of the broker.
+
+    FOLDER/<user>.seed is for LABELLOOP_NATS_NKEY_FILE, FOLDER/<user>.public for the broker's environment
+    (NATS_NKEY_<USER>).
+    """
+    from labelloop_cli import keys
+
+    keys.nats_(folder)
+
+
+@app.command()
+def tls(
+    folder: Folder,
+    host: Annotated[
+        list[str] | None, typer.Option(help="A name or number that services answer under; may be given again.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="How long the certificates are good.")] = 90,
+) -> None:
+    """Make certificates for development.
+
+    An authority, and FOLDER/<service> for LABELLOOP_TLS_DIR of each service, with `client` for whoever calls them. In
+    production let cert-manager do it.
+    """
+    from labelloop_cli import keys
+
+    keys.tls(folder, host or (), days)
+
+
+@app.command()
+def cluster() -> None:
+    """Make the Secrets nkey-<user>, from within Kubernetes.
+
+    They belong to the namespace of this pod. Those that are there stay.
+    """
+    from labelloop_cli import keys
+
+    keys.cluster()

@@ -1,0 +1,130 @@
+"""``labelloop label``: what waits for people, and their answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelloop_cli.commands.arguments import RunId
+from labelloop_cli.interrupts import carry_out
+
+app = typer.Typer(help="Label by hand: see what is asked for, send answers.", no_args_is_help=True)
+
+SampleIds = Annotated[list[int], typer.Argument(min=0, help="The samples, by id.", show_default=False)]
+Who = Annotated[str, typer.Option(help="Who says so.", show_default="whoever is logged in")]
+
+
+@app.command("open")
+def open_(
+    run_id: RunId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A CSV to fill in.")] = Path("to_label.csv"),
+    images: Annotated[Path | None, typer.Option(help="Also write each sample as a PNG into this folder.")] = None,
+) -> None:
+    """Write what waits for a label to a CSV.
+
+    Its columns are id and class, and the class is empty.
+    """
+    from labelloop_cli import label
+
+    carry_out(label.open_(run_id, output, images))
+
+
+@app.command()
+def submit(
+    run_id: RunId,
+    answers: Annotated[
+        Path, typer.Argument(help="A CSV with the columns id and class; rows without a class are left.")
+    ],
+    annotator: Annotated[str, typer.Option(help="Who labelled.", show_default="whoever is logged in")] = "",
+) -> None:
+    """Send answers. All or none: one bad row, and nothing is recorded."""
+    from labelloop_cli import label
+
+    carry_out(label.submit(run_id, answers, annotator))
+
+
+@app.command()
+def skip(
+    run_id: RunId,
+    sample_ids: SampleIds,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="They are no samples: broken, empty, of another kind.")
+    ] = False,
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    annotator: Who = "",
+) -> None:
+    """Give samples no label: others are asked for in their place."""
+    from labelloop_cli import label
+
+    carry_out(label.skip(run_id, sample_ids, annotator, comment, rejected=rejected))
+
+
+@app.command()
+def revise(
+    run_id: RunId,
+    sample_id: Annotated[int, typer.Argument(min=0, help="The sample, by id.", show_default=False)],
+    class_: Annotated[int, typer.Argument(min=0, metavar="LABEL", help="Its class.", show_default=False)],
+    annotator: Who = "",
+) -> None:
+    """Say another class of a sample than before. The next model is trained with it."""
+    from labelloop_cli import label
+
+    carry_out(label.revise(run_id, sample_id, class_, annotator))
+
+
+@app.command()
+def withdraw(run_id: RunId, sample_ids: SampleIds, annotator: Who = "") -> None:
+    """Take labels back. A sample of the batch that is open is asked for again; others leave the training set."""
+    from labelloop_cli import label
+
+    carry_out(label.withdraw(run_id, sample_ids, annotator))
+
+
+@app.command()
+def cancel(
+    run_id: RunId,
+    sample_ids: SampleIds,
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    annotator: Who = "",
+) -> None:
+    """Take requests back: others are asked for in their place."""
+    from labelloop_cli import label
+
+    carry_out(label.cancel(run_id, sample_ids, annotator, comment))
+
+
+@app.command()
+def backlog(run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "") -> None:
+    """What waits for people, and how they did."""
+    from labelloop_cli.backlog import show_backlog
+
+    carry_out(show_backlog(run_id))
+
+
+@app.command()
+def dead(
+    run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "",
+    all_: Annotated[bool, typer.Option("--all", help="Show them all, not the newest alone.")] = False,
+    discard: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Put this one aside for good; may be said again.")
+    ] = None,
+) -> None:
+    """Show results that could not be taken, or put some aside.
+
+    They came from the tools that people label in; the newest is first.
+    """
+    from labelloop_cli.backlog import discard_dead, show_dead
+
+    carry_out(discard_dead(discard) if discard else show_dead(run_id, all_=all_))
+
+
+@app.command()
+def replay(
+    letter_ids: Annotated[list[str] | None, typer.Argument(help="Their ids; all where none is given.")] = None,
+) -> None:
+    """Try dead letters again."""
+    from labelloop_cli.backlog import replay_dead
+
+    carry_out(replay_dead(letter_ids or []))
