@@ -48,7 +48,7 @@ class AgreementName(StrEnum):
     dawid_skene = "dawid-skene"
 
 
-class Kind(StrEnum):
+class LabelKind(StrEnum):
     all = "all"
     labels = "labels"
     auto_labels = "auto-labels"

@@ -34,14 +34,14 @@ LABELS: Columns = {
 UNLABELLED: Columns = {"id": Kind.COUNT, "predicted": Kind.TEXT, "confidence": Kind.REAL}
 
 
-async def write_labels(run_id: str, output: Path, kind: choices.Kind) -> None:
+async def write_labels(run_id: str, output: Path, kind: choices.LabelKind) -> None:
     """Write a run's labels of ``kind`` to a .csv or .parquet file."""
     tables.check(output)
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
         records = await clients.labels(run_id)
-    if kind is not choices.Kind.all:
-        records = [record for record in records if record.auto_labelled == (kind is choices.Kind.auto_labels)]
+    if kind is not choices.LabelKind.all:
+        records = [record for record in records if record.auto_labelled == (kind is choices.LabelKind.auto_labels)]
     tables.write(LABELS, label_rows(records, list(run.pool.classes)), output)
     console.print(f"{len(records)} labels of run {run_id} written to {output}")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labelloop_cli.choices import Kind
+from labelloop_cli.choices import LabelKind
 from labelloop_cli.commands.arguments import RunId
 from labelloop_cli.interrupts import carry_out
 
@@ -38,7 +38,7 @@ def whole_run(
 def labels(
     run_id: RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="A .csv or .parquet file.")] = Path("labels.csv"),
-    kind: Annotated[Kind, typer.Option(help="Which: labels somebody gave, auto-labels, or both.")] = Kind.all,
+    kind: Annotated[LabelKind, typer.Option(help="Which: labels somebody gave, auto-labels, or both.")] = LabelKind.all,
 ) -> None:
     """Write a run's labels as a table.
 
