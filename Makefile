@@ -8,6 +8,8 @@ BOOTSTRAP := $(shell for name in $(PYTHON) python3 python3.14 python3.13 python3
 ENVIRONMENTS := PYTHONPATH=deploy $(BOOTSTRAP) -m environments
 CHOICES := $(if $(PYTHON),--python $(PYTHON)) $(if $(TORCH),--torch $(TORCH))
 BIN := .venv/bin
+# Services start by the hundred in the tests: each would compile its libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
 SOURCES := proto trainer_svc scorer_svc oracle_svc deploy tests
 
 ifeq ($(wildcard requirements.lock),)
