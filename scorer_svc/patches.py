@@ -46,7 +46,8 @@ Patches = NDArray[np.float32]  # [n, side * side * channels]
 
 def learn_patches(samples: NDArray[Any], seed: int, *, patch_count: int = _PATCHES) -> bytes:
     """ONNX bytes of the graph from flat uint8 images to float32 features: ``samples`` are ``[n, height, width]`` or
-    ``[n, height, width, channels]``. The same for the same samples and seed, whatever the number of cores. At most
+    ``[n, height, width, channels]``. The same bytes for the same samples and seed on one type of processor, whatever
+    the number of cores; the rounding of another type leads k-means to slightly different vectors. At most
     ``patch_count`` patches are learned from.
 
     ValueError where these are no images, too small ones, or hold too little to learn from.
