@@ -48,6 +48,7 @@ def issue(by: Pair, name: str, hosts: Sequence[str], lifetime: timedelta) -> Pai
     """A certificate for ``hosts``, names or numbers, good at both ends of a connection. ``lifetime`` counts from now; a
     negative one has passed already."""
     key = ec.generate_private_key(ec.SECP256R1())
+    issuer = by.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     both_ends = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     builder = (
         _begun(_name(name), key, lifetime)
@@ -55,6 +56,7 @@ def issue(by: Pair, name: str, hosts: Sequence[str], lifetime: timedelta) -> Pai
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(both_ends, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
         .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
     )
     return Pair(builder.sign(by.key, hashes.SHA256()), key)

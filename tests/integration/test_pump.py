@@ -127,8 +127,8 @@ async def test_an_oracle_that_is_behind_the_log_takes_back_nothing_that_another_
 ) -> None:
     tool = ListTool()
     async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
-        async with pumping(one.pump(tool)):
-            await until(lambda: all(other.leases.holder(f"r.0.{each}.0") for each in asked))
+        async with pumping(one.pump(tool)):  # the leases are taken first
+            await until(lambda: bool(tool.pushed) and all(other.leases.holder(f"r.0.{each}.0") for each in asked))
         recorded = await one.log.read_run("r")
         other.book = RunBook(Desk.begin)
         for known in recorded[:2]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.x509.verification import PolicyBuilder, Store
 from labelloop.wire.errors import InvalidInput, NotAllowed, Unready, WrongState
 from labelloop.wire.nkey import read_key
 from labelloop_cli import keys
@@ -35,6 +36,15 @@ def test_certificates_are_for_the_service_and_the_hosts_given(tmp_path: Path) ->
     assert [str(number) for number in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "10.0.0.1"]
     assert (found.not_valid_after_utc - found.not_valid_before_utc).days == 7
     assert (tmp_path / "scorer" / "tls.key").stat().st_mode & 0o077 == 0
+
+
+def test_certificates_pass_strict_verification(tmp_path: Path) -> None:
+    """As Python verifies them from 3.13 on."""
+    keys.tls(tmp_path)
+    authority = x509.load_pem_x509_certificate((tmp_path / "scorer" / "ca.crt").read_bytes())
+    found = x509.load_pem_x509_certificate((tmp_path / "scorer" / "tls.crt").read_bytes())
+    verifier = PolicyBuilder().store(Store([authority])).build_server_verifier(x509.DNSName("scorer"))
+    assert verifier.verify(found, []) == [found, authority]
 
 
 def test_what_somebody_may_rely_on_is_not_written_over(tmp_path: Path) -> None:
