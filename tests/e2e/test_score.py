@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tests.blobs import IMAGE_BYTES, Blobs, spec
 from tests.e2e.driving import finish, reach_round, start
+from tests.e2e.stopping import until
 
 _SIZES = [1, 2, 64, 300]  # the last one is scored in a thread
 
@@ -90,19 +91,30 @@ async def test_a_stream_answers_each_request_in_order_and_ends_at_the_first_bad_
     assert (ours.reason, ours.field) == ("BAD_IMAGES", "images")
 
 
-async def test_unknown_models_and_runs_are_not_found(clients: Clients, run_id: str, blobs: Blobs) -> None:
+async def refusal(clients: Clients, request: pb.ScoreRequest) -> str:
+    """The reason for which what is asked for is not found."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await clients.scorer.Score(request)
+    ours = from_rpc(caught.value)
+    assert isinstance(ours, NotFound)
+    return ours.reason
+
+
+async def test_unknown_models_and_runs_are_not_found(clients: Clients) -> None:
+    assert await refusal(clients, pb.ScoreRequest(run_id="nobody")) == "UNKNOWN_RUN"
+    assert await refusal(clients, pb.ScoreRequest(model_sha256="0" * 64)) == "UNKNOWN_ARTIFACT"
+
+
+async def test_a_run_without_a_model_is_told_from_an_unknown_one(clients: Clients, run_id: str, blobs: Blobs) -> None:
     await start(clients, run_id, spec(blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, auto_label_budget=0))
-    cases = [
-        (pb.ScoreRequest(run_id="nobody"), "UNKNOWN_RUN"),
-        (pb.ScoreRequest(run_id=run_id), "NO_MODEL_YET"),
-        (pb.ScoreRequest(model_sha256="0" * 64), "UNKNOWN_ARTIFACT"),
-    ]
-    for request, reason in cases:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await clients.scorer.Score(request)
-        ours = from_rpc(caught.value)
-        assert isinstance(ours, NotFound)
-        assert ours.reason == reason
+    request, seen = pb.ScoreRequest(run_id=run_id), set[str]()
+
+    async def scorer_knows_it() -> bool:
+        seen.add(await refusal(clients, request))
+        return seen != {"UNKNOWN_RUN"}
+
+    await until(scorer_knows_it)  # it follows the log a moment behind the trainer
+    assert seen - {"UNKNOWN_RUN"} == {"NO_MODEL_YET"}
 
 
 async def test_no_call_fails_while_models_change_and_each_answer_is_of_one_model(
