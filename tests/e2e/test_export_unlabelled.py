@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
+import pytest
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop_cli.clients import Clients
@@ -17,15 +18,27 @@ from tests.blobs import POOL_SIZE, Blobs, certified_spec
 from tests.e2e.driving import finish, start
 from tests.e2e.test_cli import labelloop
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def clients(shared_clients: Clients) -> Clients:
+    return shared_clients
+
+
+@pytest.fixture
+def stack(shared_stack: Stack) -> Stack:
+    return shared_stack
+
 
 async def test_all_that_nobody_labelled_least_confident_first(
-    stack: Stack, clients: Clients, blobs: Blobs, tmp_path: Path
+    stack: Stack, clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
 ) -> None:
-    await start(clients, "r", certified_spec(blobs))
-    run = (await finish(clients, "r")).run
-    labelled = {record.sample_id for record in await clients.labels("r")}
+    await start(clients, run_id, certified_spec(blobs))
+    run = (await finish(clients, run_id)).run
+    labelled = {record.sample_id for record in await clients.labels(run_id)}
     output = tmp_path / "rest.parquet"
-    code, text = await labelloop("export", "unlabelled", "r", "-o", output, stack=stack)
+    code, text = await labelloop("export", "unlabelled", run_id, "-o", output, stack=stack)
     assert code == 0, text
     table = pyarrow.parquet.read_table(output)
     assert sorted([*table["id"].to_pylist(), *labelled]) == list(range(POOL_SIZE))
@@ -36,9 +49,9 @@ async def test_all_that_nobody_labelled_least_confident_first(
     assert f"{table.num_rows} samples" in text
 
 
-async def test_pages_of_any_size_come_to_the_same(clients: Clients, blobs: Blobs) -> None:
-    await start(clients, "r", certified_spec(blobs, guarantee=None, label_budget=20))
-    run = (await finish(clients, "r")).run
+async def test_pages_of_any_size_come_to_the_same(clients: Clients, run_id: str, blobs: Blobs) -> None:
+    await start(clients, run_id, certified_spec(blobs, guarantee=None, label_budget=20))
+    run = (await finish(clients, run_id)).run
     taken = BitMap(range(100))
     whole = [page async for page in ranked_rest(clients, run, taken)]
     assert len(whole) == 1
@@ -50,11 +63,11 @@ async def test_pages_of_any_size_come_to_the_same(clients: Clients, blobs: Blobs
     assert taken == BitMap(range(100))
 
 
-async def test_before_there_is_a_model_it_says_so(stack: Stack, clients: Clients, blobs: Blobs) -> None:
+async def test_before_there_is_a_model_it_says_so(stack: Stack, clients: Clients, run_id: str, blobs: Blobs) -> None:
     spec = certified_spec(blobs)
     spec.label_source = LabelSource.LABEL_SOURCE_QUEUE
-    await start(clients, "r", spec)
-    code, text = await labelloop("export", "unlabelled", "r", stack=stack)
+    await start(clients, run_id, spec)
+    code, text = await labelloop("export", "unlabelled", run_id, stack=stack)
     assert code == 1
     assert "no model yet" in text
 

@@ -20,6 +20,13 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.blobs import IMAGE_BYTES, POOL_SIZE, Blobs, certified_spec
 from tests.e2e.driving import finish, start
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def clients(shared_clients: Clients) -> Clients:
+    return shared_clients
+
 
 async def labels_of(clients: Clients, run_id: str) -> list[LabelRecord]:
     answer = clients.trainer.ListLabels(ListLabelsRequest(run_id=run_id))
@@ -32,11 +39,11 @@ def truth_of(blobs: Blobs) -> NDArray[np.int32]:
 
 
 async def test_a_run_on_learned_features_ends_with_auto_labels_that_its_audit_allows(
-    clients: Clients, blobs: Blobs
+    clients: Clients, run_id: str, blobs: Blobs
 ) -> None:
-    await start(clients, "r", certified_spec(blobs))
-    run = (await finish(clients, "r")).run
-    records, truth = await labels_of(clients, "r"), truth_of(blobs)
+    await start(clients, run_id, certified_spec(blobs))
+    run = (await finish(clients, run_id)).run
+    records, truth = await labels_of(clients, run_id), truth_of(blobs)
     by_purpose = {
         purpose: [record for record in records if record.purpose == purpose and not record.auto_labelled]
         for purpose in Purpose.values()
@@ -61,13 +68,13 @@ async def test_a_run_on_learned_features_ends_with_auto_labels_that_its_audit_al
 
 
 async def test_its_report_judges_the_auto_labels_and_says_why_each_sample_was_asked_for(
-    clients: Clients, blobs: Blobs, tmp_path: Path
+    clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
 ) -> None:
     stopping = StoppingSpec(stable_rounds=9, label_price=0.5, point_worth=1e6)
-    await start(clients, "r", certified_spec(blobs, stopping=stopping))
-    run = (await finish(clients, "r")).run
-    records, truth, page = await labels_of(clients, "r"), truth_of(blobs), tmp_path / "report.html"
-    await report_on(clients, "r", page)
+    await start(clients, run_id, certified_spec(blobs, stopping=stopping))
+    run = (await finish(clients, run_id)).run
+    records, truth, page = await labels_of(clients, run_id), truth_of(blobs), tmp_path / "report.html"
+    await report_on(clients, run_id, page)
     auto = [record for record in records if record.auto_labelled]
     right = sum(record.label == truth[record.sample_id] for record in auto)
     text = " ".join(page.read_text().split())
@@ -78,34 +85,34 @@ async def test_its_report_judges_the_auto_labels_and_says_why_each_sample_was_as
     assert text.count("<td>control</td>") == 4
     assert text.count("<td>first</td>") + text.count("<td>chosen</td>") == 36
     assert text.count("<figure>") > 0
-    await report_on(clients, "r", page, price=2.0)
+    await report_on(clients, run_id, page, price=2.0)
     assert "labels (120.00)" in page.read_text()
 
 
-async def test_the_model_takes_pixels_and_ranks_through_features(clients: Clients, blobs: Blobs) -> None:
+async def test_the_model_takes_pixels_and_ranks_through_features(clients: Clients, run_id: str, blobs: Blobs) -> None:
     """One graph from pixels to probabilities: for whoever downloads it, for Score, and what the pool was ranked by."""
-    await start(clients, "r", certified_spec(blobs, label_budget=20))
-    run = (await finish(clients, "r")).run
-    model = await clients.trainer.GetModel(GetModelRequest(run_id="r"))
+    await start(clients, run_id, certified_spec(blobs, label_budget=20))
+    run = (await finish(clients, run_id)).run
+    model = await clients.trainer.GetModel(GetModelRequest(run_id=run_id))
     images = np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
     session = onnxruntime.InferenceSession(model.model, providers=["CPUExecutionProvider"])
     expected = session.run(None, {session.get_inputs()[0].name: images})[0]
-    request = scorer_pb2.ScoreRequest(run_id="r", dtype="uint8", images=images.tobytes(), with_probabilities=True)
+    request = scorer_pb2.ScoreRequest(run_id=run_id, dtype="uint8", images=images.tobytes(), with_probabilities=True)
     scored = await clients.scorer.Score(request)
     assert np.allclose(np.reshape(scored.probabilities, expected.shape), expected, atol=1e-5)
-    audited = [each for each in await labels_of(clients, "r") if each.purpose == Purpose.PURPOSE_AUDIT]
+    audited = [each for each in await labels_of(clients, run_id) if each.purpose == Purpose.PURPOSE_AUDIT]
     told = [expected[each.sample_id].max() for each in audited]
     assert np.allclose([each.confidence for each in audited], told, atol=1e-4)
     accuracy = np.mean(expected.argmax(axis=1) == truth_of(blobs))
     assert abs(accuracy - run.latest.evaluation.value) < 0.1
 
 
-async def test_the_same_spec_gives_the_same_model(clients: Clients, blobs: Blobs) -> None:
+async def test_the_same_spec_gives_the_same_model(clients: Clients, run_id: str, blobs: Blobs) -> None:
     spec = certified_spec(blobs, label_budget=20)
     models = []
-    for run_id in ("one", "two"):
-        await start(clients, run_id, spec)
-        models.append((await finish(clients, run_id)).run.latest.model_sha256)
+    for each in (f"{run_id}-one", f"{run_id}-two"):
+        await start(clients, each, spec)
+        models.append((await finish(clients, each)).run.latest.model_sha256)
     assert models[0] == models[1]
 
 
@@ -119,26 +126,32 @@ async def test_the_same_spec_gives_the_same_model(clients: Clients, blobs: Blobs
     ids=["patches on patches", "patches on pixels", "pixels on patches"],
 )
 async def test_a_run_continues_one_whose_models_saw_the_same_or_something_else(
-    clients: Clients, blobs: Blobs, parent: FeatureKind.ValueType, child: FeatureKind.ValueType, fitted_anew: int
+    clients: Clients,
+    run_id: str,
+    blobs: Blobs,
+    parent: FeatureKind.ValueType,
+    child: FeatureKind.ValueType,
+    fitted_anew: int,
 ) -> None:
     changes = {"label_budget": 20, "control_percent": 50, "guarantee": None}
-    await start(clients, "parent", certified_spec(blobs, **changes, features=parent))
-    before = (await finish(clients, "parent")).run
-    await start(clients, "child", certified_spec(blobs, **changes, features=child), continues="parent")
-    ended = await finish(clients, "child")
+    parent_id, child_id = f"{run_id}-parent", f"{run_id}-child"
+    await start(clients, parent_id, certified_spec(blobs, **changes, features=parent))
+    before = (await finish(clients, parent_id)).run
+    await start(clients, child_id, certified_spec(blobs, **changes, features=child), continues=parent_id)
+    ended = await finish(clients, child_id)
     assert ended.run.phase == Phase.PHASE_FINISHED
     assert [each.labels for each in ended.rounds] == [20] * fitted_anew + [30, 40]
     assert ended.run.planned_rounds == ended.run.round
     assert before.latest.control_labels == 10
     assert ended.run.latest.control_labels >= 20
     assert ended.run.latest.evaluation.value > 0.8
-    parts = [part async for part in clients.trainer.ExportRun(ExportRunRequest(run_id="child"))]
+    parts = [part async for part in clients.trainer.ExportRun(ExportRunRequest(run_id=child_id))]
     digests = {part.artifact.sha256 for part in parts}
     assert {before.head_sha256, before.latest.model_sha256} <= digests
     assert not before.features.features_sha256 or before.features.features_sha256 in digests
 
 
-async def test_large_pictures_have_features_learned_of_them_too(clients: Clients, tmp_path: Path) -> None:
+async def test_large_pictures_have_features_learned_of_them_too(clients: Clients, run_id: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     made = Blobs(*(tmp_path / f"{name}.npy" for name in ("pool", "pool_labels", "evaluation", "evaluation_labels")))
     kinds = rng.integers(0, 256, (2, 8, 8, 3)).repeat(9, axis=1).repeat(9, axis=2)
@@ -148,8 +161,8 @@ async def test_large_pictures_have_features_learned_of_them_too(clients: Clients
         np.save(labels, truth.astype(np.int32))
     spec = certified_spec(made, label_budget=20)
     spec.ClearField("guarantee")
-    await start(clients, "r", spec)
-    run = (await finish(clients, "r")).run
+    await start(clients, run_id, spec)
+    run = (await finish(clients, run_id)).run
     assert run.features.feature_count == 1_800
     assert run.latest.evaluation.value > 0.9
 
@@ -175,38 +188,43 @@ def own_graph(path: Path, values: int, *, logs: bool = False) -> str:
     return str(path)
 
 
-async def test_a_graph_of_the_users_makes_the_features(clients: Clients, blobs: Blobs, tmp_path: Path) -> None:
+async def test_a_graph_of_the_users_makes_the_features(
+    clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
+) -> None:
     spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH, label_budget=20)
     spec.dataset.graph = own_graph(tmp_path / "rows.onnx", IMAGE_BYTES)
-    await start(clients, "r", spec)
-    run = (await finish(clients, "r")).run
+    await start(clients, run_id, spec)
+    run = (await finish(clients, run_id)).run
     assert run.features.feature_count == 6
     assert run.features.features_sha256 == run.pool.graph_sha256
     assert run.latest.evaluation.value > 0.6  # six sums tell less than 36 pixels
 
 
-async def test_a_graph_that_does_not_fit_the_pool_ends_the_run(clients: Clients, blobs: Blobs, tmp_path: Path) -> None:
+async def test_a_graph_that_does_not_fit_the_pool_ends_the_run(
+    clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
+) -> None:
     spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH)
     spec.dataset.graph = own_graph(tmp_path / "rows.onnx", 12)
-    await start(clients, "r", spec)
-    run = (await finish(clients, "r")).run
+    await start(clients, run_id, spec)
+    run = (await finish(clients, run_id)).run
     assert run.phase == Phase.PHASE_FAILED
     assert "takes 12 values of uint8" in run.message
 
 
 async def test_what_a_run_paid_for_before_it_failed_is_there_for_another(
-    clients: Clients, blobs: Blobs, tmp_path: Path
+    clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
 ) -> None:
     """A black image, of which the graph makes no numbers, is met when the first model is judged."""
     np.save(blobs.evaluation, np.concatenate([np.zeros((1, 6, 6), np.uint8), np.load(blobs.evaluation)[1:]]))
     spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH)
     spec.dataset.graph = own_graph(tmp_path / "logs.onnx", IMAGE_BYTES, logs=True)
-    await start(clients, "r", spec)
-    run = (await finish(clients, "r")).run
+    await start(clients, run_id, spec)
+    run = (await finish(clients, run_id)).run
     assert (run.phase, run.round, run.labels_paid) == (Phase.PHASE_FAILED, 0, 10)
     assert "no finite numbers" in run.message
-    await start(clients, "child", spec, continues="r")
-    paid, inherited = [await labels_of(clients, run_id) for run_id in ("r", "child")]
+    child_id = f"{run_id}-child"
+    await start(clients, child_id, spec, continues=run_id)
+    paid, inherited = [await labels_of(clients, each) for each in (run_id, child_id)]
     assert {each.sample_id for each in inherited} >= {each.sample_id for each in paid}
 
 
@@ -230,10 +248,10 @@ async def test_what_a_run_paid_for_before_it_failed_is_there_for_another(
     ],
 )
 async def test_what_cannot_be_done_is_said_before_it_begins(
-    clients: Clients, blobs: Blobs, changes: dict[str, object], field: str, said: str
+    clients: Clients, run_id: str, blobs: Blobs, changes: dict[str, object], field: str, said: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await start(clients, "r", certified_spec(blobs, **changes))
+        await start(clients, run_id, certified_spec(blobs, **changes))
     ours = from_rpc(caught.value)
     assert ours is not None
     assert ours.field == field
@@ -250,12 +268,12 @@ async def test_what_cannot_be_done_is_said_before_it_begins(
     ],
 )
 async def test_a_run_stops_before_its_budget_where_its_spec_says_when(
-    clients: Clients, blobs: Blobs, stopping: StoppingSpec, said: str
+    clients: Clients, run_id: str, blobs: Blobs, stopping: StoppingSpec, said: str
 ) -> None:
     changes = {"features": None, "guarantee": None, "control_percent": 50, "label_budget": 200}
     spec = certified_spec(blobs, **(changes | {"stopping": stopping}))
     spec.ClearField("guarantee")
-    await start(clients, "r", spec)
-    run = (await finish(clients, "r")).run
+    await start(clients, run_id, spec)
+    run = (await finish(clients, run_id)).run
     assert said in run.message
     assert run.labels_paid < 200

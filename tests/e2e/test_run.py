@@ -15,11 +15,20 @@ from labelloop_cli.clients import Clients
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-async def test_a_run_pays_for_its_budget_auto_labels_the_rest_and_learns(clients: Clients, blobs: Blobs) -> None:
-    await start(clients, "whole", spec(blobs))
-    whole = await finish(clients, "whole")
-    labels = await clients.labels("whole")
+
+@pytest.fixture
+def clients(shared_clients: Clients) -> Clients:
+    return shared_clients
+
+
+async def test_a_run_pays_for_its_budget_auto_labels_the_rest_and_learns(
+    clients: Clients, run_id: str, blobs: Blobs
+) -> None:
+    await start(clients, run_id, spec(blobs))
+    whole = await finish(clients, run_id)
+    labels = await clients.labels(run_id)
     truth = np.load(blobs.labels)
     paid = [label for label in labels if not label.auto_labelled]
     assert whole.run.phase == Phase.PHASE_FINISHED
@@ -30,10 +39,12 @@ async def test_a_run_pays_for_its_budget_auto_labels_the_rest_and_learns(clients
     assert whole.run.latest.evaluation.value > 0.9
 
 
-async def test_the_model_that_is_handed_out_ranks_as_the_scorer_does(clients: Clients, blobs: Blobs) -> None:
-    await start(clients, "model", spec(blobs))
-    whole = await finish(clients, "model")
-    model = await clients.trainer.GetModel(GetModelRequest(run_id="model"))
+async def test_the_model_that_is_handed_out_ranks_as_the_scorer_does(
+    clients: Clients, run_id: str, blobs: Blobs
+) -> None:
+    await start(clients, run_id, spec(blobs))
+    whole = await finish(clients, run_id)
+    model = await clients.trainer.GetModel(GetModelRequest(run_id=run_id))
     session = onnxruntime.InferenceSession(model.model)
     samples = np.load(blobs.samples).reshape(-1, 36)
     confidence = session.run(None, {"samples": samples})[0].max(axis=1)
@@ -47,49 +58,61 @@ async def test_the_model_that_is_handed_out_ranks_as_the_scorer_does(clients: Cl
     assert list(ranked.sample_ids) == list(np.lexsort((np.arange(len(samples)), confidence)))
 
 
-async def test_same_spec_same_final_model(clients: Clients, blobs: Blobs) -> None:
-    for run_id in ("one", "two"):
-        await start(clients, run_id, spec(blobs))
-    one, two = [(await finish(clients, run_id)).run.latest.model_sha256 for run_id in ("one", "two")]
+async def test_same_spec_same_final_model(clients: Clients, run_id: str, blobs: Blobs) -> None:
+    both = (f"{run_id}-one", f"{run_id}-two")
+    for each in both:
+        await start(clients, each, spec(blobs))
+    one, two = [(await finish(clients, each)).run.latest.model_sha256 for each in both]
     assert one == two
 
 
-async def test_a_run_continues_from_the_end_of_another_without_paying_again(clients: Clients, blobs: Blobs) -> None:
-    await start(clients, "parent", spec(blobs, auto_label_budget=0))
-    await finish(clients, "parent")
-    await start(clients, "child", spec(blobs, label_budget=0), continues="parent")
-    child = (await finish(clients, "child")).run
-    await start(clients, "in_one", spec(blobs))
-    in_one = (await finish(clients, "in_one")).run
+async def test_a_run_continues_from_the_end_of_another_without_paying_again(
+    clients: Clients, run_id: str, blobs: Blobs
+) -> None:
+    parent_id, child_id, whole_id = (f"{run_id}-{name}" for name in ("parent", "child", "whole"))
+    await start(clients, parent_id, spec(blobs, auto_label_budget=0))
+    await finish(clients, parent_id)
+    await start(clients, child_id, spec(blobs, label_budget=0), continues=parent_id)
+    child = (await finish(clients, child_id)).run
+    await start(clients, whole_id, spec(blobs))
+    in_one = (await finish(clients, whole_id)).run
     assert (child.labels_paid, child.auto_labels) == (0, 30)
     assert child.latest.labels == 30
     assert child.latest.model_sha256 == in_one.latest.model_sha256
 
 
-async def test_starting_a_run_again_is_one_run_and_another_spec_is_refused(clients: Clients, blobs: Blobs) -> None:
-    await start(clients, "twice", spec(blobs))
-    await start(clients, "twice", spec(blobs))
+async def ids_of_runs(clients: Clients) -> list[str]:
+    return [run.run_id for run in (await clients.trainer.ListRuns(ListRunsRequest())).runs]
+
+
+async def test_starting_a_run_again_is_one_run_and_another_spec_is_refused(
+    clients: Clients, run_id: str, blobs: Blobs
+) -> None:
+    await start(clients, run_id, spec(blobs))
+    await start(clients, run_id, spec(blobs))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await start(clients, "twice", spec(blobs, seed=4))
+        await start(clients, run_id, spec(blobs, seed=4))
     assert isinstance(from_rpc(caught.value), WrongState)
-    await finish(clients, "twice")
-    assert len((await clients.trainer.ListRuns(ListRunsRequest())).runs) == 1
+    await finish(clients, run_id)
+    assert (await ids_of_runs(clients)).count(run_id) == 1
 
 
-async def test_a_cancelled_run_keeps_its_labels_and_stays_cancelled(clients: Clients, blobs: Blobs) -> None:
-    await start(clients, "stop", spec(blobs, label_source=2))  # nobody answers: it cannot end by itself
-    cancelled = (await clients.trainer.CancelRun(CancelRunRequest(run_id="stop", reason="enough"))).run
+async def test_a_cancelled_run_keeps_its_labels_and_stays_cancelled(
+    clients: Clients, run_id: str, blobs: Blobs
+) -> None:
+    await start(clients, run_id, spec(blobs, label_source=2))  # nobody answers: it cannot end by itself
+    cancelled = (await clients.trainer.CancelRun(CancelRunRequest(run_id=run_id, reason="enough"))).run
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await clients.trainer.CancelRun(CancelRunRequest(run_id="stop"))
+        await clients.trainer.CancelRun(CancelRunRequest(run_id=run_id))
     assert (cancelled.phase, cancelled.message) == (Phase.PHASE_CANCELLED, "enough")
     assert isinstance(from_rpc(caught.value), WrongState)
 
 
-async def test_an_honest_run_needs_no_evaluation_set(clients: Clients, blobs: Blobs) -> None:
+async def test_an_honest_run_needs_no_evaluation_set(clients: Clients, run_id: str, blobs: Blobs) -> None:
     changed = spec(blobs, protocol=2, stopping_sample_count=0)
     changed.dataset.evaluation = changed.dataset.evaluation_labels = ""
-    await start(clients, "blind", changed)
-    whole = await finish(clients, "blind")
+    await start(clients, run_id, changed)
+    whole = await finish(clients, run_id)
     assert whole.run.phase == Phase.PHASE_FINISHED
     assert not whole.run.latest.HasField("evaluation")
     assert whole.run.latest.stopping.total == 30  # what was paid for, each held out once
@@ -121,4 +144,4 @@ async def test_a_spec_that_cannot_be_carried_out_is_refused_and_leaves_nothing(
     error = from_rpc(caught.value)
     assert isinstance(error, InvalidInput)
     assert error.field == field
-    assert not (await clients.trainer.ListRuns(ListRunsRequest())).runs
+    assert "bad" not in await ids_of_runs(clients)

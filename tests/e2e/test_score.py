@@ -17,8 +17,16 @@ from numpy.typing import NDArray
 
 from tests.blobs import IMAGE_BYTES, Blobs, spec
 from tests.e2e.driving import finish, reach_round, start
+from tests.e2e.stopping import until
 
 _SIZES = [1, 2, 64, 300]  # the last one is scored in a thread
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def clients(shared_clients: Clients) -> Clients:
+    return shared_clients
 
 
 def own_answer(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -34,40 +42,40 @@ def check(response: pb.ScoreResponse, digest: str, expected: NDArray[np.float32]
     assert list(response.confidence) == expected.max(axis=1).tolist()
 
 
-async def trained(clients: Clients, blobs: Blobs) -> GetModelResponse:
-    """The newest model of the run "r", which has ended."""
-    await start(clients, "r", spec(blobs, label_budget=10, auto_label_budget=0))
-    end = (await finish(clients, "r")).run
-    return await clients.trainer.GetModel(GetModelRequest(run_id="r", round=end.round))
+async def trained(clients: Clients, run_id: str, blobs: Blobs) -> GetModelResponse:
+    """The newest model of a run that has ended."""
+    await start(clients, run_id, spec(blobs, label_budget=10, auto_label_budget=0))
+    end = (await finish(clients, run_id)).run
+    return await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=end.round))
 
 
-async def test_answers_are_those_of_onnx_runtime(clients: Clients, blobs: Blobs) -> None:
-    model, images = await trained(clients, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
+async def test_answers_are_those_of_onnx_runtime(clients: Clients, run_id: str, blobs: Blobs) -> None:
+    model, images = await trained(clients, run_id, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
     for count in _SIZES:
         expected, data = own_answer(model.model, images[:count]), images[:count].tobytes()
-        for name in ({"model_sha256": model.model_sha256}, {"run_id": "r"}):
+        for name in ({"model_sha256": model.model_sha256}, {"run_id": run_id}):
             request = pb.ScoreRequest(dtype="uint8", images=data, with_probabilities=True, **name)
             response = await clients.scorer.Score(request)
             check(response, model.model_sha256, expected)
             assert list(response.probabilities) == expected.ravel().tolist()
 
 
-async def test_float_images_are_in_the_scale_of_pixels(clients: Clients, blobs: Blobs) -> None:
-    model, images = await trained(clients, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)[:7]
+async def test_float_images_are_in_the_scale_of_pixels(clients: Clients, run_id: str, blobs: Blobs) -> None:
+    model, images = await trained(clients, run_id, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)[:7]
     data = images.astype("<f4").tobytes()
-    response = await clients.scorer.Score(pb.ScoreRequest(run_id="r", dtype="float32", images=data))
+    response = await clients.scorer.Score(pb.ScoreRequest(run_id=run_id, dtype="float32", images=data))
     check(response, model.model_sha256, own_answer(model.model, images))
     assert not response.probabilities
 
 
 async def test_a_stream_answers_each_request_in_order_and_ends_at_the_first_bad_one(
-    clients: Clients, blobs: Blobs
+    clients: Clients, run_id: str, blobs: Blobs
 ) -> None:
-    model, images = await trained(clients, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
+    model, images = await trained(clients, run_id, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
     expected = own_answer(model.model, images)
     spans = [(0, 1), (1, 65), (65, 300)]
-    good = [pb.ScoreRequest(run_id="r", dtype="uint8", images=images[a:b].tobytes()) for a, b in spans]
-    bad = pb.ScoreRequest(run_id="r", dtype="uint8", images=b"x")
+    good = [pb.ScoreRequest(run_id=run_id, dtype="uint8", images=images[a:b].tobytes()) for a, b in spans]
+    bad = pb.ScoreRequest(run_id=run_id, dtype="uint8", images=b"x")
     # Nothing is sent after the bad one: a send that fails would hide the status that the server ended the call with.
     stream = clients.scorer.ScoreStream()
     for each in (*good, bad):
@@ -83,29 +91,40 @@ async def test_a_stream_answers_each_request_in_order_and_ends_at_the_first_bad_
     assert (ours.reason, ours.field) == ("BAD_IMAGES", "images")
 
 
-async def test_unknown_models_and_runs_are_not_found(clients: Clients, blobs: Blobs) -> None:
-    await start(clients, "waits", spec(blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, auto_label_budget=0))
-    cases = [
-        (pb.ScoreRequest(run_id="nobody"), "UNKNOWN_RUN"),
-        (pb.ScoreRequest(run_id="waits"), "NO_MODEL_YET"),
-        (pb.ScoreRequest(model_sha256="0" * 64), "UNKNOWN_ARTIFACT"),
-    ]
-    for request, reason in cases:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await clients.scorer.Score(request)
-        ours = from_rpc(caught.value)
-        assert isinstance(ours, NotFound)
-        assert ours.reason == reason
+async def refusal(clients: Clients, request: pb.ScoreRequest) -> str:
+    """The reason for which what is asked for is not found."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await clients.scorer.Score(request)
+    ours = from_rpc(caught.value)
+    assert isinstance(ours, NotFound)
+    return ours.reason
+
+
+async def test_unknown_models_and_runs_are_not_found(clients: Clients) -> None:
+    assert await refusal(clients, pb.ScoreRequest(run_id="nobody")) == "UNKNOWN_RUN"
+    assert await refusal(clients, pb.ScoreRequest(model_sha256="0" * 64)) == "UNKNOWN_ARTIFACT"
+
+
+async def test_a_run_without_a_model_is_told_from_an_unknown_one(clients: Clients, run_id: str, blobs: Blobs) -> None:
+    await start(clients, run_id, spec(blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, auto_label_budget=0))
+    request, seen = pb.ScoreRequest(run_id=run_id), set[str]()
+
+    async def scorer_knows_it() -> bool:
+        seen.add(await refusal(clients, request))
+        return seen != {"UNKNOWN_RUN"}
+
+    await until(scorer_knows_it)  # it follows the log a moment behind the trainer
+    assert seen - {"UNKNOWN_RUN"} == {"NO_MODEL_YET"}
 
 
 async def test_no_call_fails_while_models_change_and_each_answer_is_of_one_model(
-    clients: Clients, blobs: Blobs
+    clients: Clients, run_id: str, blobs: Blobs
 ) -> None:
     """Many callers ask a run for its newest model all the time that it advances."""
     images = np.load(blobs.samples).reshape(-1, IMAGE_BYTES)[:20]
-    request = pb.ScoreRequest(run_id="r", dtype="uint8", images=images.tobytes(), with_probabilities=True)
-    await start(clients, "r", spec(blobs))
-    await reach_round(clients, "r", 1)
+    request = pb.ScoreRequest(run_id=run_id, dtype="uint8", images=images.tobytes(), with_probabilities=True)
+    await start(clients, run_id, spec(blobs))
+    await reach_round(clients, run_id, 1)
     over, answers = asyncio.Event(), dict[str, set[bytes]]()
 
     async def keep_asking() -> None:
@@ -114,11 +133,12 @@ async def test_no_call_fails_while_models_change_and_each_answer_is_of_one_model
             answers.setdefault(answer.model_sha256, set()).add(answer.SerializeToString(deterministic=True))
 
     asking = [asyncio.create_task(keep_asking()) for _ in range(32)]
-    end = (await finish(clients, "r")).run
+    end = (await finish(clients, run_id)).run
     over.set()
     await asyncio.gather(*asking)
     fetched = [
-        await clients.trainer.GetModel(GetModelRequest(run_id="r", round=number)) for number in range(1, end.round + 1)
+        await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=number))
+        for number in range(1, end.round + 1)
     ]
     models = {model.model_sha256: model.model for model in fetched}
     assert len(answers) > 1
@@ -129,10 +149,10 @@ async def test_no_call_fails_while_models_change_and_each_answer_is_of_one_model
         assert list(response.probabilities) == expected.ravel().tolist()
 
 
-async def test_too_much_at_once_is_refused_and_the_server_recovers(clients: Clients, blobs: Blobs) -> None:
-    model, images = await trained(clients, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
+async def test_too_much_at_once_is_refused_and_the_server_recovers(clients: Clients, run_id: str, blobs: Blobs) -> None:
+    model, images = await trained(clients, run_id, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
     many = np.resize(images, (65_536, IMAGE_BYTES))
-    request = pb.ScoreRequest(run_id="r", dtype="uint8", images=many.tobytes(), with_probabilities=True)
+    request = pb.ScoreRequest(run_id=run_id, dtype="uint8", images=many.tobytes(), with_probabilities=True)
     outcomes = await asyncio.gather(*(clients.scorer.Score(request) for _ in range(100)), return_exceptions=True)
     answers = [outcome for outcome in outcomes if isinstance(outcome, pb.ScoreResponse)]
     refusals = [from_rpc(outcome) for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)]
