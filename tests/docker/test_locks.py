@@ -13,7 +13,7 @@ from tests.docker.stack import COMPOSE, SERVICES
 from tests.docker.supplies import DOCKERFILE, LOCKS, ROOT, argument
 
 PINNED = re.compile(r"^([A-Za-z0-9._-]+(?:\[[a-z0-9,-]+\])?)==(\S+)(?: ; .*)? \\$", re.MULTILINE)
-LOCKED = [*SERVICES, "cli"]
+LOCKED = [*SERVICES, "cli", "llvm"]
 
 
 def pins(lock: str) -> dict[str, str]:
