@@ -24,13 +24,12 @@ _SERVICES = ("trainer", "scorer", "oracle")
 _TESTED = (*_SERVICES, "llvm", "amqp", "sqs", "s3", "parquet")
 GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "run": (_SERVICES, ()),
-    "test": (_TESTED, ("test",)),
-    "check": (_TESTED, ("check",)),
+    "test": (_TESTED, ("test", "bench")),
+    "check": (_TESTED, ("check", "test", "bench")),
     "bench": (_TESTED, ("bench",)),
-    "queues": (_TESTED, ("queues",)),
+    "queues": (_TESTED, ("queues", "test", "bench")),
 }
-"""Extras and dependency groups of pyproject.toml for each kind of environment."""
-
+"""Extras and dependency groups of pyproject.toml, with those that they include, for each kind of environment."""
 
 BUILDS = ("cpu", "cpu-or-none", "cuda")
 """Builds of PyTorch; with ``cpu-or-none`` an environment does without where there is none for the CPU."""
@@ -80,7 +79,7 @@ def set_up(venv: Path, group: str, asked: Choice) -> None:
     if old:
         asked = Choice(asked.python or old.asked.python, asked.torch or old.asked.torch)
     kept = old if old and serves(old, digest, asked) else None
-    if kept and group in kept.groups:
+    if kept and covers(kept.groups, group):
         return
     groups = sorted({group, *(old.groups if old else ())})
     print(f"setting up {venv} for {', '.join(groups)}", flush=True)
@@ -94,6 +93,13 @@ def set_up(venv: Path, group: str, asked: Choice) -> None:
     install(uv, venv, groups, source)
     write_state(venv, State(digest, python, groups, source.requirement if source else "", asked))
     print(f"  {venv}: {python}, {size_mb(venv):,.0f} MB, {time.monotonic() - begun:.0f} s in all", flush=True)
+
+
+def covers(groups: list[str], group: str) -> bool:
+    """Whether an environment of ``groups`` holds all that ``group`` needs."""
+    extras = {extra for each in groups for extra in GROUPS[each][0]}
+    included = {name for each in groups for name in GROUPS[each][1]}
+    return extras.issuperset(GROUPS[group][0]) and included.issuperset(GROUPS[group][1])
 
 
 def serves(state: State, digest: str, asked: Choice) -> bool:

@@ -15,6 +15,7 @@ from environments.environment import (
     Choice,
     State,
     choose,
+    covers,
     interpreters,
     kept_source,
     read_state,
@@ -46,10 +47,26 @@ def test_supported_versions_are_those_of_the_project() -> None:
     assert named == [f"{major}.{minor}" for major, minor in reversed(pythons.SUPPORTED)]
 
 
-def test_groups_name_extras_and_dependency_groups_that_exist() -> None:
+def test_groups_name_extras_and_dependency_groups_with_those_they_include() -> None:
+    declared = PROJECT["dependency-groups"]
     for extras, groups in GROUPS.values():
         assert set(extras) <= set(PROJECT["project"]["optional-dependencies"])
-        assert set(groups) <= set(PROJECT["dependency-groups"])
+        included = {each["include-group"] for name in groups for each in declared[name] if isinstance(each, dict)}
+        assert included <= set(groups)
+
+
+@pytest.mark.parametrize(
+    ("groups", "group", "expected"),
+    [
+        (["check"], "test", True),
+        (["check"], "run", True),
+        (["queues"], "check", False),
+        (["run"], "test", False),
+        ([], "run", False),
+    ],
+)
+def test_nothing_is_installed_that_is_there_already(groups: list[str], group: str, expected: bool) -> None:
+    assert covers(groups, group) is expected
 
 
 def test_this_interpreter_is_found_behind_a_command_that_does_not_run(
