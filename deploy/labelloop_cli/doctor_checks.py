@@ -108,7 +108,7 @@ def mnist_check(cache_dir: Path, data_dir: Path | None) -> Check:
         if count and folder in given:
             advice = "add the others, or remove these to have MNIST downloaded"
             return Check("MNIST", False, f"{count} of {len(_MNIST)} files at {folder}", advice)
-    advice = "will be downloaded, or stood in for without a network; LABELLOOP_DATA_DIR names a copy"
+    advice = "will be downloaded; LABELLOOP_DATA_DIR names a copy; without either, the extra `digits` stands in"
     return Check("MNIST", True, "not here yet", advice)
 
 

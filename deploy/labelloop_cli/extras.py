@@ -23,9 +23,6 @@ OPTIONAL = {
     "digits": "5,000 digits where MNIST cannot be downloaded",
 }
 
-# A set-up from a checkout installs it by itself, to get the build for the CPU, and so may the metadata leave it out.
-_NOT_IN_METADATA = ("torch; extra == 'trainer'",)
-
 Installed = Callable[[str], "str | None"]
 """The version of a distribution; None where it is not installed."""
 
@@ -85,7 +82,7 @@ def extras_here(distribution: str = "labelloop") -> Extras:
         requires = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError as error:
         raise WrongState("NOT_INSTALLED", f"{distribution} itself is not installed") from error
-    return Extras([*requires, *_NOT_IN_METADATA], installed_version, _checkout())
+    return Extras(requires, installed_version, _checkout())
 
 
 def _checkout() -> Path | None:
