@@ -115,21 +115,21 @@ def test_doctor_finds_everything_with_the_extra_all(complete: Installed) -> None
 
 def start_and_stop(complete: Installed, *arguments: str, until: str) -> tuple[int, str]:
     """Run ``labelloop`` until it prints ``until``, stop it as Ctrl-C does, and return its exit code and output."""
-    process = subprocess.Popen(
+    printed = []
+    with subprocess.Popen(
         (str(complete.venv / "bin" / "labelloop"), *arguments),
         cwd=complete.folder,
         env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    assert process.stdout is not None
-    printed = []
-    for line in process.stdout:
-        printed.append(line)
-        if until in line:
-            process.send_signal(signal.SIGINT)
-    return process.wait(), "".join(printed)
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            printed.append(line)
+            if until in line:
+                process.send_signal(signal.SIGINT)
+    return process.returncode, "".join(printed)
 
 
 def test_up_starts_everything_in_an_empty_folder(complete: Installed, nats_binary: Path) -> None:
