@@ -31,9 +31,10 @@ from nats.aio.client import Client
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
 from tests.e2e.nasty import damaged, mutations
+from tests.examples import examples
 from tests.patience import PATIENCE_S
 
-_EXAMPLES_A_KIND = 30
+_EXAMPLES_A_KIND = examples(10)
 _FAULT = re.compile("Traceback|fault of ours|never retrieved")
 some = settings(
     max_examples=_EXAMPLES_A_KIND,

@@ -14,9 +14,10 @@ class Part:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+_WITH_EXAMPLES = "tests/unit tests/chaos/test_simulation.py tests/e2e/test_bad_events.py"
 PARTS = (
     Part("chaos", ("make", "chaos")),
-    Part("examples", ("make", "test", "ARGS=tests/unit tests/chaos/test_simulation.py"), {"LABELLOOP_EXAMPLES": "10"}),
+    Part("examples", ("make", "test", f"ARGS={_WITH_EXAMPLES}"), {"LABELLOOP_EXAMPLES": "10"}),
     Part("label-studio", ("make", "test-labelstudio")),
     Part("queues", ("make", "test-queues")),
     Part("images", ("make", "test-docker"), {"LABELLOOP_ROLLS": "100"}),
