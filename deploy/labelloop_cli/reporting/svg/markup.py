@@ -45,7 +45,7 @@ def words(text: str) -> str:
 
 def number(value: float) -> str:
     """A coordinate, to a tenth of a unit."""
-    return f"{round(value, 1) + 0.0:.1f}".removesuffix(".0")
+    return f"{round(float(value), 1) + 0.0:.1f}".removesuffix(".0")
 
 
 def plain(value: float) -> str:
