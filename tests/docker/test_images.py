@@ -21,7 +21,6 @@ PACKAGES = {
 }
 ALONE = {"torch": {"trainer"}, "onnxruntime": {"scorer"}, "scipy": {"scorer"}, "mlxtend": {"oracle"}}
 ABSENT = ("llvmlite", "matplotlib", "pandas", "pyarrow", "label_studio_sdk")
-SIZE_MAX_MB = {"oracle": 250, "scorer": 500}
 STARTS = {
     "trainer": "import s3fs, trainer_svc.rounds, trainer_svc.service, torch; assert torch.version.cuda is None",
     "scorer": "import s3fs, scorer_svc.serving",
@@ -50,9 +49,7 @@ def run(engine: Engine, name: str, *command: str) -> str:
 @each
 def test_an_image_says_what_it_is_and_runs_as_nobody(images: Engine, name: str) -> None:
     said = inspect(images, name)
-    size_mb = said["Size"] / 1e6
-    print(f"{image(name)}: {size_mb:.0f} MB")
-    assert size_mb < SIZE_MAX_MB.get(name, 1_000)
+    print(f"{image(name)}: {said['Size'] / 1e6:.0f} MB")
     assert said["Config"]["User"] == "65532:65532"
     assert said["Config"].get("Healthcheck") is None
     labels = said["Config"]["Labels"]
