@@ -3,6 +3,7 @@ listening, and "up" or "down" is printed when that is done. It remembers its que
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from threading import Lock, Thread
@@ -25,7 +26,16 @@ class OneAtATime:
             return self._application(environ, start_response)
 
 
+def reserved(port: int) -> socket.socket:
+    """Keep the port ours while moto is down: bound, but not listened on, it is given to nobody who takes any free one."""
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind(("127.0.0.1", port))
+    return keeper
+
+
 def main(port: int) -> None:
+    keeper = reserved(port)
     server: BaseWSGIServer | None = None
     application = OneAtATime(DomainDispatcherApplication(create_backend_app))
     for line in sys.stdin:
@@ -36,6 +46,7 @@ def main(port: int) -> None:
             server.shutdown()
             server.server_close()
         print(line.strip(), flush=True)
+    keeper.close()
 
 
 if __name__ == "__main__":
