@@ -9,12 +9,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from labelloop_cli.nats_binary import find_or_get
 from labelloop_cli.nats_server import NatsServer
 from platformdirs import user_cache_path
 from threadpoolctl import threadpool_limits
 
 pytest_plugins = ["tests.required", "pytester"]
+
+# Hypothesis fails an example that takes 200 ms, which on a busy machine any may.
+settings.register_profile("labelloop", deadline=None)
+settings.load_profile("labelloop")
 
 # A shell's background job (`make test &`) ignores SIGINT, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -27,7 +27,7 @@ class OneAtATime:
 
 
 def reserved(port: int) -> socket.socket:
-    """Keep the port ours while moto is down: bound, but not listened on, it is given to nobody who takes any free one."""
+    """Keep the port while moto is down: bound, though not listened on, it is no free port to anybody else."""
     keeper = socket.socket()
     keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     keeper.bind(("127.0.0.1", port))
