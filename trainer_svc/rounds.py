@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import NamedTuple
@@ -33,6 +33,7 @@ from labelloop.wire.errors import InvalidInput, LimitExceeded
 from labelloop.wire.eventlog import EventLog
 from labelloop.wire.run_book import RunBook
 from structlog.contextvars import bind_contextvars
+from torch import Tensor
 
 from trainer_svc.fitting import Figures, FitJob, FitResult, carry_out
 from trainer_svc.guarantee import certify
@@ -250,8 +251,8 @@ class Rounds:
             dtype=pool.dtype,
             features=features,
             labels=labels,
-            paid=torch.tensor([not example.auto_labelled for example in state.training]),
-            control=torch.tensor([state.is_control(example) for example in state.training]),
+            paid=_flags(not example.auto_labelled for example in state.training),
+            control=_flags(map(state.is_control, state.training)),
             start=await self._start(state, bench),
             evaluation=evaluation,
             report=report,
@@ -279,6 +280,11 @@ class Rounds:
 
     async def _put(self, data: bytes) -> str:
         return await self._artifacts.put(data) if data else ""
+
+
+def _flags(values: Iterable[bool]) -> Tensor:
+    """``[n]``, by way of NumPy: PyTorch takes ten times as long for a list."""
+    return torch.from_numpy(np.fromiter(values, np.bool_))
 
 
 def _seed(state: RunState, strategy: Strategy.ValueType) -> int:

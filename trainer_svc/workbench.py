@@ -109,7 +109,8 @@ class Workbench:
             self._reserve(held, len(training))
             self._features[held : len(training)] = with_bias(samples)
         self._ids = sample_ids
-        return self._features[: len(training)], torch.tensor([example.label for example in training])
+        labels = np.fromiter((example.label for example in training), np.int64, len(training))
+        return self._features[: len(training)], torch.from_numpy(labels)
 
     def _reserve(self, held: int, count: int) -> None:
         if count > len(self._features):
