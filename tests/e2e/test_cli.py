@@ -10,10 +10,20 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet
+import pytest
+from labelloop.trainer.v1.trainer_pb2 import ListRunsRequest
+from labelloop_cli.clients import Clients
 from labelloop_cli.stack import Stack
 
 from tests.blobs import Blobs, plain
 from tests.patience import PATIENCE_S
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def stack(shared_stack: Stack) -> Stack:
+    return shared_stack
 
 
 async def labelloop(*arguments: str | Path, stack: Stack | None = None, **environment: str) -> tuple[int, str]:
@@ -37,6 +47,12 @@ async def labelloop(*arguments: str | Path, stack: Stack | None = None, **enviro
     text = output.decode()
     assert "Traceback" not in text
     return process.returncode, text
+
+
+def row(run_id: str, table: str) -> str:
+    """The line of a run in what ``labelloop run list`` prints."""
+    [found] = [line for line in table.splitlines() if run_id in line.split()]
+    return found
 
 
 def pool_options(blobs: Blobs) -> list[str | Path]:
@@ -68,7 +84,7 @@ async def test_start_export_and_report(stack: Stack, blobs: Blobs, tmp_path: Pat
     assert "<svg" in page.read_text()
     code, text = await labelloop("run", "list", stack=stack)
     assert code == 0
-    assert "20/20" in text
+    assert "20/20" in row("mine", text)
 
 
 _FEW = ["--budget", "20", "--stop-on", "50"]
@@ -100,7 +116,10 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
 ]
 
 
-async def test_bad_input_gets_one_clear_line_and_changes_nothing(stack: Stack, blobs: Blobs, tmp_path: Path) -> None:
+async def test_bad_input_gets_one_clear_line_and_changes_nothing(
+    stack: Stack, shared_clients: Clients, blobs: Blobs, tmp_path: Path
+) -> None:
+    before = await shared_clients.trainer.ListRuns(ListRunsRequest())
     altered = tmp_path / "altered.npy"
     altered.write_bytes(blobs.samples.read_bytes()[:1000])
     stand_ins: dict[str, list[str | Path]] = {"POOL": pool_options(blobs), "ALTERED": [altered]}
@@ -108,15 +127,15 @@ async def test_bad_input_gets_one_clear_line_and_changes_nothing(stack: Stack, b
         words = [word for argument in arguments for word in stand_ins.get(argument, [argument])]
         found, text = await labelloop(*words, stack=stack)
         assert (found, says in text) == (code, True), (arguments, found, text)
-    assert "no runs yet" in (await labelloop("run", "list", stack=stack))[1]
+    assert await shared_clients.trainer.ListRuns(ListRunsRequest()) == before
 
 
 async def test_a_run_that_can_never_work_ends_and_says_why(stack: Stack, blobs: Blobs) -> None:
-    options = ["--labels", str(blobs.labels), "--features", "patches", "--budget", "20"]
+    options = ["--run-id", "plain", "--labels", str(blobs.labels), "--features", "patches", "--budget", "20"]
     code, text = await labelloop("run", "start", plain(blobs), *options, stack=stack)
     assert code == 1, text
     assert "no features can be learned from this pool: nearly all of its images are plain surfaces" in text
-    assert "failed" in (await labelloop("run", "list", stack=stack))[1]
+    assert "failed" in row("plain", (await labelloop("run", "list", stack=stack))[1])
 
 
 async def test_without_services_it_says_how_to_get_them() -> None:
@@ -163,7 +182,7 @@ async def test_a_setting_that_is_wrong_is_named(stack: Stack, tmp_path: Path) ->
     assert "LABELLOOP_DRAIN_S" in text
 
 
-async def test_ctrl_c_stops_everything_that_up_started(tmp_path: Path, nats_binary: Path) -> None:
+async def test_up_begins_without_runs_and_ctrl_c_stops_everything_it_started(tmp_path: Path, nats_binary: Path) -> None:
     ports = [f"--{name}-port=0" for name in ("nats", "trainer", "scorer", "oracle")]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "labelloop_cli", "up", "--store", str(tmp_path / "s"), *ports),
@@ -171,21 +190,24 @@ async def test_ctrl_c_stops_everything_that_up_started(tmp_path: Path, nats_bina
         stderr=asyncio.subprocess.STDOUT,
     )
     assert process.stdout is not None
-    addresses = []
+    addresses: dict[str, str] = {}
     async with asyncio.timeout(PATIENCE_S):
         async for line in process.stdout:
             words = line.decode().split()
             if words[0] in ("broker", "trainer", "scorer", "oracle"):
-                addresses.append(int(words[1].rsplit(":", 1)[1]))
+                addresses[words[0]] = words[1].rpartition("/")[2]
             if words[0] == "oracle":
                 break
+        code, text = await labelloop("run", "list", LABELLOOP_TRAINER=addresses["trainer"])
+        assert (code, "no runs yet" in text) == (0, True), text
         process.send_signal(signal.SIGINT)
         await process.stdout.read()
         assert await process.wait() == 130
     assert len(addresses) == 4
-    for port in addresses:
+    for address in addresses.values():
+        host, _, port = address.rpartition(":")
         with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", port)) != 0
+            assert probe.connect_ex((host, int(port))) != 0
 
 
 async def test_doctor_says_what_is_there() -> None:

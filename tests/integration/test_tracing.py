@@ -5,17 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import pytest_asyncio
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.scorer.v1.scorer_pb2 import ScoreRequest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, StartRunRequest
 from labelloop.wire.broker import connect as connect_broker
 from labelloop.wire.subjects import EVERYTHING, STREAM
+from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.nats_server import NatsServer
+from labelloop_cli.stack import Service
 from nats.aio.msg import Msg
 
 from tests.blobs import Blobs, spec, write_blobs
@@ -29,15 +35,53 @@ TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 INTERNAL, SERVER, CLIENT, CONSUMER = 1, 2, 3, 5
 
 
+@dataclass(frozen=True)
+class Traced:
+    """What services have left that carried one run to its end and were stopped: all spans, and the log.
+
+    ``model`` is the digest of the run's last model.
+    """
+
+    collector: Collector
+    broker: NatsServer
+    model: str
+
+
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
     return write_blobs(tmp_path)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def traced(tmp_path_factory: pytest.TempPathFactory, nats_binary: Path) -> AsyncIterator[Traced]:
+    folder = tmp_path_factory.mktemp("traced")
+    blobs = write_blobs(folder)
+    async with NatsServer(nats_binary, folder / "nats") as broker, collecting() as collector:
+        async with watched(folder, broker, collector.environment) as up:
+            model = await traced_run(up, blobs)
+            await up.clients.trainer.StartRun(request("traced", blobs))  # writes the same again, from another span
+            await until(lambda: whole(collector))
+        yield Traced(collector, broker, model)
+
+
+def request(run_id: str, blobs: Blobs) -> StartRunRequest:
+    return StartRunRequest(run_id=run_id, spec=spec(blobs, label_budget=10, auto_label_budget=5))
+
+
+@asynccontextmanager
+async def alone(name: str, folder: Path, broker: NatsServer, environment: dict[str, str]) -> AsyncIterator[Service]:
+    """A service without its peers; it is stopped at the end."""
+    made = service(name, folder, {**environment, "LABELLOOP_NATS_URL": broker.url})
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+
+
 async def traced_run(up: Watched, blobs: Blobs) -> str:
     """A run to its end, started in a span of ours; its model."""
-    request = StartRunRequest(run_id="traced", spec=spec(blobs, label_budget=10, auto_label_budget=5))
-    await up.clients.trainer.StartRun(request, metadata=(("traceparent", f"00-{TRACE}-{CALLER}-01"),))
+    await up.clients.trainer.StartRun(request("traced", blobs), metadata=(("traceparent", f"00-{TRACE}-{CALLER}-01"),))
     return (await finish(up.clients, "traced")).run.latest.model_sha256
 
 
@@ -61,11 +105,9 @@ async def messages(broker: NatsServer) -> list[Msg]:
         await client.close()
 
 
-async def test_a_run_is_one_trace_over_nats_and_grpc(tmp_path: Path, nats_server: NatsServer, blobs: Blobs) -> None:
-    async with collecting() as collector, watched(tmp_path, nats_server, collector.environment) as up:
-        await traced_run(up, blobs)
-        await until(lambda: whole(collector))
-    spans = collector.of_trace(TRACE)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_run_is_one_trace_over_nats_and_grpc(traced: Traced) -> None:
+    spans = traced.collector.of_trace(TRACE)
 
     def of(service: str, name: str, kind: int) -> list[Seen]:
         found = [s for s in spans.values() if (s.service, s.name, s.kind) == (f"labelloop-{service}", name, kind)]
@@ -94,15 +136,12 @@ async def test_a_run_is_one_trace_over_nats_and_grpc(tmp_path: Path, nats_server
     assert not [span for span in spans.values() if span.failed]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_events_tell_of_their_span_in_headers_and_their_bytes_know_nothing_of_it(
-    tmp_path: Path, nats_server: NatsServer, blobs: Blobs
+    traced: Traced, tmp_path: Path, blobs: Blobs
 ) -> None:
-    models = set()
-    async with collecting() as collector, watched(tmp_path, nats_server, collector.environment) as up:
-        models.add(await traced_run(up, blobs))
-        request = StartRunRequest(run_id="traced", spec=spec(blobs, label_budget=10, auto_label_budget=5))
-        await up.clients.trainer.StartRun(request)  # the second write of its subject, from another span
-        standing = await messages(nats_server)
+    models = {traced.model}
+    standing = await messages(traced.broker)
     assert len({message.subject for message in standing}) == len(standing)
     for message in standing:
         assert message.headers is not None
@@ -110,12 +149,11 @@ async def test_events_tell_of_their_span_in_headers_and_their_bytes_know_nothing
         event = Event.FromString(message.data)
         assert event.SerializeToString(deterministic=True) == message.data
     # Nothing of a run depends on whether it is traced, and traced logs are read by services that do not trace.
-    async with watched(tmp_path, nats_server) as up:
+    async with watched(tmp_path, traced.broker) as up:
         assert (await up.clients.trainer.GetRun(GetRunRequest(run_id="traced"))).run.latest.model_sha256 in models
-        untraced = StartRunRequest(run_id="untraced", spec=spec(blobs, label_budget=10, auto_label_budget=5))
-        await up.clients.trainer.StartRun(untraced)
+        await up.clients.trainer.StartRun(request("untraced", blobs))
         models.add((await finish(up.clients, "untraced")).run.latest.model_sha256)
-        standing = await messages(nats_server)
+        standing = await messages(traced.broker)
     assert len(models) == 1
     ours = [message for message in standing if ".untraced." in message.subject]
     assert ours
@@ -125,10 +163,14 @@ async def test_events_tell_of_their_span_in_headers_and_their_bytes_know_nothing
 async def test_a_call_that_is_refused_is_the_callers_fault_and_no_failed_span(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
-    async with collecting() as collector, watched(tmp_path, nats_server, collector.environment) as up:
+    async with (
+        collecting() as collector,
+        alone("scorer", tmp_path, nats_server, collector.environment) as scorer,
+        connect(Endpoints(scorer=scorer.address)) as clients,
+    ):
         for _ in range(2):
             with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):
-                await up.clients.scorer.Score(ScoreRequest(run_id="nobody"))
+                await clients.scorer.Score(ScoreRequest(run_id="nobody"))
     span, other = (span for span in collector.spans if span.name.endswith("/Score"))
     assert span.trace_id != other.trace_id, "one call has nothing to do with another"
     assert (span.attributes["rpc.grpc.status"], span.failed) == ("NOT_FOUND", False)
@@ -149,9 +191,10 @@ async def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path, nats_se
 async def test_spans_not_sent_yet_are_sent_at_the_end(tmp_path: Path, nats_server: NatsServer) -> None:
     async with collecting() as collector:
         late = {**collector.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
-        async with watched(tmp_path, nats_server, late) as up:
-            with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):
-                await up.clients.trainer.GetRun(GetRunRequest(run_id="nobody"))
+        async with alone("trainer", tmp_path, nats_server, late) as trainer:
+            async with connect(Endpoints(trainer=trainer.address)) as clients:
+                with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):
+                    await clients.trainer.GetRun(GetRunRequest(run_id="nobody"))
             assert not collector.spans
         assert [span.name for span in collector.spans] == ["labelloop.trainer.v1.TrainerService/GetRun"]
 
@@ -160,15 +203,13 @@ async def test_the_service_goes_by_the_name_that_the_environment_gives_it(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     async with collecting() as collector:
-        told = {**collector.environment, "OTEL_SERVICE_NAME": "mine", "LABELLOOP_NATS_URL": nats_server.url}
-        oracle = service("oracle", tmp_path, told)
-        try:
-            await oracle.start()
-            async with grpc.aio.insecure_channel(oracle.address) as channel:
-                call: Any = channel.unary_unary("/labelloop.oracle.v1.OracleService/ListOpenSamples")
-                await call(b"")
-        finally:
-            await oracle.stop()
+        told = {**collector.environment, "OTEL_SERVICE_NAME": "mine"}
+        async with (
+            alone("oracle", tmp_path, nats_server, told) as oracle,
+            grpc.aio.insecure_channel(oracle.address) as channel,
+        ):
+            call: Any = channel.unary_unary("/labelloop.oracle.v1.OracleService/ListOpenSamples")
+            await call(b"")
         assert {span.service for span in collector.spans} == {"mine"}
 
 
