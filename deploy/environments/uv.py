@@ -43,7 +43,7 @@ class Step:
         return time.monotonic() - self._begun
 
     def say(self, line: str) -> None:
-        """Print ``line`` below the step's name, and wait anew for the next one."""
+        """Print ``line`` below the step's name and put off the next heartbeat."""
         self._timer.cancel()
         print(f"      {line}", flush=True)
         self._wait()
