@@ -135,8 +135,10 @@ def _embedded(weights: NDArray[np.float32], copies: Reals, seed: int) -> Reals:
 
 
 def _groups(values: Reals) -> list[tuple[int, int]]:
-    """Where runs of nearly equal ``values``, largest first, begin and end; the last, behind which no gap is known of,
-    is left out."""
+    """Split ``values``, largest first, at gaps of GAP_MIN; return where each group begins and ends.
+
+    The last group is left out: whether a gap follows it is not known.
+    """
     return list(pairwise([0, *(np.flatnonzero(-np.diff(values) >= GAP_MIN) + 1).tolist()]))
 
 

@@ -102,7 +102,7 @@ async def cancel(run_id: str, sample_ids: Sequence[int], annotator: str, comment
 
 
 def _named(annotator: str) -> str:
-    """``annotator``, or whoever is logged in."""
+    """``annotator``, or the user who is logged in."""
     return annotator or getpass.getuser()
 
 

@@ -213,7 +213,7 @@ async def running(
 
 
 async def up(store: Path, nats: str, nats_port: int, ports: tuple[int, int, int], page: Page | None) -> None:
-    """Print where everything runs, and keep it running, for ever."""
+    """Print where everything runs, and keep it running until interrupted."""
     async with running(store, nats_url=nats, nats_port=nats_port, ports=ports, page=page) as stack:
         console.print(f"broker   {stack.nats_url}")
         for name, service in stack.services.items():

@@ -13,7 +13,7 @@ from labelloop_cli.interrupts import carry_out
 app = typer.Typer(help="Label by hand: see what is asked for, send answers.", no_args_is_help=True)
 
 SampleIds = Annotated[list[int], typer.Argument(min=0, help="The samples, by id.", show_default=False)]
-Who = Annotated[str, typer.Option(help="Who says so.", show_default="whoever is logged in")]
+Who = Annotated[str, typer.Option(help="Who says so.", show_default="the user who is logged in")]
 
 
 @app.command("open")
@@ -37,7 +37,7 @@ def submit(
     answers: Annotated[
         Path, typer.Argument(help="A CSV with the columns id and class; rows without a class are left.")
     ],
-    annotator: Annotated[str, typer.Option(help="Who labelled.", show_default="whoever is logged in")] = "",
+    annotator: Annotated[str, typer.Option(help="Who labelled.", show_default="the user who is logged in")] = "",
 ) -> None:
     """Send answers. All or none: one bad row, and nothing is recorded."""
     from labelloop_cli import label
