@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from labelloop_cli import stack
 from labelloop_cli.nats_binary import find_or_get
 from labelloop_cli.nats_server import NatsServer
 from platformdirs import user_cache_path
 from threadpoolctl import threadpool_limits
+
+from tests.forking.client import ForkServer
 
 pytest_plugins = ["tests.required", "pytester"]
 
@@ -53,6 +56,19 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     if find_spec("torch"):
         return None
     return ModuleWithoutTorch.from_parent(parent, path=module_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _services_are_forked() -> Iterator[None]:
+    """Where a process may be forked after libraries were loaded: macOS forbids it."""
+    if sys.platform != "linux":
+        yield
+        return
+    server = ForkServer()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack, "launch", server.launch)
+        yield
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import structlog
 from labelloop.wire.broker import check_reachable
@@ -32,6 +32,20 @@ _LOG_TAIL_LINES = 5
 T = TypeVar("T")
 
 log = structlog.get_logger()
+
+
+async def launch(module: str, environment: Mapping[str, str], output: BinaryIO) -> asyncio.subprocess.Process:
+    """Run a module as a process in a session of its own: a Ctrl-C in the terminal is for us, who stop services in
+    their order."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", module),
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 @dataclass
@@ -66,15 +80,7 @@ class Service:
         if self.http_port:
             ours["LABELLOOP_HTTP_PORT"] = str(self.http_port)
         with self.log_file.open("ab") as output:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", f"{self.name}_svc"),
-                env={**os.environ, **self.environment, **ours},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # a Ctrl-C in the terminal is for us: we stop the services in their order
-            )
+            self.process = await launch(f"{self.name}_svc", {**os.environ, **self.environment, **ours}, output)
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 while not self.ready_file.exists():

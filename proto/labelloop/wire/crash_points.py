@@ -13,17 +13,23 @@ import os
 import signal
 from collections import Counter
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
-_FILE = os.environ.get("LABELLOOP_CRASH_AT", "")
 _passed: Counter[str] = Counter()
 
 
 def crash_point(name: str) -> None:
     """End the process where this is the point that was asked for; else nothing."""
-    if _FILE:
+    if file := _file():
         with suppress(FileNotFoundError):  # nothing is asked for
-            _crash_if_asked(name, Path(_FILE))
+            _crash_if_asked(name, Path(file))
+
+
+@cache
+def _file() -> str:
+    """Read at the first point, not at import: a process that was forked has an environment of its own."""
+    return os.environ.get("LABELLOOP_CRASH_AT", "")
 
 
 def _crash_if_asked(name: str, file: Path) -> None:

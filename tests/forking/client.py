@@ -1,0 +1,106 @@
+"""Have services forked, in place of :func:`labelloop_cli.stack.launch`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from threading import Lock, Thread
+from typing import BinaryIO, cast
+
+from labelloop_cli.stack import launch
+
+from scorer_svc.threads import READ_BY_LIBRARIES
+from tests.forking.server import REQUEST_BYTES_MAX
+
+# Settings of ours, where pytest says which test runs, and what `scorer_svc.threads` sets in any process that it is
+# used in: this one, once a test has, and every scorer.
+_READ_LATE = ("LABELLOOP_", "PYTEST_", *READ_BY_LIBRARIES)
+
+
+class ForkedProcess:
+    """As much of :class:`asyncio.subprocess.Process` as is used of a service."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.ended: Future[int] = Future()
+
+    @property
+    def returncode(self) -> int | None:
+        return self.ended.result() if self.ended.done() else None
+
+    async def wait(self) -> int:
+        return await asyncio.shield(asyncio.wrap_future(self.ended))
+
+    def send_signal(self, number: int) -> None:
+        if not self.ended.done():
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkServer:
+    """The process that forks, started at the first request. Close it at the end."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = dict(os.environ)
+        self._asked: deque[Future[ForkedProcess]] = deque()
+        self._alive: dict[int, ForkedProcess] = {}
+        self._lock = Lock()
+
+    async def launch(self, module: str, environment: Mapping[str, str], output: BinaryIO) -> asyncio.subprocess.Process:
+        """As without this where anything but a setting of ours differs: an interpreter or a library may read it as it
+        is loaded."""
+        names = environment.keys() | self._environment.keys()
+        changed = {name for name in names if environment.get(name) != self._environment.get(name)}
+        if not all(name.startswith(_READ_LATE) for name in changed):
+            return await launch(module, environment, output)
+        request = json.dumps({"module": module, "environment": dict(environment)}).encode()
+        assert len(request) < REQUEST_BYTES_MAX
+        answer: Future[ForkedProcess] = Future()
+        with self._lock:
+            if self._process is None:
+                self._start()
+            self._asked.append(answer)
+            socket.send_fds(self._requests, [request], [output.fileno()])
+        return cast(asyncio.subprocess.Process, await asyncio.wrap_future(answer))
+
+    def _start(self) -> None:
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-m", "tests.forking.server", str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command, env=self._environment, pass_fds=[theirs.fileno()], start_new_session=True
+            )
+        self._listener = Thread(target=self._listen, name="forked processes")
+        self._listener.start()
+
+    def _listen(self) -> None:
+        while message := self._requests.recv(REQUEST_BYTES_MAX):
+            told = json.loads(message)
+            if "code" in told:
+                self._alive.pop(told["pid"]).ended.set_result(told["code"])
+                continue
+            process = self._alive[told["pid"]] = ForkedProcess(told["pid"])
+            self._asked.popleft().set_result(process)
+        for answer in self._asked:
+            answer.set_exception(RuntimeError("the process that forks services has ended: see what it printed"))
+
+    def close(self) -> None:
+        if self._process:
+            self._requests.shutdown(socket.SHUT_WR)
+            self._process.wait()
+            self._listener.join()
+            self._requests.close()

@@ -1,0 +1,106 @@
+"""``python -m tests.forking.server FD``: fork a service on each request that comes through a socket.
+
+A request is JSON, ``{"module": ..., "environment": {...}}``, with the file that the service writes to as a descriptor
+beside it. The answers are ``{"pid": ...}`` and, once it has ended, ``{"pid": ..., "code": ...}``.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from typing import NoReturn
+
+IMPORTED = ("trainer_svc.__main__", "scorer_svc.serving", "oracle_svc.__main__", "llvmlite.binding", "torch")
+REQUEST_BYTES_MAX = 1 << 17
+
+
+def serve(requests: socket.socket) -> tuple[str, dict[str, str], int] | None:
+    """Fork until the other end closes: None. In a fork: module, environment and descriptor of what it is to be."""
+    died, wake_up = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(wake_up)
+    while True:
+        readable, _, _ = select.select([requests.fileno(), died], [], [])
+        if died in readable:
+            os.read(died, 1 << 12)
+            _tell_who_ended(requests)
+        if requests.fileno() in readable:
+            message, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 1)
+            if not message:
+                return None
+            if pid := os.fork():
+                os.close(descriptors[0])
+                requests.send(json.dumps({"pid": pid}).encode())
+                continue
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for descriptor in (died, wake_up):
+                os.close(descriptor)
+            request = json.loads(message)
+            return request["module"], request["environment"], descriptors[0]
+
+
+def _tell_who_ended(requests: socket.socket) -> None:
+    with suppress(ChildProcessError):  # there is none
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            told = {"pid": ended[0], "code": os.waitstatus_to_exitcode(ended[1])}
+            requests.send(json.dumps(told).encode())
+
+
+def become(module: str, environment: dict[str, str], output: int) -> NoReturn:
+    """Be ``python -m module`` in a session of its own.
+
+    Ends without the interpreter's own end, as services do: libraries would wait there for threads that a fork lacks.
+    """
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for standard in (1, 2):
+        os.dup2(output, standard)
+    os.close(output)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [module]
+    sys.modules.pop(f"{module}.__main__", None)
+    code = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = _exit_code(end)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _exit_code(end: SystemExit) -> int:
+    """As the interpreter has it: anything but a number is printed."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+def main() -> None:
+    for name in IMPORTED:
+        with suppress(ModuleNotFoundError):  # an extra that is not installed: the service says so itself
+            importlib.import_module(name)
+    gc.freeze()
+    with socket.socket(fileno=int(sys.argv[1])) as requests:
+        work = serve(requests)
+    if work:
+        become(*work)
+
+
+if __name__ == "__main__":
+    main()
