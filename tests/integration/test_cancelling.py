@@ -17,6 +17,7 @@ from labelloop_cli.nats_port import HOST
 from labelloop_cli.nats_server import NatsServer
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
 
 from tests.ports import free_port
 
@@ -159,3 +160,17 @@ async def test_closing_ends_attempts_to_reconnect_at_any_moment(nats_server: Nat
         if attempts is not None:
             done, _ = await asyncio.wait([attempts], timeout=_ENDS_WITHIN_S)
             assert done, count
+
+
+async def test_a_connection_is_closed_whenever_another_who_closed_it_was_cancelled(nats_server: NatsServer) -> None:
+    for count in range(TURNS):
+        client = await connect(nats_server.url, "test")
+        transport = client._transport
+        assert isinstance(transport, TcpTransport)
+        assert transport._io_writer is not None
+        closing = asyncio.create_task(client.close())
+        await turns(count)
+        closing.cancel()
+        await asyncio.wait([closing])
+        await client.close()
+        assert transport._io_writer.is_closing(), count

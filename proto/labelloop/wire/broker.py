@@ -60,6 +60,9 @@ class _Connection(Client):
             if was_cancelled():
                 raise
             # Nobody cancelled us: an attempt to reconnect was, and with it the socket's end that both waited for.
+        finally:
+            if self._transport:  # nats-py does nothing while another closes, who may have been cancelled half way
+                self._transport.close()  # type: ignore[no-untyped-call]
 
     async def _flush_pending(self, *arguments: Any, **options: Any) -> Any:
         return await heeded(super()._flush_pending(*arguments, **options))
