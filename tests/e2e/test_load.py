@@ -48,13 +48,18 @@ async def load(out: Path, *words: str) -> tuple[int, str, list[dict[str, Any]]]:
 
 
 async def test_new_models_under_load_drop_no_call_and_are_never_mixed(tmp_path: Path) -> None:
-    code, said, results = await load(tmp_path, "--only", "swap", "--seconds", "3")
-    assert code == 0, said
-    assert [result["mode"] for result in results] == ["closed", "open"]
-    for result in results:
-        assert list(result["statuses"]) == ["OK"]
-        assert result["wrong"] == {}
-        assert "models answered" in result["note"]
+    swapped = False
+    for seconds in (3, 15, 75):  # under load a busy machine may fit no model in the first of these
+        code, said, results = await load(tmp_path, "--only", "swap", "--seconds", str(seconds))
+        assert code == 0, said
+        assert [result["mode"] for result in results] == ["closed", "open"]
+        for result in results:
+            assert list(result["statuses"]) == ["OK"]
+            assert result["wrong"] == {}
+        swapped = all("models answered" in result["note"] for result in results)
+        if swapped:
+            break
+    assert swapped, said
     assert "<svg" in (tmp_path / "report.html").read_text()
 
 
