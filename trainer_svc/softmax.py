@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
@@ -23,9 +24,13 @@ _PUBLISHED_RATE = 0.1
 
 
 def settle_arithmetic() -> None:
-    """Call once in a process before the first fit: one thread so that sums have one order; denormals flushed,
-    because a fit that saturates spends most of its time on them otherwise."""
+    """Call in each thread that fits, before its first fit.
+
+    PyTorch and NumPy's BLAS compute on one thread, so that sums have one order. Denormals are flushed, because a fit
+    that saturates spends most of its time on them otherwise.
+    """
     torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
     torch.set_flush_denormal(True)
 
 
