@@ -14,7 +14,7 @@ from tests.chaos.trial import Fault
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SEED = 1
+SEED = 3  # the published protocol, whose fits take a twentieth of the time
 BRIEF = [
     "trainer killed",
     "all services killed",

@@ -17,6 +17,7 @@ import socket
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 IMPORTED = ("trainer_svc.__main__", "scorer_svc.serving", "oracle_svc.__main__", "llvmlite.binding", "torch")
@@ -24,7 +25,9 @@ REQUEST_BYTES_MAX = 1 << 17
 
 
 def serve(requests: socket.socket) -> tuple[str, dict[str, str], int] | None:
-    """Fork until the other end closes: None. In a fork: module, environment and descriptor of what it is to be."""
+    """Fork until the other end closes, then end the forks that are left: None. In a fork: module, environment and
+    descriptor of what it is to be."""
+    alive: set[int] = set()
     died, wake_up = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     signal.set_wakeup_fd(wake_up)
@@ -32,12 +35,15 @@ def serve(requests: socket.socket) -> tuple[str, dict[str, str], int] | None:
         readable, _, _ = select.select([requests.fileno(), died], [], [])
         if died in readable:
             os.read(died, 1 << 12)
-            _tell_who_ended(requests)
+            _tell_who_ended(requests, alive)
         if requests.fileno() in readable:
             message, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 1)
             if not message:
+                for pid in alive:
+                    os.kill(pid, signal.SIGKILL)
                 return None
             if pid := os.fork():
+                alive.add(pid)
                 os.close(descriptors[0])
                 requests.send(json.dumps({"pid": pid}).encode())
                 continue
@@ -49,11 +55,12 @@ def serve(requests: socket.socket) -> tuple[str, dict[str, str], int] | None:
             return request["module"], request["environment"], descriptors[0]
 
 
-def _tell_who_ended(requests: socket.socket) -> None:
+def _tell_who_ended(requests: socket.socket, alive: set[int]) -> None:
     with suppress(ChildProcessError):  # there is none
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            told = {"pid": ended[0], "code": os.waitstatus_to_exitcode(ended[1])}
-            requests.send(json.dumps(told).encode())
+            pid, status = ended
+            alive.remove(pid)
+            requests.send(json.dumps({"pid": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
 
 
 def become(module: str, environment: dict[str, str], output: int) -> NoReturn:
@@ -62,6 +69,7 @@ def become(module: str, environment: dict[str, str], output: int) -> NoReturn:
     Ends without the interpreter's own end, as services do: libraries would wait there for threads that a fork lacks.
     """
     os.setsid()
+    Path("/proc/self/comm").write_text(module)  # what `ps` and `top` call it
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for standard in (1, 2):
         os.dup2(output, standard)
