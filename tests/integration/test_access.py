@@ -22,6 +22,7 @@ from oracle_svc.leases import Leases
 from oracle_svc.queues.subjects import STREAM as QUEUE_STREAM
 from oracle_svc.queues.subjects import Subjects
 from tests.integration.production_broker import Node, lone_node, new_enough, running
+from tests.patience import PATIENCE_S
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
 ANSWERS = {"label_provided", "sample_skipped", "label_withdrawn", "answer_given"}
@@ -56,7 +57,7 @@ async def connected(node: Node, user: str) -> Client:
 
 async def may_write(client: Client, subject: str) -> bool:
     try:
-        await client.jetstream().publish(subject, b"", timeout=2)
+        await client.jetstream().publish(subject, b"", timeout=PATIENCE_S)
     except NotAllowed:
         return False
     return True
@@ -95,7 +96,7 @@ async def test_nobody_destroys_what_stands(node: Node) -> None:
         client = await connected(node, user)
         await EventLog(client).ensure_stream()
         results = await asyncio.gather(
-            *(client.request(subject, timeout=2) for subject in harmful), return_exceptions=True
+            *(client.request(subject, timeout=PATIENCE_S) for subject in harmful), return_exceptions=True
         )
         assert [type(result) for result in results] == [NotAllowed] * len(harmful), user
         await client.close()

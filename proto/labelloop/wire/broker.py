@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,18 +41,32 @@ class _Connection(Client):
     def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
-        self.forbidden: set[str] = set()  # subjects, in lower case, which is how nats-py hands errors on
+        self._refusals: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+
+    def refuse(self, subject: str) -> None:
+        """End what waits for an answer under ``subject``, in any case of letters: nats-py hands errors on in lower."""
+        for refusal in self._refusals.get(subject.lower(), ()):
+            if not refusal.done():
+                refusal.set_result(None)
 
     async def request(self, subject: str, *arguments: Any, **options: Any) -> Msg:
-        """NotAllowed where the broker does not let us."""
-        self.forbidden.discard(subject.lower())
+        """NotAllowed, at once, where the broker does not let us."""
+        refusal = asyncio.get_running_loop().create_future()
+        waiting = self._refusals[subject.lower()]
+        waiting.add(refusal)
+        asking = asyncio.ensure_future(super().request(subject, *arguments, **options))
+        asking.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, though nobody may wait
         try:
-            return await heeded(super().request(subject, *arguments, **options))
-        except NatsError:
-            if subject.lower() not in self.forbidden:
-                raise
-            message = f"the broker does not let {self._name} publish under {subject}: see its users' permissions"
-            raise NotAllowed("FORBIDDEN_BY_BROKER", message, user=self._name, subject=subject) from None
+            await asyncio.wait({asking, refusal}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+        finally:
+            asking.cancel()
+            waiting.discard(refusal)
+            if not waiting:
+                self._refusals.pop(subject.lower(), None)
+        message = f"the broker does not let {self._name} publish under {subject}: see its users' permissions"
+        raise NotAllowed("FORBIDDEN_BY_BROKER", message, user=self._name, subject=subject)
 
     async def close(self) -> None:
         try:
@@ -86,7 +101,7 @@ async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file
     async def on_error(error: Exception) -> None:
         text = str(error) or type(error).__name__
         if forbidden := _FORBIDDEN.search(text):
-            client.forbidden.add(forbidden[1])
+            client.refuse(forbidden[1])
         if text not in said:  # one line for an absence, not four a second
             log.warning("waiting for the broker" if not forbidden else "forbidden by the broker", url=url, error=text)
         said.add(text)
