@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Lock, Thread
 from typing import BinaryIO, cast
 
@@ -41,7 +42,8 @@ class ForkedProcess:
 
     def send_signal(self, number: int) -> None:
         if not self.ended.done():
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has ended, and we are about to be told
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -94,7 +96,11 @@ class ForkServer:
                 self._alive.pop(told["pid"]).ended.set_result(told["code"])
                 continue
             process = self._alive[told["pid"]] = ForkedProcess(told["pid"])
-            self._asked.popleft().set_result(process)
+            answer = self._asked.popleft()
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(process)
+            else:
+                process.kill()  # whoever asked for it was cancelled
         for answer in self._asked:
             answer.set_exception(RuntimeError("the process that forks services has ended: see what it printed"))
 

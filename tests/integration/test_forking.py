@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from pathlib import Path
 
@@ -43,4 +44,16 @@ async def test_what_is_read_as_a_library_is_loaded_needs_a_process_of_its_own(
     service = Service("oracle", tmp_path, {"LABELLOOP_NATS_URL": nats_server.url, "PYTHONHASHSEED": "1"})
     await service.start()
     assert not isinstance(service.process, ForkedProcess)
+    await service.stop()
+
+
+async def test_a_start_that_is_cancelled_keeps_no_other_from_starting(tmp_path: Path, nats_server: NatsServer) -> None:
+    for turns in range(20):
+        given_up = asyncio.create_task(oracle(tmp_path, nats_url=nats_server.url).start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+    service = oracle(tmp_path, nats_url=nats_server.url)
+    await service.start()
     await service.stop()
