@@ -60,7 +60,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 @pytest.fixture(scope="session", autouse=True)
 def _services_are_forked() -> Iterator[None]:
-    """Where a process may be forked after libraries were loaded: macOS forbids it."""
+    """Fork services on Linux. Elsewhere start them: macOS forbids a fork after its libraries were loaded."""
     if sys.platform != "linux":
         yield
         return

@@ -100,9 +100,13 @@ class ForkServer:
             if answer.set_running_or_notify_cancel():
                 answer.set_result(process)
             else:
-                process.kill()  # whoever asked for it was cancelled
+                process.kill()  # the start was cancelled meanwhile
+        ended = RuntimeError("the process that forks services has ended: see what it printed")
         for answer in self._asked:
-            answer.set_exception(RuntimeError("the process that forks services has ended: see what it printed"))
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(ended)
+        for process in self._alive.values():
+            process.ended.set_exception(ended)
 
     def close(self) -> None:
         if self._process:
