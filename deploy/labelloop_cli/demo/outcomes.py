@@ -59,7 +59,8 @@ def article_row(outcome: Outcome, truth: dict[int, int], *, stand_in: bool) -> d
 
 
 def honest_row(outcomes: list[Outcome]) -> dict[str, Any]:
-    """A row of several seeds: the mean, its 95 per cent interval (Student's t over seeds), and the spread."""
+    """A row of several seeds: the mean, its 95 per cent interval (Student's t over seeds, cut at 0 and 1), and the
+    spread."""
     values = [outcome.last.evaluation.value for outcome in outcomes]
     mean, spread = fmean(values), stdev(values)
     reach = _T_975[len(values)] * spread / len(values) ** 0.5
@@ -73,7 +74,7 @@ def honest_row(outcomes: list[Outcome]) -> dict[str, Any]:
         "test_accuracy": mean,
         "published_accuracy": None,
         "test_accuracy_10k": mean,
-        "interval_10k": [mean - reach, mean + reach],
+        "interval_10k": [max(mean - reach, 0.0), min(mean + reach, 1.0)],
         "model_sha256": [outcome.last.model_sha256 for outcome in outcomes],
         "seconds": round(sum(outcome.seconds for outcome in outcomes), 3),
         "protocol": ProtocolName.honest.value,
