@@ -29,7 +29,8 @@ class Host:
 def parse_hosts(target: str) -> list[Host]:
     """The hosts of HOST:PORT, or of several with commas between; ipv4:, ipv6: or dns: may stand before them, as gRPC
     has it. ValueError where it is none of that."""
-    return [_host(part.strip()) for part in _SCHEME.sub("", target, count=1).split(",")]
+    scheme = _SCHEME.match(target)
+    return [_host(part.strip()) for part in target[scheme.end() if scheme else 0 :].split(",")]
 
 
 def _host(text: str) -> Host:

@@ -17,6 +17,7 @@ from trainer_svc.addresses import Host, parse_hosts
         ("scorer.ml.svc:50052", [Host("scorer.ml.svc", 50052)]),
         ("dns:scorer:50052", [Host("scorer", 50052)]),
         ("dns:///scorer:50052", [Host("scorer", 50052)]),
+        ("scorer-dns:50052", [Host("scorer-dns", 50052)]),
     ],
 )
 def test_hosts_are_read_as_grpc_reads_them(target: str, hosts: list[Host]) -> None:
@@ -29,7 +30,20 @@ def test_numbers_are_told_from_names(name: str, is_number: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["", "scorer", ":1", "scorer:", "scorer:x", "scorer:0", "scorer:65536", "a:1,,b:1", "a:1/b", "u@a:1"]
+    "target",
+    [
+        "",
+        "scorer",
+        ":1",
+        "scorer:",
+        "scorer:x",
+        "scorer:0",
+        "scorer:65536",
+        "a:1,,b:1",
+        "a:1/b",
+        "u@a:1",
+        "a:1,dns:b:2",
+    ],
 )
 def test_what_names_no_host_is_refused(target: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
