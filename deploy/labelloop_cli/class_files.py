@@ -12,15 +12,23 @@ def read_classes(path: Path) -> list[tuple[int, int]]:
     """Sample ids and classes; rows without a class are left out. NotFound and InvalidInput for what cannot be read."""
     if not path.exists():
         raise NotFound("NO_FILE", f"there is no file {path}", path=path)
+    try:
+        return _rows(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        message = f"{path} cannot be read as CSV in UTF-8: {error}"
+        raise InvalidInput("BAD_CSV", message, path=path) from error
+
+
+def _rows(path: Path) -> list[tuple[int, int]]:
     found = []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # as Excel writes it, with a mark at the start
         reader = csv.DictReader(file)
         if not {"id", "class"} <= set(reader.fieldnames or []):
             raise InvalidInput("BAD_CSV", f"{path} lacks the columns id and class", path=path)
         for row in reader:
             if not row["class"]:
                 continue
-            if not (row["id"].isdecimal() and row["class"].isdecimal()):
+            if not ((row["id"] or "").isdecimal() and row["class"].isdecimal()):
                 message = f"{path}, line {reader.line_num}: id and class must be whole numbers, not {row}"
                 raise InvalidInput("BAD_CSV", message, path=path, line=reader.line_num)
             found.append((int(row["id"]), int(row["class"])))

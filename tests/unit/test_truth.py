@@ -38,6 +38,29 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
         assert read_truth(path) == dict(enumerate(CLASSES))
 
 
+def test_a_table_from_excel_starts_with_a_mark(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_bytes(b"\xef\xbb\xbfid,class\r\n7,3\r\n")
+    assert read_truth(table) == {7: 3}
+
+
+@pytest.mark.parametrize(
+    "data", [b"id,class\n1,\xff\n", b"class,id\n3\n", b"id\n1\n", b"id,class\n" + b"9" * 200_000 + b",1\n"]
+)
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, data: bytes) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_bytes(data)
+    with pytest.raises(InvalidInput, match=r"labels\.csv"):
+        read_truth(table)
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    folder = tmp_path / "labels.csv"
+    folder.mkdir()
+    with pytest.raises(InvalidInput, match=r"labels\.csv"):
+        read_truth(folder)
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"\0\0", b"no labels", PACKED[:-9], b"\x1f\x8b", b"\0\0\x08\x03" + bytes(12), b"\x93NUMPY"],
