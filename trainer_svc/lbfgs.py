@@ -35,7 +35,7 @@ def lbfgs(
         if np.abs(gradient).max() < gradient_min:
             return at, step
         direction = memory.direction(gradient)
-        slope, length = _dot(gradient, direction), 1.0
+        slope, length = float(gradient @ direction), 1.0
         for _ in range(_HALVINGS_MAX):
             moved = at + length * direction
             new_loss, new_gradient = loss_and_gradient(moved)
@@ -67,11 +67,11 @@ class _Memory:
     def note(self, step: Vector, change: Vector, gradient: Vector) -> None:
         """Keep a pair in the place of the oldest, unless the loss hardly curves along it. ``gradient`` is the one that
         the step led to."""
-        curvature, square = _dot(step, change), _dot(change, change)
+        curvature, square = float(step @ change), float(change @ change)
         slot = self._noted % _PAIRS
         if curvature > _CURVED * square:
             self._rows[slot], self._rows[_PAIRS + slot] = step, change
-        along = _product(self._rows, gradient)
+        along = self._rows @ gradient
         if curvature > _CURVED * square:
             by_steps, by_changes = (along - self._along).reshape(2, _PAIRS)
             self._triangle[slot], self._triangle[:, slot] = 0, by_steps
@@ -94,15 +94,6 @@ class _Memory:
         weights = np.zeros(2 * _PAIRS)
         weights[:count] = -(bent @ inverse)
         weights[_PAIRS : _PAIRS + count] = size * shares
-        direction = _product(self._rows.T, weights)
+        direction: Vector = self._rows.T @ weights
         direction -= size * gradient
         return direction
-
-
-def _product(matrix: NDArray[np.float64], vector: Vector) -> Vector:
-    product: Vector = matrix @ vector
-    return product
-
-
-def _dot(left: Vector, right: Vector) -> float:
-    return float(left @ right)
