@@ -9,7 +9,7 @@ from functools import cache
 
 from threadpoolctl import threadpool_limits
 
-READ_BY_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+_READ_BY_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 
 
 @cache
@@ -18,7 +18,7 @@ def use_one_thread() -> None:
 
     For good: a limit that is given back would be given back while another thread relies on it.
     """
-    os.environ.update(dict.fromkeys(READ_BY_LIBRARIES, "1"))
+    os.environ.update(dict.fromkeys(_READ_BY_LIBRARIES, "1"))
     threadpool_limits(1, user_api="blas")
 
 

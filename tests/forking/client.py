@@ -13,17 +13,12 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from threading import Lock, Thread
+from threading import Thread
 from typing import BinaryIO, cast
 
 from labelloop_cli.stack import launch
 
-from scorer_svc.threads import READ_BY_LIBRARIES
 from tests.forking.server import REQUEST_BYTES_MAX
-
-# Settings of ours, where pytest says which test runs, and what `scorer_svc.threads` sets in any process that it is
-# used in: this one, once a test has, and every scorer.
-_READ_LATE = ("LABELLOOP_", "PYTEST_", *READ_BY_LIBRARIES)
 
 
 class ForkedProcess:
@@ -57,35 +52,29 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._environment = dict(os.environ)
         self._asked: deque[Future[ForkedProcess]] = deque()
         self._alive: dict[int, ForkedProcess] = {}
-        self._lock = Lock()
 
     async def launch(self, module: str, environment: Mapping[str, str], output: BinaryIO) -> asyncio.subprocess.Process:
-        """As without this where anything but a setting of ours differs: an interpreter or a library may read it as it
-        is loaded."""
-        names = environment.keys() | self._environment.keys()
-        changed = {name for name in names if environment.get(name) != self._environment.get(name)}
-        if not all(name.startswith(_READ_LATE) for name in changed):
+        """Fork, unless the test gives the service more than settings of ours: the interpreter or a library may read
+        such a variable as it is loaded. What libraries set in this process once they are imported does not count."""
+        given = {name for name, value in environment.items() if os.environ.get(name) != value}
+        if not all(name.startswith("LABELLOOP_") for name in given):
             return await launch(module, environment, output)
         request = json.dumps({"module": module, "environment": dict(environment)}).encode()
         assert len(request) < REQUEST_BYTES_MAX
         answer: Future[ForkedProcess] = Future()
-        with self._lock:
-            if self._process is None:
-                self._start()
-            self._asked.append(answer)
-            socket.send_fds(self._requests, [request], [output.fileno()])
+        if self._process is None:
+            self._start()
+        self._asked.append(answer)
+        socket.send_fds(self._requests, [request], [output.fileno()])
         return cast(asyncio.subprocess.Process, await asyncio.wrap_future(answer))
 
     def _start(self) -> None:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", "tests.forking.server", str(theirs.fileno())]
-            self._process = subprocess.Popen(
-                command, env=self._environment, pass_fds=[theirs.fileno()], start_new_session=True
-            )
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
         self._listener = Thread(target=self._listen, name="forked processes")
         self._listener.start()
 

@@ -20,7 +20,10 @@ def oracle(folder: Path, **settings: str) -> Service:
     return Service("oracle", folder, {f"LABELLOOP_{name.upper()}": value for name, value in settings.items()})
 
 
-async def test_a_service_is_forked_and_ends_as_one_that_is_started(tmp_path: Path, nats_server: NatsServer) -> None:
+async def test_a_service_is_forked_and_ends_as_one_that_is_started(
+    tmp_path: Path, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KMP_INIT_AT_FORK", "FALSE")  # as scikit-learn does where it is imported
     service = oracle(tmp_path, nats_url=nats_server.url)
     codes: list[int] = []
     for number in (signal.SIGTERM, signal.SIGKILL):
