@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import grpc
 from labelloop.trainer.v1.trainer_pb2 import (
     CancelRunRequest,
     GetModelRequest,
@@ -13,6 +14,7 @@ from labelloop.trainer.v1.trainer_pb2 import (
     RunStatus,
     StartRunRequest,
 )
+from labelloop.wire.errors import from_rpc
 from labelloop_cli.clients import Clients
 from labelloop_cli.demo.plan import article
 
@@ -45,7 +47,15 @@ class Runs:
         try:
             yield run_id
         finally:
+            await self._cancel(run_id)
+
+    async def _cancel(self, run_id: str) -> None:
+        try:
             await self.clients.trainer.CancelRun(CancelRunRequest(run_id=run_id, reason="the load is over"))
+        except grpc.aio.AioRpcError as error:
+            ours = from_rpc(error)
+            if ours is None or ours.reason != "RUN_ENDED":  # it may have spent its budget meanwhile
+                raise
 
     async def models(self, run_id: str) -> dict[str, bytes]:
         """All models of a run, by digest."""
