@@ -14,12 +14,11 @@ from labelloop.wire.broker import jetstream
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import LabelloopError
 from labelloop.wire.following import follow_stream
-from labelloop.wire.once import ensure_replicas, publish_once
+from labelloop.wire.once import ensure_replicas, ensure_stream, publish_once
 from labelloop.wire.patience import patiently
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, StreamConfig
-from nats.js.errors import NotFoundError
 from structlog import get_logger
 
 STREAM, PREFIX = "LABELLOOP_DEAD", "labelloop-dead.v1"
@@ -50,10 +49,7 @@ class DeadLetters:
             discard=DiscardPolicy.OLD,
             num_replicas=replicas,
         )
-        try:
-            info = await patiently(lambda: self._js.stream_info(STREAM))
-        except NotFoundError:
-            info = await patiently(lambda: self._js.add_stream(config))
+        info = await patiently(lambda: ensure_stream(self._js, config))
         if info.config.max_bytes != self._bytes_max:  # made by an oracle of before
             bounded = replace(info.config, max_bytes=self._bytes_max)
             info = await patiently(lambda: self._js.update_stream(bounded))

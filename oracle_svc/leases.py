@@ -17,7 +17,7 @@ from math import inf
 from labelloop.wire.basis import Hints
 from labelloop.wire.broker import jetstream
 from labelloop.wire.following import follow_stream
-from labelloop.wire.once import ensure_replicas, publish_over
+from labelloop.wire.once import ensure_replicas, ensure_stream, publish_over
 from labelloop.wire.patience import patiently
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
@@ -54,10 +54,7 @@ class Leases:
         config = StreamConfig(
             name=STREAM, subjects=[f"{PREFIX}.>"], max_msgs_per_subject=1, max_age=_KEPT_S, num_replicas=replicas
         )
-        try:
-            info = await patiently(lambda: self._js.stream_info(STREAM))
-        except NotFoundError:
-            info = await patiently(lambda: self._js.add_stream(config))
+        info = await patiently(lambda: ensure_stream(self._js, config))
         await ensure_replicas(self._js, info.config, replicas)
 
     async def follow(self) -> None:

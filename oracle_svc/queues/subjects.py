@@ -21,7 +21,7 @@ from google.protobuf.json_format import Parse
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.wire.broker import jetstream, next_message
 from labelloop.wire.errors import LabelloopError, LimitExceeded, Unready
-from labelloop.wire.once import ensure_replicas, publish_once, publish_over
+from labelloop.wire.once import ensure_replicas, ensure_stream, publish_once, publish_over
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -29,7 +29,6 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
 
 from oracle_svc.queues.messages import BY_LINK, PREFETCH, asking, hand_over, outlive, to_json
 from oracle_svc.queues.queue import Intake
@@ -110,10 +109,7 @@ class Subjects:
             yield message
 
     async def _ensure_stream(self) -> None:
-        try:
-            info = await self._js.stream_info(STREAM)
-        except NotFoundError:
-            info = await self._js.add_stream(_stream(self._replicas))
+        info = await ensure_stream(self._js, _stream(self._replicas))
         await ensure_replicas(self._js, info.config, self._replicas)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from labelloop.wire.artifacts import JetStreamArtifacts, digest_of
 from labelloop.wire.broker import connect, connect_service
 from labelloop.wire.errors import InvalidInput, NotAllowed, NotFound
 from labelloop.wire.eventlog import EventLog
+from labelloop.wire.patience import patiently
 from labelloop.wire.settings import ServiceSettings
 from labelloop.wire.subjects import PREFIX, STREAM, subject_of
 from labelloop_cli.keys import USERS
@@ -22,7 +24,6 @@ from oracle_svc.leases import Leases
 from oracle_svc.queues.subjects import STREAM as QUEUE_STREAM
 from oracle_svc.queues.subjects import Subjects
 from tests.integration.production_broker import Node, lone_node, new_enough, running
-from tests.patience import PATIENCE_S
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
 ANSWERS = {"label_provided", "sample_skipped", "label_withdrawn", "answer_given"}
@@ -57,7 +58,7 @@ async def connected(node: Node, user: str) -> Client:
 
 async def may_write(client: Client, subject: str) -> bool:
     try:
-        await client.jetstream().publish(subject, b"", timeout=PATIENCE_S)
+        await patiently(lambda: client.jetstream().publish(subject, b""))
     except NotAllowed:
         return False
     return True
@@ -96,7 +97,7 @@ async def test_nobody_destroys_what_stands(node: Node) -> None:
         client = await connected(node, user)
         await EventLog(client).ensure_stream()
         results = await asyncio.gather(
-            *(client.request(subject, timeout=PATIENCE_S) for subject in harmful), return_exceptions=True
+            *(patiently(partial(client.request, subject, timeout=3)) for subject in harmful), return_exceptions=True
         )
         assert [type(result) for result in results] == [NotAllowed] * len(harmful), user
         await client.close()

@@ -25,7 +25,7 @@ from nats.js.object_store import ObjectStore
 from labelloop.wire.broker import jetstream
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import Corrupt, InvalidInput, NotFound, Unready
-from labelloop.wire.once import ensure_replicas, publish_once
+from labelloop.wire.once import ensure_replicas, publish_once, read_or_make
 from labelloop.wire.patience import patiently
 from labelloop.wire.subjects import ARTIFACT_BUCKET
 
@@ -80,11 +80,10 @@ class JetStreamArtifacts:
 
     async def _make(self) -> ObjectStore:
         """To write into: made where there is none, with as many replicas as it is to have."""
-        try:
-            bucket = await self._open()
-        except NotFoundError:
-            config = ObjectStoreConfig(storage=StorageType.FILE, replicas=self._replicas)
-            self._bucket = bucket = await self._js.create_object_store(ARTIFACT_BUCKET, config)
+        config = ObjectStoreConfig(storage=StorageType.FILE, replicas=self._replicas)
+        self._bucket = bucket = await read_or_make(
+            self._open, lambda: self._js.create_object_store(ARTIFACT_BUCKET, config)
+        )
         if not self._made:
             await ensure_replicas(self._js, (await bucket.status()).stream_info.config, self._replicas)
             self._made = True

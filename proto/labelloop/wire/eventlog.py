@@ -28,7 +28,7 @@ from labelloop.wire.broker import jetstream
 from labelloop.wire.crash_points import crash_point
 from labelloop.wire.errors import LimitExceeded, WrongState
 from labelloop.wire.following import follow_stream
-from labelloop.wire.once import ensure_replicas, publish_once
+from labelloop.wire.once import ensure_replicas, ensure_stream, publish_once
 from labelloop.wire.patience import patiently
 from labelloop.wire.run_rules import shape_fault
 from labelloop.wire.subjects import EVERYTHING, PREFIX, STREAM, event_kind, subject_of
@@ -75,10 +75,7 @@ class EventLog:
             deny_delete=True,
             deny_purge=True,
         )
-        try:
-            info = await patiently(lambda: self._js.stream_info(STREAM))
-        except NotFoundError:
-            info = await patiently(lambda: self._js.add_stream(config))
+        info = await patiently(lambda: ensure_stream(self._js, config))
         standing = info.config
         limits = (standing.max_msgs, standing.max_bytes, standing.max_age)
         if standing.retention != RetentionPolicy.LIMITS or any(limit and limit > 0 for limit in limits):
