@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import structlog
 from labelloop.events.v1.events_pb2 import Event, RunStarted
 from labelloop.oracle.v1.oracle_pb2 import SubmitLabelsRequest, SubmitLabelsResponse
+from labelloop.wire import metrics
 from labelloop.wire.call_counts import CallCounts
 from labelloop.wire.driving import drive
 from labelloop.wire.errors import WrongState
@@ -30,15 +32,38 @@ from tests.patience import PATIENCE_S
 log = structlog.get_logger()
 
 
+def counted(metric: str) -> float:
+    return metrics.OURS.get_sample_value(metric) or 0.0
+
+
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A function for what was logged."""
-    handlers, written = logging.getLogger().handlers.copy(), io.StringIO()
-    monkeypatch.setattr("sys.stderr", written)
+def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """A function for what was logged since it was last called."""
+    handlers = logging.getLogger().handlers.copy()
     set_up_logs("trainer", "json", "info")
-    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     structlog.reset_defaults()
     logging.getLogger().handlers = handlers
+
+
+def test_a_line_that_cannot_be_written_is_counted_and_no_error(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = counted("labelloop_log_lines_lost_total")
+    closed = io.StringIO()
+    closed.close()
+    with suppress(OSError), Path("/dev/full").open("w") as full:  # which says at its end that it is full
+        for unwritable in (closed, full):
+            with monkeypatch.context() as patched:
+                patched.setattr("sys.stderr", unwritable)
+                log.warning("the broker went away")
+    assert counted("labelloop_log_lines_lost_total") == before + 2
+    log.warning("the broker is back")
+    assert [line["event"] for line in lines()] == ["the broker is back"]
+
+
+def test_libraries_are_heard_once_however_often_logs_are_set_up(lines: Any) -> None:
+    set_up_logs("trainer", "json", "info")
+    logging.getLogger("grpc").warning("said once")
+    assert [line["event"] for line in lines()] == ["said once"]
 
 
 @pytest.fixture

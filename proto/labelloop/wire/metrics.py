@@ -80,6 +80,11 @@ EVENTS_SEEN_AGAIN = Counter(
     "Events of the log that came once more and were left out.",
     registry=OURS,
 )
+LOG_LINES_LOST = Counter(
+    "labelloop_log_lines_lost_total",
+    "Lines of the log that could not be written, because standard error is closed or its disk is full.",
+    registry=OURS,
+)
 _PASSED_OVER = Counter(
     "labelloop_events_passed_over_total",
     "Events that stay in the log and count for nothing: unreadable, or against the rules of their run.",

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import structlog
 
+from labelloop.wire import metrics
+
 CALL: ContextVar[tuple[str, Any] | None] = ContextVar("CALL", default=None)
 """The method that is being answered and its request, or the newest message of its stream. To set it costs 50 ns; what
 is to be said of it is looked up only where a line is written."""
@@ -38,9 +40,11 @@ def set_up_logs(service: str, log_format: Literal["text", "json"], level: str) -
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_StandardError,
     )
-    logging.getLogger().addHandler(_ToStructlog())
+    root = logging.getLogger()
+    if not any(isinstance(handler, _ToStructlog) for handler in root.handlers):
+        root.addHandler(_ToStructlog())
 
 
 def run_of_call() -> str:
@@ -55,6 +59,26 @@ def _add_call(logger: object, name: str, line: structlog.types.EventDict) -> str
         if run_id := run_of_call():
             line.setdefault("run", run_id)
     return line
+
+
+class _StandardError:
+    """Write lines to what standard error is at that moment.
+
+    A line that cannot be written is counted and lost, never an error: it would otherwise end what wrote it, such as the
+    task that reads from the broker.
+    """
+
+    def __init__(self, *_: object) -> None:
+        """structlog passes the arguments of ``get_logger``."""
+
+    def msg(self, line: str) -> None:
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except (OSError, ValueError):  # ValueError where it is closed
+            metrics.LOG_LINES_LOST.inc()
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 class _ToStructlog(logging.Handler):
