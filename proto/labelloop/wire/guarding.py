@@ -6,7 +6,9 @@ Handlers are wrapped once, when they are registered: gRPC's interceptors would d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, TypeAlias, cast
 
@@ -22,6 +24,8 @@ from labelloop.wire.telemetry import CALL
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Take: TypeAlias = Callable[[Any], Any]
+
+_REST_TIMEOUT_S = 60.0
 
 
 def guarded(server: grpc.aio.Server, counts: CallCounts) -> grpc.aio.Server:
@@ -54,6 +58,8 @@ def _guard(handler: Any, service: str, method: str, counts: MethodCounts) -> Han
     answer = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
     if handler.request_streaming:
         answer, take = _of_parts(answer, take), _as_it_is
+        if not handler.response_streaming:
+            answer = _read_to_the_end(answer)
     if handler.response_streaming:
         streamed = tracing.stream(_stream(answer, take, method, counts), service, method)
         if handler.request_streaming:
@@ -113,6 +119,23 @@ async def _end(error: BaseException, context: Any, counts: MethodCounts, began_s
 
 def _of_parts(behaviour: Callable[[Any, Any], Any], take: Take) -> Callable[[Any, Any], Any]:
     return lambda parts, context: behaviour((take(data) async for data in parts), context)
+
+
+def _read_to_the_end(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Before an error, read what the client still sends, for a minute at most: while it sends, grpc.aio tells it of an
+    internal error of its own instead of what the server ended the call with."""
+
+    async def call(parts: AsyncIterator[Any], context: Any) -> Any:
+        try:
+            return await behaviour(parts, context)
+        except LabelloopError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REST_TIMEOUT_S):
+                    async for _ in parts:
+                        pass
+            raise
+
+    return call
 
 
 def _as_it_is(parts: Any) -> Any:
