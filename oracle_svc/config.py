@@ -1,14 +1,14 @@
-"""The oracle's settings: LABELLOOP_<NAME> in the environment."""
+"""Define the oracle's settings, read from ``LABELLOOP_<NAME>`` environment variables."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from labelloop.wire.settings import ServiceSettings
+from labelloop.settings import ServiceSettings
 from platformdirs import user_cache_path
 from pydantic import Field
 
-from oracle_svc.samples import INLINE_BYTES_MAX
+from oracle_svc.samples.requests import INLINE_BYTES_MAX
 
 
 class OracleSettings(ServiceSettings):

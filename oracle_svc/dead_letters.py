@@ -1,4 +1,4 @@
-"""Results from tools that cannot be taken: kept, shown, and tried again when somebody says so."""
+"""Store annotation results that could not be recorded, until an operator replays or discards them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hashlib import sha256
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
+from labelloop.errors import LabelloopError
+from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
+from labelloop.eventlog.connection import jetstream
+from labelloop.eventlog.ordered_consumer import follow_stream
+from labelloop.eventlog.retry import retry_while_away
+from labelloop.eventlog.rollback_guard import UnguardedLog
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter
-from labelloop.wire.basis import Hints
-from labelloop.wire.broker import jetstream
-from labelloop.wire.crash_points import crash_point
-from labelloop.wire.errors import LabelloopError
-from labelloop.wire.following import follow_stream
-from labelloop.wire.once import ensure_replicas, ensure_stream, publish_once
-from labelloop.wire.patience import patiently
+from labelloop.runtime.crash_points import crash_point
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, StreamConfig
@@ -31,15 +31,18 @@ log = get_logger()
 
 
 class DeadLetters:
-    """Each letter is written once, however often its tool brings it; so is the word that it was taken after all, or put
-    aside. Beyond ``bytes_max`` the oldest letters make room for new ones."""
+    """Durable store of refused results, in a JetStream stream of its own.
+
+    Each letter is written once, however often its tool delivers the result, and so is the mark that it was recorded
+    after all or discarded. Beyond ``bytes_max`` the oldest letters are dropped to make room for new ones.
+    """
 
     def __init__(self, client: Client, bytes_max: int = _BYTES_MAX) -> None:
         self._client, self._js, self._bytes_max = client, jetstream(client), bytes_max
         self._letters: dict[str, DeadLetter] = {}
         self._bytes = 0
         self._done: set[str] = set()
-        self._basis = Hints(self._js, STREAM)
+        self._rollback_guard = UnguardedLog(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
         config = StreamConfig(
@@ -49,15 +52,15 @@ class DeadLetters:
             discard=DiscardPolicy.OLD,
             num_replicas=replicas,
         )
-        info = await patiently(lambda: ensure_stream(self._js, config))
-        if info.config.max_bytes != self._bytes_max:  # made by an oracle of before
+        info = await retry_while_away(lambda: ensure_stream(self._js, config))
+        if info.config.max_bytes != self._bytes_max:  # created by an earlier oracle, with another limit
             bounded = replace(info.config, max_bytes=self._bytes_max)
-            info = await patiently(lambda: self._js.update_stream(bounded))
+            info = await retry_while_away(lambda: self._js.update_stream(bounded))
         await ensure_replicas(self._js, info.config, replicas)
 
     async def follow(self) -> None:
-        """Hear of those that other oracles keep, for ever."""
-        async for message in follow_stream(self._client, self._js, STREAM, f"{PREFIX}.>", 0, self._basis):
+        """Track the letters that other replicas store or end, until cancelled."""
+        async for message in follow_stream(self._client, self._js, STREAM, f"{PREFIX}.>", 0, self._rollback_guard):
             self._note(message)
 
     def _note(self, message: Msg) -> None:
@@ -88,11 +91,11 @@ class DeadLetters:
 
     @property
     def letters(self) -> Mapping[str, DeadLetter]:
-        """Those that were neither taken nor put aside, oldest first; may be asked for from another thread."""
+        """Letters neither recorded nor discarded, oldest first. Safe to read from another thread."""
         return MappingProxyType(self._letters.copy())
 
     async def keep(self, source: str, data: bytes, error: LabelloopError) -> None:
-        """Return once it is durable. Data beyond 256 KiB is cut."""
+        """Store a refused result and return once it is durable. Data beyond 256 KiB is cut."""
         letter_id = sha256(source.encode() + b"\0" + data).hexdigest()[:_ID_CHARACTERS]
         letter = DeadLetter(
             id=letter_id, source=source, reason=error.reason, message=error.message, data=data[:_DATA_BYTES_MAX]
@@ -100,18 +103,19 @@ class DeadLetters:
         letter.received_at.GetCurrentTime()
         subject, body = f"{PREFIX}.letter.{letter_id}", letter.SerializeToString()
         crash_point("before keep")
-        if await patiently(lambda: publish_once(self._js, subject, body)):
+        if await retry_while_away(lambda: publish_once(self._js, subject, body)):
             log.warning("a result cannot be taken: kept as a dead letter", id=letter_id, reason=error.reason)
         crash_point("after keep")
         self._add(letter)
 
     async def mark_taken(self, letter_id: str) -> None:
+        """Note that a replay recorded the letter's result."""
         await self._mark(_TAKEN, letter_id)
 
     async def discard(self, letter_id: str) -> None:
-        """Put it aside for good. It stays in the stream until it makes room."""
+        """Discard a letter for good. It stays in the stream until newer ones push it out."""
         await self._mark(_DISCARDED, letter_id)
 
     async def _mark(self, end: str, letter_id: str) -> None:
-        await patiently(lambda: publish_once(self._js, f"{PREFIX}.{end}.{letter_id}", b""))
+        await retry_while_away(lambda: publish_once(self._js, f"{PREFIX}.{end}.{letter_id}", b""))
         self._end(letter_id)

@@ -1,8 +1,8 @@
-"""Who holds which request for how long, so that nobody else is given it meanwhile.
+"""Lease requests to annotators and tools, so that nobody else is given them meanwhile.
 
-Leases lie in a stream of their own, the newest word on each under its subject, written by compare-and-swap: of two that
-take the same, one does. They are hints: where they are lost, two people may label the same sample, of whom the log
-takes one.
+Leases are kept in a stream of their own, the newest state of each under its subject, written by compare-and-swap: of
+two concurrent claims one succeeds. They are hints: if they are lost, two annotators may label the same sample, and the
+event log records one of the labels.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
-from labelloop.wire.basis import Hints
-from labelloop.wire.broker import jetstream
-from labelloop.wire.following import follow_stream
-from labelloop.wire.once import ensure_replicas, ensure_stream, publish_over
-from labelloop.wire.patience import patiently
+from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_over
+from labelloop.eventlog.connection import jetstream
+from labelloop.eventlog.ordered_consumer import follow_stream
+from labelloop.eventlog.retry import retry_while_away
+from labelloop.eventlog.rollback_guard import UnguardedLog
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
@@ -29,7 +29,14 @@ _KEPT_S = 14 * 24 * 3600
 
 @dataclass(frozen=True)
 class Lease:
-    """``sequence`` is that of the word that says so; ``pushes`` counts how often it was put into a tool."""
+    """The lease of one request.
+
+    Attributes:
+        holder: Who holds it; empty once released.
+        expires_at: Seconds since the epoch.
+        pushes: Attempt counter: raised once the tool has taken the request, and when its result was refused.
+        sequence: Stream sequence of the message that states the lease.
+    """
 
     holder: str
     expires_at: float
@@ -41,25 +48,28 @@ _NONE = Lease("", 0.0)
 
 
 class Leases:
-    """``now`` gives seconds since the epoch. Keys are parts of subjects: letters, digits, ``-``, ``_``, dots."""
+    """All leases, followed from the stream.
+
+    ``now`` gives seconds since the epoch. Keys are parts of subjects: letters, digits, ``-``, ``_``, dots.
+    """
 
     def __init__(self, client: Client, now: Callable[[], float] = time.time) -> None:
         self._client, self._js, self._now = client, jetstream(client), now
-        self._held: OrderedDict[str, Lease] = OrderedDict()  # heard of longest ago first
+        self._held: OrderedDict[str, Lease] = OrderedDict()  # least recently updated first
         self._heard_at: dict[str, float] = {}
-        self._keys: dict[str, dict[str, None]] = {}  # by holder: leases that ended long ago are many
-        self._basis = Hints(self._js, STREAM)
+        self._keys: dict[str, dict[str, None]] = {}  # by holder: most leases ended long ago
+        self._rollback_guard = UnguardedLog(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
         config = StreamConfig(
             name=STREAM, subjects=[f"{PREFIX}.>"], max_msgs_per_subject=1, max_age=_KEPT_S, num_replicas=replicas
         )
-        info = await patiently(lambda: ensure_stream(self._js, config))
+        info = await retry_while_away(lambda: ensure_stream(self._js, config))
         await ensure_replicas(self._js, info.config, replicas)
 
     async def follow(self) -> None:
-        """Hear of the leases of others, for ever."""
-        async for message in follow_stream(self._client, self._js, STREAM, f"{PREFIX}.>", 0, self._basis):
+        """Track the leases that other replicas write, until cancelled."""
+        async for message in follow_stream(self._client, self._js, STREAM, f"{PREFIX}.>", 0, self._rollback_guard):
             self._note(message.subject, message.data, message.metadata.sequence.stream)
 
     def _note(self, subject: str, data: bytes, sequence: int) -> None:
@@ -73,7 +83,7 @@ class Leases:
         if lease.holder:
             self._keys.setdefault(lease.holder, {})[key] = None
         while self._heard_at[oldest := next(iter(self._held))] < self._now() - _KEPT_S:
-            self._forget(oldest)  # the stream has by now
+            self._forget(oldest)  # as the stream has by now
 
     def _forget(self, key: str) -> None:
         lease = self._held.pop(key, _NONE)
@@ -81,46 +91,53 @@ class Leases:
         self._keys.get(lease.holder, {}).pop(key, None)
 
     def holder(self, key: str) -> str:
-        """Who holds it now, as far as is known here; empty where nobody does."""
+        """Return who holds the lease now, as far as this replica knows; empty if nobody does."""
         lease = self._held.get(key, _NONE)
         return lease.holder if lease.expires_at > self._now() else ""
 
     def held_by(self, holder: str, prefix: str) -> list[str]:
-        """Keys that begin with ``prefix`` and that ``holder`` holds, longest held first."""
+        """Return the keys that begin with ``prefix`` and that ``holder`` holds, least recently renewed first."""
         keys = self._keys.get(holder, {})
         found = [key for key in keys if key.startswith(prefix) and self.holder(key) == holder]
         return sorted(found, key=lambda key: self._held[key].sequence)
 
     async def take(self, key: str, holder: str, for_s: float) -> float:
-        """When the lease that ``holder`` has now expires; 0.0 where another holds it. One's own is renewed."""
+        """Take the lease for ``for_s`` seconds, or renew the holder's own.
+
+        Returns:
+            When it expires, in seconds since the epoch; 0.0 if somebody else holds it or took it first.
+        """
         if self.holder(key) not in ("", holder):
             return 0.0
         expires_at = self._now() + for_s
         return expires_at if await self._write(key, Lease(holder, expires_at, self.pushes(key))) else 0.0
 
     async def release(self, key: str, holder: str) -> bool:
-        """Whether it was theirs until now."""
+        """Release the lease; return whether ``holder`` held it until now."""
         return self.holder(key) == holder and await self._write(key, Lease("", 0.0, self.pushes(key)))
 
     def pushes(self, key: str) -> int:
-        """How often it was put into a tool, as far as is known."""
+        """Return the attempt counter of the lease, as far as this replica knows."""
         return self._held.get(key, _NONE).pushes
 
     async def confirm(self, key: str, holder: str, taken_until: float, for_s: float) -> None:
-        """What the lease was taken for is in the tool: renew it, but where somebody shortened it meanwhile."""
+        """Renew a lease for ``for_s`` seconds once its request is in the tool, unless it was shortened meanwhile.
+
+        ``taken_until`` is the expiry that :meth:`take` returned.
+        """
         while (lease := self._held.get(key, _NONE)).holder == holder and lease.expires_at == taken_until:
             if await self._write(key, Lease(holder, self._now() + for_s, lease.pushes + 1)):
                 return
 
     async def shorten(self, key: str, holder: str, to_s: float) -> None:
-        """What ``holder`` was given is done with, in vain: the lease ends in ``to_s``, if not sooner."""
-        await self._read(key)  # another oracle may have taken it a moment ago
+        """End the lease in at most ``to_s`` seconds, because the holder's result was refused."""
+        await self._read(key)  # another replica may have taken it a moment ago
         while (lease := self._held.get(key, _NONE)).holder == holder and lease.expires_at > self._now() + to_s:
             if await self._write(key, Lease(holder, self._now() + to_s, lease.pushes + 1)):
                 return
 
     def ends_in_s(self, holder: str) -> float:
-        """Until the first of ``holder``'s leases ends; infinite where there is none."""
+        """Return seconds until the first of ``holder``'s leases ends; infinity if there is none."""
         now = self._now()
         ends = (self._held[key].expires_at - now for key in self._keys.get(holder, ()))
         return min((left_s for left_s in ends if left_s > 0), default=inf)
@@ -129,7 +146,7 @@ class Leases:
         subject = f"{PREFIX}.{key}"
         data = json.dumps({"holder": lease.holder, "expires_at": lease.expires_at, "pushes": lease.pushes}).encode()
         known = self._held.get(key, _NONE).sequence
-        sequence = await patiently(lambda: publish_over(self._js, subject, data, known))
+        sequence = await retry_while_away(lambda: publish_over(self._js, subject, data, known))
         if sequence is None:
             await self._read(key)
             return False
@@ -137,13 +154,16 @@ class Leases:
         return True
 
     async def _read(self, key: str) -> None:
-        """Somebody else wrote, or ours came through and only the answer to it was lost, or the lease was forgotten."""
+        """Reload a lease from the stream, for instance after a failed write.
+
+        Then another replica wrote first, our write succeeded but its acknowledgement was lost, or the lease is gone.
+        """
         try:
-            standing = await patiently(lambda: self._js.get_last_msg(STREAM, f"{PREFIX}.{key}"))
+            standing = await retry_while_away(lambda: self._js.get_last_msg(STREAM, f"{PREFIX}.{key}"))
         except NotFoundError:
             self._forget(key)
             return
-        self._set(key, _lease(standing.data or b"", standing.seq or 0))  # older than ours where words were lost
+        self._set(key, _lease(standing.data or b"", standing.seq or 0))  # older than ours if messages were lost
 
 
 def _lease(data: bytes, sequence: int) -> Lease:

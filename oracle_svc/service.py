@@ -1,28 +1,29 @@
-"""OracleService: what clients may know of datasets, and what people answer."""
+"""Serve OracleService: describe datasets, lease requests, record results, and manage dead letters."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from contextlib import aclosing
 
+from labelloop.domain.ids import RequestId
+from labelloop.errors import InvalidInput, NotFound
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import SkipKind
 from labelloop.oracle.v1 import oracle_pb2 as pb
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceServicer
-from labelloop.wire.errors import InvalidInput, NotFound
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.run_book import RunBook
-from labelloop.wire.serving import Context
+from labelloop.rpc.server import Context
 
-from oracle_svc.backlog import backlog_of, is_answer
-from oracle_svc.clerk import Clerk, append_answers
-from oracle_svc.counter import Counter
+from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.dead_letters import DeadLetters
-from oracle_svc.desk import Desk
-from oracle_svc.intake import replay
-from oracle_svc.settling import skipped
-from oracle_svc.shelf import Shelf
-from oracle_svc.taking import RequestId, check_annotator, check_words
+from oracle_svc.domain.backlog import backlog_of, is_answer
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.resolution import skipped
+from oracle_svc.domain.result_validation import check_annotator, check_words
+from oracle_svc.request_dispenser import RequestDispenser
+from oracle_svc.result_recorder import ResultRecorder, append_answers
+from oracle_svc.tool_results import replay
 
 QUEUE_SOURCE = "queue"
 _RESULTS_MAX, _COUNT_MAX = 1_000, 100
@@ -31,23 +32,23 @@ _LEASE_S, _LEASE_MAX_S = 600, 24 * 3600
 
 
 class OracleService(OracleServiceServicer):
-    """``tools`` are the names of those that requests may be put into."""
+    """gRPC servicer of the oracle. ``tools`` are the names of the connected annotation tools."""
 
     def __init__(
         self,
-        book: RunBook[Desk],
+        projections: RunProjections[LabelingState],
         log: EventLog,
-        shelf: Shelf,
-        clerk: Clerk,
-        counter: Counter,
+        dataset_cache: DatasetCache,
+        recorder: ResultRecorder,
+        counter: RequestDispenser,
         dead_letters: DeadLetters,
         tools: Sequence[str] = (),
     ) -> None:
-        self._book, self._log, self._shelf, self._tools = book, log, shelf, tools
-        self._clerk, self._counter, self._dead_letters = clerk, counter, dead_letters
+        self._projections, self._log, self._dataset_cache, self._tools = projections, log, dataset_cache, tools
+        self._recorder, self._counter, self._dead_letters = recorder, counter, dead_letters
 
     async def DescribeDataset(self, request: pb.DescribeDatasetRequest, context: Context) -> pb.DescribeDatasetResponse:
-        dataset = await self._shelf.get(request.dataset)
+        dataset = await self._dataset_cache.get(request.dataset)
         evaluation = dataset.evaluation_labels
         return pb.DescribeDatasetResponse(
             sample_count=len(dataset.samples),
@@ -65,14 +66,14 @@ class OracleService(OracleServiceServicer):
     async def ListOpenSamples(self, request: pb.ListOpenSamplesRequest, context: Context) -> pb.ListOpenSamplesResponse:
         samples = [
             pb.OpenSample(
-                run_id=desk.run_id,
-                round=desk.answers.rounds[sample_id],
+                run_id=labeling.run_id,
+                round=labeling.answers.rounds[sample_id],
                 sample_id=sample_id,
-                pool_sha256=desk.pool.pool_sha256,
+                pool_sha256=labeling.pool.pool_sha256,
             )
-            for desk in self._desks(request.run_id)
-            if desk.pool and desk.for_people
-            for sample_id in desk.open
+            for labeling in self._labelings(request.run_id)
+            if labeling.pool and labeling.for_people
+            for sample_id in labeling.open
         ]
         return pb.ListOpenSamplesResponse(samples=samples)
 
@@ -85,7 +86,7 @@ class OracleService(OracleServiceServicer):
             )
             for label in request.labels
         ]
-        recorded = await self._clerk.take(results, QUEUE_SOURCE, "labels")
+        recorded = await self._recorder.take(results, QUEUE_SOURCE, "labels")
         return pb.SubmitLabelsResponse(recorded=recorded, repeated_count=len(results) - recorded)
 
     async def SkipSamples(self, request: pb.SkipSamplesRequest, context: Context) -> pb.SkipSamplesResponse:
@@ -98,22 +99,22 @@ class OracleService(OracleServiceServicer):
             )
             for sample in request.samples
         ]
-        recorded = await self._clerk.take(results, QUEUE_SOURCE, "samples")
+        recorded = await self._recorder.take(results, QUEUE_SOURCE, "samples")
         return pb.SkipSamplesResponse(recorded=recorded, repeated_count=len(results) - recorded)
 
     def _request_id(self, run_id: str, sample_id: int, field: str) -> str:
-        """InvalidInput where the run never asked for the sample."""
-        desk = self._book.get(run_id)
-        if sample_id not in desk.answers.rounds:
+        """Return the id of the request for a sample. Raises InvalidInput if the run never asked for it."""
+        labeling = self._projections.get(run_id)
+        if sample_id not in labeling.answers.rounds:
             message = f"run {run_id!r} does not ask for sample {sample_id}"
             raise InvalidInput("NOT_ASKED_FOR", message, field=field, sample_id=sample_id)
-        return str(RequestId(run_id, desk.answers.rounds[sample_id], sample_id))
+        return str(RequestId(run_id, labeling.answers.rounds[sample_id], sample_id))
 
     async def SubmitResults(self, request: pb.SubmitResultsRequest, context: Context) -> pb.SubmitResultsResponse:
         if len(request.results) > _RESULTS_MAX:
             message = f"{len(request.results)} results are too many for one call: send at most {_RESULTS_MAX}"
             raise InvalidInput("TOO_MANY_RESULTS", message, field="results", most=_RESULTS_MAX)
-        recorded = await self._clerk.take(request.results, QUEUE_SOURCE)
+        recorded = await self._recorder.take(request.results, QUEUE_SOURCE)
         return pb.SubmitResultsResponse(recorded=recorded, repeated_count=len(request.results) - recorded)
 
     async def LeaseNext(self, request: pb.LeaseNextRequest, context: Context) -> pb.LeaseNextResponse:
@@ -125,8 +126,10 @@ class OracleService(OracleServiceServicer):
         if lease_s > _LEASE_MAX_S:
             message = f"a lease lasts at most {_LEASE_MAX_S} s, not {lease_s}"
             raise InvalidInput("LEASE_TOO_LONG", message, field="lease_s", most=_LEASE_MAX_S)
-        desks = [desk for desk in self._desks(request.run_id) if request.run_id or not desk.spec.queue.tool]
-        requests = await self._counter.lease(desks, request.annotator, count, lease_s)
+        labelings = [
+            labeling for labeling in self._labelings(request.run_id) if request.run_id or not labeling.spec.queue.tool
+        ]
+        requests = await self._counter.lease(labelings, request.annotator, count, lease_s)
         return pb.LeaseNextResponse(requests=requests)
 
     async def ReleaseLeases(self, request: pb.ReleaseLeasesRequest, context: Context) -> pb.ReleaseLeasesResponse:
@@ -137,26 +140,26 @@ class OracleService(OracleServiceServicer):
         return pb.ReleaseLeasesResponse(released=await self._counter.release(request.annotator, request.request_ids))
 
     async def CancelRequests(self, request: pb.CancelRequestsRequest, context: Context) -> pb.CancelRequestsResponse:
-        desk = self._book.get(request.run_id)
+        labeling = self._projections.get(request.run_id)
         for sample_id in request.sample_ids:
             self._request_id(request.run_id, sample_id, "sample_ids")
         check_words(request.annotator, request.comment)
         said = {"annotator": request.annotator, "comment": request.comment}
         kind = SkipKind.SKIP_KIND_CANCELLED
-        open_ = [sample_id for sample_id in dict.fromkeys(request.sample_ids) if sample_id in desk.open]
-        events = [skipped(desk, sample_id, kind, QUEUE_SOURCE, **said) for sample_id in open_]
+        open_ = [sample_id for sample_id in dict.fromkeys(request.sample_ids) if sample_id in labeling.open]
+        events = [skipped(labeling, sample_id, kind, QUEUE_SOURCE, **said) for sample_id in open_]
         standing = await append_answers(self._log, events)
-        await self._book.reach(max((recorded.sequence for recorded in standing), default=0))
+        await self._projections.wait_for(max((recorded.sequence for recorded in standing), default=0))
         cancelled = sum(recorded.ours for recorded in standing)
         return pb.CancelRequestsResponse(cancelled=cancelled, repeated_count=len(request.sample_ids) - cancelled)
 
     async def GetBacklog(self, request: pb.GetBacklogRequest, context: Context) -> pb.GetBacklogResponse:
-        desks = [desk for desk in self._desks(request.run_id) if desk.for_people]
-        runs = [backlog_of(desk, self._counter.leased_count(desk)) for desk in desks]
+        labelings = [labeling for labeling in self._labelings(request.run_id) if labeling.for_people]
+        runs = [backlog_of(labeling, self._counter.leased_count(labeling)) for labeling in labelings]
         return pb.GetBacklogResponse(runs=runs, dead_letters=len(self._dead_letters.letters), tools=self._tools)
 
     async def ListAnswers(self, request: pb.ListAnswersRequest, context: Context) -> pb.ListAnswersResponse:
-        self._book.get(request.run_id)
+        self._projections.get(request.run_id)
         limit = min(request.limit or _ANSWERS, _ANSWERS_MAX)
         response = pb.ListAnswersResponse(last_sequence=request.after_sequence)
         async with aclosing(self._log.read_on(request.run_id, request.after_sequence)) as later:
@@ -185,7 +188,7 @@ class OracleService(OracleServiceServicer):
         standing = self._dead_letters.letters
         response = pb.ReplayDeadLettersResponse()
         for letter_id in dict.fromkeys(request.ids or standing):
-            if error := await replay(standing[letter_id], self._clerk, self._dead_letters):
+            if error := await replay(standing[letter_id], self._recorder, self._dead_letters):
                 refused = response.refused.add()
                 refused.CopyFrom(standing[letter_id])
                 refused.reason, refused.message = error.reason, error.message
@@ -202,8 +205,8 @@ class OracleService(OracleServiceServicer):
             await self._dead_letters.discard(letter_id)
         return pb.DiscardDeadLettersResponse(discarded=len(ids))
 
-    def _desks(self, run_id: str) -> list[Desk]:
-        return [self._book.get(run_id)] if run_id else list(self._book.runs.values())
+    def _labelings(self, run_id: str) -> list[LabelingState]:
+        return [self._projections.get(run_id)] if run_id else list(self._projections.runs.values())
 
 
 def _check_letters(ids: Iterable[str], among: Container[str]) -> None:

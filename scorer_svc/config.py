@@ -1,10 +1,10 @@
-"""The scorer's settings: LABELLOOP_<NAME> in the environment."""
+"""Define the scorer's settings, read from ``LABELLOOP_<NAME>`` and ``SCORER_WORKERS`` in the environment."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from labelloop.wire.settings import ServiceSettings
+from labelloop.settings import ServiceSettings
 from platformdirs import user_cache_path
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""What the scorer shows beside what every service does; for several workers, on one page."""
+"""Export the scorer's own metrics, and those of several workers on one page."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from labelloop.wire.metrics import OURS, PAGE, computed_file
-from labelloop.wire.run_book import RunBook
+from labelloop.eventlog.projections import RunProjections
+from labelloop.observability.metrics import OURS, PAGE, computed_file
 from prometheus_client import PROCESS_COLLECTOR, REGISTRY, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from scorer_svc.newest import NewestModel
+from scorer_svc.models.latest import LatestModel
 
 
 class Process(Protocol):
-    """A worker; ``pid`` is None while it does not run."""
+    """A worker process; ``pid`` is None while it does not run."""
 
     restarts: int
 
@@ -26,25 +26,28 @@ class Process(Protocol):
     def pid(self) -> int | None: ...
 
 
-def models_in_use(book: RunBook[NewestModel]) -> Iterator[Metric]:
-    """The model that answers for each run that goes on."""
+def models_in_use(projections: RunProjections[LatestModel]) -> Iterator[Metric]:
+    """Yield the model that answers for each active run."""
     text = "1 for the model, by its digest, that answers for a run that goes on."
     family = GaugeMetricFamily("labelloop_model_info", text, labels=["run", "model"])
-    for run in list(book.runs.values()):
+    for run in list(projections.runs.values()):
         if run.digest and not run.over:
             family.add_metric([run.run_id, run.served or run.digest], 1.0)
     yield family
 
 
 def show_workers(folder: Path, workers: Sequence[Process]) -> None:
-    """Show from here on what ``workers`` put down in ``folder``."""
+    """Show, from now on, the metrics that ``workers`` write into ``folder``."""
     REGISTRY.unregister(PROCESS_COLLECTOR)
     PAGE.unregister(OURS)
     PAGE.register(Workers(folder, workers))
 
 
 class Workers(Collector):
-    """Counters of all workers, those that died included, added up; each one's own memory and time beside ours."""
+    """Collects workers' metrics: counters summed over all workers, dead ones included, and each one's process metrics.
+
+    The process metrics, such as memory and time, are shown beside those of this process.
+    """
 
     def __init__(self, folder: Path, workers: Sequence[Process]) -> None:
         self._folder, self._workers = folder, workers
@@ -59,7 +62,7 @@ class Workers(Collector):
         yield CounterMetricFamily("labelloop_worker_restarts_total", text, restarts)
 
     def _computed(self, pids: dict[int, int]) -> Iterator[Metric]:
-        """All workers read one log and work out the same, sooner or later."""
+        """Merge computed gauges without repetition: all workers read one log and arrive at the same values in time."""
         families: dict[str, Metric] = {}
         for pid in pids.values():
             file = computed_file(self._folder, pid)

@@ -1,4 +1,4 @@
-"""ScorerService: pools ranked, read and grouped, posted images classified."""
+"""Serve ScorerService: rank, read and cluster pools, learn and extract features, and classify posted images."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ from typing import NamedTuple
 
 import grpc
 import numpy as np
+from labelloop.domain.strategies import CHOOSE_TOGETHER
+from labelloop.errors import InvalidInput, LimitExceeded
+from labelloop.rpc.server import MESSAGE_BYTES_MAX, Context
+from labelloop.runtime.async_cache import AsyncCache
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer
-from labelloop.wire.errors import InvalidInput, LimitExceeded
-from labelloop.wire.loading import Loaded
-from labelloop.wire.serving import MESSAGE_BYTES_MAX, Context
-from labelloop.wire.strategies import CHOOSE_TOGETHER
 from pyroaring import BitMap
 
-from scorer_svc.clustering import cluster
-from scorer_svc.learning import Learning
-from scorer_svc.model import Model
-from scorer_svc.pool import Pool
-from scorer_svc.ranking import Part, Question, Ranking, check, cut, merge, rank
-from scorer_svc.scoring import Scoring
-from scorer_svc.selection import Ids
-from scorer_svc.together import check_batch, rank_together
-from scorer_svc.warming import Newest
+from scorer_svc.features.service import FeatureService
+from scorer_svc.models.model import Model
+from scorer_svc.models.warmup import ModelWarmup
+from scorer_svc.numerics.clustering import cluster
+from scorer_svc.pools.part import Part
+from scorer_svc.pools.pool import Pool
+from scorer_svc.ranking.batch import check_batch, rank_together
+from scorer_svc.ranking.rank import Question, Ranking, check, cut, merge, rank
+from scorer_svc.scoring.score import Scoring
+from scorer_svc.strategies.uncertainty import Ids
 
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
-_CHOSEN_KEPT = 64  # of 10,000 samples at most
+_CHOSEN_KEPT = 64  # batches, of 10,000 samples at most
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Asked(NamedTuple):
-    """What a batch that is chosen together hangs on."""
+    """All that a jointly chosen batch depends on; the cache key of batches."""
 
     pool: str
     features: str
@@ -54,16 +55,19 @@ class Asked(NamedTuple):
 
 
 class ScorerService(ScorerServiceServicer):
-    """``executor``, of ``score_threads`` threads, does what takes more than a moment, off the event loop. A batch that
-    is chosen together may take longer than a call: whoever asks again, after one timed out, gets it."""
+    """The gRPC methods of the scorer.
+
+    ``executor``, of ``score_threads`` threads, does what takes more than a moment, off the event loop. Choosing a batch
+    jointly may take longer than a call, so batches are cached: a caller whose call timed out gets it by asking again.
+    """
 
     def __init__(
         self,
-        pools: Loaded[str, Pool],
-        feature_pools: Loaded[tuple[str, str], Pool],
-        learning: Learning,
-        models: Loaded[str, Model],
-        newest: Newest,
+        pools: AsyncCache[str, Pool],
+        feature_pools: AsyncCache[tuple[str, str], Pool],
+        learning: FeatureService,
+        models: AsyncCache[str, Model],
+        newest: ModelWarmup,
         scoring: Scoring,
         executor: Executor,
         score_threads: int,
@@ -72,7 +76,7 @@ class ScorerService(ScorerServiceServicer):
         self._models, self._newest = models, newest
         self._scoring = scoring
         self._executor, self._score_threads = executor, score_threads
-        self._chosen = Loaded(self._choose, kept=_CHOSEN_KEPT)
+        self._chosen = AsyncCache(self._choose, kept=_CHOSEN_KEPT)
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
         asked = Asked.of(request)
@@ -150,7 +154,7 @@ class ScorerService(ScorerServiceServicer):
         return await self._pools.get(_checked_digest(digest, "pool_sha256"))
 
     async def _seen(self, digest: str, features: str) -> Pool:
-        """The pool, or what the graph ``features`` makes of it where one is named."""
+        """Return the pool, or its features by the graph ``features`` if one is named."""
         if not features:
             return await self._pool(digest)
         key = _checked_digest(digest, "pool_sha256"), _checked_digest(features, "features_sha256")
@@ -161,7 +165,7 @@ class ScorerService(ScorerServiceServicer):
 
 
 def _checked_digest(digest: str, field: str) -> str:
-    """Anything else must not reach the store, where it would be a wildcard or another folder."""
+    """Return a well-formed digest. InvalidInput otherwise: in the store it could be a wildcard or another folder."""
     if not _DIGEST.fullmatch(digest):
         message = f"{field} is {digest!r}, not the 64 lower-case hex digits of a SHA-256"
         raise InvalidInput("BAD_DIGEST", message, field=field, digest=digest)
@@ -197,7 +201,7 @@ async def _read(pool: Pool, sample_ids: Ids) -> pb.GetSamplesResponse:
 
 
 def _bitmap(leave_out: bytes) -> BitMap:
-    """Kept as a bitmap: a few bytes of one can hold four thousand million ids."""
+    """Parse a bitmap, and keep it as one: a few bytes can hold four thousand million ids."""
     try:
         return BitMap.deserialize(leave_out) if leave_out else BitMap()
     except ValueError as error:

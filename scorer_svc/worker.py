@@ -1,4 +1,4 @@
-"""One of several scorers on a port: ``python -m scorer_svc.worker``, started by ``python -m scorer_svc``."""
+"""Run one of several scorers on a port: ``python -m scorer_svc.worker``, started by ``python -m scorer_svc``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 import signal
 import sys
 
-from labelloop.wire.process import run_service
-from labelloop.wire.settings import read_settings
+from labelloop.runtime.process import run_service
+from labelloop.settings import read_settings
 
+from scorer_svc.bootstrap import serve
 from scorer_svc.config import ScorerSettings
-from scorer_svc.serving import serve
 
 
 async def _work(settings: ScorerSettings) -> None:
-    """Serve until told to stop, or until standard input closes: its other end is in the process that supervises."""
+    """Serve until told to stop, or until standard input closes, whose other end the supervisor holds."""
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _leave)
     await serve(settings, shared_port=True)
 

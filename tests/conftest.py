@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from labelloop_cli import stack
-from labelloop_cli.nats_binary import find_or_get
-from labelloop_cli.nats_server import NatsServer
+from labelloop_cli.local import stack
+from labelloop_cli.local.nats.binary import find_or_get
+from labelloop_cli.local.nats.server import NatsServer
 from platformdirs import user_cache_path
 from threadpoolctl import threadpool_limits
 

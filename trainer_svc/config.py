@@ -1,14 +1,14 @@
-"""The trainer's settings: LABELLOOP_<NAME> in the environment."""
+"""Define the trainer's settings, read from LABELLOOP_<NAME> environment variables."""
 
 from __future__ import annotations
 
 import os
 from typing import Annotated
 
-from labelloop.wire.settings import ServiceSettings
+from labelloop.settings import ServiceSettings
 from pydantic import AfterValidator, Field
 
-from trainer_svc.addresses import checked_target
+from trainer_svc.scorers.addresses import checked_target
 
 
 class TrainerSettings(ServiceSettings):

@@ -1,4 +1,4 @@
-"""TrainerService: what clients may ask of runs."""
+"""Serve the trainer's gRPC API: start, watch, cancel, export and import runs; get labels and models."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import grpc
+from labelloop.artifacts.store import ArtifactStore
+from labelloop.errors import InvalidInput, NotFound, Unready, WrongState, from_rpc
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.projections import RunProjections
+from labelloop.eventlog.subjects import check_run_id
 from labelloop.events.v1.events_pb2 import Event, Inheritance, Purpose, RunCancelled, RunStarted
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
+from labelloop.rpc.server import Context
+from labelloop.runtime.crash_points import crash_point
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
-from labelloop.wire.artifacts import ArtifactStore
-from labelloop.wire.crash_points import crash_point
-from labelloop.wire.errors import InvalidInput, NotFound, Unready, WrongState, from_rpc
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.run_book import RunBook
-from labelloop.wire.serving import Context
-from labelloop.wire.subjects import check_run_id
 
-from trainer_svc.ledger import Ledger
-from trainer_svc.run_state import RunState
-from trainer_svc.spec_check import check_size, check_spec
+from trainer_svc.domain.run_state import RunState
+from trainer_svc.domain.spec_validation import check_size, check_spec
+from trainer_svc.run_archive import RunArchive
 from trainer_svc.status import label_records, round_result, status_of
 
 if TYPE_CHECKING:
     from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
 
-_DATASET_TIMEOUT_S = 120.0  # the first look at MNIST may download it
+_DATASET_TIMEOUT_S = 120.0  # the first description of MNIST may download it
 _WATCH_PAUSE_S = 0.05
 _LABELS_PART = 1_000
 _REASON_CHARACTERS_MAX = 1_000
@@ -38,16 +38,20 @@ _REASON_CHARACTERS_MAX = 1_000
 
 class TrainerService(TrainerServiceServicer):
     def __init__(
-        self, book: RunBook[RunState], log: EventLog, artifacts: ArtifactStore, oracle: OracleServiceAsyncStub
+        self,
+        projections: RunProjections[RunState],
+        log: EventLog,
+        artifacts: ArtifactStore,
+        oracle: OracleServiceAsyncStub,
     ) -> None:
-        self._book, self._log, self._artifacts, self._oracle = book, log, artifacts, oracle
-        self._ledger = Ledger(book, log, artifacts)
+        self._projections, self._log, self._artifacts, self._oracle = projections, log, artifacts, oracle
+        self._ledger = RunArchive(projections, log, artifacts)
 
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         run_id = check_run_id(request.run_id or _new_run_id())
         started = RunStarted(spec=request.spec)
         if request.continues:
-            parent = self._book.get(request.continues)
+            parent = self._projections.get(request.continues)
             started.inheritance.CopyFrom(_inheritance(parent))
             started.spec.dataset.CopyFrom(parent.spec.dataset)
         await self._check(started)
@@ -55,7 +59,7 @@ class TrainerService(TrainerServiceServicer):
         if recorded.event is None or recorded.event.run_started != started:
             message = f"there is a run {run_id!r} already, with another spec; choose another run id"
             raise WrongState("RUN_EXISTS", message, run_id=run_id)
-        await self._book.reach(recorded.sequence)
+        await self._projections.wait_for(recorded.sequence)
         return pb.StartRunResponse(run=self._status(run_id))
 
     async def _check(self, started: RunStarted) -> None:
@@ -73,46 +77,46 @@ class TrainerService(TrainerServiceServicer):
         check_spec(started.spec, dataset, started.inheritance)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
-        state = self._book.get(request.run_id)
+        state = self._projections.get(request.run_id)
         rounds = [round_result(trained, state.planned_rounds) for trained in state.models]
         return pb.GetRunResponse(run=self._status(request.run_id), rounds=rounds)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
-        runs = [self._status(run_id) for run_id in self._book.runs]
-        return pb.ListRunsResponse(runs=runs, unreadable_events=self._log.undecodable + len(self._book.refused))
+        runs = [self._status(run_id) for run_id in self._projections.runs]
+        return pb.ListRunsResponse(runs=runs, unreadable_events=self._log.undecodable + len(self._projections.refused))
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
-        state = self._book.get(request.run_id)
-        with self._book.bell(request.run_id) as bell:
+        state = self._projections.get(request.run_id)
+        with self._projections.subscribe(request.run_id) as subscribe:
             over = False
             while not over:
-                bell.clear()
-                over = state.over  # read before the answer: a run that ends while it is sent has one more to send
+                subscribe.clear()
+                over = state.over  # read before sending: if the run ends meanwhile, one more response follows
                 yield pb.WatchRunResponse(run=self._status(request.run_id))
                 if not over:
-                    await bell.wait()
-                    await asyncio.sleep(_WATCH_PAUSE_S)  # a burst of labels is one change to whoever watches
+                    await subscribe.wait()
+                    await asyncio.sleep(_WATCH_PAUSE_S)  # a burst of labels is sent as one change
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         if len(request.reason) > _REASON_CHARACTERS_MAX:
             message = f"the reason has {len(request.reason)} characters: shorten it to {_REASON_CHARACTERS_MAX}"
             raise InvalidInput("REASON_TOO_LONG", message, field="reason", most=_REASON_CHARACTERS_MAX)
-        state = self._book.get(request.run_id)
+        state = self._projections.get(request.run_id)
         if state.ended:
             message = f"run {request.run_id!r} has ended: {state.ended.why}"
             raise WrongState("RUN_ENDED", message, run_id=request.run_id)
         cancelled = RunCancelled(reason=request.reason or "cancelled")
         recorded = await self._log.append_once(Event(run_id=request.run_id, round=0, run_cancelled=cancelled))
-        await self._book.reach(recorded.sequence)
+        await self._projections.wait_for(recorded.sequence)
         return pb.CancelRunResponse(run=self._status(request.run_id))
 
     async def ListLabels(self, request: pb.ListLabelsRequest, context: Context) -> AsyncIterator[pb.ListLabelsResponse]:
-        records = label_records(self._book.get(request.run_id))
+        records = label_records(self._projections.get(request.run_id))
         while part := list(islice(records, _LABELS_PART)):
             yield pb.ListLabelsResponse(labels=part)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        digest = _model_of(self._book.get(request.run_id), request.round)
+        digest = _model_of(self._projections.get(request.run_id), request.round)
         return pb.GetModelResponse(model_sha256=digest, model=await self._artifacts.get(digest))
 
     async def ExportRun(self, request: pb.ExportRunRequest, context: Context) -> AsyncIterator[pb.ExportRunResponse]:
@@ -123,7 +127,7 @@ class TrainerService(TrainerServiceServicer):
         return pb.ImportRunResponse(run=self._status(await self._ledger.take_in(parts)))
 
     def _status(self, run_id: str) -> pb.RunStatus:
-        return status_of(self._book.get(run_id), self._book.problems.get(run_id, ""))
+        return status_of(self._projections.get(run_id), self._projections.problems.get(run_id, ""))
 
 
 def _new_run_id() -> str:

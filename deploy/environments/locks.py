@@ -1,8 +1,8 @@
-"""Write the locks: ``python -m environments.locks [--upgrade]``.
+"""Write the lock files: ``python -m environments.locks [--upgrade]``.
 
-``requirements.lock`` holds every library for every supported Python on Linux (x86-64, arm64) and macOS (arm64). The
-locks of the images are parts of it. All name versions and hashes, and no address. PyTorch is in none but the trainer's
-``torch.lock``, which is written by hand: only PyTorch's own index has its builds for the CPU.
+``requirements.lock`` lists every library for every supported Python on Linux (x86-64, arm64) and macOS (arm64). The
+images' locks are subsets of it. All of them pin versions and hashes, and none names an index. PyTorch is only in the
+trainer's ``torch.lock``, which is written by hand, because only PyTorch's own index has its builds for the CPU.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _IMAGES = {
     "oracle": (("--extra", "oracle", "--extra", "s3", "--extra", "amqp", "--extra", "sqs"), ("rich", "typer")),
     "cli": ((), ()),
 }
-"""For each image uv's options, and base dependencies that its service never imports."""
+"""For each image, uv's options, and the base dependencies to leave out because its service never imports them."""
 
 
 def main() -> None:
-    """Write all locks; options are handed on to uv."""
+    """Write all locks; options of the command line are passed on to uv."""
     compile_ = (str(ensure_uv()), "pip", "compile", *_OPTIONS, "--no-sources")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -68,7 +68,7 @@ def without(folder: Path, *libraries: str) -> tuple[str, str]:
 
 
 def lock(compile_: Sequence[str], options: Sequence[str], target: Path) -> None:
-    """Write one lock."""
+    """Write the lock ``target`` with uv, and print its name."""
     run((*compile_, *options, "--output-file", str(target)))
     print(target)
 

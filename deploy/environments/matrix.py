@@ -1,7 +1,7 @@
 """Run the unit tests on each supported Python of this machine: ``python -m environments.matrix``.
 
-The Python of ``.venv`` is left out. Each other gets an environment below ``out/pythons``; where there is no build of
-PyTorch for the CPU, the tests that need it skip.
+The Python of ``.venv`` is left out. Each other one gets an environment below ``out/pythons``; if there is no build of
+PyTorch for the CPU, the tests that need it are skipped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FOLDER = Path("out/pythons")
 
 
 def main() -> int:
-    """Return 0 if the tests pass on each Python."""
+    """Return 0 if the tests pass on each Python, else 1."""
     own = inspect(".venv/bin/python")
     others = [each for each in find_interpreters() if own is None or each.version != own.version]
     failed = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SUPPORTED = ((3, 14), (3, 13), (3, 12), (3, 11))
-"""Newest first; the same as ``requires-python`` in pyproject.toml."""
+"""Supported versions, newest first; the same as ``requires-python`` in pyproject.toml."""
 
 _FOLDERS = ("~/.pyenv/versions/{0}.*/bin", "~/.local/share/uv/python/cpython-{0}.*/bin")
 _PROBE = "import sys; print(sys.implementation.name, *sys.version_info[:2], sys.executable, sep='\\n')"
@@ -21,8 +21,8 @@ class Interpreter:
     """One CPython.
 
     Attributes:
-        path: its executable.
-        version: major and minor number.
+        path: Its executable.
+        version: Major and minor number.
     """
 
     path: str
@@ -36,7 +36,7 @@ class Interpreter:
 def find_interpreters() -> list[Interpreter]:
     """Find one interpreter for each supported version, newest version first.
 
-    Looks on the PATH, at the Python that runs this, and in the folders of pyenv and uv. Each candidate is started once,
+    Searches the PATH, the running Python, and the folders of pyenv and uv. Each candidate is started once,
     because pyenv leaves commands on the PATH that do not run.
     """
     found: dict[tuple[int, int], Interpreter] = {}
@@ -50,7 +50,7 @@ def find_interpreters() -> list[Interpreter]:
 
 
 def inspect(path: str) -> Interpreter | None:
-    """Start the program at ``path`` and return what it is; None if it is no CPython or does not run."""
+    """Run the program at ``path`` and identify it; None if it is no CPython or does not run."""
     try:
         done = subprocess.run((path, "-c", _PROBE), capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,7 +1,7 @@
-"""Decide where PyTorch comes from: a build for the CPU, never one for CUDA unless asked for.
+"""Choose the source of PyTorch: a build for the CPU, and one for CUDA only if asked for.
 
 On Linux, PyPI's own builds bring gigabytes of CUDA libraries that nothing here uses. PyTorch's own index has builds for
-the CPU. Where that index is out of reach, pip may still know one, in a mirror or a folder that its configuration names.
+the CPU. If that index is out of reach, pip may still find one, in a mirror or a folder that its configuration names.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _PIP_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class TorchSource:
-    """Where to install PyTorch from.
+    """A source to install PyTorch from.
 
     Attributes:
-        requirement: what uv is to install.
-        options: more options for uv.
-        told: a few words for the person who waits.
+        requirement: Requirement for uv to install.
+        options: Additional options for uv.
+        told: Short description to print while installing.
     """
 
     requirement: str
@@ -38,7 +38,7 @@ class TorchSource:
 
 
 def index_source(version: str, index: str) -> TorchSource | None:
-    """Return PyTorch's own index at ``index``, or None if it does not answer; on macOS PyPI."""
+    """Return PyTorch's own index at ``index``, or None if it does not answer; on systems other than Linux, PyPI."""
     if platform.system() != "Linux":
         return TorchSource(f"torch=={version}", ("--no-sources",), "torch")
     try:
@@ -52,7 +52,7 @@ def index_source(version: str, index: str) -> TorchSource | None:
 def pip_source(version: str, python: Interpreter, pip: Sequence[str]) -> TorchSource | None:
     """Return the wheel ``version+cpu`` that the command ``pip`` finds for ``python``, or None if it finds none.
 
-    The local version keeps pip from looking into, and downloading, a build for CUDA.
+    The local version ``+cpu`` keeps pip from considering, and downloading, a build for CUDA.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"

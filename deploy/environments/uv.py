@@ -1,4 +1,4 @@
-"""Run uv, which installs; pip fetches it once into a small environment of its own."""
+"""Run uv, the installer, which pip downloads once into a folder of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = ("Downloading", "Building", "Resolved", "Prepared", "Installed", "error
 
 
 class SetUpError(Exception):
-    """Set-up cannot go on; the message says what to do."""
+    """Set-up cannot continue; the message gives the reason and, if known, the remedy."""
 
 
 class Step:
@@ -43,7 +43,7 @@ class Step:
         return time.monotonic() - self._begun
 
     def say(self, line: str) -> None:
-        """Print ``line`` below the step's name and put off the next heartbeat."""
+        """Print ``line`` below the step's name and restart the heartbeat timer."""
         self._timer.cancel()
         print(f"      {line}", flush=True)
         self._wait()
@@ -57,10 +57,10 @@ class Step:
 
 
 def ensure_uv() -> Path:
-    """Return uv's executable; install the locked version into FOLDER first where it is not there yet.
+    """Return uv's executable, after installing the locked version into FOLDER if it is not there yet.
 
     Raises:
-        SetUpError: this Python has neither pip nor venv, or pip cannot install uv.
+        SetUpError: If this Python has neither pip nor venv, or if pip cannot install uv.
     """
     marker = FOLDER / "installed.lock"
     if not marker.exists() or marker.read_bytes() != LOCK.read_bytes():
@@ -76,7 +76,7 @@ def pip() -> tuple[str, ...]:
     """Return the command of a pip that reads this machine's configuration: this Python's own, or one made in FOLDER.
 
     Raises:
-        SetUpError: this Python can make none.
+        SetUpError: If this Python has no pip and cannot make an environment with one.
     """
     own = (sys.executable, "-m", "pip")
     if not find_spec("pip"):
@@ -89,10 +89,10 @@ def pip() -> tuple[str, ...]:
 
 
 def run(command: Sequence[str], say: Callable[[str], None] = print) -> None:
-    """Run ``command`` and pass on the lines of its progress.
+    """Run ``command`` and pass the lines that show its progress to ``say``.
 
     Raises:
-        SetUpError: it fails; with all that it printed.
+        SetUpError: If it fails; the message has the last 40 lines of its output.
     """
     environment = {**os.environ, "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     environment.pop("VIRTUAL_ENV", None)

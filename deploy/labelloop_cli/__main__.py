@@ -1,7 +1,7 @@
-"""The operator's command: ``labelloop``.
+"""Define the operator's command, ``labelloop``.
 
 The modules that declare commands (this one and those in :mod:`labelloop_cli.commands`) import only the command-line
-library at their top: help must not wait for numpy or gRPC. What a command does is imported when it is carried out.
+library at the top: help must not wait for numpy or gRPC. A command's implementation is imported when the command runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import typer
 
 from labelloop_cli.commands import export, keys, label, run
 from labelloop_cli.commands.arguments import RunId
-from labelloop_cli.interrupts import carry_out
+from labelloop_cli.output.interrupts import carry_out
 
 app = typer.Typer(
     name="labelloop",
@@ -23,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    rich_markup_mode=None,  # loading rich takes three times as long as all else that help needs
+    rich_markup_mode=None,  # loading rich takes three times as long as everything else that help needs
 )
 app.add_typer(run.app, name="run")
 app.add_typer(export.app, name="export")
@@ -67,7 +67,7 @@ def up(
     ] = "",
 ) -> None:
     """Start a broker and the three services here, until Ctrl-C."""
-    from labelloop_cli.stack import Page, up
+    from labelloop_cli.local.stack import Page, up
 
     ports = (trainer_port, scorer_port, oracle_port)
     page = (Page(page_port, token) if token else Page(page_port)) if annotate else None
@@ -95,7 +95,7 @@ def demo(
     """
     if human:
         if connect:
-            from labelloop.wire.errors import InvalidInput
+            from labelloop.errors import InvalidInput
 
             raise InvalidInput("HUMAN_CONNECTS", "--human starts services of its own: leave --connect out")
         from labelloop_cli.demo.human import run_human_demo
@@ -142,7 +142,7 @@ def import_(
     path: Annotated[Path, typer.Argument(help="What `labelloop export --run` wrote.", show_default=False)],
 ) -> None:
     """Rebuild a run from its export. It is there whole or not at all, and goes on where the export left it."""
-    from labelloop_cli.ledger import import_run
+    from labelloop_cli.operations.archive import import_run
 
     carry_out(import_run(path), interrupted="stopped; nothing is imported yet: run it again")
 
@@ -150,14 +150,17 @@ def import_(
 @app.command()
 def doctor() -> None:
     """Say what is missing here, and how to get it."""
-    from labelloop_cli.doctor import examine
+    from labelloop_cli.operations.doctor import examine
 
     raise typer.Exit(examine())
 
 
 def main() -> None:
-    """Run the command: 0 when done, 2 for bad usage, 1 for a failure, 130 after Ctrl-C. A line says what was wrong."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: everything we started is stopped
+    """Run the command line; exit with 0 when done, 2 for bad usage, 1 for a failure, 130 after Ctrl-C.
+
+    Failures and bad usage are reported in one line.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: everything started here is stopped
     try:
         app()
     except Exception as error:

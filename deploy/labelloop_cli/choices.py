@@ -1,4 +1,4 @@
-"""Words that options take."""
+"""Enumerate the values that command-line options accept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The services, as the command asks them."""
+"""Connect the command line to the trainer, scorer and oracle over gRPC."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+from labelloop.errors import LabelloopError, Unready, WrongState, from_rpc
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
+from labelloop.rpc.server import CHANNEL_OPTIONS
+from labelloop.rpc.tls import channel
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceStub
-from labelloop.wire.errors import LabelloopError, Unready, WrongState, from_rpc
-from labelloop.wire.serving import CHANNEL_OPTIONS
-from labelloop.wire.tls import channel
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 
 
 class Endpoints(BaseSettings):
-    """Where the services answer: LABELLOOP_TRAINER, LABELLOOP_SCORER, LABELLOOP_ORACLE; with TLS by the
-    certificates in LABELLOOP_TLS_DIR."""
+    """Addresses of the services, from ``LABELLOOP_<NAME>`` environment variables.
+
+    Attributes:
+        trainer: The trainer's address.
+        scorer: The scorer's address.
+        oracle: The oracle's address.
+        tls_dir: A folder of ca.crt, tls.crt and tls.key: connections to the services then use TLS.
+    """
 
     model_config = SettingsConfigDict(env_prefix="LABELLOOP_", frozen=True)
 
@@ -44,7 +50,7 @@ class Clients:
     oracle: OracleServiceAsyncStub
 
     async def watch(self, run_id: str) -> AsyncIterator[pb.RunStatus]:
-        """A run as it stands and at each change, until it ends; goes on when the trainer comes back."""
+        """Yield a run's current status and each change until it ends, reconnecting when the trainer comes back."""
         while True:
             try:
                 async for response in self.trainer.WatchRun(pb.WatchRunRequest(run_id=run_id), wait_for_ready=True):
@@ -55,14 +61,14 @@ class Clients:
                     raise
 
     async def labels(self, run_id: str) -> list[pb.LabelRecord]:
-        """All labels and auto-labels of a run, in the order of its training set."""
+        """List all labels and auto-labels of a run, in the order of its training set."""
         request = pb.ListLabelsRequest(run_id=run_id)
         return [record async for part in self.trainer.ListLabels(request) for record in part.labels]
 
 
 @asynccontextmanager
 async def connect(endpoints: Endpoints) -> AsyncIterator[Clients]:
-    """Clients of all three services; what they answer with as errors is raised as ours."""
+    """Open clients of all three services, and raise a gRPC error from the block as a LabelloopError."""
     async with AsyncExitStack() as stack:
         trainer, scorer, oracle = [
             await stack.enter_async_context(channel(address, endpoints.tls_dir, CHANNEL_OPTIONS))

@@ -1,4 +1,4 @@
-"""The extras that labelloop is installed with: ``pip install 'labelloop[trainer]'``."""
+"""Check which extras of labelloop are installed, as by ``pip install 'labelloop[trainer]'``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from labelloop.wire.errors import WrongState
+from labelloop.errors import WrongState
 from packaging.requirements import Requirement
 
 SERVICES = {
@@ -24,13 +24,14 @@ OPTIONAL = {
 }
 
 Installed = Callable[[str], "str | None"]
-"""The version of a distribution; None where it is not installed."""
+"""Returns the version of a distribution, or None if it is not installed."""
 
 
 class Extras:
-    """What each extra needs, by the requirements in a distribution's metadata.
+    """Requirements of each extra, from a distribution's metadata.
 
-    ``checkout`` is the clone of the repository that the command runs from; None for an installed wheel.
+    Attributes:
+        checkout: Clone of the repository that the command runs from; None for an installed wheel.
     """
 
     def __init__(self, requires: Sequence[str], installed: Installed, checkout: Path | None = None) -> None:
@@ -38,17 +39,17 @@ class Extras:
         self._installed, self.checkout = installed, checkout
 
     def knows(self, extra: str) -> bool:
-        """Whether any requirement is of ``extra``."""
+        """Return whether any requirement belongs to ``extra``."""
         return any(True for _ in self._of(extra, base=False))
 
     def missing(self, extra: str = "") -> list[str]:
-        """Names of what is not installed, in a version that fits, of what ``extra`` needs; for none, the command."""
+        """List distributions without a fitting version here that ``extra``, or by default the command, requires."""
         if extra and not self.knows(extra):
             return [f"labelloop with an extra {extra}"]
         return sorted({each.name for each in self._of(extra, base=not extra) if not self._fits(each)})
 
     def advice(self, *extras: str) -> str:
-        """How to get them."""
+        """Return how to install the extras, or the command if none is given."""
         if self.checkout:
             return "run `make setup`"
         return f"pip install 'labelloop[{','.join(extras)}]'" if extras else "pip install labelloop"
@@ -77,7 +78,7 @@ def installed_version(name: str) -> str | None:
 
 
 def extras_here(distribution: str = "labelloop") -> Extras:
-    """WrongState where ``distribution`` itself is not installed."""
+    """Read the extras of an installed distribution. Raises WrongState if the distribution is not installed."""
     try:
         requires = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError as error:
@@ -91,7 +92,7 @@ def _checkout() -> Path | None:
 
 
 def check_installed(*services: str, extras: Extras | None = None) -> None:
-    """WrongState where the libraries of one of ``services`` are not installed."""
+    """Raise WrongState if the libraries of one of ``services`` are not installed."""
     extras = extras or extras_here()
     lacking = {service: missing for service in services if (missing := extras.missing(service))}
     if lacking:

@@ -1,18 +1,21 @@
-"""What a command prints when it fails, and its exit code."""
+"""Print the failure of a command and determine its exit code."""
 
 from __future__ import annotations
 
-from labelloop.wire.errors import InvalidInput, LabelloopError, NotFound
+from labelloop.errors import InvalidInput, LabelloopError, NotFound
 from rich.text import Text
 
-from labelloop_cli.console import errors
+from labelloop_cli.output.console import errors
 
 _USAGE = (InvalidInput, NotFound)
 
 
 def reported(error: BaseException) -> int | None:
-    """The exit code for ``error``, once it is printed: 2 for bad usage, else 1. None for what is a fault of ours, which
-    is not printed. Of a group of errors the first counts."""
+    """Print ``error`` and return the exit code: 2 for bad usage, else 1.
+
+    An error other than a LabelloopError is a bug: it is not printed, and None is returned. An exception group counts as
+    its first error.
+    """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if not isinstance(error, LabelloopError):

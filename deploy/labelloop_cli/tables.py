@@ -1,8 +1,8 @@
-"""Tables as .csv files, or as .parquet files where pyarrow is installed.
+"""Write tables as .csv files, or as .parquet files if pyarrow is installed.
 
-The CSV is that of pyarrow, byte for byte: texts always in quotes, so that a spreadsheet takes none of them for a number
-or a date, missing values empty, and real numbers with the digits that single precision needs. The ``csv`` module of
-Python 3.11 cannot write it: it quotes missing values as well, or no texts.
+The CSV equals that of pyarrow, byte for byte: text is always quoted, so that a spreadsheet does not take it for a
+number or a date; missing values are empty; real numbers have the digits that single precision needs. The ``csv`` module
+of Python 3.11 cannot write this format: it either quotes missing values as well or leaves text unquoted.
 """
 
 from __future__ import annotations
@@ -14,15 +14,22 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from labelloop.wire.errors import InvalidInput
+from labelloop.errors import InvalidInput
 
-_FIXED = range(-6, 10)  # powers of ten of numbers that are written without an exponent
-_PLAIN = 1e-4, 1e6  # the range within which numpy writes the same
+_FIXED = range(-6, 10)  # exponents of ten of numbers that are written out in full
+_PLAIN = 1e-4, 1e6  # range in which the text of numpy is the same
 
 
 class Kind(Enum):
-    """What a column holds: whole numbers of 32 bits from 0 on, truths, texts, times in UTC, reals of single
-    precision."""
+    """The type of a column.
+
+    Attributes:
+        COUNT: Unsigned 32-bit integers.
+        FLAG: Booleans.
+        TEXT: Strings.
+        TIME: Times in UTC.
+        REAL: Single-precision numbers.
+    """
 
     COUNT = "count"
     FLAG = "flag"
@@ -32,11 +39,11 @@ class Kind(Enum):
 
 
 Columns = Mapping[str, Kind]
-Row = Sequence[Any]  # a value for each column, None where it is missing
+Row = Sequence[Any]  # one value per column, None if it is missing
 
 
 def check(output: Path) -> None:
-    """InvalidInput unless ``output`` ends in .csv, or in .parquet where such files can be written."""
+    """Raise InvalidInput unless ``output`` ends in .csv, or in .parquet and pyarrow is installed."""
     if output.suffix not in {".csv", ".parquet"}:
         message = f"cannot tell the format of {output}: end it in .csv or .parquet"
         raise InvalidInput("UNKNOWN_FORMAT", message, field="output")
@@ -45,7 +52,7 @@ def check(output: Path) -> None:
 
 
 def write(columns: Columns, rows: Iterable[Row], output: Path) -> None:
-    """The table as ``output``, in the format that its name says; its folder is made where it is missing."""
+    """Write a table in the format given by the suffix of ``output``, creating its folder if it is missing."""
     check(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".csv":
@@ -94,14 +101,14 @@ def _text(value: str) -> str:
 
 
 def _time(value: datetime) -> str:
-    """``value`` is taken for UTC where it has no time zone."""
+    """Format a time in UTC; a value without a time zone is taken as UTC."""
     utc = value.astimezone(UTC) if value.tzinfo else value
     return f"{utc:%Y-%m-%d %H:%M:%S.%f}Z"
 
 
 def _real(value: float) -> str:
-    """The fewest digits that stand for no other number of single precision."""
-    import numpy as np  # not at the top, for the sake of commands that write no table
+    """Format with the fewest digits that distinguish a number from all others of single precision."""
+    import numpy as np  # deferred: most commands write no table
 
     single = np.float32(value)
     if not np.isfinite(single) or _PLAIN[0] <= abs(single) < _PLAIN[1]:

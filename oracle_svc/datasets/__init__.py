@@ -1,11 +1,11 @@
-"""Where samples and labels come from: MNIST, arrays in files, folders of images."""
+"""Load samples and labels from MNIST, array files or folders of images."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from labelloop.wire.errors import InvalidInput, LimitExceeded
+from labelloop.errors import InvalidInput, LimitExceeded
 
 from .dataset import Dataset, DatasetSource
 from .files import load_files
@@ -19,12 +19,19 @@ _GRAPH_BYTES_MAX = 64 * 1024 * 1024
 
 
 def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path, pools_dir: Path | None = None) -> Dataset:
-    """Read what ``source`` names; blocks on disk and, for MNIST, perhaps on the network.
+    """Load the dataset that ``source`` describes. Blocks on disk I/O and, for MNIST, possibly on the network.
 
-    ``data_dir`` is a folder of the operator's that may hold MNIST; ``cache_dir`` is where downloads are kept; what lies
-    outside of ``pools_dir`` is nobody's business, where there is one.
-    Raises InvalidInput for a source that its author can mend, NotFound for a file that is not there, and
-    Corrupt for one whose bytes are damaged.
+    Args:
+        source: Paths and class names from the run's spec.
+        data_dir: The operator's folder, which may hold MNIST.
+        cache_dir: The folder in which downloads are kept.
+        pools_dir: The only folder that paths in ``source`` may point into; None for no restriction.
+
+    Raises:
+        InvalidInput: ``source`` is wrong in a way that its author can correct.
+        NotFound: A file does not exist.
+        Corrupt: A file's bytes are damaged.
+        LimitExceeded: The graph, the data or the classes are too large.
     """
     _refuse_outside(source, pools_dir)
     graph = _read_graph(source.graph) if source.graph else b""
@@ -35,7 +42,7 @@ def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path, pools
 
 
 def _read_graph(text: str) -> bytes:
-    """What lies there. Whether that is a graph, the scorer finds out."""
+    """Read the graph's bytes unparsed; the scorer validates them."""
     path = Path(text)
     try:
         if not path.is_file():
@@ -50,7 +57,7 @@ def _read_graph(text: str) -> bytes:
 
 
 def _refuse_outside(source: DatasetSource, pools_dir: Path | None) -> None:
-    """Before anything is looked at: whether there is such a file says something, too."""
+    """Refuse paths outside ``pools_dir`` before touching them: whether a file exists is already information."""
     if pools_dir is None:
         return
     for field in _PATHS:
@@ -62,7 +69,7 @@ def _refuse_outside(source: DatasetSource, pools_dir: Path | None) -> None:
 
 
 def _lies_in(text: str, folder: Path) -> bool:
-    """Wherever links lead to. What cannot be a path lies nowhere."""
+    """Return whether ``text``, with links resolved, is inside ``folder``; False if it cannot be a path."""
     try:
         return Path(text).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):  # too long, a null character, links in a circle
@@ -70,7 +77,7 @@ def _lies_in(text: str, folder: Path) -> bool:
 
 
 def _refuse_extras(source: DatasetSource) -> None:
-    """MNIST knows its labels and classes: what a spec says about them would be dropped without a word."""
+    """Refuse settings that MNIST already determines; they would otherwise be ignored silently."""
     for field in ("labels", "evaluation", "evaluation_labels", "classes"):
         if getattr(source, field):
             raise InvalidInput(

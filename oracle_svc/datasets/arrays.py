@@ -1,20 +1,20 @@
-"""PURE What a pool's arrays must be: dtypes settled, every value checked, the first bad row named."""
+"""Validate a pool's arrays: convert dtypes, check every value and report the first bad row. No I/O."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from labelloop.wire.errors import InvalidInput
+from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
 _FLOAT_MAX = 1e15  # sums of squares of larger values overflow float32: fits and clusters would turn into NaN
 
 
 def as_samples(raw: NDArray[Any], origin: str, field: str) -> NDArray[Any]:
-    """``raw`` [N, *shape] as uint8 (integers in 0 .. 255) or float32 (finite, at most 1e15 in size), C-contiguous.
+    """Convert ``raw`` [N, *shape] to C-contiguous uint8 (integers in 0 .. 255) or float32 (finite, magnitude <= 1e15).
 
-    Raises InvalidInput where it is empty, not [N, *shape], of another dtype, or holds a value out of range.
+    Raises InvalidInput if it is empty, not [N, *shape], of another dtype, or holds a value out of range.
     """
     if raw.ndim < 2:
         raise InvalidInput(
@@ -40,7 +40,7 @@ def as_samples(raw: NDArray[Any], origin: str, field: str) -> NDArray[Any]:
 
 
 def as_labels(raw: NDArray[Any], sample_count: int, origin: str, field: str) -> NDArray[Any]:
-    """``raw`` [N] unchanged, once it is known to be one integer for each of ``sample_count`` samples."""
+    """Return ``raw`` [N] unchanged. Raises InvalidInput unless it holds one integer per sample (N = sample_count)."""
     if raw.ndim != 1 or not np.issubdtype(raw.dtype, np.integer):
         raise InvalidInput(
             "LABELS_SHAPE",
@@ -63,7 +63,7 @@ def as_labels(raw: NDArray[Any], sample_count: int, origin: str, field: str) -> 
 
 
 def in_range(labels: NDArray[Any], class_count: int, origin: str, field: str) -> NDArray[np.int32]:
-    """``labels`` [N] as int32. Raises InvalidInput naming the first that is not in 0 .. class_count - 1."""
+    """Convert ``labels`` [N] to int32. Raises InvalidInput naming the first one outside 0 .. class_count - 1."""
     outside = (labels < 0) | (labels >= class_count)
     if outside.any():
         row = _first_row(outside)
@@ -81,7 +81,7 @@ def in_range(labels: NDArray[Any], class_count: int, origin: str, field: str) ->
 
 
 def _as_float32(raw: NDArray[Any], origin: str, field: str) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what is too large for float32 turns infinite, and is refused below
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite and are refused below
         samples = np.ascontiguousarray(raw, dtype=np.float32)
     finite = np.isfinite(samples)
     if not finite.all():
@@ -114,5 +114,5 @@ def _refuse_value(raw: NDArray[Any], bad: NDArray[np.bool_], why: str, remedy: s
 
 
 def _first_row(bad: NDArray[np.bool_]) -> int:
-    """The first row of ``bad`` [N, ...] with a True in it; there is one."""
+    """Return the index of the first row of ``bad`` [N, ...] that contains a True; there must be one."""
     return int(bad.reshape(len(bad), -1).any(axis=1).argmax())

@@ -1,26 +1,30 @@
-"""Which classes a run has, and labels as indices into them."""
+"""Determine a run's classes and convert labels to class indices."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import numpy as np
-from labelloop.wire.errors import InvalidInput, LimitExceeded
+from labelloop.errors import InvalidInput, LimitExceeded
 from numpy.typing import NDArray
 
 from .arrays import in_range
 from .dataset import DatasetSource
 from .split import Split
 
-# A column of ids mistaken for labels would otherwise name as many classes as its largest id.
+# A column of ids mistaken for labels would otherwise yield as many classes as its largest id.
 _CLASSES_MAX = 10_000
-_NAMES_BYTES_MAX = 256 * 1024  # all names travel in one event, which the broker takes up to a megabyte of
+_NAMES_BYTES_MAX = 256 * 1024  # all names are in one event, and the broker accepts up to one megabyte
 
 
 def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
-    """The run's classes, index = class: named in ``source``, by class folders, or counted from the pool's labels.
+    """Return the run's class names, index = class.
 
-    Raises InvalidInput where these are fewer than two, or not all different, LimitExceeded where they are too many.
+    They come from ``source``, else from the class folders, else are counted from the pool's labels.
+
+    Raises:
+        InvalidInput: There are fewer than two, or a name is empty, repeated or not UTF-8.
+        LimitExceeded: There are more than 10,000, or their names take more than 256 KiB in all.
     """
     classes = source.classes or pool.classes or _counted_classes(source, pool)
     if len(classes) < 2:
@@ -52,7 +56,7 @@ def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
 
 
 def _is_text(name: str) -> bool:
-    """Folders may have names that are not; Python then puts surrogates into them."""
+    """Return whether ``name`` is valid Unicode; Python puts surrogates into folder names that are not."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
@@ -77,7 +81,7 @@ def _check_amount(classes: tuple[str, ...]) -> None:
 
 
 def _counted_classes(source: DatasetSource, pool: Split) -> tuple[str, ...]:
-    """``"0"`` to the largest label; nothing where there are no labels."""
+    """Return the names ``"0"`` to the largest label; empty if there are no labels."""
     if pool.labels is None:
         return ()
     in_range(pool.labels, _CLASSES_MAX, source.labels, "labels")
@@ -85,9 +89,10 @@ def _counted_classes(source: DatasetSource, pool: Split) -> tuple[str, ...]:
 
 
 def labels_of(split: Split, classes: tuple[str, ...], origin: str, field: str) -> NDArray[np.int32] | None:
-    """The split's labels [N] as indices into ``classes``, whatever order its own class folders stand in; None without.
+    """Return the split's labels [N] as indices into ``classes``, independent of the order of its class folders.
 
-    Raises InvalidInput for a label out of range, and where class folders are not named like ``classes``.
+    Returns None for a split without labels. Raises InvalidInput for a label out of range, and for class folders whose
+    names differ from ``classes``.
     """
     if split.labels is None:
         return None

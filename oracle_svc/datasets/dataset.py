@@ -1,4 +1,4 @@
-"""What a run's spec names as its data, and what comes of it."""
+"""Define a dataset's source, as a run's spec gives it, and the loaded dataset."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Where a run's data is. Every path is as this process sees it; an empty string means none."""
+    """Locations of a run's data. Paths are as the oracle's process sees them; an empty string means none."""
 
     name: str
     """``mnist``, or the path of a .npy file, an IDX file or a folder of images."""
     labels: str = ""
     """Path of the pool's labels (.npy integers or IDX)."""
     evaluation: str = ""
-    """Path of evaluation samples, of the pool's shape and dtype."""
+    """Path of the evaluation samples, which have the pool's shape and dtype."""
     evaluation_labels: str = ""
-    """Path of the evaluation labels; needless where ``evaluation`` is a folder of class folders."""
+    """Path of the evaluation labels; not needed if ``evaluation`` is a folder of class folders."""
     classes: tuple[str, ...] = ()
-    """Class names, index = class; needed for a pool whose labels nobody knows."""
+    """Class names, index = class; required for an unlabelled pool."""
     graph: str = ""
-    """Path of an ONNX graph that makes features of samples."""
+    """Path of an ONNX graph that computes features from samples."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A pool in memory, checked: shapes, dtypes and label ranges hold as described here."""
+    """A validated pool in memory: shapes, dtypes and label ranges are as described here."""
 
     name: str
-    """``mnist``, or the file's or folder's name."""
+    """``mnist``, or the name of the file or folder."""
     description: str
-    """A sentence to show to a person."""
+    """A sentence to show to users."""
     stand_in: bool
-    """True when this is not what was asked for, but the offline stand-in."""
+    """True if this is the offline stand-in for the dataset requested."""
     samples: NDArray[Any]
     """[N, *shape], uint8 or float32 (finite), C-contiguous, N >= 1."""
     labels: NDArray[np.int32] | None
-    """[N], each in 0 .. len(classes) - 1; None when nobody knows them."""
+    """[N], each in 0 .. len(classes) - 1; None if they are unknown."""
     classes: tuple[str, ...]
     """Class names, index = class; at least two."""
     evaluation_samples: NDArray[Any] | None
-    """[M, *shape], of the samples' dtype; None when there is no evaluation set."""
+    """[M, *shape], of the samples' dtype; None if there is no evaluation set."""
     evaluation_labels: NDArray[np.int32] | None
-    """[M]; None exactly when ``evaluation_samples`` is."""
+    """[M]; None if and only if ``evaluation_samples`` is None."""
     graph: bytes = b""
-    """The ONNX graph that makes features of samples, as it came; empty for none. The scorer looks it over."""
+    """The ONNX graph that computes features from samples, unparsed; empty for none. The scorer validates it."""

@@ -1,4 +1,4 @@
-"""A dataset from the operator's own files."""
+"""Load a dataset from the operator's own files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from labelloop.wire.errors import InvalidInput
+from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
@@ -15,7 +15,7 @@ from .split import Split, exists, read_split
 
 
 def load_files(source: DatasetSource) -> Dataset:
-    """The dataset whose samples are at the path ``source.name``. Raises InvalidInput, NotFound and Corrupt."""
+    """Load the dataset whose samples are at ``source.name``. Raises InvalidInput, NotFound, Corrupt, LimitExceeded."""
     if not exists(source.name):
         raise InvalidInput(
             "UNKNOWN_DATASET",
@@ -28,7 +28,7 @@ def load_files(source: DatasetSource) -> Dataset:
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     evaluation_samples, evaluation_labels = _evaluation(source, pool, classes)
-    name = Path(source.name).resolve().name.encode(errors="replace").decode()  # a link may lead to any bytes
+    name = Path(source.name).resolve().name.encode(errors="replace").decode()  # a link's target may be any bytes
     return Dataset(
         name=name,
         description=_description(name, pool, classes, evaluation_samples),

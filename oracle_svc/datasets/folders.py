@@ -1,11 +1,11 @@
-"""How a folder of images is laid out: all images in it, or one folder of images for each class."""
+"""Read a folder of images, laid out either flat or with one subfolder per class."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from labelloop.wire.errors import InvalidInput
+from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
 from .images import read_images
@@ -14,10 +14,11 @@ _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", 
 
 
 def read_folder(folder: Path, field: str) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None, tuple[str, ...]]:
-    """The images in ``folder`` [N, ...], their labels [N] and the class names, index = label.
+    """Read the images in ``folder`` [N, ...], their labels [N] and the class names, index = label.
 
-    Class folders give the samples class by class, by file name in each; without them there are no labels and no names.
-    Raises InvalidInput for an empty folder or one laid out in another way, and what ``read_images`` does.
+    With class folders, samples are ordered by class and by file name within each; without them, labels are None and
+    class names are empty. Raises InvalidInput for an empty folder or any other layout, and the errors of
+    ``read_images``.
     """
     class_folders, images = [path for path in _visible(folder) if path.is_dir()], _images_in(folder)
     if class_folders and images:
@@ -34,7 +35,7 @@ def read_folder(folder: Path, field: str) -> tuple[NDArray[np.uint8], NDArray[np
 
 def _images_of_class(folder: Path, field: str) -> list[Path]:
     for path in _visible(folder):
-        if path.is_dir():  # most likely train/cat, train/dog: its classes would be lost
+        if path.is_dir():  # most likely train/cat, train/dog: those classes would be lost
             raise _stray(folder.parent, path, "inside a class folder", field)
     return _images_in(folder)
 
@@ -62,10 +63,10 @@ def _stray(folder: Path, path: Path, where: str, field: str) -> InvalidInput:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What is in ``folder``, by name, without what desktops and editors hide there (``.DS_Store``, ``._a.png``)."""
+    """List ``folder`` by name, without the hidden files of desktops and editors (``.DS_Store``, ``._a.png``)."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """The image files directly in ``folder``, by name."""
+    """List the image files directly in ``folder``, by name."""
     return [path for path in _visible(folder) if path.suffix.lower() in _SUFFIXES and path.is_file()]

@@ -1,4 +1,4 @@
-"""Images of one size as one array."""
+"""Read equally sized images into one array."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from labelloop.wire.errors import Corrupt, InvalidInput
+from labelloop.errors import Corrupt, InvalidInput
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -14,14 +14,18 @@ from .reading import check_size
 
 
 def read_images(paths: list[Path], field: str) -> NDArray[np.uint8]:
-    """The images as [N, H, W] when all are greyscale, otherwise [N, H, W, 3]; N >= 1.
+    """Read the images as [N, H, W] if all are greyscale, otherwise as [N, H, W, 3]; N >= 1.
 
-    Greyscale is what a file says of itself, not what its colours are (WebP never does). Transparency is dropped; of an
-    animation the first frame counts. Raises InvalidInput naming the first image of another size or of more than 8 bits
-    a channel, Corrupt naming the first that cannot be read, LimitExceeded for too many.
+    Whether an image is greyscale is decided by its file's declared mode, not by its colours (WebP never declares it).
+    Transparency is dropped, and only the first frame of an animation is read.
+
+    Raises:
+        InvalidInput: An image differs in size from the first, or has more than 8 bits per channel.
+        Corrupt: An image cannot be read.
+        LimitExceeded: The images together take more than 4 GiB.
     """
     images = [_pixels(paths[0], field)]
-    check_size(images[0].nbytes * len(paths), str(paths[0].parent))  # before all are read: they are of one size
+    check_size(images[0].nbytes * len(paths), str(paths[0].parent))  # before the rest is read: all have the same size
     for path in paths[1:]:
         image = _pixels(path, field)
         _check_size(image, images[0], path, paths[0], field)
@@ -47,19 +51,19 @@ def _check_size(image: NDArray[Any], first: NDArray[Any], path: Path, first_path
 
 
 def _pixels(path: Path, field: str) -> NDArray[np.uint8]:
-    """[H, W] for a greyscale image, [H, W, 3] for any other, the way up that a viewer shows it."""
+    """Read a greyscale image as [H, W], any other as [H, W, 3], oriented as its EXIF data says."""
     try:
         with Image.open(path) as image:
             mode = image.mode
             pixels = np.asarray(_grey_or_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # decoders raise nearly anything when the bytes are broken
+    except Exception as error:  # decoders raise almost any exception for broken bytes
         raise Corrupt(
             "IMAGE_DAMAGED",
             f"{path} cannot be read as an image ({error}): replace or remove it",
             path=path,
             error=error,
         ) from error
-    if mode[0] in "IF":  # 16 and 32 bits: the conversion has clipped them without a word
+    if mode[0] in "IF":  # 16 and 32 bits: the conversion has clipped them silently
         raise InvalidInput(
             "IMAGE_DEPTH",
             f"{path} has more than 8 bits a channel (mode {mode}): convert it to 8, or save a float32 .npy",
@@ -73,6 +77,6 @@ def _pixels(path: Path, field: str) -> NDArray[np.uint8]:
 def _grey_or_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("1", "L", "LA"):
         return image.convert("L")
-    if image.mode == "P":  # by way of RGBA, or PIL warns about palettes with transparency
+    if image.mode == "P":  # via RGBA, because PIL warns about palettes with transparency
         image = image.convert("RGBA")
     return image.convert("RGB")

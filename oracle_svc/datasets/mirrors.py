@@ -1,4 +1,4 @@
-"""Files from whichever public mirror answers; without a network, nothing, within seconds."""
+"""Download files from the first public mirror that responds, and give up within seconds without a network."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ANSWER_WITHIN_S = 4.0
 _DOWNLOAD_WITHIN_S = 120.0
 
 Fetch = Callable[[str], bytes]
-"""The body at a URL; raises whatever it likes when there is none."""
+"""Returns the body at a URL, or raises any exception."""
 
 log = structlog.get_logger(__name__)
 
 
 def http_fetch(url: str, *, transport: httpx.BaseTransport | None = None) -> bytes:
-    """The body at ``url``. Raises httpx.HTTPError, also when it trickles in for longer than two minutes."""
+    """Return the body at ``url``. Raises httpx.HTTPError, also if the download takes longer than two minutes."""
     deadline = time.monotonic() + _DOWNLOAD_WITHIN_S
     timeout = httpx.Timeout(5.0, connect=3.0)
     chunks = []
@@ -42,14 +42,14 @@ def http_fetch(url: str, *, transport: httpx.BaseTransport | None = None) -> byt
 
 
 def answering(mirrors: Sequence[str], probe: Callable[[str], object], *, within_s: float) -> Iterator[str]:
-    """The mirrors for which ``probe`` raises nothing, fastest first, as long as they answer within ``within_s``."""
+    """Yield the mirrors for which ``probe`` succeeds, fastest first, until ``within_s`` seconds have passed."""
     answers: SimpleQueue[str | None] = SimpleQueue()
 
     def ask(mirror: str) -> None:
         answers.put(mirror if succeeds(probe, mirror) else None)
 
     for mirror in mirrors:
-        # A daemon thread each, not a pool: name resolution heeds no timeout, and a pool is waited for at exit.
+        # A daemon thread each, not a pool: name resolution ignores timeouts, and the interpreter joins a pool at exit.
         threading.Thread(target=ask, args=(mirror,), daemon=True).start()
     deadline = time.monotonic() + within_s
     for _ in mirrors:
@@ -62,10 +62,10 @@ def answering(mirrors: Sequence[str], probe: Callable[[str], object], *, within_
 
 
 def succeeds(action: Callable[[str], object], mirror: str) -> bool:
-    """Whether ``action(mirror)`` went well; if not, why is in the log."""
+    """Run ``action(mirror)`` and return whether it succeeded; log the reason if not."""
     try:
         action(mirror)
-    except Exception as error:  # whatever is wrong with one mirror or the way to it, the next may do
+    except Exception as error:  # any failure of one mirror or the route to it: the next may work
         log.warning("mirror_failed", mirror=mirror, error=repr(error))
         return False
     return True

@@ -1,4 +1,4 @@
-"""MNIST: the operator's copy, else the cache, else a mirror, else, loudly, the stand-in."""
+"""Load MNIST from the operator's copy, the cache or a mirror, else fall back to the stand-in with a warning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import structlog
-from labelloop.wire.idx import parse_idx
+from labelloop.artifacts.idx import parse_idx
 
 from .dataset import Dataset
 from .mirrors import Fetch, http_fetch
@@ -25,9 +25,10 @@ def load_mnist(
     fetch: Fetch = http_fetch,
     stand_in: Callable[[], Dataset] = mnist_stand_in,
 ) -> Dataset:
-    """The training set as the pool [60000, 28, 28] uint8, the test set [10000, 28, 28] for evaluation.
+    """Load the training set [60000, 28, 28] uint8 as the pool and the test set [10000, 28, 28] for evaluation.
 
-    Raises NotFound and Corrupt for an incomplete or damaged copy in ``data_dir``.
+    Raises NotFound for an incomplete copy in ``data_dir``, Corrupt for a damaged one, InvalidInput for an unreadable
+    one; NotFound and Corrupt also if the stand-in is needed but missing or altered.
     """
     contents = from_data_dir(data_dir, files) if data_dir is not None else None
     if contents is None:

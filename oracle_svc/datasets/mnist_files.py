@@ -1,4 +1,4 @@
-"""The four files of MNIST as bytes: from the operator's folder, from the cache, or from a mirror."""
+"""Read MNIST's four files as bytes from the operator's folder, the cache or a mirror, and verify their digests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from labelloop.wire.errors import Corrupt, InvalidInput, LabelloopError, NotFound
+from labelloop.errors import Corrupt, InvalidInput, LabelloopError, NotFound
 
 from .mirrors import ANSWER_WITHIN_S, MNIST_MIRRORS, Fetch, answering, succeeds
 from .reading import unpacked
@@ -19,13 +19,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class MnistFile:
-    """A file's name without ``.gz``, and the SHA-256 of its uncompressed bytes in hex."""
+    """One of MNIST's files.
+
+    Attributes:
+        name: The file's name without ``.gz``.
+        sha256: SHA-256 of its uncompressed bytes, in hex.
+    """
 
     name: str
     sha256: str
 
 
-# Training images and labels, test images and labels: the order that mnist.py reads them in.
+# Training images and labels, test images and labels: the order in which mnist.py reads them.
 MNIST_FILES = (
     MnistFile("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     MnistFile("train-labels-idx1-ubyte", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
@@ -35,10 +40,10 @@ MNIST_FILES = (
 
 
 def from_data_dir(data_dir: Path, files: Sequence[MnistFile]) -> list[bytes] | None:
-    """The files' bytes from ``data_dir`` or ``data_dir/mnist``; None where neither holds any of them.
+    """Read the files from ``data_dir`` or ``data_dir/mnist``; return None if neither holds any of them.
 
-    Raises NotFound when some are missing, Corrupt when one is not what it should be, InvalidInput when one cannot be
-    read: who put files there wants those, not a download in their place.
+    Raises NotFound if some are missing, Corrupt if one is damaged or altered, InvalidInput if one cannot be read: an
+    operator who put files there wants those, not a download in their place.
     """
     try:
         for folder in (data_dir, data_dir / "mnist"):
@@ -59,9 +64,9 @@ def from_cache_or_mirrors(
     mirrors: Sequence[str] = MNIST_MIRRORS,
     answer_within_s: float = ANSWER_WITHIN_S,
 ) -> list[bytes] | None:
-    """The files' bytes from the folder ``cache``, what it lacks from a mirror and then into it; None without either."""
+    """Read the files from ``cache``, downloading missing ones from a mirror into it; return None if that fails."""
     contents = {file: data for file in files if (data := _cached(cache, file)) is not None}
-    probed = files[-1]  # the smallest, to find out who answers
+    probed = files[-1]  # the smallest, to find out which mirrors respond
 
     def complete(mirror: str) -> None:
         for file in files:
@@ -93,7 +98,7 @@ def _checked_at(path: Path | None, folder: Path, file: MnistFile) -> bytes:
 
 
 def _checked(data: bytes, file: MnistFile, origin: str) -> bytes:
-    """``data`` uncompressed. Raises Corrupt when that is not the file."""
+    """Return ``data`` uncompressed. Raises Corrupt if its digest is not that of ``file``."""
     content = unpacked(data, origin)
     digest = hashlib.sha256(content).hexdigest()
     if digest != file.sha256:
@@ -124,12 +129,12 @@ def _downloaded(mirror: str, file: MnistFile, fetch: Fetch) -> bytes:
 
 
 def _keep(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path``, whole or not at all; not flushed, because reading checks the digest."""
+    """Write ``data`` to ``path`` atomically; no flush to disk, because reading verifies the digest."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             part = Path(folder) / path.name
             part.write_bytes(data)
             part.replace(path)
-    except OSError as error:  # read-only or full: a cache that cannot keep is no reason to do without the data
+    except OSError as error:  # read-only or full: the data is usable even if it cannot be cached
         log.warning("mnist_cache_not_written", path=str(path), error=str(error))

@@ -1,4 +1,4 @@
-"""Arrays out of files: .npy, IDX, gzipped IDX. The first bytes tell which, names do not count."""
+"""Read arrays from .npy, IDX and gzipped IDX files. The first bytes determine the format, not the name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from labelloop.wire.errors import Corrupt, LimitExceeded
-from labelloop.wire.idx import check_magic, parse_idx
+from labelloop.artifacts.idx import check_magic, parse_idx
+from labelloop.errors import Corrupt, LimitExceeded
 from numpy.typing import NDArray
 
 _NPY_MAGIC = b"\x93NUMPY"
@@ -23,9 +23,9 @@ DATA_BYTES_MAX = 4 * 1024**3  # a pool is held in memory, and checked and conver
 
 
 def unpacked(data: bytes, origin: str) -> bytes:
-    """``data`` without its gzip wrapping, if it has one.
+    """Return ``data`` decompressed if it is gzip, else unchanged.
 
-    Raises Corrupt when that is cut short or damaged, LimitExceeded when there is too much in it.
+    Raises Corrupt if it is truncated or damaged, LimitExceeded if it decompresses to more than ``DATA_BYTES_MAX``.
     """
     if not data.startswith(_GZIP_MAGIC):
         return data
@@ -47,7 +47,7 @@ def _damage_named(origin: str) -> Iterator[None]:
 
 
 def _inflated(data: bytes, origin: str) -> bytes:
-    """Part by part: a few megabytes of gzip can hold more than there is memory."""
+    """Decompress in parts, because a few megabytes of gzip can expand beyond the available memory."""
     parts, length = [], 0
     with gzip.open(io.BytesIO(data)) as file:
         while part := file.read(_GZIP_PART_BYTES):
@@ -58,7 +58,7 @@ def _inflated(data: bytes, origin: str) -> bytes:
 
 
 def check_size(data_bytes: int, origin: str) -> None:
-    """LimitExceeded for more data than is held in memory."""
+    """Raise LimitExceeded for more than ``DATA_BYTES_MAX``, the most that is held in memory."""
     if data_bytes > DATA_BYTES_MAX:
         raise LimitExceeded(
             "DATA_TOO_LARGE",
@@ -70,13 +70,13 @@ def check_size(data_bytes: int, origin: str) -> None:
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """The array in the file, whatever its shape and dtype.
+    """Read the array in the file, of any shape and dtype.
 
-    Raises InvalidInput for another kind of file, Corrupt for a damaged one, LimitExceeded for too large a one, OSError
-    where it cannot be opened.
+    Raises InvalidInput for another kind of file, Corrupt for a damaged one, LimitExceeded for too large a one, and
+    OSError if it cannot be opened.
     """
     size = path.stat().st_size
-    with path.open("rb") as file:  # what says it is empty is not read: under /proc it may be endless, or make us wait
+    with path.open("rb") as file:  # a file of size 0 is not read: under /proc it may be endless or block
         head = file.read(len(_NPY_MAGIC)) if size else b""
     check_size(size, str(path))
     if head == _NPY_MAGIC:
@@ -84,17 +84,17 @@ def read_array(path: Path) -> NDArray[Any]:
     if head.startswith(_GZIP_MAGIC):
         with gzip.open(path) as packed, _damage_named(str(path)):
             head = packed.read(len(_NPY_MAGIC))
-    check_magic(head, str(path))  # before the rest is read: it may be anything, of any size
+    check_magic(head, str(path))  # before the rest is read, which may be anything, of any size
     return parse_idx(unpacked(path.read_bytes(), str(path)), str(path))
 
 
 def _read_npy(path: Path) -> NDArray[Any]:
     try:
-        # No pickles: loading one runs whatever code its author chose.
+        # No pickles: loading one runs arbitrary code.
         array: NDArray[Any] = np.load(path, allow_pickle=False)
     except OSError:
         raise
-    except Exception as error:  # numpy's parser raises nearly anything when the header is broken
+    except Exception as error:  # numpy's parser raises almost any exception for a broken header
         raise Corrupt(
             "NPY_DAMAGED",
             f"{path} is cut short or damaged, or holds Python objects ({error}): save it anew with numpy.save",

@@ -1,4 +1,4 @@
-"""One set of samples from disk, with the labels that lie beside it: a pool, or an evaluation set."""
+"""Read one set of samples with its labels from disk: a pool or an evaluation set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelloop.wire.errors import InvalidInput, NotFound
+from labelloop.errors import InvalidInput, NotFound
 from numpy.typing import NDArray
 
 from .arrays import as_labels, as_samples
@@ -16,7 +16,13 @@ from .reading import read_array
 
 @dataclass(frozen=True)
 class Split:
-    """Samples [N, *shape], checked; labels [N], whose range is not checked yet; the class folders' names, if any."""
+    """A set of samples, and its labels if known.
+
+    Attributes:
+        samples: [N, *shape], validated.
+        labels: [N], with their range not validated yet; None if unknown.
+        classes: Names of the class folders; empty without them.
+    """
 
     samples: NDArray[Any]
     labels: NDArray[Any] | None
@@ -24,9 +30,10 @@ class Split:
 
 
 def read_split(samples: str, labels: str, *, samples_field: str, labels_field: str) -> Split:
-    """What is at the path ``samples``, labelled by the file at ``labels`` unless that is empty.
+    """Read the samples at the path ``samples``, with the labels in the file ``labels`` unless that is empty.
 
-    The fields say in errors which setting is at fault. Raises InvalidInput, NotFound and Corrupt.
+    ``samples_field`` and ``labels_field`` name the setting at fault in errors. Raises InvalidInput, NotFound, Corrupt
+    and LimitExceeded.
     """
     path = existing(samples, samples_field)
     try:
@@ -43,15 +50,15 @@ def read_split(samples: str, labels: str, *, samples_field: str, labels_field: s
 
 
 def exists(text: str) -> bool:
-    """Whether ``text`` is the path of a file or a folder; not a pipe or a device, which might never end."""
+    """Return whether ``text`` is the path of a file or folder; False for pipes and devices, which may never end."""
     try:
         return bool(text) and (Path(text).is_file() or Path(text).is_dir())
-    except OSError:  # for instance: longer than a path may be
+    except OSError:  # for instance a path that is too long
         return False
 
 
 def existing(text: str, field: str) -> Path:
-    """``text`` as a path of something that is there. Raises NotFound."""
+    """Return ``text`` as the path of an existing file or folder. Raises NotFound."""
     if not exists(text):
         raise NotFound(
             "NO_SUCH_FILE",

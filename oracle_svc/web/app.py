@@ -1,4 +1,4 @@
-"""The labelling page: a web application over the oracle's own service."""
+"""Serve the labelling page, a web application that calls the oracle's own service."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
+from labelloop.errors import LabelloopError
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.oracle.v1 import oracle_pb2 as pb
-from labelloop.wire.errors import LabelloopError
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,36 +17,42 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from oracle_svc.web.answering import HERE, SafeHeaders, page, refuse
-from oracle_svc.web.bodies import count_of, json_object, request_ids_of, results_of, text_of
-from oracle_svc.web.gate import Gate, check_own_page
-from oracle_svc.web.links import on_own_page
-from oracle_svc.web.seam import Book, Run, Service
+from oracle_svc.samples.signed_urls import on_own_page
+from oracle_svc.web.auth import Auth, check_own_page
+from oracle_svc.web.ports import Book, Run, Service
+from oracle_svc.web.request_parsing import count_of, json_object, request_ids_of, results_of, text_of
+from oracle_svc.web.responses import HERE, SafeHeaders, page, refuse
 from oracle_svc.web.settings import WebSettings
-from oracle_svc.web.streams import HEARTBEAT_S, Streams, heartbeat
+from oracle_svc.web.sse import HEARTBEAT_S, EventStreams, heartbeat
 
-LEASE_S = 300  # the page renews while somebody is there; who walks off holds up the others for no longer
+LEASE_S = 300  # the page renews while it is used; an annotator who leaves holds up others for no longer
 AHEAD_MAX = 50
-_SEND_TIMEOUT_S = 30.0  # for a browser that reads no more
+_SEND_TIMEOUT_S = 30.0  # for a browser that no longer reads
 
 
 def make_app(
-    service: Service, book: Book, settings: WebSettings, routes: Sequence[BaseRoute] = (), lease_s: int = LEASE_S
+    service: Service, projections: Book, settings: WebSettings, routes: Sequence[BaseRoute] = (), lease_s: int = LEASE_S
 ) -> Starlette:
-    """``routes`` are served beside the page, and authenticate by themselves. ``app.state.streams`` is to be ended
-    before the server stops: streams do not end by themselves."""
-    gate, streams = Gate(settings), Streams(book)
-    site = Site(service, book, gate, streams, settings.http_url, lease_s)
+    """Build the web application.
+
+    ``app.state.streams`` must be ended before the server stops: event streams do not end by themselves.
+
+    Args:
+        routes: Served beside the page; they authenticate their callers themselves.
+        lease_s: Seconds that the page leases requests for.
+    """
+    auth, streams = Auth(settings), EventStreams(projections)
+    site = Site(service, projections, auth, streams, settings.http_url, lease_s)
     app = Starlette(
         routes=[
             *routes,
-            Route("/", gate.page(site.index)),
-            Route("/runs/{run_id}", gate.page(site.run)),
+            Route("/", auth.page(site.index)),
+            Route("/runs/{run_id}", auth.page(site.run)),
             Route("/api/session", site.session),
-            Route("/api/runs/{run_id}/next", gate.write(site.lease), methods=["POST"]),
-            Route("/api/runs/{run_id}/answers", gate.write(site.answer), methods=["POST"]),
-            Route("/api/runs/{run_id}/release", gate.write(site.release), methods=["POST"]),
-            Route("/api/runs/{run_id}/events", gate.read(site.events)),
+            Route("/api/runs/{run_id}/next", auth.write(site.lease), methods=["POST"]),
+            Route("/api/runs/{run_id}/answers", auth.write(site.answer), methods=["POST"]),
+            Route("/api/runs/{run_id}/release", auth.write(site.release), methods=["POST"]),
+            Route("/api/runs/{run_id}/events", auth.read(site.events)),
             Route("/login", site.login, methods=["GET"]),
             Route("/login", site.sign_in, methods=["POST"]),
             Route("/logout", site.sign_out, methods=["POST"]),
@@ -61,15 +67,19 @@ def make_app(
 
 
 class Site:
-    """What is served; see the routes. Links to samples begin with ``base_url``."""
+    """Handlers of the routes in :func:`make_app`. Links to samples begin with ``base_url``."""
 
-    def __init__(self, service: Service, book: Book, gate: Gate, streams: Streams, base_url: str, lease_s: int) -> None:
-        self._service, self._book, self._gate, self._streams = service, book, gate, streams
+    def __init__(
+        self, service: Service, projections: Book, auth: Auth, streams: EventStreams, base_url: str, lease_s: int
+    ) -> None:
+        self._service, self._projections, self._auth, self._streams = service, projections, auth, streams
         self._base_url, self._lease_s = base_url, lease_s
 
     async def index(self, request: Request, annotator: str) -> Response:
-        """The runs that people label; where there is one, straight to it."""
-        runs = [run for run in self._book.runs.values() if run.spec.label_source == LabelSource.LABEL_SOURCE_QUEUE]
+        """List the runs that people label; if there is only one, redirect to it."""
+        runs = [
+            run for run in self._projections.runs.values() if run.spec.label_source == LabelSource.LABEL_SOURCE_QUEUE
+        ]
         if len(runs) == 1:
             return RedirectResponse(f"/runs/{runs[0].run_id}", status_code=303)
         backlog = await self._service.GetBacklog(pb.GetBacklogRequest(), None)
@@ -78,7 +88,7 @@ class Site:
         return page("runs.html.j2", annotator=annotator, rows=sorted(rows, key=lambda row: row["over"]))
 
     async def run(self, request: Request, annotator: str) -> Response:
-        run = self._book.get(request.path_params["run_id"])
+        run = self._projections.get(request.path_params["run_id"])
         description = run.pool.description if run.pool else ""
         return page(
             "page.html.j2",
@@ -86,17 +96,17 @@ class Site:
             annotator=annotator,
             description=description,
             classes=list(run.pool.classes) if run.pool else [],
-            by_token=self._gate.asks_for_token,
+            by_token=self._auth.asks_for_token,
             lease_s=self._lease_s,
         )
 
     async def session(self, request: Request) -> Response:
-        """Who asks; null where they have not said."""
-        return JSONResponse({"name": self._gate.who(request) or None})
+        """Return the annotator's name; null if they have not given it."""
+        return JSONResponse({"name": self._auth.who(request) or None})
 
     async def lease(self, request: Request, annotator: str) -> Response:
-        """What to label: those the annotator holds already come first, without what the page has of them."""
-        run_id, body = self._book.get(request.path_params["run_id"]).run_id, await json_object(request)
+        """Lease requests, those already held first; without the content of samples that the page has."""
+        run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await json_object(request)
         there = set(request_ids_of(body, "have", run_id))
         asked = pb.LeaseNextRequest(
             run_id=run_id, annotator=annotator, count=count_of(body, AHEAD_MAX), lease_s=self._lease_s
@@ -109,34 +119,34 @@ class Site:
         return _json(leased)
 
     async def answer(self, request: Request, annotator: str) -> Response:
-        run_id, body = self._book.get(request.path_params["run_id"]).run_id, await json_object(request)
+        run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await json_object(request)
         results = results_of(body, run_id, annotator)
         return _json(await self._service.SubmitResults(pb.SubmitResultsRequest(results=results), None))
 
     async def release(self, request: Request, annotator: str) -> Response:
-        run_id, body = self._book.get(request.path_params["run_id"]).run_id, await json_object(request)
+        run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await json_object(request)
         asked = pb.ReleaseLeasesRequest(annotator=annotator, request_ids=request_ids_of(body, "request_ids", run_id))
         return _json(await self._service.ReleaseLeases(asked, None))
 
     async def events(self, request: Request, annotator: str) -> Response:
-        run_id = self._book.get(request.path_params["run_id"]).run_id
+        run_id = self._projections.get(request.path_params["run_id"]).run_id
         told = self._streams.progress(run_id)
         return EventSourceResponse(told, ping=HEARTBEAT_S, ping_message_factory=heartbeat, send_timeout=_SEND_TIMEOUT_S)
 
     async def login(self, request: Request) -> Response:
-        if not self._gate.asks_for_token:
+        if not self._auth.asks_for_token:
             return RedirectResponse("/", status_code=303)
-        known = self._gate.who(request) is not None
+        known = self._auth.who(request) is not None
         return page("login.html.j2", known=known, wrong_link=request.query_params.get("wrong") == "link")
 
     async def sign_in(self, request: Request) -> Response:
         check_own_page(request)
         body = await json_object(request)
-        return self._gate.sign_in(request, text_of(body, "token"), text_of(body, "name"))
+        return self._auth.sign_in(request, text_of(body, "token"), text_of(body, "name"))
 
     async def sign_out(self, request: Request) -> Response:
         check_own_page(request)
-        return self._gate.sign_out(request)
+        return self._auth.sign_out(request)
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -1,6 +1,7 @@
-"""A run's progress as the page is sent it: what changes with each label, and what changes with each round. Pure.
+"""Render a run's progress as JSON for the labelling page. Pure functions.
 
-Two messages, because the curves of a long run are large and a label changes none of them.
+There are two messages, one for each label and one for each round, because the curves of a long run are large and a
+label changes none of them.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from oracle_svc.web.progress import LastLabel, Progress, RoundChange
+from oracle_svc.domain.progress import LastLabel, Progress, RoundChange
 
 
 def now_json(progress: Progress) -> dict[str, Any]:
-    """What each label may change. Shares and accuracies lie in [0, 1]."""
+    """Return what each label may change. Shares and accuracies are in [0, 1]."""
     latest = progress.points[-1] if progress.points else None
     return {
         "phase": progress.phase,
@@ -33,7 +34,7 @@ def now_json(progress: Progress) -> dict[str, Any]:
 
 
 def curves_json(progress: Progress) -> dict[str, Any]:
-    """What each round changes. Shares and accuracies lie in [0, 1]."""
+    """Return what each round changes. Shares and accuracies are in [0, 1]."""
     return {
         "learning": [asdict(point) for point in progress.points],
         "confidence": [asdict(batch) for batch in progress.batches],
@@ -43,14 +44,14 @@ def curves_json(progress: Progress) -> dict[str, Any]:
 
 
 def curves_version(progress: Progress) -> tuple[int, ...]:
-    """Differs where :func:`curves_json` does."""
+    """Return a version that differs if :func:`curves_json` does."""
     return len(progress.points), len(progress.batches), len(progress.sureness)
 
 
 def _last(last: LastLabel | None, *, hide_opinion: bool) -> dict[str, Any] | None:
     if last is None:
         return None
-    shown = None if hide_opinion or last.opinion is None else {**asdict(last.opinion), "agreed": last.agreed}
+    shown = None if hide_opinion or last.prediction is None else {**asdict(last.prediction), "agreed": last.agreed}
     return {"sample_id": last.sample_id, "label": last.label, "annotator": last.annotator, "opinion": shown}
 
 

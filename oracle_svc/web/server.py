@@ -1,6 +1,6 @@
-"""The page's web server, in the event loop of the oracle's process.
+"""Run the labelling page's web server in the event loop of the oracle's process.
 
-It speaks HTTP in plain text: where people come over a network, a reverse proxy in front of it ends TLS.
+It serves plain HTTP: for access over a network, a reverse proxy in front of it terminates TLS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import structlog
 import uvicorn
-from labelloop.wire.ports import port_in_use
+from labelloop.errors import port_in_use
 from starlette.applications import Starlette
 
 from oracle_svc.web.settings import WebSettings
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class WebServer:
-    """:meth:`start`, then :meth:`stop`. ``port`` is the one it listens on."""
+    """Serves the page between :meth:`start` and :meth:`stop`. ``port`` is the one it listens on."""
 
     def __init__(self, app: Starlette, settings: WebSettings) -> None:
         self._app, self._settings = app, settings
@@ -42,20 +42,20 @@ class WebServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen. WrongState where the port is taken."""
+        """Listen for connections. Raises WrongState if the port is taken."""
         host = self._settings.listen_host.strip("[]")
         listening = _listen(host, self._settings.http_port or 0)
         self.port = listening.getsockname()[1]
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
         up = asyncio.create_task(self._server.up.wait())
         await asyncio.wait({up, self._serving}, return_when=asyncio.FIRST_COMPLETED)
-        if not up.done():  # it failed before it was up: say how
+        if not up.done():  # it failed before it was up: raise its error
             up.cancel()
             await self._serving
         log.info("page ready", url=f"http://{_in_url(host)}:{self.port}/")
 
     async def stop(self) -> None:
-        """Take no more requests, end the streams, and let requests in flight end, for at most ``drain_s``."""
+        """Stop taking requests, end the event streams, and let requests in flight finish within ``drain_s``."""
         if self._serving is None:
             return
         self._app.state.streams.end()
@@ -64,7 +64,7 @@ class WebServer:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process that it runs in; ``up`` is set once it answers."""
+    """Uvicorn server that leaves signals to its process; ``up`` is set once it answers."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

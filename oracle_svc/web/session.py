@@ -1,7 +1,7 @@
-"""Who labels: a signed cookie, or what a reverse proxy says. Pure.
+"""Seal and open session cookies, and check annotators' names. Pure functions.
 
-The cookie's key is made of the shared token: every replica of the oracle takes it, and a new token ends all sessions.
-Making it takes 50 ms, once: who is not to find a short token by trying could try cookies as well.
+The cookie's key is derived from the shared token: every replica of the oracle accepts it, and a new token ends all
+sessions. Deriving it takes 50 ms, once: otherwise a short token could be found by trying cookies instead of tokens.
 """
 
 from __future__ import annotations
@@ -14,26 +14,21 @@ import unicodedata
 from functools import lru_cache
 from hashlib import scrypt
 
-from labelloop.wire.errors import InvalidInput
+from labelloop.errors import InvalidInput
 
 COOKIE = "labelloop_session"
 LIFETIME_S = 30 * 24 * 3600
 NAME_CHARACTERS_MAX = 200
 
 
-def same_secret(given: str, secret: str) -> bool:
-    """In a time that tells nothing of where they differ."""
-    return hmac.compare_digest(given.encode(errors="replace"), secret.encode(errors="replace"))
-
-
 def seal(name: str, token: str, now_s: float) -> str:
-    """A cookie's value for somebody who knows the token; ``name`` may be empty as long as they have not said it."""
+    """Return a cookie value for a user who knows the token; ``name`` is empty until they have given it."""
     body = json.dumps({"name": name, "until": int(now_s) + LIFETIME_S}).encode()
     return f"{_text(body)}.{_text(_signature(body, token))}"
 
 
 def unseal(cookie: str, token: str, now_s: float) -> str | None:
-    """The name that a cookie was sealed with; None where it is not ours, or too old."""
+    """Return the name that a cookie was sealed with; None if it is not ours, or too old."""
     body_text, _, signature_text = cookie.partition(".")
     try:
         body, signature = _bytes(body_text), _bytes(signature_text)
@@ -46,7 +41,7 @@ def unseal(cookie: str, token: str, now_s: float) -> str | None:
 
 
 def check_name(name: str) -> str:
-    """The name without spaces around it; InvalidInput where it is none."""
+    """Return the name in NFC, without spaces around it. Raises InvalidInput for an invalid one."""
     name = unicodedata.normalize("NFC", name).strip()
     if not name or len(name) > NAME_CHARACTERS_MAX or any(unicodedata.category(each)[0] == "C" for each in name):
         message = f"say who labels: a name of 1 to {NAME_CHARACTERS_MAX} characters, without control characters"

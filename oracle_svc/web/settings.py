@@ -1,17 +1,17 @@
-"""Settings of the page where people label: LABELLOOP_HTTP_<NAME> in the environment."""
+"""Define the labelling page's settings, read from ``LABELLOOP_HTTP_<NAME>`` environment variables."""
 
 from __future__ import annotations
 
-from labelloop.wire.errors import InvalidInput
-from labelloop.wire.settings import read_settings
+from labelloop.errors import InvalidInput
+from labelloop.settings import read_settings
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from oracle_svc.web.links import Links
+from oracle_svc.samples.signed_urls import SignedUrls
 
 
 class WebSettings(BaseSettings):
-    """``host`` and ``drain_s`` are the service's own."""
+    """Settings of the labelling page; ``host`` and ``drain_s`` are the service's own."""
 
     model_config = SettingsConfigDict(env_prefix="LABELLOOP_", frozen=True)
 
@@ -42,7 +42,7 @@ class WebSettings(BaseSettings):
         return self.http_host or self.host
 
     def check(self) -> None:
-        """InvalidInput where nobody, or two at once, would say who labels, or nothing would sign links."""
+        """Raise InvalidInput unless exactly one source names annotators, and links, if used, can be signed."""
         if (self.http_token is None) == (not self.http_user_header):
             message = (
                 "set one of LABELLOOP_HTTP_TOKEN, a secret that the page asks for, and LABELLOOP_HTTP_USER_HEADER, "
@@ -57,9 +57,9 @@ class WebSettings(BaseSettings):
             raise InvalidInput("NO_SIGNING_SECRET", message, field="http_secret")
 
     @property
-    def links(self) -> Links | None:
-        """None where no samples are sent as links."""
-        return Links(self.http_url, self._secret) if self.http_url else None
+    def links(self) -> SignedUrls | None:
+        """Signer of links to samples; None if none are sent as links."""
+        return SignedUrls(self.http_url, self._secret) if self.http_url else None
 
     @property
     def _secret(self) -> str:
@@ -68,7 +68,10 @@ class WebSettings(BaseSettings):
 
 
 def from_environment() -> WebSettings | None:
-    """None where no page is asked for. Ends the process for settings that are none; InvalidInput as in ``check``."""
+    """Read the settings; None if no page is configured.
+
+    Ends the process for malformed settings. Raises InvalidInput as ``check`` does, and for a URL without a port.
+    """
     settings = read_settings(WebSettings)
     if settings.http_port is None:
         if settings.http_url:

@@ -1,6 +1,6 @@
-"""Contracts between labelloop's services, and what all of them share.
+"""Define the contracts between labelloop's services and the code that all of them share.
 
-``__version__`` is that of the installed distribution, read when it is asked for.
+``__version__`` is the version of the installed distribution, looked up on access.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from labelloop.wire.telemetry import set_up_logs
+from labelloop.observability.logs import set_up_logs
 
 from tests.bench.article import article_vs_notebook, round_overhead
 from tests.bench.article_peers import article_vs_peers

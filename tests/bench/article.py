@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from labelloop_cli.clients import connect
 from labelloop_cli.demo.plan import POOL_SIZE, STOPPING_SAMPLES
-from labelloop_cli.stack import running
+from labelloop_cli.local.stack import running
 from platformdirs import user_cache_path
 
 from oracle_svc.datasets import Dataset, DatasetSource, load

@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from labelloop.wire.errors import WrongState
+from labelloop.errors import WrongState
 from labelloop_cli.clients import Clients, connect
 from labelloop_cli.demo.plan import POOL_SIZE, STOPPING_SAMPLES
-from labelloop_cli.stack import running
+from labelloop_cli.local.stack import running
 from numpy.typing import NDArray
 
 from oracle_svc.datasets import Dataset

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from labelloop.wire.errors import WrongState
+from labelloop.errors import WrongState
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 

@@ -13,22 +13,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from labelloop.artifacts.formats import PoolManifest, Shard
+from labelloop.artifacts.store import digest_of
+from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL
 from labelloop.scorer.v1.scorer_pb2 import Strategy
-from labelloop.wire.artifacts import digest_of
-from labelloop.wire.pools import PoolManifest, Shard
-from labelloop.wire.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL
 
-from scorer_svc.cache_folder import CacheFolder
-from scorer_svc.feature_pool import FeaturePool
-from scorer_svc.graph import Graph
-from scorer_svc.model import Model
-from scorer_svc.patches import learn_patches
-from scorer_svc.pool import Pool
-from scorer_svc.ranking import Part, Question
-from scorer_svc.session import share_memory
-from scorer_svc.together import rank_together
+from scorer_svc.features.patches import learn_patches
+from scorer_svc.features.pool import FeaturePool
+from scorer_svc.models.graph import Graph
+from scorer_svc.models.model import Model
+from scorer_svc.models.ort_session import share_memory
+from scorer_svc.pools.cache_folder import CacheFolder
+from scorer_svc.pools.part import Part
+from scorer_svc.pools.pool import Pool
+from scorer_svc.ranking.batch import rank_together
+from scorer_svc.ranking.rank import Question
 from tests.bench.article import mnist
-from trainer_svc.onnx_export import to_onnx
+from trainer_svc.model.onnx_export import to_onnx
 
 _LEARNED_FROM = 20_000  # as the scorer does
 _SAMPLES, _PIXELS, _CLASSES = 1_000_000, 784, 10

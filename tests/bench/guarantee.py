@@ -13,7 +13,7 @@ from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, StartRunRequest
 from labelloop_cli.clients import Clients, connect
 from labelloop_cli.demo.plan import honest_spec
-from labelloop_cli.stack import running
+from labelloop_cli.local.stack import running
 
 from tests.bench.article import mnist
 
@@ -30,10 +30,10 @@ async def guarantee_holds() -> dict[str, Any]:
     assert truth is not None
     with TemporaryDirectory() as name:
         async with running(Path(name) / "store") as stack, connect(stack.endpoints) as clients:
-            gate = asyncio.Semaphore(_TOGETHER)
+            slots = asyncio.Semaphore(_TOGETHER)
 
             async def one(seed: int) -> dict[str, Any]:
-                async with gate:
+                async with slots:
                     return await _run(clients, seed, truth.tolist())
 
             runs = await asyncio.gather(*(one(seed) for seed in range(1, _SEEDS + 1)))

@@ -8,8 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelloop.wire.errors import NotFound
-from labelloop_cli.host import Host
+from labelloop.errors import NotFound
+from labelloop_cli.local.host import Host
 
 _PACKAGES = ("nghttp2-client", "libev4", "libjemalloc2", "libc-ares2")  # the program, and libraries that few have
 _UPDATE = ("apt-get", "update")

@@ -9,7 +9,7 @@ from typing import Any
 
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, StartRunRequest
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import Stack, running
+from labelloop_cli.local.stack import Stack, running
 
 from tests.bench.services import article_run, round_overheads_s
 

@@ -10,11 +10,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from labelloop.wire.broker import connect
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.once import publish_once
-from labelloop.wire.subjects import PREFIX
-from labelloop_cli.nats_binary import find_or_get
+from labelloop.eventlog.conditional_publish import publish_once
+from labelloop.eventlog.connection import connect
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.subjects import PREFIX
+from labelloop_cli.local.nats.binary import find_or_get
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from platformdirs import user_cache_path

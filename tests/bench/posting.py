@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from labelloop.wire.errors import Corrupt
+from labelloop.errors import Corrupt
 from platformdirs import user_cache_path
 
 from tests.bench.cores import busy_s, client_and_server_core, cpu_s, starting_on

@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from labelloop.artifacts.formats import SHARD_SAMPLES, PoolManifest, Shard
+from labelloop.artifacts.store import ArtifactStore, open_store
+from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, RankPoolResponse, Strategy
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest
-from labelloop.wire.artifacts import ArtifactStore, open_store
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.pools import SHARD_SAMPLES, PoolManifest, Shard
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import running
+from labelloop_cli.local.stack import running
 from numpy.typing import NDArray
 
 from tests.bench.article import mnist

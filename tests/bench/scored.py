@@ -12,13 +12,13 @@ from typing import Any
 import grpc
 import numpy as np
 import onnxruntime
+from labelloop.artifacts.store import open_store
+from labelloop.errors import Corrupt
+from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest
-from labelloop.wire.artifacts import open_store
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.errors import Corrupt
 from labelloop_cli.clients import connect
-from labelloop_cli.stack import running
+from labelloop_cli.local.stack import running
 from numpy.typing import NDArray
 
 from tests.bench.article import mnist

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from scorer_svc.patches import learn_patches
+from scorer_svc.features.patches import learn_patches
 from tests.bench.article import mnist
 from tests.bench.cores import client_and_server_core, starting_on
 from tests.bench.echo_server import METHOD
 from tests.bench.posting import IN_FLIGHT, grpc_call, measured
 from tests.bench.scored import Scored, scorer_on
-from trainer_svc.onnx_export import joined, to_onnx
+from trainer_svc.model.onnx_export import joined, to_onnx
 
 _PAIRS = 7
 _RATE_MIN, _P99_MAX = 0.9, 1.5

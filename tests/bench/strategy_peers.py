@@ -18,15 +18,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from labelloop.errors import WrongState
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, StartRunRequest
-from labelloop.wire.errors import WrongState
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import running
+from labelloop_cli.local.stack import running
 from numpy.typing import NDArray
 
-from scorer_svc.graph import Graph
-from scorer_svc.patches import learn_patches
-from scorer_svc.session import share_memory
+from scorer_svc.features.patches import learn_patches
+from scorer_svc.models.graph import Graph
+from scorer_svc.models.ort_session import share_memory
 from tests.bench.article import mnist
 from tests.bench.peers.environments import python_of
 from tests.bench.peers.strategy_data import CPU_S_MAX, MEMORY_GIB_MAX, OUT_OF_MEMORY
@@ -116,11 +116,11 @@ async def _carry_out(planned: Sequence[Loop], rows: Rows) -> None:
 
 
 async def _work(left: Sequence[Loop], rows: Rows, one: Callable[[Loop], Awaitable[Row]]) -> None:
-    gate, done, begin = asyncio.Semaphore(_TOGETHER), 0, time.monotonic()
+    slots, done, begin = asyncio.Semaphore(_TOGETHER), 0, time.monotonic()
 
     async def gated(loop: Loop) -> None:
         nonlocal done
-        async with gate:
+        async with slots:
             row = await one(loop)
         rows.add(row)
         done += 1

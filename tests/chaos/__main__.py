@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from labelloop.wire.telemetry import set_up_logs
-from labelloop_cli.nats_binary import find_or_get
+from labelloop.observability.logs import set_up_logs
+from labelloop_cli.local.nats.binary import find_or_get
 from platformdirs import user_cache_path
 
 from tests.chaos.campaign import FAULTS, RESULTS, Campaign, Missing, campaign

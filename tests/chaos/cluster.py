@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from itertools import chain, permutations
 from pathlib import Path
 
-from labelloop.wire.broker import jetstream
-from labelloop.wire.patience import patiently
-from labelloop.wire.subjects import STREAM
-from labelloop_cli.nats_port import HOST, greets
+from labelloop.eventlog.connection import jetstream
+from labelloop.eventlog.retry import retry_while_away
+from labelloop.eventlog.subjects import STREAM
+from labelloop_cli.local.nats.port import HOST, greets
 from nats.aio.client import Client
 
 from tests.chaos.proxy import Proxy
@@ -81,7 +81,7 @@ class Cluster:
         """The node that leads the log's stream, once one does that is ``other_than`` the one named."""
         js = jetstream(client)
         while True:
-            info = await patiently(lambda: js.stream_info(STREAM))
+            info = await retry_while_away(lambda: js.stream_info(STREAM))
             if info.cluster and info.cluster.leader not in (None, "", other_than):
                 return str(info.cluster.leader)
             await asyncio.sleep(0.02)
@@ -90,7 +90,7 @@ class Cluster:
         """Return once every node has all of the log."""
         js = jetstream(client)
         while True:
-            info = await patiently(lambda: js.stream_info(STREAM))
+            info = await retry_while_away(lambda: js.stream_info(STREAM))
             replicas = info.cluster.replicas if info.cluster else None
             if replicas and all(replica.current for replica in replicas):
                 return

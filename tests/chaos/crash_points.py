@@ -12,11 +12,11 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import Event, LabelSource, QueueSpec, RunStarted, SkipKind
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
-from labelloop.wire.eventlog import EventLog
 
 from tests.blobs import IMAGE_BYTES, certified_spec, plain, spec
 from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered, training_set

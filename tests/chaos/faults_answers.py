@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import grpc
 import numpy as np
 import pytest
+from labelloop.errors import InvalidInput, from_rpc
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.oracle.v1.oracle_pb2 import (
     ListOpenSamplesRequest,
@@ -16,15 +17,14 @@ from labelloop.oracle.v1.oracle_pb2 import (
     SubmitLabelsResponse,
     SubmittedLabel,
 )
-from labelloop.wire.errors import InvalidInput, from_rpc
 
 from tests.blobs import CLASSES, POOL_SIZE
 from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered
 
-Submit = Callable[["Desk", list[SubmittedLabel]], Awaitable[None]]
+Submit = Callable[["Annotators", list[SubmittedLabel]], Awaitable[None]]
 
 
-class Desk:
+class Annotators:
     """People who label one run."""
 
     def __init__(self, trial: Trial) -> None:
@@ -55,58 +55,61 @@ class Desk:
 
 async def _label_all(trial: Trial, submit: Submit) -> None:
     """Answer batch by batch until the run ends."""
-    desk = Desk(trial)
+    annotators = Annotators(trial)
     while not any(seen.kind in ENDS for seen in trial.world.watch.runs[trial.run_id]):
-        if waiting := await desk.open():
-            await submit(desk, desk.right(waiting))
+        if waiting := await annotators.open():
+            await submit(annotators, annotators.right(waiting))
         else:
             await asyncio.sleep(0.01)
 
 
-async def _slowly(desk: Desk, labels: list[SubmittedLabel]) -> None:
-    for label in desk.trial.rng.sample(labels, len(labels)):
-        await asyncio.sleep(desk.trial.rng.uniform(0, 0.05))
-        await desk.submit([label])
+async def _slowly(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
+    for label in annotators.trial.rng.sample(labels, len(labels)):
+        await asyncio.sleep(annotators.trial.rng.uniform(0, 0.05))
+        await annotators.submit([label])
 
 
-async def _twice(desk: Desk, labels: list[SubmittedLabel]) -> None:
-    await asyncio.gather(*(desk.submit(labels) for _ in range(3)))
-    assert (await desk.submit(labels)).recorded == 0
+async def _twice(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
+    await asyncio.gather(*(annotators.submit(labels) for _ in range(3)))
+    assert (await annotators.submit(labels)).recorded == 0
 
 
-async def _contradicting(desk: Desk, labels: list[SubmittedLabel]) -> None:
+async def _contradicting(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
     """What was said first stands."""
-    await desk.submit(labels)
+    await annotators.submit(labels)
     other = [SubmittedLabel(sample_id=each.sample_id, label=(each.label + 1) % CLASSES) for each in labels]
-    assert (await desk.submit(other)).recorded == 0
+    assert (await annotators.submit(other)).recorded == 0
 
 
-async def _late(desk: Desk, labels: list[SubmittedLabel]) -> None:
+async def _late(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
     """Somebody sends once more, with other classes, all that was answered in the rounds before."""
     earlier = [
-        SubmittedLabel(sample_id=each, label=(label + 1) % CLASSES) for each, label in desk.trial.acknowledged.items()
+        SubmittedLabel(sample_id=each, label=(label + 1) % CLASSES)
+        for each, label in annotators.trial.acknowledged.items()
     ]
-    assert (await desk.submit(earlier)).recorded == 0
-    await desk.submit(labels)
+    assert (await annotators.submit(earlier)).recorded == 0
+    await annotators.submit(labels)
 
 
-async def _unasked(desk: Desk, labels: list[SubmittedLabel]) -> None:
+async def _unasked(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
     asked = {
-        seen for s in desk.trial.world.watch.runs[desk.trial.run_id] for seen in s.event.labels_requested.sample_ids
+        seen
+        for s in annotators.trial.world.watch.runs[annotators.trial.run_id]
+        for seen in s.event.labels_requested.sample_ids
     }
-    stranger = desk.trial.rng.choice([sample_id for sample_id in range(POOL_SIZE) if sample_id not in asked])
+    stranger = annotators.trial.rng.choice([sample_id for sample_id in range(POOL_SIZE) if sample_id not in asked])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await desk.submit([*labels, SubmittedLabel(sample_id=stranger, label=0)])
+        await annotators.submit([*labels, SubmittedLabel(sample_id=stranger, label=0)])
     assert isinstance(from_rpc(caught.value), InvalidInput)
-    await desk.submit(labels)
+    await annotators.submit(labels)
 
 
-async def _while_killed(desk: Desk, labels: list[SubmittedLabel]) -> None:
+async def _while_killed(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
     """The oracle dies with answers in hand: whoever sent them got no word and sends them again."""
-    sending = asyncio.ensure_future(desk.submit(labels))
-    if desk.trial.rng.random() < 0.1:
-        await asyncio.sleep(desk.trial.rng.uniform(0, 0.002))
-        await desk.trial.world.up_again("oracle", desk.trial.world.send("oracle", signal.SIGKILL))
+    sending = asyncio.ensure_future(annotators.submit(labels))
+    if annotators.trial.rng.random() < 0.1:
+        await asyncio.sleep(annotators.trial.rng.uniform(0, 0.002))
+        await annotators.trial.world.up_again("oracle", annotators.trial.world.send("oracle", signal.SIGKILL))
     await sending
 
 

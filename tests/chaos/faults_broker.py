@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 
-from labelloop.wire.errors import WrongState
-from labelloop.wire.subjects import STREAM
+from labelloop.errors import WrongState
+from labelloop.eventlog.subjects import STREAM
 from nats.js.api import StreamConfig
 
 from tests.chaos.trial import Fault, Trial

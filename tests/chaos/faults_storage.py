@@ -7,8 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+from labelloop.artifacts.formats import PoolManifest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
-from labelloop.wire.pools import PoolManifest
 
 from tests.chaos.trial import Fault, Trial
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from labelloop.domain.sample_outcomes import outcome_of
+from labelloop.eventlog.subjects import subject_of
 from labelloop.events.v1.events_pb2 import (
     AutoLabelsCertified,
     Event,
@@ -17,21 +19,19 @@ from labelloop.events.v1.events_pb2 import (
     Purpose,
     SamplesAutoLabelled,
 )
-from labelloop.wire.answers import outcome_of
-from labelloop.wire.subjects import subject_of
 
-from trainer_svc.run_state import (
+from trainer_svc.domain.policy import (
     AutoLabel,
     Certify,
     Finish,
     Fit,
     LearnFeatures,
     RequestLabels,
-    RunState,
     Step,
     Wait,
     next_step,
 )
+from trainer_svc.domain.run_state import RunState
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)  # no rule asks for the time
 _ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled"}

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from labelloop.errors import LogRolledBack
+from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import Event
-from labelloop.wire.basis import LogRolledBack
-from labelloop.wire.eventlog import EventLog
 from nats.aio.client import Client
 
 

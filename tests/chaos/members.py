@@ -9,6 +9,10 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol, cast
 
+from labelloop.errors import LabelloopError
+from labelloop.eventlog.log import Recorded
+from labelloop.eventlog.projections import RunProjections
+from labelloop.eventlog.reconciler import reconcile
 from labelloop.events.v1.events_pb2 import DatasetSource, Event
 from labelloop.oracle.v1.oracle_pb2 import (
     ListOpenSamplesRequest,
@@ -20,22 +24,18 @@ from labelloop.oracle.v1.oracle_pb2 import (
 )
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop.trainer.v1.trainer_pb2 import CancelRunRequest
-from labelloop.wire.driving import drive
-from labelloop.wire.errors import LabelloopError
-from labelloop.wire.eventlog import Recorded
-from labelloop.wire.run_book import RunBook
 from numpy.typing import NDArray
 
-from oracle_svc.clerk import Clerk
 from oracle_svc.datasets import Dataset
-from oracle_svc.desk import Desk
-from oracle_svc.requests import Requests
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.result_recorder import ResultRecorder
+from oracle_svc.run_controller import RunController as OracleRunController
 from oracle_svc.service import OracleService
 from tests.chaos.stand_ins import DATASET, SAMPLES, fit, ranking
 from tests.chaos.turns import Turns
-from trainer_svc.fitting import FitJob
-from trainer_svc.rounds import Rounds
-from trainer_svc.run_state import RunState
+from trainer_svc.domain.run_state import RunState
+from trainer_svc.model.fit import FitJob
+from trainer_svc.run_controller import RunController as TrainerRunController
 from trainer_svc.service import TrainerService
 
 RUN = "run"
@@ -107,7 +107,7 @@ class Member:
 
     def __init__(self, around: Surroundings, begin: Begin) -> None:
         self.around = around
-        self.book: RunBook[Any] = RunBook(begin)
+        self.projections: RunProjections[Any] = RunProjections(begin)
         self.seen = 0
         self.alive = True
         self._tasks: list[Any] = []
@@ -118,7 +118,7 @@ class Member:
 
     def read(self, recorded: Recorded) -> None:
         """A consumer that is made anew may bring what was brought before."""
-        self.book.take(recorded)
+        self.projections.apply(recorded)
         self.seen = max(self.seen, recorded.sequence)
 
     def kill(self) -> None:
@@ -134,9 +134,11 @@ class Trainer(Member):
     def __init__(self, around: Surroundings, begin: Begin = RunState.begin) -> None:
         super().__init__(around, begin)
         log, artifacts = cast(Any, self), Artifacts(around)
-        self._service = TrainerService(self.book, log, artifacts, cast(Any, None))
-        rounds = Rounds(self.book, log, cast(Any, Scorers(around)), artifacts, cast(Any, self._fit))
-        self.run(drive(self.book, rounds.advance))
+        self._service = TrainerService(self.projections, log, artifacts, cast(Any, None))
+        controller = TrainerRunController(
+            self.projections, log, cast(Any, Scorers(around)), artifacts, cast(Any, self._fit)
+        )
+        self.run(reconcile(self.projections, controller.advance))
 
     def _fit(self, _: Callable[..., Any], job: FitJob) -> Any:
         return self.around.work(lambda: fit(job))
@@ -152,11 +154,22 @@ class Trainer(Member):
 
 
 class Oracle(Member):
-    def __init__(self, around: Surroundings, begin: Begin = Desk.begin) -> None:
+    def __init__(self, around: Surroundings, begin: Begin = LabelingState.begin) -> None:
         super().__init__(around, begin)
-        log, shelf = cast(Any, self), cast(Any, OneDataset())
-        self._service = OracleService(self.book, log, shelf, Clerk(self.book, log), cast(Any, None), cast(Any, None))
-        self.run(drive(self.book, Requests(self.book, log, shelf, Artifacts(around)).advance))
+        log, dataset_cache = cast(Any, self), cast(Any, OneDataset())
+        self._service = OracleService(
+            self.projections,
+            log,
+            dataset_cache,
+            ResultRecorder(self.projections, log),
+            cast(Any, None),
+            cast(Any, None),
+        )
+        self.run(
+            reconcile(
+                self.projections, OracleRunController(self.projections, log, dataset_cache, Artifacts(around)).advance
+            )
+        )
 
     async def open_samples(self) -> list[int]:
         listed: ListOpenSamplesResponse = await self._service.ListOpenSamples(ListOpenSamplesRequest(), cast(Any, None))

@@ -7,15 +7,16 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import count
 
+from labelloop.eventlog.log import Recorded
+from labelloop.eventlog.subjects import subject_of
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.oracle.v1.oracle_pb2 import SubmitLabelsRequest, SubmitLabelsResponse
-from labelloop.wire.eventlog import Recorded
-from labelloop.wire.subjects import subject_of
 
-from oracle_svc.desk import Desk
+from oracle_svc.domain.labeling_state import LabelingState
 from tests.chaos.members import Oracle, Trainer
 from tests.chaos.simulation import Log, Parts, World
-from trainer_svc.run_state import Example, RunState
+from trainer_svc.domain.examples import Example
+from trainer_svc.domain.run_state import RunState
 
 
 class LogThatTakesSecondWrites(Log):
@@ -62,14 +63,14 @@ class StateThatForgetsBudget(RunState):
         return replace(super().as_it_stands(), labels_joined=0)
 
 
-class DeskThatReopens(Desk):
+class DeskThatReopens(LabelingState):
     """Asks people for labels of a run that is over."""
 
     def apply(self, event: Event, at: datetime) -> None:
         super().apply(event, at)
         if self.over and event.HasField("labels_requested"):
             self.over = False
-            self.answers.ask(event.round, event.labels_requested.sample_ids)
+            self.answers.open_batch(event.round, event.labels_requested.sample_ids)
 
 
 class OracleThatPaysAgain(Oracle):

@@ -13,7 +13,7 @@ from pathlib import Path
 from google.protobuf import json_format
 from labelloop.events.v1.events_pb2 import Event
 from labelloop_cli.clients import connect
-from labelloop_cli.stack import running
+from labelloop_cli.local.stack import running
 
 from tests.blobs import spec, write_blobs
 from tests.chaos.trial import ENDS
@@ -37,8 +37,8 @@ def names(events: list[Event], folder: Path) -> dict[str, str]:
 
 async def events_of(nats_url: str, run_id: str) -> list[Event]:
     """The events of a run as they stand."""
-    from labelloop.wire.broker import connect as connect_broker
-    from labelloop.wire.eventlog import EventLog
+    from labelloop.eventlog.connection import connect as connect_broker
+    from labelloop.eventlog.log import EventLog
 
     client = await connect_broker(nats_url, "test")
     try:

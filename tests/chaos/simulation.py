@@ -12,6 +12,10 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from labelloop.domain.event_schema import shape_fault
+from labelloop.domain.sample_outcomes import outcome_of
+from labelloop.eventlog.log import Recorded
+from labelloop.eventlog.subjects import subject_of
 from labelloop.events.v1.events_pb2 import Event, LabelSource, RunStarted, SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
     LabelResult,
@@ -23,10 +27,6 @@ from labelloop.oracle.v1.oracle_pb2 import (
     SubmittedLabel,
 )
 from labelloop.scorer.v1.scorer_pb2 import Strategy
-from labelloop.wire.answers import outcome_of
-from labelloop.wire.eventlog import Recorded
-from labelloop.wire.run_rules import shape_fault
-from labelloop.wire.subjects import subject_of
 
 from tests.chaos.invariants import Audit, end_faults
 from tests.chaos.members import RUN, Member, Oracle, Trainer, Write
@@ -41,8 +41,8 @@ from tests.chaos.stand_ins import (
     model_without_faults,
 )
 from tests.chaos.turns import Turns
-from trainer_svc.run_state import Fit, next_step
-from trainer_svc.seeds import seed_for
+from trainer_svc.domain.policy import Fit, next_step
+from trainer_svc.domain.seeds import seed_for
 
 MEMBERS_MAX = 3
 _SWEEPS_MAX = 400  # many times what a run of 20 rounds takes when nothing is in its way
@@ -212,7 +212,7 @@ class World:
         if self._lost:
             raise Violation("; ".join(self._lost))
         if self.loop.sleepers:  # somebody gave up for a while: nothing here is away, so nobody should
-            problems = [member.book.problems.get(RUN, "") for member in self.members if member.alive]
+            problems = [member.projections.problems.get(RUN, "") for member in self.members if member.alive]
             raise Violation("; ".join(problem for problem in problems if problem) or "somebody sleeps")
 
     # Faults.
@@ -393,9 +393,9 @@ class World:
         expected = [(example.sample_id, example.label) for example in state.labelled]
         found = []
         for member in self.members:
-            held = member.book.runs[RUN]
-            if member.book.refused:
-                found.append(f"events {sorted(member.book.refused)} are passed over")
+            held = member.projections.runs[RUN]
+            if member.projections.refused:
+                found.append(f"events {sorted(member.projections.refused)} are passed over")
             if isinstance(member, Trainer):
                 labelled = [(example.sample_id, example.label) for example in held.labelled]
                 if labelled != expected or held.model_sha256 != state.model_sha256 or held.ended != state.ended:

@@ -21,11 +21,11 @@ from labelloop.events.v1.events_pb2 import (
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
 
 from oracle_svc.datasets import Dataset
-from trainer_svc.fitting import Figures, FitJob, FitResult
-from trainer_svc.run_state import RunState
-from trainer_svc.seeds import seed_for
-from trainer_svc.softmax import AdamState, Count
-from trainer_svc.training_state import to_bytes
+from trainer_svc.domain.run_state import RunState
+from trainer_svc.domain.seeds import seed_for
+from trainer_svc.model.adam_softmax import AdamState, Count
+from trainer_svc.model.fit import Figures, FitJob, FitResult
+from trainer_svc.model.training_state import to_bytes
 
 POOL_SIZE, CLASSES = 30, ("a", "b", "c")
 TRUTH = tuple(sample_id * 7 % len(CLASSES) for sample_id in range(POOL_SIZE))

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.trainer.v1.trainer_pb2 import ImportRunRequest, Phase
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import Stack, running
+from labelloop_cli.local.stack import Stack, running
 
 from tests.blobs import spec, write_blobs
 from tests.chaos.invariants import faults

@@ -11,11 +11,11 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from labelloop.errors import LabelloopError
+from labelloop.eventlog.subjects import STREAM
 from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, ListLabelsRequest, StartRunRequest
-from labelloop.wire.errors import LabelloopError
-from labelloop.wire.subjects import STREAM
 from nats.errors import Error as NatsError
 
 from tests.blobs import spec

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labelloop.wire.broker import connect as connect_broker
+from labelloop.eventlog.connection import connect as connect_broker
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.nats_server import NatsServer
-from labelloop_cli.stack import Service
+from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.stack import Service
 from nats.aio.client import Client
 
 from tests.blobs import Blobs, write_blobs

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from labelloop.oracle.v1 import oracle_pb2
+from labelloop.rpc.health import LIVE
 from labelloop.scorer.v1 import scorer_pb2
+from labelloop.settings import ServiceSettings
 from labelloop.trainer.v1 import trainer_pb2
-from labelloop.wire.probes import LIVE
-from labelloop.wire.settings import ServiceSettings
-from labelloop_cli.keys import USERS
+from labelloop_cli.operations.keys import USERS
 from pydantic_settings import BaseSettings
 
 from oracle_svc.config import OracleSettings
-from oracle_svc.queues.label_studio import LabelStudioSettings
+from oracle_svc.integrations.label_studio.integration import LabelStudioSettings
 from oracle_svc.web.settings import WebSettings
 from scorer_svc.config import ScorerSettings
 from tests.deploy.broker_checks import (

@@ -13,11 +13,11 @@ from typing import Any
 
 import nats
 import pytest
-from labelloop.wire.artifacts import JetStreamArtifacts
-from labelloop.wire.broker import connect, signer
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.subjects import ARTIFACT_BUCKET, STREAM
-from labelloop_cli.keys import new_nkey
+from labelloop.artifacts.store import JetStreamArtifacts
+from labelloop.eventlog.connection import connect, signer
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.subjects import ARTIFACT_BUCKET, STREAM
+from labelloop_cli.operations.keys import new_nkey
 from nats.aio.client import Client
 
 from tests.deploy.rendering import KUBERNETES

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from labelloop_cli import keys
+from labelloop_cli.operations import keys
 
 from tests.deploy.manifests import of_kind
 from tests.deploy.rendering import KUBERNETES, Manifest, render

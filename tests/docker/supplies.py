@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from environments.uv import pip
-from labelloop.wire.artifacts import digest_of
+from labelloop.artifacts.store import digest_of
 
 from tests.docker.engine import Engine
 

@@ -22,10 +22,10 @@ PACKAGES = {
 ALONE = {"torch": {"trainer"}, "onnxruntime": {"scorer"}, "scipy": {"scorer"}, "mlxtend": {"oracle"}}
 ABSENT = ("llvmlite", "matplotlib", "pandas", "pyarrow", "label_studio_sdk")
 STARTS = {
-    "trainer": "import s3fs, trainer_svc.rounds, trainer_svc.service, torch; assert torch.version.cuda is None",
-    "scorer": "import s3fs, scorer_svc.serving",
+    "trainer": "import s3fs, trainer_svc.run_controller, trainer_svc.service, torch; assert torch.version.cuda is None",
+    "scorer": "import s3fs, scorer_svc.bootstrap",
     "oracle": (
-        "import s3fs, oracle_svc.requests, oracle_svc.service\n"
+        "import s3fs, oracle_svc.run_controller, oracle_svc.service\n"
         "from oracle_svc.datasets.stand_in import mnist_stand_in\n"
         "assert mnist_stand_in().stand_in"
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import Stack, running
+from labelloop_cli.local.stack import Stack, running
 
 from tests.blobs import Blobs, write_blobs
 

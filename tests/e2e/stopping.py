@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.eventlog import EventLog
-from labelloop_cli.nats_port import HOST
-from labelloop_cli.stack import Service, Stack
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.log import EventLog
+from labelloop_cli.local.nats.port import HOST
+from labelloop_cli.local.stack import Service, Stack
 
 from tests.patience import PATIENCE_S
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.subjects import event_kind, subject_of
 from labelloop.events.v1.events_pb2 import (
     AnswerGiven,
     AutoLabelsCertified,
@@ -21,11 +24,8 @@ from labelloop.events.v1.events_pb2 import (
     SkipKind,
 )
 from labelloop.trainer.v1.trainer_pb2 import ListRunsRequest, ListRunsResponse
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.subjects import event_kind, subject_of
 from labelloop_cli.clients import Clients
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 from nats.aio.client import Client
 
 from tests.blobs import Blobs, spec

@@ -17,15 +17,15 @@ import pytest_asyncio
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from labelloop.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState, from_rpc
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.oracle.v1 import oracle_pb2
+from labelloop.rpc.server import MESSAGE_BYTES_MAX
 from labelloop.trainer.v1 import trainer_pb2
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState, from_rpc
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.serving import MESSAGE_BYTES_MAX
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import Stack, running
+from labelloop_cli.local.stack import Stack, running
 
 from tests.blobs import Blobs, spec, write_blobs
 from tests.e2e.driving import finish, start

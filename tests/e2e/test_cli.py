@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from labelloop.trainer.v1.trainer_pb2 import ListRunsRequest
 from labelloop_cli.clients import Clients
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 
 from tests.blobs import Blobs, plain
 from tests.patience import PATIENCE_S

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 from labelloop.events.v1.events_pb2 import RunSpec
 from labelloop.trainer.v1.trainer_pb2 import Phase
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.subjects import ARTIFACT_BUCKET
 from labelloop_cli.clients import connect
-from labelloop_cli.stack import Stack, running
+from labelloop_cli.local.stack import Stack, running
 from nats.aio.client import Client
 
 from tests.blobs import Blobs, spec

@@ -10,8 +10,8 @@ import pytest
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop_cli.clients import Clients
-from labelloop_cli.ranked import ranked_rest
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
+from labelloop_cli.reporting.unlabelled import ranked_rest
 from pyroaring import BitMap
 
 from tests.blobs import POOL_SIZE, Blobs, certified_spec

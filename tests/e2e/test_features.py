@@ -8,10 +8,10 @@ import grpc
 import numpy as np
 import onnxruntime
 import pytest
+from labelloop.errors import from_rpc
 from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec, Purpose, StoppingSpec
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1.trainer_pb2 import ExportRunRequest, GetModelRequest, LabelRecord, ListLabelsRequest, Phase
-from labelloop.wire.errors import from_rpc
 from labelloop_cli.clients import Clients
 from labelloop_cli.reporting.run_report import report_on
 from numpy.typing import NDArray

@@ -35,8 +35,8 @@ from labelloop.trainer.v1.trainer_pb2 import (
     WatchRunRequest,
 )
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.nats_port import HOST
-from labelloop_cli.stack import Service, Stack, running
+from labelloop_cli.local.nats.port import HOST
+from labelloop_cli.local.stack import Service, Stack, running
 
 from tests.blobs import Blobs, spec, write_blobs
 from tests.e2e.driving import finish, start

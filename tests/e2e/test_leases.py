@@ -23,7 +23,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
 )
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, Phase, RunStatus
 from labelloop_cli.clients import Clients
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 from PIL import Image
 
 from tests.blobs import Blobs, spec

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelloop.errors import InvalidInput, NotFound, WrongState
 from labelloop.events.v1.events_pb2 import LabelSource, RunSpec
 from labelloop.oracle.v1.oracle_pb2 import ListOpenSamplesRequest, SubmitLabelsRequest, SubmittedLabel
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunResponse, ListRunsRequest
-from labelloop.wire.errors import InvalidInput, NotFound, WrongState
 from labelloop_cli.__main__ import app
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.ledger import export_run, import_run
-from labelloop_cli.stack import Stack, running
+from labelloop_cli.local.stack import Stack, running
+from labelloop_cli.operations.archive import export_run, import_run
 from typer.testing import CliRunner
 
 from tests.blobs import Blobs, spec

@@ -13,10 +13,10 @@ from typing import Any
 
 import grpc
 import pytest
+from labelloop.errors import NotFound
 from labelloop.scorer.v1 import scorer_pb2 as pb
-from labelloop.wire.errors import NotFound
 from labelloop_cli.clients import Clients
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 from platformdirs import user_cache_path
 
 from tests.bench.cores import family

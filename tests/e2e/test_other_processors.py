@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.oracle.v1.oracle_pb2 import ListOpenSamplesRequest, SubmitLabelsRequest, SubmittedLabel
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, GetRunResponse, Phase, RunStatus
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.eventlog import EventLog
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import Service, Stack
+from labelloop_cli.local.stack import Service, Stack
 from numpy.typing import NDArray
 
 from tests.blobs import Blobs, spec

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from labelloop.errors import InvalidInput, from_rpc
 from labelloop.events.v1.events_pb2 import Protocol, SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
     ListOpenSamplesRequest,
@@ -18,10 +19,9 @@ from labelloop.oracle.v1.oracle_pb2 import (
     SubmittedLabel,
 )
 from labelloop.trainer.v1.trainer_pb2 import Phase, RunStatus
-from labelloop.wire.errors import InvalidInput, from_rpc
 from labelloop_cli.__main__ import app
 from labelloop_cli.clients import Clients
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 

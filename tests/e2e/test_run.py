@@ -6,10 +6,10 @@ import grpc
 import numpy as np
 import onnxruntime
 import pytest
+from labelloop.artifacts.store import digest_of
+from labelloop.errors import InvalidInput, NotFound, WrongState, from_rpc
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, Strategy
 from labelloop.trainer.v1.trainer_pb2 import CancelRunRequest, GetModelRequest, GetRunRequest, ListRunsRequest, Phase
-from labelloop.wire.artifacts import digest_of
-from labelloop.wire.errors import InvalidInput, NotFound, WrongState, from_rpc
 from labelloop_cli.clients import Clients
 
 from tests.blobs import Blobs, spec

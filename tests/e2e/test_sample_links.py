@@ -13,9 +13,9 @@ import pytest
 from labelloop.events.v1.events_pb2 import Protocol, QueueSpec
 from labelloop.trainer.v1.trainer_pb2 import Phase
 from labelloop_cli.clients import connect
-from labelloop_cli.stack import Page, running
+from labelloop_cli.local.stack import Page, running
 
-from oracle_svc.pictures import picture_of
+from oracle_svc.samples.encoding import picture_of
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
 from tests.ports import free_port

@@ -8,10 +8,10 @@ import grpc
 import numpy as np
 import onnxruntime
 import pytest
+from labelloop.errors import LimitExceeded, NotFound, from_rpc
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetModelResponse
-from labelloop.wire.errors import LimitExceeded, NotFound, from_rpc
 from labelloop_cli.clients import Clients
 from numpy.typing import NDArray
 

@@ -13,9 +13,9 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from labelloop.wire.errors import WrongState
-from labelloop_cli.nats_server import NatsServer
-from labelloop_cli.stack import Service
+from labelloop.errors import WrongState
+from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.stack import Service
 
 from tests.e2e.stopping import ask_to_stop, until
 

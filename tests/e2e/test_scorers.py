@@ -11,22 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelloop.artifacts.formats import SHARD_SAMPLES, PoolManifest
+from labelloop.artifacts.store import ArtifactStore, open_store
+from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.events.v1.events_pb2 import RunSpec
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, Strategy
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
-from labelloop.wire.artifacts import ArtifactStore, open_store
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.pools import SHARD_SAMPLES, PoolManifest
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.stack import Service, Stack
+from labelloop_cli.local.stack import Service, Stack
 from pyroaring import BitMap
 
 from tests.blobs import Blobs, certified_spec, spec, write_blobs
 from tests.e2e.driving import finish, reach_round, start
-from trainer_svc.onnx_export import to_onnx
-from trainer_svc.ranker import Ranker
-from trainer_svc.replicas import Replicas
-from trainer_svc.sharding import share_out
+from trainer_svc.model.onnx_export import to_onnx
+from trainer_svc.scorers.channels import ScorerChannels
+from trainer_svc.scorers.client import ScorerClient
+from trainer_svc.scorers.sharding import share_out
 
 SHARDS, CLASSES = 6, 3
 ROUNDS = 24
@@ -126,7 +126,7 @@ async def test_three_scorers_rank_as_one_does(stack: Stack, blobs: Blobs, tmp_pa
         if seen == "features":
             features, model = await features_and_model(artifacts)
         async with three_scorers(stack, tmp_path) as scorers:
-            replicas = Replicas(",".join(scorers.services))
+            replicas = ScorerChannels(",".join(scorers.services))
             await replicas.look_up()
             for strategy in Strategy.values()[1:]:
                 request = RankPoolRequest(
@@ -139,8 +139,8 @@ async def test_three_scorers_rank_as_one_does(stack: Stack, blobs: Blobs, tmp_pa
                     with_samples=True,
                     features_sha256=features,
                 )
-                ranker = Ranker(replicas, artifacts)
-                ranked = await ranker.rank(pool, model, strategy, 500, [1, 70_000], 4, features=features)
+                scorer_client = ScorerClient(replicas, artifacts)
+                ranked = await scorer_client.rank(pool, model, strategy, 500, [1, 70_000], 4, features=features)
                 assert ranked == await clients.scorer.RankPool(request)
                 assert ranked.HasField("samples")
                 assert list(ranked.samples.shape) == ([5] if features else [2, 2])

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from grpc_health.v1 import health_pb2
+from labelloop.errors import LabelloopError, NotAllowed
+from labelloop.rpc.health import LIVE
 from labelloop.trainer.v1.trainer_pb2 import CancelRunRequest, ListRunsRequest
-from labelloop.wire.errors import LabelloopError, NotAllowed
-from labelloop.wire.probes import LIVE
 from labelloop_cli.clients import Endpoints, connect
-from labelloop_cli.ledger import export_run, import_run
-from labelloop_cli.stack import Service
-from labelloop_cli.stack import running as plainly_running
+from labelloop_cli.local.stack import Service
+from labelloop_cli.local.stack import running as plainly_running
+from labelloop_cli.operations.archive import export_run, import_run
 
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, point_at, start

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelloop.artifacts.formats import PoolManifest, Shard
+from labelloop.artifacts.store import ArtifactStore, open_store
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.log import EventLog
+from labelloop.rpc.server import CHANNEL_OPTIONS
+from labelloop.rpc.tls import channel
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, RankPoolResponse, Strategy
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
-from labelloop.wire.artifacts import ArtifactStore, open_store
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.pools import PoolManifest, Shard
-from labelloop.wire.serving import CHANNEL_OPTIONS
-from labelloop.wire.tls import channel
-from labelloop_cli.nats_server import NatsServer
-from labelloop_cli.stack import Service
+from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.stack import Service
 
-from trainer_svc.addresses import Host
-from trainer_svc.onnx_export import to_onnx
-from trainer_svc.ranker import Ranker
-from trainer_svc.replicas import Replicas
+from trainer_svc.model.onnx_export import to_onnx
+from trainer_svc.scorers.addresses import Host
+from trainer_svc.scorers.channels import ScorerChannels
+from trainer_svc.scorers.client import ScorerClient
 
 SCORERS, SHARDS, SHARD_SAMPLES, FEATURES, CLASSES = 10, 200, 50, 16, 4
 LIMIT = 300
@@ -108,12 +108,12 @@ async def test_shards_spread_and_only_those_of_a_scorer_that_comes_or_goes_move(
     fleet: Fleet, store: ArtifactStore
 ) -> None:
     pool, model = await publish(store)
-    replicas = Replicas("scorers:1", lookup=fleet.look_up)
-    ranker = Ranker(replicas, store)
+    replicas = ScorerChannels("scorers:1", lookup=fleet.look_up)
+    scorer_client = ScorerClient(replicas, store)
 
     async def rank() -> dict[str, set[str]]:
         await replicas.look_up()
-        answers.append(await ranker.rank(pool, model, Strategy.STRATEGY_MARGIN, LIMIT, [], 0))
+        answers.append(await scorer_client.rank(pool, model, Strategy.STRATEGY_MARGIN, LIMIT, [], 0))
         return fleet.holdings()
 
     answers: list[RankPoolResponse] = []

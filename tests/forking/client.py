@@ -1,4 +1,4 @@
-"""Have services forked, in place of :func:`labelloop_cli.stack.launch`."""
+"""Have services forked, in place of :func:`labelloop_cli.local.stack.launch`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from contextlib import suppress
 from threading import Thread
 from typing import BinaryIO, cast
 
-from labelloop_cli.stack import launch
+from labelloop_cli.local.stack import launch
 
 from tests.forking.server import REQUEST_BYTES_MAX
 

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-IMPORTED = ("trainer_svc.__main__", "scorer_svc.serving", "oracle_svc.__main__", "llvmlite.binding", "torch")
+IMPORTED = ("trainer_svc.__main__", "scorer_svc.bootstrap", "oracle_svc.__main__", "llvmlite.binding", "torch")
 REQUEST_BYTES_MAX = 1 << 17
 
 

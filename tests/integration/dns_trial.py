@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dnslib import QTYPE, RR, A, DNSRecord
 from dnslib.server import BaseResolver, DNSHandler, DNSServer
 
-from trainer_svc.replicas import Replicas
+from trainer_svc.scorers.channels import ScorerChannels
 
 NAME = "scorer.labelloop.svc.cluster.local"
 ZONES: Sequence[Sequence[str]] = (
@@ -34,7 +34,7 @@ class Zone(BaseResolver):  # type: ignore[misc]  # which has no types
 
 
 async def main() -> None:
-    zone, replicas = Zone(), Replicas(f"{NAME}:50052")
+    zone, replicas = Zone(), ScorerChannels(f"{NAME}:50052")
     DNSServer(zone, address="127.0.0.1", port=53).start_thread()
     for addresses in ZONES:
         zone.addresses = addresses

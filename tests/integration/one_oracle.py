@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelloop.eventlog.connection import connect
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import (
     Event,
     LabelSource,
@@ -17,22 +20,19 @@ from labelloop.events.v1.events_pb2 import (
     RunSpec,
     RunStarted,
 )
-from labelloop.wire.broker import connect
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.run_book import RunBook
-from labelloop_cli.nats_server import NatsServer
+from labelloop_cli.local.nats.server import NatsServer
 
-from oracle_svc.asking_again import AskingAgain
-from oracle_svc.clerk import Clerk
-from oracle_svc.counter import Counter
+from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.dead_letters import DeadLetters
-from oracle_svc.desk import Desk
-from oracle_svc.intake import ToolIntake
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.integrations.base import Integration
+from oracle_svc.integrations.dispatcher import IntegrationDispatcher
+from oracle_svc.integrations.request_retries import RequestRetries
 from oracle_svc.leases import Leases
-from oracle_svc.pump import Pump
-from oracle_svc.queues.queue import Queue
-from oracle_svc.samples import Samples
-from oracle_svc.shelf import Shelf
+from oracle_svc.request_dispenser import RequestDispenser
+from oracle_svc.result_recorder import ResultRecorder
+from oracle_svc.samples.requests import Samples
+from oracle_svc.tool_results import ToolResultSink
 from tests.blobs import write_blobs
 from tests.patience import PATIENCE_S
 
@@ -41,22 +41,26 @@ from tests.patience import PATIENCE_S
 class Oracle:
     """What one oracle process is made of, as far as tools go."""
 
-    book: RunBook[Desk]
+    projections: RunProjections[LabelingState]
     log: EventLog
     leases: Leases
     dead_letters: DeadLetters
-    clerk: Clerk
-    counter: Counter
+    recorder: ResultRecorder
+    counter: RequestDispenser
 
-    def tool_intake(self, tool: str) -> ToolIntake:
-        return ToolIntake(tool, self.clerk, self.dead_letters, AskingAgain(tool, self.book, self.leases))
+    def tool_intake(self, tool: str) -> ToolResultSink:
+        return ToolResultSink(
+            tool, self.recorder, self.dead_letters, RequestRetries(tool, self.projections, self.leases)
+        )
 
     @property
-    def intake(self) -> ToolIntake:
+    def result_sink(self) -> ToolResultSink:
         return self.tool_intake("list")
 
-    def pump(self, tool: Queue, resend_s: float = 3600.0, **more: float) -> Pump:
-        return Pump(tool, self.intake, self.book, self.log, self.leases, self.counter, resend_s, **more)
+    def dispatcher(self, tool: Integration, resend_s: float = 3600.0, **more: float) -> IntegrationDispatcher:
+        return IntegrationDispatcher(
+            tool, self.result_sink, self.projections, self.log, self.leases, self.counter, resend_s, **more
+        )
 
 
 @asynccontextmanager
@@ -66,13 +70,15 @@ async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] | Non
     leases = Leases(client, now) if now else Leases(client)
     for store in (log, leases, dead_letters):
         await store.ensure_stream()
-    book: RunBook[Desk] = RunBook(Desk.begin)
-    clerk = Clerk(book, log)
-    counter = Counter(leases, Samples(Shelf(None, cache)))
-    following = [asyncio.create_task(work) for work in (book.follow(log), leases.follow(), dead_letters.follow())]
+    projections: RunProjections[LabelingState] = RunProjections(LabelingState.begin)
+    recorder = ResultRecorder(projections, log)
+    counter = RequestDispenser(leases, Samples(DatasetCache(None, cache)))
+    following = [
+        asyncio.create_task(work) for work in (projections.follow(log), leases.follow(), dead_letters.follow())
+    ]
     try:
-        await book.reach(await log.last_sequence())
-        yield Oracle(book, log, leases, dead_letters, clerk, counter)
+        await projections.wait_for(await log.last_sequence())
+        yield Oracle(projections, log, leases, dead_letters, recorder, counter)
     finally:
         for task in following:
             task.cancel()

@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
-from labelloop_cli import keys
-from labelloop_cli.nats_port import HOST
+from labelloop_cli.local.nats.port import HOST
+from labelloop_cli.operations import keys
 
 from tests.patience import PATIENCE_S
 
@@ -192,18 +192,18 @@ def running(nodes: list[Node]) -> Iterator[None]:
             node.kill()
 
 
-def new_enough(at_hand: Path, into: Path) -> Path:
+def new_enough(installed: Path, into: Path) -> Path:
     """A nats-server that knows every setting: the one at hand, else LABELLOOP_NEWER_NATS_SERVER, else one from the
     packages beside the data; skips the test where there is none."""
     into.mkdir(exist_ok=True)
     named = [Path(name)] if (name := os.environ.get("LABELLOOP_NEWER_NATS_SERVER")) else []
     data_dir = os.environ.get("LABELLOOP_DATA_DIR")
     packed = unpacked(Path(data_dir).parent / "nats", into) if data_dir else iter(())
-    for candidate in chain([at_hand], named, packed):
+    for candidate in chain([installed], named, packed):
         if version_of(candidate) >= VERSION_MIN:
             return candidate
     wanted = ".".join(map(str, VERSION_MIN))
     pytest.skip(
-        f"{at_hand} is older than {wanted}, which knows sync_interval, and there is no package of a newer one in "
+        f"{installed} is older than {wanted}, which knows sync_interval, and there is no package of a newer one in "
         "the folder `nats` beside LABELLOOP_DATA_DIR: name one with LABELLOOP_NEWER_NATS_SERVER"
     )

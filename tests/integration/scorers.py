@@ -9,6 +9,12 @@ from typing import Any
 
 import grpc
 import numpy as np
+from labelloop.artifacts.formats import PoolManifest, Shard
+from labelloop.artifacts.store import digest_of
+from labelloop.errors import LabelloopError
+from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.handlers import guarded
+from labelloop.rpc.server import MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, Context
 from labelloop.scorer.v1.scorer_pb2 import (
     ExtractFeaturesRequest,
     ExtractFeaturesResponse,
@@ -18,17 +24,11 @@ from labelloop.scorer.v1.scorer_pb2 import (
     RankPoolResponse,
 )
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer, add_ScorerServiceServicer_to_server
-from labelloop.wire.artifacts import digest_of
-from labelloop.wire.call_counts import CallCounts
-from labelloop.wire.errors import LabelloopError
-from labelloop.wire.guarding import guarded
-from labelloop.wire.pools import PoolManifest, Shard
-from labelloop.wire.serving import MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, Context
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from trainer_svc.ranker import Ranker
-from trainer_svc.replicas import Replicas
+from trainer_svc.scorers.channels import ScorerChannels
+from trainer_svc.scorers.client import ScorerClient
 
 
 class Pool:
@@ -140,11 +140,11 @@ async def served(scorer: Scorer) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def ranking(pool: Pool, made: Sequence[Scorer]) -> AsyncIterator[Ranker]:
+async def ranking(pool: Pool, made: Sequence[Scorer]) -> AsyncIterator[ScorerClient]:
     """A ranker that knows these scorers."""
-    replicas = Replicas(",".join(scorer.address for scorer in made))
+    replicas = ScorerChannels(",".join(scorer.address for scorer in made))
     await replicas.look_up()
     try:
-        yield Ranker(replicas, pool)
+        yield ScorerClient(replicas, pool)
     finally:
         await replicas.close()

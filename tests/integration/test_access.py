@@ -8,21 +8,21 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from labelloop.artifacts.store import JetStreamArtifacts, digest_of
+from labelloop.errors import InvalidInput, NotAllowed, NotFound
+from labelloop.eventlog.connection import connect, connect_service
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.retry import retry_while_away
+from labelloop.eventlog.subjects import PREFIX, STREAM, subject_of
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
-from labelloop.wire.artifacts import JetStreamArtifacts, digest_of
-from labelloop.wire.broker import connect, connect_service
-from labelloop.wire.errors import InvalidInput, NotAllowed, NotFound
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.patience import patiently
-from labelloop.wire.settings import ServiceSettings
-from labelloop.wire.subjects import PREFIX, STREAM, subject_of
-from labelloop_cli.keys import USERS
+from labelloop.settings import ServiceSettings
+from labelloop_cli.operations.keys import USERS
 from nats.aio.client import Client
 
+from oracle_svc.integrations.nats import STREAM as QUEUE_STREAM
+from oracle_svc.integrations.nats import Nats
 from oracle_svc.leases import Leases
-from oracle_svc.queues.subjects import STREAM as QUEUE_STREAM
-from oracle_svc.queues.subjects import Subjects
 from tests.integration.production_broker import Node, lone_node, new_enough, running
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
@@ -58,7 +58,7 @@ async def connected(node: Node, user: str) -> Client:
 
 async def may_write(client: Client, subject: str) -> bool:
     try:
-        await patiently(lambda: client.jetstream().publish(subject, b""))
+        await retry_while_away(lambda: client.jetstream().publish(subject, b""))
     except NotAllowed:
         return False
     return True
@@ -97,7 +97,8 @@ async def test_nobody_destroys_what_stands(node: Node) -> None:
         client = await connected(node, user)
         await EventLog(client).ensure_stream()
         results = await asyncio.gather(
-            *(patiently(partial(client.request, subject, timeout=3)) for subject in harmful), return_exceptions=True
+            *(retry_while_away(partial(client.request, subject, timeout=3)) for subject in harmful),
+            return_exceptions=True,
         )
         assert [type(result) for result in results] == [NotAllowed] * len(harmful), user
         await client.close()
@@ -118,7 +119,7 @@ async def test_the_scorer_reads_but_stores_no_artifact(node: Node) -> None:
 
 async def test_the_oracle_asks_a_request_again_and_reads_leases_back(node: Node) -> None:
     client = await connected(node, "oracle")
-    request, queue = LabelRequest(request_id="r/0/7/0", run_id="r"), Subjects(client)
+    request, queue = LabelRequest(request_id="r/0/7/0", run_id="r"), Nats(client)
     for request.attempt in range(3):
         await queue.push([request])
     info = await client.jetstream().stream_info(QUEUE_STREAM)

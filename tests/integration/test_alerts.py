@@ -12,7 +12,7 @@ import pytest
 import yaml
 from labelloop.scorer.v1.scorer_pb2 import ScoreRequest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
-from labelloop_cli.nats_server import NatsServer
+from labelloop_cli.local.nats.server import NatsServer
 
 from tests.blobs import IMAGE_BYTES, spec, write_blobs
 from tests.e2e.driving import finish, start

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from labelloop.wire.artifacts import FsspecArtifacts, digest_of
-from labelloop.wire.errors import Corrupt, InvalidInput, NotFound
+from labelloop.artifacts.store import FsspecArtifacts, digest_of
+from labelloop.errors import Corrupt, InvalidInput, NotFound
 
 
 async def test_what_is_put_is_got_and_stands_in_one_file(tmp_path: Path) -> None:

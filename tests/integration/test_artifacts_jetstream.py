@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from labelloop.wire.artifacts import JetStreamArtifacts, digest_of
-from labelloop.wire.broker import connect
-from labelloop.wire.errors import Corrupt, NotFound
-from labelloop.wire.subjects import ARTIFACT_BUCKET
-from labelloop_cli.nats_server import NatsServer
+from labelloop.artifacts.store import JetStreamArtifacts, digest_of
+from labelloop.errors import Corrupt, NotFound
+from labelloop.eventlog.connection import connect
+from labelloop.eventlog.subjects import ARTIFACT_BUCKET
+from labelloop_cli.local.nats.server import NatsServer
 from nats.aio.client import Client
 
 SMALL, LARGE = b"a model", bytes(range(256)) * 8_000

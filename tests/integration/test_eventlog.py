@@ -11,6 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from labelloop.domain.limits import AUDIT_MAX
+from labelloop.errors import LogRolledBack, WrongState
+from labelloop.eventlog.connection import connect
+from labelloop.eventlog.log import EventLog, Recorded
+from labelloop.eventlog.subjects import STREAM, subject_of
 from labelloop.events.v1.events_pb2 import (
     Event,
     LabelProvided,
@@ -20,18 +25,12 @@ from labelloop.events.v1.events_pb2 import (
     RunFinished,
     SamplesAutoLabelled,
 )
-from labelloop.wire.basis import LogRolledBack
-from labelloop.wire.broker import connect
-from labelloop.wire.errors import WrongState
-from labelloop.wire.eventlog import EventLog, Recorded
-from labelloop.wire.run_rules import AUDIT_MAX
-from labelloop.wire.subjects import STREAM, subject_of
-from labelloop_cli.nats_server import NatsServer
+from labelloop_cli.local.nats.server import NatsServer
 from nats.aio.client import Client
 
 from tests.patience import PATIENCE_S
-from trainer_svc.run_state import AUTO_LABELS_AT_ONCE
-from trainer_svc.spec_check import BATCH_MAX
+from trainer_svc.domain.run_state import AUTO_LABELS_AT_ONCE
+from trainer_svc.domain.spec_validation import BATCH_MAX
 
 
 def finished(reason: str, run_id: str = "r") -> Event:

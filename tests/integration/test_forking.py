@@ -7,9 +7,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from labelloop.wire.errors import WrongState
-from labelloop_cli.nats_server import NatsServer
-from labelloop_cli.stack import Service
+from labelloop.errors import WrongState
+from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.stack import Service
 
 from tests.forking.client import ForkedProcess
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scorer_svc.kernel import GROUP, PRODUCTS, Code, is_exact
+from scorer_svc.prefilter.integer_kernel import GROUP, PRODUCTS, Code, is_exact
 from tests.unit.kernels import SIZES, array_at
 
 binding = pytest.importorskip("llvmlite.binding", reason="the extra llvm is not installed")
 
-from scorer_svc.machine_code import Processor, compiled, object_file  # noqa: E402
+from scorer_svc.prefilter.machine_code import Processor, compiled, object_file  # noqa: E402
 
 LENGTHS = [*range(1, PRODUCTS + 2), 2 * PRODUCTS - 1, 2 * PRODUCTS, 2 * PRODUCTS + 1]
 X86 = "x86_64-unknown-linux-gnu"

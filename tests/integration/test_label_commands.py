@@ -9,6 +9,9 @@ from typing import cast
 
 import grpc
 import pytest
+from labelloop.errors import InvalidInput, NotFound
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.connection import jetstream
 from labelloop.oracle.v1.oracle_pb2 import (
     DiscardDeadLettersRequest,
     LabelResult,
@@ -16,18 +19,15 @@ from labelloop.oracle.v1.oracle_pb2 import (
     ListDeadLettersRequest,
 )
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.broker import jetstream
-from labelloop.wire.errors import InvalidInput, NotFound
-from labelloop.wire.serving import Context
-from labelloop_cli import backlog, label
+from labelloop.rpc.server import Context
 from labelloop_cli.clients import Endpoints, connect
-from labelloop_cli.nats_server import NatsServer
+from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.operations import backlog, label
 from nats.js.api import DiscardPolicy, StreamConfig
 
+from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.dead_letters import PREFIX, STREAM, DeadLetters
 from oracle_svc.service import OracleService
-from oracle_svc.shelf import Shelf
 from tests.integration.one_oracle import Oracle, ask, oracle, until
 
 ODD = "[/x] :cat: [bold]"
@@ -50,14 +50,16 @@ async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def service_of(one: Oracle, cache: Path) -> OracleService:
-    return OracleService(one.book, one.log, Shelf(None, cache), one.clerk, one.counter, one.dead_letters)
+    return OracleService(
+        one.projections, one.log, DatasetCache(None, cache), one.recorder, one.counter, one.dead_letters
+    )
 
 
 async def test_an_operator_may_withdraw_what_another_said(one: Oracle) -> None:
-    await one.intake.take(LabelResult(request_id="r/0/7/0", label=1, annotator="kim"))
+    await one.result_sink.take(LabelResult(request_id="r/0/7/0", label=1, annotator="kim"))
     await label.withdraw("r", [7], "boss")
-    assert 7 in one.book.get("r").open
-    assert one.book.get("r").answers.standing[7].annotator == "boss"
+    assert 7 in one.projections.get("r").open
+    assert one.projections.get("r").answers.standing[7].annotator == "boss"
 
 
 async def test_people_are_not_given_what_a_tool_is_to_label_but_where_they_name_the_run(one: Oracle) -> None:
@@ -69,8 +71,8 @@ async def test_people_are_not_given_what_a_tool_is_to_label_but_where_they_name_
 
 
 async def test_odd_names_are_shown_as_they_are(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
-    await one.intake.take(LabelResult(request_id="r/0/7/0", class_name=ODD, annotator="kim"))
-    await one.intake.take(LabelResult(request_id="r/0/3/0", label=1, annotator=ODD))
+    await one.result_sink.take(LabelResult(request_id="r/0/7/0", class_name=ODD, annotator="kim"))
+    await one.result_sink.take(LabelResult(request_id="r/0/3/0", label=1, annotator=ODD))
     await backlog.show_dead("")
     assert capsys.readouterr().out.count(ODD) == 2, "in the message, and in what came"
     await backlog.replay_dead([])
@@ -81,7 +83,7 @@ async def test_odd_names_are_shown_as_they_are(one: Oracle, capsys: pytest.Captu
 
 async def send(one: Oracle, run_id: str, count: int) -> None:
     for number in range(count):
-        await one.intake.take(LabelResult(request_id=f"{run_id}/0/{number}/0", label=1))
+        await one.result_sink.take(LabelResult(request_id=f"{run_id}/0/{number}/0", label=1))
 
 
 async def test_the_newest_dead_letters_are_shown_first_and_the_rest_where_they_are_asked_for(

@@ -11,17 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
-from labelloop_cli.nats_server import NatsServer
+from labelloop_cli.local.nats.server import NatsServer
 from nats.aio.client import Client
 from starlette.applications import Starlette
 
-from oracle_svc.queues.label_studio import LabelStudio
-from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH
-from oracle_svc.queues.label_studio_client import SECRET_HEADER, LabelStudioClient
-from oracle_svc.queues.label_studio_config import check_classes
-from oracle_svc.queues.label_studio_http import LabelStudioHttp
-from oracle_svc.queues.label_studio_project import Project
-from oracle_svc.tools import connected
+from oracle_svc.integrations.label_studio.client import SECRET_HEADER, LabelStudioClient
+from oracle_svc.integrations.label_studio.endpoints import WEBHOOK_PATH
+from oracle_svc.integrations.label_studio.integration import LabelStudio
+from oracle_svc.integrations.label_studio.labeling_config import check_classes
+from oracle_svc.integrations.label_studio.project import Project
+from oracle_svc.integrations.label_studio.rest import LabelStudioHttp
+from oracle_svc.integrations.registry import connected
 from tests.integration.one_oracle import Oracle, ask, oracle, until
 from tests.queues.fake_label_studio import PROJECT, FakeLabelStudio, fake_label_studio
 
@@ -45,7 +45,7 @@ async def studio(
 @asynccontextmanager
 async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
     """The adapter as the oracle makes it, at work."""
-    [queue] = [each for each in connected(Client(), 1, one.book) if isinstance(each, LabelStudio)]
+    [queue] = [each for each in connected(Client(), 1, one.projections) if isinstance(each, LabelStudio)]
     task = asyncio.create_task(queue.serve(one.tool_intake(queue.name)))
     try:
         yield queue
@@ -58,7 +58,7 @@ async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
 
 def labels(one: Oracle) -> dict[int, int]:
     """By sample, those that stand in run r."""
-    return {key: outcome.label for key, outcome in one.book.get("r").answers.standing.items()}  # type: ignore[union-attr]
+    return {key: outcome.label for key, outcome in one.projections.get("r").answers.standing.items()}  # type: ignore[union-attr]
 
 
 async def test_tasks_of_an_unknown_run_and_of_no_request_are_kept_and_hold_up_no_other(

@@ -12,16 +12,16 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from labelloop.errors import WrongState
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import Event, LabelProvided
 from labelloop.oracle.v1.oracle_pb2 import ListOpenSamplesRequest, OpenSample, SubmitLabelsRequest, SubmittedLabel
 from labelloop.scorer.v1.scorer_pb2 import ScoreRequest
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.errors import WrongState
-from labelloop.wire.eventlog import EventLog
-from labelloop_cli.nats_server import NatsServer
-from labelloop_cli.stack import Service
+from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.stack import Service
 
 from tests.blobs import IMAGE_BYTES, Blobs, spec, write_blobs
 from tests.e2e.driving import finish, start

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import nats
 import pytest
-from labelloop.wire.errors import WrongState
-from labelloop_cli.nats_server import NatsServer
+from labelloop.errors import WrongState
+from labelloop_cli.local.nats.server import NatsServer
 from nats.aio.client import Client
 
 

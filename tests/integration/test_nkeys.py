@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from labelloop.wire.broker import connect
-from labelloop.wire.nkey import UserKey, new_seed
+from labelloop.eventlog.connection import connect
+from labelloop.eventlog.nkey import UserKey, new_seed
 
 from tests.integration.one_oracle import until
 from tests.integration.production_broker import Access, Node, access, free_ports, running

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from labelloop.artifacts.store import JetStreamArtifacts
+from labelloop.eventlog.connection import connect
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.subjects import ARTIFACT_BUCKET, STREAM
 from labelloop.events.v1.events_pb2 import Event, RunFinished
-from labelloop.wire.artifacts import JetStreamArtifacts
-from labelloop.wire.broker import connect
-from labelloop.wire.eventlog import EventLog
-from labelloop.wire.subjects import ARTIFACT_BUCKET, STREAM
 from nats.aio.client import Client
 
 from tests.integration.production_broker import (

@@ -13,12 +13,12 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from labelloop.wire.broker import connect
-from labelloop.wire.errors import InvalidInput
-from labelloop.wire.serving import CHANNEL_OPTIONS, Server
-from labelloop.wire.settings import ServiceSettings
-from labelloop.wire.tls import channel
-from labelloop_cli.certificates import Pair, authority, issue
+from labelloop.errors import InvalidInput
+from labelloop.eventlog.connection import connect
+from labelloop.rpc.server import CHANNEL_OPTIONS, Server
+from labelloop.rpc.tls import channel
+from labelloop.settings import ServiceSettings
+from labelloop_cli.local.certificates import Pair, authority, issue
 from nats.errors import Error as NatsError
 
 from tests.integration.production_broker import new_enough, running, three_nodes

@@ -14,14 +14,14 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.subjects import EVERYTHING, STREAM
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.scorer.v1.scorer_pb2 import ScoreRequest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, StartRunRequest
-from labelloop.wire.broker import connect as connect_broker
-from labelloop.wire.subjects import EVERYTHING, STREAM
 from labelloop_cli.clients import Endpoints, connect
-from labelloop_cli.nats_server import NatsServer
-from labelloop_cli.stack import Service
+from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.stack import Service
 from nats.aio.msg import Msg
 
 from tests.blobs import Blobs, spec, write_blobs
@@ -213,9 +213,9 @@ async def test_the_service_goes_by_the_name_that_the_environment_gives_it(
         assert {span.service for span in collector.spans} == {"mine"}
 
 
-@pytest.mark.parametrize("module", ["trainer_svc.__main__", "scorer_svc.serving", "oracle_svc.__main__"])
+@pytest.mark.parametrize("module", ["trainer_svc.__main__", "scorer_svc.bootstrap", "oracle_svc.__main__"])
 def test_nothing_of_opentelemetry_is_imported_where_nothing_is_traced(module: str) -> None:
     look = "import sys; print([name for name in sys.modules if name.startswith('opentelemetry')])"
-    code = f"from labelloop.wire import tracing; tracing.set_up('x'); import {module}; {look}"
+    code = f"from labelloop.observability import tracing; tracing.set_up('x'); import {module}; {look}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,11 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
+from labelloop.errors import InvalidInput
+from labelloop.rpc import handlers
+from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.handlers import guarded
 from labelloop.trainer.v1.trainer_pb2 import ArtifactPiece, ImportRunRequest, ImportRunResponse
-from labelloop.wire import guarding
-from labelloop.wire.call_counts import CallCounts
-from labelloop.wire.errors import InvalidInput
-from labelloop.wire.guarding import guarded
 
 METHOD = "/labelloop.Test/ImportRun"
 PIECE = ImportRunRequest(artifact=ArtifactPiece(data=bytes(1 << 20)))
@@ -51,7 +51,7 @@ async def test_what_is_refused_early_is_refused_with_its_reason(upload: Any) -> 
 
 
 async def test_a_client_that_never_ends_is_not_waited_for(upload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarding, "_REST_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(handlers, "_REST_TIMEOUT_S", 0.2)
     call = upload()
     await call.write(PIECE)
     with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):

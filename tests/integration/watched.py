@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.nats_server import NatsServer
-from labelloop_cli.stack import Service
+from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.stack import Service
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from labelloop.wire.errors import InvalidInput, LabelloopError
-from labelloop.wire.telemetry import set_up_logs
+from labelloop.errors import InvalidInput, LabelloopError
+from labelloop.observability.logs import set_up_logs
 from rich.console import Console
 
 from tests.load.closed_loop import web_page

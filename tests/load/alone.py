@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 import numpy as np
+from labelloop.errors import Corrupt, LabelloopError, from_rpc
 from labelloop.scorer.v1 import scorer_pb2 as pb
-from labelloop.wire.errors import Corrupt, LabelloopError, from_rpc
 from labelloop_cli.clients import Clients
 from numpy.typing import NDArray
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labelloop.wire.errors import WrongState
-from labelloop.wire.serving import until_signal_or_end
+from labelloop.errors import WrongState
+from labelloop.runtime.process import until_signal_or_end
 
 from tests.load.calls import Calls, Outcomes
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labelloop_cli.stack import Service
+from labelloop_cli.local.stack import Service
 
 from tests.load.machine import Watched, running_on
 from tests.load.target import Own, Target

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labelloop.wire.errors import Corrupt
+from labelloop.errors import Corrupt
 from platformdirs import user_cache_path
 
 from tests.bench.h2load_program import Program, find_or_get

@@ -18,7 +18,7 @@ from typing import Any
 
 import grpc
 import grpc.experimental.gevent as grpc_gevent
-from labelloop.wire.serving import CHANNEL_OPTIONS
+from labelloop.rpc.server import CHANNEL_OPTIONS
 from locust import User, constant, events, task
 
 from tests.load.calls import DEADLINE_S, Calls, Outcomes

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
+from labelloop.errors import from_rpc
 from labelloop.trainer.v1.trainer_pb2 import (
     CancelRunRequest,
     GetModelRequest,
@@ -14,7 +15,6 @@ from labelloop.trainer.v1.trainer_pb2 import (
     RunStatus,
     StartRunRequest,
 )
-from labelloop.wire.errors import from_rpc
 from labelloop_cli.clients import Clients
 from labelloop_cli.demo.plan import article
 

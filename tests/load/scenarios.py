@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from labelloop.errors import NotFound
 from labelloop.scorer.v1.scorer_pb2 import ScoreResponse
-from labelloop.wire.errors import NotFound
 
 from tests.load.calls import Calls, Outcomes, rank_calls, rank_request, score_calls
 from tests.load.closed_loop import USERS, closed_loop

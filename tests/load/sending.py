@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
-from labelloop.wire.serving import CHANNEL_OPTIONS
+from labelloop.rpc.server import CHANNEL_OPTIONS
 
 from tests.load.calls import DEADLINE_S, Calls
 from tests.load.open_loop import Send

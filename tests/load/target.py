@@ -9,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from labelloop.errors import WrongState
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, StartRunRequest
-from labelloop.wire.errors import WrongState
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.demo.plan import article
-from labelloop_cli.stack import Stack, running
+from labelloop_cli.local.stack import Stack, running
 from numpy.typing import NDArray
 
 from tests.load.alone import made_up_images, unloaded_answer

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from labelloop.wire.serving import write_whole
+from labelloop.rpc.server import write_whole
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 FILE = Path(__file__).with_suffix(".toml")

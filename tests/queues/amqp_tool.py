@@ -17,7 +17,7 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 
 from tests.patience import PATIENCE_S
 from tests.ports import free_port

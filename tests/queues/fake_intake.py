@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from google.protobuf.json_format import Parse, ParseError
+from labelloop.errors import Unready
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
-from labelloop.wire.errors import Unready
 
-from oracle_svc.queues.queue import Verdict
+from oracle_svc.integrations.base import RecordStatus
 from tests.patience import PATIENCE_S
 
 T = TypeVar("T")
@@ -27,10 +27,10 @@ class FakeIntake:
         self.turned_away = self.held = 0
         self._changed = asyncio.Condition()
 
-    async def take(self, result: LabelResult) -> Verdict:
+    async def take(self, result: LabelResult) -> RecordStatus:
         return await self._noted(self._take, result)
 
-    async def take_json(self, data: bytes) -> Verdict:
+    async def take_json(self, data: bytes) -> RecordStatus:
         try:
             result = Parse(data, LabelResult())
         except ParseError:
@@ -50,7 +50,7 @@ class FakeIntake:
     def ids(self) -> list[str]:
         return [result.request_id for result in self.recorded]
 
-    async def _noted(self, note: Callable[[T], Verdict], what: T) -> Verdict:
+    async def _noted(self, note: Callable[[T], RecordStatus], what: T) -> RecordStatus:
         try:
             if self.holding:
                 self.held += 1
@@ -65,13 +65,13 @@ class FakeIntake:
         await asyncio.Event().wait()
         raise AssertionError("never set")
 
-    def _take(self, result: LabelResult) -> Verdict:
+    def _take(self, result: LabelResult) -> RecordStatus:
         if result in self.recorded:
             self.repeated.append(result)
-            return Verdict.REPEATED
+            return RecordStatus.REPEATED
         self.recorded.append(result)
-        return Verdict.RECORDED
+        return RecordStatus.RECORDED
 
-    def _refuse(self, data: bytes) -> Verdict:
+    def _refuse(self, data: bytes) -> RecordStatus:
         self.refused.append(data)
-        return Verdict.REFUSED
+        return RecordStatus.REFUSED

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from oracle_svc.queues.label_studio_config import config_of
+from oracle_svc.integrations.label_studio.labeling_config import config_of
 from tests.queues.http_server import served
 
 _AT = "2026-01-02T03:04:05.000000Z"

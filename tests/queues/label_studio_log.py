@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from labelloop.errors import Unready
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
-from labelloop.wire.errors import Unready
 
-from oracle_svc.queues.queue import Verdict
+from oracle_svc.integrations.base import RecordStatus
 from tests.patience import PATIENCE_S
 
 
@@ -22,7 +22,7 @@ class FakeLog:
         self.repeated = self.turned_away = 0
         self._changed = asyncio.Condition()
 
-    async def take(self, result: LabelResult) -> Verdict:
+    async def take(self, result: LabelResult) -> RecordStatus:
         async with self._changed:
             self._changed.notify_all()
             if self.away:
@@ -30,15 +30,15 @@ class FakeLog:
                 raise Unready("AWAY", "the log is away: try again")
             if result.HasField("class_name") and result.class_name not in self._classes:
                 self.refused.append(result)
-                return Verdict.REFUSED
+                return RecordStatus.REFUSED
             newest = {each.annotator: each.revision for each in self.said(result.request_id)}
             if result.revision <= newest.get(result.annotator, -1):
                 self.repeated += 1
-                return Verdict.REPEATED
+                return RecordStatus.REPEATED
             self.recorded.append(result)
-            return Verdict.RECORDED
+            return RecordStatus.RECORDED
 
-    async def take_json(self, data: bytes) -> Verdict:
+    async def take_json(self, data: bytes) -> RecordStatus:
         raise AssertionError("Label Studio's results are never JSON")
 
     def said(self, request_id: str) -> list[LabelResult]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 
 from tests.patience import PATIENCE_S
 from tests.ports import free_port

@@ -13,11 +13,11 @@ from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from starlette.applications import Starlette
 
-from oracle_svc.asking import Ask
-from oracle_svc.samples import AskedSamples, Samples
-from oracle_svc.shelf import Shelf
-from oracle_svc.web.links import Links
-from oracle_svc.web.showing import sample_route
+from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.domain.open_requests import OpenRequest
+from oracle_svc.samples.requests import AskedSamples, Samples
+from oracle_svc.samples.signed_urls import SignedUrls
+from oracle_svc.web.sample_endpoint import sample_route
 from tests.ports import free_port
 from tests.queues.http_server import served
 from tests.web.asked_samples import ASKED, Log
@@ -31,13 +31,16 @@ async def shown_large_samples(
     the sample itself; and that sample as a PNG, of ``pixels`` squared bytes or a little more."""
     noise = np.random.default_rng(5).integers(0, 256, (10, pixels, pixels), np.uint8)
     np.save(folder / "noise.npy", noise)
-    log, shelf, port = Log(), Shelf(None, folder), free_port()
+    log, dataset_cache, port = Log(), DatasetCache(None, folder), free_port()
     source = DatasetSource(name=str(folder / "noise.npy"), classes=["a", "b"])
-    desk = log.begin("run-1", source, LabelSource.LABEL_SOURCE_QUEUE)
-    links, ask = Links(f"http://127.0.0.1:{port}", "a secret of links"), Ask("run-1", 0, ASKED, 0, 1)
-    linked, whole = await Samples(shelf, links).request(desk, ask), await Samples(shelf).request(desk, ask)
+    labeling = log.begin("run-1", source, LabelSource.LABEL_SOURCE_QUEUE)
+    links, ask = SignedUrls(f"http://127.0.0.1:{port}", "a secret of links"), OpenRequest("run-1", 0, ASKED, 0, 1)
+    linked, whole = (
+        await Samples(dataset_cache, links).request(labeling, ask),
+        await Samples(dataset_cache).request(labeling, ask),
+    )
     assert len(whole.content) >= pixels**2
-    route = sample_route(links, AskedSamples(log.book, Samples(shelf)).picture)
+    route = sample_route(links, AskedSamples(log.projections, Samples(dataset_cache)).picture)
     async with served(Starlette(routes=[route]), port):
         yield linked, whole, whole.content
 

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 import pytest
 from google.protobuf.json_format import ParseDict
+from labelloop.errors import LimitExceeded, Unready
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, Prediction
-from labelloop.wire.errors import LimitExceeded, Unready
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from oracle_svc.queues.queue import Intake, Queue
+from oracle_svc.integrations.base import Integration, ResultSink
 from tests.patience import PATIENCE_S
 from tests.queues.fake_intake import FakeIntake
 from tests.queues.large_samples import fetched, shown_large_samples
@@ -63,11 +63,13 @@ def ids(asked: Sequence[LabelRequest]) -> list[str]:
 
 
 @asynccontextmanager
-async def serving(queue: Queue, intake: Intake, *, emptying: MessageTool | None = None) -> AsyncIterator[None]:
+async def serving(
+    queue: Integration, result_sink: ResultSink, *, emptying: MessageTool | None = None
+) -> AsyncIterator[None]:
     """The queue at work, at the end until it has acknowledged what ``emptying`` holds; what it fails of fails the
     test."""
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(queue.serve(intake))
+        task = tasks.create_task(queue.serve(result_sink))
         yield
         if emptying:
             await nothing_left(emptying)
@@ -84,7 +86,7 @@ async def come(tool: Tool, count: int, *, within_s: float = PATIENCE_S) -> list[
     return found
 
 
-async def push_at_last(queue: Queue, asked: Sequence[LabelRequest]) -> None:
+async def push_at_last(queue: Integration, asked: Sequence[LabelRequest]) -> None:
     """As the oracle does it: again while it is told that the tool is away."""
     retry, stop = retry_if_exception_type(Unready), stop_after_delay(60)
     await AsyncRetrying(retry=retry, stop=stop, wait=wait_fixed(0.3), reraise=True)(queue.push, asked)
@@ -110,7 +112,9 @@ class MessageQueueContract:
     brings_once = True  # what is acknowledged in time
     large_pixels, takes_large = 555, True  # a sample of 300 KiB, and whether a message may hold one that large
 
-    async def test_requests_come_whole_and_in_the_order_of_the_push(self, queue: Queue, tool: MessageTool) -> None:
+    async def test_requests_come_whole_and_in_the_order_of_the_push(
+        self, queue: Integration, tool: MessageTool
+    ) -> None:
         asked = requests(25)
         async with serving(queue, FakeIntake()):
             await queue.push(asked)
@@ -119,7 +123,7 @@ class MessageQueueContract:
         assert base64.b64decode(found[0]["content"]) == PNG
 
     @pytest.mark.parametrize("number", ["next_revision", "attempt"])
-    async def test_what_is_asked_again_comes_again(self, queue: Queue, tool: MessageTool, number: str) -> None:
+    async def test_what_is_asked_again_comes_again(self, queue: Integration, tool: MessageTool, number: str) -> None:
         first, second = requests(2)
         async with serving(queue, FakeIntake()):
             await queue.push([first, second])
@@ -129,7 +133,7 @@ class MessageQueueContract:
             [found] = await come(tool, 1)
         assert ParseDict(found, LabelRequest()) == first
 
-    async def test_a_large_sample_comes_as_a_link(self, queue: Queue, tool: MessageTool, tmp_path: Path) -> None:
+    async def test_a_large_sample_comes_as_a_link(self, queue: Integration, tool: MessageTool, tmp_path: Path) -> None:
         async with shown_large_samples(tmp_path, self.large_pixels) as (linked, whole, content):
             if not self.takes_large:
                 with pytest.raises(LimitExceeded, match="LABELLOOP_HTTP_URL"):
@@ -140,81 +144,85 @@ class MessageQueueContract:
             assert ParseDict(found, LabelRequest()) == linked
             assert await fetched(found) == content
 
-    async def test_results_come_once_in_any_order_and_are_forgotten(self, queue: Queue, tool: MessageTool) -> None:
-        asked, intake = requests(60), FakeIntake()
-        async with serving(queue, intake, emptying=tool):
+    async def test_results_come_once_in_any_order_and_are_forgotten(
+        self, queue: Integration, tool: MessageTool
+    ) -> None:
+        asked, result_sink = requests(60), FakeIntake()
+        async with serving(queue, result_sink, emptying=tool):
             await queue.push(asked)
             for each in reversed(ids(asked)):
                 await tool.answer(result(each))
-            await intake.until(lambda: len(intake.recorded) == 60)
-        assert sorted(intake.ids()) == sorted(ids(asked))
-        assert not intake.repeated
+            await result_sink.until(lambda: len(result_sink.recorded) == 60)
+        assert sorted(result_sink.ids()) == sorted(ids(asked))
+        assert not result_sink.repeated
         await nothing_left(tool)
 
-    async def test_a_second_answer_is_brought_too(self, queue: Queue, tool: MessageTool) -> None:
-        intake = FakeIntake()
-        async with serving(queue, intake, emptying=tool):
+    async def test_a_second_answer_is_brought_too(self, queue: Integration, tool: MessageTool) -> None:
+        result_sink = FakeIntake()
+        async with serving(queue, result_sink, emptying=tool):
             await tool.answer(result("run-1/2/0/0"))
-            await intake.until(lambda: len(intake.recorded) == 1)
+            await result_sink.until(lambda: len(result_sink.recorded) == 1)
             await tool.answer(result("run-1/2/0/0") | {"source_event_id": "again"})
             await tool.answer(result("run-1/2/0/0", label=0, revision=1))
-            await intake.until(lambda: len(intake.recorded) == 3)
-        assert sorted(each.revision for each in intake.recorded) == [0, 0, 1]
+            await result_sink.until(lambda: len(result_sink.recorded) == 3)
+        assert sorted(each.revision for each in result_sink.recorded) == [0, 0, 1]
         await nothing_left(tool)
 
     @pytest.mark.parametrize("data", [b"{no json", b"[]", b'{"request_id": 7}', b'{"lable": 1}', b"\xf0\x9f\x90\x88"])
     async def test_what_is_no_result_is_refused_once_and_blocks_nothing(
-        self, queue: Queue, tool: MessageTool, data: bytes
+        self, queue: Integration, tool: MessageTool, data: bytes
     ) -> None:
-        intake = FakeIntake()
-        async with serving(queue, intake, emptying=tool):
+        result_sink = FakeIntake()
+        async with serving(queue, result_sink, emptying=tool):
             await tool.send(data)
             await tool.answer(result("run-1/2/0/0"))
-            await intake.until(lambda: bool(intake.recorded and intake.refused))
-        assert intake.refused == [data]
+            await result_sink.until(lambda: bool(result_sink.recorded and result_sink.refused))
+        assert result_sink.refused == [data]
         await nothing_left(tool)
 
     async def test_results_wait_for_an_intake_that_is_away_without_a_hot_loop(
-        self, queue: Queue, tool: MessageTool
+        self, queue: Integration, tool: MessageTool
     ) -> None:
-        intake, expected = FakeIntake(away=True), [f"run-1/2/{sample}/0" for sample in range(3)]
-        async with serving(queue, intake, emptying=tool):
+        result_sink, expected = FakeIntake(away=True), [f"run-1/2/{sample}/0" for sample in range(3)]
+        async with serving(queue, result_sink, emptying=tool):
             for each in expected:
                 await tool.answer(result(each))
-            await intake.until(lambda: intake.turned_away >= 3)
+            await result_sink.until(lambda: result_sink.turned_away >= 3)
             await asyncio.sleep(2)
-            assert intake.turned_away <= 3 * 4, "half a second, then a second, then two"
-            intake.away = False
-            await intake.until(lambda: len(intake.recorded) == 3)
-        assert sorted(intake.ids()) == expected
+            assert result_sink.turned_away <= 3 * 4, "half a second, then a second, then two"
+            result_sink.away = False
+            await result_sink.until(lambda: len(result_sink.recorded) == 3)
+        assert sorted(result_sink.ids()) == expected
         await nothing_left(tool)
 
-    async def test_a_result_in_hand_when_the_oracle_dies_is_not_lost(self, queue: Queue, tool: MessageTool) -> None:
-        intake = FakeIntake(holding=True)
-        async with serving(queue, intake):
+    async def test_a_result_in_hand_when_the_oracle_dies_is_not_lost(
+        self, queue: Integration, tool: MessageTool
+    ) -> None:
+        result_sink = FakeIntake(holding=True)
+        async with serving(queue, result_sink):
             await tool.answer(result("run-1/2/0/0"))
-            await intake.until(lambda: intake.held == 1)
-        assert not intake.recorded
+            await result_sink.until(lambda: result_sink.held == 1)
+        assert not result_sink.recorded
         await nothing_left(tool, left=1)
 
-    async def test_what_is_kept_outlives_the_tool(self, queue: Queue, tool: MessageTool) -> None:
-        intake, asked = FakeIntake(), requests(5)
+    async def test_what_is_kept_outlives_the_tool(self, queue: Integration, tool: MessageTool) -> None:
+        result_sink, asked = FakeIntake(), requests(5)
         async with serving(queue, FakeIntake()):
             await queue.push(asked)
         for each in ids(asked):
             await tool.answer(result(each))
         await tool.go_down()
         await tool.come_back()
-        async with serving(queue, intake):
-            await intake.until(lambda: len(intake.recorded) == 5)
+        async with serving(queue, result_sink):
+            await result_sink.until(lambda: len(result_sink.recorded) == 5)
         assert {each["request_id"] for each in await come(tool, 5)} == set(ids(asked))
 
-    async def test_serving_outlives_the_tool(self, queue: Queue, tool: MessageTool) -> None:
-        intake, asked = FakeIntake(), requests(8)
-        async with serving(queue, intake):
+    async def test_serving_outlives_the_tool(self, queue: Integration, tool: MessageTool) -> None:
+        result_sink, asked = FakeIntake(), requests(8)
+        async with serving(queue, result_sink):
             await queue.push(asked[:4])
             await tool.answer(result(asked[0].request_id))
-            await intake.until(lambda: len(intake.recorded) == 1)
+            await result_sink.until(lambda: len(result_sink.recorded) == 1)
             await tool.go_down()
             with pytest.raises(Unready):
                 await queue.push(asked)
@@ -222,11 +230,11 @@ class MessageQueueContract:
             await push_at_last(queue, asked)
             for each in ids(asked):
                 await tool.answer(result(each))
-            await intake.until(lambda: len(intake.recorded) == 8)
+            await result_sink.until(lambda: len(result_sink.recorded) == 8)
             found = await come(tool, 8)
         assert {each["request_id"] for each in found} == set(ids(asked))
 
-    async def test_several_oracles_share_the_results(self, queue: Queue, tool: MessageTool) -> None:
+    async def test_several_oracles_share_the_results(self, queue: Integration, tool: MessageTool) -> None:
         one, other = FakeIntake(), FakeIntake()
         expected = [f"run-1/2/{sample}/0" for sample in range(80)]
         async with serving(queue, one, emptying=tool), serving(queue, other):
@@ -242,15 +250,15 @@ class MessageQueueContract:
         assert len(brought) == 80 or not self.brings_once
         await nothing_left(tool)
 
-    async def test_serving_ends_soon_when_it_is_cancelled(self, queue: Queue, tool: MessageTool) -> None:
-        intake = FakeIntake()
-        async with serving(queue, intake):
+    async def test_serving_ends_soon_when_it_is_cancelled(self, queue: Integration, tool: MessageTool) -> None:
+        result_sink = FakeIntake()
+        async with serving(queue, result_sink):
             await tool.answer(result("run-1/2/0/0"))
-            await intake.until(lambda: len(intake.recorded) == 1)
+            await result_sink.until(lambda: len(result_sink.recorded) == 1)
             began_s = monotonic()
         assert monotonic() - began_s < 3
 
-    async def test_what_is_asked_for_no_longer_may_be_gone_already(self, queue: Queue, tool: MessageTool) -> None:
+    async def test_what_is_asked_for_no_longer_may_be_gone_already(self, queue: Integration, tool: MessageTool) -> None:
         async with serving(queue, FakeIntake()):
             await queue.push(requests(1))
             await queue.retract([*ids(requests(1)), "run-1/2/99/0"])

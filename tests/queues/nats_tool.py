@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from labelloop.wire.broker import connect, jetstream
-from labelloop.wire.errors import WrongState
-from labelloop_cli.nats_server import NatsServer
-from labelloop_cli.stack import Stack
+from labelloop.errors import WrongState
+from labelloop.eventlog.connection import connect, jetstream
+from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.stack import Stack
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 
-from oracle_svc.queues.subjects import CONSUMER, REQUESTS, RESULTS, STREAM
+from oracle_svc.integrations.nats import CONSUMER, REQUESTS, RESULTS, STREAM
 
 _ANNOTATORS = "annotators"
 _AT_ONCE = 100

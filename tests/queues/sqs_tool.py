@@ -14,8 +14,8 @@ from typing import Any
 from uuid import uuid4
 
 import boto3
-from labelloop_cli.nats_port import HOST
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.nats.port import HOST
+from labelloop_cli.local.stack import Stack
 
 from tests.ports import free_port
 

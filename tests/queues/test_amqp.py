@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import pytest
 from aio_pika import DeliveryMode
-from labelloop.wire.errors import Unready
+from labelloop.errors import Unready
 from pydantic import ValidationError
 
-from oracle_svc.queues.amqp import Amqp, from_environment
+from oracle_svc.integrations.amqp import Amqp, from_environment
 from tests.queues.all_tools import only_with_all_tools
 from tests.queues.amqp_tool import AmqpTool, RabbitNode, rabbitmq_binary
 from tests.queues.fake_intake import FakeIntake
@@ -98,11 +98,11 @@ class TestAmqp(MessageQueueContract):
             assert [each["request_id"] for each in await come(tool, 3)] == ids(requests(3))
 
     async def test_a_deleted_queue_is_made_again(self, queue: Amqp, tool: AmqpTool) -> None:
-        intake = FakeIntake()
-        async with serving(queue, intake):
+        result_sink = FakeIntake()
+        async with serving(queue, result_sink):
             await queue.push(requests(1))
             await tool.answer(result("run-1/2/0/0"))
-            await intake.until_all(1)
+            await result_sink.until_all(1)
             channel = await tool.channel()
             for name in (tool.requests_queue, tool.results_queue):
                 await channel.queue_delete(name)
@@ -110,7 +110,7 @@ class TestAmqp(MessageQueueContract):
                 await queue.push(requests(3))
             await push_at_last(queue, requests(3))
             await tool.answer(result("run-1/2/1/0"))
-            await intake.until_all(2)
+            await result_sink.until_all(2)
             assert len(await come(tool, 3)) == 3
 
     async def test_a_push_that_failed_goes_on_where_it_broke_off(self, queue: Amqp, tool: AmqpTool) -> None:

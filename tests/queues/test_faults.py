@@ -24,7 +24,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
 )
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, Phase, RunStatus, StartRunRequest
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import Page, Stack, running
+from labelloop_cli.local.stack import Page, Stack, running
 from numpy.typing import NDArray
 
 from tests.blobs import spec, write_blobs

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from labelloop.errors import InvalidInput, NotAllowed, Unready
 from labelloop.events.v1.events_pb2 import SkipKind
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, Prediction
-from labelloop.wire.errors import InvalidInput, NotAllowed, Unready
 from pydantic import SecretStr
 
-from oracle_svc.queues.label_studio import LabelStudio, LabelStudioSettings
-from oracle_svc.queues.label_studio_calls import Guess
-from oracle_svc.queues.queue import Queue
+from oracle_svc.integrations.base import Integration
+from oracle_svc.integrations.label_studio.integration import LabelStudio, LabelStudioSettings
+from oracle_svc.integrations.label_studio.predictions import Prediction as ModelPrediction
 from tests.queues.cutting_proxy import CuttingProxy
 from tests.queues.label_studio_log import FakeLog
 from tests.queues.label_studio_tool import (
@@ -71,9 +71,11 @@ def tool(server: LabelStudioServer) -> LabelStudioTool:
     return LabelStudioTool(server)
 
 
-def adapter(server: LabelStudioServer, log: FakeLog, guess: Guess | None = None, **settings: Any) -> LabelStudio:
+def adapter(
+    server: LabelStudioServer, log: FakeLog, prediction: ModelPrediction | None = None, **settings: Any
+) -> LabelStudio:
     given = {"url": server.url, "token": SecretStr(LEGACY_TOKEN), "poll_s": 0.3, **settings}
-    _made.append(LabelStudio(LabelStudioSettings(**given), log.said, lambda request_id: guess))
+    _made.append(LabelStudio(LabelStudioSettings(**given), log.said, lambda request_id: prediction))
     return _made[-1]
 
 
@@ -116,7 +118,7 @@ def tasks_of(server: LabelStudioServer, run_id: str) -> list[dict[str, Any]]:
 
 
 async def test_it_is_a_queue_and_a_tool(server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool) -> None:
-    queue: Queue = adapter(server, log)
+    queue: Integration = adapter(server, log)
     under_test: Tool = tool
     assert queue.name == under_test.name
 
@@ -124,8 +126,8 @@ async def test_it_is_a_queue_and_a_tool(server: LabelStudioServer, log: FakeLog,
 async def test_requests_are_tasks_of_the_runs_own_project_in_their_order(
     server: LabelStudioServer, log: FakeLog, run_id: str
 ) -> None:
-    guess = Prediction(label=1, confidence=0.75, model_sha256="ab" * 32)
-    await adapter(server, log).push(asked(run_id, range(7, 3, -1), annotators=2, prediction=guess))
+    prediction = Prediction(label=1, confidence=0.75, model_sha256="ab" * 32)
+    await adapter(server, log).push(asked(run_id, range(7, 3, -1), annotators=2, prediction=prediction))
     project, tasks = project_of(server, run_id), tasks_of(server, run_id)
     choices = project["parsed_label_config"]["label"]["labels"]
     assert (tuple(choices), project["maximum_annotations"]) == (CLASSES, 2)

@@ -17,9 +17,10 @@ from playwright.async_api import Page, async_playwright
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from oracle_svc.queues.label_studio import LabelStudio, LabelStudioSettings
-from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH, Guess
-from oracle_svc.queues.label_studio_client import SECRET_HEADER
+from oracle_svc.integrations.label_studio.client import SECRET_HEADER
+from oracle_svc.integrations.label_studio.endpoints import WEBHOOK_PATH
+from oracle_svc.integrations.label_studio.integration import LabelStudio, LabelStudioSettings
+from oracle_svc.integrations.label_studio.predictions import Prediction
 from tests.ports import free_port
 from tests.queues.http_server import served
 from tests.queues.label_studio_log import FakeLog
@@ -73,7 +74,9 @@ async def called(server: LabelStudioServer) -> AsyncIterator[Called]:
     url = f"http://127.0.0.1:{port}"
     calls = {"webhook_url": url, "webhook_secret": SecretStr(SECRET), "poll_s": 3600}
     settings = LabelStudioSettings(url=server.url, token=SecretStr(LEGACY_TOKEN), **calls)  # type: ignore[arg-type]
-    queue = LabelStudio(settings, log.said, lambda request_id: Guess("dog", 0.75, "f" * 64) if request_id else None)
+    queue = LabelStudio(
+        settings, log.said, lambda request_id: Prediction("dog", 0.75, "f" * 64) if request_id else None
+    )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(queue.aclose)
         await stack.enter_async_context(served(Starlette(routes=queue.routes()), port))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from oracle_svc.queues.label_studio_calls import WEBHOOK_PATH
+from oracle_svc.integrations.label_studio.endpoints import WEBHOOK_PATH
 from tests.ports import free_port
 from tests.queues.http_server import served
 from tests.queues.label_studio_tool import LabelStudioServer, LabelStudioTool, label_studio, needs_label_studio

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from labelloop.wire.errors import InvalidInput, LimitExceeded, Unready
+from labelloop.errors import InvalidInput, LimitExceeded, Unready
 from pydantic import ValidationError
 
-from oracle_svc.queues.sqs import Sqs, batches, from_environment
+from oracle_svc.integrations.sqs import Sqs, batches, from_environment
 from tests.queues.all_tools import only_with_all_tools
 from tests.queues.message_contract import MessageQueueContract, ids, requests
 from tests.queues.sqs_tool import MotoProcess, SqsTool

@@ -16,16 +16,16 @@ from typing import Any
 import httpx
 import pytest
 from google.protobuf.json_format import ParseDict
+from labelloop.errors import Unready, WrongState
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
-from labelloop.wire.errors import Unready, WrongState
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.responses import Response
 
-from oracle_svc.queues.queue import Called, Verdict
-from oracle_svc.queues.webhook import Webhook, from_environment
-from oracle_svc.queues.webhook_posting import retry_after_s
-from oracle_svc.queues.webhook_signatures import SeenMessages
+from oracle_svc.integrations.base import Called, RecordStatus
+from oracle_svc.integrations.webhook.integration import Webhook, from_environment
+from oracle_svc.integrations.webhook.sender import retry_after_s
+from oracle_svc.integrations.webhook.signatures import SeenMessages
 from tests.patience import PATIENCE_S
 from tests.queues.fake_intake import FakeIntake
 from tests.queues.http_server import served
@@ -201,60 +201,60 @@ def test_retry_after_is_read_as_far_as_it_makes_sense(value: str, expected_s: fl
 
 
 async def test_results_are_taken_one_or_many_and_in_order(queue: Webhook, tool: WebhookTool) -> None:
-    intake = FakeIntake()
-    async with serving(queue, intake):
+    result_sink = FakeIntake()
+    async with serving(queue, result_sink):
         await wait_served(tool)
         many = [result(f"run-1/2/{i}/0") for i in range(200)]
         response = await tool.post(submitted(*many))
         assert (response.status_code, response.json()) == (200, {"verdicts": ["recorded"] * 200})
         response = await tool.post(submitted(many[7], result("run-1/2/7/0", label=0, revision=1)))
         assert response.json() == {"verdicts": ["repeated", "recorded"]}
-    assert intake.ids()[1:] == [each["request_id"] for each in many] + ["run-1/2/7/0"]
+    assert result_sink.ids()[1:] == [each["request_id"] for each in many] + ["run-1/2/7/0"]
 
 
 async def test_a_malformed_result_is_kept_and_the_rest_are_taken(queue: Webhook, tool: WebhookTool) -> None:
-    intake = FakeIntake()
+    result_sink = FakeIntake()
     bad: list[Any] = [{"request_id": 7}, {"lable": 1}, [], "x", {}]
-    async with serving(queue, intake):
+    async with serving(queue, result_sink):
         await wait_served(tool)
         response = await tool.post(submitted(result("run-1/2/0/0"), *bad, result("run-1/2/1/0")))
     assert response.json() == {"verdicts": ["recorded", *["refused"] * len(bad), "recorded"]}
-    assert [json.loads(data) for data in intake.refused] == bad
+    assert [json.loads(data) for data in result_sink.refused] == bad
 
 
 async def test_the_same_message_again_is_harmless(queue: Webhook, tool: WebhookTool) -> None:
-    intake, message_id, body = FakeIntake(), new_id(), submitted(result("run-1/2/0/0"))
-    async with serving(queue, intake):
+    result_sink, message_id, body = FakeIntake(), new_id(), submitted(result("run-1/2/0/0"))
+    async with serving(queue, result_sink):
         await wait_served(tool)
         answers = [await tool.post(body, message_id=message_id, age_s=age_s) for age_s in (20, 10, 0)]
         later = json.dumps(json.loads(body) | {"timestamp": "2026-01-01T00:00:00Z"})
         answers.append(await tool.post(later, message_id=message_id))
     assert [answer.status_code for answer in answers] == [200] * 4
     assert [answer.json()["verdicts"] for answer in answers] == [["recorded"], *[["repeated"]] * 3]
-    assert intake.ids()[1:] == ["run-1/2/0/0"]
+    assert result_sink.ids()[1:] == ["run-1/2/0/0"]
 
 
 async def test_other_content_under_the_same_id_is_refused(queue: Webhook, tool: WebhookTool) -> None:
-    intake, message_id = FakeIntake(), new_id()
-    async with serving(queue, intake):
+    result_sink, message_id = FakeIntake(), new_id()
+    async with serving(queue, result_sink):
         await wait_served(tool)
         await tool.post(submitted(result("run-1/2/0/0")), message_id=message_id)
         response = await tool.post(submitted(result("run-1/2/1/0")), message_id=message_id)
     assert (response.status_code, response.json()["reason"]) == (409, "ID_REUSED")
-    assert intake.ids()[1:] == ["run-1/2/0/0"]
+    assert result_sink.ids()[1:] == ["run-1/2/0/0"]
 
 
 @pytest.mark.parametrize("age_s", [310, -310])
 async def test_what_was_signed_long_ago_or_ahead_of_time_is_refused(
     queue: Webhook, tool: WebhookTool, age_s: float
 ) -> None:
-    intake = FakeIntake()
-    async with serving(queue, intake):
+    result_sink = FakeIntake()
+    async with serving(queue, result_sink):
         await wait_served(tool)
         response = await tool.post(submitted(result("run-1/2/0/0")), age_s=age_s)
         assert (response.status_code, response.json()["reason"]) == (401, "BAD_SIGNATURE")
         assert (await tool.post(submitted(result("run-1/2/0/0")), age_s=age_s * 0.9)).status_code == 200
-    assert intake.ids()[1:] == ["run-1/2/0/0"]
+    assert result_sink.ids()[1:] == ["run-1/2/0/0"]
 
 
 @pytest.mark.parametrize(
@@ -275,13 +275,13 @@ async def test_what_was_signed_long_ago_or_ahead_of_time_is_refused(
 async def test_what_is_not_signed_as_it_is_is_refused(
     queue: Webhook, tool: WebhookTool, headers: dict[str, str]
 ) -> None:
-    intake, body = FakeIntake(), submitted(result("run-1/2/0/0"))
-    async with serving(queue, intake):
+    result_sink, body = FakeIntake(), submitted(result("run-1/2/0/0"))
+    async with serving(queue, result_sink):
         await wait_served(tool)
         response = await tool.send(body, tool.signed(body) | headers)
     assert (response.status_code, response.json()["reason"]) == (401, "BAD_SIGNATURE")
     assert tool.secret not in response.text
-    assert len(intake.recorded) == 1, "the first, and no more"
+    assert len(result_sink.recorded) == 1, "the first, and no more"
 
 
 @pytest.mark.parametrize("body", [submitted(result("run-1/2/1/0")).encode(), b"\xff\xfe"])
@@ -339,52 +339,52 @@ async def test_a_sender_that_goes_away_while_it_sends_leaves_no_trace(
 
 
 async def test_results_wait_for_an_intake_that_is_away(queue: Webhook, tool: WebhookTool) -> None:
-    intake, body, message_id = FakeIntake(), submitted(result("run-1/2/0/0"), result("run-1/2/1/0")), new_id()
-    async with serving(queue, intake):
+    result_sink, body, message_id = FakeIntake(), submitted(result("run-1/2/0/0"), result("run-1/2/1/0")), new_id()
+    async with serving(queue, result_sink):
         await wait_served(tool)
-        intake.away = True
+        result_sink.away = True
         response = await tool.post(body, message_id=message_id)
         assert (response.status_code, response.json()["reason"]) == (503, "AWAY")
         assert int(response.headers["retry-after"]) >= 1
-        intake.away = False
+        result_sink.away = False
         response = await tool.post(body, message_id=message_id)
         assert response.json() == {"verdicts": ["recorded"] * 2}
 
 
 async def test_an_intake_that_takes_too_long_is_not_waited_for(tool: WebhookTool) -> None:
-    queue, intake = Webhook(tool.url, [tool.secret], take_within_s=0.3), FakeIntake()
-    async with served(Starlette(routes=queue.routes())) as port, serving(queue, intake):
+    queue, result_sink = Webhook(tool.url, [tool.secret], take_within_s=0.3), FakeIntake()
+    async with served(Starlette(routes=queue.routes())) as port, serving(queue, result_sink):
         tool.send_to(f"http://127.0.0.1:{port}")
         await wait_served(tool)
-        intake.holding = True
+        result_sink.holding = True
         response = await tool.post(submitted(result("run-1/2/0/0")))
     assert (response.status_code, response.json()["reason"]) == (503, "TOO_SLOW")
 
 
 async def test_nothing_is_taken_before_and_after_it_is_served(queue: Webhook, tool: WebhookTool) -> None:
-    body, message_id, intake = submitted(result("run-1/2/0/0")), new_id(), FakeIntake()
+    body, message_id, result_sink = submitted(result("run-1/2/0/0")), new_id(), FakeIntake()
     assert (await tool.post(body, message_id=message_id)).status_code == 503
-    async with serving(queue, intake):
+    async with serving(queue, result_sink):
         await wait_served(tool)
         assert (await tool.post(body, message_id=message_id)).json() == {"verdicts": ["recorded"]}
     response = await tool.post(submitted(result("run-1/2/1/0")))
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-    assert len(intake.recorded) == 2
+    assert len(result_sink.recorded) == 2
 
 
 async def test_answers_at_once_are_all_taken(queue: Webhook, tool: WebhookTool) -> None:
-    intake, asked = FakeIntake(), ids(requests(60))
-    async with serving(queue, intake):
+    result_sink, asked = FakeIntake(), ids(requests(60))
+    async with serving(queue, result_sink):
         await wait_served(tool)
         await asyncio.gather(*(tool.answer(result(each)) for each in [*reversed(asked), *asked[:20]]))
-    assert sorted(intake.ids()[1:]) == sorted(asked)
-    assert len(intake.repeated) == 20
+    assert sorted(result_sink.ids()[1:]) == sorted(asked)
+    assert len(result_sink.repeated) == 20
 
 
 async def test_secrets_are_changed_without_a_pause(tool: WebhookTool) -> None:
     fresh, old = new_secret(), tool.secret
-    queue, intake = Webhook(tool.url, [fresh, old]), FakeIntake()
-    async with served(Starlette(routes=queue.routes())) as port, serving(queue, intake):
+    queue, result_sink = Webhook(tool.url, [fresh, old]), FakeIntake()
+    async with served(Starlette(routes=queue.routes())) as port, serving(queue, result_sink):
         tool.send_to(f"http://127.0.0.1:{port}")
         await wait_served(tool)
         tool.secret = fresh
@@ -393,7 +393,7 @@ async def test_secrets_are_changed_without_a_pause(tool: WebhookTool) -> None:
         tool.secret = new_secret()
         assert (await tool.post(submitted(result("run-1/2/1/0")))).status_code == 401
     assert len(await tool.requests()) == 1, "it is signed with the first"
-    assert len(intake.recorded) == 2
+    assert len(result_sink.recorded) == 2
 
 
 def test_ids_are_forgotten_when_their_messages_are_too_old_and_when_there_are_too_many() -> None:
@@ -457,4 +457,4 @@ def test_settings_that_are_wrong_are_named_without_telling_the_secret(
 
 
 def test_verdicts_are_told_by_their_names() -> None:
-    assert [verdict.value for verdict in Verdict] == ["recorded", "repeated", "refused"]
+    assert [status.value for status in RecordStatus] == ["recorded", "repeated", "refused"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 
 
 class Tool(Protocol):

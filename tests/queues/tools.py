@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 
 import pytest
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 
 from tests.queues.all_tools import all_tools
 from tests.queues.amqp_tool import amqp_tool, rabbitmq_binary

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from labelloop_cli.stack import Stack
+from labelloop_cli.local.stack import Stack
 from standardwebhooks import Webhook as Key
 from standardwebhooks import WebhookVerificationError
 from starlette.applications import Starlette

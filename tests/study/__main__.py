@@ -8,10 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
+from labelloop.errors import LabelloopError, WrongState
 from labelloop.trainer.v1 import trainer_pb2 as pb
-from labelloop.wire.errors import LabelloopError, WrongState
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import running
+from labelloop_cli.local.stack import running
 from rich.console import Console
 
 from tests.study.page import page

@@ -31,7 +31,7 @@ def left_of(planned: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
 
 async def work(carry_out: CarryOut, left: Sequence[Cell], rows: list[Row], results: Path, console: Console) -> None:
     """Adds to ``rows``, and writes them to ``results`` after every run. ``carry_out`` is to tell of each round."""
-    gate = asyncio.Semaphore(TOGETHER)
+    slots = asyncio.Semaphore(TOGETHER)
     with _progress(console) as progress:
         bar = progress.add_task("rounds", total=len(left) * ROUNDS, runs=f"0/{len(left)}", note="")
         ended = 0
@@ -45,7 +45,7 @@ async def work(carry_out: CarryOut, left: Sequence[Cell], rows: list[Row], resul
                 progress.update(bar, advance=max(0, round_ - told))
                 told = max(told, round_)
 
-            async with gate:
+            async with slots:
                 found = await carry_out(cell, tell)
             tell(ROUNDS)
             rows.extend(found)

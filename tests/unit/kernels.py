@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scorer_svc.kernel import GROUP, PRODUCTS, Code
+from scorer_svc.prefilter.integer_kernel import GROUP, PRODUCTS, Code
 
 SIZES = [
     *((1, 2), (2, 3), (15, 4), (16, 5), (17, 9), (31, 10), (32, 11), (33, 12)),

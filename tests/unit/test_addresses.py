@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer_svc.addresses import Host, parse_hosts
+from trainer_svc.scorers.addresses import Host, parse_hosts
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelloop.wire.errors import InvalidInput, LabelloopError
+from labelloop.errors import InvalidInput, LabelloopError
 from numpy.typing import ArrayLike, NDArray
 
 from oracle_svc.datasets import Dataset, DatasetSource, load

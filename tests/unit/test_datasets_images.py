@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelloop.wire.errors import Corrupt, InvalidInput, LabelloopError
+from labelloop.errors import Corrupt, InvalidInput, LabelloopError
 from PIL import Image
 
 from oracle_svc.datasets import Dataset, DatasetSource, load

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelloop.wire.errors import InvalidInput, NotFound
+from labelloop.errors import InvalidInput, NotFound
 from numpy.typing import ArrayLike, NDArray
 
 from .test_datasets_files import POOL, Folder

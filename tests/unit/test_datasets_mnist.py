@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from labelloop.wire.errors import Corrupt, NotFound
+from labelloop.errors import Corrupt, NotFound
 from structlog.testing import capture_logs
 
 from oracle_svc.datasets import Dataset, DatasetSource, load

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from oracle_svc.dawid_skene import Answer, class_posteriors
+from oracle_svc.domain.dawid_skene import Answer, class_posteriors
 
 NO_PRIOR = 1e-9
 

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from labelloop.wire.errors import WrongState
-from labelloop_cli.doctor import checks, exit_code, render
-from labelloop_cli.doctor_checks import (
+from labelloop.errors import WrongState
+from labelloop_cli.extras import Extras, check_installed, extras_here
+from labelloop_cli.local.checks import (
     Check,
     disk_check,
     extra_checks,
@@ -22,9 +22,9 @@ from labelloop_cli.doctor_checks import (
     python_check,
     torch_check,
 )
-from labelloop_cli.extras import Extras, check_installed, extras_here
-from labelloop_cli.host import Host
-from labelloop_cli.stack import running
+from labelloop_cli.local.host import Host
+from labelloop_cli.local.stack import running
+from labelloop_cli.operations.doctor import checks, exit_code, render
 from rich.console import Console
 
 MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from labelloop.eventlog.log import Recorded
+from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, LabelsRequested, RunCancelled, RunStarted
-from labelloop.wire.eventlog import Recorded
-from labelloop.wire.metrics import OURS, watch
-from labelloop.wire.run_book import RunBook
+from labelloop.observability.metrics import OURS, watch
 from prometheus_client.core import Metric
 
-from oracle_svc.desk import Desk
+from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.metrics import queue_gauges
 from tests.blobs import Blobs, spec, write_blobs
 
@@ -30,13 +30,13 @@ def blobs(tmp_path: Path) -> Blobs:
 class Log:
     """Events of runs as they stand in the log, so and so long ago."""
 
-    def __init__(self, book: RunBook[Any]) -> None:
-        self._book, self._sequence = book, 0
+    def __init__(self, projections: RunProjections[Any]) -> None:
+        self._projections, self._sequence = projections, 0
 
     def write(self, event: Event, ago_s: float = AGO_S) -> None:
         self._sequence += 1
         event.recorded_at.FromDatetime(datetime.now(UTC) - timedelta(seconds=ago_s))
-        self._book.take(Recorded(event, self._sequence))
+        self._projections.apply(Recorded(event, self._sequence))
 
     def begin(self, blobs: Blobs, run_id: str, source: int) -> None:
         """Up to the first two samples asked for."""
@@ -61,32 +61,32 @@ def values(families: list[Metric]) -> dict[str, dict[str, float]]:
 
 
 def test_the_queue_is_what_waits_and_as_old_as_its_oldest_batch(blobs: Blobs) -> None:
-    book = RunBook(Desk.begin)
-    log = Log(book)
+    projections = RunProjections(LabelingState.begin)
+    log = Log(projections)
     log.begin(blobs, "a", source=2)
     log.begin(blobs, "b", source=1)
     log.label("a", 1)
-    found = values(list(queue_gauges(book)))
+    found = values(list(queue_gauges(projections)))
     assert found["labelloop_open_samples"] == {"queue": 1, "dataset": 2}
     ages = found["labelloop_oldest_request_age_seconds"]
     assert all(AGO_S <= ages[source] < AGO_S + 30 for source in ("queue", "dataset"))
     log.label("a", 2)
     log.write(Event(run_id="b", run_cancelled=RunCancelled(reason="enough")))
-    found = values(list(queue_gauges(book)))
+    found = values(list(queue_gauges(projections)))
     assert found["labelloop_open_samples"] == found["labelloop_oldest_request_age_seconds"]
     assert set(found["labelloop_open_samples"].values()) == {0}
 
 
 def test_a_run_is_held_up_until_its_problem_is_mended_or_it_is_over(blobs: Blobs) -> None:
-    book = RunBook(Desk.begin)
-    log = Log(book)
+    projections = RunProjections(LabelingState.begin)
+    log = Log(projections)
     for run_id in ("a", "b"):
         log.begin(blobs, run_id, source=2)
-        book.set_problem(run_id, "no disk")
-    assert values(list(queue_gauges(book)))["labelloop_run_held_up"] == {"a": 1, "b": 1}
-    book.set_problem("a", "")
+        projections.set_problem(run_id, "no disk")
+    assert values(list(queue_gauges(projections)))["labelloop_run_held_up"] == {"a": 1, "b": 1}
+    projections.set_problem("a", "")
     log.write(Event(run_id="b", run_cancelled=RunCancelled(reason="enough")))
-    assert values(list(queue_gauges(book)))["labelloop_run_held_up"] == {}
+    assert values(list(queue_gauges(projections)))["labelloop_run_held_up"] == {}
 
 
 class Owner: ...
@@ -103,13 +103,13 @@ def test_gauges_are_shown_for_as_long_as_what_they_tell_of_lives(keeps: bool) ->
 
 
 def test_a_scrape_in_another_thread_survives_runs_that_come_meanwhile(blobs: Blobs) -> None:
-    book = RunBook(Desk.begin)
-    log, errors = Log(book), list[BaseException]()
+    projections = RunProjections(LabelingState.begin)
+    log, errors = Log(projections), list[BaseException]()
 
     def scrape(go_on: Callable[[], bool]) -> None:
         try:
             while go_on():
-                list(queue_gauges(book))
+                list(queue_gauges(projections))
         except BaseException as error:
             errors.append(error)
 
@@ -118,7 +118,7 @@ def test_a_scrape_in_another_thread_survives_runs_that_come_meanwhile(blobs: Blo
     scraping.start()
     for number in range(300):
         log.begin(blobs, f"run{number}", source=2)
-        book.set_problem(f"run{number}", "no disk")
+        projections.set_problem(f"run{number}", "no disk")
     done.set()
     scraping.join()
     assert not errors

@@ -9,19 +9,19 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from trainer_svc.guarantee import (
-    Verdict,
+from trainer_svc.domain.guarantee import (
+    AuditResult,
     audit_size_needed,
     bound_of_the_rest,
     guarantee_fault,
     lower_bound,
 )
-from trainer_svc.guarantee import certify as certify_the_rest
+from trainer_svc.domain.guarantee import certify as certify_the_rest
 
 Values = NDArray[np.float32]
 
 
-def certify(confidence: Values, correct: NDArray[np.bool_], *, target: float, level: float) -> Verdict:
+def certify(confidence: Values, correct: NDArray[np.bool_], *, target: float, level: float) -> AuditResult:
     """Of an audit of a thousandth of what there is."""
     left = np.tile(confidence, 999)
     return certify_the_rest(confidence, correct, left, target=target, level=level)

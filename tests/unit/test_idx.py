@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from labelloop.wire.errors import Corrupt, InvalidInput
-from labelloop.wire.idx import parse_idx
+from labelloop.artifacts.idx import parse_idx
+from labelloop.errors import Corrupt, InvalidInput
 from numpy.typing import NDArray
 
 from oracle_svc.datasets.reading import read_array

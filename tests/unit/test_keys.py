@@ -10,10 +10,10 @@ import httpx
 import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
-from labelloop.wire.errors import InvalidInput, NotAllowed, Unready, WrongState
-from labelloop.wire.nkey import read_key
-from labelloop_cli import keys
-from labelloop_cli.cluster_secrets import Secrets, in_cluster
+from labelloop.errors import InvalidInput, NotAllowed, Unready, WrongState
+from labelloop.eventlog.nkey import read_key
+from labelloop_cli.local.cluster_secrets import Secrets, in_cluster
+from labelloop_cli.operations import keys
 
 
 def test_each_user_has_a_key_of_its_own(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from oracle_svc.queues.label_studio_client import SECRET_HEADER, LabelStudioClient
-from oracle_svc.queues.label_studio_config import Control, config_of
-from oracle_svc.queues.label_studio_http import LabelStudioHttp
+from oracle_svc.integrations.label_studio.client import SECRET_HEADER, LabelStudioClient
+from oracle_svc.integrations.label_studio.labeling_config import Control, config_of
+from oracle_svc.integrations.label_studio.rest import LabelStudioHttp
 
 CONTROL = Control("label", "image", "image", ("cat", "dog"))
 HOOK = "http://oracle.example/label-studio/webhook"

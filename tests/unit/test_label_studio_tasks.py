@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from labelloop.errors import InvalidInput
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
-from labelloop.wire.errors import InvalidInput
 
-from oracle_svc import pump
-from oracle_svc.queues import label_studio_client
-from oracle_svc.queues.label_studio_config import Control
-from oracle_svc.queues.label_studio_project import task_of
+from oracle_svc.integrations import dispatcher
+from oracle_svc.integrations.label_studio import client
+from oracle_svc.integrations.label_studio.labeling_config import Control
+from oracle_svc.integrations.label_studio.project import task_of
 
 CONTROL = Control("label", "image", "picture", ("cat", "dog"))
 LINK = "https://labels.example/samples/r/1?key=ab"
@@ -36,4 +36,4 @@ def test_what_is_no_image_is_no_task_linked_or_not(sample: dict[str, object]) ->
 
 
 def test_an_import_is_given_up_before_the_lease_on_its_requests_ends() -> None:
-    assert label_studio_client._IMPORT_S < pump._PUSH_S
+    assert client._IMPORT_S < dispatcher._PUSH_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,59 +12,29 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("trainer_svc", "scorer_svc", "oracle_svc")
-PURE = {
-    "trainer_svc": [
-        "run_state",
-        "softmax",
-        "onnx_export",
-        "training_state",
-        "fitting",
-        "spec_check",
-        "status",
-        "addresses",
-        "sharding",
-        "merging",
-        "regression",
-        "descent",
-        "calibration",
-        "stopping",
-        "guarantee",
-    ],
-    "scorer_svc": [
-        "selection",
-        "clustering",
-        "ranking",
-        "estimates",
-        "linear",
-        "screen",
-        "kernel",
-        "machine_code",
-        "images",
-        "newest",
-        "backlog",
-        "patch_graph",
-        "threads",
-        "together",
-        "batches/candidates",
-        "batches/choosing",
-        "batches/cold",
-        "batches/points",
-        "batches/seeding",
-        "batches/spreading",
-    ],
-    "oracle_svc": [
-        "agreement",
-        "asking",
-        "backlog",
-        "dawid_skene",
-        "desk",
-        "pictures",
-        "quality",
-        "settling",
-        "taking",
-        "words",
-    ],
-}
+DOMAINS = ("proto/labelloop/domain", "trainer_svc/domain", "oracle_svc/domain")
+# Beside the domains, what computes on what it is given.
+PURE = [
+    "trainer_svc/model",
+    "trainer_svc/scorers/addresses.py",
+    "trainer_svc/scorers/rank_merge.py",
+    "trainer_svc/scorers/sharding.py",
+    "trainer_svc/status.py",
+    "scorer_svc/features/patch_onnx.py",
+    "scorer_svc/models/latest.py",
+    "scorer_svc/numerics",
+    "scorer_svc/pools/part.py",
+    "scorer_svc/prefilter/integer_kernel.py",
+    "scorer_svc/prefilter/linear_head.py",
+    "scorer_svc/prefilter/machine_code.py",
+    "scorer_svc/prefilter/prefilter.py",
+    "scorer_svc/prefilter/score_bounds.py",
+    "scorer_svc/ranking",
+    "scorer_svc/scoring/admission.py",
+    "scorer_svc/scoring/images.py",
+    "scorer_svc/strategies",
+    "oracle_svc/samples/encoding.py",
+]
 IO = {"asyncio", "nats", "grpc", "httpx", "socket", "subprocess", "fsspec", "pathlib", "structlog"}
 
 
@@ -102,13 +73,33 @@ def test_heavy_libraries_stay_in_one_service(heavy: str, home: str) -> None:
     assert any(heavy in found for found in tops(home).values())
 
 
-@pytest.mark.parametrize(
-    ("service", "module"), [(service, module) for service, names in PURE.items() for module in names]
-)
-def test_pure_modules_do_no_io(service: str, module: str) -> None:
-    found = set(imports(ROOT / service / f"{module}.py"))
+def below(place: str) -> list[Path]:
+    """A file, or the files in a folder."""
+    path = ROOT / place
+    files = [path] if path.is_file() else sorted(path.rglob("*.py"))
+    assert files, place
+    return files
+
+
+@pytest.mark.parametrize("place", [*DOMAINS, *PURE])
+def test_pure_modules_do_no_io(place: str) -> None:
+    found = {name for path in below(place) for name in imports(path)}
     assert not {name for name in found if name.split(".")[0] in IO}
-    ours = {name for name in found if name.startswith("labelloop.wire")}
-    assert ours <= {
-        f"labelloop.wire.{name}" for name in ("answers", "errors", "intervals", "run_rules", "strategies")
-    }  # pure themselves
+    ours = {name for name in found if name.split(".")[0] == "labelloop" and ".v1" not in name}
+    assert not {name for name in ours if name != "labelloop.errors" and not name.startswith("labelloop.domain")}
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_domain_knows_only_the_contract_errors_and_itself(domain: str) -> None:
+    own = domain.removeprefix("proto/").replace("/", ".")
+    for path in below(domain):
+        for name in imports(path):
+            if name.split(".")[0] in sys.stdlib_module_names | {"numpy"}:
+                continue
+            assert name == "labelloop.errors" or ".v1." in name or name.startswith((own, "labelloop.domain")), path
+
+
+@pytest.mark.parametrize("folder", ["domain", "datasets", "samples"])
+def test_what_is_asked_knows_nothing_of_how_people_are_reached(folder: str) -> None:
+    for path in below(f"oracle_svc/{folder}"):
+        assert not [name for name in imports(path) if name.startswith(("oracle_svc.web", "oracle_svc.integrations"))]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer_svc.lbfgs import Vector, lbfgs
+from trainer_svc.model.lbfgs import Vector, lbfgs
 
 Loss = Callable[[Vector], tuple[float, Vector]]
 

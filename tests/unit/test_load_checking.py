@@ -11,7 +11,7 @@ from labelloop.scorer.v1 import scorer_pb2 as pb
 
 from tests.load.calls import RANK_LIMIT, Calls, rank_calls, rank_request, score_calls
 from tests.load.checking import Reference
-from trainer_svc.onnx_export import to_onnx
+from trainer_svc.model.onnx_export import to_onnx
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (8, 6)).astype(np.uint8)

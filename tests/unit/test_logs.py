@@ -15,16 +15,16 @@ from typing import Any
 import grpc
 import pytest
 import structlog
+from labelloop.errors import WrongState
+from labelloop.eventlog.log import Recorded
+from labelloop.eventlog.projections import RunProjections
+from labelloop.eventlog.reconciler import reconcile
 from labelloop.events.v1.events_pb2 import Event, RunStarted
+from labelloop.observability import metrics
+from labelloop.observability.logs import set_up_logs
 from labelloop.oracle.v1.oracle_pb2 import SubmitLabelsRequest, SubmitLabelsResponse
-from labelloop.wire import metrics
-from labelloop.wire.call_counts import CallCounts
-from labelloop.wire.driving import drive
-from labelloop.wire.errors import WrongState
-from labelloop.wire.eventlog import Recorded
-from labelloop.wire.guarding import guarded
-from labelloop.wire.run_book import RunBook
-from labelloop.wire.telemetry import set_up_logs
+from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.handlers import guarded
 
 from tests.blobs import Blobs, spec, write_blobs
 from tests.patience import PATIENCE_S
@@ -79,10 +79,10 @@ class Run:
 
 
 async def test_every_line_written_while_a_run_is_carried_on_names_run_and_round(lines: Any, blobs: Blobs) -> None:
-    book: RunBook[Run] = RunBook(lambda event, at: Run())
+    projections: RunProjections[Run] = RunProjections(lambda event, at: Run())
     for number in (1, 2):
         started = Event(run_id=f"run{number}", round=0, run_started=RunStarted(spec=spec(blobs)))
-        book.take(Recorded(started, number))
+        projections.apply(Recorded(started, number))
     problem = asyncio.Event()
 
     async def advance(run_id: str) -> None:
@@ -92,7 +92,7 @@ async def test_every_line_written_while_a_run_is_carried_on_names_run_and_round(
             problem.set()
             raise WrongState("NOT_SO", "it cannot be")
 
-    driving = asyncio.create_task(drive(book, advance))
+    driving = asyncio.create_task(reconcile(projections, advance))
     async with asyncio.timeout(PATIENCE_S):
         await problem.wait()
     driving.cancel()
@@ -103,7 +103,7 @@ async def test_every_line_written_while_a_run_is_carried_on_names_run_and_round(
         ("at work", "run2", 3, "trainer"),
         ("run held up", "run1", 3, "trainer"),
     ]
-    assert book.held_up() == ["run1"]
+    assert projections.held_up() == ["run1"]
 
 
 async def submit(request: SubmitLabelsRequest, context: Any) -> SubmitLabelsResponse:

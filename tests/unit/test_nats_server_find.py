@@ -11,10 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from labelloop.wire.errors import Corrupt, InvalidInput, WrongState
-from labelloop_cli.host import Host, Run
-from labelloop_cli.nats_binary import find, find_or_get
-from labelloop_cli.nats_release import VERSION
+from labelloop.errors import Corrupt, InvalidInput, WrongState
+from labelloop_cli.local.host import Host, Run
+from labelloop_cli.local.nats.binary import find, find_or_get
+from labelloop_cli.local.nats.release import VERSION
 
 RELEASE = f"nats-server-{VERSION}-linux-amd64"
 Answer = Callable[[httpx.Request], httpx.Response]

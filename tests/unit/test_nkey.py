@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from labelloop.wire.errors import InvalidInput
-from labelloop.wire.nkey import UserKey, new_seed, read_key
+from labelloop.errors import InvalidInput
+from labelloop.eventlog.nkey import UserKey, new_seed, read_key
 
 SEED = b"SUAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEQ"  # of 32 zero bytes
 PUBLIC = "UA5WUJ54Z23KILLCUOUNAKTPBVZWKMQVO4O6EQ5GHLAERIMLLHNCTYM5"

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from scorer_svc import patches
-from scorer_svc.graph import Graph
-from scorer_svc.neighbours import COORDINATES
-from scorer_svc.patch_graph import Bank, pooling, raw_graph
-from scorer_svc.vetting import vetted
-from trainer_svc.spec_check import PATCH_FEATURES
+from scorer_svc.features import patches
+from scorer_svc.features.patch_onnx import Bank, pooling, raw_graph
+from scorer_svc.features.spectral_embedding import COORDINATES
+from scorer_svc.models.graph import Graph
+from scorer_svc.models.validation import validated
+from trainer_svc.domain.spec_validation import PATCH_FEATURES
 
 learn_patches = partial(patches.learn_patches, patch_count=20_000)  # a sixth of what a run learns from
 
@@ -61,7 +61,7 @@ def test_the_graph_computes_what_it_stands_for(shape: tuple[int, ...], side: int
 def test_what_is_learned_is_sound_and_the_same_each_time(shape: tuple[int, ...]) -> None:
     samples = images(200, *shape)
     data = learn_patches(samples, 3)
-    onnx.checker.check_model(vetted(data))
+    onnx.checker.check_model(validated(data))
     graph = Graph(data, "g", field="f")
     assert (graph.feature_count, graph.answer_count, graph.dtype) == (int(np.prod(shape)), PATCH_FEATURES, "uint8")
     features = graph.answers(samples)

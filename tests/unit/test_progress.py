@@ -25,7 +25,7 @@ from labelloop.events.v1.events_pb2 import (
     SampleSkipped,
 )
 
-from oracle_svc.web.progress import Opinion, Progress, RoundChange
+from oracle_svc.domain.progress import Prediction, Progress, RoundChange
 from oracle_svc.web.progress_json import curves_json, curves_version, now_json
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -121,7 +121,7 @@ def test_agreement_counts_labels_that_stand_and_had_a_prediction() -> None:
 def test_the_last_label_tells_what_the_model_had_said() -> None:
     progress = fold(begun(), asked(1, 5, 6, said=((2, 0.25), (1, 0.75))), label(1, 5, 0))
     assert progress.last is not None
-    assert (progress.last.opinion, progress.last.agreed) == (Opinion(2, 0.25), False)
+    assert (progress.last.prediction, progress.last.agreed) == (Prediction(2, 0.25), False)
     assert now_json(progress)["last"] == {
         "sample_id": 5,
         "label": 0,

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainer_svc.calibration import best_temperature, calibration_error
-from trainer_svc.descent import minimise, rotate
-from trainer_svc.regression import AS_THEY_VARY, EVENLY, Regression, fit_regression
-from trainer_svc.softmax import count_correct, with_bias
+from trainer_svc.model.adam_softmax import count_correct, with_bias
+from trainer_svc.model.calibration import best_temperature, calibration_error
+from trainer_svc.model.penalized_softmax import minimise, rotate
+from trainer_svc.model.regression import AS_THEY_VARY, EVENLY, Regression, fit_regression
 
 CLASSES = 4
 

@@ -25,17 +25,8 @@ from labelloop.events.v1.events_pb2 import (
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
 from tests.unit.test_run_state import NOW
-from trainer_svc.run_state import (
-    AutoLabel,
-    Certify,
-    Finish,
-    Fit,
-    LearnFeatures,
-    RequestLabels,
-    RunState,
-    Wait,
-    next_step,
-)
+from trainer_svc.domain.policy import AutoLabel, Certify, Finish, Fit, LearnFeatures, RequestLabels, Wait, next_step
+from trainer_svc.domain.run_state import RunState
 
 MARGIN, RANDOM = Strategy.STRATEGY_MARGIN, Strategy.STRATEGY_RANDOM
 

@@ -27,7 +27,8 @@ from labelloop.events.v1.events_pb2 import (
 )
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
-from trainer_svc.run_state import AutoLabel, Finish, Fit, LearnFeatures, RequestLabels, RunState, Wait, next_step
+from trainer_svc.domain.policy import AutoLabel, Finish, Fit, LearnFeatures, RequestLabels, Wait, next_step
+from trainer_svc.domain.run_state import RunState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = RunSpec(

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
+from labelloop.errors import InvalidInput
 from labelloop.scorer.v1 import scorer_pb2 as pb
-from labelloop.wire.errors import InvalidInput
 from numpy.typing import NDArray
 
-from scorer_svc.images import answer, read_images
+from scorer_svc.scoring.images import answer, read_images
 
 FEATURES = 6
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from trainer_svc.sharding import Shards, share_out
+from trainer_svc.scorers.sharding import Shards, share_out
 
 REPLICAS = [f"10.0.0.{number}:50052" for number in range(5)]
 KEYS = {place: f"{place:064x}" for place in range(200)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from labelloop.events.v1.events_pb2 import Accuracy, ModelTrained, StoppingSpec
 from sklearn.metrics import cohen_kappa_score
 
-from trainer_svc.stopping import expected_gain, kappa, reason_to_stop, stopping_faults
+from trainer_svc.domain.stopping import expected_gain, kappa, reason_to_stop, stopping_faults
 
 
 def models(*expected: float, agreement: float = 0.0, control: tuple[int, int] = (0, 0)) -> list[ModelTrained]:

@@ -14,11 +14,12 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import Purpose
 from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord
-from labelloop.wire.errors import InvalidInput
-from labelloop_cli import export, tables
+from labelloop_cli import tables
+from labelloop_cli.operations import export
 from labelloop_cli.tables import Kind, Row
 
 SCHEMA = pa.schema(
@@ -132,5 +133,5 @@ def test_without_pyarrow_csv_is_written_and_parquet_says_what_to_install(
 
 
 def test_the_command_is_imported_without_pyarrow() -> None:
-    source = "import sys; sys.modules['pyarrow'] = None; import labelloop_cli.export"
+    source = "import sys; sys.modules['pyarrow'] = None; import labelloop_cli.operations.export"
     subprocess.run([sys.executable, "-c", source], check=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelloop.errors import InvalidInput, NotFound
 from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished, RunSpec
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RunStatus
-from labelloop.wire.errors import InvalidInput, NotFound
-from labelloop_cli.truth import own_labels, read_truth, truth_of
+from labelloop_cli.reporting.truth import own_labels, read_truth, truth_of
 
 CLASSES = [3, 1, 4, 1]
 IDX = struct.pack(">BBBBI", 0, 0, 8, 1, len(CLASSES)) + bytes(CLASSES)

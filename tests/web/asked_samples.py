@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from labelloop.eventlog.log import Recorded
+from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import (
     DatasetSource,
     Event,
@@ -15,10 +17,8 @@ from labelloop.events.v1.events_pb2 import (
     RunSpec,
     RunStarted,
 )
-from labelloop.wire.eventlog import Recorded
-from labelloop.wire.run_book import RunBook
 
-from oracle_svc.desk import Desk
+from oracle_svc.domain.labeling_state import LabelingState
 
 ASKED, GOLD, OTHER = 7, 8, 9
 """Samples: one that runs ask for, one whose class they know, and one of neither kind."""
@@ -28,19 +28,19 @@ class Log:
     """Runs as they stand in the log, in a book."""
 
     def __init__(self) -> None:
-        self.book: RunBook[Desk] = RunBook(Desk.begin)
+        self.projections: RunProjections[LabelingState] = RunProjections(LabelingState.begin)
         self._sequence = 0
 
     def write(self, event: Event) -> None:
         self._sequence += 1
         event.recorded_at.FromDatetime(datetime.now(UTC))
-        self.book.take(Recorded(event, self._sequence))
+        self.projections.apply(Recorded(event, self._sequence))
 
-    def begin(self, run_id: str, dataset: DatasetSource, source: LabelSource.ValueType) -> Desk:
+    def begin(self, run_id: str, dataset: DatasetSource, source: LabelSource.ValueType) -> LabelingState:
         queue = QueueSpec(gold=[GoldSample(sample_id=GOLD, label=1)])
         spec = RunSpec(dataset=dataset, label_source=source, label_budget=5, batch_size=5, queue=queue)
         pool = PoolPublished(pool_sha256="0" * 64, sample_count=300, dtype="uint8", shape=[6, 6], classes=["a", "b"])
         self.write(Event(run_id=run_id, run_started=RunStarted(spec=spec)))
         self.write(Event(run_id=run_id, pool_published=pool))
         self.write(Event(run_id=run_id, labels_requested=LabelsRequested(sample_ids=[ASKED], score=[0.0])))
-        return self.book.get(run_id)
+        return self.projections.get(run_id)

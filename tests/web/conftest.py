@@ -52,7 +52,7 @@ class FakeSite:
     """See tests.web.site.Site."""
 
     oracle: FakeOracle
-    book: FakeBook
+    projections: FakeBook
     url: str = ""
     token: str = TOKEN
     run_id: str = "digits"
@@ -60,10 +60,10 @@ class FakeSite:
     budget: int = 15
 
     async def labels(self) -> dict[int, int]:
-        return dict(self.book.get(self.run_id).progress.labels)
+        return dict(self.projections.get(self.run_id).progress.labels)
 
     async def skipped(self) -> set[int]:
-        return set(self.book.get(self.run_id).progress.skipped)
+        return set(self.projections.get(self.run_id).progress.skipped)
 
 
 @pytest.fixture
@@ -81,11 +81,11 @@ async def fake_site() -> AsyncIterator[FakeSite]:
 @asynccontextmanager
 async def serving(lease_s: int = LEASE_S) -> AsyncIterator[FakeSite]:
     """A run of three rounds of five labels, before a server of its own."""
-    book = FakeBook()
-    site = FakeSite(FakeOracle(book), book)
+    projections = FakeBook()
+    site = FakeSite(FakeOracle(projections), projections)
     site.oracle.start_run(site.run_id, batch_size=site.batch_size, budget=site.budget)
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), drain_s=1)
-    server = WebServer(make_app(site.oracle, book, settings, lease_s=lease_s), settings)
+    server = WebServer(make_app(site.oracle, projections, settings, lease_s=lease_s), settings)
     await server.start()
     site.url = f"http://127.0.0.1:{server.port}"
     yield site

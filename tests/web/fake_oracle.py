@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from labelloop.domain.ids import RequestId
+from labelloop.errors import LabelloopError, NotFound
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
     Event,
@@ -26,12 +28,11 @@ from labelloop.events.v1.events_pb2 import (
     RunStarted,
 )
 from labelloop.oracle.v1 import oracle_pb2 as pb
-from labelloop.wire.errors import LabelloopError, NotFound
 from PIL import Image, ImageDraw, ImageFont
 
-from oracle_svc.asking import Ask, for_annotator, next_revision, request_of
-from oracle_svc.desk import Desk
-from oracle_svc.taking import RequestId, admit
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.open_requests import OpenRequest, for_annotator, next_revision, request_of
+from oracle_svc.domain.result_validation import admit
 
 LEARNS_S = 0.3
 _PIXELS = 28
@@ -39,10 +40,10 @@ _PIXELS = 28
 
 class FakeBook:
     def __init__(self) -> None:
-        self.runs: dict[str, Desk] = {}
-        self._bells: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.runs: dict[str, LabelingState] = {}
+        self._subscriptions: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
-    def get(self, run_id: str) -> Desk:
+    def get(self, run_id: str) -> LabelingState:
         if run_id not in self.runs:
             raise NotFound("UNKNOWN_RUN", f"there is no run {run_id!r}", run_id=run_id)
         return self.runs[run_id]
@@ -50,20 +51,20 @@ class FakeBook:
     def take(self, event: Event) -> None:
         at = datetime.now(UTC)
         if event.HasField("run_started"):
-            self.runs[event.run_id] = Desk.begin(event, at)
+            self.runs[event.run_id] = LabelingState.begin(event, at)
         else:
             self.runs[event.run_id].apply(event, at)
-        for bell in self._bells[event.run_id]:
-            bell.set()
+        for subscribe in self._subscriptions[event.run_id]:
+            subscribe.set()
 
     @contextmanager
-    def bell(self, run_id: str = "") -> Iterator[asyncio.Event]:
-        bell = asyncio.Event()
-        self._bells[run_id].add(bell)
+    def subscribe(self, run_id: str = "") -> Iterator[asyncio.Event]:
+        subscribe = asyncio.Event()
+        self._subscriptions[run_id].add(subscribe)
         try:
-            yield bell
+            yield subscribe
         finally:
-            self._bells[run_id].discard(bell)
+            self._subscriptions[run_id].discard(subscribe)
 
 
 @dataclass
@@ -76,8 +77,8 @@ class FakeOracle:
     """The page's Service. What may be asked and what is taken is decided as by the real one. ``failure``, where set, is
     raised by the next answer."""
 
-    def __init__(self, book: FakeBook) -> None:
-        self._book = book
+    def __init__(self, projections: FakeBook) -> None:
+        self._projections = projections
         self._leases: dict[str, Lease] = {}
         self._learning: set[asyncio.Task[None]] = set()
         self.failure: LabelloopError | None = None
@@ -96,13 +97,13 @@ class FakeOracle:
             batch_size=batch_size, label_budget=budget, label_source=LabelSource.LABEL_SOURCE_QUEUE, queue=queue
         )
         pool = PoolPublished(sample_count=1000, classes=classes, description=f"Drawn digits, {run_id}.")
-        self._book.take(Event(run_id=run_id, run_started=RunStarted(spec=spec)))
-        self._book.take(Event(run_id=run_id, pool_published=pool))
-        self._ask(self._book.get(run_id), 0)
+        self._projections.take(Event(run_id=run_id, run_started=RunStarted(spec=spec)))
+        self._projections.take(Event(run_id=run_id, pool_published=pool))
+        self._ask(self._projections.get(run_id), 0)
 
     async def LeaseNext(self, request: pb.LeaseNextRequest, context: Any) -> pb.LeaseNextResponse:  # noqa: N802
-        desk = self._book.get(request.run_id)
-        asks = list(for_annotator(desk, request.annotator))
+        labeling = self._projections.get(request.run_id)
+        asks = list(for_annotator(labeling, request.annotator))
         mine = [ask for ask in asks if self._holder(ask.lease) == request.annotator]
         free = [ask for ask in asks if self._holder(ask.lease) is None]
         chosen = [*mine, *free][: request.count or 1]
@@ -110,7 +111,7 @@ class FakeOracle:
             until_s = time.monotonic() + (request.lease_s or 600)
             self._leases[ask.lease] = Lease(request.annotator, until_s)
             self.leased.append((request.annotator, ask.sample_id))
-        return pb.LeaseNextResponse(requests=[self._request(desk, ask, request.annotator) for ask in chosen])
+        return pb.LeaseNextResponse(requests=[self._request(labeling, ask, request.annotator) for ask in chosen])
 
     async def SubmitResults(  # noqa: N802
         self, request: pb.SubmitResultsRequest, context: Any
@@ -132,8 +133,8 @@ class FakeOracle:
 
     async def GetBacklog(self, request: pb.GetBacklogRequest, context: Any) -> pb.GetBacklogResponse:  # noqa: N802
         runs = [
-            pb.Backlog(run_id=run_id, tool=desk.spec.queue.tool, open=len(desk.open))
-            for run_id, desk in self._book.runs.items()
+            pb.Backlog(run_id=run_id, tool=labeling.spec.queue.tool, open=len(labeling.open))
+            for run_id, labeling in self._projections.runs.items()
         ]
         return pb.GetBacklogResponse(runs=runs)
 
@@ -150,52 +151,52 @@ class FakeOracle:
         lease = self._leases.get(key)
         return lease.annotator if lease and lease.until_s > time.monotonic() else None
 
-    def _request(self, desk: Desk, ask: Ask, annotator: str) -> pb.LabelRequest:
+    def _request(self, labeling: LabelingState, ask: OpenRequest, annotator: str) -> pb.LabelRequest:
         content = drawn_digit(ask.sample_id)
-        request = request_of(desk, ask, "image/png", hashlib.sha256(content).hexdigest())
+        request = request_of(labeling, ask, "image/png", hashlib.sha256(content).hexdigest())
         request.content = content
-        request.next_revision = next_revision(desk, ask.sample_id, annotator)
+        request.next_revision = next_revision(labeling, ask.sample_id, annotator)
         return request
 
     def _take(self, result: pb.LabelResult) -> bool:
         """Whether it is recorded now."""
-        desk = self._book.get(RequestId.parse(result.request_id).run_id)
-        event = admit(desk, result, "page", "results")
+        labeling = self._projections.get(RequestId.parse(result.request_id).run_id)
+        event = admit(labeling, result, "page", "results")
         if event is None:
             return False
-        was_open = bool(desk.open)
-        self._book.take(event)
-        if was_open and not desk.open:
-            task = asyncio.create_task(self._learn(desk, desk.round))
+        was_open = bool(labeling.open)
+        self._projections.take(event)
+        if was_open and not labeling.open:
+            task = asyncio.create_task(self._learn(labeling, labeling.round))
             self._learning.add(task)
             task.add_done_callback(self._learning.discard)
         return True
 
-    async def _learn(self, desk: Desk, round_: int) -> None:
+    async def _learn(self, labeling: LabelingState, round_: int) -> None:
         await asyncio.sleep(LEARNS_S)
-        labels = len(desk.progress.labels)
+        labels = len(labeling.progress.labels)
         right = round(400 * (0.92 - 0.6 * 0.97**labels - 0.01 * (round_ % 3)))
         model = ModelTrained(model_sha256="0" * 64, labels=labels, evaluation=Accuracy(correct=right, total=400))
-        self._book.take(Event(run_id=desk.run_id, round=round_ + 1, model_trained=model))
-        if labels < desk.spec.label_budget:
-            self._ask(desk, round_ + 1)
+        self._projections.take(Event(run_id=labeling.run_id, round=round_ + 1, model_trained=model))
+        if labels < labeling.spec.label_budget:
+            self._ask(labeling, round_ + 1)
         else:
             finished = RunFinished(reason="the budget is spent")
-            self._book.take(Event(run_id=desk.run_id, round=round_ + 1, run_finished=finished))
+            self._projections.take(Event(run_id=labeling.run_id, round=round_ + 1, run_finished=finished))
 
-    def _ask(self, desk: Desk, round_: int) -> None:
-        left = desk.spec.label_budget - len(desk.progress.labels)
-        first = len(desk.progress.labels) + len(desk.progress.skipped)
-        sample_ids = list(range(100 + first, 100 + first + min(left, desk.spec.batch_size)))
+    def _ask(self, labeling: LabelingState, round_: int) -> None:
+        left = labeling.spec.label_budget - len(labeling.progress.labels)
+        first = len(labeling.progress.labels) + len(labeling.progress.skipped)
+        sample_ids = list(range(100 + first, 100 + first + min(left, labeling.spec.batch_size)))
         request = LabelsRequested(sample_ids=sample_ids, score=[0.0] * len(sample_ids))
         if round_:
-            assert desk.pool is not None
-            classes = len(desk.pool.classes)
+            assert labeling.pool is not None
+            classes = len(labeling.pool.classes)
             request.predicted.extend(
                 (each % 10 + (each % 3 == 0)) % classes for each in sample_ids
             )  # every third is wrong
             request.confidence.extend(min(0.99, 0.18 + 0.03 * round_ + 0.025 * i) for i, _ in enumerate(sample_ids))
-        self._book.take(Event(run_id=desk.run_id, round=round_, labels_requested=request))
+        self._projections.take(Event(run_id=labeling.run_id, round=round_, labels_requested=request))
 
 
 def drawn_digit(sample_id: int) -> bytes:

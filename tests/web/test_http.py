@@ -11,24 +11,24 @@ from typing import Any
 
 import httpx
 import pytest
+from labelloop.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotAllowed, Unready, WrongState
+from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import QueueSpec
 from labelloop.oracle.v1.oracle_pb2 import LabelResult, LeaseNextRequest, SubmitResultsRequest
-from labelloop.wire.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotAllowed, Unready, WrongState
-from labelloop.wire.run_book import RunBook
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from oracle_svc.desk import Desk
+from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.web.app import make_app
-from oracle_svc.web.attempts import AGAIN_S, AT_ONCE, Attempts
-from oracle_svc.web.seam import Book
+from oracle_svc.web.ports import Book
+from oracle_svc.web.rate_limit import AGAIN_S, AT_ONCE, RateLimit
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.session import LIFETIME_S, seal, unseal
 from oracle_svc.web.settings import WebSettings, from_environment
-from oracle_svc.web.streams import Streams, heartbeat
+from oracle_svc.web.sse import EventStreams, heartbeat
 from tests.patience import PATIENCE_S
 from tests.web.conftest import TOKEN, FakeSite
 from tests.web.fake_oracle import FakeBook, FakeOracle
@@ -79,7 +79,7 @@ async def test_an_answer_bears_the_name_of_who_is_signed_in(fake_site: FakeSite,
     (request,) = await lease(client)
     forged = {"request_id": request["request_id"], "label": 1, "annotator": "eve"}
     await client.post(f"{RUN}/answers", json={"results": [forged]})
-    last = fake_site.book.get("digits").progress.last
+    last = fake_site.projections.get("digits").progress.last
     assert last is not None
     assert last.annotator == "ada"
 
@@ -161,7 +161,7 @@ async def test_a_wrong_token_opens_nothing(stranger: httpx.AsyncClient) -> None:
 
 def test_wrong_tokens_are_tried_so_often_and_no_more() -> None:
     clock = 1000.0
-    attempts = Attempts(lambda: clock)
+    attempts = RateLimit(lambda: clock)
     for _ in range(AT_ONCE):
         attempts.check()
         attempts.note_wrong()
@@ -221,11 +221,11 @@ async def test_behind_a_proxy_that_ends_tls_the_cookie_is_secure(stranger: httpx
 
 
 async def test_where_people_come_over_tls_the_cookie_is_secure_whatever_the_proxy_tells() -> None:
-    book = FakeBook()
-    oracle = FakeOracle(book)
+    projections = FakeBook()
+    oracle = FakeOracle(projections)
     oracle.start_run()
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url="https://labels.example/page")
-    async with _inside(make_app(oracle, book, settings)) as client:
+    async with _inside(make_app(oracle, projections, settings)) as client:
         by_form = await client.post("/login", json={"token": TOKEN, "name": "ada"})
         by_link = await client.get(f"/runs/digits?token={TOKEN}&name=ada")
         gone = await client.post("/logout", json={})
@@ -399,7 +399,7 @@ async def test_progress_is_told_as_it_comes(fake_site: FakeSite, client: httpx.A
 async def test_many_changes_at_once_are_told_together(fake_site: FakeSite) -> None:
     oracle = fake_site.oracle
     leased = await oracle.LeaseNext(LeaseNextRequest(run_id="digits", annotator="ada", count=4), None)
-    told = Streams(fake_site.book).progress("digits")
+    told = EventStreams(fake_site.projections).progress("digits")
     await anext(told), await anext(told)
 
     async def answer_one_by_one() -> None:
@@ -423,10 +423,10 @@ def test_a_beat_is_an_event_that_pages_hear() -> None:
 
 
 async def test_the_server_stops_though_somebody_listens() -> None:
-    book = FakeBook()
-    FakeOracle(book).start_run()
+    projections = FakeBook()
+    FakeOracle(projections).start_run()
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), drain_s=20)
-    server = WebServer(make_app(FakeOracle(book), book, settings), settings)
+    server = WebServer(make_app(FakeOracle(projections), projections, settings), settings)
     await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers=OWN) as client:
         await client.post("/login", json={"token": TOKEN, "name": "ada"})
@@ -472,10 +472,10 @@ def _inside(app: Starlette) -> httpx.AsyncClient:
 
 
 async def test_a_reverse_proxy_says_who_asks() -> None:
-    book = FakeBook()
-    oracle = FakeOracle(book)
+    projections = FakeBook()
+    oracle = FakeOracle(projections)
     oracle.start_run()
-    app = make_app(oracle, book, WebSettings(http_port=0, http_user_header="X-Forwarded-User"))
+    app = make_app(oracle, projections, WebSettings(http_port=0, http_user_header="X-Forwarded-User"))
     async with _inside(app) as client:
         assert (await client.post(f"{RUN}/next", json={})).status_code == 401
         assert (await client.get("/runs/digits")).status_code == 403
@@ -512,6 +512,6 @@ def test_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_book_is_a_book() -> None:
     """For mypy: the page takes the book that the oracle has."""
-    book: RunBook[Desk] = RunBook(Desk.begin)
-    taken: Book = book
+    projections: RunProjections[LabelingState] = RunProjections(LabelingState.begin)
+    taken: Book = projections
     assert taken.runs == {}

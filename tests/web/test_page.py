@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from labelloop.errors import InvalidInput, Unready
 from labelloop.events.v1.events_pb2 import QueueSpec
-from labelloop.wire.errors import InvalidInput, Unready
 from playwright.async_api import Route, expect
 
 from tests.patience import PATIENCE_S
@@ -160,15 +160,15 @@ async def test_the_prediction_shows_and_hides(site: Site, door: Door) -> None:
     await expect(ada.page.locator("#opinion-toggle")).to_be_hidden()
     await label_all(ada, site.batch_size)
     await ada.sample()
-    opinion = ada.page.locator("#opinion-text")
-    await expect(opinion).to_contain_text(re.compile(r"model says \d.*%"))
+    prediction = ada.page.locator("#opinion-text")
+    await expect(prediction).to_contain_text(re.compile(r"model says \d.*%"))
     await ada.press("p")
-    await expect(opinion).to_have_text("")
+    await expect(prediction).to_have_text("")
     await ada.page.reload()
     await ada.sample()
-    await expect(opinion).to_have_text("")
+    await expect(prediction).to_have_text("")
     await ada.page.get_by_role("button", name="Show prediction").click()
-    await expect(opinion).to_contain_text("model says")
+    await expect(prediction).to_contain_text("model says")
 
 
 async def test_rounds_follow_each_other_and_the_curve_grows(site: Site, door: Door) -> None:

@@ -13,7 +13,7 @@ import pytest
 from labelloop.events.v1.events_pb2 import Protocol, QueueSpec
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, Phase, StartRunRequest
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.stack import Page, Stack, running
+from labelloop_cli.local.stack import Page, Stack, running
 from playwright.async_api import expect
 
 from tests.blobs import Blobs, spec, write_blobs

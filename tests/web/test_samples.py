@@ -10,18 +10,18 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from labelloop.errors import InvalidInput, WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource, Event, LabelSource, RunCancelled
-from labelloop.wire.errors import InvalidInput, WrongState
 from pydantic import SecretStr
 
-from oracle_svc.asking import Ask
-from oracle_svc.pictures import picture_of
-from oracle_svc.samples import AskedSamples, Samples
-from oracle_svc.shelf import Shelf
+from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.domain.open_requests import OpenRequest
+from oracle_svc.samples.encoding import picture_of
+from oracle_svc.samples.requests import AskedSamples, Samples
+from oracle_svc.samples.signed_urls import SignedUrls, on_own_page
 from oracle_svc.web.app import make_app
-from oracle_svc.web.links import Links, on_own_page
+from oracle_svc.web.sample_endpoint import sample_route
 from oracle_svc.web.settings import WebSettings, from_environment
-from oracle_svc.web.showing import sample_route
 from tests.blobs import Blobs, write_blobs
 from tests.web.asked_samples import ASKED, GOLD, OTHER, Log
 from tests.web.conftest import TOKEN
@@ -29,7 +29,7 @@ from tests.web.fake_oracle import FakeBook, FakeOracle
 
 BASE = "https://labels.example/oracle"
 SECRET = "a secret of links"
-LINKS = Links(BASE, SECRET)
+LINKS = SignedUrls(BASE, SECRET)
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def blobs(tmp_path: Path) -> Blobs:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(None, tmp_path)
+def dataset_cache(tmp_path: Path) -> DatasetCache:
+    return DatasetCache(None, tmp_path)
 
 
 @pytest.fixture
@@ -51,19 +51,19 @@ def log(blobs: Blobs) -> Log:
 
 
 @pytest.fixture
-async def anybody(log: Log, shelf: Shelf) -> AsyncIterator[httpx.AsyncClient]:
+async def anybody(log: Log, dataset_cache: DatasetCache) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who has no cookie and no token, at the oracle's port."""
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url=BASE, http_secret=SecretStr(SECRET))
     links = settings.links
     assert links is not None
-    route = sample_route(links, AskedSamples(log.book, Samples(shelf)).picture)
-    book = FakeBook()
-    app = make_app(FakeOracle(book), book, settings, [route])
+    route = sample_route(links, AskedSamples(log.projections, Samples(dataset_cache)).picture)
+    projections = FakeBook()
+    app = make_app(FakeOracle(projections), projections, settings, [route])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://oracle") as client:
         yield client
 
 
-def path(run_id: str, sample_id: int, links: Links = LINKS) -> str:
+def path(run_id: str, sample_id: int, links: SignedUrls = LINKS) -> str:
     return links.uri(run_id, sample_id).removeprefix(BASE)
 
 
@@ -100,7 +100,7 @@ async def test_what_a_link_leads_to_can_be_asked_about_without_its_bytes(anybody
 async def test_gold_samples_and_runs_that_are_over_are_shown(anybody: httpx.AsyncClient, log: Log) -> None:
     assert (await anybody.get(path("people", GOLD))).status_code == 200
     log.write(Event(run_id="people", run_cancelled=RunCancelled()))
-    assert log.book.get("people").over
+    assert log.projections.get("people").over
     assert (await anybody.get(path("people", ASKED))).status_code == 200
 
 
@@ -113,7 +113,7 @@ async def test_gold_samples_and_runs_that_are_over_are_shown(anybody: httpx.Asyn
         (f"/samples/people/{ASKED}", "ключ"),
         (f"/samples/people/{ASKED}", path("people", OTHER).partition("=")[2]),
         (f"/samples/people/{ASKED}", path("other", ASKED).partition("=")[2]),
-        (f"/samples/people/{ASKED}", path("people", ASKED, Links(BASE, "another secret")).partition("=")[2]),
+        (f"/samples/people/{ASKED}", path("people", ASKED, SignedUrls(BASE, "another secret")).partition("=")[2]),
         (f"/samples/people/0{ASKED}", path("people", ASKED).partition("=")[2]),
         ("/samples/people/-1", path("people", ASKED).partition("=")[2]),
         ("/samples/people/" + "9" * 5000, path("people", ASKED).partition("=")[2]),
@@ -151,14 +151,16 @@ async def test_a_sample_that_cannot_be_read_tells_nothing_of_the_oracles_files(
     assert str(blobs.samples) not in answer.text
 
 
-async def test_large_samples_are_links_and_small_ones_are_not(log: Log, shelf: Shelf, blobs: Blobs) -> None:
-    desk, ask = log.book.get("people"), Ask("people", 0, ASKED, 0, 1)
+async def test_large_samples_are_links_and_small_ones_are_not(
+    log: Log, dataset_cache: DatasetCache, blobs: Blobs
+) -> None:
+    labeling, ask = log.projections.get("people"), OpenRequest("people", 0, ASKED, 0, 1)
     picture = picture_of(np.load(blobs.samples)[ASKED])
     size = len(picture.content)
-    linked = await Samples(shelf, LINKS, size - 1).request(desk, ask)
+    linked = await Samples(dataset_cache, LINKS, size - 1).request(labeling, ask)
     assert (linked.uri, linked.content) == (LINKS.uri("people", ASKED), b"")
-    for samples in (Samples(shelf, LINKS, size), Samples(shelf, None, 0)):
-        whole = await samples.request(desk, ask)
+    for samples in (Samples(dataset_cache, LINKS, size), Samples(dataset_cache, None, 0)):
+        whole = await samples.request(labeling, ask)
         assert (whole.uri, whole.content) == ("", picture.content)
     assert (linked.sha256, linked.media_type) == (picture.sha256, picture.media_type)
 
@@ -168,16 +170,16 @@ async def test_a_large_picture_is_made_as_a_small_one_is(tmp_path: Path) -> None
     np.save(tmp_path / "large.npy", pixels)
     log = Log()
     source = DatasetSource(name=str(tmp_path / "large.npy"), classes=["a", "b"])
-    desk = log.begin("large", source, LabelSource.LABEL_SOURCE_QUEUE)
-    samples = Samples(Shelf(None, tmp_path), LINKS)
-    assert (await samples.picture(desk, ASKED)) == picture_of(pixels[ASKED])
-    assert (await samples.request(desk, Ask("large", 0, ASKED, 0, 1))).uri
+    labeling = log.begin("large", source, LabelSource.LABEL_SOURCE_QUEUE)
+    samples = Samples(DatasetCache(None, tmp_path), LINKS)
+    assert (await samples.picture(labeling, ASKED)) == picture_of(pixels[ASKED])
+    assert (await samples.request(labeling, OpenRequest("large", 0, ASKED, 0, 1))).uri
     with pytest.raises(WrongState, match="has 10 samples"):
-        await samples.picture(desk, 10)
+        await samples.picture(labeling, 10)
 
 
 def test_a_link_bears_the_same_key_wherever_the_oracle_is_reached_and_none_of_the_secret() -> None:
-    link = Links("http://127.0.0.1:8080/", SECRET).uri("people", ASKED)
+    link = SignedUrls("http://127.0.0.1:8080/", SECRET).uri("people", ASKED)
     assert link == LINKS.uri("people", ASKED).replace(BASE, "http://127.0.0.1:8080")
     assert SECRET not in link
     assert len(link.partition("=")[2]) == 64
@@ -237,7 +239,7 @@ def test_links_are_signed_with_the_secret_or_else_with_the_token(monkeypatch: py
         assert settings.links is not None
         made[name] = settings.links.uri("people", ASKED)
     assert made["both"] == made["header"] == LINKS.uri("people", ASKED)
-    assert made["token"] == Links(BASE, TOKEN).uri("people", ASKED)
+    assert made["token"] == SignedUrls(BASE, TOKEN).uri("people", ASKED)
     set_up(monkeypatch, {"PORT": "0", "TOKEN": TOKEN, "URL": ""})
     settings = from_environment()
     assert settings is not None

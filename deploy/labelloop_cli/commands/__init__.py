@@ -1,1 +1,1 @@
-"""The command line: options and help. What a command does is imported when it is carried out."""
+"""Define the options and help texts of commands. A command's implementation is imported when the command runs."""

@@ -1,4 +1,4 @@
-"""``labelloop export``: labels as a table, the model as ONNX, whole runs as a file."""
+"""Define ``labelloop export``: labels as a table, the model as ONNX, a whole run as a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from labelloop_cli.choices import LabelKind
 from labelloop_cli.commands.arguments import RunId
-from labelloop_cli.interrupts import carry_out
+from labelloop_cli.output.interrupts import carry_out
 
 app = typer.Typer(help="Take labels, models and whole runs out.", no_args_is_help=True)
 
@@ -25,9 +25,9 @@ def whole_run(
     """Take labels, models and whole runs out."""
     if not run_id:
         return
-    from labelloop.wire.errors import InvalidInput
+    from labelloop.errors import InvalidInput
 
-    from labelloop_cli.ledger import export_run
+    from labelloop_cli.operations.archive import export_run
 
     if context.invoked_subcommand:
         raise InvalidInput("BAD_USAGE", "--run writes the whole run: leave the command behind it out", field="run")
@@ -44,7 +44,7 @@ def labels(
 
     Its columns are id, class, source, annotator, round, time, confidence, and why each label was asked for.
     """
-    from labelloop_cli.export import write_labels
+    from labelloop_cli.operations.export import write_labels
 
     carry_out(write_labels(run_id, output, kind))
 
@@ -58,7 +58,7 @@ def unlabelled(
 
     They are what auto-labelling left to people.
     """
-    from labelloop_cli.export import write_unlabelled
+    from labelloop_cli.operations.export import write_unlabelled
 
     carry_out(write_unlabelled(run_id, output))
 
@@ -73,6 +73,6 @@ def model(
 
     It takes samples as the pool holds them and gives probabilities.
     """
-    from labelloop_cli.export import write_model
+    from labelloop_cli.operations.export import write_model
 
     carry_out(write_model(run_id, output, round_))

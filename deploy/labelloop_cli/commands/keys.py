@@ -1,4 +1,4 @@
-"""``labelloop keys``: what services prove with who they are."""
+"""Define ``labelloop keys``: make the keys and certificates by which services authenticate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def nats_(folder: Folder) -> None:
     FOLDER/<user>.seed is for LABELLOOP_NATS_NKEY_FILE, FOLDER/<user>.public for the broker's environment
     (NATS_NKEY_<USER>).
     """
-    from labelloop_cli import keys
+    from labelloop_cli.operations import keys
 
     keys.nats_(folder)
 
@@ -37,7 +37,7 @@ def tls(
     An authority, and FOLDER/<service> for LABELLOOP_TLS_DIR of each service, with `client` for whoever calls them. In
     production let cert-manager do it.
     """
-    from labelloop_cli import keys
+    from labelloop_cli.operations import keys
 
     keys.tls(folder, host or (), days)
 
@@ -48,6 +48,6 @@ def cluster() -> None:
 
     They belong to the namespace of this pod. Those that are there stay.
     """
-    from labelloop_cli import keys
+    from labelloop_cli.operations import keys
 
     keys.cluster()

@@ -1,4 +1,4 @@
-"""``labelloop label``: what waits for people, and their answers."""
+"""Define ``labelloop label``: list requests that wait for annotators, and submit or change annotation results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from labelloop_cli.commands.arguments import RunId
-from labelloop_cli.interrupts import carry_out
+from labelloop_cli.output.interrupts import carry_out
 
 app = typer.Typer(help="Label by hand: see what is asked for, send answers.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def open_(
 
     Its columns are id and class, and the class is empty.
     """
-    from labelloop_cli import label
+    from labelloop_cli.operations import label
 
     carry_out(label.open_(run_id, output, images))
 
@@ -40,7 +40,7 @@ def submit(
     annotator: Annotated[str, typer.Option(help="Who labelled.", show_default="the user who is logged in")] = "",
 ) -> None:
     """Send answers. All or none: one bad row, and nothing is recorded."""
-    from labelloop_cli import label
+    from labelloop_cli.operations import label
 
     carry_out(label.submit(run_id, answers, annotator))
 
@@ -56,7 +56,7 @@ def skip(
     annotator: Who = "",
 ) -> None:
     """Give samples no label: others are asked for in their place."""
-    from labelloop_cli import label
+    from labelloop_cli.operations import label
 
     carry_out(label.skip(run_id, sample_ids, annotator, comment, rejected=rejected))
 
@@ -69,7 +69,7 @@ def revise(
     annotator: Who = "",
 ) -> None:
     """Say another class of a sample than before. The next model is trained with it."""
-    from labelloop_cli import label
+    from labelloop_cli.operations import label
 
     carry_out(label.revise(run_id, sample_id, class_, annotator))
 
@@ -77,7 +77,7 @@ def revise(
 @app.command()
 def withdraw(run_id: RunId, sample_ids: SampleIds, annotator: Who = "") -> None:
     """Take labels back. A sample of the batch that is open is asked for again; others leave the training set."""
-    from labelloop_cli import label
+    from labelloop_cli.operations import label
 
     carry_out(label.withdraw(run_id, sample_ids, annotator))
 
@@ -90,7 +90,7 @@ def cancel(
     annotator: Who = "",
 ) -> None:
     """Take requests back: others are asked for in their place."""
-    from labelloop_cli import label
+    from labelloop_cli.operations import label
 
     carry_out(label.cancel(run_id, sample_ids, annotator, comment))
 
@@ -98,7 +98,7 @@ def cancel(
 @app.command()
 def backlog(run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "") -> None:
     """What waits for people, and how they did."""
-    from labelloop_cli.backlog import show_backlog
+    from labelloop_cli.operations.backlog import show_backlog
 
     carry_out(show_backlog(run_id))
 
@@ -115,7 +115,7 @@ def dead(
 
     They came from the tools that people label in; the newest is first.
     """
-    from labelloop_cli.backlog import discard_dead, show_dead
+    from labelloop_cli.operations.backlog import discard_dead, show_dead
 
     carry_out(discard_dead(discard) if discard else show_dead(run_id, all_=all_))
 
@@ -125,6 +125,6 @@ def replay(
     letter_ids: Annotated[list[str] | None, typer.Argument(help="Their ids; all where none is given.")] = None,
 ) -> None:
     """Try dead letters again."""
-    from labelloop_cli.backlog import replay_dead
+    from labelloop_cli.operations.backlog import replay_dead
 
     carry_out(replay_dead(letter_ids or []))

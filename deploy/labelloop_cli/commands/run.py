@@ -1,4 +1,4 @@
-"""``labelloop run``: start, list, watch, cancel."""
+"""Define ``labelloop run``: start, list, watch and cancel runs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from labelloop_cli.choices import (
     StrategyName,
 )
 from labelloop_cli.commands.arguments import RunId
-from labelloop_cli.interrupts import carry_out
+from labelloop_cli.output.interrupts import carry_out
 
 app = typer.Typer(help="Start, list, watch and cancel runs.", no_args_is_help=True)
-_CONTROL, _FIRST_BATCH = 10, 50  # where the protocol is not the published one
-_TARGET, _CONFIDENCE = 0.99, 0.95  # of a guarantee
+_CONTROL, _FIRST_BATCH = 10, 50  # defaults, except under the published protocol
+_TARGET, _CONFIDENCE = 0.99, 0.95  # defaults of a guarantee
 _STILL_GOING = "stopped watching; the run goes on"
 
 
 def _as_path(name: str) -> str:
-    """The oracle may run in another folder: give it whole paths."""
+    """Make a dataset's path absolute, because the oracle may run in another folder; mnist is a name, not a path."""
     return str(Path(name).absolute()) if name and name != "mnist" else name
 
 
@@ -121,6 +121,7 @@ def start(
     watch: Annotated[bool, typer.Option(help="Watch it until it ends.")] = True,
 ) -> None:
     """Start a run. It goes on without you: watch it again with `labelloop run watch`."""
+    from labelloop.errors import InvalidInput
     from labelloop.events.v1.events_pb2 import (
         DatasetSource,
         GoldSample,
@@ -130,11 +131,10 @@ def start(
         StoppingSpec,
     )
     from labelloop.trainer.v1.trainer_pb2 import StartRunRequest
-    from labelloop.wire.errors import InvalidInput
 
-    from labelloop_cli import runs
-    from labelloop_cli.class_files import read_classes
-    from labelloop_cli.specs import agreement, label_source, protocol, strategy
+    from labelloop_cli.class_csv import read_classes
+    from labelloop_cli.operations import run
+    from labelloop_cli.run_options import agreement, label_source, protocol, strategy
 
     source = DatasetSource(
         name=_as_path(dataset),
@@ -195,14 +195,14 @@ def start(
             )
         )
     carry_out(
-        runs.start(StartRunRequest(run_id=run_id, spec=spec, continues=continues), seen, watched=watch),
+        run.start(StartRunRequest(run_id=run_id, spec=spec, continues=continues), seen, watched=watch),
         interrupted=_STILL_GOING,
     )
 
 
 def _check_as_published(**options: int | None) -> None:
-    """InvalidInput for what the article's runs have none of."""
-    from labelloop.wire.errors import InvalidInput
+    """Raise InvalidInput if an option is set that the article's runs do not have."""
+    from labelloop.errors import InvalidInput
 
     for name, value in options.items():
         if value:
@@ -214,17 +214,17 @@ def _check_as_published(**options: int | None) -> None:
 @app.command("list")
 def list_() -> None:
     """Show all runs."""
-    from labelloop_cli import runs
+    from labelloop_cli.operations import run
 
-    carry_out(runs.list_())
+    carry_out(run.list_())
 
 
 @app.command()
 def watch(run_id: RunId) -> None:
     """Follow a run until it ends. Ctrl-C stops watching, not the run."""
-    from labelloop_cli import runs
+    from labelloop_cli.operations import run
 
-    carry_out(runs.watch(run_id), interrupted=_STILL_GOING)
+    carry_out(run.watch(run_id), interrupted=_STILL_GOING)
 
 
 @app.command()
@@ -232,6 +232,6 @@ def cancel(
     run_id: RunId, reason: Annotated[str, typer.Option(help="Why, for people.")] = "cancelled by the operator"
 ) -> None:
     """End a run early. The labels it has stay."""
-    from labelloop_cli import runs
+    from labelloop_cli.operations import run
 
-    carry_out(runs.cancel(run_id, reason))
+    carry_out(run.cancel(run_id, reason))

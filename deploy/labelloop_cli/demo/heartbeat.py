@@ -1,4 +1,4 @@
-"""A line now and then, so that nothing that takes long is silent."""
+"""Print a progress line at intervals, so that no long operation is silent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EVERY_S = 8.0
 
 @asynccontextmanager
 async def heartbeat(console: Console, say: Callable[[], str], *, every_s: float = _EVERY_S) -> AsyncIterator[None]:
-    """While the block runs, print what ``say`` returns every ``every_s`` seconds, after the seconds since it began."""
+    """Print ``say()`` every ``every_s`` seconds while the block runs, preceded by the seconds since it began."""
     begin = time.monotonic()
 
     async def beat() -> None:

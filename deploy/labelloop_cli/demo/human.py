@@ -1,4 +1,4 @@
-"""``labelloop demo --human``: 50 digits labelled by hand, and what that bought."""
+"""Run ``labelloop demo --human``: a person labels 50 digits, and the accuracy is compared with random labels."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
+from labelloop.errors import WrongState
 from labelloop.trainer.v1 import trainer_pb2 as pb
-from labelloop.wire.errors import WrongState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from labelloop_cli.clients import Clients, connect
-from labelloop_cli.console import console
 from labelloop_cli.demo.plan import BY_HAND, RANDOM_BESIDE, beside_by_hand, by_hand
-from labelloop_cli.kept_page import keep_page, kept_page
+from labelloop_cli.local.saved_page import keep_page, kept_page
+from labelloop_cli.local.stack import Page, running
+from labelloop_cli.output.console import console
 from labelloop_cli.reporting.run_report import report_on
-from labelloop_cli.stack import Page, running
 
 _RANDOM_SEEDS = range(1, 6)
 _RUN = "by-hand"
 
 
 async def run_human_demo(output: Path) -> None:
-    """Wait until somebody has labelled; goes on where an interrupted one stopped."""
+    """Serve the page, wait until the digits are labelled, and report; an interrupted demo is resumed."""
     store, file = output / "store", output / "store" / "page.json"
     page = kept_page(file)
     async with running(store, page=page) as stack, connect(stack.endpoints) as clients:
@@ -47,7 +47,7 @@ async def _work(clients: Clients, output: Path, page_url: str) -> None:
 
 
 async def _watched(clients: Clients) -> tuple[pb.GetRunResponse, list[pb.GetRunResponse]]:
-    """The run by hand, and meanwhile those at random, which nobody is to wait for."""
+    """Follow the run labelled by hand and, meanwhile, the random runs, so that nobody has to wait for those."""
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[at]}"))
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("your labels", total=BY_HAND, at="")
@@ -79,7 +79,7 @@ async def _at_random(clients: Clients, progress: Progress) -> list[pb.GetRunResp
 
 
 async def _ended(clients: Clients, run_id: str, show: Callable[[pb.RunStatus], None]) -> pb.GetRunResponse:
-    """The run once it has finished, shown until then; WrongState where it ends otherwise."""
+    """Show a run's progress and return the run once it has finished. Raises WrongState if it ends otherwise."""
     async for status in clients.watch(run_id):
         show(status)
     whole: pb.GetRunResponse = await clients.trainer.GetRun(pb.GetRunRequest(run_id=run_id))
@@ -113,7 +113,7 @@ def _tell(yours: pb.GetRunResponse, others: list[pb.GetRunResponse]) -> None:
 
 
 def random_curve(runs: list[pb.GetRunResponse]) -> dict[int, float]:
-    """Mean accuracy by the number of labels."""
+    """Average the accuracy of ``runs`` by number of labels, in ascending order."""
     by_count: dict[int, list[float]] = {}
     for run in runs:
         for each in run.rounds:

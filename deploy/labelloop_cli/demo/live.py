@@ -1,4 +1,4 @@
-"""The demo while it runs: what each experiment is at, how fast it goes, how long it still takes."""
+"""Show the demo's progress while it runs: the state of each experiment, the pace, and the time left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from labelloop_cli.demo.plan import Experiment
 
 
 def planned_rounds(experiment: Experiment) -> int:
-    """Models that the experiment will have."""
+    """Count the rounds of an experiment, each of which trains one model."""
     spec = experiment.spec
     first = min(spec.first_batch_size or spec.batch_size, spec.label_budget)
     rounds = bool(spec.label_budget) + -(-(spec.label_budget - first) // spec.batch_size)
@@ -26,7 +26,10 @@ def planned_rounds(experiment: Experiment) -> int:
 
 
 class LiveView:
-    """``with LiveView(...) as view: view.update(status)``; lines instead of a picture where nobody looks on."""
+    """A live table of all experiments; on a console that is no terminal, one line per finished run instead.
+
+    Used as ``with LiveView(...) as view: view.update(status)``.
+    """
 
     def __init__(self, console: Console, experiments: list[Experiment]) -> None:
         self._console = console
@@ -85,11 +88,11 @@ class LiveView:
         ]
 
     def summary(self) -> str:
-        """How far all experiments together are, how fast they go, and how long they still take."""
+        """Summarise all experiments together: rounds done, rounds per second, and time left."""
         total = sum(planned_rounds(experiment) for experiment in self._of.values())
-        done = sum(status.round for status in list(self._statuses.values()))  # a copy: Live asks from its own thread
+        done = sum(status.round for status in list(self._statuses.values()))  # a copy: Live renders in its own thread
         if self._rounds_before is None and self._statuses:
-            self._rounds_before = done  # rounds of an earlier start say nothing about today's pace
+            self._rounds_before = done  # rounds done before a restart say nothing about the pace now
         fresh, seconds = done - (self._rounds_before or 0), self._seconds()
         pace = fresh / seconds if seconds else 0.0
         left = f"{(total - done) / pace:.0f} s left" if pace else "…"
@@ -97,6 +100,9 @@ class LiveView:
 
 
 def _accuracy(status: RunStatus) -> float:
-    """As the article measures it, on what decides when to stop; honestly, on all test samples."""
+    """Return a run's newest accuracy on all test samples, or else the one that decides when to stop.
+
+    The latter is used without an evaluation set, and under the published protocol, as in the article.
+    """
     latest, published = status.latest, status.spec.protocol == Protocol.PROTOCOL_PUBLISHED
     return float(latest.stopping.value if published or not latest.HasField("evaluation") else latest.evaluation.value)

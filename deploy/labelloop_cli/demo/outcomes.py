@@ -1,4 +1,4 @@
-"""What the experiments came to: the rows of the result. Pure."""
+"""Compute the rows of the demo's result table from finished runs. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t for a 95 per c
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run; ``labels`` are in the order of its training set."""
+    """A finished run of an experiment.
+
+    Attributes:
+        labels: Labels and auto-labels in the order of the run's training set.
+    """
 
     experiment: Experiment
     run: RunStatus
@@ -33,13 +37,13 @@ class Outcome:
 
 
 def wrong_auto_labels(labels: list[LabelRecord], truth: dict[int, int]) -> list[LabelRecord]:
-    """Auto-labels that differ from ``truth`` (class by sample id), surest first."""
+    """Return the auto-labels that differ from ``truth`` (class by sample id), most confident first."""
     wrong = [label for label in labels if label.auto_labelled and truth[label.sample_id] != label.label]
     return sorted(wrong, key=lambda label: (-label.confidence, label.sample_id))
 
 
 def article_row(outcome: Outcome, truth: dict[int, int], *, stand_in: bool) -> dict[str, Any]:
-    """A row of one run under the published protocol: on the stopping samples, and honestly on the whole set."""
+    """Build the row of one run under the published protocol, judged on the stopping samples and on the whole set."""
     last = outcome.last
     return {
         "experiment": outcome.experiment.name,
@@ -59,8 +63,10 @@ def article_row(outcome: Outcome, truth: dict[int, int], *, stand_in: bool) -> d
 
 
 def honest_row(outcomes: list[Outcome]) -> dict[str, Any]:
-    """A row of several seeds: the mean, its 95 per cent interval (Student's t over seeds, cut at 0 and 1), and the
-    spread."""
+    """Build the row of several seeds under the honest protocol: their mean accuracy, its interval, and the spread.
+
+    The interval is the 95 per cent one of Student's t over seeds, cut at 0 and 1.
+    """
     values = [outcome.last.evaluation.value for outcome in outcomes]
     mean, spread = fmean(values), stdev(values)
     reach = _T_975[len(values)] * spread / len(values) ** 0.5
@@ -84,7 +90,7 @@ def honest_row(outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def audited_row(outcome: Outcome, truth: dict[int, int]) -> dict[str, Any]:
-    """A row of one run that auto-labels what its audit allows, beside what is true of those auto-labels."""
+    """Build the row of a run that auto-labels what its audit allows, with the true accuracy of those auto-labels."""
     last, certificate = outcome.last, outcome.run.certificate
     wrong = len(wrong_auto_labels(outcome.labels, truth))
     return {
@@ -112,7 +118,7 @@ def audited_row(outcome: Outcome, truth: dict[int, int]) -> dict[str, Any]:
 
 
 def audit_line(row: dict[str, Any]) -> str:
-    """What the audit came to, as a sentence."""
+    """Describe the outcome of the audit in a sentence."""
     audit, count = row["audit"], row["auto_labels"]
     if not count:
         return f"better_auto: the audit of {audit['labels']} labels allows no auto-labels"
@@ -125,7 +131,7 @@ def audit_line(row: dict[str, Any]) -> str:
 
 
 def clustering_row(clusters: list[int], truth: dict[int, int], seconds: float) -> dict[str, Any]:
-    """Each cluster is named by the majority of its true labels; how many of the pool that puts in their class."""
+    """Build the row of the clustering: the share of the pool whose class is the majority class of its cluster."""
     names = majority_names(clusters, truth)
     correct = sum(names[cluster] == truth[sample_id] for sample_id, cluster in enumerate(clusters))
     return {
@@ -146,7 +152,7 @@ def clustering_row(clusters: list[int], truth: dict[int, int], seconds: float) -
 
 
 def majority_names(clusters: list[int], truth: dict[int, int]) -> dict[int, int]:
-    """For each cluster its most frequent class; the lower class where two are as frequent."""
+    """Map each cluster to its most frequent true class; to the lower class if two are equally frequent."""
     counts: dict[int, dict[int, int]] = {}
     for sample_id, cluster in enumerate(clusters):
         of_cluster = counts.setdefault(cluster, {})
@@ -155,7 +161,7 @@ def majority_names(clusters: list[int], truth: dict[int, int]) -> dict[int, int]
 
 
 def perturbation_summary(outcomes: list[Outcome]) -> dict[str, Any]:
-    """Where active_400 ends up from starts that differ in the seventh decimal."""
+    """Summarise the final accuracies of active_400 from starts that differ in the seventh decimal."""
     values = [outcome.last.stopping.value for outcome in outcomes]
     return {
         "runs": len(values),
@@ -168,6 +174,6 @@ def perturbation_summary(outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def curve(outcomes: list[Outcome]) -> tuple[list[int], list[list[float]]]:
-    """Labels by round, and for each outcome its accuracies on the whole evaluation set."""
+    """Return the number of labels by round, and each outcome's accuracies on the whole evaluation set."""
     accuracies = [[result.evaluation.value for result in outcome.rounds] for outcome in outcomes]
     return [result.labels for result in outcomes[0].rounds], accuracies

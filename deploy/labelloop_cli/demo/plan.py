@@ -1,4 +1,4 @@
-"""The article's experiments, and ours beside them, as run specs. Pure."""
+"""Define the demo's experiments as run specs: the article's, and our own to compare. Pure functions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT_THE_END = 1_000_000  # report_every: only the last round
 
 @dataclass(frozen=True)
 class Extent:
-    """How many runs there are of each kind."""
+    """Number of repetitions of each kind of experiment: seeds, or perturbed starts."""
 
     honest: int = 5
     better: int = 3
@@ -41,8 +41,13 @@ WHOLE, QUICK = Extent(), Extent(honest=2, better=2, perturbed=4)
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run. Runs of one ``name`` differ by their seed and make one row; ``published`` is the article's accuracy.
-    ``alone``: nothing else runs beside it, so that its seconds can be compared."""
+    """One run of the demo.
+
+    Attributes:
+        name: Name of the row; runs that differ only by their seed share it and make one row.
+        published: The article's accuracy, if it has one.
+        alone: Whether nothing else runs at the same time, so that its duration can be compared.
+    """
 
     name: str
     spec: RunSpec
@@ -91,8 +96,10 @@ def honest_spec(strategy: Strategy.ValueType, seed: int, **changes: object) -> R
 
 
 def article() -> list[Experiment]:
-    """The rows of the article, in the order in which they can run: the last two go on from the end of active_400.
-    The last one has 360 rounds, which keep one core busy for so long that others run beside it."""
+    """List the article's experiments in an order in which they can run: the last two continue active_400.
+
+    The last one has 360 rounds, which keep one core busy for so long that other experiments run at the same time.
+    """
     left = POOL_SIZE - BUDGET
     return [
         Experiment("ground_truth", published_spec(batch_size=POOL_SIZE, label_budget=POOL_SIZE), 0.9225, alone=True),
@@ -116,7 +123,7 @@ def article() -> list[Experiment]:
 
 
 def honest(seeds: int) -> list[Experiment]:
-    """Least confidence, margin and random under the honest protocol."""
+    """List the runs of least confidence, margin and random sampling under the honest protocol."""
     strategies = {
         "margin_400": Strategy.STRATEGY_MARGIN,
         "random_400_honest": Strategy.STRATEGY_RANDOM,
@@ -130,8 +137,11 @@ def honest(seeds: int) -> list[Experiment]:
 
 
 def better(seeds: int) -> list[Experiment]:
-    """The same 400 labels spent better: the defaults of ``labelloop run start`` beside random labels, both on features
-    learned from the pool, and one of the former that goes on to auto-label what an audit allows."""
+    """List runs that spend the same 400 labels better: the defaults of ``labelloop run start``, and random labels.
+
+    Both use features learned from the pool. The last seed's run with the defaults goes on to auto-label what an audit
+    allows.
+    """
     ours = {
         "first_strategy": Strategy.STRATEGY_K_MEANS,
         "features": FeatureKind.FEATURE_KIND_PATCHES,
@@ -155,8 +165,10 @@ def better(seeds: int) -> list[Experiment]:
 
 
 def by_hand() -> RunSpec:
-    """Labels that people give, spent as ``better`` does, in batches so small that the model is seen to learn. Without
-    control samples, which judge a model where there is no test set: there is one here."""
+    """Specify the run labelled by hand: as in ``better``, but in batches so small that one can see the model learn.
+
+    It has no control samples: they judge a model if there is no test set, and here there is one.
+    """
     spec = honest_spec(
         Strategy.STRATEGY_CLUSTERED_MARGIN,
         seed=0,
@@ -172,7 +184,7 @@ def by_hand() -> RunSpec:
 
 
 def beside_by_hand(seed: int) -> RunSpec:
-    """Digits picked at random, rightly labelled, on the same features."""
+    """Specify a run to compare ``by_hand`` with: digits picked at random, with true labels, on the same features."""
     return honest_spec(
         Strategy.STRATEGY_RANDOM,
         seed,
@@ -184,7 +196,7 @@ def beside_by_hand(seed: int) -> RunSpec:
 
 
 def perturbed(runs: int) -> list[Experiment]:
-    """active_400 again and again, from starts that differ in the seventh decimal."""
+    """List repetitions of active_400 from starts that differ in the seventh decimal."""
     return [
         Experiment(
             "active_400_perturbed",

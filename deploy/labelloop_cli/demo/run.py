@@ -1,4 +1,4 @@
-"""``labelloop demo``: everything up, every experiment through the services, a table, a report."""
+"""Run ``labelloop demo``: start the services, run every experiment through them, and write a table and a report."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from labelloop.errors import WrongState
 from labelloop.scorer.v1.scorer_pb2 import ClusterPoolRequest
 from labelloop.trainer.v1 import trainer_pb2 as pb
-from labelloop.wire.errors import WrongState
 from rich.table import Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.console import console
 from labelloop_cli.demo import plan
 from labelloop_cli.demo.heartbeat import heartbeat
 from labelloop_cli.demo.live import LiveView
@@ -33,16 +32,17 @@ from labelloop_cli.demo.outcomes import (
 )
 from labelloop_cli.demo.plan import Experiment, Extent
 from labelloop_cli.demo.story import Clustering, Story, tell
+from labelloop_cli.local.stack import running
+from labelloop_cli.output.console import console
 from labelloop_cli.reporting.page import percent
-from labelloop_cli.stack import running
 
-_TOGETHER = 3  # runs at the same time, once order no longer matters: one fits while others rank and reveal
+_TOGETHER = 3  # concurrent runs, once order no longer matters: one trains while others rank and get labels
 _STUCK_S = 60.0
 _LIBRARIES = ("torch", "onnxruntime", "onnx", "numpy", "grpcio", "protobuf", "nats-py", "scikit-learn")
 
 
 async def run_demo(output: Path, use_running: bool, extent: Extent) -> None:
-    """Run all experiments; goes on where an interrupted demo stopped, starts afresh after a finished one."""
+    """Run all experiments, resuming an interrupted demo, or starting over if the last one finished."""
     begin = time.monotonic()
     store, results = output / "store", output / "results.json"
     if results.exists():
@@ -78,14 +78,14 @@ async def _experiments(clients: Clients, extent: Extent) -> Story:
     better, perturbed = plan.better(extent.better), plan.perturbed(extent.perturbed)
     everything = [*article, *better, *honest, *perturbed]
     outcomes: dict[str, Outcome] = {}
-    gate = asyncio.Semaphore(_TOGETHER)
+    auth = asyncio.Semaphore(_TOGETHER)
     async with AsyncExitStack() as stack:
         view = stack.enter_context(LiveView(console, [*article, *honest, *better, *perturbed]))
         if not console.is_terminal:
             await stack.enter_async_context(heartbeat(console, view.summary))
 
         async def carry_out(experiment: Experiment) -> None:
-            async with gate:
+            async with auth:
                 outcomes[experiment.run_id] = await _carry_out(clients, experiment, view)
 
         for experiment in everything:
@@ -125,7 +125,7 @@ async def _cluster(clients: Clients, ground_truth: Outcome) -> Clustering:
 
 
 def _story(outcomes: dict[str, Outcome], clustering: Clustering, repeated: list[Experiment]) -> Story:
-    """``repeated`` are the experiments of several seeds each, in order."""
+    """Collect rows and outcomes; ``repeated`` are the experiments of several seeds each, in order."""
     truth = {label.sample_id: label.label for label in outcomes["ground_truth"].labels}
     stand_in = outcomes["ground_truth"].run.pool.stand_in
     rows = {
@@ -168,7 +168,7 @@ def _results(story: Story, total_seconds: float) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Of the libraries that decide figures, as far as they are installed here: services may run elsewhere."""
+    """Return the versions of libraries that affect the figures, if installed here: services may run elsewhere."""
     found = {}
     for name in _LIBRARIES:
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""All that the demo found, and the page that tells it."""
+"""Collect the demo's results and render them as an HTML report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ _WRONG_SHOWN = 20
 
 @dataclass(frozen=True)
 class Clustering:
-    """For each sample of the pool its cluster; centroids as little-endian float32 ``[clusters, sample size]``."""
+    """The scorer's clustering of the pool.
+
+    Attributes:
+        clusters: Cluster of each sample of the pool.
+        centroids: Little-endian float32 ``[clusters, sample size]``.
+    """
 
     clusters: list[int]
     centroids: bytes
@@ -38,7 +43,14 @@ class Clustering:
 
 @dataclass(frozen=True)
 class Story:
-    """``truth`` is what the ground_truth run was told: class by sample id."""
+    """All results of the demo.
+
+    Attributes:
+        rows: Rows of the result table, in order.
+        outcomes: Finished runs by run id.
+        honest: Runs that differ only by their seed, by experiment name.
+        truth: Class by sample id, as labelled in the ground_truth run.
+    """
 
     rows: list[dict[str, Any]]
     outcomes: dict[str, Outcome]
@@ -53,7 +65,7 @@ class Story:
 
 
 async def tell(clients: Clients, story: Story, total_seconds: float) -> str:
-    """The report: one self-contained HTML page."""
+    """Render the report as one self-contained HTML page."""
     return render(
         "demo.html.j2",
         pool=story.pool,
@@ -94,7 +106,7 @@ def _published_curve(story: Story) -> tuple[list[int], dict[str, list[float]]]:
 
 
 async def _confidences(clients: Clients, outcome: Outcome) -> list[float]:
-    """The model's confidence on every sample that it was not trained on, ascending."""
+    """Return the model's confidence on every sample that it was not trained on, in ascending order."""
     from pyroaring import BitMap
 
     request = RankPoolRequest(

@@ -1,4 +1,4 @@
-"""Why each sample of a run was asked for. Pure."""
+"""Explain why the label of each sample of a run was requested. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from labelloop.events.v1.events_pb2 import Purpose, RunSpec
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord
 
-from labelloop_cli.specs import word
+from labelloop_cli.run_options import word
 
 _PLACED = frozenset(
     {
@@ -24,8 +24,17 @@ _DRAWN = frozenset({Strategy.STRATEGY_RANDOM, Strategy.STRATEGY_IN_ORDER})
 
 @dataclass(frozen=True)
 class Asked:
-    """``why`` is first, chosen, control, audit or inherited. A batch that was chosen together has places from 1, others
-    scores, of which the lowest were asked for; what was drawn has neither. ``agreed`` is None without a model."""
+    """A paid label and why it was requested.
+
+    Attributes:
+        why: first, chosen, control, audit or inherited.
+        place: Place in the order of selection, from 1, for strategies that choose a whole batch together; else None.
+        score: Score by which the strategy ranked the sample, lowest first; None if there is a place, or if the sample
+            was drawn at random or in order.
+        predicted: Class that the model predicted when it chose the sample; None without a model.
+        confidence: Confidence of that prediction, in [0, 1]; None without a model.
+        agreed: Whether prediction and label agree; None without a model.
+    """
 
     sample_id: int
     round: int
@@ -40,7 +49,7 @@ class Asked:
 
 
 def asked_for(labels: Sequence[LabelRecord], spec: RunSpec, classes: Sequence[str]) -> list[Asked]:
-    """All of the labels that were paid for, in order."""
+    """Explain each paid label of ``labels``, in their order; auto-labels are left out."""
     return [_asked(label, spec, classes) for label in labels if not label.auto_labelled]
 
 
@@ -69,7 +78,7 @@ def _why(label: LabelRecord) -> str:
 
 
 def _strategy(label: LabelRecord, spec: RunSpec) -> Strategy.ValueType:
-    """What its place among the others came from."""
+    """Return the strategy that selected the sample; unspecified for an inherited label."""
     if not label.purpose:
         return Strategy.STRATEGY_UNSPECIFIED
     if label.purpose in (Purpose.PURPOSE_CONTROL, Purpose.PURPOSE_AUDIT):

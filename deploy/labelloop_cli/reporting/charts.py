@@ -1,4 +1,4 @@
-"""The charts of the demo's report, as SVG text to stand inside a page. Pure."""
+"""Draw the charts of the demo's report as SVG text to embed in a page. Pure functions."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _DASHES = ("", "6 4", "2 3")
 
 
 def style(number: int) -> tuple[str, str]:
-    """Colour and dash of the ``number``-th of several marks; thirty are different."""
+    """Return colour and dash of the ``number``-th mark of a chart; they repeat after thirty."""
     return COLOURS[number % len(COLOURS)], _DASHES[number // len(COLOURS) % len(_DASHES)]
 
 
 def lines(curves: Mapping[str, tuple[Values, Values]], *, dotted: bool = False) -> list[Mark]:
-    """One line for each pair of values of x and y, each in its own style."""
+    """Make one line per named pair of x and y values, each in its own style."""
     found: list[Mark] = []
     for number, (name, (x, y)) in enumerate(curves.items()):
         colour, dash = style(number)
@@ -48,8 +48,11 @@ def percents(shares: Values) -> list[float]:
 
 
 def learning_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[Sequence[float]]]]) -> str:
-    """For each name the mean accuracy over runs by labels, in a band of one standard deviation where there are several
-    runs. All runs of a name have values at the same labels."""
+    """Draw the mean accuracy over runs by labels, with a band of one standard deviation if there are several runs.
+
+    Args:
+        curves: For each name the numbers of labels, and the accuracies in [0, 1] of each run at those numbers.
+    """
     bands: list[Mark] = []
     means: dict[str, tuple[Values, Values]] = {}
     for number, (name, (labels, runs)) in enumerate(curves.items()):
@@ -60,7 +63,7 @@ def learning_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[Sequence[
         mean = values.mean(axis=0)
         means[name] = labels, mean.tolist()
         if len(values) > 1:
-            with np.errstate(invalid="ignore"):  # infinite values have no place in the chart
+            with np.errstate(invalid="ignore"):  # infinite values are left out of the chart
                 spread = values.std(axis=0, ddof=1)
             bands.append(Band(labels, (mean - spread).tolist(), (mean + spread).tolist(), style(number)[0]))
     panel = Panel(
@@ -73,14 +76,14 @@ def learning_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[Sequence[
 
 
 def rounds_curve(labels: Sequence[int], curves: Mapping[str, Sequence[float]]) -> str:
-    """Accuracies by labels, a line each."""
+    """Draw accuracies by labels, one line per curve."""
     marks = lines({name: (labels, percents(values)) for name, values in curves.items()})
     panel = Panel(marks, Axis("labels", whole=True), Axis("accuracy, %"), height=_HEIGHT)
     return picture("Accuracy by labels", [panel], width=WIDTH)
 
 
 def confidence_curves(curves: Mapping[str, Sequence[float]]) -> str:
-    """Confidences in ascending order, a line each."""
+    """Draw confidences, given in ascending order, one line per curve."""
     marks = lines({name: (range(1, len(values) + 1), values) for name, values in curves.items()})
     x = Axis("unlabelled samples, least confident first", whole=True)
     panel = Panel(marks, x, Axis("confidence", include=(0, 1)), height=_HEIGHT)
@@ -88,7 +91,7 @@ def confidence_curves(curves: Mapping[str, Sequence[float]]) -> str:
 
 
 def distribution(values: Sequence[float], *, ours: float, published: float | None) -> str:
-    """Accuracies of many runs as stacked dots, with our own run and the published figure marked."""
+    """Draw the accuracies of many runs as stacked dots, marking our unperturbed run and the published figure."""
     heights: dict[float, int] = {}
     places = []
     for value in sorted(values):

@@ -1,10 +1,10 @@
-"""What a run's choice of samples has saved, beside labels drawn at random. Pure.
+"""Estimate how many labels a run's strategy has saved compared with labels drawn at random. Pure functions.
 
-The control samples of a run are drawn at random. Models of them alone, judged as the run's own model is, show how
-accuracy grows with random labels, up to as many as there are control samples. How many more random labels the run's own
-accuracy would have taken hangs on how the curve goes on: learning curves lie between one whose error falls as a power
-of the labels (Hestness and others 2017), which is rather too flat, and one whose odds of an error do, which is rather
-too steep. The estimate lies between the two, the interval reaches from the one to the other.
+The control samples of a run are drawn at random. Models trained on them alone, judged like the run's own model, show
+how accuracy grows with random labels, up to the number of control samples. How many random labels would reach the run's
+own accuracy depends on how that learning curve continues. Real curves lie between one whose error falls as a power of
+the labels (Hestness and others 2017), which is rather too flat, and one whose odds of an error do, which is rather too
+steep. The estimate lies between the two; the interval reaches from one to the other.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import numpy as np
 from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult
 from numpy.typing import NDArray
 
-from labelloop_cli.figures import judged
+from labelloop_cli.output.run_summary import judged
 
 _DRAWS = 2_000
-_ENDS = (2.5, 97.5)  # of a hundred
+_ENDS = (2.5, 97.5)  # percentiles
 _POINTS_MIN = 4
-_SLOPES = (-4.0, -0.05)  # that learning curves have
+_SLOPES = (-4.0, -0.05)  # the range found in learning curves
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """``scale(error) = intercept + slope * log(labels)``, the scale being the logarithm of the error, or of its
-    odds."""
+    """A learning curve, ``scale(error) = intercept + slope * log(labels)``.
+
+    Attributes:
+        of_odds: Whether the scale is the logarithm of the error's odds, or of the error itself.
+    """
 
     of_odds: bool
     intercept: float
@@ -36,13 +39,13 @@ class Shape:
 
     @classmethod
     def through(cls, labels: Array, errors: Array, *, of_odds: bool) -> Shape:
-        """By least squares."""
+        """Fit the curve to points by least squares."""
         logs, values = np.log(labels), _scaled(errors, of_odds)
         slope = float(np.clip(np.polyfit(logs, values, 1)[0], *_SLOPES))
         return cls(of_odds, float(values.mean() - slope * logs.mean()), slope)
 
     def labels(self, error: float) -> float:
-        """At which the error has fallen so far."""
+        """Return the number of labels at which the error has fallen to ``error``."""
         value = float(_scaled(np.array([error]), self.of_odds)[0])
         return float(np.exp(min((value - self.intercept) / self.slope, 50.0)))
 
@@ -53,9 +56,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class Saved:
-    """At ``accuracy``, reached with ``labels``: how many random labels that would have taken, and between which ends
-    that lies; ``high`` is None where no end can be told. ``points`` are what the curves rest on, in labels and
-    accuracy."""
+    """Estimate of the random labels that a run's accuracy would have taken.
+
+    Attributes:
+        accuracy: The run's own accuracy, reached with ``labels``.
+        random_labels: Estimated number of random labels for that accuracy, at most the size of the pool.
+        low: Lower end of the interval of ``random_labels``.
+        high: Upper end; None if it would be the size of the pool or more.
+        points: Labels and accuracy of each control model; the curves are fitted to them.
+        steep: Curve whose odds of an error fall as a power of the labels.
+        flat: Curve whose error does.
+    """
 
     accuracy: float
     labels: int
@@ -80,11 +91,13 @@ class Saved:
 
 
 def labels_saved(rounds: Sequence[RoundResult], pool_size: int, seed: int = 0) -> Saved | None:
-    """None where the control says too little: models of fewer than four numbers of control samples, or no run beside
-    it.
+    """Estimate the labels saved, or return None if the control samples do not suffice.
 
-    The interval is that of a parametric bootstrap, 95 per cent for either shape: errors of all models drawn anew from
-    their binomial distributions, and about the curve as far as the control's models lie from it.
+    They suffice if their models were judged at four numbers of control samples or more, and the run's own model was
+    judged too.
+
+    The interval is that of a parametric bootstrap, 95 per cent for either curve: the errors of all models are redrawn
+    from their binomial distributions, and those of the control models scattered as widely as they lie from the curve.
     """
     last = next((result for result in reversed(rounds) if judged(result)), None)
     own = judged(last) if last else None
@@ -107,7 +120,7 @@ def labels_saved(rounds: Sequence[RoundResult], pool_size: int, seed: int = 0) -
 
 
 class _Fit:
-    """One shape through the control's models, and how many random labels it says that the run's own model is worth."""
+    """A curve fitted to the control models, and the number of random labels that it gives for the run's own model."""
 
     def __init__(self, found: Sequence[RoundResult], own: MeasuredAccuracy, *, of_odds: bool) -> None:
         self._control, self._own = [result.control_evaluation for result in found], own
@@ -122,7 +135,11 @@ class _Fit:
         return np.array([self._drawn_again(rng) for _ in range(_DRAWS)])
 
     def _drawn_again(self, rng: np.random.Generator) -> float:
-        """Control samples of a round are among those of the next, so that the whole curve is moved too."""
+        """Refit the curve to redrawn errors and return the labels needed.
+
+        Each round's control samples include those of the rounds before, so their models err alike: besides each point
+        by itself, the whole curve is shifted.
+        """
         errors, of_odds = np.array([_redrawn(rng, each) for each in self._control]), self.shape.of_odds
         moved = _scaled(errors, of_odds) + rng.normal(0, self._scatter) + rng.normal(0, self._scatter, len(errors))
         back = np.exp(moved)
@@ -136,7 +153,7 @@ def _scaled(errors: Array, of_odds: bool) -> Array:
 
 
 def _error(accuracy: MeasuredAccuracy) -> float:
-    """Never 0, of which there is no logarithm (the rule of succession: Laplace 1774)."""
+    """Return the error by the rule of succession (Laplace 1774), never 0, which has no logarithm."""
     return (accuracy.total - accuracy.correct + 1) / (accuracy.total + 2)
 
 

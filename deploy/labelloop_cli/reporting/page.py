@@ -1,4 +1,4 @@
-"""Self-contained HTML pages."""
+"""Render self-contained HTML pages from templates, with pictures as data URIs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Tile:
-    """A small picture with two lines under it; ``source`` is a data URI."""
+    """A small picture with two lines of text under it, ``title`` and ``note``.
+
+    Attributes:
+        source: The picture as a data URI.
+    """
 
     source: str
     title: str
@@ -23,7 +27,7 @@ class Tile:
 
 
 def picture(pixels: NDArray[np.uint8]) -> str:
-    """Pixels ``[h, w]`` or ``[h, w, 3]`` as the data URI of a PNG."""
+    """Encode pixels ``[h, w]`` or ``[h, w, 3]`` as the data URI of a PNG."""
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -34,7 +38,7 @@ def percent(share: float | None, digits: int = 2) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that ``template`` makes of ``values``."""
+    """Render ``template`` with ``values``; a value that is not given is an error."""
     environment = Environment(
         loader=PackageLoader("labelloop_cli.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

@@ -1,4 +1,4 @@
-"""The charts of a run's report, narrow enough for two beside each other and for a phone. Pure."""
+"""Draw the charts of a run's report, narrow enough for two side by side and for a phone. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from labelloop.wire.intervals import wilson_interval
+from labelloop.domain.statistics import wilson_interval
 from numpy.typing import NDArray
 
 from labelloop_cli.reporting.charts import COLOURS, PALE, lines, percents, style
@@ -24,7 +24,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def interval_curve(labels: list[int], values: list[float], low: list[float], high: list[float], reach: str) -> str:
-    """One accuracy by labels in the band of its interval; ``reach`` says what the labels count."""
+    """Draw one accuracy by labels, with its interval as a band; ``reach`` names what the x axis counts."""
     marks: list[Mark] = [
         Line(labels, percents(values), COLOURS[0], "accuracy", dotted=True),
         Band(labels, percents(low), percents(high), COLOURS[0], "95 % interval"),
@@ -35,8 +35,15 @@ def interval_curve(labels: list[int], values: list[float], low: list[float], hig
 def saved_curve(
     own: Points, control: Points, labels: NDArray[np.float64], steep: NDArray[np.float64], flat: NDArray[np.float64]
 ) -> str:
-    """Labels and accuracies of a run's own models and of models of its control samples, and how the latter may go
-    on."""
+    """Draw accuracy by labels for a run's own models and for models of its control samples, with the latter's forecast.
+
+    Args:
+        own: Labels and accuracy of each model of the run.
+        control: The same for models of control samples alone.
+        labels: Numbers of labels ``[n]`` at which ``steep`` and ``flat`` forecast the accuracy of more random labels.
+        steep: Accuracies ``[n]``, one edge of the forecast's band.
+        flat: Accuracies ``[n]``, its other edge.
+    """
     marks: list[Mark] = [
         Line(*_percent(own), COLOURS[0], "as chosen", dotted=True),
         Dots(*_percent(control), COLOURS[1], "control samples alone"),
@@ -49,7 +56,7 @@ def saved_curve(
 
 
 def reliability(confidence: Sequence[float], correct: Sequence[bool]) -> str:
-    """How often the model is right, by how sure it is, with 95 per cent intervals; larger dots stand for more."""
+    """Draw how often the model is right by its confidence, with 95 per cent intervals; dots grow with the samples."""
     given, finite = np.array(confidence, float), np.isfinite(np.array(confidence, float))
     sure, right = given[finite], np.array(correct, bool)[finite]
     bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
@@ -62,7 +69,7 @@ def reliability(confidence: Sequence[float], correct: Sequence[bool]) -> str:
         ends.append(wilson_interval(hits, count))
         radii.append(3 + 7 * (count / len(sure)) ** 0.5)
     low, high = percents([low for low, _ in ends]), percents([high for _, high in ends])
-    unknown = [float("nan")] * int((~finite).sum())  # the picture says how many have no place
+    unknown = [float("nan")] * int((~finite).sum())  # the picture states how many values it leaves out
     marks: list[Mark] = [
         Line([0, 100], [0, 100], PALE, "as sure as it is right", width=1.2, dash="5 4"),
         Spans(x, low, high, COLOURS[0]),
@@ -73,7 +80,7 @@ def reliability(confidence: Sequence[float], correct: Sequence[bool]) -> str:
 
 
 def calibration_curves(curves: Mapping[str, Points]) -> str:
-    """Expected calibration errors by labels, a line each."""
+    """Draw expected calibration errors by labels, one line per curve."""
     marks = lines({name: _percent(points) for name, points in curves.items()}, dotted=True)
     panel = Panel(marks, Axis("labels", whole=True), Axis("calibration error, %", include=(0,)))
     return _one("Expected calibration error by labels", panel)
@@ -81,7 +88,12 @@ def calibration_curves(curves: Mapping[str, Points]) -> str:
 
 @dataclass(frozen=True)
 class Watched:
-    """What a stopping rule looks at, by labels, and where it would hold, if that is at one value."""
+    """The figure that a stopping rule looks at.
+
+    Attributes:
+        points: Labels and the figure's value.
+        at: Value at which the rule holds; None if it is not a fixed one.
+    """
 
     name: str
     points: Points
@@ -89,7 +101,7 @@ class Watched:
 
 
 def stopping_curves(watched: Sequence[Watched], stopped_at: int | None) -> str:
-    """One above the other; ``stopped_at`` is the number of labels at which a rule held."""
+    """Draw the figures one above the other; ``stopped_at`` is the number of labels at which a rule held."""
     panels = []
     for each in watched:
         marks: list[Mark] = [Line([x for x, _ in each.points], [y for _, y in each.points], COLOURS[0], dotted=True)]
@@ -102,7 +114,7 @@ def stopping_curves(watched: Sequence[Watched], stopped_at: int | None) -> str:
 
 
 def class_shares(classes: Sequence[str], shares: Mapping[str, Sequence[float]]) -> str:
-    """Bars beside each other, one for each of ``shares``, of the classes that have most by the first of them."""
+    """Draw the shares of the 30 classes largest by the first entry of ``shares``, with one bar for each entry."""
     first = next(iter(shares.values()), [])
     shown = sorted(sorted(range(len(first)), key=lambda each: -first[each])[:_CLASSES_SHOWN])
     width = 0.8 / max(1, len(shares))

@@ -1,4 +1,4 @@
-"""``labelloop report``: one run as a page."""
+"""Write the HTML report of a run for ``labelloop report``."""
 
 from __future__ import annotations
 
@@ -6,27 +6,34 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import FeatureKind, Protocol
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, Strategy
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, LabelRecord, Phase
-from labelloop.wire.errors import WrongState
 from pyroaring import BitMap
 
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.figures import judged_by
-from labelloop_cli.ranked import ranked_rest
+from labelloop_cli.output.run_summary import judged_by
 from labelloop_cli.reporting import evidence, sections
 from labelloop_cli.reporting.asked import Asked, asked_for
 from labelloop_cli.reporting.page import Tile, picture, render
-from labelloop_cli.specs import word
-from labelloop_cli.truth import Truth, truth_of
+from labelloop_cli.reporting.truth import Truth, truth_of
+from labelloop_cli.reporting.unlabelled import ranked_rest
+from labelloop_cli.run_options import word
 
 _TILES, _ROWS = 40, 2_000
 
 
 async def write_report(run_id: str, output: Path, price: float | None, truth: Path | None = None) -> None:
-    """``price`` is that of a label, None for what the run's spec says of it; ``truth`` a file of the pool's classes.
-    WrongState where the run has no model to report on yet."""
+    """Connect to the services and write the report of a run.
+
+    Args:
+        price: Price of a label; None for the one in the run's spec.
+        truth: File of the pool's true classes.
+
+    Raises:
+        WrongState: If the run has no model to report on yet.
+    """
     async with connect(Endpoints()) as clients:
         await report_on(clients, run_id, output, price, truth)
 
@@ -34,7 +41,7 @@ async def write_report(run_id: str, output: Path, price: float | None, truth: Pa
 async def report_on(
     clients: Clients, run_id: str, output: Path, price: float | None = None, truth: Path | None = None
 ) -> None:
-    """The same, by these clients."""
+    """Write the report as ``write_report`` does, over clients that are connected already."""
     whole = await clients.trainer.GetRun(GetRunRequest(run_id=run_id))
     if not whole.rounds:
         raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: there is nothing to report", run_id=run_id)
@@ -90,7 +97,7 @@ def run_page(
 
 
 async def _predicted(clients: Clients, whole: GetRunResponse, labels: list[LabelRecord]) -> Counter[int]:
-    """How many of the samples that nobody labelled, and no audit let the model label, it puts into each class."""
+    """Count the newest model's predictions by class over the samples that have neither a label nor an auto-label."""
     taken = BitMap([label.sample_id for label in labels])
     found: Counter[int] = Counter()
     async for page in ranked_rest(clients, whole.run, taken):
@@ -99,7 +106,7 @@ async def _predicted(clients: Clients, whole: GetRunResponse, labels: list[Label
 
 
 async def _tiles(clients: Clients, whole: GetRunResponse, shown: list[Asked]) -> list[Tile]:
-    """Pictures of them, where they are images."""
+    """Fetch the pictures of ``shown``; none unless the samples are uint8 images."""
     pool = whole.run.pool
     if pool.dtype != "uint8" or len(pool.shape) not in (2, 3) or not shown:
         return []

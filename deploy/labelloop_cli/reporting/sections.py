@@ -1,4 +1,4 @@
-"""What the sections of a run's report hold. Pure."""
+"""Compute the sections of a run's report: figures, tables and charts. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from labelloop.domain.limits import KAPPA
 from labelloop.events.v1.events_pb2 import Purpose
 from labelloop.trainer.v1.trainer_pb2 import GetRunResponse, LabelRecord, Phase, RoundResult
-from labelloop.wire.run_rules import KAPPA
 from numpy.typing import NDArray
 
-from labelloop_cli.figures import judged, judged_by
+from labelloop_cli.output.run_summary import judged, judged_by
 from labelloop_cli.reporting import run_charts
 from labelloop_cli.reporting.asked import Asked
 from labelloop_cli.reporting.evidence import Saved
 from labelloop_cli.reporting.run_charts import Watched
 
-_RELIABLE_MIN = 30  # samples; fewer say nothing of calibration
+_RELIABLE_MIN = 30  # samples; fewer do not suffice to judge calibration
 _CLASS_ROWS = 100
 
 
 def learning(whole: GetRunResponse) -> str:
-    """The learning curve, of the rounds that were judged as the newest judged one was; empty without any."""
+    """Draw the learning curve of the rounds judged on the same samples as the newest; empty if none was judged."""
     found = [(result, accuracy) for result in whole.rounds if (accuracy := judged_by(result, whole.run.spec.protocol))]
     if not found:
         return ""
@@ -46,7 +46,7 @@ def saved_curve(rounds: Sequence[RoundResult], saved: Saved) -> str:
 
 @dataclass(frozen=True)
 class AutoLabels:
-    """``right`` is None where the truth is not known."""
+    """Number of auto-labels, and how many of them are right; ``right`` is None if the true classes are not known."""
 
     count: int
     right: int | None
@@ -57,7 +57,7 @@ class AutoLabels:
 
 
 def auto_labels(labels: Sequence[LabelRecord], truth: Mapping[int, int] | None) -> AutoLabels:
-    """Those whose truth is known, where any is; else all."""
+    """Count the auto-labels: those of samples with a known true class if ``truth`` is given, else all."""
     given = [label for label in labels if label.auto_labelled]
     if truth is None:
         return AutoLabels(len(given), None)
@@ -67,14 +67,14 @@ def auto_labels(labels: Sequence[LabelRecord], truth: Mapping[int, int] | None) 
 
 @dataclass(frozen=True)
 class Stopping:
-    """``budget_left`` labels were not asked for, because a rule held."""
+    """The chart of the stopping rules, and the labels of the budget left unspent because a rule held."""
 
     chart: str
     budget_left: int
 
 
 def stopping(whole: GetRunResponse) -> Stopping | None:
-    """What the rules looked at; None where none is on."""
+    """Draw the figures that the stopping rules looked at. Returns None if no rule is set."""
     run, spec = whole.run, whole.run.spec.stopping
     if not spec.ByteSize():
         return None
@@ -97,15 +97,18 @@ def stopping(whole: GetRunResponse) -> Stopping | None:
 
 @dataclass(frozen=True)
 class Reliability:
-    """``on`` says on which samples."""
+    """The reliability chart, and a description of the samples it is based on."""
 
     chart: str
     on: str
 
 
 def reliability(labels: Sequence[LabelRecord]) -> Reliability | None:
-    """On samples drawn at random: those of the audit, which the last model judged, or control samples, each as the
-    model saw it that asked for it. None where they are few."""
+    """Draw accuracy by confidence on samples drawn at random. Returns None if there are fewer than 30.
+
+    These are the audited samples, with the last model's predictions, or else the control samples, each with the
+    prediction of the model that requested it.
+    """
     for purpose, on in (
         (Purpose.PURPOSE_AUDIT, "audited samples, by the last model"),
         (Purpose.PURPOSE_CONTROL, "control samples, each by the model that there was when it was asked for"),
@@ -120,7 +123,7 @@ def reliability(labels: Sequence[LabelRecord]) -> Reliability | None:
 
 
 def calibration(rounds: Sequence[RoundResult]) -> str:
-    """Expected calibration error by labels; empty where none was measured."""
+    """Draw the expected calibration error by labels; empty if none was measured."""
     curves = {
         "labelled samples, by cross-validation": [
             (result.labels, result.calibration_error) for result in rounds if result.calibration_error
@@ -137,6 +140,8 @@ def calibration(rounds: Sequence[RoundResult]) -> str:
 
 @dataclass(frozen=True)
 class ClassRow:
+    """One class: its labels and auto-labels, and its share of the labels, of the pool as estimated, and as it is."""
+
     name: str
     labels: int
     auto_labels: int
@@ -147,7 +152,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Balance:
-    """``left_out`` rows are not among ``rows``."""
+    """Class shares as a chart and as table rows; ``left_out`` is the number of classes that the table omits."""
 
     chart: str
     rows: list[ClassRow]
@@ -157,8 +162,15 @@ class Balance:
 def balance(
     labels: Sequence[LabelRecord], predicted: Counter[int], truth: Mapping[int, int] | None, classes: list[str]
 ) -> Balance:
-    """Labels by class, those of an audit aside, beside the pool: what is known of it, and what the newest model says of
-    the rest."""
+    """Compare the class shares of the labels with those of the pool.
+
+    Labels of an audit do not count among the labels. The pool's shares are an estimate: its labels, its auto-labels,
+    and the newest model's predictions for the rest.
+
+    Args:
+        predicted: Number of predictions by class, over the samples with neither a label nor an auto-label.
+        truth: True class by sample id; None if it is not known.
+    """
     paid = [label for label in labels if not label.auto_labelled]
     trained = _by_class([each.label for each in paid if each.purpose != Purpose.PURPOSE_AUDIT], len(classes))
     auto = _by_class([label.label for label in labels if label.auto_labelled], len(classes))
@@ -179,7 +191,7 @@ def balance(
 
 
 def first_of_each_round(asked: Sequence[Asked], most: int) -> list[Asked]:
-    """``most`` of them at the most, as many of each round as of any other, those of an audit aside."""
+    """Return the first labels of each round, equally many, at most ``most`` in all; those of an audit are left out."""
     by_round: dict[int, list[Asked]] = {}
     for each in asked:
         if each.why != "audit":

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from labelloop.wire.errors import WrongState
+from labelloop.errors import WrongState
 
 from tests.bench.cores import client_and_server_core
 from tests.bench.peers.catalog import PEERS, Peer

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from labelloop.wire.errors import WrongState
+from labelloop.errors import WrongState
 from platformdirs import user_cache_path
 
 _INSTALL_TIMEOUT_S = 600.0

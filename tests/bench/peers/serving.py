@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
-from labelloop.wire.errors import WrongState
+from labelloop.errors import WrongState
 
 from tests.bench.cores import family, starting_on
 from tests.bench.peers.catalog import Peer

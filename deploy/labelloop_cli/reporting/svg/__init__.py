@@ -1,1 +1,1 @@
-"""Charts as SVG text: scales, marks, panels and the picture that holds them. Pure, and without libraries."""
+"""Draw charts as SVG text: scales, marks, panels, and the picture that holds them. No I/O and no libraries."""

@@ -1,4 +1,4 @@
-"""The axes of a panel: which values they reach over, what is marked on them, and how much room that takes. Pure."""
+"""Lay out the axes of a panel: range of values, ticks, and the room for their texts. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ from dataclasses import dataclass, field
 from labelloop_cli.reporting.svg.markup import SMALL, shortened, text_width
 from labelloop_cli.reporting.svg.scales import Scale, drawable, extent, outwards, padded, step_of, tick_texts
 
-_APART = 6.0  # between texts beside each other
-_FEW = 3  # steps between ticks: with fewer, a range may hold no round value at all
-_EACH_X, _EACH_Y = 46.0, 25.0  # room for a tick at the least
-_NAME_MAX = 116.0  # length of a turned name
+_APART = 6.0  # space between adjacent texts
+_FEW = 3  # steps between ticks; with fewer, a range may hold no round value at all
+_EACH_X, _EACH_Y = 46.0, 25.0  # least room for a tick
+_NAME_MAX = 116.0  # greatest length of a turned name
 _SLANT = 45.0  # degrees
-_EDGE = 0.02  # of the range of x, left free at both ends
+_EDGE = 0.02  # share of the range of x, left free at both ends
 
 
 @dataclass(frozen=True)
 class Axis:
-    """``include`` are values to reach in any case; ``whole`` marks integers only; ``reverse`` runs from high to low.
-    ``texts`` are marked instead of round values; ``names`` are those of the values 0, 1, 2, for categories."""
+    """What an axis shows.
+
+    Attributes:
+        log: Whether the scale is logarithmic.
+        whole: Whether only integers are marked.
+        reverse: Whether the axis runs from high to low.
+        include: Values that the axis reaches in any case.
+        texts: Values to mark, with their texts, instead of round values.
+        names: Names of the values 0, 1, 2 and so on, for categories.
+    """
 
     title: str = ""
     log: bool = False
@@ -31,7 +39,7 @@ class Axis:
     names: Sequence[str] = ()
 
     def along_x(self, values: Iterable[float], left: float, right: float) -> Scale:
-        """From left to right; a little room is left where no value of ``include`` is the end."""
+        """Scale from left to right, with a little room at each end that is not a value of ``include``."""
         if self.names:
             return Scale(-0.5, len(self.names) - 0.5, left, right)
         low, high = self._extent(values)
@@ -41,7 +49,7 @@ class Axis:
         return Scale(low, high, start, stop, self.log)
 
     def along_y(self, values: Iterable[float], bottom: float, top: float) -> Scale:
-        """From the bottom upwards, to round values at both ends."""
+        """Scale from the bottom upwards, to round values at both ends, or with a little room if logarithmic."""
         low, high = self._extent(values)
         if self.log:
             return Scale(*padded(low, high, 2 * _EDGE, log=True), bottom, top, log=True)
@@ -55,8 +63,14 @@ class Axis:
 
 @dataclass(frozen=True)
 class Tick:
-    """A marked value at a place along the axis. Its text, about ``middle``, is empty where there is no room for it, and
-    may be a part of ``full``."""
+    """A marked value.
+
+    Attributes:
+        at: Position along the axis.
+        text: Text, empty if there is no room for it.
+        middle: Position of the text's middle.
+        full: The full text, if ``text`` is shortened.
+    """
 
     at: float
     text: str
@@ -71,8 +85,10 @@ def ticks_y(axis: Axis, scale: Scale) -> list[Tick]:
 
 
 def ticks_x(axis: Axis, scale: Scale, left: float, right: float) -> list[Tick]:
-    """As many round values as have room for their texts between ``left`` and ``right``; or the axis's own texts, as far
-    as they have room."""
+    """Mark as many round values as have room for their texts between ``left`` and ``right``.
+
+    An axis with ``texts`` gets those instead, as far as they have room.
+    """
     if axis.texts:
         own = {value: text for value, text in axis.texts.items() if scale.low <= value <= scale.high}
         return _spaced(own, scale, left, right)
@@ -86,7 +102,7 @@ def ticks_x(axis: Axis, scale: Scale, left: float, right: float) -> list[Tick]:
 
 
 def _spaced(texts: Mapping[float, str], scale: Scale, left: float, right: float) -> list[Tick]:
-    """From left to right; texts at the ends are moved inwards, those that would touch the one before are left out."""
+    """Set texts from left to right; move those at the ends inwards, and omit those that would touch the one before."""
     ticks, free = [], -math.inf
     for at, text in sorted((scale.at(value), text) for value, text in texts.items()):
         half = text_width(text, SMALL) / 2
@@ -99,7 +115,7 @@ def _spaced(texts: Mapping[float, str], scale: Scale, left: float, right: float)
 
 @dataclass(frozen=True)
 class Names:
-    """Names of categories under the axis, level, slanted or upright; ``depth`` is what they take below it."""
+    """Names of categories below the axis, at ``angle`` degrees (0 is level); ``depth`` is the height they take."""
 
     ticks: list[Tick]
     angle: float
@@ -107,7 +123,7 @@ class Names:
 
 
 def names_x(axis: Axis, scale: Scale) -> Names:
-    """Level where all have room, else turned as far as keeps them apart; only every few where even that fails."""
+    """Set names level if all have room, else turned far enough to keep them apart; if that fails, only every nth."""
     named = [(scale.at(number), name) for number, name in enumerate(axis.names)]
     angle, each = _turned(axis.names, scale.stop - scale.start)
     if not angle:
@@ -118,7 +134,7 @@ def names_x(axis: Axis, scale: Scale) -> Names:
 
 
 def overhang(axis: Axis, width: float) -> float:
-    """How far slanted names reach to the left of a plot that is ``width`` wide."""
+    """Return how far slanted names reach to the left of a plot that is ``width`` wide."""
     angle, each = _turned(axis.names, width)
     if angle in (0.0, 90.0):
         return 0.0
@@ -127,7 +143,7 @@ def overhang(axis: Axis, width: float) -> float:
 
 
 def _turned(names: Sequence[str], width: float) -> tuple[float, float]:
-    """The angle in degrees at which names stay apart under an axis that is ``width`` long, and the length for each."""
+    """Return the angle in degrees that keeps names apart on an axis ``width`` long, and the length for each name."""
     each = width / max(1, len(names))
     if all(text_width(name, SMALL) + _APART <= each for name in names):
         return 0.0, each

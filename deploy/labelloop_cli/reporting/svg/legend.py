@@ -1,4 +1,4 @@
-"""The legend: a sample and a name of each labelled mark, in rows above the panels, where it can cover nothing. Pure."""
+"""Draw the legend: swatch and name of each labelled mark, in rows above the panels so that nothing is covered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROW, _GAP, _BETWEEN = 18.0, 6.0, 18.0
 
 @dataclass(frozen=True)
 class Entry:
-    """A mark and its place: the row, and from where on."""
+    """A legend entry: its mark, its row, its left end ``x`` and its text, shortened if necessary."""
 
     mark: Mark
     row: int
@@ -22,7 +22,7 @@ class Entry:
 
 
 def entries(marks: Sequence[Mark], width: float) -> list[Entry]:
-    """The first mark of each label, set in rows of ``width``."""
+    """Set the first mark of each label in rows of ``width``."""
     named: dict[str, Mark] = {}
     for mark in marks:
         if mark.label:

@@ -1,4 +1,4 @@
-"""What stands in a panel: lines, bands, dots, spans, bars and rules. Pure."""
+"""Draw the marks of a panel: lines, bands, dots, spans, bars and rules. No I/O."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from labelloop_cli.reporting.svg.scales import Scale, drawable
 Values = Sequence[float]
 Place = tuple[float, float]
 
-SWATCH = 20.0  # width of a sample in the legend
+SWATCH = 20.0  # width of a mark in the legend
 _FAINT = "0.16"  # opacity of a band
 _LONE = 3.0  # half the width of a band at a single point
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a panel's values lie; ``names`` are those of the values 0, 1, 2 along x, where these are categories."""
+    """The scales of a panel; ``names`` are those of the values 0, 1, 2 and so on along x, if these are categories."""
 
     x: Scale
     y: Scale
     names: Sequence[str] = ()
 
     def place(self, x: float, y: float) -> Place | None:
-        """None for what has no place: not finite, or not above 0 on a logarithmic scale."""
+        """Return the place of a point; None if it is not finite, or not above 0 on a logarithmic scale."""
         if not (drawable(x, log=self.x.log) and drawable(y, log=self.y.log)):
             return None
         return self.x.at(x), self.y.at(y)
 
     def runs(self, *curves: tuple[Values, Values]) -> Iterator[list[list[Place]]]:
-        """For points that follow each other without a gap in any of ``curves``: the places of each."""
+        """Yield, for each stretch of points without a gap in any of ``curves``, the places of each curve."""
         places = [[self.place(x, y) for x, y in zip(*curve, strict=True)] for curve in curves]
         for gap, run in groupby(zip(*places, strict=True), key=lambda each: None in each):
             if not gap:
@@ -44,24 +44,24 @@ class Frame:
 
 
 class Mark(Protocol):
-    """``label`` is its entry in the legend, none where it is empty."""
+    """A mark of a panel; ``label`` is its name in the legend, which omits marks without one."""
 
     @property
     def label(self) -> str: ...
 
     def points(self) -> list[tuple[float, float]]:
-        """What must lie in the panel."""
+        """Return the values that the panel must have room for."""
 
     def draw(self, frame: Frame) -> list[str]:
-        """Its elements."""
+        """Return the SVG elements of the mark."""
 
     def swatch(self, x: float, y: float) -> list[str]:
-        """A sample of it for the legend, from ``x`` on, about the height ``y``."""
+        """Draw the mark's swatch for the legend, starting at ``x`` and centred on the height ``y``."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """Straight from point to point, broken where a value is missing; ``dotted`` marks each point."""
+    """A line from point to point, broken at missing values; ``dotted`` marks each point."""
 
     x: Values
     y: Values
@@ -96,7 +96,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Band:
-    """Between two curves."""
+    """The area between two curves, ``low`` and ``high``."""
 
     x: Values
     low: Values
@@ -119,7 +119,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Dots:
-    """``radii`` are one for all, or one each; hovering shows the values."""
+    """A dot for each point, with one radius for all or one each; hovering shows the values."""
 
     x: Values
     y: Values
@@ -145,7 +145,7 @@ class Dots:
 
 @dataclass(frozen=True)
 class Spans:
-    """A vertical stroke at each of ``x``, as of an interval."""
+    """A vertical stroke at each of ``x`` from ``low`` to ``high``, to show intervals."""
 
     x: Values
     low: Values
@@ -170,7 +170,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class Bars:
-    """From 0 to ``heights``, each ``width`` wide in values of x; hovering shows the values."""
+    """Bars from 0 to ``heights``, each ``width`` wide in units of x; hovering shows the values."""
 
     x: Values
     heights: Values
@@ -198,7 +198,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line across the panel at one value of an axis, to read others against."""
+    """A line across the panel at one value of an axis, as a reference for the other marks."""
 
     axis: Literal["x", "y"]
     at: float
@@ -234,8 +234,10 @@ def dot(place: Place, radius: float, colour: str, hint: str = "") -> str:
 
 
 def thinned(places: Sequence[Place]) -> list[Place]:
-    """Of many places within one unit of width, the first, the highest, the lowest and the last: the line through them
-    looks the same."""
+    """Thin out places that share one unit of width to the first, the highest, the lowest and the last of them.
+
+    The line through them looks the same.
+    """
     kept: list[Place] = []
     for _, column in groupby(places, key=lambda place: int(place[0])):
         within = list(column)
@@ -247,7 +249,7 @@ def thinned(places: Sequence[Place]) -> list[Place]:
 
 
 def _outline(low: Sequence[Place], high: Sequence[Place]) -> list[Place]:
-    """Around the area between two curves; a single point has some width."""
+    """Return the outline of the area between two curves; a single point gets some width."""
     if len(low) == 1:
         (x, bottom), (_, top) = low[0], high[0]
         return [(x - _LONE, bottom), (x + _LONE, bottom), (x + _LONE, top), (x - _LONE, top)]

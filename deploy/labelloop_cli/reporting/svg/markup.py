@@ -1,4 +1,4 @@
-"""SVG elements as text, and how much room a text takes. Pure."""
+"""Write SVG elements as text, and estimate how wide a text is. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import unicodedata
 from collections.abc import Iterable
 from html import escape
 
-FONT, SMALL = 12.0, 11.0  # sizes of text in units of the picture
+FONT, SMALL = 12.0, 11.0  # font sizes in units of the picture
 _ELLIPSIS = "…"
-_WIDTHS = (  # of characters, at least, in DejaVu Sans, which is wider than most
+_WIDTHS = (  # least widths of characters in DejaVu Sans, which is wider than most fonts
     ("ijl'|", 0.3),
     ("frtI.,:;!()[]- ", 0.42),
     ('scxyzvkJ*_/"', 0.6),
@@ -18,7 +18,7 @@ _WIDTHS = (  # of characters, at least, in DejaVu Sans, which is wider than most
 
 
 def element(name: str, attributes: dict[str, str | float], *children: str) -> str:
-    """One element. Values of attributes are escaped, ``children`` are markup and stand as they are."""
+    """Write one element. Values of attributes are escaped; ``children`` are markup and are kept as they are."""
     written = "".join(f' {key}="{_value(value)}"' for key, value in attributes.items())
     return f"<{name}{written}>{''.join(children)}</{name}>" if children else f"<{name}{written}/>"
 
@@ -26,7 +26,7 @@ def element(name: str, attributes: dict[str, str | float], *children: str) -> st
 def text_element(
     text: str, x: float, y: float, *, anchor: str = "start", size: float = FONT, full: str = "", angle: float = 0.0
 ) -> str:
-    """``text`` with its baseline at ``y``; ``full`` is shown on hovering where ``text`` is a part of it."""
+    """Write ``text`` with its baseline at ``y``; ``full`` is shown on hovering if it differs."""
     attributes: dict[str, str | float] = {"x": x, "y": y}
     if anchor != "start":
         attributes["text-anchor"] = anchor
@@ -39,32 +39,32 @@ def text_element(
 
 
 def words(text: str) -> str:
-    """``text`` as markup; characters that XML does not allow are replaced."""
+    """Escape ``text`` as markup, replacing characters that cannot be printed, among them those XML does not allow."""
     return escape("".join(each if each.isprintable() or each == " " else "\ufffd" for each in text))
 
 
 def number(value: float) -> str:
-    """A coordinate, to a tenth of a unit."""
+    """Format a coordinate, to a tenth of a unit."""
     return f"{round(float(value), 1) + 0.0:.1f}".removesuffix(".0")
 
 
 def plain(value: float) -> str:
-    """A value for people to read, to four digits."""
+    """Format a value for people to read: to four digits, and to a whole number from 1,000 on."""
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
 def path(places: Iterable[tuple[float, float]]) -> str:
-    """The path through ``places``."""
+    """Write the path through ``places``."""
     return "M" + "L".join(f"{number(x)} {number(y)}" for x, y in places)
 
 
 def text_width(text: str, size: float = FONT) -> float:
-    """An estimate from above, in units of the picture: the page decides which font it is."""
+    """Estimate a text's width from above, in units of the picture; exact it cannot be, as the page chooses the font."""
     return size * sum(_advance(each) for each in text)
 
 
 def shortened(text: str, width: float, size: float = FONT) -> str:
-    """``text``, or as much of its beginning as fits into ``width``, with an ellipsis."""
+    """Return ``text``, or as much of its beginning as fits into ``width``, with an ellipsis."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(text + _ELLIPSIS, size) > width:
@@ -73,7 +73,7 @@ def shortened(text: str, width: float, size: float = FONT) -> str:
 
 
 def wrapped(text: str, width: float, size: float = FONT) -> list[str]:
-    """The lines of ``text``, each within ``width``; a longer word is shortened."""
+    """Break ``text`` into lines, each within ``width``; a longer word is shortened."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -89,7 +89,7 @@ def _value(value: str | float) -> str:
 
 
 def _advance(character: str) -> float:
-    """Of one character, for a font of size 1."""
+    """Estimate the width of one character in a font of size 1."""
     if unicodedata.combining(character):
         return 0.0
     if unicodedata.east_asian_width(character) in "WF":

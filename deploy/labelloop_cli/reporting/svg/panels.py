@@ -1,4 +1,4 @@
-"""One panel: marks before their axes. Pure."""
+"""Draw one panel: its axes, grid, titles and marks. No I/O."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from labelloop_cli.reporting.svg.scales import drawable
 
 NOTHING = "nothing measured yet"
 _LINE = 16.0  # height of a line of text
-_RIGHT = 14.0  # free to the right of the plot
+_RIGHT = 14.0  # space to the right of the plot
 _GRID, _BASE, _FAINT = "0.12", "0.5", "0.8"  # opacities
 
 
 @dataclass(frozen=True)
 class Panel:
-    """``height`` is that of the plot, without the texts about it."""
+    """Marks and their axes; ``height`` is that of the plot, without the texts around it."""
 
     marks: Sequence[Mark]
     x: Axis
@@ -27,13 +27,13 @@ class Panel:
     height: float = 210.0
 
     def values(self, axis: str) -> list[float]:
-        """All that ``axis`` must reach over: points that can be drawn, and rules."""
+        """Return the values that ``axis`` must cover: those of points that can be drawn, and of rules."""
         rules = [mark.at for mark in self.marks if isinstance(mark, Rule) and mark.axis == axis]
         return [*rules, *(point[axis == "y"] for point in self._points() if self.holds(*point))]
 
     @property
     def left_out(self) -> int:
-        """How many points and rules have no place."""
+        """Number of points and rules that cannot be drawn."""
         logs = {"x": self.x.log, "y": self.y.log}
         rules = [mark for mark in self.marks if isinstance(mark, Rule) and not drawable(mark.at, log=logs[mark.axis])]
         return len(rules) + sum(not self.holds(*point) for point in self._points())
@@ -43,7 +43,7 @@ class Panel:
         return not any(self.holds(*point) for point in self._points())
 
     def holds(self, x: float, y: float) -> bool:
-        """Whether a point has a place."""
+        """Return whether a point can be drawn."""
         return drawable(x, log=self.x.log) and drawable(y, log=self.y.log)
 
     def _points(self) -> list[tuple[float, float]]:
@@ -51,7 +51,7 @@ class Panel:
 
 
 def margin(panel: Panel, width: float) -> float:
-    """The room that texts take to the left of the plot, of a panel that is ``width`` wide with them."""
+    """Return the room for texts to the left of the plot, in a panel that is ``width`` wide including it."""
     if panel.empty:
         return 0.0
     scale = panel.y.along_y(panel.values("y"), panel.height, 0)
@@ -61,7 +61,7 @@ def margin(panel: Panel, width: float) -> float:
 
 @dataclass(frozen=True)
 class Box:
-    """Where a panel may draw: from ``left`` to ``right``, below ``top``. The plot begins at ``plot``."""
+    """The area of a panel: from ``left`` to ``right``, below ``top``. The plot begins at ``plot``."""
 
     left: float
     plot: float
@@ -71,14 +71,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Elements of a panel, and where they end."""
+    """The SVG elements of a panel, and their bottom edge."""
 
     elements: list[str]
     bottom: float
 
 
 def draw(panel: Panel, box: Box, along_x: Sequence[float], *, with_x: bool = True) -> Drawn:
-    """``along_x`` are the values that its x axis reaches over; ``with_x`` says whether that has texts."""
+    """Draw a panel; ``along_x`` are the values that the x axis covers, ``with_x`` is whether that axis gets texts."""
     heads, top = _heads(panel, box)
     bottom, right = top + panel.height, box.right - _RIGHT
     if panel.empty:
@@ -94,7 +94,7 @@ def draw(panel: Panel, box: Box, along_x: Sequence[float], *, with_x: bool = Tru
 
 
 def _heads(panel: Panel, box: Box) -> tuple[list[str], float]:
-    """The title, the y axis's title, and where the plot may begin."""
+    """Draw the titles of the panel and of its y axis; return them and the top of the plot."""
     lines = wrapped(panel.title, box.right - box.left) if panel.title else []
     drawn = [text_element(line, box.left, box.top + _LINE * (i + 1) - 4) for i, line in enumerate(lines)]
     top = box.top + _LINE * len(lines)
@@ -106,7 +106,7 @@ def _heads(panel: Panel, box: Box) -> tuple[list[str], float]:
 
 
 def _rows(panel: Panel, frame: Frame, right: float) -> list[str]:
-    """Level lines and their texts."""
+    """Draw the horizontal grid lines and the texts of the y axis."""
     ticks = ticks_y(panel.y, frame.y)
     left = min(frame.x.start, frame.x.stop)
     texts = [text_element(t.text, left - 6, t.at + 0.35 * SMALL, anchor="end", size=SMALL) for t in ticks]
@@ -114,7 +114,7 @@ def _rows(panel: Panel, frame: Frame, right: float) -> list[str]:
 
 
 def _below(panel: Panel, box: Box, frame: Frame, *, with_x: bool) -> tuple[list[str], float]:
-    """Upright lines, what is written under the axis, and where that ends."""
+    """Draw the vertical grid lines and the texts below the x axis; return them and their bottom edge."""
     bottom = frame.y.start
     if panel.x.names:
         names = names_x(panel.x, frame.x)

@@ -1,4 +1,4 @@
-"""Panels above or beside each other as one picture, with a legend and a description in words. Pure."""
+"""Combine panels into one picture, with a legend and a description in words. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from labelloop_cli.reporting.svg.markup import FONT, SMALL, element, number, tex
 from labelloop_cli.reporting.svg.panels import Box, Drawn, Panel, draw, margin
 from labelloop_cli.reporting.svg.said import described
 
-_APART = 24.0  # between panels beside each other
+_APART = 24.0  # space between panels side by side
 
 
 def picture(title: str, panels: Sequence[Panel], *, width: float, beside: bool = False) -> str:
-    """One SVG element, the same text for the same panels.
+    """Draw panels as one SVG element; the same panels always give the same text.
 
-    Panels above each other share their x axis. The picture takes the width of what it stands in; ``width`` is in its
-    own units, of which text is 12 high. ``title`` and a description of all marks are for screen readers.
+    Args:
+        title: Title for screen readers, which also get a description of all marks.
+        width: Width in the picture's own units, in which text is 12 high; the page scales the picture to its container.
+        beside: Whether panels are side by side; otherwise they are stacked and share their x axis.
     """
     panels = panels or [Panel([], Axis(), Axis())]
     placed = legend.entries([mark for panel in panels for mark in panel.marks if not panel.empty], width)

@@ -1,4 +1,4 @@
-"""What a panel shows, in words, for those who do not see it. Pure."""
+"""Describe a panel in words, for screen readers. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from labelloop_cli.reporting.svg.marks import Band, Bars, Dots, Line, Mark, Rule
 from labelloop_cli.reporting.svg.markup import plain
 from labelloop_cli.reporting.svg.panels import NOTHING, Panel
 
-_LISTED_MAX = 12  # values of a mark; of more the first, the last, the least and the greatest
+_LISTED_MAX = 12  # values listed per mark; of more, only the first, last, least and greatest
 
 
 def described(panel: Panel) -> str:
-    """One sentence a mark."""
+    """Describe the axes, and each mark in one sentence."""
     shown = ". ".join(part for part in (panel.title, _axes(panel)) if part)
     told = [f"{shown}."] if shown else []
     if panel.empty:
@@ -34,7 +34,7 @@ def _sentences(panel: Panel) -> Iterator[str]:
 
 
 def _said(panel: Panel, mark: Mark) -> str:
-    """Empty for marks that repeat what others say."""
+    """Describe a mark; empty for marks that only repeat others, such as spans and unnamed bands."""
     if isinstance(mark, Rule):
         return f"at {plain(mark.at)}"
     found = [(x, *ends) for x, *ends in _ends(mark) if all(panel.holds(x, end) for end in ends)]
@@ -46,7 +46,7 @@ def _said(panel: Panel, mark: Mark) -> str:
 
 
 def _ends(mark: Mark) -> list[tuple[float, float, float]]:
-    """x and what the mark reaches from and to there."""
+    """Return, for each x of the mark, x and the values that it reaches from and to."""
     if isinstance(mark, Band) and mark.label:
         return list(zip(mark.x, mark.low, mark.high, strict=True))
     if isinstance(mark, Line | Dots | Bars):

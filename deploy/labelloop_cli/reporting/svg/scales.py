@@ -1,4 +1,4 @@
-"""From values to places in a picture, and round values to mark on an axis. Pure."""
+"""Map values to places in a picture, and choose round values to mark on an axis. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _STEPS = (1, 2, 5, 10)
-_LOG_STEPS: tuple[tuple[int, ...], ...] = ((1, 2, 5), (1, 3), (1,))  # in each power of ten, most first
-_SAME = 1e-9  # of the larger value: nearer ones are one value
+_LOG_STEPS: tuple[tuple[int, ...], ...] = ((1, 2, 5), (1, 3), (1,))  # in each power of ten, densest first
+_SAME = 1e-9  # relative to the larger value; values closer than this are the same
 _NOTHING = {False: (0.0, 1.0), True: (1.0, 10.0)}
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps ``low`` to ``start`` and ``high`` to ``stop``, evenly between them or evenly in the logarithm.
+    """Maps ``low`` to ``start`` and ``high`` to ``stop``, linearly or logarithmically.
 
-    ``step`` is that of its round values where it was made to end at such; 0: to be chosen.
+    Attributes:
+        step: Distance of the round values that the scale was extended to; 0 if it is still to be chosen.
     """
 
     low: float
@@ -27,12 +28,12 @@ class Scale:
     step: float = 0.0
 
     def at(self, value: float) -> float:
-        """The place of ``value``, which must be drawable."""
+        """Return the place of ``value``, which must be drawable."""
         low, high, found = (math.log(each) if self.log else each for each in (self.low, self.high, value))
         return self.start + (found - low) / (high - low) * (self.stop - self.start)
 
     def ticks(self, most: int, *, whole: bool = False) -> list[float]:
-        """Round values within, at most about ``most``; integers where ``whole``."""
+        """Return round values within the scale, at most about ``most``; integers if ``whole``."""
         found = _log_ticks(self.low, self.high, most) if self.log else []
         if len(found) > 1:
             return found
@@ -40,12 +41,12 @@ class Scale:
 
 
 def drawable(value: float, *, log: bool = False) -> bool:
-    """Whether ``value`` has a place: finite, and above 0 where the scale is logarithmic."""
+    """Return whether ``value`` is finite and, on a logarithmic scale, above 0."""
     return math.isfinite(value) and (not log or value > 0)
 
 
 def extent(values: Iterable[float], *, log: bool = False, whole: bool = False) -> tuple[float, float]:
-    """The least and the greatest of drawable ``values``; some room about a single one, and any range for none."""
+    """Return the least and greatest of drawable ``values``, widened around a single one; a default range for none."""
     found = list(values)
     if not found:
         return _NOTHING[log]
@@ -59,7 +60,7 @@ def extent(values: Iterable[float], *, log: bool = False, whole: bool = False) -
 
 
 def padded(low: float, high: float, share: float, *, log: bool = False) -> tuple[float, float]:
-    """The range with ``share`` of it more at both ends."""
+    """Extend the range by ``share`` of itself at each end."""
     if log:
         factor = (high / low) ** share
         return low / factor, high * factor
@@ -68,7 +69,7 @@ def padded(low: float, high: float, share: float, *, log: bool = False) -> tuple
 
 
 def step_of(low: float, high: float, most: int, *, whole: bool = False) -> float:
-    """The least of 1, 2 or 5 times a power of ten that divides the range into ``most`` parts or fewer."""
+    """Return the least of 1, 2 or 5 times a power of ten that divides the range into ``most`` parts or fewer."""
     rough = (high - low) / max(1, most)
     power = math.floor(math.log10(rough))
     step = next(found for each in _STEPS if (found := _times(each, 10.0**power)) >= rough * (1 - _SAME))
@@ -76,17 +77,17 @@ def step_of(low: float, high: float, most: int, *, whole: bool = False) -> float
 
 
 def outwards(low: float, high: float, step: float) -> tuple[float, float]:
-    """The range extended to multiples of ``step``."""
+    """Extend the range to multiples of ``step``."""
     return _times(math.floor(low / step + _SAME), step), _times(math.ceil(high / step - _SAME), step)
 
 
 def multiples(low: float, high: float, step: float) -> list[float]:
-    """Those of ``step`` within the range."""
+    """Return the multiples of ``step`` within the range."""
     return [_times(each, step) for each in range(math.ceil(low / step - _SAME), math.floor(high / step + _SAME) + 1)]
 
 
 def tick_texts(values: Sequence[float], *, log: bool = False) -> list[str]:
-    """As many decimals as the values need, the same for all of an even scale."""
+    """Format values with as many decimals as they need, on a linear scale the same number for all."""
     if log:
         return [f"{each:,.15g}" for each in values]
     span = max(map(abs, values), default=0.0)
@@ -95,7 +96,7 @@ def tick_texts(values: Sequence[float], *, log: bool = False) -> list[str]:
 
 
 def _times(count: int, step: float) -> float:
-    """The multiple, without the binary digits that a product of decimal fractions leaves behind."""
+    """Return a multiple of ``step``, rounded to remove the binary error of a product of decimal fractions."""
     return round(count * step, max(0, 1 - math.floor(math.log10(step)))) + 0.0
 
 

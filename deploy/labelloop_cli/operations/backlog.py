@@ -1,0 +1,86 @@
+"""Show the backlog, annotator quality and dead letters: ``labelloop label backlog``, ``dead`` and ``replay``."""
+
+from __future__ import annotations
+
+from labelloop.oracle.v1.oracle_pb2 import (
+    Backlog,
+    DeadLetter,
+    DiscardDeadLettersRequest,
+    GetBacklogRequest,
+    ListDeadLettersRequest,
+    ReplayDeadLettersRequest,
+)
+from rich.table import Column, Table
+
+from labelloop_cli.clients import Endpoints, connect
+from labelloop_cli.output.console import console
+
+
+async def show_backlog(run_id: str) -> None:
+    """Print the backlog and the annotators' quality of a run, or of all runs if ``run_id`` is empty."""
+    async with connect(Endpoints()) as clients:
+        response = await clients.oracle.GetBacklog(GetBacklogRequest(run_id=run_id))
+    table = Table("run", "tool", "open", "held", "disputed", "labelled", "without label", "waits since")
+    for run in response.runs:
+        since = run.waits_since.ToDatetime().strftime("%Y-%m-%d %H:%M:%S") if run.HasField("waits_since") else "–"
+        counts = (run.open, run.leased, run.disputed, run.labelled, run.skipped)
+        table.add_row(run.run_id, run.tool or "–", *map(str, counts), since)
+    console.print(table if response.runs else "no run asks people for labels")
+    for run in response.runs:
+        if run.problem:
+            told = f"{run.tool} does not take the requests of {run.run_id}: {run.problem}"
+            console.print(told, style="yellow", highlight=False, soft_wrap=True)
+        if run.annotators:
+            console.print(_annotators(run))
+    if response.dead_letters:
+        told = f"{response.dead_letters} results could not be taken: see `labelloop label dead`"
+        console.print(told, style="yellow")
+
+
+def _annotators(run: Backlog) -> Table:
+    who = Column("annotator", no_wrap=True)  # do not break names in a narrow terminal
+    table = Table(who, "answers", "skips", "as the label", "gold right", "95 % interval", "seconds", title=run.run_id)
+    for each in run.annotators:
+        interval = f"{each.gold_low:.2f} to {each.gold_high:.2f}" if each.gold else "–"
+        agreed, gold = f"{each.agreed}/{each.compared}", f"{each.gold_right}/{each.gold}"
+        seconds = f"{each.time_spent_s:.1f}" if each.time_spent_s else "–"
+        table.add_row(each.annotator or "–", str(each.answers), str(each.skips), agreed, gold, interval, seconds)
+    return table
+
+
+async def discard_dead(letter_ids: list[str]) -> None:
+    """Discard dead letters for good."""
+    async with connect(Endpoints()) as clients:
+        response = await clients.oracle.DiscardDeadLetters(DiscardDeadLettersRequest(ids=letter_ids))
+    console.print(f"{response.discarded} dead letters put aside")
+
+
+async def show_dead(run_id: str, *, all_: bool = False) -> None:
+    """Print dead letters, newest first: those of a run, or of all if ``run_id`` is empty; one page, or ``all_``."""
+    shown, request = 0, ListDeadLettersRequest(run_id=run_id)
+    async with connect(Endpoints()) as clients:
+        while True:
+            response = await clients.oracle.ListDeadLetters(request)
+            for letter in response.letters:
+                _show(letter)
+            shown += len(response.letters)
+            if not all_ or not response.letters:
+                break
+            request.after_id = response.letters[-1].id
+    count = f"{shown}" if shown >= response.total else f"{shown} of {response.total:,} (--all shows them all)"
+    console.print(f"{count} dead letters; `labelloop label replay` tries them again")
+
+
+def _show(letter: DeadLetter) -> None:
+    told = f"{letter.id} {letter.source} {letter.reason}: {letter.message}"
+    console.print(told, soft_wrap=True)
+    console.print(f"  {letter.data[:200].decode(errors='replace')}", highlight=False)
+
+
+async def replay_dead(letter_ids: list[str]) -> None:
+    """Try to record dead letters again; all if ``letter_ids`` is empty."""
+    async with connect(Endpoints()) as clients:
+        response = await clients.oracle.ReplayDeadLetters(ReplayDeadLettersRequest(ids=letter_ids))
+    for letter in response.refused:
+        console.print(f"{letter.id} still cannot be taken: {letter.message}")
+    console.print(f"{response.taken} dead letters taken")

@@ -1,0 +1,96 @@
+"""Export a run's labels and unlabelled samples as tables, and its models as ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from labelloop.errors import WrongState
+from labelloop.events.v1.events_pb2 import Purpose
+from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord
+from pyroaring import BitMap
+
+from labelloop_cli import choices, tables
+from labelloop_cli.clients import Endpoints, connect
+from labelloop_cli.output.console import console
+from labelloop_cli.reporting.unlabelled import ranked_rest
+from labelloop_cli.run_options import word
+from labelloop_cli.tables import Columns, Kind, Row
+
+LABELS: Columns = {
+    "id": Kind.COUNT,
+    "class": Kind.COUNT,
+    "class_name": Kind.TEXT,
+    "auto_labelled": Kind.FLAG,
+    "source": Kind.TEXT,
+    "annotator": Kind.TEXT,
+    "round": Kind.COUNT,
+    "time": Kind.TIME,
+    "confidence": Kind.REAL,
+    "purpose": Kind.TEXT,
+    "score": Kind.REAL,
+}
+UNLABELLED: Columns = {"id": Kind.COUNT, "predicted": Kind.TEXT, "confidence": Kind.REAL}
+
+
+async def write_labels(run_id: str, output: Path, kind: choices.LabelKind) -> None:
+    """Write a run's labels of ``kind`` to a .csv or .parquet file."""
+    tables.check(output)
+    async with connect(Endpoints()) as clients:
+        run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
+        records = await clients.labels(run_id)
+    if kind is not choices.LabelKind.all:
+        records = [record for record in records if record.auto_labelled == (kind is choices.LabelKind.auto_labels)]
+    tables.write(LABELS, label_rows(records, list(run.pool.classes)), output)
+    console.print(f"{len(records)} labels of run {run_id} written to {output}")
+
+
+def label_rows(records: Iterable[LabelRecord], classes: Sequence[str]) -> Iterator[Row]:
+    """Yield one row per label, with the columns of ``LABELS``, in the order given."""
+    for record in records:
+        yield (
+            record.sample_id,
+            record.label,
+            classes[record.label],
+            record.auto_labelled,
+            record.source,
+            record.annotator,
+            record.round,
+            record.recorded_at.ToDatetime(),
+            record.confidence if record.HasField("confidence") else None,
+            word(Purpose.Name(record.purpose)) if record.purpose else None,
+            record.score if record.HasField("score") else None,
+        )
+
+
+async def write_unlabelled(run_id: str, output: Path) -> None:
+    """Write samples without a label to a .csv or .parquet file, least confident first.
+
+    Raises WrongState if the run has no model yet.
+    """
+    tables.check(output)
+    async with connect(Endpoints()) as clients:
+        run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
+        if not run.head_sha256:
+            raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: all of its samples are unlabelled")
+        taken = BitMap([record.sample_id for record in await clients.labels(run_id)])
+        classes = list(run.pool.classes)
+        rows = [row async for page in ranked_rest(clients, run, taken) for row in ranked_rows(page, classes)]
+    tables.write(UNLABELLED, rows, output)
+    console.print(f"{len(rows)} samples that run {run_id} leaves without a label written to {output}")
+
+
+def ranked_rows(page: RankPoolResponse, classes: Sequence[str]) -> Iterator[Row]:
+    """Yield one row per sample, with the columns of ``UNLABELLED``, in the order of ``page``."""
+    for sample_id, predicted, confidence in zip(page.sample_ids, page.predicted, page.confidence, strict=True):
+        yield sample_id, classes[predicted], confidence
+
+
+async def write_model(run_id: str, output: Path, round_: int) -> None:
+    """Write a run's model as ONNX: the one with which ``round_`` began, or the newest if it is 0."""
+    async with connect(Endpoints()) as clients:
+        response = await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=round_))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(response.model)
+    console.print(f"model {response.model_sha256[:12]} of run {run_id} written to {output}")

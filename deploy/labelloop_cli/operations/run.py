@@ -1,0 +1,110 @@
+"""Start, list, watch and cancel runs, for ``labelloop run``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labelloop.errors import WrongState
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop.trainer.v1 import trainer_pb2 as pb
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from labelloop_cli.choices import FeaturesName
+from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.output import run_summary
+from labelloop_cli.output.console import console
+from labelloop_cli.run_options import audit_size, features, word
+
+
+async def start(request: pb.StartRunRequest, seen: FeaturesName, *, watched: bool) -> None:
+    """Start a run after completing its spec from the dataset.
+
+    Args:
+        seen: The features that models get of the samples.
+        watched: Show the run's progress until it ends.
+    """
+    async with connect(Endpoints()) as clients:
+        described = await clients.oracle.DescribeDataset(DescribeDatasetRequest(dataset=request.spec.dataset))
+        request.spec.features = features(seen, described)
+        if request.spec.HasField("guarantee") and not request.spec.guarantee.audit_size:
+            rest = described.sample_count - request.spec.label_budget
+            request.spec.guarantee.audit_size = audit_size(request.spec.guarantee, rest)
+        run = (await clients.trainer.StartRun(request)).run
+        console.print(f"run {run.run_id} started")
+        if watched:
+            await _watch(clients, run.run_id)
+
+
+async def list_() -> None:
+    """Print a table of all runs."""
+    async with connect(Endpoints()) as clients:
+        response = await clients.trainer.ListRuns(pb.ListRunsRequest())
+    if not response.runs:
+        console.print("no runs yet; start one with `labelloop run start`")
+    else:
+        console.print(listed(list(response.runs)))
+    if response.unreadable_events:
+        told = f"{response.unreadable_events} events on the stream cannot be read and are passed over"
+        console.print(told, style="yellow")
+
+
+def listed(runs: list[pb.RunStatus]) -> Table:
+    """Build a table of runs, without columns that are empty for all of them: the others fit into 80 characters."""
+    columns: dict[str, Callable[[pb.RunStatus], str]] = {
+        "run": lambda run: run.run_id,
+        "state": lambda run: word(pb.Phase.Name(run.phase)),
+        "strategy": lambda run: word(Strategy.Name(run.spec.strategy)),
+        "round": lambda run: f"{run.round}/{run.planned_rounds}",
+        "labels": run_summary.labels,
+        "audit": run_summary.audit,
+        "auto-labels": run_summary.auto_labels,
+        "accuracy": run_summary.accuracy,
+        "note": lambda run: run.message,
+    }
+    cells = {name: [of(run) for run in runs] for name, of in columns.items()}
+    told = {name: column for name, column in cells.items() if {*column} - {run_summary.NONE, ""}}
+    table = Table(*(Column(name, no_wrap=name in ("run", "state")) for name in told))
+    for row in zip(*told.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+async def watch(run_id: str) -> None:
+    """Show a run's progress until it ends. Raises WrongState if it fails."""
+    async with connect(Endpoints()) as clients:
+        await _watch(clients, run_id)
+
+
+async def _watch(clients: Clients, run_id: str) -> None:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("round"),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(run_id, total=None, note="")
+        async for run in clients.watch(run_id):
+            progress.update(bar, completed=run.round, total=run.planned_rounds or 1, note=_note(run))
+    if run.phase == pb.Phase.PHASE_FAILED:
+        raise WrongState("RUN_FAILED", f"run {run_id} failed: {run.message}", run_id=run_id)
+    console.print(f"run {run_id} {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {run_summary.accuracy(run)}")
+
+
+def _note(run: pb.RunStatus) -> str:
+    note = f"{run_summary.paid(run)}, accuracy {run_summary.accuracy(run)}"
+    if run.labels_open and run.phase == pb.Phase.PHASE_LABELLING:
+        note += f", waiting for {run.labels_open} labels"
+    return f"{note}, held up: {run.message}" if run.message and run.phase < pb.Phase.PHASE_FINISHED else note
+
+
+async def cancel(run_id: str, reason: str) -> None:
+    """Cancel a run, and print how many labels it has paid for."""
+    async with connect(Endpoints()) as clients:
+        run = (await clients.trainer.CancelRun(pb.CancelRunRequest(run_id=run_id, reason=reason))).run
+    console.print(f"run {run_id} cancelled with {run_summary.paid(run)}")

@@ -1,0 +1,67 @@
+"""Format a run's accuracy and label counts for display. Pure functions."""
+
+from __future__ import annotations
+
+from labelloop.events.v1.events_pb2 import Protocol
+from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult, RunStatus
+
+NONE = "–"
+
+
+def judged(result: RoundResult) -> MeasuredAccuracy | None:
+    """Return a model's accuracy on the evaluation set or, without one, on the control samples; None without both."""
+    if result.HasField("evaluation"):
+        return result.evaluation
+    return result.control if result.HasField("control") else None
+
+
+def judged_by(result: RoundResult, protocol: Protocol.ValueType) -> tuple[MeasuredAccuracy, str] | None:
+    """Return a model's accuracy and the name of the samples it was measured on; None if there are none.
+
+    The accuracy that decided when to stop is the last resort: in cross-validation, it is measured on labelled samples,
+    which were chosen for being hard.
+    """
+    if accuracy := judged(result):
+        return accuracy, "evaluation" if result.HasField("evaluation") else "control"
+    if not result.HasField("stopping"):
+        return None
+    return result.stopping, "stopping set" if protocol == Protocol.PROTOCOL_PUBLISHED else "cross-validated"
+
+
+def accuracy(run: RunStatus) -> str:
+    """Format the newest accuracy with its interval and the samples it was measured on."""
+    found = judged_by(run.latest, run.spec.protocol) if run.HasField("latest") else None
+    if not found:
+        return NONE
+    measured, on = found
+    return f"{measured.value:.4f} ({measured.low:.3f} to {measured.high:.3f}, {on}, n={measured.total})"
+
+
+def labels(run: RunStatus) -> str:
+    """Format the labels paid for within the budget, and the budget."""
+    return f"{run.labels_paid - _audited(run)}/{run.spec.label_budget}"
+
+
+def audit(run: RunStatus) -> str:
+    """Format the audit labels, which are paid for beyond the budget, and the audit size."""
+    return f"{_audited(run)}/{run.spec.guarantee.audit_size}" if run.spec.HasField("guarantee") else NONE
+
+
+def auto_labels(run: RunStatus) -> str:
+    """Format the auto-labels and their limit, which in a run with an audit is known only once that is complete."""
+    if budget := run.spec.auto_label_budget:
+        return f"{run.auto_labels}/{budget}"
+    if run.HasField("certificate"):
+        return f"{run.auto_labels}/{run.certificate.count}" if run.certificate.count else "0"
+    return NONE
+
+
+def paid(run: RunStatus) -> str:
+    """Format all labels paid for, as part of a sentence."""
+    audited = _audited(run)
+    return f"{run.labels_paid - audited} labels" + (f" and {audited} to audit with" if audited else "")
+
+
+def _audited(run: RunStatus) -> int:
+    """Count the audit labels: while an audit is under way, the labels paid for beyond the budget."""
+    return max(run.audit_labels, run.labels_paid - run.spec.label_budget)

@@ -1,0 +1,88 @@
+"""Read the true classes of a pool's samples from local files, to judge auto-labels by and never to train on."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from labelloop.artifacts.idx import parse_idx
+from labelloop.errors import Corrupt, InvalidInput, NotFound
+from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RunStatus
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from labelloop_cli.class_csv import read_classes
+
+_MNIST_LABELS = "train-labels-idx1-ubyte"
+Truth = dict[int, int]
+
+
+def truth_of(run: RunStatus, labels: Iterable[LabelRecord], given: Path | None) -> Truth | None:
+    """Read the true class by sample id from ``given``, or else from the dataset's own labels on this machine.
+
+    Returns None if there is neither, or if the dataset's own labels differ from those that the run got from the
+    dataset.
+
+    Raises:
+        NotFound: If ``given`` does not exist.
+        InvalidInput: If the file cannot be read, or if ``given`` differs from the labels that the dataset gave.
+    """
+    path = given or own_labels(run)
+    if path is None:
+        return None
+    truth = {id_: label for id_, label in read_truth(path).items() if id_ < run.pool.sample_count}
+    told = [record for record in labels if record.source.startswith("dataset:")]
+    if all(truth.get(record.sample_id) == record.label for record in told):
+        return truth
+    if given:
+        raise InvalidInput("NOT_THE_TRUTH", f"{given} differs from the labels that the dataset gave", field="truth")
+    return None
+
+
+def own_labels(run: RunStatus) -> Path | None:
+    """Find the file of the dataset's labels on this machine; None if it is not here."""
+    if run.spec.dataset.name != "mnist":
+        path = Path(run.spec.dataset.labels)
+        return path if run.spec.dataset.labels and path.is_file() else None
+    found = (folder / name for folder in _mnist_folders() for name in (_MNIST_LABELS, f"{_MNIST_LABELS}.gz"))
+    return None if run.pool.stand_in else next((path for path in found if path.is_file()), None)
+
+
+def _mnist_folders() -> list[Path]:
+    """List the folders in which the oracle looks for MNIST, or to which it downloads it."""
+    given = os.environ.get("LABELLOOP_DATA_DIR")
+    return [*([Path(given), Path(given) / "mnist"] if given else []), user_cache_path("labelloop") / "mnist"]
+
+
+def read_truth(path: Path) -> Truth:
+    """Read class by sample id from a .csv (id, class), a .npy or an IDX file; the latter two may be gzipped.
+
+    Raises NotFound if there is no file, and InvalidInput if it cannot be read.
+    """
+    if path.suffix == ".csv":
+        return dict(read_classes(path))
+    if not path.is_file():
+        raise NotFound("NO_FILE", f"there is no file {path}", path=path)
+    try:
+        data = path.read_bytes()
+        classes = _array(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
+    except (OSError, ValueError, EOFError, zlib.error, InvalidInput, Corrupt) as error:
+        raise InvalidInput("BAD_TRUTH", f"{path} holds no labels: {error}", field="truth") from error
+    return dict(enumerate(classes.tolist()))
+
+
+def _array(data: bytes) -> NDArray[Any]:
+    """Parse classes ``[n]`` of any integer type. Raises ValueError, InvalidInput or Corrupt if there are none."""
+    if data.startswith(b"\x93NUMPY"):
+        classes: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    else:
+        classes = parse_idx(data, "it")
+    if classes.ndim != 1 or classes.dtype.kind not in "iu":
+        raise ValueError(f"it holds {classes.dtype} of {classes.ndim} dimensions, not one whole number a sample")
+    return classes

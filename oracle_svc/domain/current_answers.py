@@ -1,0 +1,59 @@
+"""Look up a request's recorded results and prediction, for integrations to compare with their tools'. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from labelloop.domain.ids import RequestId
+from labelloop.domain.sample_outcomes import Outcome
+from labelloop.events.v1.events_pb2 import AnswerGiven, LabelProvided, SampleSkipped
+from labelloop.oracle.v1.oracle_pb2 import LabelResult, Prediction
+
+from oracle_svc.domain.labeling_state import LabelingState
+
+
+def said(labeling: LabelingState, request: RequestId, source: str) -> list[LabelResult]:
+    """Return each annotator's newest result for a request among those from ``source``, with classes by name."""
+    assert labeling.pool is not None, "what is asked for lies in a pool"
+    classes = labeling.pool.classes
+    given = [each for each in labeling.given.get(request.sample_id, {}).values() if each.source == source]
+    heard = [each for each in labeling.heard.get(request.sample_id, {}).values() if each.source == source]
+    return [*(_given(each, classes) for each in given), *(_heard(each, classes) for each in heard)]
+
+
+def _given(given: AnswerGiven, classes: Sequence[str]) -> LabelResult:
+    word = LabelResult(annotator=given.annotator, revision=given.revision, source_event_id=given.source_event_id)
+    match given.WhichOneof("answer"):
+        case "label":
+            word.class_name = classes[given.label]
+        case "skip":
+            word.skip = given.skip
+        case _:
+            word.withdrawn = True
+    return word
+
+
+def _heard(outcome: Outcome, classes: Sequence[str]) -> LabelResult:
+    word = LabelResult(
+        annotator=outcome.annotator, revision=outcome.answer_revision, source_event_id=outcome.source_event_id
+    )
+    match outcome:
+        case LabelProvided():
+            word.class_name = classes[outcome.label]
+        case SampleSkipped():
+            word.skip = outcome.kind
+        case _:
+            word.withdrawn = True
+    return word
+
+
+def predicted(labeling: LabelingState, sample_id: int) -> tuple[str, Prediction] | None:
+    """Return the class name and the prediction of the model that selected the sample.
+
+    No newer model exists before the sample's batch is complete. Returns None if there was no model, or if the run hides
+    predictions from annotators.
+    """
+    prediction = labeling.predictions.get(sample_id)
+    if prediction is None or labeling.pool is None or labeling.spec.queue.hide_predictions:
+        return None
+    return labeling.pool.classes[prediction.label], prediction

@@ -1,0 +1,170 @@
+"""List a run's open requests to annotators and annotation tools, and build their messages. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count, islice
+
+from labelloop.domain.ids import RequestId
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+
+from oracle_svc.domain.labeling_state import LabelingState
+
+_GOLD_EVERY = 10  # other requests per request for a gold sample
+
+
+@dataclass(frozen=True)
+class OpenRequest:
+    """A request for one annotator, or for all annotators of a sample.
+
+    Attributes:
+        slot: The annotator's slot; None for all annotators of the sample.
+        annotators: How many annotators are asked for the sample.
+        revision: Above 0 if a tool has to ask a sample's only annotator again because their result was withdrawn.
+    """
+
+    run_id: str
+    round: int
+    sample_id: int
+    slot: int | None
+    annotators: int
+    revision: int = 0
+
+    @property
+    def request_id(self) -> str:
+        return str(RequestId(self.run_id, self.round, self.sample_id, self.slot))
+
+    @property
+    def lease(self) -> str:
+        """Key of the request's lease.
+
+        The key changes, so that the request is sent again, if a tool has to ask more annotators than before, or if the
+        result was withdrawn: a message queue has completed the earlier request by then.
+        """
+        slot = f"of{self.annotators}" if self.slot is None else str(self.slot)
+        again = f"-{self.revision}" if self.revision else ""
+        return f"{self.run_id}.{self.round}.{self.sample_id}.{slot}{again}"
+
+
+def for_annotator(labeling: LabelingState, annotator: str) -> Iterator[OpenRequest]:
+    """Yield requests for ``annotator`` by priority.
+
+    A gold sample precedes them for a new annotator, and again after every ten results for other samples.
+    """
+    answers = [given for slots in labeling.given.values() for given in slots.values() if given.annotator == annotator]
+    gold = sum(given.sample_id in labeling.gold for given in answers)
+    others = len(answers) - gold + sum(annotator in words for words in labeling.heard.values())
+    open_ = (ask for ask in _slots(labeling) if not _spoke(labeling, ask.sample_id, annotator))
+    if gold * _GOLD_EVERY <= others and labeling.open:
+        yield from islice((ask for ask in _gold(labeling) if not _spoke(labeling, ask.sample_id, annotator)), 1)
+    yield from open_
+
+
+def next_revision(labeling: LabelingState, sample_id: int, annotator: str) -> int:
+    """Return the revision of the next result of ``annotator`` for an open sample."""
+    before = labeling.heard.get(sample_id, {}).get(annotator)
+    return before.answer_revision + 1 if before else 0
+
+
+def revision_for_anybody(labeling: LabelingState, sample_id: int) -> int:
+    """Return the revision of an open sample's next result from any annotator: higher than all withdrawn ones."""
+    given = [each.revision for each in labeling.given.get(sample_id, {}).values() if each.withdrawn]
+    heard = [each.answer_revision for each in labeling.heard.get(sample_id, {}).values() if labeling.annotators == 1]
+    return max((*given, *heard), default=-1) + 1
+
+
+def for_everybody(labeling: LabelingState) -> Iterator[OpenRequest]:
+    """Yield all open requests, in every form in which they may be leased."""
+    yield from _slots(labeling)
+    yield from (numbered(labeling, ask) for ask in _slots(labeling))
+    yield from for_tool(labeling, whole_samples=True)
+
+
+def for_tool(labeling: LabelingState, *, whole_samples: bool) -> Iterator[OpenRequest]:
+    """Yield the requests for a tool, preceded by those for gold samples.
+
+    There is one gold sample, and one more for every ten samples requested; each is for all annotators.
+
+    Args:
+        whole_samples: Yield one request per sample instead of one per slot.
+    """
+    if not labeling.open:
+        return
+    gold = islice(
+        dict.fromkeys(ask.sample_id for ask in _gold(labeling)), 1 + len(labeling.answers.rounds) // _GOLD_EVERY
+    )
+    wanted = set(gold)
+    asks = [ask for ask in _gold(labeling) if ask.sample_id in wanted] + [
+        numbered(labeling, ask) for ask in _slots(labeling)
+    ]
+    if not whole_samples:
+        yield from asks
+        return
+    for sample_id, lacking in Counter(ask.sample_id for ask in asks).items():
+        annotators = len(labeling.standing_answers(sample_id)) + lacking
+        yield OpenRequest(labeling.run_id, labeling.answers.rounds.get(sample_id, 0), sample_id, None, annotators)
+
+
+def is_asked(labeling: LabelingState, ask: OpenRequest) -> bool:
+    """Return whether the request is still open."""
+    open_ = ask.sample_id in labeling.open or (ask.sample_id in labeling.gold and bool(labeling.open))
+    return open_ and ask.slot not in labeling.given.get(ask.sample_id, {}) and numbered(labeling, ask) == ask
+
+
+def numbered(labeling: LabelingState, ask: OpenRequest) -> OpenRequest:
+    """Return the request as sent to a tool: with its next revision if one annotator is asked for the sample."""
+    if labeling.annotators > 1 or ask.slot is None or ask.sample_id in labeling.gold:
+        return ask
+    return replace(ask, revision=revision_for_anybody(labeling, ask.sample_id))
+
+
+def _spoke(labeling: LabelingState, sample_id: int, annotator: str) -> bool:
+    """Return whether one of the sample's slots holds a result of ``annotator``."""
+    return any(given.annotator == annotator for given in labeling.given.get(sample_id, {}).values())
+
+
+def _slots(labeling: LabelingState) -> Iterator[OpenRequest]:
+    """Yield one request for each annotator that an open sample still needs."""
+    for sample_id in labeling.open:
+        round_ = labeling.answers.rounds[sample_id]
+        answered = len(labeling.standing_answers(sample_id))
+        lacking = max(0, max(labeling.annotators, labeling.disputed.get(sample_id, 0)) - answered)
+        for slot in _free_slots(labeling, sample_id, lacking):
+            yield OpenRequest(labeling.run_id, round_, sample_id, slot, answered + lacking)
+
+
+def _gold(labeling: LabelingState) -> Iterator[OpenRequest]:
+    for sample_id in labeling.gold:
+        answered = len(labeling.standing_answers(sample_id))
+        for slot in _free_slots(labeling, sample_id, max(1, labeling.annotators - answered)):
+            yield OpenRequest(labeling.run_id, 0, sample_id, slot, labeling.annotators)
+
+
+def _free_slots(labeling: LabelingState, sample_id: int, wanted: int) -> Iterator[int]:
+    slots = labeling.given.get(sample_id, {})
+    return islice((slot for slot in count() if slot not in slots), wanted)
+
+
+def request_of(labeling: LabelingState, ask: OpenRequest, media_type: str, sha256: str) -> LabelRequest:
+    """Build the message for annotators and tools, without the sample itself."""
+    assert labeling.pool is not None, "what is asked for lies in a pool"
+    request = LabelRequest(
+        request_id=ask.request_id,
+        run_id=ask.run_id,
+        round=ask.round,
+        sample_id=ask.sample_id,
+        slot=ask.slot or 0,
+        media_type=media_type,
+        sha256=sha256,
+        classes=labeling.pool.classes,
+        priority=labeling.places.get(ask.sample_id, 0),
+        annotator_count=ask.annotators,
+    )
+    prediction = labeling.predictions.get(ask.sample_id)
+    if prediction and not labeling.spec.queue.hide_predictions:
+        request.prediction.CopyFrom(prediction)
+    if labeling.deadline:
+        request.deadline.FromDatetime(labeling.deadline)
+    return request

@@ -1,0 +1,277 @@
+"""Fold a run's events into the progress shown to its annotators. No I/O."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from labelloop.domain.statistics import wilson_interval
+from labelloop.events.v1.events_pb2 import (
+    Accuracy,
+    Event,
+    LabelProvided,
+    LabelsRequested,
+    ModelTrained,
+    RunSpec,
+)
+
+Measured = Literal["evaluation", "validation"]
+Phase = Literal["starting", "labelling", "training", "over"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model's accuracy with its 95 per cent confidence interval, all in [0, 1].
+
+    Attributes:
+        labels: Number of labels that it was trained on.
+        auto_labels: Number of auto-labels that it was trained on.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    round: int
+    labels: int
+    auto_labels: int
+    accuracy: float
+    low: float
+    high: float
+    measured_on: Measured
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """The model's mean and least confidence, in [0, 1], in one round's samples.
+
+    Attributes:
+        labels: Number of labels before the round.
+    """
+
+    round: int
+    labels: int
+    mean: float
+    least: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The model's prediction for a sample when it was requested.
+
+    Attributes:
+        confidence: In [0, 1].
+    """
+
+    label: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class LastLabel:
+    """The newest label.
+
+    Attributes:
+        prediction: The model's earlier prediction for the sample; None if there was none.
+    """
+
+    sample_id: int
+    label: int
+    annotator: str
+    at: datetime
+    prediction: Prediction | None
+
+    @property
+    def agreed(self) -> bool | None:
+        return None if self.prediction is None else self.prediction.label == self.label
+
+
+@dataclass(frozen=True)
+class RoundChange:
+    """Change in accuracy from the previous model measured on the same kind of samples to the newest one.
+
+    Attributes:
+        round: The last completed round.
+        labels: Number of labels added between the two models.
+        before: Accuracy of the previous model, in [0, 1].
+        after: Accuracy of the newest model, in [0, 1].
+    """
+
+    round: int
+    labels: int
+    before: float
+    after: float
+    measured_on: Measured
+
+    @property
+    def gain_per_label(self) -> float:
+        """Gain in accuracy per label, as a share."""
+        return (self.after - self.before) / self.labels
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a run.
+
+    Attributes:
+        kind: run_finished, run_cancelled or run_failed.
+        why: The reason, to show to people.
+    """
+
+    kind: str
+    why: str
+
+
+@dataclass
+class Progress:
+    """A run's progress.
+
+    Attributes:
+        labels: Current labels by sample.
+        skipped: Samples whose current outcome is a skip.
+        predictions: Predictions for all requested samples.
+        compared: Current labels whose sample had a prediction.
+        agreed: Current labels that equal the prediction.
+        batch: Samples of the newest request.
+        open: Samples of the batch that wait for a label.
+        sureness: The model's confidence in each sample of the newest round, ascending.
+    """
+
+    spec: RunSpec
+    classes: tuple[str, ...] = ()
+    round: int = 0
+    labels: dict[int, int] = field(default_factory=dict)
+    counts: Counter[int] = field(default_factory=Counter)
+    skipped: set[int] = field(default_factory=set)
+    predictions: dict[int, Prediction] = field(default_factory=dict)
+    compared: int = 0
+    agreed: int = 0
+    batch: frozenset[int] = frozenset()
+    open: set[int] = field(default_factory=set)
+    auto_labels: int = 0
+    points: list[Point] = field(default_factory=list)
+    batches: list[Sureness] = field(default_factory=list)
+    sureness: list[float] = field(default_factory=list)
+    last: LastLabel | None = None
+    change: RoundChange | None = None
+    ended: Ended | None = None
+
+    @classmethod
+    def begin(cls, event: Event, at: datetime) -> Progress:
+        """Create the progress from a run's ``run_started`` event."""
+        return cls(event.run_started.spec)
+
+    def apply(self, event: Event, at: datetime) -> None:
+        """Apply the next event of this run. Once it has ended, only sample outcomes still under way are applied."""
+        match event.WhichOneof("payload"):
+            case "label_provided":
+                self._label(event.label_provided, at)
+            case "sample_skipped":
+                self._skip(event.sample_skipped.sample_id)
+            case "label_withdrawn":
+                self._withdraw(event.label_withdrawn.sample_id)
+            case kind if self.ended is None and kind is not None:
+                self._advance(kind, event)
+
+    def _advance(self, kind: str, event: Event) -> None:
+        match kind:
+            case "pool_published":
+                self.classes = tuple(event.pool_published.classes)
+            case "labels_requested":
+                self._ask(event.round, event.labels_requested)
+            case "samples_auto_labelled":
+                self.auto_labels += len(event.samples_auto_labelled.sample_ids)
+            case "model_trained":
+                self.round = event.round
+                self._learn(event.round, event.model_trained)
+            case "run_finished":
+                self._end(kind, event.run_finished.reason)
+            case "run_cancelled":
+                self._end(kind, event.run_cancelled.reason)
+            case "run_failed":
+                self._end(kind, event.run_failed.message)
+
+    @property
+    def phase(self) -> Phase:
+        if self.ended:
+            return "over"
+        if self.open:
+            return "labelling"
+        return "training" if self.batch else "starting"
+
+    def _ask(self, round_: int, request: LabelsRequested) -> None:
+        self.batch = frozenset(request.sample_ids)
+        self.open = set(request.sample_ids)
+        said = [Prediction(*each) for each in zip(request.predicted, map(_share, request.confidence), strict=True)]
+        if not said:
+            return
+        self.predictions.update(zip(request.sample_ids, said, strict=True))
+        again = bool(self.batches) and self.batches[-1].round == round_  # replacements for skipped samples
+        sure = [prediction.confidence for prediction in said]
+        self.sureness = sorted([*self.sureness, *sure] if again else sure)
+        mean, labels = sum(self.sureness) / len(self.sureness), len(self.labels)
+        if again:
+            labels = self.batches.pop().labels
+        self.batches.append(Sureness(round_, labels, mean, self.sureness[0]))
+
+    def _label(self, given: LabelProvided, at: datetime) -> None:
+        self._forget(given.sample_id)
+        self.labels[given.sample_id] = given.label
+        self._count(given.sample_id, given.label, 1)
+        self.last = LastLabel(given.sample_id, given.label, given.annotator, at, self.predictions.get(given.sample_id))
+
+    def _skip(self, sample_id: int) -> None:
+        self._forget(sample_id)
+        self.skipped.add(sample_id)
+
+    def _withdraw(self, sample_id: int) -> None:
+        waits_again = bool(self.open) and sample_id in self.batch
+        self._forget(sample_id)
+        if waits_again:
+            self.open.add(sample_id)
+        if self.last and self.last.sample_id == sample_id:
+            self.last = None
+
+    def _forget(self, sample_id: int) -> None:
+        """Remove the sample's previous label or skip, if any."""
+        self.open.discard(sample_id)
+        self.skipped.discard(sample_id)
+        if sample_id in self.labels:
+            self._count(sample_id, self.labels.pop(sample_id), -1)
+
+    def _count(self, sample_id: int, label: int, by: int) -> None:
+        self.counts[label] += by
+        if prediction := self.predictions.get(sample_id):
+            self.compared += by
+            self.agreed += by * (prediction.label == label)
+
+    def _learn(self, round_: int, model: ModelTrained) -> None:
+        if (point := _point(round_, model)) is None:
+            return
+        before = next((each for each in reversed(self.points) if each.measured_on == point.measured_on), None)
+        if before and point.labels > before.labels:
+            labels = point.labels - before.labels
+            self.change = RoundChange(round_ - 1, labels, before.accuracy, point.accuracy, point.measured_on)
+        self.points.append(point)
+
+    def _end(self, kind: str, why: str) -> None:
+        self.ended = Ended(kind, why)
+        self.open.clear()
+
+
+def _share(value: float) -> float:
+    """Clip ``value`` to [0, 1] for plotting, and map NaN to 0: the event log guarantees only that it is a number."""
+    return 0.0 if math.isnan(value) else min(1.0, max(0.0, value))
+
+
+def _point(round_: int, model: ModelTrained) -> Point | None:
+    """Return the accuracy on the evaluation set or, if not measured, on the validation samples; None without either."""
+    on_what: Sequence[tuple[Measured, Accuracy]] = (("evaluation", model.evaluation), ("validation", model.stopping))
+    for measured_on, measured in on_what:
+        if 0 < measured.total >= measured.correct:
+            low, high = wilson_interval(measured.correct, measured.total)
+            accuracy = measured.correct / measured.total
+            return Point(round_, model.labels, model.auto_labels, accuracy, low, high, measured_on)
+    return None

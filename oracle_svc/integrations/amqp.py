@@ -1,0 +1,195 @@
+"""Exchange requests and results with annotators over two queues of an AMQP 0-9-1 broker such as RabbitMQ.
+
+Both queues are declared durable if they do not exist; existing ones are used as they are, so that they can be quorum
+queues. The request queue delivers by priority. The annotators' client consumes requests, and publishes results,
+persistent, to the default exchange with the result queue's name as routing key.
+
+AMQP can neither deduplicate nor remove single messages: a request that is pushed again after the oracle died is queued
+twice, with the same ``message_id``, and one that is no longer wanted stays until its deadline. The oracle takes the
+first result and refuses late ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AMQPConnectionError, ChannelNotFoundEntity
+from labelloop.errors import Unready
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from pydantic import AmqpDsn, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from oracle_svc.integrations.base import ResultSink
+from oracle_svc.integrations.messages import PREFETCH, asking, describe, hand_over, outlive, to_json
+
+_AWAY: tuple[type[Exception], ...] = CONNECTION_EXCEPTIONS  # RuntimeError too: something is closed already
+_CONNECT_WITHIN_S, _CONFIRM_WITHIN_S = 5.0, 10.0
+_TOGETHER = 50  # requests published concurrently
+_PRIORITY_MAX = 9
+_EXPIRATION_MAX_S = (2**32 - 1) / 1000  # RabbitMQ's own limit
+_TRIES_IN_HAND = 4  # about eight seconds in all
+
+
+class AmqpSettings(BaseSettings):
+    """Settings from ``LABELLOOP_AMQP_<NAME>`` environment variables."""
+
+    model_config = SettingsConfigDict(env_prefix="LABELLOOP_AMQP_", env_ignore_empty=True, frozen=True)
+
+    url: AmqpDsn | None = Field(None, description="the broker: amqp:// or amqps://, with user, password and vhost")
+    requests: str = Field("labelloop.requests", description="the queue that requests are put into")
+    results: str = Field("labelloop.results", description="the queue that results are read from")
+
+
+def from_environment() -> Amqp | None:
+    settings = AmqpSettings()
+    return Amqp(str(settings.url), settings.requests, settings.results) if settings.url else None
+
+
+class Amqp:
+    """AMQP integration. Publishes and consumes over separate connections, as brokers may block publishers only."""
+
+    name: ClassVar[str] = "amqp"
+    whole_samples: ClassVar[bool] = False
+
+    def __init__(self, url: str, requests: str, results: str) -> None:
+        self._url, self._requests, self._results = url, requests, results
+        self._pushing = asyncio.Lock()
+        self._publisher: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self._half_pushed: set[str] = set()
+
+    async def push(self, requests: Sequence[LabelRequest]) -> None:
+        """Publish requests and return once the broker has confirmed them all. Raises Unready if it has not.
+
+        When a failed push is repeated, the requests that were confirmed are left out.
+        """
+        async with self._pushing:
+            missing = [request for request in requests if asking(request) not in self._half_pushed]
+            try:
+                for i in range(0, len(missing), _TOGETHER):
+                    await self._publish(missing[i : i + _TOGETHER])
+            except _AWAY as error:
+                await self._close()
+                message = f"the AMQP queue {self._requests} takes no requests just now: {describe(error)}"
+                raise Unready("QUEUE_AWAY", message, queue=self._requests) from error
+            self._half_pushed.difference_update(asking(request) for request in requests)
+
+    async def retract(self, request_ids: Sequence[str]) -> None:
+        """Do nothing: AMQP cannot remove single messages."""
+
+    async def serve(self, result_sink: ResultSink) -> None:
+        try:
+            await outlive(self.name, lambda: self._consume(result_sink), _AWAY)
+        finally:
+            await self._close()
+
+    async def _publish(self, requests: Sequence[LabelRequest]) -> None:
+        """Publish requests; return, or raise, once the outcome of each is known."""
+        channel = await self._publishing()
+        outcomes = await asyncio.gather(*(self._send(channel, each) for each in requests), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, asyncio.CancelledError):  # how aiormq ends waits on a lost connection
+                raise AMQPConnectionError("the connection was lost") from outcome
+            if outcome is not None:
+                raise outcome
+
+    async def _send(self, channel: AbstractChannel, request: LabelRequest) -> None:
+        await channel.default_exchange.publish(
+            _message(request), self._requests, mandatory=True, timeout=_CONFIRM_WITHIN_S
+        )
+        self._half_pushed.add(asking(request))
+
+    async def _publishing(self) -> AbstractChannel:
+        if self._channel is None or self._channel.is_closed:
+            await self._close()
+            self._publisher = await self._connected()
+            await _ensure_queue(self._publisher, self._requests, {"x-max-priority": _PRIORITY_MAX})
+            self._channel = await self._publisher.channel(publisher_confirms=True, on_return_raises=True)
+        return self._channel
+
+    async def _close(self) -> None:
+        publisher, self._publisher, self._channel = self._publisher, None, None
+        if publisher is not None:
+            await publisher.close()
+
+    async def _consume(self, result_sink: ResultSink) -> None:
+        async with await self._connected() as connection:
+            await _ensure_queue(connection, self._results, {})
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=PREFETCH)
+            inbox = await _inbox(channel, self._results)
+            async with asyncio.TaskGroup() as tasks:
+                while (message := await inbox.get()) is not None:
+                    tasks.create_task(_take(result_sink, message))
+                # Results in hand can no longer be acknowledged: the broker requeues them.
+                raise AMQPConnectionError(f"the connection, or the queue {self._results}, is gone")
+
+    async def _connected(self) -> AbstractConnection:
+        return await aio_pika.connect(self._url, timeout=_CONNECT_WITHIN_S)
+
+
+async def _ensure_queue(connection: AbstractConnection, name: str, arguments: dict[str, int]) -> None:
+    """Declare the queue if it does not exist.
+
+    An existing one is used as it is: other settings, and users that may not declare queues, are no error.
+    """
+    try:
+        async with connection.channel() as channel:  # the broker closes it if there is no such queue
+            await channel.declare_queue(name, passive=True)
+    except ChannelNotFoundEntity:
+        async with connection.channel() as channel:
+            await channel.declare_queue(name, durable=True, arguments=dict(arguments))
+
+
+async def _inbox(channel: AbstractChannel, name: str) -> asyncio.Queue[AbstractIncomingMessage | None]:
+    """Consume the queue ``name``; the inbox gets its messages, and None once no more will come.
+
+    aio-pika's own iterator would wait for ever if the queue was deleted.
+    """
+    inbox: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
+
+    def end(*_: object) -> None:
+        inbox.put_nowait(None)
+
+    channel.close_callbacks.add(end)
+    (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(end)
+    queue = await channel.get_queue(name, ensure=False)
+    await queue.consume(inbox.put)
+    return inbox
+
+
+def _message(request: LabelRequest) -> aio_pika.Message:
+    return aio_pika.Message(
+        to_json(request).encode(),
+        content_type="application/json",
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        message_id=asking(request),
+        priority=max(0, _PRIORITY_MAX - request.priority.bit_length()),  # 9, 8, 7, ... for places 0, 1, 2-3, ...
+        expiration=_expires_in_s(request),
+    )
+
+
+def _expires_in_s(request: LabelRequest) -> float | None:
+    if not request.HasField("deadline"):
+        return None
+    left_s = (request.deadline.ToDatetime(UTC) - datetime.now(UTC)).total_seconds()
+    return max(0.0, left_s) if left_s < _EXPIRATION_MAX_S else None
+
+
+async def _take(result_sink: ResultSink, message: AbstractIncomingMessage) -> None:
+    """Hand over one result, retrying for a while before it is requeued for another replica.
+
+    AMQP redelivers a requeued message at once.
+    """
+    for tries in range(1, _TRIES_IN_HAND + 1):
+        again_s = await hand_over(result_sink, message.body, tries=tries, tool=Amqp.name)
+        if again_s is None:
+            await message.ack()
+            return
+        await asyncio.sleep(again_s)
+    await message.nack(requeue=True)

@@ -1,0 +1,252 @@
+"""Push the open requests of runs into an annotation tool, and retract those that are no longer needed.
+
+Requests in the tool are leased to it. A short lease is taken before a request is pushed, and renewed for longer
+afterwards: if the oracle dies in between, the request is pushed once more, by whichever replica finds the lease
+expired. A request without a result is pushed again when the long lease ends, and sooner if its result was refused.
+
+All replicas hold leases under the tool's name, so that any of them can retract what another pushed. Leases and the
+event log arrive over separate streams: a replica catches up with the log before it acts on a lease.
+
+A tool that is away is left alone for a while, with all its runs. A run whose requests the tool refuses waits on its
+own; the service's log and the labeling state say why, and the backlog and the gauge of held-up runs show it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+from labelloop.errors import LabelloopError, Unready
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.projections import RunProjections
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.runtime.cancellation import without_losing_cancellation
+from labelloop.runtime.crash_points import crash_point
+
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.open_requests import OpenRequest, for_tool, is_asked, revision_for_anybody
+from oracle_svc.integrations.base import Integration, ResultSink
+from oracle_svc.leases import Leases
+from oracle_svc.request_dispenser import RequestDispenser, tool_holder
+
+_PUSH_WITHIN_S = 20.0  # time limit for a part of the requests, well within their leases
+_PUSH_S = 30.0
+_PART = 50
+_LOOK_EVERY_S = 30.0
+_PAUSE_S, _PAUSE_MAX_S = 1.0, 30.0
+_TOGETHER_S = 0.05  # changes within this time are handled together
+
+log = structlog.get_logger()
+
+
+def _asked_s(error: Exception) -> float:
+    """Return for how long a tool asked to be left alone, in seconds; 0 if it did not."""
+    return error.retry_after_s if isinstance(error, Unready) else 0.0
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Backoff of a run whose requests were refused, until ``again_at_s`` of the monotonic clock."""
+
+    pause_s: float
+    again_at_s: float
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A request that is leased for a push until ``until``, in seconds since the epoch."""
+
+    ask: OpenRequest
+    request: LabelRequest
+    until: float
+
+
+class IntegrationDispatcher:
+    """Pushes requests into one tool, retracts obsolete ones, and runs the intake of its results.
+
+    Args:
+        resend_s: Seconds that a request may be in the tool without a result before it is pushed again.
+        push_within_s: Seconds that the tool may take to accept a part of the requests.
+    """
+
+    def __init__(
+        self,
+        queue: Integration,
+        result_sink: ResultSink,
+        projections: RunProjections[LabelingState],
+        log: EventLog,
+        leases: Leases,
+        counter: RequestDispenser,
+        resend_s: float,
+        push_within_s: float = _PUSH_WITHIN_S,
+    ) -> None:
+        self._queue, self._result_sink, self._projections, self._log = queue, result_sink, projections, log
+        self._leases, self._counter = leases, counter
+        self._resend_s, self._push_within_s = resend_s, push_within_s
+        self._holder = tool_holder(queue.name)
+        self._refused: dict[str, _Refused] = {}
+
+    @property
+    def tool(self) -> str:
+        return self._queue.name
+
+    async def run(self) -> None:
+        """Push requests and take results until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._serve())
+            tasks.create_task(self._supply())
+
+    async def _serve(self) -> None:
+        pause_s = _PAUSE_S
+        while True:
+            asked_s = 0.0
+            try:
+                await without_losing_cancellation(self._queue.serve(self._result_sink))
+            except Exception as error:
+                self._say("results do not come", error)
+                asked_s = _asked_s(error)
+            await asyncio.sleep(max(pause_s, asked_s))
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+    async def _supply(self) -> None:
+        pause_s = _PAUSE_S
+        with self._projections.subscribe() as subscribe:
+            while True:
+                subscribe.clear()
+                try:
+                    await without_losing_cancellation(self._supply_runs())
+                except Exception as error:
+                    self._say("requests do not get there", error)
+                    await asyncio.sleep(max(pause_s, _asked_s(error)))
+                    pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+                    continue
+                pause_s = _PAUSE_S
+                await asyncio.sleep(_TOGETHER_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_in_s()):
+                        await subscribe.wait()
+
+    def _look_in_s(self) -> float:
+        """Return seconds until the next check that no change of a run triggers."""
+        waits_s = [refused.again_at_s - monotonic() for refused in self._refused.values()]
+        return max(0.0, min([_LOOK_EVERY_S, self._leases.ends_in_s(self._holder), *waits_s]))
+
+    def _say(self, what: str, error: Exception, **more: str) -> None:
+        if isinstance(error, LabelloopError):
+            log.warning(what, tool=self._queue.name, reason=error.reason, problem=error.message, **more)
+        else:
+            log.exception(what, tool=self._queue.name, **more)
+
+    async def _supply_runs(self) -> None:
+        """Supply each run that uses the tool.
+
+        Raises if the tool is away, or for an internal fault; requests refused for one run do not hold up others.
+        """
+        for labeling in list(self._projections.runs.values()):
+            if labeling.spec.queue.tool != self._queue.name or not labeling.for_people or not labeling.pool:
+                continue
+            refused = self._refused.get(labeling.run_id)
+            if refused and refused.again_at_s > monotonic():
+                continue
+            try:
+                await self._supply_run(labeling)
+            except Unready:
+                raise
+            except LabelloopError as error:
+                self._say("the tool refuses requests", error, run=labeling.run_id)
+                pause_s = min(2 * refused.pause_s, _PAUSE_MAX_S) if refused else _PAUSE_S
+                labeling.refusal = error.message
+                self._refused[labeling.run_id] = _Refused(pause_s, monotonic() + pause_s)
+            else:
+                labeling.refusal = ""
+                self._refused.pop(labeling.run_id, None)
+
+    async def _supply_run(self, labeling: LabelingState) -> None:
+        await self._retract(labeling)
+        free = self._free(self._wanted(labeling))
+        for i in range(0, len(free), _PART):
+            await self._push(labeling, self._free(free[i : i + _PART]))
+
+    def _wanted(self, labeling: LabelingState) -> Iterator[OpenRequest]:
+        return for_tool(labeling, whole_samples=self._queue.whole_samples)
+
+    def _free(self, asks: Iterable[OpenRequest]) -> list[OpenRequest]:
+        return [ask for ask in asks if not self._leases.holder(ask.lease)]
+
+    async def _catch_up(self) -> None:
+        """Wait until everything that the event log holds now is applied."""
+        await self._projections.wait_for(await self._log.last_sequence())
+
+    async def _push(self, labeling: LabelingState, asks: Sequence[OpenRequest]) -> None:
+        made = [
+            (ask, await self._counter.request(labeling, ask)) for ask in asks
+        ]  # outside the time limit: reading a dataset may take long
+        claims: list[_Claim] = []
+        try:
+            async with asyncio.timeout(self._push_within_s):
+                for ask, request in made:
+                    if until := await self._claim(ask.lease):
+                        claims.append(_Claim(ask, request, until))
+                if not claims:
+                    return
+                await self._catch_up()
+                asked = [claim for claim in claims if is_asked(labeling, claim.ask)]
+                crash_point("before push")
+                if asked:
+                    await self._queue.push([self._numbered(labeling, claim) for claim in asked])
+                crash_point("after push")
+        except Exception as error:
+            await self._release(claims)
+            if isinstance(error, TimeoutError):
+                message = f"{self._queue.name} did not take {len(made)} requests within {self._push_within_s:g} s"
+                raise Unready("TOOL_SLOW", message, tool=self._queue.name) from error
+            raise
+        await self._release(claim for claim in claims if claim not in asked)
+        await asyncio.gather(*(self._confirm(claim) for claim in asked))
+
+    async def _claim(self, lease: str) -> float:
+        """Take the lease and return its expiry; 0.0 if it is held, perhaps by another replica since we looked."""
+        return 0.0 if self._leases.holder(lease) else await self._leases.take(lease, self._holder, _PUSH_S)
+
+    async def _release(self, claims: Iterable[_Claim]) -> None:
+        for claim in claims:
+            await self._leases.release(claim.ask.lease, self._holder)
+
+    async def _confirm(self, claim: _Claim) -> None:
+        await self._leases.confirm(claim.ask.lease, self._holder, claim.until, self._resend_s)
+
+    def _numbered(self, labeling: LabelingState, claim: _Claim) -> LabelRequest:
+        claim.request.next_revision = revision_for_anybody(labeling, claim.ask.sample_id)
+        claim.request.attempt = self._leases.pushes(claim.ask.lease)
+        return claim.request
+
+    async def _retract(self, labeling: LabelingState) -> None:
+        """Retract the requests in the tool that are answered, or no longer asked for."""
+        if not self._unwanted(labeling):
+            return
+        await self._catch_up()
+        if not (done := self._unwanted(labeling)):
+            return
+        crash_point("before retract")
+        await self._queue.retract([self._request_id(key) for key in done])
+        crash_point("after retract")
+        for key in done:
+            await self._leases.release(key, self._holder)
+
+    def _unwanted(self, labeling: LabelingState) -> list[str]:
+        """Return leases that are no longer needed, except for samples whose answers are still to be resolved.
+
+        Those may need more annotators in a moment.
+        """
+        wanted = {ask.lease for ask in self._wanted(labeling)}
+        held = self._leases.held_by(self._holder, f"{labeling.run_id}.")
+        return [key for key in held if key not in wanted and int(key.split(".")[2]) not in labeling.unresolved]
+
+    def _request_id(self, lease: str) -> str:
+        run_id, round_, sample_id, slot = lease.split(".")
+        place = f"{run_id}/{round_}/{sample_id}"
+        return place if self._queue.whole_samples else f"{place}/{slot.partition('-')[0]}"

@@ -1,0 +1,84 @@
+"""Write Label Studio labelling configurations for a run's classes, and read existing ones. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from labelloop.errors import InvalidInput
+
+TITLE_PREFIX = "labelloop "
+_TITLE_CHARACTERS_MAX = 50  # Label Studio's own limit
+_SHOWN_WITHOUT_SCROLLING = 20
+
+
+@dataclass(frozen=True)
+class Control:
+    """A set of choices on an image.
+
+    Attributes:
+        name: Its name in results.
+        image: The image's name in results.
+        key: The image's key in the data of tasks.
+        classes: The choices, as results name them.
+    """
+
+    name: str
+    image: str
+    key: str
+    classes: tuple[str, ...]
+
+
+def title_of(run_id: str) -> str:
+    """Return the title of a run's project, which no other run's has."""
+    title = TITLE_PREFIX + run_id
+    if len(title) <= _TITLE_CHARACTERS_MAX:
+        return title
+    digest = sha256(run_id.encode()).hexdigest()[:12]
+    return f"{title[: _TITLE_CHARACTERS_MAX - 13]}~{digest}"
+
+
+def config_of(classes: Sequence[str]) -> str:
+    """Write a configuration of an image and one choice among ``classes``, with digit hot keys for the first nine."""
+    view = Element("View")
+    SubElement(view, "Image", name="image", value="$image")
+    inline = "true" if len(classes) <= _SHOWN_WITHOUT_SCROLLING else "false"
+    choices = SubElement(
+        view, "Choices", name="label", toName="image", choice="single", required="true", showInline=inline
+    )
+    for i, name in enumerate(classes, start=1):
+        choice = SubElement(choices, "Choice", value=name)
+        if i <= 9:
+            choice.set("hotkey", str(i))
+    return ElementTree.tostring(view, encoding="unicode")
+
+
+def find_control(config: str) -> Control | None:
+    """Return the first choices on an image in ``config``; None if it has none."""
+    try:
+        view = ElementTree.fromstring(config)
+    except ElementTree.ParseError:
+        return None
+    images = {tag.get("name", ""): tag.get("value", "") for tag in view.iter("Image")}
+    for choices in view.iter("Choices"):
+        image = choices.get("toName", "")
+        if images.get(image, "").startswith("$"):
+            classes = tuple(tag.get("alias") or tag.get("value") or "" for tag in choices.iter("Choice"))
+            return Control(choices.get("name", ""), image, images[image][1:], classes)
+    return None
+
+
+def check_classes(control: Control | None, classes: Sequence[str], project_id: int) -> Control:
+    """Return the control. Raises InvalidInput if there is none, or it lacks one of ``classes``."""
+    missing = ", ".join(repr(name) for name in classes if control and name not in control.classes)
+    if control and not missing:
+        return control
+    lacks = f"lacks {missing} as choices on an image" if control else "has no choices on an image"
+    message = (
+        f"the labelling configuration of Label Studio's project {project_id} {lacks}: add them there, or leave "
+        "LABELLOOP_LABEL_STUDIO_PROJECT unset and have a project made for each run"
+    )
+    raise InvalidInput("LABEL_CONFIG", message, field="project", project=project_id)

@@ -1,0 +1,80 @@
+"""Encode requests, hand over results and survive outages, for all message queue integrations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+import structlog
+from google.protobuf.json_format import MessageToJson
+from labelloop.errors import LabelloopError
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.runtime.cancellation import without_losing_cancellation
+
+from oracle_svc.integrations.base import ResultSink
+
+PREFETCH = 50  # unacknowledged results at once
+BY_LINK = "have samples sent as links: set LABELLOOP_HTTP_URL, or lower LABELLOOP_INLINE_BYTES_MAX where it is set"
+"""Advice for a request that is too large for a tool."""
+_PAUSE_S, _PAUSE_MAX_S = 0.5, 15.0
+_AGAIN_AFTER_S = 1.0
+_LASTED_S = 10.0
+
+log = structlog.get_logger()
+
+
+def to_json(request: LabelRequest) -> str:
+    """Encode a request as a message body, in ASCII; fields that are 0 or empty are left out."""
+    return MessageToJson(request, preserving_proto_field_name=True, indent=None)
+
+
+def asking(request: LabelRequest) -> str:
+    """Return a message id: the same if a push is repeated, another if the request is asked again."""
+    if not (request.next_revision or request.attempt):
+        return request.request_id
+    return f"{request.request_id}#{request.next_revision}.{request.attempt}"
+
+
+def pause_s(tries: int) -> float:
+    """Return seconds to wait after the ``tries``-th try, counted from 1."""
+    return min(_PAUSE_S * 2.0 ** min(tries - 1, 10), _PAUSE_MAX_S)
+
+
+async def hand_over(result_sink: ResultSink, data: bytes, *, tries: int, tool: str) -> float | None:
+    """Hand the result in ``data`` to the sink, on its ``tries``-th delivery.
+
+    Returns:
+        None once the result may be forgotten; else seconds until it should be delivered again.
+    """
+    try:
+        await result_sink.take_json(data)
+        return None
+    except LabelloopError as error:
+        again_s = max(pause_s(tries), error.retry_after_s)
+        log.warning("result goes back", tool=tool, reason=error.reason, problem=error.message, again_s=again_s)
+        return again_s
+
+
+async def outlive(tool: str, work: Callable[[], Awaitable[None]], away: tuple[type[Exception], ...]) -> None:
+    """Run ``work`` for ever, restarting it a second after it ended or raised one of ``away``."""
+    said, began_s = "", 0.0
+    while True:
+        if monotonic() - began_s > _LASTED_S:
+            said = ""  # a new outage: log one line for each, not one a second
+        began_s = monotonic()
+        try:
+            await without_losing_cancellation(work())
+        except* away as errors:
+            text = describe(errors)
+            if text != said:
+                log.warning("waiting for the queue", tool=tool, problem=text)
+            said = text
+        await asyncio.sleep(_AGAIN_AFTER_S)
+
+
+def describe(error: BaseException) -> str:
+    """Describe the first underlying error."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or type(error).__name__

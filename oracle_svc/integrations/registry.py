@@ -1,0 +1,78 @@
+"""Build the annotation integrations that the environment configures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+
+from labelloop.domain.ids import RequestId
+from labelloop.errors import InvalidInput, LabelloopError
+from labelloop.eventlog.projections import RunProjections
+from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from nats.aio.client import Client
+from pydantic import ValidationError
+
+from oracle_svc.domain.current_answers import predicted, said
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.integrations.base import Called, Integration, source_of
+from oracle_svc.integrations.label_studio.integration import LabelStudio, from_environment
+from oracle_svc.integrations.label_studio.predictions import Prediction
+from oracle_svc.integrations.nats import Nats
+
+_OPTIONAL = {  # integration -> its module here, and the setting that enables it
+    "webhook": ("webhook.integration", "URL"),
+    "amqp": ("amqp", "URL"),
+    "sqs": ("sqs", "REQUESTS_URL"),
+}
+
+
+def connected(client: Client, replicas: int, projections: RunProjections[LabelingState]) -> list[Integration]:
+    """Return the configured integrations, NATS always among them. Raises InvalidInput for wrong settings."""
+
+    def said_by_log(request_id: str) -> Sequence[LabelResult]:
+        request = RequestId.parse(request_id)
+        labeling = projections.get(request.run_id)
+        return said(labeling, request, source_of(LabelStudio.name)) if labeling.pool else ()
+
+    def prediction(request_id: str) -> Prediction | None:
+        with suppress(LabelloopError):  # a task that labelloop did not create
+            request = RequestId.parse(request_id)
+            if found := predicted(projections.get(request.run_id), request.sample_id):
+                return Prediction(found[0], found[1].confidence, found[1].model_sha256)
+        return None
+
+    made = [_made("LABEL_STUDIO", lambda: from_environment(said_by_log, prediction))]
+    for name, (module, setting) in _OPTIONAL.items():
+        if os.environ.get(f"LABELLOOP_{name.upper()}_{setting}"):
+            made.append(_made(name.upper(), _maker(name, module)))
+    return [Nats(client, replicas), *(queue for queue in made if queue)]
+
+
+def _maker(name: str, module: str) -> Callable[[], Integration | None]:
+    """Return the factory of an integration whose client library is optional."""
+    try:
+        return import_module(f"oracle_svc.integrations.{module}").from_environment  # type: ignore[no-any-return]
+    except ImportError as error:
+        message = f"the tool {name} needs a library that is not installed ({error}): pip install 'labelloop[{name}]'"
+        raise InvalidInput("NOT_INSTALLED", message, field="settings") from error
+
+
+def _made(prefix: str, make: Callable[[], Integration | None]) -> Integration | None:
+    try:
+        return make()
+    except ValidationError as error:
+        faults = [
+            "_".join(("LABELLOOP", prefix, *map(str, each["loc"]))).upper() + f": {each['msg']}"
+            for each in error.errors()
+        ]
+        raise InvalidInput("BAD_SETTINGS", "; ".join(faults), field="settings") from error
+
+
+def check_called(queues: list[Integration], *, has_port: bool) -> None:
+    """Raise InvalidInput if a tool needs to call the oracle and no HTTP port is set."""
+    for queue in queues:
+        if isinstance(queue, Called) and queue.routes() and not has_port:
+            message = f"{queue.name} calls the oracle over HTTP: set LABELLOOP_HTTP_PORT"
+            raise InvalidInput("NO_HTTP_PORT", message, field="http_port")

@@ -1,0 +1,35 @@
+"""Ask a tool again for requests whose results were refused: the tool is done with them, the run is not."""
+
+from __future__ import annotations
+
+from labelloop.domain.ids import RequestId
+from labelloop.eventlog.projections import RunProjections
+
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.open_requests import OpenRequest, numbered
+from oracle_svc.leases import Leases
+from oracle_svc.request_dispenser import tool_holder
+
+_DOUBLINGS_MAX = 20
+
+
+class RequestRetries:
+    """Shortens the lease of a request whose result was refused, so that it is pushed into the tool again.
+
+    The pause before that grows exponentially with the attempts, so that a tool that keeps failing is not asked without
+    end, up to the end of its lease. A tool that shares samples out among its annotators keeps them, and is not asked
+    again.
+    """
+
+    def __init__(self, tool: str, projections: RunProjections[LabelingState], leases: Leases) -> None:
+        self._holder, self._projections, self._leases = tool_holder(tool), projections, leases
+
+    async def __call__(self, request: RequestId) -> None:
+        labeling = self._projections.runs.get(request.run_id)
+        if labeling is None:
+            return
+        ask = OpenRequest(labeling.run_id, request.round, request.sample_id, request.slot or 0, labeling.annotators)
+        lease = numbered(labeling, ask).lease
+        pause_s = 2.0 ** min(self._leases.pushes(lease), _DOUBLINGS_MAX)
+        await self._leases.shorten(lease, self._holder, pause_s)
+        self._projections.notify(labeling.run_id)  # the lease ends sooner than the dispatcher expects

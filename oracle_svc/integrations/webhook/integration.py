@@ -1,0 +1,184 @@
+"""Exchange requests and results with a custom annotation tool by POST, in both directions as Standard Webhooks.
+
+The oracle sends ``{"type": "labels.requested", "timestamp": ..., "data": {"requests": [...]}}``, at most 100 at once,
+and ``{"type": "labels.retracted", ..., "data": {"request_ids": [...]}}``. The id of a message is derived from its data:
+a message that is sent again has the same id, so a receiver that remembers ids takes it once. After an oracle died,
+requests may come again in another batch: recognise them by their ``request_id``. A request that is asked again, because
+it was never answered, or its result was withdrawn or refused, has another ``attempt`` or ``next_revision`` too.
+
+The tool sends ``{"type": "label.submitted", "data": {"results": [...]}}`` to ``POST /queue/results``. The answer is
+``200 {"verdicts": [...]}``, one for each result, once all of them are durable: "recorded", "repeated" or "refused". On
+503, 5xx or no answer the tool sends the same again, under the same id with a new signature. 401 asks for another
+signature, 413 for fewer results, 409 for an id not used before, 400 for another body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import structlog
+from google.protobuf.json_format import MessageToDict
+from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, NotAllowed, Unready, WrongState
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from oracle_svc.integrations.base import ResultSink
+from oracle_svc.integrations.webhook.sender import Sender
+from oracle_svc.integrations.webhook.signatures import ID, SeenMessages, Signatures, check_secret, content_digest
+
+REQUESTED, RETRACTED, SUBMITTED = "labels.requested", "labels.retracted", "label.submitted"
+RESULTS_PATH = "/queue/results"
+BODY_BYTES_MAX = 1024 * 1024
+RESULTS_MAX = 1000
+_TOGETHER = 100  # requests per message
+_TAKE_WITHIN_S = 20.0  # senders time out after about this
+_STATUS: dict[type[LabelloopError], int] = {InvalidInput: 400, NotAllowed: 401, WrongState: 409, LimitExceeded: 413}
+
+log = structlog.get_logger()
+
+
+class WebhookSettings(BaseSettings):
+    """Settings from ``LABELLOOP_WEBHOOK_<NAME>`` environment variables."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LABELLOOP_WEBHOOK_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
+
+    url: HttpUrl | None = Field(None, description="where requests are POSTed")
+    secret: SecretStr = Field(
+        SecretStr(""),
+        validate_default=True,
+        description="whsec_ and base64, for both ways; several, separated by spaces: the first signs, any is accepted",
+    )
+    timeout_s: float = Field(10.0, gt=0, le=10, description="seconds that the receiver has for an answer")
+
+    @field_validator("secret")
+    @classmethod
+    def _check_secret(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        secrets = secret.get_secret_value().split()
+        if info.data.get("url") and not secrets:
+            raise ValueError("set it: whsec_ and 24 to 64 random bytes in base64")
+        for each in secrets:
+            check_secret(each)
+        return secret
+
+
+def from_environment() -> Webhook | None:
+    settings = WebhookSettings()
+    if settings.url is None:
+        return None
+    return Webhook(str(settings.url), settings.secret.get_secret_value().split(), settings.timeout_s)
+
+
+class Webhook:
+    """Webhook integration: POSTs requests to a URL and takes the results that are POSTed back."""
+
+    name: ClassVar[str] = "webhook"
+    whole_samples: ClassVar[bool] = False
+
+    def __init__(
+        self, url: str, secrets: Sequence[str], timeout_s: float = 10.0, take_within_s: float = _TAKE_WITHIN_S
+    ) -> None:
+        self._take_within_s = take_within_s
+        self._signatures, self._seen = Signatures(secrets), SeenMessages()
+        self._sender = Sender(url, self._signatures, timeout_s)
+        self._result_sink: ResultSink | None = None
+
+    async def push(self, requests: Sequence[LabelRequest]) -> None:
+        """Send requests, with the errors of :meth:`Sender.post`."""
+        for i in range(0, len(requests), _TOGETHER):
+            part = [MessageToDict(each, preserving_proto_field_name=True) for each in requests[i : i + _TOGETHER]]
+            await self._send(REQUESTED, {"requests": part})
+
+    async def retract(self, request_ids: Sequence[str]) -> None:
+        """Announce retracted requests, with the errors of :meth:`Sender.post`."""
+        for i in range(0, len(request_ids), _TOGETHER):
+            await self._send(RETRACTED, {"request_ids": list(request_ids[i : i + _TOGETHER])})
+
+    async def serve(self, result_sink: ResultSink) -> None:
+        """Take results while this runs."""
+        self._result_sink = result_sink
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._result_sink = None
+
+    def routes(self) -> list[Route]:
+        return [Route(RESULTS_PATH, self._results, methods=["POST"])]
+
+    async def _send(self, kind: str, data: dict[str, Any]) -> None:
+        body = json.dumps({"type": kind, "timestamp": datetime.now(tz=UTC).isoformat(), "data": data})
+        await self._sender.post(f"msg_{content_digest(kind, data)[:32]}", body)
+
+    async def _results(self, request: Request) -> Response:
+        try:
+            body = await _body(request)
+            self._signatures.check(request.headers, body)
+            results = _results_of(body)
+            self._seen.note(request.headers[ID], content_digest(SUBMITTED, results))
+            return JSONResponse({"verdicts": await self._take(results)})
+        except LabelloopError as error:
+            log.warning("webhook refused", reason=error.reason, problem=error.message)
+            return _refusal(error)
+        except ClientDisconnect:
+            return Response(status_code=400)  # the client is gone: nobody reads it
+
+    async def _take(self, results: Sequence[Any]) -> list[str]:
+        """Take results one after the other, as they may depend on each other. Raises Unready if it cannot now."""
+        if self._result_sink is None:
+            raise Unready("NOT_SERVING", "the oracle is about to start, or to end: send the same again")
+        result_sink = self._result_sink
+        try:
+            async with asyncio.timeout(self._take_within_s):
+                return [(await result_sink.take_json(json.dumps(result).encode())).value for result in results]
+        except TimeoutError as error:
+            raise Unready("TOO_SLOW", "not all of it could be recorded in time: send the same again") from error
+        except LabelloopError as error:  # whatever the error: nothing could be done now
+            raise Unready(error.reason, error.message, retry_after_s=error.retry_after_s) from error
+
+
+def _refusal(error: LabelloopError) -> Response:
+    told = {"reason": error.reason, "message": error.message}
+    if isinstance(error, Unready):
+        after_s = str(max(1, math.ceil(error.retry_after_s)))
+        return JSONResponse(told, status_code=503, headers={"Retry-After": after_s})
+    return JSONResponse(told, status_code=_STATUS[type(error)])
+
+
+async def _body(request: Request) -> bytes:
+    """Read the body. Raises LimitExceeded for more than 1 MiB, and reads no further then."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            message = f"the body is larger than {BODY_BYTES_MAX} bytes: send fewer results at once"
+            raise LimitExceeded("BODY_TOO_LARGE", message)
+    return bytes(body)
+
+
+def _results_of(body: bytes) -> list[Any]:
+    """Return the results, not yet validated. Raises InvalidInput for none, LimitExceeded for too many."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("MALFORMED", "the body is no JSON", field="body") from error
+    if not isinstance(message, dict) or message.get("type") != SUBMITTED:
+        raise InvalidInput("UNKNOWN_TYPE", f'send an object whose "type" is "{SUBMITTED}"', field="type")
+    data = message.get("data")
+    results = data.get("results") if isinstance(data, dict) else None
+    if not isinstance(results, list) or not results:
+        text = 'set "data" to {"results": [...]}, with a result at least'
+        raise InvalidInput("NO_RESULTS", text, field="data.results")
+    if len(results) > RESULTS_MAX:
+        text = f"these are {len(results)} results: send {RESULTS_MAX} at once at most"
+        raise LimitExceeded("TOO_MANY_RESULTS", text)
+    return results

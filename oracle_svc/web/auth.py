@@ -1,0 +1,156 @@
+"""Authenticate annotators, and refuse writes from other sites.
+
+An annotator is known by a cookie that the shared token opens, or by a header that a reverse proxy sets. Writes are
+accepted from our own pages only: other sites can neither set ``X-Labelloop`` without a preflight, which nothing here
+answers, nor make a browser claim that a request is same-origin, nor get the cookie sent along (SameSite=Strict).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlencode, urlsplit
+
+from labelloop.errors import InvalidInput, NotAllowed
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from oracle_svc.samples.signed_urls import same_secret
+from oracle_svc.web.rate_limit import RateLimit
+from oracle_svc.web.session import COOKIE, LIFETIME_S, check_name, seal, unseal
+from oracle_svc.web.settings import WebSettings
+
+OWN_HEADER = "X-Labelloop"
+Handler = Callable[[Request, str], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Auth:
+    """Wraps handlers that need the annotator's name."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        self._attempts = RateLimit()
+        self._token = settings.http_token.get_secret_value() if settings.http_token else ""
+        self._header = settings.http_user_header
+        self._at_https = settings.http_url.startswith("https:")
+
+    def page(self, handler: Handler) -> Endpoint:
+        """Wrap a page: unknown visitors are redirected to sign in; a token in the link signs them in."""
+
+        async def endpoint(request: Request) -> Response:
+            if self._token and "token" in request.query_params:
+                return self._take_link(request)
+            if name := self.who(request):
+                return await handler(request, name)
+            if self._header:
+                raise self._nobody()
+            return RedirectResponse(f"/login?{urlencode({'next': request.url.path})}", status_code=303)
+
+        return endpoint
+
+    def read(self, handler: Handler) -> Endpoint:
+        """Wrap a data endpoint: unknown callers get status 401."""
+
+        async def endpoint(request: Request) -> Response:
+            if name := self.who(request):
+                return await handler(request, name)
+            message = "say who you are: open the page and sign in"
+            return JSONResponse({"reason": "SIGN_IN", "message": message}, status_code=401)
+
+        return endpoint
+
+    def write(self, handler: Handler) -> Endpoint:
+        """Wrap a change: accepted from our own pages only."""
+        guarded = self.read(handler)
+
+        async def endpoint(request: Request) -> Response:
+            check_own_page(request)
+            return await guarded(request)
+
+        return endpoint
+
+    def who(self, request: Request) -> str | None:
+        """Return the annotator's name; None or empty if not given. Raises InvalidInput for an invalid name."""
+        if self._header:
+            given = request.headers.get(self._header)
+            return check_name(_as_utf8(given)) if given else None
+        return unseal(request.cookies.get(COOKIE, ""), self._token, time.time())
+
+    @property
+    def asks_for_token(self) -> bool:
+        return bool(self._token)
+
+    def sign_in(self, request: Request, token: str, name: str) -> Response:
+        """Set the session cookie for an annotator who knows the token, or came by a link that holds it.
+
+        Raises:
+            NotAllowed: The token is wrong.
+            LimitExceeded: Too many wrong tokens were tried.
+        """
+        if not self._token:
+            raise InvalidInput("NO_SIGN_IN", "the reverse proxy says who asks: there is nothing to sign in to")
+        if self.who(request) is None and not self._is_right(token):
+            raise NotAllowed("WRONG_TOKEN", "that is not the token: ask whoever runs the oracle for it")
+        return self._with_cookie(request, JSONResponse({"name": check_name(name)}), check_name(name))
+
+    def sign_out(self, request: Request) -> Response:
+        response = JSONResponse({})
+        response.delete_cookie(COOKIE, secure=self._is_secure(request), httponly=True, samesite="strict")
+        return response
+
+    def _take_link(self, request: Request) -> Response:
+        """Redirect to the same address without the token, which histories and logs would keep."""
+        query = request.query_params
+        if not self._is_right(query["token"]):
+            return RedirectResponse(f"/login?{urlencode({'next': request.url.path, 'wrong': 'link'})}", status_code=303)
+        name = check_name(query["name"]) if query.get("name") else self.who(request) or ""
+        return self._with_cookie(request, RedirectResponse(request.url.path, status_code=303), name)
+
+    def _is_right(self, token: str) -> bool:
+        self._attempts.check()
+        right = same_secret(token, self._token)
+        if not right:
+            self._attempts.note_wrong()
+        return right
+
+    def _with_cookie(self, request: Request, response: Response, name: str) -> Response:
+        response.set_cookie(
+            COOKIE,
+            seal(name, self._token, time.time()),
+            max_age=LIFETIME_S,
+            secure=self._is_secure(request),
+            httponly=True,
+            samesite="strict",
+        )
+        return response
+
+    def _is_secure(self, request: Request) -> bool:
+        """Return whether the browser uses TLS. A proxy on another machine may not tell us; the settings do."""
+        return self._at_https or request.url.scheme == "https"
+
+    def _nobody(self) -> NotAllowed:
+        message = f"nobody is named in {self._header}: come through the reverse proxy, which is to set it"
+        return NotAllowed("NOBODY_NAMED", message, header=self._header)
+
+
+def check_own_page(request: Request) -> None:
+    """Raise NotAllowed for a request that another site made a browser send."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    elsewhere = site != "same-origin" if site else bool(origin) and not _same_host(request, str(origin))
+    if elsewhere or OWN_HEADER not in request.headers or _media_type(request) != "application/json":
+        message = f"changes are taken from the oracle's own pages alone: JSON, with a header {OWN_HEADER}"
+        raise NotAllowed("CROSS_SITE", message)
+
+
+def _same_host(request: Request, origin: str) -> bool:
+    """Compare hosts without the scheme, which a proxy that terminates TLS hides from us."""
+    return urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _as_utf8(header: str) -> str:
+    """Decode a header as UTF-8: headers are read as Latin-1, but proxies write names in UTF-8."""
+    return header.encode("latin-1").decode("utf-8", errors="replace")

@@ -1,0 +1,76 @@
+"""Send errors as JSON or as a page, render pages, and add security headers to all responses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from google.rpc import code_pb2
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from labelloop.errors import LabelloopError
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HERE = Path(__file__).parent
+_PAGES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+_STATUS: dict[int, int] = {
+    code_pb2.INVALID_ARGUMENT: 400,
+    code_pb2.PERMISSION_DENIED: 403,
+    code_pb2.NOT_FOUND: 404,
+    code_pb2.FAILED_PRECONDITION: 409,
+    code_pb2.RESOURCE_EXHAUSTED: 429,
+    code_pb2.DATA_LOSS: 500,
+    code_pb2.UNAVAILABLE: 503,
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def page(template: str, status: int = 200, headers: dict[str, str] | None = None, **values: object) -> Response:
+    return HTMLResponse(_PAGES.get_template(template).render(values), status_code=status, headers=headers)
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """Return a LabelloopError with its HTTP status: as a page for browsers that follow a link, else as JSON."""
+    assert isinstance(error, LabelloopError), "registered for these alone"
+    status = _STATUS[error.code]
+    again_s = max(1, round(error.retry_after_s)) if error.retry_after_s or status == 503 else None
+    headers = {"Retry-After": str(again_s)} if again_s else None
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        return page("error.html.j2", status, headers, message=error.message)
+    told: dict[str, Any] = {"reason": error.reason, "message": error.message}
+    return JSONResponse(told, status_code=status, headers=headers)
+
+
+class SafeHeaders:
+    """Middleware that adds security headers, unless a response sets them itself.
+
+    They allow no scripts but ours, no frames and no cached copies; static files are revalidated each time.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        caching = "no-cache" if scope["path"].startswith("/static/") else "no-store"
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in {**_HEADERS, "Cache-Control": caching}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_safely)

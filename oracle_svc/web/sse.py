@@ -1,0 +1,63 @@
+"""Stream a run's progress to the labelling page as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from sse_starlette import ServerSentEvent
+
+from oracle_svc.web.ports import Book
+from oracle_svc.web.progress_json import curves_json, curves_version, now_json
+
+HEARTBEAT_S = 15
+RETRY_MS = 2_000  # after which a browser reconnects
+_TOGETHER_S = 0.15  # changes within it are sent together: a label causes several events, an import thousands
+
+
+class EventStreams:
+    """All open event streams, kept so that they can be ended."""
+
+    def __init__(self, projections: Book) -> None:
+        self._projections = projections
+        self._subscriptions: set[asyncio.Event] = set()
+        self._over = False
+
+    async def progress(self, run_id: str) -> AsyncIterator[ServerSentEvent]:
+        """Stream ``now`` at each change and ``curves`` at each round, both at the start, until :meth:`end`."""
+        told: tuple[int, ...] | None = None
+        said: dict[str, Any] | None = None
+        with self._projections.subscribe(run_id) as subscribe:
+            self._subscriptions.add(subscribe)
+            try:
+                while not self._over:
+                    subscribe.clear()
+                    progress = self._projections.get(run_id).progress
+                    if told != (told := curves_version(progress)):
+                        yield _event("curves", curves_json(progress))
+                    if said != (said := now_json(progress)):
+                        yield _event("now", said)
+                    await subscribe.wait()
+                    await asyncio.sleep(_TOGETHER_S)
+            finally:
+                self._subscriptions.discard(subscribe)
+
+    def end(self) -> None:
+        """End all open streams, and any that are opened later."""
+        self._over = True
+        for subscribe in self._subscriptions:
+            subscribe.set()
+
+
+def heartbeat() -> ServerSentEvent:
+    """Return an event by which the page knows that the connection is up.
+
+    A comment would not do: browsers do not pass comments to the page.
+    """
+    return _event("beat", {})
+
+
+def _event(name: str, data: dict[str, Any]) -> ServerSentEvent:
+    return ServerSentEvent(json.dumps(data, separators=(",", ":")), event=name, retry=RETRY_MS)

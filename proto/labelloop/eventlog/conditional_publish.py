@@ -1,0 +1,81 @@
+"""Publish to a subject only if it is unchanged, and create streams with enough replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeVar
+
+from nats.js import JetStreamContext
+from nats.js.api import StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError
+
+from labelloop.eventlog.retry import retry_while_away
+
+_EXPECT_LAST, _ANOTHER_STANDS = "Nats-Expected-Last-Subject-Sequence", 10071
+_NAME_IN_USE, _SUBJECTS_OVERLAP = 10058, 10065
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+T = TypeVar("T")
+
+
+async def publish_once(
+    js: JetStreamContext, subject: str, data: bytes, headers: Mapping[str, str] = _NO_HEADERS
+) -> int | None:
+    """Publish a message if there is none under ``subject`` yet.
+
+    Returns:
+        The sequence of the new message; None if there was one already, and nothing was written.
+    """
+    return await publish_over(js, subject, data, 0, headers)
+
+
+async def publish_over(
+    js: JetStreamContext, subject: str, data: bytes, last: int, headers: Mapping[str, str] = _NO_HEADERS
+) -> int | None:
+    """Publish a message if the newest one under ``subject`` has the sequence ``last``; 0 if there must be none.
+
+    Returns:
+        The sequence of the new message; None if another message was the newest, and nothing was written.
+    """
+    try:
+        return int((await js.publish(subject, data, headers={**headers, _EXPECT_LAST: str(last)})).seq)
+    except APIError as error:
+        if error.err_code != _ANOTHER_STANDS:
+            raise
+        return None
+
+
+async def read_or_make(read: Callable[[], Awaitable[T]], make: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of ``read``, or of ``make`` if it finds nothing. Several clients may do so at once.
+
+    If several clients create the same stream at the same time, nats-server 2.9 may tell all but one of them that its
+    subjects overlap with those of an existing stream, which is the one just created.
+    """
+    try:
+        return await read()
+    except NotFoundError:
+        pass
+    try:
+        return await make()
+    except APIError as error:
+        if error.err_code not in (_NAME_IN_USE, _SUBJECTS_OVERLAP):
+            raise
+        try:
+            return await read()
+        except NotFoundError:
+            raise error from None  # the overlap is with another stream
+
+
+async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> StreamInfo:
+    """Return the stream's info; create it as ``config`` says if it does not exist."""
+    name = config.name
+    assert name is not None, "streams have names"
+    return await read_or_make(lambda: js.stream_info(name), lambda: js.add_stream(config))
+
+
+async def ensure_replicas(js: JetStreamContext, standing: StreamConfig, replicas: int) -> None:
+    """Raise an existing stream's number of replicas to ``replicas`` if it has fewer."""
+    if (standing.num_replicas or 1) < replicas:
+        await retry_while_away(lambda: js.update_stream(replace(standing, num_replicas=replicas)))

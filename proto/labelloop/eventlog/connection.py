@@ -1,0 +1,205 @@
+"""Connect to NATS: wait for the broker at the start, and reconnect after its outages."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from labelloop.errors import InvalidInput, NotAllowed, Unready
+from labelloop.eventlog.nkey import read_key
+from labelloop.rpc.tls import client_context
+from labelloop.runtime.cancellation import was_cancelled, without_losing_cancellation
+from labelloop.settings import ServiceSettings
+
+_RECONNECT_WAIT_S = 1
+_REQUEST_TIMEOUT_S = 3
+_REACH_TIMEOUT_S = 3
+_FORBIDDEN = re.compile(r"permissions violation for publish to \"([^\"]+)\"", re.IGNORECASE)
+
+log = structlog.get_logger()
+
+
+class _Connection(Client):
+    """A NATS client that raises an error for forbidden requests and loses no cancellation.
+
+    NATS does not reply to a forbidden request but reports it separately. Every wait of nats-py that may lose a
+    cancellation is overridden here, including those of its own tasks, so that closing ends the attempts to reconnect.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self._refusals: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+
+    def refuse(self, subject: str) -> None:
+        """Fail the pending requests to ``subject``, ignoring case: nats-py reports errors in lower case."""
+        for refusal in self._refusals.get(subject.lower(), ()):
+            if not refusal.done():
+                refusal.set_result(None)
+
+    async def request(self, subject: str, *arguments: Any, **options: Any) -> Msg:
+        """Send a request and return the reply; raise NotAllowed, at once, if the broker forbids it."""
+        refusal = asyncio.get_running_loop().create_future()
+        waiting = self._refusals[subject.lower()]
+        waiting.add(refusal)
+        asking = asyncio.ensure_future(super().request(subject, *arguments, **options))
+        asking.add_done_callback(lambda done: done.cancelled() or done.exception())  # mark it as retrieved
+        try:
+            await asyncio.wait({asking, refusal}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+        finally:
+            asking.cancel()
+            waiting.discard(refusal)
+            if not waiting:
+                self._refusals.pop(subject.lower(), None)
+        message = f"the broker does not let {self._name} publish under {subject}: see its users' permissions"
+        raise NotAllowed("FORBIDDEN_BY_BROKER", message, user=self._name, subject=subject)
+
+    async def close(self) -> None:
+        try:
+            await without_losing_cancellation(super().close())
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            # An attempt to reconnect was cancelled, not this task, and with it the closing of the socket, which both
+            # awaited.
+        finally:
+            if self._transport:  # nats-py does nothing if another task began to close, even if that was cancelled
+                self._transport.close()  # type: ignore[no-untyped-call]
+
+    async def _flush_pending(self, *arguments: Any, **options: Any) -> Any:
+        return await without_losing_cancellation(super()._flush_pending(*arguments, **options))
+
+    async def _process_connect_init(self) -> None:
+        await without_losing_cancellation(super()._process_connect_init())
+
+    async def _connect_to_server(self, *arguments: Any) -> None:
+        if self._transport:  # nats-py leaves it open if an attempt fails half way
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await without_losing_cancellation(super()._connect_to_server(*arguments))
+
+
+async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file: Path | None = None) -> Client:
+    """Connect to the broker, waiting for it however long that takes.
+
+    Args:
+        url: The broker's URL, or those of several nodes, separated by commas.
+        name: The client's name, which also determines the subjects of its replies.
+        tls_dir: The folder of certificates; None for no TLS.
+        nkey_file: The file with the seed of the client's key; None for no key.
+
+    Raises:
+        InvalidInput: If the certificates or the key cannot be used.
+    """
+    if nkey_file:
+        read_key(nkey_file)
+    said: set[str] = set()
+
+    async def on_error(error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        if forbidden := _FORBIDDEN.search(text):
+            client.refuse(forbidden[1])
+        if text not in said:  # one line per outage, not four a second
+            log.warning("waiting for the broker" if not forbidden else "forbidden by the broker", url=url, error=text)
+        said.add(text)
+
+    async def on_disconnect() -> None:
+        if not client.is_closed:
+            log.warning("the broker went away", url=url)
+
+    async def on_reconnect() -> None:
+        said.clear()
+        log.info("the broker is back", url=url)
+
+    client = _Connection(name)
+    try:
+        await client.connect(
+            url.split(","),
+            name=name,
+            tls=client_context(tls_dir) if tls_dir else None,
+            signature_cb=signer(client, nkey_file) if nkey_file else None,
+            inbox_prefix=inbox_prefix(name),
+            connect_timeout=2,
+            reconnect_time_wait=_RECONNECT_WAIT_S,
+            max_reconnect_attempts=-1,
+            error_cb=on_error,
+            disconnected_cb=on_disconnect,
+            reconnected_cb=on_reconnect,
+            ping_interval=5,
+            max_outstanding_pings=2,
+        )
+    except BaseException:
+        await client.close()
+        raise
+    return client
+
+
+async def connect_service(settings: ServiceSettings, name: str) -> Client:
+    """Connect a service to the broker as its settings say."""
+    return await connect(settings.nats_url, name, tls_dir=settings.tls_dir, nkey_file=settings.nats_nkey_file)
+
+
+def signer(client: Client, nkey_file: Path) -> Callable[[str], bytes]:
+    """Return a ``signature_cb`` for ``client.connect`` that signs the broker's nonce with the key in ``nkey_file``.
+
+    The file is read at each connection: it may be replaced while a service runs, and the key stays in memory no longer
+    than needed.
+    """
+
+    def sign(nonce: str) -> bytes:
+        try:
+            key = read_key(nkey_file)
+        except InvalidInput as error:
+            raise NatsError(error.message) from error  # which nats-py reports before it tries again
+        client._public_nkey = key.public  # sent with the signature; nats-py has no public name for it
+        return base64.b64encode(key.sign(nonce.encode()))
+
+    return sign
+
+
+def inbox_prefix(name: str) -> str:
+    """Return the prefix of the subjects on which a user receives replies: each may read only its own."""
+    return f"_INBOX_{name}"
+
+
+async def check_reachable(url: str) -> None:
+    """Raise Unready if no broker answers at ``url`` right now."""
+
+    async def quietly(error: Exception) -> None:
+        log.debug("no broker", url=url, error=str(error))
+
+    client = _Connection("check")
+    try:
+        async with asyncio.timeout(_REACH_TIMEOUT_S):
+            await client.connect(url.split(","), allow_reconnect=False, error_cb=quietly)
+    except (OSError, NatsError) as error:  # TimeoutError is an OSError
+        message = f"no NATS server answers at {url}: start one there, or leave the URL out and one is started here"
+        raise Unready("NO_BROKER", message, url=url) from error
+    finally:
+        await client.close()
+
+
+async def next_message(subscription: Subscription, within_s: float) -> Msg:
+    """Return the next message of ``subscription``. Unlike ``next_msg``, this loses no cancellation.
+
+    Raises:
+        TimeoutError: nats-py's, if no message arrives within ``within_s`` seconds.
+    """
+    return await without_losing_cancellation(subscription.next_msg(timeout=within_s))
+
+
+def jetstream(client: Client) -> JetStreamContext:
+    return client.jetstream(timeout=_REQUEST_TIMEOUT_S)

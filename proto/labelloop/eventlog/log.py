@@ -1,0 +1,210 @@
+"""Append to, replay and follow the event log of all runs, a NATS JetStream stream.
+
+Each subject is written at most once: the broker rejects a second write, and its writer reads the event that is already
+there and continues from it. State is a fold over the events of :meth:`EventLog.follow`, in stream order. There are no
+durable consumers, because a service that restarts replays the log anyway, and acknowledgements would be a second source
+of truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import ConnectionReconnectingError, MaxPayloadError
+from nats.js import JetStreamContext
+from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from labelloop.domain.event_schema import shape_fault
+from labelloop.errors import LimitExceeded, WrongState
+from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
+from labelloop.eventlog.connection import jetstream
+from labelloop.eventlog.ordered_consumer import follow_stream
+from labelloop.eventlog.retry import retry_while_away
+from labelloop.eventlog.rollback_guard import RollbackGuard
+from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, event_kind, subject_of
+from labelloop.events.v1.events_pb2 import Event
+from labelloop.observability import metrics, tracing
+from labelloop.runtime.crash_points import crash_point
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One message of the event log.
+
+    Attributes:
+        event: The event; None if it cannot be read.
+        sequence: Its sequence in the stream.
+        ours: Whether the append that returned this wrote it.
+        carrier: From :meth:`EventLog.follow`, trace headers of the span in which it was written; empty if untraced.
+    """
+
+    event: Event | None
+    sequence: int
+    ours: bool = False
+    carrier: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def at(self) -> datetime:
+        """When it was first recorded, by its writer's clock; imports keep it. Order is that of the stream."""
+        return self.event.recorded_at.ToDatetime(UTC) if self.event else datetime.min.replace(tzinfo=UTC)
+
+
+class EventLog:
+    """Appends to, replays and follows the event log of all runs.
+
+    Attributes:
+        undecodable: How often an event could not be read; such events stay in the stream and are skipped.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._js: JetStreamContext = jetstream(client)
+        self.undecodable = 0
+        self._rollback_guard = RollbackGuard(self._js, STREAM)
+
+    async def ensure_stream(self, replicas: int = 1) -> None:
+        """Create the stream on ``replicas`` nodes of a cluster, or add replicas to an existing one that has fewer.
+
+        Raises:
+            WrongState: If the existing stream has settings that could lose events.
+        """
+        config = StreamConfig(
+            name=STREAM,
+            subjects=[EVERYTHING],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            num_replicas=replicas,
+            deny_delete=True,
+            deny_purge=True,
+        )
+        info = await retry_while_away(lambda: ensure_stream(self._js, config))
+        standing = info.config
+        limits = (standing.max_msgs, standing.max_bytes, standing.max_age)
+        if standing.retention != RetentionPolicy.LIMITS or any(limit and limit > 0 for limit in limits):
+            message = f"stream {STREAM} would forget events: it must have limits retention and no limit of its own"
+            raise WrongState("STREAM_FORGETS", message, stream=STREAM)
+        await ensure_replicas(self._js, standing, replicas)
+
+    async def append_once(self, event: Event) -> Recorded:
+        """Write ``event``, or read the event that its subject already has; wait while the broker is away.
+
+        Sets ``recorded_at`` if it is not set.
+
+        Raises:
+            ValueError: If ``event`` is malformed.
+            LimitExceeded: If it is larger than the broker's ``max_payload``.
+            WrongState: If the message that its subject already has cannot be read.
+        """
+        kind = event_kind(event)
+        if not event.HasField("recorded_at"):
+            event.recorded_at.GetCurrentTime()
+        if fault := shape_fault(event):
+            raise ValueError(f"{kind} of round {event.round}: {fault}")
+        subject, data = subject_of(event), event.SerializeToString(deterministic=True)
+        crash_point(f"before append {kind}")
+        recorded = await retry_while_away(lambda: self._append(event, subject, data))
+        crash_point(f"after append {kind}")
+        return recorded
+
+    async def _append(self, event: Event, subject: str, data: bytes) -> Recorded:
+        if self._rollback_guard.suspect:
+            await self._rollback_guard.check()
+        try:
+            if not self._client.is_connected:
+                raise ConnectionReconnectingError  # otherwise the client would send it once it reconnects
+            sequence = await publish_once(self._js, subject, data, tracing.headers())
+        except MaxPayloadError as error:
+            message = f"{subject} takes {len(data)} bytes, more than the broker's max_payload: raise that"
+            raise LimitExceeded("EVENT_TOO_LARGE", message, subject=subject, size=len(data)) from error
+        except Exception:
+            metrics.APPEND_FAILURES.inc()
+            self._rollback_guard.suspect = True
+            raise
+        if sequence:
+            return Recorded(event, sequence, ours=True)
+        standing = await self._read_back(subject)
+        ours = standing.event == event  # as after a write of which only the acknowledgement was lost
+        metrics.APPENDS_LOST.inc(not ours)
+        return replace(standing, ours=ours)
+
+    async def _read_back(self, subject: str) -> Recorded:
+        message = await self._js.get_last_msg(STREAM, subject)
+        assert message.seq is not None, "a message that stands has a sequence"
+        try:
+            return Recorded(_readable(subject, message.data or b""), message.seq)
+        except ValueError as error:
+            said = f"what stands under {subject}, at sequence {message.seq}, is no event of ours: {error}"
+            raise WrongState("UNREADABLE_EVENT", said, subject=subject, sequence=message.seq) from error
+
+    async def watch(self) -> None:
+        """Watch the stream for rollbacks and stalls, forever; run it alongside the one :meth:`follow` of all events.
+
+        Events that the broker holds back are requested again.
+
+        Raises:
+            LogRolledBack: If the broker took back an event that was read.
+        """
+        await self._rollback_guard.watch()
+
+    async def last_sequence(self) -> int:
+        """Return the sequence of the newest event; 0 if there is none."""
+        return int((await retry_while_away(lambda: self._js.stream_info(STREAM))).state.last_seq)
+
+    async def read_run(self, run_id: str) -> list[Recorded]:
+        """Return the readable events that a run has now, in order; empty if there are none."""
+        return [recorded async for recorded in self.read_on(run_id)]
+
+    async def read_on(self, run_id: str, after: int = 0) -> AsyncGenerator[Recorded, None]:
+        """Yield the readable events that a run has now, in order, from the first after sequence ``after``."""
+        subject = f"{PREFIX}.{run_id}.>"
+        try:
+            last = int((await retry_while_away(lambda: self._js.get_last_msg(STREAM, subject))).seq or 0)
+        except NotFoundError:
+            return
+        if last <= after:
+            return
+        async with aclosing(self.follow(subject, after)) as standing:
+            async for recorded in standing:
+                if recorded.event:
+                    yield recorded
+                if recorded.sequence == last:
+                    return
+
+    async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
+        """Yield all events under ``subject`` after sequence ``after``, in order, without gap or repeat, forever."""
+        async for message in follow_stream(self._client, self._js, STREAM, subject, after, self._rollback_guard):
+            sequence, carrier = message.metadata.sequence.stream, tracing.carrier(message.headers)
+            yield Recorded(self._decode(message), sequence, carrier=carrier)
+
+    def _decode(self, message: Msg) -> Event | None:
+        try:
+            return _readable(message.subject, message.data)
+        except ValueError as error:
+            self.undecodable += 1
+            metrics.UNREADABLE.inc()
+            place = message.metadata.sequence.stream
+            log.error("unreadable event passed over", sequence=place, subject=message.subject, error=str(error))
+            return None
+
+
+def _readable(subject: str, data: bytes) -> Event:
+    """Parse the event in ``data``; raise ValueError if it is not a valid event that belongs under ``subject``."""
+    try:
+        event = Event.FromString(data)
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    if subject_of(event) != subject:
+        raise ValueError(f"it belongs under {subject_of(event)}")
+    if fault := shape_fault(event):
+        raise ValueError(fault)
+    return event

@@ -1,0 +1,157 @@
+"""Fold the event log into the state of each run, and notify subscribers of changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from labelloop.domain.run_log import RunLog
+from labelloop.errors import NotFound, WrongState
+from labelloop.eventlog.log import EventLog, Recorded
+from labelloop.events.v1.events_pb2 import Event
+from labelloop.observability import metrics
+
+log = structlog.get_logger()
+
+
+class Run(Protocol):
+    """The state that a service folds from the events of one run."""
+
+    def apply(self, event: Event, at: datetime) -> None: ...
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended."""
+        ...
+
+
+R = TypeVar("R", bound=Run)
+
+
+class RunProjections(Generic[R]):
+    """The states of all runs in one service, kept up to date with the event log.
+
+    Events that precede their ``run_started`` are applied after it: an import writes that one last, so that the run
+    appears completely or not at all.
+
+    Args:
+        begin: Creates a run's state from its ``run_started`` event and the time at which that was recorded.
+
+    Attributes:
+        runs: The state of each run.
+        problems: What keeps a run from going on; empty if nothing does.
+        refused: Sequences of events that break the rules of their run; they stay in the log and are skipped.
+        carriers: Trace headers of the span in which each run's newest event was written, if that was traced.
+    """
+
+    def __init__(self, begin: Callable[[Event, datetime], R]) -> None:
+        self._begin = begin
+        self.runs: dict[str, R] = {}
+        self.problems: dict[str, str] = {}
+        self.refused: set[int] = set()
+        self.carriers: dict[str, Mapping[str, str]] = {}
+        self._run_logs: dict[str, RunLog] = {}
+        self._early: defaultdict[str, list[tuple[Recorded, Event]]] = defaultdict(list)
+        self._sequence = 0
+        self._arrivals: list[tuple[int, asyncio.Future[None]]] = []
+        self._subscriptions: dict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def follow(self, log: EventLog) -> None:
+        """Apply the events of the log as it grows, forever."""
+        async for recorded in log.follow():
+            self.apply(recorded)
+
+    def apply(self, recorded: Recorded) -> None:
+        """Apply the next event of the log; one that was applied before changes nothing."""
+        if recorded.sequence <= self._sequence:
+            metrics.EVENTS_SEEN_AGAIN.inc()
+            return
+        if recorded.event is not None:
+            self._sort(recorded, recorded.event)
+            if recorded.carrier:
+                self.carriers[recorded.event.run_id] = recorded.carrier
+            self.notify(recorded.event.run_id)
+        self._sequence = recorded.sequence
+        for sequence, arrival in self._arrivals:
+            if sequence <= self._sequence and not arrival.done():
+                arrival.set_result(None)
+        self._arrivals = [waiting for waiting in self._arrivals if not waiting[1].done()]
+
+    def _sort(self, recorded: Recorded, event: Event) -> None:
+        run_id = event.run_id
+        if run_id in self.runs:
+            self._apply(recorded, event)
+        elif event.HasField("run_started"):
+            self._run_logs[run_id] = RunLog(event.run_started)
+            self.runs[run_id] = self._begin(event, recorded.at)
+            for early, early_event in self._early.pop(run_id, ()):
+                self._apply(early, early_event)
+        else:
+            self._early[run_id].append((recorded, event))
+
+    def _apply(self, recorded: Recorded, event: Event) -> None:
+        rules = self._run_logs[event.run_id]
+        if fault := rules.fault(event):
+            self.refused.add(recorded.sequence)
+            metrics.AGAINST_THE_RULES.inc()
+            log.error("event against the rules passed over", run=event.run_id, sequence=recorded.sequence, fault=fault)
+            return
+        rules.apply(event)
+        self.runs[event.run_id].apply(event, recorded.at)
+
+    async def wait_for(self, sequence: int) -> None:
+        """Return once all events up to ``sequence`` are applied."""
+        if self._sequence < sequence:
+            arrival = asyncio.get_running_loop().create_future()
+            self._arrivals.append((sequence, arrival))
+            await arrival
+
+    async def wait_for_append(self, recorded: Recorded) -> None:
+        """Return once the event that an append returned is applied.
+
+        Raises:
+            WrongState: If it breaks the rules of its run. It occupies the subject of the run's next event, so that
+                the run cannot go on.
+        """
+        await self.wait_for(recorded.sequence)
+        if recorded.sequence in self.refused:
+            message = f"the event at sequence {recorded.sequence} of the log breaks the rules of its run and blocks it"
+            raise WrongState("RUN_BLOCKED", message, sequence=recorded.sequence)
+
+    def get(self, run_id: str) -> R:
+        """Return the state of a run; raise NotFound if there is no such run."""
+        if run_id not in self.runs:
+            message = f"there is no run {run_id!r}; `labelloop run list` shows those there are"
+            raise NotFound("UNKNOWN_RUN", message, run_id=run_id)
+        return self.runs[run_id]
+
+    def set_problem(self, run_id: str, problem: str) -> None:
+        """Set what keeps a run from going on; empty if it goes on."""
+        if self.problems.get(run_id, "") != problem:
+            self.problems[run_id] = problem
+            self.notify(run_id)
+
+    def held_up(self) -> list[str]:
+        """Return the unfinished runs that have a problem; may be called from another thread."""
+        problems = self.problems.copy()
+        return [run_id for run_id, problem in problems.items() if problem and not self.runs[run_id].over]
+
+    def notify(self, run_id: str) -> None:
+        for changed in (*self._subscriptions.get(run_id, ()), *self._subscriptions.get("", ())):
+            changed.set()
+
+    @contextmanager
+    def subscribe(self, run_id: str = "") -> Iterator[asyncio.Event]:
+        """Yield an ``asyncio.Event`` that is set at each change of a run, or of any run if none is named."""
+        changed = asyncio.Event()
+        self._subscriptions[run_id].add(changed)
+        try:
+            yield changed
+        finally:
+            self._subscriptions[run_id].discard(changed)

@@ -1,0 +1,81 @@
+"""Advance every run that has not ended, each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars
+
+from labelloop.errors import LabelloopError
+from labelloop.eventlog.projections import Run, RunProjections
+from labelloop.observability import tracing
+from labelloop.runtime.cancellation import without_losing_cancellation
+
+
+class Reconcilable(Run, Protocol):
+    """A run that has rounds."""
+
+    round: int
+
+
+R = TypeVar("R", bound=Reconcilable)
+Advance = Callable[[str], Awaitable[None]]
+
+_PAUSE_S, _PAUSE_MAX_S = 0.5, 15.0
+
+log = structlog.get_logger()
+
+
+async def reconcile(projections: RunProjections[R], advance: Advance) -> None:
+    """Call ``advance`` for each run at each of its changes until it ends, forever. ``advance`` must be idempotent."""
+    async with asyncio.TaskGroup() as tasks:
+        begun: set[str] = set()
+        with projections.subscribe() as subscribe:
+            while True:
+                for run_id in projections.runs.keys() - begun:
+                    begun.add(run_id)
+                    tasks.create_task(_drive_run(projections, advance, run_id))
+                await subscribe.wait()
+                subscribe.clear()
+
+
+async def _drive_run(projections: RunProjections[R], advance: Advance, run_id: str) -> None:
+    """Advance one run at each of its changes until it ends; report errors and retry later."""
+    state, pause_s = projections.get(run_id), _PAUSE_S
+    bind_contextvars(run=run_id)  # in this task only
+    with projections.subscribe(run_id) as subscribe:
+        while not state.over:
+            subscribe.clear()
+            try:
+                await without_losing_cancellation(_advance(projections, advance, run_id))
+            except Exception as error:
+                with bound_contextvars(round=state.round):
+                    _say(projections, run_id, error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+                continue
+            projections.set_problem(run_id, "")
+            pause_s = _PAUSE_S
+            if not state.over:
+                await subscribe.wait()
+
+
+async def _advance(projections: RunProjections[R], advance: Advance, run_id: str) -> None:
+    state = projections.get(run_id)
+    with (
+        bound_contextvars(round=state.round),
+        tracing.span("advance", projections.carriers.get(run_id, {}), run=run_id, round=state.round),
+    ):
+        await advance(run_id)
+
+
+def _say(projections: RunProjections[R], run_id: str, error: Exception) -> None:
+    if isinstance(error, LabelloopError):
+        log.error("run held up", run=run_id, reason=error.reason, problem=error.message)
+        projections.set_problem(run_id, error.message)
+    else:
+        log.exception("run held up by a fault of ours", run=run_id)
+        projections.set_problem(run_id, f"a fault of ours, see the log: {type(error).__name__}: {error}")

@@ -1,0 +1,106 @@
+"""Detect that the broker took back events which a service has already read.
+
+A node that is cut off from its cluster may deliver events that the other nodes never had. Once it rejoins, these events
+are gone, and others have taken their place (seen with nats-server 2.9.10). A service that has folded such an event must
+neither write events that follow from it nor read on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import structlog
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from labelloop.errors import LogRolledBack
+from labelloop.eventlog.retry import retry_while_away
+
+_KEPT = 1_000  # messages; a node notices within seconds that it is cut off
+_LOOK_EVERY_S = 2.0
+_LOOKS_BEHIND = 2
+
+log = structlog.get_logger()
+
+
+class RollbackGuard:
+    """Compares the messages that were read last with those that the stream holds now.
+
+    Attributes:
+        suspect: Whether something happened since the last check that may have taken messages back.
+    """
+
+    def __init__(self, js: JetStreamContext, stream: str) -> None:
+        self._js, self._stream = js, stream
+        self._read: deque[tuple[int, str, bytes]] = deque(maxlen=_KEPT)
+        self._newest = 0
+        self.suspect = False
+        self._stalled = False
+        self._one_at_a_time = asyncio.Lock()
+
+    def record(self, message: Msg) -> None:
+        sequence = message.metadata.sequence.stream
+        self._newest = max(self._newest, sequence)
+        self._read.append((sequence, message.subject, message.data))
+
+    async def check(self) -> None:
+        """Compare the messages with the stream if ``suspect``; the broker's errors pass through while it is away.
+
+        Raises:
+            LogRolledBack: If a message that was read is gone, or another has taken its place.
+        """
+        async with self._one_at_a_time:
+            if self.suspect:
+                await self._compare()
+                self.suspect = False
+
+    async def _compare(self) -> None:
+        for sequence, subject, data in reversed(self._read.copy()):
+            if await self._standing(sequence) != (subject, data):
+                log.error("the broker took back an event that was read; starting anew", sequence=sequence)
+                raise LogRolledBack(f"event {sequence} of the log is not what it was")
+
+    async def _standing(self, sequence: int) -> tuple[str | None, bytes] | None:
+        try:
+            message = await self._js.get_msg(self._stream, sequence)
+        except NotFoundError:
+            return None
+        return message.subject, message.data or b""
+
+    def pop_stalled(self) -> bool:
+        """Return whether :meth:`watch` found, since the last call, newer messages that do not arrive."""
+        stalled, self._stalled = self._stalled, False
+        return stalled
+
+    async def watch(self) -> None:
+        """Check for rollbacks at each change of the stream's leader, and detect stalls, forever.
+
+        Nothing is ever taken back without a change of leader. A node that fell behind may keep serving its readers the
+        messages it has, and report that it is healthy. If the stream is ahead of what was read and two looks in a row
+        find nothing new, :meth:`pop_stalled` tells the reader to create a new consumer.
+
+        Raises:
+            LogRolledBack: As :meth:`check` does.
+        """
+        leader, behind_at, looks = "", 0, 0
+        while True:
+            info = await retry_while_away(lambda: self._js.stream_info(self._stream))
+            now = (info.cluster.leader if info.cluster else "") or leader
+            if leader and now != leader:
+                self.suspect = True
+                await retry_while_away(self.check)
+            leader = now
+            looks = looks + 1 if info.state.last_seq > self._newest == behind_at else 0
+            behind_at = self._newest
+            if looks == _LOOKS_BEHIND:
+                self._stalled, looks = True, 0
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+class UnguardedLog(RollbackGuard):
+    """A guard that never reports a rollback, for streams that drop old messages: a missing one proves nothing."""
+
+    async def _compare(self) -> None:
+        return

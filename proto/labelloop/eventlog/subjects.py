@@ -1,0 +1,52 @@
+"""Define the names on the broker: the stream, the artifact bucket, and the one subject of each event."""
+
+from __future__ import annotations
+
+import re
+
+from labelloop.domain.sample_outcomes import OUTCOMES
+from labelloop.errors import InvalidInput
+from labelloop.events.v1.events_pb2 import Event
+
+STREAM = "LABELLOOP"
+PREFIX = "labelloop.v1"
+EVERYTHING = f"{PREFIX}.>"
+EVERY_MODEL = f"{PREFIX}.*.*.model_trained"
+ARTIFACT_BUCKET = "labelloop-artifacts"
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def check_run_id(run_id: str) -> str:
+    """Return ``run_id`` if it can be part of a subject; raise InvalidInput otherwise."""
+    if not _RUN_ID.fullmatch(run_id):
+        message = f"run id {run_id!r} is not 1 to 64 letters, digits, '-' or '_'"
+        raise InvalidInput("BAD_RUN_ID", message, field="run_id", run_id=run_id)
+    return run_id
+
+
+def event_kind(event: Event) -> str:
+    """Return the name of the payload, for example ``model_trained``; raise ValueError if there is none."""
+    kind = event.WhichOneof("payload")
+    if kind is None:
+        raise ValueError("an event without a payload has no subject")
+    return kind
+
+
+def subject_of(event: Event) -> str:
+    """Return the subject of ``event``: ``labelloop.v1.<run>.<round>.<kind>``, with these exceptions.
+
+    Requests that replace skipped samples have ``...labels_requested.<part>``, further parts of auto-labels
+    ``...samples_auto_labelled.<part>``. The outcome of a sample, be it a label, a skip or a withdrawal, has
+    ``...label.<sample>.<revision>``, so that only one of the three can be written. The annotation result of one of
+    several annotators has ``...answer.<sample>.<slot>.<revision>``.
+    """
+    place = f"{PREFIX}.{event.run_id}.{event.round}"
+    kind = event_kind(event)
+    if kind in OUTCOMES:
+        outcome = getattr(event, kind)
+        return f"{place}.label.{outcome.sample_id}.{outcome.revision}"
+    if kind == "answer_given":
+        given = event.answer_given
+        return f"{place}.answer.{given.sample_id}.{given.slot}.{given.revision}"
+    part = event.labels_requested.part or event.samples_auto_labelled.part
+    return f"{place}.{kind}.{part}" if part else f"{place}.{kind}"

@@ -1,0 +1,170 @@
+"""Define the metrics that all services share, and serve them to Prometheus.
+
+Metrics of a single service are in that service's own ``metrics.py``. A counter counts what this process did, so
+that replicas can be summed. Labels take few values; a run's id is one only while the run goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import structlog
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+    write_to_textfile,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from labelloop.errors import port_in_use
+from labelloop.settings import ServiceSettings
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter, which nobody uses
+
+OURS = CollectorRegistry()
+PAGE = CollectorRegistry()
+"""All metrics that are served: labelloop's and those of the process itself."""
+PAGE.register(REGISTRY)
+PAGE.register(OURS)
+
+# From a Score call for one image to a stream that lasts as long as its run.
+_CALL_BUCKETS = (
+    *(0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+
+CALLS = Counter(
+    "labelloop_grpc_calls_total",
+    "Calls that a handler has done with, by method and status; a stream is one call.",
+    ["method", "code"],
+    registry=OURS,
+)
+CALL_SECONDS = Histogram(
+    "labelloop_grpc_call_seconds",
+    "What a call took in its handler; of a stream, from its first to its last message.",
+    ["method"],
+    buckets=_CALL_BUCKETS,
+    registry=OURS,
+)
+APPENDS_LOST = Counter(
+    "labelloop_appends_lost_total",
+    "Events that somebody else had written already: what stands there was taken instead.",
+    registry=OURS,
+)
+APPEND_FAILURES = Counter(
+    "labelloop_append_failures_total",
+    "Tries to write an event that the broker did not answer; each is tried again.",
+    registry=OURS,
+)
+FOLLOWINGS_ANEW = Counter(
+    "labelloop_followings_anew_total",
+    "How often the log had to be asked for anew, behind the last event read.",
+    registry=OURS,
+)
+EVENTS_SEEN_AGAIN = Counter(
+    "labelloop_events_seen_again_total",
+    "Events of the log that came once more and were left out.",
+    registry=OURS,
+)
+LOG_LINES_LOST = Counter(
+    "labelloop_log_lines_lost_total",
+    "Lines of the log that could not be written, because standard error is closed or its disk is full.",
+    registry=OURS,
+)
+_PASSED_OVER = Counter(
+    "labelloop_events_passed_over_total",
+    "Events that stay in the log and count for nothing: unreadable, or against the rules of their run.",
+    ["why"],
+    registry=OURS,
+)
+UNREADABLE, AGAINST_THE_RULES = (_PASSED_OVER.labels(why) for why in ("unreadable", "against_the_rules"))
+
+
+class _Computed(Collector):
+    """Computes gauges when they are scraped, in another thread: the functions must copy data that may change."""
+
+    def __init__(self) -> None:
+        self._families: WeakKeyDictionary[Any, Callable[[Any], Iterable[Metric]]] = WeakKeyDictionary()
+
+    def watch(self, owner: T, families: Callable[[T], Iterable[Metric]]) -> None:
+        self._families[owner] = families
+
+    def collect(self) -> Iterator[Metric]:
+        for owner, families in list(self._families.items()):
+            yield from families(owner)
+
+
+_COMPUTED = _Computed()
+OURS.register(_COMPUTED)
+
+
+def watch(owner: T, families: Callable[[T], Iterable[Metric]]) -> None:
+    """Serve the metrics that ``families`` computes from ``owner``, for as long as ``owner`` lives."""
+    _COMPUTED.watch(owner, families)
+
+
+def gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Build a gauge with one value for each value of ``label``."""
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return cast(Metric, family)
+
+
+def held_up(run_ids: Iterable[str]) -> Metric:
+    """Build the gauge of runs that cannot go on until the problem named in the logs is fixed."""
+    text = "1 for each run that has a problem: it is tried again, and the log says what it is."
+    return gauge("labelloop_run_held_up", text, "run", dict.fromkeys(run_ids, 1.0))
+
+
+class _Started(Collector):
+    def __init__(self, service: str) -> None:
+        self._service, self._at = service, time.time()
+
+    def collect(self) -> Iterator[Metric]:
+        text = "When this process began, in seconds since 1970; there is one for as long as the service is up."
+        yield gauge("labelloop_start_time_seconds", text, "service", {self._service: self._at})
+
+
+def serve(service: str, settings: ServiceSettings) -> None:
+    """Serve the metrics under /metrics in a thread until the process ends; do nothing if no port is set.
+
+    Raises:
+        WrongState: If the port is taken.
+    """
+    if settings.metrics_port is None:
+        return
+    host, port = settings.host, settings.metrics_port
+    try:
+        server, _ = start_http_server(port, host.strip("[]"), PAGE)
+    except OSError as error:
+        raise port_in_use(host, port, "LABELLOOP_METRICS_PORT") from error
+    PAGE.register(_Started(service))
+    log.info("metrics", host=host, port=server.server_port)
+
+
+def set_down_computed() -> None:
+    """Write the computed gauges to a file for the process that serves the metrics of several processes.
+
+    Does nothing if this process serves its own. Counters are written by prometheus-client itself.
+    """
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        write_to_textfile(str(computed_file(Path(folder), os.getpid())), _COMPUTED)
+
+
+def computed_file(folder: Path, pid: int) -> Path:
+    return folder / f"{pid}.prom"

@@ -1,0 +1,157 @@
+"""Wrap rpc handlers with request decoding, rich error statuses, metrics, tracing and crash points.
+
+Handlers are wrapped once, when they are registered; gRPC's interceptors would do it again at each call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, TypeAlias, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_status import rpc_status
+
+from labelloop.errors import InvalidInput, LabelloopError, status_of, to_status
+from labelloop.observability import tracing
+from labelloop.observability.logs import CALL
+from labelloop.rpc.call_metrics import CallCounts, MethodCounts
+from labelloop.runtime.crash_points import crash_point
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Take: TypeAlias = Callable[[Any], Any]
+
+_REST_TIMEOUT_S = 60.0
+
+
+def guarded(server: grpc.aio.Server, counts: CallCounts) -> grpc.aio.Server:
+    """Return a stand-in for ``server`` that wraps the handlers which the generated ``add_..._to_server`` registers.
+
+    A LabelloopError in a handler becomes its status; any other exception is a bug, which gRPC logs with its traceback.
+    ``counts`` records every call. Requests are decoded here because gRPC answers INTERNAL to bytes that are no message.
+    """
+    return cast(grpc.aio.Server, _Registrar(server, counts))
+
+
+class _Registrar:
+    """Wraps handlers. Generated code registers each twice, in a generic handler and by name; the latter is used."""
+
+    def __init__(self, server: grpc.aio.Server, counts: CallCounts) -> None:
+        self._server, self._counts = server, counts
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Ignore them: they are registered by name too."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        wrapped = {
+            method: _guard(handler, service, method, self._counts.of(method)) for method, handler in handlers.items()
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+
+
+def _guard(handler: Any, service: str, method: str, counts: MethodCounts) -> Handler:
+    take, encode = _taking(handler.request_deserializer, method), handler.response_serializer
+    answer = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
+    if handler.request_streaming:
+        answer, take = _of_parts(answer, take), _as_it_is
+        if not handler.response_streaming:
+            answer = _read_to_the_end(answer)
+    if handler.response_streaming:
+        streamed = tracing.stream(_stream(answer, take, method, counts), service, method)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(streamed, None, encode)
+        return grpc.unary_stream_rpc_method_handler(streamed, None, encode)
+    call = tracing.unary(_unary(answer, take, method, counts), service, method)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(call, None, encode)
+    return grpc.unary_unary_rpc_method_handler(call, None, encode)
+
+
+def _unary(
+    behaviour: Callable[[Any, Any], Awaitable[Any]], take: Take, method: str, counts: MethodCounts
+) -> Callable[[Any, Any], Awaitable[Any]]:
+    before, after = f"before serve {method}", f"after serve {method}"
+
+    async def call(data: Any, context: Any) -> Any:
+        crash_point(before)
+        began_s = perf_counter()
+        try:
+            response = await behaviour(take(data), context)
+        except BaseException as error:
+            await _end(error, context, counts, began_s)
+            raise
+        counts.ended("OK", began_s)
+        crash_point(after)
+        return response
+
+    return call
+
+
+def _stream(
+    behaviour: Callable[[Any, Any], AsyncIterator[Any]], take: Take, method: str, counts: MethodCounts
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    before, after = f"before serve {method}", f"after serve {method}"
+
+    async def call(data: Any, context: Any) -> AsyncIterator[Any]:
+        crash_point(before)
+        began_s = perf_counter()
+        try:
+            async for response in behaviour(take(data), context):
+                yield response
+                crash_point(after)
+        except BaseException as error:
+            await _end(error, context, counts, began_s)
+            raise
+        counts.ended("OK", began_s)
+
+    return call
+
+
+async def _end(error: BaseException, context: Any, counts: MethodCounts, began_s: float) -> None:
+    counts.ended(status_of(error, context), began_s)
+    if isinstance(error, LabelloopError):
+        await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+def _of_parts(behaviour: Callable[[Any, Any], Any], take: Take) -> Callable[[Any, Any], Any]:
+    return lambda parts, context: behaviour((take(data) async for data in parts), context)
+
+
+def _read_to_the_end(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Before an error, read what the client still sends, for a minute at most: while it sends, grpc.aio tells it of an
+    internal error of its own instead of what the server ended the call with."""
+
+    async def call(parts: AsyncIterator[Any], context: Any) -> Any:
+        try:
+            return await behaviour(parts, context)
+        except LabelloopError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REST_TIMEOUT_S):
+                    async for _ in parts:
+                        pass
+            raise
+
+    return call
+
+
+def _as_it_is(parts: Any) -> Any:
+    return parts
+
+
+def _taking(decode: Take, method: str) -> Take:
+    """Wrap ``decode`` so that later log lines name the call: each call has a task, thus a context, of its own."""
+
+    def take(data: Any) -> Any:
+        try:
+            request = decode(data)
+        except DecodeError as error:
+            CALL.set((method, None))
+            message = f"the request is not the protobuf message it should be: {error}"
+            raise InvalidInput("BAD_MESSAGE", message) from error
+        CALL.set((method, request))
+        return request
+
+    return take

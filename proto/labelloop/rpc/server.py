@@ -1,0 +1,121 @@
+"""Run a service's gRPC server with health checks, rich error statuses and a drain on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from labelloop.errors import port_in_use
+from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.handlers import guarded
+from labelloop.rpc.health import Probes
+from labelloop.rpc.tls import server_credentials
+from labelloop.settings import ServiceSettings
+
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+]
+REQUEST_BYTES_MAX = 8 * 1024 * 1024  # decoded, a request may take twenty times its size; only responses are large
+_PENDING_CALLS = 256  # about 50 ms of small calls
+_SERVER_OPTIONS = [
+    ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients may ping every other second
+    ("grpc.keepalive_permit_without_calls", 1),
+    # gRPC queues calls before any of our code sees them, and hands them over one by one. Above the first limit it ends
+    # some new calls as CANCELLED, above the second all of them; without limits, a call may wait there for seconds.
+    ("grpc.server.max_pending_requests", _PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
+]
+
+log = structlog.get_logger()
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class Server:
+    """A service's gRPC server: call :meth:`live`, :meth:`start`, :meth:`ready` and :meth:`serve`, in this order.
+
+    It serves until SIGTERM or SIGINT, or until the service's own work fails. A port in use is an error, unless it is a
+    ``shared_port``, on which several processes listen side by side.
+
+    Attributes:
+        grpc: The server to add servicers to.
+        port: The port it listens on; 0 before :meth:`start`.
+    """
+
+    def __init__(self, settings: ServiceSettings, service_name: str, *, shared_port: bool = False) -> None:
+        self._settings, self._service_name = settings, service_name
+        self._server = grpc.aio.server(options=[*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port))])
+        self._counts = CallCounts()
+        self.grpc = guarded(self._server, self._counts)
+        self._probes = Probes(settings, service_name)
+        self._health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        self.port = 0
+
+    async def live(self) -> None:
+        """Tell probes that the process is live; raise WrongState if their port is taken."""
+        await self._probes.start()
+
+    async def start(self) -> None:
+        """Start to listen.
+
+        Raises:
+            WrongState: If the port is taken.
+            InvalidInput: If the certificates cannot be used.
+        """
+        host, port, tls_dir = self._settings.host, self._settings.port, self._settings.tls_dir
+        credentials = server_credentials(tls_dir) if tls_dir else None
+        try:
+            if credentials:
+                self.port = self._server.add_secure_port(f"{host}:{port}", credentials)
+            else:
+                self.port = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise port_in_use(host, port) from error
+        await self._server.start()
+
+    async def ready(self, **more_ports: int) -> None:
+        """Report that the service is ready, to health checks and in the ready file, which names its ports."""
+        for name in ("", self._service_name):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._probes.ready()
+        if self._settings.ready_file:
+            write_whole(self._settings.ready_file, json.dumps({"port": self.port, **more_ports}))
+        log.info("ready", host=self._settings.host, port=self.port)
+
+    async def serve(self, work: asyncio.Task[None]) -> None:
+        """Serve until cancelled, then cancel the service's own ``work`` and drain.
+
+        Tasks that calls in flight depend on, such as the one that follows the log, must run until this returns.
+        """
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            work.cancel()
+            await self.stop()
+            log.info("calls served", calls=self._counts.by_method())
+
+    async def stop(self) -> None:
+        """Refuse new calls and let those in flight end, for at most ``drain_s`` seconds."""
+        await self._probes.draining()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._settings.drain_s)
+        await self._probes.stop()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically: a reader finds all of it or none."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(path)

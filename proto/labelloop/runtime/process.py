@@ -1,0 +1,66 @@
+"""Run a service as a process, with logs, metrics, traces, signals and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from labelloop.errors import LabelloopError, LogRolledBack
+from labelloop.observability import metrics, tracing
+from labelloop.observability.logs import set_up_logs
+from labelloop.settings import ServiceSettings
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def run_service(name: str, settings: S, serve: Callable[[S], Awaitable[None]]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and exit with 0; exit with 1 and a message if it cannot go on."""
+    set_up_logs(name, settings.log_format, settings.log_level)
+    tracing.set_up(name)
+    asyncio.run(_serve_and_leave(name, settings, serve))
+
+
+async def _serve_and_leave(name: str, settings: S, serve: Callable[[S], Awaitable[None]]) -> None:
+    code = 0
+    try:
+        metrics.serve(name, settings)
+        await until_signal_or_end(serve(settings))
+    except* LabelloopError as group:
+        code = 1
+        for error in group.exceptions:
+            print(f"{name}: {error}", file=sys.stderr)
+    except* LogRolledBack:
+        code = 1
+    tracing.shut_down()
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """Exit at once, without waiting for threads.
+
+    A thread may be in a fit or a download, for which Python would wait, for minutes, although its result is no
+    longer needed.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+async def until_signal_or_end(work: Awaitable[None]) -> None:
+    """Run ``work`` until it ends, or cancel it on SIGTERM or SIGINT; raise its error if it fails."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    tasks = [asyncio.ensure_future(work), asyncio.create_task(asked.wait())]
+    done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    for task in (*done, *waiting):
+        if not task.cancelled():
+            task.result()

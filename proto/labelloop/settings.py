@@ -1,0 +1,50 @@
+"""Read the settings that all services share from environment variables ``LABELLOOP_<NAME>``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LABELLOOP_", frozen=True)
+
+    nats_url: str = Field(
+        "nats://127.0.0.1:4222", description="the broker; the nodes of a cluster are separated by commas"
+    )
+    replicas: int = Field(1, ge=1, le=5, description="nodes of the broker's cluster that keep each event and artifact")
+    artifacts_url: str = Field("jetstream:", description="where artifacts lie: jetstream: or any fsspec URL")
+    host: str = Field("127.0.0.1", description="the address to listen on")
+    port: int = Field(0, ge=0, le=65535, description="the port to listen on; 0 for any free one")
+    ready_file: Path | None = Field(None, description="written once the service answers; holds its port")
+    health_port: int | None = Field(None, ge=0, le=65535, description="gRPC health in plain text, for probes")
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="Prometheus' metrics under /metrics")
+    tls_dir: Path | None = Field(
+        None, description="a folder of ca.crt, tls.crt and tls.key: every connection is then TLS, both ends with one"
+    )
+    nats_nkey_file: Path | None = Field(None, description="the seed by which the broker knows the service")
+    drain_s: float = Field(5.0, ge=0, description="how long calls in flight may take to end after SIGTERM")
+    log_format: Literal["text", "json"] = Field("text", description="how to log")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what to log")
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def read_settings(kind: type[S]) -> S:
+    """Read settings from the environment; if any is wrong, print one line for each and exit with 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for fault in error.errors():
+            # A setting with an alias is reported by the alias.
+            place = "_".join(str(part) for part in fault["loc"])
+            name = f"LABELLOOP_{place}".upper() if place in kind.model_fields else place
+            field = kind.model_fields.get(place)
+            secret = field is not None and "Secret" in repr(field.annotation)
+            print(f"{name}: {fault['msg']}" + ("" if secret else f", not {fault['input']!r}"), file=sys.stderr)
+        raise SystemExit(2) from None

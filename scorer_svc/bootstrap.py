@@ -1,0 +1,76 @@
+"""Assemble one scorer and run it from start-up to drain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from labelloop.artifacts.store import open_store
+from labelloop.eventlog.connection import connect_service
+from labelloop.eventlog.log import EventLog
+from labelloop.rpc.server import Server
+from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
+
+from scorer_svc.config import ScorerSettings
+from scorer_svc.features.pool import feature_pools, graphs
+from scorer_svc.features.service import FeatureService
+from scorer_svc.models.model import models
+from scorer_svc.models.ort_session import share_memory
+from scorer_svc.models.warmup import ModelWarmup
+from scorer_svc.numerics.blas_threads import use_one_thread
+from scorer_svc.pools.artifact_cache import ArtifactCache
+from scorer_svc.pools.cache_folder import CacheFolder
+from scorer_svc.pools.pool import pools
+from scorer_svc.prefilter.kernel_choice import PrefilterFactory
+from scorer_svc.scoring.score import Scoring
+from scorer_svc.service import ScorerService
+
+
+async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
+    """Run a scorer until it is cancelled.
+
+    Several processes may share a port if each is started with ``shared_port``.
+    """
+    server = Server(settings, "labelloop.scorer.v1.ScorerService", shared_port=shared_port)
+    await server.live()
+    client = await connect_service(settings, "scorer")
+    log = EventLog(client)
+    await log.ensure_stream(settings.replicas)
+    artifacts = open_store(settings.artifacts_url, client, settings.replicas)
+    share_memory()
+    use_one_thread()  # rankings, extractions and sessions each have a core of their own
+    room = (settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))  # one limit for pools and their features
+    cache = ArtifactCache(artifacts, *room)
+    prefilters = PrefilterFactory()
+    prefilters.announce()
+    known_pools, known_models, known_graphs = pools(artifacts, cache), models(artifacts, prefilters), graphs(artifacts)
+    executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
+    cores = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "features")  # used once per pool, so on all cores
+    seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores)
+    newest = ModelWarmup(log, known_models)
+    service = ScorerService(
+        known_pools,
+        seen,
+        FeatureService(known_pools, known_graphs, cores),
+        known_models,
+        newest,
+        Scoring(posted),
+        executor,
+        settings.score_threads,
+    )
+    add_ScorerServiceServicer_to_server(service, server.grpc)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(newest.follow())
+            tasks.create_task(log.watch())
+            await newest.catch_up()
+            work = tasks.create_task(newest.warm())
+            await server.start()
+            await server.ready()
+            await server.serve(work)
+    finally:
+        await server.stop()
+        for each in (executor, posted, cores):
+            each.shutdown(wait=False, cancel_futures=True)
+        await client.close()

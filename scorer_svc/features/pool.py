@@ -1,0 +1,108 @@
+"""Extract the features of pools: the graph runs once over each sample, and the results stay on the local disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from labelloop.artifacts.formats import TILE_SAMPLES, PoolManifest
+from labelloop.artifacts.store import ArtifactStore
+from labelloop.errors import InvalidInput
+from labelloop.runtime.async_cache import AsyncCache
+from numpy.typing import NDArray
+
+from scorer_svc.models.graph import Graph
+from scorer_svc.pools.cache_folder import Bytes, CacheFolder
+from scorer_svc.pools.part import Part
+from scorer_svc.pools.pool import Pool
+
+_KEPT = 4
+_AT_ONCE_SAMPLES = 4 * TILE_SAMPLES
+_SUM_BYTES = 32
+
+
+class FeaturePool(Pool):
+    """A pool whose samples are the float32 features of another pool's samples, under the same ids.
+
+    ``executor`` runs the graph, on as many cores as it has threads.
+    """
+
+    def __init__(self, pool: Pool, graph: Graph, digest: str, folder: CacheFolder, executor: Executor) -> None:
+        self._pool, self._graph, self._digest = pool, graph, digest
+        self._folder, self._executor = folder, executor
+        shape, shards = (graph.answer_count,), pool.manifest.shards
+        super().__init__(PoolManifest(dtype="float32", shape=shape, shards=shards))
+
+    async def _load(self, index: int) -> Part:
+        [part] = await self._pool.parts([index])
+        name = f"{self.manifest.shards[index].sha256[:32]}-{self._digest[:32]}"
+        shape = (len(part.samples), self._graph.answer_count)
+        size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
+        found = await asyncio.to_thread(
+            self._folder.made, name, size + _SUM_BYTES, _wholly(size), lambda draft: self._extract(part, draft, size)
+        )
+        return Part(part.first, found[:size].view(np.float32).reshape(shape))
+
+    def _extract(self, part: Part, draft: Path, size: int) -> None:
+        count = len(part.samples)
+        with draft.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size + _SUM_BYTES)  # on a full disk, a write to a mapped file kills us
+        values = np.memmap(draft, np.float32, "r+", shape=(count, self._graph.answer_count))
+        spans = [slice(start, start + _AT_ONCE_SAMPLES) for start in range(0, count, _AT_ONCE_SAMPLES)]
+
+        def fill(span: slice) -> None:
+            values[span] = found = self._graph.answers(part.samples[span])
+            check_finite(found)
+
+        for _ in self._executor.map(fill, spans):
+            pass
+        values.flush()
+        with draft.open("r+b") as end:
+            end.seek(size)
+            end.write(sha256(values.data).digest())
+
+
+def _wholly(size: int) -> Callable[[Bytes], bool]:
+    """Return a check that a file holds ``size`` bytes followed by their SHA-256."""
+    return lambda data: len(data) == size + _SUM_BYTES and sha256(data[:size].data).digest() == data[size:].tobytes()
+
+
+def check_graph(graph: Graph, pool: Pool) -> None:
+    """Raise InvalidInput if ``graph`` takes samples of another size or dtype than the pool's."""
+    takes, has = (graph.feature_count, graph.dtype), (pool.sample_size, pool.manifest.dtype)
+    if takes != has:
+        message = f"the graph takes {takes[0]} values of {takes[1]} a sample, but the pool's have {has[0]} of {has[1]}"
+        raise InvalidInput("GRAPH_DOES_NOT_FIT", message, field="graph_sha256")
+
+
+def check_finite(values: NDArray[np.float32]) -> None:
+    """Raise InvalidInput if any feature is not a finite number."""
+    if not np.isfinite(values).all():
+        raise InvalidInput("BAD_GRAPH", "the graph makes features that are no finite numbers", field="features_sha256")
+
+
+def graphs(artifacts: ArtifactStore) -> AsyncCache[str, Graph]:
+    """Return a cache of feature graphs by digest; NotFound, Corrupt or InvalidInput if there is none."""
+
+    async def load(digest: str) -> Graph:
+        return Graph(await artifacts.get(digest), digest, field="features_sha256")
+
+    return AsyncCache(load, kept=_KEPT)
+
+
+def feature_pools(
+    pools: AsyncCache[str, Pool], known: AsyncCache[str, Graph], folder: CacheFolder, executor: Executor
+) -> AsyncCache[tuple[str, str], Pool]:
+    """Return a cache of feature pools by the digests of the pool's manifest and of the graph."""
+
+    async def load(key: tuple[str, str]) -> Pool:
+        pool, graph = await pools.get(key[0]), await known.get(key[1])
+        check_graph(graph, pool)
+        return FeaturePool(pool, graph, key[1], folder, executor)
+
+    return AsyncCache(load, kept=_KEPT)

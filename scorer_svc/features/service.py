@@ -1,0 +1,91 @@
+"""Learn features from pools, and extract the features of posted samples."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+import numpy as np
+from labelloop.errors import InvalidInput
+from labelloop.runtime.async_cache import AsyncCache
+from labelloop.scorer.v1 import scorer_pb2 as pb
+from numpy.typing import NDArray
+
+from scorer_svc.features.patches import learn_patches
+from scorer_svc.features.pool import check_finite, check_graph
+from scorer_svc.models.graph import Graph
+from scorer_svc.pools.pool import Pool
+
+_KEPT = 4
+_LEARN_FROM_SAMPLES = 20_000  # more do not improve the features
+_LEARN_FROM_BYTES = 128 * 1024 * 1024
+_TRIED_SAMPLES = 10
+
+
+class LearnedFeatures(NamedTuple):
+    """The pool and the seed to learn from; the cache key of learned features."""
+
+    pool: str
+    seed: int
+
+
+class FeatureService:
+    """Learns and applies feature graphs; ``executor`` does the work.
+
+    Learned graphs are cached: a caller whose call timed out gets the result by asking again.
+    """
+
+    def __init__(self, pools: AsyncCache[str, Pool], graphs: AsyncCache[str, Graph], executor: Executor) -> None:
+        self._pools, self._graphs, self._executor = pools, graphs, executor
+        self._learned: AsyncCache[LearnedFeatures, bytes] = AsyncCache(self._learn, kept=_KEPT)
+
+    async def learn(self, pool: str, seed: int, graph: str) -> pb.LearnFeaturesResponse:
+        """Return the graph ``graph`` if it fits the pool, or learn one if none is named.
+
+        InvalidInput if the graph does not fit, or if nothing can be learned from the pool.
+        """
+        if graph:
+            given = await self._graphs.get(graph)
+            samples = await self._pools.get(pool)
+            check_graph(given, samples)
+            first = np.arange(min(_TRIED_SAMPLES, samples.sample_count), dtype=np.uint32)
+            check_finite(await self._run(given, await samples.take(first)))
+            return pb.LearnFeaturesResponse(graph=given.data, feature_count=given.answer_count)
+        data = await self._learned.get(LearnedFeatures(pool, seed))
+        learned = await asyncio.get_running_loop().run_in_executor(None, _opened, data)
+        return pb.LearnFeaturesResponse(graph=data, feature_count=learned.answer_count)
+
+    async def extract(self, graph: str, samples: bytes) -> pb.ExtractFeaturesResponse:
+        """Compute the features of posted samples. InvalidInput if they are not a whole number of samples."""
+        known = await self._graphs.get(graph)
+        dtype = np.dtype(known.dtype).newbyteorder("<")
+        rows, rest = divmod(len(samples), known.feature_count * dtype.itemsize)
+        if rest or not rows:
+            message = (
+                f"samples holds {len(samples)} bytes, which is no whole number of samples of {known.feature_count} "
+                f"values of {known.dtype}"
+            )
+            raise InvalidInput("BAD_SAMPLES", message, field="samples", size=len(samples))
+        features = await self._run(known, np.frombuffer(samples, dtype).reshape(rows, -1))
+        check_finite(features)
+        return pb.ExtractFeaturesResponse(features=features.astype("<f4", copy=False).tobytes())
+
+    async def _run(self, graph: Graph, samples: NDArray[Any]) -> NDArray[np.float32]:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, graph.answers, samples)
+
+    async def _learn(self, lesson: LearnedFeatures) -> bytes:
+        pool = await self._pools.get(lesson.pool)
+        count = min(_LEARN_FROM_SAMPLES, max(1, _LEARN_FROM_BYTES // pool.sample_bytes), pool.sample_count)
+        rng = np.random.default_rng(lesson.seed)
+        drawn = np.sort(rng.choice(pool.sample_count, count, replace=False)).astype(np.uint32)
+        samples = await pool.take(drawn)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, learn_patches, samples, lesson.seed)
+        except ValueError as error:
+            message = f"no features can be learned from this pool: {error}"
+            raise InvalidInput("NOTHING_TO_LEARN", message, field="pool_sha256") from error
+
+
+def _opened(data: bytes) -> Graph:
+    return Graph(data, "learned", field="features_sha256")

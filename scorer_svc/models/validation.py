@@ -1,0 +1,147 @@
+"""Validate models from the artifact store before ONNX Runtime loads them. Pure functions.
+
+Someone who can write to the store must not be able to run code here, read files, or exhaust the memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto, ValueInfoProto
+
+
+class Limits(NamedTuple):
+    """Upper limits of a graph; ``values`` is the number computed for one sample in all."""
+
+    size: int  # bytes
+    nodes: int
+    values: int
+
+
+MODEL = Limits(64 * 1024 * 1024, 2_000, 100_000_000)  # a model is sent in one gRPC message
+FEATURES = Limits(48 * 1024 * 1024, 1_998, 98_000_000)  # leaves room for a softmax of four million weights after it
+_OPSET_MIN = 13  # Softmax, Squeeze and ReduceSum meant something else before, and a model is one graph of one opset
+_VALUES_MAX = 4_000_000  # of one step, for one sample: 16 MB
+# Operators that can treat each sample by itself, along dimensions other than the first.
+_OPERATOR_NAMES = (
+    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Flatten Gelu Gemm GlobalAveragePool "
+    "GlobalMaxPool HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log MatMul Max MaxPool Min Mul Neg Pow "
+    "ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Relu Reshape Sigmoid Softmax Softplus Sqrt "
+    "Squeeze Sub Sum Tanh TopK Transpose Unsqueeze"
+)
+_OPERATORS = frozenset(_OPERATOR_NAMES.split())
+_INPUTS: set[int] = {TensorProto.UINT8, TensorProto.FLOAT}
+_WEIGHT_BYTES: dict[int, int] = {TensorProto.FLOAT: 4, TensorProto.INT64: 8, TensorProto.INT32: 4, TensorProto.UINT8: 1}
+
+
+def validated(data: bytes, limits: Limits = MODEL) -> ModelProto:
+    """Parse a model, check it, and return it with the shapes of all values that it computes.
+
+    It must map samples ``[n, features]`` of uint8 or float32 to float32 ``[n, classes]``, or to features instead.
+
+    Raises:
+        ValueError: ``data`` is not a model, is too large, or does anything else; the message says what is wrong.
+    """
+    if len(data) > limits.size:
+        raise ValueError(f"it has {len(data):,} bytes, more than {limits.size:,}")
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise ValueError(f"it is no ONNX: {error}") from error
+    for fault in _faults(model, limits.nodes):
+        raise ValueError(fault)
+    try:
+        onnx.checker.check_model(model, full_check=True)  # also checks declared shapes against computed ones
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(str(error)) from error
+    batch = inferred.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
+    computed = [name for node in inferred.graph.node for name in node.output if name]
+    for name in computed:
+        if name not in known or not _keeps_samples(known[name], batch):
+            raise ValueError(
+                f"{name!r} does not hold at most {_VALUES_MAX:,} values of each sample, the samples in its first "
+                "dimension (to reshape, take 0 for that)"
+            )
+    if (values := sum(values_each(known[name]) for name in computed)) > limits.values:
+        raise ValueError(f"it computes {values:,} values of each sample in all, more than {limits.values:,}")
+    return inferred
+
+
+def values_each(value: ValueInfoProto) -> int:
+    """Count the values of one sample."""
+    return math.prod(size.dim_value for size in value.type.tensor_type.shape.dim[1:])
+
+
+def _keeps_samples(value: ValueInfoProto, batch: str) -> bool:
+    """Check that the first dimension is that of samples, and that the others are known and small enough."""
+    first, *others = value.type.tensor_type.shape.dim or [onnx.TensorShapeProto.Dimension()]
+    known = all(size.dim_value for size in others)
+    return first.dim_param == batch != "" and known and values_each(value) <= _VALUES_MAX
+
+
+def _faults(model: ModelProto, nodes_max: int) -> Iterator[str]:
+    graph = model.graph
+    if model.functions or model.training_info or graph.sparse_initializer or graph.quantization_annotation:
+        yield "it holds more than a plain graph"
+    if any(opset.domain for opset in model.opset_import) or any(node.domain for node in graph.node):
+        yield "it uses operators of others than ONNX itself"
+    if foreign := sorted({node.op_type for node in graph.node} - _OPERATORS):
+        yield f"it uses the operators {', '.join(foreign)}; known are {', '.join(sorted(_OPERATORS))}"
+    if (opset := max((each.version for each in model.opset_import), default=1)) < _OPSET_MIN:
+        yield f"it is of opset {opset}: export it with opset {_OPSET_MIN} or later, or take onnx.version_converter"
+    if len(graph.node) > nodes_max:
+        yield f"it has {len(graph.node):,} nodes, more than {nodes_max:,}"
+    if any(_holds_more_than_numbers(node) for node in graph.node):
+        yield "a node holds a tensor or a graph of its own"
+    yield from filter(None, map(_weight_fault, graph.initializer))
+    if not _is_one_matrix(list(graph.input), _INPUTS) or not _is_one_matrix(list(graph.output), {TensorProto.FLOAT}):
+        takes, gives = (", ".join(map(_described, values)) or "nothing" for values in (graph.input, graph.output))
+        yield (
+            f"it takes {takes} and gives {gives}, but must take [n, values] of uint8 or float32, each sample flat as "
+            "the pool holds it, and give [n, columns] of float32, for any n: export it with a free first dimension, "
+            "behind a Reshape of its input to [0, height, width, channels] and, where it needs channels first, a "
+            "Transpose, and with a Flatten at its end"
+        )
+
+
+def _holds_more_than_numbers(node: onnx.NodeProto) -> bool:
+    plain = {
+        onnx.AttributeProto.INT,
+        onnx.AttributeProto.FLOAT,
+        onnx.AttributeProto.INTS,
+        onnx.AttributeProto.STRING,  # how to round or to pad
+    }
+    return any(attribute.type not in plain for attribute in node.attribute)
+
+
+def _weight_fault(tensor: TensorProto) -> str:
+    if tensor.data_location != TensorProto.DEFAULT or tensor.external_data:
+        return f"weight {tensor.name!r} lies in another file"
+    size = _WEIGHT_BYTES.get(tensor.data_type)
+    if size is None or len(tensor.raw_data) != size * math.prod(tensor.dims):
+        return f"weight {tensor.name!r} does not hold what its shape says"
+    return ""
+
+
+def _described(value: ValueInfoProto) -> str:
+    """Format the name, type and shape of a value."""
+    tensor = value.type.tensor_type
+    sizes = [str(size.dim_value) if size.HasField("dim_value") else size.dim_param or "?" for size in tensor.shape.dim]
+    return f"{value.name!r} {TensorProto.DataType.Name(tensor.elem_type).lower()} [{', '.join(sizes)}]"
+
+
+def _is_one_matrix(values: list[ValueInfoProto], types: set[int]) -> bool:
+    return len(values) == 1 and _is_matrix(values[0]) and values[0].type.tensor_type.elem_type in types
+
+
+def _is_matrix(value: ValueInfoProto) -> bool:
+    """Check that the shape is ``[n, size]``: any number of rows, and a fixed number of columns."""
+    sizes = value.type.tensor_type.shape.dim  # empty if it is not a tensor
+    known = [size.WhichOneof("value") == "dim_value" for size in sizes]
+    return known == [False, True] and sizes[1].dim_value > 0

@@ -1,0 +1,37 @@
+"""Cache artifacts on the local disk and map them into memory."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from pathlib import Path
+
+from labelloop.artifacts.store import ArtifactStore
+
+from scorer_svc.pools.cache_folder import Bytes, CacheFolder
+
+
+class ArtifactCache:
+    """The most recently used artifacts, in files under ``folder`` named by digest, up to ``bytes_max`` in all."""
+
+    def __init__(self, store: ArtifactStore, folder: Path, bytes_max: int) -> None:
+        self._store, self._folder = store, CacheFolder(folder, bytes_max)
+
+    async def map(self, digest: str) -> Bytes:
+        """Map the bytes of an artifact, ``[size]``, fetching it from the store if the folder lacks an intact copy.
+
+        NotFound and Corrupt as the store raises them; Unready if the folder cannot hold the artifact.
+        """
+        mapped = await asyncio.to_thread(self._folder.mapped, digest, lambda data: _is(data, digest))
+        if mapped is None:
+            data = await self._store.get(digest)
+            mapped = await asyncio.to_thread(self._folder.keep, digest, len(data), lambda draft: _written(draft, data))
+        return mapped
+
+
+def _is(data: Bytes, digest: str) -> bool:
+    return sha256(data.data).hexdigest() == digest
+
+
+def _written(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

@@ -1,0 +1,94 @@
+"""Load pools into memory, shard by shard."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from labelloop.artifacts.formats import PoolManifest
+from labelloop.artifacts.store import ArtifactStore
+from labelloop.errors import Corrupt, InvalidInput
+from labelloop.runtime.async_cache import AsyncCache
+from numpy.typing import NDArray
+
+from scorer_svc.pools.artifact_cache import ArtifactCache
+from scorer_svc.pools.part import Part
+from scorer_svc.strategies.uncertainty import Ids
+
+_KEPT = 4
+
+
+class Pool(ABC):
+    """Samples identified by their row. Shards are loaded when first requested: a replica may serve only some."""
+
+    def __init__(self, manifest: PoolManifest) -> None:
+        self.manifest = manifest
+        self._ends = np.cumsum([shard.sample_count for shard in manifest.shards])
+        self._shards = AsyncCache(self._load, kept=len(manifest.shards))
+
+    @abstractmethod
+    async def _load(self, index: int) -> Part:
+        """Load the shard of that index."""
+
+    @property
+    def sample_count(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def sample_size(self) -> int:
+        """Number of values in a sample."""
+        return int(np.prod(self.manifest.shape))
+
+    @property
+    def sample_bytes(self) -> int:
+        return self.sample_size * np.dtype(self.manifest.dtype).itemsize
+
+    async def parts(self, indices: Sequence[int] = ()) -> list[Part]:
+        """Return these shards in ascending order, or all if none is named. InvalidInput for one that the pool lacks."""
+        known = range(len(self.manifest.shards))
+        for index in indices:
+            if index not in known:
+                message = f"shard {index} lies outside the pool, whose shards end at {known[-1]}"
+                raise InvalidInput("UNKNOWN_SHARD", message, field="shards", shard=index)
+        return [await self._shards.get(index) for index in sorted(set(indices) or known)]
+
+    async def take(self, sample_ids: Ids) -> NDArray[Any]:
+        """Return samples in the order of ``sample_ids``. InvalidInput for an id outside the pool."""
+        outside = sample_ids[sample_ids >= self.sample_count]
+        if len(outside):
+            message = f"sample {outside[0]} lies outside the pool, whose ids end at {self.sample_count - 1}"
+            raise InvalidInput("UNKNOWN_SAMPLE", message, field="sample_ids", sample_id=outside[0])
+        samples = np.empty((len(sample_ids), *self.manifest.shape), self.manifest.dtype)
+        at = np.searchsorted(self._ends, sample_ids, side="right")
+        for index in np.unique(at):
+            part, asked = await self._shards.get(int(index)), at == index
+            samples[asked] = part.samples[sample_ids[asked] - part.first]
+        return samples
+
+
+class StoredPool(Pool):
+    """A pool of samples as they are stored."""
+
+    def __init__(self, manifest: PoolManifest, cache: ArtifactCache) -> None:
+        super().__init__(manifest)
+        self._cache = cache
+
+    async def _load(self, index: int) -> Part:
+        shard = self.manifest.shards[index]
+        data = await self._cache.map(shard.sha256)
+        if len(data) != self.sample_bytes * shard.sample_count:
+            message = f"shard {shard.sha256} is not {shard.sample_count} samples of shape {self.manifest.shape}"
+            raise Corrupt("BAD_SHARD", message, artifact=shard.sha256)
+        samples = data.view(np.dtype(self.manifest.dtype).newbyteorder("<"))
+        return Part(int(self._ends[index]) - shard.sample_count, samples.reshape(-1, *self.manifest.shape))
+
+
+def pools(artifacts: ArtifactStore, cache: ArtifactCache) -> AsyncCache[str, Pool]:
+    """Return a cache of pools by digest; NotFound or Corrupt if there is none."""
+
+    async def load(digest: str) -> Pool:
+        return StoredPool(PoolManifest.from_bytes(await artifacts.get(digest)), cache)
+
+    return AsyncCache(load, kept=_KEPT)

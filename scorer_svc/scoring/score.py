@@ -1,0 +1,53 @@
+"""Classify posted images: small requests at once, large ones in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import Executor
+from typing import Any
+
+from labelloop.scorer.v1 import scorer_pb2 as pb
+from numpy.typing import NDArray
+
+from scorer_svc.scoring.admission import Backlog
+from scorer_svc.scoring.images import Classifier, answer, read_images
+
+_INLINE_WORK_MAX = 256 * 784  # a tenth of a millisecond; more would delay health checks and small requests
+
+
+class Scoring:
+    """Classifies posted images. ``executor`` has one thread.
+
+    A call that is cancelled before its turn, as at its deadline, is not computed.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor, self._backlog = executor, Backlog()
+
+    async def score(self, request: pb.ScoreRequest, model: Classifier, digest: str) -> pb.ScoreResponse:
+        """Classify the images of ``request``.
+
+        Raises:
+            InvalidInput: ``model`` cannot classify them.
+            LimitExceeded: they would have to wait too long.
+        """
+        images = read_images(request, model)
+        work = len(images) * model.work
+        if work <= _INLINE_WORK_MAX:
+            return answer(digest, model.classify(images), request.with_probabilities)
+        with self._backlog.taken(work):
+            response, seconds = await asyncio.get_running_loop().run_in_executor(
+                self._executor, _timed_answer, digest, model, images, request.with_probabilities
+            )
+        self._backlog.note(work, seconds)
+        return response
+
+
+def _timed_answer(
+    digest: str, model: Classifier, images: NDArray[Any], with_probabilities: bool
+) -> tuple[pb.ScoreResponse, float]:
+    """Return the response and the seconds that it took."""
+    began = time.monotonic()
+    response = answer(digest, model.classify(images), with_probabilities)
+    return response, time.monotonic() - began

@@ -1,0 +1,426 @@
+"""Requests that go into a tool and results that come back, over a real broker; the tool is a list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import ClassVar
+
+import pytest
+from labelloop.errors import LimitExceeded, Unready
+from labelloop.eventlog.projections import RunProjections
+from labelloop.events.v1.events_pb2 import (
+    Event,
+)
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
+from labelloop_cli.local.nats.server import NatsServer
+
+from oracle_svc.domain.backlog import backlog_of
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.integrations.base import RecordStatus, ResultSink
+from oracle_svc.integrations.dispatcher import IntegrationDispatcher
+from oracle_svc.metrics import dead_letter_gauges, queue_gauges
+from oracle_svc.tool_results import replay
+from tests.integration.one_oracle import Oracle, ask, oracle, until
+
+
+@dataclass
+class ListTool:
+    """Keeps what is put into it. It is away while it is ``down``, for ``retry_after_s`` as it says, and takes nothing
+    of the runs ``refused``."""
+
+    name: ClassVar[str] = "list"
+    whole_samples: ClassVar[bool] = False
+
+    pushed: list[str] = field(default_factory=list)
+    next_revisions: list[int] = field(default_factory=list)
+    attempts: list[int] = field(default_factory=list)
+    retracted: list[str] = field(default_factory=list)
+    down: bool = False
+    stuck: bool = False
+    refused: set[str] = field(default_factory=set)
+    retry_after_s: float = 0.0
+    tries_at_s: list[float] = field(default_factory=list)
+
+    async def push(self, requests: Sequence[LabelRequest]) -> None:
+        self.tries_at_s.append(monotonic())
+        if self.down:
+            raise Unready("TOOL_AWAY", "the tool is away", retry_after_s=self.retry_after_s)
+        if requests[0].run_id in self.refused:
+            raise LimitExceeded("REQUEST_TOO_LARGE", "set LABELLOOP_HTTP_URL")
+        self.pushed += [request.request_id for request in requests]
+        self.next_revisions += [request.next_revision for request in requests]
+        self.attempts += [request.attempt for request in requests]
+        if self.stuck:
+            await asyncio.get_running_loop().create_future()
+
+    async def retract(self, request_ids: Sequence[str]) -> None:
+        self.retracted += request_ids
+
+    async def serve(self, result_sink: ResultSink) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+@asynccontextmanager
+async def pumping(*dispatchers: IntegrationDispatcher) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(dispatcher.run()) for dispatcher in dispatchers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def asked(nats_server: NatsServer, tmp_path: Path) -> list[int]:
+    """A run that asks the tool for three samples."""
+    samples = [7, 3, 5]
+    await ask(nats_server, tmp_path, samples)
+    return samples
+
+
+def ids(samples: Sequence[int]) -> list[str]:
+    return [f"r/0/{sample_id}/0" for sample_id in samples]
+
+
+async def test_requests_are_put_into_the_tool_once_in_order_whatever_starts_anew(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as first, pumping(first.dispatcher(tool)):
+        await until(lambda: len(tool.pushed) == 3)
+        await until(lambda: all(first.leases.holder(f"r.0.{each}.0") for each in asked))
+    async with (
+        oracle(nats_server, tmp_path) as second,
+        oracle(nats_server, tmp_path) as third,
+        pumping(second.dispatcher(tool), third.dispatcher(tool)),
+    ):
+        await second.recorder.take([LabelResult(request_id=ids(asked)[0], label=1)], "queue:list")
+        await until(lambda: tool.retracted != [])
+    assert tool.pushed == ids(asked)
+    assert set(tool.retracted) == {ids(asked)[0]}
+
+
+async def test_oracles_that_begin_at_once_put_each_request_into_the_tool_once(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    samples = range(200)
+    await ask(nats_server, tmp_path, samples)
+    tool = ListTool()
+    async with (
+        oracle(nats_server, tmp_path) as one,
+        oracle(nats_server, tmp_path) as other,
+        pumping(one.dispatcher(tool), other.dispatcher(tool)),
+    ):
+        await until(lambda: {*tool.pushed} == {*ids(samples)})
+        await until(lambda: all(each.leases.holder("r.0.199.0") for each in (one, other)))
+    assert sorted(tool.pushed) == sorted(ids(samples))
+
+
+async def test_an_oracle_that_is_behind_the_log_takes_back_nothing_that_another_put_there(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        async with pumping(one.dispatcher(tool)):  # the leases are taken first
+            await until(lambda: bool(tool.pushed) and all(other.leases.holder(f"r.0.{each}.0") for each in asked))
+        recorded = await one.log.read_run("r")
+        other.projections = RunProjections(LabelingState.begin)
+        for known in recorded[:2]:
+            other.projections.apply(known)
+
+        async def hear_the_rest() -> None:
+            for news in recorded[2:]:
+                other.projections.apply(news)
+
+        await asyncio.gather(other.dispatcher(tool)._supply_runs(), hear_the_rest())
+    assert tool.retracted == []
+    assert tool.pushed == ids(asked)
+
+
+async def test_what_was_answered_while_its_lease_was_taken_is_not_put_there(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one:
+        take = one.leases.take
+
+        async def answered_meanwhile(key: str, holder: str, for_s: float) -> float:
+            if key == "r.0.3.0":
+                await one.recorder.take([LabelResult(request_id="r/0/3/0", label=1)], "queue:list")
+            return await take(key, holder, for_s)
+
+        one.leases.take = answered_meanwhile  # type: ignore[method-assign]
+        async with pumping(one.dispatcher(tool)):
+            await until(lambda: len(tool.pushed) == 2)
+            await until(lambda: not one.leases.holder("r.0.3.0"))
+    assert tool.pushed == ["r/0/7/0", "r/0/5/0"]
+    assert tool.retracted == []
+
+
+async def test_a_push_that_would_outlast_its_leases_is_given_up_and_tried_again(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool(stuck=True)
+    async with oracle(nats_server, tmp_path) as one, pumping(one.dispatcher(tool, push_within_s=0.5)):
+        await until(lambda: len(tool.pushed) == 3)
+        tool.stuck = False
+        await until(lambda: len(tool.pushed) == 6)
+
+
+async def test_a_tool_that_is_away_gets_everything_when_it_is_back(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool(down=True)
+    async with oracle(nats_server, tmp_path) as one:
+        released = asyncio.Event()
+        release = one.leases.release
+
+        async def noted(key: str, holder: str) -> bool:
+            released.set()
+            return await release(key, holder)
+
+        one.leases.release = noted  # type: ignore[method-assign]
+        async with pumping(one.dispatcher(tool)):
+            async with asyncio.timeout(20):
+                await released.wait()
+            tool.down = False
+            await until(lambda: len(tool.pushed) == 3)
+    assert tool.pushed == ids(asked)
+
+
+async def test_a_tool_that_asks_to_be_left_alone_is_left_alone_for_as_long(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool(down=True, retry_after_s=3.0)
+    async with oracle(nats_server, tmp_path) as one, pumping(one.dispatcher(tool)):
+        await until(lambda: len(tool.tries_at_s) == 1)
+        one.projections.notify("r")
+        await until(lambda: len(tool.tries_at_s) == 2)
+        tool.down, tool.retry_after_s = False, 0.0
+        await until(lambda: len(tool.pushed) == 3)
+    first_s, second_s, *_ = tool.tries_at_s
+    assert second_s - first_s >= 3.0, "of itself it would have come after a second"
+
+
+async def test_a_run_whose_requests_the_tool_refuses_says_so_and_holds_up_no_other(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool(refused={"r"})
+    async with oracle(nats_server, tmp_path) as one, pumping(one.dispatcher(tool)):
+        labeling = one.projections.get("r")
+        await until(lambda: labeling.refusal != "")
+        assert backlog_of(labeling, 0).problem == "set LABELLOOP_HTTP_URL"
+        assert held_up(one.projections) == ["r"]
+        await start_again(one, "other")
+        await until(lambda: len(tool.pushed) == 3)
+        assert {each.partition("/")[0] for each in tool.pushed} == {"other"}
+        assert not any(one.leases.holder(f"r.0.{each}.0") for each in asked), "others may try"
+        tool.refused.clear()
+        await until(lambda: len(tool.pushed) == 6)
+        await until(lambda: labeling.refusal == "")
+        assert held_up(one.projections) == []
+    assert tool.pushed[3:] == ids(asked)
+
+
+def held_up(projections: RunProjections[LabelingState]) -> list[str]:
+    [family] = [each for each in queue_gauges(projections) if each.name == "labelloop_run_held_up"]
+    return [sample.labels["run"] for sample in family.samples]
+
+
+async def start_again(one: Oracle, run_id: str) -> None:
+    """All that the log has of run r, for another run too."""
+    for standing in await one.log.read_run("r"):
+        assert standing.event
+        again = Event.FromString(standing.event.SerializeToString())
+        again.run_id = run_id
+        recorded = await one.log.append_once(again)
+    await one.projections.wait_for(recorded.sequence)
+
+
+async def test_what_a_dead_oracle_may_not_have_put_there_is_put_there_again_when_its_lease_ends(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool, clock = ListTool(stuck=True), [1_000.0]
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as dying, pumping(dying.dispatcher(tool)):
+        await until(lambda: len(tool.pushed) == 3)
+    tool.stuck = False
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as next_one:
+        await until(lambda: bool(next_one.leases.holder("r.0.7.0")))
+        clock[0] += 61
+        async with pumping(next_one.dispatcher(tool)):
+            await until(lambda: len(tool.pushed) == 6)
+    assert tool.pushed[3:] == tool.pushed[:3] == ids(asked)
+
+
+async def test_what_was_withdrawn_is_asked_again_even_where_nobody_looked_while_it_was_answered(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one:
+        async with pumping(one.dispatcher(tool)):
+            await until(lambda: all(one.leases.pushes(f"r.0.{each}.0") for each in asked))
+        said = LabelResult(request_id="r/0/7/0", label=1, annotator="kim")
+        withdrawn = LabelResult(request_id="r/0/7/0", withdrawn=True, annotator="kim", revision=1)
+        for word in (said, withdrawn):
+            assert await one.result_sink.take(word) == RecordStatus.RECORDED
+        async with pumping(one.dispatcher(tool)):
+            await until(lambda: len(tool.pushed) == 4)
+        assert (tool.pushed[3], tool.next_revisions) == ("r/0/7/0", [0, 0, 0, 2])
+        again = LabelResult(request_id="r/0/7/0", label=2, annotator="kim", revision=2)
+        assert await one.result_sink.take(again) == RecordStatus.RECORDED
+
+
+AMISS = LabelResult(request_id="r/0/7/0", class_name="no class", annotator="kim")
+
+
+async def test_what_is_answered_amiss_is_asked_again_ever_more_slowly(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool, clock, pauses_s = ListTool(), [1_000.0], []
+
+    def left_s(each: Oracle) -> float:
+        return each.leases._held["r.0.7.0"].expires_at - clock[0]
+
+    async with (
+        oracle(nats_server, tmp_path, lambda: clock[0]) as one,
+        oracle(nats_server, tmp_path, lambda: clock[0]) as other,
+        pumping(one.dispatcher(tool)),
+    ):
+        for pushed in range(3, 7):
+            await until(lambda: len(tool.pushed) == pushed)  # noqa: B023
+            await until(lambda: left_s(one) == 3600)
+            assert await other.result_sink.take(AMISS) == RecordStatus.REFUSED, "whichever oracle hears it"
+            await until(lambda: left_s(one) < 3600)
+            pauses_s.append(left_s(one))
+            clock[0] += pauses_s[-1]
+            one.projections.notify("r")
+    assert pauses_s == [2, 8, 32, 128]
+    assert tool.pushed[3:6] == ["r/0/7/0"] * 3
+    assert sorted({*tool.attempts}) == [0, 2, 4, 6][: len({*tool.attempts})], "another number each time"
+
+
+async def test_an_answer_amiss_that_comes_before_its_push_is_confirmed_counts_too(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    class HastyTool(ListTool):
+        async def push(self, requests: Sequence[LabelRequest]) -> None:
+            await super().push(requests)
+            if len(self.pushed) == 3:
+                assert await one.result_sink.take(AMISS) == RecordStatus.REFUSED
+
+    tool = HastyTool()
+    async with oracle(nats_server, tmp_path) as one, pumping(one.dispatcher(tool)):
+        await until(lambda: len(tool.pushed) == 4)
+    assert tool.pushed[3] == "r/0/7/0"
+
+
+async def test_results_are_taken_once_and_what_cannot_be_taken_is_kept_once(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    first, second, _ = ids(asked)
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        said = LabelResult(request_id=first, class_name="b", annotator="kim")
+        both = await asyncio.gather(one.result_sink.take(said), other.result_sink.take(said))
+        assert sorted(status.value for status in both) == ["recorded", "repeated"]
+        bad = [
+            b'{"request_id": "r/0/3/0", "class_name": "d"}',
+            b'{"request_id": "r/0/299/0", "label": 1}',
+            b'{"request_id": "nobody/0/3/0", "label": 1}',
+            b"{",
+            b"\xff\xfe",
+            b'{"request_id": "r/0/3/0"}',
+        ]
+        for data in (*bad, *bad):
+            assert await one.result_sink.take_json(data) == RecordStatus.REFUSED
+            assert await other.result_sink.take_json(data) == RecordStatus.REFUSED
+        await until(lambda: len(other.dead_letters.letters) == len(bad))
+        assert {letter.data for letter in other.dead_letters.letters.values()} == set(bad)
+        assert {letter.reason for letter in other.dead_letters.letters.values()} == {
+            *("UNKNOWN_CLASS", "NOT_ASKED_FOR", "UNKNOWN_RUN", "MALFORMED", "NO_ANSWER")
+        }
+        assert (
+            await one.result_sink.take_json(b'{"request_id": "%s", "label": 0}' % second.encode())
+            == RecordStatus.RECORDED
+        )
+        standing = one.projections.get("r").answers.standing
+        assert {key: outcome.label for key, outcome in standing.items()} == {7: 1, 3: 0}  # type: ignore[union-attr]
+
+
+async def test_a_dead_letter_that_can_be_taken_by_now_is_dead_no_longer(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    early = b'{"request_id": "later/0/3", "label": 1}'
+    async with oracle(nats_server, tmp_path) as one:
+        assert await one.result_sink.take_json(early) == RecordStatus.REFUSED
+        [letter] = one.dead_letters.letters.values()
+        assert await replay(letter, one.recorder, one.dead_letters)
+        await start_again(one, "later")
+        assert await replay(letter, one.recorder, one.dead_letters) is None
+        assert not one.dead_letters.letters
+        assert one.projections.get("later").answers.standing
+    async with oracle(nats_server, tmp_path) as next_one:
+        await until(lambda: letter.id in next_one.dead_letters._done)
+        assert not next_one.dead_letters.letters
+
+
+async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    def waiting(each: Oracle) -> dict[str, float]:
+        [family] = dead_letter_gauges(each.dead_letters, ["nats", "list"])
+        return {sample.labels["tool"]: sample.value for sample in family.samples}
+
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        assert waiting(one) == {"nats": 0, "list": 0}
+        gone = one.tool_intake("sqs")
+        for number in range(2):
+            await one.result_sink.take_json(b'{"request_id": "later/0/%d", "label": 1}' % asked[number])
+            await gone.take_json(b"{")
+        assert waiting(one) == {"nats": 0, "list": 2, "sqs": 1}
+        await until(lambda: waiting(other) == waiting(one))
+        await start_again(one, "later")
+        letter = next(each for each in one.dead_letters.letters.values() if each.source == "queue:list")
+        assert await replay(letter, one.recorder, one.dead_letters) is None
+        assert waiting(one) == {"nats": 0, "list": 1, "sqs": 1}
+        await until(lambda: waiting(other) == waiting(one))
+
+
+async def test_leases_that_the_stream_forgot_are_forgotten_here_too(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    clock, day_s = [1_000.0], 24 * 3600
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as one:
+        for number in range(5):
+            assert await one.leases.take(f"old.{number}", "a", 60)
+        assert await one.leases.release("old.0", "a")
+        clock[0] += 13 * day_s
+        assert await one.leases.take("old.1", "b", 60), "it ended, and is remembered"
+        clock[0] += 2 * day_s
+        assert await one.leases.take("new.1", "a", 60)
+        assert [*one.leases._held] == ["old.1", "new.1"]
+        assert {holder: [*keys] for holder, keys in one.leases._keys.items() if keys} == {
+            "a": ["new.1"],
+            "b": ["old.1"],
+        }
+
+
+async def test_leases_bear_a_broker_that_restarts_behind_them(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    """What was overwritten meanwhile is no sign that the log was rolled back."""
+    async with oracle(nats_server, tmp_path) as one:
+        for holder in ("a", "a", "a"):
+            assert await one.leases.take("k.1", holder, 60)
+        await nats_server.stop()
+        await nats_server.start()
+        one.leases._rollback_guard.suspect = True
+        await one.leases._rollback_guard.check()
+        assert await one.leases.take("k.1", "b", 60) == 0.0
+        assert await one.leases.release("k.1", "a")
+        assert await one.leases.take("k.1", "b", 60)

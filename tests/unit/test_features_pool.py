@@ -1,0 +1,264 @@
+"""Pools seen through a graph: what is kept on disk, and what is made anew."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from labelloop.artifacts.formats import PoolManifest, Shard
+from labelloop.errors import InvalidInput, Unready
+from labelloop.runtime.async_cache import AsyncCache
+from numpy.typing import NDArray
+
+from scorer_svc.features.pool import FeaturePool, feature_pools, graphs
+from scorer_svc.features.service import FeatureService
+from scorer_svc.models.graph import Graph
+from scorer_svc.pools.artifact_cache import ArtifactCache
+from scorer_svc.pools.cache_folder import CacheFolder
+from scorer_svc.pools.part import Part
+from scorer_svc.pools.pool import Pool, pools
+from scorer_svc.strategies.uncertainty import Ids
+from tests.unit.test_pool import PLENTY, SAMPLES, Store, published
+from trainer_svc.model.onnx_export import to_onnx
+
+WIDE = np.random.default_rng(0).normal(0, 1, (7, SAMPLES[0].size + 1)).astype(np.float32)
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as made:
+        yield made
+
+
+def _written(draft: Path, data: bytes) -> None:
+    draft.write_bytes(data)
+
+
+class Site:
+    """A store, a cache on disk, and pools of both kinds over them, as after a start of the service."""
+
+    def __init__(self, store: Store, folder: Path, executor: ThreadPoolExecutor, bytes_max: int = PLENTY) -> None:
+        self.plain = pools(store, ArtifactCache(store, folder / "artifacts", bytes_max))
+        self.graphs = graphs(store)
+        cache = CacheFolder(folder / "features", bytes_max)
+        self.seen = feature_pools(self.plain, self.graphs, cache, executor)
+        self.learning = FeatureService(self.plain, self.graphs, executor)
+
+
+async def whole(pool: Pool) -> NDArray[np.float32]:
+    return np.concatenate([part.samples for part in await pool.parts()])
+
+
+async def test_features_are_those_of_the_graph_and_are_kept(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES, 30)
+    graph = await store.put(to_onnx(WIDE, "uint8"))
+    site = Site(store, tmp_path, executor)
+    pool = await site.seen.get((digest, graph))
+    features = await whole(pool)
+    expected = (await site.graphs.get(graph)).answers(SAMPLES)
+    assert np.array_equal(features, expected)
+    assert np.array_equal(await pool.take(np.array([99, 0, 31], np.uint32)), expected[[99, 0, 31]])
+    inodes = {file.stat().st_ino for file in (tmp_path / "features").iterdir()}
+    assert len(inodes) == 2
+
+    again = Site(store, tmp_path, executor)  # what lies there is taken as it is: the graph is not run
+    (await again.graphs.get(graph)).answers = None  # type: ignore[method-assign, assignment]
+    assert np.array_equal(await whole(await again.seen.get((digest, graph))), expected)
+    assert {file.stat().st_ino for file in (tmp_path / "features").iterdir()} == inodes
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", None])
+async def test_what_is_cut_short_or_damaged_is_made_anew(
+    tmp_path: Path, executor: ThreadPoolExecutor, damage: bytes | None
+) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES)
+    graph = await store.put(to_onnx(WIDE, "uint8"))
+    expected = await whole(await Site(store, tmp_path, executor).seen.get((digest, graph)))
+    [file] = (tmp_path / "features").iterdir()
+    data = bytearray(file.read_bytes())
+    data[100] ^= 1
+    file.unlink()
+    file.write_bytes(bytes(data) if damage is None else damage)
+    found = await whole(await Site(store, tmp_path, executor).seen.get((digest, graph)))
+    assert np.array_equal(found, expected)
+
+
+class Noted(Graph):
+    """Notes the samples that it runs over, and what ``look`` finds meanwhile."""
+
+    def __init__(self, data: bytes, look: Callable[[], Any]) -> None:
+        super().__init__(data, "g", field="f")
+        self._look = look
+        self.samples, self.found = 0, list[Any]()
+
+    def answers(self, samples: NDArray[Any]) -> NDArray[np.float32]:
+        self.samples += len(samples)
+        self.found.append(self._look())
+        return super().answers(samples)
+
+
+async def test_the_room_on_the_disk_is_taken_before_it_is_mapped(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    """Else the first write to a full disk would be a SIGBUS."""
+    store = Store()
+    digest, _ = await published(store, np.repeat(SAMPLES, 100, axis=0))
+    plain, folder = await Site(store, tmp_path, executor).plain.get(digest), tmp_path / "features"
+
+    def shares_taken() -> list[float]:
+        return [file.stat().st_blocks * 512 / file.stat().st_size for file in folder.glob("*.draft")]
+
+    graph = Noted(to_onnx(WIDE, "uint8"), shares_taken)
+    await FeaturePool(plain, graph, "g" * 64, CacheFolder(folder, PLENTY), executor).parts()
+    [[share], *_] = graph.found
+    assert share >= 1
+
+
+async def test_a_full_disk_is_said(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    def full(draft: Path) -> None:
+        draft.write_bytes(b"some")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(Unready, match="No space left") as caught:
+        CacheFolder(tmp_path, PLENTY).made("name", 10, lambda data: True, full)
+    assert caught.value.reason == "CACHE_FAILS"
+    assert not list(tmp_path.iterdir())
+
+
+async def test_what_two_processes_want_at_once_is_made_by_one(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES, 30, 60)
+    plain = await Site(store, tmp_path, executor).plain.get(digest)
+    graph = Noted(to_onnx(WIDE, "uint8"), lambda: None)
+    folders = [CacheFolder(tmp_path / "features", PLENTY) for _ in range(3)]  # as in several processes
+    seen = [FeaturePool(plain, graph, "g" * 64, folder, executor) for folder in folders]
+    arrays = await asyncio.gather(*(whole(pool) for pool in seen))
+    assert graph.samples == len(SAMPLES)
+    assert all(np.array_equal(array, arrays[0]) for array in arrays)
+    assert len(list((tmp_path / "features").iterdir())) == 3
+
+
+def test_whoever_waits_for_a_process_that_dies_makes_it_himself(tmp_path: Path) -> None:
+    held = (
+        "import os, sys; from pathlib import Path; from scorer_svc.pools.cache_folder import CacheFolder\n"
+        "def write(draft):\n    print('in', flush=True); sys.stdin.read(); os._exit(1)\n"
+        "CacheFolder(Path(sys.argv[1]), 10**9).made('name', 10, lambda data: True, write)"
+    )
+    command = [sys.executable, "-c", held, str(tmp_path)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+        ThreadPoolExecutor(1) as ours,
+    ):
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == b"in\n"
+        folder = CacheFolder(tmp_path, PLENTY)
+        made = ours.submit(folder.made, "name", 4, lambda data: True, lambda draft: _written(draft, b"made"))
+        wait([made], timeout=0.2)
+        assert not made.done()
+        other.stdin.close()
+        assert made.result().tobytes() == b"made"
+
+
+def test_drafts_that_others_write_stay_and_those_left_behind_go(tmp_path: Path) -> None:
+    fresh, old = tmp_path / "a.1.draft", tmp_path / "b.2.draft"
+    for draft in (fresh, old):
+        draft.write_bytes(bytes(100))
+    long_ago = time.time() - 100_000
+    os.utime(old, (long_ago, long_ago))
+    CacheFolder(tmp_path, 50).keep("name", 40, lambda draft: _written(draft, bytes(40)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [fresh.name, "name"]
+
+
+async def test_many_who_ask_at_once_get_the_same(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES, 50)
+    graph = await store.put(to_onnx(WIDE, "uint8"))
+    sites = [Site(store, tmp_path, executor) for _ in range(3)]  # as several processes on one folder
+    found = await asyncio.gather(*(site.seen.get((digest, graph)) for site in sites for _ in range(3)))
+    arrays = await asyncio.gather(*(whole(pool) for pool in found))
+    assert all(np.array_equal(array, arrays[0]) for array in arrays)
+    assert not list((tmp_path / "features").glob("*.draft"))
+
+
+async def test_a_graph_for_other_samples_is_refused(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES)
+    for wrong in (to_onnx(WIDE, "float32"), to_onnx(WIDE[:, 1:], "uint8")):
+        graph = await store.put(wrong)
+        site = Site(store, tmp_path, executor)
+        with pytest.raises(InvalidInput, match="the graph takes"):
+            await site.seen.get((digest, graph))
+        with pytest.raises(InvalidInput, match="the graph takes"):
+            await site.learning.learn(digest, 0, graph)
+
+
+async def test_features_that_are_no_numbers_are_refused(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES)
+    graph = await store.put(to_onnx(np.full_like(WIDE, np.nan), "uint8"))
+    site = Site(store, tmp_path, executor)
+    with pytest.raises(InvalidInput, match="no finite numbers"):
+        await site.learning.learn(digest, 0, graph)
+    with pytest.raises(InvalidInput, match="no finite numbers"):
+        await (await site.seen.get((digest, graph))).parts()
+    assert not list((tmp_path / "features").iterdir())
+
+
+async def test_posted_samples_get_the_features_of_the_pool(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES)
+    graph = await store.put(to_onnx(WIDE, "uint8"))
+    site = Site(store, tmp_path, executor)
+    answer = await site.learning.extract(graph, SAMPLES[5:8].tobytes())
+    expected = await (await site.seen.get((digest, graph))).take(np.array([5, 6, 7], np.uint32))
+    np.testing.assert_allclose(np.frombuffer(answer.features, "<f4").reshape(3, -1), expected, rtol=1e-5)
+    for wrong in (b"", SAMPLES[0].tobytes()[:-1]):
+        with pytest.raises(InvalidInput, match="no whole number of samples"):
+            await site.learning.extract(graph, wrong)
+
+
+async def test_a_pool_that_holds_no_images_teaches_nothing(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    digest, _ = await published(store, np.zeros((50, 9), np.uint8))
+    with pytest.raises(InvalidInput, match="no features can be learned"):
+        await Site(store, tmp_path, executor).learning.learn(digest, 0, "")
+
+
+class Large(Pool):
+    """A hundred pictures of 2,000 x 2,000 pixels, all black; notes how many are read at once."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+        super().__init__(
+            PoolManifest(dtype="uint8", shape=(2_000, 2_000), shards=(Shard(sha256="0" * 64, sample_count=100),))
+        )
+
+    async def _load(self, index: int) -> Part:
+        return Part(0, np.broadcast_to(np.uint8(0), (100, 2_000, 2_000)))
+
+    async def take(self, sample_ids: Ids) -> NDArray[Any]:
+        self.read.append(len(sample_ids))
+        return await super().take(sample_ids)
+
+
+async def test_of_large_samples_only_as_many_are_read_as_fit_into_memory(executor: ThreadPoolExecutor) -> None:
+    pool = Large()
+
+    async def load(digest: str) -> Pool:
+        return pool
+
+    learning = FeatureService(AsyncCache(load, kept=1), graphs(Store()), executor)
+    with pytest.raises(InvalidInput, match="plain surfaces"):
+        await learning.learn("large", 0, "")
+    assert 10 < pool.read[0] < 40

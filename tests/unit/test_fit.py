@@ -1,0 +1,45 @@
+"""A fit of the honest protocol and what it says of itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from labelloop.events.v1.events_pb2 import Protocol, RunSpec
+
+from trainer_svc.model.adam_softmax import Count, start_state, with_bias
+from trainer_svc.model.fit import FitJob, carry_out
+
+_EASY = [float(10 * label) for label in (0, 0, 0, 1, 1, 1)]
+
+
+def job(values: list[float], labels: list[int], control: list[int]) -> FitJob:
+    features = with_bias(torch.tensor(values)[:, None].numpy())
+    drawn = torch.zeros(len(labels), dtype=torch.bool)
+    drawn[control] = True
+    return FitJob(
+        spec=RunSpec(protocol=Protocol.PROTOCOL_HONEST),
+        dtype="float32",
+        features=features,
+        labels=torch.tensor(labels),
+        paid=torch.ones(len(labels), dtype=torch.bool),
+        control=drawn,
+        start=start_state(3, 1, scale=0, seed=0),
+        evaluation=None,
+        report=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "control", "expected"),
+    [
+        (_EASY, [0, 0, 0, 1, 1, 1], [0, 5], Count(2, 2)),
+        ([*_EASY, 20.0], [0, 0, 0, 1, 1, 1, 2], [0, 6], Count(1, 2)),
+        ([*_EASY, 20.0], [0, 0, 0, 1, 1, 1, 2], [6], Count(0, 1)),
+        ([0.0, 10.0], [0, 1], [0, 1], Count(0, 0)),
+    ],
+    ids=["all seen", "one is the only one of its class", "and no other is drawn", "nothing can be held out"],
+)
+def test_a_control_sample_that_is_the_only_one_of_its_class_counts_as_wrong(
+    values: list[float], labels: list[int], control: list[int], expected: Count
+) -> None:
+    assert carry_out(job(values, labels, control)).figures.control == expected

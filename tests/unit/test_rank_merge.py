@@ -1,0 +1,77 @@
+"""Rankings of parts of a pool, and that of the whole."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from labelloop.errors import Corrupt
+from labelloop.scorer.v1.scorer_pb2 import GetSamplesResponse, RankPoolResponse
+from pyroaring import BitMap
+
+from trainer_svc.scorers.rank_merge import check_whole, merge, unpack
+
+SHAPE = (2, 3)
+
+pools = st.dictionaries(st.integers(0, 2**32 - 1), st.floats(width=32, allow_nan=False), max_size=30)
+
+
+def ranking(scores: dict[int, float], limit: int, *, predicts: bool) -> RankPoolResponse:
+    """What one scorer answers that holds these samples."""
+    best = sorted(scores, key=lambda sample_id: (scores[sample_id], sample_id))[: limit or None]
+    samples = b"".join(bytes((sample_id + i) % 256 for i in range(6)) for sample_id in best)
+    return RankPoolResponse(
+        sample_ids=best,
+        score=[scores[sample_id] for sample_id in best],
+        predicted=[sample_id % 10 for sample_id in best] if predicts else [],
+        confidence=[1 / (1 + sample_id) for sample_id in best] if predicts else [],
+        samples=GetSamplesResponse(dtype="uint8", shape=SHAPE, samples=samples),
+    )
+
+
+@given(pools, st.integers(0, 12), st.integers(1, 5), st.booleans(), st.randoms(use_true_random=False))
+def test_rankings_of_any_partition_merge_to_that_of_the_whole(
+    scores: dict[int, float], limit: int, count: int, predicts: bool, chance: random.Random
+) -> None:
+    parts: list[dict[int, float]] = [{} for _ in range(count)]
+    for sample_id, score in scores.items():
+        chance.choice(parts)[sample_id] = score
+    merged = merge([ranking(part, limit, predicts=predicts) for part in parts], limit)
+    assert merged == ranking(scores, limit, predicts=predicts)
+
+
+def test_equal_scores_are_ordered_by_sample_id() -> None:
+    parts = [ranking({4: 0.5, 1: 0.5}, 0, predicts=True), ranking({3: 0.5, 2: -0.5}, 0, predicts=True)]
+    assert list(merge(parts, 3).sample_ids) == [2, 1, 3]
+
+
+def test_samples_come_along_only_where_every_part_has_them() -> None:
+    parts = [ranking({1: 0.0}, 0, predicts=True), ranking({2: 0.0}, 0, predicts=True)]
+    assert unpack(merge(parts, 1).samples).shape == (1, *SHAPE)
+    parts[1].ClearField("samples")
+    assert not merge(parts, 1).HasField("samples")
+
+
+@pytest.mark.parametrize(
+    ("answered", "limit", "whole"),
+    [
+        ([7, 5], 2, True),
+        ([5, 6, 7], 0, True),
+        ([5, 6, 7], 9, True),
+        ([7], 2, False),  # shorter
+        ([5, 6], 0, False),
+        ([5, 6, 7], 2, False),  # longer
+        ([5, 4], 2, False),  # of another shard
+        ([5, 5], 2, False),
+    ],
+)
+def test_only_a_whole_ranking_of_the_ids_asked_for_passes(answered: list[int], limit: int, whole: bool) -> None:
+    part, free = RankPoolResponse(sample_ids=answered), BitMap([5, 6, 7])
+    if whole:
+        check_whole(part, free, limit)
+    else:
+        with pytest.raises(Corrupt) as caught:
+            check_whole(part, free, limit)
+        assert caught.value.reason == "BAD_RANKING"

@@ -1,0 +1,77 @@
+"""A run's figures in words."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from labelloop.events.v1.events_pb2 import AutoLabelsCertified, GuaranteeSpec, Protocol, RunSpec
+from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult, RunStatus
+from labelloop_cli.operations.run import listed
+from labelloop_cli.output import run_summary
+
+
+def measured(correct: int) -> MeasuredAccuracy:
+    return MeasuredAccuracy(correct=correct, total=100, value=correct / 100, low=0.1, high=0.95)
+
+
+EVALUATION, CONTROL, STOPPING = measured(90), measured(80), measured(60)
+HONEST = RunSpec(protocol=Protocol.PROTOCOL_HONEST, label_budget=400)
+
+
+@pytest.mark.parametrize(
+    ("latest", "protocol", "said"),
+    [
+        (RoundResult(evaluation=EVALUATION, control=CONTROL, stopping=STOPPING), 2, "0.9000 .*evaluation, n=100"),
+        (RoundResult(control=CONTROL, stopping=STOPPING), 2, "0.8000 .*control, n=100"),
+        (RoundResult(stopping=STOPPING), 2, "0.6000 .*cross-validated, n=100"),
+        (RoundResult(stopping=STOPPING), 1, "0.6000 .*stopping set, n=100"),
+        (RoundResult(), 2, "–"),
+    ],
+)
+def test_an_accuracy_says_on_what_and_is_none_of_hard_samples_where_random_ones_are(
+    latest: RoundResult, protocol: Protocol.ValueType, said: str
+) -> None:
+    run = RunStatus(spec=RunSpec(protocol=protocol), latest=latest)
+    assert re.match(said, run_summary.accuracy(run))
+
+
+def test_a_run_without_a_model_has_no_accuracy() -> None:
+    assert run_summary.accuracy(RunStatus(spec=HONEST)) == "–"
+
+
+def test_an_audit_is_no_part_of_the_budget() -> None:
+    run = RunStatus(spec=HONEST, labels_paid=1_000, audit_labels=600, auto_labels=2_558)
+    run.spec.guarantee.CopyFrom(GuaranteeSpec(audit_size=600))
+    run.certificate.CopyFrom(AutoLabelsCertified(count=2_558))
+    assert (run_summary.labels(run), run_summary.audit(run), run_summary.auto_labels(run)) == (
+        "400/400",
+        "600/600",
+        "2558/2558",
+    )
+    assert run_summary.paid(run) == "400 labels and 600 to audit with"
+
+
+def test_an_audit_under_way_shows_how_far_it_is() -> None:
+    run = RunStatus(spec=HONEST, labels_paid=450)
+    run.spec.guarantee.CopyFrom(GuaranteeSpec(audit_size=600))
+    assert (run_summary.labels(run), run_summary.audit(run), run_summary.auto_labels(run)) == ("400/400", "50/600", "–")
+
+
+def test_what_a_run_is_not_to_do_has_no_denominator() -> None:
+    run = RunStatus(spec=HONEST, labels_paid=100)
+    assert (run_summary.labels(run), run_summary.audit(run), run_summary.auto_labels(run)) == ("100/400", "–", "–")
+    assert run_summary.paid(run) == "100 labels"
+
+
+def test_auto_labels_of_a_budget_are_counted_against_it() -> None:
+    run = RunStatus(spec=RunSpec(label_budget=20, auto_label_budget=10), labels_paid=20, auto_labels=5)
+    assert run_summary.auto_labels(run) == "5/10"
+
+
+def test_runs_are_listed_without_columns_that_say_nothing() -> None:
+    plain = RunStatus(run_id="one", spec=HONEST)
+    assert [column.header for column in listed([plain]).columns] == ["run", "state", "strategy", "round", "labels"]
+    audited = RunStatus(run_id="two", spec=RunSpec(guarantee=GuaranteeSpec(audit_size=5)), message="it says so")
+    headers = [column.header for column in listed([plain, audited]).columns]
+    assert headers == ["run", "state", "strategy", "round", "labels", "audit", "note"]

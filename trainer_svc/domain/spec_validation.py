@@ -1,0 +1,250 @@
+"""Validate the spec of a run before anything is written. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED
+from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_AT_LEAST, TOGETHER_VALUES_MAX
+from labelloop.errors import InvalidInput, LimitExceeded
+from labelloop.events.v1.events_pb2 import (
+    AgreementRule,
+    FeatureKind,
+    Inheritance,
+    LabelSource,
+    PoolPublished,
+    Protocol,
+    RunSpec,
+    RunStarted,
+)
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+
+from trainer_svc.domain.guarantee import guarantee_fault
+from trainer_svc.domain.stopping import stopping_faults
+
+# The field at fault, an array that the run would need, its size in values, the largest allowed.
+Amount = tuple[str, str, int, int]
+
+BATCH_MAX = 10_000
+IMAGE_SIDE_MIN = 4  # pixels
+_START_SCALE_MAX = 1e6  # so that the logits of the largest samples allowed stay finite
+_SPEC_BYTES_MAX = 512 * 1024
+_STARTED_BYTES_MAX = 900 * 1024  # the broker takes up to a megabyte
+PATCH_FEATURES = 1_800
+_SAMPLE_VALUES_MAX = 2_000_000  # 8 MB of float32, sent in one request
+_WEIGHTS_MAX = 8_000_000  # a model of 32 MB, sent in one message
+VALUES_MAX = 500_000_000  # in one array of float32: 2 GB
+
+
+def check_size(started: RunStarted) -> None:
+    """Raise LimitExceeded if the spec or the whole event is too large for the event log."""
+    if (spec_bytes := started.spec.ByteSize()) > _SPEC_BYTES_MAX:
+        message = f"the spec takes {spec_bytes} bytes, more than {_SPEC_BYTES_MAX}: shorten names and paths"
+        raise LimitExceeded("SPEC_TOO_LARGE", message, field="spec", spec_bytes=spec_bytes)
+    if started.ByteSize() > _STARTED_BYTES_MAX:
+        count = len(started.inheritance.sample_ids)
+        message = f"run {started.inheritance.run_id!r} ended with {count} samples, too many to continue it"
+        raise LimitExceeded("TOO_MUCH_TO_CONTINUE", message, field="continues", sample_count=count)
+
+
+def check_spec(spec: RunSpec, dataset: DescribeDatasetResponse, inheritance: Inheritance) -> None:
+    """Check that a run with this spec can be carried out on the dataset.
+
+    Raises:
+        InvalidInput: For the first fault, naming the field.
+        LimitExceeded: If an array of the run would not fit into memory.
+    """
+    for field, reason, message in _faults(spec, dataset, len(inheritance.sample_ids)):
+        raise InvalidInput(reason, message, field=f"spec.{field}")
+    _check_inherited(inheritance, dataset)
+    _check_amounts(_amounts(spec, dataset, len(inheritance.sample_ids)))
+
+
+def _check_inherited(inheritance: Inheritance, dataset: DescribeDatasetResponse) -> None:
+    outside = max(inheritance.sample_ids, default=-1) >= dataset.sample_count
+    if outside or max(inheritance.classes, default=-1) >= len(dataset.classes):
+        message = f"the dataset has fewer samples or classes than when run {inheritance.run_id!r} was trained on it"
+        raise InvalidInput("DATASET_SHRANK", message, field="continues", run_id=inheritance.run_id)
+
+
+def check_width(spec: RunSpec, pool: PoolPublished, inherited: int, width: int) -> None:
+    """Raise LimitExceeded if ``width`` features per sample, known from the feature graph, do not fit into memory."""
+    _check_amounts(_fitted(spec, len(pool.classes), inherited, width))
+
+
+def _check_amounts(amounts: Iterable[Amount]) -> None:
+    for field, what, values, most in amounts:
+        if values > most:
+            message = f"{what} would hold {values:,} values, more than {most:,}: take less"
+            raise LimitExceeded("TOO_LARGE", message, field=f"spec.{field}", values=values, most=most)
+
+
+def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> Iterator[Amount]:
+    values, classes, evaluation_count = math.prod(dataset.shape), len(dataset.classes), dataset.evaluation_count
+    if spec.features in LEARNED:
+        yield "dataset", "a sample", values, _SAMPLE_VALUES_MAX
+    if spec.features != FeatureKind.FEATURE_KIND_GRAPH:
+        width = PATCH_FEATURES if spec.features == FeatureKind.FEATURE_KIND_PATCHES else values
+        yield from _fitted(spec, classes, inherited, width)
+        yield "dataset.evaluation", "the evaluation set", max(width + 1, classes) * evaluation_count, VALUES_MAX
+    yield "dataset.evaluation", "the evaluation set", max(values, classes) * evaluation_count, VALUES_MAX
+    yield "dataset", "the answers for the pool", classes * dataset.sample_count, VALUES_MAX
+
+
+def _fitted(spec: RunSpec, classes: int, inherited: int, width: int) -> Iterator[Amount]:
+    trained_on = inherited + spec.label_budget + spec.auto_label_budget
+    yield "dataset", "the model", classes * (width + 1), _WEIGHTS_MAX
+    if {spec.strategy, spec.first_strategy} & CHOOSE_TOGETHER:
+        batch = min(max(spec.batch_size, spec.first_batch_size), spec.label_budget)
+        yield "batch_size", "what a batch is chosen from", TOGETHER_AT_LEAST * batch * width, TOGETHER_VALUES_MAX
+    yield "label_budget", "the training set", max(width + 1, classes) * trained_on, VALUES_MAX
+
+
+def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> Iterator[tuple[str, str, str]]:
+    free = dataset.sample_count - inherited - len(spec.queue.gold)
+    wanted = spec.label_budget + spec.auto_label_budget
+    if spec.strategy not in Strategy.values() or not spec.strategy:
+        yield "strategy", "UNKNOWN_STRATEGY", "name a strategy"
+    if spec.first_strategy not in NEED_NO_MODEL:
+        message = "the first batch is chosen before any model: in order, random, k-means, typiclust or k-center"
+        yield "first_strategy", "UNKNOWN_STRATEGY", message
+    if spec.protocol not in Protocol.values() or not spec.protocol:
+        yield "protocol", "UNKNOWN_PROTOCOL", "name a protocol: published or honest"
+    if not 1 <= spec.batch_size <= BATCH_MAX:
+        yield (
+            "batch_size",
+            "BAD_BATCH_SIZE",
+            f"the batch size must lie between 1 and {BATCH_MAX}, not {spec.batch_size}",
+        )
+    if spec.first_batch_size > BATCH_MAX:
+        message = f"the first batch must hold at most {BATCH_MAX} labels, not {spec.first_batch_size}"
+        yield "first_batch_size", "BAD_BATCH_SIZE", message
+    if not spec.label_budget and not inherited:
+        yield "label_budget", "BAD_BUDGET", "the budget must be at least 1 label"
+    if wanted > free:
+        yield (
+            "label_budget",
+            "BUDGET_OVER_POOL",
+            f"the budget asks for {wanted} samples ({spec.label_budget} labels, {spec.auto_label_budget} auto-labels), "
+            f"but the pool has {free} left to label",
+        )
+    if spec.auto_label_budget and not 1 <= spec.auto_label_batch_size <= BATCH_MAX:
+        yield (
+            "auto_label_batch_size",
+            "BAD_BATCH_SIZE",
+            f"the auto-label batch size must lie between 1 and {BATCH_MAX}, not {spec.auto_label_batch_size}",
+        )
+    if not spec.report_every:
+        yield (
+            "report_every",
+            "BAD_REPORT_EVERY",
+            "accuracy must be reported in every 1st, 2nd, ... round, not every 0th",
+        )
+    if not 0 <= spec.start_scale <= _START_SCALE_MAX:  # also refuses NaN
+        yield (
+            "start_scale",
+            "BAD_START_SCALE",
+            f"the spread of the start must lie between 0 and {_START_SCALE_MAX:.0e}, not {spec.start_scale}",
+        )
+    yield from _label_faults(spec, dataset)
+    yield from _protocol_faults(spec, dataset)
+    yield from _feature_faults(spec, dataset)
+    yield from _evidence_faults(spec)
+    if spec.HasField("guarantee"):
+        yield from _guarantee_faults(spec, free - spec.label_budget)
+
+
+def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
+    if spec.features not in FeatureKind.values():
+        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches or graph"
+    if spec.features in LEARNED and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
+        yield "features", "NOT_AS_PUBLISHED", "the published protocol sees pixels: choose features: pixels, or honest"
+    images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= IMAGE_SIDE_MIN
+    if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not images:
+        shape = "x".join(map(str, dataset.shape))
+        message = (
+            f"patches are cut from images of {IMAGE_SIDE_MIN} x {IMAGE_SIDE_MIN} uint8 pixels at least, but samples "
+            f"are {shape} {dataset.dtype}: choose pixels, or bring a graph"
+        )
+        yield "features", "NO_IMAGES", message
+    if (spec.features == FeatureKind.FEATURE_KIND_GRAPH) != dataset.has_graph:
+        message = "features come from a graph where, and only where, the dataset names one: give both or none"
+        yield "features", "NO_GRAPH", message
+
+
+def _evidence_faults(spec: RunSpec) -> Iterator[tuple[str, str, str]]:
+    if spec.control_percent and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
+        message = "the published protocol asks for what its strategy chooses: leave control out, or choose honest"
+        yield "control_percent", "NOT_AS_PUBLISHED", message
+    if spec.control_percent > CONTROL_PERCENT_MAX:
+        message = f"at most {CONTROL_PERCENT_MAX} in a hundred are drawn at random, not {spec.control_percent}"
+        yield "control_percent", "BAD_CONTROL", message
+    for field, message in stopping_faults(spec.stopping):
+        yield f"stopping.{field}", "BAD_STOPPING", message
+    if spec.HasField("stopping") and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
+        yield "stopping", "NOT_AS_PUBLISHED", "the published protocol ends with its budget: leave stopping out"
+
+
+def _guarantee_faults(spec: RunSpec, candidates: int) -> Iterator[tuple[str, str, str]]:
+    guarantee = spec.guarantee
+    if spec.protocol == Protocol.PROTOCOL_PUBLISHED or spec.auto_label_budget or not spec.label_budget:
+        message = "a guarantee is for a run of the honest protocol with a label budget and no auto-label budget"
+        yield "guarantee", "BAD_GUARANTEE", message
+    elif guarantee.audit_size > AUDIT_MAX:
+        message = f"at most {AUDIT_MAX} samples can be audited, not {guarantee.audit_size}"
+        yield "guarantee.audit_size", "BAD_GUARANTEE", message
+    elif fault := guarantee_fault(guarantee.target_accuracy, guarantee.confidence, guarantee.audit_size, candidates):
+        yield "guarantee", "BAD_GUARANTEE", fault
+
+
+def _label_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
+    if spec.label_source not in LabelSource.values() or not spec.label_source:
+        yield "label_source", "UNKNOWN_LABEL_SOURCE", "name a label source: dataset or queue"
+    if spec.label_source == LabelSource.LABEL_SOURCE_DATASET and not dataset.has_labels:
+        yield "label_source", "NO_LABELS", "the dataset has no labels: name where they lie, or let people label (queue)"
+    if spec.HasField("queue"):
+        yield from _queue_faults(spec, dataset)
+
+
+def _queue_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
+    queue = spec.queue
+    if spec.label_source != LabelSource.LABEL_SOURCE_QUEUE:
+        yield (
+            "queue",
+            "NOT_A_QUEUE",
+            "the dataset answers, so that nobody is asked: leave the queue out",
+        )
+    if queue.tool and queue.tool not in dataset.tools:
+        there = ", ".join(dataset.tools) or "none: see the configuration of the oracle"
+        yield "queue.tool", "UNKNOWN_TOOL", f"the oracle is not connected to a tool {queue.tool!r}; it is to {there}"
+    if queue.annotators > ANNOTATORS_MAX or queue.annotators_max > ANNOTATORS_MAX:
+        yield "queue.annotators", "TOO_MANY_ANNOTATORS", f"ask at most {ANNOTATORS_MAX} annotators for a sample"
+    if queue.annotators_max and queue.annotators_max < (queue.annotators or 1):
+        yield "queue.annotators_max", "BAD_ANNOTATORS", "at most as many annotators may be asked as are asked at first"
+    if queue.agreement not in AgreementRule.values():
+        yield "queue.agreement", "UNKNOWN_AGREEMENT", "name a rule of agreement: majority or dawid-skene"
+    yield from _gold_faults(spec, dataset)
+
+
+def _gold_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
+    gold = [sample.sample_id for sample in spec.queue.gold]
+    if len(set(gold)) < len(gold):
+        yield "queue.gold", "GOLD_TWICE", "a gold sample is named twice"
+    if max(gold, default=0) >= dataset.sample_count:
+        yield "queue.gold", "BAD_GOLD", f"gold sample {max(gold)} lies outside the pool of {dataset.sample_count}"
+    if max((sample.label for sample in spec.queue.gold), default=0) >= len(dataset.classes):
+        yield "queue.gold", "BAD_GOLD", f"a gold sample is of a class beyond the {len(dataset.classes)} there are"
+
+
+def _protocol_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
+    if spec.protocol != Protocol.PROTOCOL_PUBLISHED:
+        return
+    if not 1 <= spec.stopping_sample_count <= dataset.evaluation_count:
+        yield (
+            "stopping_sample_count",
+            "BAD_STOPPING_SET",
+            f"the published protocol stops on 1 to {dataset.evaluation_count} evaluation samples, "
+            f"not {spec.stopping_sample_count}",
+        )

@@ -1,0 +1,165 @@
+"""Fit softmax regression for the honest protocol. No I/O.
+
+The penalty is chosen by cross-validation and the probabilities are calibrated, all on the labelled samples alone.
+Computed in float64, so that the same labels give the same float32 weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer_svc.model.adam_softmax import Count
+from trainer_svc.model.calibration import best_temperature, calibration_error
+from trainer_svc.model.penalized_softmax import Rotated, minimise, rotate
+
+_FOLDS = 5
+_FOLDS_OF_MANY = 3
+_MANY = 200  # labels
+_STRENGTHS = [10 ** (-power / 2) for power in range(6, 13)]  # times the total variance of the features, strongest first
+_MIDDLE = _STRENGTHS[3]
+_GRADIENT_MIN = 3e-4  # closer to the minimum, held-out samples are predicted no better
+_WORSE_MAX = 2  # the search ends after so many weaker penalties in a row without improvement
+EVENLY, AS_THEY_VARY = (0.0,), (0.0, 0.35)
+"""Powers to choose from: learned features vary alike, but in raw samples, much of what varies little is noise
+(ridge regression that shrinks these more: Hastie, Tibshirani and Friedman 2009, section 3.5)."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A calibrated model, and how well models like it predict samples that were held out.
+
+    Attributes:
+        weights: Weights divided by ``temperature``, ``[classes, features + 1]`` float32, the bias last.
+        l2: Strength of the penalty on the mean log loss.
+        held_out: Number of held-out samples, and of those predicted correctly.
+        held_out_probabilities: Probabilities ``[n, classes]`` by models fitted without the sample, each fold at the
+            best temperature for the others; NaN for samples that were not held out.
+        calibration_error: Calibration error of these probabilities.
+    """
+
+    weights: Tensor
+    l2: float
+    temperature: float
+    steps: int
+    held_out: Count
+    held_out_probabilities: NDArray[np.float64]
+    calibration_error: float
+
+
+def fit_regression(
+    features: Tensor,
+    labels: Tensor,
+    class_count: int,
+    *,
+    seed: int,
+    trusted: Tensor | None = None,
+    powers: Sequence[float] = EVENLY,
+) -> Regression:
+    """Fit a model with the penalty that does best on held-out samples.
+
+    Args:
+        features: ``[n, features + 1]``, the last column 1; at least one sample.
+        labels: ``[n]``.
+        class_count: Number of classes.
+        seed: Seed of the assignment to folds.
+        trusted: Which labels may be held out, ``[n]``; None for all. Labels by a model would agree with models.
+        powers: Powers of :meth:`Rotated.favouring` to choose from.
+    """
+    plain = rotate(features[:, :-1])
+    folds = _folds(labels, torch.ones(len(labels), dtype=torch.bool) if trusted is None else trusted, seed)
+    tried = [(plain.favouring(power) if power else plain) for power in powers]
+    found = [(_cross_validated(rotated, labels, class_count, folds), rotated) for rotated in tried]
+    (_, strength, held_logits), rotated = min(found, key=lambda each: each[0].loss)
+    nothing = _nothing(rotated, class_count)
+    weights, steps = minimise(rotated.samples, labels, rotated.variances, class_count, strength, nothing, _GRADIENT_MIN)
+    judged = folds >= 0
+    temperature = best_temperature(held_logits[judged], labels[judged])
+    probabilities = _calibrated(held_logits, labels, folds)
+    seen, truth = probabilities[judged.numpy()], labels[judged].numpy()
+    right = seen.argmax(axis=1) == truth
+    return Regression(
+        weights=(rotated.unrotated(weights) / temperature).float(),
+        l2=strength,
+        temperature=temperature,
+        steps=steps,
+        held_out=Count(int(right.sum()), len(right)),
+        held_out_probabilities=probabilities,
+        calibration_error=calibration_error(seen, truth),
+    )
+
+
+def _nothing(rotated: Rotated, class_count: int) -> Tensor:
+    return torch.zeros(class_count, rotated.samples.shape[1] + 1, dtype=torch.float64)
+
+
+def _folds(labels: Tensor, trusted: Tensor, seed: int) -> Tensor:
+    """Assign each sample to the fold that holds it out, ``[n]``, the classes spread evenly.
+
+    It is -1 for samples that are always trained on: labels that are not trusted, and the only trusted one of a class.
+    """
+    counts = torch.bincount(labels[trusted], minlength=int(labels.max()) + 1)
+    free = torch.nonzero(trusted & (counts[labels] > 1))[:, 0]
+    folds = torch.full((len(labels),), -1)
+    order = free[torch.randperm(len(free), generator=torch.Generator().manual_seed(seed))]
+    order = order[torch.argsort(labels[order], stable=True)]
+    folds[order] = torch.arange(len(order)) % min(_FOLDS_OF_MANY if len(order) > _MANY else _FOLDS, max(len(order), 1))
+    return folds
+
+
+class _HeldOut(NamedTuple):
+    """The least mean log loss on held-out samples, the penalty that gives it, and the logits ``[n, classes]``."""
+
+    loss: float
+    strength: float
+    logits: Tensor
+
+
+def _cross_validated(rotated: Rotated, labels: Tensor, class_count: int, folds: Tensor) -> _HeldOut:
+    """Choose the penalty, trying the strongest first and starting each fit from the one before.
+
+    The first of equally good ones is kept. With fewer than two folds it is the middle one, untested.
+    """
+    unit = float(rotated.variances.sum()) or 1.0
+    judged, parts = folds >= 0, range(int(folds.max()) + 1)
+    logits = torch.full((len(labels), class_count), torch.nan, dtype=torch.float64)
+    best, worse = _HeldOut(torch.inf, _MIDDLE * unit, logits), 0
+    if len(parts) < 2:
+        return best
+    weights = [_nothing(rotated, class_count) for _ in parts]
+    for strength in (each * unit for each in _STRENGTHS):
+        logits = logits.clone()
+        for part in parts:
+            kept, held = folds != part, folds == part
+            weights[part], _ = minimise(
+                rotated.samples[kept],
+                labels[kept],
+                rotated.variances,
+                class_count,
+                strength,
+                weights[part],
+                _GRADIENT_MIN,
+            )
+            logits[held] = rotated.samples[held] @ weights[part][:, :-1].T + weights[part][:, -1]
+        loss = float(torch.nn.functional.cross_entropy(logits[judged], labels[judged]))
+        worse = 0 if loss < best.loss else worse + 1
+        if loss < best.loss:
+            best = _HeldOut(loss, strength, logits)
+        if worse == _WORSE_MAX:
+            break
+    return best
+
+
+def _calibrated(logits: Tensor, labels: Tensor, folds: Tensor) -> NDArray[np.float64]:
+    """Compute probabilities ``[n, classes]``, those of each fold at the temperature that is best for the others."""
+    probabilities = torch.full_like(logits, torch.nan)
+    for part in range(int(folds.max()) + 1):
+        held, others = folds == part, (folds != part) & (folds >= 0)
+        probabilities[held] = torch.softmax(logits[held] / best_temperature(logits[others], labels[others]), 1)
+    return np.asarray(probabilities.numpy(), np.float64)

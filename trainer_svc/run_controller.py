@@ -1,0 +1,351 @@
+"""Carry out the steps of a run: learn features, request labels, fit models, certify, auto-label and finish."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from labelloop.artifacts.store import ArtifactStore
+from labelloop.errors import InvalidInput, LimitExceeded
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.projections import RunProjections
+from labelloop.events.v1.events_pb2 import (
+    Accuracy,
+    AutoLabelsCertified,
+    Event,
+    FeatureKind,
+    FeaturesLearned,
+    LabelsRequested,
+    ModelTrained,
+    PoolPublished,
+    Protocol,
+    Purpose,
+    RunFailed,
+    RunFinished,
+    SamplesAutoLabelled,
+)
+from labelloop.observability import metrics, tracing
+from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse, Strategy
+from structlog.contextvars import bind_contextvars
+from torch import Tensor
+
+from trainer_svc.domain.guarantee import certify
+from trainer_svc.domain.policy import (
+    AutoLabel,
+    Certify,
+    Finish,
+    Fit,
+    LearnFeatures,
+    RequestLabels,
+    ToTake,
+    Wait,
+    next_step,
+)
+from trainer_svc.domain.run_state import RunState
+from trainer_svc.domain.seeds import seed_for
+from trainer_svc.domain.spec_validation import check_width
+from trainer_svc.domain.stopping import looks_at_stop_set
+from trainer_svc.metrics import AUTO_LABELS, FIT_SECONDS, ROUNDS, run_gauges
+from trainer_svc.model.adam_softmax import AdamState, Count, start_state
+from trainer_svc.model.fit import Figures, FitJob, FitResult, carry_out
+from trainer_svc.run_cache import EvaluationSets, RunCache
+from trainer_svc.scorers.client import ScorerClient
+from trainer_svc.scorers.rank_merge import unpack
+
+_HOPELESS = (InvalidInput, LimitExceeded)  # a retry would fail in the same way
+_LESSON = 0  # the seed of feature learning: the same for all runs on a pool, so that they share the features
+
+
+class _Drawn(NamedTuple):
+    """Control samples drawn for a request.
+
+    Attributes:
+        ranked: Samples to request as controls.
+        passed: Samples that were taken before and now count as controls too.
+    """
+
+    ranked: RankPoolResponse
+    passed: list[int]
+
+
+class RunController:
+    """Advances runs from step to step, and records the result of each step in the event log.
+
+    Fits run in ``executor``, whose threads must have called ``settle_arithmetic``.
+    """
+
+    def __init__(
+        self,
+        projections: RunProjections[RunState],
+        log: EventLog,
+        scorer_client: ScorerClient,
+        artifacts: ArtifactStore,
+        executor: Executor,
+    ) -> None:
+        self._projections, self._log, self._scorer_client, self._artifacts, self._executor = (
+            projections,
+            log,
+            scorer_client,
+            artifacts,
+            executor,
+        )
+        self._evaluation_sets = EvaluationSets(scorer_client, artifacts)
+        self._caches: dict[str, RunCache] = {}
+        metrics.watch(projections, run_gauges)
+
+    async def advance(self, run_id: str) -> None:
+        """Advance a run until it has ended or waits for an event from elsewhere. Safe to call at any time, and again.
+
+        A run fails if a step raises InvalidInput or LimitExceeded.
+        """
+        while True:
+            # Another trainer may advance the run meanwhile, so each step uses one snapshot of the state throughout.
+            state = self._projections.get(run_id).as_it_stands()
+            bind_contextvars(round=state.round)
+            step = next_step(state)
+            if isinstance(step, Wait):
+                break
+            try:
+                event = await self._take(state, step)
+            except _HOPELESS as error:
+                failed = RunFailed(reason=error.reason, message=error.message)
+                event = Event(run_id=run_id, round=state.round + 1, run_failed=failed)
+            # If another trainer has recorded this step first, its event is returned and the run continues from that.
+            recorded = await self._log.append_once(event)
+            if recorded.ours:
+                _count(event)
+            await self._projections.wait_for_append(recorded)
+        if state.ended:
+            self._caches.pop(run_id, None)
+
+    async def _take(self, state: RunState, step: ToTake) -> Event:
+        """Carry out a step and return the event that records its result."""
+        match step:
+            case LearnFeatures():
+                return await self._learn_features(state)
+            case RequestLabels():
+                return await self._request_labels(state, step)
+            case Certify():
+                return await self._certify(state)
+            case AutoLabel(count, part):
+                return await self._auto_label(state, count, part)
+            case Fit():
+                return await self._fit(state)
+            case Finish(reason):
+                return Event(run_id=state.run_id, round=state.round, run_finished=RunFinished(reason=reason))
+
+    async def _learn_features(self, state: RunState) -> Event:
+        pool, begin = _pool(state), time.perf_counter()
+        given = state.spec.features == FeatureKind.FEATURE_KIND_GRAPH
+        learned = await self._scorer_client.learn(pool.pool_sha256, _LESSON, pool.graph_sha256 if given else "")
+        check_width(state.spec, pool, len(state.training), learned.feature_count)
+        features = FeaturesLearned(
+            features_sha256=await self._artifacts.put(learned.graph),
+            feature_count=learned.feature_count,
+            learn_s=time.perf_counter() - begin,
+        )
+        return Event(run_id=state.run_id, round=0, features_learned=features)
+
+    async def _request_labels(self, state: RunState, step: RequestLabels) -> Event:
+        seed = seed_for(state.spec.seed, "audit") if step.audit else _seed(state, step.strategy)
+        chosen = [await self._rank(state, step.count, step.strategy, seed=seed)] if step.count else []
+        request = LabelsRequested(strategy=step.strategy, part=step.part)
+        if step.control:
+            taken = state.asked.union(*(ranked.sample_ids for ranked in chosen))
+            drawn = await self._draw_control(state, step.control, taken)
+            request.also_control.extend(drawn.passed)
+            chosen.append(drawn.ranked)
+        self._lay_out(state, chosen)
+        for ranked in chosen:
+            request.sample_ids.extend(ranked.sample_ids)
+            request.predicted.extend(ranked.predicted)
+            request.confidence.extend(ranked.confidence)
+            request.score.extend(ranked.score)
+        if step.audit:
+            request.purposes.extend([Purpose.PURPOSE_AUDIT] * len(request.sample_ids))
+        elif step.control:
+            first = len(request.sample_ids) - step.control
+            request.purposes.extend([Purpose.PURPOSE_CHOSEN] * first + [Purpose.PURPOSE_CONTROL] * step.control)
+        return Event(run_id=state.run_id, round=state.round, labels_requested=request)
+
+    async def _draw_control(self, state: RunState, count: int, taken: set[int]) -> _Drawn:
+        """Draw the next ``count`` samples that are not ``taken``, in a random order of the pool fixed for the run.
+
+        Taken samples that come earlier in this order than the last one drawn count as controls too, and need no second
+        label. Without them, the controls would lack the samples that a strategy tends to choose.
+        """
+        seed = seed_for(state.spec.seed, "control")
+        ranked = await self._rank(state, count, Strategy.STRATEGY_RANDOM, taken, seed=seed)
+        new = len(taken) - len(state.controls) + count
+        order = list((await self._rank(state, new, Strategy.STRATEGY_RANDOM, state.controls, seed=seed)).sample_ids)
+        return _Drawn(ranked, sorted(taken.intersection(order[: order.index(ranked.sample_ids[-1])])))
+
+    async def _auto_label(self, state: RunState, count: int, part: int) -> Event:
+        ranked = await self._rank(state, count, Strategy.STRATEGY_MOST_CONFIDENT)
+        self._lay_out(state, [ranked])
+        given = SamplesAutoLabelled(
+            sample_ids=ranked.sample_ids, classes=ranked.predicted, confidence=ranked.confidence, part=part
+        )
+        return Event(run_id=state.run_id, round=state.round, samples_auto_labelled=given)
+
+    async def _certify(self, state: RunState) -> Event:
+        """Determine from the audit which of the unlabelled samples may be auto-labelled."""
+        guarantee = state.spec.guarantee
+        audited = [example for example in state.audit if example.confidence is not None]
+        confidence = np.array([example.confidence for example in audited], np.float32)
+        correct = np.array([example.predicted == example.label for example in audited], bool)
+        left = await self._rank(state, 0, Strategy.STRATEGY_MOST_CONFIDENT)
+        to_label = np.array(left.confidence, np.float32)
+        audit = certify(confidence, correct, to_label, target=guarantee.target_accuracy, level=guarantee.confidence)
+        certificate = AutoLabelsCertified(
+            threshold=audit.threshold,
+            audited=len(audited),
+            count=audit.count,
+            audited_above=audit.audited_above,
+            correct_above=audit.correct_above,
+            lower_bound=audit.lower_bound,
+            looks=audit.looks,
+        )
+        certificate.unlabelled = state.audit_unlabelled
+        return Event(run_id=state.run_id, round=state.round, auto_labels_certified=certificate)
+
+    async def _rank(
+        self,
+        state: RunState,
+        count: int,
+        strategy: Strategy.ValueType,
+        taken: set[int] | None = None,
+        seed: int = 0,
+    ) -> RankPoolResponse:
+        """Rank the samples not ``taken``, by default those never chosen; return the first ``count``, or all for 0."""
+        return await self._scorer_client.rank(
+            _pool(state).pool_sha256,
+            state.head_sha256,
+            strategy,
+            count,
+            state.asked if taken is None else taken,
+            seed,
+            features=state.features_sha256,
+        )
+
+    def _lay_out(self, state: RunState, chosen: Sequence[RankPoolResponse]) -> None:
+        """Stage the chosen samples for the next fit, if the scorers sent them along."""
+        if chosen and all(ranked.HasField("samples") for ranked in chosen):
+            sample_ids = [sample_id for ranked in chosen for sample_id in ranked.sample_ids]
+            samples = np.concatenate([unpack(ranked.samples) for ranked in chosen])
+            self._cache_of(state).stage_samples(sample_ids, samples)
+
+    def _cache_of(self, state: RunState) -> RunCache:
+        if state.run_id not in self._caches:
+            self._caches[state.run_id] = RunCache(_pool(state), state.features, self._scorer_client, self._artifacts)
+        return self._caches[state.run_id]
+
+    async def _fit(self, state: RunState) -> Event:
+        cache = self._cache_of(state)
+        auto_labels = sum(example.auto_labelled for example in state.training)
+        labels = len(state.training) - auto_labels
+        job = await self._fit_job(state, cache)
+        with tracing.span("fit", {}, run=state.run_id, round=state.round + 1):
+            result = await asyncio.get_running_loop().run_in_executor(self._executor, carry_out, job)
+        FIT_SECONDS.observe(result.fit_s)
+        model, head, training_state = await self._store(result)
+        if result.state:
+            cache.keep(training_state, result.state)
+        trained = _trained(result.figures)
+        trained.model_sha256, trained.head_sha256, trained.training_state_sha256 = model, head, training_state
+        trained.labels, trained.auto_labels, trained.fit_s = labels, auto_labels, result.fit_s
+        trained.control_labels = int(job.control.sum())
+        return Event(run_id=state.run_id, round=state.round + 1, model_trained=trained)
+
+    async def _fit_job(self, state: RunState, cache: RunCache) -> FitJob:
+        pool, spec, round_ = _pool(state), state.spec, state.round + 1
+        features, labels = await cache.take(state.training)
+        report = round_ % spec.report_every == 0 or round_ == state.planned_rounds
+        evaluation = None
+        if pool.evaluation_sha256 and (report or spec.protocol == Protocol.PROTOCOL_PUBLISHED):
+            evaluation = await self._evaluation_sets.get(pool.evaluation_sha256, state.features)
+        job = FitJob(
+            spec=spec,
+            dtype=pool.dtype,
+            features=features,
+            labels=labels,
+            paid=_flags(not example.auto_labelled for example in state.training),
+            control=_flags(map(state.is_control, state.training)),
+            start=await self._start(state, cache),
+            evaluation=evaluation,
+            report=report,
+        )
+        if state.features_sha256:
+            job = replace(job, graph=await self._artifacts.get(state.features_sha256))
+        if looks_at_stop_set(spec.stopping):
+            dtype = "float32" if state.features_sha256 else pool.dtype
+            before = await cache.weights(state.head_sha256, dtype) if state.models else None
+            job = replace(job, stop_set=await cache.stop_set(spec.seed), before=before)
+        return job
+
+    async def _start(self, state: RunState, cache: RunCache) -> AdamState:
+        if state.training_state_sha256 and state.spec.protocol == Protocol.PROTOCOL_PUBLISHED:
+            return await cache.state(state.training_state_sha256)
+        spec = state.spec
+        return start_state(cache.class_count, cache.feature_count, scale=spec.start_scale, seed=spec.seed)
+
+    async def _store(self, result: FitResult) -> tuple[str, str, str]:
+        """Store the artifacts and return the digests of model, head and training state; empty for absent ones."""
+        model, head, training_state = await asyncio.gather(
+            *(self._put(data) for data in (result.model, result.head, result.training_state))
+        )
+        return model, head, training_state
+
+    async def _put(self, data: bytes) -> str:
+        return await self._artifacts.put(data) if data else ""
+
+
+def _flags(values: Iterable[bool]) -> Tensor:
+    """Convert to a tensor ``[n]`` by way of NumPy, as PyTorch takes ten times as long for a list."""
+    return torch.from_numpy(np.fromiter(values, np.bool_))
+
+
+def _seed(state: RunState, strategy: Strategy.ValueType) -> int:
+    """Return the seed to rank with.
+
+    It is the same throughout a run for the random strategy, which thus follows one order; others get one each round.
+    """
+    if strategy == Strategy.STRATEGY_RANDOM:
+        return state.spec.seed
+    return seed_for(state.spec.seed, "batch", state.round)
+
+
+def _count(event: Event) -> None:
+    ROUNDS.inc(event.HasField("model_trained"))
+    AUTO_LABELS.inc(len(event.samples_auto_labelled.sample_ids))
+
+
+def _pool(state: RunState) -> PoolPublished:
+    assert state.pool is not None, "next_step waits for the pool before anything that needs it"
+    return state.pool
+
+
+def _trained(figures: Figures) -> ModelTrained:
+    return ModelTrained(
+        steps=figures.steps,
+        stopping=_accuracy(figures.stopping),
+        evaluation=_accuracy(figures.evaluation),
+        l2=figures.l2,
+        temperature=figures.temperature,
+        calibration_error=figures.calibration_error,
+        evaluation_calibration_error=figures.evaluation_calibration_error,
+        control=_accuracy(figures.control),
+        control_evaluation=_accuracy(figures.control_evaluation),
+        agreement=figures.agreement,
+        expected_accuracy=figures.expected_accuracy,
+    )
+
+
+def _accuracy(count: Count) -> Accuracy:
+    return Accuracy(correct=count.correct, total=count.total)

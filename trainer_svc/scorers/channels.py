@@ -1,0 +1,131 @@
+"""Discover the scorer replicas, keep a gRPC channel to each, and remember which of them failed recently."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+
+import structlog
+from labelloop.rpc.server import CHANNEL_OPTIONS
+from labelloop.rpc.tls import channel
+from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
+
+from trainer_svc.scorers.addresses import Host, parse_hosts
+
+_AWAY_S = 10.0
+_LOOK_UP_EVERY_S = 5.0
+# A scorer that hangs, or a dead connection, is given up within seconds and another replica is asked.
+_OUTLIVE_A_DEAD_PEER = [
+    ("grpc.keepalive_time_ms", 2_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.http2.ping_timeout_ms", 2_000),  # the decisive one: it is a minute by default
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # also the time limit for connecting
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Reconnects on its own; by default, the channel would reconnect at the next call, which would have to wait.
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+]
+
+LookUp = Callable[[Host], Awaitable[list[str]]]
+
+log = structlog.get_logger()
+
+
+async def resolve(host: Host) -> list[str]:
+    """Resolve a host to ADDRESS:PORT of each of its IP addresses.
+
+    All are of one family, IPv4 if there are any, because a scorer may have an address of each.
+    """
+    infos = await asyncio.get_running_loop().getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM)
+    by_family: dict[int, list[str]] = {}
+    for family, *_, address in infos:
+        by_family.setdefault(family, []).append(str(address[0]))
+    if numbers := by_family.get(socket.AF_INET):
+        return [f"{number}:{host.port}" for number in numbers]
+    return [f"[{number}]:{host.port}" for number in by_family.get(socket.AF_INET6, [])]
+
+
+class ScorerChannel:
+    """The channel to one scorer replica, whose certificate is for ``host``.
+
+    The channel of a replica that is gone closes with the last reference to it, because calls may be in progress on it.
+    """
+
+    def __init__(self, address: str, tls_dir: Path | None, host: str) -> None:
+        self.address = address
+        self.channel = channel(address, tls_dir, [*CHANNEL_OPTIONS, *_OUTLIVE_A_DEAD_PEER], host=host)
+        self.stub = ScorerServiceStub(self.channel)
+        self._away_until_s = 0.0
+
+    @property
+    def is_away(self) -> bool:
+        return asyncio.get_running_loop().time() < self._away_until_s
+
+    def failed(self, problem: str) -> None:
+        """Mark the replica as away for ten seconds, during which others are preferred."""
+        if not self.is_away:
+            log.warning("a scorer does not answer", scorer=self.address, problem=problem)
+        self._away_until_s = asyncio.get_running_loop().time() + _AWAY_S
+
+
+class ScorerChannels:
+    """The scorer replicas that are currently known, and the channels to them.
+
+    ``target`` has the form that :func:`parse_hosts` parses. No replica is known before the first :meth:`look_up`.
+    """
+
+    def __init__(self, target: str, tls_dir: Path | None = None, lookup: LookUp = resolve) -> None:
+        self._hosts, self._tls_dir, self._resolve = parse_hosts(target), tls_dir, lookup
+        self._fixed = all(host.is_number for host in self._hosts)
+        self._found: dict[Host, list[str]] = {}
+        self._known: dict[str, ScorerChannel] = {}
+        self._any_known = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Look up host names every five seconds, as replicas come and go; return at once if all are IP addresses."""
+        await self.look_up()
+        while not self._fixed:
+            await asyncio.sleep(_LOOK_UP_EVERY_S)
+            await self.look_up()
+
+    async def look_up(self) -> None:
+        """Resolve all hosts and update the known replicas; a host that cannot be resolved keeps its last addresses."""
+        for host in self._hosts:
+            await self._look_up(host)
+        named = {address: host.name for host, found in self._found.items() for address in found}
+        self._known = {
+            address: self._known.get(address) or ScorerChannel(address, self._tls_dir, host)
+            for address, host in named.items()
+        }
+        if self._known:
+            self._any_known.set()
+
+    async def _look_up(self, host: Host) -> None:
+        try:
+            self._found[host] = await self._resolve(host)
+        except (OSError, UnicodeError) as error:  # UnicodeError: the name cannot be a host name
+            problem = f"{error}; what it stood for last holds"
+            log.warning("the scorers' name cannot be looked up", name=host.name, problem=problem)
+
+    async def known(self) -> list[ScorerChannel]:
+        """Return all known replicas; wait for the first one if there is none yet."""
+        await self._any_known.wait()
+        return list(self._known.values())
+
+    def to_ask(self, tried: Collection[str] = ()) -> dict[str, ScorerChannel]:
+        """Return the channels that were not ``tried``, by address: those that have not failed lately, else all."""
+        untried = {address: replica for address, replica in self._known.items() if address not in tried}
+        return {address: replica for address, replica in untried.items() if not replica.is_away} or untried
+
+    @property
+    def is_one_for_good(self) -> bool:
+        """Whether there is one replica and never will be another, so that calls should wait for it."""
+        return self._fixed and len(self._known) == 1
+
+    async def close(self) -> None:
+        for replica in self._known.values():
+            await replica.channel.close()

@@ -1,0 +1,111 @@
+"""Send a request to several scorers, each about its own shards, and retry with other scorers if one fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from labelloop.errors import LimitExceeded, from_rpc
+from labelloop.eventlog.retry import retry_while_away
+from labelloop.runtime.crash_points import crash_point
+
+from trainer_svc.scorers.channels import ScorerChannel, ScorerChannels
+from trainer_svc.scorers.sharding import share_out
+
+_CALL_TIMEOUT_S = 60.0
+_PASSING = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,  # by a server too busy even to refuse calls itself
+}
+
+Question = Callable[[Sequence[int]], Message]  # builds the request about these places
+Answers = list[tuple[list[int], Any]]  # the places that an answer is about, and the answer
+T = TypeVar("T")
+
+
+def _passes(error: BaseException) -> bool:
+    if not isinstance(error, grpc.aio.AioRpcError) or error.code() not in _PASSING:
+        return False
+    ours = from_rpc(error)
+    return not isinstance(ours, LimitExceeded) or ours.retry_after_s > 0
+
+
+class FanOut:
+    """Distributes requests over the scorers. Waits for scorers that are away; every call must be safe to repeat."""
+
+    def __init__(self, replicas: ScorerChannels) -> None:
+        self._replicas = replicas
+
+    async def ask(self, method: str, keys: Mapping[int, str], question: Question) -> Answers:
+        """Call ``method`` on the replicas that the keys are assigned to.
+
+        Places that a replica does not answer are assigned to the others, until all were tried; after a pause, all are
+        tried again.
+
+        Args:
+            method: Name of the method of ScorerService.
+            keys: The key of each place, usually the digest of a shard, by which it is assigned to a replica.
+            question: Builds the request about some of the places.
+
+        Returns:
+            Answers that together are about all places.
+        """
+        await self._replicas.known()
+        if len(keys) == 1:  # nearly always: there is nothing to distribute
+            return await self._ask_patiently(method, keys, question)
+        parts = share_out(keys, self._replicas.to_ask())
+        return await _all_of([self._ask_patiently(method, _at(keys, places), question) for places in parts.values()])
+
+    async def _ask_patiently(self, method: str, keys: Mapping[int, str], question: Question) -> Answers:
+        crash_point(f"before call {method}")
+        try:
+            answers = await retry_while_away(lambda: self._ask_each(method, keys, question, frozenset()), _passes)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) or error from error
+        crash_point(f"after call {method}")
+        return answers
+
+    async def _ask_each(
+        self, method: str, keys: Mapping[int, str], question: Question, tried: frozenset[str]
+    ) -> Answers:
+        replicas = self._replicas.to_ask(tried)
+
+        async def ask(replica: ScorerChannel, places: list[int]) -> Answers:
+            try:
+                return [(places, await self._call(replica, method, question(places)))]
+            except grpc.aio.AioRpcError as error:
+                if not _passes(error):
+                    raise
+                replica.failed(error.details() or error.code().name)
+                others = tried | {replica.address}
+                if not self._replicas.to_ask(others):
+                    raise
+            return await self._ask_each(method, _at(keys, places), question, others)
+
+        parts = share_out(keys, replicas)
+        return await _all_of([ask(replicas[address], places) for address, places in parts.items()])
+
+    async def _call(self, replica: ScorerChannel, method: str, request: Message) -> Any:
+        call = getattr(replica.stub, method)
+        return await call(request, timeout=_CALL_TIMEOUT_S, wait_for_ready=self._replicas.is_one_for_good)
+
+
+def _at(keys: Mapping[int, str], places: Sequence[int]) -> dict[int, str]:
+    return {place: keys[place] for place in places}
+
+
+async def _all_of(works: Sequence[Coroutine[Any, Any, list[T]]]) -> list[T]:
+    """Run ``works`` concurrently and concatenate their lists; if one fails, cancel the others."""
+    if len(works) == 1:  # nearly always: a task would cost more than everything else here
+        return await works[0]
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return [each for found in await asyncio.gather(*tasks) for each in found]
+    finally:
+        for task in tasks:
+            task.cancel()
