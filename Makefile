@@ -60,6 +60,7 @@ check: setup-check ## Formatting, lint, types, and drift of the generated code
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/python deploy/generate_protos.py --check
+	@$(BIN)/python deploy/configuration.py --check
 
 fmt: setup-check ## Format and mend what lint can mend
 	@$(BIN)/ruff format .
