@@ -25,7 +25,7 @@ FAULTS: list[Fault] = [
     *faults_storage.FAULTS,
     *faults_answers.FAULTS,
 ]
-_SOUND_SINCE = (2, 12)  # what the README names as the least for production
+_SOUND_SINCE = (2, 12)  # what deploy/README.md names as the least for production
 _SMALL_DISK = "24m"
 _LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
