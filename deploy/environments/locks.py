@@ -25,10 +25,13 @@ _GROUPS = ("torch-needs", "check", "queues")
 _IMAGES = {
     "trainer": (
         ("--extra", "trainer", "--extra", "s3", "--group", "torch-needs"),
-        ("httpx", "pillow", "rich", "typer"),
+        ("httpx", "pillow", "pyyaml", "rich", "typer"),
     ),
-    "scorer": (("--extra", "scorer", "--extra", "s3"), ("httpx", "jinja2", "pillow", "rich", "typer")),
-    "oracle": (("--extra", "oracle", "--extra", "s3", "--extra", "amqp", "--extra", "sqs"), ("rich", "typer")),
+    "scorer": (("--extra", "scorer", "--extra", "s3"), ("httpx", "jinja2", "pillow", "pyyaml", "rich", "typer")),
+    "oracle": (
+        ("--extra", "oracle", "--extra", "s3", "--extra", "amqp", "--extra", "sqs"),
+        ("pyyaml", "rich", "typer"),
+    ),
     "cli": ((), ()),
 }
 """For each image, uv's options, and the base dependencies to leave out because its service never imports them."""
