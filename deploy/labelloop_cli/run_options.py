@@ -1,38 +1,17 @@
-"""Convert command-line options to values of a run spec, and enum names to text. Pure functions."""
+"""Choose values of a run spec that depend on the dataset, and convert enum names to text. Pure functions."""
 
 from __future__ import annotations
 
 from labelloop.domain.limits import AUDIT_MAX
 from labelloop.domain.statistics import fewest_to_show
-from labelloop.events.v1.events_pb2 import AgreementRule, FeatureKind, GuaranteeSpec, LabelSource, Protocol
+from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
-from labelloop.scorer.v1.scorer_pb2 import Strategy
-
-from labelloop_cli.choices import AgreementName, FeaturesName, FirstName, LabelSourceName, ProtocolName, StrategyName
 
 _IMAGE_SIDE_MIN = 8  # pixels: smaller images are used as they are
 
 
-def strategy(name: StrategyName | FirstName) -> Strategy.ValueType:
-    return Strategy.Value(f"STRATEGY_{name.replace('-', '_').upper()}")
-
-
-def protocol(name: ProtocolName) -> Protocol.ValueType:
-    return Protocol.Value(f"PROTOCOL_{name.upper()}")
-
-
-def label_source(name: LabelSourceName) -> LabelSource.ValueType:
-    return LabelSource.Value(f"LABEL_SOURCE_{name.upper()}")
-
-
-def agreement(name: AgreementName) -> AgreementRule.ValueType:
-    return AgreementRule.Value(f"AGREEMENT_RULE_{name.replace('-', '_').upper()}")
-
-
-def features(name: FeaturesName, dataset: DescribeDatasetResponse) -> FeatureKind.ValueType:
-    """Return the kind of features: for ``auto``, the dataset's own graph, else patches of images, else plain values."""
-    if name is not FeaturesName.auto:
-        return FeatureKind.Value(f"FEATURE_KIND_{name.upper()}")
+def auto_features(dataset: DescribeDatasetResponse) -> FeatureKind.ValueType:
+    """Return the features that suit a dataset: those of its graph, else patches of images, else plain values."""
     if dataset.has_graph:
         return FeatureKind.FEATURE_KIND_GRAPH
     images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= _IMAGE_SIDE_MIN

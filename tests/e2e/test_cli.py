@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from labelloop.trainer.v1.trainer_pb2 import ListRunsRequest
+from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, ListRunsRequest
 from labelloop_cli.clients import Clients
 from labelloop_cli.local.stack import Stack
 
@@ -103,6 +103,10 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "start", "POOL", *_FEW, "--guarantee"], 2, "280 samples that are left"),
     (["run", "start", "POOL", *_FEW, "--guarantee", "--guarantee-target", "1"], 2, "between 0 and 1"),
     (["run", "start", "POOL", *_FEW, "--audit", "100"], 2, "add --guarantee"),
+    (["run", "start", "POOL", *_FEW, "--annotators", "2"], 2, "add --labels-from queue"),
+    (["run", "start", "-f", "no-such.yaml"], 2, "no-such.yaml"),
+    (["run", "start", "-f", "MISSPELT"], 2, "budget: there is no such field"),
+    (["run", "spec", "nobody"], 2, "nobody"),
     (["run", "watch", "nobody"], 2, "nobody"),
     (["run", "cancel", "nobody"], 2, "nobody"),
     (["export", "labels", "nobody"], 2, "nobody"),
@@ -122,12 +126,37 @@ async def test_bad_input_gets_one_clear_line_and_changes_nothing(
     before = await shared_clients.trainer.ListRuns(ListRunsRequest())
     altered = tmp_path / "altered.npy"
     altered.write_bytes(blobs.samples.read_bytes()[:1000])
-    stand_ins: dict[str, list[str | Path]] = {"POOL": pool_options(blobs), "ALTERED": [altered]}
+    misspelt = tmp_path / "misspelt.yaml"
+    misspelt.write_text("budget: 20\n")
+    stand_ins: dict[str, list[str | Path]] = {
+        **{"POOL": pool_options(blobs), "ALTERED": [altered], "MISSPELT": [misspelt]}
+    }
     for arguments, code, says in BAD_INPUT:
         words = [word for argument in arguments for word in stand_ins.get(argument, [argument])]
         found, text = await labelloop(*words, stack=stack)
         assert (found, says in text) == (code, True), (arguments, found, text)
     assert await shared_clients.trainer.ListRuns(ListRunsRequest()) == before
+
+
+async def test_a_printed_spec_starts_an_equal_run(
+    stack: Stack, shared_clients: Clients, blobs: Blobs, tmp_path: Path
+) -> None:
+    options = ["--run-id", "first", "--budget", "20", "--stop-when-stable", "5", "--strategy", "margin"]
+    code, text = await labelloop("run", "start", *pool_options(blobs), *options, stack=stack)
+    assert code == 0, text
+    code, text = await labelloop("run", "spec", "first", stack=stack)
+    assert code == 0, text
+    file = tmp_path / "spec.yaml"
+    file.write_text(text)
+    assert (await labelloop("run", "start", "-f", file, "--run-id", "second", stack=stack))[0] == 0
+    assert (await labelloop("run", "start", "-f", file, "--seed", "7", "--run-id", "third", stack=stack))[0] == 0
+    first, second, third = [
+        (await shared_clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run.spec
+        for run_id in ("first", "second", "third")
+    ]
+    assert first == second
+    second.seed = 7
+    assert second == third
 
 
 async def test_a_run_that_can_never_work_ends_and_says_why(stack: Stack, blobs: Blobs) -> None:

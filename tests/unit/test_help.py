@@ -64,6 +64,15 @@ def test_help_tells_every_command_and_option_whole(path: tuple[str, ...]) -> Non
             assert f"\n  {below[-1]} " in described
 
 
+def test_options_of_a_run_are_in_panels() -> None:
+    text = CliRunner().invoke(app, ["run", "start", "--help"], terminal_width=80).stdout
+    panels = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    assert panels == ["Data", "Strategy", "Labels from people", "Stopping", "Guarantee", "Other"]
+    for option, panel in {"--graph": 0, "--control": 1, "--gold": 2, "--budget": 3, "--audit": 4, "--file": 5}.items():
+        before = text[: text.index(f" {option} ")]
+        assert [title for title in panels if f"\n{title}:\n" in before] == panels[: panel + 1]
+
+
 def test_the_version_is_that_of_the_installed_distribution() -> None:
     version = metadata.version("labelloop")
     assert labelloop.__version__ == version

@@ -1,9 +1,10 @@
-"""Start, list, watch and cancel runs, for ``labelloop run``."""
+"""Start, show, list, watch and cancel runs, for ``labelloop run``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import typer
 from labelloop.errors import WrongState
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
 from labelloop.scorer.v1.scorer_pb2 import Strategy
@@ -11,23 +12,25 @@ from labelloop.trainer.v1 import trainer_pb2 as pb
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from labelloop_cli.choices import FeaturesName
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.output import run_summary
 from labelloop_cli.output.console import console
-from labelloop_cli.run_options import audit_size, features, word
+from labelloop_cli.run_options import audit_size, auto_features, word
+from labelloop_cli.run_spec.file import write_spec
 
 
-async def start(request: pb.StartRunRequest, seen: FeaturesName, *, watched: bool) -> None:
+async def start(request: pb.StartRunRequest, *, choose_features: bool, watched: bool) -> None:
     """Start a run after completing its spec from the dataset.
 
     Args:
-        seen: The features that models get of the samples.
+        request: The run to start.
+        choose_features: Choose the features that suit the dataset, instead of those in the spec.
         watched: Show the run's progress until it ends.
     """
     async with connect(Endpoints()) as clients:
         described = await clients.oracle.DescribeDataset(DescribeDatasetRequest(dataset=request.spec.dataset))
-        request.spec.features = features(seen, described)
+        if choose_features:
+            request.spec.features = auto_features(described)
         if request.spec.HasField("guarantee") and not request.spec.guarantee.audit_size:
             rest = described.sample_count - request.spec.label_budget
             request.spec.guarantee.audit_size = audit_size(request.spec.guarantee, rest)
@@ -35,6 +38,16 @@ async def start(request: pb.StartRunRequest, seen: FeaturesName, *, watched: boo
         console.print(f"run {run.run_id} started")
         if watched:
             await _watch(clients, run.run_id)
+
+
+async def show_spec(run_id: str) -> None:
+    """Print the spec of a run as YAML, with what is not part of it as a comment."""
+    async with connect(Endpoints()) as clients:
+        run = (await clients.trainer.GetRun(pb.GetRunRequest(run_id=run_id))).run
+    continued = f"; to continue {run.continues} again, add --continues {run.continues}" if run.continues else ""
+    typer.echo(
+        f"# spec of run {run_id}, for `labelloop run start -f FILE`{continued}\n{write_spec(run.spec)}", nl=False
+    )
 
 
 async def list_() -> None:

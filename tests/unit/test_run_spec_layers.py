@@ -1,0 +1,118 @@
+"""Options and a spec file together: what was given wins over the file, and the file over the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import Descriptor
+from labelloop.errors import InvalidInput
+from labelloop.events.v1.events_pb2 import RunSpec
+from labelloop_cli.choices import AgreementName, FeaturesName, LabelSourceName, ProtocolName, StrategyName
+from labelloop_cli.commands.spec_options import SpecOptions
+from labelloop_cli.run_spec.fields import Document
+from labelloop_cli.run_spec.layers import combined, field_paths
+
+QUEUE = {"label_source": "queue", "queue": {"annotators": 2}}
+GUARANTEE = {"guarantee": {"target_accuracy": 0.9}}
+
+
+def asked(file: Document | None = None, **options: Any) -> Document:
+    return combined(replace(SpecOptions(), **options), {*options}, file or {})
+
+
+def leaves(descriptor: Descriptor, path: str = "") -> set[str]:
+    """Paths of all fields, those of repeated messages as one."""
+    found: set[str] = set()
+    for field in descriptor.fields:
+        nested = None if field.is_repeated else field.message_type
+        found |= leaves(nested, f"{path}{field.name}.") if nested else {path + field.name}
+    return found
+
+
+def test_every_field_of_a_spec_has_an_option_except_the_spread_of_starting_weights() -> None:
+    assert {*field_paths().values()} - {"guarantee"} == leaves(RunSpec.DESCRIPTOR) - {"start_scale"}
+    assert len({*field_paths().values()}) == len(field_paths())
+
+
+def test_without_options_and_file_a_run_is_a_tenth_random_on_mnist() -> None:
+    document = asked()
+    assert document["dataset"]["name"] == "mnist"
+    assert document["features"] == "auto"
+    assert (document["control_percent"], document["first_batch_size"]) == (10, 50)
+    assert (document["auto_label_batch_size"], document["stopping_sample_count"]) == (0, 0)
+    assert not {"queue", "guarantee", "stopping"} & document.keys()
+
+
+def test_a_file_has_the_defaults_of_the_options_for_what_it_leaves_out() -> None:
+    assert asked({"seed": 3}) == asked(seed=3)
+    assert asked(GUARANTEE) == asked(guarantee=True, guarantee_target=0.9)
+    assert asked(QUEUE) == asked(labels_from=LabelSourceName.queue, annotators=2)
+    assert asked({"protocol": "published"}) == asked(protocol=ProtocolName.published)
+
+
+def test_an_option_wins_over_the_file_even_at_its_default() -> None:
+    file = {"strategy": "margin", "seed": 3, "features": "patches", "dataset": {"name": "/pool.npy", "sample_limit": 9}}
+    document = asked(file, seed=0, limit=0, strategy=StrategyName.badge, features=FeaturesName.auto)
+    assert (document["seed"], document["strategy"], document["features"]) == (0, "badge", "auto")
+    assert (document["dataset"]["name"], document["dataset"]["sample_limit"]) == ("/pool.npy", 0)
+
+
+def test_options_add_to_a_section_of_the_file() -> None:
+    document = asked(QUEUE | GUARANTEE, agreement=AgreementName.dawid_skene, audit=500)
+    assert (document["queue"]["annotators"], document["queue"]["agreement"]) == (2, "dawid-skene")
+    assert (document["guarantee"]["target_accuracy"], document["guarantee"]["audit_size"]) == (0.9, 500)
+
+
+def test_options_switch_a_section_of_the_file_off() -> None:
+    stopping = {"stopping": {"stable_rounds": 3}}
+    document = asked(
+        QUEUE | GUARANTEE | stopping, labels_from=LabelSourceName.dataset, guarantee=False, stop_when_stable=0
+    )
+    assert not {"queue", "guarantee", "stopping"} & document.keys()
+
+
+def test_a_tool_asks_people() -> None:
+    document = asked({"label_source": "dataset"}, tool="webhook")
+    assert (document["label_source"], document["queue"]["tool"]) == ("queue", "webhook")
+
+
+def test_a_file_that_says_how_people_are_asked_asks_people() -> None:
+    assert asked({"queue": {"annotators": 2}}) == asked(QUEUE)
+    assert asked({"queue": {"annotators": 2}}, labels_from=LabelSourceName.dataset) == asked()
+
+
+def test_paths_among_the_options_start_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dataset = asked(dataset="pool.npy", labels="/labels.npy")["dataset"]
+    assert (dataset["name"], dataset["labels"], dataset["graph"]) == (str(tmp_path / "pool.npy"), "/labels.npy", "")
+
+
+def test_the_first_batch_is_no_larger_than_the_budget_unless_the_file_says_so() -> None:
+    assert asked(budget=20)["first_batch_size"] == 20
+    assert asked(budget=20, first_batch=30)["first_batch_size"] == 20
+    assert asked({"first_batch_size": 30}, budget=20)["first_batch_size"] == 30
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"annotators": 2}, "--labels-from queue"),
+        ({"hide_predictions": True, "labels_from": LabelSourceName.dataset}, "--tool"),
+        ({"audit": 100}, "--guarantee"),
+        ({"guarantee_target": 0.9, "guarantee": False}, "--guarantee"),
+        ({"protocol": ProtocolName.published, "control": 5}, "--control"),
+        ({"protocol": ProtocolName.published, "first_batch": 5}, "--first-batch"),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        asked(**options)
+
+
+def test_the_same_option_at_its_default_is_not() -> None:
+    assert asked(annotators=1, audit=0, tool="") == asked()
