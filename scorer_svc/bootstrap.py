@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 from labelloop.artifacts.store import open_store
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.log import EventLog
 from labelloop.rpc.server import Server
+from labelloop.runtime.cores import usable_cores
 from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
 
 from scorer_svc.config import ScorerSettings
@@ -46,7 +46,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     prefilters.announce()
     known_pools, known_models, known_graphs = pools(artifacts, cache), models(artifacts, prefilters), graphs(artifacts)
     executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
-    cores = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "features")  # used once per pool, so on all cores
+    cores = ThreadPoolExecutor(usable_cores(), "features")  # used once per pool, so on all cores
     seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores)
     newest = ModelWarmup(log, known_models)
     service = ScorerService(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
+from labelloop.runtime.cores import usable_cores
 from labelloop.settings import ServiceSettings
 from pydantic import AfterValidator, Field
 
@@ -18,7 +18,7 @@ class TrainerSettings(ServiceSettings):
     )
     oracle: str = Field("127.0.0.1:50053", description="the oracle's address")
     fit_threads: int = Field(
-        default_factory=lambda: len(os.sched_getaffinity(0)),
+        default_factory=usable_cores,
         ge=1,
         description="how many runs may fit at the same time, on a core each; as many as there are cores",
     )

@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from time import monotonic
 
 import structlog
@@ -24,6 +25,7 @@ from labelloop.errors import LabelloopError, Unready
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.runtime.backoff import Backoff
 from labelloop.runtime.cancellation import without_losing_cancellation
 from labelloop.runtime.crash_points import crash_point
 
@@ -37,7 +39,7 @@ _PUSH_WITHIN_S = 20.0  # time limit for a part of the requests, well within thei
 _PUSH_S = 30.0
 _PART = 50
 _LOOK_EVERY_S = 30.0
-_PAUSE_S, _PAUSE_MAX_S = 1.0, 30.0
+_BACKOFF = Backoff(1.0, 30.0)
 _TOGETHER_S = 0.05  # changes within this time are handled together
 
 log = structlog.get_logger()
@@ -50,9 +52,9 @@ def _asked_s(error: Exception) -> float:
 
 @dataclass(frozen=True)
 class _Refused:
-    """Backoff of a run whose requests were refused, until ``again_at_s`` of the monotonic clock."""
+    """A run whose requests were refused ``tries`` times in a row, until ``again_at_s`` of the monotonic clock."""
 
-    pause_s: float
+    tries: int
     again_at_s: float
 
 
@@ -101,19 +103,17 @@ class IntegrationDispatcher:
             tasks.create_task(self._supply())
 
     async def _serve(self) -> None:
-        pause_s = _PAUSE_S
-        while True:
+        for tries in count(1):
             asked_s = 0.0
             try:
                 await without_losing_cancellation(self._queue.serve(self._result_sink))
             except Exception as error:
                 self._say("results do not come", error)
                 asked_s = _asked_s(error)
-            await asyncio.sleep(max(pause_s, asked_s))
-            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+            await asyncio.sleep(max(_BACKOFF.pause_s(tries), asked_s))
 
     async def _supply(self) -> None:
-        pause_s = _PAUSE_S
+        tries = 0
         with self._projections.subscribe() as subscribe:
             while True:
                 subscribe.clear()
@@ -121,10 +121,10 @@ class IntegrationDispatcher:
                     await without_losing_cancellation(self._supply_runs())
                 except Exception as error:
                     self._say("requests do not get there", error)
-                    await asyncio.sleep(max(pause_s, _asked_s(error)))
-                    pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+                    tries += 1
+                    await asyncio.sleep(max(_BACKOFF.pause_s(tries), _asked_s(error)))
                     continue
-                pause_s = _PAUSE_S
+                tries = 0
                 await asyncio.sleep(_TOGETHER_S)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._look_in_s()):
@@ -158,9 +158,9 @@ class IntegrationDispatcher:
                 raise
             except LabelloopError as error:
                 self._say("the tool refuses requests", error, run=labeling.run_id)
-                pause_s = min(2 * refused.pause_s, _PAUSE_MAX_S) if refused else _PAUSE_S
                 labeling.refusal = error.message
-                self._refused[labeling.run_id] = _Refused(pause_s, monotonic() + pause_s)
+                tries = refused.tries + 1 if refused else 1
+                self._refused[labeling.run_id] = _Refused(tries, monotonic() + _BACKOFF.pause_s(tries))
             else:
                 labeling.refusal = ""
                 self._refused.pop(labeling.run_id, None)

@@ -10,6 +10,7 @@ import structlog
 from google.protobuf.json_format import MessageToJson
 from labelloop.errors import LabelloopError
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.runtime.backoff import Backoff
 from labelloop.runtime.cancellation import without_losing_cancellation
 
 from oracle_svc.integrations.base import ResultSink
@@ -17,7 +18,7 @@ from oracle_svc.integrations.base import ResultSink
 PREFETCH = 50  # unacknowledged results at once
 BY_LINK = "have samples sent as links: set LABELLOOP_HTTP_URL, or lower LABELLOOP_INLINE_BYTES_MAX where it is set"
 """Advice for a request that is too large for a tool."""
-_PAUSE_S, _PAUSE_MAX_S = 0.5, 15.0
+BACKOFF = Backoff(0.5, 15.0)
 _AGAIN_AFTER_S = 1.0
 _LASTED_S = 10.0
 
@@ -36,11 +37,6 @@ def asking(request: LabelRequest) -> str:
     return f"{request.request_id}#{request.next_revision}.{request.attempt}"
 
 
-def pause_s(tries: int) -> float:
-    """Return seconds to wait after the ``tries``-th try, counted from 1."""
-    return min(_PAUSE_S * 2.0 ** min(tries - 1, 10), _PAUSE_MAX_S)
-
-
 async def hand_over(result_sink: ResultSink, data: bytes, *, tries: int, tool: str) -> float | None:
     """Hand the result in ``data`` to the sink, on its ``tries``-th delivery.
 
@@ -51,7 +47,7 @@ async def hand_over(result_sink: ResultSink, data: bytes, *, tries: int, tool: s
         await result_sink.take_json(data)
         return None
     except LabelloopError as error:
-        again_s = max(pause_s(tries), error.retry_after_s)
+        again_s = max(BACKOFF.pause_s(tries), error.retry_after_s)
         log.warning("result goes back", tool=tool, reason=error.reason, problem=error.message, again_s=again_s)
         return again_s
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from labelloop.domain.ids import RequestId
 from labelloop.eventlog.projections import RunProjections
+from labelloop.runtime.backoff import Backoff
 
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.open_requests import OpenRequest, numbered
 from oracle_svc.leases import Leases
 from oracle_svc.request_dispenser import tool_holder
 
-_DOUBLINGS_MAX = 20
+_BACKOFF = Backoff(1.0, 2.0**20)  # twelve days
 
 
 class RequestRetries:
@@ -30,6 +31,6 @@ class RequestRetries:
             return
         ask = OpenRequest(labeling.run_id, request.round, request.sample_id, request.slot or 0, labeling.annotators)
         lease = numbered(labeling, ask).lease
-        pause_s = 2.0 ** min(self._leases.pushes(lease), _DOUBLINGS_MAX)
+        pause_s = _BACKOFF.pause_s(self._leases.pushes(lease) + 1)
         await self._leases.shorten(lease, self._holder, pause_s)
         self._projections.notify(labeling.run_id)  # the lease ends sooner than the dispatcher expects

@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from oracle_svc.integrations.base import ResultSink
-from oracle_svc.integrations.messages import BY_LINK, asking, hand_over, outlive, pause_s, to_json
+from oracle_svc.integrations.messages import BACKOFF, BY_LINK, asking, hand_over, outlive, to_json
 
 BODY_BYTES_MAX = 256 * 1024  # of a message, and of all messages of a batch together
 _BATCH_MAX = 10
@@ -126,7 +126,7 @@ class Sqs:
         by_place = {str(place): entry for place, entry in enumerate(batch)}
         for tries in range(_SEND_TRIES):
             if tries:
-                await asyncio.sleep(pause_s(tries))
+                await asyncio.sleep(BACKOFF.pause_s(tries))
             entries = [entry | {"Id": place} for place, entry in by_place.items()]
             answer = await self._call("send_message_batch", self._requests_url, Entries=entries)
             for sent in answer.get("Successful", []):

@@ -10,6 +10,8 @@ import hmac
 from hashlib import scrypt
 from urllib.parse import quote
 
+from oracle_svc.secret_comparison import same_secret
+
 PATH = "/samples"
 _SALT = b"labelloop samples"
 
@@ -47,8 +49,3 @@ class SignedUrls:
 def on_own_page(uri: str, base_url: str) -> str:
     """Make a signed URL relative, so that the oracle's own pages can use it at any address; return others unchanged."""
     return uri.removeprefix(base_url.rstrip("/")) if uri.startswith(base_url.rstrip("/") + PATH) else uri
-
-
-def same_secret(given: str, secret: str) -> bool:
-    """Compare two secrets, in a time that does not reveal the position at which they differ."""
-    return hmac.compare_digest(given.encode(errors="replace"), secret.encode(errors="replace"))

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from oracle_svc.samples.signed_urls import on_own_page
 from oracle_svc.web.auth import Auth, check_own_page
 from oracle_svc.web.ports import Book, Run, Service
-from oracle_svc.web.request_parsing import count_of, json_object, request_ids_of, results_of, text_of
+from oracle_svc.web.request_parsing import count_of, object_of, request_ids_of, results_of, text_of
 from oracle_svc.web.responses import HERE, SafeHeaders, page, refuse
 from oracle_svc.web.settings import WebSettings
 from oracle_svc.web.sse import HEARTBEAT_S, EventStreams, heartbeat
@@ -106,7 +106,7 @@ class Site:
 
     async def lease(self, request: Request, annotator: str) -> Response:
         """Lease requests, those already held first; without the content of samples that the page has."""
-        run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await json_object(request)
+        run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await object_of(request)
         there = set(request_ids_of(body, "have", run_id))
         asked = pb.LeaseNextRequest(
             run_id=run_id, annotator=annotator, count=count_of(body, AHEAD_MAX), lease_s=self._lease_s
@@ -119,12 +119,12 @@ class Site:
         return _json(leased)
 
     async def answer(self, request: Request, annotator: str) -> Response:
-        run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await json_object(request)
+        run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await object_of(request)
         results = results_of(body, run_id, annotator)
         return _json(await self._service.SubmitResults(pb.SubmitResultsRequest(results=results), None))
 
     async def release(self, request: Request, annotator: str) -> Response:
-        run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await json_object(request)
+        run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await object_of(request)
         asked = pb.ReleaseLeasesRequest(annotator=annotator, request_ids=request_ids_of(body, "request_ids", run_id))
         return _json(await self._service.ReleaseLeases(asked, None))
 
@@ -141,7 +141,7 @@ class Site:
 
     async def sign_in(self, request: Request) -> Response:
         check_own_page(request)
-        body = await json_object(request)
+        body = await object_of(request)
         return self._auth.sign_in(request, text_of(body, "token"), text_of(body, "name"))
 
     async def sign_out(self, request: Request) -> Response:

@@ -15,7 +15,7 @@ from labelloop.errors import InvalidInput, NotAllowed
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from oracle_svc.samples.signed_urls import same_secret
+from oracle_svc.secret_comparison import same_secret
 from oracle_svc.web.rate_limit import RateLimit
 from oracle_svc.web.session import COOKIE, LIFETIME_S, check_name, seal, unseal
 from oracle_svc.web.settings import WebSettings

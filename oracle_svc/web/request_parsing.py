@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from google.protobuf.json_format import ParseDict, ParseError
-from labelloop.errors import InvalidInput, LimitExceeded
+from labelloop.errors import InvalidInput
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from starlette.requests import Request
+
+from oracle_svc.http.request_body import json_object, read_body
 
 BODY_BYTES_MAX = 64 * 1024
 RESULTS_MAX = 100
 
 
-async def json_object(request: Request) -> dict[str, Any]:
+async def object_of(request: Request) -> dict[str, Any]:
     """Read a request's JSON object. Raises InvalidInput if it is none, LimitExceeded if it is too large."""
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > BODY_BYTES_MAX:
-            message = f"the request is larger than {BODY_BYTES_MAX} bytes: send fewer answers at once"
-            raise LimitExceeded("BODY_TOO_LARGE", message, most=BODY_BYTES_MAX)
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+    value = json_object(await read_body(request, BODY_BYTES_MAX, "send fewer answers at once"))
+    if value is None:
         raise InvalidInput("NOT_JSON", "send a JSON object")
     return value
 

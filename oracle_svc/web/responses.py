@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from google.rpc import code_pb2
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from labelloop.errors import LabelloopError
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from oracle_svc.http.error_status import http_status, refuse_browser, retry_headers
 
 HERE = Path(__file__).parent
 _PAGES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
-_STATUS: dict[int, int] = {
-    code_pb2.INVALID_ARGUMENT: 400,
-    code_pb2.PERMISSION_DENIED: 403,
-    code_pb2.NOT_FOUND: 404,
-    code_pb2.FAILED_PRECONDITION: 409,
-    code_pb2.RESOURCE_EXHAUSTED: 429,
-    code_pb2.DATA_LOSS: 500,
-    code_pb2.UNAVAILABLE: 503,
-}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -42,13 +33,9 @@ def page(template: str, status: int = 200, headers: dict[str, str] | None = None
 async def refuse(request: Request, error: Exception) -> Response:
     """Return a LabelloopError with its HTTP status: as a page for browsers that follow a link, else as JSON."""
     assert isinstance(error, LabelloopError), "registered for these alone"
-    status = _STATUS[error.code]
-    again_s = max(1, round(error.retry_after_s)) if error.retry_after_s or status == 503 else None
-    headers = {"Retry-After": str(again_s)} if again_s else None
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-        return page("error.html.j2", status, headers, message=error.message)
-    told: dict[str, Any] = {"reason": error.reason, "message": error.message}
-    return JSONResponse(told, status_code=status, headers=headers)
+        return page("error.html.j2", http_status(error), retry_headers(error), message=error.message)
+    return refuse_browser(error)
 
 
 class SafeHeaders:

@@ -16,6 +16,8 @@ from hashlib import scrypt
 
 from labelloop.errors import InvalidInput
 
+from oracle_svc.secret_comparison import same_secret
+
 COOKIE = "labelloop_session"
 LIFETIME_S = 30 * 24 * 3600
 NAME_CHARACTERS_MAX = 200
@@ -34,7 +36,7 @@ def unseal(cookie: str, token: str, now_s: float) -> str | None:
         body, signature = _bytes(body_text), _bytes(signature_text)
     except (binascii.Error, ValueError):
         return None
-    if not hmac.compare_digest(signature, _signature(body, token)):
+    if not same_secret(signature, _signature(body, token)):
         return None
     held = json.loads(body)
     return str(held["name"]) if held["until"] > now_s else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from hashlib import sha256
@@ -17,7 +16,8 @@ from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
 
 from scorer_svc.models.graph import Graph
-from scorer_svc.pools.cache_folder import Bytes, CacheFolder
+from scorer_svc.pools.cache_folder import CacheFolder
+from scorer_svc.pools.mapped_files import Bytes, reserve
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool
 
@@ -50,8 +50,7 @@ class FeaturePool(Pool):
 
     def _extract(self, part: Part, draft: Path, size: int) -> None:
         count = len(part.samples)
-        with draft.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size + _SUM_BYTES)  # on a full disk, a write to a mapped file kills us
+        reserve(draft, size + _SUM_BYTES)
         values = np.memmap(draft, np.float32, "r+", shape=(count, self._graph.answer_count))
         spans = [slice(start, start + _AT_ONCE_SAMPLES) for start in range(0, count, _AT_ONCE_SAMPLES)]
 

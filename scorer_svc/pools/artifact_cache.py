@@ -8,7 +8,8 @@ from pathlib import Path
 
 from labelloop.artifacts.store import ArtifactStore
 
-from scorer_svc.pools.cache_folder import Bytes, CacheFolder
+from scorer_svc.pools.cache_folder import CacheFolder
+from scorer_svc.pools.mapped_files import Bytes
 
 
 class ArtifactCache:

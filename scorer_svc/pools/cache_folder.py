@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import secrets
 import time
@@ -11,11 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 from labelloop.errors import Unready
-from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
+from scorer_svc.pools.mapped_files import Bytes, map_file
+
 _LEFT_BEHIND_S = 3_600.0  # without a write for so long, a draft is abandoned
 
 
@@ -29,7 +27,7 @@ class CacheFolder:
         """Map the bytes ``[size]`` of a file. None if it is missing, or if it is not ``whole``."""
         path = self._folder / name
         try:
-            found = _map(path)
+            found = map_file(path)
         except (OSError, ValueError):  # absent, unreadable or empty
             return None
         if not whole(found):
@@ -54,7 +52,7 @@ class CacheFolder:
         with self._failing(), self._draft(name, size) as draft:
             write(draft)
             draft.replace(self._folder / name)  # atomic: other processes see all of it or nothing
-            return _map(self._folder / name)
+            return map_file(self._folder / name)
 
     @contextmanager
     def _draft(self, name: str, size: int) -> Iterator[Path]:
@@ -110,9 +108,3 @@ def _locked(path: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
-
-
-def _map(path: Path) -> Bytes:
-    """Map a file, populated at once so that a first pass over it takes no page faults."""
-    with path.open("rb") as file:
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ), np.uint8)

@@ -4,7 +4,6 @@ samples."""
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 from labelloop.artifacts.formats import PoolManifest, Shard
 from labelloop.artifacts.store import digest_of
 from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL
+from labelloop.runtime.cores import usable_cores
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
 from scorer_svc.features.patches import learn_patches
@@ -57,7 +57,7 @@ async def features_of_60000() -> dict[str, Any]:
     begin = time.perf_counter()
     data = learn_patches(samples[:_LEARNED_FROM], 0)
     learned_s = time.perf_counter() - begin
-    graph, cores = Graph(data, "patches", field=""), len(os.sched_getaffinity(0))
+    graph, cores = Graph(data, "patches", field=""), usable_cores()
     with TemporaryDirectory() as folder, ThreadPoolExecutor(cores) as executor:
         seconds = []
         for _ in range(2):  # the second time it lies there

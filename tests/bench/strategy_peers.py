@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from labelloop.errors import WrongState
+from labelloop.runtime.cores import usable_cores
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, StartRunRequest
 from labelloop_cli.clients import Clients, connect
 from labelloop_cli.local.stack import running
@@ -49,7 +50,7 @@ _LIBRARIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {  # name,
 }
 _MODULES = {name: module for module, (name, _, _) in _LIBRARIES.items()}
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_TOGETHER = len(os.sched_getaffinity(0))
+_TOGETHER = usable_cores()
 
 
 def plan(pools: Sequence[str], seeds: Sequence[int]) -> list[Loop]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from labelloop.runtime.cores import usable_cores
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tests.study.plan import ROUNDS, Cell
 from tests.study.results import Row
 
-TOGETHER = len(os.sched_getaffinity(0)) + 1  # one more than fit at once: while they fit it ranks
+TOGETHER = usable_cores() + 1  # one more than fit at once: while they fit it ranks
 Tell = Callable[[int], None]
 CarryOut = Callable[[Cell, Tell], Awaitable[list[Row]]]
 

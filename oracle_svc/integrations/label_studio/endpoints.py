@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from json import JSONDecodeError
 from typing import Any
 
 import structlog
-from labelloop.errors import LabelloopError
+from labelloop.errors import InvalidInput, LabelloopError, NotAllowed, Unready
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from oracle_svc.http.error_status import refuse_tool
+from oracle_svc.http.request_body import json_object, read_body
 from oracle_svc.integrations.label_studio.annotations import REQUEST_ID
 from oracle_svc.integrations.label_studio.client import SECRET_HEADER
 from oracle_svc.integrations.label_studio.labeling_config import Control, find_control
 from oracle_svc.integrations.label_studio.predictions import _MODEL_VERSION, Prediction, as_prediction
+from oracle_svc.secret_comparison import same_secret
 
 WEBHOOK_PATH, ML_PATH = "/label-studio/webhook", "/label-studio/ml"
+BODY_BYTES_MAX = 64 * 1024 * 1024
+"""As much as is read of an answer of Label Studio: both hold tasks, with images inline."""
 _ANSWER_WITHIN_S = 0.8  # Label Studio waits for a second, and the annotator at its page with it
 
-Handler = Callable[[Any], Awaitable[Response] | Response]
+Call = Mapping[str, Any]
+Handler = Callable[[Call], Awaitable[Response]]
 
 log = structlog.get_logger()
 
@@ -38,10 +42,10 @@ def knows_secret(headers: Mapping[str, str], secret: str) -> bool:
             given = base64.b64decode(encoded, validate=True).partition(b":")[2].decode()
         except (binascii.Error, UnicodeDecodeError):
             return False
-    return hmac.compare_digest(given.encode(), secret.encode())
+    return same_secret(given, secret)
 
 
-def task_ids(call: Mapping[str, Any]) -> list[int]:
+def task_ids(call: Call) -> list[int]:
     """Return the ids of tasks that a webhook call names; none if it names deleted annotations."""
     annotations, tasks = call.get("annotation"), call.get("task")
     named = (
@@ -74,33 +78,34 @@ def call_routes(
             return error
         return None
 
-    async def webhook(call: Any) -> Response:
+    async def webhook(call: Call) -> Response:
         project = call.get("project")
         if not isinstance(project, dict) or not isinstance(project.get("id"), int):
-            return _problem(400, "NO_PROJECT", "a webhook of a project says which one it is")
+            raise InvalidInput("NO_PROJECT", "a webhook of a project says which one it is", field="project")
         looking = asyncio.create_task(look_now(project["id"], task_ids(call)))
         looks.add(looking)
         looking.add_done_callback(looks.discard)
         await asyncio.wait({looking}, timeout=_ANSWER_WITHIN_S)
         if not looking.done():
-            return _problem(503, "NOT_YET", "it is being looked at, which takes longer than Label Studio waits")
-        error = looking.result()
-        return _problem(503, error.reason, error.message) if error else JSONResponse({})
+            raise Unready("NOT_YET", "it is being looked at, which takes longer than Label Studio waits")
+        if error := looking.result():
+            raise Unready(error.reason, error.message, retry_after_s=error.retry_after_s) from error
+        return JSONResponse({})
 
-    def setup(_: Any) -> Response:
+    async def setup(_: Call) -> Response:
         return JSONResponse({"model_version": _MODEL_VERSION})
 
-    def predict(call: Any) -> Response:
+    async def predict(call: Call) -> Response:
         control = find_control(str(call.get("label_config", "")))
         tasks = call.get("tasks")
         if control is None or not isinstance(tasks, list):
-            return _problem(400, "NO_TASKS", "send tasks, and a label_config with choices on an image")
+            raise InvalidInput("NO_TASKS", "send tasks, and a label_config with choices on an image", field="tasks")
         return JSONResponse({"results": [_predicted(task, control, predictions) for task in tasks]})
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "UP"})
 
-    def trained(_: Any) -> Response:
+    async def trained(_: Call) -> Response:
         return JSONResponse({})  # labelloop decides itself when to train
 
     return [
@@ -123,20 +128,20 @@ def _predicted(
 
 def _guarded(secret: str, handle: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
-        if not knows_secret(request.headers, secret):
-            message = f"bring the secret along, as {SECRET_HEADER} or as the password of basic authentication"
-            return _problem(401, "NO_SECRET", message)
         try:
-            call = await request.json()
-        except (JSONDecodeError, UnicodeDecodeError):
-            call = None
-        if not isinstance(call, dict):
-            return _problem(400, "MALFORMED", "this is no JSON object")
-        answer = handle(call)
-        return answer if isinstance(answer, Response) else await answer
+            return await handle(await _call_of(request, secret))
+        except LabelloopError as error:
+            return refuse_tool(error)
 
     return guarded
 
 
-def _problem(status: int, reason: str, message: str) -> JSONResponse:
-    return JSONResponse({"reason": reason, "message": message}, status_code=status)
+async def _call_of(request: Request, secret: str) -> Call:
+    """Read a call. Raises NotAllowed without the secret, LimitExceeded if it is too large, else InvalidInput."""
+    if not knows_secret(request.headers, secret):
+        message = f"bring the secret along, as {SECRET_HEADER} or as the password of basic authentication"
+        raise NotAllowed("NO_SECRET", message)
+    call = json_object(await read_body(request, BODY_BYTES_MAX, "send fewer tasks at once"))
+    if call is None:
+        raise InvalidInput("MALFORMED", "this is no JSON object", field="body")
+    return call

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import httpx
 from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, NotAllowed, NotFound, Unready
+from labelloop.runtime.backoff import Backoff
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_before_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_before_delay
 
 from oracle_svc.integrations.webhook.sender import retry_after_s
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 _TIMEOUT_S = 30.0
 _TRY_WITHIN_S = 8.0
 _RETRY_AFTER_S = 5.0
-_BACKOFF = wait_exponential_jitter(multiplier=0.5, max=4.0, jitter=0.2)
+_BACKOFF = Backoff(0.5, 4.0, jitter_s=0.2)
 
 Params = Mapping[str, str | int]
 

@@ -16,21 +16,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import structlog
 from google.protobuf.json_format import MessageToDict
-from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, NotAllowed, Unready, WrongState
+from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, Unready
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from oracle_svc.http.error_status import refuse_tool
+from oracle_svc.http.request_body import read_body
 from oracle_svc.integrations.base import ResultSink
 from oracle_svc.integrations.webhook.sender import Sender
 from oracle_svc.integrations.webhook.signatures import ID, SeenMessages, Signatures, check_secret, content_digest
@@ -41,7 +42,6 @@ BODY_BYTES_MAX = 1024 * 1024
 RESULTS_MAX = 1000
 _TOGETHER = 100  # requests per message
 _TAKE_WITHIN_S = 20.0  # senders time out after about this
-_STATUS: dict[type[LabelloopError], int] = {InvalidInput: 400, NotAllowed: 401, WrongState: 409, LimitExceeded: 413}
 
 log = structlog.get_logger()
 
@@ -121,16 +121,14 @@ class Webhook:
 
     async def _results(self, request: Request) -> Response:
         try:
-            body = await _body(request)
+            body = await read_body(request, BODY_BYTES_MAX, "send fewer results at once")
             self._signatures.check(request.headers, body)
             results = _results_of(body)
             self._seen.note(request.headers[ID], content_digest(SUBMITTED, results))
             return JSONResponse({"verdicts": await self._take(results)})
         except LabelloopError as error:
             log.warning("webhook refused", reason=error.reason, problem=error.message)
-            return _refusal(error)
-        except ClientDisconnect:
-            return Response(status_code=400)  # the client is gone: nobody reads it
+            return refuse_tool(error)
 
     async def _take(self, results: Sequence[Any]) -> list[str]:
         """Take results one after the other, as they may depend on each other. Raises Unready if it cannot now."""
@@ -144,25 +142,6 @@ class Webhook:
             raise Unready("TOO_SLOW", "not all of it could be recorded in time: send the same again") from error
         except LabelloopError as error:  # whatever the error: nothing could be done now
             raise Unready(error.reason, error.message, retry_after_s=error.retry_after_s) from error
-
-
-def _refusal(error: LabelloopError) -> Response:
-    told = {"reason": error.reason, "message": error.message}
-    if isinstance(error, Unready):
-        after_s = str(max(1, math.ceil(error.retry_after_s)))
-        return JSONResponse(told, status_code=503, headers={"Retry-After": after_s})
-    return JSONResponse(told, status_code=_STATUS[type(error)])
-
-
-async def _body(request: Request) -> bytes:
-    """Read the body. Raises LimitExceeded for more than 1 MiB, and reads no further then."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            message = f"the body is larger than {BODY_BYTES_MAX} bytes: send fewer results at once"
-            raise LimitExceeded("BODY_TOO_LARGE", message)
-    return bytes(body)
 
 
 def _results_of(body: bytes) -> list[Any]:

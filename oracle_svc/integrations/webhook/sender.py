@@ -8,7 +8,8 @@ from time import monotonic, time
 
 import httpx
 from labelloop.errors import Unready, WrongState
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_exponential_jitter
+from labelloop.runtime.backoff import Backoff
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay
 
 from oracle_svc.integrations.messages import BY_LINK
 from oracle_svc.integrations.webhook.signatures import Signatures
@@ -16,7 +17,7 @@ from oracle_svc.integrations.webhook.signatures import Signatures
 _TRY_WITHIN_S = 8.0  # no try begins later, so that with its timeout it ends within the 20 s of a push
 _RETRY_AFTER_MAX_S = 600.0
 _PASSING = (408, 425, 429)  # temporary, as all of 5xx
-_BACKOFF = wait_exponential_jitter(multiplier=0.2, max=4.0, jitter=0.2)
+_BACKOFF = Backoff(0.2, 4.0, jitter_s=0.2)
 
 
 class Sender:

@@ -12,6 +12,7 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 from labelloop.errors import LabelloopError
 from labelloop.eventlog.projections import Run, RunProjections
 from labelloop.observability import tracing
+from labelloop.runtime.backoff import Backoff
 from labelloop.runtime.cancellation import without_losing_cancellation
 
 
@@ -24,7 +25,7 @@ class Reconcilable(Run, Protocol):
 R = TypeVar("R", bound=Reconcilable)
 Advance = Callable[[str], Awaitable[None]]
 
-_PAUSE_S, _PAUSE_MAX_S = 0.5, 15.0
+_BACKOFF = Backoff(0.5, 15.0)
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ async def reconcile(projections: RunProjections[R], advance: Advance) -> None:
 
 async def _drive_run(projections: RunProjections[R], advance: Advance, run_id: str) -> None:
     """Advance one run at each of its changes until it ends; report errors and retry later."""
-    state, pause_s = projections.get(run_id), _PAUSE_S
+    state, tries = projections.get(run_id), 0
     bind_contextvars(run=run_id)  # in this task only
     with projections.subscribe(run_id) as subscribe:
         while not state.over:
@@ -54,11 +55,11 @@ async def _drive_run(projections: RunProjections[R], advance: Advance, run_id: s
             except Exception as error:
                 with bound_contextvars(round=state.round):
                     _say(projections, run_id, error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+                tries += 1
+                await asyncio.sleep(_BACKOFF.pause_s(tries))
                 continue
             projections.set_problem(run_id, "")
-            pause_s = _PAUSE_S
+            tries = 0
             if not state.over:
                 await subscribe.wait()
 

@@ -8,10 +8,13 @@ from typing import TypeVar
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js.errors import APIError, NotFoundError
-from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception
+
+from labelloop.runtime.backoff import Backoff
 
 T = TypeVar("T")
 
+_BACKOFF = Backoff(0.1, 2.0, jitter_s=1.0)
 _TOO_FEW_NODES_YET = 10005  # for the requested replicas: a cluster that is starting up is not complete yet
 
 
@@ -37,5 +40,4 @@ async def retry_while_away(
     async def again() -> T:  # tenacity awaits only functions declared async, which a lambda is not
         return await work()
 
-    wait = wait_exponential_jitter(multiplier=0.1, max=2.0)
-    return await AsyncRetrying(retry=retry_if_exception(passes), wait=wait, reraise=True)(again)
+    return await AsyncRetrying(retry=retry_if_exception(passes), wait=_BACKOFF, reraise=True)(again)
