@@ -8,6 +8,7 @@ from labelloop.settings import ServiceSettings
 from platformdirs import user_cache_path
 from pydantic import Field
 
+from oracle_svc.integrations.dispatcher import RESEND_S
 from oracle_svc.samples.requests import INLINE_BYTES_MAX
 
 
@@ -19,4 +20,6 @@ class OracleSettings(ServiceSettings):
     inline_bytes_max: int = Field(
         INLINE_BYTES_MAX, ge=0, description="larger samples are sent as links, where http_url says how they begin"
     )
-    resend_s: float = Field(86_400, ge=1, description="seconds until a tool is asked again for what it did not answer")
+    resend_s: float = Field(
+        RESEND_S, ge=1, description="seconds until a tool is asked again for what it did not answer"
+    )

@@ -74,7 +74,7 @@ class Amqp:
                 for i in range(0, len(missing), _TOGETHER):
                     await self._publish(missing[i : i + _TOGETHER])
             except _AWAY as error:
-                await self._close()
+                await self.aclose()
                 message = f"the AMQP queue {self._requests} takes no requests just now: {describe(error)}"
                 raise Unready("QUEUE_AWAY", message, queue=self._requests) from error
             self._half_pushed.difference_update(asking(request) for request in requests)
@@ -83,10 +83,13 @@ class Amqp:
         """Do nothing: AMQP cannot remove single messages."""
 
     async def serve(self, result_sink: ResultSink) -> None:
-        try:
-            await outlive(self.name, lambda: self._consume(result_sink), _AWAY)
-        finally:
-            await self._close()
+        await outlive(self.name, lambda: self._consume(result_sink), _AWAY)
+
+    async def aclose(self) -> None:
+        """Close the connection that requests are published over; ``serve`` closes its own."""
+        publisher, self._publisher, self._channel = self._publisher, None, None
+        if publisher is not None:
+            await publisher.close()
 
     async def _publish(self, requests: Sequence[LabelRequest]) -> None:
         """Publish requests; return, or raise, once the outcome of each is known."""
@@ -106,16 +109,11 @@ class Amqp:
 
     async def _publishing(self) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed:
-            await self._close()
+            await self.aclose()
             self._publisher = await self._connected()
             await _ensure_queue(self._publisher, self._requests, {"x-max-priority": _PRIORITY_MAX})
             self._channel = await self._publisher.channel(publisher_confirms=True, on_return_raises=True)
         return self._channel
-
-    async def _close(self) -> None:
-        publisher, self._publisher, self._channel = self._publisher, None, None
-        if publisher is not None:
-            await publisher.close()
 
     async def _consume(self, result_sink: ResultSink) -> None:
         async with await self._connected() as connection:

@@ -73,6 +73,10 @@ class Integration(Protocol):
         """Deliver results to ``result_sink`` until cancelled, surviving outages of the tool."""
         ...
 
+    async def aclose(self) -> None:
+        """Close connections of its own, after the last use."""
+        ...
+
 
 @runtime_checkable
 class Called(Protocol):

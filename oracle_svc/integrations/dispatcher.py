@@ -35,7 +35,8 @@ from oracle_svc.integrations.base import Integration, ResultSink
 from oracle_svc.leases import Leases
 from oracle_svc.request_dispenser import RequestDispenser, tool_holder
 
-_PUSH_WITHIN_S = 20.0  # time limit for a part of the requests, well within their leases
+RESEND_S = 86_400.0
+PUSH_WITHIN_S = 20.0  # time limit for a part of the requests, well within their leases
 _PUSH_S = 30.0
 _PART = 50
 _LOOK_EVERY_S = 30.0
@@ -83,8 +84,8 @@ class IntegrationDispatcher:
         log: EventLog,
         leases: Leases,
         counter: RequestDispenser,
-        resend_s: float,
-        push_within_s: float = _PUSH_WITHIN_S,
+        resend_s: float = RESEND_S,
+        push_within_s: float = PUSH_WITHIN_S,
     ) -> None:
         self._queue, self._result_sink, self._projections, self._log = queue, result_sink, projections, log
         self._leases, self._counter = leases, counter

@@ -75,6 +75,9 @@ class Nats:
         """Take results for ever, surviving outages and a broker that denies access until that is corrected."""
         await outlive(self.name, lambda: self._read(result_sink), (NatsError, LabelloopError))
 
+    async def aclose(self) -> None:
+        """Do nothing: the connection is the oracle's."""
+
     async def _write(self, request: LabelRequest) -> None:
         subject = f"{REQUESTS}.{request.request_id.replace('/', '.')}"
         body = to_json(request).encode()

@@ -107,6 +107,9 @@ class Sqs:
     async def serve(self, result_sink: ResultSink) -> None:
         await outlive(self.name, lambda: self._read(result_sink), _AWAY)
 
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._client.close)
+
     def _entry(self, request: LabelRequest) -> dict[str, str]:
         """Build a batch entry, whose ``Id`` is the request's message id until it is sent."""
         entry = {"Id": asking(request), "MessageBody": to_json(request)}

@@ -12,7 +12,6 @@ from typing import Any, Protocol, cast
 from labelloop.errors import LabelloopError
 from labelloop.eventlog.log import Recorded
 from labelloop.eventlog.projections import RunProjections
-from labelloop.eventlog.reconciler import reconcile
 from labelloop.events.v1.events_pb2 import DatasetSource, Event
 from labelloop.oracle.v1.oracle_pb2 import (
     ListOpenSamplesRequest,
@@ -26,17 +25,15 @@ from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop.trainer.v1.trainer_pb2 import CancelRunRequest
 from numpy.typing import NDArray
 
+from oracle_svc import bootstrap as oracle_bootstrap
 from oracle_svc.datasets import Dataset
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.result_recorder import ResultRecorder
-from oracle_svc.run_controller import RunController as OracleRunController
-from oracle_svc.service import OracleService
 from tests.chaos.stand_ins import DATASET, SAMPLES, fit, ranking
 from tests.chaos.turns import Turns
+from tests.unused import UNUSED
+from trainer_svc import bootstrap as trainer_bootstrap
 from trainer_svc.domain.run_state import RunState
 from trainer_svc.model.fit import FitJob
-from trainer_svc.run_controller import RunController as TrainerRunController
-from trainer_svc.service import TrainerService
 
 RUN = "run"
 Begin = Callable[[Event, datetime], Any]
@@ -133,12 +130,10 @@ class Member:
 class Trainer(Member):
     def __init__(self, around: Surroundings, begin: Begin = RunState.begin) -> None:
         super().__init__(around, begin)
-        log, artifacts = cast(Any, self), Artifacts(around)
-        self._service = TrainerService(self.projections, log, artifacts, cast(Any, None))
-        controller = TrainerRunController(
-            self.projections, log, cast(Any, Scorers(around)), artifacts, cast(Any, self._fit)
-        )
-        self.run(reconcile(self.projections, controller.advance))
+        log, scorers, executor = cast(Any, self), cast(Any, Scorers(around)), cast(Any, self._fit)
+        trainer = trainer_bootstrap.Trainer(log, Artifacts(around), scorers, UNUSED, executor, self.projections)
+        self._service = trainer.service
+        self.run(trainer.advance_runs())
 
     def _fit(self, _: Callable[..., Any], job: FitJob) -> Any:
         return self.around.work(lambda: fit(job))
@@ -148,7 +143,7 @@ class Trainer(Member):
 
     async def _cancel(self) -> None:
         try:
-            await self._service.CancelRun(CancelRunRequest(run_id=RUN), cast(Any, None))
+            await self._service.CancelRun(CancelRunRequest(run_id=RUN), UNUSED)
         except LabelloopError:
             return  # not heard of the run yet, or heard of its end
 
@@ -157,22 +152,14 @@ class Oracle(Member):
     def __init__(self, around: Surroundings, begin: Begin = LabelingState.begin) -> None:
         super().__init__(around, begin)
         log, dataset_cache = cast(Any, self), cast(Any, OneDataset())
-        self._service = OracleService(
-            self.projections,
-            log,
-            dataset_cache,
-            ResultRecorder(self.projections, log),
-            cast(Any, None),
-            cast(Any, None),
+        oracle = oracle_bootstrap.Oracle(
+            log, Artifacts(around), dataset_cache, leases=UNUSED, dead_letters=UNUSED, projections=self.projections
         )
-        self.run(
-            reconcile(
-                self.projections, OracleRunController(self.projections, log, dataset_cache, Artifacts(around)).advance
-            )
-        )
+        self._service = oracle.service()
+        self.run(oracle.advance_runs())
 
     async def open_samples(self) -> list[int]:
-        listed: ListOpenSamplesResponse = await self._service.ListOpenSamples(ListOpenSamplesRequest(), cast(Any, None))
+        listed: ListOpenSamplesResponse = await self._service.ListOpenSamples(ListOpenSamplesRequest(), UNUSED)
         return [sample.sample_id for sample in listed.samples]
 
     def submit(self, request: SubmitLabelsRequest) -> None:
@@ -180,7 +167,7 @@ class Oracle(Member):
 
     async def _submit(self, request: SubmitLabelsRequest) -> None:
         try:
-            response = await self._service.SubmitLabels(request, cast(Any, None))
+            response = await self._service.SubmitLabels(request, UNUSED)
         except LabelloopError:
             return  # refused
         self.around.told(request, response)
@@ -193,11 +180,11 @@ class Oracle(Member):
 
     async def _say(self, request: SubmitResultsRequest) -> None:
         with suppress(LabelloopError):  # refused
-            await self._service.SubmitResults(request, cast(Any, None))
+            await self._service.SubmitResults(request, UNUSED)
 
     async def _skip(self, request: SkipSamplesRequest) -> None:
         with suppress(LabelloopError):  # refused
-            await self._service.SkipSamples(request, cast(Any, None))
+            await self._service.SkipSamples(request, UNUSED)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from labelloop.eventlog.connection import connect
 from labelloop.eventlog.log import EventLog
-from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import (
     Event,
     LabelSource,
@@ -22,63 +22,26 @@ from labelloop.events.v1.events_pb2 import (
 )
 from labelloop_cli.local.nats.server import NatsServer
 
-from oracle_svc.datasets.cache import DatasetCache
-from oracle_svc.dead_letters import DeadLetters
-from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.integrations.base import Integration
-from oracle_svc.integrations.dispatcher import IntegrationDispatcher
-from oracle_svc.integrations.request_retries import RequestRetries
+from oracle_svc.bootstrap import Oracle, oracle_of
+from oracle_svc.config import OracleSettings
 from oracle_svc.leases import Leases
-from oracle_svc.request_dispenser import RequestDispenser
-from oracle_svc.result_recorder import ResultRecorder
-from oracle_svc.samples.requests import Samples
-from oracle_svc.tool_results import ToolResultSink
 from tests.blobs import write_blobs
 from tests.patience import PATIENCE_S
 
-
-@dataclass
-class Oracle:
-    """What one oracle process is made of, as far as tools go."""
-
-    projections: RunProjections[LabelingState]
-    log: EventLog
-    leases: Leases
-    dead_letters: DeadLetters
-    recorder: ResultRecorder
-    counter: RequestDispenser
-
-    def tool_intake(self, tool: str) -> ToolResultSink:
-        return ToolResultSink(
-            tool, self.recorder, self.dead_letters, RequestRetries(tool, self.projections, self.leases)
-        )
-
-    @property
-    def result_sink(self) -> ToolResultSink:
-        return self.tool_intake("list")
-
-    def dispatcher(self, tool: Integration, resend_s: float = 3600.0, **more: float) -> IntegrationDispatcher:
-        return IntegrationDispatcher(
-            tool, self.result_sink, self.projections, self.log, self.leases, self.counter, resend_s, **more
-        )
+RESEND_S = 3600.0
 
 
 @asynccontextmanager
-async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] | None = None) -> AsyncIterator[Oracle]:
+async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] = time.time) -> AsyncIterator[Oracle]:
+    """An oracle without a server, by the clock ``now``."""
     client = await connect(server.url, "test")
-    log, dead_letters = EventLog(client), DeadLetters(client)
-    leases = Leases(client, now) if now else Leases(client)
-    for store in (log, leases, dead_letters):
-        await store.ensure_stream()
-    projections: RunProjections[LabelingState] = RunProjections(LabelingState.begin)
-    recorder = ResultRecorder(projections, log)
-    counter = RequestDispenser(leases, Samples(DatasetCache(None, cache)))
-    following = [
-        asyncio.create_task(work) for work in (projections.follow(log), leases.follow(), dead_letters.follow())
-    ]
+    settings = OracleSettings(nats_url=server.url, cache_dir=cache, resend_s=RESEND_S)
+    one = replace(oracle_of(settings, client, None), leases=Leases(client, now))
+    await one.ensure_streams()
+    following = [asyncio.create_task(work) for work in one.following()]
     try:
-        await projections.wait_for(await log.last_sequence())
-        yield Oracle(projections, log, leases, dead_letters, recorder, counter)
+        await one.caught_up()
+        yield one
     finally:
         for task in following:
             task.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import ClassVar
@@ -19,13 +19,14 @@ from labelloop.events.v1.events_pb2 import (
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
 from labelloop_cli.local.nats.server import NatsServer
 
+from oracle_svc.bootstrap import Oracle
 from oracle_svc.domain.backlog import backlog_of
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.integrations.base import RecordStatus, ResultSink
 from oracle_svc.integrations.dispatcher import IntegrationDispatcher
 from oracle_svc.metrics import dead_letter_gauges, queue_gauges
 from oracle_svc.tool_results import replay
-from tests.integration.one_oracle import Oracle, ask, oracle, until
+from tests.integration.one_oracle import ask, oracle, until
 
 
 @dataclass
@@ -63,6 +64,9 @@ class ListTool:
 
     async def serve(self, result_sink: ResultSink) -> None:
         await asyncio.get_running_loop().create_future()
+
+    async def aclose(self) -> None:
+        """It has no connections."""
 
 
 @asynccontextmanager
@@ -130,15 +134,15 @@ async def test_an_oracle_that_is_behind_the_log_takes_back_nothing_that_another_
         async with pumping(one.dispatcher(tool)):  # the leases are taken first
             await until(lambda: bool(tool.pushed) and all(other.leases.holder(f"r.0.{each}.0") for each in asked))
         recorded = await one.log.read_run("r")
-        other.projections = RunProjections(LabelingState.begin)
+        behind = replace(other, projections=RunProjections(LabelingState.begin))
         for known in recorded[:2]:
-            other.projections.apply(known)
+            behind.projections.apply(known)
 
         async def hear_the_rest() -> None:
             for news in recorded[2:]:
-                other.projections.apply(news)
+                behind.projections.apply(news)
 
-        await asyncio.gather(other.dispatcher(tool)._supply_runs(), hear_the_rest())
+        await asyncio.gather(behind.dispatcher(tool)._supply_runs(), hear_the_rest())
     assert tool.retracted == []
     assert tool.pushed == ids(asked)
 
@@ -268,12 +272,12 @@ async def test_what_was_withdrawn_is_asked_again_even_where_nobody_looked_while_
         said = LabelResult(request_id="r/0/7/0", label=1, annotator="kim")
         withdrawn = LabelResult(request_id="r/0/7/0", withdrawn=True, annotator="kim", revision=1)
         for word in (said, withdrawn):
-            assert await one.result_sink.take(word) == RecordStatus.RECORDED
+            assert await one.result_sink("list").take(word) == RecordStatus.RECORDED
         async with pumping(one.dispatcher(tool)):
             await until(lambda: len(tool.pushed) == 4)
         assert (tool.pushed[3], tool.next_revisions) == ("r/0/7/0", [0, 0, 0, 2])
         again = LabelResult(request_id="r/0/7/0", label=2, annotator="kim", revision=2)
-        assert await one.result_sink.take(again) == RecordStatus.RECORDED
+        assert await one.result_sink("list").take(again) == RecordStatus.RECORDED
 
 
 AMISS = LabelResult(request_id="r/0/7/0", class_name="no class", annotator="kim")
@@ -295,7 +299,7 @@ async def test_what_is_answered_amiss_is_asked_again_ever_more_slowly(
         for pushed in range(3, 7):
             await until(lambda: len(tool.pushed) == pushed)  # noqa: B023
             await until(lambda: left_s(one) == 3600)
-            assert await other.result_sink.take(AMISS) == RecordStatus.REFUSED, "whichever oracle hears it"
+            assert await other.result_sink("list").take(AMISS) == RecordStatus.REFUSED, "whichever oracle hears it"
             await until(lambda: left_s(one) < 3600)
             pauses_s.append(left_s(one))
             clock[0] += pauses_s[-1]
@@ -312,7 +316,7 @@ async def test_an_answer_amiss_that_comes_before_its_push_is_confirmed_counts_to
         async def push(self, requests: Sequence[LabelRequest]) -> None:
             await super().push(requests)
             if len(self.pushed) == 3:
-                assert await one.result_sink.take(AMISS) == RecordStatus.REFUSED
+                assert await one.result_sink("list").take(AMISS) == RecordStatus.REFUSED
 
     tool = HastyTool()
     async with oracle(nats_server, tmp_path) as one, pumping(one.dispatcher(tool)):
@@ -326,7 +330,7 @@ async def test_results_are_taken_once_and_what_cannot_be_taken_is_kept_once(
     first, second, _ = ids(asked)
     async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
         said = LabelResult(request_id=first, class_name="b", annotator="kim")
-        both = await asyncio.gather(one.result_sink.take(said), other.result_sink.take(said))
+        both = await asyncio.gather(one.result_sink("list").take(said), other.result_sink("list").take(said))
         assert sorted(status.value for status in both) == ["recorded", "repeated"]
         bad = [
             b'{"request_id": "r/0/3/0", "class_name": "d"}',
@@ -337,15 +341,15 @@ async def test_results_are_taken_once_and_what_cannot_be_taken_is_kept_once(
             b'{"request_id": "r/0/3/0"}',
         ]
         for data in (*bad, *bad):
-            assert await one.result_sink.take_json(data) == RecordStatus.REFUSED
-            assert await other.result_sink.take_json(data) == RecordStatus.REFUSED
+            assert await one.result_sink("list").take_json(data) == RecordStatus.REFUSED
+            assert await other.result_sink("list").take_json(data) == RecordStatus.REFUSED
         await until(lambda: len(other.dead_letters.letters) == len(bad))
         assert {letter.data for letter in other.dead_letters.letters.values()} == set(bad)
         assert {letter.reason for letter in other.dead_letters.letters.values()} == {
             *("UNKNOWN_CLASS", "NOT_ASKED_FOR", "UNKNOWN_RUN", "MALFORMED", "NO_ANSWER")
         }
         assert (
-            await one.result_sink.take_json(b'{"request_id": "%s", "label": 0}' % second.encode())
+            await one.result_sink("list").take_json(b'{"request_id": "%s", "label": 0}' % second.encode())
             == RecordStatus.RECORDED
         )
         standing = one.projections.get("r").answers.standing
@@ -357,7 +361,7 @@ async def test_a_dead_letter_that_can_be_taken_by_now_is_dead_no_longer(
 ) -> None:
     early = b'{"request_id": "later/0/3", "label": 1}'
     async with oracle(nats_server, tmp_path) as one:
-        assert await one.result_sink.take_json(early) == RecordStatus.REFUSED
+        assert await one.result_sink("list").take_json(early) == RecordStatus.REFUSED
         [letter] = one.dead_letters.letters.values()
         assert await replay(letter, one.recorder, one.dead_letters)
         await start_again(one, "later")
@@ -378,9 +382,9 @@ async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
 
     async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
         assert waiting(one) == {"nats": 0, "list": 0}
-        gone = one.tool_intake("sqs")
+        gone = one.result_sink("sqs")
         for number in range(2):
-            await one.result_sink.take_json(b'{"request_id": "later/0/%d", "label": 1}' % asked[number])
+            await one.result_sink("list").take_json(b'{"request_id": "later/0/%d", "label": 1}' % asked[number])
             await gone.take_json(b"{")
         assert waiting(one) == {"nats": 0, "list": 2, "sqs": 1}
         await until(lambda: waiting(other) == waiting(one))

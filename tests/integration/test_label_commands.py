@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
 
 import grpc
 import pytest
@@ -19,16 +18,15 @@ from labelloop.oracle.v1.oracle_pb2 import (
     ListDeadLettersRequest,
 )
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
-from labelloop.rpc.server import Context
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.local.nats.server import NatsServer
 from labelloop_cli.operations import backlog, label
 from nats.js.api import DiscardPolicy, StreamConfig
 
-from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.bootstrap import Oracle
 from oracle_svc.dead_letters import PREFIX, STREAM, DeadLetters
-from oracle_svc.service import OracleService
-from tests.integration.one_oracle import Oracle, ask, oracle, until
+from tests.integration.one_oracle import ask, oracle, until
+from tests.unused import UNUSED
 
 ODD = "[/x] :cat: [bold]"
 
@@ -40,7 +38,7 @@ async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("COLUMNS", "200")
     async with oracle(nats_server, tmp_path) as one:
         server = grpc.aio.server()
-        add_OracleServiceServicer_to_server(service_of(one, tmp_path), server)
+        add_OracleServiceServicer_to_server(one.service(), server)
         monkeypatch.setenv("LABELLOOP_ORACLE", f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
         await server.start()
         try:
@@ -49,14 +47,8 @@ async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.Monke
             await server.stop(None)
 
 
-def service_of(one: Oracle, cache: Path) -> OracleService:
-    return OracleService(
-        one.projections, one.log, DatasetCache(None, cache), one.recorder, one.counter, one.dead_letters
-    )
-
-
 async def test_an_operator_may_withdraw_what_another_said(one: Oracle) -> None:
-    await one.result_sink.take(LabelResult(request_id="r/0/7/0", label=1, annotator="kim"))
+    await one.result_sink("list").take(LabelResult(request_id="r/0/7/0", label=1, annotator="kim"))
     await label.withdraw("r", [7], "boss")
     assert 7 in one.projections.get("r").open
     assert one.projections.get("r").answers.standing[7].annotator == "boss"
@@ -71,8 +63,8 @@ async def test_people_are_not_given_what_a_tool_is_to_label_but_where_they_name_
 
 
 async def test_odd_names_are_shown_as_they_are(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
-    await one.result_sink.take(LabelResult(request_id="r/0/7/0", class_name=ODD, annotator="kim"))
-    await one.result_sink.take(LabelResult(request_id="r/0/3/0", label=1, annotator=ODD))
+    await one.result_sink("list").take(LabelResult(request_id="r/0/7/0", class_name=ODD, annotator="kim"))
+    await one.result_sink("list").take(LabelResult(request_id="r/0/3/0", label=1, annotator=ODD))
     await backlog.show_dead("")
     assert capsys.readouterr().out.count(ODD) == 2, "in the message, and in what came"
     await backlog.replay_dead([])
@@ -83,7 +75,7 @@ async def test_odd_names_are_shown_as_they_are(one: Oracle, capsys: pytest.Captu
 
 async def send(one: Oracle, run_id: str, count: int) -> None:
     for number in range(count):
-        await one.result_sink.take(LabelResult(request_id=f"{run_id}/0/{number}/0", label=1))
+        await one.result_sink("list").take(LabelResult(request_id=f"{run_id}/0/{number}/0", label=1))
 
 
 async def test_the_newest_dead_letters_are_shown_first_and_the_rest_where_they_are_asked_for(
@@ -111,7 +103,7 @@ async def test_dead_letters_that_are_put_aside_are_shown_no_more_by_any_oracle(
     first, second, third = one.dead_letters.letters
     request = DiscardDeadLettersRequest(ids=[first, "no such letter"])
     with pytest.raises(NotFound, match="no such letter"):
-        await service_of(one, tmp_path).DiscardDeadLetters(request, cast(Context, None))
+        await one.service().DiscardDeadLetters(request, UNUSED)
     assert [*one.dead_letters.letters] == [first, second, third]
     await backlog.discard_dead([first, third])
     assert "2 dead letters put aside" in capsys.readouterr().out
@@ -151,4 +143,4 @@ async def test_a_page_begins_behind_a_letter_of_the_same_run_only(one: Oracle, t
     [gone] = [letter.id for letter in one.dead_letters.letters.values() if b"gone/" in letter.data]
     request = ListDeadLettersRequest(run_id="lost", after_id=gone)
     with pytest.raises(NotFound, match="there is no dead letter"):
-        await service_of(one, tmp_path).ListDeadLetters(request, cast(Context, None))
+        await one.service().ListDeadLetters(request, UNUSED)

@@ -15,6 +15,9 @@ from labelloop_cli.local.nats.server import NatsServer
 from nats.aio.client import Client
 from starlette.applications import Starlette
 
+from oracle_svc.__main__ import serve
+from oracle_svc.bootstrap import Oracle
+from oracle_svc.config import OracleSettings
 from oracle_svc.integrations.label_studio.client import SECRET_HEADER, LabelStudioClient
 from oracle_svc.integrations.label_studio.endpoints import WEBHOOK_PATH
 from oracle_svc.integrations.label_studio.integration import LabelStudio
@@ -22,7 +25,8 @@ from oracle_svc.integrations.label_studio.labeling_config import check_classes
 from oracle_svc.integrations.label_studio.project import Project
 from oracle_svc.integrations.label_studio.rest import LabelStudioHttp
 from oracle_svc.integrations.registry import connected
-from tests.integration.one_oracle import Oracle, ask, oracle, until
+from tests.integration.one_oracle import ask, oracle, until
+from tests.queues.cutting_proxy import CuttingProxy
 from tests.queues.fake_label_studio import PROJECT, FakeLabelStudio, fake_label_studio
 
 CLASSES = ("a", "b", "c")
@@ -46,7 +50,7 @@ async def studio(
 async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
     """The adapter as the oracle makes it, at work."""
     [queue] = [each for each in connected(Client(), 1, one.projections) if isinstance(each, LabelStudio)]
-    task = asyncio.create_task(queue.serve(one.tool_intake(queue.name)))
+    task = asyncio.create_task(queue.serve(one.result_sink(queue.name)))
     try:
         yield queue
     finally:
@@ -139,3 +143,21 @@ async def call(queue: LabelStudio, task: int) -> httpx.Response:
     transport = httpx.ASGITransport(Starlette(routes=queue.routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://oracle") as client:
         return await client.post(WEBHOOK_PATH, json=body, headers={SECRET_HEADER: SECRET})
+
+
+async def test_an_oracle_that_stops_closes_its_connections_to_a_tool(
+    nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELLOOP_HTTP_PORT", "0")
+    monkeypatch.setenv("LABELLOOP_HTTP_TOKEN", "a token of a page")
+    monkeypatch.setenv("LABELLOOP_LABEL_STUDIO_POLL_S", "3600")
+    studio.label("r/0/7", "b")
+    port = httpx.URL(os.environ["LABELLOOP_LABEL_STUDIO_URL"]).port or 0
+    async with oracle(nats_server, tmp_path) as one, CuttingProxy(port) as wire:
+        monkeypatch.setenv("LABELLOOP_LABEL_STUDIO_URL", wire.url)
+        serving = asyncio.create_task(serve(OracleSettings(nats_url=nats_server.url, cache_dir=tmp_path, port=0)))
+        await until(lambda: labels(one) == {7: 1})  # so it has read all answers
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+        await until(lambda: wire.closed == wire.connections)

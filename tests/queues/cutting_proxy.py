@@ -10,11 +10,14 @@ _BYTES = 64 * 1024
 
 
 class CuttingProxy:
-    """Passes all on to a port of this machine; ``cuts`` counts answers that were lost."""
+    """Passes all on to a port of this machine; ``cuts`` counts answers that were lost.
+
+    ``connections`` counts those made, and ``closed`` those that the client ended itself.
+    """
 
     def __init__(self, port: int) -> None:
         self._port, self._cut_at = port, b""
-        self.cuts = 0
+        self.cuts = self.connections = self.closed = 0
 
     @property
     def url(self) -> str:
@@ -52,8 +55,10 @@ class CuttingProxy:
                 writer.write(data)
 
         tasks = [asyncio.create_task(there()), asyncio.create_task(back())]
+        self.connections += 1
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self.closed += tasks[0] in done
         finally:
             for task in tasks:
                 task.cancel()

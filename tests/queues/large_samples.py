@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from starlette.applications import Starlette
 
+from oracle_svc.bootstrap import Oracle
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.domain.open_requests import OpenRequest
-from oracle_svc.samples.requests import AskedSamples, Samples
 from oracle_svc.samples.signed_urls import SignedUrls
-from oracle_svc.web.sample_endpoint import sample_route
 from tests.ports import free_port
 from tests.queues.http_server import served
+from tests.unused import UNUSED
 from tests.web.asked_samples import ASKED, Log
 
 
@@ -35,13 +36,11 @@ async def shown_large_samples(
     source = DatasetSource(name=str(folder / "noise.npy"), classes=["a", "b"])
     labeling = log.begin("run-1", source, LabelSource.LABEL_SOURCE_QUEUE)
     links, ask = SignedUrls(f"http://127.0.0.1:{port}", "a secret of links"), OpenRequest("run-1", 0, ASKED, 0, 1)
-    linked, whole = (
-        await Samples(dataset_cache, links).request(labeling, ask),
-        await Samples(dataset_cache).request(labeling, ask),
-    )
+    oracle = Oracle(UNUSED, UNUSED, dataset_cache, UNUSED, UNUSED, links, projections=log.projections)
+    linked = await oracle.samples.request(labeling, ask)
+    whole = await replace(oracle, links=None).samples.request(labeling, ask)
     assert len(whole.content) >= pixels**2
-    route = sample_route(links, AskedSamples(log.projections, Samples(dataset_cache)).picture)
-    async with served(Starlette(routes=[route]), port):
+    async with served(Starlette(routes=oracle.routes()), port):
         yield linked, whole, whole.content
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -52,12 +53,13 @@ async def tool(node: RabbitNode) -> AsyncIterator[AmqpTool]:
 
 
 @pytest.fixture
-def queue(tool: AmqpTool, monkeypatch: pytest.MonkeyPatch) -> Amqp:
+async def queue(tool: AmqpTool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Amqp]:
     for name, value in tool.environment.items():
         monkeypatch.setenv(name, value)
     queue = from_environment()
     assert queue is not None
-    return queue
+    async with aclosing(queue):
+        yield queue
 
 
 class TestAmqp(MessageQueueContract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -35,12 +36,13 @@ async def tool(moto: MotoProcess, request: pytest.FixtureRequest) -> AsyncIterat
 
 
 @pytest.fixture
-def queue(tool: SqsTool, monkeypatch: pytest.MonkeyPatch) -> Sqs:
+async def queue(tool: SqsTool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sqs]:
     for name, value in tool.environment.items():
         monkeypatch.setenv(name, value)
     queue = from_environment()
     assert queue is not None
-    return queue
+    async with aclosing(queue):
+        yield queue
 
 
 class PartlyFailing:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ from scorer_svc.ranking import batch
 from scorer_svc.ranking.batch import check_batch, rank_together
 from scorer_svc.ranking.rank import Question, rank
 from scorer_svc.service import ScorerService
+from tests.unused import UNUSED
 from trainer_svc.domain.spec_validation import check_spec
 from trainer_svc.model.onnx_export import to_onnx
 
@@ -144,31 +145,29 @@ def service_of(pool: Pool, executor: ThreadPoolExecutor) -> ScorerService:
     async def load_model(digest: str) -> Model:
         return MODEL
 
-    never = cast(Any, None)
     pools, models = AsyncCache(load_pool, kept=1), AsyncCache(load_model, kept=1)
-    return ScorerService(pools, never, never, models, never, never, executor, 1)
+    return ScorerService(pools, UNUSED, UNUSED, models, UNUSED, UNUSED, executor, 1)
 
 
 async def test_whoever_asks_again_after_a_call_timed_out_gets_what_was_begun() -> None:
     request = pb.RankPoolRequest(
         pool_sha256="a" * 64, strategy=Strategy.STRATEGY_K_MEANS, limit=7, seed=1, leave_out=BitMap([3]).serialize()
     )
-    never = cast(Any, None)
     with Held() as executor:
         service = service_of(InMemory(values(50)), executor)
-        first = asyncio.create_task(service.RankPool(request, never))
+        first = asyncio.create_task(service.RankPool(request, UNUSED))
         await executor.taken.wait()
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        again = asyncio.create_task(service.RankPool(request, never))
+        again = asyncio.create_task(service.RankPool(request, UNUSED))
         executor.go.set()
         answer = await again
-        assert await service.RankPool(request, never) == answer
+        assert await service.RankPool(request, UNUSED) == answer
         assert executor.count == 1
         assert len(answer.sample_ids) == 7
         request.seed = 2
-        assert await service.RankPool(request, never) != answer
+        assert await service.RankPool(request, UNUSED) != answer
         assert executor.count == 2
 
 
@@ -177,7 +176,7 @@ async def test_a_batch_that_is_too_large_is_refused_before_work_begins() -> None
         service = service_of(InMemory(values(TOGETHER_MAX + 1)), executor)
         request = pb.RankPoolRequest(pool_sha256="a" * 64, strategy=Strategy.STRATEGY_K_CENTER)
         with pytest.raises(LimitExceeded, match="chosen together"):
-            await service.RankPool(request, cast(Any, None))
+            await service.RankPool(request, UNUSED)
         assert executor.count == 0
 
 

@@ -25,6 +25,7 @@ from scorer_svc.scoring.admission import Backlog
 from scorer_svc.scoring.score import Scoring
 from scorer_svc.service import ScorerService
 from tests.patience import PATIENCE_S
+from tests.unused import UNUSED
 
 FEATURES = 784
 SMALL = pb.ScoreRequest(dtype="uint8", images=bytes(FEATURES))
@@ -142,8 +143,7 @@ class Late:
 
 
 async def test_a_call_whose_deadline_has_passed_is_not_begun(scoring: Scoring) -> None:
-    never: Any = None  # whatever it is asked for would fail
-    service = ScorerService(never, never, never, never, never, scoring, never, 1)
+    service = ScorerService(UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, scoring, UNUSED, 1)
     with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
         await service.Score(SMALL, cast(Any, Late()))
 

@@ -20,6 +20,7 @@ from labelloop.events.v1.events_pb2 import (
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
+from tests.unused import UNUSED
 from trainer_svc.domain.spec_validation import VALUES_MAX, check_spec, check_width
 from trainer_svc.run_cache import EvaluationSets
 
@@ -100,7 +101,7 @@ class OneArtifact:
 
 
 async def test_an_evaluation_set_is_measured_by_what_models_see_of_it() -> None:
-    sets = EvaluationSets(cast(Any, None), cast(Any, OneArtifact()))
+    sets = EvaluationSets(UNUSED, cast(Any, OneArtifact()))
     learned = FeaturesLearned(features_sha256="f", feature_count=VALUES_MAX // 2 + 1)
     assert (await sets.get("e", None))[0].shape == (2, 4)
     with pytest.raises(LimitExceeded, match="2 evaluation samples of 250,000,001 features"):

@@ -14,15 +14,16 @@ from labelloop.errors import InvalidInput, WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource, Event, LabelSource, RunCancelled
 from pydantic import SecretStr
 
+from oracle_svc.bootstrap import Oracle
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.domain.open_requests import OpenRequest
 from oracle_svc.samples.encoding import picture_of
-from oracle_svc.samples.requests import AskedSamples, Samples
+from oracle_svc.samples.requests import Samples
 from oracle_svc.samples.signed_urls import SignedUrls, on_own_page
 from oracle_svc.web.app import make_app
-from oracle_svc.web.sample_endpoint import sample_route
 from oracle_svc.web.settings import WebSettings, from_environment
 from tests.blobs import Blobs, write_blobs
+from tests.unused import UNUSED
 from tests.web.asked_samples import ASKED, GOLD, OTHER, Log
 from tests.web.conftest import TOKEN
 from tests.web.fake_oracle import FakeBook, FakeOracle
@@ -54,11 +55,9 @@ def log(blobs: Blobs) -> Log:
 async def anybody(log: Log, dataset_cache: DatasetCache) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who has no cookie and no token, at the oracle's port."""
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url=BASE, http_secret=SecretStr(SECRET))
-    links = settings.links
-    assert links is not None
-    route = sample_route(links, AskedSamples(log.projections, Samples(dataset_cache)).picture)
+    oracle = Oracle(UNUSED, UNUSED, dataset_cache, UNUSED, UNUSED, settings.links, projections=log.projections)
     projections = FakeBook()
-    app = make_app(FakeOracle(projections), projections, settings, [route])
+    app = make_app(FakeOracle(projections), projections, settings, oracle.routes())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://oracle") as client:
         yield client
 

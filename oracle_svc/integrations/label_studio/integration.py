@@ -82,10 +82,6 @@ class LabelStudio:
         self._unheard: set[int] = set()
         self._fruitless: set[tuple[str, int]] = set()  # delivered but not recorded: refused, or after another's
 
-    async def aclose(self) -> None:
-        """Close all connections, after the last use."""
-        await self._client.aclose()
-
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         project = await self._project_for(requests[0])
         try:
@@ -115,6 +111,9 @@ class LabelStudio:
                     log.warning("Label Studio is not heard", reason=error.reason, problem=error.message)
                 away = error.reason
             await asyncio.sleep(self._settings.poll_s)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
 
     def routes(self) -> list[Route]:
         """Return the routes that Label Studio may call; none without a secret to authenticate it."""

@@ -112,6 +112,9 @@ class Webhook:
         finally:
             self._result_sink = None
 
+    async def aclose(self) -> None:
+        """Do nothing: each message has a connection of its own."""
+
     def routes(self) -> list[Route]:
         return [Route(RESULTS_PATH, self._results, methods=["POST"])]
 

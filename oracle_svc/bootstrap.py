@@ -1,0 +1,138 @@
+"""Assemble an oracle from its parts: the service, the tests and the simulation of runs all do so here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from labelloop.artifacts.store import ArtifactStore, open_store
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.projections import RunProjections
+from labelloop.eventlog.reconciler import reconcile
+from nats.aio.client import Client
+from starlette.routing import Route
+
+from oracle_svc.config import OracleSettings
+from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.dead_letters import DeadLetters
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.integrations.base import Called, Integration
+from oracle_svc.integrations.dispatcher import PUSH_WITHIN_S, RESEND_S, IntegrationDispatcher
+from oracle_svc.integrations.request_retries import RequestRetries
+from oracle_svc.leases import Leases
+from oracle_svc.request_dispenser import RequestDispenser
+from oracle_svc.result_recorder import ResultRecorder
+from oracle_svc.run_controller import RunController, watch_deadlines
+from oracle_svc.samples.requests import INLINE_BYTES_MAX, AskedSamples, Samples
+from oracle_svc.samples.signed_urls import SignedUrls
+from oracle_svc.service import OracleService
+from oracle_svc.tool_results import ToolResultSink
+from oracle_svc.web.sample_endpoint import sample_route
+
+
+@dataclass(frozen=True, eq=False)
+class Oracle:
+    """One oracle: the parts that it is given, and on first use those that it makes of them.
+
+    Attributes:
+        log: The event log.
+        artifacts: Where pools are published.
+        dataset_cache: Reads datasets.
+        leases: Which requests annotators and tools hold.
+        dead_letters: Results of tools that cannot be recorded.
+        links: Signs links to samples; None to send every sample inline.
+        inline_bytes_max: Largest encoded sample to send inline, in bytes.
+        resend_s: Seconds that a request may be in a tool without a result before it is pushed again.
+        projections: The state of each run, folded from the log.
+    """
+
+    log: EventLog
+    artifacts: ArtifactStore
+    dataset_cache: DatasetCache
+    leases: Leases
+    dead_letters: DeadLetters
+    links: SignedUrls | None = None
+    inline_bytes_max: int = INLINE_BYTES_MAX
+    resend_s: float = RESEND_S
+    projections: RunProjections[LabelingState] = field(default_factory=lambda: RunProjections(LabelingState.begin))
+
+    @cached_property
+    def samples(self) -> Samples:
+        return Samples(self.dataset_cache, self.links, self.inline_bytes_max)
+
+    @cached_property
+    def dispenser(self) -> RequestDispenser:
+        return RequestDispenser(self.leases, self.samples)
+
+    @cached_property
+    def recorder(self) -> ResultRecorder:
+        return ResultRecorder(self.projections, self.log)
+
+    @cached_property
+    def run_controller(self) -> RunController:
+        return RunController(self.projections, self.log, self.dataset_cache, self.artifacts)
+
+    def service(self, tools: Sequence[str] = ()) -> OracleService:
+        """Build the gRPC service, which names the connected ``tools`` to clients."""
+        return OracleService(
+            self.projections, self.log, self.dataset_cache, self.recorder, self.dispenser, self.dead_letters, tools
+        )
+
+    def result_sink(self, tool: str) -> ToolResultSink:
+        """Build the sink of a tool's results."""
+        retries = RequestRetries(tool, self.projections, self.leases)
+        return ToolResultSink(tool, self.recorder, self.dead_letters, retries)
+
+    def dispatcher(self, tool: Integration, push_within_s: float = PUSH_WITHIN_S) -> IntegrationDispatcher:
+        """Build the dispatcher of requests to a tool, and of its results."""
+        sink, state = self.result_sink(tool.name), (self.projections, self.log, self.leases, self.dispenser)
+        return IntegrationDispatcher(tool, sink, *state, self.resend_s, push_within_s)
+
+    def routes(self, tools: Iterable[Integration] = ()) -> list[Route]:
+        """Build the routes beside the labelling page: those that ``tools`` call, and samples at their links."""
+        routes = [route for tool in tools if isinstance(tool, Called) for route in tool.routes()]
+        if self.links:
+            routes.append(sample_route(self.links, AskedSamples(self.projections, self.samples).picture))
+        return routes
+
+    async def ensure_streams(self, replicas: int = 1) -> None:
+        """Create the streams that do not exist yet."""
+        for stream in (self.log, self.leases, self.dead_letters):
+            await stream.ensure_stream(replicas)
+
+    def following(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the work that keeps this oracle up to date with the streams."""
+        return [self.projections.follow(self.log), self.log.watch(), self.leases.follow(), self.dead_letters.follow()]
+
+    async def caught_up(self) -> None:
+        """Return once every event that the log holds now is applied."""
+        await self.projections.wait_for(await self.log.last_sequence())
+
+    async def advance_runs(self) -> None:
+        """Carry out what each run asks of an oracle, until cancelled."""
+        await reconcile(self.projections, self.run_controller.advance)
+
+    async def work(self, tools: Iterable[Integration]) -> None:
+        """Advance runs at their events and deadlines, and exchange requests and results with tools, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.advance_runs())
+            tasks.create_task(watch_deadlines(self.projections))
+            for tool in tools:
+                tasks.create_task(self.dispatcher(tool).run())
+
+
+def oracle_of(settings: OracleSettings, client: Client, links: SignedUrls | None) -> Oracle:
+    """Assemble the oracle that ``settings`` describe, connected to the broker by ``client``."""
+    return Oracle(
+        log=EventLog(client),
+        artifacts=open_store(settings.artifacts_url, client, settings.replicas),
+        dataset_cache=DatasetCache(settings.data_dir, settings.cache_dir, settings.pools_dir),
+        leases=Leases(client),
+        dead_letters=DeadLetters(client),
+        links=links,
+        inline_bytes_max=settings.inline_bytes_max,
+        resend_s=settings.resend_s,
+    )

@@ -1,0 +1,63 @@
+"""Assemble a trainer from its parts: the service and the simulation of runs both do so here."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from labelloop.artifacts.store import ArtifactStore
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.projections import RunProjections
+from labelloop.eventlog.reconciler import reconcile
+
+from trainer_svc.domain.run_state import RunState
+from trainer_svc.run_controller import RunController
+from trainer_svc.scorers.client import ScorerClient
+from trainer_svc.service import TrainerService
+
+if TYPE_CHECKING:
+    from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """One trainer: the parts that it is given, and on first use those that it makes of them.
+
+    Attributes:
+        log: The event log.
+        artifacts: Where models are stored.
+        scorer_client: Ranks pools and reads samples.
+        oracle: Describes datasets.
+        executor: Runs fits; its threads must have called ``settle_arithmetic``.
+        projections: The state of each run, folded from the log.
+    """
+
+    log: EventLog
+    artifacts: ArtifactStore
+    scorer_client: ScorerClient
+    oracle: OracleServiceAsyncStub
+    executor: Executor
+    projections: RunProjections[RunState] = field(default_factory=lambda: RunProjections(RunState.begin))
+
+    @cached_property
+    def service(self) -> TrainerService:
+        return TrainerService(self.projections, self.log, self.artifacts, self.oracle)
+
+    @cached_property
+    def run_controller(self) -> RunController:
+        return RunController(self.projections, self.log, self.scorer_client, self.artifacts, self.executor)
+
+    def following(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the work that keeps this trainer up to date with the event log."""
+        return [self.projections.follow(self.log), self.log.watch()]
+
+    async def caught_up(self) -> None:
+        """Return once every event that the log holds now is applied."""
+        await self.projections.wait_for(await self.log.last_sequence())
+
+    async def advance_runs(self) -> None:
+        """Carry out the steps of each run, until cancelled."""
+        await reconcile(self.projections, self.run_controller.advance)
