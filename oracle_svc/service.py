@@ -86,8 +86,7 @@ class OracleService(OracleServiceServicer):
             )
             for label in request.labels
         ]
-        recorded = await self._recorder.take(results, QUEUE_SOURCE, "labels")
-        return pb.SubmitLabelsResponse(recorded=recorded, repeated_count=len(results) - recorded)
+        return pb.SubmitLabelsResponse(**await self._submit(results, "labels"))
 
     async def SkipSamples(self, request: pb.SkipSamplesRequest, context: Context) -> pb.SkipSamplesResponse:
         results = [
@@ -99,8 +98,7 @@ class OracleService(OracleServiceServicer):
             )
             for sample in request.samples
         ]
-        recorded = await self._recorder.take(results, QUEUE_SOURCE, "samples")
-        return pb.SkipSamplesResponse(recorded=recorded, repeated_count=len(results) - recorded)
+        return pb.SkipSamplesResponse(**await self._submit(results, "samples"))
 
     def _request_id(self, run_id: str, sample_id: int, field: str) -> str:
         """Return the id of the request for a sample. Raises InvalidInput if the run never asked for it."""
@@ -114,8 +112,12 @@ class OracleService(OracleServiceServicer):
         if len(request.results) > _RESULTS_MAX:
             message = f"{len(request.results)} results are too many for one call: send at most {_RESULTS_MAX}"
             raise InvalidInput("TOO_MANY_RESULTS", message, field="results", most=_RESULTS_MAX)
-        recorded = await self._recorder.take(request.results, QUEUE_SOURCE)
-        return pb.SubmitResultsResponse(recorded=recorded, repeated_count=len(request.results) - recorded)
+        return pb.SubmitResultsResponse(**await self._submit(request.results, "results"))
+
+    async def _submit(self, results: Sequence[LabelResult], field: str) -> dict[str, int]:
+        """Record results, which errors name as ``field``; return the counts that a response states."""
+        recorded = await self._recorder.take(results, QUEUE_SOURCE, field)
+        return {"recorded": recorded, "repeated_count": len(results) - recorded}
 
     async def LeaseNext(self, request: pb.LeaseNextRequest, context: Context) -> pb.LeaseNextResponse:
         check_annotator(request.annotator)

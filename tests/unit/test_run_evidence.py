@@ -112,7 +112,7 @@ def test_control_samples_come_to_their_share_of_all() -> None:
         batch(state, first, first + 1, first + 2, control=step.control)
         fit(state)
     assert drawn == [0, 1, 1, 1]
-    assert [example.sample_id for example in state.control_examples] == [22, 32, 42]
+    assert [each.sample_id for each in state.training if state.is_control(each)] == [22, 32, 42]
 
 
 def test_what_is_drawn_at_random_needs_no_control() -> None:
@@ -131,13 +131,13 @@ def test_what_the_random_order_comes_to_later_is_a_control_from_then_on() -> Non
     state = begun(control_percent=50)
     batch(state, 1, 2, 3, control=1)
     fit(state)
-    assert [example.sample_id for example in state.control_examples] == [3]
+    assert [each.sample_id for each in state.training if state.is_control(each)] == [3]
     purposes = [Purpose.PURPOSE_CHOSEN, Purpose.PURPOSE_CHOSEN, Purpose.PURPOSE_CONTROL]
     request = LabelsRequested(sample_ids=[4, 5, 6], purposes=purposes, also_control=[2, 5])
     take(state, labels_requested=request)
     for sample_id in (4, 5, 6):
         take(state, label_provided=LabelProvided(sample_id=sample_id, label=0))
-    assert [example.sample_id for example in state.control_examples] == [2, 3, 5, 6]
+    assert [each.sample_id for each in state.training if state.is_control(each)] == [2, 3, 5, 6]
     assert [example.purpose for example in state.training if example.sample_id == 2] == [Purpose.PURPOSE_CHOSEN]
 
 

@@ -212,7 +212,7 @@ def test_what_was_fitted_to_the_same_features_goes_on_ranking_and_controls_stay_
     learned(state, "f")
     assert (state.head_sha256, state.planned_rounds) == ("h", 1)
     assert next_step(state) == AutoLabel(4)
-    assert [example.sample_id for example in state.control_examples] == [5]
+    assert [each.sample_id for each in state.training if state.is_control(each)] == [5]
 
 
 def _without_features() -> Inheritance:

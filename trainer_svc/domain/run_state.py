@@ -173,11 +173,6 @@ class RunState:
         return example.purpose == _CONTROL or example.sample_id in self.controls
 
     @property
-    def control_examples(self) -> list[Example]:
-        """The part of the training set that is a random sample of the pool."""
-        return [example for example in self.training if self.is_control(example)]
-
-    @property
     def training_state_sha256(self) -> str:
         """Digest of the training state that the next fit continues from; empty for a fresh start."""
         if self.models:

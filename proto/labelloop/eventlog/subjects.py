@@ -11,7 +11,6 @@ from labelloop.events.v1.events_pb2 import Event
 STREAM = "LABELLOOP"
 PREFIX = "labelloop.v1"
 EVERYTHING = f"{PREFIX}.>"
-EVERY_MODEL = f"{PREFIX}.*.*.model_trained"
 ARTIFACT_BUCKET = "labelloop-artifacts"
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -114,22 +114,25 @@ class OracleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListOpenSamples(self, request, context):
-        """What waits for people to label, over all runs or in one, oldest request first.
+        """Deprecated: use LeaseNext, which also keeps others from being given the same samples. What waits for people to
+        label, over all runs or in one, oldest request first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitLabels(self, request, context):
-        """Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the pool's classes or
-        a sample that is not asked for; an answer for a sample that has one already is counted as a repeat and changes nothing.
+        """Deprecated: use SubmitResults. Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the
+        pool's classes or a sample that is not asked for; an answer for a sample that has one already is counted as a
+        repeat and changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SkipSamples(self, request, context):
-        """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels.
+        """Deprecated: use SubmitResults. Open samples that get no label: others are asked for in their place. All or none, and
+        repeats, as in SubmitLabels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from labelloop.oracle.v1 import oracle_pb2 as _oracle_pb2
 import abc as _abc_1
+import builtins as _builtins
 import grpc as _grpc
 import sys
 import typing as _typing
@@ -15,6 +16,11 @@ if sys.version_info >= (3, 11):
     from typing import Self as _Self
 else:
     from typing_extensions import Self as _Self
+
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
 
 _T = _typing.TypeVar("_T")
 
@@ -35,14 +41,25 @@ class OracleServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OracleServiceAsyncStub: ...
     DescribeDataset: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.DescribeDatasetRequest, _oracle_pb2.DescribeDatasetResponse]
     """What a dataset holds, without telling its labels. INVALID_ARGUMENT where there is no such dataset."""
-    ListOpenSamples: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListOpenSamplesRequest, _oracle_pb2.ListOpenSamplesResponse]
-    """What waits for people to label, over all runs or in one, oldest request first."""
-    SubmitLabels: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.SubmitLabelsRequest, _oracle_pb2.SubmitLabelsResponse]
-    """Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the pool's classes or
-    a sample that is not asked for; an answer for a sample that has one already is counted as a repeat and changes nothing.
-    """
-    SkipSamples: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.SkipSamplesRequest, _oracle_pb2.SkipSamplesResponse]
-    """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels."""
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def ListOpenSamples(self) -> _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListOpenSamplesRequest, _oracle_pb2.ListOpenSamplesResponse]:
+        """Deprecated: use LeaseNext, which also keeps others from being given the same samples. What waits for people to
+        label, over all runs or in one, oldest request first.
+        """
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def SubmitLabels(self) -> _grpc.UnaryUnaryMultiCallable[_oracle_pb2.SubmitLabelsRequest, _oracle_pb2.SubmitLabelsResponse]:
+        """Deprecated: use SubmitResults. Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the
+        pool's classes or a sample that is not asked for; an answer for a sample that has one already is counted as a
+        repeat and changes nothing.
+        """
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def SkipSamples(self) -> _grpc.UnaryUnaryMultiCallable[_oracle_pb2.SkipSamplesRequest, _oracle_pb2.SkipSamplesResponse]:
+        """Deprecated: use SubmitResults. Open samples that get no label: others are asked for in their place. All or none, and
+        repeats, as in SubmitLabels.
+        """
     LeaseNext: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.LeaseNextRequest, _oracle_pb2.LeaseNextResponse]
     """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
     they hold already come first, their leases renewed. Fewer, or none, where no more are open.
@@ -73,14 +90,25 @@ class OracleServiceAsyncStub(OracleServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     DescribeDataset: _aio.UnaryUnaryMultiCallable[_oracle_pb2.DescribeDatasetRequest, _oracle_pb2.DescribeDatasetResponse]  # type: ignore[assignment]
     """What a dataset holds, without telling its labels. INVALID_ARGUMENT where there is no such dataset."""
-    ListOpenSamples: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListOpenSamplesRequest, _oracle_pb2.ListOpenSamplesResponse]  # type: ignore[assignment]
-    """What waits for people to label, over all runs or in one, oldest request first."""
-    SubmitLabels: _aio.UnaryUnaryMultiCallable[_oracle_pb2.SubmitLabelsRequest, _oracle_pb2.SubmitLabelsResponse]  # type: ignore[assignment]
-    """Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the pool's classes or
-    a sample that is not asked for; an answer for a sample that has one already is counted as a repeat and changes nothing.
-    """
-    SkipSamples: _aio.UnaryUnaryMultiCallable[_oracle_pb2.SkipSamplesRequest, _oracle_pb2.SkipSamplesResponse]  # type: ignore[assignment]
-    """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels."""
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def ListOpenSamples(self) -> _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListOpenSamplesRequest, _oracle_pb2.ListOpenSamplesResponse]:  # type: ignore[override]
+        """Deprecated: use LeaseNext, which also keeps others from being given the same samples. What waits for people to
+        label, over all runs or in one, oldest request first.
+        """
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def SubmitLabels(self) -> _aio.UnaryUnaryMultiCallable[_oracle_pb2.SubmitLabelsRequest, _oracle_pb2.SubmitLabelsResponse]:  # type: ignore[override]
+        """Deprecated: use SubmitResults. Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the
+        pool's classes or a sample that is not asked for; an answer for a sample that has one already is counted as a
+        repeat and changes nothing.
+        """
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def SkipSamples(self) -> _aio.UnaryUnaryMultiCallable[_oracle_pb2.SkipSamplesRequest, _oracle_pb2.SkipSamplesResponse]:  # type: ignore[override]
+        """Deprecated: use SubmitResults. Open samples that get no label: others are asked for in their place. All or none, and
+        repeats, as in SubmitLabels.
+        """
     LeaseNext: _aio.UnaryUnaryMultiCallable[_oracle_pb2.LeaseNextRequest, _oracle_pb2.LeaseNextResponse]  # type: ignore[assignment]
     """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
     they hold already come first, their leases renewed. Fewer, or none, where no more are open.
@@ -115,31 +143,39 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_oracle_pb2.DescribeDatasetResponse, _abc.Awaitable[_oracle_pb2.DescribeDatasetResponse]]:
         """What a dataset holds, without telling its labels. INVALID_ARGUMENT where there is no such dataset."""
 
+    @_deprecated("""Deprecated: use LeaseNext, which also keeps others from being given the same samples. What waits for people to\nlabel, over all runs or in one, oldest request first.""")
     @_abc_1.abstractmethod
     def ListOpenSamples(
         self,
         request: _oracle_pb2.ListOpenSamplesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.ListOpenSamplesResponse, _abc.Awaitable[_oracle_pb2.ListOpenSamplesResponse]]:
-        """What waits for people to label, over all runs or in one, oldest request first."""
+        """Deprecated: use LeaseNext, which also keeps others from being given the same samples. What waits for people to
+        label, over all runs or in one, oldest request first.
+        """
 
+    @_deprecated("""Deprecated: use SubmitResults. Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the\npool's classes or a sample that is not asked for; an answer for a sample that has one already is counted as a\nrepeat and changes nothing.""")
     @_abc_1.abstractmethod
     def SubmitLabels(
         self,
         request: _oracle_pb2.SubmitLabelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.SubmitLabelsResponse, _abc.Awaitable[_oracle_pb2.SubmitLabelsResponse]]:
-        """Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the pool's classes or
-        a sample that is not asked for; an answer for a sample that has one already is counted as a repeat and changes nothing.
+        """Deprecated: use SubmitResults. Takes labels for open samples. All or none: INVALID_ARGUMENT for a class outside the
+        pool's classes or a sample that is not asked for; an answer for a sample that has one already is counted as a
+        repeat and changes nothing.
         """
 
+    @_deprecated("""Deprecated: use SubmitResults. Open samples that get no label: others are asked for in their place. All or none, and\nrepeats, as in SubmitLabels.""")
     @_abc_1.abstractmethod
     def SkipSamples(
         self,
         request: _oracle_pb2.SkipSamplesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.SkipSamplesResponse, _abc.Awaitable[_oracle_pb2.SkipSamplesResponse]]:
-        """Open samples that get no label: others are asked for in their place. All or none, and repeats, as in SubmitLabels."""
+        """Deprecated: use SubmitResults. Open samples that get no label: others are asked for in their place. All or none, and
+        repeats, as in SubmitLabels.
+        """
 
     @_abc_1.abstractmethod
     def LeaseNext(
