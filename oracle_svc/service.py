@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from contextlib import aclosing
 
-from labelloop.domain.ids import RequestId
+from labelloop.domain.ids import RequestId, request_id_prefix
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
@@ -174,7 +174,7 @@ class OracleService(OracleServiceServicer):
         return response
 
     async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
-        about = f'"{request.run_id}/'.encode() if request.run_id else b""
+        about = f'"{request_id_prefix(request.run_id)}'.encode() if request.run_id else b""
         letters = [letter for letter in self._dead_letters.letters.values() if about in letter.data][::-1]
         begin = 0
         if request.after_id:

@@ -18,6 +18,7 @@ from contextlib import aclosing
 from typing import ClassVar
 
 from google.protobuf.json_format import Parse
+from labelloop.domain.ids import RequestId
 from labelloop.errors import LabelloopError, LimitExceeded, Unready
 from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once, publish_over
 from labelloop.eventlog.connection import jetstream, next_message
@@ -79,7 +80,7 @@ class Nats:
         """Do nothing: the connection is the oracle's."""
 
     async def _write(self, request: LabelRequest) -> None:
-        subject = f"{REQUESTS}.{request.request_id.replace('/', '.')}"
+        subject = f"{REQUESTS}.{RequestId.parse(request.request_id).subject}"
         body = to_json(request).encode()
         if await publish_once(self._js, subject, body):
             return

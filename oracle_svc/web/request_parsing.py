@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from google.protobuf.json_format import ParseDict, ParseError
+from labelloop.domain.ids import request_id_prefix
 from labelloop.errors import InvalidInput
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from starlette.requests import Request
@@ -71,6 +72,6 @@ def _result(given: object, run_id: str, annotator: str) -> LabelResult:
 
 
 def _check_run(request_id: str, run_id: str, field: str) -> None:
-    if not request_id.startswith(f"{run_id}/"):
+    if not request_id.startswith(request_id_prefix(run_id)):
         message = f"request {request_id!r} is none of run {run_id!r}"
         raise InvalidInput("OTHER_RUN", message, field=field, request_id=request_id)

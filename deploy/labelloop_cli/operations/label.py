@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
@@ -115,7 +116,7 @@ async def _say_anew(run_id: str, annotator: str, said: Mapping[int, Mapping[str,
             raise InvalidInput("NOTHING_SAID", message, sample_id=min(unknown))
         results = [
             LabelResult(
-                request_id=f"{run_id}/{standing[sample_id][0]}/{sample_id}",
+                request_id=str(RequestId(run_id, standing[sample_id][0], sample_id)),
                 annotator=annotator,
                 revision=standing[sample_id][1] + 1,
                 **answer,

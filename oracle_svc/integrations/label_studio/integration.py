@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Self
 
 import structlog
+from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, LabelloopError, NotFound, Unready
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
 from pydantic import Field, SecretStr, model_validator
@@ -94,7 +95,7 @@ class LabelStudio:
     async def retract(self, request_ids: Sequence[str]) -> None:
         by_run: dict[str, list[str]] = defaultdict(list)
         for request_id in request_ids:
-            by_run[request_id.partition("/")[0]].append(request_id)
+            by_run[RequestId.parse(request_id).run_id].append(request_id)
         for run_id, ids in by_run.items():
             project_id = await self._find(run_id)
             if project_id:
