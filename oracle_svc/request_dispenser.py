@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from labelloop.domain.ids import RequestId
+from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.domain.open_requests import OpenRequest, for_annotator, for_everybody, next_revision
+from oracle_svc.domain.open_requests import OpenRequest, for_annotator, in_conflict, is_asked, next_revision
 from oracle_svc.leases import Leases
 from oracle_svc.samples.requests import Samples
 
@@ -43,14 +43,14 @@ class RequestDispenser:
             if labeling.pool is None or not labeling.for_people:
                 continue
             asks = list(for_annotator(labeling, annotator))
-            held = {key: i for i, key in enumerate(self._leases.held_by(holder, f"{labeling.run_id}."))}
+            held = {key.request: i for i, key in enumerate(self._leases.held_by(holder, labeling.run_id))}
             taken: set[int] = set()  # an annotator fills one slot of a sample at most
-            for ask in sorted(asks, key=lambda ask: held.get(ask.lease, len(held))):
+            for ask in sorted(asks, key=lambda ask: held.get(ask.lease.request, len(held))):
                 if len(given) == count:
                     return given
                 if ask.sample_id in taken:
                     continue
-                if expires_at := await self._leases.take(ask.lease, holder, for_s):
+                if expires_at := await self.claim(labeling, ask.lease, holder, for_s):
                     taken.add(ask.sample_id)
                     request = await self.request(labeling, ask)
                     request.next_revision = next_revision(labeling, ask.sample_id, annotator)
@@ -59,13 +59,45 @@ class RequestDispenser:
         return given
 
     async def release(self, annotator: str, request_ids: Sequence[str]) -> int:
-        """Release the annotator's leases; return how many they held. Raises InvalidInput for a malformed id."""
-        keys = [str(RequestId.parse(request_id)).replace("/", ".") for request_id in request_ids]
-        return sum([await self._leases.release(key, person(annotator)) for key in keys])
+        """Release an annotator's requests; return how many they held. Raises InvalidInput for a malformed id."""
+        holder = person(annotator)
+        requests = dict.fromkeys(RequestId.parse(request_id) for request_id in request_ids)
+        keys = [key for request in requests for key in self._leases.held_of_sample(request) if key.request == request]
+        return len({key.request for key in keys if await self._leases.release(key, holder)})
+
+    async def claim(self, labeling: LabelingState, lease: LeaseKey, holder: str, for_s: float) -> float:
+        """Take a lease, or renew the holder's own, unless somebody else holds one that conflicts with it.
+
+        Returns:
+            When it expires, in seconds since the epoch; 0.0 if somebody else was first.
+        """
+        if self._conflicts(labeling, lease, holder):
+            return 0.0
+        expires_at = await self._leases.take(lease, holder, for_s)
+        if expires_at and not self.was_first(labeling, lease, holder):
+            await self._leases.release(lease, holder)
+            return 0.0
+        return expires_at
+
+    def is_free(self, labeling: LabelingState, lease: LeaseKey, holder: str) -> bool:
+        """Return whether ``holder`` may take a lease: it is not held, and none that conflicts is held by others."""
+        return not self._leases.holder(lease) and not self._conflicts(labeling, lease, holder)
+
+    def was_first(self, labeling: LabelingState, lease: LeaseKey, holder: str) -> bool:
+        """Return whether no conflicting lease was written before this one: leases have different subjects."""
+        sequence = self._leases.lease(lease).sequence
+        others = self._conflicts(labeling, lease, holder)
+        return not any(self._leases.lease(other).sequence < sequence for other in others)
+
+    def _conflicts(self, labeling: LabelingState, lease: LeaseKey, holder: str) -> list[LeaseKey]:
+        """Return the conflicting leases that others hold."""
+        held = [key for key in self._leases.held_of_sample(lease.request) if self._leases.holder(key) != holder]
+        return in_conflict(labeling, lease, held)
 
     def leased_count(self, labeling: LabelingState) -> int:
         """Count the open samples that an annotator or a tool holds."""
-        return len({ask.sample_id for ask in for_everybody(labeling) if self._leases.holder(ask.lease)})
+        samples = (RequestId(labeling.run_id, labeling.answers.rounds[each], each) for each in labeling.open)
+        return sum(any(is_asked(labeling, key) for key in self._leases.held_of_sample(sample)) for sample in samples)
 
     async def request(self, labeling: LabelingState, ask: OpenRequest) -> LabelRequest:
         """Build a request message. Raises InvalidInput or similar if the dataset is gone."""

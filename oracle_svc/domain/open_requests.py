@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import count, islice
 
-from labelloop.domain.ids import RequestId
+from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
 from oracle_svc.domain.labeling_state import LabelingState
@@ -22,7 +22,7 @@ class OpenRequest:
     Attributes:
         slot: The annotator's slot; None for all annotators of the sample.
         annotators: How many annotators are asked for the sample.
-        revision: Above 0 if a tool has to ask a sample's only annotator again because their result was withdrawn.
+        revision: Above 0 if a sample's only annotator is asked again because their result was withdrawn.
     """
 
     run_id: str
@@ -34,18 +34,13 @@ class OpenRequest:
 
     @property
     def request_id(self) -> str:
-        return str(RequestId(self.run_id, self.round, self.sample_id, self.slot))
+        return str(self.lease.request)
 
     @property
-    def lease(self) -> str:
-        """Key of the request's lease.
-
-        The key changes, so that the request is sent again, if a tool has to ask more annotators than before, or if the
-        result was withdrawn: a message queue has completed the earlier request by then.
-        """
-        slot = f"of{self.annotators}" if self.slot is None else str(self.slot)
-        again = f"-{self.revision}" if self.revision else ""
-        return f"{self.run_id}.{self.round}.{self.sample_id}.{slot}{again}"
+    def lease(self) -> LeaseKey:
+        """Key of the request's lease."""
+        request = RequestId(self.run_id, self.round, self.sample_id, self.slot)
+        return LeaseKey(request, self.annotators if self.slot is None else 0, self.revision)
 
 
 def for_annotator(labeling: LabelingState, annotator: str) -> Iterator[OpenRequest]:
@@ -75,13 +70,6 @@ def revision_for_anybody(labeling: LabelingState, sample_id: int) -> int:
     return max((*given, *heard), default=-1) + 1
 
 
-def for_everybody(labeling: LabelingState) -> Iterator[OpenRequest]:
-    """Yield all open requests, in every form in which they may be leased."""
-    yield from _slots(labeling)
-    yield from (numbered(labeling, ask) for ask in _slots(labeling))
-    yield from for_tool(labeling, whole_samples=True)
-
-
 def for_tool(labeling: LabelingState, *, whole_samples: bool) -> Iterator[OpenRequest]:
     """Yield the requests for a tool, preceded by those for gold samples.
 
@@ -96,9 +84,7 @@ def for_tool(labeling: LabelingState, *, whole_samples: bool) -> Iterator[OpenRe
         dict.fromkeys(ask.sample_id for ask in _gold(labeling)), 1 + len(labeling.answers.rounds) // _GOLD_EVERY
     )
     wanted = set(gold)
-    asks = [ask for ask in _gold(labeling) if ask.sample_id in wanted] + [
-        numbered(labeling, ask) for ask in _slots(labeling)
-    ]
+    asks = [*(ask for ask in _gold(labeling) if ask.sample_id in wanted), *_slots(labeling)]
     if not whole_samples:
         yield from asks
         return
@@ -107,17 +93,32 @@ def for_tool(labeling: LabelingState, *, whole_samples: bool) -> Iterator[OpenRe
         yield OpenRequest(labeling.run_id, labeling.answers.rounds.get(sample_id, 0), sample_id, None, annotators)
 
 
-def is_asked(labeling: LabelingState, ask: OpenRequest) -> bool:
-    """Return whether the request is still open."""
-    open_ = ask.sample_id in labeling.open or (ask.sample_id in labeling.gold and bool(labeling.open))
-    return open_ and ask.slot not in labeling.given.get(ask.sample_id, {}) and numbered(labeling, ask) == ask
+def is_asked(labeling: LabelingState, lease: LeaseKey) -> bool:
+    """Return whether the request of a lease is still open."""
+    sample_id, slot = lease.request.sample_id, lease.request.slot
+    open_ = sample_id in labeling.open or (sample_id in labeling.gold and bool(labeling.open))
+    current = lease.revision == (0 if slot is None else _slot_revision(labeling, sample_id))
+    return open_ and current and slot not in labeling.given.get(sample_id, {})
 
 
-def numbered(labeling: LabelingState, ask: OpenRequest) -> OpenRequest:
-    """Return the request as sent to a tool: with its next revision if one annotator is asked for the sample."""
-    if labeling.annotators > 1 or ask.slot is None or ask.sample_id in labeling.gold:
-        return ask
-    return replace(ask, revision=revision_for_anybody(labeling, ask.sample_id))
+def in_conflict(labeling: LabelingState, lease: LeaseKey, held: Iterable[LeaseKey]) -> list[LeaseKey]:
+    """Return those of the leases ``held`` that conflict with ``lease`` and whose requests are still open.
+
+    Whoever holds the lease of a request that was answered does not work on it any more.
+    """
+    return [other for other in held if lease.conflicts_with(other) and is_asked(labeling, other)]
+
+
+def slot_lease(labeling: LabelingState, request: RequestId) -> LeaseKey:
+    """Return the key of the lease of a request for one slot, with the revision that is asked for now."""
+    return LeaseKey(request, revision=_slot_revision(labeling, request.sample_id))
+
+
+def _slot_revision(labeling: LabelingState, sample_id: int) -> int:
+    """Return the revision of a sample's next result if one annotator is asked for it; 0 otherwise."""
+    if labeling.annotators > 1 or sample_id in labeling.gold:
+        return 0
+    return revision_for_anybody(labeling, sample_id)
 
 
 def _spoke(labeling: LabelingState, sample_id: int, annotator: str) -> bool:
@@ -132,7 +133,8 @@ def _slots(labeling: LabelingState) -> Iterator[OpenRequest]:
         answered = len(labeling.standing_answers(sample_id))
         lacking = max(0, max(labeling.annotators, labeling.disputed.get(sample_id, 0)) - answered)
         for slot in _free_slots(labeling, sample_id, lacking):
-            yield OpenRequest(labeling.run_id, round_, sample_id, slot, answered + lacking)
+            revision = _slot_revision(labeling, sample_id)
+            yield OpenRequest(labeling.run_id, round_, sample_id, slot, answered + lacking, revision)
 
 
 def _gold(labeling: LabelingState) -> Iterator[OpenRequest]:

@@ -21,6 +21,7 @@ from itertools import count
 from time import monotonic
 
 import structlog
+from labelloop.domain.ids import LeaseKey
 from labelloop.errors import LabelloopError, Unready
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
@@ -168,15 +169,15 @@ class IntegrationDispatcher:
 
     async def _supply_run(self, labeling: LabelingState) -> None:
         await self._retract(labeling)
-        free = self._free(self._wanted(labeling))
+        free = self._free(labeling, self._wanted(labeling))
         for i in range(0, len(free), _PART):
-            await self._push(labeling, self._free(free[i : i + _PART]))
+            await self._push(labeling, self._free(labeling, free[i : i + _PART]))
 
     def _wanted(self, labeling: LabelingState) -> Iterator[OpenRequest]:
         return for_tool(labeling, whole_samples=self._queue.whole_samples)
 
-    def _free(self, asks: Iterable[OpenRequest]) -> list[OpenRequest]:
-        return [ask for ask in asks if not self._leases.holder(ask.lease)]
+    def _free(self, labeling: LabelingState, asks: Iterable[OpenRequest]) -> list[OpenRequest]:
+        return [ask for ask in asks if self._counter.is_free(labeling, ask.lease, self._holder)]
 
     async def _catch_up(self) -> None:
         """Wait until everything that the event log holds now is applied."""
@@ -190,12 +191,12 @@ class IntegrationDispatcher:
         try:
             async with asyncio.timeout(self._push_within_s):
                 for ask, request in made:
-                    if until := await self._claim(ask.lease):
+                    if until := await self._claim(labeling, ask.lease):
                         claims.append(_Claim(ask, request, until))
                 if not claims:
                     return
                 await self._catch_up()
-                asked = [claim for claim in claims if is_asked(labeling, claim.ask)]
+                asked = [claim for claim in claims if self._is_ours(labeling, claim.ask.lease)]
                 crash_point("before push")
                 if asked:
                     await self._queue.push([self._numbered(labeling, claim) for claim in asked])
@@ -209,9 +210,15 @@ class IntegrationDispatcher:
         await self._release(claim for claim in claims if claim not in asked)
         await asyncio.gather(*(self._confirm(claim) for claim in asked))
 
-    async def _claim(self, lease: str) -> float:
+    async def _claim(self, labeling: LabelingState, lease: LeaseKey) -> float:
         """Take the lease and return its expiry; 0.0 if it is held, perhaps by another replica since we looked."""
-        return 0.0 if self._leases.holder(lease) else await self._leases.take(lease, self._holder, _PUSH_S)
+        if self._leases.holder(lease):
+            return 0.0
+        return await self._counter.claim(labeling, lease, self._holder, _PUSH_S)
+
+    def _is_ours(self, labeling: LabelingState, lease: LeaseKey) -> bool:
+        """Return whether a leased request may be pushed: it is still open, and nobody else was first."""
+        return is_asked(labeling, lease) and self._counter.was_first(labeling, lease, self._holder)
 
     async def _release(self, claims: Iterable[_Claim]) -> None:
         for claim in claims:
@@ -233,21 +240,16 @@ class IntegrationDispatcher:
         if not (done := self._unwanted(labeling)):
             return
         crash_point("before retract")
-        await self._queue.retract([self._request_id(key) for key in done])
+        await self._queue.retract([str(key.request) for key in done])
         crash_point("after retract")
         for key in done:
             await self._leases.release(key, self._holder)
 
-    def _unwanted(self, labeling: LabelingState) -> list[str]:
+    def _unwanted(self, labeling: LabelingState) -> list[LeaseKey]:
         """Return leases that are no longer needed, except for samples whose answers are still to be resolved.
 
         Those may need more annotators in a moment.
         """
         wanted = {ask.lease for ask in self._wanted(labeling)}
-        held = self._leases.held_by(self._holder, f"{labeling.run_id}.")
-        return [key for key in held if key not in wanted and int(key.split(".")[2]) not in labeling.unresolved]
-
-    def _request_id(self, lease: str) -> str:
-        run_id, round_, sample_id, slot = lease.split(".")
-        place = f"{run_id}/{round_}/{sample_id}"
-        return place if self._queue.whole_samples else f"{place}/{slot.partition('-')[0]}"
+        held = self._leases.held_by(self._holder, labeling.run_id)
+        return [key for key in held if key not in wanted and key.request.sample_id not in labeling.unresolved]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from labelloop.domain.ids import RequestId
 from labelloop.eventlog.projections import RunProjections
 from labelloop.runtime.backoff import Backoff
 
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.domain.open_requests import OpenRequest, numbered
+from oracle_svc.domain.open_requests import slot_lease
 from oracle_svc.leases import Leases
 from oracle_svc.request_dispenser import tool_holder
 
@@ -29,8 +31,7 @@ class RequestRetries:
         labeling = self._projections.runs.get(request.run_id)
         if labeling is None:
             return
-        ask = OpenRequest(labeling.run_id, request.round, request.sample_id, request.slot or 0, labeling.annotators)
-        lease = numbered(labeling, ask).lease
+        lease = slot_lease(labeling, replace(request, slot=request.slot or 0))
         pause_s = _BACKOFF.pause_s(self._leases.pushes(lease) + 1)
         await self._leases.shorten(lease, self._holder, pause_s)
         self._projections.notify(labeling.run_id)  # the lease ends sooner than the dispatcher expects

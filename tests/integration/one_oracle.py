@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.eventlog.connection import connect
 from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import (
@@ -47,6 +48,11 @@ async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] = tim
             task.cancel()
         await asyncio.gather(*following, return_exceptions=True)
         await client.close()
+
+
+def slot_key(sample_id: int, slot: int = 0) -> LeaseKey:
+    """The lease of a request of run r for one annotator."""
+    return LeaseKey(RequestId("r", 0, sample_id, slot))
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from labelloop.artifacts.store import JetStreamArtifacts, digest_of
+from labelloop.domain.ids import LeaseKey
 from labelloop.errors import InvalidInput, NotAllowed, NotFound
 from labelloop.eventlog.connection import connect, connect_service
 from labelloop.eventlog.log import EventLog
@@ -124,10 +125,10 @@ async def test_the_oracle_asks_a_request_again_and_reads_leases_back(node: Node)
         await queue.push([request])
     info = await client.jetstream().stream_info(QUEUE_STREAM)
     assert info.state.messages == 3
-    leases = Leases(client)
+    leases, key = Leases(client), LeaseKey.parse("r.0.7.0")
     await leases.ensure_stream()
-    until = await leases.take("r.0.7.0", "tool:nats", 60)
-    await leases.shorten("r.0.7.0", "tool:nats", 1)
+    until = await leases.take(key, "tool:nats", 60)
+    await leases.shorten(key, "tool:nats", 1)
     assert 0 < leases.ends_in_s("tool:nats") <= 1 < until
     await client.close()
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from time import monotonic
-from typing import ClassVar
 
 import pytest
-from labelloop.errors import LimitExceeded, Unready
+from labelloop.domain.ids import LeaseKey
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import (
     Event,
@@ -22,62 +19,11 @@ from labelloop_cli.local.nats.server import NatsServer
 from oracle_svc.bootstrap import Oracle
 from oracle_svc.domain.backlog import backlog_of
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.integrations.base import RecordStatus, ResultSink
-from oracle_svc.integrations.dispatcher import IntegrationDispatcher
+from oracle_svc.integrations.base import RecordStatus
 from oracle_svc.metrics import dead_letter_gauges, queue_gauges
 from oracle_svc.tool_results import replay
-from tests.integration.one_oracle import ask, oracle, until
-
-
-@dataclass
-class ListTool:
-    """Keeps what is put into it. It is away while it is ``down``, for ``retry_after_s`` as it says, and takes nothing
-    of the runs ``refused``."""
-
-    name: ClassVar[str] = "list"
-    whole_samples: ClassVar[bool] = False
-
-    pushed: list[str] = field(default_factory=list)
-    next_revisions: list[int] = field(default_factory=list)
-    attempts: list[int] = field(default_factory=list)
-    retracted: list[str] = field(default_factory=list)
-    down: bool = False
-    stuck: bool = False
-    refused: set[str] = field(default_factory=set)
-    retry_after_s: float = 0.0
-    tries_at_s: list[float] = field(default_factory=list)
-
-    async def push(self, requests: Sequence[LabelRequest]) -> None:
-        self.tries_at_s.append(monotonic())
-        if self.down:
-            raise Unready("TOOL_AWAY", "the tool is away", retry_after_s=self.retry_after_s)
-        if requests[0].run_id in self.refused:
-            raise LimitExceeded("REQUEST_TOO_LARGE", "set LABELLOOP_HTTP_URL")
-        self.pushed += [request.request_id for request in requests]
-        self.next_revisions += [request.next_revision for request in requests]
-        self.attempts += [request.attempt for request in requests]
-        if self.stuck:
-            await asyncio.get_running_loop().create_future()
-
-    async def retract(self, request_ids: Sequence[str]) -> None:
-        self.retracted += request_ids
-
-    async def serve(self, result_sink: ResultSink) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    async def aclose(self) -> None:
-        """It has no connections."""
-
-
-@asynccontextmanager
-async def pumping(*dispatchers: IntegrationDispatcher) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(dispatcher.run()) for dispatcher in dispatchers]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+from tests.integration.list_tool import ListTool, pumping
+from tests.integration.one_oracle import ask, oracle, slot_key, until
 
 
 @pytest.fixture
@@ -98,7 +44,7 @@ async def test_requests_are_put_into_the_tool_once_in_order_whatever_starts_anew
     tool = ListTool()
     async with oracle(nats_server, tmp_path) as first, pumping(first.dispatcher(tool)):
         await until(lambda: len(tool.pushed) == 3)
-        await until(lambda: all(first.leases.holder(f"r.0.{each}.0") for each in asked))
+        await until(lambda: all(first.leases.holder(slot_key(each)) for each in asked))
     async with (
         oracle(nats_server, tmp_path) as second,
         oracle(nats_server, tmp_path) as third,
@@ -122,7 +68,7 @@ async def test_oracles_that_begin_at_once_put_each_request_into_the_tool_once(
         pumping(one.dispatcher(tool), other.dispatcher(tool)),
     ):
         await until(lambda: {*tool.pushed} == {*ids(samples)})
-        await until(lambda: all(each.leases.holder("r.0.199.0") for each in (one, other)))
+        await until(lambda: all(each.leases.holder(slot_key(199)) for each in (one, other)))
     assert sorted(tool.pushed) == sorted(ids(samples))
 
 
@@ -132,7 +78,7 @@ async def test_an_oracle_that_is_behind_the_log_takes_back_nothing_that_another_
     tool = ListTool()
     async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
         async with pumping(one.dispatcher(tool)):  # the leases are taken first
-            await until(lambda: bool(tool.pushed) and all(other.leases.holder(f"r.0.{each}.0") for each in asked))
+            await until(lambda: bool(tool.pushed) and all(other.leases.holder(slot_key(each)) for each in asked))
         recorded = await one.log.read_run("r")
         behind = replace(other, projections=RunProjections(LabelingState.begin))
         for known in recorded[:2]:
@@ -154,15 +100,15 @@ async def test_what_was_answered_while_its_lease_was_taken_is_not_put_there(
     async with oracle(nats_server, tmp_path) as one:
         take = one.leases.take
 
-        async def answered_meanwhile(key: str, holder: str, for_s: float) -> float:
-            if key == "r.0.3.0":
+        async def answered_meanwhile(key: LeaseKey, holder: str, for_s: float) -> float:
+            if key == slot_key(3):
                 await one.recorder.take([LabelResult(request_id="r/0/3/0", label=1)], "queue:list")
             return await take(key, holder, for_s)
 
         one.leases.take = answered_meanwhile  # type: ignore[method-assign]
         async with pumping(one.dispatcher(tool)):
             await until(lambda: len(tool.pushed) == 2)
-            await until(lambda: not one.leases.holder("r.0.3.0"))
+            await until(lambda: not one.leases.holder(slot_key(3)))
     assert tool.pushed == ["r/0/7/0", "r/0/5/0"]
     assert tool.retracted == []
 
@@ -185,7 +131,7 @@ async def test_a_tool_that_is_away_gets_everything_when_it_is_back(
         released = asyncio.Event()
         release = one.leases.release
 
-        async def noted(key: str, holder: str) -> bool:
+        async def noted(key: LeaseKey, holder: str) -> bool:
             released.set()
             return await release(key, holder)
 
@@ -224,7 +170,7 @@ async def test_a_run_whose_requests_the_tool_refuses_says_so_and_holds_up_no_oth
         await start_again(one, "other")
         await until(lambda: len(tool.pushed) == 3)
         assert {each.partition("/")[0] for each in tool.pushed} == {"other"}
-        assert not any(one.leases.holder(f"r.0.{each}.0") for each in asked), "others may try"
+        assert not any(one.leases.holder(slot_key(each)) for each in asked), "others may try"
         tool.refused.clear()
         await until(lambda: len(tool.pushed) == 6)
         await until(lambda: labeling.refusal == "")
@@ -255,7 +201,7 @@ async def test_what_a_dead_oracle_may_not_have_put_there_is_put_there_again_when
         await until(lambda: len(tool.pushed) == 3)
     tool.stuck = False
     async with oracle(nats_server, tmp_path, lambda: clock[0]) as next_one:
-        await until(lambda: bool(next_one.leases.holder("r.0.7.0")))
+        await until(lambda: bool(next_one.leases.holder(slot_key(7))))
         clock[0] += 61
         async with pumping(next_one.dispatcher(tool)):
             await until(lambda: len(tool.pushed) == 6)
@@ -268,7 +214,7 @@ async def test_what_was_withdrawn_is_asked_again_even_where_nobody_looked_while_
     tool = ListTool()
     async with oracle(nats_server, tmp_path) as one:
         async with pumping(one.dispatcher(tool)):
-            await until(lambda: all(one.leases.pushes(f"r.0.{each}.0") for each in asked))
+            await until(lambda: all(one.leases.pushes(slot_key(each)) for each in asked))
         said = LabelResult(request_id="r/0/7/0", label=1, annotator="kim")
         withdrawn = LabelResult(request_id="r/0/7/0", withdrawn=True, annotator="kim", revision=1)
         for word in (said, withdrawn):
@@ -289,7 +235,7 @@ async def test_what_is_answered_amiss_is_asked_again_ever_more_slowly(
     tool, clock, pauses_s = ListTool(), [1_000.0], []
 
     def left_s(each: Oracle) -> float:
-        return each.leases._held["r.0.7.0"].expires_at - clock[0]
+        return each.leases._held[slot_key(7)].expires_at - clock[0]
 
     async with (
         oracle(nats_server, tmp_path, lambda: clock[0]) as one,
@@ -401,17 +347,15 @@ async def test_leases_that_the_stream_forgot_are_forgotten_here_too(
     clock, day_s = [1_000.0], 24 * 3600
     async with oracle(nats_server, tmp_path, lambda: clock[0]) as one:
         for number in range(5):
-            assert await one.leases.take(f"old.{number}", "a", 60)
-        assert await one.leases.release("old.0", "a")
+            assert await one.leases.take(slot_key(number), "a", 60)
+        assert await one.leases.release(slot_key(0), "a")
         clock[0] += 13 * day_s
-        assert await one.leases.take("old.1", "b", 60), "it ended, and is remembered"
+        assert await one.leases.take(slot_key(1), "b", 60), "it ended, and is remembered"
         clock[0] += 2 * day_s
-        assert await one.leases.take("new.1", "a", 60)
-        assert [*one.leases._held] == ["old.1", "new.1"]
-        assert {holder: [*keys] for holder, keys in one.leases._keys.items() if keys} == {
-            "a": ["new.1"],
-            "b": ["old.1"],
-        }
+        assert await one.leases.take(slot_key(9), "a", 60)
+        assert [*one.leases._held] == [slot_key(1), slot_key(9)]
+        assert [one.leases.held_by(holder, "r") for holder in "ab"] == [[slot_key(9)], []]
+        assert len(one.leases._keys) == 4, "two holders and two samples"
 
 
 async def test_leases_bear_a_broker_that_restarts_behind_them(
@@ -420,11 +364,11 @@ async def test_leases_bear_a_broker_that_restarts_behind_them(
     """What was overwritten meanwhile is no sign that the log was rolled back."""
     async with oracle(nats_server, tmp_path) as one:
         for holder in ("a", "a", "a"):
-            assert await one.leases.take("k.1", holder, 60)
+            assert await one.leases.take(slot_key(1), holder, 60)
         await nats_server.stop()
         await nats_server.start()
         one.leases._rollback_guard.suspect = True
         await one.leases._rollback_guard.check()
-        assert await one.leases.take("k.1", "b", 60) == 0.0
-        assert await one.leases.release("k.1", "a")
-        assert await one.leases.take("k.1", "b", 60)
+        assert await one.leases.take(slot_key(1), "b", 60) == 0.0
+        assert await one.leases.release(slot_key(1), "a")
+        assert await one.leases.take(slot_key(1), "b", 60)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from labelloop.domain.ids import RequestId
+from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.errors import LabelloopError, NotFound
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
@@ -79,7 +79,7 @@ class FakeOracle:
 
     def __init__(self, projections: FakeBook) -> None:
         self._projections = projections
-        self._leases: dict[str, Lease] = {}
+        self._leases: dict[LeaseKey, Lease] = {}
         self._learning: set[asyncio.Task[None]] = set()
         self.failure: LabelloopError | None = None
         self.leased: list[tuple[str, int]] = []  # annotator and sample, as they were given out
@@ -125,8 +125,8 @@ class FakeOracle:
     async def ReleaseLeases(  # noqa: N802
         self, request: pb.ReleaseLeasesRequest, context: Any
     ) -> pb.ReleaseLeasesResponse:
-        keys = [each.replace("/", ".") for each in request.request_ids]
-        held = [key for key in keys if self._holder(key) == request.annotator]
+        mine = [key for key in self._leases if self._holder(key) == request.annotator]
+        held = [key for key in mine if str(key.request) in request.request_ids]
         for key in held:
             del self._leases[key]
         return pb.ReleaseLeasesResponse(released=len(held))
@@ -145,9 +145,9 @@ class FakeOracle:
 
     def request_ids(self) -> list[str]:
         """Of all that was held by somebody."""
-        return [key.replace(".", "/") for key in self._leases]
+        return [str(key.request) for key in self._leases]
 
-    def _holder(self, key: str) -> str | None:
+    def _holder(self, key: LeaseKey) -> str | None:
         lease = self._leases.get(key)
         return lease.annotator if lease and lease.until_s > time.monotonic() else None
 

@@ -1,0 +1,89 @@
+"""Keep the leases of requests in memory, by key, by holder and by sample. No I/O."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from labelloop.domain.ids import LeaseKey, RequestId
+
+KEPT_S = 14 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The lease of one request.
+
+    Attributes:
+        holder: Who holds it; empty once released.
+        expires_at: Seconds since the epoch.
+        pushes: Attempt counter: raised once the tool has taken the request, and when its result was refused.
+        sequence: Stream sequence of the message that states the lease.
+    """
+
+    holder: str
+    expires_at: float
+    pushes: int = 0
+    sequence: int = 0
+
+
+NONE = Lease("", 0.0)
+
+
+class LeaseTable:
+    """The newest known state of each lease. ``now`` gives seconds since the epoch."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._held: OrderedDict[LeaseKey, Lease] = OrderedDict()  # least recently updated first
+        self._heard_at: dict[LeaseKey, float] = {}
+        self._keys: dict[str | RequestId, dict[LeaseKey, None]] = {}  # by holder, and by sample
+
+    def put(self, key: LeaseKey, lease: Lease) -> None:
+        """Replace the state of a lease, and forget those that the stream has forgotten by now."""
+        self.forget(key)
+        self._held[key], self._heard_at[key] = lease, self._now()
+        if lease.holder:
+            for index in (lease.holder, key.request.sample):
+                self._keys.setdefault(index, {})[key] = None
+        while self._heard_at[oldest := next(iter(self._held))] < self._now() - KEPT_S:
+            self.forget(oldest)
+
+    def forget(self, key: LeaseKey) -> None:
+        lease = self._held.pop(key, NONE)
+        self._heard_at.pop(key, None)
+        for index in (lease.holder, key.request.sample):
+            self._keys.get(index, {}).pop(key, None)
+            if not self._keys.get(index, True):
+                del self._keys[index]
+
+    def lease(self, key: LeaseKey) -> Lease:
+        """Return the newest known state of a lease; one without a holder if there is none."""
+        return self._held.get(key, NONE)
+
+    def holder(self, key: LeaseKey) -> str:
+        """Return who holds the lease now, as far as this replica knows; empty if nobody does."""
+        lease = self.lease(key)
+        return lease.holder if lease.expires_at > self._now() else ""
+
+    def pushes(self, key: LeaseKey) -> int:
+        """Return the attempt counter of the lease, as far as this replica knows."""
+        return self.lease(key).pushes
+
+    def held_by(self, holder: str, run_id: str) -> list[LeaseKey]:
+        """Return the keys of a run that ``holder`` holds, least recently renewed first."""
+        found = [key for key in self._held_of(holder) if key.request.run_id == run_id]
+        return sorted(found, key=lambda key: self._held[key].sequence)
+
+    def held_of_sample(self, request: RequestId) -> list[LeaseKey]:
+        """Return the keys that anybody holds of the sample of ``request``."""
+        return self._held_of(request.sample)
+
+    def ends_in_s(self, holder: str) -> float:
+        """Return seconds until the first of ``holder``'s leases ends; infinity if there is none."""
+        return min((self._held[key].expires_at - self._now() for key in self._held_of(holder)), default=inf)
+
+    def _held_of(self, index: str | RequestId) -> list[LeaseKey]:
+        return [key for key in self._keys.get(index, ()) if self.holder(key)]

@@ -1,0 +1,85 @@
+"""Leases of one sample over a real broker: a person and a tool do not hold it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from labelloop.domain.ids import RequestId
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop_cli.local.nats.server import NatsServer
+
+from oracle_svc.leases import PREFIX
+from oracle_svc.request_dispenser import person, tool_holder
+from tests.integration.list_tool import ListTool, pumping
+from tests.integration.one_oracle import Oracle, ask, oracle, slot_key, until
+
+SAMPLES = [7, 3, 5]
+
+
+class WholeTool(ListTool):
+    """Distributes samples among its annotators itself."""
+
+    whole_samples: ClassVar[bool] = True
+
+
+@pytest.fixture(params=[ListTool, WholeTool])
+async def tool(request: pytest.FixtureRequest, nats_server: NatsServer, tmp_path: Path) -> ListTool:
+    """A tool that a run asks for three samples."""
+    await ask(nats_server, tmp_path, SAMPLES)
+    made: ListTool = request.param()
+    return made
+
+
+async def given(one: Oracle, annotator: str, count: int = 10) -> list[LabelRequest]:
+    return await one.counter.lease([one.projections.get("r")], annotator, count, 600)
+
+
+def samples(request_ids: Sequence[str]) -> list[int]:
+    return [RequestId.parse(each).sample_id for each in request_ids]
+
+
+def held(one: Oracle, holder: str) -> list[int]:
+    return [key.request.sample_id for key in one.leases.held_by(holder, "r")]
+
+
+async def test_a_person_is_not_given_what_the_tool_of_another_oracle_holds(
+    nats_server: NatsServer, tmp_path: Path, tool: ListTool
+) -> None:
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        async with pumping(one.dispatcher(tool)):
+            await until(lambda: sorted(held(other, tool_holder("list"))) == sorted(SAMPLES))
+            assert await given(other, "kim") == []
+            await until(lambda: len(tool.pushed) == len(SAMPLES))
+        assert samples(tool.pushed) == SAMPLES
+
+
+async def test_a_tool_is_not_asked_for_what_a_person_holds_at_another_oracle(
+    nats_server: NatsServer, tmp_path: Path, tool: ListTool
+) -> None:
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        [request] = await given(other, "kim", 1)
+        await until(lambda: held(one, person("kim")) == [request.sample_id])
+        async with pumping(one.dispatcher(tool)):
+            await until(lambda: len(tool.pushed) == 2)
+            assert samples(tool.pushed) == [3, 5]
+            assert await other.counter.release("kim", [request.request_id]) == 1
+            await until(lambda: held(one, person("kim")) == [])
+            one.projections.notify("r")
+            await until(lambda: len(tool.pushed) == 3)
+        assert samples(tool.pushed) == [3, 5, 7]
+
+
+async def test_leases_of_another_release_are_read_and_those_of_unknown_form_left_alone(
+    nats_server: NatsServer, tmp_path: Path, tool: ListTool
+) -> None:
+    """Other releases write them while services are replaced."""
+    async with oracle(nats_server, tmp_path) as one:
+        lease = b'{"holder": "tool:list", "expires_at": 9e9, "pushes": 3}'
+        await one.leases._js.publish(f"{PREFIX}.of.another.form", lease)
+        await one.leases._js.publish(f"{PREFIX}.r.0.3.0", lease)
+        await until(lambda: held(one, "tool:list") == [3])
+        assert one.leases.pushes(slot_key(3)) == 3
+        assert [request.sample_id for request in await given(one, "kim")] == [7, 5]
