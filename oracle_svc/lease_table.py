@@ -19,13 +19,15 @@ class Lease:
     Attributes:
         holder: Who holds it; empty once released.
         expires_at: Seconds since the epoch.
-        pushes: Attempt counter: raised once the tool has taken the request, and when its result was refused.
+        pushes: Attempt counter: how many pushes the tool has taken, or answered with a result that was refused.
+        counted: Whether ``pushes`` includes the push that this lease was taken for.
         sequence: Stream sequence of the message that states the lease.
     """
 
     holder: str
     expires_at: float
     pushes: int = 0
+    counted: bool = False
     sequence: int = 0
 
 

@@ -119,10 +119,11 @@ class Leases(LeaseTable):
 
 
 def _counted(lease: Lease, expires_at: float) -> Lease:
-    """Return the lease with another expiry and with a larger attempt counter."""
-    return replace(lease, expires_at=expires_at, pushes=lease.pushes + 1)
+    """Return the lease with another expiry and with its push counted, once."""
+    pushes = lease.pushes if lease.counted else lease.pushes + 1
+    return replace(lease, expires_at=expires_at, pushes=pushes, counted=True)
 
 
 def _lease(data: bytes, sequence: int) -> Lease:
     said = json.loads(data)
-    return Lease(said["holder"], said["expires_at"], said.get("pushes", 0), sequence)
+    return Lease(said["holder"], said["expires_at"], said.get("pushes", 0), said.get("counted", False), sequence)

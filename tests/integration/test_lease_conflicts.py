@@ -1,4 +1,4 @@
-"""Leases of one sample over a real broker: a person and a tool do not hold it at once."""
+"""Leases of one sample over a real broker: a person and a tool do not hold it at once, and pushes count once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from labelloop.domain.ids import RequestId
+from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop_cli.local.nats.server import NatsServer
 
@@ -83,3 +83,20 @@ async def test_leases_of_another_release_are_read_and_those_of_unknown_form_left
         await until(lambda: held(one, "tool:list") == [3])
         assert one.leases.pushes(slot_key(3)) == 3
         assert [request.sample_id for request in await given(one, "kim")] == [7, 5]
+
+
+@pytest.mark.parametrize("confirmed_first", [True, False])
+async def test_a_push_counts_once_whether_its_result_is_refused_before_or_after_it_is_confirmed(
+    nats_server: NatsServer, tmp_path: Path, confirmed_first: bool
+) -> None:
+    key: LeaseKey = slot_key(3)
+    async with oracle(nats_server, tmp_path) as one:
+        for attempt in range(3):
+            assert one.leases.pushes(key) == attempt
+            until_s = await one.leases.take(key, "tool:list", 30)
+            if confirmed_first:
+                await one.leases.confirm(key, "tool:list", until_s, 3600)
+            await one.leases.shorten(key, "tool:list", 2)
+            await one.leases.shorten(key, "tool:list", 1)
+            await one.leases.confirm(key, "tool:list", until_s, 3600)
+            assert await one.leases.release(key, "tool:list")
