@@ -84,12 +84,12 @@ class IntegrationDispatcher:
         projections: RunProjections[LabelingState],
         log: EventLog,
         leases: Leases,
-        counter: RequestDispenser,
+        dispenser: RequestDispenser,
         resend_s: float = RESEND_S,
         push_within_s: float = PUSH_WITHIN_S,
     ) -> None:
         self._queue, self._result_sink, self._projections, self._log = queue, result_sink, projections, log
-        self._leases, self._counter = leases, counter
+        self._leases, self._dispenser = leases, dispenser
         self._resend_s, self._push_within_s = resend_s, push_within_s
         self._holder = tool_holder(queue.name)
         self._refused: dict[str, _Refused] = {}
@@ -177,7 +177,7 @@ class IntegrationDispatcher:
         return for_tool(labeling, whole_samples=self._queue.whole_samples)
 
     def _free(self, labeling: LabelingState, asks: Iterable[OpenRequest]) -> list[OpenRequest]:
-        return [ask for ask in asks if self._counter.is_free(labeling, ask.lease, self._holder)]
+        return [ask for ask in asks if self._dispenser.is_free(labeling, ask.lease, self._holder)]
 
     async def _catch_up(self) -> None:
         """Wait until everything that the event log holds now is applied."""
@@ -185,7 +185,7 @@ class IntegrationDispatcher:
 
     async def _push(self, labeling: LabelingState, asks: Sequence[OpenRequest]) -> None:
         made = [
-            (ask, await self._counter.request(labeling, ask)) for ask in asks
+            (ask, await self._dispenser.request(labeling, ask)) for ask in asks
         ]  # outside the time limit: reading a dataset may take long
         claims: list[_Claim] = []
         try:
@@ -214,11 +214,11 @@ class IntegrationDispatcher:
         """Take the lease and return its expiry; 0.0 if it is held, perhaps by another replica since we looked."""
         if self._leases.holder(lease):
             return 0.0
-        return await self._counter.claim(labeling, lease, self._holder, _PUSH_S)
+        return await self._dispenser.claim(labeling, lease, self._holder, _PUSH_S)
 
     def _is_ours(self, labeling: LabelingState, lease: LeaseKey) -> bool:
         """Return whether a leased request may be pushed: it is still open, and nobody else was first."""
-        return is_asked(labeling, lease) and self._counter.was_first(labeling, lease, self._holder)
+        return is_asked(labeling, lease) and self._dispenser.was_first(labeling, lease, self._holder)
 
     async def _release(self, claims: Iterable[_Claim]) -> None:
         for claim in claims:

@@ -11,10 +11,11 @@ from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop_cli.local.nats.server import NatsServer
 
+from oracle_svc.bootstrap import Oracle
 from oracle_svc.leases import PREFIX
 from oracle_svc.request_dispenser import person, tool_holder
 from tests.integration.list_tool import ListTool, pumping
-from tests.integration.one_oracle import Oracle, ask, oracle, slot_key, until
+from tests.integration.one_oracle import ask, oracle, slot_key, until
 
 SAMPLES = [7, 3, 5]
 
@@ -34,7 +35,7 @@ async def tool(request: pytest.FixtureRequest, nats_server: NatsServer, tmp_path
 
 
 async def given(one: Oracle, annotator: str, count: int = 10) -> list[LabelRequest]:
-    return await one.counter.lease([one.projections.get("r")], annotator, count, 600)
+    return await one.dispenser.lease([one.projections.get("r")], annotator, count, 600)
 
 
 def samples(request_ids: Sequence[str]) -> list[int]:
@@ -65,7 +66,7 @@ async def test_a_tool_is_not_asked_for_what_a_person_holds_at_another_oracle(
         async with pumping(one.dispatcher(tool)):
             await until(lambda: len(tool.pushed) == 2)
             assert samples(tool.pushed) == [3, 5]
-            assert await other.counter.release("kim", [request.request_id]) == 1
+            assert await other.dispenser.release("kim", [request.request_id]) == 1
             await until(lambda: held(one, person("kim")) == [])
             one.projections.notify("r")
             await until(lambda: len(tool.pushed) == 3)

@@ -39,13 +39,13 @@ class Slow:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
-        self.begun, self.auth = threading.Event(), threading.Event()
+        self.begun, self.released = threading.Event(), threading.Event()
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
         self.asked.append(len(images))
         if threading.current_thread() is not threading.main_thread():
             self.begun.set()
-            assert self.auth.wait(10)
+            assert self.released.wait(PATIENCE_S)
         return np.full((len(images), 2), 0.5, np.float32)
 
 
@@ -53,14 +53,14 @@ class Slow:
 def model() -> Iterator[Slow]:
     made = Slow()
     yield made
-    made.auth.set()
+    made.released.set()
 
 
 @pytest.fixture
 def scoring(model: Slow) -> Iterator[Scoring]:
     with ThreadPoolExecutor(1) as executor:
         yield Scoring(executor)
-        model.auth.set()
+        model.released.set()
 
 
 def test_what_is_taken_on_counts_until_it_is_done() -> None:
@@ -101,7 +101,7 @@ async def test_a_small_request_does_not_wait_for_a_large_one(scoring: Scoring, m
     await asyncio.to_thread(model.begun.wait, 10)
     assert len((await scoring.score(SMALL, model, "m")).predicted) == 1
     assert not large.done()
-    model.auth.set()
+    model.released.set()
     assert len((await large).predicted) == 1_000
 
 
@@ -112,7 +112,7 @@ async def test_a_request_cancelled_before_its_turn_is_not_computed(scoring: Scor
     await asyncio.sleep(0)  # it waits in the queue now
     late.cancel()
     await asyncio.wait([late])  # its place in the queue is given up
-    model.auth.set()
+    model.released.set()
     await first
     await scoring.score(LARGE, model, "m")  # behind whatever was queued
     assert late.cancelled()
@@ -126,7 +126,7 @@ async def test_large_requests_are_refused_at_once_under_overload_and_taken_again
     await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
     refused = [call for call in calls if call.done()]
     assert {cast(LabelloopError, call.exception()).reason for call in refused} == {"OVERLOADED"}
-    model.auth.set()
+    model.released.set()
     answers = await asyncio.gather(*(call for call in calls if call not in refused))
     assert answers
     assert await scoring.score(LARGE, model, "m") == answers[0]
