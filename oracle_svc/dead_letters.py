@@ -71,7 +71,7 @@ class DeadLetters:
         try:
             self._add(DeadLetter.FromString(message.data))
         except DecodeError as error:
-            log.error("a dead letter cannot be read", id=letter_id, error=str(error))
+            log.error("dead_letter_unreadable", id=letter_id, error=str(error))
 
     def _add(self, letter: DeadLetter) -> None:
         if letter.id in self._letters or letter.id in self._done:
@@ -104,7 +104,7 @@ class DeadLetters:
         subject, body = f"{PREFIX}.letter.{letter_id}", letter.SerializeToString()
         crash_point("before keep")
         if await retry_while_away(lambda: publish_once(self._js, subject, body)):
-            log.warning("a result cannot be taken: kept as a dead letter", id=letter_id, reason=error.reason)
+            log.warning("result_dead_lettered", id=letter_id, reason=error.reason)
         crash_point("after keep")
         self._add(letter)
 

@@ -83,7 +83,7 @@ class Worker:
             assert self._process is not None, "it has just been started"
             code = await self._process.wait()
             self.restarts += 1
-            log.warning("worker died; starting it again", number=self._number, exit_code=code)
+            log.warning("worker_died", action="starting it again", number=self._number, exit_code=code)
 
     async def _start(self) -> None:
         self._ready_file.unlink(missing_ok=True)

@@ -110,7 +110,7 @@ class IntegrationDispatcher:
             try:
                 await without_losing_cancellation(self._queue.serve(self._result_sink))
             except Exception as error:
-                self._say("results do not come", error)
+                self._say("results_not_received", error)
                 asked_s = _asked_s(error)
             await asyncio.sleep(max(_BACKOFF.pause_s(tries), asked_s))
 
@@ -122,7 +122,7 @@ class IntegrationDispatcher:
                 try:
                     await without_losing_cancellation(self._supply_runs())
                 except Exception as error:
-                    self._say("requests do not get there", error)
+                    self._say("requests_not_delivered", error)
                     tries += 1
                     await asyncio.sleep(max(_BACKOFF.pause_s(tries), _asked_s(error)))
                     continue
@@ -159,7 +159,7 @@ class IntegrationDispatcher:
             except Unready:
                 raise
             except LabelloopError as error:
-                self._say("the tool refuses requests", error, run=labeling.run_id)
+                self._say("requests_refused_by_tool", error, run=labeling.run_id)
                 labeling.refusal = error.message
                 tries = refused.tries + 1 if refused else 1
                 self._refused[labeling.run_id] = _Refused(tries, monotonic() + _BACKOFF.pause_s(tries))

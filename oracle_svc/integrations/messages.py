@@ -48,7 +48,7 @@ async def hand_over(result_sink: ResultSink, data: bytes, *, tries: int, tool: s
         return None
     except LabelloopError as error:
         again_s = max(BACKOFF.pause_s(tries), error.retry_after_s)
-        log.warning("result goes back", tool=tool, reason=error.reason, problem=error.message, again_s=again_s)
+        log.warning("result_returned_to_queue", tool=tool, reason=error.reason, problem=error.message, again_s=again_s)
         return again_s
 
 
@@ -64,7 +64,7 @@ async def outlive(tool: str, work: Callable[[], Awaitable[None]], away: tuple[ty
         except* away as errors:
             text = describe(errors)
             if text != said:
-                log.warning("waiting for the queue", tool=tool, problem=text)
+                log.warning("queue_unreachable", tool=tool, problem=text)
             said = text
         await asyncio.sleep(_AGAIN_AFTER_S)
 

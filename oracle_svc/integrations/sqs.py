@@ -192,9 +192,7 @@ class Sqs:
             return
         answer = await self._call(call, self._results_url, Entries=entries)
         if failed := answer.get("Failed"):  # they are redelivered, and are repeats then
-            log.warning(
-                "results stay in the queue", tool=self.name, count=len(failed), problem=failed[0].get("Message")
-            )
+            log.warning("results_left_in_queue", tool=self.name, count=len(failed), problem=failed[0].get("Message"))
 
     async def _call(self, call: str, queue_url: str, **parameters: Any) -> dict[str, Any]:
         answer: dict[str, Any] = await asyncio.to_thread(getattr(self._client, call), QueueUrl=queue_url, **parameters)

@@ -81,8 +81,6 @@ class AskedSamples:
         try:
             return await self._samples.picture(labeling, sample_id)
         except LabelloopError as error:
-            log.warning(
-                "a sample cannot be shown", run=run_id, sample=sample_id, reason=error.reason, problem=error.message
-            )
+            log.warning("sample_not_rendered", run=run_id, sample=sample_id, reason=error.reason, problem=error.message)
             message = f"sample {sample_id} of run {run_id!r} cannot be read: see the oracle's log"
             raise NotFound("SAMPLE_GONE", message, run_id=run_id, sample_id=sample_id) from error

@@ -52,7 +52,7 @@ class WebServer:
         if not up.done():  # it failed before it was up: raise its error
             up.cancel()
             await self._serving
-        log.info("page ready", url=f"http://{_in_url(host)}:{self.port}/")
+        log.info("page_ready", url=f"http://{_in_url(host)}:{self.port}/")
 
     async def stop(self) -> None:
         """Stop taking requests, end the event streams, and let requests in flight finish within ``drain_s``."""

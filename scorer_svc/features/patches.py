@@ -71,7 +71,7 @@ def _located(images: NDArray[np.uint8], seed: int, patch_count: int) -> bytes | 
     defined = among.defined if among else 0
     if defined < COORDINATES:
         counts = {"coordinates": defined, "coordinates_max": COORDINATES, "images": len(features)}
-        log.info("the pool defines fewer coordinates than there is room for", **counts)
+        log.info("fewer_features_than_requested", **counts)
     return bank_graph(bank, mean, scale, among) if among else None
 
 

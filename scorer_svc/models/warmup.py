@@ -62,7 +62,7 @@ class ModelWarmup:
             try:
                 await self._models.get(digest)
             except LabelloopError as error:  # a request for it gets the same error and handles it
-                log.warning("cannot warm up", problem=error.message)
+                log.warning("warmup_failed", problem=error.message)
         run.served = digest
 
     def digest(self, run_id: str) -> str:

@@ -43,9 +43,14 @@ class PrefilterFactory:
         """Log how this process ranks, and export it as a metric for the lifetime of this object."""
         metrics.watch(self, kernel_in_use)
         if self.problem:
-            log.info("rankings score every sample with the model", why=self.problem, faster_with=_INSTALL)
+            log.info(
+                "prefilter_unavailable",
+                action="rankings score every sample with the model",
+                why=self.problem,
+                faster_with=_INSTALL,
+            )
         else:
-            log.info("rankings use the integer kernel")
+            log.info("prefilter_ready")
 
     def of(self, linear: LinearSoftmax | None) -> Prefilter | None:
         """Return the prefilter of ``linear``; None if it would not pay, or if no kernel can be compiled."""
@@ -55,7 +60,7 @@ class PrefilterFactory:
             return prefilter(linear, self._compiler)
         except Unavailable as error:
             self.problem = str(error)
-            log.warning("rankings score every sample with the model from here on", why=self.problem)
+            log.warning("prefilter_switched_off", action="rankings score every sample with the model", why=self.problem)
             metrics.set_down_computed()
             return None
 

@@ -80,5 +80,5 @@ def test_no_call_fails_while_scorers_are_killed_and_rolled(stack: Stack, scorers
 
 def served_by_each_life(stack: Stack, scorer: str) -> list[int]:
     """Score calls that a scorer answered between a start and a SIGTERM, for each time; it says so as it ends."""
-    lines = [line for line in stack.engine.docker("logs", scorer).splitlines() if '"calls served"' in line]
+    lines = [line for line in stack.engine.docker("logs", scorer).splitlines() if '"calls_served"' in line]
     return [json.loads(line)["calls"].get("Score", 0) for line in lines]

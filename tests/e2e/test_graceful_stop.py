@@ -135,7 +135,7 @@ async def test_a_service_that_waits_for_the_broker_at_the_start_leaves_at_once(
     service = Service(name, tmp_path, {"LABELLOOP_NATS_URL": f"nats://{HOST}:1"})
 
     async def waits() -> bool:
-        return service.log_file.exists() and "waiting for the broker" in service.log_file.read_text()
+        return service.log_file.exists() and "broker_unreachable" in service.log_file.read_text()
 
     starting = asyncio.create_task(service.start())
     await until(waits)

@@ -52,5 +52,5 @@ def _one_more(own: Own, folder: Path) -> Service:
 def _counts(log_file: Path) -> Counter[str]:
     """Each worker of a scorer writes a line of its own."""
     lines = [json.loads(line) for line in log_file.read_text().splitlines() if line.startswith("{")]
-    served = [line["calls"].get("Score", {}) for line in lines if line.get("event") == "calls served"]
+    served = [line["calls"].get("Score", {}) for line in lines if line.get("event") == "calls_served"]
     return sum((Counter(each) for each in served), Counter())

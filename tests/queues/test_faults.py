@@ -97,7 +97,7 @@ class Campaign:
     @asynccontextmanager
     async def away(self, *, at_least_s: float = 0.0) -> AsyncIterator[None]:
         """The tool is, for so long, and until the oracle has failed to reach it twice."""
-        sign, times = ("the broker went away", 1) if self.tool.name == "nats" else ("requests do not get there", 2)
+        sign, times = ("broker_disconnected", 1) if self.tool.name == "nats" else ("requests_not_delivered", 2)
         log, back_s = self.stack.services["oracle"].log_file, monotonic() + at_least_s
         before = log.read_text().count(sign)
 

@@ -70,7 +70,7 @@ def test_where_a_kernel_can_be_compiled_a_line_says_that_it_is_used() -> None:
     with capture_logs() as lines:
         prefilters.announce()
         found = prefilters.of(LINEAR)
-    assert [line["event"] for line in lines] == ["rankings use the integer kernel"]
+    assert [line["event"] for line in lines] == ["prefilter_ready"]
     assert found is not None
     samples = np.arange(14, dtype=np.uint8).reshape(2, 7)
     assert found.estimates(samples, Strategy.STRATEGY_MARGIN).shape == (2,)

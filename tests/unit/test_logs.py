@@ -54,10 +54,10 @@ def test_a_line_that_cannot_be_written_is_counted_and_no_error(lines: Any, monke
         for unwritable in (closed, full):
             with monkeypatch.context() as patched:
                 patched.setattr("sys.stderr", unwritable)
-                log.warning("the broker went away")
+                log.warning("broker_disconnected")
     assert counted("labelloop_log_lines_lost_total") == before + 2
-    log.warning("the broker is back")
-    assert [line["event"] for line in lines()] == ["the broker is back"]
+    log.warning("broker_reconnected")
+    assert [line["event"] for line in lines()] == ["broker_reconnected"]
 
 
 def test_libraries_are_heard_once_however_often_logs_are_set_up(lines: Any) -> None:
@@ -101,7 +101,7 @@ async def test_every_line_written_while_a_run_is_carried_on_names_run_and_round(
     assert sorted(said) == [
         ("at work", "run1", 3, "trainer"),
         ("at work", "run2", 3, "trainer"),
-        ("run held up", "run1", 3, "trainer"),
+        ("run_held_up", "run1", 3, "trainer"),
     ]
     assert projections.held_up() == ["run1"]
 

@@ -68,7 +68,7 @@ class ScorerChannel:
     def failed(self, problem: str) -> None:
         """Mark the replica as away for ten seconds, during which others are preferred."""
         if not self.is_away:
-            log.warning("a scorer does not answer", scorer=self.address, problem=problem)
+            log.warning("scorer_unreachable", scorer=self.address, problem=problem)
         self._away_until_s = asyncio.get_running_loop().time() + _AWAY_S
 
 
@@ -109,7 +109,7 @@ class ScorerChannels:
             self._found[host] = await self._resolve(host)
         except (OSError, UnicodeError) as error:  # UnicodeError: the name cannot be a host name
             problem = f"{error}; what it stood for last holds"
-            log.warning("the scorers' name cannot be looked up", name=host.name, problem=problem)
+            log.warning("scorer_lookup_failed", name=host.name, problem=problem)
 
     async def known(self) -> list[ScorerChannel]:
         """Return all known replicas; wait for the first one if there is none yet."""

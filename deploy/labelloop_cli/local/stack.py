@@ -107,7 +107,7 @@ class Service:
             self.restarts += 1
             if self.restarts > _RESTARTS_MAX:
                 raise self._failed(f"died {self.restarts} times")
-            log.warning("service died; starting it again", name=self.name, exit_code=code)
+            log.warning("service_died", action="starting it again", name=self.name, exit_code=code)
             await self.start()
 
     async def stop(self) -> None:
@@ -179,7 +179,7 @@ async def _keep_broker_up(broker: NatsServer) -> None:
         try:
             await broker.wait()
         except WrongState as error:
-            log.warning("broker died; starting it again", problem=error.message)
+            log.warning("broker_died", action="starting it again", problem=error.message)
             await broker.start()
     await broker.wait()
 

@@ -74,7 +74,12 @@ def call_routes(
         try:
             await look(project_id, tasks)
         except LabelloopError as error:
-            log.warning("Label Studio called in vain; polling will find it", reason=error.reason, problem=error.message)
+            log.warning(
+                "label_studio_webhook_failed",
+                action="polling will find the result",
+                reason=error.reason,
+                problem=error.message,
+            )
             return error
         return None
 

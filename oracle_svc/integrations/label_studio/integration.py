@@ -109,7 +109,7 @@ class LabelStudio:
                 away = ""
             except LabelloopError as error:
                 if error.reason != away:
-                    log.warning("Label Studio is not heard", reason=error.reason, problem=error.message)
+                    log.warning("label_studio_unreachable", reason=error.reason, problem=error.message)
                 away = error.reason
             await asyncio.sleep(self._settings.poll_s)
 
@@ -127,7 +127,7 @@ class LabelStudio:
         if project_id is None:
             title = title_of(request.run_id)
             await self._client.create_project(title, config_of(request.classes), request.annotator_count or 1)
-            log.info("made a project in Label Studio", title=title)
+            log.info("label_studio_project_created", title=title)
             project_id = await self._find(request.run_id)
             if project_id is None:
                 message = (
@@ -173,7 +173,10 @@ class LabelStudio:
             except (InvalidInput, NotFound) as error:
                 if project_id not in self._unheard:
                     log.warning(
-                        "a project is not heard", reason=error.reason, problem=error.message, project=project_id
+                        "label_studio_project_unreachable",
+                        reason=error.reason,
+                        problem=error.message,
+                        project=project_id,
                     )
                 self._unheard.add(project_id)
                 self._forget(project_id)

@@ -61,7 +61,7 @@ class Project:
                 self._tasks[task.request_id].add(task.id)
             elif not self._strangers:
                 self._strangers = True
-                log.info("tasks of Label Studio without a labelloop_request_id are left alone", project=self.id)
+                log.info("label_studio_foreign_tasks_ignored", project=self.id)
 
     def _note_all(self, tasks: Sequence[Task]) -> None:
         """Note all tasks after the last one noted here, by id.

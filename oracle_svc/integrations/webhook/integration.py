@@ -130,7 +130,7 @@ class Webhook:
             self._seen.note(request.headers[ID], content_digest(SUBMITTED, results))
             return JSONResponse({"verdicts": await self._take(results)})
         except LabelloopError as error:
-            log.warning("webhook refused", reason=error.reason, problem=error.message)
+            log.warning("webhook_refused", reason=error.reason, problem=error.message)
             return refuse_tool(error)
 
     async def _take(self, results: Sequence[Any]) -> list[str]:

@@ -113,16 +113,16 @@ async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file
         if forbidden := _FORBIDDEN.search(text):
             client.refuse(forbidden[1])
         if text not in said:  # one line per outage, not four a second
-            log.warning("waiting for the broker" if not forbidden else "forbidden by the broker", url=url, error=text)
+            log.warning("broker_unreachable" if not forbidden else "broker_permission_denied", url=url, error=text)
         said.add(text)
 
     async def on_disconnect() -> None:
         if not client.is_closed:
-            log.warning("the broker went away", url=url)
+            log.warning("broker_disconnected", url=url)
 
     async def on_reconnect() -> None:
         said.clear()
-        log.info("the broker is back", url=url)
+        log.info("broker_reconnected", url=url)
 
     client = _Connection(name)
     try:
@@ -179,7 +179,7 @@ async def check_reachable(url: str) -> None:
     """Raise Unready if no broker answers at ``url`` right now."""
 
     async def quietly(error: Exception) -> None:
-        log.debug("no broker", url=url, error=str(error))
+        log.debug("broker_unreachable", url=url, error=str(error))
 
     client = _Connection("check")
     try:

@@ -193,7 +193,7 @@ class EventLog:
             self.undecodable += 1
             metrics.UNREADABLE.inc()
             place = message.metadata.sequence.stream
-            log.error("unreadable event passed over", sequence=place, subject=message.subject, error=str(error))
+            log.error("unreadable_event_skipped", sequence=place, subject=message.subject, error=str(error))
             return None
 
 

@@ -60,7 +60,9 @@ async def follow_stream(
                     yield message
         except NatsError as error:
             FOLLOWINGS_ANEW.inc()
-            log.info("following anew", stream=stream, after_sequence=last, why=str(error) or type(error).__name__)
+            log.info(
+                "log_consumer_recreated", stream=stream, after_sequence=last, why=str(error) or type(error).__name__
+            )
             if isinstance(error, TimeoutError):  # no heartbeat: the node at the other end may be cut off
                 await client.force_reconnect()
             rollback_guard.suspect = True

@@ -100,7 +100,7 @@ class RunProjections(Generic[R]):
         if fault := rules.fault(event):
             self.refused.add(recorded.sequence)
             metrics.AGAINST_THE_RULES.inc()
-            log.error("event against the rules passed over", run=event.run_id, sequence=recorded.sequence, fault=fault)
+            log.error("event_against_rules_skipped", run=event.run_id, sequence=recorded.sequence, fault=fault)
             return
         rules.apply(event)
         self.runs[event.run_id].apply(event, recorded.at)

@@ -75,8 +75,8 @@ async def _advance(projections: RunProjections[R], advance: Advance, run_id: str
 
 def _say(projections: RunProjections[R], run_id: str, error: Exception) -> None:
     if isinstance(error, LabelloopError):
-        log.error("run held up", run=run_id, reason=error.reason, problem=error.message)
+        log.error("run_held_up", run=run_id, reason=error.reason, problem=error.message)
         projections.set_problem(run_id, error.message)
     else:
-        log.exception("run held up by a fault of ours", run=run_id)
+        log.exception("run_held_up_by_bug", run=run_id)
         projections.set_problem(run_id, f"a fault of ours, see the log: {type(error).__name__}: {error}")

@@ -59,7 +59,7 @@ class RollbackGuard:
     async def _compare(self) -> None:
         for sequence, subject, data in reversed(self._read.copy()):
             if await self._standing(sequence) != (subject, data):
-                log.error("the broker took back an event that was read; starting anew", sequence=sequence)
+                log.error("log_rolled_back", action="restarting", sequence=sequence)
                 raise LogRolledBack(f"event {sequence} of the log is not what it was")
 
     async def _standing(self, sequence: int) -> tuple[str | None, bytes] | None:

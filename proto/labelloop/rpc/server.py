@@ -104,7 +104,7 @@ class Server:
         finally:
             work.cancel()
             await self.stop()
-            log.info("calls served", calls=self._counts.by_method())
+            log.info("calls_served", calls=self._counts.by_method())
 
     async def stop(self) -> None:
         """Refuse new calls and let those in flight end, for at most ``drain_s`` seconds."""

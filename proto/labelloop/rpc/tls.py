@@ -72,11 +72,11 @@ class _Renewals:
         try:
             contents = _read(self._folder)
         except InvalidInput as error:  # half renewed: use the previous ones until the rest is there
-            log.warning("renewed certificates cannot be used", problem=error.message)
+            log.warning("certificates_not_renewed", problem=error.message)
             return self._current
         if contents != self._contents:
             self._contents, self._current = contents, _configuration(contents)
-            log.info("certificates renewed", folder=str(self._folder))
+            log.info("certificates_renewed", folder=str(self._folder))
         return self._current
 
 

@@ -65,7 +65,7 @@ def _cached(cache_dir: Path) -> Path | None:
 def _got(cache_dir: Path, host: Host) -> Path:
     reasons = []
     for name, get in (("apt", from_debian), ("the official release", from_release)):
-        log.warning("nats-server is not installed; getting it, up to a minute", source=name)
+        log.warning("nats_server_installing", source=name, takes="up to a minute")
         try:
             return get((cache_dir / PROGRAM).absolute(), host)
         except (NotFound, OSError) as error:

@@ -66,7 +66,7 @@ class NatsServer:
             async with asyncio.timeout(within_s):
                 await process.wait()
         except TimeoutError:
-            log.warning("nats-server does not stop; ending it by force", pid=process.pid)
+            log.warning("nats_server_killed", pid=process.pid)
         finally:  # also if cancelled while waiting: nothing may be left running
             if process.returncode is None:
                 with suppress(ProcessLookupError):
