@@ -1,4 +1,4 @@
-"""A small pool that a softmax model can learn: noisy 6 x 6 pictures of three kinds."""
+"""A small pool that a softmax model can learn: noisy 6 x 6 images of three classes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Blobs:
 
 
 def write_blobs(folder: Path, noise: float = 60.0) -> Blobs:
-    """Pictures with that standard deviation of each pixel. At 60 what twenty labels teach is decided by chance and by
-    rounding; at 10 every model is right about every sample."""
+    """Write images with this standard deviation of each pixel. At 60, chance and rounding decide what a model learns
+    of twenty labels; at 10 every model is right about every sample."""
     rng = np.random.default_rng(7)
     kinds = rng.integers(40, 200, (CLASSES, 6, 6))
     paths = {}
@@ -48,7 +48,7 @@ def write_blobs(folder: Path, noise: float = 60.0) -> Blobs:
 
 
 def plain(blobs: Blobs) -> Path:
-    """A pool of as many plain surfaces, of which no patch says anything."""
+    """Write a pool of as many black images, without information."""
     path = blobs.samples.with_name("plain.npy")
     np.save(path, np.zeros((POOL_SIZE, 6, 6), np.uint8))
     return path
@@ -79,7 +79,7 @@ def spec(blobs: Blobs, **changes: object) -> RunSpec:
 
 
 def certified_spec(blobs: Blobs, **changes: object) -> RunSpec:
-    """Four rounds on learned features, the defaults otherwise, then an audit of sixty and what it allows."""
+    """Four rounds on learned features, the defaults otherwise, then an audit of sixty and its auto-labels."""
     made = {
         "strategy": Strategy.STRATEGY_CLUSTERED_MARGIN,
         "first_strategy": Strategy.STRATEGY_K_MEANS,

@@ -1,4 +1,4 @@
-"""What tests share: arithmetic on one thread, and a real broker, each test its own."""
+"""Setup that tests share: arithmetic on one thread, and a real broker for each test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.forking.client import ForkServer
 
 pytest_plugins = ["tests.required", "pytester"]
 
-# Hypothesis fails an example that takes 200 ms, which on a busy machine any may.
+# Hypothesis fails an example that takes 200 ms, as any example may on a busy machine.
 settings.register_profile("labelloop", deadline=None)
 settings.load_profile("labelloop")
 
@@ -32,7 +32,7 @@ def pytest_collection_finish() -> None:
     """Run the arithmetic of this process on one thread, as the services do.
 
     On matrices as small as those of the tests, threads that wait for each other take three times the processor time.
-    Processes that tests start see nothing of this: what they compute on is theirs to settle.
+    Processes that tests start are not affected: they set their own number of threads.
     """
     threadpool_limits(1)
     if "torch" in sys.modules:
@@ -40,7 +40,7 @@ def pytest_collection_finish() -> None:
 
 
 class ModuleWithoutTorch(pytest.Module):
-    """A module of tests where PyTorch is not installed: skipped if it cannot be imported for want of it."""
+    """A module of tests on a machine without PyTorch: skipped if its import fails for that reason."""
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         try:
@@ -60,7 +60,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 @pytest.fixture(scope="session", autouse=True)
 def _services_are_forked() -> Iterator[None]:
-    """Fork services on Linux. Elsewhere start them: macOS forbids a fork after its libraries were loaded."""
+    """Fork services on Linux. Elsewhere start processes: macOS forbids a fork after its libraries were loaded."""
     if sys.platform != "linux":
         yield
         return
@@ -73,7 +73,7 @@ def _services_are_forked() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def nats_binary() -> Path:
-    """The nats-server to test with: LABELLOOP_NATS_SERVER, else as ``labelloop up`` finds or gets it."""
+    """The nats-server to test with: LABELLOOP_NATS_SERVER, else the one that ``labelloop up`` would use."""
     return find_or_get(user_cache_path("labelloop"))
 
 

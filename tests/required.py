@@ -1,6 +1,6 @@
 """A pytest plugin: ``--require SECTION`` fails a run in which suites that tests/required.toml lists did not run.
 
-A test that skips because a tool is missing looks like one that passed; where a machine is to prove something, it must
+A test that skips because a tool is missing looks like one that passed; in a run that is to prove something, it must
 not.
 """
 
@@ -19,14 +19,14 @@ FILE = Path(__file__).with_suffix(".toml")
 
 
 class Skip(NamedTuple):
-    """A test, or a file of them, that did not run; ``reason`` as it gave it."""
+    """A test, or a file of tests, that was skipped for ``reason``."""
 
     test: str
     reason: str
 
 
 class AllowedSkip(BaseModel):
-    """Skips of tests whose ids begin with ``tests``, where ``reason`` is part of what they give."""
+    """Allows skips of tests whose ids begin with ``tests`` if their reason contains ``reason``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ class AllowedSkip(BaseModel):
 
 
 class Section(BaseModel):
-    """What one run must prove: for each suite, beginnings of ids, of each of which a test passes."""
+    """What a run must prove: for each suite, prefixes of test ids, for each of which a test must pass."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,7 +47,7 @@ class Section(BaseModel):
     may_skip: list[AllowedSkip] = []
 
     def missing(self, passed: Collection[str], skipped: Collection[Skip]) -> list[str]:
-        """What the run lacks, one line each; empty where it lacks nothing."""
+        """Return what the run lacks, one line each; empty if it lacks nothing."""
         lacking = [
             f"{suite}: no test of {place} passed"
             for suite, places in self.must_pass.items()
@@ -63,12 +63,12 @@ class Section(BaseModel):
 
 
 def read_sections(file: Path) -> dict[str, Section]:
-    """The sections of a file such as tests/required.toml. Raises ValueError where it is no such file."""
+    """Read the sections of a file such as tests/required.toml. Raise ValueError if it is invalid."""
     return TypeAdapter(dict[str, Section]).validate_python(tomllib.loads(file.read_text()))
 
 
 class Watch:
-    """Notes what passes and skips, and fails the run at its end."""
+    """Records which tests pass and skip, and fails the run at its end if it lacks any."""
 
     def __init__(self, section: Section) -> None:
         self._section = section
@@ -109,7 +109,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--require")
-    if name is None or hasattr(config, "workerinput"):  # workers of pytest-xdist report to the process that has it
+    if name is None or hasattr(config, "workerinput"):  # workers of pytest-xdist report to the controller, which has it
         return
     sections = read_sections(config.getoption("--required-file"))
     if name not in sections:

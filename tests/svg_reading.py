@@ -1,4 +1,4 @@
-"""What the SVG text of a chart holds: places of texts and marks, read back from its elements."""
+"""Read a chart's SVG: positions of its texts and marks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True)
 class Text:
-    """``corners`` are those of the room that it takes."""
+    """``corners`` are those of its bounding box."""
 
     said: str
     x: float
@@ -27,7 +27,7 @@ class Text:
 
 
 class Drawing:
-    """A chart, parsed."""
+    """A parsed chart."""
 
     def __init__(self, svg: str) -> None:
         self.root = ElementTree.fromstring(svg)
@@ -46,7 +46,7 @@ class Drawing:
         return found
 
     def paths(self, colour: str) -> list[list[Place]]:
-        """Strokes of a colour: the places that each goes through."""
+        """Strokes of a colour: the points that each goes through."""
         return [_places(each.attrib["d"]) for each in self.all("path") if each.get("stroke") == colour]
 
     def areas(self, colour: str) -> list[list[Place]]:
@@ -56,12 +56,12 @@ class Drawing:
         return [(_at(each, "cx"), _at(each, "cy")) for each in self.all("circle") if each.get("fill") == colour]
 
     def bars(self, colour: str) -> list[tuple[float, float, float, float]]:
-        """Left, top, width and height."""
+        """Left, top, width, height."""
         found = [each for each in self.all("rect") if each.get("fill") == colour]
         return [(_at(each, "x"), _at(each, "y"), _at(each, "width"), _at(each, "height")) for each in found]
 
     def places(self) -> Iterator[Place]:
-        """All that is drawn, but texts."""
+        """Points of all marks."""
         for each in self.all("path"):
             yield from _places(each.attrib["d"])
         for each in self.all("circle"):
@@ -71,7 +71,7 @@ class Drawing:
             yield _at(each, "x") + _at(each, "width"), _at(each, "y") + _at(each, "height")
 
     def faults(self) -> list[str]:
-        """Texts that lie upon each other, and whatever runs out of the picture."""
+        """Texts that overlap, and whatever extends beyond the picture."""
         found = [f"{a.said!r} lies upon {b.said!r}" for a, b in combinations(self.texts, 2) if _meet(a, b)]
         found += [f"{text.said!r} runs out" for text in self.texts if not all(map(self._inside, text.corners))]
         return found + [f"a mark runs out at {place}" for place in self.places() if not self._inside(place)]
@@ -108,7 +108,7 @@ def _rotated(place: Place, about: Place, angle: float) -> Place:
 
 
 def _meet(a: Text, b: Text) -> bool:
-    """Whether no line separates two rectangles: if one does, one along a side of either does."""
+    """Whether two rectangles overlap: if a line separates them, one along a side of either does."""
     sides = [(text.corners[i], text.corners[i + 1]) for text in (a, b) for i in (0, 1)]
     for (x0, y0), (x1, y1) in sides:
         ranges = [[x * (x1 - x0) + y * (y1 - y0) for x, y in text.corners] for text in (a, b)]

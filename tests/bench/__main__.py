@@ -1,4 +1,4 @@
-"""``python -m tests.bench [NAME ...]``: run benchmarks, all where none is named; each writes out/bench/<name>.json."""
+"""``python -m tests.bench [NAME ...]``: run benchmarks, by default all; each writes out/bench/<name>.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the services cost beside the same algorithm in one process."""
+"""The cost of the services against the same algorithm in one process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAIRS = 3
 
 
 async def article_vs_notebook() -> dict[str, Any]:
-    """Wall time of the 400 rounds through the services over that of a plain PyTorch loop, in turn on one machine."""
+    """Wall time of 400 rounds through the services over that of a plain PyTorch loop, alternating on one machine."""
     dataset = mnist()
     services, rival = [], []
     with TemporaryDirectory() as store:
@@ -43,7 +43,7 @@ async def article_vs_notebook() -> dict[str, Any]:
 
 
 async def round_overhead() -> dict[str, Any]:
-    """What a round costs beyond its fit: export, publish, rank, reveal."""
+    """Time of a round beyond its fit: export, publish, rank, reveal."""
     with TemporaryDirectory() as store:
         async with running(Path(store)) as stack, connect(stack.endpoints) as clients:
             await warm_up(clients, "warm")
@@ -68,7 +68,7 @@ def mnist() -> Dataset:
 
 
 def _notebook_seconds(dataset: Dataset) -> float:
-    """In a process of its own, so that PyTorch is as it comes."""
+    """Run in a new process, so that PyTorch has its defaults."""
     assert dataset.labels is not None
     assert dataset.evaluation_samples is not None
     assert dataset.evaluation_labels is not None

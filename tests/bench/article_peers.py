@@ -1,4 +1,4 @@
-"""The article's 40 rounds through the services beside active-learning libraries, which loop in one process."""
+"""The article's 40 rounds through the services against active-learning libraries in one process."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from tests.bench.services import article_run, run_experiment, run_seconds, warm_
 _PAIRS = 3
 _LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "skactiveml": ("scikit-activeml==1.0.1", "scikit-learn==1.9.1"),
-    "modal": ("modAL-python==0.4.2.1", "scikit-learn==1.5.2"),  # it calls what scikit-learn 1.8 took away
+    "modal": ("modAL-python==0.4.2.1", "scikit-learn==1.5.2"),  # it calls what scikit-learn 1.8 removed
 }
-# Their matrices are small: a second thread of BLAS makes them slower, on a busy machine twenty times.
+# Their matrices are small: a second BLAS thread makes them slower, on a busy machine twenty times.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 async def article_vs_peers() -> dict[str, Any]:
-    """Wall time of active_400 through the services over that of each library, in turn, with the data in memory.
+    """Compare wall times of active_400 through the services and with each library, in turn, data in memory.
 
     Same pool, first batch, batches and budget. The model is softmax regression everywhere, but each fits it in its own
-    way: the services as the article does, the libraries with scikit-learn's LogisticRegression as it comes.
+    way: the services as in the article, the libraries with scikit-learn's LogisticRegression by default settings.
     """
     dataset = mnist()
     with TemporaryDirectory() as name:
@@ -57,7 +57,7 @@ async def article_vs_peers() -> dict[str, Any]:
 
 
 async def _installed() -> tuple[dict[str, Path], dict[str, str]]:
-    """The Python of each library, and why there is none. WrongState where there is none at all."""
+    """The Python of each installed library, and why others failed. WrongState if all failed."""
     pythons, skipped = {}, {}
     for name, requirements in _LIBRARIES.items():
         try:
@@ -70,7 +70,7 @@ async def _installed() -> tuple[dict[str, Path], dict[str, str]]:
 
 
 def _save(dataset: Dataset, path: Path) -> None:
-    """What tests.bench.peers.article_data reads."""
+    """Write the data that article_data reads."""
     assert dataset.labels is not None
     assert dataset.evaluation_samples is not None
     assert dataset.evaluation_labels is not None
@@ -95,7 +95,7 @@ async def _turn(clients: Clients, suffix: str, pythons: Mapping[str, Path], data
 
 
 async def _library(name: str, python: Path, data: Path) -> dict[str, float]:
-    """Seconds, and accuracy on the 400 test images. WrongState where the loop fails."""
+    """Seconds, and accuracy on the 400 test images. WrongState if the loop fails."""
     process = await asyncio.create_subprocess_exec(
         *(str(python), "-W", "ignore", "-m", f"tests.bench.peers.{name}_loop", str(data)),
         env={**os.environ, **_ONE_THREAD, "PYTHONPATH": str(Path.cwd())},

@@ -1,4 +1,4 @@
-"""Which core runs what, and what processes cost, by /proc."""
+"""Cores for a client and a server, and processor time by /proc."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def client_and_server_core() -> tuple[int, int]:
-    """WrongState on a machine with one core: a client would take the server's time."""
+    """Return a core each for client and server. Raise WrongState if there is only one, which they would share."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise WrongState("ONE_CORE", "a client and a server need a core each: run this bench on two cores or more")
@@ -22,7 +22,7 @@ def client_and_server_core() -> tuple[int, int]:
 
 @contextmanager
 def starting_on(core: int) -> Iterator[None]:
-    """Processes started meanwhile, and all that they start, run on ``core`` alone."""
+    """Run processes that are started meanwhile, and all that they start, on ``core`` alone."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -32,12 +32,12 @@ def starting_on(core: int) -> Iterator[None]:
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of processor time, user and system, that a process and its living descendants have taken."""
+    """Return the processor time in seconds, user and system, of a process and its living descendants."""
     return sum(_own_cpu_s(process) for process in family(pid))
 
 
 def busy_s(core: int) -> float:
-    """Seconds that a core has worked since the machine started, whoever for."""
+    """Return the seconds that a core has worked since the machine started, for any process."""
     lines = Path("/proc/stat").read_text().splitlines()
     user, nice, system, _idle, _iowait, *interrupts = next(
         map(int, line.split()[1:9]) for line in lines if line.startswith(f"cpu{core} ")
@@ -46,7 +46,7 @@ def busy_s(core: int) -> float:
 
 
 def family(pid: int) -> list[int]:
-    """``pid`` and its living descendants, parents first."""
+    """Return ``pid`` and its living descendants, parents first."""
     children: dict[int, list[int]] = {}
     for process in Path("/proc").glob("[0-9]*"):
         if fields := _stat(int(process.name)):
@@ -63,7 +63,7 @@ def _own_cpu_s(pid: int) -> float:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat behind the name, the state first; none where the process is gone."""
+    """Return the fields of /proc/<pid>/stat after the name, the state first; none if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

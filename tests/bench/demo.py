@@ -1,4 +1,4 @@
-"""How long the demo takes, set-up aside."""
+"""Duration of the demo without set-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m tests.bench.echo_server``: grpc.aio and nothing else; says its port and gives back what it gets."""
+"""``python -m tests.bench.echo_server``: a bare grpc.aio server that prints its port and echoes requests."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Features of 60,000 images: learned, extracted on all cores, kept, and read again; and batches out of a million
-samples."""
+"""Benchmarks: features of 60,000 images (learned, extracted on all cores, cached, read again), and batches of joint
+strategies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from scorer_svc.ranking.rank import Question
 from tests.bench.article import mnist
 from trainer_svc.model.onnx_export import to_onnx
 
-_LEARNED_FROM = 20_000  # as the scorer does
+_LEARNED_FROM = 20_000  # as in the scorer
 _SAMPLES, _PIXELS, _CLASSES = 1_000_000, 784, 10
 _FEATURE_SAMPLES, _FEATURES = 200_000, 1_800
 _BATCHES = (100, 1_000, 10_000)
@@ -39,7 +39,7 @@ _TARGET_S = 60
 
 
 class _Held(Pool):
-    """One shard, in memory."""
+    """A pool of one shard, in memory."""
 
     def __init__(self, samples: np.ndarray[Any, Any]) -> None:
         shard = Shard(sha256="0" * 64, sample_count=len(samples))
@@ -51,7 +51,7 @@ class _Held(Pool):
 
 
 async def features_of_60000() -> dict[str, Any]:
-    """Seconds until the features of all of MNIST's training images can be ranked, on as many cores as there are."""
+    """Measure the seconds until the features of MNIST's training images can be ranked, on all cores."""
     share_memory()
     samples = mnist().samples
     begin = time.perf_counter()
@@ -60,7 +60,7 @@ async def features_of_60000() -> dict[str, Any]:
     graph, cores = Graph(data, "patches", field=""), usable_cores()
     with TemporaryDirectory() as folder, ThreadPoolExecutor(cores) as executor:
         seconds = []
-        for _ in range(2):  # the second time it lies there
+        for _ in range(2):  # the second time from the cache
             pool = FeaturePool(_Held(samples), graph, digest_of(data), CacheFolder(Path(folder), 10**10), executor)
             begin = time.perf_counter()
             [part] = await pool.parts()
@@ -83,8 +83,8 @@ async def features_of_60000() -> dict[str, Any]:
 
 
 async def batches_of_a_million() -> dict[str, Any]:
-    """Seconds of a core, which is what each strategy that chooses a batch together takes: out of a million samples of
-    784 pixels, and out of 200,000 of 1,800 features, 1.4 GB of them."""
+    """Measure the CPU seconds of each joint strategy: on a million samples of 784 pixels, and on 200,000 of 1,800
+    features (1.4 GB)."""
     share_memory()
     rng = np.random.default_rng(0)
     found = {
@@ -102,7 +102,7 @@ async def batches_of_a_million() -> dict[str, Any]:
 
 
 async def _batches(samples: np.ndarray[Any, Any]) -> dict[str, dict[int, float]]:
-    """Seconds by strategy and size of the batch."""
+    """Return CPU seconds by strategy and batch size."""
     weights = np.random.default_rng(0).normal(0, 0.1, (_CLASSES, samples.shape[1] + 1)).astype(np.float32)
     model = Model(to_onnx(weights, str(samples.dtype)), "m")
     found: dict[str, dict[int, float]] = {}

@@ -1,4 +1,4 @@
-"""Auto-labels that an audit allows, against the truth, over a hundred seeds on MNIST."""
+"""Auto-labels that an audit allows, against true labels, for 100 seeds on MNIST."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _BATCH = 25  # as by default
 
 
 async def guarantee_holds() -> dict[str, Any]:
-    """Of a hundred runs of 400 labels on learned features, each with its own samples and its own audit, how many give
-    auto-labels of which 99 per cent are right at least; a run that gives none cannot be wrong."""
+    """Measure in how many of 100 runs at least 99 per cent of the auto-labels are right: 400 labels on learned
+    features, each run with its own samples and audit; a run without auto-labels cannot be wrong."""
     truth = mnist().labels
     assert truth is not None
     with TemporaryDirectory() as name:
@@ -68,7 +68,7 @@ def _spec(seed: int) -> RunSpec:
 
 
 async def _run(clients: Clients, seed: int, truth: list[int]) -> dict[str, Any]:
-    """The share of what nobody labelled that is auto-labelled, and how much of it is right; None for none of it."""
+    """The share of unlabelled samples that a run auto-labels, and its accuracy, None without auto-labels."""
     run_id = f"g{seed}"
     await clients.trainer.StartRun(StartRunRequest(run_id=run_id, spec=_spec(seed)), wait_for_ready=True)
     async for _ in clients.watch(run_id):

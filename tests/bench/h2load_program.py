@@ -1,4 +1,4 @@
-"""The program h2load: found on this machine, or got from Debian's packages."""
+"""The program h2load: found on this machine, or downloaded from Debian's packages."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 from labelloop.errors import NotFound
 from labelloop_cli.local.host import Host
 
-_PACKAGES = ("nghttp2-client", "libev4", "libjemalloc2", "libc-ares2")  # the program, and libraries that few have
+_PACKAGES = ("nghttp2-client", "libev4", "libjemalloc2", "libc-ares2")  # the program, and uncommon libraries
 _UPDATE = ("apt-get", "update")
 _DOWNLOAD = ("apt-get", "download", *_PACKAGES)
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program, and what its environment needs so that it finds its libraries."""
+    """A program, and the environment variables by which it finds its libraries."""
 
     path: str
     environment: dict[str, str]
 
 
 def find_or_get(cache: Path) -> Program:
-    """The h2load on PATH, else the one under ``cache``, got there first. NotFound where apt cannot."""
+    """Return the h2load on PATH, else one downloaded to ``cache``. Raise NotFound if apt cannot get it."""
     if found := shutil.which("h2load"):
         return Program(found, {})
     tree = cache / "h2load"
@@ -36,7 +36,7 @@ def find_or_get(cache: Path) -> Program:
 
 
 def _get(tree: Path) -> None:
-    """Unpacked, not installed: that needs no root."""
+    """Download and unpack the packages without installing them, which needs no root."""
     tree.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=tree.parent) as name:
         folder, host = Path(name), Host()

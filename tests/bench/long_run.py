@@ -1,4 +1,4 @@
-"""Whether a long run holds its memory and its pace."""
+"""Whether memory and pace stay constant over a long run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SLOWDOWN_MAX = 1.1
 
 
 async def long_run() -> dict[str, Any]:
-    """The article's 400 rounds: resident memory of each service, and what a round costs beyond its fit."""
+    """Measure over the article's 400 rounds: resident memory of each service, and a round's time beyond its fit."""
     with TemporaryDirectory() as folder:
         async with running(Path(folder)) as stack, connect(stack.endpoints) as clients:
             memory = await _watch_memory(stack, clients)
@@ -39,7 +39,7 @@ async def long_run() -> dict[str, Any]:
 
 
 async def _watch_memory(stack: Stack, clients: Clients) -> dict[str, list[int]]:
-    """Resident KiB of each service at each change of the run behind its warm-up."""
+    """Return the resident KiB of each service at each change of the run after its warm-up."""
     memory: dict[str, list[int]] = {name: [] for name in stack.services}
     spec, auto = article_run("active_400").spec, article_run("auto_confident").spec
     spec.auto_label_batch_size, spec.auto_label_budget = auto.auto_label_batch_size, auto.auto_label_budget
@@ -59,6 +59,6 @@ def _resident_kib(stack: Stack, name: str) -> int:
 
 
 def _drift(samples: list[int]) -> float:
-    """Gain from the first tenth to the last, as a share of the first."""
+    """Return the gain from the first tenth to the last, as a share of the first."""
     tenth = max(1, len(samples) // 10)
     return fmean(samples[-tenth:]) / fmean(samples[:tenth]) - 1

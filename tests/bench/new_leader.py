@@ -1,4 +1,4 @@
-"""How long a cluster is without a leader after the leader was killed."""
+"""How long a cluster has no leader after its leader is killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRY_S = 0.1
 
 
 async def new_leader() -> dict[str, Any]:
-    """Three nodes, three replicas: from SIGKILL of the log's leader to the first event that the log takes."""
+    """Measure the time from SIGKILL of the log's leader, one of three nodes, to the next stored event."""
     binary = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
     with TemporaryDirectory() as folder:
         async with cluster(binary, Path(folder)) as nodes:
@@ -47,7 +47,7 @@ async def new_leader() -> dict[str, Any]:
 
 
 async def _without_leader_s(nodes: Cluster, client: Client) -> float:
-    """Until the log takes an event again: a leader that nobody can write to is none."""
+    """Return the time until an event is stored: a leader has to accept writes."""
     dead = nodes.nodes[await nodes.leader(client)]
     await dead.stop(signal.SIGKILL)
     begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The article's loop as a notebook would have it: plain PyTorch with autograd, in one process."""
+"""The article's loop as in a notebook: plain PyTorch with autograd, in one process."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Notebook:
         return confidence.numpy(), predicted.numpy()
 
     def run(self) -> tuple[float, float]:
-        """active_400, then auto_confident: accuracies at the end of each."""
+        """Run active_400, then auto_confident; return the final accuracy of each."""
         chosen = list(range(BATCH))
         given = self.labels[chosen]
         while True:
@@ -91,7 +91,7 @@ class Notebook:
 
 
 def seconds(pool: NDArray[np.uint8], labels: NDArray[Any], test: NDArray[np.uint8], test_labels: NDArray[Any]) -> float:
-    """Wall time of the 400 rounds, with the data in memory and PyTorch as it comes: all cores, no tuning."""
+    """Return the wall time of the 400 rounds, with the data in memory and PyTorch untuned, on all cores."""
     notebook = Notebook(
         torch.from_numpy(pool.reshape(len(pool), -1).astype(np.float32) / 255),
         torch.from_numpy(labels.astype(np.int64)),

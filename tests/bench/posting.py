@@ -1,7 +1,7 @@
-"""One request posted again and again by h2load: a client in C takes a fraction of its core, so that the server decides.
+"""Load a server with one request, repeated by h2load: a client in C uses so little CPU that the server is the limit.
 
-A closed loop: as many requests in flight as ``IN_FLIGHT`` says, the next when one is answered. Latency is then mostly
-the queue of the others in flight; it compares two servers under the same load and says little of an idle one.
+This is a closed loop with ``IN_FLIGHT`` requests in flight. Latency is mostly time in the queue of the others: it
+compares two servers under the same load, and tells little about an idle one.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _FIRST, _WHOLE_S = 512, 2.0
 
 @dataclass(frozen=True)
 class Posted:
-    """``body`` goes to ``url``; each answer's body has ``answer_bytes`` bytes, which tells it from an error.
+    """``body`` goes to ``url``. Each response has a body of ``answer_bytes`` bytes, unlike an error.
 
-    ``h1`` posts by HTTP/1.1, not HTTP/2. ``pid`` is the server's.
+    ``h1`` selects HTTP/1.1 instead of HTTP/2. ``pid`` is the server's.
     """
 
     url: str
@@ -45,9 +45,9 @@ class Posted:
 
 @dataclass(frozen=True)
 class Figures:
-    """``cpu_us`` is the server's, a request; ``client_share`` and ``server_share`` are of a core each.
+    """``cpu_us`` is the server's per request; ``client_share`` and ``server_share`` are fractions of a core.
 
-    ``others_share`` is what everybody else took of the server's core: where it is large, the figures say little.
+    ``others_share`` is other processes' share of the server's core; the figures mean little if it is large.
     """
 
     rate_s: float
@@ -60,13 +60,13 @@ class Figures:
 
 
 def grpc_call(address: str, method: str, messages: list[bytes], answer_bytes: list[int], pid: int) -> Posted:
-    """A call with these request messages and with answers of these sizes; ``method`` is /package.Service/Method."""
+    """Return a gRPC call with these messages and response sizes; ``method`` is /package.Service/Method."""
     body = b"".join(b"\0" + struct.pack(">I", len(message)) + message for message in messages)
     return Posted(f"http://{address}{method}", _GRPC, body, sum(5 + size for size in answer_bytes), pid)
 
 
 async def measured(posted: Posted, seconds: float = _WHOLE_S, in_flight: int = IN_FLIGHT) -> Figures:
-    """About ``seconds`` of requests behind a short warm-up. Corrupt where an answer is not what it should be."""
+    """Post for about ``seconds`` after a short warm-up; raise Corrupt on a wrong response."""
     program = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
     warm = await _run(program, posted, max(in_flight, _FIRST // _message_kib(posted)), in_flight)
     return await _run(program, posted, max(in_flight, int(warm.rate_s * seconds)), in_flight)
@@ -102,12 +102,12 @@ def _http2(in_flight: int) -> list[str]:
 
 
 def _children_cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)  # those that have ended: the servers have not
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)  # of ended processes only: not of servers
     return usage.ru_utime + usage.ru_stime
 
 
 def _check(output: str, count: int, posted: Posted) -> None:
-    """h2load does not read gRPC's statuses, but an error has no body."""
+    """Check sizes: h2load ignores gRPC statuses, but an error has no body."""
     data = re.search(r"\((\d+)\) data", output)
     done = re.search(r"(\d+) succeeded", output)
     if not data or not done or (int(done[1]), int(data[1])) != (count, count * posted.answer_bytes):

@@ -1,4 +1,4 @@
-"""What ranking a resident pool costs, over gRPC, beside a plain scan in one process and beside reading the pool."""
+"""The cost of ranking a resident pool over gRPC, beside a plain scan in one process and reading the pool."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STRATEGIES = (_LEAST, Strategy.STRATEGY_MARGIN, Strategy.STRATEGY_ENTROPY, Stra
 
 
 async def rank_vs_raw_scan() -> dict[str, Any]:
-    """RankPool's top ten over gRPC beside ONNX Runtime alone, in turn on one core: how many times as fast."""
+    """Measure how many times as fast RankPool's top ten is as ONNX Runtime alone, in turn on one core."""
     samples = np.concatenate(list(shards_of(_POOL)))
     times: dict[str, list[float]] = {}
     scans: list[float] = []
@@ -35,7 +35,7 @@ async def rank_vs_raw_scan() -> dict[str, Any]:
         pool = await scorer.publish(_POOL)
         scan = _scan(scorer.model, samples)
         for strategy in _STRATEGIES:
-            await scorer.rank(pool, strategy)  # into memory
+            await scorer.rank(pool, strategy)  # loads the pool
             for _ in range(_PAIRS):
                 scans.append(_seconds(scorer.core, scan))
                 ours, _ = await scorer.rank(pool, strategy)
@@ -55,12 +55,12 @@ async def rank_vs_raw_scan() -> dict[str, Any]:
 
 
 async def rank_vs_read_limit() -> dict[str, Any]:
-    """RankPool's top ten over gRPC beside one pass of reading the pool, in turn on one core."""
+    """Compare RankPool's top ten over gRPC with one pass of reading the pool, in turn on one core."""
     words = np.concatenate(list(shards_of(_POOL))).reshape(-1).view(np.uint64)
     ratios, reads = [], []
     async with resident() as scorer:
         pool = await scorer.publish(_POOL)
-        await scorer.rank(pool, _LEAST)  # into memory
+        await scorer.rank(pool, _LEAST)  # loads the pool
         for _ in range(_PAIRS):
             reads.append(_seconds(scorer.core, words.max))
             ours, _ = await scorer.rank(pool, _LEAST)
@@ -75,12 +75,12 @@ async def rank_vs_read_limit() -> dict[str, Any]:
 
 
 async def rank_growth() -> dict[str, Any]:
-    """How time and memory grow with the pool: microseconds and bytes for each sample more."""
+    """Measure how time and memory grow with the pool: nanoseconds and bytes for each further sample."""
     seconds, memory_mb = [], []
     async with resident() as scorer:
         for size in _SIZES:
             pool = await scorer.publish(size)
-            await scorer.rank(pool, _LEAST)  # into memory
+            await scorer.rank(pool, _LEAST)  # loads the pool
             seconds.append(median([(await scorer.rank(pool, _LEAST))[0] for _ in range(_PAIRS)]))
             memory_mb.append(scorer.memory_mb - _SAMPLE_BYTES * sum(_SIZES[: len(seconds)]) / 1e6)
     slopes_ns = np.diff(seconds) / np.diff(_SIZES) * 1e9
@@ -100,7 +100,7 @@ async def rank_growth() -> dict[str, Any]:
 
 
 def _scan(model: bytes, samples: NDArray[np.uint8]) -> Callable[[], object]:
-    """All probabilities, in float32, on one thread."""
+    """Return a function that computes all probabilities, in float32, on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -110,7 +110,7 @@ def _scan(model: bytes, samples: NDArray[np.uint8]) -> Callable[[], object]:
 
 
 def _seconds(core: int, work: Callable[[], object]) -> float:
-    """Of this process on ``core``."""
+    """Return the seconds that ``work`` takes in this process on ``core``."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

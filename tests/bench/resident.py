@@ -1,4 +1,4 @@
-"""A scorer on a core of its own that holds pools of any size."""
+"""A scorer on its own core, with pools of any size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LIMIT = 10
 
 @dataclass(frozen=True)
 class Resident:
-    """``core`` is the scorer's, ``cache`` the folder where it finds what it maps."""
+    """A scorer that runs on ``core`` and maps shards from the folder ``cache``."""
 
     clients: Clients
     core: int
@@ -41,7 +41,7 @@ class Resident:
     digest: str
 
     async def publish(self, sample_count: int) -> str:
-        """The digest of a pool whose shards lie in the scorer's cache, as if read before."""
+        """Publish a pool with its shards already in the scorer's cache; return its digest."""
         self.cache.mkdir(parents=True, exist_ok=True)
         shards = []
         for samples in shards_of(sample_count):
@@ -51,7 +51,7 @@ class Resident:
         return await self.store.put(PoolManifest(dtype="uint8", shape=(784,), shards=tuple(shards)).to_bytes())
 
     async def rank(self, pool: str, strategy: Strategy.ValueType) -> tuple[float, RankPoolResponse]:
-        """Seconds from question to answer, and the answer."""
+        """Return the seconds from request to response, and the response."""
         request = RankPoolRequest(pool_sha256=pool, model_sha256=self.digest, strategy=strategy, limit=_LIMIT)
         start = time.perf_counter()
         response = await self.clients.scorer.RankPool(request)
@@ -59,13 +59,13 @@ class Resident:
 
     @property
     def memory_mb(self) -> float:
-        """What of the scorer is in memory, mapped files included."""
+        """The scorer's resident memory, including mapped files."""
         fields = (line.split() for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
         return next(int(field[1]) for field in fields if field[0] == "VmRSS:") * 1024 / 1e6
 
 
 def shards_of(sample_count: int) -> Iterator[NDArray[np.uint8]]:
-    """``[n, 784]`` each: MNIST's images, and where they end, the same ones shifted by one more pixel."""
+    """Yield shards ``[n, 784]``: MNIST's images, then repeatedly the same ones shifted by one more pixel."""
     images = mnist().samples.reshape(-1, 784)
     for start in range(0, sample_count, SHARD_SAMPLES):
         rows = np.arange(start, min(start + SHARD_SAMPLES, sample_count))
@@ -78,7 +78,7 @@ def shards_of(sample_count: int) -> Iterator[NDArray[np.uint8]]:
 
 @asynccontextmanager
 async def resident() -> AsyncIterator[Resident]:
-    """The services with a model of 400 labels; they all run on one core, the others idle."""
+    """Run the services with a model of 400 labels; all run on one core, only the scorer is busy."""
     core = client_and_server_core()[1]
     async with AsyncExitStack() as exits:
         folder = Path(exits.enter_context(TemporaryDirectory()))

@@ -1,4 +1,4 @@
-"""The scorer with a model, and what it should answer."""
+"""A scorer with a model, and the expected classes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STREAM = "/labelloop.scorer.v1.ScorerService/ScoreStream"
 
 @dataclass(frozen=True)
 class Scored:
-    """``images`` are [n, 784] uint8, ``classes`` [n] are what ONNX Runtime itself makes of them with ``model``."""
+    """``images`` are [n, 784] uint8; ``classes`` [n] are the predictions of ONNX Runtime with ``model``."""
 
     address: str
     pid: int
@@ -46,7 +46,7 @@ class Scored:
         return pb.ScoreRequest(model_sha256=self.digest, dtype="uint8", images=images)
 
     async def unary(self, count: int) -> Posted:
-        """Score of ``count`` images in a message, checked over all images first."""
+        """Prepare Score with ``count`` images a message, after checking its answers for all images."""
         async with grpc.aio.insecure_channel(self.address) as channel:
             score = channel.unary_unary(UNARY, pb.ScoreRequest.SerializeToString, pb.ScoreResponse.FromString)
             answers = [await score(self.request(first, count)) for first in range(0, len(self.images), count)]
@@ -56,7 +56,7 @@ class Scored:
         )
 
     async def stream(self, messages: int, count: int) -> Posted:
-        """ScoreStream of ``messages`` messages of ``count`` images each, checked first."""
+        """Prepare ScoreStream with ``messages`` messages of ``count`` images, after checking its answers."""
         requests = [
             pb.ScoreStreamRequest(score=self.request(number * count % len(self.images), count))
             for number in range(messages)
@@ -71,7 +71,7 @@ class Scored:
 
 
 def check(scored: Scored, predicted: NDArray[Any], who: str) -> None:
-    """Corrupt where ``who`` classifies an image otherwise than ONNX Runtime does."""
+    """Raise Corrupt if ``who`` classifies an image differently from ONNX Runtime."""
     wrong = int((predicted != scored.classes).sum())
     if wrong:
         message = f"{who} gives {wrong} of {len(scored.classes)} images another class than ONNX Runtime"
@@ -80,7 +80,7 @@ def check(scored: Scored, predicted: NDArray[Any], who: str) -> None:
 
 @asynccontextmanager
 async def scorer_on(core: int, image_count: int = 256, model: bytes = b"") -> AsyncIterator[Scored]:
-    """The services with ``model``, or one of the article; they all run on ``core``, the others idle."""
+    """Run the services with ``model`` or one of the article's; all run on ``core``, only the scorer is busy."""
     images = mnist().samples[:image_count].reshape(image_count, -1)
     async with AsyncExitStack() as exits:
         store = Path(exits.enter_context(TemporaryDirectory()))

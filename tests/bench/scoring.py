@@ -1,4 +1,4 @@
-"""What scoring posted images costs: beside a server that does nothing, and as a stream."""
+"""Cost of scoring posted images: compared with an echo server, and as a stream."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _PAIRS = 7
 _RATE_MIN, _P99_MAX = 0.9, 1.5
 _STREAMS, _MESSAGES, _IMAGES = 4, 64, 64
 _ROWS_MIN_S = 250_000
-_STREAMS_OF_PATCHES, _IMAGES_OF_PATCHES = 2, 16  # of more a part would be refused: it would wait for more than 0.1 s
+_STREAMS_OF_PATCHES, _IMAGES_OF_PATCHES = 2, 16  # part of more would be refused: it would wait over 0.1 s
 _LEARNED_FROM = 4_000
 
 
 async def unary_vs_echo() -> dict[str, Any]:
-    """Score of one image over an echo of the same bytes: rate and p99 of a closed loop, both servers on one core."""
+    """Compare Score of one image with an echo of the same bytes: rate and p99, closed loop, servers on one core."""
     core = client_and_server_core()[1]
     async with scorer_on(core) as scored, _echo_on(core) as (address, pid):
         score = await scored.unary(1)
@@ -54,13 +54,13 @@ async def unary_vs_echo() -> dict[str, Any]:
 
 
 async def stream_rows() -> dict[str, Any]:
-    """Images that ScoreStream classifies in a second of its one core."""
+    """Measure images per second of ScoreStream on one core."""
     async with scorer_on(client_and_server_core()[1]) as scored:
         return await _rows(scored, _STREAMS, _IMAGES, _ROWS_MIN_S)
 
 
 async def stream_rows_of_patches() -> dict[str, Any]:
-    """The same with a model that sees pixels through learned features: 444 vectors and a place among neighbours."""
+    """The same with a model on learned features: 444 patch vectors and a spectral embedding."""
     images = mnist().samples[:_LEARNED_FROM]
     weights = np.random.default_rng(0).normal(0, 0.1, (10, 1_801)).astype(np.float32)
     model = joined(learn_patches(images, 0), to_onnx(weights, "float32"))

@@ -1,4 +1,4 @@
-"""The article's 400 rounds through the services, timed by the broker's clock."""
+"""The article's 400 rounds through the services, timed by recorded timestamps."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from labelloop_cli.demo.plan import AT_THE_END, Experiment, article
 
 @dataclass(frozen=True)
 class Timed:
-    """Wall seconds from start to end, and for each round but the first what it cost beyond its fit, in seconds."""
+    """Wall seconds from start to end, and the overhead beyond the fit of each round but the first, in seconds."""
 
     seconds: float
     overheads_s: list[float]
 
 
 async def warm_up(clients: Clients, suffix: str) -> None:
-    """Have the pool published and in memory, as the notebook has it."""
+    """Get the pool published and into memory, as in the notebook."""
     await run_experiment(clients, article_run("first_10"), f"first_10-{suffix}", "")
 
 
 async def four_hundred_rounds(clients: Clients, suffix: str) -> Timed:
-    """active_400 and auto_confident, which goes on from its end."""
+    """Run active_400, and auto_confident, which continues it."""
     active_id = f"active_400-{suffix}"
     active = await run_experiment(clients, article_run("active_400"), active_id, "")
     auto = await run_experiment(clients, article_run("auto_confident"), f"auto_confident-{suffix}", active_id)
@@ -32,13 +32,13 @@ async def four_hundred_rounds(clients: Clients, suffix: str) -> Timed:
 
 
 def article_run(name: str) -> Experiment:
-    """The article's experiment of that name."""
+    """Return the article's experiment of that name."""
     return next(experiment for experiment in article() if experiment.name == name)
 
 
 async def run_experiment(clients: Clients, experiment: Experiment, run_id: str, continues: str) -> GetRunResponse:
-    """The run, finished."""
-    experiment.spec.report_every = AT_THE_END  # the notebook measures on the 400 test images alone
+    """Run an experiment to its end."""
+    experiment.spec.report_every = AT_THE_END  # the notebook measures on the 400 test images only
     await clients.trainer.StartRun(StartRunRequest(run_id=run_id, spec=experiment.spec, continues=continues))
     async for _ in clients.watch(run_id):
         pass
@@ -46,12 +46,12 @@ async def run_experiment(clients: Clients, experiment: Experiment, run_id: str, 
 
 
 def run_seconds(whole: GetRunResponse) -> float:
-    """Wall time from start to end, by the trainer's clock."""
+    """Return the wall time from start to end, by the trainer's clock."""
     return (whole.run.changed_at.ToNanoseconds() - whole.run.started_at.ToNanoseconds()) / 1e9
 
 
 def round_overheads_s(whole: GetRunResponse) -> list[float]:
-    """For each round but the first what it cost beyond its fit, in seconds."""
+    """Return the overhead beyond the fit of each round but the first, in seconds."""
     recorded = np.array([result.recorded_at.ToNanoseconds() for result in whole.rounds]) / 1e9
     fits = np.array([result.fit_s for result in whole.rounds])
     return [float(cost) for cost in np.diff(recorded) - fits[1:]]

@@ -1,5 +1,5 @@
-"""Accuracy by labels beside active-learning libraries: the same pools, seeds, batches and budget, each with its own
-fit. ``SEEDS=3`` and ``POOLS=mnist-4000`` take a part of it; what is done is not done again."""
+"""Compare accuracy by labels with active-learning libraries: same pools, seeds, batches and budget, own fits.
+``SEEDS=3`` and ``POOLS=mnist-4000`` run a part of it; completed loops are not repeated."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _TOGETHER = usable_cores()
 
 
 def plan(pools: Sequence[str], seeds: Sequence[int]) -> list[Loop]:
-    """Pool by pool and seed by seed, so that an interrupted bench has all strategies of the first seeds."""
+    """List loops by pool and seed, so that an interrupted bench has all strategies of the first seeds."""
     arms_of = [(OURS, DEFAULT)] + [(name, each) for name, _, strategies in _LIBRARIES.values() for each in strategies]
     return [
         Loop(pool, features, library, strategy, seed)
@@ -63,9 +63,9 @@ def plan(pools: Sequence[str], seeds: Sequence[int]) -> list[Loop]:
 
 
 async def strategies_vs_peers() -> dict[str, Any]:
-    """Least lead in accuracy, over pools, features and numbers of labels, of our default strategy over the best of
-    theirs, means over seeds. Their first batch is random, but for scikit-activeml's TypiClust: they have no other. A
-    strategy that needs more than 5 minutes of CPU or 8 GiB for its first seed on a pool is left out there."""
+    """Measure the least lead in accuracy, mean over seeds, of our default strategy over the libraries' best, among all
+    pools, features and numbers of labels. Libraries have random first batches, having no other, except for TypiClust
+    of scikit-activeml. A strategy that needs over 5 min of CPU or 8 GiB for a pool's first seed is left out there."""
     seeds = SEEDS[: int(os.environ.get("SEEDS", len(SEEDS)))]
     pools = os.environ.get("POOLS", " ".join(POOLS)).split()
     planned, rows = plan(pools, seeds), Rows(ROWS)
@@ -104,7 +104,7 @@ def _result(planned: Sequence[Loop], rows: Rows) -> dict[str, Any]:
 
 
 async def _carry_out(planned: Sequence[Loop], rows: Rows) -> None:
-    """The first seed alone at first: it finds out who is to be left out."""
+    """Run the first seed first: it decides which strategies are left out."""
     first = [loop for loop in planned if loop.seed == planned[0].seed]
     if not rows.to_do(planned):
         return
@@ -136,7 +136,7 @@ async def _work(left: Sequence[Loop], rows: Rows, one: Callable[[Loop], Awaitabl
 
 
 def _save(folder: Path, size: int) -> dict[str, Path]:
-    """What tests.bench.peers.strategy_data reads, by features."""
+    """Save the files that tests.bench.peers.strategy_data reads, by features."""
     dataset = mnist()
     assert dataset.evaluation_samples is not None
     assert dataset.evaluation_labels is not None
@@ -164,7 +164,7 @@ async def _one(clients: Clients, data: Path, loop: Loop) -> Row:
 
 
 async def _theirs(data: Path, loop: Loop) -> Row:
-    """WrongState where the library cannot be installed or fails."""
+    """Run a loop of a library; raise WrongState if that fails."""
     module = _MODULES[loop.library]
     python = await asyncio.to_thread(python_of, f"{module}-strategies", _LIBRARIES[module][1])
     async with _started(python, module, data, loop) as process:
@@ -182,7 +182,7 @@ async def _theirs(data: Path, loop: Loop) -> Row:
 
 @asynccontextmanager
 async def _started(python: Path, module: str, data: Path, loop: Loop) -> AsyncIterator[asyncio.subprocess.Process]:
-    """It ends with us."""
+    """Start a peer, and kill it on exit."""
     process = await asyncio.create_subprocess_exec(
         *(str(python), "-W", "ignore", "-m", f"tests.bench.peers.{module}_strategies"),
         *(str(data), loop.strategy, str(loop.seed)),

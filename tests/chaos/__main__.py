@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: break things and see that nothing is lost; writes out/chaos/results.json."""
+"""``python -m tests.chaos``: inject faults and check that nothing is lost; writes out/chaos/results.json."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Decides the moments and the draws.")] = 1,
     only: Annotated[str, typer.Option(help="Only the faults whose name holds this.")] = "",
 ) -> None:
-    """Real processes under every fault, behind simulated schedules. Leaves with 1 where an invariant was violated."""
+    """Run simulated schedules, then real processes under every fault. Exit with 1 if an invariant was violated."""
     set_up_logs("chaos", "text", "error")
     found = run_many(seed, schedules) if schedules else []
     print(*found, sep="\n", end="\n" if found else "")
@@ -60,7 +60,7 @@ async def _carry_out(seconds: float, seed: int, only: str, schedules: int, viola
 
 
 async def _turn(trials: Campaign, seed: int, only: str) -> AsyncIterator[Outcome]:
-    """Every fault and every crash point once, those of one world together."""
+    """Try every fault and crash point once, grouped by ``where``."""
     faults = [*FAULTS, *(crash_fault(point) for point in crash_points(seed))]
     faults = [fault for fault in faults if only in fault.name]
     random.Random(seed).shuffle(faults)

@@ -1,4 +1,4 @@
-"""Many trials, each in the world that it needs, and what came of them."""
+"""A chaos campaign: many trials, each in the world that it needs, and their results."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ FAULTS: list[Fault] = [
     *faults_storage.FAULTS,
     *faults_answers.FAULTS,
 ]
-_SOUND_SINCE = (2, 12)  # what deploy/README.md names as the least for production
+_SOUND_SINCE = (2, 12)  # the minimum for production by deploy/README.md
 _SMALL_DISK = "24m"
 _LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
 class Missing(Exception):
-    """What this machine lacks for a world."""
+    """This machine lacks a prerequisite of a world."""
 
 
 @dataclass
 class Campaign:
-    """Carries out trials; worlds are opened as they are needed and stay up until the end."""
+    """Carry out trials. A world is opened when first needed, and closed when another one is."""
 
     folder: Path
     binary: Path
@@ -47,16 +47,16 @@ class Campaign:
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def try_out(self, fault: Fault, seed: int) -> Outcome:
-        """One trial. Missing where its world cannot be had here."""
+        """Carry out one trial. Raise Missing if its world is not available here."""
         there = await self.open(fault.where)
         outcome = await Trial(there, fault, seed, len(self.outcomes)).carry_out()
         self.outcomes.append(outcome)
-        if outcome.violations:  # what is left of it may be anything: the next trial gets a fresh one
+        if outcome.violations:  # the state is undefined: the next trial gets a new world
             await self.close()
         return outcome
 
     async def open(self, name: str) -> World:
-        """The world of that name; one at a time is up, for two cores carry no more."""
+        """Return the world of that name; one is up at a time, as two cores run no more."""
         if name not in self._worlds:
             await self.close()
             folder = self.folder / f"{name} {len(self.outcomes)}".replace(" ", "_")
@@ -72,7 +72,7 @@ class Campaign:
 
 @asynccontextmanager
 async def campaign(folder: Path, binary: Path) -> AsyncIterator[Campaign]:
-    """Writes the results at the end, however it comes."""
+    """Run a campaign, and write its results at the end, also after an error."""
     carried_out = Campaign(folder, binary)
     try:
         yield carried_out
@@ -106,7 +106,7 @@ def _plan(name: str, folder: Path, binary: Path) -> Iterator[Plan]:
 
 
 def _faked(clock: Path) -> dict[str, str]:
-    """Wall time only: what waits goes by the monotonic clock, which no operator sets."""
+    """Fake the wall clock only: timeouts use the monotonic clock, which no operator sets."""
     return {
         "LD_PRELOAD": str(_LIBFAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
@@ -138,7 +138,7 @@ def write_results(carried_out: Campaign) -> None:
 
 
 def by_fault(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
-    """Outcomes by the fault's name, in the order of their first."""
+    """Group outcomes by fault, in the order of first occurrence."""
     groups: defaultdict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         groups[outcome.fault].append(outcome)

@@ -1,4 +1,4 @@
-"""Three nats-servers on the loopback as one JetStream cluster; the way from each node to each other is a proxy."""
+"""Three nats-servers on the loopback as a JetStream cluster, with a proxy on each route between nodes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Node:
     async def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "nats.conf"
-        # The others are told an address where nobody is, so that nodes only meet through the proxies.
+        # Nodes advertise an unused address, so that they connect through the proxies only.
         config.write_text(
             f'server_name: {self.name}\nlisten: "{HOST}:{self.port}"\n'
             f'jetstream {{ store_dir: "{self.folder}", max_file_store: 1TB }}\n'
@@ -68,7 +68,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Cluster:
-    """``ways`` holds the proxies between each two nodes, there and back, by the nodes' names."""
+    """``ways`` holds the proxies between each two nodes, of both directions, by the nodes' names."""
 
     nodes: dict[str, Node]
     ways: dict[frozenset[str], list[Proxy]]
@@ -78,7 +78,7 @@ class Cluster:
         return ",".join(node.url for node in self.nodes.values())
 
     async def leader(self, client: Client, *, other_than: str = "") -> str:
-        """The node that leads the log's stream, once one does that is ``other_than`` the one named."""
+        """Return the leader of the log's stream, once it is a node ``other_than`` the named one."""
         js = jetstream(client)
         while True:
             info = await retry_while_away(lambda: js.stream_info(STREAM))
@@ -87,7 +87,7 @@ class Cluster:
             await asyncio.sleep(0.02)
 
     async def whole(self, client: Client) -> None:
-        """Return once every node has all of the log."""
+        """Wait until every node has the whole log."""
         js = jetstream(client)
         while True:
             info = await retry_while_away(lambda: js.stream_info(STREAM))
@@ -97,7 +97,7 @@ class Cluster:
             await asyncio.sleep(0.05)
 
     def cut_off(self, *names: str) -> None:
-        """Part each of these nodes from every other."""
+        """Cut each of these nodes off from all others."""
         for pair, ways in self.ways.items():
             for way in ways if pair & set(names) else ():
                 way.cut_off()

@@ -1,4 +1,4 @@
-"""Every place at which a service can be killed, enumerated from the contract, and what leads there."""
+"""All crash points of the services, enumerated from the contract, and the actions that lead a run to each."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ _SERVES = {
 
 @dataclass(frozen=True)
 class CrashPoint:
-    """``name`` as LABELLOOP_CRASH_AT has it."""
+    """A place at which a service kills itself; ``name`` is the value of LABELLOOP_CRASH_AT."""
 
     service: str
     name: str
 
     @property
     def what(self) -> str:
-        """For example "append model_trained"."""
+        """The action, such as "append model_trained"."""
         return self.name.partition(" ")[2].partition("#")[0]
 
 
 def crash_points(seed: int) -> list[CrashPoint]:
-    """All of them: before and after each append, put, call and answer of each service.
+    """Return all crash points: before and after each append, put, call and response of each service.
 
-    What a run does again and again is waited for a number of times that the seed decides.
+    For an action that a run repeats, the seed chooses the occurrence.
     """
     done = {kind for kinds in _APPENDS.values() for kind in kinds}
     assert done == {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}, "an event has no writer"
@@ -90,7 +90,7 @@ def crash_points(seed: int) -> list[CrashPoint]:
 
 
 def crash_fault(point: CrashPoint) -> Fault:
-    """The run that the trial starts, and beside it whatever leads to the point."""
+    """Return the fault in which a service dies at ``point``, to which the trial's run or one beside it leads."""
     lead = _LEADS.get(point.what, _nothing)
 
     async def make(trial: Trial) -> None:
@@ -98,7 +98,7 @@ def crash_fault(point: CrashPoint) -> Fault:
         process = service.process
         assert process is not None, "services are up"
         Path(service.environment[ARMED]).write_text(point.name)
-        if (point.service, point.what) == ("oracle", "put"):  # in its memory, the pool is published already
+        if (point.service, point.what) == ("oracle", "put"):  # it would not publish a pool again before a restart
             await trial.world.restart("oracle")
             process = service.process
             assert process is not None, "services are up"
@@ -115,11 +115,11 @@ Lead = Callable[[Trial], Awaitable[None]]
 
 
 async def _nothing(trial: Trial) -> None:
-    """The run leads there by itself."""
+    """Do nothing: the trial's run reaches the point by itself."""
 
 
 async def _cancel(trial: Trial) -> None:
-    """A run that waits for people, so that it cannot end by itself."""
+    """Start a run that waits for annotators, so that it cannot end by itself, and cancel it."""
     run_id = f"{trial.run_id}-cancelled"
     by_hand = spec(trial.world.blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE)
     await again_until_answered(
@@ -129,20 +129,20 @@ async def _cancel(trial: Trial) -> None:
         request = trainer_pb2.CancelRunRequest(run_id=run_id, reason="tried out")
         await again_until_answered(trial.world.clients.trainer.CancelRun, request)
     except grpc.aio.AioRpcError as error:
-        if error.code() != grpc.StatusCode.FAILED_PRECONDITION:  # cancelled before the answer was lost
+        if error.code() != grpc.StatusCode.FAILED_PRECONDITION:  # cancelled by a call whose response was lost
             raise
     await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_cancelled")
 
 
 async def _submit(trial: Trial) -> None:
-    """A run whose two labels people give; sent again, they are repeats."""
+    """Start a run of two labels and submit them; resent labels count as repeats."""
     run_id = await _start_by_hand(trial, "queue")
     asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
     await _give_labels(trial, run_id, asked.event.labels_requested.sample_ids)
 
 
 async def _skip(trial: Trial) -> None:
-    """A run whose first two samples people skip; sent again, they are repeats. They label those in their place."""
+    """Start a run, skip its first two samples and label those requested instead; resent skips count as repeats."""
     run_id = await _start_by_hand(trial, "skips")
     asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
     kind = SkipKind.SKIP_KIND_SKIPPED
@@ -154,7 +154,7 @@ async def _skip(trial: Trial) -> None:
 
 
 async def _cancel_requests(trial: Trial) -> None:
-    """A run whose first two requests are taken back."""
+    """Start a run, cancel its first two requests and label the samples requested in their place."""
     run_id = await _start_by_hand(trial, "taken-back")
     asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
     request = oracle_pb2.CancelRequestsRequest(run_id=run_id, sample_ids=asked.event.labels_requested.sample_ids)
@@ -164,7 +164,7 @@ async def _cancel_requests(trial: Trial) -> None:
 
 
 async def _change_mind(trial: Trial) -> None:
-    """A run whose first label is withdrawn and given anew before the second comes."""
+    """Start a run whose first label is withdrawn and given again before the second one is given."""
     run_id = await _start_by_hand(trial, "withdrawn")
     asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
     first, second = (f"{run_id}/0/{sample_id}" for sample_id in asked.event.labels_requested.sample_ids)
@@ -176,7 +176,7 @@ async def _change_mind(trial: Trial) -> None:
 
 
 async def _agree(trial: Trial) -> None:
-    """A run that asks two people for each of its samples; on the first they differ, and a third one decides."""
+    """Start a run with two annotators for each sample; they disagree on the first, and a third one decides."""
     run_id = await _start_by_hand(trial, "several", QueueSpec(annotators=2, annotators_max=3))
     asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
     first, second = (f"{run_id}/0/{sample_id}" for sample_id in asked.event.labels_requested.sample_ids)
@@ -193,7 +193,7 @@ async def _say(trial: Trial, **result: Any) -> None:
 
 
 async def _start_by_hand(trial: Trial, name: str, queue: QueueSpec | None = None) -> str:
-    """A run that asks people for two labels in all."""
+    """Start a run that requests two labels in all from annotators, and return its id."""
     run_id = f"{trial.run_id}-{name}"
     changes = {"label_budget": 2, "batch_size": 2, "auto_label_budget": 0, "queue": queue}
     by_hand = spec(trial.world.blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, **changes)
@@ -210,7 +210,7 @@ async def _give_labels(trial: Trial, run_id: str, sample_ids: Iterable[int]) -> 
 
 
 async def _until_read(call: Any, request: Message) -> None:
-    """Ask until the oracle has read what is asked for, too."""
+    """Repeat the call until the oracle has read the events that it depends on."""
     while True:
         try:
             await again_until_answered(call, request)
@@ -222,7 +222,7 @@ async def _until_read(call: Any, request: Message) -> None:
 
 
 async def _fail(trial: Trial) -> None:
-    """A run whose dataset is gone by the time that it is published, and one that can learn nothing from its pool."""
+    """Start two runs that fail: one whose dataset is missing, and one that can learn no features from its pool."""
     blobs = trial.world.blobs
     for name, path in (("gone", blobs.samples.with_name("gone.npy")), ("plain", plain(blobs))):
         broken = certified_spec(blobs)
@@ -233,7 +233,7 @@ async def _fail(trial: Trial) -> None:
 
 
 async def _continue(trial: Trial) -> None:
-    """A run that takes over a training set reads its samples."""
+    """Start a run that inherits a training set and reads the samples of it."""
     world = trial.world
     await world.watch.first(trial.run_id, lambda seen: seen.kind in ENDS)
     child = trainer_pb2.StartRunRequest(
@@ -244,7 +244,7 @@ async def _continue(trial: Trial) -> None:
 
 
 async def _certify(trial: Trial) -> None:
-    """A run on learned features that ends with audited auto-labels."""
+    """Start a run on learned features that ends with audited auto-labels."""
     run_id = f"{trial.run_id}-certified"
     certified = certified_spec(trial.world.blobs)
     request = trainer_pb2.StartRunRequest(run_id=run_id, spec=certified)
@@ -271,7 +271,7 @@ async def _list_labels(trial: Trial) -> None:
 
 
 async def _exported(trial: Trial) -> list[Event]:
-    """The events of the run once it has ended, exported until the export comes whole."""
+    """Return the events of the run once it has ended; repeat the export until it is complete."""
     await trial.world.watch.first(trial.run_id, lambda seen: seen.kind in ENDS)
     request = trainer_pb2.ExportRunRequest(run_id=trial.run_id)
     while True:
@@ -288,7 +288,7 @@ async def _export(trial: Trial) -> None:
 
 
 async def _import_again(trial: Trial) -> None:
-    """What stands already may be imported: it changes nothing."""
+    """Import events that the log already holds, which changes nothing."""
     parts = [trainer_pb2.ImportRunRequest(event=event) for event in await _exported(trial)]
     while True:
         try:
@@ -319,7 +319,7 @@ async def _score_stream(trial: Trial) -> None:
 
 
 def _images(trial: Trial) -> scorer_pb2.ScoreRequest:
-    """One, black, for the newest model of the run."""
+    """Return a request for one black image and the newest model of the run."""
     return scorer_pb2.ScoreRequest(run_id=trial.run_id, dtype="uint8", images=bytes(IMAGE_BYTES))
 
 

@@ -1,4 +1,4 @@
-"""A label source that is slow, late, repeats itself, contradicts itself, and answers what nobody asked."""
+"""Faults of a label source: results that are slow, late, duplicate, contradictory or not requested."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Submit = Callable[["Annotators", list[SubmittedLabel]], Awaitable[None]]
 
 
 class Annotators:
-    """People who label one run."""
+    """The annotators of one run."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
@@ -36,7 +36,7 @@ class Annotators:
         try:
             answer = await again_until_answered(self.trial.world.clients.oracle.ListOpenSamples, request)
         except grpc.aio.AioRpcError as error:
-            if error.code() != grpc.StatusCode.NOT_FOUND:  # the oracle has not read of the run yet
+            if error.code() != grpc.StatusCode.NOT_FOUND:  # the oracle has not read the run's events yet
                 raise
             return []
         return [sample.sample_id for sample in answer.samples]
@@ -45,7 +45,7 @@ class Annotators:
         return [SubmittedLabel(sample_id=sample_id, label=int(self.truth[sample_id])) for sample_id in sample_ids]
 
     async def submit(self, labels: list[SubmittedLabel]) -> SubmitLabelsResponse:
-        """Send until there is an answer; what is acknowledged must be in the training set at the end."""
+        """Submit until there is a response; acknowledged labels must be in the training set at the end."""
         request = SubmitLabelsRequest(run_id=self.trial.run_id, annotator="somebody", labels=labels)
         answer: SubmitLabelsResponse = await again_until_answered(self.trial.world.clients.oracle.SubmitLabels, request)
         for label in labels:
@@ -54,7 +54,7 @@ class Annotators:
 
 
 async def _label_all(trial: Trial, submit: Submit) -> None:
-    """Answer batch by batch until the run ends."""
+    """Label batch after batch until the run ends."""
     annotators = Annotators(trial)
     while not any(seen.kind in ENDS for seen in trial.world.watch.runs[trial.run_id]):
         if waiting := await annotators.open():
@@ -75,14 +75,14 @@ async def _twice(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
 
 
 async def _contradicting(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
-    """What was said first stands."""
+    """Submit a batch again with other classes; the first labels remain."""
     await annotators.submit(labels)
     other = [SubmittedLabel(sample_id=each.sample_id, label=(each.label + 1) % CLASSES) for each in labels]
     assert (await annotators.submit(other)).recorded == 0
 
 
 async def _late(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
-    """Somebody sends once more, with other classes, all that was answered in the rounds before."""
+    """Submit all labels of earlier rounds again with other classes, before the batch."""
     earlier = [
         SubmittedLabel(sample_id=each, label=(label + 1) % CLASSES)
         for each, label in annotators.trial.acknowledged.items()
@@ -105,7 +105,7 @@ async def _unasked(annotators: Annotators, labels: list[SubmittedLabel]) -> None
 
 
 async def _while_killed(annotators: Annotators, labels: list[SubmittedLabel]) -> None:
-    """The oracle dies with answers in hand: whoever sent them got no word and sends them again."""
+    """Kill the oracle during one submission in ten; the client gets no response and retries."""
     sending = asyncio.ensure_future(annotators.submit(labels))
     if annotators.trial.rng.random() < 0.1:
         await asyncio.sleep(annotators.trial.rng.uniform(0, 0.002))

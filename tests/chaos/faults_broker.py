@@ -1,4 +1,4 @@
-"""The broker killed, away, in a cluster that breaks; consumers deleted."""
+"""Faults of the broker: killed, down, a split cluster, deleted consumers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def _kill(trial: Trial, away_s: float) -> None:
     os.kill(broker.pid, signal.SIGKILL)
     try:
         await broker.wait()
-    except WrongState:  # as it should: it did not end of itself
+    except WrongState:  # expected: it did not exit by itself
         await asyncio.sleep(away_s)
     await broker.start()
     await trial.over()
@@ -32,7 +32,7 @@ async def _kill_briefly(trial: Trial) -> None:
 
 
 async def _kill_for_long(trial: Trial) -> None:
-    """The window in which the broker would know a message id again is over by then."""
+    """By then the window in which the broker recognizes repeated ids is over."""
     js = trial.world.client.jetstream()
     config: StreamConfig = (await js.stream_info(STREAM)).config
     config.duplicate_window = 0.1
@@ -68,7 +68,7 @@ async def _cut_off_one(trial: Trial) -> None:
 
 
 async def _cut_off_two(trial: Trial) -> None:
-    """No two nodes can see each other: nothing may be written until they can."""
+    """No two nodes can reach each other: nothing may be written until they can."""
     cluster = trial.world.the_cluster
     await trial.reach(0.05, 0.3)
     cluster.cut_off(*trial.rng.sample(sorted(cluster.nodes), 2))

@@ -1,4 +1,4 @@
-"""The network between services, and between services and the broker, misbehaving."""
+"""Network faults between services, and between services and the broker."""
 
 from __future__ import annotations
 

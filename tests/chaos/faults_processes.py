@@ -1,4 +1,4 @@
-"""Processes that are killed, that stand still, and that have a twin."""
+"""Faults of processes: killed, paused, or running beside a twin."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def _kill_again_and_again(trial: Trial) -> None:
 
 def _pausing(victim: str) -> Fault:
     async def make(trial: Trial) -> None:
-        """The twin carries on; who was stopped comes back with what it had in hand."""
+        """The twin carries on; the paused process resumes the work that it had begun."""
         await trial.reach(0.05, 0.5)
         trial.world.send(victim, signal.SIGSTOP)
         await trial.over()

@@ -1,4 +1,4 @@
-"""Disks that fill up, bytes that flip, a clock that jumps."""
+"""Faults: full disks, a flipped bit, a clock that jumps."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _FULL_S = 3.0
 
 
 def _fill(folder: Path) -> Path:
-    """Write until the disk is full; the file that fills it."""
+    """Write until the disk is full; return the file that fills it."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (65_536, 4_096, 512):
             try:
                 while file.write(b"\0" * size):
                     pass
-            except OSError:  # full, but for less than this
+            except OSError:  # full for writes of this size
                 continue
     return ballast
 
@@ -41,7 +41,7 @@ async def _fill_artifacts(trial: Trial) -> None:
 
 
 def _forget_models(trial: Trial, folder: Path) -> None:
-    """Those of the calm run are the same, byte for byte, and would not have to be written again."""
+    """Delete models: those of the calm run are the same bytes and would not be written again."""
     pools = [seen.event.pool_published for run in trial.world.watch.runs.values() for seen in run]
     kept = {digest for pool in pools for digest in (pool.pool_sha256, pool.evaluation_sha256) if digest}
     for pool in pools:
@@ -54,7 +54,7 @@ def _forget_models(trial: Trial, folder: Path) -> None:
 
 
 async def _held_up(trial: Trial, why: str) -> None:
-    """Return once the run says that it waits, and for what."""
+    """Wait until the run reports that ``why`` holds it up."""
     while True:
         run = (await trial.world.clients.trainer.GetRun(GetRunRequest(run_id=trial.run_id))).run
         if why in run.message:
@@ -63,7 +63,7 @@ async def _held_up(trial: Trial, why: str) -> None:
 
 
 async def _fill_broker(trial: Trial) -> None:
-    """JetStream switches itself off on a full disk: room is made and the broker restarted, as an operator would."""
+    """Free a full disk and restart the broker, as an operator would: JetStream has switched itself off."""
     broker = trial.world.the_broker
     await trial.reach()
     ballast = _fill(broker.store.folder)
@@ -75,7 +75,7 @@ async def _fill_broker(trial: Trial) -> None:
 
 
 async def _flip_bit(trial: Trial) -> None:
-    """The model in the store loses a bit while the scorer, started anew, has to read it: the run says so and waits."""
+    """Flip a bit of the pool's manifest, which the restarted scorer has to read: the run reports it and waits."""
     folder = Path(trial.world.services["trainer"].environment["LABELLOOP_ARTIFACTS_URL"].removeprefix("file://"))
     await trial.reach()
     scorer = trial.world.services["scorer"].process

@@ -1,7 +1,7 @@
-"""What must hold of the log of a run, whatever happened to those who wrote it. Pure.
+"""Invariants of the log of a run, which must hold whatever faults its writers had. Pure.
 
-Stricter than what readers insist on: they pass over what would lead them astray, here everything is named that no
-writer of ours should have written.
+Stricter than the readers of the log: they skip invalid events; here each event is reported that no service should have
+written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from trainer_svc.domain.policy import (
 )
 from trainer_svc.domain.run_state import RunState
 
-_AT = datetime(2026, 1, 1, tzinfo=UTC)  # no rule asks for the time
+_AT = datetime(2026, 1, 1, tzinfo=UTC)  # no invariant depends on the time
 _ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled"}
 _ENDS = {"run_finished", "run_cancelled", "run_failed"}
 _STEP_OF: dict[str, type[Step]] = {
@@ -47,13 +47,13 @@ _STEP_OF: dict[str, type[Step]] = {
 
 
 def faults(events: Sequence[Event]) -> list[str]:
-    """Everything illegal in the whole log of one run, in its order; empty where nothing is."""
+    """Return all violations in the whole log of one run, in its order; empty if there are none."""
     audit = Audit()
     return [fault for event in events for fault in audit.take(event)]
 
 
 def end_faults(state: RunState) -> list[str]:
-    """What is wrong with a run at its end."""
+    """Return the violations in the final state of a run."""
     spec, asked = state.spec, state.asked.difference(state.started.inheritance.sample_ids)
     paid = {example.sample_id for example in state.labelled if not example.source.startswith("inherited:")}
     found: list[str] = []
@@ -74,7 +74,7 @@ def end_faults(state: RunState) -> list[str]:
 
 
 class Audit:
-    """The log so far. ``paid`` are the samples that have a label, ``revised`` those of which something was said twice;
+    """Check a log event by event. ``paid`` are the samples that have a label, ``revised`` those with a revised outcome;
     ``state`` is None before ``run_started``."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Audit:
         self._at_end: Step | None = None
 
     def take(self, event: Event) -> list[str]:
-        """What is illegal about the next event; it is taken in all the same, as far as it can be."""
+        """Return the violations of the next event, and apply it nevertheless, as far as possible."""
         subject = subject_of(event)
         found = [f"{subject}: {fault}" for fault in self._faults(event, subject)]
         self._subjects.add(subject)
@@ -127,7 +127,7 @@ class Audit:
             case "pool_published":
                 yield from _pool_faults(state, event)
             case "run_cancelled":
-                pass  # whoever cancels may not have heard of the end
+                pass  # the client that cancels may not know that the run ended
             case "run_failed":
                 yield from _failure_faults(state, event)
             case "label_provided" | "sample_skipped" | "label_withdrawn":
@@ -136,7 +136,7 @@ class Audit:
                 yield from self._step_faults(state, event, kind)
 
     def _step_faults(self, state: RunState, event: Event, kind: str) -> Iterator[str]:
-        # A step that was under way when somebody ended the run may come behind the end, once; nobody heeds it.
+        # A step in progress when the run was ended may follow the end, once; readers ignore it.
         step = self._at_end if state.over else next_step(state)
         expected = _STEP_OF.get(kind)
         if step is None or expected is None or not isinstance(step, expected):
@@ -166,7 +166,7 @@ def _pool_faults(state: RunState, event: Event) -> Iterator[str]:
 
 def _failure_faults(state: RunState, event: Event) -> Iterator[str]:
     if state.over:
-        return  # whoever found that it cannot go on may not have heard of the end
+        return  # the service that failed may not know that the run ended
     if state.pool is None:
         if event.round:
             yield "a run without a pool fails in a later round than 0"

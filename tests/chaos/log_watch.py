@@ -1,4 +1,4 @@
-"""The log as the tests see it while faults are being made, over a connection of their own."""
+"""The event log as the tests read it while faults are injected, over their own connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 @dataclass(frozen=True)
 class Seen:
-    """An event, its place and when it came here, in seconds of the monotonic clock."""
+    """An event, its sequence number and when it arrived, in seconds of the monotonic clock."""
 
     event: Event
     sequence: int
@@ -28,7 +28,7 @@ class Seen:
 
 
 class LogWatch:
-    """Knows the events of every run as they come."""
+    """Collect the events of every run as they arrive."""
 
     def __init__(self) -> None:
         self.runs: defaultdict[str, list[Seen]] = defaultdict(list)
@@ -37,7 +37,7 @@ class LogWatch:
         self._limits: dict[asyncio.Timeout, float] = {}
 
     async def follow(self, client: Client) -> None:
-        """For ever; from the beginning where the broker took back what was read."""
+        """Follow the log for ever; start over if the broker took back events that were read."""
         while True:
             log = EventLog(client)
             try:
@@ -59,7 +59,7 @@ class LogWatch:
 
     @asynccontextmanager
     async def progress(self, stalled_s: float) -> AsyncIterator[None]:
-        """TimeoutError once no event has come for that long: a slow machine goes on, one that hangs does not."""
+        """Raise TimeoutError if no event arrives for that long: a slow machine passes, a hanging one does not."""
         async with asyncio.timeout(stalled_s) as limit:
             self._limits[limit] = stalled_s
             try:
@@ -73,7 +73,7 @@ class LogWatch:
                 limit.reschedule(now_s + stalled_s)
 
     async def first(self, run_id: str, wanted: Callable[[Seen], bool]) -> Seen:
-        """The first event of a run that is ``wanted``, once it has come."""
+        """Wait for the first event of a run that is ``wanted``, and return it."""
         async with self._changed:
             while True:
                 for seen in self.runs[run_id]:

@@ -1,4 +1,4 @@
-"""Trainers and oracles as they are, on a loop, a log and stores that somebody else decides about."""
+"""Real trainers and oracles on a simulated event loop, event log and stores."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ Begin = Callable[[Event, datetime], Any]
 
 
 class Surroundings(Protocol):
-    """What members live in. What they wait for is decided there."""
+    """The members' environment; decides when what they wait for happens."""
 
     loop: Turns
     artifacts: dict[str, bytes]
 
     async def write(self, event: Event) -> Recorded:
-        """What stands under the event's subject, once its writer hears of it."""
+        """Return the event recorded under the subject, once its writer learns of it."""
         ...
 
     def work(self, result: Callable[[], Any]) -> Any:
-        """A future of ``result``."""
+        """Return a future of ``result``."""
         ...
 
     def told(self, request: SubmitLabelsRequest, response: SubmitLabelsResponse) -> None:
-        """Somebody's labels were accepted."""
+        """Note that submitted labels were accepted."""
         ...
 
 
 class Artifacts:
-    """Puts at once: the fit before it is wait enough."""
+    """Stores at once: the fit before it already waits."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -75,7 +75,7 @@ class Artifacts:
 
 
 class Scorers:
-    """Answer some time later what was asked now."""
+    """Answer later, by the arguments as they are now."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -100,7 +100,7 @@ class OneDataset:
 
 
 class Member:
-    """One life of a process: a fold of the log as far as it was delivered, and what goes on because of it."""
+    """One life of a process: its fold of the events delivered so far, and the tasks that follow from it."""
 
     def __init__(self, around: Surroundings, begin: Begin) -> None:
         self.around = around
@@ -114,7 +114,7 @@ class Member:
         self._tasks.append(self.around.loop.create_task(work))
 
     def read(self, recorded: Recorded) -> None:
-        """A consumer that is made anew may bring what was brought before."""
+        """Apply an event. A recreated consumer may repeat events."""
         self.projections.apply(recorded)
         self.seen = max(self.seen, recorded.sequence)
 
@@ -145,7 +145,7 @@ class Trainer(Member):
         try:
             await self._service.CancelRun(CancelRunRequest(run_id=RUN), UNUSED)
         except LabelloopError:
-            return  # not heard of the run yet, or heard of its end
+            return  # the run is not known yet, or has ended
 
 
 class Oracle(Member):
@@ -189,7 +189,7 @@ class Oracle(Member):
 
 @dataclass(frozen=True)
 class Write:
-    """An append under way. Nobody waits for it any more where ``heard`` is done."""
+    """An append in progress. Nobody waits for it any more if ``heard`` is done."""
 
     event: Event
     heard: Any

@@ -1,4 +1,4 @@
-"""Parts that are wrong in one way each: a suite that does not find them finds nothing."""
+"""Parts with one deliberate defect each, which the suite must detect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LogThatTakesSecondWrites(Log):
 
 
 class LogThatLosesLabels(Log):
-    """Acknowledges a label and forgets it."""
+    """Acknowledges some labels without storing them."""
 
     def write(self, event: Event) -> Recorded:
         if event.label_provided.sample_id % 10 == 3:
@@ -34,7 +34,7 @@ class LogThatLosesLabels(Log):
 
 
 class StateByArrival(RunState):
-    """Trains on labels in the order in which they came."""
+    """Trains on labels in the order in which they arrived."""
 
     def _answered(self, sample_ids: Iterable[int]) -> list[Example]:
         wanted = set(sample_ids)
@@ -42,7 +42,7 @@ class StateByArrival(RunState):
 
 
 class StateThatRevisesAtOnce(RunState):
-    """Takes in what is said anew while a fit goes on."""
+    """Applies revised labels while a fit is in progress."""
 
     def apply(self, event: Event, at: datetime) -> None:
         super().apply(event, at)
@@ -50,21 +50,21 @@ class StateThatRevisesAtOnce(RunState):
 
 
 class StateThatMoves(RunState):
-    """Changes while a step is being taken on it."""
+    """Changes while a step is computed from it."""
 
     def as_it_stands(self) -> RunState:
         return self
 
 
 class StateThatForgetsBudget(RunState):
-    """Takes a run that was replayed for one that has paid nothing."""
+    """Treats a replayed run as one that has paid for no label."""
 
     def as_it_stands(self) -> RunState:
         return replace(super().as_it_stands(), labels_joined=0)
 
 
 class DeskThatReopens(LabelingState):
-    """Asks people for labels of a run that is over."""
+    """Asks annotators for labels of a run that is over."""
 
     def apply(self, event: Event, at: datetime) -> None:
         super().apply(event, at)
@@ -74,7 +74,7 @@ class DeskThatReopens(LabelingState):
 
 
 class OracleThatPaysAgain(Oracle):
-    """Gives the labels of each of its lives a number of their own."""
+    """Records labels again after each restart, as new revisions."""
 
     lives = count(1)
 
@@ -89,7 +89,7 @@ class OracleThatPaysAgain(Oracle):
 
 
 class OracleThatBoasts(Oracle):
-    """Tells everybody that all their labels are recorded."""
+    """Reports every submitted label as recorded."""
 
     async def _submit(self, request: SubmitLabelsRequest) -> None:
         await super()._submit(request)
@@ -97,7 +97,7 @@ class OracleThatBoasts(Oracle):
 
 
 class DeafTrainer(Trainer):
-    """Is told of nothing, so that no run of it ends."""
+    """Reads no events, so that its runs do not end."""
 
     def read(self, recorded: Recorded) -> None:
         self.seen = max(self.seen, recorded.sequence)
@@ -107,7 +107,7 @@ def _trainer(state: type[RunState]) -> Parts:
     return Parts(trainer=lambda world: Trainer(world, state.begin))
 
 
-# Each with what is said of it.
+# Each with the message by which the suite reports it.
 MUTANTS = {
     "a log that takes second writes": (Parts(log=LogThatTakesSecondWrites), "stands already"),
     "a log that loses labels": (Parts(log=LogThatLosesLabels), "were accepted, but stand nowhere"),

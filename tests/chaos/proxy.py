@@ -1,4 +1,4 @@
-"""A TCP proxy that can be told to misbehave: what netem does where the kernel has it."""
+"""A TCP proxy that injects network faults, in place of netem, which not every kernel has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Forwards connections on ``port`` to ``target`` on this machine. All faults are off at first."""
+    """Forward connections on ``port`` to ``target`` on this machine. All faults are off at first."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -37,7 +37,7 @@ class Proxy:
         await asyncio.gather(*(link.ended.wait() for link in list(self._links)))
 
     def stall(self) -> None:
-        """Forward nothing, tell nobody; new connections are accepted and hang as well."""
+        """Forward nothing, without closing anything; new connections are accepted and hang too."""
         self._flowing.clear()
 
     def reset(self) -> None:
@@ -51,17 +51,17 @@ class Proxy:
         self.reset()
 
     def half_open(self) -> None:
-        """Drop the far side of every connection; the near side is told nothing and its bytes go nowhere."""
+        """Reset the far side of every connection; the near side stays open and its bytes are discarded."""
         for link in list(self._links):
             link.lose_far_side()
 
     def cut_after(self, count: int) -> None:
-        """Reset every connection after ``count`` more bytes from the far side: in the middle of a message."""
+        """Reset every connection after ``count`` more bytes from the far side, in mid-message."""
         for link in list(self._links):
             link.bytes_left = count
 
     def heal(self) -> None:
-        """Behave. What was reset or lost stays so."""
+        """End all faults. Connections that were reset or lost stay so."""
         self.latency_s, self._refusing = 0.0, False
         self._flowing.set()
 

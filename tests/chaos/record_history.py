@@ -1,6 +1,6 @@
-"""Record how a run of this version begins: ``python -m tests.chaos.record_history 0.1.0``, once for each release.
+"""Record the start of a run of this version: ``python -m tests.chaos.record_history 0.1.0``, once per release.
 
-Digests of artifacts and paths differ from machine to machine: the history holds names in their stead.
+Digests of artifacts and paths differ between machines: the history holds placeholders instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KEPT_ROUNDS = 4
 
 
 def names(events: list[Event], folder: Path) -> dict[str, str]:
-    """What differs from machine to machine, and the name that a history has for it."""
+    """Strings that differ between machines, and their placeholders in a history."""
     found = {str(folder): "{folder}"}
     for event in events:
         pool, model = event.pool_published, event.model_trained
@@ -36,7 +36,7 @@ def names(events: list[Event], folder: Path) -> dict[str, str]:
 
 
 async def events_of(nats_url: str, run_id: str) -> list[Event]:
-    """The events of a run as they stand."""
+    """The events of a run in the log."""
     from labelloop.eventlog.connection import connect as connect_broker
     from labelloop.eventlog.log import EventLog
 
@@ -48,7 +48,7 @@ async def events_of(nats_url: str, run_id: str) -> list[Event]:
 
 
 async def record(version: str) -> None:
-    """A history that breaks off in the middle of a batch."""
+    """Record a history that ends in the middle of a batch."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         blobs = write_blobs(folder)

@@ -1,4 +1,4 @@
-"""Many seeded schedules of a simulated run, on all cores: ``python -m tests.chaos.schedules --count 100000``."""
+"""Simulate runs by seeded schedules, on all cores: ``python -m tests.chaos.schedules --count 100000``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHUNK = 200
 
 
 def _settle() -> None:
-    """What services log of faults that were made for them would drown what is found."""
+    """Silence logs of injected faults, which would hide the findings."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     torch.set_num_threads(1)
     gc.freeze()
@@ -36,7 +36,7 @@ def _run_chunk(seeds: range) -> tuple[int, list[str]]:
 
 
 def run_many(first: int, count: int) -> list[str]:
-    """What was found in the schedules from seed ``first`` on."""
+    """Return the violations of schedules from seed ``first`` on."""
     chunks = [range(i, min(i + _CHUNK, first + count)) for i in range(first, first + count, _CHUNK)]
     found: list[str] = []
     done, begin = 0, time.perf_counter()

@@ -1,7 +1,7 @@
-"""A run in memory, with trainers and oracles that may be late, killed and started anew, and a log between them.
+"""A simulated run: trainers and oracles that can be late, killed and restarted, around an event log in memory.
 
-Nothing here runs by itself: the methods of ``World`` are the moves of whoever decides what happens next, and the same
-moves in the same order give the same run.
+Nothing runs by itself: the caller makes each move through a method of ``World``, and the same moves in the same order
+give the same run.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ from trainer_svc.domain.policy import Fit, next_step
 from trainer_svc.domain.seeds import seed_for
 
 MEMBERS_MAX = 3
-_SWEEPS_MAX = 400  # many times what a run of 20 rounds takes when nothing is in its way
+_SWEEPS_MAX = 400  # many times what 20 rounds take without faults
 
 
 class Violation(AssertionError):
-    """Something that must hold does not."""
+    """An invariant does not hold."""
 
 
 class Log:
-    """Refuses the second write of a subject, as the broker does."""
+    """An event log that refuses a second write to a subject, as the broker does."""
 
     def __init__(self) -> None:
         self.events: list[Recorded] = []
         self.standing: dict[str, Recorded] = {}
 
     def write(self, event: Event) -> Recorded:
-        """What stands there now."""
+        """Append once; return the event that the subject now holds."""
         subject = subject_of(event)
         return self.standing[subject] if subject in self.standing else self.add(subject, event)
 
@@ -73,7 +73,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a world is made of: tests put faulty parts in, to see that they are found."""
+    """The parts of a world; tests insert faulty ones to see that they are detected."""
 
     log: Callable[[], Log] = Log
     trainer: Callable[[World], Trainer] = Trainer
@@ -81,11 +81,11 @@ class Parts:
 
 
 class World:
-    """Numbers that moves take choose among what there is, modulo how many; a move with nothing to move does nothing."""
+    """A simulated run. A move's numbers pick among candidates, modulo their count; without any, it does nothing."""
 
     def __init__(self, started: RunStarted, trainers: int, oracles: int, parts: Parts | None = None) -> None:
         self.started, self._parts = started, parts or Parts()
-        self.loop = Turns()  # type: ignore[abstract]  # what is left out is IO
+        self.loop = Turns()  # type: ignore[abstract]  # the methods left out are I/O
         self.log, self.audit = self._parts.log(), Audit()
         self.artifacts: dict[str, bytes] = {}
         if started.inheritance.training_state_sha256:
@@ -103,7 +103,7 @@ class World:
         self.members += [maker(self) for maker in self.makers]
         self.loop.turn()
 
-    # What members see.
+    # Called by members.
 
     async def write(self, event: Event) -> Recorded:
         self._time_s += 1
@@ -130,17 +130,17 @@ class World:
 
     @property
     def skipped(self) -> set[int]:
-        """Samples that got no label."""
+        """Samples that were skipped."""
         return {event.sample_skipped.sample_id for event in self.events if event.HasField("sample_skipped")}
 
     @property
     def over(self) -> bool:
         return self.audit.state is not None and self.audit.state.over
 
-    # Moves without fault; each says whether there was anything to move.
+    # Moves without faults; each returns whether it moved anything.
 
     def deliver(self, who: int, count: int) -> bool:
-        """Bring a member the next events."""
+        """Deliver the next events to a member."""
         member = self.members[who % len(self.members)]
         if not member.alive or member.seen == len(self.log.events):
             return False
@@ -173,14 +173,14 @@ class World:
         return recorded
 
     def _model_of_now(self) -> str:
-        """The model that the log as it stands asks for; empty where it asks for none."""
+        """The model to be fitted next according to the log; empty if none is."""
         state = self.audit.state
         if state is None or state.over or not isinstance(next_step(state), Fit):
             return ""
         return fitted(state)
 
     def acknowledge(self, which: int) -> bool:
-        """Let a writer hear what stands."""
+        """Tell a writer which event is recorded."""
         if not self.acknowledgements:
             return False
         write, recorded = self.acknowledgements.pop(which % len(self.acknowledgements))
@@ -198,7 +198,7 @@ class World:
                 raise Violation(f"two answers at revision {place[1]} of sample {place[0]} were acknowledged")
 
     def finish_work(self, which: int) -> bool:
-        """Let a scorer, a fit or a store be done."""
+        """Complete work of a scorer, a fit or a store."""
         if not self.works:
             return False
         done, result = self.works.pop(which % len(self.works))
@@ -211,35 +211,35 @@ class World:
         self.loop.turn()
         if self._lost:
             raise Violation("; ".join(self._lost))
-        if self.loop.sleepers:  # somebody gave up for a while: nothing here is away, so nobody should
+        if self.loop.sleepers:  # a member backs off, though no peer is ever unavailable here
             problems = [member.projections.problems.get(RUN, "") for member in self.members if member.alive]
             raise Violation("; ".join(problem for problem in problems if problem) or "somebody sleeps")
 
     # Faults.
 
     def leave_behind(self, which: int) -> None:
-        """Let the writer of an append that is still under way give up hope and try again."""
+        """Let the writer of an append in flight give up waiting and try again."""
         if self.writes:
             write = self.writes[which % len(self.writes)]
             if not write.heard.done():
                 self.writes.append(write)
 
     def lose_write(self, which: int) -> None:
-        """Drop an append. Whoever still waits for it tries again, behind all others."""
+        """Drop an append. A writer that still waits for it tries again, after all others."""
         if self.writes:
             write = self.writes.pop(which % len(self.writes))
             if not write.heard.done():
                 self.writes.append(write)
 
     def lose_acknowledgement(self, which: int) -> None:
-        """The append stands, but its writer does not hear of it and tries again."""
+        """Drop the acknowledgement of a recorded append, so that its writer tries again."""
         if self.acknowledgements:
             write, _ = self.acknowledgements.pop(which % len(self.acknowledgements))
             if not write.heard.done():
                 self.writes.append(write)
 
     def kill(self, who: int, *, lose: bool) -> None:
-        """End a member; its appends under way are lost, or arrive when they will."""
+        """Kill a member; its appends in flight are lost, or arrive at any later time."""
         place = who % len(self.members)
         if not self.members[place].alive:
             return
@@ -253,14 +253,14 @@ class World:
             self.writes = [write for write in self.writes if not write.heard.done()]
 
     def start(self, who: int) -> None:
-        """Start a dead member anew: it replays."""
+        """Restart a dead member, which replays the log."""
         place = who % len(self.members)
         if not self.members[place].alive:
             self.members[place] = self.makers[place](self)
             self.loop.turn()
 
     def repeat(self, who: int, count: int) -> None:
-        """Bring a member its last events once more."""
+        """Deliver its last events to a member once more."""
         member = self.members[who % len(self.members)]
         if member.alive:
             for recorded in self.log.events[max(0, member.seen - count) : member.seen]:
@@ -276,7 +276,7 @@ class World:
             self._turn()
 
     def open_samples(self, who: int) -> list[int]:
-        """What a person is shown."""
+        """Samples that an oracle shows to annotators."""
         member = self.members[who % len(self.members)]
         if not isinstance(member, Oracle) or not member.alive:
             return []
@@ -302,7 +302,7 @@ class World:
             self._turn()
 
     def say_anew(self, who: int, sample_id: int, label: int | None, revision: int) -> None:
-        """Give another label than before, or none."""
+        """Revise the label of a sample, or withdraw it."""
         member, state = self.members[who % len(self.members)], self.audit.state
         if state is None or not isinstance(member, Oracle) or not member.alive:
             return
@@ -318,7 +318,10 @@ class World:
     # The end.
 
     def calm_down(self, rng: Random) -> None:
-        """No more faults: the run must end, and all must agree how. Appends of the dead come before it, or after."""
+        """Check that without more faults the run ends and all members agree.
+
+        Appends of dead members arrive before or after its end.
+        """
         for place in range(len(self.members)):
             self.start(place)
         stale = [write for write in self.writes if write.heard.done() and rng.random() < 0.5]
@@ -337,7 +340,7 @@ class World:
         raise Violation(f"something still goes on after {_SWEEPS_MAX} sweeps")
 
     def _sweep(self, rng: Random) -> bool:
-        """Let each be done that is under way; False where nothing is."""
+        """Complete everything in flight; False if nothing was."""
         busy = any(member.seen < len(self.log.events) for member in self.members)
         busy = busy or bool(self.writes or self.acknowledgements or self.works)
         for place in rng.sample(range(len(self.members)), len(self.members)):
@@ -351,7 +354,7 @@ class World:
         return busy or self._answer_all()
 
     def _answer_all(self) -> bool:
-        """People label whatever they are still shown."""
+        """Label all samples that an oracle still shows."""
         for place in range(len(self.members)):
             if shown := self.open_samples(place):
                 self.submit(place, [(sample_id, TRUTH[sample_id]) for sample_id in shown], "last")
@@ -379,7 +382,7 @@ class World:
             raise Violation("; ".join(found))
 
     def _lost_answers(self) -> list[str]:
-        """What somebody was told to be recorded, and the log does not hold so."""
+        """Results that were acknowledged, but that the log does not hold."""
         standing = {subject_of(event): event for event in self.events}
         return [
             f"{subject_of(event)} was acknowledged, but the log holds {standing.get(subject_of(event))}"
@@ -409,7 +412,7 @@ class World:
 
 
 class Schedule:
-    """What a seed decides: the run, how many carry it on, and each move."""
+    """Everything that a seed decides: the run, its members, and each move."""
 
     def __init__(self, seed: int, parts: Parts | None = None) -> None:
         rng = self._rng = Random(seed)
@@ -468,7 +471,7 @@ class Schedule:
                 world.repeat(which, 1 + which // 16)
 
     def _label(self, which: int) -> None:
-        """People answer what they were shown, now or some time ago, wrongly at times, and at times twice."""
+        """Label, skip or revise samples shown now or earlier, sometimes wrongly or twice."""
         rng = self._rng
         self._shown = self.world.open_samples(which) or self._shown
         if rng.random() < self._revision_rate:
@@ -490,7 +493,7 @@ class Schedule:
 
 
 def run_schedule(seed: int, parts: Parts | None = None) -> None:
-    """Carry out the schedule of that seed; AssertionError where something that must hold does not."""
+    """Run the schedule of ``seed``; AssertionError if an invariant is violated."""
     schedule = Schedule(seed, parts)
     try:
         schedule.run()

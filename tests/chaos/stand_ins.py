@@ -1,4 +1,4 @@
-"""What a simulated run needs, as pure functions: specs, truth, rankings, fits; and the run without faults."""
+"""Pure functions for simulated runs: specs, true labels, rankings, fits, and the run without faults."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ DATASET = Dataset(
 )
 _STATE_SHAPE = (len(CLASSES), 2)  # one feature and the bias
 _FRESH = (0.0,) * 6
-_OTHER_FEATURES = "f" * 64  # than the samples, which is what models of simulated runs see
+_OTHER_FEATURES = "f" * 64  # not of simulated runs: models see samples
 
 Floats = tuple[float, ...]
 
 
 def state_of(digest: str) -> Floats:
-    """Six numbers that a float32 holds exactly."""
+    """Return six numbers that a float32 holds exactly."""
     return tuple(float(int(digest[4 * i : 4 * i + 4], 16)) for i in range(6))
 
 
@@ -64,12 +64,12 @@ def _state_bytes(numbers: Floats) -> bytes:
 
 @lru_cache(maxsize=4096)
 def model_bytes(sample_ids: tuple[int, ...], labels: tuple[int, ...], start: Floats, seed: int) -> bytes:
-    """A model is what it was made of."""
+    """Return a model, which consists of its inputs."""
     return repr((sample_ids, labels, start, seed)).encode()
 
 
 def fit(job: FitJob) -> FitResult:
-    """Stands in for ``carry_out``."""
+    """Stand in for ``carry_out``."""
     sample_ids = tuple(int(sample_id) for sample_id in job.features[:, 0].tolist())
     start = tuple(job.start.weights.flatten().tolist())
     model = model_bytes(sample_ids, tuple(job.labels.tolist()), start, job.spec.seed)
@@ -88,7 +88,7 @@ def _order(model: str, seed: int, strategy: int) -> tuple[int, ...]:
 
 
 def chosen(model: str, seed: int, strategy: int, count: int, leave_out: Collection[int]) -> list[int]:
-    """The first ``count`` of the pool, all for 0, in an order that the model decides, or the seed alone."""
+    """Return the first ``count`` samples (0: all), ordered by the model and seed, or at random by the seed."""
     return [sample_id for sample_id in _order(model, seed, strategy) if sample_id not in leave_out][: count or None]
 
 
@@ -108,7 +108,7 @@ def ranking(model: str, seed: int, strategy: int, count: int, leave_out: Collect
 
 
 def draw_started(rng: Random) -> RunStarted:
-    """A run that can be carried out."""
+    """Draw a run with a valid spec."""
     inherited = rng.sample(range(POOL_SIZE), rng.randint(1, 4)) if rng.random() < 0.25 else []
     auto_budget = rng.choice((0, rng.randint(1, 8)))
     spec = RunSpec(
@@ -145,7 +145,7 @@ def _inheritance(rng: Random, sample_ids: Sequence[int], spec: RunSpec) -> Inher
         classes=labels,
         auto_labelled=[
             i > 0 and rng.random() < 0.3 for i in range(len(sample_ids))
-        ],  # what a run ends with was paid for
+        ],  # a run that ended paid for a label
         model_sha256=digest,
         training_state_sha256=sha256(_state_bytes(state_of(digest))).hexdigest() if published else "",
         features_sha256=rng.choice(("", _OTHER_FEATURES)),
@@ -154,12 +154,12 @@ def _inheritance(rng: Random, sample_ids: Sequence[int], spec: RunSpec) -> Inher
 
 
 def inherited_state(started: RunStarted) -> bytes:
-    """The artifact that an inheritance names."""
+    """Return the training state of an inheritance."""
     return _state_bytes(state_of(started.inheritance.model_sha256))
 
 
 def fitted(state: RunState) -> str:
-    """The digest of the model that a fit on the training set as it stands comes to."""
+    """Return the digest of the model that a fit to the present training set gives."""
     spec, training = state.spec, state.training
     carries_on = state.training_state_sha256 and spec.protocol == Protocol.PROTOCOL_PUBLISHED
     start = state_of(state.model_sha256) if carries_on else _FRESH
@@ -169,7 +169,7 @@ def fitted(state: RunState) -> str:
 
 
 def model_without_faults(started: RunStarted, labels: Mapping[int, int], skipped: Collection[int] = ()) -> str:
-    """The digest of the last model of a run that nothing disturbs; where ``labels`` lack one, of no model."""
+    """Return a run's last model without faults, as a digest; it is of no model if ``labels`` lack one."""
     spec, taken = started.spec, started.inheritance
     training = list(zip(taken.sample_ids, taken.classes, strict=True))
     asked = set(taken.sample_ids)

@@ -1,4 +1,4 @@
-"""What came of the trials, as the table in the README of this folder."""
+"""Results of the trials, as the table in this folder's README."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DIES = re.compile("(trainer|scorer|oracle) dies (before|after) ")
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """Markdown: fault, how it is made, runs, violations, recovery; the crash points of a service in one row."""
+    """Return Markdown: fault, how it is made, runs, violations, recovery. A service's crash points share a row."""
     made = list(outcomes)
     how = {fault.name: fault.how for fault in FAULTS}
     lines = ["| fault | how it is made | runs | violations | recovery, p50 / max |", "|---|---|---|---|---|"]

@@ -1,4 +1,4 @@
-"""The short form of the campaign: real processes, one trial of each of these faults. `make chaos` has them all."""
+"""The short campaign: one trial of each of these faults, with real processes. `make chaos` has all faults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos.trial import Fault
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SEED = 3  # the published protocol, whose fits take a twentieth of the time
+SEED = 3  # of the published protocol, whose fits are much faster
 HONEST_SEED = 1
 BRIEF = [
     "trainer killed",
@@ -38,7 +38,7 @@ _BY_NAME = {fault.name: fault for fault in FAULTS}
 
 
 def _brief_points() -> list[CrashPoint]:
-    """Around each append, and one put and call each; what is served is left to the long form."""
+    """Return the points around each append, and one for each put and call; the full campaign has the others."""
     seen: set[tuple[str, str]] = set()
     points = []
     for point in crash_points(SEED):

@@ -1,4 +1,4 @@
-"""What earlier versions wrote is replayed and carried on by this one."""
+"""Event logs of earlier versions are replayed and continued."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.e2e.driving import finish, start
 
 
 def history(path: Path, here: dict[str, str]) -> list[Event]:
-    """The events in ``path``, with what has another name here in the place of its name there."""
+    """Return the events in ``path``, with placeholders replaced by this machine's values."""
     text = path.read_text()
     for machine, name in here.items():
         text = text.replace(name, machine)
@@ -29,13 +29,13 @@ async def take_in(clients: Clients, events: list[Event]) -> None:
     await clients.trainer.ImportRun(ImportRunRequest(event=event) for event in events)
 
 
-def test_every_version_has_a_history() -> None:
+def test_version_0_1_0_has_a_history() -> None:
     assert {path.stem for path in HISTORIES.glob("*.jsonl")} >= {"0.1.0"}
 
 
 @pytest.mark.parametrize("path", sorted(HISTORIES.glob("*.jsonl")), ids=lambda path: path.stem)
-async def test_a_history_is_replayed_and_carried_on(path: Path, tmp_path: Path, nats_binary: Path) -> None:
-    """A calm run of the same spec puts the artifacts in place, and shows what must come out."""
+async def test_a_history_is_replayed_and_continued(path: Path, tmp_path: Path, nats_binary: Path) -> None:
+    """A run of the same spec without faults stores the artifacts and gives the expected models."""
     blobs = write_blobs(tmp_path)
     async with running(tmp_path / "store") as stack, connect(stack.endpoints) as clients:
         await start(clients, "calm", spec(blobs))
@@ -50,7 +50,7 @@ async def test_a_history_is_replayed_and_carried_on(path: Path, tmp_path: Path, 
 
 
 async def check(stack: Stack, recorded: list[Event]) -> None:
-    """The run begins as recorded, and goes on soundly."""
+    """Check that the run begins as recorded and has no faults."""
     events = await events_of(stack.nats_url, "history")
     events.sort(key=lambda event: not event.HasField("run_started"))  # an import writes it last
     assert events[: len(recorded)] == recorded

@@ -1,4 +1,4 @@
-"""Runs in memory under faults that a seed or Hypothesis chooses; and that the checks find what is wrong."""
+"""Runs in memory under faults that a seed or Hypothesis chooses, and a check that the invariants find defects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ labels = st.lists(st.tuples(st.integers(0, POOL_SIZE - 1), st.integers(0, len(CL
 
 
 class RunUnderFaults(RuleBasedStateMachine):
-    """Every move that the world knows, in any order; then calm, in which the run must end as it should."""
+    """Every move of the simulated world, in any order; then calm, in which the run must end correctly."""
 
     world: World | None = None
 
@@ -134,7 +134,7 @@ def test_no_schedule_breaks_a_run() -> None:
         run_schedule(seed)
 
 
-def test_a_schedule_is_the_same_each_time() -> None:
+def test_schedules_are_reproducible() -> None:
     def log_of(seed: int) -> list[bytes]:
         schedule = Schedule(seed)
         schedule.run()
@@ -155,12 +155,12 @@ def _is_found(parts: Parts, said: str) -> bool:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_part_that_is_wrong_is_found(mutant: str) -> None:
+def test_every_mutant_is_detected(mutant: str) -> None:
     assert _is_found(*MUTANTS[mutant])
 
 
 def calm_log() -> list[Event]:
-    """A whole run in which nothing happens: two batches of two labels, then two auto-labels."""
+    """The events of a run without faults: two batches of two labels, then two auto-labels."""
     spec = RunSpec(
         strategy=Strategy.STRATEGY_MARGIN,
         first_strategy=Strategy.STRATEGY_RANDOM,
@@ -241,7 +241,7 @@ def failed(round_: int = 0) -> Event:
 
 
 @pytest.mark.parametrize("illegal", ILLEGAL)
-def test_what_is_illegal_is_named(illegal: str) -> None:
+def test_illegal_histories_are_reported(illegal: str) -> None:
     spoil, said = ILLEGAL[illegal]
     events = calm_log()
     assert faults(events) == []

@@ -1,4 +1,4 @@
-"""One run under one fault: it must end by itself, as the run without the fault ended, and its log must be sound."""
+"""One run under one fault: it must end unaided, as the run without the fault ended, and its log must be valid."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENDS = ("run_finished", "run_cancelled", "run_failed")
 WRITES = {
     "trainer": ("labels_requested", "model_trained", "samples_auto_labelled", "run_finished"),
     "oracle": ("pool_published", "label_provided"),
-    "scorer": ("labels_requested", "samples_auto_labelled"),  # the trainer's, but not without a ranking
+    "scorer": ("labels_requested", "samples_auto_labelled"),  # the trainer's, but only after a ranking
 }
 STALLED_S = 120.0  # without an event; the longest fault takes a fifth of it
 _SETTLE_S = 0.05
@@ -36,7 +36,7 @@ _SETTLE_S = 0.05
 
 @dataclass(frozen=True)
 class Fault:
-    """``how`` says how it is made; ``where`` names the world that it needs; ``changes`` those of the run's spec."""
+    """``how`` says how it is caused; ``where`` names the world it needs; ``changes`` are made to the run's spec."""
 
     name: str
     how: str
@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """``recovery_s`` is the time from the fault's end to the next event of those that it kept from working."""
+    """``recovery_s`` is the time from the fault's end to the next event of the services it had stopped."""
 
     fault: str
     seed: int
@@ -56,7 +56,7 @@ class Outcome:
 
 
 class Trial:
-    """What a fault may use: the world, the run, a source of chance, and a place to say when it is over."""
+    """What a fault may use: the world, the run, a random generator, and a method to report its end."""
 
     def __init__(self, world: World, fault: Fault, seed: int, serial: int) -> None:
         self.world, self.fault, self.seed = world, fault, seed
@@ -67,7 +67,7 @@ class Trial:
         self._recovering: tuple[float, int, tuple[str, ...]] | None = None
 
     async def reach(self, low: float = 0.05, high: float = 0.8) -> None:
-        """Wait for a moment of the labelling phase, chosen between these shares of it."""
+        """Wait for a random moment between these shares of the labelling phase."""
         rounds = self.spec.label_budget // self.spec.batch_size
         number = int(rounds * self.rng.uniform(low, high))
         await self.world.watch.first(self.run_id, lambda seen: self._requested(seen, number))
@@ -77,14 +77,14 @@ class Trial:
         return seen.kind == "labels_requested" and seen.event.round >= number
 
     async def over(self, *victims: str) -> None:
-        """The fault ends now: what the victims write from here on shows that they are back."""
+        """Record that the fault ends now: the victims' next event shows that they have recovered."""
         now = asyncio.get_running_loop().time()
-        await asyncio.sleep(_SETTLE_S)  # what was written before is on its way here
+        await asyncio.sleep(_SETTLE_S)  # events written before are still arriving
         kinds = tuple(kind for victim in victims for kind in WRITES.get(victim.rstrip("2"), ()))
         self._recovering = (now, self.world.watch.last, kinds)
 
     async def next_event(self) -> None:
-        """Return once the run has gone on behind the fault's end."""
+        """Wait for the run's first event after the fault's end."""
         assert self._recovering is not None, "the fault is over"
         after = self._recovering[1]
         await self.world.watch.first(self.run_id, lambda seen: seen.sequence > after)
@@ -102,7 +102,7 @@ class Trial:
             service.restarts = 0
         calm = await calm_models(self.world, self.spec)
         making = asyncio.ensure_future(self.fault.make(self))
-        await asyncio.sleep(0)  # it looks at the processes before the run begins
+        await asyncio.sleep(0)  # it inspects the processes before the run begins
         found: list[str] = []
         try:
             async with self.world.watch.progress(STALLED_S):
@@ -137,7 +137,7 @@ class Trial:
 
 
 async def again_until_answered(call: Callable[..., Awaitable[Any]], request: Message) -> Any:
-    """What a client does that got no answer."""
+    """Repeat a call until it is answered, as clients do."""
     while True:
         try:
             return await call(request, wait_for_ready=True, timeout=20)
@@ -152,7 +152,7 @@ def _lost(event: Event, trained: dict[int, int]) -> bool:
 
 
 def _spec(world: World, seed: int, changes: dict[str, object]) -> RunSpec:
-    """One of three kinds of run, by the seed: twenty rounds of labels, then eight of auto-labels."""
+    """One of three kinds of spec, by the seed: twenty rounds of labels, then eight of auto-labels."""
     kinds: list[dict[str, object]] = [
         {"protocol": Protocol.PROTOCOL_PUBLISHED, "strategy": Strategy.STRATEGY_MARGIN},
         {"protocol": Protocol.PROTOCOL_HONEST, "strategy": Strategy.STRATEGY_ENTROPY},
@@ -163,7 +163,7 @@ def _spec(world: World, seed: int, changes: dict[str, object]) -> RunSpec:
 
 
 async def calm_models(world: World, spec: RunSpec) -> list[str]:
-    """The models of the run of this spec without a fault, the dataset answering."""
+    """Digests of the models of this spec's run without a fault, with labels from the dataset."""
     asked = RunSpec()
     asked.CopyFrom(spec)
     asked.label_source = LabelSource.LABEL_SOURCE_DATASET
@@ -184,7 +184,7 @@ def models(events: list[Event]) -> list[str]:
 
 
 def paid_faults(events: list[Event]) -> list[str]:
-    """Whether the labels paid of a finished run are the distinct samples asked for."""
+    """Differences between the samples that a finished run requested and paid for."""
     asked = Counter(sample_id for event in events for sample_id in event.labels_requested.sample_ids)
     paid = Counter(event.label_provided.sample_id for event in events if event.HasField("label_provided"))
     found = [f"(b) sample {sample_id} was asked for {count} times" for sample_id, count in asked.items() if count > 1]
@@ -195,7 +195,7 @@ def paid_faults(events: list[Event]) -> list[str]:
 
 
 async def stored(world: World, run_id: str) -> tuple[dict[str, int], list[Event]]:
-    """What the broker holds of a run: messages a subject, and events in order. Read without our own following."""
+    """Read a run's message counts by subject and its events in order, without the project's log reader."""
     js = world.client.jetstream(timeout=10)
     everything = f"labelloop.v1.{run_id}.>"
     subjects = (await js.stream_info(STREAM, subjects_filter=everything)).state.subjects or {}
@@ -208,7 +208,7 @@ async def stored(world: World, run_id: str) -> tuple[dict[str, int], list[Event]
 
 
 async def training_set(world: World, run_id: str) -> list[LabelRecord]:
-    """The labels of a run as its trainer has them, once it too knows that the run has ended."""
+    """A run's labels as its trainer has them, once it too knows that the run has ended."""
     async for _ in world.clients.watch(run_id):
         pass
     answer = world.clients.trainer.ListLabels(ListLabelsRequest(run_id=run_id), wait_for_ready=True)

@@ -1,6 +1,6 @@
-"""An event loop without IO and without time: what is ready runs in order, what sleeps never wakes.
+"""An event loop without IO and time: ready callbacks run in order, and sleeping tasks never wake.
 
-Services run on it as they are; whoever owns the loop decides what happens next by settling the futures they wait for.
+Services run on it unchanged; its owner decides what happens next by settling the futures that they await.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Ts = TypeVarTuple("Ts")
 
 
 class Turns(asyncio.AbstractEventLoop):
-    """``executor`` of ``run_in_executor`` is a function that takes the work and gives the future of its result."""
+    """``executor`` in ``run_in_executor`` is a function from the work to the future of its result."""
 
     def __init__(self) -> None:
         self._ready: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._handle = asyncio.Handle(print, (), self)  # nobody cancels what is ready
+        self._handle = asyncio.Handle(print, (), self)  # never cancelled
         self._asleep: list[asyncio.TimerHandle] = []
 
     def turn(self) -> None:
-        """Run until everything waits for something from outside."""
+        """Run until all tasks wait for external futures."""
         if not self._ready:
             return
         before = asyncio._get_running_loop()
@@ -38,7 +38,7 @@ class Turns(asyncio.AbstractEventLoop):
 
     @property
     def sleepers(self) -> int:
-        """How many wait for a time that does not come."""
+        """The number of timers, which never fire."""
         return len(self._asleep)
 
     def call_soon(
@@ -88,4 +88,4 @@ class Turns(asyncio.AbstractEventLoop):
         return 0.0
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Tasks of whoever was killed are left as they are; faults are found by what they do to the log."""
+        """Ignore errors, as tasks of killed services are abandoned; faults are found by the log."""

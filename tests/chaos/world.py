@@ -1,4 +1,4 @@
-"""Everything up, with proxies on the ways between, so that it can be broken and watched."""
+"""A broker and all services, with proxies on the connections between them, to be broken and watched."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SERVICES = ("trainer", "scorer", "oracle")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a world is made of. ``twins`` doubles every service; ``broker_store`` and ``artifacts`` are folders."""
+    """Configuration of a world. ``twins`` doubles every service; ``broker_store`` and ``artifacts`` are folders."""
 
     twins: bool = False
     clustered: bool = False
@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass
 class World:
-    """``services`` are named as their modules, twins with a 2 behind; ``ways`` as "trainer-broker"."""
+    """All that runs: ``services`` by module, twins with a 2 appended, and ``ways``, such as "trainer-broker"."""
 
     blobs: Blobs
     broker: NatsServer | None
@@ -62,14 +62,14 @@ class World:
         return self.nodes
 
     def send(self, name: str, what: signal.Signals) -> int:
-        """Send a service a signal; its process id."""
+        """Send a signal to a service, and return its process id."""
         process = self.services[name].process
         assert process is not None, "services are up"
         os.kill(process.pid, what)
         return process.pid
 
     async def up_again(self, name: str, dead: int) -> None:
-        """Return once a service runs and answers as another process than ``dead``."""
+        """Return once a service is ready as another process than ``dead``."""
         service = self.services[name]
         while True:
             process, ready = service.process, service.folder / f"{service.name}.ready"
@@ -78,13 +78,13 @@ class World:
             await asyncio.sleep(0.02)
 
     async def restart(self, name: str) -> None:
-        """Kill a service; return once it is back, with the environment it has now."""
+        """Kill a service, and return once it is ready again, with its current environment."""
         await self.up_again(name, self.send(name, signal.SIGKILL))
 
 
 @asynccontextmanager
 async def world(folder: Path, binary: Path, plan: Plan) -> AsyncIterator[World]:
-    """All of it, kept running until the end: a service that dies is started again, as any supervisor would."""
+    """Start everything and keep it running: a service that dies is started again, as by any supervisor."""
     folder.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         nodes = await stack.enter_async_context(cluster(binary, folder / "nodes")) if plan.clustered else None
@@ -106,7 +106,7 @@ async def world(folder: Path, binary: Path, plan: Plan) -> AsyncIterator[World]:
 
 @dataclass
 class _Hall:
-    """Services as they are started, each told of the others by the address of a proxy."""
+    """Starts the services, and gives each the others' addresses behind a proxy."""
 
     stack: AsyncExitStack
     folder: Path

@@ -1,4 +1,4 @@
-"""Whether the broker's settings, its pods and those who call it fit together. Pure."""
+"""Checks that the broker's settings, its pods and its clients are consistent. Pure."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def broker(manifests: Sequence[Manifest]) -> Workload:
 
 
 def settings_of(manifests: Sequence[Manifest]) -> Mapping[str, str]:
-    """The files of the ConfigMap that the broker mounts, by name; none where it mounts none."""
+    """Return the files of the ConfigMap that the broker mounts, by name; empty if there is none."""
     names = [volume["configMap"]["name"] for volume in broker(manifests).pod["volumes"] if "configMap" in volume]
     maps = of_kind(manifests, "ConfigMap")
     return next((each["data"] for each in maps if each["metadata"]["name"] in names), {})
 
 
 def broker_reads_all_of_its_settings(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """Its folder is the ConfigMap, whole: files include each other."""
+    """Check that its folder is the whole ConfigMap, since files include each other."""
     pod, [container] = broker(manifests).pod, broker(manifests).containers
     config = PurePosixPath(container["args"][container["args"].index("--config") + 1])
     mounts = [each for each in container["volumeMounts"] if each["mountPath"] == str(config.parent)]
@@ -62,7 +62,7 @@ def broker_knows_its_memory(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def nodes_are_enough(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """For the routes, and for the copies that services ask for."""
+    """Check the nodes against the routes and the copies that services request."""
     nodes = broker(manifests).replicas or 0
     routes = _HOST.findall(environment(broker(manifests), manifests)["NATS_ROUTES"])
     wanted = [f"nats-{number}.nats-nodes" for number in range(nodes)] if nodes > 1 else []
@@ -74,7 +74,7 @@ def nodes_are_enough(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def certificates_are_for_the_names_that_are_called(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """And whoever serves with one shows the one for its name."""
+    """Check that each called service presents a certificate for its name."""
     names = {each["spec"]["secretName"]: each["spec"].get("dnsNames", ()) for each in of_kind(manifests, "Certificate")}
     if not names:
         return
@@ -86,14 +86,14 @@ def certificates_are_for_the_names_that_are_called(manifests: Sequence[Manifest]
 
 
 def hosts(said: Mapping[str, str]) -> Iterator[str]:
-    """The names in the addresses that an environment says."""
+    """Yield the host names in the addresses of an environment."""
     for address in (said[name] for name in _ADDRESSES if name in said):
         found = _HOST.findall(address) if "//" in address else [urlsplit(f"//{address}").hostname]
         yield from (host for host in found if host)
 
 
 def _secret_shown(manifests: Sequence[Manifest], host: str) -> str:
-    """The Secret under /secrets/tls of the pods that ``host`` stands for, pods of a StatefulSet included."""
+    """Return the Secret at /secrets/tls of the pods that ``host`` names, also those of a StatefulSet."""
     called = [each for each in of_kind(manifests, "Service") if each["metadata"]["name"] in host.split(".")[:2]]
     for workload in workloads(manifests):
         if any(chosen(each["spec"]["selector"], workload.labels) for each in called):
@@ -105,5 +105,5 @@ def _secret_shown(manifests: Sequence[Manifest], host: str) -> str:
 
 
 def _is_for(name: str, host: str) -> bool:
-    """A star stands for one part of a name."""
+    """Match a certificate's name; a star covers one part."""
     return name.count(".") == host.count(".") and fnmatch(host, name)

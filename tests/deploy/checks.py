@@ -1,4 +1,4 @@
-"""What no schema checks: whether manifests fit together, and fit the services. Each check gives its faults. Pure."""
+"""Checks beyond schemas: manifests fit together, and fit the services. Each check yields the faults found. Pure."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def volumes_are_there(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def caches_fit_their_volumes(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """A pod whose volume overflows is thrown out."""
+    """A pod whose volume overflows is evicted."""
     for workload in workloads(manifests):
         sizes = {volume["name"]: volume.get("emptyDir", {}).get("sizeLimit") for volume in workload.pod["volumes"]}
         said = environment(workload, manifests).get("LABELLOOP_CACHE_GB")

@@ -1,4 +1,4 @@
-"""Parts of manifests that checks ask for. Pure."""
+"""Pure functions that read parts of manifests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "app.kubernetes.io/name"
 
 @dataclass(frozen=True)
 class Workload:
-    """Something that runs pods."""
+    """A manifest that runs pods."""
 
     manifest: Manifest
 
@@ -25,7 +25,7 @@ class Workload:
 
     @property
     def replicas(self) -> int | None:
-        """None where an autoscaler says it."""
+        """None if an autoscaler sets it."""
         found: int | None = self.manifest["spec"].get("replicas")
         return found
 
@@ -50,7 +50,7 @@ class Workload:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it runs an image of labelloop's that serves."""
+        """Whether it runs a service of labelloop."""
         return self.name in ("trainer", "scorer", "oracle")
 
 
@@ -67,7 +67,7 @@ def title(manifest: Manifest) -> str:
 
 
 def chosen(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a selector, of a Service or with matchLabels and matchExpressions, takes these labels."""
+    """Return whether a selector, of a Service or with matchLabels and matchExpressions, matches."""
     if "matchLabels" not in selector and "matchExpressions" not in selector:
         return all(labels.get(key) == value for key, value in selector.items())
     by_label = all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
@@ -77,12 +77,12 @@ def chosen(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def bytes_of(quantity: str) -> int:
-    """A size as Kubernetes writes it, in Ki, Mi or Gi."""
+    """Convert a size in Ki, Mi or Gi to bytes."""
     return int(quantity[:-2]) * _UNITS[quantity[-2:]]
 
 
 def environment(workload: Workload, manifests: Sequence[Manifest]) -> dict[str, str]:
-    """The container's environment: values as far as manifests say them, else ``""``."""
+    """Return the environment, with ``""`` for values outside the manifests."""
     maps = {manifest["metadata"]["name"]: manifest.get("data", {}) for manifest in of_kind(manifests, "ConfigMap")}
     found: dict[str, str] = {}
     for container in workload.containers:
@@ -93,7 +93,7 @@ def environment(workload: Workload, manifests: Sequence[Manifest]) -> dict[str, 
 
 
 def references(node: Any, key: str) -> Iterator[Any]:
-    """All values under ``key``, however deep."""
+    """Yield all values under ``key`` at any depth."""
     if isinstance(node, Mapping):
         for name, value in node.items():
             if name == key:

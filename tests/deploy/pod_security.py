@@ -1,5 +1,5 @@
-"""Pod Security's level `restricted`, which the API server holds pods to and no schema knows, and a little more: pods
-write to volumes only, and those have a limit. Pure."""
+"""Checks for Pod Security's level `restricted`, which the API server enforces and no schema knows, and that pods write
+only to volumes with a limit. Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _faults_of_containers(workload: Workload) -> Iterator[str]:
 
 
 def no_links_in_the_environment(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """Kubernetes would set NATS_PORT and the like for each service of the namespace, whoever else reads those names."""
+    """Service links would set NATS_PORT and the like, which other programs may read, for each service."""
     for workload in workloads(manifests):
         if workload.pod.get("enableServiceLinks") is not False:
             yield f"{workload.name}: other services' addresses are in its environment"

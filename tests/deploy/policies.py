@@ -1,4 +1,4 @@
-"""Which calls network policies let through: those that the caller may make and the called may take. Pure."""
+"""The calls that network policies admit: the caller may make them and the callee receive them. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMESPACE = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True)
 class Pod:
-    """In labelloop's namespace, or in another."""
+    """A pod in labelloop's namespace or another."""
 
     name: str
     labels: Mapping[str, str]
@@ -35,7 +35,7 @@ Call: TypeAlias = tuple[str, str, str, int]
 
 
 def admitted(manifests: Sequence[Manifest]) -> set[Call]:
-    """Caller, called, protocol and port."""
+    """Calls as caller, callee, protocol and port."""
     policies = of_kind(manifests, "NetworkPolicy")
     return {
         (caller.name, called.name, protocol, port)
@@ -50,7 +50,7 @@ def admitted(manifests: Sequence[Manifest]) -> set[Call]:
 
 
 def _ports_named(policies: Sequence[Manifest]) -> set[int]:
-    """Whatever a policy opens is looked at, also what nobody thought of."""
+    """All ports that a policy opens, so that unexpected ones are checked."""
     rules = [rule for policy in policies for way in ("ingress", "egress") for rule in policy["spec"].get(way, ())]
     return {each[end] for rule in rules for each in rule.get("ports", ()) for end in ("port", "endPort") if end in each}
 
@@ -58,7 +58,7 @@ def _ports_named(policies: Sequence[Manifest]) -> set[int]:
 def _lets(policies: Sequence[Manifest], pod: Pod, other: Pod, protocol: str, port: int, direction: str) -> bool:
     """Whether ``pod`` may send to (Egress) or take from (Ingress) ``other`` on ``port``."""
     if pod.namespace != "labelloop":
-        return True  # others' policies are not ours
+        return True  # other namespaces' policies are not ours
     about = [
         policy["spec"]
         for policy in policies
@@ -78,13 +78,13 @@ def _takes_port(rule: Mapping[str, Any], protocol: str, port: int) -> bool:
 
 
 def _takes_peer(peers: Sequence[Mapping[str, Any]] | None, pod: Pod) -> bool:
-    """No list and an empty one both mean everybody."""
+    """No list and an empty one both mean any peer."""
     return not peers or any(_is_peer(peer, pod) for peer in peers)
 
 
 def _is_peer(peer: Mapping[str, Any], pod: Pod) -> bool:
     if "ipBlock" in peer:
-        return True  # anybody may have such an address
+        return True  # any pod may have such an address
     if "namespaceSelector" in peer:
         inside = chosen(peer["namespaceSelector"], {_NAMESPACE: pod.namespace})
     else:

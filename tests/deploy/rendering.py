@@ -1,4 +1,4 @@
-"""Manifests as kubectl renders them."""
+"""Manifests rendered by kubectl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KUSTOMIZE_MIN = (5, 0)  # components, merges of generators and patches as they 
 
 @cache
 def kubectl() -> str:
-    """The program, by LABELLOOP_KUBECTL or on the PATH; skips the test where there is none that is new enough."""
+    """Return the program, by LABELLOOP_KUBECTL or on the PATH; skip the test if there is none new enough."""
     found = os.environ.get("LABELLOOP_KUBECTL") or shutil.which("kubectl")
     if not found:
         pytest.skip("no kubectl on the PATH: install one, or name it with LABELLOOP_KUBECTL")
@@ -34,7 +34,7 @@ def kubectl() -> str:
 
 
 def render(folder: Path) -> list[Manifest]:
-    """The documents of a kustomization. AssertionError with what kubectl says where it does not render."""
+    """Return the documents of a kustomization; AssertionError with kubectl's message if it does not render."""
     done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))

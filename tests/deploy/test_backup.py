@@ -1,4 +1,4 @@
-"""The broker's user for backups, as the README has it: what it needs is allowed, and nothing else is."""
+"""The README's broker user for backups: it may do what backups need, and may not write, change or remove."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DATA = bytes(range(256)) * 1000
 
 @dataclass
 class Backup:
-    """As `nats stream backup` makes it: what the server says of the stream, and the pieces of its snapshot."""
+    """A backup as of `nats stream backup`: the server's description of a stream, and the pieces of its snapshot."""
 
     about: dict[str, Any]
     pieces: list[bytes]
@@ -43,7 +43,7 @@ def public_and_seed(tmp_path: Path) -> tuple[str, Path]:
 
 
 def lone_with(public: str, binary: Path, folder: Path) -> Node:
-    """A broker with the settings of production and, among its users, the README's."""
+    """Return a broker with production settings whose users include the README's."""
     folder.mkdir()
     node = lone_node(binary, folder)
     config = folder / "config"
@@ -56,10 +56,10 @@ def lone_with(public: str, binary: Path, folder: Path) -> Node:
 
 @asynccontextmanager
 async def connected(node: Node, seed: Path) -> AsyncIterator[Client]:
-    """As the nats command does it: with inboxes of no special name."""
+    """Connect as the nats command does: with inboxes of the default name."""
 
     async def ignore(_: Exception) -> None:
-        """What is forbidden is told here and to nobody who asks."""
+        """Ignore a refusal: the server reports it here, and not to the caller."""
 
     client = Client()
     await client.connect(node.url, signature_cb=signer(client, seed), error_cb=ignore)
@@ -78,7 +78,7 @@ async def backed_up(client: Client, stream: str) -> Backup:
     found = []
     while (piece := await pieces.next_msg(timeout=5)).data:
         found.append(piece.data)
-        if piece.reply:  # it waits for that before it sends more
+        if piece.reply:  # the server waits for this before it sends more
             await client.publish(piece.reply, b"")
     return Backup({"config": about["config"], "state": about["state"]}, found)
 
@@ -101,7 +101,7 @@ async def is_refused(client: Client, subject: str) -> bool:
     return False
 
 
-async def test_what_is_backed_up_is_there_again_on_an_empty_broker(
+async def test_a_backup_restores_events_and_artifacts_on_an_empty_broker(
     nats_binary: Path, tmp_path: Path, public_and_seed: tuple[str, Path]
 ) -> None:
     public, seed = public_and_seed
@@ -123,7 +123,7 @@ async def test_what_is_backed_up_is_there_again_on_an_empty_broker(
 
 
 async def write(node: Node) -> str:
-    """An event and an artifact, whose digest it gives."""
+    """Write an event and an artifact, and return the artifact's digest."""
     oracle = await connect(node.url, "oracle", nkey_file=node.access.seed("oracle"))
     await EventLog(oracle).ensure_stream()
     await oracle.jetstream().publish("labelloop.v1.lost.0.pool_published", b"pool")
@@ -132,7 +132,7 @@ async def write(node: Node) -> str:
     return digest
 
 
-async def test_it_may_not_write_change_or_remove_anything(
+async def test_the_backup_user_may_not_publish_update_delete_or_purge(
     nats_binary: Path, tmp_path: Path, public_and_seed: tuple[str, Path]
 ) -> None:
     public, seed = public_and_seed

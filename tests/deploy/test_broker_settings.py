@@ -1,4 +1,4 @@
-"""The broker's settings as they are rendered, held out to a real nats-server."""
+"""The broker's settings as they are rendered, checked by a real nats-server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def data_of(manifests: list[Manifest], name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("overlay", "tls"), [("local", False), ("production", True)])
-def test_a_server_takes_them(overlay: str, tls: bool, nats_binary: Path, tmp_path: Path) -> None:
+def test_nats_server_accepts_the_settings(overlay: str, tls: bool, nats_binary: Path, tmp_path: Path) -> None:
     binary = new_enough(nats_binary, tmp_path / "packages")
     manifests = render(KUBERNETES / "overlays" / overlay)
     files, environment = data_of(manifests, "nats-config"), data_of(manifests, "nats-env")

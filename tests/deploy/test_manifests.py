@@ -1,4 +1,4 @@
-"""The overlays render, are sound for each Kubernetes that is supported, and fit together; broken ones are found out."""
+"""Kubernetes overlays: valid for each supported version, consistent, and their checks find faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ README = KUBERNETES.parent / "README.md"
 OVERLAYS = ("local", "production")
 OTHER_COMPONENTS = ("s3", "label-studio", "page", "client")
 SUPPORTED = ("1.32", kubernetes_validate.latest_version())
-# Kinds that Kubernetes' own schemas do not know, of cert-manager and the Prometheus operator, and what they must say.
+# Kinds of cert-manager and the Prometheus operator, which Kubernetes' schemas lack, and the fields that they need.
 OTHERS = {
     ("cert-manager.io/v1", "Issuer"): set[str](),
     ("cert-manager.io/v1", "Certificate"): {"secretName", "issuerRef", "duration", "renewBefore"},
@@ -44,13 +44,13 @@ def overlay(request: pytest.FixtureRequest) -> Sequence[Manifest]:
 
 
 def from_(folder: Path) -> str:
-    """The way from ``folder`` to the one of the manifests: kustomize reads relative paths only."""
+    """The path of the manifests relative to ``folder``: kustomize reads relative paths only."""
     return os.path.relpath(KUBERNETES, folder.resolve())
 
 
 @pytest.fixture
 def with_everything(tmp_path: Path) -> Sequence[Manifest]:
-    """Production and every component that it leaves out."""
+    """The production overlay with every component that it leaves out."""
     content = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -76,20 +76,20 @@ def test_a_misspelt_field_is_not_valid() -> None:
         kubernetes_validate.validate(broken, SUPPORTED[-1], strict=True)
 
 
-def test_kinds_that_kubernetes_does_not_know_say_what_they_must(overlay: Sequence[Manifest]) -> None:
+def test_custom_resources_have_the_fields_that_they_need(overlay: Sequence[Manifest]) -> None:
     for manifest in overlay:
         needed = OTHERS.get((manifest["apiVersion"], manifest["kind"]), set())
         assert needed <= manifest.get("spec", {}).keys()
 
 
-def test_all_but_cluster_wide_kinds_are_in_the_namespace(overlay: Sequence[Manifest]) -> None:
+def test_all_but_cluster_wide_resources_are_in_the_namespace(overlay: Sequence[Manifest]) -> None:
     assert {manifest["kind"] for manifest in overlay if manifest["metadata"].get("namespace") != "labelloop"} <= {
         "Namespace",
         "PriorityClass",
     }
 
 
-def test_the_overlay_of_the_readme_is_one(tmp_path: Path) -> None:
+def test_the_overlay_of_the_readme_is_valid(tmp_path: Path) -> None:
     [written] = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
     content = written.replace("[../production", f"[{from_(tmp_path)}/overlays/production")
     (tmp_path / "kustomization.yaml").write_text(content.replace("../../components", f"{from_(tmp_path)}/components"))
@@ -108,11 +108,11 @@ def test_the_readme_names_the_oldest_kubernetes_and_every_component() -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_everything_fits(overlay: Sequence[Manifest], check: Check) -> None:
+def test_overlays_pass_every_check(overlay: Sequence[Manifest], check: Check) -> None:
     assert list(check(overlay)) == []
 
 
-def test_everything_fits_with_the_other_components_too(with_everything: Sequence[Manifest]) -> None:
+def test_production_with_all_other_components_passes_every_check(with_everything: Sequence[Manifest]) -> None:
     assert [fault for check in CHECKS for fault in check(with_everything)] == []
     for manifest in with_everything:
         if (manifest["apiVersion"], manifest["kind"]) not in OTHERS:
@@ -127,7 +127,7 @@ Damage: TypeAlias = Callable[[list[Manifest]], object]
 
 
 def put(kind: str, name: str, path: str, value: object) -> Damage:
-    """Set what stands at a path of keys (``;`` is a dot in one), numbers or names in lists; None takes it away."""
+    """Set the value at a path of keys (``;`` is a dot in a key), numbers or names in lists; None removes it."""
 
     def damage(manifests: list[Manifest]) -> None:
         node: Any = named(manifests, kind, name)
@@ -143,7 +143,7 @@ def put(kind: str, name: str, path: str, value: object) -> Damage:
 
 
 def place(node: Any, key: str) -> str | int:
-    """Where in a mapping or a list."""
+    """Return the key in a mapping, or the index in a list."""
     if not isinstance(node, list):
         return key.replace(";", ".")
     return int(key) if key.isdigit() else next(at for at, each in enumerate(node) if each["name"] == key)
@@ -228,7 +228,7 @@ BROKEN: list[tuple[Check, Damage]] = [
 
 
 @pytest.mark.parametrize(("check", "damage"), BROKEN, ids=lambda each: each.__name__ if each in CHECKS else "")
-def test_what_is_broken_is_found_out(check: Check, damage: Damage) -> None:
+def test_a_check_finds_the_fault_that_it_is_for(check: Check, damage: Damage) -> None:
     manifests = deepcopy(list(rendered("production")))
     damage(manifests)
     assert list(check(manifests))
@@ -238,12 +238,12 @@ def test_every_check_is_shown_to_fail() -> None:
     assert {check for check, _ in BROKEN} == set(CHECKS)
 
 
-def test_all_that_production_keeps_up_has_a_budget() -> None:
+def test_every_workload_of_production_has_a_disruption_budget() -> None:
     kept = {each["metadata"]["name"] for each in of_kind(rendered("production"), "Deployment", "StatefulSet")}
     assert kept == {each["metadata"]["name"] for each in of_kind(rendered("production"), "PodDisruptionBudget")}
 
 
-def test_the_readme_says_what_to_do_about_each_alert() -> None:
+def test_each_alert_links_to_a_section_of_the_readme() -> None:
     headings = {line.lower() for line in README.read_text().splitlines() if line[:4] == "### "}
     rules = [
         rule
@@ -267,11 +267,11 @@ CALLS: set[Call] = {
     ("nats", "nats", "TCP", 6222),
     *(("prometheus", called, "TCP", 9464) for called in SERVICES),
     *((caller, "dns", protocol, 53) for caller in INSIDE for protocol in ("TCP", "UDP")),
-    *(("keys", somewhere, "TCP", port) for somewhere in OUTSIDE for port in (443, 6443)),  # the API, wherever it is
+    *(("keys", somewhere, "TCP", port) for somewhere in OUTSIDE for port in (443, 6443)),  # the API, at any address
 }
 CALLS_OF_OTHER_COMPONENTS: set[Call] = {
     *((caller, somewhere, "TCP", 443) for caller in SERVICES for somewhere in OUTSIDE),  # object storage
-    *((caller, called, "TCP", 8080) for caller in OUTSIDE for called in ("label-studio", "oracle")),  # by an ingress
+    *((caller, called, "TCP", 8080) for caller in OUTSIDE for called in ("label-studio", "oracle")),  # by ingress
     ("oracle", "label-studio", "TCP", 8080),
 }
 
@@ -286,7 +286,7 @@ def test_policies_admit_exactly_the_calls_of_the_diagram(with_everything: Sequen
 
 
 def rule_of(name: str, way: str, **changes: object) -> Damage:
-    """Change the first rule of a policy; None takes a key away."""
+    """Change the first rule of a policy; None removes a key."""
 
     def damage(manifests: list[Manifest]) -> None:
         rule = named(manifests, "NetworkPolicy", name)["spec"][way][0]
@@ -312,17 +312,17 @@ def rule_of(name: str, way: str, **changes: object) -> Damage:
     ],
     ids=["no-default", "from-anywhere", "from-an-empty-list", "from-addresses", "a-port-more", "a-range"],
 )
-def test_a_policy_that_is_missing_or_too_wide_is_noticed(damage: Damage, call: Call) -> None:
+def test_a_missing_or_too_wide_policy_admits_another_call(damage: Damage, call: Call) -> None:
     manifests = deepcopy(list(rendered("production")))
     damage(manifests)
     assert call in calls(manifests) - CALLS
 
 
-def test_a_call_that_is_cut_off_is_noticed() -> None:
+def test_a_too_narrow_policy_blocks_a_needed_call() -> None:
     manifests = deepcopy(list(rendered("production")))
     rule_of("names", "egress", ports=[{"protocol": "TCP", "port": 53}])(manifests)
     assert CALLS - calls(manifests) == {(caller, "dns", "UDP", 53) for caller in INSIDE}
 
 
-def test_without_policies_all_is_open() -> None:
+def test_without_policies_more_calls_are_admitted() -> None:
     assert calls(rendered("local")) > CALLS

@@ -1,7 +1,7 @@
-"""Calls a scorer until SIGTERM, then says as JSON what came of it: ``python calling.py TARGET RUN_ID IMAGE_BYTES``.
+"""Call a scorer until SIGTERM, then print a summary as JSON: ``python calling.py TARGET RUN_ID IMAGE_BYTES``.
 
-Runs in the image of the command, beside the scorers. It spreads its calls over all addresses that the name stands for,
-and lets gRPC try a call again elsewhere, as a service config says it: nothing else hides a failure.
+Runs in the command's image, beside the scorers. It spreads its calls over all addresses that the name resolves to, and
+lets gRPC retry a call elsewhere by its service config: nothing else hides a failure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                # A call that waits inside gRPC for a server that begins to drain, or has too much to do, is CANCELLED.
+                # A call that waits inside gRPC for a server that begins to drain, or is overloaded, is CANCELLED.
                 "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
@@ -42,14 +42,14 @@ OPTIONS = [
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.dns_min_time_between_resolutions_ms", 500),  # a container that starts again may have another address
+    ("grpc.dns_min_time_between_resolutions_ms", 500),  # a restarted container may have another address
     ("grpc.keepalive_time_ms", 2_000),
     ("grpc.keepalive_timeout_ms", 2_000),
 ]
 
 
 class Tally:
-    """What came of the calls. All answers must be the same."""
+    """Counts of the calls and their results. All answers must be equal."""
 
     def __init__(self) -> None:
         self.calls, self.longest_s = 0, 0.0

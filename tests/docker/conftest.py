@@ -1,4 +1,4 @@
-"""One engine, one set of images and one stack serve all tests; each leaves the stack with everything running."""
+"""Fixtures for one engine, set of images and stack, which all tests share and leave running."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def cache() -> Path:
 
 @pytest.fixture(scope="session")
 def images(engine: Engine, cache: Path) -> Engine:
-    """The engine, with all images built as anybody builds them, but for where pip finds what the locks name."""
+    """The engine with all images, built as documented, except that pip uses a local index for the locked packages."""
     base_image(engine, cache)
     with wheels_served(engine, cache) as pip_options:
-        for name in reversed(IMAGES):  # the classic builder makes every stage before the one wanted: all with the last
+        for name in reversed(IMAGES):  # the classic builder builds all stages before the target: all with the last one
             engine.docker(
                 *("build", "--file", ROOT / "deploy" / "docker" / "Dockerfile", "--target", name),
                 *("--network", "host", "--build-arg", f"PIP_OPTIONS={pip_options}", "--tag", image(name), ROOT),
@@ -70,13 +70,13 @@ def broker(nats_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def blobs(tmp_path_factory: pytest.TempPathFactory) -> Blobs:
     folder = tmp_path_factory.mktemp("data")
-    folder.chmod(0o755)  # 65532 reads it
+    folder.chmod(0o755)  # read by user 65532
     return write_blobs(folder)
 
 
 @pytest.fixture(scope="session")
 def stack(images: Engine, broker: Path, blobs: Blobs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Everything of compose.yaml up."""
+    """All services of compose.yaml, running."""
     command = compose_command()
     if command is None:
         pytest.skip("no docker compose (the plugin, or the program docker-compose)")
@@ -92,7 +92,7 @@ def stack(images: Engine, broker: Path, blobs: Blobs, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="session")
 def run_id(stack: Stack, blobs: Blobs) -> str:
-    """A run over the blobs, through all services, at its end."""
+    """The id of a finished run over the blobs, through all services."""
     files = {name: f"/data/{getattr(blobs, name).name}" for name in ("labels", "evaluation", "evaluation_labels")}
     options = [part for name, path in files.items() for part in (f"--{name.replace('_', '-')}", path)]
     sizes = ["--batch-size", "5", "--budget", "30", "--auto-label", "10"]

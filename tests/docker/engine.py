@@ -1,4 +1,4 @@
-"""A Docker engine of the tests' own: dockerd in namespaces of its own, its data in a folder of its own."""
+"""A Docker engine for the tests: dockerd in its own namespaces, with its data in its own folder."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class EngineFailed(Exception):
 
 
 class Engine:
-    """Its network, mounts and processes are in namespaces whose first process is dockerd's parent: they end with it.
+    """Run dockerd in network, mount and process namespaces, which end with their first process, dockerd's parent.
 
-    Containers, bridges and iptables are nobody else's; published ports are on the loopback of that network only, and
-    :meth:`inside` runs a command there.
+    Containers, bridges and iptables are separate from the host's. Ports are published on the loopback of that network
+    only; :meth:`inside` runs a command there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,11 +35,11 @@ class Engine:
         self._cgroup = f"labelloop-{os.getpid()}"
         self._unshare: subprocess.Popen[bytes] | None = None
         self._pid = 0
-        # The classic builder is in every engine; what the Dockerfile must not need is then not there.
+        # Every engine has the classic builder; with it the Dockerfile cannot use features of BuildKit.
         self.environment = {**os.environ, "DOCKER_HOST": f"unix://{self._socket}", "DOCKER_BUILDKIT": "0"}
 
     def start(self) -> None:
-        """Return once it answers. EngineFailed where it does not."""
+        """Return once it responds. Raise EngineFailed if it does not."""
         dockerd = [
             *("dockerd", "--host", f"unix://{self._socket}", "--data-root", str(self._folder / "data")),
             *("--exec-root", str(self._folder / "exec"), "--pidfile", str(self._folder / "pid")),
@@ -48,14 +48,14 @@ class Engine:
         with self._log.open("wb") as output:
             self._unshare = subprocess.Popen(
                 [
-                    *("setpriv", "--pdeathsig", "KILL"),  # even where nobody is left to stop it, it ends with us
+                    *("setpriv", "--pdeathsig", "KILL"),  # it ends with this process, even a killed one
                     *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
                     *("sh", "-c", 'ip link set lo up && exec docker-init -- "$@"', "sh", *dockerd),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # a Ctrl-C is for us: we stop it
+                start_new_session=True,  # Ctrl-C reaches only this process, which stops it
             )
         deadline_s = time.monotonic() + _READY_WITHIN_S
         while self._run(["docker", "version"]).returncode:
@@ -69,7 +69,7 @@ class Engine:
         return self._folder / "dockerd.log"
 
     def stop(self) -> None:
-        """End it and all that it started; safe to call at any time."""
+        """Stop it and all that it started; safe to call at any time."""
         if self._unshare is None:
             return
         if self._pid and self._unshare.poll() is None:
@@ -77,7 +77,7 @@ class Engine:
             try:
                 self._unshare.wait(_STOP_WITHIN_S)
             except subprocess.TimeoutExpired:
-                os.kill(self._pid, signal.SIGKILL)  # the first process of the namespace: all others end with it
+                os.kill(self._pid, signal.SIGKILL)  # the first process of the namespace, with which all others end
         self._unshare.kill()
         self._unshare.wait()
         self._unshare = None
@@ -91,11 +91,11 @@ class Engine:
                 folder.rmdir()
 
     def docker(self, *arguments: str | Path, timeout_s: float = 600) -> str:
-        """What the command says on stdout; AssertionError with all that it said where it fails."""
+        """Return the command's stdout; raise AssertionError with all its output if it fails."""
         return self.checked(["docker", *arguments], timeout_s=timeout_s)
 
     def inside(self, *command: str | Path) -> list[str | Path]:
-        """The command, to run on the engine's network."""
+        """Return the command wrapped to run on the engine's network."""
         return ["nsenter", f"--net=/proc/{self._pid}/ns/net", *command]
 
     def checked(self, command: list[str | Path], *, timeout_s: float = 600) -> str:
@@ -117,10 +117,10 @@ class Engine:
 
 
 def _only_child(pid: int) -> int:
-    """The process that ``unshare`` forked: docker-init, which hands signals on and buries what shims leave."""
+    """Return the child of ``unshare``: docker-init, which forwards signals and reaps orphans."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def missing() -> list[str]:
-    """What this machine lacks for an engine."""
+    """Return the prerequisites of an engine that this machine lacks."""
     return [name for name in NEEDED if shutil.which(name) is None] + (["root"] if os.geteuid() else [])

@@ -1,4 +1,4 @@
-"""The services of deploy/docker/compose.yaml, up."""
+"""The running services of deploy/docker/compose.yaml."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _LOOK_EVERY_S = 0.1
 
 
 def compose_command() -> list[str] | None:
-    """Docker's plugin, else the older program of its own; None without either."""
+    """Docker's plugin, else the older standalone program; None without either."""
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
         return ["docker", "compose"]
     return ["docker-compose"] if shutil.which("docker-compose") else None
 
 
 class Stack:
-    """``data`` is what the oracle sees as /data."""
+    """``data`` is the oracle's /data."""
 
     def __init__(self, engine: Engine, command: list[str], folder: Path, data: Path) -> None:
         self.engine = engine
         engine.environment["LABELLOOP_DATA_DIR"] = str(data)
         file = COMPOSE
-        if command == ["docker-compose"]:  # which knows no name of a project
+        if command == ["docker-compose"]:  # which supports no project's name
             file = folder / "compose.yaml"
             lines = COMPOSE.read_text().splitlines(keepends=True)
             file.write_text("".join(line for line in lines if not line.startswith("name:")))
@@ -47,7 +47,7 @@ class Stack:
         return self.engine.checked([*self._command, *arguments])
 
     def up(self) -> None:
-        """Return once every service is healthy: images as they were built before."""
+        """Start images built before; return once every service is healthy."""
         self.compose("up", "--detach", "--no-build")
         self.wait_healthy("trainer")
 
@@ -63,7 +63,7 @@ class Stack:
         wait_until(lambda: self.inspect(service)["State"]["Health"]["Status"] == "healthy", f"{service} is healthy")
 
     def command(self, *arguments: str) -> str:
-        """What `labelloop` says, run where the published ports are: on 127.0.0.1."""
+        """The output of `labelloop`, run where the published ports are: 127.0.0.1."""
         wide = ("env", "COLUMNS=200")
         return self.engine.checked(self.engine.inside(*wide, sys.executable, "-m", "labelloop_cli", *arguments))
 

@@ -1,6 +1,6 @@
-"""What a build takes from a registry, from Debian and from this machine instead, as no registry need be reachable.
+"""Supply builds from Debian and this machine instead of a registry, which may be unreachable.
 
-What costs a minute of downloads is kept in the user's cache folder.
+Downloads that take a minute are kept in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _PORT = 8000
 
 
 def base_image(engine: Engine, cache: Path) -> None:
-    """Debian's own Python 3.11, under the name of the image that the Dockerfile starts from: slim images are Debian's
-    too, but for Python, which lies elsewhere in them."""
+    """Import Debian with its own Python 3.11 under the name of the Dockerfile's base image. Slim images are Debian too,
+    except for Python, which has another path in them."""
     archive = cache / "bookworm.tar"
     if not archive.exists():
         _debootstrap(archive)
@@ -51,7 +51,7 @@ def _debootstrap(archive: Path) -> None:
 
 
 def broker_image(engine: Engine, binary: Path, name: str) -> None:
-    """This machine's nats-server, where the official image has it."""
+    """Build an image with this machine's nats-server, at the official path."""
     with tempfile.TemporaryDirectory() as context:
         shutil.copy(binary, Path(context) / "nats-server")
         dockerfile = f'FROM {argument("PYTHON_IMAGE")}\nCOPY nats-server /nats-server\nENTRYPOINT ["/nats-server"]\n'
@@ -61,8 +61,7 @@ def broker_image(engine: Engine, binary: Path, name: str) -> None:
 
 @contextmanager
 def wheels_served(engine: Engine, cache: Path) -> Iterator[str]:
-    """The options of pip by which builds on the engine's network get what the locks name, from a folder of this
-    machine."""
+    """Serve a folder of the locked wheels; yield pip's options for builds on the engine's network."""
     wheels = _downloaded(cache)
     server = subprocess.Popen(
         engine.inside(sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", wheels, str(_PORT)),
@@ -78,12 +77,12 @@ def wheels_served(engine: Engine, cache: Path) -> Iterator[str]:
 
 
 def _downloaded(cache: Path) -> Path:
-    """A folder of all that the locks as they are now name."""
+    """Return a folder with all that the current locks name."""
     locks = [*sorted(LOCKS.glob("*.lock")), DIGITS]
     by_name = {lock.stem: lock for lock in locks}
     wheels = cache / f"wheels-{digest_of(b''.join(lock.read_bytes() for lock in locks))[:16]}"
     if not wheels.exists():
-        draft = cache / "wheels.draft"  # what an interrupted download left is not fetched again
+        draft = cache / "wheels.draft"  # keeps the files of an interrupted download
         command = [*pip(), "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
         torch = ["--extra-index-url", argument("TORCH_CPU_INDEX"), "--retries", "0"]
         for names, more in ((["torch"], torch), ([lock.stem for lock in locks if lock.stem != "torch"], [])):
@@ -103,7 +102,7 @@ def _downloaded(cache: Path) -> Path:
 
 
 def argument(name: str) -> str:
-    """The default of a build argument of the Dockerfile."""
+    """Return the Dockerfile's default of an argument."""
     found = re.search(rf"^ARG {name}=(.+)$", DOCKERFILE.read_text(), re.MULTILINE)
     assert found, f"the Dockerfile has no ARG {name}"
     return found[1]

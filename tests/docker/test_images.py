@@ -1,4 +1,4 @@
-"""What is in an image, and what is not."""
+"""Contents and hardening of the images."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
 
 
 def run(engine: Engine, name: str, *command: str) -> str:
-    """What ``command`` says in the image, as it runs in production: a read-only root, no capabilities, no network."""
+    """Run ``command`` in the image as in production: a read-only root, no capabilities, no network."""
     program, *arguments = command
     options = ("--rm", "--network", "none", *HARDENED, "--entrypoint", program)
     return engine.docker("run", *options, image(name), *arguments)
 
 
 @each
-def test_an_image_says_what_it_is_and_runs_as_nobody(images: Engine, name: str) -> None:
+def test_an_image_has_title_and_version_and_runs_unprivileged(images: Engine, name: str) -> None:
     said = inspect(images, name)
     print(f"{image(name)}: {said['Size'] / 1e6:.0f} MB")
     assert said["Config"]["User"] == "65532:65532"
@@ -59,7 +59,7 @@ def test_an_image_says_what_it_is_and_runs_as_nobody(images: Engine, name: str) 
 
 
 @each
-def test_an_image_holds_its_own_code_only(images: Engine, name: str) -> None:
+def test_an_image_holds_only_its_own_code_and_libraries(images: Engine, name: str) -> None:
     held = set(run(images, name, "ls", "/opt/labelloop").split())
     assert held == PACKAGES[name] | {"labelloop.dist-info"}
     libraries = set(run(images, name, "ls", "/opt/venv/lib/python3.11/site-packages").split())
@@ -69,7 +69,7 @@ def test_an_image_holds_its_own_code_only(images: Engine, name: str) -> None:
 
 
 @each
-def test_an_image_has_nothing_to_install_or_compile_with(images: Engine, name: str) -> None:
+def test_an_image_has_no_installers_and_no_compilers(images: Engine, name: str) -> None:
     look = "for n in pip pip3 ensurepip cc gcc c++ g++ clang ld make; do command -v $n; done; true"
     assert run(images, name, "sh", "-c", look) == ""
     modules = "import importlib.util as u; print([n for n in ('pip', 'ensurepip') if u.find_spec(n)])"
@@ -78,7 +78,7 @@ def test_an_image_has_nothing_to_install_or_compile_with(images: Engine, name: s
 
 
 @each
-def test_everything_is_imported_from_a_read_only_root_and_was_compiled_before(images: Engine, name: str) -> None:
+def test_imports_work_on_a_read_only_root_and_are_precompiled(images: Engine, name: str) -> None:
     program = (
         f"{STARTS[name]}\n"
         "import sys\n"
@@ -90,11 +90,11 @@ def test_everything_is_imported_from_a_read_only_root_and_was_compiled_before(im
 
 
 @each
-def test_only_tmp_and_cache_can_be_written(images: Engine, name: str) -> None:
+def test_only_tmp_and_cache_are_writable(images: Engine, name: str) -> None:
     options = ("--rm", "--network", "none", *HARDENED, "--volume", "/cache", "--entrypoint", "sh")
     look = "touch /tmp/a /cache/a && find / -xdev -writable -not -type l"
     assert images.docker("run", *options, image(name), "-c", f"{look} 2>/dev/null; true").split() == ["/tmp", "/cache"]
 
 
-def test_the_command_runs(images: Engine) -> None:
+def test_the_command_shows_its_help(images: Engine) -> None:
     assert "run" in images.docker("run", "--rm", *HARDENED, image("cli"), "--help")

@@ -1,4 +1,4 @@
-"""What images are made of is pinned, once: no engine is needed to see it."""
+"""Locks and versions of container images; no engine is needed."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ def test_the_lock_stays_free_of_heavy_libraries(heavy: str) -> None:
     [*(LOCKS / f"{name}.lock" for name in (*LOCKED, "torch")), *(ROOT / "deploy" / "environments").glob("*.lock")],
     ids=lambda lock: lock.stem,
 )
-def test_a_lock_names_versions_and_hashes_and_no_address(lock: Path) -> None:
+def test_a_lock_has_versions_and_hashes_but_no_urls(lock: Path) -> None:
     text = lock.read_text()
     assert "://" not in text
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"\S+==\S+ \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines)
 
 
-def test_torch_is_the_one_of_the_project() -> None:
+def test_the_torch_version_is_the_one_of_the_project() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     assert pins((LOCKS / "torch.lock").read_text())["torch"] == f"{settings['labelloop']['torch']}+cpu"
     assert argument("TORCH_CPU_INDEX") == settings["uv"]["index"][0]["url"]
 
 
-def test_images_are_of_this_version() -> None:
+def test_images_have_the_version_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert argument("VERSION") == version
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     assert {services[name]["image"] for name in SERVICES} == {f"labelloop/{name}:{version}" for name in SERVICES}
 
 
-def test_everything_that_comes_from_outside_is_pinned() -> None:
+def test_base_images_and_the_broker_image_are_pinned() -> None:
     assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", argument("PYTHON_IMAGE"))
     froms = re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)
     stages = re.findall(r"^FROM \S+ AS (\S+)", DOCKERFILE.read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Two scorers behind one name, killed and rolled in turn under load: no call fails."""
+"""Two scorers with one host name, killed and rolled in turn under load: no call fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(120 + 15 * ROLLS)
 
 @pytest.fixture
 def scorers(stack: Stack) -> Iterator[tuple[str, str]]:
-    """Ids of the stack's scorer and of another like it, under the same name."""
+    """Ids of the stack's scorer and of another like it, with the same host name."""
     first = stack.inspect("scorer")
     options = [
         *("--network", "labelloop_labelloop", "--network-alias", "scorer", "--read-only", "--cap-drop", "ALL"),
@@ -54,7 +54,7 @@ def load(stack: Stack, run_id: str, scorers: tuple[str, str]) -> Iterator[str]:
 
 
 def wait_ready(stack: Stack, container: str) -> None:
-    """Return once it answers: its ready file lies in memory, so that a start begins without."""
+    """Wait for its ready file, which is in memory: a start begins without it."""
     look = "test -e /tmp/ready && echo ready; true"
     wait_until(lambda: stack.engine.docker("exec", container, "sh", "-c", look) == "ready", f"{container} is ready")
 
@@ -79,6 +79,6 @@ def test_no_call_fails_while_scorers_are_killed_and_rolled(stack: Stack, scorers
 
 
 def served_by_each_life(stack: Stack, scorer: str) -> list[int]:
-    """Score calls that a scorer answered between a start and a SIGTERM, for each time; it says so as it ends."""
+    """Count the Score calls that a scorer answered between each start and SIGTERM, as it logs when it ends."""
     lines = [line for line in stack.engine.docker("logs", scorer).splitlines() if '"calls_served"' in line]
     return [json.loads(line)["calls"].get("Score", 0) for line in lines]

@@ -1,4 +1,4 @@
-"""compose.yaml: what it promises of isolation holds, and a run passes through it."""
+"""The stack of compose.yaml: isolation, a run to its end, and its persistence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MB = 1024 * 1024
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "nats"])
-def test_a_container_may_do_nothing_but_its_work(stack: Stack, service: str) -> None:
+def test_containers_have_restricted_privileges_and_memory(stack: Stack, service: str) -> None:
     host = stack.inspect(service)["HostConfig"]
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
@@ -25,7 +25,7 @@ def test_a_container_may_do_nothing_but_its_work(stack: Stack, service: str) -> 
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_limits_are_those_of_the_process(stack: Stack, service: str) -> None:
+def test_processes_have_no_capabilities_and_run_as_user_65532(stack: Stack, service: str) -> None:
     status = stack.engine.docker("exec", stack.container(service), "cat", "/proc/1/status")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0
@@ -33,7 +33,7 @@ def test_the_limits_are_those_of_the_process(stack: Stack, service: str) -> None
     assert set(fields["Uid"].split()) == {"65532"}
 
 
-def test_only_grpc_is_published_and_only_to_this_machine(stack: Stack) -> None:
+def test_only_grpc_is_published_and_only_on_localhost(stack: Stack) -> None:
     for service in (*SERVICES, "nats"):
         bindings = stack.inspect(service)["HostConfig"]["PortBindings"]
         port = PORTS.get(service)
@@ -41,20 +41,20 @@ def test_only_grpc_is_published_and_only_to_this_machine(stack: Stack) -> None:
         assert bindings == expected
 
 
-def test_all_share_one_network_of_their_own(stack: Stack) -> None:
+def test_all_containers_share_their_own_network(stack: Stack) -> None:
     for service in (*SERVICES, "nats"):
         assert list(stack.inspect(service)["NetworkSettings"]["Networks"]) == ["labelloop_labelloop"]
 
 
-def test_a_run_passes_through(stack: Stack, run_id: str) -> None:
+def test_a_run_finishes(stack: Stack, run_id: str) -> None:
     said = stack.command("run", "list")
     assert run_id in said
     assert "finished" in said
 
 
-def test_what_was_done_outlives_the_containers_and_sigterm_is_heeded(stack: Stack, run_id: str) -> None:
+def test_services_exit_cleanly_on_sigterm_and_runs_outlive_containers(stack: Stack, run_id: str) -> None:
     stack.compose("stop", "--timeout", "20")
-    for service in SERVICES:  # 137 would be a SIGKILL: the signal did not reach Python
+    for service in SERVICES:  # 137, a SIGKILL, means that SIGTERM did not reach Python
         assert json.loads(stack.engine.docker("inspect", *stopped(stack, service)))[0]["State"]["ExitCode"] == 0
     stack.compose("rm", "--force")
     stack.up()
@@ -62,5 +62,5 @@ def test_what_was_done_outlives_the_containers_and_sigterm_is_heeded(stack: Stac
 
 
 def stopped(stack: Stack, service: str) -> list[str]:
-    """The ids of the containers of a service, running or not."""
+    """Return the ids of a service's containers, running or not."""
     return stack.compose("ps", "--all", "--quiet", service).splitlines()

@@ -1,4 +1,4 @@
-"""The whole service, as processes of its own."""
+"""Fixtures: all services as separate processes."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ async def shared_clients(shared_stack: Stack) -> AsyncIterator[Clients]:
 
 @pytest.fixture
 def run_id() -> str:
-    """The id of a run that no other test of this process knows."""
+    """A run id that no other test of this process uses."""
     return f"run-{next(_numbers)}"

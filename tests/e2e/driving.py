@@ -1,4 +1,4 @@
-"""Runs, as tests drive them."""
+"""Start runs and wait for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def start(clients: Clients, run_id: str, spec: RunSpec, continues: str = "
 
 
 async def finish(clients: Clients, run_id: str, *, within_s: float = PATIENCE_S) -> GetRunResponse:
-    """The run at its end."""
+    """Return the run at its end."""
     async with asyncio.timeout(within_s):
         async for _ in clients.watch(run_id):
             pass
@@ -26,7 +26,7 @@ async def finish(clients: Clients, run_id: str, *, within_s: float = PATIENCE_S)
 
 
 async def reach_round(clients: Clients, run_id: str, number: int) -> RunStatus:
-    """The run once it has reached that round."""
+    """Return the run once it reaches a round."""
     async with asyncio.timeout(PATIENCE_S):
         async for status in clients.watch(run_id):
             if status.round >= number:
@@ -35,6 +35,6 @@ async def reach_round(clients: Clients, run_id: str, number: int) -> RunStatus:
 
 
 def point_at(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the command talk to these services."""
+    """Point the command at these services."""
     for name, value in endpoints.model_dump(exclude_none=True).items():
         monkeypatch.setenv(f"LABELLOOP_{name.upper()}", str(value))

@@ -1,4 +1,4 @@
-"""A good request for every rpc, to services with three runs: "done", "open" and "spare"; the latter wait for people."""
+"""A valid request for each RPC, to services with the runs "done", "open" and "spare"; the last two await labels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.patience import PATIENCE_S
 
 
 def brief_spec(blobs: Blobs, source: LabelSource.ValueType) -> RunSpec:
-    """One round of five labels."""
+    """Return the spec of a run with one round of five labels."""
     changes = {"protocol": Protocol.PROTOCOL_HONEST, "stopping_sample_count": 0, "auto_label_budget": 0}
     return spec(blobs, label_source=source, label_budget=5, **changes)
 
 
 async def open_samples(clients: Clients, run_id: str = "open") -> list[int]:
-    """What a run waits for."""
+    """Return the samples that a run waits for."""
     async with asyncio.timeout(PATIENCE_S):
         async for status in clients.watch(run_id):
             if status.labels_open:
@@ -36,7 +36,7 @@ async def open_samples(clients: Clients, run_id: str = "open") -> list[int]:
 
 
 def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -> dict[str, Message]:
-    """For each rpc, by its name."""
+    """Return a valid request for each RPC, by the RPC's name."""
     pool, model = done.pool.pool_sha256, done.latest.model_sha256
     margin = scorer_pb2.Strategy.STRATEGY_MARGIN
     score = scorer_pb2.ScoreRequest(
@@ -80,9 +80,9 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
 
 
 def likely_strings(blobs: Blobs, odd: list[str], done: trainer_pb2.RunStatus) -> Likely:
-    """What the strings in requests may well be, by the field's name."""
+    """Return plausible values of the strings in requests, by the field's name."""
     paths = [str(blobs.samples), str(blobs.labels), str(blobs.evaluation), *odd]
-    runs = ["done", "spare", "nobody"]  # not "open": it must stay so
+    runs = ["done", "spare", "nobody"]  # not "open", which must stay open
     digests = [done.pool.pool_sha256, done.pool.evaluation_sha256, done.latest.model_sha256]
     return {
         **dict.fromkeys(("name", "labels", "evaluation", "evaluation_labels", "graph"), paths),

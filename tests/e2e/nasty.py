@@ -1,4 +1,4 @@
-"""Requests that are one step, or many, from a good one."""
+"""Damaged, odd and oversized variants of a good request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _WIDTHS = {
 }
 
 Likely = Mapping[str, Sequence[str]]
-"""What the strings of some fields may well be, by the field's name."""
+"""Likely values of string fields, by the field's name."""
 
 
 def damaged(data: bytes) -> st.SearchStrategy[bytes]:
@@ -55,7 +55,7 @@ def damaged(data: bytes) -> st.SearchStrategy[bytes]:
 
 @st.composite
 def mutations(draw: st.DrawFn, good: Message, likely: Likely) -> Message:
-    """``good`` with one to three of its fields, however deep, set to something else."""
+    """``good`` with one to three of its fields, at any depth, set to other values."""
     message = type(good)()
     message.CopyFrom(good)
     for _ in range(draw(st.integers(1, 3))):
@@ -64,7 +64,7 @@ def mutations(draw: st.DrawFn, good: Message, likely: Likely) -> Message:
 
 
 def floods(good: Message) -> list[Message]:
-    """``good`` with each of its repeated fields, however deep, filled up."""
+    """``good`` with each of its repeated fields, at any depth, filled up."""
     flooded = []
     for path in _repeated_fields(good):
         message = type(good)()
@@ -116,7 +116,7 @@ def _values(chosen: Any, likely: Likely) -> st.SearchStrategy[Any]:
         return st.sampled_from([*_ENUM, *chosen.enum_type.values_by_number])
     if chosen.type in (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT):
         return st.sampled_from(_FLOATS) | st.floats()
-    least, end = _WIDTHS[chosen.type]  # a field of another type fails here: say what is nasty about it
+    least, end = _WIDTHS[chosen.type]  # a field of another type fails here: add its odd values
     return st.sampled_from([value for value in _WHOLE if value < end]) | st.integers(least, end - 1)
 
 

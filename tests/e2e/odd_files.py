@@ -12,7 +12,7 @@ import numpy as np
 
 
 def write_odd_files(folder: Path) -> list[str]:
-    """Paths to name as a dataset, as labels or as an evaluation set."""
+    """Write them; return paths to name as a dataset, labels or an evaluation set."""
     folder.mkdir()
     (folder / "empty folder").mkdir()
     os.mkfifo(folder / "fifo")
@@ -86,7 +86,7 @@ def _write_image_folder(folder: Path) -> None:
 
 
 def _write_unreadable_names(folder: Path) -> None:
-    """Names that are not UTF-8: of an image, of a class folder, of what a link leads to."""
+    """Names that are not UTF-8, of an image and a folder; and one that is."""
     odd = os.fsdecode(b"\xff\xfe")
     for path in (folder / "odd image" / f"{odd}.png", folder / "odd class" / odd / "a.png", folder / "b" / "a.png"):
         path.parent.mkdir(parents=True, exist_ok=True)

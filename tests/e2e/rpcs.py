@@ -1,4 +1,4 @@
-"""Every rpc of the services, and calls of them with whatever bytes."""
+"""All RPCs of the services, and a caller that sends them arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILES = {"trainer": trainer_pb2, "scorer": scorer_pb2, "oracle": oracle_pb2}
 
 @dataclass(frozen=True)
 class Rpc:
-    """``service`` is that of ``Stack.services``."""
+    """An RPC; ``service`` is a key of ``Stack.services``."""
 
     service: str
     method: MethodDescriptor
@@ -38,7 +38,7 @@ class Rpc:
 
 
 def all_rpcs() -> list[Rpc]:
-    """What the protos declare, so that a new rpc is in here by itself."""
+    """Return the RPCs that the protos declare, so that new ones are included."""
     return [
         Rpc(service, method)
         for service, file in _FILES.items()
@@ -49,13 +49,13 @@ def all_rpcs() -> list[Rpc]:
 
 @dataclass
 class Caller:
-    """Calls with raw bytes. ``touched`` are the runs that accepted calls have changed: their logs may grow."""
+    """Calls RPCs with raw bytes. ``touched`` are the runs that accepted calls have changed: their logs may grow."""
 
     channels: dict[str, grpc.aio.Channel]
     touched: set[str] = field(default_factory=set)
 
     async def call(self, rpc: Rpc, data: bytes) -> None:
-        """Return where the call is accepted: a stream once it has begun, which it then is cut off. AioRpcError else."""
+        """Return if the call is accepted; cancel a stream once it has begun. Raise AioRpcError otherwise."""
         answer = await _first_answer(self.channels[rpc.service], rpc, data)
         if rpc.name not in _WRITES:
             return
@@ -91,7 +91,7 @@ def _runs_of(message: Message) -> set[str]:
 
 @asynccontextmanager
 async def calling(endpoints: Endpoints) -> AsyncIterator[Caller]:
-    """A caller that may send more than a server takes."""
+    """Yield a caller that may send larger messages than a server accepts."""
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     channels = {service: grpc.aio.insecure_channel(getattr(endpoints, service), options=options) for service in _FILES}
     try:

@@ -1,4 +1,4 @@
-"""Services asked to stop, as tests do it."""
+"""Helpers of tests that stop services."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def ask_to_stop(service: Service, number: signal.Signals = signal.SIGTERM)
 
 
 async def leaves(service: Service) -> float:
-    """Seconds until it has left, with code 0; where it does not leave in time, it is ended by force."""
+    """Return the seconds until it has exited with code 0; kill it if it does not exit in time."""
     process, began = service.process, time.monotonic()
     assert process is not None
     try:
@@ -42,7 +42,7 @@ async def leaves(service: Service) -> float:
 
 @asynccontextmanager
 async def brought_back(*services: Service) -> AsyncIterator[None]:
-    """Whatever happens meanwhile, the services run afterwards."""
+    """Start the services again afterwards, whatever happens meanwhile."""
     try:
         yield
     finally:
@@ -52,14 +52,14 @@ async def brought_back(*services: Service) -> AsyncIterator[None]:
 
 
 async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = PATIENCE_S) -> None:
-    """Return once ``holds`` does."""
+    """Wait until ``holds`` returns true."""
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110 - another process changes it, which sets no event here
             await asyncio.sleep(0.01)
 
 
 async def closes(service: Service) -> None:
-    """Return once the service listens no more: it drains."""
+    """Wait until the service no longer listens: it drains."""
 
     async def refuses() -> bool:
         try:
@@ -73,7 +73,7 @@ async def closes(service: Service) -> None:
 
 
 async def reach_event(stack: Stack, subject: str, *, within_s: float = PATIENCE_S) -> None:
-    """Return as soon as the log holds an event under ``subject``."""
+    """Wait until the log holds an event under ``subject``."""
     client = await connect_broker(stack.nats_url, "test")
     try:
         async with asyncio.timeout(within_s):

@@ -1,4 +1,4 @@
-"""Whatever stands in the log: it is passed over, counted and shown, and the runs around it end as they would have."""
+"""Bad events in the log are passed over, counted and shown, and other runs end as they would have."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ async def broker(stack: Stack) -> AsyncIterator[Client]:
 
 
 def bad_events(good: list[Event]) -> list[tuple[str, bytes]]:
-    """Subjects and what is to stand under them: events of every kind that are nearly, or not at all, good ones.
+    """Subjects and data of bad events of every kind, from nearly valid to no events at all.
 
-    Each gets a run of its own that begins well; every other follows that beginning.
+    Each has a run of its own; every other one follows a valid beginning of its run.
     """
     made: list[tuple[str, bytes]] = []
     ends = [
@@ -100,7 +100,9 @@ async def shown(clients: Clients) -> ListRunsResponse:
 
 
 @pytest.mark.timeout(1_200)  # thousands of events
-async def test_bad_events_lead_nobody_astray(stack: Stack, clients: Clients, broker: Client, blobs: Blobs) -> None:
+async def test_bad_events_are_counted_and_do_not_affect_other_runs(
+    stack: Stack, clients: Clients, broker: Client, blobs: Blobs
+) -> None:
     await start(clients, "good", spec(blobs))
     good = await finish(clients, "good")
     log = EventLog(broker)
@@ -112,7 +114,7 @@ async def test_bad_events_lead_nobody_astray(stack: Stack, clients: Clients, bro
         await js.publish(subject, data)
     assert len(bad) > len({event_kind(event) for event in events}) * _EXAMPLES_A_KIND
     await start(clients, "after", spec(blobs))
-    after = await finish(clients, "after", within_s=2 * PATIENCE_S)  # behind hundreds of runs that began well
+    after = await finish(clients, "after", within_s=2 * PATIENCE_S)  # after hundreds of runs that began well
     assert [each.model_sha256 for each in after.rounds] == [each.model_sha256 for each in good.rounds]
     assert (await shown(clients)).unreadable_events > len(bad) // 4
     assert [service.process for service in stack.services.values()] == processes

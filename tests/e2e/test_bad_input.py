@@ -1,6 +1,6 @@
-"""Whatever is sent: an error of ours or an answer, in time, and everything stands as before.
+"""Malformed and extreme requests to every rpc get an answer or one of labelloop's errors, in time.
 
-Never INTERNAL or UNKNOWN, no process dies or swells, and what is refused leaves the log as it was.
+Never INTERNAL or UNKNOWN; no process dies or takes much memory, and a refused request leaves the log as it was.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ some = settings(
 
 @dataclass(frozen=True, repr=False)
 class World:
-    """Services with runs to ask about. ``good`` has for each rpc a request that is, or was once, accepted."""
+    """Services with runs to ask about. ``good`` has for each rpc a request that is, or once was, accepted."""
 
     stack: Stack
     clients: Clients
@@ -83,7 +83,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory, nats_binary: Path) -> 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
 async def nothing_else_changes(world: World) -> AsyncIterator[None]:
-    """No process is another one, swells or has a fault in its log; no run's log grows that no accepted call named."""
+    """Check that no process restarts, grows much or logs a fault, and only runs named by accepted calls change."""
     processes, peaks, events = _process_ids(world.stack), _peak_bytes(world.stack), await _events_by_run(world.log)
     yield
     assert _process_ids(world.stack) == processes
@@ -118,7 +118,7 @@ async def _events_by_run(log: EventLog) -> Counter[str]:
 
 
 async def send(world: World, rpc: Rpc, data: bytes) -> None:
-    """Return where the call is accepted or refused by an error of ours."""
+    """Make a call that may be refused only with one of our errors."""
     try:
         await world.caller.call(rpc, data)
     except grpc.aio.AioRpcError as error:
@@ -132,7 +132,7 @@ def _check_refusal(refusal: grpc.aio.AioRpcError) -> None:
     assert ours.message
 
 
-async def test_there_is_a_good_request_for_every_rpc_and_it_is_accepted(world: World) -> None:
+async def test_the_good_request_of_each_rpc_is_accepted(world: World) -> None:
     assert {rpc.name for rpc in all_rpcs()} == world.good.keys()
     for rpc in all_rpcs():
         await world.caller.call(rpc, world.good[rpc.name].SerializeToString())
@@ -141,7 +141,7 @@ async def test_there_is_a_good_request_for_every_rpc_and_it_is_accepted(world: W
 @each_rpc
 @settings(some, max_examples=25)
 @given(data=st.data())
-async def test_bytes_that_are_no_message(world: World, rpc: Rpc, data: st.DataObject) -> None:
+async def test_damaged_requests_get_an_answer_or_a_clean_error(world: World, rpc: Rpc, data: st.DataObject) -> None:
     good = world.good[rpc.name].SerializeToString(deterministic=True)
     await send(world, rpc, data.draw(damaged(good)))
 
@@ -149,26 +149,26 @@ async def test_bytes_that_are_no_message(world: World, rpc: Rpc, data: st.DataOb
 @each_rpc
 @settings(some, max_examples=60)
 @given(data=st.data())
-async def test_messages_with_odd_values(world: World, rpc: Rpc, data: st.DataObject) -> None:
+async def test_odd_values_get_an_answer_or_a_clean_error(world: World, rpc: Rpc, data: st.DataObject) -> None:
     message = data.draw(mutations(world.good[rpc.name], world.likely))
     await send(world, rpc, message.SerializeToString())
 
 
 @each_rpc
-async def test_messages_with_very_many_values(world: World, rpc: Rpc) -> None:
+async def test_very_many_values_get_an_answer_or_a_clean_error(world: World, rpc: Rpc) -> None:
     for message in floods(world.good[rpc.name]):
         await send(world, rpc, message.SerializeToString())
 
 
 @each_rpc
-async def test_a_message_over_the_limit_is_refused(world: World, rpc: Rpc) -> None:
+async def test_a_message_over_the_size_limit_is_refused(world: World, rpc: Rpc) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await world.caller.call(rpc, bytes(MESSAGE_BYTES_MAX + 1))
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.mark.parametrize("field", ["name", "labels", "evaluation", "evaluation_labels"])
-async def test_every_odd_file_in_every_place(world: World, field: str) -> None:
+async def test_odd_dataset_files_get_an_answer_or_a_clean_error(world: World, field: str) -> None:
     [describe] = [rpc for rpc in all_rpcs() if rpc.name == "DescribeDataset"]
     for path in world.likely["name"]:
         request = oracle_pb2.DescribeDatasetRequest(dataset=world.blobs.source())
@@ -185,7 +185,7 @@ async def refused_field(answer: Awaitable[Message]) -> str:
     return ours.field
 
 
-async def test_what_does_not_fit_into_an_event_is_refused_before_it_is_written(world: World) -> None:
+async def test_requests_too_large_for_an_event_are_refused_with_the_field(world: World) -> None:
     trainer, oracle, much = world.clients.trainer, world.clients.oracle, "x" * 2_000_000
     *_, last = await open_samples(world.clients)
     labels = [oracle_pb2.SubmittedLabel(sample_id=last, label=1)]
@@ -198,7 +198,7 @@ async def test_what_does_not_fit_into_an_event_is_refused_before_it_is_written(w
     assert await refused_field(trainer.StartRun(trainer_pb2.StartRunRequest(spec=vast))) == "spec"
 
 
-async def test_the_field_at_fault_is_named_as_the_request_has_it(world: World) -> None:
+async def test_a_refusal_names_the_field_by_its_path_in_the_request(world: World) -> None:
     dataset = world.blobs.source()
     dataset.labels = "nowhere.npy"
     described = oracle_pb2.DescribeDatasetRequest(dataset=dataset)
@@ -208,7 +208,7 @@ async def test_the_field_at_fault_is_named_as_the_request_has_it(world: World) -
     assert await refused_field(world.clients.trainer.StartRun(started)) == "spec.dataset.labels"
 
 
-async def test_the_strangest_spec_that_is_accepted_can_be_carried_out(world: World) -> None:
+async def test_a_run_with_an_extreme_but_accepted_spec_finishes(world: World) -> None:
     strange = spec(world.blobs, seed=2**64 - 1, start_scale=1e6, report_every=2**32 - 1, batch_size=10_000)
     await start(world.clients, "strange", strange)
     world.caller.touched.add("strange")

@@ -1,4 +1,4 @@
-"""The command, as people and scripts meet it: exit codes, and one clear line for what is wrong."""
+"""The command as users and scripts see it: exit codes, output and clear errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stack(shared_stack: Stack) -> Stack:
 
 
 async def labelloop(*arguments: str | Path, stack: Stack | None = None, **environment: str) -> tuple[int, str]:
-    """Exit code and everything printed."""
+    """Exit code and output of the command."""
     if stack:
         endpoints = stack.endpoints
         environment |= {
@@ -50,7 +50,7 @@ async def labelloop(*arguments: str | Path, stack: Stack | None = None, **enviro
 
 
 def row(run_id: str, table: str) -> str:
-    """The line of a run in what ``labelloop run list`` prints."""
+    """The line of a run in the output of ``labelloop run list``."""
     [found] = [line for line in table.splitlines() if run_id in line.split()]
     return found
 
@@ -64,7 +64,7 @@ def pool_options(blobs: Blobs) -> list[str | Path]:
     ]
 
 
-async def test_start_export_and_report(stack: Stack, blobs: Blobs, tmp_path: Path) -> None:
+async def test_a_run_is_started_exported_and_reported(stack: Stack, blobs: Blobs, tmp_path: Path) -> None:
     options = ["--run-id", "mine", "--budget", "20", "--auto-label", "10"]
     code, text = await labelloop("run", "start", *pool_options(blobs), *options, stack=stack)
     assert code == 0, text
@@ -120,7 +120,7 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
 ]
 
 
-async def test_bad_input_gets_one_clear_line_and_changes_nothing(
+async def test_bad_input_gets_a_clear_error_and_changes_nothing(
     stack: Stack, shared_clients: Clients, blobs: Blobs, tmp_path: Path
 ) -> None:
     before = await shared_clients.trainer.ListRuns(ListRunsRequest())
@@ -159,7 +159,7 @@ async def test_a_printed_spec_starts_an_equal_run(
     assert second == third
 
 
-async def test_a_run_that_can_never_work_ends_and_says_why(stack: Stack, blobs: Blobs) -> None:
+async def test_a_run_that_cannot_learn_features_fails_and_says_why(stack: Stack, blobs: Blobs) -> None:
     options = ["--run-id", "plain", "--labels", str(blobs.labels), "--features", "patches", "--budget", "20"]
     code, text = await labelloop("run", "start", plain(blobs), *options, stack=stack)
     assert code == 1, text
@@ -167,7 +167,7 @@ async def test_a_run_that_can_never_work_ends_and_says_why(stack: Stack, blobs: 
     assert "failed" in row("plain", (await labelloop("run", "list", stack=stack))[1])
 
 
-async def test_without_services_it_says_how_to_get_them() -> None:
+async def test_without_services_the_error_says_how_to_start_them() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         code, text = await labelloop("run", "list", LABELLOOP_TRAINER=f"127.0.0.1:{unused.getsockname()[1]}")
@@ -187,7 +187,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path, nats_binary: Path) -> None
             assert port in text
 
 
-async def test_without_a_broker_up_says_so(tmp_path: Path) -> None:
+async def test_up_names_the_url_of_an_unreachable_broker(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"nats://127.0.0.1:{unused.getsockname()[1]}"
@@ -196,7 +196,7 @@ async def test_without_a_broker_up_says_so(tmp_path: Path) -> None:
     assert url in text
 
 
-async def test_an_artifact_store_that_cannot_be_is_named(stack: Stack, tmp_path: Path) -> None:
+async def test_up_names_the_setting_of_an_unknown_artifact_store(stack: Stack, tmp_path: Path) -> None:
     store = tmp_path / "s"
     code, text = await labelloop(
         "up", "--store", store, "--nats", stack.nats_url, LABELLOOP_ARTIFACTS_URL="carrier-pigeon://coop"
@@ -205,13 +205,13 @@ async def test_an_artifact_store_that_cannot_be_is_named(stack: Stack, tmp_path:
     assert "LABELLOOP_ARTIFACTS_URL" in text
 
 
-async def test_a_setting_that_is_wrong_is_named(stack: Stack, tmp_path: Path) -> None:
+async def test_up_names_an_invalid_setting(stack: Stack, tmp_path: Path) -> None:
     code, text = await labelloop("up", "--store", tmp_path / "s", "--nats", stack.nats_url, LABELLOOP_DRAIN_S="soon")
     assert code == 1
     assert "LABELLOOP_DRAIN_S" in text
 
 
-async def test_up_begins_without_runs_and_ctrl_c_stops_everything_it_started(tmp_path: Path, nats_binary: Path) -> None:
+async def test_up_starts_without_runs_and_ctrl_c_stops_everything_it_started(tmp_path: Path, nats_binary: Path) -> None:
     ports = [f"--{name}-port=0" for name in ("nats", "trainer", "scorer", "oracle")]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "labelloop_cli", "up", "--store", str(tmp_path / "s"), *ports),
@@ -239,7 +239,7 @@ async def test_up_begins_without_runs_and_ctrl_c_stops_everything_it_started(tmp
             assert probe.connect_ex((host, int(port))) != 0
 
 
-async def test_doctor_says_what_is_there() -> None:
+async def test_doctor_reports_nats_server() -> None:
     code, text = await labelloop("doctor")
     assert code == 0, text
     assert "nats-server" in text

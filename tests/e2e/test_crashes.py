@@ -1,4 +1,4 @@
-"""Everything stopped in mid-run and started anew; a model in the store that is not what its digest says."""
+"""A run after a restart of all processes, and a model that does not match its digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUNDS = 120
 
 
 def long_spec(blobs: Blobs) -> RunSpec:
-    """Long enough to be hit in the middle: two labels a round, then two auto-labels."""
+    """Return a spec of many rounds: two labels in each, then two auto-labels."""
     return spec(blobs, batch_size=2, label_budget=ROUNDS, auto_label_batch_size=2, auto_label_budget=ROUNDS)
 
 
@@ -36,7 +36,7 @@ def process_id(stack: Stack, victim: str) -> int:
 
 
 async def check_log(stack: Stack, run_id: str) -> None:
-    """Labels paid are distinct samples asked for, each subject stands once."""
+    """Check that requested samples are distinct, with one label each."""
     client: Client = await connect_broker(stack.nats_url, "test")
     try:
         log = EventLog(client)
@@ -56,7 +56,7 @@ async def check_log(stack: Stack, run_id: str) -> None:
     assert sorted(labelled) == sorted(asked)
 
 
-async def test_a_run_goes_on_where_everything_was_stopped(tmp_path: Path, nats_binary: Path, blobs: Blobs) -> None:
+async def test_a_run_resumes_after_a_restart_of_all_processes(tmp_path: Path, nats_binary: Path, blobs: Blobs) -> None:
     store = tmp_path / "kept"
     async with running(store) as stack, connect(stack.endpoints) as clients:
         await start(clients, "long", long_spec(blobs))

@@ -1,4 +1,4 @@
-"""The demo, whole: interrupted, resumed, and what it writes."""
+"""The whole demo: interrupted, resumed, and its output."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def left_over(folder: Path) -> list[str]:
 
 
 @pytest.mark.timeout(1_800)
-async def test_the_demo_resumes_after_ctrl_c_and_shows_what_it_must(tmp_path: Path, nats_binary: Path) -> None:
+async def test_the_demo_resumes_after_ctrl_c_and_writes_all_results(tmp_path: Path, nats_binary: Path) -> None:
     assert await interrupt_after(await start_demo(tmp_path), "active_400:") == 130
     assert left_over(tmp_path) == []
     process = await start_demo(tmp_path)

@@ -1,4 +1,4 @@
-"""What auto-labelling leaves to people, as a table."""
+"""Export of the samples that auto-labelling leaves to people."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stack(shared_stack: Stack) -> Stack:
     return shared_stack
 
 
-async def test_all_that_nobody_labelled_least_confident_first(
+async def test_unlabelled_samples_are_exported_least_confident_first(
     stack: Stack, clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
 ) -> None:
     await start(clients, run_id, certified_spec(blobs))
@@ -49,7 +49,7 @@ async def test_all_that_nobody_labelled_least_confident_first(
     assert f"{table.num_rows} samples" in text
 
 
-async def test_pages_of_any_size_come_to_the_same(clients: Clients, run_id: str, blobs: Blobs) -> None:
+async def test_pages_of_any_size_give_the_same_ranking(clients: Clients, run_id: str, blobs: Blobs) -> None:
     await start(clients, run_id, certified_spec(blobs, guarantee=None, label_budget=20))
     run = (await finish(clients, run_id)).run
     taken = BitMap(range(100))
@@ -63,7 +63,7 @@ async def test_pages_of_any_size_come_to_the_same(clients: Clients, run_id: str,
     assert taken == BitMap(range(100))
 
 
-async def test_before_there_is_a_model_it_says_so(stack: Stack, clients: Clients, run_id: str, blobs: Blobs) -> None:
+async def test_an_export_without_a_model_says_so(stack: Stack, clients: Clients, run_id: str, blobs: Blobs) -> None:
     spec = certified_spec(blobs)
     spec.label_source = LabelSource.LABEL_SOURCE_QUEUE
     await start(clients, run_id, spec)

@@ -1,4 +1,4 @@
-"""Runs on learned features, on a user's own graph, with an audit at their end, through all services."""
+"""Runs through all services on learned features or a user's graph, with audits and stopping rules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def truth_of(blobs: Blobs) -> NDArray[np.int32]:
     return truth
 
 
-async def test_a_run_on_learned_features_ends_with_auto_labels_that_its_audit_allows(
+async def test_a_run_on_learned_features_ends_with_the_auto_labels_that_it_certified(
     clients: Clients, run_id: str, blobs: Blobs
 ) -> None:
     await start(clients, run_id, certified_spec(blobs))
@@ -62,12 +62,12 @@ async def test_a_run_on_learned_features_ends_with_auto_labels_that_its_audit_al
     right = [record for record in above if record.predicted == record.label]
     assert (len(above), len(right)) == (certificate.audited_above, certificate.correct_above)
     latest = run.latest
-    assert latest.control.total == latest.control_labels >= 4  # and what was chosen before its turn at random came
+    assert latest.control.total == latest.control_labels >= 4  # and chosen samples that the random order reached later
     assert latest.control_evaluation.total == latest.evaluation.total > 0
     assert latest.l2 > 0 < latest.temperature
 
 
-async def test_its_report_judges_the_auto_labels_and_says_why_each_sample_was_asked_for(
+async def test_the_report_judges_auto_labels_and_shows_each_samples_purpose(
     clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
 ) -> None:
     stopping = StoppingSpec(stable_rounds=9, label_price=0.5, point_worth=1e6)
@@ -79,7 +79,7 @@ async def test_its_report_judges_the_auto_labels_and_says_why_each_sample_was_as
     right = sum(record.label == truth[record.sample_id] for record in auto)
     text = " ".join(page.read_text().split())
     assert f"The truth is known here: <b>{100 * right / len(auto):.2f} %</b> are right, {right} of {len(auto)}" in text
-    assert f"The audit cost {run.audit_labels} labels (30.00)" in text  # at the run's own price
+    assert f"The audit cost {run.audit_labels} labels (30.00)" in text  # at the spec's price
     assert "No rule held before the budget was spent" in text
     assert text.count("<td>audit</td>") == run.audit_labels
     assert text.count("<td>control</td>") == 4
@@ -90,7 +90,7 @@ async def test_its_report_judges_the_auto_labels_and_says_why_each_sample_was_as
 
 
 async def test_the_model_takes_pixels_and_ranks_through_features(clients: Clients, run_id: str, blobs: Blobs) -> None:
-    """One graph from pixels to probabilities: for whoever downloads it, for Score, and what the pool was ranked by."""
+    """The downloaded graph, Score and the ranking of the pool give the same probabilities from pixels."""
     await start(clients, run_id, certified_spec(blobs, label_budget=20))
     run = (await finish(clients, run_id)).run
     model = await clients.trainer.GetModel(GetModelRequest(run_id=run_id))
@@ -125,7 +125,7 @@ async def test_the_same_spec_gives_the_same_model(clients: Clients, run_id: str,
     ],
     ids=["patches on patches", "patches on pixels", "pixels on patches"],
 )
-async def test_a_run_continues_one_whose_models_saw_the_same_or_something_else(
+async def test_a_run_continues_one_with_the_same_or_other_features(
     clients: Clients,
     run_id: str,
     blobs: Blobs,
@@ -151,7 +151,7 @@ async def test_a_run_continues_one_whose_models_saw_the_same_or_something_else(
     assert not before.features.features_sha256 or before.features.features_sha256 in digests
 
 
-async def test_large_pictures_have_features_learned_of_them_too(clients: Clients, run_id: str, tmp_path: Path) -> None:
+async def test_features_are_learned_from_large_colour_images(clients: Clients, run_id: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     made = Blobs(*(tmp_path / f"{name}.npy" for name in ("pool", "pool_labels", "evaluation", "evaluation_labels")))
     kinds = rng.integers(0, 256, (2, 8, 8, 3)).repeat(9, axis=1).repeat(9, axis=2)
@@ -168,7 +168,7 @@ async def test_large_pictures_have_features_learned_of_them_too(clients: Clients
 
 
 def own_graph(path: Path, values: int, *, logs: bool = False) -> str:
-    """Sums of each row of an image, or their logarithms."""
+    """Write a graph of the sums of each row of an image, or their logarithms; return its path."""
     kernel = np.repeat(np.eye(6, dtype=np.float32), values // 6, axis=0)
     nodes = [
         helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
@@ -188,16 +188,14 @@ def own_graph(path: Path, values: int, *, logs: bool = False) -> str:
     return str(path)
 
 
-async def test_a_graph_of_the_users_makes_the_features(
-    clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
-) -> None:
+async def test_a_users_graph_computes_the_features(clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path) -> None:
     spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH, label_budget=20)
     spec.dataset.graph = own_graph(tmp_path / "rows.onnx", IMAGE_BYTES)
     await start(clients, run_id, spec)
     run = (await finish(clients, run_id)).run
     assert run.features.feature_count == 6
     assert run.features.features_sha256 == run.pool.graph_sha256
-    assert run.latest.evaluation.value > 0.6  # six sums tell less than 36 pixels
+    assert run.latest.evaluation.value > 0.6  # six sums hold less information than 36 pixels
 
 
 async def test_a_graph_that_does_not_fit_the_pool_ends_the_run(
@@ -211,10 +209,10 @@ async def test_a_graph_that_does_not_fit_the_pool_ends_the_run(
     assert "takes 12 values of uint8" in run.message
 
 
-async def test_what_a_run_paid_for_before_it_failed_is_there_for_another(
+async def test_the_labels_of_a_failed_run_are_inherited_by_its_successor(
     clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
 ) -> None:
-    """A black image, of which the graph makes no numbers, is met when the first model is judged."""
+    """The run fails at the evaluation of its first model: a black image has no finite features."""
     np.save(blobs.evaluation, np.concatenate([np.zeros((1, 6, 6), np.uint8), np.load(blobs.evaluation)[1:]]))
     spec = certified_spec(blobs, features=FeatureKind.FEATURE_KIND_GRAPH)
     spec.dataset.graph = own_graph(tmp_path / "logs.onnx", IMAGE_BYTES, logs=True)
@@ -247,7 +245,7 @@ async def test_what_a_run_paid_for_before_it_failed_is_there_for_another(
         ),
     ],
 )
-async def test_what_cannot_be_done_is_said_before_it_begins(
+async def test_an_impossible_spec_is_refused_at_the_start(
     clients: Clients, run_id: str, blobs: Blobs, changes: dict[str, object], field: str, said: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -267,7 +265,7 @@ async def test_what_cannot_be_done_is_said_before_it_begins(
         (StoppingSpec(label_price=1_000, point_worth=0.001), "less than its price"),
     ],
 )
-async def test_a_run_stops_before_its_budget_where_its_spec_says_when(
+async def test_a_stopping_rule_ends_a_run_before_its_budget_is_spent(
     clients: Clients, run_id: str, blobs: Blobs, stopping: StoppingSpec, said: str
 ) -> None:
     changes = {"features": None, "guarantee": None, "control_percent": 50, "label_budget": 200}

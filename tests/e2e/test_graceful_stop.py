@@ -1,6 +1,6 @@
-"""Services asked to stop: they drain, hand back what they have in hand, and leave with 0; a run ends as it would have.
+"""Graceful stop of services: they drain, answer calls in progress and exit with 0; runs end as they would have.
 
-One stack serves all tests but one; each leaves it with everything running.
+All tests but one share a stack, and leave all of its services running.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ async def calm(client: Clients, pool: Blobs) -> GetRunResponse:
 
 
 def moments(victim: str) -> list[tuple[str, signal.Signals]]:
-    """Places in a run, in order, and the signal to send there: another draw for each victim, the same each time."""
+    """Draw points of a run, in order, and the signal to send at each; seeded by ``victim``."""
     rng = random.Random(victim)
     rounds = sorted(rng.sample(range(5, 2 * LABEL_ROUNDS - 10), MOMENTS))
     labelling, auto_labelling = ["labels_requested", "label.>", "model_trained"], ["samples_auto_labelled"]
@@ -101,7 +101,7 @@ def moments(victim: str) -> list[tuple[str, signal.Signals]]:
 
 
 def by_hand(blobs: Blobs) -> RunSpec:
-    """Waits for people to label its first batch, for ever."""
+    """The spec of a run that waits for people to label its first batch."""
     made = spec(blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, protocol=Protocol.PROTOCOL_HONEST)
     made.dataset.labels, made.dataset.classes[:] = "", ["a", "b", "c"]
     made.dataset.evaluation = made.dataset.evaluation_labels = ""
@@ -110,7 +110,7 @@ def by_hand(blobs: Blobs) -> RunSpec:
 
 
 @pytest.mark.parametrize("victim", SERVICES)
-async def test_a_run_ends_as_if_nobody_had_been_stopped(
+async def test_stopping_a_service_does_not_change_how_a_run_ends(
     up: Stack, client: Clients, pool: Blobs, calm: GetRunResponse, victim: str
 ) -> None:
     run_id, service = f"rough-{victim}", up.services[victim]
@@ -129,7 +129,7 @@ async def test_a_run_ends_as_if_nobody_had_been_stopped(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_that_waits_for_the_broker_at_the_start_leaves_at_once(
+async def test_a_service_waiting_for_the_broker_at_startup_stops_at_once(
     tmp_path: Path, name: str, number: signal.Signals
 ) -> None:
     service = Service(name, tmp_path, {"LABELLOOP_NATS_URL": f"nats://{HOST}:1"})
@@ -144,7 +144,7 @@ async def test_a_service_that_waits_for_the_broker_at_the_start_leaves_at_once(
     assert await ask_to_stop(service, number) < AT_ONCE_S
 
 
-async def test_services_whose_broker_went_away_leave_at_once(up: Stack) -> None:
+async def test_services_stop_at_once_when_the_broker_is_down(up: Stack) -> None:
     assert up.broker is not None
     async with brought_back(*up.services.values()):
         await up.broker.stop()
@@ -154,9 +154,7 @@ async def test_services_whose_broker_went_away_leave_at_once(up: Stack) -> None:
             await up.broker.start()
 
 
-async def test_a_stream_that_a_client_holds_open_is_cut_after_the_drain(
-    up: Stack, client: Clients, pool: Blobs
-) -> None:
+async def test_an_open_stream_delays_the_stop_no_longer_than_the_drain(up: Stack, client: Clients, pool: Blobs) -> None:
     trainer = up.services["trainer"]
     await start(client, "watched", by_hand(pool))
     async with brought_back(trainer):
@@ -166,7 +164,7 @@ async def test_a_stream_that_a_client_holds_open_is_cut_after_the_drain(
         watching.cancel()
 
 
-async def test_a_second_signal_changes_nothing(up: Stack, client: Clients, pool: Blobs) -> None:
+async def test_a_second_stop_signal_changes_nothing(up: Stack, client: Clients, pool: Blobs) -> None:
     trainer = up.services["trainer"]
     await start(client, "twice", by_hand(pool))
     async with brought_back(trainer):
@@ -182,10 +180,10 @@ async def test_a_second_signal_changes_nothing(up: Stack, client: Clients, pool:
 async def stop_with_in_hand(
     up: Stack, service: Service, call: Callable[[], Awaitable[T]], behind: Callable[[], Awaitable[object]]
 ) -> T:
-    """What ``call`` is answered with, the service being asked to stop while the call waits for the broker.
+    """Stop the service while ``call`` waits for the broker; return the answer to the call.
 
-    ``behind`` is a call that needs no broker and comes behind the first on its connection: once it is answered, the
-    first is in hand.
+    ``behind`` is a call that needs no broker and follows the first on its connection: once it is answered, the service
+    has received the first.
     """
     async with brought_back(service):
         os.kill(process_id(up, "broker"), signal.SIGSTOP)
@@ -204,7 +202,9 @@ async def stop_with_in_hand(
     return answer
 
 
-async def test_labels_in_hand_are_recorded_and_answered(up: Stack, client: Clients, pool: Blobs) -> None:
+async def test_a_submission_in_progress_at_a_stop_is_recorded_and_answered(
+    up: Stack, client: Clients, pool: Blobs
+) -> None:
     await start(client, "by-hand", by_hand(pool))
     open_samples: list[OpenSample] = []
 
@@ -226,7 +226,9 @@ async def test_labels_in_hand_are_recorded_and_answered(up: Stack, client: Clien
     assert again.repeated_count == len(labels)
 
 
-async def test_a_cancellation_in_hand_is_recorded_and_answered(up: Stack, client: Clients, pool: Blobs) -> None:
+async def test_a_cancellation_in_progress_at_a_stop_is_recorded_and_answered(
+    up: Stack, client: Clients, pool: Blobs
+) -> None:
     await start(client, "given-up", by_hand(pool))
     await reach_event(up, "labelloop.v1.given-up.0.labels_requested")
 
@@ -243,7 +245,7 @@ async def test_a_cancellation_in_hand_is_recorded_and_answered(up: Stack, client
 
 
 def write_slow_pool(folder: Path) -> RunSpec:
-    """One batch whose fit takes the better part of a minute: what has to be rotated grows with the cube of its size."""
+    """Write a pool of one batch that takes most of a minute to fit: its rotation has cubic cost."""
     rng = np.random.default_rng(7)
     samples, labels = rng.normal(size=(SLOW_LABELS, SLOW_VALUES)), np.arange(SLOW_LABELS, dtype=np.int32) % 10
     paths = Blobs(folder / "faint.npy", folder / "faint_labels.npy", Path(), Path())
@@ -258,7 +260,7 @@ def write_slow_pool(folder: Path) -> RunSpec:
 
 
 async def reach_the_fit(up: Stack, client: Clients, run_id: str) -> str:
-    """The pool's digest, once the trainer has been fitting for a second: all labels are there, and no model is."""
+    """Return the pool's digest once the trainer has all labels and has fitted for a second without a result."""
     async with asyncio.timeout(PATIENCE_S):
         async for status in client.watch(run_id):
             if status.labels_paid == SLOW_LABELS:
@@ -268,8 +270,8 @@ async def reach_the_fit(up: Stack, client: Clients, run_id: str) -> str:
     return status.pool.pool_sha256
 
 
-async def test_long_work_does_not_hold_up_the_exit(up: Stack, client: Clients, tmp_path: Path) -> None:
-    """A fit in the trainer, a clustering in the scorer: both would go on for the better part of a minute."""
+async def test_long_work_does_not_delay_the_exit(up: Stack, client: Clients, tmp_path: Path) -> None:
+    """A fit in the trainer and a clustering in the scorer: each would take most of a minute."""
     trainer, scorer = up.services["trainer"], up.services["scorer"]
     await start(client, "long", write_slow_pool(tmp_path))
     digest = await reach_the_fit(up, client, "long")

@@ -1,4 +1,4 @@
-"""``labelloop demo --human``, with a program in place of somebody who labels."""
+"""``labelloop demo --human``, with a program in place of the annotator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RUN = "/api/runs/by-hand"
 
 
 async def start_demo(folder: Path) -> tuple[asyncio.subprocess.Process, str]:
-    """The demo, and the address that it prints."""
+    """Start the demo, and return it with the address that it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "labelloop_cli", "demo", "--human", "--output", str(folder / "demo")),
         stdout=asyncio.subprocess.PIPE,
@@ -42,7 +42,7 @@ async def start_demo(folder: Path) -> tuple[asyncio.subprocess.Process, str]:
 
 
 async def label(client: httpx.AsyncClient, truth: np.ndarray, count: int) -> None:
-    """Give ``count`` right labels as the page does, each once it is asked for."""
+    """Give ``count`` correct labels as the page does, each once it is requested."""
     async with asyncio.timeout(2 * PATIENCE_S):
         while count:
             response = await client.post(f"{_RUN}/next", json={"count": min(count, 4)})
@@ -52,11 +52,11 @@ async def label(client: httpx.AsyncClient, truth: np.ndarray, count: int) -> Non
                 answer = await client.post(f"{_RUN}/answers", json={"results": [result]})
                 assert answer.json() == {"recorded": 1, "repeated_count": 0}
             count -= len(requests)
-            await asyncio.sleep(0 if requests else 0.1)  # the model learns
+            await asyncio.sleep(0 if requests else 0.1)  # a model is being fitted
 
 
 @pytest.mark.timeout(1_800)
-async def test_the_first_labels_buy_more_than_random_ones(tmp_path: Path, nats_binary: Path) -> None:
+async def test_labels_given_by_hand_beat_random_ones_across_a_restart(tmp_path: Path, nats_binary: Path) -> None:
     settings = OracleSettings()
     truth = load_mnist(settings.data_dir, settings.cache_dir).labels
     assert truth is not None

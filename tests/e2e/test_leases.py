@@ -1,4 +1,4 @@
-"""Requests handed out to several people at once, revisions, agreement and dead letters, through the services."""
+"""Leases of several annotators, revisions, consensus, deadlines and cancelled requests, through the services."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def begin(clients: Clients, blobs: Blobs, *, budget: int = 10, **queue: An
 
 
 async def waiting(clients: Clients, count: int) -> None:
-    """Return once the oracle waits for ``count`` samples."""
+    """Wait until ``count`` samples are open at the oracle."""
     await until(clients, lambda backlog: backlog.runs[0].open == count)
 
 
@@ -66,7 +66,7 @@ async def say(clients: Clients, request: LabelRequest, annotator: str, **answer:
     return int((await clients.oracle.SubmitResults(SubmitResultsRequest(results=[result]))).recorded)
 
 
-async def test_a_request_shows_the_sample_and_what_may_be_said_of_it(clients: Clients, blobs: Blobs) -> None:
+async def test_a_request_contains_the_sample_and_the_classes(clients: Clients, blobs: Blobs) -> None:
     await begin(clients, blobs)
     [request] = await lease(clients, "kim")
     samples = np.load(blobs.samples)
@@ -78,9 +78,7 @@ async def test_a_request_shows_the_sample_and_what_may_be_said_of_it(clients: Cl
     assert not request.HasField("prediction")
 
 
-async def test_no_two_people_are_given_the_same_sample_and_a_lease_that_ends_goes_back(
-    clients: Clients, blobs: Blobs
-) -> None:
+async def test_leases_are_exclusive_until_they_are_released_or_expire(clients: Clients, blobs: Blobs) -> None:
     await begin(clients, blobs)
     kim, lee = await asyncio.gather(lease(clients, "kim", 3), lease(clients, "lee", 3))
     assert {request.sample_id for request in kim}.isdisjoint(request.sample_id for request in lee)
@@ -97,11 +95,11 @@ async def test_no_two_people_are_given_the_same_sample_and_a_lease_that_ends_goe
     short = await lease(clients, "pat", 3, lease_s=1)
     assert {request.sample_id for request in short} == {request.sample_id for request in kim}
     async with asyncio.timeout(PATIENCE_S):
-        while not await lease(clients, "kim", 3):  # until pat's leases have ended
+        while not await lease(clients, "kim", 3):  # until pat's leases have expired
             pass
 
 
-async def test_leases_outlive_the_oracle_that_gave_them(clients: Clients, blobs: Blobs, stack: Stack) -> None:
+async def test_leases_survive_a_restart_of_the_oracle(clients: Clients, blobs: Blobs, stack: Stack) -> None:
     await begin(clients, blobs)
     [held] = await lease(clients, "kim")
     oracle = stack.services["oracle"]
@@ -113,9 +111,7 @@ async def test_leases_outlive_the_oracle_that_gave_them(clients: Clients, blobs:
     assert held.sample_id not in {request.sample_id for request in await lease(clients, "lee", 5)}
 
 
-async def test_a_revision_trains_the_next_model_and_a_withdrawn_label_is_replaced(
-    clients: Clients, blobs: Blobs
-) -> None:
+async def test_a_revised_label_is_kept_and_a_withdrawn_one_is_replaced(clients: Clients, blobs: Blobs) -> None:
     truth = np.load(blobs.labels)
     await begin(clients, blobs)
     first, second, *rest = await lease(clients, "kim", 5)
@@ -143,9 +139,7 @@ async def test_a_revision_trains_the_next_model_and_a_withdrawn_label_is_replace
     ]
 
 
-async def test_three_people_of_whom_one_errs_make_the_labels_and_gold_samples_tell_which(
-    clients: Clients, blobs: Blobs
-) -> None:
+async def test_consensus_outvotes_a_wrong_annotator_whom_gold_samples_reveal(clients: Clients, blobs: Blobs) -> None:
     truth = np.load(blobs.labels)
     gold = [GoldSample(sample_id=each, label=int(truth[each])) for each in (290, 291)]
     await begin(clients, blobs, budget=5, annotators=2, annotators_max=3, gold=gold)
@@ -168,7 +162,7 @@ async def test_three_people_of_whom_one_errs_make_the_labels_and_gold_samples_te
     assert quality["kim"].time_spent_s == 2.0
 
 
-async def test_what_is_not_answered_in_time_is_replaced(clients: Clients, blobs: Blobs) -> None:
+async def test_samples_not_labelled_by_their_deadline_are_replaced(clients: Clients, blobs: Blobs) -> None:
     truth = np.load(blobs.labels)
     await begin(clients, blobs, budget=5, deadline_s=1)
     first, *_ = await lease(clients, "kim", 5)
@@ -185,7 +179,7 @@ async def test_what_is_not_answered_in_time_is_replaced(clients: Clients, blobs:
     assert first.sample_id in expired
 
 
-async def test_requests_that_are_taken_back_leave_the_batch(clients: Clients, blobs: Blobs) -> None:
+async def test_a_cancelled_request_accepts_no_result(clients: Clients, blobs: Blobs) -> None:
     await begin(clients, blobs)
     first, *_ = await lease(clients, "kim", 5)
     request = CancelRequestsRequest(run_id=RUN, sample_ids=[first.sample_id], annotator="boss", comment="broken")

@@ -1,4 +1,4 @@
-"""A run exported, and rebuilt on an empty broker."""
+"""Runs are exported, and rebuilt on an empty broker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def by_hand(blobs: Blobs) -> RunSpec:
 
 
 async def answer(clients: Clients, blobs: Blobs, run_id: str, count: int) -> None:
-    """Give the next ``count`` labels that a run asks for."""
+    """Label the next ``count`` samples requested by a run."""
     truth = np.load(blobs.labels)
     async for status in clients.watch(run_id):
         waiting = (await clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id=run_id))).samples
@@ -54,7 +54,7 @@ def models(run: GetRunResponse) -> list[str]:
     return [result.model_sha256 for result in run.rounds]
 
 
-async def test_a_finished_run_is_rebuilt_with_all_its_labels_and_models(
+async def test_finished_run_is_rebuilt_with_all_labels_and_models(
     stack: Stack, elsewhere: Stack, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connect(stack.endpoints) as here, connect(elsewhere.endpoints) as there:
@@ -74,7 +74,7 @@ async def test_a_finished_run_is_rebuilt_with_all_its_labels_and_models(
         await check_log(elsewhere, "moved")
 
 
-async def test_an_unfinished_run_goes_on_elsewhere_to_the_same_model(
+async def test_imported_unfinished_run_continues_to_the_same_models(
     stack: Stack, elsewhere: Stack, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connect(stack.endpoints) as here, connect(elsewhere.endpoints) as there:
@@ -121,7 +121,7 @@ def without_events(parts: dict[str, bytes]) -> None:
     parts.pop("events.jsonl")
 
 
-async def test_what_is_no_sound_export_is_refused_and_changes_nothing(
+async def test_invalid_archives_are_refused_and_change_nothing(
     stack: Stack, elsewhere: Stack, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connect(stack.endpoints) as here, connect(elsewhere.endpoints) as there:
@@ -146,7 +146,7 @@ async def test_what_is_no_sound_export_is_refused_and_changes_nothing(
         assert not (await there.trainer.ListRuns(ListRunsRequest())).runs
 
 
-async def test_another_run_of_that_id_is_left_alone(
+async def test_import_over_a_run_that_has_continued_is_refused(
     stack: Stack, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connect(stack.endpoints) as clients:
@@ -159,7 +159,7 @@ async def test_another_run_of_that_id_is_left_alone(
             await import_run(tmp_path / "run.zip")
 
 
-def test_the_command_says_what_it_cannot_carry(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_refuse_invalid_arguments(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point_at(stack.endpoints, monkeypatch)
     command = CliRunner()
     assert isinstance(

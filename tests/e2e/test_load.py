@@ -1,4 +1,4 @@
-"""The load test itself: against services of its own, against some that run, and against a server that lies."""
+"""The load test: against its own services, against running ones, and against a server with wrong answers."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ async def started(out: Path, *words: str) -> asyncio.subprocess.Process:
 
 
 async def load(out: Path, *words: str) -> tuple[int, str, list[dict[str, Any]]]:
-    """The exit code, what was printed, and the results."""
+    """Return the exit code, the output and the results."""
     process = await started(out, *words)
     said = (await process.communicate())[0].decode()
     results = out / "results.json"
     return process.returncode or 0, said, json.loads(results.read_text()) if results.exists() else []
 
 
-async def test_new_models_under_load_drop_no_call_and_are_never_mixed(tmp_path: Path) -> None:
+async def test_model_swaps_under_load_lose_no_call_and_give_no_wrong_answer(tmp_path: Path) -> None:
     swapped = False
-    for seconds in (3, 15, 75):  # under load a busy machine may fit no model in the first of these
+    for seconds in (3, 15, 75):  # a busy machine may fit no model in the shortest
         code, said, results = await load(tmp_path, "--only", "swap", "--seconds", str(seconds))
         assert code == 0, said
         assert [result["mode"] for result in results] == ["closed", "open"]
@@ -63,7 +63,7 @@ async def test_new_models_under_load_drop_no_call_and_are_never_mixed(tmp_path: 
     assert "<svg" in (tmp_path / "report.html").read_text()
 
 
-async def test_services_that_run_are_only_read(tmp_path: Path, stack: Stack, clients: Clients, blobs: Blobs) -> None:
+async def test_running_services_are_only_read(tmp_path: Path, stack: Stack, clients: Clients, blobs: Blobs) -> None:
     await start(clients, "done", spec(blobs))
     before = await finish(clients, "done")
     words = ("--host", stack.endpoints.scorer, "--trainer", stack.endpoints.trainer, "--run", "done")
@@ -74,7 +74,7 @@ async def test_services_that_run_are_only_read(tmp_path: Path, stack: Stack, cli
     assert await finish(clients, "done") == before
 
 
-async def test_a_scorer_without_a_trainer_is_held_to_what_it_said_before(
+async def test_without_a_trainer_the_scorers_answers_are_checked_and_the_rest_skipped(
     tmp_path: Path, stack: Stack, clients: Clients, blobs: Blobs
 ) -> None:
     await start(clients, "done", spec(blobs))
@@ -94,15 +94,13 @@ async def test_a_scorer_without_a_trainer_is_held_to_what_it_said_before(
         )
 
 
-async def test_another_load_generator_and_the_server_count_the_same_calls(tmp_path: Path, h2load: Program) -> None:
+async def test_h2load_and_the_server_count_the_same_calls(tmp_path: Path, h2load: Program) -> None:
     code, said, [result] = await load(tmp_path, "--only", "cross-check")
     assert code == 0, said
     assert result["statuses"] == {"OK": result["calls"]}
 
 
-async def test_under_four_times_its_capacity_calls_are_answered_right_or_refused(
-    tmp_path: Path, h2load: Program
-) -> None:
+async def test_at_four_times_the_capacity_calls_succeed_or_are_refused(tmp_path: Path, h2load: Program) -> None:
     code, said, [result] = await load(tmp_path, "--only", "4x", "--seconds", "2")
     assert code == 0, said
     assert result["offered_s"] == 4 * result["capacity_s"]
@@ -111,7 +109,7 @@ async def test_under_four_times_its_capacity_calls_are_answered_right_or_refused
     assert "% of the capacity" in (tmp_path / "report.html").read_text()
 
 
-async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, nats_binary: Path) -> None:
+async def test_ctrl_c_ends_all_processes_and_writes_no_results(tmp_path: Path, nats_binary: Path) -> None:
     process = await started(tmp_path, "--seconds", "600", "--only", "unary 1")
     assert process.stdout is not None
     async with asyncio.timeout(PATIENCE_S):
@@ -123,7 +121,7 @@ async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, nats_binary: Path) -
 
         await until(locust_runs)
     started_here = family(process.pid)
-    process.send_signal(signal.SIGINT)  # to this process alone: a terminal would send it to Locust as well
+    process.send_signal(signal.SIGINT)  # to this process only: a terminal would send it to Locust too
     rest, _ = await process.communicate()
     assert process.returncode == 130, rest.decode()
     assert b"Traceback" not in rest
@@ -133,7 +131,7 @@ async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, nats_binary: Path) -
 
 
 def command_of(pid: int) -> bytes:
-    """Empty where it has ended."""
+    """Return the command line of a process; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
@@ -152,7 +150,7 @@ def another_class(answer: pb.ScoreResponse) -> None:
     answer.predicted[0] = (answer.predicted[0] + 1) % 3
 
 
-async def test_a_server_that_lies_now_and_then_is_found_out(
+async def test_occasional_wrong_answers_of_a_server_are_detected(
     tmp_path: Path, stack: Stack, clients: Clients, blobs: Blobs
 ) -> None:
     await start(clients, "done", spec(blobs))
@@ -167,7 +165,7 @@ async def test_a_server_that_lies_now_and_then_is_found_out(
 
 @asynccontextmanager
 async def liar(scorer: str, lie: Lie) -> AsyncIterator[str]:
-    """The address of a server that hands calls on to ``scorer``, and lies in one answer of seven."""
+    """Yield the address of a server that forwards calls to ``scorer`` and falsifies every seventh answer."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     async with grpc.aio.insecure_channel(scorer) as channel:
         server.add_generic_rpc_handlers((_Lying(channel, lie),))
@@ -207,7 +205,7 @@ class _Lying(grpc.GenericRpcHandler):
         (("--host", "127.0.0.1:1", "--run", "r"), "does not answer"),
     ],
 )
-async def test_a_target_that_cannot_be_is_said_in_a_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+async def test_an_unusable_target_is_reported_in_a_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     code, output, _ = await load(tmp_path, *words)
     assert code in {1, 2}
     assert said in output

@@ -1,4 +1,4 @@
-"""Services of two kinds of processors on one log: their arithmetic differs, what is recorded is the same for both."""
+"""Services on two kinds of processors share a log: their arithmetic differs, the recorded run does not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="its libr
 
 @dataclass(frozen=True)
 class Site:
-    """A trainer with a scorer of its own, and clients that ask these."""
+    """A trainer with a scorer of its own, and clients of both."""
 
     trainer: Service
     clients: Clients
@@ -45,7 +45,7 @@ class Site:
 
 @pytest.fixture
 async def sites(stack: Stack, tmp_path: Path) -> AsyncIterator[tuple[Site, Site]]:
-    """One of this processor, and one of an old one on the same log."""
+    """A site of this processor and one of an old one, on one log."""
     async with AsyncExitStack() as exits:
         folder = tmp_path / "old"
         folder.mkdir()
@@ -66,7 +66,7 @@ async def sites(stack: Stack, tmp_path: Path) -> AsyncIterator[tuple[Site, Site]
 
 
 async def label_until(clients: Clients, truth: NDArray[np.int32], reached: Callable[[RunStatus], bool]) -> None:
-    """Label right whatever the run asks for."""
+    """Label requested samples correctly until ``reached`` holds."""
     async with asyncio.timeout(PATIENCE_S):
         while not reached((await clients.trainer.GetRun(GetRunRequest(run_id=RUN), wait_for_ready=True)).run):
             waiting = (await clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id=RUN))).samples
@@ -80,7 +80,7 @@ def models(whole: GetRunResponse) -> list[str]:
     return [each.model_sha256 for each in whole.rounds]
 
 
-async def test_trainers_whose_arithmetic_differs_agree_on_all_that_is_recorded(
+async def test_trainers_with_different_arithmetic_agree_on_a_shared_run(
     sites: tuple[Site, Site], stack: Stack, blobs: Blobs
 ) -> None:
     new, old = sites

@@ -1,4 +1,4 @@
-"""Labels from people."""
+"""Labels and skips by annotators."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUEUE = 2
 
 
 async def open_samples(clients: Clients, count: int) -> list[OpenSample]:
-    """What waits, once ``count`` samples do."""
+    """Wait for ``count`` open samples."""
     async with asyncio.timeout(PATIENCE_S):
         async for status in clients.watch("by_hand"):
             if status.labels_open == count:
@@ -49,7 +49,7 @@ def answers(waiting: list[OpenSample], truth: NDArray[np.int32]) -> list[Submitt
     return [SubmittedLabel(sample_id=sample.sample_id, label=int(truth[sample.sample_id])) for sample in waiting]
 
 
-async def test_people_label_batch_by_batch_until_the_run_ends(clients: Clients, blobs: Blobs) -> None:
+async def test_annotators_label_batch_by_batch_until_the_run_ends(clients: Clients, blobs: Blobs) -> None:
     truth = np.load(blobs.labels)
     changed = spec(blobs, label_source=QUEUE, label_budget=10, auto_label_budget=0)
     changed.dataset.labels, changed.dataset.classes[:] = "", ["a", "b", "c"]
@@ -67,7 +67,7 @@ async def test_people_label_batch_by_batch_until_the_run_ends(clients: Clients, 
     assert {(record.source, record.annotator) for record in records} == {("queue", "kim")}
 
 
-async def test_samples_that_are_skipped_are_replaced_and_cost_nothing(
+async def test_skipped_samples_are_replaced_and_cost_no_label_budget(
     clients: Clients, blobs: Blobs, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth = np.load(blobs.labels)
@@ -98,7 +98,7 @@ async def test_samples_that_are_skipped_are_replaced_and_cost_nothing(
     assert not labelled & {first.sample_id, second.sample_id, third.sample_id}
 
 
-async def test_what_people_skip_of_an_audit_is_replaced_and_told_of(clients: Clients, tmp_path: Path) -> None:
+async def test_skipped_audit_samples_are_replaced_and_counted(clients: Clients, tmp_path: Path) -> None:
     blobs = write_blobs(tmp_path, noise=10)
     truth = np.load(blobs.labels)
     await start(clients, "by_hand", certified_spec(blobs, label_source=QUEUE, batch_size=20, label_budget=20))
@@ -123,7 +123,7 @@ async def test_what_people_skip_of_an_audit_is_replaced_and_told_of(clients: Cli
 
 
 @pytest.mark.parametrize("fault", ["no reason", "not asked for", "twice"])
-async def test_one_bad_skip_and_none_is_recorded(clients: Clients, blobs: Blobs, fault: str) -> None:
+async def test_no_skip_is_recorded_if_one_is_invalid(clients: Clients, blobs: Blobs, fault: str) -> None:
     await start(clients, "by_hand", spec(blobs, label_source=QUEUE))
     waiting = [sample.sample_id for sample in await open_samples(clients, 5)]
     stranger = next(sample_id for sample_id in range(300) if sample_id not in waiting)
@@ -143,7 +143,7 @@ async def test_one_bad_skip_and_none_is_recorded(clients: Clients, blobs: Blobs,
 
 
 @pytest.mark.parametrize("fault", ["class outside", "not asked for", "twice"])
-async def test_one_bad_label_and_none_is_recorded(clients: Clients, blobs: Blobs, fault: str) -> None:
+async def test_no_label_is_recorded_if_one_is_invalid(clients: Clients, blobs: Blobs, fault: str) -> None:
     await start(clients, "by_hand", spec(blobs, label_source=QUEUE))
     waiting = await open_samples(clients, 5)
     labels = answers(waiting, np.load(blobs.labels))

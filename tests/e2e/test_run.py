@@ -1,4 +1,4 @@
-"""A run from end to end, and what can be had of it."""
+"""Runs from end to end: labels, models and refusals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def clients(shared_clients: Clients) -> Clients:
     return shared_clients
 
 
-async def test_a_run_pays_for_its_budget_auto_labels_the_rest_and_learns(
+async def test_a_run_spends_its_label_and_auto_label_budgets_and_learns(
     clients: Clients, run_id: str, blobs: Blobs
 ) -> None:
     await start(clients, run_id, spec(blobs))
@@ -39,7 +39,7 @@ async def test_a_run_pays_for_its_budget_auto_labels_the_rest_and_learns(
     assert whole.run.latest.evaluation.value > 0.9
 
 
-async def test_the_model_that_is_handed_out_ranks_as_the_scorer_does(
+async def test_the_exported_model_ranks_the_pool_as_the_scorer_does(
     clients: Clients, run_id: str, blobs: Blobs
 ) -> None:
     await start(clients, run_id, spec(blobs))
@@ -58,7 +58,7 @@ async def test_the_model_that_is_handed_out_ranks_as_the_scorer_does(
     assert list(ranked.sample_ids) == list(np.lexsort((np.arange(len(samples)), confidence)))
 
 
-async def test_same_spec_same_final_model(clients: Clients, run_id: str, blobs: Blobs) -> None:
+async def test_the_same_spec_gives_the_same_final_model(clients: Clients, run_id: str, blobs: Blobs) -> None:
     both = (f"{run_id}-one", f"{run_id}-two")
     for each in both:
         await start(clients, each, spec(blobs))
@@ -66,7 +66,7 @@ async def test_same_spec_same_final_model(clients: Clients, run_id: str, blobs: 
     assert one == two
 
 
-async def test_a_run_continues_from_the_end_of_another_without_paying_again(
+async def test_a_run_continues_another_without_paying_for_labels_again(
     clients: Clients, run_id: str, blobs: Blobs
 ) -> None:
     parent_id, child_id, whole_id = (f"{run_id}-{name}" for name in ("parent", "child", "whole"))
@@ -85,7 +85,7 @@ async def ids_of_runs(clients: Clients) -> list[str]:
     return [run.run_id for run in (await clients.trainer.ListRuns(ListRunsRequest())).runs]
 
 
-async def test_starting_a_run_again_is_one_run_and_another_spec_is_refused(
+async def test_starting_a_run_twice_is_one_run_and_another_spec_is_refused(
     clients: Clients, run_id: str, blobs: Blobs
 ) -> None:
     await start(clients, run_id, spec(blobs))
@@ -97,9 +97,7 @@ async def test_starting_a_run_again_is_one_run_and_another_spec_is_refused(
     assert (await ids_of_runs(clients)).count(run_id) == 1
 
 
-async def test_a_cancelled_run_keeps_its_labels_and_stays_cancelled(
-    clients: Clients, run_id: str, blobs: Blobs
-) -> None:
+async def test_a_run_can_be_cancelled_only_once(clients: Clients, run_id: str, blobs: Blobs) -> None:
     await start(clients, run_id, spec(blobs, label_source=2))  # nobody answers: it cannot end by itself
     cancelled = (await clients.trainer.CancelRun(CancelRunRequest(run_id=run_id, reason="enough"))).run
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -115,7 +113,7 @@ async def test_an_honest_run_needs_no_evaluation_set(clients: Clients, run_id: s
     whole = await finish(clients, run_id)
     assert whole.run.phase == Phase.PHASE_FINISHED
     assert not whole.run.latest.HasField("evaluation")
-    assert whole.run.latest.stopping.total == 30  # what was paid for, each held out once
+    assert whole.run.latest.stopping.total == 30  # the paid labels, each held out once
 
 
 async def test_an_unknown_run_is_not_found(clients: Clients) -> None:
@@ -136,7 +134,7 @@ async def test_an_unknown_run_is_not_found(clients: Clients) -> None:
         ({"stopping_sample_count": 201}, "spec.stopping_sample_count"),
     ],
 )
-async def test_a_spec_that_cannot_be_carried_out_is_refused_and_leaves_nothing(
+async def test_an_infeasible_spec_is_refused_and_leaves_no_run(
     clients: Clients, blobs: Blobs, changes: dict[str, object], field: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:

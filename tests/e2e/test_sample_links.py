@@ -1,4 +1,4 @@
-"""Samples sent as links, by services that run."""
+"""Samples sent as links by running services."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_an_annotator_labels_by_links_until_the_run_ends(
 
 
 async def check_shown(web: httpx.AsyncClient, request: dict[str, Any], blobs: Blobs) -> None:
-    """The link shows the sample of the request, and without its key nothing."""
+    """Check that the link shows the sample, but not without its whole key."""
     shown = await web.get(request["uri"])
     picture = picture_of(np.load(blobs.samples)[request["sample_id"]])
     assert (shown.status_code, shown.content) == (200, picture.content)

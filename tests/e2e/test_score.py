@@ -1,4 +1,4 @@
-"""Posted images, classified by a model or by the newest model of a run."""
+"""Score: images classified by a given model, or by the newest model of a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def clients(shared_clients: Clients) -> Clients:
 
 
 def own_answer(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """``[n, classes]`` by ONNX Runtime itself."""
+    """Return probabilities ``[n, classes]`` from ONNX Runtime."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     answer: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
     return answer
@@ -43,13 +43,13 @@ def check(response: pb.ScoreResponse, digest: str, expected: NDArray[np.float32]
 
 
 async def trained(clients: Clients, run_id: str, blobs: Blobs) -> GetModelResponse:
-    """The newest model of a run that has ended."""
+    """Run to the end and return the newest model."""
     await start(clients, run_id, spec(blobs, label_budget=10, auto_label_budget=0))
     end = (await finish(clients, run_id)).run
     return await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=end.round))
 
 
-async def test_answers_are_those_of_onnx_runtime(clients: Clients, run_id: str, blobs: Blobs) -> None:
+async def test_scores_equal_those_of_onnx_runtime(clients: Clients, run_id: str, blobs: Blobs) -> None:
     model, images = await trained(clients, run_id, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
     for count in _SIZES:
         expected, data = own_answer(model.model, images[:count]), images[:count].tobytes()
@@ -60,7 +60,7 @@ async def test_answers_are_those_of_onnx_runtime(clients: Clients, run_id: str, 
             assert list(response.probabilities) == expected.ravel().tolist()
 
 
-async def test_float_images_are_in_the_scale_of_pixels(clients: Clients, run_id: str, blobs: Blobs) -> None:
+async def test_float_images_use_the_scale_of_pixels(clients: Clients, run_id: str, blobs: Blobs) -> None:
     model, images = await trained(clients, run_id, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)[:7]
     data = images.astype("<f4").tobytes()
     response = await clients.scorer.Score(pb.ScoreRequest(run_id=run_id, dtype="float32", images=data))
@@ -68,7 +68,7 @@ async def test_float_images_are_in_the_scale_of_pixels(clients: Clients, run_id:
     assert not response.probabilities
 
 
-async def test_a_stream_answers_each_request_in_order_and_ends_at_the_first_bad_one(
+async def test_a_stream_answers_in_order_and_ends_at_the_first_bad_request(
     clients: Clients, run_id: str, blobs: Blobs
 ) -> None:
     model, images = await trained(clients, run_id, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
@@ -76,7 +76,7 @@ async def test_a_stream_answers_each_request_in_order_and_ends_at_the_first_bad_
     spans = [(0, 1), (1, 65), (65, 300)]
     good = [pb.ScoreRequest(run_id=run_id, dtype="uint8", images=images[a:b].tobytes()) for a, b in spans]
     bad = pb.ScoreRequest(run_id=run_id, dtype="uint8", images=b"x")
-    # Nothing is sent after the bad one: a send that fails would hide the status that the server ended the call with.
+    # Nothing is sent after the bad request: a failed send would hide the status with which the server ended the call.
     stream = clients.scorer.ScoreStream()
     for each in (*good, bad):
         await stream.write(pb.ScoreStreamRequest(score=each))
@@ -92,7 +92,7 @@ async def test_a_stream_answers_each_request_in_order_and_ends_at_the_first_bad_
 
 
 async def refusal(clients: Clients, request: pb.ScoreRequest) -> str:
-    """The reason for which what is asked for is not found."""
+    """Return the reason of the NotFound that the request gets."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await clients.scorer.Score(request)
     ours = from_rpc(caught.value)
@@ -105,7 +105,7 @@ async def test_unknown_models_and_runs_are_not_found(clients: Clients) -> None:
     assert await refusal(clients, pb.ScoreRequest(model_sha256="0" * 64)) == "UNKNOWN_ARTIFACT"
 
 
-async def test_a_run_without_a_model_is_told_from_an_unknown_one(clients: Clients, run_id: str, blobs: Blobs) -> None:
+async def test_a_run_without_a_model_differs_from_an_unknown_one(clients: Clients, run_id: str, blobs: Blobs) -> None:
     await start(clients, run_id, spec(blobs, label_source=LabelSource.LABEL_SOURCE_QUEUE, auto_label_budget=0))
     request, seen = pb.ScoreRequest(run_id=run_id), set[str]()
 
@@ -113,14 +113,12 @@ async def test_a_run_without_a_model_is_told_from_an_unknown_one(clients: Client
         seen.add(await refusal(clients, request))
         return seen != {"UNKNOWN_RUN"}
 
-    await until(scorer_knows_it)  # it follows the log a moment behind the trainer
+    await until(scorer_knows_it)  # it may read the log later than the trainer
     assert seen - {"UNKNOWN_RUN"} == {"NO_MODEL_YET"}
 
 
-async def test_no_call_fails_while_models_change_and_each_answer_is_of_one_model(
-    clients: Clients, run_id: str, blobs: Blobs
-) -> None:
-    """Many callers ask a run for its newest model all the time that it advances."""
+async def test_each_answer_is_of_one_model_while_models_change(clients: Clients, run_id: str, blobs: Blobs) -> None:
+    """Many clients score with a run's newest model while it advances; no call fails."""
     images = np.load(blobs.samples).reshape(-1, IMAGE_BYTES)[:20]
     request = pb.ScoreRequest(run_id=run_id, dtype="uint8", images=images.tobytes(), with_probabilities=True)
     await start(clients, run_id, spec(blobs))
@@ -149,7 +147,7 @@ async def test_no_call_fails_while_models_change_and_each_answer_is_of_one_model
         assert list(response.probabilities) == expected.ravel().tolist()
 
 
-async def test_too_much_at_once_is_refused_and_the_server_recovers(clients: Clients, run_id: str, blobs: Blobs) -> None:
+async def test_overload_is_refused_and_the_server_recovers(clients: Clients, run_id: str, blobs: Blobs) -> None:
     model, images = await trained(clients, run_id, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
     many = np.resize(images, (65_536, IMAGE_BYTES))
     request = pb.ScoreRequest(run_id=run_id, dtype="uint8", images=many.tobytes(), with_probabilities=True)

@@ -1,4 +1,4 @@
-"""Several scorers on one port, started, killed and stopped."""
+"""Scorer workers on one port: started, killed and stopped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def alive(pid: int) -> bool:
 
 
 def listening(service: Service) -> set[int]:
-    """Its workers that listen on its port."""
+    """The workers that listen on its port."""
     tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]  # gRPC maps IPv4
     rows = [line.split() for table in tables for line in table]
     listeners = [row for row in rows if int(row[1].rpartition(":")[2], 16) == service.port and row[3] == "0A"]
@@ -74,7 +74,7 @@ async def up(service: Service) -> AsyncIterator[Service]:
         await service.stop()
 
 
-async def test_all_workers_listen_on_one_port_once_it_is_said_to_be_ready(
+async def test_all_workers_listen_on_one_port_once_the_service_is_ready(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     async with up(scorer(tmp_path / "a", nats_server)) as service:
@@ -83,7 +83,7 @@ async def test_all_workers_listen_on_one_port_once_it_is_said_to_be_ready(
         assert await answers(service)
 
 
-async def test_a_killed_worker_is_started_again_and_a_stop_leaves_none_behind(
+async def test_a_killed_worker_is_restarted_and_a_stop_ends_all_workers(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     async with up(scorer(tmp_path / "a", nats_server)) as service:
@@ -100,9 +100,7 @@ async def test_a_killed_worker_is_started_again_and_a_stop_leaves_none_behind(
         assert not [pid for pid in workers | before if alive(pid)]
 
 
-async def test_workers_end_when_the_process_that_supervises_them_is_killed(
-    tmp_path: Path, nats_server: NatsServer
-) -> None:
+async def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path, nats_server: NatsServer) -> None:
     async with up(scorer(tmp_path / "a", nats_server)) as service:
         workers = children(service)
         assert service.process is not None
@@ -129,7 +127,7 @@ async def test_a_port_in_use_is_an_error_for_workers_too(tmp_path: Path, nats_se
 
 
 @pytest.mark.parametrize("workers", ["0", "two", "-1"])
-async def test_a_number_of_workers_that_is_none_is_refused_by_its_name(
+async def test_an_invalid_number_of_workers_is_refused_by_its_name(
     tmp_path: Path, nats_server: NatsServer, workers: str
 ) -> None:
     service = scorer(tmp_path / "a", nats_server, workers=workers)

@@ -1,4 +1,4 @@
-"""A pool of several shards and three scorers: the same models as with one, whatever becomes of a scorer."""
+"""Runs over several shards with three scorers give the same models as with one, even if a scorer fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROUNDS = 24
 
 @dataclass(frozen=True)
 class Scorers:
-    """A trainer's clients, its log file, and its scorers by address."""
+    """Clients of a trainer, its log file, and its scorers by address."""
 
     clients: Clients
     log_file: Path
@@ -43,7 +43,7 @@ class Scorers:
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
-    """Noisy 2 x 2 pictures of three kinds; so many shards that more than one scorer gets some, and a short one."""
+    """Noisy 2 x 2 images of three classes; enough shards for more than one scorer, the last one short."""
     rng = np.random.default_rng(11)
     kinds = rng.integers(40, 200, (CLASSES, 2, 2))
     made = Blobs(*(tmp_path / f"{name}.npy" for name in ("pool", "pool_labels", "evaluation", "evaluation_labels")))
@@ -57,13 +57,13 @@ def blobs(tmp_path: Path) -> Blobs:
 
 
 def whole_spec(blobs: Blobs, **changes: object) -> RunSpec:
-    """Two labels a round, then as many rounds of auto-labels."""
+    """Two labels a round, then equally many rounds of auto-labels."""
     sizes = {"batch_size": 2, "label_budget": ROUNDS, "auto_label_batch_size": 2, "auto_label_budget": ROUNDS}
     return spec(blobs, **(sizes | changes))
 
 
 async def with_one_scorer(stack: Stack, blobs: Blobs) -> str:
-    """The digest of the run's last model."""
+    """Carry out the run with one scorer; return its last model's digest."""
     async with connect(stack.endpoints) as clients:
         await start(clients, "one", whole_spec(blobs))
         return (await finish(clients, "one")).run.latest.model_sha256
@@ -71,7 +71,7 @@ async def with_one_scorer(stack: Stack, blobs: Blobs) -> str:
 
 @asynccontextmanager
 async def three_scorers(stack: Stack, folder: Path) -> AsyncIterator[Scorers]:
-    """Instead of the stack's trainer, one with three scorers of its own, all of them cold."""
+    """Replace the stack's trainer by one with three scorers of its own, with empty caches."""
     await stack.services["trainer"].stop()
     shared = {"LABELLOOP_NATS_URL": stack.nats_url}
     async with AsyncExitStack() as leaving:
@@ -102,7 +102,7 @@ async def artifacts_of(stack: Stack) -> AsyncIterator[ArtifactStore]:
 
 
 async def busy_scorer(stack: Stack, scorers: Scorers, run_id: str) -> Service:
-    """One to which shards of the pool of a run fall."""
+    """A scorer that is assigned shards of a run's pool."""
     pool = (await scorers.clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run.pool.pool_sha256
     async with artifacts_of(stack) as artifacts:
         manifest = PoolManifest.from_bytes(await artifacts.get(pool))
@@ -112,7 +112,7 @@ async def busy_scorer(stack: Stack, scorers: Scorers, run_id: str) -> Service:
 
 
 async def features_and_model(artifacts: ArtifactStore) -> tuple[str, str]:
-    """Digests of a graph from the pool's pictures to five features, and of a model of these."""
+    """Digests of a graph from the pool's images to five features, and of a model of these."""
     rng = np.random.default_rng(5)
     graph, model = (rng.normal(0, 1, shape).astype(np.float32) for shape in ((5, 5), (CLASSES, 6)))
     return await artifacts.put(to_onnx(graph, "uint8")), await artifacts.put(to_onnx(model, "float32"))
@@ -147,18 +147,18 @@ async def test_three_scorers_rank_as_one_does(stack: Stack, blobs: Blobs, tmp_pa
             await replicas.close()
 
 
-async def test_runs_over_three_scorers_come_to_the_same_model(stack: Stack, blobs: Blobs, tmp_path: Path) -> None:
+async def test_runs_with_three_scorers_end_in_the_model_of_one(stack: Stack, blobs: Blobs, tmp_path: Path) -> None:
     expected = await with_one_scorer(stack, blobs)
     async with three_scorers(stack, tmp_path) as scorers:
         await start(scorers.clients, "parent", whole_spec(blobs, auto_label_budget=0))
         await finish(scorers.clients, "parent")
         child = whole_spec(blobs, label_budget=0)
-        await start(scorers.clients, "child", child, continues="parent")  # it reads samples of all shards anew
+        await start(scorers.clients, "child", child, continues="parent")  # it reads samples of all shards again
         assert (await finish(scorers.clients, "child")).run.latest.model_sha256 == expected
 
 
-async def test_runs_on_learned_features_over_three_scorers_come_to_the_same_model(stack: Stack, tmp_path: Path) -> None:
-    """Whose batches are chosen together."""
+async def test_runs_on_learned_features_give_the_same_model_with_three_scorers(stack: Stack, tmp_path: Path) -> None:
+    """With a joint strategy."""
     made = certified_spec(write_blobs(tmp_path), label_budget=20)
     async with connect(stack.endpoints) as clients:
         await start(clients, "one", made)
@@ -170,7 +170,7 @@ async def test_runs_on_learned_features_over_three_scorers_come_to_the_same_mode
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-async def test_a_run_goes_on_without_a_scorer(
+async def test_a_run_gives_the_same_model_if_a_scorer_is_killed_or_stopped(
     stack: Stack, blobs: Blobs, tmp_path: Path, fault: signal.Signals
 ) -> None:
     expected = await with_one_scorer(stack, blobs)
@@ -185,4 +185,4 @@ async def test_a_run_goes_on_without_a_scorer(
         finally:
             if fault == signal.SIGSTOP:
                 os.kill(victim.process.pid, signal.SIGCONT)
-        assert victim.address in scorers.log_file.read_text()  # it was asked, and did not answer
+        assert victim.address in scorers.log_file.read_text()  # it was called and did not answer

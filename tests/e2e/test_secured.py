@@ -1,4 +1,4 @@
-"""The whole service as it is deployed: a cluster with the settings of production, nkeys, TLS on every connection."""
+"""The whole service as deployed: a cluster with production settings, nkeys, and TLS on every connection."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def environment_of(name: str, nodes: list[Node], health_port: int, folder: Path)
     }
 
 
-async def test_a_run_passes_and_nobody_needs_a_permission_that_it_lacks(secured: Secured, blobs: Blobs) -> None:
+async def test_runs_complete_without_permission_violations(secured: Secured, blobs: Blobs) -> None:
     async with connect(secured.endpoints) as clients:
         await start(clients, "secured", spec(blobs))
         run = await finish(clients, "secured")
@@ -83,21 +83,21 @@ async def test_a_run_passes_and_nobody_needs_a_permission_that_it_lacks(secured:
         assert VIOLATION not in node.log_file.read_text()
 
 
-async def test_probes_are_answered_in_plain_text_by_name(secured: Secured) -> None:
+async def test_health_probes_are_answered_without_tls(secured: Secured) -> None:
     serving = health_pb2.HealthCheckResponse.SERVING
     for name, full_name in FULL_NAMES.items():
         assert await health(secured.health_ports[name], LIVE) == serving
         assert await health(secured.health_ports[name], full_name) == serving
 
 
-async def test_the_command_without_a_certificate_is_told_what_to_set(secured: Secured) -> None:
+async def test_command_without_a_certificate_says_what_to_set(secured: Secured) -> None:
     endpoints = secured.endpoints.model_copy(update={"tls_dir": None})
     with pytest.raises(LabelloopError, match="LABELLOOP_TLS_DIR"):
         async with connect(endpoints) as clients:
             await clients.trainer.ListRuns(ListRunsRequest())
 
 
-async def test_only_a_trainer_that_is_let_imports_labels(
+async def test_runs_are_imported_only_by_a_trainer_with_permission(
     secured: Secured, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "run.zip"

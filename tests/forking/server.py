@@ -1,7 +1,7 @@
-"""``python -m tests.forking.server FD``: fork a service on each request that comes through a socket.
+"""``python -m tests.forking.server FD``: fork a service for each request that comes through a socket.
 
-A request is JSON, ``{"module": ..., "environment": {...}}``, with the file that the service writes to as a descriptor
-beside it. The answers are ``{"pid": ...}`` and, once it has ended, ``{"pid": ..., "code": ...}``.
+A request is JSON, ``{"module": ..., "environment": {...}}``, with the descriptor of the file that the service writes
+to. The answers are ``{"pid": ...}`` and, once the service has ended, ``{"pid": ..., "code": ...}``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ REQUEST_BYTES_MAX = 1 << 17
 
 
 def serve(requests: socket.socket) -> tuple[str, dict[str, str], int] | None:
-    """Fork until the other end closes, then end the forks that are left: None. In a fork: module, environment and
-    descriptor of what it is to be."""
+    """Fork for each request until the other end closes, then kill the forks and return None; in a fork, return
+    module, environment and output descriptor of its service."""
     alive: set[int] = set()
     died, wake_up = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -56,7 +56,7 @@ def serve(requests: socket.socket) -> tuple[str, dict[str, str], int] | None:
 
 
 def _tell_who_ended(requests: socket.socket, alive: set[int]) -> None:
-    with suppress(ChildProcessError):  # there is none
+    with suppress(ChildProcessError):  # no children
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             pid, status = ended
             alive.remove(pid)
@@ -64,12 +64,12 @@ def _tell_who_ended(requests: socket.socket, alive: set[int]) -> None:
 
 
 def become(module: str, environment: dict[str, str], output: int) -> NoReturn:
-    """Be ``python -m module`` in a session of its own.
+    """Run ``python -m module`` in a session of its own.
 
-    Ends without the interpreter's own end, as services do: libraries would wait there for threads that a fork lacks.
+    Exits without the interpreter's shutdown, as services do: libraries would wait for threads that a fork lacks.
     """
     os.setsid()
-    Path("/proc/self/comm").write_text(module)  # what `ps` and `top` call it
+    Path("/proc/self/comm").write_text(module)  # the name in `ps` and `top`
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for standard in (1, 2):
         os.dup2(output, standard)
@@ -92,7 +92,7 @@ def become(module: str, environment: dict[str, str], output: int) -> NoReturn:
 
 
 def _exit_code(end: SystemExit) -> int:
-    """As the interpreter has it: anything but a number is printed."""
+    """As the interpreter does it: anything but a number is printed."""
     if end.code is None or isinstance(end.code, int):
         return end.code or 0
     print(end.code, file=sys.stderr)
@@ -101,7 +101,7 @@ def _exit_code(end: SystemExit) -> int:
 
 def main() -> None:
     for name in IMPORTED:
-        with suppress(ModuleNotFoundError):  # an extra that is not installed: the service says so itself
+        with suppress(ModuleNotFoundError):  # an extra is not installed: the service reports that
             importlib.import_module(name)
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as requests:

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's spans, in this process."""
+"""An in-process collector of OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 @dataclass(frozen=True)
 class Seen:
-    """A span. ``kind`` is as in OpenTelemetry's Span.SpanKind: 2 is a server's, 3 a client's, 5 a consumer's."""
+    """A span. ``kind`` is OpenTelemetry's Span.SpanKind: 2 for servers, 3 for clients, 5 for consumers."""
 
     service: str
     name: str
@@ -40,7 +40,7 @@ class Collector(TraceServiceServicer):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of a process that is to send its spans here, at once."""
+        """Variables for a process to send spans here at once."""
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}", "OTEL_BSP_SCHEDULE_DELAY": "50"}
 
     async def Export(  # noqa: N802
@@ -50,7 +50,7 @@ class Collector(TraceServiceServicer):
         return ExportTraceServiceResponse()
 
     def of_trace(self, trace_id: str) -> dict[str, Seen]:
-        """By span id."""
+        """Return its spans by id."""
         return {span.span_id: span for span in self.spans if span.trace_id == trace_id}
 
 

@@ -1,5 +1,5 @@
-"""Scorers that come and go in a DNS zone, as the trainer sees them: run by test_dns.py in a network of its own, where a
-name server of ours answers on port 53. Prints what was known after each change of the zone, a line of JSON each."""
+"""Print the scorers that the trainer knows after each change of a DNS zone, a line of JSON each. test_dns.py runs it in
+its own network namespace, with a name server on port 53."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ZONES: Sequence[Sequence[str]] = (
 )
 
 
-class Zone(BaseResolver):  # type: ignore[misc]  # which has no types
+class Zone(BaseResolver):  # type: ignore[misc]  # it has no types
     def __init__(self) -> None:
         self.addresses: Sequence[str] = []
 

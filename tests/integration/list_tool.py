@@ -1,4 +1,4 @@
-"""A tool that is a list, and dispatchers that fill it."""
+"""A tool that keeps requests in a list, and running dispatchers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from oracle_svc.integrations.dispatcher import IntegrationDispatcher
 
 @dataclass
 class ListTool:
-    """Keeps what is put into it. It is away while it is ``down``, for ``retry_after_s`` as it says, and takes nothing
-    of the runs ``refused``."""
+    """Keep what is pushed. While ``down``, pushes raise Unready with ``retry_after_s``; those of runs in ``refused``
+    raise LimitExceeded; while ``stuck``, they never return."""
 
     name: ClassVar[str] = "list"
     whole_samples: ClassVar[bool] = False
@@ -50,7 +50,7 @@ class ListTool:
         self.retracted += request_ids
 
     async def aclose(self) -> None:
-        """It has no connections."""
+        """Nothing to close."""
 
     async def serve(self, result_sink: ResultSink) -> None:
         await asyncio.get_running_loop().create_future()

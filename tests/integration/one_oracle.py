@@ -1,4 +1,4 @@
-"""An oracle as far as tools go, over a real broker, and a run that asks it for labels."""
+"""An oracle over a real broker, without a server, and a run that requests labels."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def slot_key(sample_id: int, slot: int = 0) -> LeaseKey:
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110  # what is waited for rings no bell
+        while not holds():  # noqa: ASYNC110  # there is no event to wait for
             await asyncio.sleep(0.01)
 
 
 async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
-    """Run r asks for these of 300 samples."""
+    """Start run r, which requests these of 300 samples."""
     blobs = write_blobs(folder)
     spec = RunSpec(
         dataset=blobs.source(),

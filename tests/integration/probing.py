@@ -1,4 +1,4 @@
-"""The questions of probes, as a supervisor of processes asks them."""
+"""Health checks, as a supervisor of processes makes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.patience import PATIENCE_S
 
 
 async def health(port: int, service: str) -> int:
-    """What is said of ``service`` on a port of this machine, in plain text."""
+    """Return the serving status of ``service`` on a port of this machine, over plaintext."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=service)
@@ -20,7 +20,7 @@ async def health(port: int, service: str) -> int:
 
 
 async def watch(port: int, service: str) -> AsyncIterator[int]:
-    """What is said of ``service``, and each change of it."""
+    """Yield the serving status of ``service``, and each change of it."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         async for response in stub.Watch(health_pb2.HealthCheckRequest(service=service), wait_for_ready=True):

@@ -1,4 +1,4 @@
-"""Brokers with the settings of production: programs new enough for them, nodes that run them."""
+"""Brokers with the production settings: sufficiently new nats-servers, and nodes that run them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def version_of(binary: Path) -> tuple[int, ...]:
 
 
 def unpacked(folder: Path, into: Path) -> Iterator[Path]:
-    """The nats-servers in the Debian packages of ``folder``, the newest first; those that dpkg cannot read left out."""
+    """Unpack the nats-servers in the Debian packages of ``folder``, newest first; skip those that dpkg cannot read."""
     if shutil.which("dpkg") is None:
         return
     packages = folder.glob("nats-server_*.deb")
@@ -45,7 +45,7 @@ def unpacked(folder: Path, into: Path) -> Iterator[Path]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on; all are held until the last is found, so that they differ."""
+    """Return distinct free ports; each is held until the last is found, so that they differ."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -77,7 +77,7 @@ class Access:
 
 
 def access(folder: Path, *, tls: bool = False) -> Access:
-    """Keys made anew, and the folder of settings as it is deployed."""
+    """Return new keys, and the settings in the layout in which they are deployed."""
     keys.nats_(folder / "nkeys")
     config = CONFIG
     if tls:
@@ -91,7 +91,7 @@ def access(folder: Path, *, tls: bool = False) -> Access:
 
 @dataclass
 class Node:
-    """One nats-server with the files of production and an environment of its own."""
+    """One nats-server with the production files and its own environment."""
 
     binary: Path
     access: Access
@@ -142,7 +142,7 @@ class Node:
             self.process.wait()
 
     async def ready(self) -> None:
-        """Return once its JetStream works."""
+        """Wait until its JetStream works."""
         assert self.process is not None, "ready follows start"
         async with asyncio.timeout(PATIENCE_S):
             while not await self._healthy():
@@ -152,11 +152,11 @@ class Node:
     async def _healthy(self) -> bool:
         try:
             return (await self._get("healthz")).is_success
-        except httpx.TransportError:  # it does not listen yet
+        except httpx.TransportError:  # not listening yet
             return False
 
     async def monitor(self, what: str) -> Any:
-        """What the monitoring endpoint says under ``what``."""
+        """Return the response of the monitoring endpoint ``what``."""
         return (await self._get(what)).raise_for_status().json()
 
     async def _get(self, what: str) -> httpx.Response:
@@ -182,7 +182,7 @@ def three_nodes(binary: Path, folder: Path, *, tls: bool = False) -> list[Node]:
 
 @contextmanager
 def running(nodes: list[Node]) -> Iterator[None]:
-    """All of them started, and killed at the end."""
+    """Start all nodes, and kill them at the end."""
     try:
         for node in nodes:
             node.start()
@@ -193,8 +193,8 @@ def running(nodes: list[Node]) -> Iterator[None]:
 
 
 def new_enough(installed: Path, into: Path) -> Path:
-    """A nats-server that knows every setting: the one at hand, else LABELLOOP_NEWER_NATS_SERVER, else one from the
-    packages beside the data; skips the test where there is none."""
+    """Return a nats-server that knows every setting: the installed one, LABELLOOP_NEWER_NATS_SERVER, or one from the
+    packages beside the data; skip the test if there is none."""
     into.mkdir(exist_ok=True)
     named = [Path(name)] if (name := os.environ.get("LABELLOOP_NEWER_NATS_SERVER")) else []
     data_dir = os.environ.get("LABELLOOP_DATA_DIR")

@@ -1,5 +1,5 @@
-"""A real Prometheus: LABELLOOP_PROMETHEUS names its program or the folder of it and promtool; else they are looked for
-on PATH. It keeps its data in a folder of the test."""
+"""Run a real Prometheus, with its data in a folder of the test. LABELLOOP_PROMETHEUS names the program, or the folder
+of it and promtool; the default is PATH."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LABEL_LISTS = r"\b(by|without|on|ignoring|group_left|group_right)\s*(\([^)]*\))
 
 
 def program(name: str) -> str:
-    """The path of ``prometheus`` or ``promtool``; skips the test where there is none."""
+    """Return the path of ``prometheus`` or ``promtool``; skip the test if it is missing."""
     told = Path(os.environ.get("LABELLOOP_PROMETHEUS", ""))
     folder = told if told.is_dir() else told.parent
     path = shutil.which(name, path=f"{folder}:{os.environ['PATH']}" if told.name else None)
@@ -39,7 +39,7 @@ def program(name: str) -> str:
 
 
 def rules() -> dict[str, Any]:
-    """What Prometheus's operator makes a file of."""
+    """Return what Prometheus's operator writes to a file."""
     rule: dict[str, Any] = yaml.safe_load((COMPONENT / "alerts.yaml").read_text())
     spec: dict[str, Any] = rule["spec"]
     return spec
@@ -55,7 +55,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def dashboard_expressions() -> dict[str, list[str]]:
-    """By the title of the panel, as Grafana sends them."""
+    """Return expressions by panel title, as Grafana sends them."""
     return {
         panel["title"]: [target["expr"].replace("$__rate_interval", "1m") for target in panel["targets"]]
         for panel in dashboard()["panels"]
@@ -63,14 +63,14 @@ def dashboard_expressions() -> dict[str, list[str]]:
 
 
 def names_in(expression: str) -> set[str]:
-    """The metrics that a PromQL expression names: whatever is no function, keyword, label or value."""
+    """Return the metrics in a PromQL expression: no functions, keywords, labels or values."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]', " ", re.sub(r'"[^"]*"', "", expression))
     bare = re.sub(_LABEL_LISTS, " ", bare)
     return set(re.findall(r"\b[a-zA-Z_:][\w:]*\b(?!\s*\()", bare)) - _KEYWORDS
 
 
 def promtool(*arguments: str) -> str:
-    """What it says; AssertionError where it fails."""
+    """Return its output, or raise AssertionError."""
     done = subprocess.run(
         [program("promtool"), *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
@@ -83,29 +83,29 @@ class Prometheus:
     address: str
 
     def ask(self, path: str, **query: str) -> Any:
-        """What its HTTP API answers under /api/v1; urllib's HTTPError where it refuses."""
+        """Return the HTTP API's answer under /api/v1, or raise urllib's HTTPError."""
         url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return json.load(answer)["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Each series that it comes to now."""
+        """Return the current series."""
         found: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
         return found
 
     def number(self, expression: str) -> float:
-        """The one value that it comes to; NaN where there is none."""
+        """Return the single current value, or NaN."""
         found = self.query(expression)
         return float(found[0]["value"][1]) if found else float("nan")
 
     def active_alerts(self) -> dict[str, str]:
-        """Alert to state, pending or firing."""
+        """Return states by alert: pending or firing."""
         return {each["labels"]["alertname"]: each["state"] for each in self.ask("alerts")["alerts"]}
 
 
 @asynccontextmanager
 async def running(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[Prometheus]:
-    """Scrapes ``targets``, name to HOST:PORT, every two seconds, and heeds the alerts."""
+    """Scrape ``targets``, name to HOST:PORT, every two seconds, and evaluate alerts."""
     folder.mkdir()
     (folder / "rules.yaml").write_text(yaml.safe_dump(rules()))
     jobs = [{"targets": [address], "labels": {"pod": name}} for name, address in targets.items()]
@@ -143,7 +143,7 @@ async def _address(process: asyncio.subprocess.Process, log_file: Path) -> str:
 
 
 def exposed_names(pages: Iterable[str]) -> set[str]:
-    """Names of all series that ``pages`` can come to hold, also of families that are empty just now."""
+    """Return the names of all series that ``pages`` can hold, also of empty families."""
     names: set[str] = set()
     for line in (line for page in pages for line in page.splitlines() if line.startswith("# TYPE ")):
         _, _, name, kind = line.split()

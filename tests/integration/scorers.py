@@ -1,4 +1,4 @@
-"""Scorers of a small pool, in this process, that keep what they were asked and fail when told to."""
+"""Fake scorers of a small pool, in this process, that record requests and fail on demand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from trainer_svc.scorers.client import ScorerClient
 
 
 class Pool:
-    """Shards of these sizes; samples ``[N, 2]``. It is its own artifact store, which counts how often it is read."""
+    """A pool of shards of given sizes, samples ``[N, 2]``; also its own artifact store, which counts reads."""
 
     def __init__(self, *sizes: int) -> None:
         shards = [Shard(sha256=digest_of(bytes([place])), sample_count=size) for place, size in enumerate(sizes)]
@@ -50,13 +50,13 @@ class Pool:
         raise AssertionError("nobody writes here")
 
     def ids(self, places: Sequence[int]) -> list[int]:
-        """Those in these shards, in all where none is named."""
+        """Return the sample ids of these shards; of all shards if none is given."""
         held_in = np.searchsorted(self.ends, np.arange(len(self.samples)), side="right")
         return [int(each) for each in np.flatnonzero(np.isin(held_in, places or np.unique(held_in)))]
 
 
 class Scorer(ScorerServiceServicer):
-    """``fault`` is raised by each call; ``heeds_shards`` is False for one from before there were any."""
+    """``fault`` is raised by each call; ``heeds_shards`` is False for a scorer older than sharding."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -93,14 +93,14 @@ class Scorer(ScorerServiceServicer):
     async def ExtractFeatures(  # noqa: N802
         self, request: ExtractFeaturesRequest, context: Context
     ) -> ExtractFeaturesResponse:
-        """Of float32 samples, of ``sample_values`` each, their first value, as often as ``feature_count`` says."""
+        """Return the first value of each float32 sample, ``feature_count`` times."""
         self._take(request)
         firsts = np.frombuffer(request.samples, "<f4").reshape(-1, self.sample_values)[:, 0]
         return ExtractFeaturesResponse(features=np.repeat(firsts, self.feature_count).tobytes())
 
 
 def _score(sample_id: int) -> float:
-    """Many are alike."""
+    """Return a score that many samples share."""
     return sample_id * 7 % 5 / 8
 
 
@@ -109,12 +109,12 @@ def _samples(samples: NDArray[np.float32]) -> GetSamplesResponse:
 
 
 def scorer_of(pool: Pool) -> Scorer:
-    return Scorer(pool)  # type: ignore[abstract]  # the other rpcs are not asked of it
+    return Scorer(pool)  # type: ignore[abstract]  # the other RPCs are not called
 
 
 @asynccontextmanager
 async def scorers(pool: Pool, count: int) -> AsyncIterator[list[Scorer]]:
-    """So many, on free ports."""
+    """Serve ``count`` scorers on free ports."""
     async with AsyncExitStack() as stack:
         made = [scorer_of(pool) for _ in range(count)]
         for scorer in made:
@@ -124,7 +124,7 @@ async def scorers(pool: Pool, count: int) -> AsyncIterator[list[Scorer]]:
 
 @asynccontextmanager
 async def served(scorer: Scorer) -> AsyncIterator[None]:
-    """At its address, by default any free one."""
+    """Serve the scorer at its address, or at a free one if it has none."""
     limits = [
         ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
@@ -141,7 +141,7 @@ async def served(scorer: Scorer) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def ranking(pool: Pool, made: Sequence[Scorer]) -> AsyncIterator[ScorerClient]:
-    """A ranker that knows these scorers."""
+    """Yield a client of these scorers."""
     replicas = ScorerChannels(",".join(scorer.address for scorer in made))
     await replicas.look_up()
     try:

@@ -1,4 +1,4 @@
-"""What each of the broker's users may write, on a real server with the settings of production."""
+"""The permissions of the broker's users, on a real server with production settings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MAY = {
 
 
 def event_of(kind: str, user: str, round_: int = 1) -> Event:
-    """An event of that kind as far as its subject goes, of a run of the user's own."""
+    """An event of that kind without content, of a run of the user's own."""
     event = Event(run_id=f"of-{user}", round=round_)
     getattr(event, kind).SetInParent()
     return event
@@ -65,7 +65,7 @@ async def may_write(client: Client, subject: str) -> bool:
     return True
 
 
-async def test_each_user_writes_its_own_kinds_of_events_and_no_other(node: Node) -> None:
+async def test_each_user_may_write_only_its_own_kinds_of_events(node: Node) -> None:
     for user in USERS:
         client = await connected(node, user)
         await EventLog(client).ensure_stream()
@@ -75,15 +75,16 @@ async def test_each_user_writes_its_own_kinds_of_events_and_no_other(node: Node)
         await client.close()
 
 
-async def test_the_oracle_fails_runs_for_want_of_a_pool_alone(node: Node) -> None:
+async def test_the_oracle_may_fail_a_run_in_round_0(node: Node) -> None:
+    """If there is no pool; the test above shows that in round 1 it may not."""
     client = await connected(node, "oracle")
     await EventLog(client).ensure_stream()
     assert await may_write(client, subject_of(event_of("run_failed", "oracle", round_=0)))
     await client.close()
 
 
-async def test_nobody_destroys_what_stands(node: Node) -> None:
-    """By any request that could: from the stream's, the messages' and the consumers' side."""
+async def test_no_user_may_make_destructive_requests(node: Node) -> None:
+    """On the stream, its messages, a new stream, the account or a foreign subject."""
     harmful = [
         f"$JS.API.STREAM.DELETE.{STREAM}",
         f"$JS.API.STREAM.PURGE.{STREAM}",
@@ -105,7 +106,7 @@ async def test_nobody_destroys_what_stands(node: Node) -> None:
         await client.close()
 
 
-async def test_the_scorer_reads_but_stores_no_artifact(node: Node) -> None:
+async def test_the_scorer_may_read_but_not_store_artifacts(node: Node) -> None:
     oracle, scorer = await connected(node, "oracle"), await connected(node, "scorer")
     with pytest.raises(NotFound):
         await JetStreamArtifacts(scorer).get(digest_of(b"model"))
@@ -118,7 +119,7 @@ async def test_the_scorer_reads_but_stores_no_artifact(node: Node) -> None:
     await scorer.close()
 
 
-async def test_the_oracle_asks_a_request_again_and_reads_leases_back(node: Node) -> None:
+async def test_the_oracle_may_repeat_requests_and_take_and_read_leases(node: Node) -> None:
     client = await connected(node, "oracle")
     request, queue = LabelRequest(request_id="r/0/7/0", run_id="r"), Nats(client)
     for request.attempt in range(3):
@@ -133,7 +134,7 @@ async def test_the_oracle_asks_a_request_again_and_reads_leases_back(node: Node)
     await client.close()
 
 
-async def test_a_user_does_not_read_the_answers_to_another(node: Node) -> None:
+async def test_a_user_receives_no_replies_to_another_and_no_live_events(node: Node) -> None:
     scorer, oracle = await connected(node, "scorer"), await connected(node, "oracle")
     overheard = await scorer.subscribe("_INBOX_oracle.>")
     everything = await scorer.subscribe(f"{PREFIX}.>")
@@ -146,7 +147,7 @@ async def test_a_user_does_not_read_the_answers_to_another(node: Node) -> None:
     await oracle.close()
 
 
-async def test_a_seed_that_is_none_is_a_clear_error(node: Node, tmp_path: Path) -> None:
+async def test_an_invalid_nkey_seed_is_a_clear_error(node: Node, tmp_path: Path) -> None:
     bad = tmp_path / "seed"
     for content in (None, "", "SUANOTASEED"):
         if content is not None:

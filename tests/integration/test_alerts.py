@@ -1,4 +1,4 @@
-"""The alerts and the dashboard, held against a real Prometheus that watches real services."""
+"""The alerts and the dashboard, checked by a real Prometheus that scrapes real services."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def series(name: str, values: str, **labels: str) -> dict[str, str]:
 
 
 def up(*services: str) -> list[dict[str, str]]:
-    """Services that were started once and go on."""
+    """Series of services that started once and keep running."""
     return [series("labelloop_start_time_seconds", "1000x200", service=each, instance=each) for each in services]
 
 
@@ -50,7 +50,7 @@ def calls(method: str, code: str, values: str) -> dict[str, str]:
 
 
 ALL_UP = up("trainer", "scorer", "oracle")
-# What is seen once a minute from the start, a minute at which the alert fires, one at which it does not, its labels.
+# Series with a value a minute, a minute at which the alert fires, one at which it does not, and its labels.
 CASES: dict[str, tuple[list[dict[str, str]], int, int, dict[str, str]]] = {
     "LabelloopServiceDown": (
         [*up("trainer", "oracle"), series("labelloop_start_time_seconds", "1x4 stale", service="scorer")],
@@ -130,7 +130,7 @@ def firing(alert: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
 
 @pytest.fixture
 def rule_file(tmp_path: Path) -> Path:
-    """What Prometheus's operator makes of alerts.yaml, without words, which a test would only repeat."""
+    """The file that Prometheus's operator makes of alerts.yaml, without annotations, which tests would repeat."""
     made = rules()
     for group in made["groups"]:
         for rule in group["rules"]:
@@ -146,7 +146,7 @@ def test_the_rules_are_sound(tmp_path: Path) -> None:
     assert f"{len(alerts())} rules found" in promtool("check", "rules", str(file))
 
 
-def test_each_alert_says_what_is_wrong_and_where_to_read_what_to_do() -> None:
+def test_each_alert_has_a_summary_a_description_and_a_runbook_link() -> None:
     assert {alert["alert"] for alert in alerts()} == CASES.keys()
     for alert in alerts():
         assert alert["labels"]["severity"] in SEVERITIES
@@ -166,7 +166,7 @@ def test_an_alert_fires_when_it_should_and_not_before(tmp_path: Path, rule_file:
     assert "SUCCESS" in promtool("test", "rules", str(file))
 
 
-def test_nothing_fires_where_all_is_well(tmp_path: Path, rule_file: Path) -> None:
+def test_no_alert_fires_in_normal_operation(tmp_path: Path, rule_file: Path) -> None:
     quiet = [
         *ALL_UP,
         calls("Score", "OK", "0+60x200"),
@@ -202,7 +202,7 @@ def test_nothing_fires_where_all_is_well(tmp_path: Path, rule_file: Path) -> Non
         pytest.param(["2x90 3x90", "2x92 3x90"], [range(60), range(91, 153)], id="two that count the same ones"),
     ],
 )
-def test_dead_letters_alert_for_an_hour_behind_the_last_new_one(
+def test_dead_letters_alert_until_an_hour_after_the_last_new_one(
     tmp_path: Path, rule_file: Path, seen: list[str], firing_at: list[range]
 ) -> None:
     name = "LabelloopDeadLetters"
@@ -230,12 +230,12 @@ def test_dead_letters_alert_for_an_hour_behind_the_last_new_one(
         ("a * on (job, instance) group_left (service) (b > bool 0) or vector(0)", {"a", "b"}),
     ],
 )
-def test_names_are_found_in_expressions(expression: str, names: set[str]) -> None:
+def test_metric_names_are_found_in_expressions(expression: str, names: set[str]) -> None:
     assert names_in(expression) == names
 
 
 async def use(up: Watched, folder: Path) -> None:
-    """A run to its end, one that waits for people, images scored, and a call that fails."""
+    """Finish a run, leave one waiting for people, score an image, and make a failing call."""
     blobs = write_blobs(folder)
     await start(up.clients, "whole", spec(blobs))
     await finish(up.clients, "whole")
@@ -247,6 +247,7 @@ async def use(up: Watched, folder: Path) -> None:
 
 
 async def test_what_is_asked_of_prometheus_is_what_services_tell_it(tmp_path: Path, nats_server: NatsServer) -> None:
+    """Each panel gets data, each alert can be evaluated, and a stopped service is noticed."""
     async with watched(tmp_path, nats_server, {"SCORER_WORKERS": "2"}) as up:
         targets = {name: up.metrics_address(name) for name in up.services}
         async with running(tmp_path / "prometheus", targets) as prometheus:
@@ -265,7 +266,7 @@ async def test_what_is_asked_of_prometheus_is_what_services_tell_it(tmp_path: Pa
             await until(lambda: notices(prometheus, "LabelloopServiceDown"))
 
 
-async def test_every_metric_that_a_panel_or_an_alert_asks_for_is_one_that_services_have(
+async def test_every_metric_in_a_panel_or_an_alert_is_exposed_by_a_service(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     async with watched(tmp_path, nats_server, {"SCORER_WORKERS": "2"}) as up:
@@ -276,7 +277,7 @@ async def test_every_metric_that_a_panel_or_an_alert_asks_for_is_one_that_servic
 
 
 async def agree(prometheus: Prometheus) -> bool:
-    """Whether Prometheus has come to know all that :func:`use` did."""
+    """Whether Prometheus has scraped everything that :func:`use` did."""
     known = {
         "sum(labelloop_rounds_total)": 13,
         "sum(labelloop_labels_paid_total)": 35,
@@ -295,7 +296,7 @@ async def has_data(prometheus: Prometheus, expression: str) -> bool:
 
 
 async def is_quiet(prometheus: Prometheus) -> bool:
-    """Whether nothing has been amiss since the last scrape: on a busy machine one may come late."""
+    """Whether no alert is active: on a busy machine a late scrape may raise one for a while."""
     return not prometheus.active_alerts()
 
 
@@ -303,7 +304,7 @@ async def notices(prometheus: Prometheus, alert: str) -> bool:
     return alert in prometheus.active_alerts()
 
 
-def test_the_dashboard_is_one_that_grafana_can_take_in() -> None:
+def test_dashboard_panels_are_unique_and_do_not_overlap() -> None:
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
     places = [(panel["gridPos"], {(x, y) for x, y in cells(panel["gridPos"])}) for panel in panels]
@@ -318,7 +319,7 @@ def cells(place: dict[str, int]) -> set[tuple[int, int]]:
     return {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
 
 
-def test_the_component_names_every_file_that_lies_beside_it() -> None:
+def test_the_kustomize_component_names_every_file_in_its_folder() -> None:
     component = yaml.safe_load((COMPONENT / "kustomization.yaml").read_text())
     generated = [name for each in component["configMapGenerator"] for name in each["files"]]
     named = {*component["resources"], *generated, "kustomization.yaml"}
@@ -326,5 +327,5 @@ def test_the_component_names_every_file_that_lies_beside_it() -> None:
     assert component["kind"] == "Component"
 
 
-def test_no_value_of_the_dashboard_is_bound_to_one_installation() -> None:
+def test_the_dashboard_contains_no_url_or_address() -> None:
     assert not re.search(r"https?://|localhost|\d+\.\d+\.\d+\.\d+", json.dumps(dashboard()))

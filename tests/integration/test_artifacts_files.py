@@ -1,4 +1,4 @@
-"""Artifacts at an fsspec URL."""
+"""The artifact store at an fsspec URL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from labelloop.artifacts.store import FsspecArtifacts, digest_of
 from labelloop.errors import Corrupt, InvalidInput, NotFound
 
 
-async def test_what_is_put_is_got_and_stands_in_one_file(tmp_path: Path) -> None:
+async def test_an_artifact_put_twice_is_stored_once_and_read_back(tmp_path: Path) -> None:
     store = FsspecArtifacts(f"file://{tmp_path}/artifacts")
     digest = await store.put(b"a model")
     await store.put(b"a model")
@@ -18,7 +18,7 @@ async def test_what_is_put_is_got_and_stands_in_one_file(tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "artifacts").iterdir()] == [digest]
 
 
-async def test_altered_bytes_are_never_handed_out(tmp_path: Path) -> None:
+async def test_altered_bytes_are_never_returned(tmp_path: Path) -> None:
     store = FsspecArtifacts(f"file://{tmp_path}")
     digest = await store.put(b"a model")
     (tmp_path / digest).write_bytes(b"A model")

@@ -24,7 +24,7 @@ async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
 
 
 @pytest.mark.parametrize("data", [b"", SMALL, LARGE], ids=["empty", "one chunk", "many chunks"])
-async def test_what_is_put_is_got(client: Client, data: bytes) -> None:
+async def test_artifacts_are_read_back(client: Client, data: bytes) -> None:
     store = JetStreamArtifacts(client)
     digest = await store.put(data)
     assert digest == digest_of(data)
@@ -32,7 +32,7 @@ async def test_what_is_put_is_got(client: Client, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["one chunk", "many chunks"])
-async def test_putting_again_writes_nothing(client: Client, data: bytes) -> None:
+async def test_storing_again_writes_nothing(client: Client, data: bytes) -> None:
     store = JetStreamArtifacts(client)
     await store.put(data)
     before = (await client.jetstream().stream_info(f"OBJ_{ARTIFACT_BUCKET}")).state.last_seq
@@ -40,7 +40,7 @@ async def test_putting_again_writes_nothing(client: Client, data: bytes) -> None
     assert (await client.jetstream().stream_info(f"OBJ_{ARTIFACT_BUCKET}")).state.last_seq == before
 
 
-async def test_other_clients_see_an_ordinary_object(client: Client) -> None:
+async def test_artifacts_are_ordinary_objects(client: Client) -> None:
     digest = await JetStreamArtifacts(client).put(SMALL)
     bucket = await client.jetstream().object_store(ARTIFACT_BUCKET)
     assert (await bucket.get(digest)).data == SMALL

@@ -1,4 +1,4 @@
-"""Batches and features that are the same in a process of its own, whatever cores and settings it is given."""
+"""Joint batches and learned features are the same for any number of cores and threads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ count()
 
 
 def output(program: str, threads: int) -> str:
-    """What a fresh process prints that is told to use so many threads, and may use as many cores."""
+    """Return the output of a fresh process with ``threads`` cores and threads."""
     cores = sorted(os.sched_getaffinity(0))[:threads]
     settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     program = f"import os; os.sched_setaffinity(0, {cores})\n{program}"
@@ -65,12 +65,12 @@ def answer(threads: int, first: str = "") -> str:
     return output(_PROGRAM.format(first=first, strategies=_STRATEGIES), threads)
 
 
-def test_a_fresh_process_comes_to_the_same_on_any_number_of_threads() -> None:
+def test_batches_and_features_do_not_depend_on_the_thread_count() -> None:
     alone = answer(1)
     assert len(alone.splitlines()) == 4
     assert answer(4) == alone
     assert answer(4, _LOAD_FIRST) == alone
 
 
-def test_threads_that_overlap_do_not_give_each_other_more() -> None:
+def test_the_limit_of_one_thread_remains_after_overlapping_uses() -> None:
     assert output(_OVERLAPPING, 4).splitlines() == ["{1}", "{1}"]

@@ -1,4 +1,4 @@
-"""A server counts its calls by method and by the status that callers see."""
+"""A server counts its calls by method and by the status that callers get."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENDS = ["OK", "NOT_FOUND", "RESOURCE_EXHAUSTED", "ABORTED", "UNKNOWN", "OK"]
 
 
 class Scorer(ScorerServiceServicer):
-    """Ends each call as ``run_id`` says."""
+    """End each call with the status that ``run_id`` names."""
 
     def __init__(self) -> None:
         self.waits = asyncio.Event()
@@ -100,7 +100,7 @@ async def last_of(stream: Any) -> None:
         pass
 
 
-async def test_counts_are_of_the_statuses_that_callers_see() -> None:
+async def test_calls_are_counted_by_the_status_that_callers_get() -> None:
     counts = CallCounts()
     async with served(Scorer(), counts) as stub:
         seen = Counter([await status_of(stub.Score(pb.ScoreRequest(run_id=end))) for end in ENDS])
@@ -112,7 +112,7 @@ async def test_counts_are_of_the_statuses_that_callers_see() -> None:
     assert counts.by_method() == {"Score": dict(sorted(seen.items())), "ScoreStream": dict(sorted(streams.items()))}
 
 
-async def test_a_call_that_its_caller_leaves_is_counted_as_cancelled() -> None:
+async def test_a_call_that_its_caller_cancels_is_counted_as_cancelled() -> None:
     counts, scorer = CallCounts(), Scorer()
     async with served(scorer, counts) as stub:
         call = stub.Score(pb.ScoreRequest(run_id="waits"))

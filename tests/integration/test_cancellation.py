@@ -1,4 +1,4 @@
-"""What is cancelled at any moment ends, also where the cancellation comes together with an answer."""
+"""Cancelled tasks end, at whatever moment they are cancelled, even together with an answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nats.aio.transport import TcpTransport
 
 from tests.ports import free_port
 
-TURNS = 60  # more than lie between a question and its answer
+TURNS = 60  # more than lie between a request and its answer
 _ENDS_WITHIN_S = 5.0
 
 
@@ -33,13 +33,13 @@ async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
 
 
 async def turns(count: int) -> None:
-    """Let the event loop go round so many times."""
+    """Let the event loop run ``count`` turns."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def ends(task: asyncio.Task[Any]) -> bool:
-    """Whether a task that was cancelled ends by that; cancelled once more where it does not, not to hang."""
+    """Cancel a task and return whether that ends it; if not, cancel it again so as not to hang."""
     task.cancel()
     done, _ = await asyncio.wait([task], timeout=_ENDS_WITHIN_S)
     task.cancel()
@@ -48,7 +48,7 @@ async def ends(task: asyncio.Task[Any]) -> bool:
 
 
 async def for_ever(work: Any) -> None:
-    """As the loops of services go on: after whatever happens, and without a look at cancellation."""
+    """Repeat ``work`` after any error, ignoring cancellation, as the loops of services do."""
     while True:
         with suppress(Exception):
             await work()
@@ -74,7 +74,7 @@ async def test_a_follower_ends_when_cancelled_together_with_an_answer(client: Cl
 async def test_a_request_ends_when_cancelled_in_the_turn_of_its_answer(client: Client) -> None:
     await EventLog(client).ensure_stream()
     asking = asyncio.create_task(jetstream(client).stream_info(STREAM))
-    while not client._resp_map:  # noqa: ASYNC110  # what is waited for rings no bell
+    while not client._resp_map:  # noqa: ASYNC110  # there is no event to wait for
         await asyncio.sleep(0)
     [answer] = client._resp_map.values()
     accepted: list[bool] = []
@@ -93,7 +93,7 @@ async def test_waiting_for_a_message_ends_when_cancelled_together_with_one(clien
     assert waiting.done() or await ends(waiting)
 
 
-async def test_a_writer_ends_when_cancelled_while_the_connection_is_full(client: Client) -> None:
+async def test_a_writer_ends_when_cancelled_while_the_flush_queue_is_full(client: Client) -> None:
     """nats-py suppresses the cancellation where it waits for its flusher."""
     queue = client._flush_queue
     assert queue is not None
@@ -105,7 +105,7 @@ async def test_a_writer_ends_when_cancelled_while_the_connection_is_full(client:
 
 
 async def refusing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A broker that lets nobody in."""
+    """A broker that refuses everyone."""
     writer.write(b'INFO {"version": "2.10.0", "auth_required": true, "max_payload": 1048576}\r\n')
     writer.write(b"-ERR 'Authorization Violation'\r\n")
     with suppress(OSError):
@@ -162,7 +162,7 @@ async def test_closing_ends_attempts_to_reconnect_at_any_moment(nats_server: Nat
             assert done, count
 
 
-async def test_a_connection_is_closed_whenever_another_who_closed_it_was_cancelled(nats_server: NatsServer) -> None:
+async def test_close_works_after_another_close_was_cancelled_at_any_moment(nats_server: NatsServer) -> None:
     for count in range(TURNS):
         client = await connect(nats_server.url, "test")
         transport = client._transport

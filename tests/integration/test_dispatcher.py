@@ -1,4 +1,4 @@
-"""Requests that go into a tool and results that come back, over a real broker; the tool is a list."""
+"""Requests pushed into an annotation tool and results taken from it, over a real broker; the tool is a list."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.integration.one_oracle import ask, oracle, slot_key, until
 
 @pytest.fixture
 async def asked(nats_server: NatsServer, tmp_path: Path) -> list[int]:
-    """A run that asks the tool for three samples."""
+    """A run that requests labels of three samples from the tool."""
     samples = [7, 3, 5]
     await ask(nats_server, tmp_path, samples)
     return samples
@@ -38,7 +38,7 @@ def ids(samples: Sequence[int]) -> list[str]:
     return [f"r/0/{sample_id}/0" for sample_id in samples]
 
 
-async def test_requests_are_put_into_the_tool_once_in_order_whatever_starts_anew(
+async def test_requests_are_pushed_once_and_in_order_across_oracle_restarts(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool = ListTool()
@@ -56,9 +56,7 @@ async def test_requests_are_put_into_the_tool_once_in_order_whatever_starts_anew
     assert set(tool.retracted) == {ids(asked)[0]}
 
 
-async def test_oracles_that_begin_at_once_put_each_request_into_the_tool_once(
-    nats_server: NatsServer, tmp_path: Path
-) -> None:
+async def test_oracles_that_start_at_once_push_each_request_once(nats_server: NatsServer, tmp_path: Path) -> None:
     samples = range(200)
     await ask(nats_server, tmp_path, samples)
     tool = ListTool()
@@ -72,7 +70,7 @@ async def test_oracles_that_begin_at_once_put_each_request_into_the_tool_once(
     assert sorted(tool.pushed) == sorted(ids(samples))
 
 
-async def test_an_oracle_that_is_behind_the_log_takes_back_nothing_that_another_put_there(
+async def test_an_oracle_that_lags_behind_the_log_retracts_no_request_of_another(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool = ListTool()
@@ -93,7 +91,7 @@ async def test_an_oracle_that_is_behind_the_log_takes_back_nothing_that_another_
     assert tool.pushed == ids(asked)
 
 
-async def test_what_was_answered_while_its_lease_was_taken_is_not_put_there(
+async def test_a_request_labelled_while_its_lease_is_taken_is_not_pushed(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool = ListTool()
@@ -113,7 +111,7 @@ async def test_what_was_answered_while_its_lease_was_taken_is_not_put_there(
     assert tool.retracted == []
 
 
-async def test_a_push_that_would_outlast_its_leases_is_given_up_and_tried_again(
+async def test_a_push_over_its_time_limit_is_cancelled_and_retried(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool = ListTool(stuck=True)
@@ -123,7 +121,7 @@ async def test_a_push_that_would_outlast_its_leases_is_given_up_and_tried_again(
         await until(lambda: len(tool.pushed) == 6)
 
 
-async def test_a_tool_that_is_away_gets_everything_when_it_is_back(
+async def test_an_unavailable_tool_gets_all_requests_once_it_is_back(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool = ListTool(down=True)
@@ -144,7 +142,7 @@ async def test_a_tool_that_is_away_gets_everything_when_it_is_back(
     assert tool.pushed == ids(asked)
 
 
-async def test_a_tool_that_asks_to_be_left_alone_is_left_alone_for_as_long(
+async def test_no_push_is_retried_before_the_tools_retry_after_has_passed(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool = ListTool(down=True, retry_after_s=3.0)
@@ -158,7 +156,7 @@ async def test_a_tool_that_asks_to_be_left_alone_is_left_alone_for_as_long(
     assert second_s - first_s >= 3.0, "of itself it would have come after a second"
 
 
-async def test_a_run_whose_requests_the_tool_refuses_says_so_and_holds_up_no_other(
+async def test_a_refusal_by_the_tool_is_reported_and_blocks_no_other_run(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool = ListTool(refused={"r"})
@@ -184,7 +182,7 @@ def held_up(projections: RunProjections[LabelingState]) -> list[str]:
 
 
 async def start_again(one: Oracle, run_id: str) -> None:
-    """All that the log has of run r, for another run too."""
+    """Append all events of run r for another run, too."""
     for standing in await one.log.read_run("r"):
         assert standing.event
         again = Event.FromString(standing.event.SerializeToString())
@@ -193,7 +191,7 @@ async def start_again(one: Oracle, run_id: str) -> None:
     await one.projections.wait_for(recorded.sequence)
 
 
-async def test_what_a_dead_oracle_may_not_have_put_there_is_put_there_again_when_its_lease_ends(
+async def test_unconfirmed_pushes_of_a_dead_oracle_are_repeated_when_its_leases_expire(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool, clock = ListTool(stuck=True), [1_000.0]
@@ -208,7 +206,7 @@ async def test_what_a_dead_oracle_may_not_have_put_there_is_put_there_again_when
     assert tool.pushed[3:] == tool.pushed[:3] == ids(asked)
 
 
-async def test_what_was_withdrawn_is_asked_again_even_where_nobody_looked_while_it_was_answered(
+async def test_a_label_given_and_withdrawn_while_no_dispatcher_ran_is_requested_again(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool = ListTool()
@@ -229,7 +227,7 @@ async def test_what_was_withdrawn_is_asked_again_even_where_nobody_looked_while_
 AMISS = LabelResult(request_id="r/0/7/0", class_name="no class", annotator="kim")
 
 
-async def test_what_is_answered_amiss_is_asked_again_ever_more_slowly(
+async def test_an_invalid_result_is_requested_again_after_growing_pauses(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     tool, clock, pauses_s = ListTool(), [1_000.0], []
@@ -255,7 +253,7 @@ async def test_what_is_answered_amiss_is_asked_again_ever_more_slowly(
     assert sorted({*tool.attempts}) == [0, 1, 2, 3][: len({*tool.attempts})], "another number each time"
 
 
-async def test_an_answer_amiss_that_comes_before_its_push_is_confirmed_counts_too(
+async def test_an_invalid_result_before_its_push_is_confirmed_is_requested_again(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     class HastyTool(ListTool):
@@ -270,7 +268,7 @@ async def test_an_answer_amiss_that_comes_before_its_push_is_confirmed_counts_to
     assert tool.pushed[3] == "r/0/7/0"
 
 
-async def test_results_are_taken_once_and_what_cannot_be_taken_is_kept_once(
+async def test_results_are_recorded_once_and_invalid_ones_kept_once_as_dead_letters(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     first, second, _ = ids(asked)
@@ -302,7 +300,7 @@ async def test_results_are_taken_once_and_what_cannot_be_taken_is_kept_once(
         assert {key: outcome.label for key, outcome in standing.items()} == {7: 1, 3: 0}  # type: ignore[union-attr]
 
 
-async def test_a_dead_letter_that_can_be_taken_by_now_is_dead_no_longer(
+async def test_a_dead_letter_whose_replay_succeeds_is_removed_for_good(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     early = b'{"request_id": "later/0/3", "label": 1}'
@@ -319,7 +317,7 @@ async def test_a_dead_letter_that_can_be_taken_by_now_is_dead_no_longer(
         assert not next_one.dead_letters.letters
 
 
-async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
+async def test_dead_letters_are_counted_by_tool_until_a_replay_records_them(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     def waiting(each: Oracle) -> dict[str, float]:
@@ -341,7 +339,7 @@ async def test_dead_letters_are_counted_by_tool_until_they_are_taken(
         await until(lambda: waiting(other) == waiting(one))
 
 
-async def test_leases_that_the_stream_forgot_are_forgotten_here_too(
+async def test_leases_older_than_the_streams_retention_are_dropped_from_memory(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
     clock, day_s = [1_000.0], 24 * 3600
@@ -358,10 +356,10 @@ async def test_leases_that_the_stream_forgot_are_forgotten_here_too(
         assert len(one.leases._keys) == 4, "two holders and two samples"
 
 
-async def test_leases_bear_a_broker_that_restarts_behind_them(
+async def test_leases_can_be_taken_and_released_after_the_broker_restarted(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
-    """What was overwritten meanwhile is no sign that the log was rolled back."""
+    """Leases that were overwritten in the stream are no sign that it was rolled back."""
     async with oracle(nats_server, tmp_path) as one:
         for holder in ("a", "a", "a"):
             assert await one.leases.take(slot_key(1), holder, 60)

@@ -1,4 +1,4 @@
-"""The log on a real broker."""
+"""The event log on a real broker."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def take(log: EventLog, count: int) -> list[Recorded]:
 
 
 def largest_events() -> dict[str, Event]:
-    """Events of as many samples as a run has at once, the numbers as large as they come."""
+    """Return the largest events of a run: the most samples that are allowed at once, with the largest numbers."""
     made = {}
     for name, count in (("batch", BATCH_MAX), ("audit", AUDIT_MAX)):
         request = LabelsRequested(
@@ -82,7 +82,7 @@ def largest_events() -> dict[str, Event]:
 
 
 @pytest.mark.parametrize("name", largest_events())
-async def test_the_largest_event_of_a_run_fits_into_a_message_of_a_broker_with_its_defaults(
+async def test_the_largest_events_fit_into_a_message_of_a_broker_with_default_limits(
     name: str, nats_server: NatsServer
 ) -> None:
     event = largest_events()[name]
@@ -93,7 +93,7 @@ async def test_the_largest_event_of_a_run_fits_into_a_message_of_a_broker_with_i
         assert (await take(log, 1))[0].event == event
 
 
-async def test_the_second_write_of_a_subject_reads_the_first(nats_server: NatsServer) -> None:
+async def test_a_second_write_to_a_subject_returns_the_first_event(nats_server: NatsServer) -> None:
     async with opened(nats_server) as (_, log):
         first = await log.append_once(finished("first"))
         second = await log.append_once(finished("second"))
@@ -102,7 +102,7 @@ async def test_the_second_write_of_a_subject_reads_the_first(nats_server: NatsSe
     assert second.sequence == first.sequence
 
 
-async def test_of_many_writers_at_once_one_wins_and_all_agree(nats_server: NatsServer) -> None:
+async def test_concurrent_writers_agree_on_one_winner(nats_server: NatsServer) -> None:
     async with opened(nats_server) as (_, ours), opened(nats_server) as (_, theirs):
         logs = [ours, theirs] * 10
         standing = await asyncio.gather(*(log.append_once(finished(str(i))) for i, log in enumerate(logs)))
@@ -110,7 +110,7 @@ async def test_of_many_writers_at_once_one_wins_and_all_agree(nats_server: NatsS
     assert len({recorded.event.run_finished.reason for recorded in standing if recorded.event}) == 1
 
 
-async def test_a_run_is_read_on_from_any_place_and_no_further_than_it_goes(nats_server: NatsServer) -> None:
+async def test_a_run_is_read_from_any_sequence_to_its_last_event(nats_server: NatsServer) -> None:
     async with opened(nats_server) as (_, log):
         for sample_id in range(3):
             await log.append_once(label(sample_id))
@@ -121,7 +121,7 @@ async def test_a_run_is_read_on_from_any_place_and_no_further_than_it_goes(nats_
         assert [recorded async for recorded in log.read_on("nobody")] == []
 
 
-async def test_following_yields_every_event_in_order_and_goes_on(nats_server: NatsServer) -> None:
+async def test_following_yields_every_event_in_order_including_later_ones(nats_server: NatsServer) -> None:
     async with opened(nats_server) as (_, log):
         for sample_id in range(50):
             await log.append_once(label(sample_id))
@@ -139,7 +139,7 @@ async def test_following_survives_a_killed_broker_without_gap_or_repeat(nats_ser
         for sample_id in range(20):
             await log.append_once(label(sample_id))
         os.kill(nats_server.pid, signal.SIGKILL)
-        waiting = asyncio.create_task(log.append_once(label(20)))  # waits for the broker, then stands
+        waiting = asyncio.create_task(log.append_once(label(20)))  # succeeds once the broker is back
         with pytest.raises(WrongState):
             await nats_server.wait()
         await nats_server.start()
@@ -151,24 +151,24 @@ async def test_following_survives_a_killed_broker_without_gap_or_repeat(nats_ser
 
 
 async def put_back(server: NatsServer, store: Path) -> None:
-    """Start the server on its store as it was :func:`kept`."""
+    """Start the server on the copy of its store that :func:`kept` made."""
     shutil.rmtree(store)
     store.with_name("kept").rename(store)
     await server.start()
 
 
 async def kept(server: NatsServer, store: Path) -> None:
-    """Keep a copy of the server's store as it is now."""
+    """Copy the server's store as it is now, and restart the server."""
     await server.stop()
     shutil.copytree(store, store.with_name("kept"))
     await server.start()
 
 
 @pytest.mark.parametrize("instead", [[], [label(7)], [label(7), label(8)]])
-async def test_what_was_read_and_then_taken_back_by_the_broker_ends_the_service(
+async def test_following_fails_if_the_broker_lost_an_event_that_was_read(
     nats_server: NatsServer, tmp_path: Path, instead: list[Event]
 ) -> None:
-    """As a node that was cut off does it: its store is put back to what it was before the last event."""
+    """As with a node that was cut off, the broker's store is restored to its state before the last event."""
     store = tmp_path / "nats"
     async with opened(nats_server) as (_, log):
         await log.append_once(label(0))
@@ -189,7 +189,7 @@ async def test_what_was_read_and_then_taken_back_by_the_broker_ends_the_service(
             assert await others.last_sequence() == 1 + len(instead)
 
 
-async def test_nothing_is_written_on_the_strength_of_what_was_taken_back(
+async def test_no_event_is_appended_after_the_broker_lost_an_event_that_was_read(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:
     store = tmp_path / "nats"
@@ -206,7 +206,7 @@ async def test_nothing_is_written_on_the_strength_of_what_was_taken_back(
         assert await log.last_sequence() == 1
 
 
-async def test_an_interruption_that_takes_nothing_back_changes_nothing(nats_server: NatsServer) -> None:
+async def test_following_and_appending_continue_after_a_restart_that_lost_nothing(nats_server: NatsServer) -> None:
     async with opened(nats_server) as (_, log):
         for sample_id in range(3):
             await log.append_once(label(sample_id))
@@ -219,7 +219,7 @@ async def test_an_interruption_that_takes_nothing_back_changes_nothing(nats_serv
         assert len(await following) == 4
 
 
-async def test_an_unreadable_event_is_counted_and_blocks_nothing(nats_server: NatsServer) -> None:
+async def test_unreadable_events_are_counted_and_do_not_block_later_ones(nats_server: NatsServer) -> None:
     async with opened(nats_server) as (client, log):
         js = client.jetstream()
         await js.publish("labelloop.v1.r.0.label.9.0", b"\xff not a message")
@@ -230,10 +230,10 @@ async def test_an_unreadable_event_is_counted_and_blocks_nothing(nats_server: Na
         state = (await js.stream_info(STREAM)).state
     assert [recorded.event is None for recorded in taken] == [True, True, False]
     assert log.undecodable == 2
-    assert state.messages == 3  # kept, to be looked at
+    assert state.messages == 3  # kept for inspection
 
 
-async def test_a_stream_that_would_forget_events_is_refused(nats_server: NatsServer) -> None:
+async def test_a_stream_that_would_discard_events_is_refused(nats_server: NatsServer) -> None:
     client = await connect(nats_server.url, "test")
     try:
         await client.jetstream().add_stream(name=STREAM, subjects=["labelloop.v1.>"], max_msgs=10)

@@ -1,4 +1,4 @@
-"""Services that tests have forked are as those that are started."""
+"""Services that tests fork behave like those that are started."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def oracle(folder: Path, **settings: str) -> Service:
     return Service("oracle", folder, {f"LABELLOOP_{name.upper()}": value for name, value in settings.items()})
 
 
-async def test_a_service_is_forked_and_ends_as_one_that_is_started(
+async def test_forked_service_ends_like_a_started_one(
     tmp_path: Path, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KMP_INIT_AT_FORK", "FALSE")  # as scikit-learn does where it is imported
+    monkeypatch.setenv("KMP_INIT_AT_FORK", "FALSE")  # as scikit-learn does when it is imported
     service = oracle(tmp_path, nats_url=nats_server.url)
     codes: list[int] = []
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -36,12 +36,12 @@ async def test_a_service_is_forked_and_ends_as_one_that_is_started(
     assert codes == [0, -9]
 
 
-async def test_a_setting_that_is_refused_ends_it_with_a_line(tmp_path: Path) -> None:
+async def test_invalid_setting_ends_the_service_with_a_message(tmp_path: Path) -> None:
     with pytest.raises(WrongState, match=r"the oracle ended; the end of .*\n.*LABELLOOP_REPLICAS"):
         await oracle(tmp_path, replicas="none").start()
 
 
-async def test_what_is_read_as_a_library_is_loaded_needs_a_process_of_its_own(
+async def test_setting_read_at_interpreter_start_needs_a_process_of_its_own(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     service = Service("oracle", tmp_path, {"LABELLOOP_NATS_URL": nats_server.url, "PYTHONHASHSEED": "1"})
@@ -50,7 +50,7 @@ async def test_what_is_read_as_a_library_is_loaded_needs_a_process_of_its_own(
     await service.stop()
 
 
-async def test_a_start_that_is_cancelled_keeps_no_other_from_starting(tmp_path: Path, nats_server: NatsServer) -> None:
+async def test_cancelled_starts_do_not_prevent_later_ones(tmp_path: Path, nats_server: NatsServer) -> None:
     for turns in range(20):
         given_up = asyncio.create_task(oracle(tmp_path, nats_url=nats_server.url).start())
         for _ in range(turns):

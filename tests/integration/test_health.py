@@ -1,4 +1,4 @@
-"""What probes are told in each part of a service's life."""
+"""Health probes in each phase of a service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 SCORER = "labelloop.scorer.v1.ScorerService"
 
 
-async def test_live_throughout_and_ready_between(tmp_path: Path) -> None:
+async def test_probes_are_live_throughout_and_ready_until_draining(tmp_path: Path) -> None:
     probes = Probes(ServiceSettings(health_port=0), "a.Service")
     await probes.start()
     said = []
@@ -50,7 +50,7 @@ async def test_a_port_in_use_is_named() -> None:
 
 @pytest.fixture
 async def scorer(tmp_path: Path) -> AsyncIterator[tuple[int, int]]:
-    """The health port of a scorer whose broker is not there, and the port where it will look for one."""
+    """Yield the health port of a scorer whose broker is down, and the broker's port."""
     health_port, broker_port = free_ports(2)
     ours = {
         "LABELLOOP_NATS_URL": f"nats://127.0.0.1:{broker_port}",
@@ -68,7 +68,7 @@ async def scorer(tmp_path: Path) -> AsyncIterator[tuple[int, int]]:
         await process.wait()
 
 
-async def test_a_service_that_waits_for_its_broker_lives_and_is_not_ready(
+async def test_a_service_is_live_and_becomes_ready_with_its_broker(
     scorer: tuple[int, int], nats_binary: Path, tmp_path: Path
 ) -> None:
     health_port, broker_port = scorer

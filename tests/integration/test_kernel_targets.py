@@ -1,4 +1,4 @@
-"""The integer kernel, compiled for other processors than this one, computes what integer arithmetic gives."""
+"""The integer kernel, compiled for other processors than this one, computes exact integer sums."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROCESSORS: dict[str, tuple[str, str, set[str]]] = {
 }
 ARM_COMPILER, ARM_EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 ARM_FEATURES = {"NEON": "", "SVE2": "+sve2,+i8mm,+dotprod"}
-# Reads count, samples, weights, scales and bias from standard input and writes what the kernel makes of them.
+# Takes the sizes as arguments, reads samples, weights, scales and bias, and writes the kernel's logits.
 MAIN_C = """
 #include <stdint.h>
 #include <stdio.h>
@@ -84,7 +84,7 @@ def test_code_for_arm64_computes_exact_sums(name: str, tmp_path: Path) -> None:
 
 
 def emulated(program: Path, features: int, classes: int) -> Code:
-    """``program`` under emulation, called as machine code is."""
+    """Return ``program`` under emulation as a function that is called as machine code is."""
 
     def code(samples: int, count: int, weights: int, scales: int, bias: int, found: int) -> None:
         ordered = classes * -(-features // PRODUCTS) * PRODUCTS

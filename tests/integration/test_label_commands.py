@@ -1,4 +1,4 @@
-"""`labelloop label ...` as operators see it, against an oracle that heard odd things."""
+"""`labelloop label ...` for operators, and the oracle's dead letters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ODD = "[/x] :cat: [bold]"
 
 @pytest.fixture
 async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Oracle]:
-    """An oracle that the commands find, with run r that asks for samples 7, 3 and 5."""
+    """An oracle that the commands find, with run r that requests samples 7, 3 and 5."""
     await ask(nats_server, tmp_path, [7, 3, 5])
     monkeypatch.setenv("COLUMNS", "200")
     async with oracle(nats_server, tmp_path) as one:
@@ -47,14 +47,14 @@ async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.Monke
             await server.stop(None)
 
 
-async def test_an_operator_may_withdraw_what_another_said(one: Oracle) -> None:
+async def test_an_operator_can_withdraw_another_annotators_label(one: Oracle) -> None:
     await one.result_sink("list").take(LabelResult(request_id="r/0/7/0", label=1, annotator="kim"))
     await label.withdraw("r", [7], "boss")
     assert 7 in one.projections.get("r").open
     assert one.projections.get("r").answers.standing[7].annotator == "boss"
 
 
-async def test_people_are_not_given_what_a_tool_is_to_label_but_where_they_name_the_run(one: Oracle) -> None:
+async def test_people_lease_requests_of_a_tools_run_only_if_they_name_the_run(one: Oracle) -> None:
     async with connect(Endpoints()) as clients:
         anything = await clients.oracle.LeaseNext(LeaseNextRequest(annotator="kim", count=3))
         assert not anything.requests, "the run is labelled in a tool"
@@ -62,7 +62,7 @@ async def test_people_are_not_given_what_a_tool_is_to_label_but_where_they_name_
         assert len(named.requests) == 3
 
 
-async def test_odd_names_are_shown_as_they_are(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_names_that_look_like_markup_are_shown_as_is(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
     await one.result_sink("list").take(LabelResult(request_id="r/0/7/0", class_name=ODD, annotator="kim"))
     await one.result_sink("list").take(LabelResult(request_id="r/0/3/0", label=1, annotator=ODD))
     await backlog.show_dead("")
@@ -78,7 +78,7 @@ async def send(one: Oracle, run_id: str, count: int) -> None:
         await one.result_sink("list").take(LabelResult(request_id=f"{run_id}/0/{number}/0", label=1))
 
 
-async def test_the_newest_dead_letters_are_shown_first_and_the_rest_where_they_are_asked_for(
+async def test_dead_letters_are_shown_newest_first_and_at_most_100_without_all(
     one: Oracle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await send(one, "gone", 120)
@@ -96,7 +96,7 @@ async def test_the_newest_dead_letters_are_shown_first_and_the_rest_where_they_a
         assert told in said
 
 
-async def test_dead_letters_that_are_put_aside_are_shown_no_more_by_any_oracle(
+async def test_discarded_dead_letters_are_not_listed_by_any_oracle(
     one: Oracle, nats_server: NatsServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await send(one, "gone", 3)
@@ -115,7 +115,7 @@ async def test_dead_letters_that_are_put_aside_are_shown_no_more_by_any_oracle(
         assert [*next_one.dead_letters.letters] == [second]
 
 
-async def test_dead_letters_are_bounded_where_they_were_not_before_too(nats_server: NatsServer) -> None:
+async def test_an_existing_dead_letter_stream_without_a_limit_gets_one(nats_server: NatsServer) -> None:
     client = await connect_broker(nats_server.url, "test")
     js = jetstream(client)
     await js.add_stream(StreamConfig(name=STREAM, subjects=[f"{PREFIX}.>"]))
@@ -125,7 +125,7 @@ async def test_dead_letters_are_bounded_where_they_were_not_before_too(nats_serv
     await client.close()
 
 
-async def test_the_oldest_dead_letters_make_room_in_memory_too(nats_server: NatsServer) -> None:
+async def test_the_oldest_dead_letters_are_dropped_from_memory_at_the_limit(nats_server: NatsServer) -> None:
     client = await connect_broker(nats_server.url, "test")
     letters = DeadLetters(client, bytes_max=3_000)
     await letters.ensure_stream()
@@ -137,7 +137,7 @@ async def test_the_oldest_dead_letters_make_room_in_memory_too(nats_server: Nats
     await client.close()
 
 
-async def test_a_page_begins_behind_a_letter_of_the_same_run_only(one: Oracle, tmp_path: Path) -> None:
+async def test_a_page_can_only_begin_after_a_dead_letter_of_the_same_run(one: Oracle, tmp_path: Path) -> None:
     await send(one, "gone", 1)
     await send(one, "lost", 1)
     [gone] = [letter.id for letter in one.dead_letters.letters.values() if b"gone/" in letter.data]

@@ -1,4 +1,4 @@
-"""Label Studio's adapter over a real broker, with the log's own word on who said what; its API is played."""
+"""The Label Studio integration with a real broker and event log, against a fake of its API."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECRET = "a secret of sixteen characters"
 async def studio(
     nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[FakeLabelStudio]:
-    """One that is asked for three samples."""
+    """A fake Label Studio that is asked for three samples."""
     await ask(nats_server, tmp_path, [7, 3, 5])
     async with fake_label_studio(CLASSES) as (made, url):
         settings = {"URL": url, "TOKEN": "legacy", "PROJECT": str(PROJECT), "POLL_S": "0.05", "WEBHOOK_SECRET": SECRET}
@@ -48,7 +48,7 @@ async def studio(
 
 @asynccontextmanager
 async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
-    """The adapter as the oracle makes it, at work."""
+    """Run the integration as the oracle creates it."""
     [queue] = [each for each in connected(Client(), 1, one.projections) if isinstance(each, LabelStudio)]
     task = asyncio.create_task(queue.serve(one.result_sink(queue.name)))
     try:
@@ -61,11 +61,11 @@ async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
 
 
 def labels(one: Oracle) -> dict[int, int]:
-    """By sample, those that stand in run r."""
+    """The current labels of run r, by sample."""
     return {key: outcome.label for key, outcome in one.projections.get("r").answers.standing.items()}  # type: ignore[union-attr]
 
 
-async def test_tasks_of_an_unknown_run_and_of_no_request_are_kept_and_hold_up_no_other(
+async def test_tasks_without_a_valid_request_become_dead_letters_and_block_no_others(
     nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio
 ) -> None:
     studio.label("nobody/0/3", "a")
@@ -79,7 +79,7 @@ async def test_tasks_of_an_unknown_run_and_of_no_request_are_kept_and_hold_up_no
     assert {letter.reason for letter in letters} == {"UNKNOWN_RUN", "BAD_REQUEST_ID"}
 
 
-async def test_a_webhook_is_answered_in_time_while_label_studio_is_slow_and_its_label_comes_behind(
+async def test_webhook_is_answered_while_label_studio_is_slow_and_the_label_follows(
     nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio
 ) -> None:
     async with oracle(nats_server, tmp_path) as one, serving(one) as queue:
@@ -93,7 +93,7 @@ async def test_a_webhook_is_answered_in_time_while_label_studio_is_slow_and_its_
         await until(lambda: labels(one) == {7: 1})
 
 
-async def test_a_webhook_is_answered_once_its_label_is_in_the_log(
+async def test_webhook_succeeds_once_its_label_is_in_the_log(
     nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABELLOOP_LABEL_STUDIO_POLL_S", "3600")
@@ -101,14 +101,14 @@ async def test_a_webhook_is_answered_once_its_label_is_in_the_log(
         await studio.asked.wait()
         task = studio.label("r/0/7", "b")
         answer = await call(queue, task)
-        while answer.status_code == 503:  # this machine is slow today
+        while answer.status_code == 503:  # on a slow machine
             answer = await call(queue, task)
         assert (answer.status_code, labels(one)) == (200, {7: 1})
 
 
 @asynccontextmanager
 async def a_project() -> AsyncIterator[Project]:
-    """As an oracle knows it that has just opened it."""
+    """The project as known to an oracle that has just opened it."""
     async with aclosing(
         LabelStudioClient(LabelStudioHttp(os.environ["LABELLOOP_LABEL_STUDIO_URL"], "legacy"))
     ) as client:
@@ -120,7 +120,7 @@ def picture(request_id: str) -> LabelRequest:
     return LabelRequest(request_id=request_id, media_type="image/png")
 
 
-async def test_a_task_that_was_looked_at_first_hides_none_that_came_before_it(studio: FakeLabelStudio) -> None:
+async def test_reading_a_later_task_first_does_not_hide_earlier_tasks(studio: FakeLabelStudio) -> None:
     first, second = studio.label("r/0/7", "b"), studio.label("r/0/3", "b")
     async with a_project() as project:
         assert [task.id for [task] in await project.some([second])] == [second] != [first]
@@ -128,7 +128,7 @@ async def test_a_task_that_was_looked_at_first_hides_none_that_came_before_it(st
     assert studio.imported == []
 
 
-async def test_a_task_that_has_the_id_of_one_that_was_taken_out_is_not_imported_again(studio: FakeLabelStudio) -> None:
+async def test_task_with_the_id_of_a_removed_one_is_not_imported_again(studio: FakeLabelStudio) -> None:
     async with a_project() as ours, a_project() as theirs:
         await ours.put([picture("r/0/7")])
         await ours.take_out(["r/0/7"])
@@ -138,14 +138,14 @@ async def test_a_task_that_has_the_id_of_one_that_was_taken_out_is_not_imported_
 
 
 async def call(queue: LabelStudio, task: int) -> httpx.Response:
-    """Label Studio's, of an annotation made in ``task``."""
+    """Call the webhook as Label Studio does after an annotation in ``task``."""
     body = {"action": "ANNOTATION_CREATED", "project": {"id": PROJECT}, "task": {"id": task}}
     transport = httpx.ASGITransport(Starlette(routes=queue.routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://oracle") as client:
         return await client.post(WEBHOOK_PATH, json=body, headers={SECRET_HEADER: SECRET})
 
 
-async def test_an_oracle_that_stops_closes_its_connections_to_a_tool(
+async def test_oracle_that_stops_closes_its_connections_to_the_tool(
     nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABELLOOP_HTTP_PORT", "0")
@@ -156,7 +156,7 @@ async def test_an_oracle_that_stops_closes_its_connections_to_a_tool(
     async with oracle(nats_server, tmp_path) as one, CuttingProxy(port) as wire:
         monkeypatch.setenv("LABELLOOP_LABEL_STUDIO_URL", wire.url)
         serving = asyncio.create_task(serve(OracleSettings(nats_url=nats_server.url, cache_dir=tmp_path, port=0)))
-        await until(lambda: labels(one) == {7: 1})  # so it has read all answers
+        await until(lambda: labels(one) == {7: 1})  # so it has read all annotations
         serving.cancel()
         with suppress(asyncio.CancelledError):
             await serving

@@ -21,14 +21,14 @@ SAMPLES = [7, 3, 5]
 
 
 class WholeTool(ListTool):
-    """Distributes samples among its annotators itself."""
+    """A tool that distributes samples to its annotators itself."""
 
     whole_samples: ClassVar[bool] = True
 
 
 @pytest.fixture(params=[ListTool, WholeTool])
 async def tool(request: pytest.FixtureRequest, nats_server: NatsServer, tmp_path: Path) -> ListTool:
-    """A tool that a run asks for three samples."""
+    """The tool of a run that requests three samples."""
     await ask(nats_server, tmp_path, SAMPLES)
     made: ListTool = request.param()
     return made
@@ -46,7 +46,7 @@ def held(one: Oracle, holder: str) -> list[int]:
     return [key.request.sample_id for key in one.leases.held_by(holder, "r")]
 
 
-async def test_a_person_is_not_given_what_the_tool_of_another_oracle_holds(
+async def test_a_person_gets_no_request_leased_to_a_tool_at_another_oracle(
     nats_server: NatsServer, tmp_path: Path, tool: ListTool
 ) -> None:
     async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
@@ -57,7 +57,7 @@ async def test_a_person_is_not_given_what_the_tool_of_another_oracle_holds(
         assert samples(tool.pushed) == SAMPLES
 
 
-async def test_a_tool_is_not_asked_for_what_a_person_holds_at_another_oracle(
+async def test_a_tool_gets_no_request_leased_to_a_person_at_another_oracle(
     nats_server: NatsServer, tmp_path: Path, tool: ListTool
 ) -> None:
     async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
@@ -73,10 +73,10 @@ async def test_a_tool_is_not_asked_for_what_a_person_holds_at_another_oracle(
         assert samples(tool.pushed) == [3, 5, 7]
 
 
-async def test_leases_of_another_release_are_read_and_those_of_unknown_form_left_alone(
+async def test_leases_of_other_releases_are_read_and_unknown_forms_ignored(
     nats_server: NatsServer, tmp_path: Path, tool: ListTool
 ) -> None:
-    """Other releases write them while services are replaced."""
+    """Other releases write them during a rolling update."""
     async with oracle(nats_server, tmp_path) as one:
         lease = b'{"holder": "tool:list", "expires_at": 9e9, "pushes": 3}'
         await one.leases._js.publish(f"{PREFIX}.of.another.form", lease)
@@ -87,7 +87,7 @@ async def test_leases_of_another_release_are_read_and_those_of_unknown_form_left
 
 
 @pytest.mark.parametrize("confirmed_first", [True, False])
-async def test_a_push_counts_once_whether_its_result_is_refused_before_or_after_it_is_confirmed(
+async def test_a_push_counts_once_if_refused_before_or_after_it_is_confirmed(
     nats_server: NatsServer, tmp_path: Path, confirmed_first: bool
 ) -> None:
     key: LeaseKey = slot_key(3)

@@ -1,4 +1,4 @@
-"""Metrics of services that run."""
+"""Metrics of running services."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def blobs(tmp_path: Path) -> Blobs:
 
 
 async def answer_a_batch(up: Watched, blobs: Blobs, run_id: str) -> None:
-    """As people would; returns once the next batch waits."""
+    """Label a batch as annotators would, and return once the next one is open."""
     truth = np.load(blobs.labels)
 
     async def waiting(unlike: list[OpenSample]) -> list[OpenSample]:
@@ -56,7 +56,7 @@ async def answer_a_batch(up: Watched, blobs: Blobs, run_id: str) -> None:
     await waiting(batch)
 
 
-async def test_a_run_is_counted_once_whatever_it_consists_of(
+async def test_rounds_labels_fits_and_calls_of_a_run_are_each_counted_once(
     tmp_path: Path, nats_server: NatsServer, blobs: Blobs
 ) -> None:
     async with watched(tmp_path, nats_server) as up:
@@ -80,7 +80,7 @@ async def test_a_run_is_counted_once_whatever_it_consists_of(
         assert not [sample for sample in found if "run" in sample.labels], "the run is over"
 
 
-async def test_what_a_run_waits_for_and_which_model_answers_is_shown_while_it_goes_on(
+async def test_an_unfinished_run_shows_its_open_samples_its_round_and_its_model(
     tmp_path: Path, nats_server: NatsServer, blobs: Blobs
 ) -> None:
     async with watched(tmp_path, nats_server) as up:
@@ -99,7 +99,7 @@ async def test_what_a_run_waits_for_and_which_model_answers_is_shown_while_it_go
     assert value(scorer, "labelloop_ranking_kernel_info", kernel=KERNEL) == 1
 
 
-async def test_events_that_count_for_nothing_are_counted_by_every_service(
+async def test_every_service_counts_the_events_that_it_ignores(
     tmp_path: Path, nats_server: NatsServer, blobs: Blobs
 ) -> None:
     client = await connect_broker(nats_server.url, "test")
@@ -122,7 +122,7 @@ async def test_events_that_count_for_nothing_are_counted_by_every_service(
         await client.close()
 
 
-async def test_the_loser_of_a_race_and_a_log_that_had_to_be_asked_anew_are_counted(
+async def test_lost_appends_and_restarted_subscriptions_are_counted(
     tmp_path: Path, nats_server: NatsServer, blobs: Blobs
 ) -> None:
     async with watched(tmp_path, nats_server) as up:
@@ -139,7 +139,7 @@ async def test_the_loser_of_a_race_and_a_log_that_had_to_be_asked_anew_are_count
         assert value(up.samples("trainer"), "labelloop_appends_lost_total") == 1
 
 
-async def test_a_port_in_use_is_one_clear_error(tmp_path: Path, nats_server: NatsServer) -> None:
+async def test_a_metrics_port_in_use_is_one_clear_error(tmp_path: Path, nats_server: NatsServer) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -150,7 +150,7 @@ async def test_a_port_in_use_is_one_clear_error(tmp_path: Path, nats_server: Nat
     assert "Traceback" not in refused.log_file.read_text()
 
 
-async def test_without_a_port_nothing_listens(tmp_path: Path, nats_server: NatsServer) -> None:
+async def test_without_a_metrics_port_no_metrics_are_served(tmp_path: Path, nats_server: NatsServer) -> None:
     quiet = Service("oracle", tmp_path, {"LABELLOOP_NATS_URL": nats_server.url})
     try:
         await quiet.start()
@@ -160,13 +160,13 @@ async def test_without_a_port_nothing_listens(tmp_path: Path, nats_server: NatsS
 
 
 async def score(scorer: Service, model: str) -> None:
-    """On a connection of its own, so that any worker may get it."""
+    """Send one image on a new connection, so that any worker may get it."""
     request = ScoreRequest(model_sha256=model, images=bytes(IMAGE_BYTES), dtype="uint8")
     async with grpc.aio.insecure_channel(scorer.address) as channel:
         await ScorerServiceStub(channel).Score(request)
 
 
-async def test_workers_of_a_scorer_share_a_page_and_what_a_dead_one_counted_stays(
+async def test_scorer_workers_share_one_page_and_counts_of_a_dead_worker_remain(
     tmp_path: Path, nats_server: NatsServer, blobs: Blobs
 ) -> None:
     async with watched(tmp_path, nats_server, {"SCORER_WORKERS": "2"}) as up:

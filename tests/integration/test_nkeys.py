@@ -1,4 +1,4 @@
-"""Services prove to the broker who they are, also with a key that was replaced meanwhile."""
+"""Services authenticate to the broker by NKeys, also after a key was replaced."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ authorization: { users: [{ nkey: $NATS_NKEY_SCORER }] }
 
 @pytest.fixture
 def node(nats_binary: Path, tmp_path: Path) -> Node:
-    """A broker of any version that lets in the scorer alone, not started yet."""
+    """A broker of any version that admits only the scorer, not started yet."""
     config = tmp_path / "nats-server.conf"
     config.write_text(CONFIG)
     made = access(tmp_path / "access")
@@ -38,7 +38,7 @@ async def running_node(node: Node) -> AsyncIterator[Node]:
         yield node
 
 
-async def test_a_key_lets_in_its_own_user_alone(running_node: Node) -> None:
+async def test_only_a_user_whose_key_the_broker_knows_is_admitted(running_node: Node) -> None:
     client = await connect(running_node.url, "scorer", nkey_file=running_node.access.seed("scorer"))
     assert client.is_connected
     await client.close()
@@ -48,7 +48,7 @@ async def test_a_key_lets_in_its_own_user_alone(running_node: Node) -> None:
 
 
 @pytest.mark.parametrize("meanwhile", [None, b"half a sec"], ids=["at once", "behind an unusable one"])
-async def test_a_replaced_key_is_taken_up_without_a_restart(meanwhile: bytes | None, running_node: Node) -> None:
+async def test_a_client_uses_a_replaced_key_without_a_restart(meanwhile: bytes | None, running_node: Node) -> None:
     node, seed = running_node, running_node.access.seed("scorer")
     client = await connect(node.url, "scorer", nkey_file=seed)
     node.kill()

@@ -1,4 +1,4 @@
-"""The broker's settings of production, in force on real servers, and the log and the artifacts at work on them."""
+"""The broker's production settings on real servers, with the event log and the artifact store."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def finished(reason: str) -> Event:
 
 
 async def check_log(client: Client, replicas: int = 1) -> None:
-    """The second write of a subject reads back the first."""
+    """Check that a second write to a subject returns the first event."""
     log = EventLog(client)
     await log.ensure_stream(replicas)
     first, second = await log.append_once(finished("first")), await log.append_once(finished("second"))
@@ -83,14 +83,14 @@ async def check_log(client: Client, replicas: int = 1) -> None:
 
 
 async def check_artifacts(client: Client, replicas: int = 1) -> None:
-    """One chunk, a chunk to the byte, more than a chunk, many."""
+    """Check artifacts below, at and above the size of a chunk."""
     for size in (1_000, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * MB):
         data = bytes(range(256)) * (size // 256) + bytes(size % 256)
         digest = await JetStreamArtifacts(client, replicas).put(data)
         assert await JetStreamArtifacts(client).get(digest) == data
 
 
-async def test_the_promised_settings_are_in_force(alone: Node) -> None:
+async def test_the_server_reports_the_promised_settings(alone: Node) -> None:
     said = await alone.monitor("varz")
     assert {name: said[name] for name in PROMISED} == PROMISED
     store = (await alone.monitor("jsz?config=true"))["config"]
@@ -99,13 +99,13 @@ async def test_the_promised_settings_are_in_force(alone: Node) -> None:
     assert Path(store["store_dir"]).is_relative_to(alone.folder)
 
 
-async def test_the_log_and_the_artifacts_work_on_a_lone_node(alone: Node) -> None:
+async def test_the_event_log_and_artifacts_work_on_a_single_node(alone: Node) -> None:
     async with connected(alone) as client:
         await check_log(client)
         await check_artifacts(client)
 
 
-async def test_an_event_larger_than_the_default_payload_goes_through(alone: Node) -> None:
+async def test_an_event_above_the_default_payload_limit_is_stored(alone: Node) -> None:
     large = finished("x" * (2 * MB))
     async with connected(alone) as client:
         log = EventLog(client)
@@ -114,7 +114,7 @@ async def test_an_event_larger_than_the_default_payload_goes_through(alone: Node
         assert (await log.append_once(finished("another"))).event == large
 
 
-async def test_what_was_acknowledged_outlives_a_kill(alone: Node) -> None:
+async def test_acknowledged_events_survive_a_kill(alone: Node) -> None:
     async with connected(alone) as client:
         await check_log(client)
     alone.kill()
@@ -126,7 +126,7 @@ async def test_what_was_acknowledged_outlives_a_kill(alone: Node) -> None:
         assert standing.event.run_finished.reason == "first"
 
 
-def test_a_variable_that_is_missing_is_named(binary: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_variable_names_it(binary: Path, tmp_path: Path) -> None:
     environment = lone_node(binary, tmp_path).environment
     environment.pop("NATS_STORE_DIR")
     checked = subprocess.run([binary, "-t", "-c", CONFIG], env=environment, capture_output=True, text=True, check=False)
@@ -134,7 +134,7 @@ def test_a_variable_that_is_missing_is_named(binary: Path, tmp_path: Path) -> No
     assert "NATS_STORE_DIR" in checked.stderr
 
 
-async def test_three_nodes_are_one_cluster(cluster: list[Node]) -> None:
+async def test_three_nodes_form_a_cluster_with_three_replicas(cluster: list[Node]) -> None:
     for node in cluster:
         assert (await node.monitor("jsz"))["meta_cluster"]["cluster_size"] == NODES
         assert (await node.monitor("varz"))["cluster"]["name"] == "labelloop"
@@ -145,7 +145,7 @@ async def test_three_nodes_are_one_cluster(cluster: list[Node]) -> None:
             assert (await client.jetstream().stream_info(stream)).config.num_replicas == NODES
 
 
-async def test_a_cluster_goes_on_without_the_node_that_led(cluster: list[Node]) -> None:
+async def test_a_cluster_accepts_events_after_its_leader_is_killed(cluster: list[Node]) -> None:
     async with connected(cluster[0]) as client:
         await check_log(client, NODES)
         state = (await client.jetstream().stream_info(STREAM)).cluster

@@ -1,4 +1,4 @@
-"""Several scorers answer as one would, whatever some of them do."""
+"""ScorerClient: several scorers rank as one, even if some fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer_svc.scorers.addresses import Host
 from trainer_svc.scorers.channels import ScorerChannels
 from trainer_svc.scorers.client import ScorerClient
 
-SIZES = (5, 30, 7, 1, 12, 9, 4, 20) * 5  # so many that every scorer gets some, whatever its port
+SIZES = (5, 30, 7, 1, 12, 9, 4, 20) * 5  # enough that each scorer gets some, whatever its port
 AWAY = Unready("STORE_AWAY", "not now")
 
 
@@ -29,7 +29,7 @@ def shards_asked(scorer: Scorer) -> list[int]:
 
 
 async def whole(limit: int = 10, model: str = "m") -> RankPoolResponse:
-    """What one scorer answers."""
+    """The ranking of one scorer."""
     pool = Pool(*SIZES)
     async with scorers(pool, 1) as made, ranking(pool, made) as scorer_client:
         return await rank(scorer_client, pool, limit, model)
@@ -55,7 +55,7 @@ async def test_a_shard_stays_with_its_scorer_and_the_manifest_is_read_once() -> 
         assert pool.reads == 1
 
 
-async def test_one_scorer_is_asked_once_for_all_of_a_pool() -> None:
+async def test_a_single_scorer_gets_one_call_for_the_whole_pool() -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 1) as made, ranking(pool, made) as scorer_client:
         await rank(scorer_client, pool)
@@ -63,7 +63,7 @@ async def test_one_scorer_is_asked_once_for_all_of_a_pool() -> None:
         assert pool.reads == 0
 
 
-async def test_a_pool_of_one_shard_is_one_call_to_one_scorer() -> None:
+async def test_a_pool_of_one_shard_is_served_by_one_scorer() -> None:
     pool = Pool(50)
     async with scorers(pool, 3) as made, ranking(pool, made) as scorer_client:
         await rank(scorer_client, pool)
@@ -72,7 +72,7 @@ async def test_a_pool_of_one_shard_is_one_call_to_one_scorer() -> None:
 
 
 @pytest.mark.parametrize("sample_bytes", [8, 1024 * 1024], ids=["at once", "in batches"])
-async def test_samples_come_in_the_order_asked_for(sample_bytes: int) -> None:
+async def test_samples_come_in_the_requested_order(sample_bytes: int) -> None:
     pool = Pool(*SIZES)
     wanted = np.random.default_rng(1).permutation(len(pool.samples)).tolist()
     async with scorers(pool, 3) as made, ranking(pool, made) as scorer_client:
@@ -84,8 +84,8 @@ async def test_samples_come_in_the_order_asked_for(sample_bytes: int) -> None:
 @pytest.mark.parametrize(
     ("sample_values", "feature_count"), [(2, 1), (2, 60_000), (40_000, 1)], ids=["small", "many features", "large"]
 )
-async def test_features_of_any_size_come_in_order(sample_values: int, feature_count: int) -> None:
-    """Neither what is asked nor what is answered outgrows a message."""
+async def test_features_of_any_size_come_in_the_order_of_their_samples(sample_values: int, feature_count: int) -> None:
+    """Requests and responses stay within the size of a message."""
     pool = Pool(1)
     samples = np.zeros((600, sample_values), np.float32)
     samples[:, 0] = np.arange(len(samples))
@@ -97,7 +97,7 @@ async def test_features_of_any_size_come_in_order(sample_values: int, feature_co
         assert np.array_equal(features[:, -1], samples[:, 0])
 
 
-async def test_what_a_scorer_does_not_answer_falls_to_the_others_who_are_asked_from_then_on() -> None:
+async def test_shards_of_a_failing_scorer_move_to_the_others_and_stay_there() -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 3) as made, ranking(pool, made) as scorer_client:
         victim = made[0]
@@ -109,7 +109,7 @@ async def test_what_a_scorer_does_not_answer_falls_to_the_others_who_are_asked_f
         assert sorted(others) == sorted(2 * list(range(len(SIZES))))
 
 
-async def test_a_scorer_that_is_gone_costs_nothing_but_its_shards_moving() -> None:
+async def test_shards_of_an_unreachable_scorer_are_ranked_by_the_others() -> None:
     pool = Pool(*SIZES)
     gone = scorer_of(pool)
     async with served(gone):
@@ -119,7 +119,7 @@ async def test_a_scorer_that_is_gone_costs_nothing_but_its_shards_moving() -> No
 
 
 @pytest.mark.parametrize("fault", [AWAY, LimitExceeded("OVERLOADED", "not now", retry_after_s=0.1)])
-async def test_where_no_scorer_answers_it_waits_until_one_does(fault: LabelloopError) -> None:
+async def test_ranking_waits_until_a_scorer_answers(fault: LabelloopError) -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 2) as made, ranking(pool, made) as scorer_client:
         for scorer in made:
@@ -132,7 +132,7 @@ async def test_where_no_scorer_answers_it_waits_until_one_does(fault: LabelloopE
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_the_only_scorer_is_waited_for_while_it_is_gone(host: str) -> None:
+async def test_ranking_waits_until_the_only_scorer_is_back(host: str) -> None:
     pool = Pool(*SIZES)
     scorer = scorer_of(pool)
     async with served(scorer):
@@ -152,7 +152,7 @@ async def test_the_only_scorer_is_waited_for_while_it_is_gone(host: str) -> None
 @pytest.mark.parametrize(
     "fault", [NotFound("UNKNOWN_ARTIFACT", "no such model"), LimitExceeded("BATCH_TOO_LARGE", "ask for less")]
 )
-async def test_what_will_not_pass_is_said_at_once(fault: LabelloopError) -> None:
+async def test_permanent_errors_are_raised_without_a_retry(fault: LabelloopError) -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 3) as made, ranking(pool, made) as scorer_client:
         for scorer in made:
@@ -162,7 +162,7 @@ async def test_what_will_not_pass_is_said_at_once(fault: LabelloopError) -> None
         assert all(len(scorer.asked) <= 1 for scorer in made)
 
 
-async def test_a_scorer_that_ranks_more_than_its_shards_is_found_out() -> None:
+async def test_a_scorer_that_ranks_more_than_its_shards_is_detected() -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 2) as made, ranking(pool, made) as scorer_client:
         made[0].heeds_shards = made[1].heeds_shards = False
@@ -170,7 +170,7 @@ async def test_a_scorer_that_ranks_more_than_its_shards_is_found_out() -> None:
             await rank(scorer_client, pool)
 
 
-async def test_samples_that_one_scorer_does_not_send_along_are_left_out() -> None:
+async def test_no_samples_are_returned_if_one_scorer_sends_none() -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 2) as made, ranking(pool, made) as scorer_client:
         made[0].sends_samples = False
@@ -179,7 +179,7 @@ async def test_samples_that_one_scorer_does_not_send_along_are_left_out() -> Non
         assert list(ranked.sample_ids) == list(expected.sample_ids)
 
 
-async def test_scorers_behind_a_name_come_and_go() -> None:
+async def test_scorers_are_added_and_removed_as_their_host_name_changes() -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 3) as made:
         there = made[:2]
@@ -198,17 +198,17 @@ async def test_scorers_behind_a_name_come_and_go() -> None:
         stays = (await replicas.known())[1]
         there = made[1:]
         await replicas.look_up()
-        assert (await replicas.known())[0] is stays  # with its connection, and what is known of it
+        assert (await replicas.known())[0] is stays  # with its connection and state
         await rank(scorer_client, pool)
         assert [len(scorer.asked) for scorer in made] == [1, 2, 1]
         there = []
-        await replicas.look_up()  # the name server is away: those known last are asked on
+        await replicas.look_up()  # no name server: the last known ones stay in use
         await rank(scorer_client, pool)
         assert [len(scorer.asked) for scorer in made] == [1, 3, 2]
         await replicas.close()
 
 
-async def test_an_id_outside_the_pool_is_for_a_scorer_to_refuse() -> None:
+async def test_a_sample_id_outside_the_pool_is_refused_by_a_scorer() -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 2) as made, ranking(pool, made) as scorer_client:
         for scorer in made:

@@ -1,4 +1,4 @@
-"""Connections by TLS: who is let in, on a real server of ours and on a real broker."""
+"""TLS connections: which peers are accepted, by a real server and a real broker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 
 
 class Folders:
-    """Folders for LABELLOOP_TLS_DIR, by an authority and by a stranger's."""
+    """Folders for LABELLOOP_TLS_DIR, of our authority and of a foreign one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -67,7 +67,7 @@ async def address(folders: Folders) -> AsyncIterator[str]:
 
 
 async def answers(way: grpc.aio.Channel) -> bool:
-    """Whether a call over the channel gets through."""
+    """Return whether a call over the channel succeeds."""
     stub: Any = health_pb2_grpc.HealthStub(way)
     async with way:
         try:
@@ -79,11 +79,11 @@ async def answers(way: grpc.aio.Channel) -> bool:
     return True
 
 
-async def test_a_client_of_the_same_authority_is_let_in(address: str, folders: Folders) -> None:
+async def test_a_client_of_the_same_authority_is_accepted(address: str, folders: Folders) -> None:
     assert await answers(channel(address, folders.write("client", folders.ours), CHANNEL_OPTIONS))
 
 
-async def test_an_address_is_checked_by_the_name_that_it_was_found_under(address: str, folders: Folders) -> None:
+async def test_a_server_certificate_is_checked_against_the_host_name(address: str, folders: Folders) -> None:
     client = folders.write("client", folders.ours)
     assert await answers(channel(address, client, CHANNEL_OPTIONS, host="localhost"))
     assert not await answers(channel(address, client, CHANNEL_OPTIONS, host="another"))
@@ -107,21 +107,21 @@ def expired(folders: Folders, address: str) -> grpc.aio.Channel:
 
 
 @pytest.mark.parametrize("client", [without_certificate, in_plain_text, of_a_stranger, expired])
-async def test_others_are_not_let_in(
+async def test_clients_without_a_valid_certificate_are_rejected(
     address: str, folders: Folders, client: Callable[[Folders, str], grpc.aio.Channel]
 ) -> None:
     assert not await answers(client(folders, address))
 
 
 @pytest.mark.parametrize("what", ["of a stranger", "expired"])
-async def test_a_client_does_not_take_any_server(folders: Folders, what: str) -> None:
+async def test_a_client_rejects_a_foreign_or_expired_server_certificate(folders: Folders, what: str) -> None:
     client = folders.write("client", folders.ours)
     by, lifetime = (folders.strange, DAY) if what == "of a stranger" else (folders.ours, -DAY)
     async with serving(folders.write("server", by, lifetime=lifetime)) as address:
         assert not await answers(channel(address, client, CHANNEL_OPTIONS))
 
 
-async def test_a_server_shows_renewed_certificates_without_a_restart(folders: Folders) -> None:
+async def test_a_server_uses_renewed_certificates_without_a_restart(folders: Folders) -> None:
     server, client = folders.write("server", folders.ours), folders.write("client", folders.ours)
     async with serving(server) as address:
         first = await shown(address, client)
@@ -134,7 +134,7 @@ async def test_a_server_shows_renewed_certificates_without_a_restart(folders: Fo
 
 
 async def shown(address: str, client: Path) -> str:
-    """The certificate that a server shows to a new connection."""
+    """Return the certificate that a server presents."""
     context = ssl.create_default_context(cafile=client / "ca.crt")
     context.load_cert_chain(client / "tls.crt", client / "tls.key")
     context.set_alpn_protocols(["h2"])
@@ -147,7 +147,7 @@ async def shown(address: str, client: Path) -> str:
 
 @pytest.mark.parametrize("broken", ["ca.crt", "tls.crt", "tls.key"])
 @pytest.mark.parametrize("how", ["missing", "no certificate"])
-async def test_a_folder_that_cannot_be_used_is_a_clear_error(folders: Folders, broken: str, how: str) -> None:
+async def test_the_error_for_an_invalid_tls_folder_names_the_setting(folders: Folders, broken: str, how: str) -> None:
     folder = folders.write("server", folders.ours)
     (folder / broken).unlink() if how == "missing" else (folder / broken).write_text("nonsense")
     with pytest.raises(InvalidInput, match="LABELLOOP_TLS_DIR"):
@@ -158,13 +158,13 @@ async def test_a_folder_that_cannot_be_used_is_a_clear_error(folders: Folders, b
 
 @pytest.fixture
 def brokers(nats_binary: Path, tmp_path: Path) -> Iterator[list[str]]:
-    """The URLs of three nodes, and the folder of keys and certificates."""
+    """Yield the URLs of three nodes with TLS."""
     nodes = three_nodes(new_enough(nats_binary, tmp_path / "packages"), tmp_path, tls=True)
     with running(nodes):
         yield [node.url for node in nodes]
 
 
-async def test_the_broker_lets_in_whom_it_knows_by_certificate_and_by_key(
+async def test_the_broker_requires_both_a_known_certificate_and_a_key(
     brokers: list[str], folders: Folders, tmp_path: Path
 ) -> None:
     seed, tls_dir = tmp_path / "access" / "nkeys" / "scorer.seed", tmp_path / "access" / "tls" / "scorer"
@@ -184,7 +184,7 @@ async def is_let_in(url: str, tls_dir: Path | None, nkey_file: Path | None) -> b
     try:
         async with asyncio.timeout(2):
             client = await connect(url, "scorer", tls_dir=tls_dir, nkey_file=nkey_file)
-    except (NatsError, OSError):  # at once, or because we tire of waiting
+    except (NatsError, OSError):  # at once, or by the timeout
         return False
     await client.close()
     return True

@@ -1,4 +1,4 @@
-"""One run is one trace, over NATS and gRPC."""
+"""Tracing: a run is one trace across NATS and gRPC."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ INTERNAL, SERVER, CLIENT, CONSUMER = 1, 2, 3, 5
 
 @dataclass(frozen=True)
 class Traced:
-    """What services have left that carried one run to its end and were stopped: all spans, and the log.
+    """The spans and the event log of services that completed a run and were stopped.
 
     ``model`` is the digest of the run's last model.
     """
@@ -59,7 +59,7 @@ async def traced(tmp_path_factory: pytest.TempPathFactory, nats_binary: Path) ->
     async with NatsServer(nats_binary, folder / "nats") as broker, collecting() as collector:
         async with watched(folder, broker, collector.environment) as up:
             model = await traced_run(up, blobs)
-            await up.clients.trainer.StartRun(request("traced", blobs))  # writes the same again, from another span
+            await up.clients.trainer.StartRun(request("traced", blobs))  # writes the same event, from another span
             await until(lambda: whole(collector))
         yield Traced(collector, broker, model)
 
@@ -70,7 +70,7 @@ def request(run_id: str, blobs: Blobs) -> StartRunRequest:
 
 @asynccontextmanager
 async def alone(name: str, folder: Path, broker: NatsServer, environment: dict[str, str]) -> AsyncIterator[Service]:
-    """A service without its peers; it is stopped at the end."""
+    """Run a service without its peers."""
     made = service(name, folder, {**environment, "LABELLOOP_NATS_URL": broker.url})
     try:
         await made.start()
@@ -80,13 +80,13 @@ async def alone(name: str, folder: Path, broker: NatsServer, environment: dict[s
 
 
 async def traced_run(up: Watched, blobs: Blobs) -> str:
-    """A run to its end, started in a span of ours; its model."""
+    """Complete a run that starts in a span of ours, and return its model."""
     await up.clients.trainer.StartRun(request("traced", blobs), metadata=(("traceparent", f"00-{TRACE}-{CALLER}-01"),))
     return (await finish(up.clients, "traced")).run.latest.model_sha256
 
 
 async def whole(collector: Collector) -> bool:
-    """Whether all that is asked for below has come, and nothing lies below a span that has not."""
+    """Return whether all spans expected below have arrived, and the parent of each."""
     seen = collector.of_trace(TRACE)
     counts = Counter((span.name.rpartition("/")[2], span.kind) for span in seen.values())
     wanted = {("RankPool", SERVER): 3, ("RankPool", CLIENT): 3, ("fit", INTERNAL): 3, ("warm", CONSUMER): 1}
@@ -94,7 +94,7 @@ async def whole(collector: Collector) -> bool:
 
 
 async def messages(broker: NatsServer) -> list[Msg]:
-    """All that the log holds."""
+    """Return all messages of the event log."""
     client = await connect_broker(broker.url, "test")
     try:
         js = client.jetstream()
@@ -137,7 +137,7 @@ async def test_a_run_is_one_trace_over_nats_and_grpc(traced: Traced) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_events_tell_of_their_span_in_headers_and_their_bytes_know_nothing_of_it(
+async def test_events_carry_their_span_in_headers_and_not_in_their_bytes(
     traced: Traced, tmp_path: Path, blobs: Blobs
 ) -> None:
     models = {traced.model}
@@ -148,7 +148,7 @@ async def test_events_tell_of_their_span_in_headers_and_their_bytes_know_nothing
         assert TRACE in message.headers["traceparent"]
         event = Event.FromString(message.data)
         assert event.SerializeToString(deterministic=True) == message.data
-    # Nothing of a run depends on whether it is traced, and traced logs are read by services that do not trace.
+    # A run does not depend on tracing, and services that do not trace read traced logs.
     async with watched(tmp_path, traced.broker) as up:
         assert (await up.clients.trainer.GetRun(GetRunRequest(run_id="traced"))).run.latest.model_sha256 in models
         await up.clients.trainer.StartRun(request("untraced", blobs))
@@ -160,9 +160,7 @@ async def test_events_tell_of_their_span_in_headers_and_their_bytes_know_nothing
     assert not [message for message in ours if "traceparent" in (message.headers or {})]
 
 
-async def test_a_call_that_is_refused_is_the_callers_fault_and_no_failed_span(
-    tmp_path: Path, nats_server: NatsServer
-) -> None:
+async def test_a_refused_call_is_not_a_failed_span(tmp_path: Path, nats_server: NatsServer) -> None:
     async with (
         collecting() as collector,
         alone("scorer", tmp_path, nats_server, collector.environment) as scorer,
@@ -177,7 +175,9 @@ async def test_a_call_that_is_refused_is_the_callers_fault_and_no_failed_span(
     assert span.attributes["labelloop.run"] == "nobody"
 
 
-async def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path, nats_server: NatsServer, blobs: Blobs) -> None:
+async def test_a_run_completes_without_a_reachable_collector(
+    tmp_path: Path, nats_server: NatsServer, blobs: Blobs
+) -> None:
     nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_SCHEDULE_DELAY": "50"}
     async with watched(tmp_path, nats_server, nobody) as up:
         await traced_run(up, blobs)
@@ -188,7 +188,7 @@ async def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path, nats_se
     assert all(line["logger"].startswith("opentelemetry") for line in said)
 
 
-async def test_spans_not_sent_yet_are_sent_at_the_end(tmp_path: Path, nats_server: NatsServer) -> None:
+async def test_pending_spans_are_sent_at_shutdown(tmp_path: Path, nats_server: NatsServer) -> None:
     async with collecting() as collector:
         late = {**collector.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
         async with alone("trainer", tmp_path, nats_server, late) as trainer:
@@ -199,9 +199,7 @@ async def test_spans_not_sent_yet_are_sent_at_the_end(tmp_path: Path, nats_serve
         assert [span.name for span in collector.spans] == ["labelloop.trainer.v1.TrainerService/GetRun"]
 
 
-async def test_the_service_goes_by_the_name_that_the_environment_gives_it(
-    tmp_path: Path, nats_server: NatsServer
-) -> None:
+async def test_the_environment_sets_the_service_name_of_spans(tmp_path: Path, nats_server: NatsServer) -> None:
     async with collecting() as collector:
         told = {**collector.environment, "OTEL_SERVICE_NAME": "mine"}
         async with (
@@ -214,7 +212,7 @@ async def test_the_service_goes_by_the_name_that_the_environment_gives_it(
 
 
 @pytest.mark.parametrize("module", ["trainer_svc.__main__", "scorer_svc.bootstrap", "oracle_svc.__main__"])
-def test_nothing_of_opentelemetry_is_imported_where_nothing_is_traced(module: str) -> None:
+def test_opentelemetry_is_not_imported_when_tracing_is_off(module: str) -> None:
     look = "import sys; print([name for name in sys.modules if name.startswith('opentelemetry')])"
     code = f"from labelloop.observability import tracing; tracing.set_up('x'); import {module}; {look}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""A service that refuses an upload before its end says why, however much is still on its way."""
+"""A service that refuses an upload before its end returns its error, however much is still being sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def refuse(parts: AsyncIterator[ImportRunRequest], context: Any) -> Import
 
 @pytest.fixture
 async def upload() -> AsyncIterator[Any]:
-    """The call, to a server of its own."""
+    """The upload call of a server of its own."""
     server = grpc.aio.server()
     handler = grpc.stream_unary_rpc_method_handler(
         refuse, ImportRunRequest.FromString, ImportRunResponse.SerializeToString
@@ -44,13 +44,13 @@ async def pieces(count: int) -> AsyncIterator[ImportRunRequest]:
         yield PIECE
 
 
-async def test_what_is_refused_early_is_refused_with_its_reason(upload: Any) -> None:
+async def test_an_upload_that_is_refused_early_fails_with_the_services_error(upload: Any) -> None:
     for _ in range(20):
         with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):
             await upload(pieces(20))
 
 
-async def test_a_client_that_never_ends_is_not_waited_for(upload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unfinished_upload_is_refused_after_a_timeout(upload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "_REST_TIMEOUT_S", 0.2)
     call = upload()
     await call.write(PIECE)

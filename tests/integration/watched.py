@@ -1,4 +1,4 @@
-"""The services as processes that can be watched: their metrics, and their log as data."""
+"""Services as processes whose metrics and structured logs tests can read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Watched:
     clients: Clients
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """What a service has logged so far."""
+        """Return what a service has logged so far."""
         return list(log_lines(self.services[name]))
 
     def metrics_address(self, name: str) -> str:
@@ -39,12 +39,12 @@ class Watched:
 
 def log_lines(service: Service) -> Iterator[dict[str, Any]]:
     for line in service.log_file.read_text().splitlines():
-        if line.startswith("{"):  # gRPC's own core logs in a way of its own
+        if line.startswith("{"):  # gRPC's core logs plain text
             yield json.loads(line)
 
 
 def metrics_address(service: Service) -> str:
-    """HOST:PORT of its newest process."""
+    """Return HOST:PORT of the metrics of the service's newest process."""
     ports = [line["port"] for line in log_lines(service) if line["event"] == "metrics"]
     return f"127.0.0.1:{ports[-1]}"
 
@@ -60,14 +60,14 @@ def samples(service: Service) -> list[Sample]:
 
 
 def value(found: Iterable[Sample], name: str, **labels: str) -> float:
-    """The sum of what goes by ``name`` and has these labels; AssertionError where nothing does."""
+    """Return the sum of the samples of ``name`` with these labels. Raise AssertionError if there are none."""
     values = [each.value for each in found if each.name == name and labels.items() <= each.labels.items()]
     assert values, f"there is no {name} with {labels}"
     return sum(values)
 
 
 def service(name: str, folder: Path, environment: Mapping[str, str]) -> Service:
-    """One that shows its metrics on a free port and logs as JSON; not started yet."""
+    """Return a service, not started yet, that serves metrics on a free port and logs as JSON."""
     watched = {"LABELLOOP_METRICS_PORT": "0", "LABELLOOP_LOG_FORMAT": "json"}
     return Service(name, folder, {**watched, **environment})
 
@@ -76,7 +76,7 @@ def service(name: str, folder: Path, environment: Mapping[str, str]) -> Service:
 async def watched(
     folder: Path, broker: NatsServer, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Watched]:
-    """A trainer, a scorer and an oracle; all are stopped at the end."""
+    """Start a trainer, a scorer and an oracle, and stop them at the end."""
     shared = {"LABELLOOP_NATS_URL": broker.url, "LABELLOOP_CACHE_DIR": str(folder / "cache"), **(environment or {})}
     async with AsyncExitStack() as stack:
 

@@ -35,10 +35,10 @@ def main(
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Where on 127.0.0.1 that page is.")] = 8089,
     out: Annotated[Path, typer.Option(help="Where report.html and results.json go.")] = Path("out/load"),
 ) -> None:
-    """Put a scorer under load: one and 64 images a call, a stream, rankings during a run, new models meanwhile, four
-    times as many calls as it can answer, and a second load generator as a cross-check.
+    """Put a scorer under load: 1 and 64 images per call, a stream, rankings and new models during a run, four times
+    as many calls as it can answer, and a second load generator as a cross-check.
 
-    Leaves with 1 where an answer was wrong.
+    The exit code is 1 if an answer was wrong.
     """
     set_up_logs("load", "text", "error")
     try:

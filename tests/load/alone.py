@@ -1,4 +1,4 @@
-"""A scorer without a trainer beside it: nobody gives us its models, so what it says before the load is held to."""
+"""A scorer without a trainer: its models cannot be read, so its answers before the load are the reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_IMAGE, _NO_PIXELS = "BAD_IMAGES", "WRONG_DTYPE"
 
 
 async def made_up_images(clients: Clients, count: int, *, model: str = "", run_id: str = "") -> NDArray[np.generic]:
-    """``[count, features]`` of noise, as the model takes them."""
+    """Noise ``[count, features]``, as the model takes it."""
     dtype, refusal = "uint8", await _refusal(clients, "uint8", model, run_id)
     if refusal.reason == _NO_PIXELS:
         dtype = refusal.values["model_dtype"]
@@ -30,7 +30,7 @@ async def made_up_images(clients: Clients, count: int, *, model: str = "", run_i
 
 
 async def _refusal(clients: Clients, dtype: str, model: str, run_id: str) -> LabelloopError:
-    """How a request without images is refused: it says what an image is. Corrupt where it is not."""
+    """The error for a request without images, which states an image's size. Corrupt if there is none."""
     try:
         await clients.scorer.Score(_request(dtype, b"", model, run_id))
     except grpc.aio.AioRpcError as error:

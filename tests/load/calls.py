@@ -1,4 +1,4 @@
-"""What is sent: requests as bytes, so that a client pays for sending them and for nothing else. Pure."""
+"""Requests to send, as bytes, so that a client spends time on sending alone. Pure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class Calls:
-    """Requests to send in turn. ``images`` are in each, 0 for rankings; ``first[i]`` is the first image of request i,
-    the others follow it, from the last one on to the first. ``model`` is the only one that may answer, any of the run
-    where it is empty. ``ranked`` are the ids that a ranking must name, in order."""
+    """Requests to send in turn. Each has ``images`` images (0 for rankings); those of request i start at ``first[i]``
+    and wrap around. Only ``model`` may answer; if it is empty, any model of the run. ``ranked`` are the sample ids that
+    a ranking must name, in order."""
 
     method: str
     images: int
@@ -39,7 +39,7 @@ class Calls:
 
 @dataclass
 class Outcomes:
-    """What came of calls: seconds from the start of the load at which each was to be sent, seconds until its answer,
+    """Outcomes of calls: seconds from the start of the load at which each was due, seconds from then to its answer,
     and its status; and how often each request got which answer."""
 
     sent_s: list[float] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Outcomes:
 def score_calls(
     pool_images: NDArray[np.generic], images: int, *, model: str = "", run_id: str = "", stream: bool = False
 ) -> Calls:
-    """Requests that start at each of the known images ``[n, features]``, by the model's digest or by the run."""
+    """Requests that start at each of the images ``[n, features]``, by the model's digest or by the run."""
     bodies = []
     for first in range(len(pool_images)):
         rows = np.take(pool_images, range(first, first + images), axis=0, mode="wrap")
@@ -70,7 +70,7 @@ def score_calls(
 
 
 def rank_request(pool: str, model: str) -> pb.RankPoolRequest:
-    """With the samples, by which the answer can be checked."""
+    """A request for samples too, to check the answer by."""
     return pb.RankPoolRequest(
         pool_sha256=pool,
         model_sha256=model,
@@ -81,5 +81,5 @@ def rank_request(pool: str, model: str) -> pb.RankPoolRequest:
 
 
 def rank_calls(request: pb.RankPoolRequest, ranked: Sequence[int]) -> Calls:
-    """One ranking over and over; ``ranked`` are the sample ids that it named before the load."""
+    """One ranking, repeated; ``ranked`` are the sample ids that it named before the load."""
     return Calls("RankPool", 0, [request.SerializeToString()], [0], request.model_sha256, tuple(ranked))

@@ -1,4 +1,4 @@
-"""A scenario in two pictures: how long its calls took, and how many were answered when. Pure."""
+"""Charts of a load scenario: latency, and throughput over time. Pure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _WIDTH = 860.0
 
 
 def latency_and_throughput(results: Sequence[Result]) -> str:
-    """Latency by the share of calls that took at least as long, and throughput over time; empty where nothing was
-    measured."""
+    """Draw latency by the share of calls that took at least as long, and throughput over time. Empty without
+    measurements."""
     measured = [(result.mode, result.outcomes) for result in results if result.outcomes and result.outcomes.sent_s]
     if not measured:
         return ""

@@ -1,4 +1,4 @@
-"""Whether answers are right, by ONNX Runtime itself where there are models to ask. Pure."""
+"""Check answers under load, by ONNX Runtime itself if the models are at hand. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from tests.load.calls import Calls
 
-_TOLERANCE = 1e-4  # a server's processor may round otherwise than ours
+_TOLERANCE = 1e-4  # a server's processor may round differently
 
 
 class Reference:
-    """What ``images`` ``[n, features]`` are by each of ``models``, and ``known`` probabilities ``[n, classes]`` of
-    models that nobody gave us; both by digest."""
+    """Class probabilities of ``images`` ``[n, features]``: those of ``models``, and ``known`` ones ``[n, classes]`` of
+    models that are not at hand; both by digest."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Reference:
         self._probabilities = dict(known or {})
 
     def wrong(self, calls: Calls, answers: Counter[tuple[int, bytes]]) -> Counter[str]:
-        """How often which fault was found; every answer counts."""
+        """Count the answers that have each fault."""
         faults: Counter[str] = Counter()
         for (index, data), count in answers.items():
             try:
@@ -84,7 +84,7 @@ class Reference:
 
 
 def _samples(answer: pb.GetSamplesResponse, count: int) -> NDArray[np.generic] | None:
-    """``[count, features]``; None where it is not that."""
+    """Samples ``[count, features]``; None if they are not that."""
     try:
         dtype = np.dtype(answer.dtype).newbyteorder("<")
         return np.frombuffer(answer.samples, dtype).reshape(count, *answer.shape).reshape(count, -1)
@@ -93,7 +93,7 @@ def _samples(answer: pb.GetSamplesResponse, count: int) -> NDArray[np.generic] |
 
 
 def _disagreement(probabilities: NDArray[np.float32], predicted: object, confidence: object) -> str:
-    """``probabilities`` ``[n, classes]`` are right."""
+    """The fault, if any, by the right ``probabilities`` ``[n, classes]``."""
     classes, said = np.asarray(predicted, np.int64), np.asarray(confidence)
     if not (classes < probabilities.shape[1]).all():
         return "a class that there is not"

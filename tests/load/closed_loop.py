@@ -1,4 +1,4 @@
-"""Locust as a process of its own: it changes how Python waits, for everything in its process."""
+"""Locust in a process of its own, since it replaces Python's blocking calls for its whole process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROOT = _FILE.parents[2]
 
 
 async def closed_loop(address: str, name: str, calls: Calls, seconds: float) -> Outcomes:
-    """What :data:`USERS` users saw in ``seconds``. WrongState where Locust did not run to its end."""
+    """Return the outcomes of :data:`USERS` users in ``seconds``. Raise WrongState if Locust ended early."""
     with TemporaryDirectory() as folder:
         left = Path(folder) / "outcomes"
         words = ("--headless", "-u", str(USERS), "-r", str(USERS), "-t", f"{seconds:.0f}s", "--stop-timeout", "10")
@@ -37,7 +37,7 @@ async def closed_loop(address: str, name: str, calls: Calls, seconds: float) -> 
 
 
 async def web_page(address: str, plan: dict[str, Calls], port: int) -> dict[str, Outcomes]:
-    """Locust with its page on this machine, until SIGINT or SIGTERM; what its users saw, by scenario."""
+    """Run Locust with its page on this machine until SIGINT or SIGTERM, and return outcomes by scenario."""
     with TemporaryDirectory() as folder:
         left = Path(folder) / "outcomes"
         words = ("--web-host", "127.0.0.1", "--web-port", str(port), "-u", str(USERS), "-r", str(USERS))
@@ -55,7 +55,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Where it has not ended: Ctrl-C in a terminal reaches it too, a signal to us alone does not."""
+    """End Locust if it still runs: Ctrl-C in a terminal reaches it too, a signal to this process does not."""
     if process.returncode is None:
         process.terminate()
         await process.wait()

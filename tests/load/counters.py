@@ -1,4 +1,4 @@
-"""What a server itself says of the calls that it answered."""
+"""A server's own counts of its answered calls."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.load.target import Own, Target
 
 @dataclass(frozen=True)
 class Counted:
-    """``calls`` of Score by status are known once the scorer has stopped; None where its log is not ours to read.
-    ``watched`` is None there too."""
+    """A scorer under load. ``calls`` of Score by status are known once it has stopped; they and ``watched`` are None if
+    we did not start it."""
 
     address: str
     calls: Counter[str] | None = None
@@ -28,7 +28,7 @@ class Counted:
 
 @asynccontextmanager
 async def counted_scorer(target: Target) -> AsyncIterator[Counted]:
-    """One more scorer beside those of our own; else the one that somebody runs."""
+    """Start another scorer beside our own, else yield the external one."""
     if target.own is None:
         yield Counted(target.scorer)
         return
@@ -50,7 +50,7 @@ def _one_more(own: Own, folder: Path) -> Service:
 
 
 def _counts(log_file: Path) -> Counter[str]:
-    """Each worker of a scorer writes a line of its own."""
+    """Sum the counts of the workers, which log a line each."""
     lines = [json.loads(line) for line in log_file.read_text().splitlines() if line.startswith("{")]
     served = [line["calls"].get("Score", {}) for line in lines if line.get("event") == "calls_served"]
     return sum((Counter(each) for each in served), Counter())

@@ -1,4 +1,4 @@
-"""Another load generator on the same server: do both it and the server count the same calls?"""
+"""Another load generator on the same server: do it and the server count the same calls?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CALLS = 5_000
 
 
 async def cross_check(target: Target, name: str, calls: Calls, say: Callable[[str], None]) -> Result:
-    """h2load does not read gRPC's statuses: the server's counters must name as many answers, all OK. NotFound without
+    """The server's counters must show as many answers, all OK: h2load does not read gRPC's statuses. NotFound without
     h2load."""
     tool = await foreign.program()
     say(f"{name}: {_CALLS:,} calls")

@@ -1,4 +1,4 @@
-"""Figures of a scenario, and where its time went. Pure."""
+"""Figures of a load scenario. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BIN_S = 0.25
 
 
 def figures(outcomes: Outcomes, images: int, wrong: Counter[str]) -> dict[str, Any]:
-    """Latencies are of the calls that were answered OK, in ms; ``rate_s`` counts those alone."""
+    """Latencies (in ms) and ``rate_s`` are of the calls that were answered OK."""
     sent, latency = np.array(outcomes.sent_s), np.array(outcomes.latency_s)
     ok = answered(outcomes)
     seconds = float((sent + latency).max() - sent.min()) if len(sent) else 0.0
@@ -43,16 +43,16 @@ def _level(times: NDArray[np.float64], level: float) -> float | None:
 
 
 def throughput(outcomes: Outcomes, *, ok: bool = True) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Seconds, and calls a second that were answered around then: OK, else otherwise."""
+    """Times (s), and calls answered per second then: with OK, or otherwise if not ``ok``."""
     done = (np.array(outcomes.sent_s) + np.array(outcomes.latency_s))[answered(outcomes) == ok]
     if not len(done):
         return np.zeros(0), np.zeros(0)
     edges = np.arange(0, done.max() + BIN_S, BIN_S)
     counts, _ = np.histogram(done, edges)
-    return (edges[:-1] + BIN_S / 2)[:-1], counts[:-1] / BIN_S  # the last one is not whole
+    return (edges[:-1] + BIN_S / 2)[:-1], counts[:-1] / BIN_S  # the last bin is incomplete
 
 
 def latency_by_share(outcomes: Outcomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shares of calls, from 1 down, and the ms that they took at least."""
+    """Shares of calls, from 1 down, and their minimum latency in ms."""
     times = np.sort(np.array(outcomes.latency_s)[answered(outcomes)]) * 1e3
     return 1 - np.arange(len(times)) / max(1, len(times)), times

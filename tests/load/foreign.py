@@ -30,22 +30,22 @@ class Foreign:
 
 
 async def program() -> Program:
-    """NotFound where it is not there and cannot be had."""
+    """Find or get h2load; NotFound if neither works."""
     return await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
 
 
 async def by_count(tool: Program, address: str, calls: Calls, count: int) -> Foreign:
-    """So many calls of the first request, as fast as they are answered."""
+    """Send the first request ``count`` times, as fast as it is answered."""
     return await _run(tool, address, calls, "-n", str(count), "-c", str(_CLIENTS), "-m", "4")
 
 
 async def for_seconds(tool: Program, address: str, calls: Calls, seconds: float) -> Foreign:
-    """The first request over and over, as fast as it is answered."""
+    """Repeat the first request, as fast as it is answered."""
     return await _run(tool, address, calls, "-D", str(math.ceil(seconds)), "-c", str(_CLIENTS), "-m", "4")
 
 
 async def by_rate(tool: Program, address: str, calls: Calls, rate_s: float, seconds: float) -> Foreign:
-    """That many calls a second, whatever becomes of them."""
+    """Send ``rate_s`` calls a second, answered or not."""
     each = max(1, round(rate_s / _CLIENTS))
     words = ("-n", str(int(each * _CLIENTS * seconds)), "-c", str(_CLIENTS), "-m", "1000", f"--rps={each}")
     return await _run(tool, address, calls, *words)

@@ -1,8 +1,7 @@
-"""Users of Locust: each sends its next request once the last one is answered (a closed loop).
+"""Locust users in a closed loop: each sends its next request once the last one is answered.
 
-``make load`` runs it without its page; ``make load UI=1`` opens the page. What its users saw is in the file that
-LOAD_OUTCOMES names once it has ended.
-The plan, a pickle of ours, is in the file that LOAD_PLAN names.
+``make load`` runs it without Locust's page; ``make load UI=1`` opens the page. LOAD_PLAN names the file with the plan,
+a pickle of our own. At the end the outcomes are written to the file that LOAD_OUTCOMES names.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ START = time.perf_counter()
 
 
 class ScoringUser(User):
-    """Sends the requests of the plan in turn, each user over a connection of its own."""
+    """Send the plan's requests in turn, each user over a connection of its own."""
 
     wait_time = constant(0)
 

@@ -1,4 +1,4 @@
-"""The machine that the load runs on: which cores are whose, and who else took the server's."""
+"""The machine under load: the cores of client and server, and how busy the server's are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.bench.cores import busy_s, cpu_s
 
 @dataclass(frozen=True)
 class Cores:
-    """Half of the cores each; one core is shared."""
+    """Half of the cores for client and server each; a single core is shared."""
 
     client: frozenset[int]
     server: frozenset[int]
@@ -29,7 +29,7 @@ class Cores:
 
 
 def cores() -> Cores:
-    """Of those that this process may use."""
+    """Divide the cores that this process may use."""
     usable = sorted(os.sched_getaffinity(0))
     half = len(usable) // 2
     return Cores(frozenset(usable[:half] or usable), frozenset(usable[half:]))
@@ -37,7 +37,7 @@ def cores() -> Cores:
 
 @contextmanager
 def running_on(chosen: Collection[int]) -> Iterator[None]:
-    """This thread, and processes and threads that it starts meanwhile, run on these cores alone."""
+    """Restrict this thread, and what it starts meanwhile, to these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, chosen)
     try:
@@ -48,7 +48,7 @@ def running_on(chosen: Collection[int]) -> Iterator[None]:
 
 @dataclass
 class Share:
-    """Of the server's cores: what the services under load took, and what anything else took meanwhile, in [0, 1]."""
+    """Fractions of the server's cores, in [0, 1], used by the services under load and by other processes."""
 
     services: float = 0.0
     others: float = 0.0
@@ -56,14 +56,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Watched:
-    """Services by process id, and the cores they run on."""
+    """Services by process id, and the cores that they run on."""
 
     pids: tuple[int, ...]
     cores: frozenset[int] = field(default_factory=frozenset)
 
     @contextmanager
     def share(self) -> Iterator[Share]:
-        """Known once this is left."""
+        """Measure the use; the result is set at the end."""
         share = Share()
         services_s, busy, began = self._services_s(), self._busy_s(), time.monotonic()
         yield share
@@ -79,7 +79,7 @@ class Watched:
 
 
 def described() -> str:
-    """This machine and what it runs, in a line."""
+    """Describe the machine and its software in one line."""
     return (
         f"{os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}, grpcio {grpc.__version__}, "
         f"onnxruntime {version('onnxruntime')}, locust {version('locust')}"

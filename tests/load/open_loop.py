@@ -1,7 +1,7 @@
-"""Calls at a constant rate, whatever becomes of those before: users do not wait for each other.
+"""Calls at a constant rate, regardless of those before: users do not wait for each other.
 
-A call's latency counts from the moment at which it was to be sent. Where a server or the client itself falls behind,
-the calls that had to wait show it (what a closed loop leaves out: Tene's "coordinated omission").
+A call's latency counts from the moment at which it was due. If a server or the client itself is too slow, the calls
+that had to wait show it, which a closed loop leaves out (Tene's "coordinated omission").
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 
 from tests.load.calls import Outcomes
 
-IN_FLIGHT_MAX = 2_000  # the rest waits on our side, and its latency grows all the same
+IN_FLIGHT_MAX = 2_000  # the rest waits in the client, and its latency includes that
 
-Send = Callable[[int], Awaitable[tuple[str, bytes]]]  # sends a request, answers with status and answer
+Send = Callable[[int], Awaitable[tuple[str, bytes]]]  # sends a request, returns status and answer
 
 
 async def constant_rate(send: Send, request_count: int, rate_s: float, seconds: float) -> Outcomes:
-    """Requests 0 to ``request_count - 1`` in turn, ``rate_s`` in each of ``seconds``."""
+    """Send requests 0 to ``request_count - 1`` in turn, ``rate_s`` in each second."""
     loop, outcomes, open_calls = asyncio.get_running_loop(), Outcomes(), asyncio.Semaphore(IN_FLIGHT_MAX)
     start = loop.time()
 

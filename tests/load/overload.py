@@ -1,4 +1,4 @@
-"""Four times as many calls as a server can answer: does it say so at once, and what of the calls that it takes?"""
+"""Four times as many calls as a server can answer: how it refuses them, and how it answers those it takes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _OVERLOAD, _SAMPLED_SHARE = 4, 0.1
 
 
 async def overload(target: Target, name: str, calls: Calls, seconds: float, say: Callable[[str], None]) -> Result:
-    """One client in Python cannot offer so much: h2load offers most of it; some of the calls are ours, at a constant
-    rate, a sample of what every caller sees. NotFound without h2load."""
+    """Measure answers under overload. h2load offers most calls, as one Python client cannot; ours, at a constant rate,
+    are a sample of what every caller sees. NotFound without h2load."""
     tool = await foreign.program()
     say(f"{name}: closed loop of h2load, to find the capacity")
     capacity_s = (await foreign.for_seconds(tool, target.scorer, calls, seconds)).rate_s
@@ -39,7 +39,7 @@ async def overload(target: Target, name: str, calls: Calls, seconds: float, say:
 async def _flood(
     tool: Program, scorer: Counted, calls: Calls, capacity_s: float, seconds: float
 ) -> tuple[Outcomes, float, Share | None]:
-    """What the sample saw, the seconds until all was answered, and who had the server's cores."""
+    """Outcomes of the sample, seconds until all was answered, and who used the server's cores."""
     ours_s = _SAMPLED_SHARE * capacity_s
     theirs_s = _OVERLOAD * capacity_s - ours_s
     began = time.monotonic()

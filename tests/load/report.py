@@ -1,4 +1,4 @@
-"""Results as a page and as JSON."""
+"""Load results as a page and JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _OTHERS_SHARE_MAX = 0.1
 
 
 def write(results: Sequence[Result], folder: Path, where: str, *, checked_by_models: bool) -> None:
-    """``results.json`` and ``report.html`` in ``folder``; ``where`` says what was under load. ``checked_by_models``:
-    else answers were compared with the scorer's own before the load."""
+    """Write ``results.json`` and ``report.html``; ``where`` names the system under load. If not ``checked_by_models``,
+    answers were compared with the scorer's own before the load."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps([result.as_json() for result in results], indent=2) + "\n")
     names = list(dict.fromkeys(result.name for result in results))

@@ -1,4 +1,4 @@
-"""What came of a scenario."""
+"""The result of a load scenario."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.load.target import Target
 
 @dataclass(frozen=True)
 class Result:
-    """``figures`` are None where the scenario was skipped, for the reason in ``note``. ``share`` is None where the
-    server's cores cannot be watched."""
+    """``figures`` are None if the scenario was skipped, for the reason in ``note``. ``share`` is None if the server's
+    cores cannot be observed."""
 
     name: str
     mode: str
@@ -44,7 +44,7 @@ class Result:
 
 
 async def checked(target: Target, calls: Calls, outcomes: Outcomes, run_id: str) -> dict[str, Any]:
-    """Figures of ``outcomes``, every answer checked. Models come after the fact: a run may have new ones."""
+    """Check every answer, and return figures of ``outcomes``. Models are read last: a run may have new ones."""
     models = await target.runs.models(run_id) if target.runs else {}
     reference = Reference(target.images, models, target.unloaded)
     wrong = await asyncio.to_thread(reference.wrong, calls, outcomes.answers)
@@ -53,7 +53,7 @@ async def checked(target: Target, calls: Calls, outcomes: Outcomes, run_id: str)
 
 @contextmanager
 def watching(target: Target) -> Iterator[Share | None]:
-    """Who takes the server's cores meanwhile; None where they are somebody else's."""
+    """Measure who uses the server's cores; None if the server is not ours."""
     if target.own is None:
         yield None
         return

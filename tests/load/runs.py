@@ -1,4 +1,4 @@
-"""The trainer beside the scorer, and a run there: where models come from."""
+"""Runs of the trainer, from which the load test gets its models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIVE_AUTO_LABELS = 3_600
 
 @dataclass
 class Runs:
-    """``run`` has a model. ``may_start`` is true where the services are our own: none is started at somebody else's."""
+    """``run`` has a model. ``may_start`` is true for the load test's own services; on others no run is started."""
 
     clients: Clients
     run: RunStatus
@@ -32,7 +32,7 @@ class Runs:
 
     @asynccontextmanager
     async def live_run(self) -> AsyncIterator[str]:
-        """A run that gets new models meanwhile: one that is started now, where that may be; else ``run`` itself."""
+        """Yield the id of a run that gets new models meanwhile: a new one if ``may_start``, else ``run``."""
         if not self.may_start:
             yield self.run.run_id
             return
@@ -54,11 +54,11 @@ class Runs:
             await self.clients.trainer.CancelRun(CancelRunRequest(run_id=run_id, reason="the load is over"))
         except grpc.aio.AioRpcError as error:
             ours = from_rpc(error)
-            if ours is None or ours.reason != "RUN_ENDED":  # it may have spent its budget meanwhile
+            if ours is None or ours.reason != "RUN_ENDED":  # its budget may be spent
                 raise
 
     async def models(self, run_id: str) -> dict[str, bytes]:
-        """All models of a run, by digest."""
+        """Return all models of a run, by digest."""
         whole = await self.clients.trainer.GetRun(GetRunRequest(run_id=run_id))
         answers = [
             await self.clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=result.round))

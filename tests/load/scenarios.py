@@ -1,4 +1,4 @@
-"""What is tried, one after the other."""
+"""The scenarios of the load test, run one after the other."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tests.load.runs import Runs
 from tests.load.sending import sending
 from tests.load.target import Target
 
-_SHARE = 0.5  # of what the closed loop reached: an open loop beyond that measures the client's queue
+_SHARE = 0.5  # of the closed loop's rate: an open loop above that measures the client's queue
 _NO_TRAINER = "it needs a run: name TRAINER and RUN"
 
 Say = Callable[[str], None]
 
 
 class Load:
-    """``seconds`` is how long each loop lasts."""
+    """Runs the scenarios against a target; each loop lasts ``seconds``."""
 
     def __init__(self, target: Target, seconds: float, say: Say) -> None:
         self._target, self._seconds, self._say = target, seconds, say
 
     def plan(self) -> dict[str, Calls]:
-        """The requests of every scenario that needs no run to advance."""
+        """Return the requests of every scenario that needs no run to advance."""
         images, model = self._target.images, self._target.model
         return {
             "unary 1": score_calls(images, 1, model=model),
@@ -39,7 +39,7 @@ class Load:
         }
 
     async def results(self, only: str) -> AsyncIterator[Result]:
-        """Of all scenarios whose names hold ``only``."""
+        """Yield the results of all scenarios whose names contain ``only``."""
         for name, calls in self.plan().items():
             if only in name:
                 async for result in self._both_loops(name, calls, self._run_id):
@@ -105,6 +105,6 @@ async def _or_skipped(name: str, work: Callable[[str], Awaitable[Result]]) -> Re
 
 
 def _swaps(outcomes: Outcomes) -> str:
-    """How many models answered."""
+    """Return a note of how many models answered."""
     models = {ScoreResponse.FromString(data).model_sha256 for _, data in outcomes.answers}
     return f"{len(models)} models answered" if len(models) > 1 else "no new model came meanwhile: nothing was swapped"

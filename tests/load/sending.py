@@ -1,4 +1,4 @@
-"""Requests to a scorer, as bytes, over gRPC."""
+"""Send requests as bytes to a scorer over gRPC."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
 @asynccontextmanager
 async def sending(address: str, calls: Calls) -> AsyncIterator[Send]:
-    """Sends request number i; each answer is a status and bytes, none where the status is not OK."""
+    """Yield a function that sends request i and returns status and bytes, empty if not OK."""
     async with AsyncExitStack() as exits:
         channels = [
             await exits.enter_async_context(
@@ -60,7 +60,7 @@ def _unary(channel: grpc.aio.Channel, calls: Calls) -> Send:
 
 
 class _Stream:
-    """One stream; answers come in the order of the requests. One that broke is opened anew."""
+    """One stream, reopened after errors; answers come in the order of the requests."""
 
     def __init__(self, channel: grpc.aio.Channel, calls: Calls) -> None:
         self._method: Any = channel.stream_stream(calls.path)
@@ -69,7 +69,7 @@ class _Stream:
         self._call = self._method()
 
     async def send(self, index: int) -> tuple[str, bytes]:
-        """Locks are fair: whoever writes first reads first."""
+        """Locks are fair: the first writer reads first."""
         call = self._call
         try:
             async with self._turn:

@@ -1,4 +1,4 @@
-"""What is put under load: services of our own, started for it, or a scorer that somebody runs."""
+"""Targets of a load test: services started for it, or a scorer that already runs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _KNOWN_IMAGES = 64
 
 @dataclass(frozen=True)
 class Own:
-    """Services and a broker of our own, and where they run."""
+    """Services and a broker started for the test, and their cores."""
 
     stack: Stack
     cores: Cores
 
     def watched(self) -> Watched:
-        """All of them, to be held apart from what else runs on the server's cores."""
+        """Their processes, to tell them from others on the server's cores."""
         processes = [service.process for service in self.stack.services.values()]
         brokers = [self.stack.broker.pid] if self.stack.broker else []
         return Watched((*brokers, *(process.pid for process in processes if process)), self.cores.server)
@@ -40,9 +40,9 @@ class Own:
 
 @dataclass(frozen=True)
 class Target:
-    """``images`` ``[n, features]`` are posted. ``model`` is the digest of one that can be asked for. ``runs`` is None
-    where no trainer is known: then ``unloaded`` holds, by digest, the probabilities ``[n, classes]`` that the scorer
-    itself gave the images before the load. ``own`` is None where somebody else runs the services."""
+    """``images`` ``[n, features]`` are posted. ``model`` is the digest of a model that the scorer has. ``runs`` is None
+    if no trainer is known: then ``unloaded`` holds, by digest, the scorer's own probabilities ``[n, classes]`` of the
+    images before the load. ``own`` is None if the services were not started for the test."""
 
     where: str
     scorer: str
@@ -55,7 +55,7 @@ class Target:
 
 @asynccontextmanager
 async def own_target() -> AsyncIterator[Target]:
-    """Services with a finished run of MNIST, on cores of their own where there are two: we keep to the others."""
+    """Start services with a finished run of MNIST, on other cores than the client's if there are two."""
     async with AsyncExitStack() as exits:
         folder, theirs = Path(exits.enter_context(TemporaryDirectory())), cores()
         exits.enter_context(running_on(theirs.client))
@@ -72,14 +72,14 @@ async def own_target() -> AsyncIterator[Target]:
 
 @asynccontextmanager
 async def foreign_target(scorer: str, trainer: str, run_id: str) -> AsyncIterator[Target]:
-    """Services that somebody runs, which are read only: no run is started, no label asked for."""
+    """Use running services read-only: no run is started and no label requested."""
     async with connect(Endpoints(scorer=scorer, trainer=trainer)) as clients:
         yield await _of_run(f"The scorer at {scorer}", clients, scorer, run_id, None)
 
 
 @asynccontextmanager
 async def scorer_alone(scorer: str, model: str, run_id: str) -> AsyncIterator[Target]:
-    """A scorer that somebody runs, asked for a model by its digest, else for the newest of a run."""
+    """Use a running scorer, with a model by its digest or else the newest of a run."""
     async with connect(Endpoints(scorer=scorer)) as clients:
         images = await made_up_images(clients, _KNOWN_IMAGES, model=model, run_id=run_id)
         digest, probabilities = await unloaded_answer(clients, images, model=model, run_id=run_id)

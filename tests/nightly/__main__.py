@@ -1,6 +1,6 @@
-"""``python -m tests.nightly [WORD ...]``: run what takes too long for each change, one part after the other.
+"""``python -m tests.nightly [WORD ...]``: run tests that take too long for each change, one part after the other.
 
-Each part that passes is noted in tests/nightly/passed.toml: commit that file. ``--list`` runs nothing.
+Each part that passes is recorded in tests/nightly/passed.toml: commit that file. ``--list`` runs nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def main() -> int:
-    """Return 1 where a part failed, 0 otherwise."""
+    """Run the chosen parts. Return 1 if one failed, 0 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m tests.nightly", description=__doc__)
     parser.add_argument("words", nargs="*", help="only parts whose name holds one of these")
     parser.add_argument("--list", action="store_true", help="only say when each part last passed")
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def run(part: Part, file: Path) -> bool:
-    """Run a part, its output being ours, and note it where it passes. Return whether it did."""
+    """Run a part, show its output, and record it if it passes. Return whether it did."""
     print(f"==> {part.name}: {' '.join(part.command)}", flush=True)
     commit = commit_of(ROOT)
     begin = time.monotonic()
@@ -51,8 +51,8 @@ def run(part: Part, file: Path) -> bool:
 
 
 def commit_of(repository: Path) -> str:
-    """The commit that is checked out, with ``+`` behind it where tracked files differ from it, but for the one that
-    notes what passed."""
+    """Return the commit that is checked out, with ``+`` appended if tracked files differ from it, other than the
+    record of passes."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=repository, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What takes too long for each change, and the commands that do it. Pure."""
+"""The checks that take too long for each change, with their commands. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Part:
-    """``command`` runs in the repository's root with ``environment`` added; it passes where it exits with 0."""
+    """``command`` runs in the repository's root with ``environment`` added; it passes if it exits with 0."""
 
     name: str
     command: tuple[str, ...]
@@ -27,7 +27,7 @@ PARTS = (
 
 
 def chosen(words: str) -> list[Part]:
-    """The parts whose name holds one of ``words``, all where there are none. ValueError where none does."""
+    """Return the parts whose name contains one of ``words``, or all without words. Raise ValueError for none."""
     parts = [part for part in PARTS if not words or any(word in part.name for word in words.split())]
     if not parts:
         raise ValueError(f"no part is named like {words!r}: {', '.join(part.name for part in PARTS)}")

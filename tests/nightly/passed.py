@@ -1,4 +1,4 @@
-"""When each part last passed, as a file that a run writes and a person commits."""
+"""The file of when each part last passed, written by a run and committed by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADING = (
 
 
 class Passed(BaseModel):
-    """``commit`` is the one that was tested, with ``+`` behind it where files had changed since."""
+    """``commit`` is the tested one, with a ``+`` suffix if the working tree differed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,14 +27,14 @@ class Passed(BaseModel):
 
 
 def read(file: Path) -> dict[str, Passed]:
-    """By the name of the part; empty where there is no file. Raises ValueError where it cannot be read."""
+    """Read the file, by part; empty if there is none. Raise ValueError if it is invalid."""
     if not file.exists():
         return {}
     return TypeAdapter(dict[str, Passed]).validate_python(tomllib.loads(file.read_text()))
 
 
 def write(file: Path, passed: Mapping[str, Passed]) -> None:
-    """The same, sorted by name; readers find the old file or the new one, whole."""
+    """Write the file atomically, sorted by part."""
     tables = [
         f'[{name}]\ndate = {each.date}\ncommit = "{each.commit}"\nseconds = {each.seconds}\n'
         for name, each in sorted(passed.items())
@@ -43,7 +43,7 @@ def write(file: Path, passed: Mapping[str, Passed]) -> None:
 
 
 def table(names: Sequence[str], passed: Mapping[str, Passed], today: datetime.date) -> str:
-    """One line for each part: when it last passed, or that it never did."""
+    """Return a line for each part: when it last passed, or that it never did."""
     width = max(map(len, names))
     return "\n".join(f"  {name:{width}}  {_when(passed.get(name), today)}" for name in names)
 

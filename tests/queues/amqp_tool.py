@@ -1,4 +1,4 @@
-"""A RabbitMQ of our own."""
+"""A RabbitMQ node that tests start, and a tool that uses its queues."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from labelloop_cli.local.stack import Stack
 from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
-_DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on the PATH wants to be another user
+_DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on the PATH switches to another user
 _GREETING = b"AMQP\x00\x00\x09\x01"
 
 
@@ -32,7 +32,7 @@ def rabbitmq_binary() -> Path | None:
 
 
 class RabbitNode:
-    """One node over the data in ``folder``, and the port mapper that it needs, both on ports of their own."""
+    """One node with its data in ``folder``, and the port mapper that it needs, both on free ports."""
 
     def __init__(self, binary: Path, folder: Path) -> None:
         self._binary, self._folder = binary, folder
@@ -45,7 +45,7 @@ class RabbitNode:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        """Return once clients are answered; at once where it runs."""
+        """Start the node unless it runs, and return once it greets clients."""
         if self._node is not None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ class RabbitNode:
         self._wait(self._node)
 
     def kill(self) -> None:
-        """As a crash would."""
+        """End the node as a crash would."""
         if self._node is not None:
             self._node.kill()
             self._node.wait()
@@ -77,7 +77,7 @@ class RabbitNode:
         plugins = self._folder / "plugins"
         plugins.write_text("[].\n")
         return {
-            "HOME": str(self._folder),  # its cookie lies there
+            "HOME": str(self._folder),  # where its cookie is kept
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": "labelloop@localhost",
@@ -129,7 +129,7 @@ class AmqpTool:
         return [json.loads(message.body) for message in await self.messages()]
 
     async def connect(self, stack: Stack) -> None:
-        """Nothing: they meet at the broker."""
+        """Do nothing: tool and oracle meet at the broker."""
 
     async def messages(self) -> list[aio_pika.abc.AbstractIncomingMessage]:
         channel = await self.channel()
@@ -154,14 +154,14 @@ class AmqpTool:
         await channel.close()
 
     async def results_left(self) -> int:
-        """Those that nobody holds."""
+        """Return the number of results that no consumer holds."""
         channel = await self.channel()
         queue = await channel.declare_queue(self.results_queue, passive=True)
         await channel.close()
         return int(queue.declaration_result.message_count or 0)
 
     async def channel(self) -> AbstractChannel:
-        """A new one."""
+        """Return a new channel."""
         if self._connection is None or self._connection.is_closed:
             self._connection = await aio_pika.connect(self._node.url)
         return await self._connection.channel()

@@ -1,4 +1,4 @@
-"""A way to a server on which an answer can get lost."""
+"""A proxy to a server that can lose a response."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _BYTES = 64 * 1024
 
 
 class CuttingProxy:
-    """Passes all on to a port of this machine; ``cuts`` counts answers that were lost.
+    """Forwards everything to a port of this machine; ``cuts`` counts lost responses.
 
-    ``connections`` counts those made, and ``closed`` those that the client ended itself.
+    ``connections`` counts those made, and ``closed`` those that the client closed itself.
     """
 
     def __init__(self, port: int) -> None:
@@ -24,7 +24,7 @@ class CuttingProxy:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def cut(self, what: bytes) -> None:
-        """Lose the answer to the next request that contains ``what``: it is done, and nobody hears of it."""
+        """Lose the response to the next request that contains ``what``: the request itself is carried out."""
         self._cut_at = what
 
     async def __aenter__(self) -> Self:

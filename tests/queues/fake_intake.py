@@ -1,4 +1,4 @@
-"""An intake that keeps what it is brought, and does not want it at times."""
+"""A fake result sink that keeps what it receives, and can be unavailable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class FakeIntake:
-    """``away`` makes it raise Unready; ``holding`` makes it think for ever."""
+    """``away`` makes it raise Unready; ``holding`` makes it wait forever."""
 
     def __init__(self, *, away: bool = False, holding: bool = False) -> None:
         self.away, self.holding = away, holding
@@ -40,7 +40,7 @@ class FakeIntake:
         return await self.take(result)
 
     async def until(self, holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
-        """Return once ``holds`` is true after something came. TimeoutError where that takes too long."""
+        """Return once ``holds`` is true after a result came; TimeoutError if that takes too long."""
         async with asyncio.timeout(within_s), self._changed:
             await self._changed.wait_for(holds)
 

@@ -1,4 +1,4 @@
-"""Label Studio's API as far as the oracle reads it, in a test's event loop: quick, and slow where a test says so."""
+"""A fake of Label Studio's API as far as the oracle uses it, in a test's event loop; tests can slow it down."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PROJECT = 7
 
 
 class FakeLabelStudio:
-    """One project with ``classes``. ``asked`` is set when somebody asks for tasks; the answer waits for ``free``.
-    ``imported`` are the requests that somebody put there by the API. As over SQLite, the id of the last task, once that
-    is deleted, is the next one's."""
+    """One project with ``classes``. A call for tasks sets ``asked``, and its response waits for ``free``.
+    ``imported`` holds the ids of requests that were imported by the API. As with SQLite, the id of the last task is
+    used again once that task is deleted."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._config = config_of(classes)
@@ -35,7 +35,7 @@ class FakeLabelStudio:
         self.free.set()
 
     def label(self, request_id: str, class_name: str) -> int:
-        """Somebody's annotation of a task of its own; the task's id."""
+        """Add a task with one annotation, and return the task's id."""
         value = {"choices": [class_name]}
         said = {"from_name": "label", "to_name": "image", "type": "choices", "value": value}
         annotation = {
@@ -94,7 +94,7 @@ class FakeLabelStudio:
 
 @asynccontextmanager
 async def fake_label_studio(classes: Sequence[str]) -> AsyncIterator[tuple[FakeLabelStudio, str]]:
-    """It, and its URL."""
+    """Serve the fake, and yield it with its URL."""
     studio = FakeLabelStudio(classes)
     async with served(Starlette(routes=studio.routes)) as port:
         try:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to pytest; ``up`` is set once it answers."""
+    """A server that leaves signals to pytest; ``up`` is set once it accepts connections."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(uvicorn.Config(app, lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=1))
@@ -29,7 +29,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def served(app: ASGIApp, port: int = 0) -> AsyncIterator[int]:
-    """The port that ``app`` is served on; 0 takes any free one."""
+    """Serve ``app`` and yield its port; 0 selects a free one."""
     listening = socket.create_server(("127.0.0.1", port))
     server = _Server(app)
     async with asyncio.TaskGroup() as tasks:

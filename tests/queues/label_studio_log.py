@@ -1,4 +1,4 @@
-"""An intake with the rules of the real one, as far as Label Studio meets them: what it records, it remembers."""
+"""A fake result sink with those rules of the real one that matter to Label Studio; it remembers results."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class FakeLog:
         raise AssertionError("Label Studio's results are never JSON")
 
     def said(self, request_id: str) -> list[LabelResult]:
-        """The newest of each annotator."""
+        """Each annotator's newest result."""
         own = [each for each in self.recorded if each.request_id == request_id]
         return list({each.annotator: each for each in own}.values())
 
     def words(self, request_id: str) -> list[tuple[str, str | None, int]]:
-        """Who said what, with which number, in the order that it came."""
+        """Annotator, class or answer, and revision, in order of arrival."""
         return [
             (each.annotator, each.class_name or each.WhichOneof("answer"), each.revision)
             for each in self.recorded
@@ -55,6 +55,6 @@ class FakeLog:
         ]
 
     async def until(self, holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
-        """Return once ``holds`` is true after something came. TimeoutError where that takes too long."""
+        """Return once ``holds`` is true after a result. TimeoutError if that takes too long."""
         async with asyncio.timeout(within_s), self._changed:
             await self._changed.wait_for(holds)

@@ -1,4 +1,4 @@
-"""A Label Studio of our own, and people who label in it."""
+"""A Label Studio server for tests, and annotators who label in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WANTED = "LABELLOOP_LABEL_STUDIO_TESTS"
 
 
 def needs_label_studio() -> pytest.MarkDecorator:
-    """For tests with the real one: they run where somebody wants them, and has installed it."""
+    """Mark tests that need a real Label Studio: they run if requested and if it is installed."""
     if os.environ.get(WANTED) != "1":
         return pytest.mark.skip(reason="takes minutes with a real Label Studio: make test-labelstudio")
     missing = not command().exists() or not seed().exists()
@@ -33,7 +33,7 @@ def needs_label_studio() -> pytest.MarkDecorator:
 
 
 class LabelStudioServer:
-    """A process over a copy of the migrated data, on a port of its own."""
+    """A Label Studio process on a copy of the migrated data and a free port."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self.port = folder, free_port()
@@ -47,7 +47,7 @@ class LabelStudioServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Return once it answers; at once where it runs."""
+        """Start it and wait until it responds; do nothing if it runs."""
         if self._process is not None:
             return
         data = self._folder / "label-studio"
@@ -75,24 +75,24 @@ class LabelStudioServer:
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.kill()  # its own way out takes seconds
+            self._process.kill()  # a graceful exit takes seconds
             self._process.wait()
             self._process = None
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
-        """The answer's JSON; fails where Label Studio refuses."""
+        """Return the response's JSON; fail on an error status."""
         answer = self.api.request(method, path, **arguments)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
         return answer.json() if answer.content else None
 
     def personal_token(self) -> str:
-        """A new one of the owner."""
+        """Return a new token of the owner, and revoke the old ones."""
         for old in self.call("GET", "/api/token/"):
             self.call("POST", "/api/token/blacklist/", json={"refresh": old["token"]})
         return str(self.call("POST", "/api/token/")["token"])
 
     def tasks(self, project_id: int) -> list[dict[str, Any]]:
-        """All of a project, whole, by id. Where one is deleted meanwhile Label Studio itself may fail: asked again."""
+        """Return a project's tasks with all fields, by id. Retry: Label Studio may fail while a task is deleted."""
         query: dict[str, int | str] = {"project": project_id, "fields": "all", "page_size": 1000}
         for _ in range(_TRIES):
             answer = self.api.get("/api/tasks", params=query)
@@ -103,7 +103,7 @@ class LabelStudioServer:
         return sorted(found["tasks"], key=lambda task: int(task["id"]))
 
     def projects(self) -> list[dict[str, Any]]:
-        """Ours, by id."""
+        """Return labelloop's projects, by id."""
         found = self.call("GET", "/api/projects", params={"page_size": 1000})["results"]
         return sorted(
             (each for each in found if each["title"].startswith("labelloop ")), key=lambda each: int(each["id"])
@@ -122,13 +122,13 @@ def running_label_studio(folder: Path) -> Iterator[LabelStudioServer]:
 
 
 def choice(class_name: str) -> list[dict[str, Any]]:
-    """The result of an annotation that chooses so."""
+    """The result of an annotation that chooses the class."""
     value = {"choices": [class_name]}
     return [{"from_name": "label", "to_name": "image", "type": "choices", "value": value}]
 
 
 class LabelStudioTool:
-    """Everybody labels through the API, in the name that the result gives; an e-mail address is made of it."""
+    """Annotators who label through the API. Their e-mail addresses are made from their names."""
 
     name = "label-studio"
 
@@ -139,12 +139,12 @@ class LabelStudioTool:
             "LABELLOOP_LABEL_STUDIO_TOKEN": LEGACY_TOKEN,
             "LABELLOOP_LABEL_STUDIO_POLL_S": "0.5",
         }
-        self._seen: set[tuple[str, int]] = set()  # SQLite gives the id of a task that is gone to another
+        self._seen: set[tuple[str, int]] = set()  # SQLite reuses the ids of deleted tasks
         self._tasks: dict[str, tuple[int, Sequence[str]]] = {}
         self._users: dict[str, int] = {}
 
     async def connect(self, stack: Stack) -> None:
-        pass  # it is the oracle that calls
+        pass  # the oracle connects to the tool
 
     async def requests(self) -> list[dict[str, Any]]:
         return await asyncio.to_thread(self._requests)
@@ -162,8 +162,8 @@ class LabelStudioTool:
         return fresh
 
     async def answer(self, result: dict[str, Any]) -> None:
-        """A revision changes, and a withdrawal deletes, what that annotator said in the task. Fails where the task is
-        gone: nobody could answer it."""
+        """Submit a result. A revision changes, and a withdrawal deletes, the annotator's annotation of the task. Fails
+        if the task was deleted."""
         await asyncio.to_thread(self._answer, result)
 
     def _answer(self, result: Mapping[str, Any]) -> None:
@@ -171,7 +171,7 @@ class LabelStudioTool:
         user = self._user(result.get("annotator", "somebody"))
         own = [
             each
-            for each in self.server.call("GET", f"/api/tasks/{task_id}/")["annotations"]  # skips among them
+            for each in self.server.call("GET", f"/api/tasks/{task_id}/")["annotations"]  # including skips
             if each["completed_by"]["id"] == user
         ]
         if result.get("withdrawn"):
@@ -198,12 +198,12 @@ class LabelStudioTool:
         return self._users[name]
 
     def overlaps(self) -> dict[str, int]:
-        """How many people are asked for each request that is there."""
+        """Return how many annotators each request in the tool is for."""
         tasks = [task for project in self.server.projects() for task in self.server.tasks(project["id"])]
         return {task["meta"]["labelloop_request_id"]: task["overlap"] for task in tasks}
 
     async def put(self, request_id: str) -> None:
-        """Somebody puts a task there that nobody asked for, into the first project."""
+        """Add a task to the first project that the oracle did not send."""
         await asyncio.to_thread(self._put, request_id)
 
     def _put(self, request_id: str) -> None:
@@ -224,7 +224,7 @@ class LabelStudioTool:
 
 @asynccontextmanager
 async def label_studio(folder: Path) -> AsyncIterator[LabelStudioTool]:
-    """For as long as a test needs it."""
+    """Run a Label Studio and yield its annotators."""
     folder.mkdir(parents=True, exist_ok=True)
     server = LabelStudioServer(folder)
     try:

@@ -1,7 +1,7 @@
-"""A Label Studio to test with, in an environment of its own: ``python tests/queues/label_studio_venv.py`` installs it.
+"""Install Label Studio for tests in an environment of its own: ``python tests/queues/label_studio_venv.py``.
 
-It takes minutes, once for each version; everything lies in the user's cache folder. So does the data of a Label Studio
-that has migrated its database and made its first user, which takes minutes as well: tests start from copies.
+This takes minutes, once per version. The user's cache folder holds the program, and data with a migrated database and
+a first user. As these take minutes too, tests start from copies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 
 def version() -> str:
-    """The one that is pinned."""
+    """Return the pinned version."""
     return next(
         line.removeprefix("label-studio==")
         for line in _PINS.read_text().splitlines()
@@ -38,17 +38,17 @@ def cache() -> Path:
 
 
 def command() -> Path:
-    """The program, whether it is there or not."""
+    """Return the path of the program, which may not exist."""
     return cache() / f"venv-{version()}" / "bin" / "label-studio"
 
 
 def seed() -> Path:
-    """The data of a Label Studio that has started once, whether it is there or not."""
+    """Return the folder of the initial data, which may not exist."""
     return cache() / f"data-{version()}"
 
 
 def environment(data: Path) -> dict[str, str]:
-    """For a Label Studio over ``data`` that may call this machine and calls nobody else."""
+    """Return variables for a Label Studio over ``data`` that may call this machine and no other."""
     return os.environ | {
         "LABEL_STUDIO_BASE_DATA_DIR": str(data),
         "SSRF_PROTECTION_ENABLED": "false",
@@ -62,7 +62,7 @@ def environment(data: Path) -> dict[str, str]:
 
 
 def install() -> None:
-    """Both, where they are missing; returns at once where they are not. One process does it, others wait."""
+    """Install program and initial data if missing. One process does it; others wait."""
     cache().mkdir(parents=True, exist_ok=True)
     with FileLock(cache() / "lock"):
         if not command().exists():

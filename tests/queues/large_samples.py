@@ -1,4 +1,4 @@
-"""A sample too large for a tool's messages, and an oracle's port that shows it."""
+"""A sample too large for a tool's messages, and an oracle's port that serves it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.web.asked_samples import ASKED, Log
 async def shown_large_samples(
     folder: Path, pixels: int = 555
 ) -> AsyncIterator[tuple[LabelRequest, LabelRequest, bytes]]:
-    """The request for a sample of noise, ``pixels`` wide and high, with a link that is served meanwhile and with
+    """Yield the request for a noise image, ``pixels`` wide and high, with a link that is served meanwhile and with
     the sample itself; and that sample as a PNG, of ``pixels`` squared bytes or a little more."""
     noise = np.random.default_rng(5).integers(0, 256, (10, pixels, pixels), np.uint8)
     np.save(folder / "noise.npy", noise)
@@ -45,7 +45,7 @@ async def shown_large_samples(
 
 
 async def fetched(request: dict[str, Any]) -> bytes:
-    """What a request, as a tool brings it, links to."""
+    """Fetch what a tool's request links to."""
     async with httpx.AsyncClient() as client:
         answer = await client.get(request["uri"])
     assert (answer.status_code, answer.headers["content-type"]) == (200, request["media_type"])

@@ -1,4 +1,4 @@
-"""What every message queue has to bear, whichever tool it is."""
+"""Contract tests for the integration of any message queue."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ RUN = "run-1"
 
 class MessageTool(Tool, Protocol):
     async def send(self, data: bytes) -> None:
-        """Any bytes, as a result."""
+        """Send any bytes as a result."""
         ...
 
     async def results_left(self) -> int:
-        """Results that the tool still holds; some tools do not count what is in somebody's hands."""
+        """Count the results that the tool holds; some tools leave out unacknowledged ones."""
         ...
 
 
@@ -66,8 +66,7 @@ def ids(asked: Sequence[LabelRequest]) -> list[str]:
 async def serving(
     queue: Integration, result_sink: ResultSink, *, emptying: MessageTool | None = None
 ) -> AsyncIterator[None]:
-    """The queue at work, at the end until it has acknowledged what ``emptying`` holds; what it fails of fails the
-    test."""
+    """Serve the queue, at the end until ``emptying`` holds no results; its errors fail the test."""
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(queue.serve(result_sink))
         yield
@@ -77,7 +76,7 @@ async def serving(
 
 
 async def come(tool: Tool, count: int, *, within_s: float = PATIENCE_S) -> list[dict[str, Any]]:
-    """The next ``count`` requests, and what came together with them."""
+    """Return the next ``count`` requests, and any delivered with them."""
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(within_s):
         while len(found) < count:
@@ -87,7 +86,7 @@ async def come(tool: Tool, count: int, *, within_s: float = PATIENCE_S) -> list[
 
 
 async def push_at_last(queue: Integration, asked: Sequence[LabelRequest]) -> None:
-    """As the oracle does it: again while it is told that the tool is away."""
+    """Push as the oracle does: again while the tool is unavailable."""
     retry, stop = retry_if_exception_type(Unready), stop_after_delay(60)
     await AsyncRetrying(retry=retry, stop=stop, wait=wait_fixed(0.3), reraise=True)(queue.push, asked)
 
@@ -100,21 +99,19 @@ async def nothing_left(tool: MessageTool, *, left: int = 0) -> None:
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = PATIENCE_S) -> None:
-    """For what only asking tells. TimeoutError where it takes too long."""
+    """Poll until ``holds`` is true, or raise TimeoutError."""
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
 class MessageQueueContract:
-    """Tests of one tool inherit it and bring the fixtures ``queue`` and ``tool``."""
+    """Base of the tests of each tool, which provide the fixtures ``queue`` and ``tool``."""
 
-    brings_once = True  # what is acknowledged in time
+    brings_once = True  # if acknowledged in time
     large_pixels, takes_large = 555, True  # a sample of 300 KiB, and whether a message may hold one that large
 
-    async def test_requests_come_whole_and_in_the_order_of_the_push(
-        self, queue: Integration, tool: MessageTool
-    ) -> None:
+    async def test_requests_arrive_complete_and_in_push_order(self, queue: Integration, tool: MessageTool) -> None:
         asked = requests(25)
         async with serving(queue, FakeIntake()):
             await queue.push(asked)
@@ -123,7 +120,9 @@ class MessageQueueContract:
         assert base64.b64decode(found[0]["content"]) == PNG
 
     @pytest.mark.parametrize("number", ["next_revision", "attempt"])
-    async def test_what_is_asked_again_comes_again(self, queue: Integration, tool: MessageTool, number: str) -> None:
+    async def test_a_revised_or_retried_request_arrives(
+        self, queue: Integration, tool: MessageTool, number: str
+    ) -> None:
         first, second = requests(2)
         async with serving(queue, FakeIntake()):
             await queue.push([first, second])
@@ -144,7 +143,7 @@ class MessageQueueContract:
             assert ParseDict(found, LabelRequest()) == linked
             assert await fetched(found) == content
 
-    async def test_results_come_once_in_any_order_and_are_forgotten(
+    async def test_results_arrive_once_in_any_order_and_are_then_removed(
         self, queue: Integration, tool: MessageTool
     ) -> None:
         asked, result_sink = requests(60), FakeIntake()
@@ -157,7 +156,7 @@ class MessageQueueContract:
         assert not result_sink.repeated
         await nothing_left(tool)
 
-    async def test_a_second_answer_is_brought_too(self, queue: Integration, tool: MessageTool) -> None:
+    async def test_repeated_and_revised_results_are_delivered_too(self, queue: Integration, tool: MessageTool) -> None:
         result_sink = FakeIntake()
         async with serving(queue, result_sink, emptying=tool):
             await tool.answer(result("run-1/2/0/0"))
@@ -169,7 +168,7 @@ class MessageQueueContract:
         await nothing_left(tool)
 
     @pytest.mark.parametrize("data", [b"{no json", b"[]", b'{"request_id": 7}', b'{"lable": 1}', b"\xf0\x9f\x90\x88"])
-    async def test_what_is_no_result_is_refused_once_and_blocks_nothing(
+    async def test_invalid_results_are_refused_once_and_block_nothing(
         self, queue: Integration, tool: MessageTool, data: bytes
     ) -> None:
         result_sink = FakeIntake()
@@ -180,7 +179,7 @@ class MessageQueueContract:
         assert result_sink.refused == [data]
         await nothing_left(tool)
 
-    async def test_results_wait_for_an_intake_that_is_away_without_a_hot_loop(
+    async def test_results_are_retried_with_backoff_while_they_cannot_be_recorded(
         self, queue: Integration, tool: MessageTool
     ) -> None:
         result_sink, expected = FakeIntake(away=True), [f"run-1/2/{sample}/0" for sample in range(3)]
@@ -195,7 +194,7 @@ class MessageQueueContract:
         assert sorted(result_sink.ids()) == expected
         await nothing_left(tool)
 
-    async def test_a_result_in_hand_when_the_oracle_dies_is_not_lost(
+    async def test_a_result_in_progress_when_the_oracle_stops_is_not_lost(
         self, queue: Integration, tool: MessageTool
     ) -> None:
         result_sink = FakeIntake(holding=True)
@@ -205,7 +204,7 @@ class MessageQueueContract:
         assert not result_sink.recorded
         await nothing_left(tool, left=1)
 
-    async def test_what_is_kept_outlives_the_tool(self, queue: Integration, tool: MessageTool) -> None:
+    async def test_requests_and_results_survive_a_restart(self, queue: Integration, tool: MessageTool) -> None:
         result_sink, asked = FakeIntake(), requests(5)
         async with serving(queue, FakeIntake()):
             await queue.push(asked)
@@ -217,7 +216,7 @@ class MessageQueueContract:
             await result_sink.until(lambda: len(result_sink.recorded) == 5)
         assert {each["request_id"] for each in await come(tool, 5)} == set(ids(asked))
 
-    async def test_serving_outlives_the_tool(self, queue: Integration, tool: MessageTool) -> None:
+    async def test_serving_resumes_after_an_outage_of_the_tool(self, queue: Integration, tool: MessageTool) -> None:
         result_sink, asked = FakeIntake(), requests(8)
         async with serving(queue, result_sink):
             await queue.push(asked[:4])
@@ -258,7 +257,7 @@ class MessageQueueContract:
             began_s = monotonic()
         assert monotonic() - began_s < 3
 
-    async def test_what_is_asked_for_no_longer_may_be_gone_already(self, queue: Integration, tool: MessageTool) -> None:
+    async def test_retracting_a_missing_request_is_no_error(self, queue: Integration, tool: MessageTool) -> None:
         async with serving(queue, FakeIntake()):
             await queue.push(requests(1))
             await queue.retract([*ids(requests(1)), "run-1/2/99/0"])

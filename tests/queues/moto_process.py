@@ -1,5 +1,5 @@
-"""SQS as moto plays it, on the port that the command line names: a line "down" or "up" from stdin has it stop and start
-listening, and "up" or "down" is printed when that is done. It remembers its queues meanwhile."""
+"""SQS as simulated by moto, on the port given on the command line: a line "down" or "up" on stdin makes it stop or
+start listening, and is printed when that is done. The queues are kept meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OneAtATime:
 
 
 def reserved(port: int) -> socket.socket:
-    """Keep the port while moto is down: bound, though not listened on, it is no free port to anybody else."""
+    """Reserve the port while moto is down: bound, though not listened on, it is not free for other programs."""
     keeper = socket.socket()
     keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     keeper.bind(("127.0.0.1", port))

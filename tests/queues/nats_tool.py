@@ -1,4 +1,4 @@
-"""The broker's own queue under test."""
+"""A tool on the broker's own queue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AT_ONCE = 100
 
 
 class NatsTool:
-    """Reads requests of all runs with one durable consumer. Going down takes the log along: it is one broker."""
+    """Reads requests of all runs with one durable consumer. ``go_down`` stops the log too: it is one broker."""
 
     name = "nats"
 
@@ -34,7 +34,7 @@ class NatsTool:
         self._brought: set[int] = set()
 
     async def connect(self, stack: Stack) -> None:
-        """Nothing: it is there."""
+        """Do nothing: it is connected."""
 
     async def requests(self) -> list[dict[str, Any]]:
         filters = ConsumerConfig(
@@ -53,7 +53,7 @@ class NatsTool:
             await subscription.unsubscribe()
         for message in messages:
             await message.ack_sync()
-        # A broker that is killed forgets what it acknowledged just before, and brings the same message again.
+        # A killed broker forgets its last acknowledgements, and delivers the same messages again.
         fresh = [message for message in messages if message.metadata.sequence.stream not in self._brought]
         self._brought.update(message.metadata.sequence.stream for message in fresh)
         return [json.loads(message.data) for message in fresh]
@@ -77,7 +77,7 @@ class NatsTool:
 
     async def come_back(self) -> None:
         await self._server.start()
-        await self._client.force_reconnect()  # the one in use may not have noticed yet
+        await self._client.force_reconnect()  # its connection may not have noticed yet
 
 
 @asynccontextmanager

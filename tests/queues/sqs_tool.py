@@ -1,4 +1,4 @@
-"""SQS as moto plays it, in a process of its own."""
+"""SQS, simulated by moto in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COUNTS = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible
 
 
 class MotoProcess:
-    """Its queues live in its memory, and outlive ``down`` only."""
+    """Keeps queues in memory: they survive only ``down``."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -74,7 +74,7 @@ class MotoProcess:
 
 
 class SqsTool:
-    """Two queues of its own."""
+    """A tool with two queues."""
 
     name = "sqs"
 
@@ -89,7 +89,7 @@ class SqsTool:
         }
 
     async def connect(self, stack: Stack) -> None:
-        """Nothing: they meet at the queues."""
+        """Do nothing: the queues are shared."""
 
     async def requests(self) -> list[dict[str, Any]]:
         return await asyncio.to_thread(self._requests)

@@ -45,8 +45,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
 
 @pytest.fixture
 async def tool(node: RabbitNode) -> AsyncIterator[AmqpTool]:
-    """Queues of its own."""
-    await asyncio.to_thread(node.start)  # where a test that failed left it dead
+    """A tool with queues of its own."""
+    await asyncio.to_thread(node.start)  # a failed test may have left it dead
     tool = AmqpTool(node, uuid4().hex)
     yield tool
     await tool.close()
@@ -63,7 +63,7 @@ async def queue(tool: AmqpTool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 class TestAmqp(MessageQueueContract):
-    async def test_requests_are_kept_on_disk_and_say_who_they_are(self, queue: Amqp, tool: AmqpTool) -> None:
+    async def test_requests_are_persistent_and_carry_id_and_priority(self, queue: Amqp, tool: AmqpTool) -> None:
         async with serving(queue, FakeIntake()):
             await queue.push(requests(600))
             messages = await tool.messages()
@@ -71,7 +71,7 @@ class TestAmqp(MessageQueueContract):
         assert {message.delivery_mode for message in messages} == {DeliveryMode.PERSISTENT}
         assert [messages[place].priority for place in (0, 1, 2, 3, 4, 255, 256, 599)] == [9, 8, 7, 7, 6, 1, 0, 0]
 
-    async def test_what_is_wanted_most_comes_first(self, queue: Amqp, tool: AmqpTool) -> None:
+    async def test_requests_of_higher_priority_come_first(self, queue: Amqp, tool: AmqpTool) -> None:
         asked = requests(40)
         async with serving(queue, FakeIntake()):
             await queue.push(asked[32:])
@@ -79,7 +79,7 @@ class TestAmqp(MessageQueueContract):
             found = await come(tool, 10)
         assert [each["request_id"] for each in found] == ids([*asked[:2], *asked[32:]])
 
-    async def test_requests_go_away_at_their_deadline(self, queue: Amqp, tool: AmqpTool) -> None:
+    async def test_requests_expire_at_their_deadline(self, queue: Amqp, tool: AmqpTool) -> None:
         asked, now = requests(4), datetime.now(UTC)
         for request, left in zip(asked, (timedelta(hours=1), timedelta(days=365), timedelta(0)), strict=False):
             request.deadline.FromDatetime(now + left)
@@ -91,7 +91,7 @@ class TestAmqp(MessageQueueContract):
         assert 3590 < float(str(messages[0].expiration)) <= 3600
         assert messages[1].expiration is None, "RabbitMQ knows no more than 49 days"
 
-    async def test_queues_that_stand_are_taken_as_they_are(self, queue: Amqp, tool: AmqpTool) -> None:
+    async def test_existing_queues_are_used_as_they_are(self, queue: Amqp, tool: AmqpTool) -> None:
         channel = await tool.channel()
         for name in (tool.requests_queue, tool.results_queue):
             await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
@@ -99,7 +99,7 @@ class TestAmqp(MessageQueueContract):
             await queue.push(requests(3))
             assert [each["request_id"] for each in await come(tool, 3)] == ids(requests(3))
 
-    async def test_a_deleted_queue_is_made_again(self, queue: Amqp, tool: AmqpTool) -> None:
+    async def test_deleted_queues_are_recreated(self, queue: Amqp, tool: AmqpTool) -> None:
         result_sink = FakeIntake()
         async with serving(queue, result_sink):
             await queue.push(requests(1))
@@ -131,8 +131,8 @@ class TestAmqp(MessageQueueContract):
         assert sorted(each["request_id"] for each in found) == ids(asked)
         assert len(again) == 1, "what was pushed whole is pushed again when that is asked for"
 
-    async def test_results_go_back_for_another_oracle(self, queue: Amqp, tool: AmqpTool) -> None:
-        """Behind some tries, while the first one still serves: whose turn it is then, RabbitMQ knows."""
+    async def test_results_that_one_oracle_cannot_record_go_to_another(self, queue: Amqp, tool: AmqpTool) -> None:
+        """After some tries, while the first one still serves; RabbitMQ chooses between them."""
         away, present = FakeIntake(away=True), FakeIntake()
         async with serving(queue, away):
             for sample in range(3):
@@ -150,12 +150,12 @@ class TestAmqp(MessageQueueContract):
         await nothing_left(tool)
 
     @pytest.mark.parametrize("url", ["http://127.0.0.1", "rabbit"])
-    def test_a_url_that_is_none_is_a_fault_of_the_settings(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_invalid_url_is_a_settings_error(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LABELLOOP_AMQP_URL", url)
         with pytest.raises(ValidationError, match="url"):
             from_environment()
 
 
-def test_without_a_url_there_is_no_such_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_url_the_integration_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABELLOOP_AMQP_URL", "")
     assert from_environment() is None

@@ -1,7 +1,7 @@
-"""What tools and networks do to a campaign, end to end: real tools, real services, the run as it must end.
+"""End-to-end runs under faults of annotation tools and networks, with real tools and real services.
 
-Each run asks for ten labels. At its end each of them is what was said first, none is missing, and none was paid for
-twice: the tool was asked for each sample once, but where a test says otherwise.
+Each run requests ten labels. At its end every label is the one that was given first, none is missing, and none was
+paid for twice; the tool was asked for each sample once, except where a test says otherwise.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ QUEUE = 2
 
 @dataclass
 class Campaign:
-    """A run, the tool that people label in, and what they know."""
+    """A run, the tool that people label in, and the true classes."""
 
     tool: Tool
     stack: Stack
@@ -65,7 +65,7 @@ class Campaign:
         await self.clients.trainer.StartRun(StartRunRequest(run_id=RUN, spec=changed))
 
     async def next_requests(self, count: int) -> list[str]:
-        """The ids of the next ``count`` requests, as the tool brings them."""
+        """Return the ids of the next ``count`` requests in the tool."""
         found: list[str] = []
         async with asyncio.timeout(PATIENCE_S):
             while len(found) < count:
@@ -75,7 +75,7 @@ class Campaign:
         return found
 
     def right(self, request_id: str, **more: Any) -> dict[str, Any]:
-        """The right answer."""
+        """A result with the true class."""
         return {"request_id": request_id, "label": int(self.truth[sample(request_id)]), "annotator": "kim", **more}
 
     async def answer(self, request_ids: Sequence[str], annotator: str = "kim") -> None:
@@ -83,7 +83,7 @@ class Campaign:
             await self.tool.answer(self.right(request_id, annotator=annotator))
 
     async def answer_all(self) -> None:
-        """Label whatever comes until the run is over."""
+        """Label every request until the run is over."""
         while not await self.is_over():
             fresh = [request["request_id"] for request in await self.tool.requests()]
             self.asked += fresh
@@ -96,7 +96,7 @@ class Campaign:
 
     @asynccontextmanager
     async def away(self, *, at_least_s: float = 0.0) -> AsyncIterator[None]:
-        """The tool is, for so long, and until the oracle has failed to reach it twice."""
+        """Take the tool down so long, and until the oracle has failed to reach it twice (NATS: once)."""
         sign, times = ("broker_disconnected", 1) if self.tool.name == "nats" else ("requests_not_delivered", 2)
         log, back_s = self.stack.services["oracle"].log_file, monotonic() + at_least_s
         before = log.read_text().count(sign)
@@ -123,7 +123,7 @@ class Campaign:
         return (await self.clients.trainer.GetRun(GetRunRequest(run_id=RUN), wait_for_ready=True)).run
 
     async def dead_letters(self, count: int) -> list[DeadLetter]:
-        """Once there are so many."""
+        """Return them once there are at least ``count``."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 request = ListDeadLettersRequest()
@@ -133,7 +133,7 @@ class Campaign:
                 await asyncio.sleep(0.05)
 
     async def check_end(self, *, asked_once: bool = True, count: int = 10) -> None:
-        """The run ends with the labels that were said first, each paid for once."""
+        """Check that the run finishes with the labels that were given first, each paid for once."""
         await until(self.is_over)
         status, records = await self.status(), await self.clients.labels(RUN)
         assert (status.phase, status.labels_paid, len(records)) == (Phase.PHASE_FINISHED, count, count)
@@ -185,7 +185,7 @@ async def test_people_label_in_the_tool_until_the_run_ends(campaign: Campaign) -
     await campaign.check_end()
 
 
-async def test_answers_that_come_twice_late_and_out_of_order_change_nothing(campaign: Campaign) -> None:
+async def test_repeated_late_and_reordered_results_change_nothing(campaign: Campaign) -> None:
     await campaign.begin()
     first = await campaign.next_requests(5)
     await campaign.answer(first[::-1])
@@ -198,7 +198,7 @@ async def test_answers_that_come_twice_late_and_out_of_order_change_nothing(camp
     await campaign.check_end()
 
 
-async def test_what_cannot_be_an_answer_is_kept_and_stops_nobody(campaign: Campaign) -> None:
+async def test_invalid_results_become_dead_letters_and_stop_no_run(campaign: Campaign) -> None:
     await campaign.begin()
     first = await campaign.next_requests(5)
     await campaign.tool.answer({"request_id": first[0], "class_name": "eleven", "annotator": "kim"})
@@ -208,14 +208,14 @@ async def test_what_cannot_be_an_answer_is_kept_and_stops_nobody(campaign: Campa
         await campaign.tool.answer({"request_id": unknown, "class_name": "1", "annotator": "kim"})
     letters = await campaign.dead_letters(3)
     assert {letter.reason for letter in letters} == {"UNKNOWN_CLASS", "NOT_ASKED_FOR", "UNKNOWN_RUN"}
-    if not isinstance(campaign.tool, LabelStudioTool):  # there it is still to be answered
+    if not isinstance(campaign.tool, LabelStudioTool):  # there the task is still open
         assert await campaign.next_requests(1) == first[:1], "the tool was done with it"
     await campaign.answer(first, "lee")
     await campaign.answer_all()
     await campaign.check_end(asked_once=isinstance(campaign.tool, LabelStudioTool))
 
 
-async def test_what_is_withdrawn_while_its_batch_is_open_is_asked_again(campaign: Campaign) -> None:
+async def test_request_withdrawn_in_an_open_batch_is_sent_again(campaign: Campaign) -> None:
     if isinstance(campaign.tool, LabelStudioTool):
         pytest.skip("what is withdrawn there is there to be answered again")
     await campaign.begin()
@@ -229,12 +229,12 @@ async def test_what_is_withdrawn_while_its_batch_is_open_is_asked_again(campaign
     await campaign.check_end(asked_once=False)
 
 
-async def test_a_tool_that_is_away_gets_and_gives_everything_when_it_is_back(
+async def test_requests_and_results_survive_an_outage_of_the_tool(
     request: pytest.FixtureRequest, campaign: Campaign
 ) -> None:
-    """Twice: before it has got anything, and in mid-batch. ``make test-queues`` lets the second absence last a minute,
-    for a tool of each kind: the broker itself, RabbitMQ, SQS (a standard queue), a webhook, and Label Studio."""
-    if campaign.tool.name == "nats":  # the log is away with it: a run cannot even be started
+    """Down twice: before it has received anything, and within a batch. ``make test-queues`` has the second outage last
+    a minute, for a tool of each kind: the broker itself, RabbitMQ, SQS (a standard queue), a webhook, Label Studio."""
+    if campaign.tool.name == "nats":  # the event log is down with it: no run can be started
         await campaign.begin()
     else:
         async with campaign.away():
@@ -247,14 +247,14 @@ async def test_a_tool_that_is_away_gets_and_gives_everything_when_it_is_back(
             late = first[2:]
         else:
             late = []
-            await campaign.cancel(first[2:])  # others are asked for instead, and do not get there
+            await campaign.cancel(first[2:])  # replacements are requested, and not delivered
     await campaign.answer(late)
     await campaign.answer_all()
-    # A RabbitMQ that is killed brings again what was taken from it just before.
+    # A killed RabbitMQ redelivers what was taken from it just before.
     await campaign.check_end(asked_once=campaign.tool.name != "amqp")
 
 
-async def test_an_oracle_that_dies_while_results_come_loses_none(campaign: Campaign) -> None:
+async def test_oracle_that_crashes_while_receiving_results_loses_none(campaign: Campaign) -> None:
     await campaign.begin()
     await campaign.stack.while_up(_die_between_answers(campaign))
 
@@ -264,13 +264,13 @@ async def _die_between_answers(campaign: Campaign) -> None:
     await _die_at(campaign, "before append label_provided#2", campaign.answer(first))
     second = await campaign.next_requests(5)
     await _die_at(campaign, "after append label_provided#3", campaign.answer(second))
-    # Some answers come before the oracle has noted that all requests are in the tool: it may ask again.
+    # Some results come before the oracle has recorded that all requests were pushed: it may push them again.
     await campaign.check_end(asked_once=False)
 
 
 async def _die_at(campaign: Campaign, point: str, work: Awaitable[None]) -> None:
-    """Do ``work``, and return once the oracle has died at that point and is there again: what it comes to while it
-    starts would end the stack."""
+    """Do ``work``, and return once the oracle has died at that point and is ready again: a crash point that it reaches
+    while it starts would end the stack."""
     oracle = campaign.stack.services["oracle"]
     deaths = oracle.restarts
 
@@ -284,11 +284,11 @@ async def _die_at(campaign: Campaign, point: str, work: Awaitable[None]) -> None
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-async def test_an_oracle_that_dies_on_either_side_of_a_push_a_dead_letter_and_a_retraction_loses_nothing(
+async def test_oracle_crash_around_a_push_dead_letter_or_retraction_loses_nothing(
     campaign: Campaign, side: str
 ) -> None:
-    """Behind each of them somebody has not heard of it yet: the leases that requests were put into the tool, or are no
-    longer there, and the tool that its result is kept, so that it brings the result again."""
+    """After each of them one side does not know of it yet: the leases, that requests were pushed or retracted; the
+    tool, that its result was kept, so that it delivers the result again."""
 
     async def work() -> None:
         await _die_at(campaign, f"{side} push", campaign.begin())
@@ -304,14 +304,14 @@ async def test_an_oracle_that_dies_on_either_side_of_a_push_a_dead_letter_and_a_
     assert [letter.reason for letter in await campaign.dead_letters(1)] == ["UNKNOWN_CLASS"]
 
 
-async def test_what_is_never_answered_is_replaced_and_an_answer_behind_the_deadline_is_kept(
+async def test_overdue_requests_are_replaced_and_late_results_become_dead_letters(
     campaign: Campaign,
 ) -> None:
     await campaign.begin(deadline_s=12)
     first = await campaign.next_requests(5)
     await campaign.answer(first[1:])
     instead = await campaign.next_requests(1)
-    if not isinstance(campaign.tool, LabelStudioTool):  # else it is gone from there
+    if not isinstance(campaign.tool, LabelStudioTool):  # there the task has been deleted
         await campaign.answer(first[:1])
         assert [letter.reason for letter in await campaign.dead_letters(1)] == ["TOO_LATE"]
     await campaign.answer(instead)

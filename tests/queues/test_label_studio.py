@@ -1,4 +1,4 @@
-"""A real Label Studio on this machine, driven through its API: what we put there, and what people say there."""
+"""The integration with a real local Label Studio: the tasks it creates and the annotation results it records."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServ
 
 @pytest.fixture
 async def run_id(server: LabelStudioServer) -> AsyncIterator[str]:
-    """Nothing of it is left for the next one, whose log knows nothing of it."""
+    """Yield a run id, then delete all projects, which the next test's log does not know."""
     yield f"run-{next(_runs)}"
     while _made:
         await _made.pop().aclose()
-    server.start()  # where a test that failed left it dead
+    server.start()  # a failed test may have left it stopped
     for project in server.call("GET", "/api/projects", params={"page_size": 1000})["results"]:
         server.call("DELETE", f"/api/projects/{project['id']}/")
 
@@ -117,13 +117,15 @@ def tasks_of(server: LabelStudioServer, run_id: str) -> list[dict[str, Any]]:
     return server.tasks(project_of(server, run_id)["id"])
 
 
-async def test_it_is_a_queue_and_a_tool(server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool) -> None:
+async def test_the_integration_and_the_tool_implement_their_protocols(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool
+) -> None:
     queue: Integration = adapter(server, log)
     under_test: Tool = tool
     assert queue.name == under_test.name
 
 
-async def test_requests_are_tasks_of_the_runs_own_project_in_their_order(
+async def test_requests_become_ordered_tasks_in_a_project_of_the_run(
     server: LabelStudioServer, log: FakeLog, run_id: str
 ) -> None:
     prediction = Prediction(label=1, confidence=0.75, model_sha256="ab" * 32)
@@ -139,20 +141,18 @@ async def test_requests_are_tasks_of_the_runs_own_project_in_their_order(
     assert (said["result"], said["score"], said["model_version"]) == (choice("<zebra>"), 0.75, "ab" * 32)
 
 
-async def test_what_is_there_is_not_put_there_again(server: LabelStudioServer, log: FakeLog, run_id: str) -> None:
+async def test_requests_are_not_imported_twice(server: LabelStudioServer, log: FakeLog, run_id: str) -> None:
     queue = adapter(server, log)
     await queue.push(asked(run_id, range(3)))
     await queue.push(asked(run_id, range(1, 5)))
-    await adapter(server, log).push(asked(run_id, range(6)))  # another oracle, which remembers nothing
+    await adapter(server, log).push(asked(run_id, range(6)))  # another oracle, without state
     await queue.push(asked(run_id, range(6)))
     assert [task["data"]["labelloop_request_id"] for task in tasks_of(server, run_id)] == [
         f"{run_id}/0/{i}" for i in range(6)
     ]
 
 
-async def test_a_task_that_somebody_deleted_is_put_there_again(
-    server: LabelStudioServer, log: FakeLog, run_id: str
-) -> None:
+async def test_a_deleted_task_is_imported_again(server: LabelStudioServer, log: FakeLog, run_id: str) -> None:
     queue = adapter(server, log)
     await queue.push(asked(run_id, range(2)))
     server.call("DELETE", f"/api/tasks/{tasks_of(server, run_id)[0]['id']}/")
@@ -163,9 +163,7 @@ async def test_a_task_that_somebody_deleted_is_put_there_again(
     ]
 
 
-async def test_a_project_that_somebody_deleted_is_made_again(
-    server: LabelStudioServer, log: FakeLog, run_id: str
-) -> None:
+async def test_a_deleted_project_is_created_again(server: LabelStudioServer, log: FakeLog, run_id: str) -> None:
     queue = adapter(server, log)
     await queue.push(asked(run_id, range(2)))
     server.call("DELETE", f"/api/projects/{project_of(server, run_id)['id']}/")
@@ -175,7 +173,7 @@ async def test_a_project_that_somebody_deleted_is_made_again(
     assert len(tasks_of(server, run_id)) == 2
 
 
-async def test_an_import_whose_answer_is_lost_is_not_repeated(
+async def test_an_import_whose_response_is_lost_is_not_repeated(
     server: LabelStudioServer, log: FakeLog, run_id: str
 ) -> None:
     async with CuttingProxy(server.port) as proxy:
@@ -189,7 +187,7 @@ async def test_an_import_whose_answer_is_lost_is_not_repeated(
     assert len(tasks_of(server, run_id)) == 3
 
 
-async def test_labels_edits_skips_and_deletions_are_brought_in_each_once(
+async def test_labels_edits_skips_and_deletions_are_each_recorded_once(
     server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
 ) -> None:
     queue, first = adapter(server, log), f"{run_id}/0/0"
@@ -217,7 +215,7 @@ async def test_labels_edits_skips_and_deletions_are_brought_in_each_once(
     assert log.recorded[5].source_event_id == f"annotation:{annotation['id']}:{annotation['updated_at']}"
 
 
-async def test_an_oracle_that_starts_anew_goes_on_with_the_logs_numbers(
+async def test_a_restarted_oracle_continues_the_revisions_of_the_log(
     server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
 ) -> None:
     queue = adapter(server, log)
@@ -228,10 +226,10 @@ async def test_an_oracle_that_starts_anew_goes_on_with_the_logs_numbers(
         for request_id in (edited, deleted, kept, retracted):
             await tool.answer({"request_id": request_id, "annotator": "kim", "label": 0})
         await log.until(lambda: len(log.recorded) == 4)
-    for revision in (1, 2, 1):  # the last of them is what counts
+    for revision in (1, 2, 1):  # only the last counts
         await tool.answer({"request_id": edited, "annotator": "kim", "label": revision, "revision": 1})
     await tool.answer({"request_id": deleted, "annotator": "kim", "withdrawn": True})
-    server.call("DELETE", f"/api/tasks/{tasks_of(server, run_id)[3]['id']}/")  # somebody tidied up
+    server.call("DELETE", f"/api/tasks/{tasks_of(server, run_id)[3]['id']}/")  # a user deletes it
     async with serving(adapter(server, log), log):
         await log.until(lambda: len(log.recorded) == 6)
         await tool.answer({"request_id": edited, "annotator": "kim", "label": 0, "revision": 1})
@@ -241,7 +239,7 @@ async def test_an_oracle_that_starts_anew_goes_on_with_the_logs_numbers(
     assert (len(log.words(kept)), len(log.words(retracted)), log.repeated) == (1, 1, 0)
 
 
-async def test_a_class_that_the_run_does_not_have_is_brought_as_it_is_once(
+async def test_a_result_with_an_unknown_class_is_passed_on_once(
     server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
 ) -> None:
     queue, first = adapter(server, log), f"{run_id}/0/0"
@@ -250,7 +248,7 @@ async def test_a_class_that_the_run_does_not_have_is_brought_as_it_is_once(
     async with serving(queue, log):
         await tool.answer({"request_id": first, "annotator": "kim", "class_name": "eleven"})
         await log.until(lambda: bool(log.refused))
-        for i in range(3):  # more looks at it
+        for i in range(3):  # further polls
             await tool.answer({"request_id": f"{run_id}/0/1", "annotator": "kim", "label": i % 3, "revision": i})
             await log.until(lambda wanted=i + 1: len(log.recorded) == wanted)  # type: ignore[misc]
         await tool.answer({"request_id": first, "annotator": "kim", "label": 2, "revision": 1})
@@ -259,7 +257,7 @@ async def test_a_class_that_the_run_does_not_have_is_brought_as_it_is_once(
     assert log.words(first) == [("kim@example.com", CLASSES[2], 0)]
 
 
-async def test_tasks_that_are_there_twice_are_one_request_and_strangers_are_left_alone(
+async def test_duplicate_tasks_are_one_request_and_foreign_tasks_are_ignored(
     server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
 ) -> None:
     queue, first = adapter(server, log), f"{run_id}/0/0"
@@ -278,7 +276,7 @@ async def test_tasks_that_are_there_twice_are_one_request_and_strangers_are_left
     assert len(log.recorded) == 2
 
 
-async def test_what_nobody_needs_is_taken_out_where_nobody_has_answered(
+async def test_retracted_requests_are_deleted_unless_answered(
     server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
 ) -> None:
     queue = adapter(server, log)
@@ -291,7 +289,7 @@ async def test_what_nobody_needs_is_taken_out_where_nobody_has_answered(
     assert left == [f"{run_id}/0/{i}" for i in (1, 2, 3)]
 
 
-async def test_several_annotators_are_asked_and_more_where_they_differ(
+async def test_further_annotators_are_requested_where_two_disagree(
     server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
 ) -> None:
     queue, first = adapter(server, log), f"{run_id}/0/0"
@@ -311,7 +309,7 @@ async def test_several_annotators_are_asked_and_more_where_they_differ(
     assert {name for name, _, _ in log.words(first)} == {f"{name}@example.com" for name in ("kim", "lee", "max")}
 
 
-async def test_a_project_of_somebody_else_is_adopted_where_it_has_the_classes(
+async def test_an_existing_project_is_used_if_it_has_the_classes(
     server: LabelStudioServer, log: FakeLog, run_id: str
 ) -> None:
     choices = "".join(f'<Choice value="{name}"/>' for name in ("cat &amp; &quot;dog&quot;", "&lt;zebra&gt;", "more"))
@@ -333,20 +331,22 @@ async def test_a_project_of_somebody_else_is_adopted_where_it_has_the_classes(
 
 
 @pytest.mark.parametrize("kind", ["legacy", "personal"])
-async def test_both_kinds_of_token_are_taken(server: LabelStudioServer, log: FakeLog, run_id: str, kind: str) -> None:
+async def test_legacy_and_personal_tokens_are_accepted(
+    server: LabelStudioServer, log: FakeLog, run_id: str, kind: str
+) -> None:
     token = LEGACY_TOKEN if kind == "legacy" else server.personal_token()
     await adapter(server, log, token=SecretStr(token)).push(asked(run_id, range(1)))
     assert len(tasks_of(server, run_id)) == 1
 
 
-async def test_a_token_that_is_none_is_refused_with_a_word_on_what_to_do(
+async def test_the_error_for_an_invalid_token_names_the_setting(
     server: LabelStudioServer, log: FakeLog, run_id: str
 ) -> None:
     with pytest.raises(NotAllowed, match="LABELLOOP_LABEL_STUDIO_TOKEN"):
         await adapter(server, log, token=SecretStr("wrong")).push(asked(run_id, range(1)))
 
 
-async def test_results_wait_while_the_log_is_away(
+async def test_results_wait_while_the_event_log_is_unavailable(
     server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
 ) -> None:
     queue, log.away = adapter(server, log), True
@@ -360,7 +360,7 @@ async def test_results_wait_while_the_log_is_away(
         await log.until(lambda: len(log.recorded) == 2)
 
 
-async def test_it_outlives_the_tools_absence(
+async def test_the_integration_resumes_after_an_outage_of_label_studio(
     server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str, tmp_path: Path
 ) -> None:
     queue = adapter(server, log)

@@ -1,4 +1,4 @@
-"""A real Label Studio that calls the oracle, and somebody who labels on its own page."""
+"""A real Label Studio that calls the oracle, and an annotator on its own page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServ
 
 @dataclass
 class Called:
-    """An adapter that Label Studio reaches at ``url``, and that looks there by itself once only."""
+    """An integration that Label Studio calls at ``url``; it polls Label Studio only once."""
 
     queue: LabelStudio
     log: FakeLog
@@ -88,7 +88,7 @@ async def called(server: LabelStudioServer) -> AsyncIterator[Called]:
         server.call("DELETE", f"/api/projects/{project['id']}/")
 
 
-async def test_an_answer_is_there_as_soon_as_label_studio_calls(called: Called) -> None:
+async def test_results_are_recorded_when_label_studio_calls_the_webhook(called: Called) -> None:
     tool = LabelStudioTool(called.server)
     await tool.requests()
     await tool.answer({"request_id": "called/0/1", "annotator": "kim", "label": 1})
@@ -101,7 +101,7 @@ async def test_an_answer_is_there_as_soon_as_label_studio_calls(called: Called) 
     assert called.log.words("called/0/1") == said
 
 
-async def test_a_call_without_the_secret_is_refused_and_one_that_comes_to_nothing_says_so(called: Called) -> None:
+async def test_webhook_calls_need_the_secret_and_get_503_if_recording_fails(called: Called) -> None:
     body = {"action": "ANNOTATION_CREATED", "project": {"id": called.project["id"]}}
     async with httpx.AsyncClient(base_url=called.url) as client:
         assert (await client.post(WEBHOOK_PATH, json=body)).status_code == 401
@@ -120,7 +120,7 @@ async def test_a_call_without_the_secret_is_refused_and_one_that_comes_to_nothin
 
 
 async def answered(client: httpx.AsyncClient, body: dict[str, Any]) -> httpx.Response:
-    """The answer to a webhook's call, made again while the oracle only says that looking takes longer than that."""
+    """The response to a webhook call, repeated while the oracle has not finished reading results (NOT_YET)."""
     while True:
         answer = await client.post(WEBHOOK_PATH, json=body, headers={SECRET_HEADER: SECRET})
         if answer.json().get("reason") != "NOT_YET":
@@ -128,7 +128,7 @@ async def answered(client: httpx.AsyncClient, body: dict[str, Any]) -> httpx.Res
 
 
 async def test_label_studio_takes_predictions_from_the_ml_backend(called: Called) -> None:
-    """As its settings page connects one: it asks for health and set-up, then for what the model says of each task."""
+    """Connected as on its settings page: it requests health and set-up, then predictions for tasks."""
     backend = {
         "project": called.project["id"],
         "url": f"{called.url}/label-studio/ml",
@@ -156,7 +156,7 @@ async def test_label_studio_takes_predictions_from_the_ml_backend(called: Called
 
 @asynccontextmanager
 async def at_label_studio(server: LabelStudioServer) -> AsyncIterator[Page]:
-    """Its owner, signed in."""
+    """A page with its owner signed in."""
     if _CHROMIUM is None:
         pytest.skip("Chromium is not installed")
     async with async_playwright() as playwright:
@@ -173,7 +173,7 @@ async def at_label_studio(server: LabelStudioServer) -> AsyncIterator[Page]:
         await browser.close()
 
 
-async def test_somebody_labels_on_label_studios_own_page(called: Called, tmp_path: Path) -> None:
+async def test_a_label_chosen_on_label_studios_own_page_is_recorded(called: Called, tmp_path: Path) -> None:
     async with at_label_studio(called.server) as page:
         await page.goto(f"{called.server.url}/projects/{called.project['id']}/data?labeling=1")
         await page.get_by_text(re.compile("^dog")).first.click(timeout=60_000)
@@ -184,7 +184,7 @@ async def test_somebody_labels_on_label_studios_own_page(called: Called, tmp_pat
     assert (word.request_id, word.annotator, word.class_name) == ("called/0/0", EMAIL, "dog")
 
 
-async def test_label_studios_own_page_shows_a_sample_that_is_a_link(called: Called, tmp_path: Path) -> None:
+async def test_label_studios_own_page_shows_a_sample_given_by_link(called: Called, tmp_path: Path) -> None:
     async with shown_large_samples(tmp_path) as (linked, _, _), at_label_studio(called.server) as page:
         request = called.request(3)
         request.ClearField("content")

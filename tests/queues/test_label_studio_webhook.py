@@ -1,4 +1,4 @@
-"""A campaign in a real Label Studio that calls the oracle: its calls get lost, or are all that the oracle hears."""
+"""Runs labelled in a real Label Studio with webhooks: with all webhooks lost, and without polling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRET = "a secret of sixteen characters"
 
 
 class Wire:
-    """Between Label Studio and the oracle, on a port of its own. While it is cut every call is lost on it."""
+    """Forward webhooks from Label Studio to the oracle. While ``cut``, every call is lost."""
 
     def __init__(self) -> None:
         self.port, self.cut = free_port(), False
@@ -46,7 +46,7 @@ class Wire:
 
 
 class CallingTool(LabelStudioTool):
-    """Calls the oracle over ``wire``; the oracle looks by itself every ``poll_s``."""
+    """A tool with webhooks over ``wire``; the oracle also polls every ``poll_s`` seconds."""
 
     def __init__(self, server: LabelStudioServer, wire: Wire, poll_s: float) -> None:
         super().__init__(server)
@@ -78,21 +78,21 @@ async def calling(folder: Path, poll_s: float, monkeypatch: pytest.MonkeyPatch) 
         yield await stack.enter_async_context(started(start, folder, monkeypatch)), wire
 
 
-async def test_answers_whose_webhooks_are_lost_come_by_polling(
+async def test_results_whose_webhooks_are_lost_arrive_by_polling(
     tmp_path: Path, nats_binary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with calling(tmp_path, 0.5, monkeypatch) as (campaign, wire):
         wire.cut = True
         await campaign.begin()
         await campaign.answer(await campaign.next_requests(5))
-        second = await campaign.next_requests(5)  # so the first ones are in
+        second = await campaign.next_requests(5)  # sent after the first results arrived
         assert (wire.lost, wire.answers) == (5, [])
         wire.cut = False
         await campaign.answer(second)
         await campaign.check_end()
 
 
-async def test_webhooks_alone_bring_all_answers_at_once(
+async def test_webhooks_deliver_all_results_without_polling(
     tmp_path: Path, nats_binary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with calling(tmp_path, 3600, monkeypatch) as (campaign, wire):

@@ -1,4 +1,4 @@
-"""Requests and results on the broker itself."""
+"""Requests and results in streams of the broker itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def queue(client: Client) -> Nats:
-    """With its stream: results can be published once an oracle has been there."""
+    """A queue whose stream exists, so that results can be published."""
     queue = Nats(client)
     await queue.push([])
     return queue
@@ -43,7 +43,7 @@ async def tool(nats_server: NatsServer) -> AsyncIterator[NatsTool]:
 class TestSubjects(MessageQueueContract):
     large_pixels, takes_large = 1200, False
 
-    async def test_a_request_stands_once_however_often_it_is_pushed(self, queue: Nats, tool: NatsTool) -> None:
+    async def test_request_pushed_repeatedly_is_stored_once(self, queue: Nats, tool: NatsTool) -> None:
         asked = requests(5)
         await queue.push(asked[:3])
         await tool.go_down()
@@ -53,14 +53,14 @@ class TestSubjects(MessageQueueContract):
         assert sorted(each["request_id"] for each in found) == ids(asked)
         assert await tool.requests() == []
 
-    async def test_a_request_that_the_broker_does_not_take_is_an_error_of_ours(self, queue: Nats) -> None:
+    async def test_request_too_large_for_the_broker_is_refused(self, queue: Nats) -> None:
         (large,) = requests(1)
         large.content = bytes(1024 * 1024)
         with pytest.raises(LimitExceeded, match=r"max_payload of 1048576.*LABELLOOP_HTTP_URL") as raised:
             await queue.push([large])
         assert raised.value.reason == "REQUEST_TOO_LARGE"
 
-    async def test_results_come_again_where_the_stream_was_lost(self, queue: Nats, client: Client) -> None:
+    async def test_results_resume_after_the_stream_was_deleted(self, queue: Nats, client: Client) -> None:
         result_sink, js = FakeIntake(), jetstream(client)
         async with serving(queue, result_sink):
             await js.publish("labelloop-queue.v1.results.run-1", b"lost with the stream, or not")
@@ -74,13 +74,13 @@ class TestSubjects(MessageQueueContract):
             await js.publish("labelloop-queue.v1.results.run-1", b"another")
             await result_sink.until(lambda: len(result_sink.refused) == 2)
 
-    async def test_nobody_may_purge_what_stands(self, queue: Nats, client: Client) -> None:
+    async def test_stream_denies_purging_and_deleting(self, queue: Nats, client: Client) -> None:
         config = (await jetstream(client).stream_info(STREAM)).config
         assert config.deny_purge
         assert config.deny_delete
         assert config.max_age == 30 * 24 * 3600
 
-    async def test_the_example_annotator_labels(self, queue: Nats, tool: NatsTool, nats_server: NatsServer) -> None:
+    async def test_example_annotator_labels(self, queue: Nats, tool: NatsTool, nats_server: NatsServer) -> None:
         result_sink, asked = FakeIntake(), requests(12)
         script = Path(__file__).with_name("example_annotator.py")
         assert len(script.read_text().splitlines()) <= 40

@@ -1,5 +1,5 @@
-"""Three people, of whom one is often wrong, label a run in a tool to its end: what is asked of whom, what comes of it,
-and what is known of each of them then."""
+"""Three annotators, one often wrong, label a whole run in an annotation tool: who is asked for what, the labels, and
+each annotator's quality."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.queues.tools import TOOLS, label_studio, nats
 
 pytestmark = pytest.mark.timeout(1_200)
 FIRST, SECOND, THIRD = "errs", "kim", "lee"
-PEOPLE = (FIRST, SECOND, THIRD)  # the last is asked where the others differ
+PEOPLE = (FIRST, SECOND, THIRD)  # the last is asked if the others differ
 GOLD = (291, 294, 290)
 BUDGET = 40
-WRONG_MAX = 4  # Dawid and Skene may believe the wrong one of two who differ
+WRONG_MAX = 4  # Dawid and Skene may prefer the wrong one of two
 
 
 @pytest.fixture(params=[each for each in (nats, label_studio) if each in TOOLS], ids=lambda start: start.__name__)
@@ -34,7 +34,7 @@ async def campaign(
         yield made
 
 
-async def test_a_bad_annotator_makes_disputes_and_few_wrong_labels(campaign: Campaign) -> None:
+async def test_a_bad_annotator_causes_disputes_but_few_wrong_labels(campaign: Campaign) -> None:
     gold = [GoldSample(sample_id=each, label=int(campaign.truth[each])) for each in GOLD]
     rule = AgreementRule.AGREEMENT_RULE_DAWID_SKENE
     await campaign.begin(label_budget=BUDGET, annotators=2, annotators_max=3, agreement=rule, gold=gold)
@@ -71,7 +71,7 @@ async def test_a_bad_annotator_makes_disputes_and_few_wrong_labels(campaign: Cam
 
 
 def errs_at(sample_id: int) -> bool:
-    """Where the bad annotator takes one class for the next."""
+    """Return whether the bad annotator gives this sample the wrong class."""
     return sample_id % 3 == 0
 
 
@@ -80,7 +80,7 @@ def word(campaign: Campaign, who: str, sample_id: int) -> int:
 
 
 async def label_to_the_end(campaign: Campaign) -> set[tuple[str, int]]:
-    """Who answered for which sample."""
+    """Answer all requests; return the pairs of annotator and sample."""
     said: set[tuple[str, int]] = set()
     there: set[str] = set()
     while not await campaign.is_over():
@@ -96,15 +96,15 @@ async def label_to_the_end(campaign: Campaign) -> set[tuple[str, int]]:
 
 
 def for_slots(request_ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Where a request is for one annotator: each person has a slot."""
+    """Assign requests for one annotator each: every person has a slot."""
     for request_id in request_ids:
         slot = int(request_id.split("/")[3])
-        if slot < len(PEOPLE):  # gold samples are there for whoever comes
+        if slot < len(PEOPLE):  # gold samples have further slots
             yield PEOPLE[slot], request_id
 
 
 async def for_tasks(tool: Tool, request_ids: Iterable[str]) -> list[tuple[str, str]]:
-    """Where a task is for all: the third answers once so many are asked."""
+    """Assign tasks for all annotators: the third answers if a task asks for three."""
     assert isinstance(tool, LabelStudioTool)
     overlaps = await asyncio.to_thread(tool.overlaps)
     return [(who, each) for each in request_ids if each in overlaps for who in PEOPLE[: overlaps[each]]]

@@ -1,4 +1,4 @@
-"""Requests and results in SQS queues, as moto plays them."""
+"""The SQS integration against moto, which simulates SQS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def moto() -> Iterator[MotoProcess]:
 
 @pytest.fixture(params=["standard", "fifo"])
 async def tool(moto: MotoProcess, request: pytest.FixtureRequest) -> AsyncIterator[SqsTool]:
-    await asyncio.to_thread(moto.up)  # where a test that failed left it down
+    await asyncio.to_thread(moto.up)  # a failed test may have left it down
     tool = SqsTool(moto, fifo=request.param == "fifo")
     yield tool
     tool.close()
@@ -46,7 +46,7 @@ async def queue(tool: SqsTool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 class PartlyFailing:
-    """SQS that takes no more than ``taken`` entries of each batch, the first so many times."""
+    """An SQS client that, the first ``times`` times, takes only ``taken`` entries of a batch."""
 
     def __init__(self, client: Any, *, times: int, taken: int = 2, sender_fault: bool = False) -> None:
         self._client, self._times, self._taken, self._sender_fault = client, times, taken, sender_fault
@@ -64,14 +64,14 @@ class PartlyFailing:
 class TestSqs(MessageQueueContract):
     brings_once, takes_large = False, False
 
-    async def test_a_fifo_queue_has_a_request_once_however_often_it_is_pushed(self, queue: Sqs, tool: SqsTool) -> None:
+    async def test_a_fifo_queue_deduplicates_requests_that_are_pushed_again(self, queue: Sqs, tool: SqsTool) -> None:
         await queue.push(requests(5))
         await queue.push(requests(7))
         found = [each["request_id"] for each in await tool.requests()]
         twice = [] if tool.requests_url.endswith(".fifo") else ids(requests(5))
         assert sorted(found) == sorted(ids(requests(7)) + twice)
 
-    async def test_what_fails_of_a_batch_is_sent_again(self, tool: SqsTool) -> None:
+    async def test_failed_entries_of_a_batch_are_retried(self, tool: SqsTool) -> None:
         failing = PartlyFailing(tool.client, times=1)
         await Sqs(failing, tool.requests_url, tool.results_url).push(requests(12))
         found = [each["request_id"] for each in await tool.requests()]
@@ -87,19 +87,19 @@ class TestSqs(MessageQueueContract):
         found = [each["request_id"] for each in await tool.requests()]
         assert sorted(found) == ids(requests(8))
 
-    async def test_a_request_that_sqs_refuses_is_an_error_of_ours(self, tool: SqsTool) -> None:
+    async def test_a_request_that_sqs_refuses_is_invalid_input(self, tool: SqsTool) -> None:
         failing = PartlyFailing(tool.client, times=1, sender_fault=True)
         with pytest.raises(InvalidInput, match="run-1/2/2/0"):
             await Sqs(failing, tool.requests_url, tool.results_url).push(requests(5))
 
-    async def test_a_request_that_is_too_large_is_an_error_and_nothing_is_sent(self, queue: Sqs, tool: SqsTool) -> None:
+    async def test_a_too_large_request_is_an_error_and_nothing_is_sent(self, queue: Sqs, tool: SqsTool) -> None:
         asked = requests(3)
         asked[1].content = bytes(200 * 1024)
         with pytest.raises(LimitExceeded, match="LABELLOOP_HTTP_URL"):
             await queue.push(asked)
         assert await tool.requests() == []
 
-    async def test_large_requests_share_no_batch(self, queue: Sqs, tool: SqsTool) -> None:
+    async def test_large_requests_are_all_sent(self, queue: Sqs, tool: SqsTool) -> None:
         asked = requests(5)
         for request in asked:
             request.content = bytes(100 * 1024)
@@ -107,7 +107,7 @@ class TestSqs(MessageQueueContract):
         assert [each["request_id"] for each in await tool.requests()] == ids(asked)
 
 
-def test_a_batch_holds_ten_messages_and_256_kib_at_most() -> None:
+def test_a_batch_holds_at_most_ten_messages_and_256_kib() -> None:
     sizes = [1] * 11 + [130_000, 130_000, 130_000, 262_144, 1]
     made = batches([{"MessageBody": "x" * size} for size in sizes])
     assert [[len(entry["MessageBody"]) for entry in batch] for batch in made] == [
@@ -119,18 +119,18 @@ def test_a_batch_holds_ten_messages_and_256_kib_at_most() -> None:
     ]
 
 
-def test_one_queue_alone_is_a_fault_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requests_queue_without_a_results_queue_is_a_settings_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABELLOOP_SQS_REQUESTS_URL", "https://sqs.eu-west-1.amazonaws.com/1/requests")
     with pytest.raises(ValidationError, match="RESULTS_URL"):
         from_environment()
 
 
-def test_without_queues_there_is_no_such_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_queue_urls_the_integration_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABELLOOP_SQS_REQUESTS_URL", "")
     assert from_environment() is None
 
 
-def test_queues_without_a_region_are_a_fault_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queues_without_a_region_are_a_settings_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")

@@ -1,4 +1,4 @@
-"""Requests and results by webhook, over real HTTP both ways."""
+"""The webhook integration: requests and results over real HTTP."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def tool() -> AsyncIterator[WebhookTool]:
 
 @pytest.fixture
 async def queue(tool: WebhookTool) -> AsyncIterator[Webhook]:
-    """The adapter, and its routes on a port that the tool knows."""
+    """The integration, with its routes on a port that the tool knows."""
     queue = Webhook(tool.url, [tool.secret], timeout_s=2.0)
     assert isinstance(queue, Called)
     async with served(Starlette(routes=queue.routes())) as port:
@@ -55,14 +55,14 @@ def submitted(*results: Any, kind: str = "label.submitted") -> str:
 
 
 async def wait_served(tool: WebhookTool) -> None:
-    """Until results are taken: ``serve`` begins a little after its task was made."""
+    """Wait until results are accepted: ``serve`` starts after its task is created."""
     await tool.answer(result("run-1/2/999/0"))
 
 
 # Requests
 
 
-async def test_requests_come_whole_in_order_and_at_most_a_hundred_at_once(queue: Webhook, tool: WebhookTool) -> None:
+async def test_requests_arrive_complete_in_order_and_at_most_100_per_message(queue: Webhook, tool: WebhookTool) -> None:
     asked = requests(250)
     await queue.push(asked)
     found = await tool.requests()
@@ -80,7 +80,7 @@ async def test_a_large_sample_comes_as_a_link(queue: Webhook, tool: WebhookTool,
         assert await fetched(found) == content
 
 
-async def test_the_signature_is_that_of_standard_webhooks(queue: Webhook, tool: WebhookTool) -> None:
+async def test_requests_are_signed_as_standard_webhooks_specifies(queue: Webhook, tool: WebhookTool) -> None:
     await queue.push(requests(1))
     (message,) = tool.messages
     at = message.headers["webhook-timestamp"]
@@ -91,7 +91,7 @@ async def test_the_signature_is_that_of_standard_webhooks(queue: Webhook, tool: 
     assert message.headers["content-type"] == "application/json"
 
 
-async def test_the_same_batch_has_the_same_id_and_another_has_another(queue: Webhook, tool: WebhookTool) -> None:
+async def test_only_equal_batches_have_equal_message_ids(queue: Webhook, tool: WebhookTool) -> None:
     await queue.push(requests(3))
     await queue.push(requests(3))
     await queue.push(requests(2))
@@ -100,20 +100,20 @@ async def test_the_same_batch_has_the_same_id_and_another_has_another(queue: Web
     assert len(await tool.requests()) == 3 + 2, "the tool tells a repeated message by its id"
 
 
-async def test_what_is_wanted_no_more_is_said(queue: Webhook, tool: WebhookTool) -> None:
+async def test_retracted_requests_are_sent_to_the_tool_in_batches(queue: Webhook, tool: WebhookTool) -> None:
     await queue.retract([*ids(requests(120))])
     assert tool.retracted == ids(requests(120))
     assert [message.said["type"] for message in tool.messages] == ["labels.retracted"] * 2
 
 
-async def test_nothing_to_say_is_not_said(queue: Webhook, tool: WebhookTool) -> None:
+async def test_an_empty_push_or_retraction_sends_no_message(queue: Webhook, tool: WebhookTool) -> None:
     await queue.push([])
     await queue.retract([])
     assert not tool.messages
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-async def test_a_receiver_in_trouble_is_tried_again_with_the_same_id(
+async def test_a_push_is_retried_with_the_same_id_after_a_temporary_error(
     queue: Webhook, tool: WebhookTool, status: int
 ) -> None:
     tool.refusals = [Response(status_code=status), Response(status_code=status)]
@@ -125,7 +125,7 @@ async def test_a_receiver_in_trouble_is_tried_again_with_the_same_id(
 
 
 @pytest.mark.parametrize("header", ["2", "date"])
-async def test_retry_after_is_waited_out(queue: Webhook, tool: WebhookTool, header: str) -> None:
+async def test_a_push_waits_as_long_as_retry_after_says(queue: Webhook, tool: WebhookTool, header: str) -> None:
     value = formatdate(time() + 3, usegmt=True) if header == "date" else header
     tool.refusals = [Response(status_code=429, headers={"Retry-After": value})]
     began_s = monotonic()
@@ -133,7 +133,7 @@ async def test_retry_after_is_waited_out(queue: Webhook, tool: WebhookTool, head
     assert monotonic() - began_s > 1.9, "a date is cut to whole seconds"
 
 
-async def test_who_asks_for_a_long_pause_gets_it(queue: Webhook, tool: WebhookTool) -> None:
+async def test_a_long_retry_after_blocks_further_pushes(queue: Webhook, tool: WebhookTool) -> None:
     tool.refusals = [Response(status_code=503, headers={"Retry-After": "60"})]
     for _ in range(3):
         with pytest.raises(Unready) as raised:
@@ -152,7 +152,7 @@ async def test_who_asks_for_a_long_pause_gets_it(queue: Webhook, tool: WebhookTo
         (307, "WEBHOOK_REFUSED", "redirects are not followed"),
     ],
 )
-async def test_a_refusal_is_an_error_of_ours_at_once(
+async def test_a_permanent_refusal_raises_wrong_state_without_a_retry(
     queue: Webhook, tool: WebhookTool, status: int, reason: str, says: str
 ) -> None:
     tool.refusals = [Response(status_code=status, headers={"Location": tool.url})]
@@ -163,7 +163,7 @@ async def test_a_refusal_is_an_error_of_ours_at_once(
     assert tool.secret not in raised.value.message
 
 
-async def test_a_receiver_that_does_not_answer_is_given_up_within_a_push(queue: Webhook, tool: WebhookTool) -> None:
+async def test_a_push_times_out_if_the_receiver_does_not_answer(queue: Webhook, tool: WebhookTool) -> None:
     tool.lag_s = 3.0
     began_s = monotonic()
     with pytest.raises(Unready, match="within 2 s"):
@@ -171,7 +171,7 @@ async def test_a_receiver_that_does_not_answer_is_given_up_within_a_push(queue: 
     assert monotonic() - began_s < 20, "the lease on a push lasts for 20 s"
 
 
-async def test_a_receiver_that_is_down_gets_everything_when_it_is_back(queue: Webhook, tool: WebhookTool) -> None:
+async def test_a_receiver_that_was_down_gets_all_requests_on_a_later_push(queue: Webhook, tool: WebhookTool) -> None:
     await queue.push(requests(2))
     await tool.go_down()
     with pytest.raises(Unready, match="away"):
@@ -181,7 +181,7 @@ async def test_a_receiver_that_is_down_gets_everything_when_it_is_back(queue: We
     assert {each["request_id"] for each in await tool.requests()} == set(ids(requests(4)))
 
 
-async def test_a_receiver_that_comes_back_meanwhile_is_met_by_the_same_push(queue: Webhook, tool: WebhookTool) -> None:
+async def test_a_push_succeeds_if_the_receiver_returns_while_it_retries(queue: Webhook, tool: WebhookTool) -> None:
     await tool.go_down()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(queue.push(requests(3)))
@@ -193,14 +193,14 @@ async def test_a_receiver_that_comes_back_meanwhile_is_met_by_the_same_push(queu
 @pytest.mark.parametrize(
     ("value", "expected_s"), [("", 0.0), ("7", 7.0), ("-1", 0.0), ("soon", 0.0), ("9" * 30, 600.0), ("²", 0.0)]
 )
-def test_retry_after_is_read_as_far_as_it_makes_sense(value: str, expected_s: float) -> None:
+def test_unusable_retry_after_values_count_as_0_and_large_ones_are_capped(value: str, expected_s: float) -> None:
     assert retry_after_s(value) == expected_s
 
 
 # Results
 
 
-async def test_results_are_taken_one_or_many_and_in_order(queue: Webhook, tool: WebhookTool) -> None:
+async def test_results_of_one_message_are_recorded_in_order(queue: Webhook, tool: WebhookTool) -> None:
     result_sink = FakeIntake()
     async with serving(queue, result_sink):
         await wait_served(tool)
@@ -212,7 +212,7 @@ async def test_results_are_taken_one_or_many_and_in_order(queue: Webhook, tool: 
     assert result_sink.ids()[1:] == [each["request_id"] for each in many] + ["run-1/2/7/0"]
 
 
-async def test_a_malformed_result_is_kept_and_the_rest_are_taken(queue: Webhook, tool: WebhookTool) -> None:
+async def test_malformed_results_are_kept_as_refused_and_the_others_recorded(queue: Webhook, tool: WebhookTool) -> None:
     result_sink = FakeIntake()
     bad: list[Any] = [{"request_id": 7}, {"lable": 1}, [], "x", {}]
     async with serving(queue, result_sink):
@@ -222,7 +222,7 @@ async def test_a_malformed_result_is_kept_and_the_rest_are_taken(queue: Webhook,
     assert [json.loads(data) for data in result_sink.refused] == bad
 
 
-async def test_the_same_message_again_is_harmless(queue: Webhook, tool: WebhookTool) -> None:
+async def test_a_message_sent_again_is_answered_as_repeated(queue: Webhook, tool: WebhookTool) -> None:
     result_sink, message_id, body = FakeIntake(), new_id(), submitted(result("run-1/2/0/0"))
     async with serving(queue, result_sink):
         await wait_served(tool)
@@ -234,7 +234,7 @@ async def test_the_same_message_again_is_harmless(queue: Webhook, tool: WebhookT
     assert result_sink.ids()[1:] == ["run-1/2/0/0"]
 
 
-async def test_other_content_under_the_same_id_is_refused(queue: Webhook, tool: WebhookTool) -> None:
+async def test_a_message_id_reused_for_other_content_is_refused(queue: Webhook, tool: WebhookTool) -> None:
     result_sink, message_id = FakeIntake(), new_id()
     async with serving(queue, result_sink):
         await wait_served(tool)
@@ -245,7 +245,7 @@ async def test_other_content_under_the_same_id_is_refused(queue: Webhook, tool: 
 
 
 @pytest.mark.parametrize("age_s", [310, -310])
-async def test_what_was_signed_long_ago_or_ahead_of_time_is_refused(
+async def test_a_timestamp_too_far_in_the_past_or_future_is_refused(
     queue: Webhook, tool: WebhookTool, age_s: float
 ) -> None:
     result_sink = FakeIntake()
@@ -270,9 +270,9 @@ async def test_what_was_signed_long_ago_or_ahead_of_time_is_refused(
         {"webhook-timestamp": "9" * 400},
         {"webhook-timestamp": str(int(time()) - 1)},
     ],
-    ids=lambda headers: next(iter(headers)),  # what is collected must not hang on the time
+    ids=lambda headers: next(iter(headers)),  # test ids must not depend on the time
 )
-async def test_what_is_not_signed_as_it_is_is_refused(
+async def test_a_message_with_an_altered_signature_header_is_refused(
     queue: Webhook, tool: WebhookTool, headers: dict[str, str]
 ) -> None:
     result_sink, body = FakeIntake(), submitted(result("run-1/2/0/0"))
@@ -285,11 +285,11 @@ async def test_what_is_not_signed_as_it_is_is_refused(
 
 
 @pytest.mark.parametrize("body", [submitted(result("run-1/2/1/0")).encode(), b"\xff\xfe"])
-async def test_another_body_than_what_was_signed_is_refused(queue: Webhook, tool: WebhookTool, body: bytes) -> None:
+async def test_a_body_other_than_the_signed_one_is_refused(queue: Webhook, tool: WebhookTool, body: bytes) -> None:
     assert (await tool.send(body, tool.signed(submitted(result("run-1/2/0/0"))))).status_code == 401
 
 
-async def test_no_headers_at_all_are_refused(queue: Webhook, tool: WebhookTool) -> None:
+async def test_a_message_without_signature_headers_is_refused(queue: Webhook, tool: WebhookTool) -> None:
     assert (await tool.send(submitted(result("run-1/2/0/0")), {})).status_code == 401
 
 
@@ -306,14 +306,14 @@ async def test_no_headers_at_all_are_refused(queue: Webhook, tool: WebhookTool) 
     ],
     ids=lambda value: str(value)[:30],
 )
-async def test_a_signed_message_that_is_no_submission_is_refused(
+async def test_a_signed_message_that_is_not_a_submission_is_refused(
     queue: Webhook, tool: WebhookTool, body: str, status: int, reason: str
 ) -> None:
     response = await tool.post(body)
     assert (response.status_code, response.json()["reason"]) == (status, reason)
 
 
-async def test_a_body_too_large_is_refused_before_it_is_all_there(queue: Webhook, tool: WebhookTool) -> None:
+async def test_a_body_too_large_is_refused_before_it_is_fully_received(queue: Webhook, tool: WebhookTool) -> None:
     body = submitted(result("run-1/2/0/0") | {"comment": "x" * 1024**2})
     response = await tool.post(body)
     assert (response.status_code, response.json()["reason"]) == (413, "BODY_TOO_LARGE")
@@ -325,7 +325,7 @@ async def test_a_body_too_large_is_refused_before_it_is_all_there(queue: Webhook
     await writer.wait_closed()
 
 
-async def test_a_sender_that_goes_away_while_it_sends_leaves_no_trace(
+async def test_a_sender_that_disconnects_midway_causes_no_logged_exception(
     queue: Webhook, tool: WebhookTool, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(tool.results_url).port)
@@ -338,7 +338,7 @@ async def test_a_sender_that_goes_away_while_it_sends_leaves_no_trace(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-async def test_results_wait_for_an_intake_that_is_away(queue: Webhook, tool: WebhookTool) -> None:
+async def test_results_get_503_until_the_result_sink_is_available_again(queue: Webhook, tool: WebhookTool) -> None:
     result_sink, body, message_id = FakeIntake(), submitted(result("run-1/2/0/0"), result("run-1/2/1/0")), new_id()
     async with serving(queue, result_sink):
         await wait_served(tool)
@@ -351,7 +351,7 @@ async def test_results_wait_for_an_intake_that_is_away(queue: Webhook, tool: Web
         assert response.json() == {"verdicts": ["recorded"] * 2}
 
 
-async def test_an_intake_that_takes_too_long_is_not_waited_for(tool: WebhookTool) -> None:
+async def test_results_get_503_if_the_result_sink_takes_too_long(tool: WebhookTool) -> None:
     queue, result_sink = Webhook(tool.url, [tool.secret], take_within_s=0.3), FakeIntake()
     async with served(Starlette(routes=queue.routes())) as port, serving(queue, result_sink):
         tool.send_to(f"http://127.0.0.1:{port}")
@@ -361,7 +361,7 @@ async def test_an_intake_that_takes_too_long_is_not_waited_for(tool: WebhookTool
     assert (response.status_code, response.json()["reason"]) == (503, "TOO_SLOW")
 
 
-async def test_nothing_is_taken_before_and_after_it_is_served(queue: Webhook, tool: WebhookTool) -> None:
+async def test_results_get_503_while_the_integration_is_not_serving(queue: Webhook, tool: WebhookTool) -> None:
     body, message_id, result_sink = submitted(result("run-1/2/0/0")), new_id(), FakeIntake()
     assert (await tool.post(body, message_id=message_id)).status_code == 503
     async with serving(queue, result_sink):
@@ -372,7 +372,7 @@ async def test_nothing_is_taken_before_and_after_it_is_served(queue: Webhook, to
     assert len(result_sink.recorded) == 2
 
 
-async def test_answers_at_once_are_all_taken(queue: Webhook, tool: WebhookTool) -> None:
+async def test_concurrent_results_are_each_recorded_once(queue: Webhook, tool: WebhookTool) -> None:
     result_sink, asked = FakeIntake(), ids(requests(60))
     async with serving(queue, result_sink):
         await wait_served(tool)
@@ -381,7 +381,7 @@ async def test_answers_at_once_are_all_taken(queue: Webhook, tool: WebhookTool) 
     assert len(result_sink.repeated) == 20
 
 
-async def test_secrets_are_changed_without_a_pause(tool: WebhookTool) -> None:
+async def test_secrets_are_rotated_without_downtime(tool: WebhookTool) -> None:
     fresh, old = new_secret(), tool.secret
     queue, result_sink = Webhook(tool.url, [fresh, old]), FakeIntake()
     async with served(Starlette(routes=queue.routes())) as port, serving(queue, result_sink):
@@ -396,7 +396,7 @@ async def test_secrets_are_changed_without_a_pause(tool: WebhookTool) -> None:
     assert len(result_sink.recorded) == 2
 
 
-def test_ids_are_forgotten_when_their_messages_are_too_old_and_when_there_are_too_many() -> None:
+def test_message_ids_are_forgotten_by_age_and_by_number() -> None:
     now_s = 1000.0
     seen = SeenMessages(lambda: now_s, most=3)
     seen.note("a", "1")
@@ -426,7 +426,7 @@ def test_without_a_url_there_is_no_webhook() -> None:
     assert from_environment() is None
 
 
-def test_it_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_is_configured_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch, URL="https://tool.test/hook", SECRET=f"{new_secret()} {new_secret()}")
     made = from_environment()
     assert made is not None
@@ -445,7 +445,7 @@ def test_it_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
         ("TIMEOUT_S", "60"),
     ],
 )
-def test_settings_that_are_wrong_are_named_without_telling_the_secret(
+def test_invalid_settings_are_named_without_revealing_the_secret(
     monkeypatch: pytest.MonkeyPatch, field: str, value: str
 ) -> None:
     configure(monkeypatch, URL="https://tool.test/hook", SECRET=new_secret())
@@ -456,5 +456,5 @@ def test_settings_that_are_wrong_are_named_without_telling_the_secret(
     assert field != "SECRET" or not value or value not in str(raised.value)
 
 
-def test_verdicts_are_told_by_their_names() -> None:
+def test_record_statuses_have_their_documented_values() -> None:
     assert [status.value for status in RecordStatus] == ["recorded", "repeated", "refused"]

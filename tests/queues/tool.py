@@ -1,4 +1,4 @@
-"""A real tool under test, and somebody who labels in it."""
+"""An annotation tool under test, and its annotators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from labelloop_cli.local.stack import Stack
 
 
 class Tool(Protocol):
-    """``environment`` is what the oracle's process needs to know of it; ``name`` what run specs call it."""
+    """``environment`` configures the oracle for the tool; ``name`` is the tool's name in run specs."""
 
     name: str
 
@@ -16,20 +16,20 @@ class Tool(Protocol):
     def environment(self) -> dict[str, str]: ...
 
     async def connect(self, stack: Stack) -> None:
-        """Get to know the services that were started with ``environment``."""
+        """Connect to services started with ``environment``."""
         ...
 
     async def requests(self) -> list[dict[str, Any]]:
-        """What has come since the last call, in order: LabelRequests as in their JSON, as far as the tool keeps them;
-        ``request_id`` always. Does not wait."""
+        """Requests received since the last call, in order, without waiting: JSON of LabelRequests, as far as the tool
+        keeps it, always with ``request_id``."""
         ...
 
     async def answer(self, result: dict[str, Any]) -> None:
-        """Say it the way the tool's users do: a LabelResult as in its JSON."""
+        """Submit the JSON of a LabelResult as the tool's users do."""
         ...
 
     async def go_down(self) -> None:
-        """Stop answering, keeping what is kept on disk."""
+        """Stop responding; keep data on disk."""
         ...
 
     async def come_back(self) -> None: ...

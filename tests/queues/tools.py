@@ -1,4 +1,4 @@
-"""The tools that the faults are tried on: each starts one, and stops it."""
+"""The tools for tests of faults: each context starts and stops one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.queues.webhook_tool import webhook_tool
 
 
 class OwnBroker(NatsTool):
-    """The broker that the services run on anyway."""
+    """The broker that the services use."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self.environment, self._stack = {}, stack
@@ -73,7 +73,7 @@ async def label_studio(folder: Path) -> AsyncIterator[Tool]:
         yield tool
 
 
-# Each tool takes a minute; `make test` tries the one that is always there.
+# Each tool takes a minute; `make test` uses the one that is always present.
 TOOLS: list[Callable[[Path], AbstractAsyncContextManager[Tool]]] = [nats]
 if all_tools():
     TOOLS += [amqp, webhook, sqs, sqs_fifo]

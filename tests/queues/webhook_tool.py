@@ -1,4 +1,4 @@
-"""A tool of one's own: it takes requests by webhook, and sends results by webhook."""
+"""A custom annotation tool that receives requests and sends results by webhook."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def new_secret() -> str:
 
 @dataclass
 class Message:
-    """As it came; ``answered`` is the status it got."""
+    """A received message; ``answered`` is the response status."""
 
     headers: dict[str, str]
     body: bytes
@@ -50,8 +50,8 @@ class Message:
 
 
 class WebhookTool:
-    """Takes each message once, by its id. ``refusals`` are answered in place of 204, first one first; ``lag_s`` is how
-    long each answer takes."""
+    """Handle each message once, by its id. ``refusals`` are sent instead of 204, in order; each response takes
+    ``lag_s``."""
 
     name = "webhook"
 
@@ -86,7 +86,7 @@ class WebhookTool:
         return found
 
     async def answer(self, result: dict[str, Any]) -> None:
-        """As senders do it: the same message until it is taken."""
+        """Send the same message until it is accepted."""
         body, message_id = json.dumps({"type": "label.submitted", "data": {"results": [result]}}), new_id()
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -96,11 +96,11 @@ class WebhookTool:
                         response.raise_for_status()
                         return
                 except httpx.TransportError:
-                    pass  # nobody is there yet
+                    pass  # not reachable yet
                 await asyncio.sleep(0.1)
 
     async def post(self, body: str, *, message_id: str | None = None, age_s: float = 0.0) -> httpx.Response:
-        """One message, signed ``age_s`` ago."""
+        """Send a message signed ``age_s`` ago."""
         return await self.send(body, self.signed(body, message_id=message_id, age_s=age_s))
 
     async def send(self, body: str | bytes, headers: dict[str, str]) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""``python -m tests.study``: strategies x features x seeds through the services; what is done is not done again."""
+"""``python -m tests.study``: run strategies x features x seeds through the services; finished runs are skipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ console = Console()
 
 
 async def study(planned: list[Cell], output: Path) -> None:
-    """Writes results.json after every run and the page at the end."""
+    """Carry out the runs; write results.json after each, and the page at the end."""
     output.mkdir(parents=True, exist_ok=True)
     results = output / "results.json"
     rows = read_rows(results)
@@ -59,7 +59,7 @@ def main() -> None:
     planned = list(chosen(cells(quick=options.quick), options.only))
     if not planned:
         sys.exit(f"no run of the study is named like {options.only!r}")
-    for number in (signal.SIGINT, signal.SIGTERM):  # a background job ignores the one; the other would orphan services
+    for number in (signal.SIGINT, signal.SIGTERM):  # background jobs ignore SIGINT; SIGTERM would orphan services
         signal.signal(number, signal.default_int_handler)
     try:
         asyncio.run(study(planned, options.output))

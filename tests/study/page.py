@@ -1,4 +1,4 @@
-"""The study as a page of curves."""
+"""The study's page of curves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def page(rows: Sequence[Row], *, whole: bool) -> str:
-    """One self-contained page; ``whole`` says whether every run that was planned is in it."""
+    """Render one self-contained page; ``whole`` means that it has every planned run."""
     loaders = ChoiceLoader([FileSystemLoader(_TEMPLATES), PackageLoader("labelloop_cli.reporting")])
     environment = Environment(loader=loaders, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["percent"] = percent
@@ -39,7 +39,7 @@ def page(rows: Sequence[Row], *, whole: bool) -> str:
 
 
 def _chart(curves: Curves) -> str:
-    """Mean accuracy over seeds by labels, the default strategy and random in a band of one standard deviation."""
+    """Mean accuracy over seeds by labels; default and random have a band of one standard deviation."""
     bands: list[Mark] = []
     lines: list[Mark] = []
     for strategy in (each for each in STRATEGIES if each in curves):

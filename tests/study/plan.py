@@ -1,4 +1,4 @@
-"""What the study runs: pools, features, strategies and seeds. Pure."""
+"""The runs of the study: pools, features, strategies and seeds. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Cell:
 
 
 def cells(*, quick: bool) -> list[Cell]:
-    """Seed by seed, so that an interrupted study has all of the first seeds. ``quick`` takes the default strategy and
+    """Runs by seed, so that an interrupted study has all of the first seeds. ``quick`` has the default strategy and
     random, both features, three seeds and the pool of 4,000."""
     pools = ["mnist-4000"] if quick else list(POOLS)
     strategies = (DEFAULT, RANDOM) if quick else STRATEGIES
@@ -62,12 +62,12 @@ def cells(*, quick: bool) -> list[Cell]:
 
 
 def chosen(planned: list[Cell], only: str) -> Iterator[Cell]:
-    """Those whose run's name holds every word of ``only``."""
+    """Cells whose run id has every word of ``only``."""
     return (cell for cell in planned if all(word in cell.run_id for word in only.split()))
 
 
 def spec(cell: Cell) -> RunSpec:
-    """No control samples: strategies are compared with random runs, not with samples of their own."""
+    """A spec without control samples: strategies are compared with random runs instead."""
     first = _OWN_FIRST.get(cell.strategy, "k-means")
     return RunSpec(
         dataset=DatasetSource(name="mnist", sample_limit=cell.size if cell.size < max(POOLS.values()) else 0),

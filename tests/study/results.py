@@ -1,4 +1,4 @@
-"""What the study found: rows as they are written, and what they say. Pure."""
+"""Results of the study: rows as written, and their statistics. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.study.plan import AT, DEFAULT, POOLS, RANDOM, Cell
 
 
 class Row(TypedDict):
-    """One accuracy, on all 10,000 test images, of one run at so many labels."""
+    """The accuracy of one run at ``labels``, on all 10,000 test images."""
 
     pool: str
     size: int
@@ -26,7 +26,7 @@ class Row(TypedDict):
 
 
 def rows_of(cell: Cell, accuracies: Sequence[tuple[int, float]]) -> list[Row]:
-    """``accuracies`` are labels and accuracy of each round."""
+    """``accuracies``: labels and accuracy of each round."""
     return [
         Row(
             pool=cell.pool,
@@ -46,7 +46,7 @@ Curves = dict[str, dict[int, Curve]]  # by strategy and seed
 
 
 def groups(rows: Sequence[Row]) -> list[tuple[str, str, Curves]]:
-    """Pool, features and the curves there, learned features before pixels."""
+    """Pool, features and their curves, learned features before pixels."""
     found: dict[tuple[str, str], Curves] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in sorted(rows, key=lambda row: row["labels"]):
         found[row["pool"], row["features"]][row["strategy"]][row["seed"]].append((row["labels"], row["accuracy"]))
@@ -55,7 +55,7 @@ def groups(rows: Sequence[Row]) -> list[tuple[str, str, Curves]]:
 
 
 def table(curves: Curves) -> list[dict[str, Any]]:
-    """A line a strategy: seeds, and at each number of labels mean and standard deviation, best at the end first."""
+    """One line per strategy: seeds, mean and standard deviation at each of AT; highest final mean first."""
     lines = []
     for strategy, seeds in curves.items():
         at = {labels: [dict(curve)[labels] for curve in seeds.values() if labels in dict(curve)] for labels in AT}
@@ -69,7 +69,7 @@ def table(curves: Curves) -> list[dict[str, Any]]:
 
 
 def labels_needed(curve: Sequence[tuple[int, float]], accuracy: float) -> float | None:
-    """Where a curve, its highest so far, first reaches ``accuracy``, straight between its points; None where never."""
+    """Labels at which a curve's running maximum, interpolated, first reaches ``accuracy``; None if it never does."""
     labels = np.array([x for x, _ in curve], np.float64)
     highest = np.maximum.accumulate([y for _, y in curve])
     if highest[-1] < accuracy:
@@ -83,9 +83,9 @@ def labels_needed(curve: Sequence[tuple[int, float]], accuracy: float) -> float 
 
 @dataclass(frozen=True)
 class Saving:
-    """How many labels fewer the default strategy needs for what ``of`` random labels reach, seed by seed of so many:
-    the mean with its 95 per cent interval by bootstrap over seeds. In ``short`` of them it never gets there, which
-    counts as nothing saved."""
+    """How many fewer labels the default strategy needs for the accuracy of ``of`` random labels: the mean over
+    ``seeds``, with a 95 per cent interval by bootstrap over seeds. In ``short`` of them it never reaches that
+    accuracy, which counts as 0 saved."""
 
     of: int
     seeds: int
@@ -96,7 +96,7 @@ class Saving:
 
 
 def savings(curves: Curves) -> list[Saving]:
-    """At each number of labels at which accuracy is compared, but the first; none of fewer than two seeds."""
+    """Savings at each number of labels in AT but the first; none if there are fewer than two seeds."""
     pairs = _pairs(curves)
     if len(pairs) < 2:
         return []
@@ -122,7 +122,7 @@ class Beaten:
 
 
 def beaten(curves: Curves) -> list[Beaten]:
-    """Fewer labels against the most, fewest first."""
+    """Compare fewer chosen labels with the most random ones, fewest first."""
     pairs, of = _pairs(curves), max(AT)
     whole = [(dict(chosen), dict(by_chance)[of]) for chosen, by_chance in pairs if of in dict(by_chance)]
     return [
@@ -133,7 +133,7 @@ def beaten(curves: Curves) -> list[Beaten]:
 
 
 def sentences(saved: Sequence[Saving], won: Sequence[Beaten]) -> list[str]:
-    """What both come to, for people."""
+    """State both results in sentences."""
     told = []
     for each in saved:
         never = f"; never in {each.short} of them" if each.short else ""

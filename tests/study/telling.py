@@ -1,4 +1,4 @@
-"""The study on a terminal: what the page says, without its curves."""
+"""The study's results on a terminal: the content of the page without its curves."""
 
 from __future__ import annotations
 

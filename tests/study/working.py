@@ -1,4 +1,4 @@
-"""Runs of the study, several at a time; what is done is kept, whatever happens then."""
+"""Carry out runs of the study, several at a time; finished runs are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.study.plan import ROUNDS, Cell
 from tests.study.results import Row
 
-TOGETHER = usable_cores() + 1  # one more than fit at once: while they fit it ranks
+TOGETHER = usable_cores() + 1  # one more than can fit at once: it ranks meanwhile
 Tell = Callable[[int], None]
 CarryOut = Callable[[Cell, Tell], Awaitable[list[Row]]]
 
@@ -24,13 +24,13 @@ def read_rows(results: Path) -> list[Row]:
 
 
 def left_of(planned: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
-    """Those that no row is of."""
+    """Cells without a row."""
     done = {(row["pool"], row["features"], row["strategy"], row["seed"]) for row in rows}
     return [cell for cell in planned if (cell.pool, cell.features, cell.strategy, cell.seed) not in done]
 
 
 async def work(carry_out: CarryOut, left: Sequence[Cell], rows: list[Row], results: Path, console: Console) -> None:
-    """Adds to ``rows``, and writes them to ``results`` after every run. ``carry_out`` is to tell of each round."""
+    """Add to ``rows``, and write them to ``results`` after every run. ``carry_out`` reports each round."""
     slots = asyncio.Semaphore(TOGETHER)
     with _progress(console) as progress:
         bar = progress.add_task("rounds", total=len(left) * ROUNDS, runs=f"0/{len(left)}", note="")
@@ -62,7 +62,7 @@ async def work(carry_out: CarryOut, left: Sequence[Cell], rows: list[Row], resul
 
 
 def _write(rows: Sequence[Row], results: Path) -> None:
-    """Whole or not at all: whoever stops the study finds all runs that ended."""
+    """Write atomically: an interrupted study keeps all runs that ended."""
     draft = results.with_suffix(".draft")
     draft.write_text(json.dumps(rows, indent=1) + "\n")
     draft.replace(results)

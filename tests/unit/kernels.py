@@ -1,4 +1,4 @@
-"""The integer kernel in numpy: slow, exact, and at hand on every machine."""
+"""The integer kernel in numpy: slow, exact, and available on every machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = [
 
 
 def numpy_kernel(features: int, classes: int) -> Code:
-    """A compiler whose code reads the same memory as the machine code does."""
+    """Make a kernel that reads the same memory as the machine code."""
     steps = -(-features // PRODUCTS)
 
     def code(samples: int, count: int, weights: int, scales: int, bias: int, found: int) -> None:

@@ -1,4 +1,4 @@
-"""The fit, against plain autograd and against its own rules."""
+"""The published fit, its training state and its ONNX model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainer_svc.model.training_state import from_bytes, to_bytes
 
 
 def digits(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noisy pictures of four classes, as features with bias, and their labels."""
+    """Noisy images of four classes, as features with bias, and their labels."""
     rng = np.random.default_rng(seed)
     kinds = np.random.default_rng(99).integers(0, 255, (4, 5, 5))
     labels = rng.integers(0, 4, count)
@@ -31,7 +31,7 @@ def digits(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 def autograd_published(
     features: torch.Tensor, labels: torch.Tensor, stop: tuple[torch.Tensor, torch.Tensor], start: AdamState
 ) -> tuple[torch.Tensor, torch.Tensor, int, int]:
-    """The article's fit, plainly: weights kept, first moment, step, right answers of the best."""
+    """The article's fit by autograd: best weights, first moment, step, correct count of the best."""
     weights, first, second = start.weights.clone(), start.first_moment.clone(), start.second_moment.clone()
     step, best, kept, waited = start.step, -1, weights, 0
     while waited < 10:
@@ -49,7 +49,7 @@ def autograd_published(
     return kept, first, step, best
 
 
-def test_the_published_fit_is_that_of_plain_autograd() -> None:
+def test_the_published_fit_equals_plain_autograd() -> None:
     features, labels = digits(60)
     stop_features, stop_labels = digits(50, seed=1)
     features, stop = features.double(), (stop_features.double(), stop_labels)
@@ -63,7 +63,7 @@ def test_the_published_fit_is_that_of_plain_autograd() -> None:
     torch.testing.assert_close(fitted.state.first_moment, first)
 
 
-def test_the_best_weights_are_kept_but_adams_state_goes_on() -> None:
+def test_the_best_weights_are_kept_and_adams_steps_continue() -> None:
     features, labels = digits(60)
     stop = digits(50, seed=1)
     fitted = fit_published(features, labels, *stop, start_state(4, 25, scale=0, seed=0))
@@ -72,7 +72,7 @@ def test_the_best_weights_are_kept_but_adams_state_goes_on() -> None:
     assert again.state.step == fitted.steps + again.steps
 
 
-def test_the_training_state_comes_back_as_it_was() -> None:
+def test_the_training_state_survives_serialization() -> None:
     features, labels = digits(30)
     state = fit_published(features, labels, *digits(30, seed=1), start_state(4, 25, scale=0, seed=0)).state
     back = from_bytes(to_bytes(state))
@@ -82,7 +82,7 @@ def test_the_training_state_comes_back_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_the_onnx_model_answers_as_torch_does(dtype: str) -> None:
+def test_the_onnx_model_gives_the_same_probabilities_as_torch(dtype: str) -> None:
     rng = np.random.default_rng(1)
     samples = rng.integers(0, 255, (50, 25)).astype(dtype)
     weights = rng.normal(0, 0.3, (4, 26)).astype(np.float32)
@@ -96,5 +96,5 @@ def test_the_onnx_model_answers_as_torch_does(dtype: str) -> None:
     ("correct", "total", "low", "high"),
     [(369, 400, 0.8921, 0.9448), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (8989, 10000, 0.8928, 0.9047)],
 )
-def test_wilsons_interval(correct: int, total: int, low: float, high: float) -> None:
+def test_wilson_intervals_have_known_values(correct: int, total: int, low: float, high: float) -> None:
     assert wilson_interval(correct, total) == pytest.approx((low, high), abs=5e-4)

@@ -1,4 +1,4 @@
-"""What LABELLOOP_SCORER may say."""
+"""Addresses that LABELLOOP_SCORER accepts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from trainer_svc.scorers.addresses import Host, parse_hosts
         ("scorer-dns:50052", [Host("scorer-dns", 50052)]),
     ],
 )
-def test_hosts_are_read_as_grpc_reads_them(target: str, hosts: list[Host]) -> None:
+def test_hosts_are_parsed_from_the_forms_of_a_grpc_target(target: str, hosts: list[Host]) -> None:
     assert parse_hosts(target) == hosts
 
 
 @pytest.mark.parametrize(("name", "is_number"), [("127.0.0.1", True), ("::1", True), ("scorer", False)])
-def test_numbers_are_told_from_names(name: str, is_number: bool) -> None:
+def test_numeric_addresses_are_distinguished_from_names(name: str, is_number: bool) -> None:
     assert Host(name, 1).is_number is is_number
 
 
@@ -45,6 +45,6 @@ def test_numbers_are_told_from_names(name: str, is_number: bool) -> None:
         "a:1,dns:b:2",
     ],
 )
-def test_what_names_no_host_is_refused(target: str) -> None:
+def test_a_malformed_target_is_refused(target: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         parse_hosts(target)

@@ -1,4 +1,4 @@
-"""What a report says of why samples were asked for."""
+"""A report's reasons why samples were requested."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def told(record: LabelRecord, spec: RunSpec = SPEC) -> Asked:
     return asked
 
 
-def test_what_is_chosen_together_has_a_place_and_no_score() -> None:
+def test_samples_of_joint_strategies_have_a_place_and_no_score() -> None:
     record = LabelRecord(sample_id=7, round=3, purpose=CHOSEN, score=4.0, predicted=1, confidence=0.5, label=0)
     assert told(record) == Asked(7, 3, "chosen", "clustered-margin", 5, None, "dog", 0.5, "cat", agreed=False)
 
 
-def test_what_a_strategy_scores_keeps_its_score() -> None:
+def test_samples_of_scoring_strategies_keep_their_score() -> None:
     spec = RunSpec(strategy=Strategy.STRATEGY_MARGIN)
     record = LabelRecord(round=3, purpose=CHOSEN, score=0.25, predicted=0, confidence=0.5)
     asked = told(record, spec)
@@ -31,23 +31,23 @@ def test_what_a_strategy_scores_keeps_its_score() -> None:
 
 
 @pytest.mark.parametrize(("purpose", "why"), [(CONTROL, "control"), (AUDIT, "audit")])
-def test_what_is_drawn_has_neither(purpose: Purpose.ValueType, why: str) -> None:
+def test_random_samples_have_neither_place_nor_score(purpose: Purpose.ValueType, why: str) -> None:
     asked = told(LabelRecord(round=3, purpose=purpose, score=0.0003, predicted=0, confidence=0.5))
     assert (asked.why, asked.strategy, asked.place, asked.score) == (why, "random", None, None)
 
 
-def test_the_first_batch_was_asked_for_without_a_model() -> None:
+def test_the_first_batch_has_no_prediction() -> None:
     asked = told(LabelRecord(purpose=CHOSEN, score=-2.5, label=1))
     assert (asked.why, asked.strategy, asked.score) == ("first", "k-center", -2.5)
     assert (asked.predicted, asked.confidence, asked.agreed) == (None, None, None)
 
 
-def test_what_was_taken_over_says_so_and_auto_labels_were_not_asked_for() -> None:
+def test_inherited_labels_are_marked_and_auto_labels_are_left_out() -> None:
     assert told(LabelRecord(source="inherited:r")).why == "inherited"
     assert asked_for([LabelRecord(auto_labelled=True)], SPEC, ["cat"]) == []
 
 
-def test_pictures_are_of_every_round() -> None:
+def test_pictures_are_of_the_first_samples_of_each_round() -> None:
     records = [LabelRecord(round=each // 10, purpose=CHOSEN, sample_id=each) for each in range(40)]
     records.append(LabelRecord(round=4, purpose=AUDIT))
     asked = asked_for(records, SPEC, ["cat", "dog"])

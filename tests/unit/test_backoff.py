@@ -1,4 +1,4 @@
-"""Pauses between tries."""
+"""Backoff: pauses between tries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_pauses_double_up_to_the_limit() -> None:
     assert pauses[-1] == 15.0
 
 
-def test_any_number_of_tries_has_a_pause() -> None:
+def test_a_billion_tries_still_have_the_longest_pause() -> None:
     assert Backoff(1.0, 30.0).pause_s(10**9) == 30.0
 
 
@@ -31,7 +31,7 @@ def test_jitter_lengthens_pauses_within_the_limit() -> None:
     assert len({backoff.pause_s(1) for _ in range(100)}) > 1
 
 
-def test_tenacity_waits_as_long() -> None:
+def test_tenacity_waits_for_the_pauses() -> None:
     waited: list[float] = []
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""Batches out of pools: what strategies look at, how much may be asked, and that whoever asks again gets the same."""
+"""Batches chosen from pools: the samples that strategies read, limits of size, and repeated requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def asked(strategy: Strategy.ValueType, limit: int, seed: int = 1, left_out: Bit
 
 
 @every_strategy
-def test_the_largest_batch_is_of_as_many_different_samples(strategy: Strategy.ValueType) -> None:
+def test_the_largest_batch_has_distinct_samples_and_none_left_out(strategy: Strategy.ValueType) -> None:
     left_out = BitMap(range(0, 24_000, 20))
     samples = values(25_000)
     parts = [Part(0, samples[:15_000]), Part(15_000, samples[15_000:])]
@@ -58,7 +58,7 @@ def test_the_largest_batch_is_of_as_many_different_samples(strategy: Strategy.Va
 
 
 @every_strategy
-def test_no_more_is_chosen_than_is_said_at_once(strategy: Strategy.ValueType) -> None:
+def test_batches_over_the_limits_of_size_are_refused(strategy: Strategy.ValueType) -> None:
     check_batch(asked(strategy, TOGETHER_MAX), 1_000_000, 1_800)
     check_batch(asked(strategy, 0), TOGETHER_MAX, 784)
     check_batch(asked(strategy, 10**9, left_out=BitMap(range(50, 10**6))), 60_000, 784)
@@ -69,8 +69,8 @@ def test_no_more_is_chosen_than_is_said_at_once(strategy: Strategy.ValueType) ->
         check_batch(asked(strategy, 5_000), 60_000, 224 * 224 * 3)
 
 
-def test_the_shortlist_is_another_draw_than_that_of_the_strategy_random() -> None:
-    """Of large pools; of small ones all are looked at."""
+def test_the_shortlist_is_drawn_independently_of_the_random_strategy() -> None:
+    """Large pools have a shortlist; small ones are read whole."""
     samples, free = values(60_000, 1), 60_000
     look_at = batch._first_pass(asked(Strategy.STRATEGY_K_MEANS, 10), room=10**9)
     shortlist = rank([Part(0, samples)], look_at).sample_ids
@@ -81,7 +81,7 @@ def test_the_shortlist_is_another_draw_than_that_of_the_strategy_random() -> Non
 
 @pytest.mark.parametrize("strategy", [Strategy.STRATEGY_K_MEANS, Strategy.STRATEGY_CLUSTERED_MARGIN])
 @pytest.mark.parametrize("width", [784, 1_800, 224 * 224 * 3])
-def test_what_is_held_at_once_fits_into_memory(strategy: Strategy.ValueType, width: int) -> None:
+def test_the_shortlist_fits_into_memory(strategy: Strategy.ValueType, width: int) -> None:
     room = TOGETHER_VALUES_MAX // width
     for limit in (1, 100, min(TOGETHER_MAX, room // 2)):
         held = batch._first_pass(asked(strategy, limit), room).limit
@@ -92,7 +92,7 @@ def test_what_is_held_at_once_fits_into_memory(strategy: Strategy.ValueType, wid
 
 
 @every_strategy
-def test_what_was_chosen_before_is_read_only_by_those_that_keep_away_from_it(
+def test_only_typiclust_and_k_center_read_samples_chosen_before(
     strategy: Strategy.ValueType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
@@ -110,7 +110,7 @@ def test_what_was_chosen_before_is_read_only_by_those_that_keep_away_from_it(
 
 
 class Held(ThreadPoolExecutor):
-    """Work waits for ``go`` and is counted."""
+    """An executor that counts tasks, which wait for ``go``."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -149,7 +149,7 @@ def service_of(pool: Pool, executor: ThreadPoolExecutor) -> ScorerService:
     return ScorerService(pools, UNUSED, UNUSED, models, UNUSED, UNUSED, executor, 1)
 
 
-async def test_whoever_asks_again_after_a_call_timed_out_gets_what_was_begun() -> None:
+async def test_a_repeated_request_gets_the_result_begun_by_a_cancelled_call() -> None:
     request = pb.RankPoolRequest(
         pool_sha256="a" * 64, strategy=Strategy.STRATEGY_K_MEANS, limit=7, seed=1, leave_out=BitMap([3]).serialize()
     )
@@ -200,7 +200,7 @@ def described(*shape: int) -> DescribeDatasetResponse:
     )
 
 
-def test_what_the_scorer_would_refuse_is_refused_before_the_run_begins() -> None:
+def test_a_spec_whose_batches_the_scorer_would_refuse_is_refused() -> None:
     check_spec(batch_spec(), described(28, 28), Inheritance())
     for changes in ({"batch_size": TOGETHER_MAX + 1}, {"first_batch_size": TOGETHER_MAX + 1}):
         with pytest.raises(InvalidInput, match=str(TOGETHER_MAX)):

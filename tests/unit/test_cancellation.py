@@ -1,4 +1,4 @@
-"""Cancellation that work hides, and how it is heeded all the same."""
+"""``without_losing_cancellation`` raises a cancellation that the work suppresses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 async def hiding(outcome: str | Exception) -> str:
-    """Wait until cancelled, and make nothing of it."""
+    """Wait until cancelled, suppress that, and return or raise ``outcome``."""
     with suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
     if isinstance(outcome, Exception):
@@ -30,7 +30,7 @@ async def cancelled(task: asyncio.Task[str]) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["answer", ValueError("error")])
-async def test_a_cancellation_that_the_work_hides_is_raised(outcome: str | Exception) -> None:
+async def test_a_cancellation_that_the_work_suppresses_is_raised(outcome: str | Exception) -> None:
     task = asyncio.create_task(without_losing_cancellation(hiding(outcome)))
     await cancelled(task)
     assert task.cancelled()
@@ -48,7 +48,7 @@ async def test_a_cancelled_task_may_await_its_clean_up() -> None:
     assert task.result() == "cleaned up"
 
 
-async def test_a_time_limit_within_is_no_cancellation() -> None:
+async def test_a_timeout_inside_the_work_is_not_a_cancellation() -> None:
     async def work() -> str:
         with suppress(TimeoutError):
             async with asyncio.timeout(0):
@@ -58,7 +58,7 @@ async def test_a_time_limit_within_is_no_cancellation() -> None:
     assert await without_losing_cancellation(work()) == "answer"
 
 
-async def test_results_and_errors_pass() -> None:
+async def test_results_and_errors_are_passed_on() -> None:
     async def fail() -> None:
         raise ValueError("error")
 
@@ -68,7 +68,7 @@ async def test_results_and_errors_pass() -> None:
 
 
 def uses_of_wait_for(path: Path) -> Iterator[int]:
-    """Lines that name ``asyncio.wait_for``, which loses cancellations on Python 3.11: use ``asyncio.timeout``."""
+    """Yield lines that name ``asyncio.wait_for``, which loses cancellations on Python 3.11: use ``timeout``."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Attribute(value=ast.Name(id="asyncio"), attr="wait_for"):
@@ -78,7 +78,7 @@ def uses_of_wait_for(path: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("folder", ["proto", "deploy", "trainer_svc", "scorer_svc", "oracle_svc", "tests"])
-def test_nothing_waits_with_wait_for(folder: str) -> None:
+def test_no_code_uses_asyncio_wait_for(folder: str) -> None:
     files = list((ROOT / folder).rglob("*.py"))
     assert files
     assert not [f"{path}:{line}" for path in files for line in uses_of_wait_for(path)]

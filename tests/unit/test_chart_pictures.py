@@ -1,4 +1,4 @@
-"""Charts as SVG: where marks and texts lie, and what is said of them."""
+"""Charts as SVG: positions of marks and texts, and descriptions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def drawn(*marks: Mark, x: Axis | None = None, y: Axis | None = None, title: str
     return found
 
 
-def test_points_lie_where_the_ticks_of_their_values_are() -> None:
+def test_points_are_at_the_ticks_of_their_values() -> None:
     found = drawn(Line([100, 140, 200], [60, 70, 90], RED))
     (places,) = found.paths(RED)
     for (x, y), label, accuracy in zip(places, ("100", "140", "200"), ("60", "70", "90"), strict=True):
@@ -35,7 +35,7 @@ def test_points_lie_where_the_ticks_of_their_values_are() -> None:
         assert y == pytest.approx(found.text(accuracy).y - 0.35 * 11, abs=0.1)
 
 
-def test_on_a_logarithmic_axis_equal_factors_take_equal_room() -> None:
+def test_equal_factors_take_equal_space_on_a_logarithmic_axis() -> None:
     found = drawn(Line([10, 100, 1_000], [1, 2, 3], RED), x=Axis("labels", log=True))
     (((a, _), (b, _), (c, _)),) = found.paths(RED)
     assert b - a == pytest.approx(c - b, abs=0.1)
@@ -53,7 +53,7 @@ def test_a_band_lies_between_its_curves() -> None:
     assert found.areas(BLUE) == found.paths(RED)
 
 
-def test_bands_are_drawn_before_what_lies_upon_them() -> None:
+def test_bands_are_drawn_below_lines() -> None:
     found = drawn(Line([0, 1], [0, 1], RED), Band([0, 1], [0, 0], [1, 1], BLUE))
     colours = [each.get("fill") if each.get("fill") == BLUE else each.get("stroke") for each in found.all("path")]
     assert [colour for colour in colours if colour in (RED, BLUE)] == [BLUE, RED]
@@ -78,32 +78,32 @@ def test_spans_and_rules_lie_at_their_values() -> None:
     assert {y for _, y in level} == {high[1]}
 
 
-def test_rules_are_in_the_picture_wherever_the_points_lie() -> None:
+def test_axes_extend_to_rules_outside_the_data() -> None:
     found = drawn(Line([1, 2], [1, 2], RED), Rule("y", 9, GREEN), Rule("x", 30, GREEN))
     assert len(found.paths(GREEN)) == 2
 
 
-def test_a_line_is_broken_where_a_value_is_missing_and_it_is_said() -> None:
+def test_a_line_is_broken_at_missing_values_and_their_number_is_stated() -> None:
     found = drawn(Line([1, 2, 3, 4, 5, 6], [1, 2, NAN, 4, INF, 6], RED))
     assert [len(path) for path in found.paths(RED)] == [2]
     assert len(found.dots(RED)) == 2
     assert found.text("2 values have no place here: not finite, or not above 0")
 
 
-def test_what_is_not_above_0_has_no_place_on_a_logarithmic_axis() -> None:
+def test_values_not_above_0_are_left_out_on_a_logarithmic_axis() -> None:
     found = drawn(Line([0, 1, 10], [1, 2, 3], RED), x=Axis(log=True))
     assert [len(path) for path in found.paths(RED)] == [2]
     assert found.text("1 value has no place here: not finite, or not above 0")
 
 
-def test_a_rule_without_a_place_is_said_too() -> None:
+def test_a_rule_without_a_finite_value_is_stated_as_left_out() -> None:
     found = drawn(Line([1, 2], [1, 2], RED), Rule("y", NAN, GREEN))
     assert found.paths(GREEN) == []
     assert found.text("1 value has no place here: not finite, or not above 0")
 
 
 @pytest.mark.parametrize("values", [[], [NAN], [NAN, INF]])
-def test_without_a_value_the_picture_says_so(values: list[float]) -> None:
+def test_a_picture_without_values_says_so(values: list[float]) -> None:
     found = drawn(Line(range(len(values)), values, RED, "accuracy"), Rule("y", 1, GREEN, "target"))
     assert found.text(NOTHING)
     assert "accuracy" not in {text.said for text in found.texts}
@@ -111,7 +111,7 @@ def test_without_a_value_the_picture_says_so(values: list[float]) -> None:
     assert Drawing(picture("None", [], width=432)).text(NOTHING)
 
 
-def test_a_single_point_is_seen() -> None:
+def test_a_single_point_and_its_band_are_visible() -> None:
     found = drawn(Line([50], [80], RED), Band([50], [70], [90], BLUE))
     ((x, y),), (area,) = found.dots(RED), found.areas(BLUE)
     assert x == pytest.approx(found.text("50").x, abs=0.1)
@@ -119,7 +119,7 @@ def test_a_single_point_is_seen() -> None:
     assert min(each for each, _ in area) < x < max(each for each, _ in area)
 
 
-def test_the_legend_names_each_mark_once_in_order_and_lies_above_all_data() -> None:
+def test_the_legend_names_each_mark_once_in_order_above_the_data() -> None:
     marks: list[Mark] = [Line([1, 2], [3, 4], RED, "ours"), Line([1, 2], [4, 3], BLUE), Dots([1], [9], GREEN, "theirs")]
     panels = [Panel(marks, Axis("labels"), Axis("accuracy")) for _ in range(2)]
     found = Drawing(picture("Both", panels, width=600, beside=True))
@@ -130,7 +130,7 @@ def test_the_legend_names_each_mark_once_in_order_and_lies_above_all_data() -> N
     assert len(found.dots(GREEN)) == 3  # one of them in the legend
 
 
-def test_a_long_legend_has_rows() -> None:
+def test_a_long_legend_wraps_into_rows_and_shortens_long_names() -> None:
     lines = [Line([1, 2], [each, each], RED, f"strategy number {each}") for each in range(9)]
     found = drawn(*lines, Line([1, 2], [1, 1], BLUE, "w" * 90))
     assert len({text.y for text in found.texts if text.said.startswith("strategy")}) > 2
@@ -141,7 +141,7 @@ def test_texts_are_escaped() -> None:
     hostile = """<script>alert("x")</script> & 'so' \x00\x1b"""
     found = drawn(
         Line([1, 2], [1, 2], RED, hostile), x=Axis(hostile), y=Axis(hostile), title=hostile
-    )  # that it can be parsed is half of the test
+    )  # that it parses is half of the test
     shown = hostile.replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
     assert [text.said for text in found.texts].count(shown) == 4
     assert list(found.all("script")) == []
@@ -149,21 +149,21 @@ def test_texts_are_escaped() -> None:
     assert named.text("<i>")
 
 
-def test_the_same_values_give_the_same_text_whatever_holds_them() -> None:
+def test_equal_values_give_the_same_svg_whatever_their_container_type() -> None:
     x, y = [1.0, 2.0, 3.0], [0.1, 0.2, 0.7]
     lines = [Line(x, y, RED), Line(tuple(x), tuple(y), RED), Line([*np.array(x)], [*np.array(y)], RED)]
     texts = {picture("Same", [Panel([line], Axis(), Axis())], width=400) for line in lines}
     assert len(texts) == 1
 
 
-def test_pictures_can_stand_in_one_page_and_take_its_width_and_font() -> None:
+def test_a_picture_has_no_ids_and_takes_width_font_and_colour_of_its_page() -> None:
     svg = picture("One", [Panel([Line([1, 2], [3, 4], RED, "ours")], Axis(), Axis())], width=400)
     root = Drawing(svg).root
     assert {"id", "width", "height", "font-family"} & {key for each in root.iter() for key in each.attrib} == set()
     assert root.attrib["fill"] == "currentColor"
 
 
-def test_a_picture_says_in_words_what_it_shows() -> None:
+def test_a_picture_has_a_title_and_a_description_of_its_values() -> None:
     found = drawn(
         Line([50, 100], [60.123, 1_234.5], RED, "ours"), Line(range(100), [*range(100)], BLUE, "theirs"),
         Band([50], [58], [62.5], BLUE, "interval"), Rule("y", 90, GREEN, "target"), title="On digits",
@@ -178,7 +178,7 @@ def test_a_picture_says_in_words_what_it_shows() -> None:
     assert "2 at dog" in drawn(Bars([0, 1], [1, 2], 0.5, RED), x=Axis(names=["cat", "dog"])).said("desc")
 
 
-def test_panels_above_each_other_share_their_axis() -> None:
+def test_stacked_panels_share_their_x_axis() -> None:
     panels = [
         Panel([Line([10, 20], [1, 2], RED)], Axis(), Axis(), "first"),
         Panel([Line([20, 30], [1_000, 2_000], BLUE), Rule("x", 20, GREEN)], Axis("labels"), Axis(), "second"),
@@ -191,7 +191,7 @@ def test_panels_above_each_other_share_their_axis() -> None:
     assert found.text("10").y > lower[0][1]
 
 
-def test_the_shared_axis_is_marked_though_the_last_panel_has_no_values_yet() -> None:
+def test_the_shared_axis_is_labelled_if_the_last_panel_has_no_values() -> None:
     panels = [Panel([Line([10, 20], [1, 2], RED)], Axis("labels"), Axis()), Panel([], Axis("labels"), Axis(), "later")]
     found = Drawing(picture("Both", panels, width=432))
     assert found.faults() == []
@@ -199,12 +199,12 @@ def test_the_shared_axis_is_marked_though_the_last_panel_has_no_values_yet() -> 
     assert found.text(NOTHING)
 
 
-def test_titles_of_axes_stay_within_the_picture() -> None:
+def test_long_titles_of_axes_are_shortened_to_fit() -> None:
     found = drawn(Line([1, 2], [1, 2], RED), x=Axis("along the bottom " * 9), y=Axis("upwards " * 20))
     assert [text.said.endswith("…") for text in found.texts if text.said[:5] in ("along", "upwar")] == [True, True]
 
 
-def test_panels_beside_each_other_have_axes_of_their_own() -> None:
+def test_panels_side_by_side_have_axes_of_their_own() -> None:
     left = Panel([Line([1, 2], [1, 2], RED)], Axis("left"), Axis("up"))
     right = Panel([Line([100, 200], [10_000, 20_000], BLUE)], Axis("right"), Axis("up"))
     found = Drawing(picture("Both", [left, right], width=860, beside=True))
@@ -222,7 +222,7 @@ def test_panels_beside_each_other_have_axes_of_their_own() -> None:
         ([f"class number {each}" for each in range(200)], 90),
     ],
 )
-def test_names_of_categories_never_touch(names: list[str], turned: int) -> None:
+def test_names_of_categories_are_turned_if_needed_and_never_overlap(names: list[str], turned: int) -> None:
     found = drawn(Bars(range(len(names)), [1.0] * len(names), 0.8, RED), x=Axis(names=names))
     transforms = [each.get("transform", "") for each in found.all("text")]
     assert {f"rotate(-{turned}" in each for each in transforms if each} == ({True} if turned else set())
@@ -230,23 +230,23 @@ def test_names_of_categories_never_touch(names: list[str], turned: int) -> None:
     assert all(name in hints for name in names[:1])
 
 
-def test_names_of_categories_are_shown_with_their_bars_values() -> None:
+def test_tooltips_of_bars_show_category_and_value() -> None:
     found = drawn(Bars([0, 1], [12.345, 2], 0.8, RED), x=Axis(names=["cat", "dog"]))
     assert [each.findtext("{*}title") for each in found.all("rect")] == ["cat: 12.35", "dog: 2"]
 
 
 @pytest.mark.parametrize("exponent", range(-6, 13))
-def test_ticks_of_any_size_have_room(exponent: int) -> None:
+def test_ticks_of_any_magnitude_do_not_overlap(exponent: int) -> None:
     drawn(Line([10.0**exponent, 3.1 * 10.0**exponent], [-7.7 * 10.0**exponent, 10.0**exponent], RED))
 
 
-def test_a_tick_without_room_keeps_its_line_and_leaves_out_its_text() -> None:
+def test_the_text_of_a_tick_without_room_is_left_out() -> None:
     found = drawn(Line([1, 100], [1, 2], RED), x=Axis(texts={1: "all of them", 2: "half of them", 50: "few"}))
     assert found.text("all of them")
     assert "half of them" not in {text.said for text in found.texts}
 
 
-def test_many_points_are_thinned_without_changing_the_line() -> None:
+def test_many_points_are_thinned_but_the_extreme_is_kept() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=20_000).cumsum()
     values[7_777] = 900
@@ -268,12 +268,12 @@ TEXTS: Sequence[str] = (
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_texts_are_not_wider_than_estimated(text: str) -> None:
+def test_text_widths_are_overestimated_by_at_most_60_percent(text: str) -> None:
     font = ImageFont.load_default(100)
     assert font.getlength(text) <= text_width(text, 100) <= 1.6 * font.getlength(text)
 
 
-def test_wide_and_combining_characters_are_counted_as_such() -> None:
+def test_wide_characters_count_as_wide_and_combining_ones_not_at_all() -> None:
     assert text_width("猫", 10) > 10
     assert text_width("e\u0301", 10) == text_width("e", 10)
 

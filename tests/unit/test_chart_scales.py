@@ -81,7 +81,9 @@ def test_an_axis_that_ends_at_round_values_marks_both() -> None:
         (52, 58, 4, ["52", "54", "56", "58"]),
     ],
 )
-def test_logarithmic_ticks_are_as_dense_as_there_is_room(low: float, high: float, most: int, marked: list[str]) -> None:
+def test_logarithmic_ticks_are_as_dense_as_the_room_allows(
+    low: float, high: float, most: int, marked: list[str]
+) -> None:
     assert tick_texts(Scale(low, high, 0, 1, log=True).ticks(most), log=True) == marked
 
 
@@ -95,6 +97,6 @@ def test_ranges_without_values_or_of_one_value_have_some_width() -> None:
     assert extent([2.0, 1.0, 4.0]) == (1, 4)
 
 
-def test_room_at_both_ends_is_a_share_of_the_range() -> None:
+def test_padding_at_both_ends_is_a_share_of_the_range() -> None:
     assert padded(0, 100, 0.02) == (-2, 102)
     assert padded(1, 100, 0.5, log=True) == pytest.approx((0.1, 1_000))

@@ -1,4 +1,4 @@
-"""Several clients that make the same stream at once."""
+"""Several clients that create the same stream at once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ OVERLAP, NAME_IN_USE, INVALID = 10065, 10058, 10052
 
 
 class Broker:
-    """Where another client makes the stream between our look and our request to make it; ``made`` says whether one
-    with our name."""
+    """Another client creates a stream between our read and our create request; ``made`` says whether under our
+    name."""
 
     def __init__(self, err_code: int, *, made: bool) -> None:
         self.err_code, self.made, self.looks = err_code, made, 0
@@ -27,13 +27,13 @@ class Broker:
 
 
 @pytest.mark.parametrize("err_code", [OVERLAP, NAME_IN_USE])
-async def test_what_another_made_meanwhile_is_read(err_code: int) -> None:
+async def test_stream_created_meanwhile_is_read(err_code: int) -> None:
     broker = Broker(err_code, made=True)
     assert await read_or_make(broker.read, broker.make) == "theirs"
 
 
 @pytest.mark.parametrize(("err_code", "made"), [(OVERLAP, False), (INVALID, True)])
-async def test_what_was_not_made_stays_an_error(err_code: int, made: bool) -> None:
+async def test_overlap_or_invalid_settings_remain_errors(err_code: int, made: bool) -> None:
     broker = Broker(err_code, made=made)
     with pytest.raises(BadRequestError, match=str(err_code)):
         await read_or_make(broker.read, broker.make)

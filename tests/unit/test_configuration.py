@@ -1,4 +1,4 @@
-"""The page of all settings is current, lists every settings class, and describes every setting."""
+"""The page of settings is current, and lists and describes each setting."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_every_settings_class_has_a_table() -> None:
     assert {section.kind.__name__ for section in SECTIONS} == settings_classes()
 
 
-def test_every_variable_is_listed_for_each_service_that_reads_it() -> None:
+def test_every_variable_is_listed_on_the_page() -> None:
     page = configuration.generated()
     for section in SECTIONS:
         assert not [row[0] for row in rows(section.kind) if f"| {row[0]} |" not in page]
@@ -86,7 +86,7 @@ def test_a_setting_without_a_description_is_an_error() -> None:
         list(rows(Silent))
 
 
-def test_a_description_of_no_setting_is_an_error() -> None:
+def test_a_description_of_an_unknown_setting_is_an_error() -> None:
     class Renamed(BaseSettings):
         """Settings.
 

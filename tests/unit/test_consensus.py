@@ -1,4 +1,4 @@
-"""How the answers of several people become one label, and how well each of them does."""
+"""Consensus of several annotators' results, and the quality of each annotator."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def votes(*said: int | Skip) -> list[Vote]:
         ((SKIPPED, REJECTED, 1, 1), DISPUTED),
     ],
 )
-def test_more_than_half_decide(said: tuple[int | Skip, ...], outcome: Outcome) -> None:
+def test_majority_of_votes_decides(said: tuple[int | Skip, ...], outcome: Outcome) -> None:
     assert decide(votes(*said), wanted=2, most=4) == outcome
 
 
 @given(said=st.lists(outcomes, max_size=9), wanted=st.integers(1, 5), more=st.integers(0, 4), seed=st.integers())
-def test_the_order_of_answers_decides_nothing(said: list[int | Skip], wanted: int, more: int, seed: int) -> None:
+def test_order_of_votes_does_not_change_the_outcome(said: list[int | Skip], wanted: int, more: int, seed: int) -> None:
     shuffled = votes(*said)
     Random(seed).shuffle(shuffled)
     outcome = decide(votes(*said), wanted=wanted, most=wanted + more)
@@ -54,15 +54,15 @@ def test_the_order_of_answers_decides_nothing(said: list[int | Skip], wanted: in
         assert outcome == (said[0] if isinstance(said[0], Skip) else Label(said[0], len(said), 1.0))
 
 
-def test_a_posterior_decides_between_those_who_differ_only_where_it_is_sure() -> None:
+def test_posterior_decides_a_disagreement_only_if_it_is_sure() -> None:
     assert decide(votes(1, 2), wanted=2, most=3, posterior={1: 0.1, 2: 0.9}) == Label(2, 2, 0.9)
     assert decide(votes(1, 2), wanted=2, most=3, posterior={1: 0.3, 2: 0.7}) == Undecided(1)
     assert decide(votes(1, 1), wanted=2, most=3, posterior={1: 0.1, 2: 0.9}) == Label(1, 2, 1.0)
     assert decide(votes(SKIPPED, SKIPPED, 1), wanted=2, most=3, posterior={1: 1.0}) == SKIPPED
 
 
-def test_who_is_often_right_counts_for_more() -> None:
-    """Each sample is seen by two of three, of whom one errs often: a count could never decide between two."""
+def test_votes_of_accurate_annotators_weigh_more() -> None:
+    """Each sample is labelled by two of three, of whom one errs often: a count could never decide."""
     rng = Random(1)
     right = {"kim": 0.97, "lee": 0.95, "errs": 0.4}
     truth = [rng.randrange(3) for _ in range(300)]
@@ -81,14 +81,14 @@ def test_who_is_often_right_counts_for_more() -> None:
     assert found == posteriors({i: said[i][::-1] for i in reversed(range(300))}, {})
 
 
-def test_samples_that_nobody_gave_a_class_have_no_posterior() -> None:
+def test_samples_without_a_class_have_no_posterior() -> None:
     assert posteriors({}, {}) == {}
     assert posteriors({3: [Vote("a", SKIPPED)]}, {}) == {}
     many = {i: [Vote("a", 1)] for i in range(KNOWN_AFTER)}
     assert posteriors({**many, 90: [Vote("b", SKIPPED)]}, {}) == {i: {1: 1.0} for i in many}
 
 
-def test_nobody_is_weighed_of_whom_little_is_known() -> None:
+def test_annotators_with_few_votes_give_no_posterior() -> None:
     many = {i: [Vote("a", i % 2), Vote("b", i % 2)] for i in range(KNOWN_AFTER)}
     assert set(posteriors(many, {})) == set(many)
     last = many.pop(KNOWN_AFTER - 1)
@@ -97,7 +97,7 @@ def test_nobody_is_weighed_of_whom_little_is_known() -> None:
     assert set(posteriors(with_a_stranger, {})) == {*many, 90}
 
 
-def test_gold_samples_tell_whom_to_believe() -> None:
+def test_gold_samples_show_which_annotators_are_right() -> None:
     """Two who mistake 0 for 1 outvote one who does not, until samples of known class show it."""
     said = {i: [Vote("kim", i % 2), Vote("lee", 1), Vote("max", 1)] for i in range(3 * KNOWN_AFTER)}
     gold = {i: i % 2 for i in range(KNOWN_AFTER)}

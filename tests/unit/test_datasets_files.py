@@ -1,4 +1,4 @@
-"""Pools in array files: what is kept, what is converted, and every way in which a spec can be wrong."""
+"""Datasets in array files: loading, conversion, and the errors of invalid specs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POOL = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
 
 
 class Folder:
-    """Writes arrays into a folder and loads what a spec says about them."""
+    """Saves arrays in a folder and loads datasets of them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def test_a_pool_with_labels_and_evaluation(folder: Folder) -> None:
+def test_a_pool_is_loaded_with_labels_and_evaluation_set(folder: Folder) -> None:
     dataset = folder.load(
         name=folder.save("pool.npy", POOL),
         labels=folder.save("labels.npy", [2, 0, 1, 0]),
@@ -130,7 +130,7 @@ def test_bad_samples_are_refused(folder: Folder, raw: ArrayLike, reason: str, me
 
 
 @pytest.mark.parametrize("name", ["", "nmist", "/no/such/pool.npy", "nul\0byte", "x" * 5_000, os.devnull])
-def test_an_unknown_name_is_answered_with_what_is_accepted(folder: Folder, name: str) -> None:
+def test_the_error_for_an_unknown_name_lists_the_accepted_ones(folder: Folder, name: str) -> None:
     error = folder.refused(name=name)
     assert isinstance(error, InvalidInput)
     assert (error.reason, error.field) == ("UNKNOWN_DATASET", "name")
@@ -145,7 +145,7 @@ def test_mnist_takes_no_other_settings(folder: Folder, field: str) -> None:
 
 @pytest.mark.parametrize("field", ["name", "labels", "evaluation", "evaluation_labels"])
 @pytest.mark.parametrize("how", ["absolute", "upwards", "by a link", "no path at all"])
-def test_what_lies_outside_the_folder_of_pools_is_not_looked_at(folder: Folder, field: str, how: str) -> None:
+def test_files_outside_the_pools_folder_are_refused(folder: Folder, field: str, how: str) -> None:
     pools = folder.path / "pools"
     pools.mkdir()
     secret = folder.save("secret.npy", POOL)
@@ -164,7 +164,7 @@ def test_what_lies_outside_the_folder_of_pools_is_not_looked_at(folder: Folder, 
     assert (caught.value.reason, caught.value.field) == ("PATH_OUTSIDE", field)
 
 
-def test_what_lies_in_the_folder_of_pools_is_read(folder: Folder) -> None:
+def test_files_in_the_pools_folder_are_read(folder: Folder) -> None:
     source = DatasetSource(name=folder.save("pool.npy", POOL), classes=("cat", "dog"))
     found = load(source, data_dir=None, cache_dir=folder.path / "cache", pools_dir=folder.path)
     assert len(found.samples) == len(POOL)

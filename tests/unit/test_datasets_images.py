@@ -1,4 +1,4 @@
-"""Folders of images: how they may be laid out, and what happens to colours, sizes and broken files."""
+"""Datasets of image folders: layouts, colours, sizes and broken files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oracle_svc.datasets import Dataset, DatasetSource, load
 
 
 def put(path: Path, value: int = 0, *, mode: str = "L", size: tuple[int, int] = (4, 3), **options: Any) -> Path:
-    """An image of one colour; ``size`` is width, height."""
+    """Save an image of one colour; ``size`` is (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     bands = len(Image.new(mode, (1, 1)).getbands())
     Image.new(mode, size, value if bands == 1 else (value,) * bands).save(path, **options)
@@ -32,7 +32,7 @@ def refused(folder: Path, **source: Any) -> LabelloopError:
     return caught.value
 
 
-def test_a_flat_folder_is_read_by_name_without_labels(tmp_path: Path) -> None:
+def test_a_flat_folder_is_read_in_order_of_name_without_labels(tmp_path: Path) -> None:
     for name, value in (("b.PNG", 2), ("a.bmp", 1), ("c.tif", 3)):
         put(tmp_path / name, value)
     (tmp_path / "README.txt").write_text("not an image")
@@ -45,7 +45,7 @@ def test_a_flat_folder_is_read_by_name_without_labels(tmp_path: Path) -> None:
     assert dataset.name == tmp_path.name
 
 
-def test_class_folders_give_labels_and_names(tmp_path: Path) -> None:
+def test_class_folders_give_labels_and_class_names(tmp_path: Path) -> None:
     put(tmp_path / "dog" / "1.png", 10)
     put(tmp_path / "cat" / "2.jpg", 20)
     put(tmp_path / "cat" / "1.jpeg", 30)
@@ -58,7 +58,7 @@ def test_class_folders_give_labels_and_names(tmp_path: Path) -> None:
     assert dataset.samples[:, 0, 0].tolist() == [30, 20, 10]
 
 
-def test_a_spec_may_put_the_class_folders_in_another_order(tmp_path: Path) -> None:
+def test_a_source_may_order_the_class_folders_differently(tmp_path: Path) -> None:
     put(tmp_path / "cat" / "1.png")
     put(tmp_path / "dog" / "1.png")
     dataset = read(tmp_path, classes=("dog", "cat"))
@@ -111,7 +111,7 @@ def test_a_palette_with_transparency_is_read_without_a_warning(tmp_path: Path) -
     assert read(tmp_path, classes=("a", "b")).samples[0, 0].tolist() == [[10, 20, 30], [40, 50, 60]]
 
 
-def test_a_photograph_is_turned_the_way_its_camera_says(tmp_path: Path) -> None:
+def test_a_photograph_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn a quarter clockwise
     put(tmp_path / "a.jpg", size=(4, 3), exif=exif)
@@ -119,7 +119,7 @@ def test_a_photograph_is_turned_the_way_its_camera_says(tmp_path: Path) -> None:
     assert read(tmp_path, classes=("a", "b")).samples.shape == (2, 4, 3)
 
 
-def test_the_first_image_of_another_size_is_named(tmp_path: Path) -> None:
+def test_the_error_names_the_first_image_of_another_size(tmp_path: Path) -> None:
     for name, size in (("a.png", (4, 3)), ("b.png", (4, 3)), ("c.png", (3, 4)), ("d.png", (9, 9))):
         put(tmp_path / name, size=size)
     error = refused(tmp_path, classes=("a", "b"))
@@ -130,7 +130,7 @@ def test_the_first_image_of_another_size_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda data: b"", lambda data: b"no image", lambda data: data[:-30]])
-def test_a_broken_image_is_named(tmp_path: Path, change: Any) -> None:
+def test_the_error_names_a_broken_image(tmp_path: Path, change: Any) -> None:
     put(tmp_path / "a.png")
     broken = put(tmp_path / "b.png", size=(40, 30))
     broken.write_bytes(change(broken.read_bytes()))
@@ -164,14 +164,14 @@ def test_a_layout_that_would_lose_images_is_refused(tmp_path: Path, stray: str) 
     assert error.reason == "FOLDER_LAYOUT"
 
 
-def test_class_folders_and_a_label_file_contradict(tmp_path: Path) -> None:
+def test_class_folders_with_a_label_file_are_refused(tmp_path: Path) -> None:
     put(tmp_path / "cat" / "1.png")
     put(tmp_path / "dog" / "1.png")
     error = refused(tmp_path, labels="labels.npy")
     assert (error.reason, error.field) == ("LABELS_TWICE", "labels")
 
 
-def test_an_evaluation_folder_brings_its_own_labels(tmp_path: Path) -> None:
+def test_an_evaluation_folder_is_labelled_by_its_class_folders(tmp_path: Path) -> None:
     for path in ("pool/cat/1.png", "pool/dog/1.png", "evaluation/dog/1.png", "evaluation/dog/2.png"):
         put(tmp_path / path)
     (tmp_path / "evaluation" / "cat").mkdir()
@@ -181,7 +181,7 @@ def test_an_evaluation_folder_brings_its_own_labels(tmp_path: Path) -> None:
     assert dataset.evaluation_labels.tolist() == [0, 0]
 
 
-def test_evaluation_folders_must_be_named_like_the_pool(tmp_path: Path) -> None:
+def test_evaluation_folders_must_have_the_pools_class_names(tmp_path: Path) -> None:
     for path in ("pool/cat/1.png", "pool/dog/1.png", "evaluation/cat/1.png", "evaluation/fox/1.png"):
         put(tmp_path / path)
     error = refused(tmp_path / "pool", evaluation=str(tmp_path / "evaluation"))

@@ -1,4 +1,4 @@
-"""Labels, class names and evaluation sets beside a pool in array files: every way in which they can disagree."""
+"""Labels, class names and evaluation sets in array files: every way in which they can disagree with a pool."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_an_evaluation_label_that_is_no_class_of_the_pool_is_refused(folder: Fol
 
 
 @pytest.mark.parametrize("field", ["labels", "evaluation", "evaluation_labels"])
-def test_a_file_that_is_not_there_is_named(folder: Folder, field: str) -> None:
+def test_missing_file_is_named_in_the_error(folder: Folder, field: str) -> None:
     pool, labels = folder.save("pool.npy", POOL), folder.save("labels.npy", [0, 1, 0, 1])
     paths = {"labels": labels, "evaluation": pool, "evaluation_labels": labels, field: "gone.npy"}
     error = folder.refused(name=pool, **paths)

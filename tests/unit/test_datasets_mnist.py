@@ -1,4 +1,4 @@
-"""MNIST from the operator's folder and from the cache: what is whole is used, what is damaged is not."""
+"""MNIST from the operator's folder, the cache and mirrors; damaged files are not used."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def is_small_mnist(dataset: Dataset) -> bool:
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("subfolder", ["", "mnist"])
-def test_the_operators_copy_comes_first(tmp_path: Path, packed: bool, subfolder: str) -> None:
+def test_the_operators_copy_is_used_without_download_or_cache(tmp_path: Path, packed: bool, subfolder: str) -> None:
     fill(tmp_path / "data" / subfolder, packed=packed)
     dataset = read(tmp_path / "data", tmp_path / "cache")
     assert is_small_mnist(dataset)
@@ -90,7 +90,7 @@ def test_the_operators_copy_comes_first(tmp_path: Path, packed: bool, subfolder:
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-10], lambda data: gzip.compress(b"something else")])
-def test_a_damaged_file_of_the_operators_is_an_error_not_a_download(
+def test_a_damaged_operator_file_is_an_error_and_not_downloaded(
     tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
     damaged = fill(tmp_path / "data") / f"{FILES[2].name}.gz"
@@ -102,21 +102,21 @@ def test_a_damaged_file_of_the_operators_is_an_error_not_a_download(
     assert all(value in caught.value.message for value in caught.value.values.values())
 
 
-def test_a_missing_file_of_the_operators_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_operator_file_is_an_error(tmp_path: Path) -> None:
     (fill(tmp_path / "data") / f"{FILES[1].name}.gz").unlink()
     with pytest.raises(NotFound, match=FILES[1].name) as caught:
         read(tmp_path / "data", tmp_path / "cache")
     assert caught.value.reason == "MNIST_FILE_MISSING"
 
 
-def test_a_data_folder_without_mnist_is_passed_over_with_a_warning(tmp_path: Path) -> None:
+def test_a_data_folder_without_mnist_is_skipped_with_a_warning(tmp_path: Path) -> None:
     fill(tmp_path / "cache" / "mnist")
     with capture_logs() as logs:
         assert is_small_mnist(read(tmp_path / "data", tmp_path / "cache"))
     assert [entry["event"] for entry in logs] == ["mnist_not_in_data_dir"]
 
 
-def test_a_download_is_kept_and_not_repeated(tmp_path: Path) -> None:
+def test_a_download_is_cached_and_not_repeated(tmp_path: Path) -> None:
     assert is_small_mnist(read(None, tmp_path, serve))
     assert is_small_mnist(read(None, tmp_path, never))
     assert sorted(path.name for path in (tmp_path / "mnist").iterdir()) == sorted(file.name for file in FILES)
@@ -131,7 +131,7 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(tmp_path: Path) -> None
     assert damaged.read_bytes() == CONTENTS[0]
 
 
-def test_a_cache_that_cannot_be_written_costs_only_a_warning(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_causes_only_a_warning(tmp_path: Path) -> None:
     (tmp_path / "mnist").write_text("a file where the folder should be")
     with capture_logs() as logs:
         assert is_small_mnist(read(None, tmp_path, serve))

@@ -1,4 +1,4 @@
-"""The estimate of Dawid and Skene: against cases worked out by hand, its symmetries, and simulated annotators."""
+"""The estimate of Dawid and Skene: cases worked out by hand, its symmetries, and simulated annotators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_PRIOR = 1e-9
 
 
 def simulated(seed: int, accuracy: dict[str, float], *, samples: int, classes: int) -> tuple[list[Answer], list[int]]:
-    """What each annotator says of each sample, right with the probability given; and the classes."""
+    """Answers of annotators, each right with its given probability, and the true classes."""
     rng = Random(seed)
     truth = [rng.randrange(classes) for _ in range(samples)]
     answers = [
@@ -34,21 +34,21 @@ def gold_record(annotator: str, right: int, wrong: int, first: int) -> list[Answ
     return [(first + i, annotator, label) for i, label in enumerate(labels)]
 
 
-def test_nothing_is_estimated_of_no_answers() -> None:
+def test_without_answers_there_are_no_posteriors() -> None:
     assert class_posteriors([], {}) == {}
 
 
-def test_one_class_is_certain() -> None:
+def test_a_single_class_is_certain() -> None:
     assert class_posteriors([(3, "a", 7), (5, "b", 7)], {}) == {3: {7: 1.0}, 5: {7: 1.0}}
 
 
-def test_a_known_class_is_certain_even_if_nobody_named_it() -> None:
+def test_a_known_class_is_certain_even_if_no_annotator_named_it() -> None:
     found = class_posteriors([(0, "a", 1), (1, "a", 1), (1, "b", 2)], {0: 3})
     assert found[0] == {1: 0.0, 2: 0.0, 3: 1.0}
     assert found[1].keys() == {1, 2, 3}
 
 
-def test_annotators_with_equal_records_who_differ_leave_a_sample_even() -> None:
+def test_equally_good_annotators_who_disagree_leave_a_sample_even() -> None:
     gold = gold_record("a", 8, 2, first=0) + gold_record("b", 8, 2, first=20)
     truth = {i: i % 2 for i in range(40)}
     found = class_posteriors([*gold, (99, "a", 0), (99, "b", 1)], truth)
@@ -70,7 +70,7 @@ def test_the_estimate_solves_the_equations_of_the_model(prior: float) -> None:
     assert 0.5 < q <= 1.0
 
 
-def test_names_and_order_decide_nothing() -> None:
+def test_names_and_order_do_not_change_the_estimate() -> None:
     answers, _ = simulated(1, {"a": 0.9, "b": 0.7, "c": 0.6}, samples=60, classes=3)
     truth = {0: 2, 1: 0}
     found = class_posteriors(answers, truth)
@@ -92,7 +92,7 @@ def test_posteriors_are_distributions_over_the_classes() -> None:
         assert min(posterior.values()) >= 0.0
 
 
-def test_a_good_annotator_is_believed_against_two_poor_ones() -> None:
+def test_a_good_annotator_outweighs_two_poor_ones() -> None:
     answers, truth = simulated(4, {"good": 0.97, "poor": 0.55, "worse": 0.5}, samples=400, classes=3)
     by_sample: dict[int, list[int]] = {}
     for sample, _, label in answers:
@@ -103,15 +103,15 @@ def test_a_good_annotator_is_believed_against_two_poor_ones() -> None:
     assert estimated > 0.93 * len(truth)
 
 
-def test_an_annotator_who_swaps_classes_still_tells_something() -> None:
+def test_an_annotator_who_swaps_classes_is_still_informative() -> None:
     answers = [(i, "a", i % 2) for i in range(60)] + [(i, "swaps", 1 - i % 2) for i in range(60)]
     unseen = (99, "swaps", 0)
     found = class_posteriors([*answers, unseen], {i: i % 2 for i in range(40)})
     assert found[99][1] > 0.9
 
 
-def test_samples_that_were_chosen_do_not_tell_how_frequent_classes_are() -> None:
-    """The record of an annotator who labels nothing else changes no other sample."""
+def test_class_frequencies_are_not_estimated_from_the_samples() -> None:
+    """Samples are chosen: 30 of one class by another annotator change no other posterior."""
     answers, _ = simulated(5, {"a": 0.8, "b": 0.7}, samples=40, classes=2)
     elsewhere = [(1000 + i, "elsewhere", 1) for i in range(30)]
     found = class_posteriors([*answers, *elsewhere], {1000 + i: 1 for i in range(30)})
@@ -120,7 +120,7 @@ def test_samples_that_were_chosen_do_not_tell_how_frequent_classes_are() -> None
         assert found[sample] == pytest.approx(posterior, abs=1e-6)
 
 
-def test_few_answers_make_nobody_infallible() -> None:
+def test_few_answers_do_not_make_an_annotator_infallible() -> None:
     """Of two annotators who differ, one was right on two known samples of each class, the other on two of three."""
     gold = gold_record("a", 2, 0, first=0) + gold_record("b", 2, 1, first=10)
     truth = {i: i % 2 for i in range(20)}

@@ -1,4 +1,4 @@
-"""The doctor looks at what is there; missing things fail, things to know do not."""
+"""``labelloop doctor``: missing requirements fail, other findings do not."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ INSTALLED: dict[str, str | None] = {
 
 
 def extras(**versions: str | None) -> Extras:
-    """Of a wheel, with everything installed but for what ``versions`` says."""
+    """Return a wheel's extras, with everything installed except as ``versions`` says."""
     return Extras(REQUIRES, {**INSTALLED, **versions}.get)
 
 
 def host_with(folder: Path, says: str) -> Host:
-    """A machine with one nats-server, which says ``says`` when asked for its version."""
+    """Return a machine with one nats-server, which prints ``says`` as its version."""
     server = folder / "nats-server"
     server.write_text("#!/bin/sh\n")
     server.chmod(0o755)
@@ -74,14 +74,14 @@ def without_nats() -> Host:
     return Host(env={"PATH": ""}, more_dirs=())
 
 
-def test_what_the_tests_run_on_is_complete_but_for_torch_where_that_is_missing(tmp_path: Path) -> None:
+def test_the_environment_of_these_tests_passes_unless_torch_is_missing(tmp_path: Path) -> None:
     found = checks(extras_here(), tmp_path, None, tmp_path, host_with(tmp_path, "nats-server: v2.12.7\n"))
     with_torch = find_spec("torch") is not None
     assert [check.name for check in found if not check.ok] == ([] if with_torch else ["trainer", "torch"])
     assert exit_code(found) == (0 if with_torch else 1)
 
 
-def test_a_missing_thing_fails_and_is_shown_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_program_fails_and_is_shown_with_advice(tmp_path: Path) -> None:
     found = checks(extras_here(), tmp_path, None, tmp_path, without_nats())
     output = io.StringIO()
     Console(file=output, width=500).print(render(found))
@@ -103,11 +103,11 @@ def test_other_pythons_are_not_ok(version: tuple[int, int]) -> None:
     assert check.advice == "use Python 3.11 to 3.14"
 
 
-def test_everything_that_is_installed_is_ok() -> None:
+def test_extras_that_are_installed_are_ok() -> None:
     assert all(check.ok and not check.advice for check in extra_checks(extras()))
 
 
-def test_a_service_s_missing_libraries_are_told_with_its_extra() -> None:
+def test_missing_libraries_of_a_service_are_listed_with_its_extra() -> None:
     found = {check.name: check for check in extra_checks(extras(onnx=None, torch=None))}
     assert found["trainer"] == Check(
         "trainer", False, "libraries missing: onnx, torch", "pip install 'labelloop[trainer]'"
@@ -117,12 +117,12 @@ def test_a_service_s_missing_libraries_are_told_with_its_extra() -> None:
     assert found["command"].ok
 
 
-def test_a_library_in_a_version_that_does_not_fit_is_missing() -> None:
+def test_a_library_in_an_unsupported_version_counts_as_missing() -> None:
     assert extras(numpy="1.26.4").missing() == ["numpy"]
     assert extras(numpy="2.4.6").missing() == []
 
 
-def test_requirements_of_other_pythons_and_systems_do_not_count() -> None:
+def test_requirements_for_other_pythons_and_systems_are_ignored() -> None:
     assert extras(colorama=None).missing() == []
 
 
@@ -133,24 +133,24 @@ def test_optional_libraries_may_be_missing() -> None:
     )
 
 
-def test_an_extra_that_the_installed_metadata_does_not_have_is_not_called_installed() -> None:
+def test_an_extra_absent_from_the_metadata_is_not_reported_as_installed() -> None:
     found = {check.name: check for check in extra_checks(Extras(["numpy"], INSTALLED.get))}
     assert not found["trainer"].ok
     assert found["llvm"].advice.endswith("install labelloop again")
 
 
-def test_in_a_checkout_the_advice_is_make() -> None:
+def test_in_a_checkout_the_advice_is_make_setup() -> None:
     checkout = Extras(REQUIRES, lambda name: None, Path("/clone"))
     assert {check.advice for check in extra_checks(checkout) if not check.ok} == {"run `make setup`"}
 
 
-def test_no_service_starts_where_the_libraries_of_one_are_missing() -> None:
+def test_the_check_before_a_start_names_the_services_that_lack_libraries() -> None:
     check_installed("trainer", "scorer", "oracle", extras=extras())
     with pytest.raises(WrongState, match=r"the trainer lacks onnx; the scorer lacks onnx.*labelloop\[trainer,scorer\]"):
         check_installed("trainer", "scorer", "oracle", extras=extras(onnx=None))
 
 
-async def test_nothing_is_started_or_written_where_libraries_are_missing(
+async def test_nothing_is_started_or_written_if_libraries_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labelloop_cli.extras.extras_here", lambda: extras(onnx=None))
@@ -160,19 +160,19 @@ async def test_nothing_is_started_or_written_where_libraries_are_missing(
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_distribution_that_is_not_installed_is_told() -> None:
+def test_a_distribution_that_is_not_installed_is_an_error() -> None:
     with pytest.raises(WrongState, match="not installed"):
         extras_here("labelloop-of-tomorrow")
 
 
-def test_torch_s_build_is_told() -> None:
+def test_the_version_of_torch_is_reported() -> None:
     check = torch_check(extras_here())
     assert check.ok == (find_spec("torch") is not None)
     assert check.found.startswith("2.") or check.found == "not installed"
 
 
 @pytest.mark.parametrize(("says", "advised"), [("v2.9.10", True), ("v2.12.7", False), ("v2.15.1", False)])
-def test_an_old_nats_server_is_fine_for_trying_out(tmp_path: Path, says: str, advised: bool) -> None:
+def test_an_old_nats_server_is_ok_but_comes_with_advice(tmp_path: Path, says: str, advised: bool) -> None:
     check = nats_check(tmp_path / "cache", host_with(tmp_path, f"nats-server: {says}\n"))
     assert check.ok
     assert check.found.startswith(says)
@@ -183,7 +183,7 @@ def test_a_program_that_is_no_nats_server_is_not_ok(tmp_path: Path) -> None:
     assert not nats_check(tmp_path / "cache", host_with(tmp_path, "hello")).ok
 
 
-def test_a_nats_server_named_where_none_is_is_not_ok(tmp_path: Path) -> None:
+def test_a_configured_path_without_a_nats_server_is_not_ok(tmp_path: Path) -> None:
     check = nats_check(tmp_path, Host(env={"LABELLOOP_NATS_SERVER": str(tmp_path / "absent")}))
     assert not check.ok
     assert "absent" in check.advice
@@ -197,7 +197,7 @@ def test_a_nats_server_that_does_not_run_is_not_ok(tmp_path: Path) -> None:
     assert "does not run" in check.found
 
 
-def test_mnist_is_found_where_it_is_looked_for(tmp_path: Path) -> None:
+def test_mnist_is_found_in_the_cache_and_preferably_in_the_data_folder(tmp_path: Path) -> None:
     data, cache = tmp_path / "data", tmp_path / "cache"
     assert mnist_check(cache, data).ok, "it can be downloaded, or stood in for"
     (cache / "mnist").mkdir(parents=True)
@@ -210,18 +210,18 @@ def test_mnist_is_found_where_it_is_looked_for(tmp_path: Path) -> None:
     assert str(data) in mnist_check(cache, data).found
 
 
-def test_a_part_of_mnist_in_the_operator_s_folder_is_not_ok(tmp_path: Path) -> None:
+def test_an_incomplete_mnist_in_the_data_folder_is_not_ok(tmp_path: Path) -> None:
     (tmp_path / MNIST[0]).touch()
     check = mnist_check(tmp_path / "cache", tmp_path)
     assert not check.ok
     assert "1 of 4" in check.found
 
 
-def test_a_full_disk_is_not_ok_also_where_the_folder_is_yet_to_be_made(tmp_path: Path) -> None:
+def test_a_full_disk_is_not_ok_even_if_the_folder_does_not_exist_yet(tmp_path: Path) -> None:
     assert disk_check(tmp_path / "to/be/made", needed_bytes=1).ok
     assert not disk_check(tmp_path / "to/be/made", needed_bytes=10**18).ok
 
 
-def test_a_loopback_that_takes_no_listener_is_not_ok() -> None:
+def test_an_address_that_cannot_be_listened_on_is_not_ok() -> None:
     assert port_check().ok
-    assert not port_check("192.0.2.1").ok  # set aside for documentation: no machine's own
+    assert not port_check("192.0.2.1").ok  # reserved for documentation: no machine has it

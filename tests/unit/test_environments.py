@@ -1,4 +1,4 @@
-"""Set-up of environments: which Python, which PyTorch, and what is installed; without installing anything."""
+"""Set-up of environments: the choice of Python, PyTorch and groups, without installing anything."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_supported_versions_are_those_of_the_project() -> None:
     assert named == [f"{major}.{minor}" for major, minor in reversed(pythons.SUPPORTED)]
 
 
-def test_groups_name_extras_and_dependency_groups_with_those_they_include() -> None:
+def test_groups_list_declared_extras_and_included_dependency_groups() -> None:
     declared = PROJECT["dependency-groups"]
     for extras, groups in GROUPS.values():
         assert set(extras) <= set(PROJECT["project"]["optional-dependencies"])
@@ -65,11 +65,11 @@ def test_groups_name_extras_and_dependency_groups_with_those_they_include() -> N
         ([], "run", False),
     ],
 )
-def test_nothing_is_installed_that_is_there_already(groups: list[str], group: str, expected: bool) -> None:
+def test_an_installed_group_covers_the_groups_within_it(groups: list[str], group: str, expected: bool) -> None:
     assert covers(groups, group) is expected
 
 
-def test_this_interpreter_is_found_behind_a_command_that_does_not_run(
+def test_interpreters_are_found_despite_a_broken_command_on_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pyenv leaves commands on the PATH that fail for each version that is installed but not chosen."""
@@ -85,7 +85,7 @@ def test_this_interpreter_is_found_behind_a_command_that_does_not_run(
 @pytest.mark.parametrize(
     ("text", "message"), [("exit 1", "does not run"), ("printf 'cpython\\n3\\n9\\n/nine\\n'", "supports 3.11, 3.12")]
 )
-def test_a_named_python_that_cannot_serve_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_an_unusable_named_python_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SetUpError, match=message):
         interpreters(str(script(tmp_path / "python", text)))
 
@@ -101,12 +101,12 @@ def answers(monkeypatch: pytest.MonkeyPatch, *, index: bool, by_pip: set[tuple[i
     )
 
 
-def test_the_newest_python_is_taken_where_the_index_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_python_is_chosen_if_the_index_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, index=True, by_pip=set())
     assert choose([NEW, OLD], "cpu") == (NEW, TorchSource("torch==1", (), "index"))
 
 
-def test_the_newest_python_with_a_cpu_build_is_taken_where_only_pip_finds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_python_with_a_cpu_build_is_chosen_if_only_pip_finds_one(monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, index=False, by_pip={OLD.version})
     assert choose([NEW, OLD], "cpu") == (OLD, TorchSource("torch @ file:///w", (), "pip"))
 
@@ -139,7 +139,7 @@ def test_without_torch_the_requirement_is_dropped(tmp_path: Path) -> None:
     assert kept_source("") is None
 
 
-def test_an_environment_without_a_state_is_made_afresh(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_state_is_ignored(tmp_path: Path) -> None:
     assert read_state(tmp_path) is None
     (tmp_path / "labelloop.json").write_text('{"digest": ')
     assert read_state(tmp_path) is None
@@ -162,13 +162,11 @@ def test_an_environment_without_a_state_is_made_afresh(tmp_path: Path) -> None:
         ("d", Choice(python="/none"), False),
     ],
 )
-def test_an_environment_is_made_afresh_for_another_lock_python_or_torch(
-    digest: str, asked: Choice, expected: bool
-) -> None:
+def test_an_environment_does_not_serve_another_lock_python_or_torch(digest: str, asked: Choice, expected: bool) -> None:
     assert serves(STATE, digest, asked) is expected
 
 
-def test_what_a_failed_command_printed_is_told(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_command_shows_its_output(tmp_path: Path) -> None:
     said: list[str] = []
     command = script(tmp_path / "uv", "echo Downloading numpy; echo chatter; echo 'no such wheel' >&2; exit 2")
     with pytest.raises(SetUpError, match=r"(?s)uv failed.*no such wheel"):

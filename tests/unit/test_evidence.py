@@ -1,4 +1,4 @@
-"""What a run says of the labels that choosing has saved."""
+"""The estimate of how many labels a run has saved by choosing its samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def measured(value: float) -> MeasuredAccuracy:
 
 
 def rounds(own: float, *, noise: float = 0.0, count: int = 12) -> list[RoundResult]:
-    """Control samples, a tenth of all, whose error is ``2 / sqrt(labels)``; the run's own model ends at ``own``."""
+    """Rounds with a tenth of control samples, of error ``2 / sqrt(labels)``; the run's model has accuracy ``own``."""
     rng = np.random.default_rng(1)
     made = []
     for number in range(1, count + 1):
@@ -34,7 +34,7 @@ def rounds(own: float, *, noise: float = 0.0, count: int = 12) -> list[RoundResu
     return made
 
 
-def test_the_labels_that_random_labels_would_have_taken_lie_between_two_curves() -> None:
+def test_the_number_of_random_labels_needed_lies_between_two_curves() -> None:
     found = labels_saved(rounds(0.95), MANY)
     assert found is not None
     assert found.flat.labels(0.05) == pytest.approx(1_600, rel=0.03)  # where 2 n ** -0.5 is 0.05
@@ -49,7 +49,7 @@ def test_the_labels_that_random_labels_would_have_taken_lie_between_two_curves()
     assert found.flat.errors(labels) == pytest.approx(2 * labels**-0.5, rel=0.01)
 
 
-def test_what_is_less_sure_has_a_wider_interval() -> None:
+def test_noisier_measurements_give_a_wider_interval() -> None:
     sure, unsure = labels_saved(rounds(0.95), MANY), labels_saved(rounds(0.95, noise=0.1), MANY)
     assert sure is not None
     assert unsure is not None
@@ -57,19 +57,19 @@ def test_what_is_less_sure_has_a_wider_interval() -> None:
     assert (unsure.high or np.inf) / unsure.low > 1.2 * sure.high / sure.low
 
 
-def test_choosing_that_did_harm_is_said_so() -> None:
+def test_choosing_worse_than_at_random_saves_a_negative_number_of_labels() -> None:
     found = labels_saved(rounds(0.8), MANY)
     assert found is not None
     assert found.saved < 0
 
 
-def test_too_little_says_nothing() -> None:
+def test_too_few_measurements_give_no_estimate() -> None:
     assert labels_saved([], MANY) is None
     assert labels_saved(rounds(0.95, count=3), MANY) is None
     assert labels_saved([RoundResult(round=1, labels=10, evaluation=measured(0.5))] * 9, MANY) is None
 
 
-def test_no_more_than_the_pool_holds_is_claimed() -> None:
+def test_the_estimate_does_not_exceed_the_size_of_the_pool() -> None:
     found = labels_saved(rounds(0.95), 1_000)
     assert found is not None
     assert found.random_labels <= 1_000

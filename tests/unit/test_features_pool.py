@@ -1,4 +1,4 @@
-"""Pools seen through a graph: what is kept on disk, and what is made anew."""
+"""Pools of features: cached on disk, and computed again where the cache is damaged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _written(draft: Path, data: bytes) -> None:
 
 
 class Site:
-    """A store, a cache on disk, and pools of both kinds over them, as after a start of the service."""
+    """A store, a cache on disk, and pools of samples and of features, as after a start of the service."""
 
     def __init__(self, store: Store, folder: Path, executor: ThreadPoolExecutor, bytes_max: int = PLENTY) -> None:
         self.plain = pools(store, ArtifactCache(store, folder / "artifacts", bytes_max))
@@ -59,7 +59,7 @@ async def whole(pool: Pool) -> NDArray[np.float32]:
     return np.concatenate([part.samples for part in await pool.parts()])
 
 
-async def test_features_are_those_of_the_graph_and_are_kept(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+async def test_features_are_those_of_the_graph_and_are_cached(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
     store = Store()
     digest, _ = await published(store, SAMPLES, 30)
     graph = await store.put(to_onnx(WIDE, "uint8"))
@@ -72,14 +72,14 @@ async def test_features_are_those_of_the_graph_and_are_kept(tmp_path: Path, exec
     inodes = {file.stat().st_ino for file in (tmp_path / "features").iterdir()}
     assert len(inodes) == 2
 
-    again = Site(store, tmp_path, executor)  # what lies there is taken as it is: the graph is not run
+    again = Site(store, tmp_path, executor)  # cached features are used: the graph is not run
     (await again.graphs.get(graph)).answers = None  # type: ignore[method-assign, assignment]
     assert np.array_equal(await whole(await again.seen.get((digest, graph))), expected)
     assert {file.stat().st_ino for file in (tmp_path / "features").iterdir()} == inodes
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", None])
-async def test_what_is_cut_short_or_damaged_is_made_anew(
+async def test_damaged_features_are_computed_again(
     tmp_path: Path, executor: ThreadPoolExecutor, damage: bytes | None
 ) -> None:
     store = Store()
@@ -96,7 +96,7 @@ async def test_what_is_cut_short_or_damaged_is_made_anew(
 
 
 class Noted(Graph):
-    """Notes the samples that it runs over, and what ``look`` finds meanwhile."""
+    """Counts the samples that it runs over, and records what ``look`` returns meanwhile."""
 
     def __init__(self, data: bytes, look: Callable[[], Any]) -> None:
         super().__init__(data, "g", field="f")
@@ -109,8 +109,8 @@ class Noted(Graph):
         return super().answers(samples)
 
 
-async def test_the_room_on_the_disk_is_taken_before_it_is_mapped(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
-    """Else the first write to a full disk would be a SIGBUS."""
+async def test_disk_space_is_allocated_before_the_file_is_mapped(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    """Otherwise the first write to a full disk would be a SIGBUS."""
     store = Store()
     digest, _ = await published(store, np.repeat(SAMPLES, 100, axis=0))
     plain, folder = await Site(store, tmp_path, executor).plain.get(digest), tmp_path / "features"
@@ -124,7 +124,7 @@ async def test_the_room_on_the_disk_is_taken_before_it_is_mapped(tmp_path: Path,
     assert share >= 1
 
 
-async def test_a_full_disk_is_said(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+async def test_full_disk_is_reported(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
     def full(draft: Path) -> None:
         draft.write_bytes(b"some")
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -135,7 +135,7 @@ async def test_a_full_disk_is_said(tmp_path: Path, executor: ThreadPoolExecutor)
     assert not list(tmp_path.iterdir())
 
 
-async def test_what_two_processes_want_at_once_is_made_by_one(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+async def test_processes_that_need_one_pool_compute_it_once(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
     store = Store()
     digest, _ = await published(store, SAMPLES, 30, 60)
     plain = await Site(store, tmp_path, executor).plain.get(digest)
@@ -148,7 +148,7 @@ async def test_what_two_processes_want_at_once_is_made_by_one(tmp_path: Path, ex
     assert len(list((tmp_path / "features").iterdir())) == 3
 
 
-def test_whoever_waits_for_a_process_that_dies_makes_it_himself(tmp_path: Path) -> None:
+def test_waiting_process_writes_the_file_if_the_writer_dies(tmp_path: Path) -> None:
     held = (
         "import os, sys; from pathlib import Path; from scorer_svc.pools.cache_folder import CacheFolder\n"
         "def write(draft):\n    print('in', flush=True); sys.stdin.read(); os._exit(1)\n"
@@ -170,7 +170,7 @@ def test_whoever_waits_for_a_process_that_dies_makes_it_himself(tmp_path: Path) 
         assert made.result().tobytes() == b"made"
 
 
-def test_drafts_that_others_write_stay_and_those_left_behind_go(tmp_path: Path) -> None:
+def test_recent_drafts_are_kept_and_abandoned_ones_deleted(tmp_path: Path) -> None:
     fresh, old = tmp_path / "a.1.draft", tmp_path / "b.2.draft"
     for draft in (fresh, old):
         draft.write_bytes(bytes(100))
@@ -180,7 +180,7 @@ def test_drafts_that_others_write_stay_and_those_left_behind_go(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == [fresh.name, "name"]
 
 
-async def test_many_who_ask_at_once_get_the_same(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+async def test_concurrent_readers_get_equal_features(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
     store = Store()
     digest, _ = await published(store, SAMPLES, 50)
     graph = await store.put(to_onnx(WIDE, "uint8"))
@@ -191,7 +191,7 @@ async def test_many_who_ask_at_once_get_the_same(tmp_path: Path, executor: Threa
     assert not list((tmp_path / "features").glob("*.draft"))
 
 
-async def test_a_graph_for_other_samples_is_refused(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+async def test_graph_for_other_samples_is_refused(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
     store = Store()
     digest, _ = await published(store, SAMPLES)
     for wrong in (to_onnx(WIDE, "float32"), to_onnx(WIDE[:, 1:], "uint8")):
@@ -203,7 +203,7 @@ async def test_a_graph_for_other_samples_is_refused(tmp_path: Path, executor: Th
             await site.learning.learn(digest, 0, graph)
 
 
-async def test_features_that_are_no_numbers_are_refused(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+async def test_features_that_are_not_finite_are_refused(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
     store = Store()
     digest, _ = await published(store, SAMPLES)
     graph = await store.put(to_onnx(np.full_like(WIDE, np.nan), "uint8"))
@@ -228,7 +228,7 @@ async def test_posted_samples_get_the_features_of_the_pool(tmp_path: Path, execu
             await site.learning.extract(graph, wrong)
 
 
-async def test_a_pool_that_holds_no_images_teaches_nothing(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+async def test_learning_features_needs_a_pool_of_images(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
     store = Store()
     digest, _ = await published(store, np.zeros((50, 9), np.uint8))
     with pytest.raises(InvalidInput, match="no features can be learned"):
@@ -236,7 +236,7 @@ async def test_a_pool_that_holds_no_images_teaches_nothing(tmp_path: Path, execu
 
 
 class Large(Pool):
-    """A hundred pictures of 2,000 x 2,000 pixels, all black; notes how many are read at once."""
+    """A hundred black images of 2,000 x 2,000 pixels; records how many are read at once."""
 
     def __init__(self) -> None:
         self.read: list[int] = []
@@ -252,7 +252,7 @@ class Large(Pool):
         return await super().take(sample_ids)
 
 
-async def test_of_large_samples_only_as_many_are_read_as_fit_into_memory(executor: ThreadPoolExecutor) -> None:
+async def test_only_as_many_large_samples_are_read_as_fit_into_memory(executor: ThreadPoolExecutor) -> None:
     pool = Large()
 
     async def load(digest: str) -> Pool:

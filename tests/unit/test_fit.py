@@ -1,4 +1,4 @@
-"""A fit of the honest protocol and what it says of itself."""
+"""Control accuracy in the figures of an honest fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gauges that are worked out from the log."""
+"""Gauges that are computed from the projections of the event log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def blobs(tmp_path: Path) -> Blobs:
 
 
 class Log:
-    """Events of runs as they stand in the log, so and so long ago."""
+    """Write events into projections, as if recorded some time ago."""
 
     def __init__(self, projections: RunProjections[Any]) -> None:
         self._projections, self._sequence = projections, 0
@@ -39,7 +39,7 @@ class Log:
         self._projections.apply(Recorded(event, self._sequence))
 
     def begin(self, blobs: Blobs, run_id: str, source: int) -> None:
-        """Up to the first two samples asked for."""
+        """Write the events up to the request for the first two samples."""
         self.write(Event(run_id=run_id, run_started=RunStarted(spec=spec(blobs, label_source=source))))
         published = Event(run_id=run_id)
         pool = published.pool_published
@@ -60,7 +60,7 @@ def values(families: list[Metric]) -> dict[str, dict[str, float]]:
     }
 
 
-def test_the_queue_is_what_waits_and_as_old_as_its_oldest_batch(blobs: Blobs) -> None:
+def test_queue_gauges_count_open_samples_and_the_age_of_the_oldest_batch(blobs: Blobs) -> None:
     projections = RunProjections(LabelingState.begin)
     log = Log(projections)
     log.begin(blobs, "a", source=2)
@@ -77,7 +77,7 @@ def test_the_queue_is_what_waits_and_as_old_as_its_oldest_batch(blobs: Blobs) ->
     assert set(found["labelloop_open_samples"].values()) == {0}
 
 
-def test_a_run_is_held_up_until_its_problem_is_mended_or_it_is_over(blobs: Blobs) -> None:
+def test_a_run_is_held_up_until_its_problem_is_solved_or_it_ends(blobs: Blobs) -> None:
     projections = RunProjections(LabelingState.begin)
     log = Log(projections)
     for run_id in ("a", "b"):
@@ -93,7 +93,7 @@ class Owner: ...
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_gauges_are_shown_for_as_long_as_what_they_tell_of_lives(keeps: bool) -> None:
+def test_gauges_are_exported_only_while_their_owner_exists(keeps: bool) -> None:
     owner: Owner | None = Owner()
     watch(owner, lambda each: [Metric("labelloop_test", "in this test", "gauge")])
     if not keeps:
@@ -102,7 +102,7 @@ def test_gauges_are_shown_for_as_long_as_what_they_tell_of_lives(keeps: bool) ->
     assert shown == (["labelloop_test"] if owner else [])
 
 
-def test_a_scrape_in_another_thread_survives_runs_that_come_meanwhile(blobs: Blobs) -> None:
+def test_a_scrape_in_another_thread_is_safe_while_runs_are_added(blobs: Blobs) -> None:
     projections = RunProjections(LabelingState.begin)
     log, errors = Log(projections), list[BaseException]()
 

@@ -1,4 +1,4 @@
-"""What an audit shows of auto-labels."""
+"""The guarantee that an audit gives for auto-labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Values = NDArray[np.float32]
 
 
 def certify(confidence: Values, correct: NDArray[np.bool_], *, target: float, level: float) -> AuditResult:
-    """Of an audit of a thousandth of what there is."""
+    """Certify by an audit of one sample in a thousand."""
     left = np.tile(confidence, 999)
     return certify_the_rest(confidence, correct, left, target=target, level=level)
 
@@ -31,9 +31,7 @@ def certify(confidence: Values, correct: NDArray[np.bool_], *, target: float, le
     ("wrong", "audited", "left"), [(0, 299, 299), (0, 600, 3_000), (3, 600, 3_000), (0, 5, 1), (2, 9, 4)]
 )
 @pytest.mark.parametrize("level", [0.9, 0.95])
-def test_more_wrong_ones_are_left_than_the_bound_says_as_seldom_as_stated(
-    wrong: int, audited: int, left: int, level: float
-) -> None:
+def test_bound_of_the_rest_is_violated_as_seldom_as_stated(wrong: int, audited: int, left: int, level: float) -> None:
     bound = bound_of_the_rest(audited - wrong, audited, left, level)
     most = round((1 - bound) * left)
     assert bound == pytest.approx(1 - most / left)
@@ -42,19 +40,19 @@ def test_more_wrong_ones_are_left_than_the_bound_says_as_seldom_as_stated(
     assert unlikely <= 1 - level or most == left
 
 
-def test_with_many_left_the_bound_is_clopper_and_pearsons() -> None:
+def test_bound_of_a_large_rest_equals_clopper_pearson() -> None:
     assert bound_of_the_rest(590, 600, 10_000_000, 0.95) == pytest.approx(lower_bound(590, 600, 0.95), abs=1e-5)
     assert bound_of_the_rest(5, 5, 0, 0.95) == 1
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 5), (1, 5), (5, 5), (299, 299), (394, 400), (990, 1_000)])
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.999])
-def test_the_lower_bound_is_clopper_and_pearsons(correct: int, total: int, level: float) -> None:
+def test_lower_bound_equals_clopper_pearson(correct: int, total: int, level: float) -> None:
     expected = stats.beta.ppf(1 - level, correct, total - correct + 1) if correct else 0.0
     assert lower_bound(correct, total, level) == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_smallest_audit_passes_without_a_mistake_and_a_smaller_one_never_can() -> None:
+def test_smallest_audit_passes_only_without_a_mistake_and_a_smaller_one_never() -> None:
     assert audit_size_needed(0.99, 0.95, 1_000_000) == 299
     confidence = np.linspace(0.5, 1, 299).astype(np.float32)
     found = certify(confidence, np.ones(299, bool), target=0.99, level=0.95)
@@ -63,7 +61,7 @@ def test_the_smallest_audit_passes_without_a_mistake_and_a_smaller_one_never_can
     assert certify(confidence, np.arange(299) > 0, target=0.99, level=0.95).threshold is None
 
 
-def test_the_lowest_threshold_that_passes_is_found_and_mistakes_below_it_do_not_count() -> None:
+def test_lowest_passing_threshold_is_found_despite_mistakes_below_it() -> None:
     confidence = np.linspace(0, 1, 1_000).astype(np.float32)
     found = certify(confidence, confidence > 0.5, target=0.99, level=0.95)
     assert found.threshold is not None
@@ -72,7 +70,7 @@ def test_the_lowest_threshold_that_passes_is_found_and_mistakes_below_it_do_not_
     assert found.audited_above == int((confidence >= found.threshold).sum())
 
 
-def test_samples_of_one_confidence_stay_together() -> None:
+def test_samples_of_equal_confidence_are_certified_together() -> None:
     confidence = np.repeat(np.array([1.0, 0.6], np.float32), 300)
     correct = np.concatenate([np.ones(300, bool), np.zeros(300, bool)])
     found = certify(confidence, correct, target=0.99, level=0.95)
@@ -82,7 +80,7 @@ def test_samples_of_one_confidence_stay_together() -> None:
     assert certify(np.ones(600, np.float32), mixed, target=0.99, level=0.95).threshold is None
 
 
-def test_the_order_of_the_audit_changes_nothing() -> None:
+def test_order_of_the_audit_does_not_change_the_result() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.random(500).astype(np.float32).round(2)
     correct = rng.random(500) < 0.97 + 0.03 * confidence
@@ -92,10 +90,9 @@ def test_the_order_of_the_audit_changes_nothing() -> None:
     )
 
 
-def test_the_guarantee_holds_as_often_as_it_says() -> None:
-    """In pools of which about half could be labelled and a good part is audited, what is left above the threshold meets
-    the target in 95 of a hundred at least; here 1,000, of which no more may fail than do once in a thousand times where
-    it is 5 in 100."""
+def test_guarantee_holds_as_often_as_stated() -> None:
+    """In pools of which about half can be auto-labelled and a good part is audited, the rest above the threshold meets
+    the target in at least 95 of 100. Of 1,000 pools, no more may fail than the 99.9th percentile at a rate of 5 %."""
     rng = np.random.default_rng(3)
     failed = labelled = 0
     for _ in range(1_000):
@@ -123,6 +120,8 @@ def test_the_guarantee_holds_as_often_as_it_says() -> None:
         (0.99, 0.95, 299, 1_000_000, ""),
     ],
 )
-def test_what_cannot_be_guaranteed_is_said(target: float, level: float, audit: int, candidates: int, said: str) -> None:
+def test_impossible_guarantees_are_refused_with_a_reason(
+    target: float, level: float, audit: int, candidates: int, said: str
+) -> None:
     fault = guarantee_fault(target, level, audit, candidates)
     assert said in fault if said else not fault

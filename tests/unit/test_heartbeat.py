@@ -1,4 +1,4 @@
-"""Lines that say that something goes on."""
+"""Progress lines that ``labelloop demo`` prints while a block runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help answers at once, and tells everything."""
+"""Help of the command: it imports little, and is complete."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ finally:
 
 
 def commands(group: typer.Typer, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The names of all commands and groups, the nameless whole first."""
+    """Yield the paths of all commands and groups, beginning with the root's."""
     yield path
     for command in group.registered_commands:
         assert command.callback is not None
@@ -54,7 +54,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_help_tells_every_command_and_option_whole(path: tuple[str, ...]) -> None:
+def test_help_lists_all_subcommands_and_truncates_no_line(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*path, "--help"], terminal_width=80)
     assert result.exit_code == 0
     _, described = result.stdout.split("\n\n", 1)
@@ -64,7 +64,7 @@ def test_help_tells_every_command_and_option_whole(path: tuple[str, ...]) -> Non
             assert f"\n  {below[-1]} " in described
 
 
-def test_options_of_a_run_are_in_panels() -> None:
+def test_options_of_run_start_are_grouped_in_panels() -> None:
     text = CliRunner().invoke(app, ["run", "start", "--help"], terminal_width=80).stdout
     panels = re.findall(r"^(\S.*):$", text, re.MULTILINE)
     assert panels == ["Data", "Strategy", "Labels from people", "Stopping", "Guarantee", "Other"]

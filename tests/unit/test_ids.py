@@ -1,4 +1,4 @@
-"""Ids of requests and keys of leases: what is built can be parsed, and nothing else."""
+"""Request ids and lease keys: round trips, malformed texts and conflicts of leases."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ KEYS = st.builds(LeaseKey, SAMPLES, POSITIVE) | st.builds(LeaseKey, SLOTS, st.ju
 
 
 @given(SAMPLES | SLOTS)
-def test_a_request_id_is_parsed_as_it_was_built(request_id: RequestId) -> None:
+def test_a_request_id_round_trips_through_its_text(request_id: RequestId) -> None:
     assert RequestId.parse(str(request_id)) == request_id
     assert str(request_id).startswith(request_id_prefix(request_id.run_id))
     assert request_id.subject.split(".") == str(request_id).split("/")
 
 
 @given(KEYS)
-def test_a_lease_key_is_parsed_as_it_was_built(key: LeaseKey) -> None:
+def test_a_lease_key_round_trips_through_its_text(key: LeaseKey) -> None:
     assert LeaseKey.parse(str(key)) == key
 
 
 @given(st.text(max_size=80) | st.text("r/.-of0123456789", max_size=20))
-def test_a_text_is_refused_or_is_what_its_parts_make(text: str) -> None:
+def test_any_text_is_refused_or_round_trips_through_its_parts(text: str) -> None:
     for codec in (RequestId, LeaseKey):
         try:
             parsed = codec.parse(text)
@@ -48,7 +48,7 @@ def test_a_text_is_refused_or_is_what_its_parts_make(text: str) -> None:
         *("r.1.2", "r/1/2.0", "r/1/2/of1"),
     ],
 )
-def test_what_is_no_request_id_is_refused(text: str) -> None:
+def test_malformed_request_ids_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         RequestId.parse(text)
 
@@ -60,12 +60,12 @@ def test_what_is_no_request_id_is_refused(text: str) -> None:
         *("r.1.2.of01", "r.1.2.of1-2", "r.1.2.00", "r/1/2/0", "r.1.2.٣", "r.1.2.0\n", f"r.1.2.of{COUNT_MAX + 1}"),
     ],
 )
-def test_what_is_no_lease_key_is_refused(text: str) -> None:
+def test_malformed_lease_keys_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         LeaseKey.parse(text)
 
 
-def test_a_refusal_repeats_no_more_than_the_beginning_of_a_long_text() -> None:
+def test_an_error_quotes_only_the_beginning_of_a_long_text() -> None:
     with pytest.raises(InvalidInput) as refused:
         RequestId.parse("r/" * 100_000)
     assert len(refused.value.message) < 2 * TEXT_CHARACTERS_MAX
@@ -84,6 +84,6 @@ def test_a_refusal_repeats_no_more_than_the_beginning_of_a_long_text() -> None:
         ("r.0.7.0", "s.0.7.0", False),
     ],
 )
-def test_leases_conflict_over_a_slot_and_those_of_a_whole_sample_over_all(one: str, other: str, conflict: bool) -> None:
+def test_leases_of_one_slot_or_of_a_whole_sample_conflict(one: str, other: str, conflict: bool) -> None:
     keys = LeaseKey.parse(one), LeaseKey.parse(other)
     assert keys[0].conflicts_with(keys[1]) is keys[1].conflicts_with(keys[0]) is conflict

@@ -1,4 +1,4 @@
-"""IDX and gzip: what was written comes back; whatever else is in a file ends in an error to show to a person."""
+"""IDX, gzip and npy files: arrays are read as written, and any other content raises an error for users."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def to_idx(array: NDArray[Any]) -> bytes:
 
 
 @given(st.sampled_from(sorted(CODES)).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_side=0))))
-def test_an_array_survives_idx(array: NDArray[Any]) -> None:
+def test_an_array_written_as_idx_is_read_unchanged(array: NDArray[Any]) -> None:
     read = parse_idx(to_idx(array), "a file")
     assert read.dtype == array.dtype
     assert read.flags.writeable
@@ -38,13 +38,13 @@ def test_an_array_survives_idx(array: NDArray[Any]) -> None:
 
 
 @given(st.sampled_from(sorted(CODES.values())), st.integers(0, 255), st.binary(max_size=80))
-def test_no_bytes_after_the_magic_number_raise_anything_else(code: int, dimensions: int, rest: bytes) -> None:
+def test_arbitrary_bytes_after_the_magic_number_raise_only_corrupt(code: int, dimensions: int, rest: bytes) -> None:
     with suppress(Corrupt):
         assert parse_idx(bytes([0, 0, code, dimensions]) + rest, "a file").ndim == dimensions
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0", b"\0\0\x07\x01", b"a,b\n1,2\n", b"PK\x03\x04an .npz"])
-def test_another_kind_of_file_is_named(tmp_path: Path, data: bytes) -> None:
+def test_a_file_of_unknown_format_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "pool"
     path.write_bytes(data)
     with pytest.raises(InvalidInput, match=r"neither a \.npy file nor an IDX file") as caught:
@@ -54,7 +54,7 @@ def test_another_kind_of_file_is_named(tmp_path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\0", lambda data: data[:9]])
-def test_an_idx_file_of_another_length_is_corrupt(tmp_path: Path, change: Any) -> None:
+def test_an_idx_file_of_wrong_length_is_corrupt(tmp_path: Path, change: Any) -> None:
     path = tmp_path / "pool"
     path.write_bytes(change(to_idx(np.ones((3, 4), np.uint8))))
     with pytest.raises(Corrupt, match="cut short or damaged") as caught:
@@ -62,7 +62,7 @@ def test_an_idx_file_of_another_length_is_corrupt(tmp_path: Path, change: Any) -
     assert caught.value.values["origin"] == str(path)
 
 
-def test_a_gzipped_idx_file_is_read_by_its_bytes_not_its_name(tmp_path: Path) -> None:
+def test_a_gzipped_idx_file_is_recognized_by_content_not_name(tmp_path: Path) -> None:
     path = tmp_path / "no-suffix"
     path.write_bytes(gzip.compress(to_idx(np.arange(6, dtype=np.uint8).reshape(2, 3))))
     assert read_array(path).tolist() == [[0, 1, 2], [3, 4, 5]]

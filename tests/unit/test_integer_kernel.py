@@ -1,4 +1,4 @@
-"""The integer kernel computes what integer arithmetic gives, and rankings do without it where it cannot be made."""
+"""The integer kernel computes exact sums, and there is no prefilter where it cannot be compiled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def no_code(features: int, classes: int) -> Code:
 
 
 def wrong_code(*arguments: Any) -> None:
-    """Leaves what it should fill as it is."""
+    """Leave the output unchanged."""
 
 
 def kernels_shown(prefilters: PrefilterFactory) -> list[str]:
@@ -42,7 +42,7 @@ def test_the_kernel_in_numpy_computes_exact_sums(features: int, classes: int) ->
     assert is_exact(numpy_kernel(features, classes), features, classes)
 
 
-def test_code_that_computes_wrong_sums_is_found_out() -> None:
+def test_code_that_computes_wrong_sums_is_detected() -> None:
     assert not is_exact(wrong_code, 40, 3)
 
 
@@ -56,7 +56,7 @@ def test_a_kernel_that_cannot_be_compiled_is_given_up_with_one_warning() -> None
     assert kernels_shown(prefilters) == ["none"]
 
 
-def test_where_llvmlite_is_not_installed_a_line_says_how_to_install_it() -> None:
+def test_log_says_how_to_install_llvmlite_if_it_is_missing() -> None:
     prefilters = PrefilterFactory(no_code, lambda: False)
     with capture_logs() as lines:
         prefilters.announce()
@@ -65,7 +65,7 @@ def test_where_llvmlite_is_not_installed_a_line_says_how_to_install_it() -> None
     assert kernels_shown(prefilters) == ["none"]
 
 
-def test_where_a_kernel_can_be_compiled_a_line_says_that_it_is_used() -> None:
+def test_compiled_kernel_is_logged_and_used() -> None:
     prefilters = PrefilterFactory(numpy_kernel, lambda: True)
     with capture_logs() as lines:
         prefilters.announce()

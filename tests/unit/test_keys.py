@@ -1,4 +1,4 @@
-"""Keys and certificates, as the command makes them."""
+"""Keys, certificates and secrets that the command makes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_certificates_pass_strict_verification(tmp_path: Path) -> None:
     assert verifier.verify(found, []) == [found, authority]
 
 
-def test_what_somebody_may_rely_on_is_not_written_over(tmp_path: Path) -> None:
+def test_existing_keys_and_certificates_are_not_overwritten(tmp_path: Path) -> None:
     keys.nats_(tmp_path / "nkeys")
     keys.tls(tmp_path / "tls")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -58,7 +58,7 @@ def test_what_somebody_may_rely_on_is_not_written_over(tmp_path: Path) -> None:
 
 
 class Api:
-    """Kubernetes' API as far as a Secret is made."""
+    """The Kubernetes API for creating Secrets."""
 
     def __init__(self, *, allowed: bool = True) -> None:
         self.secrets: dict[str, dict[str, str]] = {}
@@ -79,19 +79,19 @@ def secrets(api: Api) -> Secrets:
     return Secrets(httpx.Client(base_url="https://api", transport=httpx.MockTransport(api)), "here")
 
 
-def test_a_secret_is_made_once_and_then_left_alone() -> None:
+def test_a_secret_is_created_once_and_not_replaced() -> None:
     api = Api()
     assert secrets(api).create("nkey-scorer", {"seed": b"first"})
     assert not secrets(api).create("nkey-scorer", {"seed": b"second"})
     assert base64.b64decode(api.secrets["nkey-scorer"]["seed"]) == b"first"
 
 
-def test_a_pod_that_may_not_make_secrets_says_so() -> None:
+def test_a_pod_that_may_not_create_secrets_reports_it() -> None:
     with pytest.raises(NotAllowed, match="403: secrets is forbidden"):
         secrets(Api(allowed=False)).create("nkey-scorer", {})
 
 
-def test_an_api_that_does_not_answer_is_named() -> None:
+def test_an_unreachable_kubernetes_api_raises_unready() -> None:
     def away(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
@@ -100,6 +100,6 @@ def test_an_api_that_does_not_answer_is_named() -> None:
         Secrets(client, "here").create("nkey-scorer", {})
 
 
-def test_outside_of_a_cluster_there_is_another_way(tmp_path: Path) -> None:
+def test_outside_a_cluster_the_error_names_keys_nats(tmp_path: Path) -> None:
     with pytest.raises(WrongState, match="labelloop keys nats"), in_cluster(tmp_path):
         pass

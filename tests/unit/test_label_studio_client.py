@@ -1,4 +1,4 @@
-"""What the oracle asks of Label Studio's API, and what it makes of the answers."""
+"""The oracle's calls of Label Studio's API, and how responses are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AT = "2026-01-02T03:04:05.000000Z"
 
 
 class Studio:
-    """Answers each call by what ``on`` was given for it; ``asked`` holds method, path, query and JSON of all calls."""
+    """Respond to calls as set by ``on``; ``asked`` holds method, path, query and JSON of all calls."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str], Callable[[dict[str, str]], Any]] = {}
@@ -48,9 +48,7 @@ async def client(studio: Studio) -> AsyncIterator[LabelStudioClient]:
     await made.aclose()
 
 
-async def test_a_project_says_how_people_choose_and_how_many_are_asked(
-    studio: Studio, client: LabelStudioClient
-) -> None:
+async def test_a_project_gives_its_control_and_number_of_annotators(studio: Studio, client: LabelStudioClient) -> None:
     config = config_of(("cat", "dog"))
     studio.on("GET", "/api/projects/3/", lambda _: {"id": 3, "label_config": config, "maximum_annotations": 2})
     studio.on("GET", "/api/projects/4/", lambda _: {"id": 4, "label_config": None})
@@ -59,7 +57,7 @@ async def test_a_project_says_how_people_choose_and_how_many_are_asked(
     assert await client.control(4) == (None, 1)
 
 
-async def test_projects_come_from_all_pages_by_id_and_only_ours(studio: Studio, client: LabelStudioClient) -> None:
+async def test_own_projects_are_read_from_all_pages_in_order_of_id(studio: Studio, client: LabelStudioClient) -> None:
     pages = {
         "1": {"results": [{"id": 9, "title": "labelloop b"}, {"id": 8, "title": "not labelloop"}], "next": "page 2"},
         "2": {"results": [{"id": 2, "title": "labelloop a"}, {"id": 3, "title": None}], "next": None},
@@ -70,7 +68,7 @@ async def test_projects_come_from_all_pages_by_id_and_only_ours(studio: Studio, 
 
 
 @pytest.mark.parametrize(("there", "method", "path"), [(False, "POST", ""), (True, "PATCH", "5/")])
-async def test_a_project_gets_one_webhook(
+async def test_the_webhook_of_a_project_is_created_or_updated(
     studio: Studio, client: LabelStudioClient, there: bool, method: str, path: str
 ) -> None:
     others = {"id": 4, "url": "http://elsewhere.example/"}
@@ -84,7 +82,7 @@ async def test_a_project_gets_one_webhook(
     assert made[3].get("project") == (None if there else 7)
 
 
-async def test_tasks_are_read_behind_the_last_one_of_the_page_before(studio: Studio, client: LabelStudioClient) -> None:
+async def test_tasks_are_read_page_by_page_after_the_last_id(studio: Studio, client: LabelStudioClient) -> None:
     def tasks(query: dict[str, str]) -> Any:
         said = {"from_name": "label", "value": {"choices": ["dog"]}}
         annotation = {"id": 1, "updated_at": AT, "completed_by": 6, "was_cancelled": False, "result": [said]}
@@ -111,10 +109,12 @@ async def test_tasks_are_read_behind_the_last_one_of_the_page_before(studio: Stu
     assert "data" not in studio.asked[0][2]["include"].split(",")
     assert await client.tasks(7, CONTROL, ids=[]) == []
     await client.tasks(7, CONTROL)
-    assert sum(path == "/api/users/" for _, path, _, _ in studio.asked) == 1  # known by now
+    assert sum(path == "/api/users/" for _, path, _, _ in studio.asked) == 1  # cached
 
 
-async def test_tasks_are_imported_changed_and_deleted(studio: Studio, client: LabelStudioClient) -> None:
+async def test_projects_are_created_and_tasks_imported_changed_and_deleted(
+    studio: Studio, client: LabelStudioClient
+) -> None:
     studio.on("POST", "/api/projects/7/import", lambda _: {"task_count": 1})
     studio.on("PATCH", "/api/tasks/3/", lambda _: {})
     studio.on("DELETE", "/api/tasks/3/", lambda _: None)

@@ -1,4 +1,4 @@
-"""What Label Studio, or somebody in its name, may send to the oracle."""
+"""The oracle's endpoints for Label Studio: valid, forged and malformed calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALL = b'{"project": {"id": 7}, "task": {"id": 3}}'
 
 
 class Looks:
-    """Notes what was looked at; fails with ``error``."""
+    """Records tasks to fetch; raises ``error``."""
 
     def __init__(self) -> None:
         self.tasks: list[tuple[int, list[int]]] = []
@@ -43,7 +43,7 @@ async def caller(looks: Looks) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_call_brings_in_the_task_that_it_names(caller: httpx.AsyncClient, looks: Looks) -> None:
+async def test_a_call_fetches_the_task_that_it_names(caller: httpx.AsyncClient, looks: Looks) -> None:
     assert (await caller.post(WEBHOOK_PATH, content=CALL)).status_code == 200
     assert looks.tasks == [(7, [3])]
 
@@ -55,7 +55,7 @@ async def test_a_call_without_the_secret_is_refused(caller: httpx.AsyncClient, l
 
 
 @pytest.mark.parametrize("path", [WEBHOOK_PATH, f"{ML_PATH}/predict"])
-async def test_a_body_that_is_too_large_is_not_read_to_its_end(
+async def test_a_body_that_is_too_large_is_refused_before_its_end(
     caller: httpx.AsyncClient, looks: Looks, path: str
 ) -> None:
     part, sent = bytes(1024 * 1024), count(1)
@@ -82,14 +82,14 @@ async def test_a_body_that_is_too_large_is_not_read_to_its_end(
     ],
     ids=lambda value: str(value)[:30],
 )
-async def test_a_call_that_says_nothing_is_refused(
+async def test_a_malformed_or_incomplete_call_is_refused(
     caller: httpx.AsyncClient, path: str, body: bytes, reason: str
 ) -> None:
     answer = await caller.post(path, content=body)
     assert (answer.status_code, answer.json()["reason"]) == (400, reason)
 
 
-async def test_whatever_keeps_a_label_away_a_later_call_may_bring_it(caller: httpx.AsyncClient, looks: Looks) -> None:
+async def test_a_call_can_be_repeated_after_a_failed_fetch(caller: httpx.AsyncClient, looks: Looks) -> None:
     looks.error = NotFound("NOT_IN_LABEL_STUDIO", "no such project")
     answer = await caller.post(WEBHOOK_PATH, content=CALL)
     assert (answer.status_code, answer.json()["reason"]) == (503, "NOT_IN_LABEL_STUDIO")

@@ -1,4 +1,4 @@
-"""Calls to Label Studio: tokens, repeats, bounds, and errors that say what to do."""
+"""Calls to Label Studio: tokens, retries, limits, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NUMBERS = TypeAdapter(list[int])
 
 
 class Played:
-    """Label Studio's answers in turn, the last one over and over; what was asked of it."""
+    """Label Studio's responses in turn, the last one repeatedly; ``asked`` keeps the requests."""
 
     def __init__(self, *answers: httpx.Response | Exception) -> None:
         self._answers = list(answers)
@@ -42,7 +42,7 @@ def reached(
     return aclosing(LabelStudioHttp(URL, token, transport=httpx.MockTransport(played), **bounds))
 
 
-async def test_a_legacy_token_is_sent_as_it_is() -> None:
+async def test_a_legacy_token_is_sent_unchanged() -> None:
     played = Played(httpx.Response(200, json=[1, 2]))
     async with reached(played) as http:
         assert await http.get(NUMBERS, "api/users/", {"page": 1}) == [1, 2]
@@ -52,7 +52,7 @@ async def test_a_legacy_token_is_sent_as_it_is() -> None:
 
 
 class Tokens:
-    """Takes one access token at a time; ``sold`` counts them."""
+    """Accepts only the newest access token; ``sold`` is its number."""
 
     def __init__(self) -> None:
         self.sold, self.carried_out = 0, 0
@@ -74,7 +74,7 @@ class Tokens:
         self.sold += 1
 
 
-async def test_a_personal_token_buys_an_access_token_and_another_once_that_has_expired() -> None:
+async def test_a_personal_token_is_exchanged_for_access_tokens_as_they_expire() -> None:
     tokens = Tokens()
     async with reached(tokens, PERSONAL) as http:
         for _ in range(3):
@@ -85,7 +85,7 @@ async def test_a_personal_token_buys_an_access_token_and_another_once_that_has_e
     assert (tokens.sold, tokens.carried_out) == (3, 4)
 
 
-async def test_a_personal_token_that_is_revoked_is_refused_with_what_to_do() -> None:
+async def test_a_revoked_personal_token_is_an_error_that_says_what_to_do() -> None:
     tokens = Tokens()
     tokens.takes_personal = False
     async with reached(tokens, PERSONAL) as http:
@@ -107,7 +107,7 @@ async def test_a_personal_token_that_is_revoked_is_refused_with_what_to_do() -> 
         (httpx.RemoteProtocolError("cut"), Unready, "cut"),
     ],
 )
-async def test_what_is_no_success_is_an_error_that_says_what_to_do(
+async def test_a_failed_call_is_an_error_that_says_what_to_do(
     answer: httpx.Response | Exception, error: type[LabelloopError], said: str
 ) -> None:
     async with reached(Played(answer)) as http:
@@ -116,21 +116,21 @@ async def test_what_is_no_success_is_an_error_that_says_what_to_do(
 
 
 @pytest.mark.parametrize("text", ["<html>sign in</html>", "", '{"a": 1}', "[null]"])
-async def test_an_answer_of_something_else_is_no_label_studio(text: str) -> None:
+async def test_a_response_of_unexpected_form_is_reported_as_no_label_studio(text: str) -> None:
     async with reached(Played(httpx.Response(200, text=text))) as http:
         with pytest.raises(Unready, match="no Label Studio"):
             await http.get(NUMBERS, "api/users/")
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-async def test_what_may_be_repeated_is_where_label_studio_is_busy(method: str) -> None:
+async def test_idempotent_calls_are_retried_if_label_studio_is_busy(method: str) -> None:
     played = Played(httpx.Response(503), httpx.Response(200, json=7))
     async with reached(played) as http:
         assert await http.send(method, "api/tasks/1/", {"overlap": 2}) == b"7"
     assert [request.content for request in played.asked] == [b'{"overlap": 2}'] * 2
 
 
-async def test_what_might_be_done_twice_is_not_repeated() -> None:
+async def test_a_call_that_is_not_idempotent_is_not_retried() -> None:
     played = Played(httpx.Response(503), httpx.Response(201))
     async with reached(played) as http:
         with pytest.raises(Unready):
@@ -138,7 +138,7 @@ async def test_what_might_be_done_twice_is_not_repeated() -> None:
     assert len(played.asked) == 1
 
 
-async def test_nothing_is_repeated_before_the_time_that_label_studio_asks_for() -> None:
+async def test_a_call_is_not_retried_before_the_time_in_retry_after() -> None:
     played = Played(httpx.Response(429, headers={"retry-after": "60"}))
     async with reached(played) as http:
         with pytest.raises(Unready) as caught:
@@ -147,7 +147,7 @@ async def test_nothing_is_repeated_before_the_time_that_label_studio_asks_for() 
     assert caught.value.retry_after_s == 60
 
 
-async def test_an_answer_that_trickles_in_is_given_up() -> None:
+async def test_a_response_that_trickles_in_times_out() -> None:
     async def trickle() -> AsyncIterator[bytes]:
         while True:
             yield b" "
@@ -159,7 +159,7 @@ async def test_an_answer_that_trickles_in_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 500])
-async def test_an_answer_that_is_too_large_is_given_up(status: int) -> None:
+async def test_a_response_that_is_too_large_is_an_error(status: int) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b" " * 1000

@@ -1,4 +1,4 @@
-"""Requests as Label Studio's tasks."""
+"""Conversion of requests to Label Studio tasks."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ LINK = "https://labels.example/samples/r/1?key=ab"
         ({"uri": LINK, "content": b"png"}, LINK),
     ],
 )
-def test_a_task_shows_the_link_where_there_is_one(sample: dict[str, object], shown: str) -> None:
+def test_a_task_shows_the_link_in_preference_to_content(sample: dict[str, object], shown: str) -> None:
     request = LabelRequest(request_id="r/0/1", media_type="image/png", **sample)  # type: ignore[arg-type]
     assert task_of(request, CONTROL)["data"]["picture"] == shown
 
 
 @pytest.mark.parametrize("sample", [{"content": b"npy"}, {"uri": LINK}])
-def test_what_is_no_image_is_no_task_linked_or_not(sample: dict[str, object]) -> None:
+def test_samples_that_are_not_images_are_refused(sample: dict[str, object]) -> None:
     request = LabelRequest(run_id="r", request_id="r/0/1", media_type="application/x-npy", **sample)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="images only"):
         task_of(request, CONTROL)
 
 
-def test_an_import_is_given_up_before_the_lease_on_its_requests_ends() -> None:
+def test_an_import_times_out_before_the_lease_of_its_requests() -> None:
     assert client._IMPORT_S < dispatcher._PUSH_S

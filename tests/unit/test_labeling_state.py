@@ -1,4 +1,4 @@
-"""What a run wants of the oracle, which requests it has for people, and which answers can be taken."""
+"""LabelingState: next action, open requests and validation of annotation results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def begun(*sample_ids: int, **queue: Any) -> LabelingState:
-    """A run that people label, with its first batch asked for."""
+    """Return a run that people label, with its first batch requested."""
     spec = RunSpec(label_source=LabelSource.LABEL_SOURCE_QUEUE, queue=QueueSpec(**queue))
     labeling = LabelingState.begin(Event(run_id="r", run_started=RunStarted(spec=spec)), NOW)
     labeling.apply(Event(run_id="r", pool_published=PoolPublished(sample_count=100, classes=["a", "b", "c"])), NOW)
@@ -43,7 +43,7 @@ def begun(*sample_ids: int, **queue: Any) -> LabelingState:
 
 
 def say(labeling: LabelingState, sample_id: int, annotator: str = "", **answer: Any) -> Event | None:
-    """What an answer comes to, taken in as the log would bring it."""
+    """Admit an annotation result and apply its event, as the log would deliver it."""
     result = LabelResult(request_id=f"r/0/{sample_id}", annotator=annotator, **answer)
     event = admit(labeling, result, "queue", "results")
     if event:
@@ -53,7 +53,7 @@ def say(labeling: LabelingState, sample_id: int, annotator: str = "", **answer: 
 
 
 def settle(labeling: LabelingState) -> None:
-    """As the oracle does it."""
+    """Carry out a resolution that is due, as the oracle does."""
     match next_action(labeling, NOW):
         case Resolve(answered):
             for event in resolution.settle(labeling, answered, {}):
@@ -62,7 +62,7 @@ def settle(labeling: LabelingState) -> None:
 
 
 def label_of(labeling: LabelingState, sample_id: int) -> int | str | None:
-    """The class that holds, else what holds instead."""
+    """Return the class of a sample, else its outcome's type."""
     standing = labeling.answers.standing.get(sample_id)
     if standing is None:
         return None
@@ -73,7 +73,7 @@ def samples(asks: list[OpenRequest]) -> list[tuple[int, int | None]]:
     return [(ask.sample_id, ask.slot) for ask in asks]
 
 
-def test_the_first_word_holds_and_a_repeat_changes_nothing() -> None:
+def test_the_first_result_holds_against_repeats_and_other_annotators() -> None:
     labeling = begun(3, 5)
     assert say(labeling, 3, "kim", label=1)
     assert say(labeling, 3, "kim", label=1) is None
@@ -83,7 +83,7 @@ def test_the_first_word_holds_and_a_repeat_changes_nothing() -> None:
     assert list(labeling.open) == [5]
 
 
-def test_a_revision_holds_from_then_on_and_an_older_one_that_comes_late_does_not() -> None:
+def test_a_revision_replaces_the_label_and_a_late_older_revision_does_not() -> None:
     labeling = begun(3)
     say(labeling, 3, "kim", label=1)
     assert say(labeling, 3, "kim", label=2, revision=5)
@@ -93,7 +93,7 @@ def test_a_revision_holds_from_then_on_and_an_older_one_that_comes_late_does_not
     assert labeling.answers.standing[3].revision == 2
 
 
-def test_a_withdrawn_label_is_asked_for_again_and_anybody_may_give_it() -> None:
+def test_a_withdrawn_label_is_requested_again_from_any_annotator() -> None:
     labeling = begun(3, 5)
     say(labeling, 3, "kim", label=1)
     say(labeling, 3, "kim", withdrawn=True, revision=1)
@@ -103,7 +103,7 @@ def test_a_withdrawn_label_is_asked_for_again_and_anybody_may_give_it() -> None:
     assert label_of(labeling, 3) == 2
 
 
-def test_nobody_withdraws_by_the_way_what_another_said() -> None:
+def test_only_an_explicit_overrule_withdraws_the_label_of_another_annotator() -> None:
     labeling = begun(3, 5)
     say(labeling, 3, "kim", label=1)
     assert say(labeling, 3, "lee", label=2) is None, "behind kim's"
@@ -116,7 +116,7 @@ def test_nobody_withdraws_by_the_way_what_another_said() -> None:
     assert list(labeling.open) == [5, 3]
 
 
-def test_a_tool_is_asked_anew_for_what_was_withdrawn() -> None:
+def test_a_tool_gets_a_new_request_after_a_withdrawal() -> None:
     labeling = begun(3, 5)
     before = {ask.sample_id: ask.lease for ask in for_tool(labeling, whole_samples=False)}
     say(labeling, 3, "kim", label=1)
@@ -130,8 +130,8 @@ def test_a_tool_is_asked_anew_for_what_was_withdrawn() -> None:
 
 @pytest.mark.parametrize("annotators", [1, 2])
 @pytest.mark.parametrize("whole_samples", [True, False])
-async def test_what_a_tool_is_to_ask_is_asked_and_is_what_is_asked_again(annotators: int, whole_samples: bool) -> None:
-    """Of samples that somebody withdrew their word on, gold ones among them, too."""
+async def test_retries_shorten_the_leases_of_open_tool_requests(annotators: int, whole_samples: bool) -> None:
+    """This includes samples whose label was withdrawn, gold samples among them."""
     labeling = begun(3, 5, annotators=annotators, gold=[GoldSample(sample_id=9, label=2)])
     for sample_id in (3, 9):
         say(labeling, sample_id, "kim", label=1)
@@ -148,7 +148,7 @@ async def test_what_a_tool_is_to_ask_is_asked_and_is_what_is_asked_again(annotat
 
 
 class ShortenedLeases:
-    """Of which some are shortened."""
+    """Leases that record which of them are shortened."""
 
     def __init__(self) -> None:
         self.shortened: list[LeaseKey] = []
@@ -161,7 +161,7 @@ class ShortenedLeases:
 
 
 class OneRun:
-    """A book of one run."""
+    """Stand in for RunProjections, with one run."""
 
     def __init__(self, labeling: LabelingState) -> None:
         self.runs = {labeling.run_id: labeling}
@@ -177,7 +177,7 @@ def test_a_withdrawal_that_overtakes_its_label_wins() -> None:
     assert list(labeling.open) == [3]
 
 
-def test_a_skip_can_be_taken_back_by_a_label() -> None:
+def test_a_label_can_replace_a_skip() -> None:
     labeling = begun(3, 5)
     say(labeling, 3, "kim", skip=SkipKind.SKIP_KIND_REJECTED)
     say(labeling, 3, "kim", label=2, revision=1)
@@ -203,19 +203,19 @@ def test_a_skip_can_be_taken_back_by_a_label() -> None:
         ("SOURCE_EVENT_ID_TOO_LONG", {"request_id": "r/0/3", "label": 1, "source_event_id": "x" * 201}),
     ],
 )
-def test_what_cannot_be_taken_is_refused_with_its_reason(reason: str, result: dict[str, Any]) -> None:
+def test_invalid_results_are_refused_with_their_reason(reason: str, result: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as refused:
         admit(begun(3), LabelResult(**result), "queue", "results")
     assert refused.value.reason == reason
 
 
-def test_a_class_is_known_by_its_name_too() -> None:
+def test_a_result_may_give_the_class_by_name() -> None:
     labeling = begun(3)
     say(labeling, 3, "kim", class_name="c")
     assert label_of(labeling, 3) == 2
 
 
-def test_two_who_agree_make_a_label_and_a_third_is_not_asked() -> None:
+def test_two_agreeing_annotators_make_a_label_and_a_third_result_is_ignored() -> None:
     labeling = begun(3, annotators=2)
     assert samples(list(for_annotator(labeling, "kim"))) == [(3, 0), (3, 1)]
     say(labeling, 3, "kim", label=1)
@@ -228,7 +228,7 @@ def test_two_who_agree_make_a_label_and_a_third_is_not_asked() -> None:
     assert label_of(labeling, 3) == 1
 
 
-def test_where_two_differ_a_third_decides_and_a_revision_may_turn_it() -> None:
+def test_a_third_annotator_decides_a_disagreement_and_may_revise_it() -> None:
     labeling = begun(3, 5, annotators=2, annotators_max=3)
     say(labeling, 3, "kim", label=1)
     say(labeling, 3, "lee", label=2)
@@ -243,14 +243,14 @@ def test_where_two_differ_a_third_decides_and_a_revision_may_turn_it() -> None:
     assert 3 in labeling.open
 
 
-def test_where_nobody_agrees_the_sample_is_left_out() -> None:
+def test_a_sample_without_agreement_is_skipped_as_disputed() -> None:
     labeling = begun(3, annotators=2, annotators_max=3)
     for label, annotator in enumerate(("kim", "lee", "pat")):
         say(labeling, 3, annotator, label=label)
     assert labeling.answers.standing[3].kind == SkipKind.SKIP_KIND_DISPUTED  # type: ignore[union-attr]
 
 
-def test_what_is_said_while_a_label_is_made_is_not_forgotten() -> None:
+def test_results_that_arrive_during_a_resolution_are_counted() -> None:
     labeling = begun(3, annotators=1, gold=[])
     labeling.spec.queue.annotators = 2
     for annotator in ("kim", "lee"):
@@ -271,12 +271,12 @@ def test_what_is_said_while_a_label_is_made_is_not_forgotten() -> None:
     assert label_of(labeling, 3) == 2
 
 
-def test_several_annotators_must_say_who_they_are() -> None:
+def test_results_must_name_the_annotator_where_there_are_several() -> None:
     with pytest.raises(InvalidInput, match="which of them"):
         say(begun(3, annotators=2), 3, label=1)
 
 
-def test_gold_samples_are_asked_like_any_other_and_never_become_labels() -> None:
+def test_gold_samples_are_requested_like_others_and_never_become_labels() -> None:
     labeling = begun(3, 5, gold=[GoldSample(sample_id=9, label=2)])
     assert samples(list(for_annotator(labeling, "kim")))[0] == (9, 0)
     say(labeling, 9, "kim", label=1)
@@ -285,7 +285,7 @@ def test_gold_samples_are_asked_like_any_other_and_never_become_labels() -> None
     assert label_of(labeling, 9) is None
 
 
-def test_a_tool_is_asked_for_each_annotator_or_once_for_all() -> None:
+def test_a_tool_gets_one_request_per_annotator_or_one_per_sample() -> None:
     labeling = begun(3, 5, annotators=2)
     assert samples(list(for_tool(labeling, whole_samples=False))) == [(3, 0), (3, 1), (5, 0), (5, 1)]
     whole = list(for_tool(labeling, whole_samples=True))
@@ -297,7 +297,7 @@ def test_a_tool_is_asked_for_each_annotator_or_once_for_all() -> None:
     assert (more.annotators, str(more.lease)) == (3, "r.0.3.of3"), "a third annotator is asked for anew"
 
 
-def test_nobody_more_is_asked_while_the_last_answer_is_being_settled() -> None:
+def test_no_further_request_opens_while_the_last_result_is_unresolved() -> None:
     labeling = begun(3, annotators=2)
     say(labeling, 3, "kim", label=1)
     assert backlog_of(labeling, 0).disputed == 0, "one answer alone differs from none"
@@ -310,7 +310,7 @@ def test_nobody_more_is_asked_while_the_last_answer_is_being_settled() -> None:
     assert backlog_of(labeling, 0).disputed == 1
 
 
-def test_a_deadline_replaces_what_nobody_answered_and_takes_what_somebody_did() -> None:
+def test_a_deadline_skips_unanswered_samples_and_labels_answered_ones() -> None:
     labeling = begun(3, 5, annotators=2, deadline_s=60)
     say(labeling, 3, "kim", label=1)
     assert next_action(labeling, NOW + timedelta(seconds=59)) == Wait()
@@ -324,7 +324,7 @@ def test_a_deadline_replaces_what_nobody_answered_and_takes_what_somebody_did() 
         say(labeling, 5, "lee", label=1)
 
 
-def test_a_deadline_takes_what_was_answered_by_the_rule_of_the_run() -> None:
+def test_a_deadline_resolves_results_by_the_agreement_rule_of_the_run() -> None:
     labeling = begun(3, annotators=3, agreement=AgreementRule.AGREEMENT_RULE_DAWID_SKENE)
     say(labeling, 3, "kim", label=1)
     say(labeling, 3, "lee", label=2)
@@ -335,7 +335,7 @@ def test_a_deadline_takes_what_was_answered_by_the_rule_of_the_run() -> None:
     assert event.sample_skipped.kind == SkipKind.SKIP_KIND_DISPUTED
 
 
-def test_what_was_taken_back_stays_so_whatever_is_said_later() -> None:
+def test_a_cancelled_sample_refuses_later_results() -> None:
     labeling = begun(3, 5, annotators=2)
     say(labeling, 3, "kim", label=1)
     labeling.apply(resolution.skipped(labeling, 3, SkipKind.SKIP_KIND_CANCELLED, "queue"), NOW)
@@ -347,7 +347,7 @@ def test_what_was_taken_back_stays_so_whatever_is_said_later() -> None:
 
 
 @pytest.mark.parametrize("kind", [SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED])
-def test_undoing_brings_nothing_back_that_was_replaced(kind: SkipKind.ValueType) -> None:
+def test_revisions_cannot_reopen_an_expired_or_cancelled_sample(kind: SkipKind.ValueType) -> None:
     labeling = begun(3, 5)
     labeling.apply(resolution.skipped(labeling, 3, kind, "queue"), NOW)
     words: list[dict[str, Any]] = [{"label": 0}, {"withdrawn": True}, {"label": 2}]
@@ -358,7 +358,7 @@ def test_undoing_brings_nothing_back_that_was_replaced(kind: SkipKind.ValueType)
     assert list(labeling.open) == [5]
 
 
-def test_after_the_end_nothing_is_asked_and_a_first_answer_is_refused() -> None:
+def test_a_run_that_ended_has_no_requests_and_refuses_first_results() -> None:
     labeling = begun(3)
     labeling.apply(Event(run_id="r", run_finished=RunFinished()), NOW)
     assert list(for_annotator(labeling, "kim")) == []
@@ -367,7 +367,7 @@ def test_after_the_end_nothing_is_asked_and_a_first_answer_is_refused() -> None:
 
 
 @pytest.mark.parametrize("annotators", [1, 2])
-def test_after_the_end_nothing_is_said_anew(annotators: int) -> None:
+def test_a_run_that_ended_refuses_revisions_and_withdrawals(annotators: int) -> None:
     labeling = begun(3, annotators=annotators)
     for annotator in ("kim", "lee"):
         say(labeling, 3, annotator, label=1)

@@ -1,4 +1,4 @@
-"""Who may import whom, read from the code."""
+"""Which modules may import which, by the source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SERVICES = ("trainer_svc", "scorer_svc", "oracle_svc")
 DOMAINS = ("proto/labelloop/domain", "trainer_svc/domain", "oracle_svc/domain")
-# Beside the domains, what computes on what it is given.
+# Modules without I/O outside the domains.
 PURE = [
     "trainer_svc/model",
     "trainer_svc/scorers/addresses.py",
@@ -39,7 +39,7 @@ IO = {"asyncio", "nats", "grpc", "httpx", "socket", "subprocess", "fsspec", "pat
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Whole names of the modules that a file imports."""
+    """Full names of the modules that a file imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -100,6 +100,6 @@ def test_a_domain_knows_only_the_contract_errors_and_itself(domain: str) -> None
 
 
 @pytest.mark.parametrize("folder", ["domain", "datasets", "samples"])
-def test_what_is_asked_knows_nothing_of_how_people_are_reached(folder: str) -> None:
+def test_domain_datasets_and_samples_import_no_page_or_integration(folder: str) -> None:
     for path in below(f"oracle_svc/{folder}"):
         assert not [name for name in imports(path) if name.startswith(("oracle_svc.web", "oracle_svc.integrations"))]

@@ -1,4 +1,4 @@
-"""L-BFGS in its compact form, against the recursion that defines it."""
+"""L-BFGS in its compact form, compared with the two-loop recursion that defines it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Loss = Callable[[Vector], tuple[float, Vector]]
 
 
 def two_loops(loss: Loss, at: Vector, gradient_min: float, pairs_max: int) -> tuple[Vector, int]:
-    """Nocedal 1980, with the same search along the direction."""
+    """Minimize by the two-loop recursion (Nocedal 1980), with the same line search."""
     pairs: list[tuple[Vector, Vector]] = []
     value, gradient = loss(at)
     for step in range(200):
@@ -39,7 +39,7 @@ def two_loops(loss: Loss, at: Vector, gradient_min: float, pairs_max: int) -> tu
 
 
 def curved(size: int, seed: int) -> Loss:
-    """A convex loss whose curvature changes from place to place."""
+    """Return a convex loss whose curvature varies."""
     rng = np.random.default_rng(seed)
     rows: NDArray[np.float64] = rng.normal(size=(3 * size, size)) * np.linspace(0.4, 2, size)
 
@@ -52,7 +52,7 @@ def curved(size: int, seed: int) -> Loss:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_steps_are_those_of_the_two_loop_recursion(seed: int) -> None:
-    """More of them than pairs are remembered, so that old ones make room."""
+    """There are more steps than remembered pairs, so that old pairs are dropped."""
     loss, start = curved(30, seed), np.full(30, 3.0)
     found, steps = lbfgs(loss, start, 1e-6)
     expected, expected_steps = two_loops(loss, start, 1e-6, pairs_max=10)
@@ -66,7 +66,7 @@ def test_a_start_at_the_minimum_takes_no_step() -> None:
     assert (found.tolist(), steps) == ([1.0] * 4, 0)
 
 
-def test_a_loss_that_nothing_lowers_ends_the_search() -> None:
-    """Its gradient is wrong, as where float64 cannot tell a lower loss."""
+def test_the_search_ends_if_no_step_lowers_the_loss() -> None:
+    """The gradient is wrong, as if float64 could not resolve a lower loss."""
     found, steps = lbfgs(lambda at: (float(at @ at), -at), np.ones(3), 1e-9)
     assert (found.tolist(), steps) == ([1.0] * 3, 0)

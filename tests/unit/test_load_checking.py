@@ -1,4 +1,4 @@
-"""Every lie of a server is found, and no honest answer is taken for one."""
+"""The check of answers under load: it finds wrong ones and passes correct ones."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def fault(calls: Calls, index: int, answer: pb.ScoreResponse | pb.RankPoolRespon
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("images", [1, 5, 20])
-def test_honest_answers_pass_whichever_model_gave_them(images: int, stream: bool) -> None:
-    """Where the newest model of a run is asked for."""
+def test_correct_answers_of_any_model_of_the_run_pass(images: int, stream: bool) -> None:
+    """When the newest model of a run is requested."""
     calls = score_calls(IMAGES, images, run_id="r", stream=stream)
     assert all(fault(calls, index, honest(calls, index, model)) == "" for index in range(8) for model in (A, B))
 
 
-def test_lies_are_found() -> None:
+def test_wrong_answers_are_found() -> None:
     calls = score_calls(IMAGES, 5, model=A)
     lies = {
         "another class": honest(calls, 2, A),
@@ -59,17 +59,17 @@ def test_lies_are_found() -> None:
     assert {name: fault(calls, 2, answer) for name, answer in lies.items()} == {name: name for name in lies}
 
 
-def test_another_model_of_the_run_must_not_answer_for_the_one_that_was_asked_for() -> None:
+def test_an_answer_of_another_model_than_the_requested_one_is_found() -> None:
     calls = score_calls(IMAGES, 5, model=A)
     assert fault(calls, 2, honest(calls, 2, A)) == ""
     assert fault(calls, 2, honest(calls, 2, B)) == "another model than was asked for"
 
 
-def test_bytes_that_are_no_answer_are_found() -> None:
+def test_undecodable_answers_are_found() -> None:
     assert REFERENCE.wrong(score_calls(IMAGES, 1, model=A), Counter({(0, b"\xff"): 2})).total() == 2
 
 
-def test_without_models_answers_are_held_to_what_was_said_before() -> None:
+def test_without_models_answers_are_checked_by_known_probabilities() -> None:
     calls = score_calls(IMAGES, 5, model=A)
     [probabilities] = onnxruntime.InferenceSession(MODELS[A]).run(None, {"samples": IMAGES})
     said = Reference(IMAGES, {}, {A: probabilities})
@@ -86,7 +86,7 @@ def test_an_answer_that_mixes_two_models_is_found() -> None:
     assert fault(calls, 0, mixed)
 
 
-def test_rankings_are_checked_by_the_samples_that_come_along() -> None:
+def test_rankings_are_checked_by_the_samples_in_the_answer() -> None:
     calls = rank_calls(rank_request("p" * 64, A), range(RANK_LIMIT))
     rows = RANDOM.integers(0, 256, (10, 6)).astype(np.uint8)
     [probabilities] = onnxruntime.InferenceSession(MODELS[A]).run(None, {"samples": rows})

@@ -1,4 +1,4 @@
-"""A constant rate of calls: a stall is seen by every call that was due meanwhile."""
+"""Load at a constant rate: a stall delays each call that is due during it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.load.open_loop import IN_FLIGHT_MAX, constant_rate
 
 
 class QuickTime(asyncio.SelectorEventLoop):
-    """Time passes at once when there is nothing to do but wait."""
+    """An event loop whose clock jumps to the next timer when idle."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ def run(work: Coroutine[Any, Any, Outcomes]) -> Outcomes:
 
 
 class Server:
-    """Answers one call after the other, each after ``takes_s``; does nothing between ``stalls_s``."""
+    """Answers calls one by one, each after ``takes_s``; does nothing between ``stalls_s``."""
 
     def __init__(self, takes_s: float, stalls_s: tuple[float, float] = (0, 0)) -> None:
         self._takes_s, self._stalls_s, self._busy = takes_s, stalls_s, asyncio.Lock()
@@ -55,7 +55,7 @@ class Server:
         return ("OK", b"answer") if index else ("UNAVAILABLE", b"")
 
 
-def test_calls_go_out_at_the_rate_asked_for_in_turn() -> None:
+def test_calls_are_sent_in_turn_at_the_requested_rate() -> None:
     outcomes = run(constant_rate(Server(0.001).send, 4, 100, 2))
     assert np.allclose(sorted(outcomes.sent_s), np.arange(200) / 100)
     assert np.allclose(outcomes.latency_s, 0.001)
@@ -63,15 +63,15 @@ def test_calls_go_out_at_the_rate_asked_for_in_turn() -> None:
     assert outcomes.status.count("UNAVAILABLE") == 50
 
 
-def test_a_stall_of_a_second_shows_in_every_call_that_was_due_meanwhile() -> None:
+def test_a_stall_delays_each_call_that_is_due_during_it() -> None:
     outcomes = run(constant_rate(Server(0.001, stalls_s=(1, 2)).send, 2, 100, 10))
     late = np.array(outcomes.latency_s) > 0.1
-    assert 90 <= late.sum() <= 112  # a closed loop would have seen it once
+    assert 90 <= late.sum() <= 112  # a closed loop would count it once
     assert max(outcomes.latency_s) == pytest.approx(1.001)
     assert figures(outcomes, 1, Counter())["p99_ms"] > 890
 
 
-def test_a_server_that_is_too_slow_shows_a_growing_delay_and_no_endless_queue_at_it() -> None:
+def test_a_slow_server_has_growing_latency_and_a_bounded_queue() -> None:
     server = Server(0.1)
     outcomes = run(constant_rate(server.send, 2, 500, 10))
     assert len(outcomes.sent_s) == 5_000
@@ -80,7 +80,7 @@ def test_a_server_that_is_too_slow_shows_a_growing_delay_and_no_endless_queue_at
     assert outcomes.latency_s[last] == pytest.approx(500 - outcomes.sent_s[last], rel=0.01)
 
 
-def test_figures_are_of_the_calls_that_were_answered() -> None:
+def test_latency_and_throughput_cover_answered_calls_only() -> None:
     outcomes = Outcomes()
     for sent_s in range(10):
         outcomes.add(sent_s, 0.5, "OK")
@@ -94,7 +94,7 @@ def test_figures_are_of_the_calls_that_were_answered() -> None:
     assert list(latency_by_share(outcomes)[1]) == [500] * 10
 
 
-def test_no_answer_makes_no_figures() -> None:
+def test_figures_are_empty_without_an_answered_call() -> None:
     outcomes = Outcomes()
     outcomes.add(0, 1, "UNAVAILABLE")
     assert figures(outcomes, 1, Counter())["p99_ms"] is None

@@ -1,4 +1,4 @@
-"""Lines of the log say what they are about."""
+"""Structured logs: context fields and lost lines."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def counted(metric: str) -> float:
 
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """A function for what was logged since it was last called."""
+    """Yield a function that returns the lines since its last call."""
     handlers = logging.getLogger().handlers.copy()
     set_up_logs("trainer", "json", "info")
     yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -46,11 +46,11 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     logging.getLogger().handlers = handlers
 
 
-def test_a_line_that_cannot_be_written_is_counted_and_no_error(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_cannot_be_written_is_counted_and_not_raised(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     before = counted("labelloop_log_lines_lost_total")
     closed = io.StringIO()
     closed.close()
-    with suppress(OSError), Path("/dev/full").open("w") as full:  # which says at its end that it is full
+    with suppress(OSError), Path("/dev/full").open("w") as full:  # raises on close that it is full
         for unwritable in (closed, full):
             with monkeypatch.context() as patched:
                 patched.setattr("sys.stderr", unwritable)
@@ -60,7 +60,7 @@ def test_a_line_that_cannot_be_written_is_counted_and_no_error(lines: Any, monke
     assert [line["event"] for line in lines()] == ["broker_reconnected"]
 
 
-def test_libraries_are_heard_once_however_often_logs_are_set_up(lines: Any) -> None:
+def test_repeated_set_up_does_not_duplicate_lines_of_libraries(lines: Any) -> None:
     set_up_logs("trainer", "json", "info")
     logging.getLogger("grpc").warning("said once")
     assert [line["event"] for line in lines()] == ["said once"]
@@ -78,7 +78,7 @@ class Run:
     def apply(self, event: Event, at: datetime) -> None: ...
 
 
-async def test_every_line_written_while_a_run_is_carried_on_names_run_and_round(lines: Any, blobs: Blobs) -> None:
+async def test_every_log_line_of_a_reconciled_run_has_its_run_and_round(lines: Any, blobs: Blobs) -> None:
     projections: RunProjections[Run] = RunProjections(lambda event, at: Run())
     for number in (1, 2):
         started = Event(run_id=f"run{number}", round=0, run_started=RunStarted(spec=spec(blobs)))
@@ -86,7 +86,7 @@ async def test_every_line_written_while_a_run_is_carried_on_names_run_and_round(
     problem = asyncio.Event()
 
     async def advance(run_id: str) -> None:
-        await asyncio.sleep(0)  # so that both are under way at once
+        await asyncio.sleep(0)  # so that both runs overlap
         log.info("at work")
         if run_id == "run1":
             problem.set()
@@ -114,7 +114,7 @@ async def submit(request: SubmitLabelsRequest, context: Any) -> SubmitLabelsResp
 
 
 def served(server: grpc.aio.Server) -> int:
-    """Its port."""
+    """Serve ``submit``; return the port."""
     encode: Any = SubmitLabelsResponse.SerializeToString
     handler = grpc.unary_unary_rpc_method_handler(submit, SubmitLabelsRequest.FromString, encode)
     registrar: Any = guarded(server, CallCounts())
@@ -122,7 +122,7 @@ def served(server: grpc.aio.Server) -> int:
     return server.add_insecure_port("127.0.0.1:0")
 
 
-async def test_every_line_written_while_a_call_is_answered_names_method_and_run(lines: Any) -> None:
+async def test_every_log_line_of_a_call_has_its_method_and_run(lines: Any) -> None:
     server = grpc.aio.server()
     port = served(server)
     await server.start()

@@ -1,4 +1,4 @@
-"""What Linux offers and macOS lacks is done in another way there."""
+"""Alternatives to Linux functions that macOS lacks."""
 
 from __future__ import annotations
 

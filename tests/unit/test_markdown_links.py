@@ -17,7 +17,7 @@ _SKIPPED_DIRS = {"node_modules", "out"}
 
 
 def pages() -> list[Path]:
-    """The Markdown pages of the checkout, without those in hidden, generated or installed folders."""
+    """Return the Markdown pages outside of hidden, generated and installed folders."""
     return sorted(path for path in ROOT.rglob("*.md") if _is_ours(path.relative_to(ROOT)))
 
 
@@ -30,19 +30,19 @@ def prose(page: Path) -> str:
 
 
 def targets(page: Path) -> list[str]:
-    """The relative link targets of a page, outside code."""
+    """Return the relative link targets outside code."""
     found = _LINK.findall(_INLINE_CODE.sub("code", prose(page)))
     return [target for target in found if not _OUTSIDE.match(target)]
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives to the page's headings, which must differ."""
+    """Return GitHub's anchors of the page's headings, which must differ."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def fault(page: Path, target: str) -> str | None:
-    """What is wrong with a link, or None."""
+    """Return a link's fault, or None."""
     path, _, anchor = unquote(target).partition("#")
     place = (page.parent / path).resolve() if path else page
     if not place.is_relative_to(ROOT):
@@ -53,7 +53,7 @@ def fault(page: Path, target: str) -> str | None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_relative_links_lead_somewhere(page: Path) -> None:
+def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
     assert [(target, why) for target in targets(page) if (why := fault(page, target))] == []
 
 

@@ -1,4 +1,4 @@
-"""nats-server is found or got; commands and network are stood in for."""
+"""Finding or downloading nats-server, with fake commands and network."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def no_network(request: httpx.Request) -> httpx.Response:
 def host(
     *, run: Run = no_commands, answer: Answer = no_network, system: str = "linux", is_root: bool = True, **env: str
 ) -> Host:
-    """A machine that lacks everything but what is given."""
+    """A machine that has only what is given."""
     return Host(
         env=env,
         system=system,
@@ -51,7 +51,7 @@ def host(
 
 
 class Apt:
-    """apt-get and dpkg-deb, on a machine whose lists of packages are empty until they are updated."""
+    """apt-get and dpkg-deb on a machine whose package lists are empty until they are updated."""
 
     def __init__(self, *, lists_are_there: bool = False) -> None:
         self.lists_are_there = lists_are_there
@@ -72,7 +72,7 @@ class Apt:
 
 
 def release(content: bytes, *, sums: str | None = None) -> Answer:
-    """The server that releases are downloaded from."""
+    """The server of the releases."""
     body = io.BytesIO()
     with tarfile.open(fileobj=body, mode="w:gz") as tar:
         member = tarfile.TarInfo(f"{RELEASE}/nats-server")
@@ -89,31 +89,31 @@ def release(content: bytes, *, sums: str | None = None) -> Answer:
     return answer
 
 
-def test_the_program_that_the_operator_names_comes_first(tmp_path: Path) -> None:
+def test_the_program_that_the_operator_names_takes_precedence(tmp_path: Path) -> None:
     named, on_path = program(tmp_path / "named"), program(tmp_path / "bin/nats-server")
     here = host(PATH=str(on_path.parent), LABELLOOP_NATS_SERVER=str(named))
     assert find_or_get(tmp_path / "cache", here) == named
 
 
-def test_a_named_program_that_is_none_is_an_error_and_not_passed_over(tmp_path: Path) -> None:
+def test_a_named_program_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     on_path = program(tmp_path / "bin/nats-server")
     here = host(PATH=str(on_path.parent), LABELLOOP_NATS_SERVER=str(tmp_path / "nothing"))
     with pytest.raises(InvalidInput, match="nothing"):
         find_or_get(tmp_path / "cache", here)
 
 
-def test_one_on_the_path_is_taken(tmp_path: Path) -> None:
+def test_a_program_on_the_path_is_used(tmp_path: Path) -> None:
     on_path = program(tmp_path / "bin/nats-server")
     assert find_or_get(tmp_path / "cache", host(PATH=f":/nowhere:{on_path.parent}")) == on_path
 
 
-def test_one_where_daemons_are_installed_is_taken_though_it_is_not_on_the_path(tmp_path: Path) -> None:
+def test_a_program_in_a_daemon_folder_outside_the_path_is_used(tmp_path: Path) -> None:
     installed = program(tmp_path / "sbin/nats-server")
     here = Host(env={"PATH": "/nowhere"}, more_dirs=(str(installed.parent),), run=no_commands)
     assert find(tmp_path / "cache", here) == installed
 
 
-def test_looking_gets_nothing(tmp_path: Path) -> None:
+def test_find_downloads_nothing(tmp_path: Path) -> None:
     assert find(tmp_path / "cache", host(run=Apt(), answer=release(b"program"))) is None
     assert not (tmp_path / "cache").exists()
 
@@ -122,7 +122,7 @@ def test_looking_gets_nothing(tmp_path: Path) -> None:
     ("lists_are_there", "expected"),
     [(True, ["download", "--extract"]), (False, ["download", "update", "download", "--extract"])],
 )
-def test_debian_s_package_is_unpacked_and_kept(tmp_path: Path, lists_are_there: bool, expected: list[str]) -> None:
+def test_the_debian_package_is_unpacked_and_cached(tmp_path: Path, lists_are_there: bool, expected: list[str]) -> None:
     apt = Apt(lists_are_there=lists_are_there)
     got = find_or_get(tmp_path / "cache", host(run=apt))
     assert apt.commands == expected
@@ -130,14 +130,14 @@ def test_debian_s_package_is_unpacked_and_kept(tmp_path: Path, lists_are_there: 
     assert [path.name for path in (tmp_path / "cache/nats-server").iterdir()] == ["debian"], "nothing else is left"
 
 
-def test_who_is_not_root_takes_the_lists_of_packages_as_they_are(tmp_path: Path) -> None:
+def test_without_root_package_lists_are_not_updated(tmp_path: Path) -> None:
     apt = Apt()
     got = find_or_get(tmp_path / "cache", host(run=apt, answer=release(b"program"), is_root=False))
     assert apt.commands == ["download"]
     assert got.read_bytes() == b"program"
 
 
-def test_the_official_release_is_unpacked_and_kept(tmp_path: Path) -> None:
+def test_the_official_release_is_unpacked_and_cached(tmp_path: Path) -> None:
     got = find_or_get(tmp_path / "cache", host(answer=release(b"program")))
     assert got.read_bytes() == b"program"
     assert got.stat().st_mode & 0o111
@@ -145,13 +145,13 @@ def test_the_official_release_is_unpacked_and_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sums", [f"{'0' * 64}  {RELEASE}.tar.gz\n", "", "not a list of digests at all\n\n"])
-def test_a_release_that_is_not_what_was_published_is_refused(tmp_path: Path, sums: str) -> None:
+def test_a_release_with_the_wrong_digest_is_refused(tmp_path: Path, sums: str) -> None:
     with pytest.raises(Corrupt, match="SHA256SUMS"):
         find_or_get(tmp_path / "cache", host(answer=release(b"altered", sums=sums)))
     assert find(tmp_path / "cache", host()) is None
 
 
-def test_without_any_way_the_error_says_what_was_tried_and_what_to_do(tmp_path: Path) -> None:
+def test_the_error_says_what_was_tried_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WrongState) as caught:
         find_or_get(tmp_path / "cache", host())
     assert caught.value.reason == "NATS_SERVER_MISSING"
@@ -159,7 +159,7 @@ def test_without_any_way_the_error_says_what_was_tried_and_what_to_do(tmp_path: 
         assert words in caught.value.message
 
 
-def test_a_failing_apt_is_quoted(tmp_path: Path) -> None:
+def test_the_error_quotes_a_failing_apt(tmp_path: Path) -> None:
     def broken(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 100, "Reading lists\nE: the disk is full\n")
 
@@ -167,7 +167,7 @@ def test_a_failing_apt_is_quoted(tmp_path: Path) -> None:
         find_or_get(tmp_path / "cache", host(run=broken))
 
 
-def test_an_apt_that_hangs_is_given_up(tmp_path: Path) -> None:
+def test_a_hanging_apt_times_out(tmp_path: Path) -> None:
     def hanging(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
         raise subprocess.TimeoutExpired(list(command), 1.0)
 
@@ -175,17 +175,17 @@ def test_an_apt_that_hangs_is_given_up(tmp_path: Path) -> None:
         find_or_get(tmp_path / "cache", host(run=hanging))
 
 
-def test_an_unknown_kind_of_machine_is_told_so(tmp_path: Path) -> None:
+def test_the_error_names_an_unsupported_platform(tmp_path: Path) -> None:
     with pytest.raises(WrongState, match="plan9 on x86_64"):
         find_or_get(tmp_path / "cache", host(system="plan9", answer=release(b"program")))
 
 
-def test_a_missing_release_is_told_with_its_address(tmp_path: Path) -> None:
+def test_the_error_names_the_file_of_a_missing_release(tmp_path: Path) -> None:
     with pytest.raises(WrongState, match=r"SHA256SUMS.*404"):
         find_or_get(tmp_path / "cache", host(answer=lambda _: httpx.Response(404)))
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_the_error_names_an_unwritable_cache(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.write_text("a file where the folder should be")
     with pytest.raises(WrongState, match="cache"):

@@ -1,4 +1,4 @@
-"""What is left to the night: run, noted where it passed, and told."""
+"""The nightly runner: its parts run, are recorded if they pass, and are listed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "passed.toml"
 
 
-def test_what_passed_is_read_as_it_was_written(file: Path) -> None:
+def test_recorded_passes_are_read_back_as_written(file: Path) -> None:
     assert passed.read(file) == {}
     noted = {"soak": LAST, "chaos": Passed(date=LAST.date, commit="abcdef0+", seconds=0)}
     passed.write(file, noted)
@@ -34,13 +34,13 @@ def test_what_passed_is_read_as_it_was_written(file: Path) -> None:
 @pytest.mark.parametrize(
     "text", ['[soak]\ndate = 2026-03-01\ncommit = "not one"\nseconds = 3\n', "[soak", "soak = 1\n"]
 )
-def test_a_file_that_says_something_else_is_refused(file: Path, text: str) -> None:
+def test_an_invalid_file_of_passes_is_refused(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match=r"soak|table"):
         passed.read(file)
 
 
-def test_each_part_is_told_with_when_it_last_passed() -> None:
+def test_each_part_is_listed_with_its_last_pass() -> None:
     told = passed.table(["chaos", "soak"], {"soak": LAST}, datetime.date(2026, 3, 4))
     assert told.splitlines() == [
         "  chaos  has not passed yet",
@@ -63,7 +63,7 @@ def test_each_part_is_a_target_of_the_makefile() -> None:
         assert f"\n{part.command[1]}: " in makefile
 
 
-def test_a_part_that_passes_is_noted_and_one_that_fails_is_not(file: Path) -> None:
+def test_a_part_is_recorded_if_it_passes_and_not_if_it_fails(file: Path) -> None:
     passed.write(file, {"other": LAST})
     python = (sys.executable, "-c", "import os, sys; sys.exit(os.environ['WANTED'] != 'yes')")
     assert not run(Part("part", python, {"WANTED": "no"}), file)
@@ -73,7 +73,7 @@ def test_a_part_that_passes_is_noted_and_one_that_fails_is_not(file: Path) -> No
     assert passed.read(file)["other"] == LAST
 
 
-def test_a_failed_part_fails_the_run_after_the_others_ran(
+def test_a_failed_part_fails_the_run_after_all_others_have_run(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     parts = [Part("bad", (sys.executable, "-c", "raise SystemExit(1)")), Part("good", (sys.executable, "-c", ""))]
@@ -87,7 +87,7 @@ def test_a_failed_part_fails_the_run_after_the_others_ran(
     assert said[-1] == "failed: bad"
 
 
-def test_a_commit_is_marked_where_files_differ_from_it_but_not_by_what_a_run_notes(tmp_path: Path) -> None:
+def test_a_commit_is_marked_if_files_other_than_the_record_differ(tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
         subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)

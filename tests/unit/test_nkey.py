@@ -1,4 +1,4 @@
-"""The text form of the broker's keys, against vectors of the reference implementation."""
+"""The text form of NATS keys, checked by vectors of the reference implementation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_known_seed_has_its_known_public_key() -> None:
     assert UserKey(SEED).public == PUBLIC
 
 
-def test_new_seeds_are_random_keys_of_users() -> None:
+def test_new_seeds_are_distinct_user_keys() -> None:
     seeds = {new_seed() for _ in range(100)}
     assert len(seeds) == 100
     assert {(seed[:2], len(seed)) for seed in seeds} == {(b"SU", len(SEED))}
@@ -27,7 +27,7 @@ def test_new_seeds_are_random_keys_of_users() -> None:
     assert {(public[:1], len(public)) for public in publics} == {("U", len(PUBLIC))}
 
 
-def test_a_signature_holds_for_the_public_key() -> None:
+def test_a_signature_is_valid_for_the_public_key() -> None:
     key = UserKey(new_seed())
     header_and_checksum = slice(1, -2)
     public = Ed25519PublicKey.from_public_bytes(b32decode(key.public)[header_and_checksum])
@@ -35,7 +35,7 @@ def test_a_signature_holds_for_the_public_key() -> None:
 
 
 @pytest.mark.parametrize("content", [SEED, SEED + b"\n", b"  " + SEED + b"\r\n\n"])
-def test_white_space_around_a_seed_is_no_fault(content: bytes, tmp_path: Path) -> None:
+def test_white_space_around_a_seed_is_ignored(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "user.seed"
     path.write_bytes(content)
     assert read_key(path).public == PUBLIC
@@ -59,7 +59,7 @@ def test_white_space_around_a_seed_is_no_fault(content: bytes, tmp_path: Path) -
         (SEED[:-2] + b"AA", "checksum"),
     ],
 )
-def test_a_file_without_a_seed_is_refused_with_what_is_wrong_and_what_to_do(
+def test_the_error_for_an_invalid_seed_file_tells_cause_and_remedy(
     content: bytes | None, wrong: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "user.seed"
@@ -79,7 +79,7 @@ def test_an_error_does_not_quote_the_seed(tmp_path: Path) -> None:
     assert SEED[2:12].decode() not in str(raised.value)
 
 
-def test_every_changed_character_is_noticed() -> None:
+def test_the_checksum_detects_any_changed_character() -> None:
     for place in range(2, len(SEED) - 1):
         changed = SEED[:place] + (b"B" if SEED[place : place + 1] != b"B" else b"C") + SEED[place + 1 :]
         with pytest.raises(ValueError, match="checksum"):

@@ -1,4 +1,4 @@
-"""Which artifacts may serve as models."""
+"""Validation of ONNX artifacts as models and as feature graphs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def weight(values: NDArray[np.generic], name: str = "more") -> TensorProto:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_what_the_trainer_exports_is_taken(dtype: str) -> None:
+def test_a_model_exported_by_the_trainer_is_accepted(dtype: str) -> None:
     validated(to_onnx(WEIGHTS, dtype))
 
 
-def test_a_network_of_two_layers_is_taken() -> None:
+def test_a_network_of_two_layers_is_accepted() -> None:
     nodes = [
         helper.make_node("MatMul", ["samples", "first"], ["hidden"]),
         helper.make_node("Relu", ["hidden"], ["positive"]),
@@ -113,7 +113,7 @@ def with_text_for_an_answer(model: ModelProto) -> None:
 
 
 def that_blows_up(model: ModelProto) -> None:
-    """Each sample turned into a row of more than four million values."""
+    """Turn each sample into a row of more than four million values."""
     _widen(model, 1_000_001)
     model.graph.node[1].output[0] = "million"
     model.graph.node.insert(2, helper.make_node("Concat", ["million"] * 4, ["logits"], axis=1))
@@ -128,7 +128,7 @@ def _widen(model: ModelProto, width: int) -> None:
 
 
 def that_holds_much_at_once(model: ModelProto) -> None:
-    """Rows of two million values, fifty times."""
+    """Hold rows of two million values, fifty times."""
     _widen(model, 2_000_000)
     model.graph.node.extend([helper.make_node("Relu", ["logits"], [f"r{i}"]) for i in range(50)])
 
@@ -163,7 +163,7 @@ def of_an_old_opset(model: ModelProto) -> None:
         of_an_old_opset,
     ],
 )
-def test_anything_else_is_refused_before_it_is_run(
+def test_invalid_models_are_refused_before_onnx_runtime_loads_them(
     change: Callable[[ModelProto], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ours()
@@ -174,7 +174,7 @@ def test_anything_else_is_refused_before_it_is_run(
 
 
 def chain(nodes: int, width: int = 3, opset: int = 13) -> bytes:
-    """A graph of features of so many nodes: a product with a square matrix, then one Relu after the other."""
+    """Return a feature graph of ``nodes`` nodes: a product with a square matrix, then a chain of Relu."""
     names = [f"r{number}" for number in range(nodes)]
     first = helper.make_node("MatMul", ["samples", "kernel"], names[:1])
     others = [helper.make_node("Relu", [name], [following]) for name, following in pairwise(names)]
@@ -191,8 +191,8 @@ def chain(nodes: int, width: int = 3, opset: int = 13) -> bytes:
 
 
 @pytest.mark.parametrize(("nodes", "width"), [(FEATURES.nodes, 3), (2, 3_500)], ids=["nodes", "size"])
-def test_a_graph_that_makes_features_can_also_stand_in_a_model(nodes: int, width: int) -> None:
-    """One as large as may be, with a softmax behind it."""
+def test_a_feature_graph_of_the_maximum_size_can_be_part_of_a_model(nodes: int, width: int) -> None:
+    """The graph has the maximum size, and is joined with a head."""
     features = chain(nodes, width)
     graph = Graph(features, "g", field="f")
     head = to_onnx(np.random.default_rng(0).normal(0, 1, (1_000, width + 1)).astype(np.float32), "float32")
@@ -210,17 +210,17 @@ def test_a_graph_that_makes_features_can_also_stand_in_a_model(nodes: int, width
     ],
     ids=["nodes", "size", "opset"],
 )
-def test_a_graph_that_could_not_stand_in_a_model_is_refused(features: bytes, said: str) -> None:
+def test_a_feature_graph_that_cannot_be_part_of_a_model_is_refused(features: bytes, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         Graph(features, "g", field="f")
 
 
-def test_no_head_is_put_behind_features_of_an_old_opset() -> None:
+def test_a_head_is_not_joined_to_features_of_an_old_opset() -> None:
     with pytest.raises(ValueError, match="opset 12"):
         joined(chain(2, opset=12), to_onnx(WEIGHTS, "float32"))
 
 
-def test_of_a_graph_that_takes_images_it_is_said_how_to_export_it() -> None:
+def test_the_error_for_a_graph_of_images_tells_how_to_export_it() -> None:
     model = onnx.load_model_from_string(chain(2))
     image = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, 224, 224])
     model.graph.input[0].CopyFrom(image)
@@ -230,13 +230,13 @@ def test_of_a_graph_that_takes_images_it_is_said_how_to_export_it() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", bytes(MODEL.size + 1)], ids=["empty", "text", "large"])
-def test_what_is_no_model_is_refused(data: bytes) -> None:
+def test_data_that_is_not_a_model_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="it "):
         validated(data)
 
 
 def test_weights_in_another_file_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where that file is there and would do."""
+    """The file exists and its weights are valid."""
     model = ours()
     onnx.save_model(model, tmp_path / "m.onnx", save_as_external_data=True, location="weights", size_threshold=0)
     monkeypatch.chdir(tmp_path)

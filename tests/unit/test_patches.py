@@ -1,4 +1,4 @@
-"""Features learned from images: the graph against the arithmetic it stands for, and what cannot be learned from."""
+"""Patch features: the ONNX graph against plain arithmetic, pooling of large images, and unusable samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scorer_svc.models.graph import Graph
 from scorer_svc.models.validation import validated
 from trainer_svc.domain.spec_validation import PATCH_FEATURES
 
-learn_patches = partial(patches.learn_patches, patch_count=20_000)  # a sixth of what a run learns from
+learn_patches = partial(patches.learn_patches, patch_count=20_000)  # a run uses six times as many
 
 
 def images(count: int, *shape: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -28,7 +28,7 @@ def images(count: int, *shape: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def plain(bank: Bank, samples: NDArray[Any]) -> NDArray[np.float64]:
-    """What a bank says of images ``[n, height, width, channels]``, patch by patch."""
+    """A bank's features of images ``[n, height, width, channels]``, patch by patch."""
     count, height, width, _ = samples.shape
     vectors, side, _, _ = bank.kernel.shape
     rows, columns = height - side + 1, width - side + 1
@@ -47,7 +47,7 @@ def plain(bank: Bank, samples: NDArray[Any]) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(("shape", "side"), [((9, 8, 1), 3), ((10, 10, 3), 4), ((6, 6, 1), 3)])
-def test_the_graph_computes_what_it_stands_for(shape: tuple[int, ...], side: int) -> None:
+def test_the_graph_computes_the_features_of_its_bank(shape: tuple[int, ...], side: int) -> None:
     rng = np.random.default_rng(0)
     kernel = rng.normal(0, 1, (7, side, side, shape[2])).astype(np.float32)
     kernel -= kernel.mean(axis=(1, 2, 3), keepdims=True)
@@ -58,7 +58,7 @@ def test_the_graph_computes_what_it_stands_for(shape: tuple[int, ...], side: int
 
 
 @pytest.mark.parametrize("shape", [(14, 14), (8, 8), (10, 12, 3)])
-def test_what_is_learned_is_sound_and_the_same_each_time(shape: tuple[int, ...]) -> None:
+def test_learned_graphs_are_valid_scaled_and_reproducible(shape: tuple[int, ...]) -> None:
     samples = images(200, *shape)
     data = learn_patches(samples, 3)
     onnx.checker.check_model(validated(data))
@@ -74,7 +74,7 @@ def test_what_is_learned_is_sound_and_the_same_each_time(shape: tuple[int, ...])
 
 
 @pytest.mark.parametrize("shape", [(1, 60, 50, 1), (2, 16, 400, 1), (3, 100, 100, 3)])
-def test_the_graph_of_large_images_is_that_of_their_averaged_pixels(shape: tuple[int, ...]) -> None:
+def test_features_of_large_images_are_those_of_their_averaged_pixels(shape: tuple[int, ...]) -> None:
     """``shape`` begins with a number of images."""
     count, height, width, channels = shape
     samples = images(*shape)
@@ -91,19 +91,19 @@ def test_the_graph_of_large_images_is_that_of_their_averaged_pixels(shape: tuple
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (48, 48), (4, 500), (7, 7)])
-def test_small_images_are_seen_as_they_are(shape: tuple[int, int]) -> None:
+def test_small_images_are_not_pooled(shape: tuple[int, int]) -> None:
     assert pooling(*shape) == (1, 1)
 
 
 @pytest.mark.parametrize("shape", [(52, 52), (64, 64), (224, 224), (30, 400), (400, 30), (5, 9_000), (2_000, 2_000)])
-def test_what_large_images_come_to_is_small_but_not_too_small(shape: tuple[int, int]) -> None:
+def test_large_images_are_pooled_to_a_bounded_size(shape: tuple[int, int]) -> None:
     sides = [size // factor for size, factor in zip(shape, pooling(*shape), strict=True)]
     assert min(sides) >= min(8, *shape)
     assert 300 < sides[0] * sides[1] <= 48 * 48 or min(shape) < 8
 
 
 def stripes(count: int, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Noisy waves of any phase, lying in one class and standing in the other: no single pixel tells them apart."""
+    """Noisy waves of any phase, horizontal in one class and vertical in the other: no single pixel separates them."""
     rng = np.random.default_rng(1)
     kinds = np.arange(count) % 2
     made = np.empty((count, *shape), np.uint8)
@@ -115,7 +115,7 @@ def stripes(count: int, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDAr
 
 
 @pytest.mark.parametrize("shape", [(224, 224, 3), (30, 400)])
-def test_a_linear_model_of_the_features_tells_large_pictures_apart(shape: tuple[int, ...]) -> None:
+def test_a_linear_model_of_the_features_separates_large_images(shape: tuple[int, ...]) -> None:
     samples, kinds = stripes(100, shape)
     features = Graph(learn_patches(samples, 0), "g", field="f").answers(samples)
     assert features.shape == (100, 1_800)
@@ -125,7 +125,7 @@ def test_a_linear_model_of_the_features_tells_large_pictures_apart(shape: tuple[
     assert right.mean() > 0.95
 
 
-def test_features_of_a_sample_do_not_hang_on_the_others() -> None:
+def test_features_of_a_sample_do_not_depend_on_the_others() -> None:
     samples = images(60, 12, 12)
     graph = Graph(learn_patches(samples, 0), "g", field="f")
     whole = graph.answers(samples)
@@ -142,6 +142,6 @@ def test_features_of_a_sample_do_not_hang_on_the_others() -> None:
         (np.full((10, 28, 28), 7, np.uint8), "plain surfaces"),
     ],
 )
-def test_what_cannot_be_learned_from_is_said(samples: NDArray[np.generic], said: str) -> None:
+def test_unusable_samples_are_refused_with_a_reason(samples: NDArray[np.generic], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         learn_patches(samples, 0)

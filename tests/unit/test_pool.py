@@ -1,4 +1,4 @@
-"""Pools mapped from a cache on disk: read from the store once, checked each time, never without a shard."""
+"""Pools mapped from a cache on disk: read from the store once, verified at each load, always complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLENTY = 10**9
 
 
 class Store:
-    """In memory; counts what it is asked for."""
+    """A store in memory that records reads."""
 
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
@@ -37,7 +37,7 @@ class Store:
 
 
 async def published(store: Store, samples: NDArray[np.generic], *bounds: int) -> tuple[str, list[str]]:
-    """The digests of the pool and of its shards, cut at ``bounds``."""
+    """Return the digests of a pool, cut at ``bounds``, and its shards."""
     parts = np.split(samples, bounds)
     digests = [await store.put(part.tobytes()) for part in parts]
     shards = tuple(Shard(sha256=digest, sample_count=len(part)) for digest, part in zip(digests, parts, strict=True))
@@ -50,7 +50,7 @@ async def loaded(store: Store, folder: Path, digest: str, bytes_max: int = PLENT
 
 
 @pytest.mark.parametrize("samples", [SAMPLES, SAMPLES.astype(np.float32) / 7])
-async def test_a_pool_is_what_was_published_however_it_is_cut(tmp_path: Path, samples: NDArray[np.generic]) -> None:
+async def test_a_pool_equals_the_published_samples_for_any_shards(tmp_path: Path, samples: NDArray[np.generic]) -> None:
     store = Store()
     for bounds in ((), (40,), (1, 2, 99), (10, 20, 30, 40, 50, 60)):
         pool = await loaded(store, tmp_path, (await published(store, samples, *bounds))[0])
@@ -61,7 +61,7 @@ async def test_a_pool_is_what_was_published_however_it_is_cut(tmp_path: Path, sa
         assert len(await pool.take(asked[:0])) == 0
 
 
-async def test_only_the_shards_asked_for_are_read_and_each_once(tmp_path: Path) -> None:
+async def test_only_requested_shards_are_read_and_each_once(tmp_path: Path) -> None:
     store = Store()
     digest, shards = await published(store, SAMPLES, 40, 70)
     pool = await loaded(store, tmp_path, digest)
@@ -73,7 +73,7 @@ async def test_only_the_shards_asked_for_are_read_and_each_once(tmp_path: Path) 
     assert store.reads == [digest, shards[0], shards[2], digest, shards[1]]
 
 
-async def test_what_lies_outside_the_pool_is_refused(tmp_path: Path) -> None:
+async def test_ids_outside_the_pool_are_refused(tmp_path: Path) -> None:
     store = Store()
     pool = await loaded(store, tmp_path, (await published(store, SAMPLES, 40))[0])
     with pytest.raises(InvalidInput, match="shards end at 1"):
@@ -82,7 +82,7 @@ async def test_what_lies_outside_the_pool_is_refused(tmp_path: Path) -> None:
         await pool.take(np.array([3, 100], np.uint32))
 
 
-async def test_a_missing_shard_is_an_error_and_found_once_it_is_there(tmp_path: Path) -> None:
+async def test_a_missing_shard_is_an_error_until_the_store_has_it(tmp_path: Path) -> None:
     store = Store()
     digest, shards = await published(store, SAMPLES, 40)
     lost = store.held.pop(shards[1])
@@ -93,7 +93,7 @@ async def test_a_missing_shard_is_an_error_and_found_once_it_is_there(tmp_path: 
     assert len(await pool.parts()) == 2
 
 
-async def test_a_shard_of_another_length_than_the_manifest_says_is_an_error(tmp_path: Path) -> None:
+async def test_a_shard_whose_length_differs_from_the_manifest_is_an_error(tmp_path: Path) -> None:
     store = Store()
     shard = Shard(sha256=await store.put(b"12345"), sample_count=1)
     digest = await store.put(PoolManifest(dtype="uint8", shape=(6,), shards=(shard,)).to_bytes())
@@ -102,7 +102,7 @@ async def test_a_shard_of_another_length_than_the_manifest_says_is_an_error(tmp_
 
 
 @pytest.mark.parametrize("damage", [b"", b"something else"])
-async def test_a_damaged_file_is_read_from_the_store_again(tmp_path: Path, damage: bytes) -> None:
+async def test_a_damaged_cache_file_is_read_from_the_store_again(tmp_path: Path, damage: bytes) -> None:
     store = Store()
     digest, shards = await published(store, SAMPLES)
     await (await loaded(store, tmp_path, digest)).parts()
@@ -112,7 +112,7 @@ async def test_a_damaged_file_is_read_from_the_store_again(tmp_path: Path, damag
     assert digest_of((tmp_path / shards[0]).read_bytes()) == shards[0]
 
 
-async def test_the_cache_forgets_what_was_used_longest_ago_and_what_is_mapped_stays(tmp_path: Path) -> None:
+async def test_the_cache_evicts_least_recently_used_shards_but_mapped_ones_stay(tmp_path: Path) -> None:
     store = Store()
     digest, shards = await published(store, SAMPLES, 25, 50, 75)
     shard_bytes = SAMPLES[:25].nbytes
@@ -122,7 +122,7 @@ async def test_the_cache_forgets_what_was_used_longest_ago_and_what_is_mapped_st
     assert np.array_equal(np.concatenate([part.samples for part in parts]), SAMPLES)
 
 
-async def test_a_folder_that_takes_nothing_is_said_with_what_to_do(tmp_path: Path) -> None:
+async def test_the_error_for_an_unusable_cache_folder_names_the_setting(tmp_path: Path) -> None:
     store = Store()
     (tmp_path / "file").touch()
     pool = await loaded(store, tmp_path / "file" / "cache", (await published(store, SAMPLES))[0])

@@ -1,4 +1,4 @@
-"""A run's progress as a fold, and as the page is sent it."""
+"""A run's progress, folded from its events, and the JSON that the page gets of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHA = "0" * 64
 
 
 def begun(queue: QueueSpec | None = None) -> Progress:
-    """A run with a pool of three classes and nothing asked yet."""
+    """Return a run with a pool of three classes and nothing requested yet."""
     spec = RunSpec(batch_size=3, label_budget=6, queue=queue)
     progress = Progress.begin(Event(run_started=RunStarted(spec=spec)), AT)
     return fold(progress, Event(pool_published=PoolPublished(classes=["a", "b", "c"])))
@@ -83,14 +83,14 @@ def test_labels_are_counted_by_class_and_a_revision_counts_once() -> None:
     assert progress.open == {3}
 
 
-def test_what_is_withdrawn_waits_again_while_its_batch_is_open() -> None:
+def test_a_sample_whose_label_is_withdrawn_is_open_again_in_an_open_batch() -> None:
     progress = fold(begun(), asked(0, 1, 2), label(0, 1, 0), withdrawn(0, 1))
     assert (progress.open, dict(progress.labels), progress.last) == ({1, 2}, {}, None)
     fold(progress, label(0, 1, 2, revision=2))
     assert (progress.open, progress.labels) == ({2}, {1: 2})
 
 
-def test_what_is_withdrawn_from_a_whole_batch_does_not_wait() -> None:
+def test_a_label_withdrawn_from_a_complete_batch_is_not_requested_again() -> None:
     progress = fold(begun(), asked(0, 1), label(0, 1, 0), withdrawn(0, 1))
     assert (progress.open, progress.labels, progress.phase) == (set(), {}, "training")
 
@@ -102,12 +102,12 @@ def test_a_skip_can_be_withdrawn() -> None:
     assert (progress.skipped, progress.open) == (set(), {1, 2})
 
 
-def test_a_skip_takes_the_place_of_a_label() -> None:
+def test_a_skip_replaces_the_label_of_its_sample() -> None:
     progress = fold(begun(), asked(0, 1, 2), label(0, 1, 0), skip(0, 1))
     assert (progress.labels, progress.skipped, progress.counts[0]) == ({}, {1}, 0)
 
 
-def test_agreement_counts_labels_that_stand_and_had_a_prediction() -> None:
+def test_agreement_counts_current_labels_of_samples_with_a_prediction() -> None:
     first = begun()
     fold(first, asked(0, 1), label(0, 1, 0), trained(1, 1))
     progress = fold(first, asked(1, 2, 3, said=((0, 0.25), (1, 0.5))), label(1, 2, 0), label(1, 3, 2))
@@ -118,7 +118,7 @@ def test_agreement_counts_labels_that_stand_and_had_a_prediction() -> None:
     assert (progress.agreed, progress.compared) == (1, 1)
 
 
-def test_the_last_label_tells_what_the_model_had_said() -> None:
+def test_the_last_label_comes_with_the_models_prediction() -> None:
     progress = fold(begun(), asked(1, 5, 6, said=((2, 0.25), (1, 0.75))), label(1, 5, 0))
     assert progress.last is not None
     assert (progress.last.prediction, progress.last.agreed) == (Prediction(2, 0.25), False)
@@ -130,7 +130,7 @@ def test_the_last_label_tells_what_the_model_had_said() -> None:
     }
 
 
-def test_where_annotators_do_without_predictions_the_last_label_tells_none() -> None:
+def test_the_last_label_comes_without_a_prediction_if_those_are_hidden() -> None:
     progress = fold(
         begun(QueueSpec(hide_predictions=True)), asked(1, 5, 6, said=((2, 0.25), (1, 0.75))), label(1, 5, 0)
     )
@@ -138,13 +138,13 @@ def test_where_annotators_do_without_predictions_the_last_label_tells_none() -> 
     assert now_json(progress)["compared"] == 1
 
 
-def test_a_label_without_a_model_has_no_opinion() -> None:
+def test_a_label_without_a_prediction_neither_agrees_nor_disagrees() -> None:
     progress = fold(begun(), asked(0, 5, 6), label(0, 5, 0))
     assert progress.last is not None
     assert progress.last.agreed is None
 
 
-def test_accuracy_is_of_the_evaluation_set_else_of_validation_samples() -> None:
+def test_accuracy_is_measured_on_the_evaluation_set_else_on_validation_samples() -> None:
     progress = fold(
         begun(),
         trained(1, 3, stopping=right(5, 10)),
@@ -157,7 +157,7 @@ def test_accuracy_is_of_the_evaluation_set_else_of_validation_samples() -> None:
     ]
 
 
-def test_intervals_hold_the_accuracy_and_lie_in_the_unit() -> None:
+def test_intervals_contain_the_accuracy_and_lie_between_0_and_1() -> None:
     progress = fold(begun(), trained(1, 1, evaluation=right(0)), trained(2, 2, evaluation=right(100)))
     worst, best = progress.points
     assert worst.low == 0.0 < worst.high == pytest.approx(0.0370, abs=1e-4)  # Wilson 1927, n = 100
@@ -165,7 +165,7 @@ def test_intervals_hold_the_accuracy_and_lie_in_the_unit() -> None:
     assert best.high == 1.0
 
 
-def test_a_round_tells_what_its_labels_did() -> None:
+def test_the_accuracy_gain_of_a_rounds_labels_is_reported() -> None:
     first = fold(begun(), trained(1, 10, evaluation=right(50)))
     assert first.change is None
     progress = fold(first, trained(2, 20, evaluation=right(60)))
@@ -182,7 +182,7 @@ def test_accuracies_on_different_samples_are_not_compared() -> None:
     assert progress.change == RoundChange(2, 20, 0.5, 0.8, "validation")
 
 
-def test_confidence_of_each_batch_and_of_the_newest_sample_by_sample() -> None:
+def test_confidence_is_kept_by_batch_and_for_the_newest_batch_by_sample() -> None:
     progress = fold(begun(), asked(0, 1), label(0, 1, 0), trained(1, 1))
     fold(progress, asked(1, 2, 3, said=((0, 0.5), (1, 0.25))))
     (batch,) = progress.batches
@@ -190,7 +190,7 @@ def test_confidence_of_each_batch_and_of_the_newest_sample_by_sample() -> None:
     assert progress.sureness == [0.25, 0.5]
 
 
-def test_what_takes_the_place_of_skipped_samples_belongs_to_its_round() -> None:
+def test_samples_that_replace_skipped_ones_join_the_batch_of_their_round() -> None:
     progress = fold(begun(), asked(1, 2, 3, said=((0, 0.5), (1, 0.25))), label(1, 2, 0), skip(1, 3))
     before = curves_version(progress)
     fold(progress, asked(1, 4, said=((0, 0.75),), part=1))
@@ -200,7 +200,7 @@ def test_what_takes_the_place_of_skipped_samples_belongs_to_its_round() -> None:
     assert curves_version(progress) != before
 
 
-def test_phases() -> None:
+def test_the_phase_follows_the_events_of_the_run() -> None:
     progress = begun()
     assert progress.phase == "starting"
     assert fold(progress, asked(0, 1)).phase == "labelling"
@@ -217,26 +217,26 @@ def test_phases() -> None:
         (Event(round=1, run_failed=RunFailed(reason="BAD_GRAPH", message="mend it")), "run_failed", "mend it"),
     ],
 )
-def test_the_end_and_why(event: Event, kind: str, why: str) -> None:
+def test_the_end_of_a_run_is_shown_with_its_reason(event: Event, kind: str, why: str) -> None:
     progress = fold(begun(), asked(0, 1, 2), event)
     assert now_json(progress)["ended"] == {"kind": kind, "why": why}
     assert progress.round == 0
     assert not progress.open
 
 
-def test_after_the_end_only_labels_under_way_count() -> None:
+def test_after_the_end_only_labels_already_requested_count() -> None:
     progress = fold(begun(), asked(0, 1, 2), Event(run_finished=RunFinished(reason="done")))
     fold(progress, label(0, 1, 0), trained(1, 1, evaluation=right(50)), asked(1, 7))
     assert (len(progress.labels), progress.points, progress.open) == (1, [], set())
 
 
-def test_auto_labels_are_no_labels() -> None:
+def test_auto_labels_are_not_counted_as_labels() -> None:
     given = SamplesAutoLabelled(sample_ids=[7, 8], classes=[0, 1], confidence=[1.0, 0.9])
     progress = fold(begun(), Event(round=1, samples_auto_labelled=given))
     assert (now_json(progress)["auto_labels"], now_json(progress)["labels"]) == (2, 0)
 
 
-def test_numbers_that_are_none_can_still_be_drawn() -> None:
+def test_invalid_predictions_and_accuracies_still_give_valid_json() -> None:
     absurd = ((7, math.nan), (0, math.inf), (1, -1.0))
     progress = fold(begun(), asked(1, 2, 3, 4, said=absurd), label(1, 2, 0), trained(2, 3, evaluation=right(101)))
     assert progress.sureness == [0.0, 0.0, 1.0]

@@ -1,4 +1,4 @@
-"""Rankings against a plain scan: the same samples, in the same order, with the same numbers, bit for bit."""
+"""Rankings equal those of a plain scan: the same samples, order and numbers, bit for bit."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def model(of: NDArray[np.float32], dtype: str = "uint8", prefilters: str = "nump
 
 
 def pool(seed: int, count: int, kinds: int) -> NDArray[np.uint8]:
-    """``count`` samples of ``kinds`` different ones: few kinds make many ties."""
+    """``count`` samples drawn from ``kinds`` different ones: few kinds make many ties."""
     chance = np.random.default_rng(seed)
     different = chance.integers(0, 256, (kinds, FEATURES)).astype(np.uint8)
     return different[chance.integers(0, kinds, count)]
 
 
 def plain(samples: NDArray[np.uint8], question: Question) -> Ranking:
-    """Every sample scored by the model, all sorted."""
+    """Score every sample by the model, and sort all."""
     ids = np.setdiff1d(np.arange(len(samples)), np.asarray(question.leave_out)).astype(np.uint32)
     assert question.model is not None
     probabilities = question.model.probabilities(samples)[ids]
@@ -85,14 +85,14 @@ def parts(samples: NDArray[np.uint8], bounds: list[int]) -> list[Part]:
     count=st.integers(1, 600),
     kinds=st.sampled_from([1, 2, 20, 600]),
     classes=st.integers(2, 11),
-    size=st.sampled_from([0.0, 0.01, 0.3, 2.0, 50.0, 1e6, np.inf]),  # from nothing to all saturated, to no numbers
+    size=st.sampled_from([0.0, 0.01, 0.3, 2.0, 50.0, 1e6, np.inf]),  # from all equal to saturated to not finite
     limit=st.one_of(st.sampled_from([0, 1, 10]), st.integers(1, 700)),
     left_out=st.sampled_from([0.0, 0.1, 0.99, 1.0]),
     bounds=st.lists(st.integers(0, 600), max_size=6),
     prefilters=st.sampled_from(sorted(SCREENINGS)),
 )
 @settings(max_examples=examples(100), deadline=None)
-def test_rankings_are_those_of_a_plain_scan_however_the_pool_is_cut(
+def test_rankings_equal_a_plain_scan_however_the_pool_is_cut(
     strategy: Strategy.ValueType,
     seed: int,
     count: int,
@@ -122,7 +122,7 @@ def test_rankings_are_those_of_a_plain_scan_however_the_pool_is_cut(
     seed=st.integers(0, 10**6), classes=st.integers(2, 40), size=st.floats(0, 30), strategy=st.sampled_from([*BY_MODEL])
 )
 @settings(max_examples=examples(70), deadline=None)
-def test_no_estimate_is_further_off_than_its_bound(
+def test_prefilter_estimates_are_within_their_error_bound(
     seed: int, classes: int, size: float, strategy: Strategy.ValueType
 ) -> None:
     samples = pool(seed, 500, 500)
@@ -138,7 +138,7 @@ def test_no_estimate_is_further_off_than_its_bound(
 @pytest.mark.parametrize(
     ("threads", "prefilters"), [(1, "llvmlite"), (2, "numpy"), (3, "not installed"), (5, "llvmlite")]
 )
-def test_threads_and_shards_change_nothing(shards: int, threads: int, prefilters: str) -> None:
+def test_threads_and_shards_change_no_ranking(shards: int, threads: int, prefilters: str) -> None:
     samples, scorer = pool(0, 70_000, 60_000), model(weights(1, 10, 0.5), prefilters=prefilters)
     question = Question(Strategy.STRATEGY_MARGIN, 25, BitMap(range(0, 70_000, 3)), 0, scorer)
     pieces = cut(parts(samples, [70_000 * shard // shards for shard in range(1, shards)]), threads)
@@ -147,7 +147,7 @@ def test_threads_and_shards_change_nothing(shards: int, threads: int, prefilters
     assert_same(answer, plain(samples, question))
 
 
-def test_a_screen_saves_the_model_most_of_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefilter_saves_the_model_most_of_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = pool(0, 5_000, 5_000)
     question = Question(Strategy.STRATEGY_MARGIN, 10, model=model(weights(0, 10, 0.5)))
     scored: list[int] = []
@@ -162,7 +162,7 @@ def test_a_screen_saves_the_model_most_of_a_pool(monkeypatch: pytest.MonkeyPatch
     assert sum(scored) < 50
 
 
-def test_a_screen_that_tells_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefilter_that_excludes_no_sample_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     alike = [Part(start, np.zeros((100, FEATURES), np.uint8)) for start in range(0, 500, 100)]
     question = Question(Strategy.STRATEGY_MARGIN, 3, model=model(weights(0, 10, 0.5)))
     screened: list[int] = []
@@ -177,7 +177,7 @@ def test_a_screen_that_tells_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch
     assert screened == [0]
 
 
-def test_a_pool_of_floats_is_scanned() -> None:
+def test_pool_of_floats_has_no_prefilter() -> None:
     assert model(weights(0, 3, 1), "float32").prefilter is None
 
 
@@ -192,14 +192,14 @@ def test_pieces_hold_every_sample_once_and_in_order(sizes: list[int], pieces: in
     assert np.array_equal(np.concatenate([part.samples for piece in found for part in piece]), samples)
 
 
-def test_a_samples_probabilities_do_not_depend_on_its_neighbours() -> None:
+def test_probabilities_do_not_depend_on_neighbouring_samples() -> None:
     samples, scorer = pool(1, 2_500, 2_500), model(weights(0, 3, 2))
     whole = scorer.probabilities(samples)
     assert np.array_equal(scorer.probabilities(samples[:1]), whole[:1])
     assert np.array_equal(scorer.probabilities(samples[1_000:1_700]), whole[1_000:1_700])
 
 
-def test_what_cannot_be_asked_is_refused() -> None:
+def test_invalid_questions_are_refused() -> None:
     good = Question(Strategy.STRATEGY_MARGIN, 2, model=model(weights(0, 3, 1)))
     check(good, FEATURES)
     for question, size in (

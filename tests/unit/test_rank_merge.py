@@ -1,4 +1,4 @@
-"""Rankings of parts of a pool, and that of the whole."""
+"""Merging rankings of parts of a pool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pools = st.dictionaries(st.integers(0, 2**32 - 1), st.floats(width=32, allow_nan
 
 
 def ranking(scores: dict[int, float], limit: int, *, predicts: bool) -> RankPoolResponse:
-    """What one scorer answers that holds these samples."""
+    """The answer of a scorer that holds these samples."""
     best = sorted(scores, key=lambda sample_id: (scores[sample_id], sample_id))[: limit or None]
     samples = b"".join(bytes((sample_id + i) % 256 for i in range(6)) for sample_id in best)
     return RankPoolResponse(
@@ -32,7 +32,7 @@ def ranking(scores: dict[int, float], limit: int, *, predicts: bool) -> RankPool
 
 
 @given(pools, st.integers(0, 12), st.integers(1, 5), st.booleans(), st.randoms(use_true_random=False))
-def test_rankings_of_any_partition_merge_to_that_of_the_whole(
+def test_rankings_of_any_partition_merge_to_the_ranking_of_the_whole(
     scores: dict[int, float], limit: int, count: int, predicts: bool, chance: random.Random
 ) -> None:
     parts: list[dict[int, float]] = [{} for _ in range(count)]
@@ -47,7 +47,7 @@ def test_equal_scores_are_ordered_by_sample_id() -> None:
     assert list(merge(parts, 3).sample_ids) == [2, 1, 3]
 
 
-def test_samples_come_along_only_where_every_part_has_them() -> None:
+def test_merged_rankings_have_samples_only_if_every_part_has() -> None:
     parts = [ranking({1: 0.0}, 0, predicts=True), ranking({2: 0.0}, 0, predicts=True)]
     assert unpack(merge(parts, 1).samples).shape == (1, *SHAPE)
     parts[1].ClearField("samples")
@@ -67,7 +67,7 @@ def test_samples_come_along_only_where_every_part_has_them() -> None:
         ([5, 5], 2, False),
     ],
 )
-def test_only_a_whole_ranking_of_the_ids_asked_for_passes(answered: list[int], limit: int, whole: bool) -> None:
+def test_only_a_complete_ranking_of_the_requested_ids_passes(answered: list[int], limit: int, whole: bool) -> None:
     part, free = RankPoolResponse(sample_ids=answered), BitMap([5, 6, 7])
     if whole:
         check_whole(part, free, limit)

@@ -1,4 +1,4 @@
-"""Tools whose client libraries are optional: without them the oracle starts, and says what a tool lacks."""
+"""The registry of integrations, without their optional client libraries."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def tools() -> list[Integration]:
     return connected(Client(), 1, RunProjections(LabelingState.begin))
 
 
-def test_the_oracle_needs_no_library_of_a_tool_that_is_not_set_up() -> None:
+def test_an_integration_that_is_not_configured_needs_no_library() -> None:
     assert [queue.name for queue in tools()] == ["nats"]
 
 
-def test_label_studio_needs_no_library_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_label_studio_needs_no_optional_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABELLOOP_LABEL_STUDIO_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("LABELLOOP_LABEL_STUDIO_TOKEN", "legacy")
     assert [queue.name for queue in tools()] == ["nats", "label-studio"]
 
 
-def test_a_webhook_needs_no_library_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_needs_no_optional_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABELLOOP_WEBHOOK_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("LABELLOOP_WEBHOOK_SECRET", f"whsec_{b64encode(bytes(32)).decode()}")
     assert [queue.name for queue in tools()] == ["nats", "webhook"]
 
 
 @pytest.mark.parametrize("tool", LIBRARIES)
-def test_a_tool_without_its_library_names_the_extra_to_install(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_missing_library_names_the_extra_to_install(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SETTINGS[tool].items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InvalidInput, match=rf"{LIBRARIES[tool]}.*pip install 'labelloop\[{tool}\]'"):

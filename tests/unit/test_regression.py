@@ -1,5 +1,4 @@
-"""The fit of the honest protocol: against its definition, and on labels that are few, of one kind, or not to be
-trusted."""
+"""The fit of the honest protocol: against its definition, and with labels that are few, of one class, or untrusted."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ CLASSES = 4
 
 
 def digits(count: int, seed: int = 0, size: int = 25) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noisy pictures of four classes, as features with bias, and their labels."""
+    """Noisy images of four classes, as features with bias, and their labels."""
     rng = np.random.default_rng(seed)
     kinds = np.random.default_rng(99).integers(0, 255, (CLASSES, size))
     labels = rng.integers(0, CLASSES, count)
@@ -33,8 +32,8 @@ def loss(weights: torch.Tensor, features: torch.Tensor, labels: torch.Tensor, l2
 
 
 @pytest.mark.parametrize(("count", "size"), [(30, 100), (200, 25), (3, 25)])
-def test_the_minimum_is_one(count: int, size: int) -> None:
-    """The gradient of the penalised loss, by autograd in the coordinates as they were, is zero there."""
+def test_gradient_is_zero_at_the_minimum_found(count: int, size: int) -> None:
+    """The gradient of the penalised loss, by autograd in the coordinates before the rotation."""
     features, labels = digits(count, size=size)
     turned = rotate(features[:, :-1])
     start = torch.zeros(CLASSES, turned.samples.shape[1] + 1, dtype=torch.float64)
@@ -45,7 +44,7 @@ def test_the_minimum_is_one(count: int, size: int) -> None:
     assert float(weights.grad.abs().max()) < 1e-6
 
 
-def test_the_penalty_is_the_one_that_does_best_on_what_was_held_out() -> None:
+def test_chosen_penalty_is_no_worse_than_much_larger_or_smaller_ones() -> None:
     features, labels = digits(150)
     fitted = fit_regression(features, labels, CLASSES, seed=0)
     assert fitted.held_out.total == 150
@@ -61,7 +60,7 @@ def test_the_penalty_is_the_one_that_does_best_on_what_was_held_out() -> None:
         assert count_correct(turned.unrotated(other).float(), *test) <= (judged.correct, judged.total)
 
 
-def test_the_exported_probabilities_are_calibrated() -> None:
+def test_exported_probabilities_are_calibrated() -> None:
     fitted = fit_regression(*digits(300), CLASSES, seed=0)
     features, labels = digits(5_000, seed=5)
     error = calibration_error(torch.softmax(features @ fitted.weights.T, 1).numpy(), labels.numpy())
@@ -73,7 +72,7 @@ def weights_of(fitted: Regression) -> bytes:
     return bytes(fitted.weights.numpy().tobytes())
 
 
-def test_fits_are_the_same_to_the_last_bit() -> None:
+def test_fits_are_reproducible_bit_for_bit() -> None:
     features, labels = digits(60)
     one, two = (fit_regression(features, labels, CLASSES, seed=2) for _ in range(2))
     assert weights_of(one) == weights_of(two)
@@ -82,7 +81,7 @@ def test_fits_are_the_same_to_the_last_bit() -> None:
 
 @settings(deadline=None, max_examples=15)
 @given(st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=12), st.booleans())
-def test_few_labels_of_any_kinds_make_a_model(classes: list[int], alike: bool) -> None:
+def test_few_labels_of_any_classes_yield_a_finite_model(classes: list[int], alike: bool) -> None:
     features = digits(len(classes))[0]
     if alike:
         features = features[:1].repeat(len(classes), 1)
@@ -93,7 +92,7 @@ def test_few_labels_of_any_kinds_make_a_model(classes: list[int], alike: bool) -
         assert count_correct(fitted.weights, features, torch.tensor(classes)).correct == len(classes)
 
 
-def test_labels_that_a_model_gave_are_trained_on_but_judge_nothing() -> None:
+def test_untrusted_labels_are_not_used_for_evaluation() -> None:
     features, labels = digits(80)
     trusted = torch.arange(80) < 40
     fitted = fit_regression(features, labels, CLASSES, seed=0, trusted=trusted)
@@ -116,7 +115,7 @@ def plain_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[
     return float(total)
 
 
-def test_the_calibration_error_is_what_it_says() -> None:
+def test_calibration_error_matches_its_definition() -> None:
     rng = np.random.default_rng(0)
     probabilities, labels = rng.dirichlet([0.3] * 3, 500), rng.integers(0, 3, 500)
     assert calibration_error(probabilities, labels) == pytest.approx(plain_calibration_error(probabilities, labels))
@@ -124,7 +123,7 @@ def test_the_calibration_error_is_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 3.0])
-def test_the_temperature_of_logits_that_were_multiplied_is_found(temperature: float) -> None:
+def test_temperature_of_scaled_logits_is_recovered(temperature: float) -> None:
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(0, 2, (4_000, 3)))
     labels = _drawn(logits, rng)
@@ -136,8 +135,8 @@ def _drawn(logits: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy((rng.random((len(sums), 1)) > sums).sum(axis=1))
 
 
-def test_directions_that_vary_little_are_shrunk_more_where_that_does_better() -> None:
-    """What tells the classes apart varies most; a hundred other directions are noise."""
+def test_directions_of_low_variance_are_shrunk_more_if_that_is_more_accurate() -> None:
+    """The directions that separate the classes vary most; 200 other directions are noise."""
     rng = np.random.default_rng(0)
     labels = torch.arange(60) % CLASSES
     telling = 3 * np.eye(CLASSES)[labels] + rng.normal(0, 1, (60, CLASSES))
@@ -149,7 +148,7 @@ def test_directions_that_vary_little_are_shrunk_more_where_that_does_better() ->
     assert length < evenly.weights[:, CLASSES:-1].norm() / evenly.weights[:, :CLASSES].norm()
 
 
-def test_weights_are_for_samples_as_they_were_whatever_was_favoured() -> None:
+def test_unrotated_weights_give_the_logits_of_the_rotated_samples() -> None:
     features, _ = digits(40)
     rotated = rotate(features[:, :-1])
     weights = torch.from_numpy(np.random.default_rng(0).normal(size=(CLASSES, rotated.samples.shape[1] + 1)))

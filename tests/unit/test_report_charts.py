@@ -1,4 +1,4 @@
-"""Every chart of the reports, of ordinary, scarce and broken values."""
+"""Every chart of the reports, with ordinary, few and invalid values."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ CHARTS: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_texts_of_a_chart_never_touch_and_nothing_runs_out(name: str) -> None:
+def test_texts_do_not_overlap_and_all_marks_are_within_the_chart(name: str) -> None:
     svg = CHARTS[name]()
     assert Drawing(svg).faults() == []
     assert svg == CHARTS[name]()
@@ -95,7 +95,7 @@ def test_texts_of_a_chart_never_touch_and_nothing_runs_out(name: str) -> None:
         lambda: run_charts.class_shares(["cat"], {"labels": [NAN]}),
     ],
 )
-def test_charts_of_nothing_say_so(make: Callable[[], str]) -> None:
+def test_charts_without_values_say_so(make: Callable[[], str]) -> None:
     found = Drawing(make())
     assert found.text(NOTHING)
     assert found.faults() == []
@@ -110,14 +110,14 @@ def test_charts_of_nothing_say_so(make: Callable[[], str]) -> None:
         (lambda: run_charts.calibration_curves({"ours": [(50, NAN), (100, 0.1)]}), 1),
     ],
 )
-def test_charts_say_what_they_leave_out(make: Callable[[], str], count: int) -> None:
+def test_charts_state_how_many_values_they_leave_out(make: Callable[[], str], count: int) -> None:
     found = Drawing(make())
     (said,) = [text.said for text in found.texts if "no place here" in text.said]
     assert said.startswith(f"{count} value")
     assert found.faults() == []
 
 
-def test_a_learning_curve_is_the_mean_of_its_runs_in_a_band_of_one_standard_deviation() -> None:
+def test_a_learning_curve_is_a_mean_in_a_band_of_one_standard_deviation() -> None:
     found = Drawing(charts.learning_curves({"ours": (LABELS, [[0.5, 0.6, 0.7], [0.7, 0.8, 0.9]])}))
     mean, _ = sorted(found.paths(COLOURS[0]), key=len, reverse=True)  # the other is in the legend
     (band,) = found.areas(COLOURS[0])
@@ -126,7 +126,7 @@ def test_a_learning_curve_is_the_mean_of_its_runs_in_a_band_of_one_standard_devi
     assert [mean[0][1] - band[0][1], band[-1][1] - mean[0][1]] == pytest.approx([spread * unit] * 2, abs=0.3)
 
 
-def test_runs_of_one_accuracy_are_stacked() -> None:
+def test_runs_of_equal_accuracy_are_stacked() -> None:
     found = Drawing(charts.distribution([0.84, 0.84, 0.86], ours=0.85, published=0.9))
     first, second, third = found.dots(COLOURS[0])
     assert first[0] == second[0] < third[0]
@@ -134,7 +134,7 @@ def test_runs_of_one_accuracy_are_stacked() -> None:
     assert [text.said for text in found.texts[:2]] == ["unperturbed run: 85.00", "published: 90.00"]
 
 
-def test_how_often_a_model_is_right_is_shown_for_each_tenth_of_its_confidence() -> None:
+def test_reliability_is_the_accuracy_in_each_tenth_of_confidence() -> None:
     found = Drawing(run_charts.reliability([0.81, 0.89, 0.31], [True, False, True]))
     (few, right), (more, half) = found.dots(COLOURS[0])
     assert few < more
@@ -144,7 +144,7 @@ def test_how_often_a_model_is_right_is_shown_for_each_tenth_of_its_confidence() 
     assert len(found.paths(COLOURS[0])) == 2
 
 
-def test_a_rule_is_marked_in_its_own_panel_and_the_stop_in_all() -> None:
+def test_a_stopping_rule_has_its_own_panel_and_the_stop_is_in_all() -> None:
     found = Drawing(run_charts.stopping_curves([Watched("a", [(5, 0.5)], 0.9), Watched("b", [(9, 0.1)])], 9))
     legend = 1
     assert len(found.paths(COLOURS[1])) == 2 + legend
@@ -152,7 +152,7 @@ def test_a_rule_is_marked_in_its_own_panel_and_the_stop_in_all() -> None:
     assert [text.said for text in found.texts if text.said in ("stopped", "where the rule holds")]
 
 
-def test_only_classes_with_most_labels_are_shown_in_their_own_order() -> None:
+def test_the_30_classes_with_most_labels_are_shown_in_class_order() -> None:
     shares = [each / 1_000 for each in range(40)]
     found = Drawing(run_charts.class_shares([f"c{each}" for each in range(40)], {"labels": shares, "pool": shares}))
     assert [text.said for text in found.texts if text.said.startswith("c")] == [f"c{each}" for each in range(10, 40)]
@@ -160,13 +160,13 @@ def test_only_classes_with_most_labels_are_shown_in_their_own_order() -> None:
     assert heights == sorted(heights)
 
 
-def test_no_curve_is_left_out_however_many_there_are() -> None:
+def test_all_curves_are_drawn_and_have_distinct_styles() -> None:
     found = Drawing(charts.rounds_curve(LABELS, curves(14)))
     assert {f"name {each}" for each in range(14)} <= {text.said for text in found.texts}
     assert len({style(each) for each in range(30)}) == 30
 
 
-def test_latency_is_drawn_for_each_loop_and_refusals_beside_what_was_answered() -> None:
+def test_latency_is_drawn_for_each_loop_and_refused_calls_separately() -> None:
     found = Drawing(CHARTS["load"]())
     said = {text.said for text in found.texts}
     assert {"closed loop, answered OK", "open loop, answered OK", "open loop, refused", "all", "half"} <= said

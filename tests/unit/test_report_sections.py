@@ -1,4 +1,4 @@
-"""What the sections of a run's report hold."""
+"""Contents of the sections of a run's report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def auto(sample_id: int, label: int) -> LabelRecord:
     return LabelRecord(sample_id=sample_id, label=label, auto_labelled=True)
 
 
-def test_auto_labels_are_judged_by_the_truth_where_it_is_known() -> None:
+def test_auto_labels_are_judged_by_hidden_labels_if_known() -> None:
     labels = [auto(0, 1), auto(1, 1), auto(2, 0), LabelRecord(sample_id=3, label=0)]
     judged = sections.auto_labels(labels, {0: 1, 1: 0, 3: 1})
     assert (judged.count, judged.right, judged.accuracy) == (2, 1, 0.5)
@@ -50,7 +50,7 @@ def rounds_of_rules() -> list[RoundResult]:
 ALL_RULES = StoppingSpec(target_accuracy=0.8, stable_rounds=1, plateau_rounds=2, label_price=1, point_worth=1)
 
 
-def test_what_the_rules_looked_at_is_drawn_with_where_they_stopped() -> None:
+def test_values_of_stopping_rules_are_drawn_with_the_stop() -> None:
     stopped = sections.stopping(run_of(rounds_of_rules(), stopping=ALL_RULES))
     assert stopped is not None
     assert stopped.budget_left == 40
@@ -58,7 +58,7 @@ def test_what_the_rules_looked_at_is_drawn_with_where_they_stopped() -> None:
         assert said in stopped.chart
 
 
-def test_only_rules_that_are_on_are_drawn_and_a_spent_budget_is_no_stop() -> None:
+def test_only_active_rules_are_drawn_and_a_spent_budget_is_no_stop() -> None:
     whole = run_of(rounds_of_rules(), stopping=StoppingSpec(target_accuracy=0.95))
     whole.run.labels_paid = 130
     whole.run.audit_labels = 30
@@ -79,9 +79,7 @@ def test_only_rules_that_are_on_are_drawn_and_a_spent_budget_is_no_stop() -> Non
         (Purpose.PURPOSE_CHOSEN, 100, None),
     ],
 )
-def test_reliability_is_judged_on_enough_samples_drawn_at_random(
-    purpose: Purpose.ValueType, count: int, on: str | None
-) -> None:
+def test_reliability_needs_30_samples_drawn_at_random(purpose: Purpose.ValueType, count: int, on: str | None) -> None:
     labels = [
         LabelRecord(purpose=purpose, predicted=0, label=each % 2, confidence=each / count) for each in range(count)
     ]
@@ -89,7 +87,7 @@ def test_reliability_is_judged_on_enough_samples_drawn_at_random(
     assert (found.on.startswith(on) if found and on else found is None) is True
 
 
-def test_calibration_is_drawn_as_far_as_it_was_measured() -> None:
+def test_calibration_is_drawn_only_where_it_was_measured() -> None:
     rounds = [RoundResult(labels=each, calibration_error=0.1, evaluation_calibration_error=0.05) for each in (10, 20)]
     assert "evaluation set" in sections.calibration(rounds)
     for each in rounds:
@@ -99,7 +97,7 @@ def test_calibration_is_drawn_as_far_as_it_was_measured() -> None:
     assert sections.calibration([RoundResult(labels=10)]) == ""
 
 
-def test_the_pool_is_estimated_by_its_labels_and_what_the_model_says_of_the_rest() -> None:
+def test_class_shares_of_the_pool_are_estimated_from_labels_and_predictions() -> None:
     chosen, audit = Purpose.PURPOSE_CHOSEN, Purpose.PURPOSE_AUDIT
     labels = [
         *(LabelRecord(label=0, purpose=chosen) for _ in range(3)),
@@ -118,7 +116,7 @@ def test_the_pool_is_estimated_by_its_labels_and_what_the_model_says_of_the_rest
     assert "truly" not in blind.chart
 
 
-def test_a_learning_curve_does_not_mix_what_models_are_judged_by() -> None:
+def test_a_learning_curve_shows_only_one_kind_of_accuracy() -> None:
     rounds = [
         RoundResult(labels=10, control=measured(0.2)),
         RoundResult(labels=20, control=measured(0.3), evaluation=measured(0.9)),

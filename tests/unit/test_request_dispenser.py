@@ -1,4 +1,4 @@
-"""Who may lease which request of a sample, whoever else holds one."""
+"""Which requests of a sample may be leased while others hold leases of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LocalLeases(LeaseTable):
 
 
 class NoContent:
-    """Messages without the samples themselves."""
+    """Builds requests without samples' content."""
 
     async def request(self, labeling: LabelingState, ask: OpenRequest) -> LabelRequest:
         return request_of(labeling, ask, "image/png", "")
@@ -67,7 +67,7 @@ class Room:
         return [request.request_id for request in given]
 
     async def push(self, *, whole_samples: bool) -> list[str]:
-        """Lease to the tool what it may be asked for."""
+        """Lease to the tool every request that it may be sent."""
         asks = list(for_tool(self.labeling, whole_samples=whole_samples))
         return [ask.request_id for ask in asks if await self.claim(ask.lease)]
 
@@ -79,7 +79,7 @@ class Room:
 
 
 @pytest.mark.parametrize("whole_samples", [True, False])
-async def test_a_person_is_not_given_what_a_tool_holds(whole_samples: bool) -> None:
+async def test_person_gets_no_request_that_a_tool_holds(whole_samples: bool) -> None:
     room = Room(3, 5)
     assert len(await room.push(whole_samples=whole_samples)) == 2
     assert await room.give("kim") == []
@@ -88,7 +88,7 @@ async def test_a_person_is_not_given_what_a_tool_holds(whole_samples: bool) -> N
 
 
 @pytest.mark.parametrize("whole_samples", [True, False])
-async def test_a_tool_is_not_asked_for_what_a_person_holds(whole_samples: bool) -> None:
+async def test_tool_gets_no_request_that_a_person_holds(whole_samples: bool) -> None:
     room = Room(3, 5)
     assert await room.give("kim", 1) == ["r/0/3/0"]
     assert [each[:5] for each in await room.push(whole_samples=whole_samples)] == ["r/0/5"]
@@ -97,7 +97,7 @@ async def test_a_tool_is_not_asked_for_what_a_person_holds(whole_samples: bool) 
 
 
 @pytest.mark.parametrize("whole_samples", [True, False])
-async def test_what_was_withdrawn_is_held_by_one_as_well(whole_samples: bool) -> None:
+async def test_withdrawn_sample_is_leased_to_one_holder_at_a_time(whole_samples: bool) -> None:
     room = Room(3, 5)
     assert await room.give("kim", 1) == ["r/0/3/0"]
     room.say(3, "kim", label=1)
@@ -137,7 +137,7 @@ async def test_a_tool_that_asks_all_annotators_waits_until_no_slot_is_held() -> 
     assert await room.give("pat") == []
 
 
-async def test_a_tool_that_asks_for_more_annotators_is_not_held_up_by_its_own_lease() -> None:
+async def test_tool_that_asks_for_more_annotators_is_not_blocked_by_its_own_lease() -> None:
     room = Room(3, annotators=2)
     assert await room.push(whole_samples=True) == ["r/0/3"]
     room.say(3, "kim", label=1)
@@ -145,7 +145,7 @@ async def test_a_tool_that_asks_for_more_annotators_is_not_held_up_by_its_own_le
     assert await room.push(whole_samples=True) == ["r/0/3"]
 
 
-async def test_of_two_that_lease_a_sample_at_once_the_first_one_keeps_it() -> None:
+async def test_first_of_two_concurrent_leases_of_a_sample_wins() -> None:
     room = Room(3)
     slot, whole = LeaseKey.parse("r.0.3.0"), LeaseKey.parse("r.0.3.of1")
     room.leases.meanwhile = lambda: room.leases.write(slot, person("kim"), room.leases.time_s + 60)
@@ -154,13 +154,13 @@ async def test_of_two_that_lease_a_sample_at_once_the_first_one_keeps_it() -> No
     assert await room.give("kim") == ["r/0/3/0"]
 
 
-async def test_concurrent_claims_of_one_sample_give_it_to_one() -> None:
+async def test_concurrent_claims_of_a_sample_have_one_winner() -> None:
     room = Room(3)
     person_gets, tool_gets = await asyncio.gather(room.give("kim"), room.push(whole_samples=True))
     assert len(person_gets) + len(tool_gets) == 1
 
 
-async def test_held_samples_are_counted_once_and_only_while_they_wait_for_an_answer() -> None:
+async def test_leased_samples_are_counted_once_and_only_while_unanswered() -> None:
     room = Room(3, 5, annotators=2)
     await room.give("kim")
     await room.give("lee", 1)
@@ -169,7 +169,7 @@ async def test_held_samples_are_counted_once_and_only_while_they_wait_for_an_ans
     assert room.dispenser.leased_count(room.labeling) == 1
 
 
-async def test_what_its_annotator_withdrew_is_given_to_them_first_and_released_as_one_request() -> None:
+async def test_annotator_gets_a_withdrawn_request_back_first_and_releases_it_once() -> None:
     room = Room(3, 5, 7)
     assert await room.give("kim", 1) == ["r/0/3/0"]
     room.say(3, "kim", label=1)
@@ -179,7 +179,7 @@ async def test_what_its_annotator_withdrew_is_given_to_them_first_and_released_a
     assert room.leases.held_by(person("kim"), "r") == []
 
 
-async def test_of_released_requests_only_ones_own_are_counted() -> None:
+async def test_release_counts_only_requests_that_the_annotator_holds() -> None:
     room = Room(3, 5)
     await room.give("kim", 1)
     assert await room.dispenser.release("lee", ["r/0/3/0"]) == 0

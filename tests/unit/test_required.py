@@ -1,4 +1,4 @@
-"""Runs that must have run something fail where it did not."""
+"""The plugin ``tests.required`` fails runs in which a required test did not run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAKES_MINUTES = "\nimport pytest\n\n@pytest.mark.skip(reason='takes minutes')\nd
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A folder whose tests all run, but for one that may skip; without the plugins that happen to be installed."""
+    """A folder whose tests all run, except one that may skip; without other installed plugins."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makefile(".toml", listed=LISTED)
@@ -40,7 +40,7 @@ def outcome(run: pytest.Pytester, *options: str, section: str = "all") -> pytest
     return run.runpytest("-p", "tests.required", "-p", "no:cacheprovider", *told, *options)
 
 
-def test_a_run_that_ran_everything_passes(run: pytest.Pytester) -> None:
+def test_a_run_of_all_required_tests_passes(run: pytest.Pytester) -> None:
     assert outcome(run).ret == pytest.ExitCode.OK
 
 
@@ -52,14 +52,14 @@ def test_a_skip_that_is_not_listed_fails_the_run_with_its_reason(run: pytest.Pyt
     found.stdout.fnmatch_lines(["test_second.py: 1 skipped: no such tool"])
 
 
-def test_a_file_that_skips_wholly_fails_the_run(run: pytest.Pytester) -> None:
+def test_a_file_that_is_skipped_as_a_whole_fails_the_run(run: pytest.Pytester) -> None:
     run.makepyfile(test_third=SKIPS_WHOLLY)
     found = outcome(run)
     assert found.ret == pytest.ExitCode.TESTS_FAILED
     found.stdout.fnmatch_lines(["test_third.py: 1 skipped: no such library"])
 
 
-def test_skips_in_other_processes_fail_the_run(run: pytest.Pytester) -> None:
+def test_skips_in_xdist_workers_fail_the_run(run: pytest.Pytester) -> None:
     run.makepyfile(test_second=TOOL.format("pytest.skip('no such tool')"), test_third=SKIPS_WHOLLY)
     told = ("--require", "all", "--required-file", "listed.toml")
     found = run.runpytest_subprocess("-p", "tests.required", "-p", "xdist", "-n", "1", *told)
@@ -68,13 +68,13 @@ def test_skips_in_other_processes_fail_the_run(run: pytest.Pytester) -> None:
     found.stdout.fnmatch_lines(["test_third.py: 1 skipped: no such library"])
 
 
-def test_a_suite_of_which_nothing_was_chosen_fails_the_run(run: pytest.Pytester) -> None:
+def test_a_suite_without_any_selected_test_fails_the_run(run: pytest.Pytester) -> None:
     found = outcome(run, "-k", "test_it")
     assert found.ret == pytest.ExitCode.TESTS_FAILED
     found.stdout.fnmatch_lines(["second: no test of test_second.py::test_tool passed"])
 
 
-def test_another_reason_than_the_listed_one_fails_the_run(run: pytest.Pytester) -> None:
+def test_a_skip_for_another_reason_than_the_listed_one_fails_the_run(run: pytest.Pytester) -> None:
     run.makepyfile(test_first=PASSES + TAKES_MINUTES.replace("takes minutes", "no such tool"))
     assert outcome(run).ret == pytest.ExitCode.TESTS_FAILED
 
@@ -85,7 +85,7 @@ def test_an_unknown_section_is_refused(run: pytest.Pytester) -> None:
     found.stderr.fnmatch_lines(["*--require al: choose one of all"])
 
 
-def test_what_the_list_names_exists() -> None:
+def test_all_tests_that_the_list_names_exist() -> None:
     sections = read_sections(FILE)
     assert sections.keys() == {"change", "queues", "images"}
     for section in sections.values():

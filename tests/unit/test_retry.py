@@ -1,4 +1,4 @@
-"""What is waited out, and what is said at once."""
+"""Which errors of the broker are retried, and which are raised at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnav
         (NoRespondersError(), True),
         (ConnectionResetError(), True),
         (ServiceUnavailableError(code=503, err_code=10008), True),
-        (BadRequestError(code=400, err_code=10005), True),  # a cluster that is still coming together
+        (BadRequestError(code=400, err_code=10005), True),  # a cluster that is still forming
         (BadRequestError(code=400, err_code=10071), False),
         (APIError(code=500), False),
         (NotFoundError(code=404), False),
@@ -24,11 +24,11 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnav
         (ValueError(), False),
     ],
 )
-def test_only_what_passes_is_waited_out(error: Exception, passes: bool) -> None:
+def test_only_temporary_errors_count_as_an_unavailable_broker(error: Exception, passes: bool) -> None:
     assert broker_is_away(error) is passes
 
 
-async def test_what_fails_for_a_while_is_tried_until_it_succeeds() -> None:
+async def test_work_is_retried_until_temporary_errors_end() -> None:
     errors: list[Exception] = [NatsTimeoutError(), NoRespondersError()]
 
     async def work() -> str:
@@ -40,7 +40,7 @@ async def test_what_fails_for_a_while_is_tried_until_it_succeeds() -> None:
     assert not errors
 
 
-async def test_what_will_not_pass_is_raised_from_a_later_try_too() -> None:
+async def test_a_permanent_error_of_a_later_try_is_raised() -> None:
     errors: list[Exception] = [ValueError("for good"), NatsTimeoutError()]
 
     async def work() -> str:

@@ -1,4 +1,4 @@
-"""A run's steps where it learns features, draws control samples, stops early, and audits its auto-labels."""
+"""The next steps of runs that learn features, draw control samples, stop early, or audit their auto-labels."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def batch(
     skip: int = -1,
     kind: SkipKind.ValueType = SkipKind.SKIP_KIND_SKIPPED,
 ) -> None:
-    """Ask for them, the last ``control`` as control samples; all are labelled, but for one that may be skipped."""
+    """Request a batch, its last ``control`` as control samples, and label all but the sample ``skip``."""
     chosen = [Purpose.PURPOSE_CHOSEN] * (len(sample_ids) - control) + [Purpose.PURPOSE_CONTROL] * control
     purposes = [Purpose.PURPOSE_AUDIT] * len(sample_ids) if audit else chosen
     part = state.parts
@@ -76,7 +76,7 @@ def fit(state: RunState, **figures: object) -> None:
     state.apply(Event(run_id="r", round=state.round + 1, model_trained=trained), NOW)
 
 
-def test_features_are_learned_before_anything_is_asked_for() -> None:
+def test_features_are_learned_before_samples_are_requested() -> None:
     state = begun(features=FeatureKind.FEATURE_KIND_PATCHES)
     assert next_step(state) == LearnFeatures()
     take(state, features_learned=FeaturesLearned(features_sha256="f", feature_count=3))
@@ -85,14 +85,14 @@ def test_features_are_learned_before_anything_is_asked_for() -> None:
     assert next_step(begun(features=FeatureKind.FEATURE_KIND_PIXELS)) == RequestLabels(3, RANDOM)
 
 
-def test_the_head_ranks_and_the_model_is_what_is_exported() -> None:
+def test_digests_of_model_and_head_are_recorded_separately() -> None:
     state = begun()
     batch(state, 1, 2, 3)
     fit(state, head_sha256="h")
     assert (state.model_sha256, state.head_sha256) == ("m0", "h")
 
 
-def test_the_first_batch_may_be_larger() -> None:
+def test_first_batch_may_be_larger() -> None:
     state = begun(first_batch_size=5, label_budget=9)
     assert next_step(state) == RequestLabels(5, RANDOM)
     assert state.planned_rounds == 3
@@ -101,7 +101,7 @@ def test_the_first_batch_may_be_larger() -> None:
     assert next_step(state) == RequestLabels(3, MARGIN)
 
 
-def test_control_samples_come_to_their_share_of_all() -> None:
+def test_control_samples_reach_their_share_of_all_labels() -> None:
     state = begun(control_percent=25, label_budget=12)
     drawn = []
     for first in (10, 20, 30, 40):
@@ -115,19 +115,19 @@ def test_control_samples_come_to_their_share_of_all() -> None:
     assert [each.sample_id for each in state.training if state.is_control(each)] == [22, 32, 42]
 
 
-def test_what_is_drawn_at_random_needs_no_control() -> None:
+def test_random_strategy_draws_no_control_samples() -> None:
     state = begun(strategy=RANDOM, control_percent=50)
     assert next_step(state) == RequestLabels(3, RANDOM)
 
 
 @pytest.mark.parametrize(("skipped", "control"), [(1, 0), (3, 1)])
-def test_what_replaces_a_skipped_sample_is_of_its_kind(skipped: int, control: int) -> None:
+def test_replacement_of_a_skipped_sample_has_the_same_purpose(skipped: int, control: int) -> None:
     state = begun(control_percent=50)
     batch(state, 1, 2, 3, control=1, skip=skipped)
     assert next_step(state) == RequestLabels(1 - control, RANDOM, 1, control)
 
 
-def test_what_the_random_order_comes_to_later_is_a_control_from_then_on() -> None:
+def test_chosen_sample_becomes_a_control_once_the_random_order_reaches_it() -> None:
     state = begun(control_percent=50)
     batch(state, 1, 2, 3, control=1)
     fit(state)
@@ -141,7 +141,7 @@ def test_what_the_random_order_comes_to_later_is_a_control_from_then_on() -> Non
     assert [example.purpose for example in state.training if example.sample_id == 2] == [Purpose.PURPOSE_CHOSEN]
 
 
-def test_a_reason_to_stop_leaves_the_budget_unspent() -> None:
+def test_stopping_rule_ends_the_run_before_the_budget_is_spent() -> None:
     state = begun(stopping=StoppingSpec(target_accuracy=0.5))
     batch(state, 1, 2, 3)
     fit(state, control=Accuracy(correct=50, total=50))
@@ -158,7 +158,7 @@ def audited() -> RunState:
     return state
 
 
-def test_an_audit_is_paid_for_beyond_the_budget_and_not_trained_on() -> None:
+def test_audit_labels_are_paid_beyond_the_budget_and_not_trained_on() -> None:
     state = audited()
     batch(state, 10, 11, 12, 13, audit=True)
     assert (state.labels_paid, state.audit_labels, len(state.training)) == (7, 4, 3)
@@ -166,7 +166,7 @@ def test_an_audit_is_paid_for_beyond_the_budget_and_not_trained_on() -> None:
     assert [example.purpose for example in state.labelled[3:]] == [Purpose.PURPOSE_AUDIT] * 4
 
 
-def test_another_sample_takes_the_place_of_one_that_is_skipped_in_an_audit() -> None:
+def test_sample_skipped_in_an_audit_is_replaced() -> None:
     state = audited()
     batch(state, 10, 11, 12, 13, audit=True, skip=12)
     assert next_step(state) == RequestLabels(1, RANDOM, 1, audit=True)
@@ -176,7 +176,7 @@ def test_another_sample_takes_the_place_of_one_that_is_skipped_in_an_audit() -> 
 
 
 @pytest.mark.parametrize("kind", [SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED])
-def test_an_audit_goes_on_with_what_there_is_where_the_pool_is_used_up(kind: SkipKind.ValueType) -> None:
+def test_audit_continues_with_fewer_labels_when_the_pool_is_exhausted(kind: SkipKind.ValueType) -> None:
     state = audited()
     state.asked.update(range(14, 100), range(10))
     batch(state, 10, 11, 12, 13, audit=True, skip=11, kind=kind)
@@ -188,8 +188,8 @@ def revised(state: RunState, sample_id: int, label: int) -> None:
     take(state, label_provided=LabelProvided(sample_id=sample_id, label=label, revision=1))
 
 
-def test_an_audit_label_that_is_revised_leaves_the_certificate_and_what_it_allows_as_they_are() -> None:
-    """It is shown by the time that the auto-labels are there; the model, which never saw it, is not fitted anew."""
+def test_revised_audit_label_leaves_certificate_and_auto_labels_unchanged() -> None:
+    """The revision shows in the audit; the model, which never saw the label, is not refitted."""
     state = audited()
     batch(state, 10, 11, 12, 13, audit=True)
     certificate = AutoLabelsCertified(threshold=0.8, count=3)
@@ -202,7 +202,7 @@ def test_an_audit_label_that_is_revised_leaves_the_certificate_and_what_it_allow
     assert isinstance(next_step(state), Finish)
 
 
-def test_an_audit_label_that_is_revised_while_its_batch_is_open_counts_as_revised() -> None:
+def test_audit_label_revised_in_an_open_batch_counts_as_revised() -> None:
     state = audited()
     request = LabelsRequested(sample_ids=[10, 11], purposes=[Purpose.PURPOSE_AUDIT] * 2)
     take(state, labels_requested=request)
@@ -214,7 +214,7 @@ def test_an_audit_label_that_is_revised_while_its_batch_is_open_counts_as_revise
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_what_the_audit_allows_is_auto_labelled_and_the_rest_left(count: int) -> None:
+def test_certified_samples_are_auto_labelled_and_the_rest_is_left(count: int) -> None:
     state = audited()
     batch(state, 10, 11, 12, 13, audit=True)
     take(state, auto_labels_certified=AutoLabelsCertified(threshold=0.8, count=count))

@@ -1,4 +1,4 @@
-"""What the log of a run may hold."""
+"""Which events the log of a run may hold."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def rules(*events: Event) -> RunLog:
     return made
 
 
-def test_a_whole_run_breaks_no_rule() -> None:
+def test_a_complete_run_breaks_no_rule() -> None:
     assert not any(shape_fault(event) for event in WHOLE)
     rules(*WHOLE[1:])
 
@@ -146,11 +146,11 @@ def test_a_whole_run_breaks_no_rule() -> None:
         (2, Event(run_id="r"), "unknown kind"),
     ],
 )
-def test_what_cannot_come_next_is_named(before: int, event: Event, said: str) -> None:
+def test_events_that_cannot_come_next_are_faults(before: int, event: Event, said: str) -> None:
     assert said in rules(*WHOLE[1:before]).fault(event)
 
 
-def test_what_has_a_pool_may_fail_before_a_round_to_come() -> None:
+def test_a_run_with_a_pool_may_fail_before_its_next_round() -> None:
     for before, round_ in ((2, 1), (6, 2), (7, 2)):
         assert rules(*WHOLE[1:before], failed(round_)).over
 
@@ -186,15 +186,15 @@ def test_a_run_with_skips_breaks_no_rule() -> None:
         (8, asked(1, 5, part=1), "number 0"),
     ],
 )
-def test_what_cannot_come_next_among_skips_is_named(before: int, event: Event, said: str) -> None:
+def test_events_that_cannot_come_next_in_a_run_with_skips_are_faults(before: int, event: Event, said: str) -> None:
     assert said in rules(*WITH_SKIPS[1:before]).fault(event)
 
 
-def test_a_skip_that_does_not_say_why_is_none() -> None:
+def test_a_skip_without_a_kind_is_malformed() -> None:
     assert shape_fault(Event(run_id="r", sample_skipped=SampleSkipped(sample_id=3)))
 
 
-def test_what_comes_after_the_end_is_late_not_wrong() -> None:
+def test_events_after_the_end_of_a_run_are_ignored_without_a_fault() -> None:
     ended = rules(*WHOLE[1:])
     ended.apply(asked(2, 7))
     assert not ended.fault(label(2, 7))
@@ -230,12 +230,12 @@ def test_what_comes_after_the_end_is_late_not_wrong() -> None:
         auto(1, 4, 4),
     ],
 )
-def test_what_is_wrong_by_itself_is_named(event: Event) -> None:
+def test_malformed_events_have_a_shape_fault(event: Event) -> None:
     assert shape_fault(event)
 
 
 @pytest.mark.parametrize("time", [{"seconds": 2**62}, {"seconds": -1}, {"nanos": -1}, {"nanos": 10**9}])
-def test_a_time_out_of_range_is_named(time: dict[str, int]) -> None:
+def test_a_recorded_time_out_of_range_is_a_shape_fault(time: dict[str, int]) -> None:
     event = asked(0, 1)
     event.recorded_at.MergeFrom(Timestamp(**time))
     assert shape_fault(event)
@@ -278,7 +278,7 @@ WITH_AUDIT = [
 
 
 def audited(count: int) -> RunLog:
-    """The rules behind so many of the events."""
+    """The rules after the first ``count`` events."""
     made = RunLog(AUDITED.run_started)
     for event in WITH_AUDIT[1:count]:
         assert not made.fault(event)
@@ -309,11 +309,11 @@ def test_a_run_with_an_audit_breaks_no_rule() -> None:
         (13, part(2, 0), "does not allow"),
     ],
 )
-def test_what_an_audit_does_not_allow_is_named(before: int, event: Event, said: str) -> None:
+def test_events_that_an_audit_does_not_allow_are_faults(before: int, event: Event, said: str) -> None:
     assert said in audited(before).fault(event)
 
 
-def test_features_that_nobody_wants_are_named() -> None:
+def test_learned_features_in_a_run_that_uses_none_are_a_fault() -> None:
     assert "as they are" in rules(pool()).fault(LEARNED)
 
 
@@ -332,11 +332,11 @@ def test_features_that_nobody_wants_are_named() -> None:
         uneven_purposes(),
     ],
 )
-def test_what_is_wrong_with_an_audit_by_itself_is_named(event: Event) -> None:
+def test_malformed_events_of_runs_with_an_audit_have_a_shape_fault(event: Event) -> None:
     assert shape_fault(event)
 
 
-async def test_an_event_against_the_rules_is_passed_over_and_blocks_its_writer() -> None:
+async def test_an_event_against_the_rules_is_skipped_and_its_writer_gets_an_error() -> None:
     projections = RunProjections(RunState.begin)
     stray = Recorded(asked(0, 99), 3)
     for number, event in enumerate(WHOLE[:2]):
@@ -348,7 +348,7 @@ async def test_an_event_against_the_rules_is_passed_over_and_blocks_its_writer()
         await projections.wait_for_append(stray)
 
 
-def test_events_ahead_of_their_start_are_taken_in_behind_it() -> None:
+def test_events_before_run_started_are_applied_once_it_arrives() -> None:
     projections = RunProjections(RunState.begin)
     for number, event in enumerate([*WHOLE[1:], WHOLE[0]]):
         assert "r" not in projections.runs
@@ -358,7 +358,7 @@ def test_events_ahead_of_their_start_are_taken_in_behind_it() -> None:
     assert not projections.refused
 
 
-def test_an_event_that_comes_again_changes_nothing() -> None:
+def test_a_repeated_event_changes_nothing() -> None:
     projections = RunProjections(RunState.begin)
     for number, event in enumerate(WHOLE[:5]):
         projections.apply(Recorded(event, number + 1))

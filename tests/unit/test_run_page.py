@@ -1,4 +1,4 @@
-"""The page of a run, whatever the run has and has not."""
+"""The report page, for runs with and without evaluation set, controls and audit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def page(whole: GetRunResponse, records: list[LabelRecord], *, price: float = 0.
     return " ".join(run_page(whole, records, asked, [], Counter({0: 500, 1: 440}), known, price).split())
 
 
-def test_without_an_evaluation_set_control_samples_judge() -> None:
+def test_without_an_evaluation_set_control_samples_are_used() -> None:
     rounds = [RoundResult(round=1, labels=60, stopping=measured(0.6), control=measured(0.8), control_labels=6)]
     text = page(run_of(rounds, Protocol.PROTOCOL_HONEST), labels())
     assert "80.00 %" in text
@@ -50,14 +50,14 @@ def test_without_an_evaluation_set_control_samples_judge() -> None:
     assert not [said for said in ("Auto-labels", "When to stop", "The truth") if said in text]
 
 
-def test_without_either_it_says_that_the_samples_were_hard_ones() -> None:
+def test_a_cross_validated_accuracy_is_marked_as_of_hard_samples() -> None:
     rounds = [RoundResult(round=1, labels=60, stopping=measured(0.6))]
     text = page(run_of(rounds, Protocol.PROTOCOL_HONEST), labels())
     assert "60.00 %" in text
     assert "by cross-validation: hard ones" in text
 
 
-def test_a_published_run_has_auto_labels_that_nobody_audited() -> None:
+def test_auto_labels_of_a_published_run_are_shown_as_not_audited() -> None:
     whole = run_of([RoundResult(round=1, labels=60, stopping=measured(0.6))], Protocol.PROTOCOL_PUBLISHED)
     whole.run.auto_labels = 2
     auto = [LabelRecord(sample_id=100 + each, label=0, auto_labelled=True) for each in range(2)]
@@ -76,7 +76,7 @@ def certified(**certificate: object) -> GetRunResponse:
     return whole
 
 
-def test_a_bound_that_does_not_hold_is_said_so() -> None:
+def test_a_bound_that_the_truth_violates_is_reported() -> None:
     whole = certified(threshold=0.8, audited_above=20, correct_above=20, lower_bound=0.9, count=2)
     whole.run.auto_labels = 2
     auto = [LabelRecord(sample_id=100 + each, label=0, auto_labelled=True) for each in range(2)]
@@ -86,20 +86,20 @@ def test_a_bound_that_does_not_hold_is_said_so() -> None:
     assert "60 labels</b><span>of a budget of 60, and 30 to audit with; 45.00 at 0.50 a label" in text
 
 
-def test_an_audit_that_allows_nothing_says_so() -> None:
+def test_an_audit_that_allows_no_auto_labels_is_reported() -> None:
     text = page(certified(), labels())
     assert "Nothing is auto-labelled" in text
     assert "90.00 % with 95 % confidence (3 looked at, the strictest first)" in text
 
 
-def test_only_so_many_samples_are_listed() -> None:
+def test_at_most_2000_samples_are_listed() -> None:
     many = [LabelRecord(sample_id=each, round=1, purpose=Purpose.PURPOSE_CHOSEN) for each in range(2_001)]
     text = page(run_of([RoundResult(round=1, labels=60)], Protocol.PROTOCOL_HONEST), many)
     assert "The first 2,000 of 2,001 samples" in text
     assert text.count("<td>chosen</td>") == 2_000
 
 
-def test_names_of_classes_are_no_markup() -> None:
+def test_class_names_are_escaped() -> None:
     whole = run_of([RoundResult(round=1, labels=60)], Protocol.PROTOCOL_HONEST)
     whole.run.pool.classes[0] = "<b>cat</b>"
     asked = asked_for(labels(), whole.run.spec, list(whole.run.pool.classes))

@@ -1,4 +1,4 @@
-"""A run spec as a file: what is written is read again, and a fault is named with its place."""
+"""Run specs as files: a spec that is written is read back equal, and an error names its place."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATHS = st.sampled_from(["", "mnist", "/pool.npy", "/a//b/../c", "/no"])
 
 
 def messages(descriptor: Descriptor) -> st.SearchStrategy[dict[str, Any]]:
-    """Arguments for a message's constructor; messages in it may be unset."""
+    """Return arguments for a message's constructor; nested messages may be unset."""
     always = {field.name: values(field) for field in descriptor.fields if not field.message_type}
     return st.fixed_dictionaries(
         always, optional={field.name: values(field) for field in descriptor.fields if field.message_type}
@@ -53,7 +53,7 @@ SPECS = messages(RunSpec.DESCRIPTOR).map(lambda fields: RunSpec(**{"dataset": {}
 
 
 def started(path: Path) -> RunSpec:
-    """The spec that ``run start -f`` makes of a file, without other options."""
+    """Return the spec that ``run start -f`` makes of a file, without other options."""
     return to_spec(without_auto(combined(SpecOptions(), set(), read_spec(path))))
 
 
@@ -63,27 +63,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(spec=SPECS)
-def test_a_spec_that_is_printed_starts_an_equal_run(folder: Path, spec: RunSpec) -> None:
+def test_a_spec_that_is_printed_as_yaml_is_read_back_equal(folder: Path, spec: RunSpec) -> None:
     path = folder / "spec.yaml"
     path.write_text(write_spec(spec), encoding="utf-8")
     assert started(path) == spec
 
 
 @given(spec=SPECS)
-def test_json_holds_the_same_fields(folder: Path, spec: RunSpec) -> None:
+def test_a_spec_that_is_printed_as_json_is_read_back_equal(folder: Path, spec: RunSpec) -> None:
     path = folder / "spec.json"
     path.write_text(json.dumps(to_document(spec)), encoding="utf-8")
     assert started(path) == spec
 
 
-def test_relative_paths_start_from_the_files_folder(tmp_path: Path) -> None:
+def test_relative_paths_are_resolved_against_the_files_folder(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text("dataset:\n  name: pool.npy\n  labels: /elsewhere/labels.npy\n  graph: ''\n")
     dataset = read_spec(path)["dataset"]
     assert dataset == {"name": str(tmp_path / "pool.npy"), "labels": "/elsewhere/labels.npy", "graph": ""}
 
 
-def test_words_mean_what_yaml_1_2_says(tmp_path: Path) -> None:
+def test_scalars_are_read_as_yaml_1_2_defines_them(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text("dataset: {classes: [yes, no, off]}\nstopping: {label_price: 1e-2, point_worth: 3}\n")
     document = read_spec(path)
@@ -137,7 +137,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("text", "said"), FAULTS.items(), ids=[repr(text[:30]) for text in FAULTS])
-def test_a_fault_is_named_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+def test_an_error_names_the_file_and_the_place_in_it(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(text)
     with pytest.raises(InvalidInput) as raised:
@@ -157,7 +157,7 @@ JSON_FAULTS = {
 
 
 @pytest.mark.parametrize(("text", "said"), JSON_FAULTS.items(), ids=[repr(text[:30]) for text in JSON_FAULTS])
-def test_a_fault_in_json_is_named_too(tmp_path: Path, text: str, said: str) -> None:
+def test_an_error_in_json_names_its_cause(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "spec.json"
     path.write_text(text)
     with pytest.raises(InvalidInput, match=said):
@@ -165,14 +165,14 @@ def test_a_fault_in_json_is_named_too(tmp_path: Path, text: str, said: str) -> N
 
 
 @pytest.mark.parametrize("data", [b"seed: 1 #" + b"x" * BYTES_MAX, b"\xff\xfe"], ids=["too large", "not UTF-8"])
-def test_what_is_no_short_text_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_files_that_are_too_large_or_not_utf_8_are_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "spec.yaml"
     path.write_bytes(data)
     with pytest.raises(InvalidInput, match=r"spec\.yaml"):
         read_spec(path)
 
 
-def test_a_file_that_is_not_there_or_is_a_folder_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no file"):
         read_spec(tmp_path / "spec.yaml")
     with pytest.raises(InvalidInput, match="cannot be read"):

@@ -1,4 +1,4 @@
-"""Options and a spec file together: what was given wins over the file, and the file over the defaults."""
+"""Options and a spec file combined: options take precedence over the file, and the file over defaults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def asked(file: Document | None = None, **options: Any) -> Document:
 
 
 def leaves(descriptor: Descriptor, path: str = "") -> set[str]:
-    """Paths of all fields, those of repeated messages as one."""
+    """Return the paths of all fields; a repeated message counts as one."""
     found: set[str] = set()
     for field in descriptor.fields:
         nested = None if field.is_repeated else field.message_type
@@ -32,12 +32,12 @@ def leaves(descriptor: Descriptor, path: str = "") -> set[str]:
     return found
 
 
-def test_every_field_of_a_spec_has_an_option_except_the_spread_of_starting_weights() -> None:
+def test_every_field_of_a_spec_except_start_scale_has_an_option() -> None:
     assert {*field_paths().values()} - {"guarantee"} == leaves(RunSpec.DESCRIPTOR) - {"start_scale"}
     assert len({*field_paths().values()}) == len(field_paths())
 
 
-def test_without_options_and_file_a_run_is_a_tenth_random_on_mnist() -> None:
+def test_by_default_a_run_uses_mnist_and_a_tenth_of_control_samples() -> None:
     document = asked()
     assert document["dataset"]["name"] == "mnist"
     assert document["features"] == "auto"
@@ -46,14 +46,14 @@ def test_without_options_and_file_a_run_is_a_tenth_random_on_mnist() -> None:
     assert not {"queue", "guarantee", "stopping"} & document.keys()
 
 
-def test_a_file_has_the_defaults_of_the_options_for_what_it_leaves_out() -> None:
+def test_fields_missing_in_a_file_get_the_defaults_of_the_options() -> None:
     assert asked({"seed": 3}) == asked(seed=3)
     assert asked(GUARANTEE) == asked(guarantee=True, guarantee_target=0.9)
     assert asked(QUEUE) == asked(labels_from=LabelSourceName.queue, annotators=2)
     assert asked({"protocol": "published"}) == asked(protocol=ProtocolName.published)
 
 
-def test_an_option_wins_over_the_file_even_at_its_default() -> None:
+def test_an_option_takes_precedence_over_the_file_even_at_its_default() -> None:
     file = {"strategy": "margin", "seed": 3, "features": "patches", "dataset": {"name": "/pool.npy", "sample_limit": 9}}
     document = asked(file, seed=0, limit=0, strategy=StrategyName.badge, features=FeaturesName.auto)
     assert (document["seed"], document["strategy"], document["features"]) == (0, "badge", "auto")
@@ -66,7 +66,7 @@ def test_options_add_to_a_section_of_the_file() -> None:
     assert (document["guarantee"]["target_accuracy"], document["guarantee"]["audit_size"]) == (0.9, 500)
 
 
-def test_options_switch_a_section_of_the_file_off() -> None:
+def test_options_can_switch_off_a_section_of_the_file() -> None:
     stopping = {"stopping": {"stable_rounds": 3}}
     document = asked(
         QUEUE | GUARANTEE | stopping, labels_from=LabelSourceName.dataset, guarantee=False, stop_when_stable=0
@@ -74,17 +74,17 @@ def test_options_switch_a_section_of_the_file_off() -> None:
     assert not {"queue", "guarantee", "stopping"} & document.keys()
 
 
-def test_a_tool_asks_people() -> None:
+def test_naming_a_tool_sets_the_label_source_to_the_queue() -> None:
     document = asked({"label_source": "dataset"}, tool="webhook")
     assert (document["label_source"], document["queue"]["tool"]) == ("queue", "webhook")
 
 
-def test_a_file_that_says_how_people_are_asked_asks_people() -> None:
+def test_a_queue_section_in_the_file_sets_the_label_source_to_the_queue() -> None:
     assert asked({"queue": {"annotators": 2}}) == asked(QUEUE)
     assert asked({"queue": {"annotators": 2}}, labels_from=LabelSourceName.dataset) == asked()
 
 
-def test_paths_among_the_options_start_from_the_working_directory(
+def test_paths_in_options_are_resolved_against_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -92,7 +92,7 @@ def test_paths_among_the_options_start_from_the_working_directory(
     assert (dataset["name"], dataset["labels"], dataset["graph"]) == (str(tmp_path / "pool.npy"), "/labels.npy", "")
 
 
-def test_the_first_batch_is_no_larger_than_the_budget_unless_the_file_says_so() -> None:
+def test_the_first_batch_is_capped_at_the_budget_unless_the_file_sets_it() -> None:
     assert asked(budget=20)["first_batch_size"] == 20
     assert asked(budget=20, first_batch=30)["first_batch_size"] == 20
     assert asked({"first_batch_size": 30}, budget=20)["first_batch_size"] == 30
@@ -114,5 +114,5 @@ def test_an_option_that_would_have_no_effect_is_refused(options: dict[str, Any],
         asked(**options)
 
 
-def test_the_same_option_at_its_default_is_not() -> None:
+def test_an_option_without_effect_is_accepted_at_its_default() -> None:
     assert asked(annotators=1, audit=0, tool="") == asked()

@@ -1,4 +1,4 @@
-"""A run's state and policy, event by event."""
+"""RunState and next_step: a run's state after each event, and the step that follows from it."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def trained(state: RunState) -> None:
     state.apply(Event(run_id="r", round=state.round + 1, model_trained=model), NOW)
 
 
-def test_nothing_is_asked_for_before_the_pool_is_there() -> None:
+def test_no_samples_are_requested_before_the_pool_is_published() -> None:
     assert next_step(begun(pool=False)) == Wait()
 
 
-def test_the_first_batch_is_asked_for_before_any_model() -> None:
+def test_the_first_batch_is_requested_without_a_model() -> None:
     assert next_step(begun()) == RequestLabels(3, Strategy.STRATEGY_RANDOM)
 
 
-def test_a_run_goes_from_its_budget_over_auto_labels_to_its_end() -> None:
+def test_a_run_spends_its_label_budget_then_auto_labels_then_finishes() -> None:
     state = begun()
     asked(state, 7, 8, 9)
     assert next_step(state) == Wait()
@@ -109,7 +109,7 @@ def skipped(state: RunState, *sample_ids: int) -> None:
         state.apply(Event(run_id="r", round=state.round, sample_skipped=skip), NOW)
 
 
-def test_another_sample_takes_the_place_of_one_that_is_skipped_before_the_fit() -> None:
+def test_skipped_samples_are_replaced_before_the_fit() -> None:
     state = begun()
     asked(state, 7, 8, 9)
     skipped(state, 8)
@@ -129,7 +129,7 @@ def test_another_sample_takes_the_place_of_one_that_is_skipped_before_the_fit() 
     assert next_step(state) == RequestLabels(2, Strategy.STRATEGY_MARGIN)
 
 
-def test_a_batch_that_is_skipped_whole_is_replaced_whole() -> None:
+def test_a_batch_that_is_skipped_entirely_is_replaced_entirely() -> None:
     state = begun()
     asked(state, 7, 8, 9)
     skipped(state, 9, 7, 8)
@@ -137,7 +137,7 @@ def test_a_batch_that_is_skipped_whole_is_replaced_whole() -> None:
 
 
 @pytest.mark.parametrize("labels", [0, 1])
-def test_a_pool_that_is_used_up_by_skips_ends_the_run_with_what_there_is(labels: int) -> None:
+def test_a_run_finishes_when_skips_exhaust_the_pool(labels: int) -> None:
     state = begun(SPEC, pool=False)
     state.apply(Event(run_id="r", pool_published=PoolPublished(sample_count=4)), NOW)
     asked(state, 0, 1, 2)
@@ -152,7 +152,7 @@ def test_a_pool_that_is_used_up_by_skips_ends_the_run_with_what_there_is(labels:
     assert next_step(state) == Finish("no sample of the pool is left to ask for")
 
 
-def test_labels_that_nobody_asked_for_or_that_come_again_change_nothing() -> None:
+def test_unrequested_and_repeated_labels_change_nothing() -> None:
     state = begun()
     labelled(state, 50)
     asked(state, 7, 8, 9)
@@ -162,7 +162,7 @@ def test_labels_that_nobody_asked_for_or_that_come_again_change_nothing() -> Non
 
 
 @given(st.permutations(range(30, 36)), st.lists(st.integers(30, 35)))
-def test_the_order_of_arrival_decides_nothing(order: list[int], repeats: list[int]) -> None:
+def test_the_training_set_does_not_depend_on_the_order_of_labels(order: list[int], repeats: list[int]) -> None:
     state = begun(RunSpec(batch_size=6, label_budget=6))
     asked(state, 35, 31, 33, 30, 34, 32)
     labelled(state, *order[:3], *(sample_id for sample_id in repeats if sample_id in order[:3]), *order[3:])
@@ -170,7 +170,7 @@ def test_the_order_of_arrival_decides_nothing(order: list[int], repeats: list[in
     assert state.labels_paid == 6
 
 
-def test_what_is_inherited_is_trained_on_already_and_never_asked_for_again() -> None:
+def test_inherited_samples_count_as_trained_and_are_not_requested_again() -> None:
     inheritance = Inheritance(
         run_id="p",
         sample_ids=[4, 5],
@@ -206,7 +206,7 @@ def learned(state: RunState, digest: str) -> None:
     state.apply(Event(run_id="r", features_learned=features), NOW)
 
 
-def test_what_was_fitted_to_the_same_features_goes_on_ranking_and_controls_stay_controls() -> None:
+def test_equal_features_keep_the_inherited_head_and_control_samples() -> None:
     state = begun(ON_PATCHES, INHERITED)
     assert next_step(state) == LearnFeatures()
     learned(state, "f")
@@ -223,7 +223,7 @@ def _without_features() -> Inheritance:
 
 
 @pytest.mark.parametrize("inheritance", [INHERITED, _without_features()], ids=["of other features", "of pixels"])
-def test_what_is_inherited_of_other_features_is_fitted_anew_before_it_ranks(inheritance: Inheritance) -> None:
+def test_an_inheritance_with_other_features_is_refitted_before_ranking(inheritance: Inheritance) -> None:
     state = begun(ON_PATCHES, inheritance)
     learned(state, "g")
     assert (state.head_sha256, next_step(state), state.planned_rounds) == ("", Fit(), 2)
@@ -231,12 +231,12 @@ def test_what_is_inherited_of_other_features_is_fitted_anew_before_it_ranks(inhe
     assert next_step(state) == AutoLabel(4)
 
 
-def test_pixels_begin_anew_where_features_were_learned() -> None:
+def test_a_run_on_pixels_refits_an_inheritance_with_learned_features() -> None:
     state = begun(RunSpec(auto_label_batch_size=4, auto_label_budget=4), INHERITED)
     assert (state.head_sha256, next_step(state)) == ("", Fit())
 
 
-def test_a_cancelled_run_does_nothing_more_but_keeps_labels_under_way() -> None:
+def test_a_cancelled_run_takes_no_step_but_keeps_pending_labels() -> None:
     state = begun()
     asked(state, 7, 8, 9)
     state.apply(Event(run_id="r", run_cancelled=RunCancelled(reason="enough")), NOW)
@@ -257,7 +257,7 @@ def outcome(state: RunState, kind: str, sample_id: int, **fields: int) -> None:
     state.apply(event, NOW)
 
 
-def test_a_revision_in_an_open_batch_holds_at_once() -> None:
+def test_a_revision_in_an_open_batch_takes_effect_at_once() -> None:
     state = begun()
     asked(state, 5, 9, 7)
     labelled(state, 5)
@@ -269,7 +269,7 @@ def test_a_revision_in_an_open_batch_holds_at_once() -> None:
     assert [(example.sample_id, example.label) for example in state.training] == [(5, 2), (9, 9), (7, 7)]
 
 
-def test_a_revision_of_an_earlier_batch_waits_until_the_next_one_is_whole() -> None:
+def test_a_revision_of_an_earlier_batch_waits_for_the_next_complete_batch() -> None:
     state = begun()
     asked(state, 1, 2, 3)
     labelled(state, 1, 2, 3)
@@ -289,7 +289,7 @@ def test_a_revision_of_an_earlier_batch_waits_until_the_next_one_is_whole() -> N
     assert next_step(state) == RequestLabels(1, Strategy.STRATEGY_MARGIN), "what was withdrawn is asked for anew"
 
 
-def test_a_run_that_lost_all_its_labels_asks_again_in_the_same_round() -> None:
+def test_a_run_that_lost_all_its_labels_requests_more_in_the_same_round() -> None:
     margin = Strategy.STRATEGY_MARGIN
     state = begun(RunSpec(batch_size=1, label_budget=2, strategy=margin, first_strategy=margin))
     asked(state, 1)

@@ -1,4 +1,4 @@
-"""A run's figures in words."""
+"""The text of a run's figures in the command's output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HONEST = RunSpec(protocol=Protocol.PROTOCOL_HONEST, label_budget=400)
         (RoundResult(), 2, "–"),
     ],
 )
-def test_an_accuracy_says_on_what_and_is_none_of_hard_samples_where_random_ones_are(
+def test_an_accuracy_names_its_samples_and_prefers_random_ones(
     latest: RoundResult, protocol: Protocol.ValueType, said: str
 ) -> None:
     run = RunStatus(spec=RunSpec(protocol=protocol), latest=latest)
@@ -40,7 +40,7 @@ def test_a_run_without_a_model_has_no_accuracy() -> None:
     assert run_summary.accuracy(RunStatus(spec=HONEST)) == "–"
 
 
-def test_an_audit_is_no_part_of_the_budget() -> None:
+def test_audit_labels_are_not_part_of_the_budget() -> None:
     run = RunStatus(spec=HONEST, labels_paid=1_000, audit_labels=600, auto_labels=2_558)
     run.spec.guarantee.CopyFrom(GuaranteeSpec(audit_size=600))
     run.certificate.CopyFrom(AutoLabelsCertified(count=2_558))
@@ -52,24 +52,24 @@ def test_an_audit_is_no_part_of_the_budget() -> None:
     assert run_summary.paid(run) == "400 labels and 600 to audit with"
 
 
-def test_an_audit_under_way_shows_how_far_it_is() -> None:
+def test_a_running_audit_shows_its_progress() -> None:
     run = RunStatus(spec=HONEST, labels_paid=450)
     run.spec.guarantee.CopyFrom(GuaranteeSpec(audit_size=600))
     assert (run_summary.labels(run), run_summary.audit(run), run_summary.auto_labels(run)) == ("400/400", "50/600", "–")
 
 
-def test_what_a_run_is_not_to_do_has_no_denominator() -> None:
+def test_without_an_audit_or_auto_labels_a_dash_is_shown() -> None:
     run = RunStatus(spec=HONEST, labels_paid=100)
     assert (run_summary.labels(run), run_summary.audit(run), run_summary.auto_labels(run)) == ("100/400", "–", "–")
     assert run_summary.paid(run) == "100 labels"
 
 
-def test_auto_labels_of_a_budget_are_counted_against_it() -> None:
+def test_auto_labels_are_shown_with_their_budget() -> None:
     run = RunStatus(spec=RunSpec(label_budget=20, auto_label_budget=10), labels_paid=20, auto_labels=5)
     assert run_summary.auto_labels(run) == "5/10"
 
 
-def test_runs_are_listed_without_columns_that_say_nothing() -> None:
+def test_the_list_of_runs_omits_empty_columns() -> None:
     plain = RunStatus(run_id="one", spec=HONEST)
     assert [column.header for column in listed([plain]).columns] == ["run", "state", "strategy", "round", "labels"]
     audited = RunStatus(run_id="two", spec=RunSpec(guarantee=GuaranteeSpec(audit_size=5)), message="it says so")

@@ -1,4 +1,4 @@
-"""What is scored when, and what is refused because it would wait too long."""
+"""Order and refusal of scoring requests, and the model that a scorer serves for a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LARGE = pb.ScoreRequest(dtype="uint8", images=bytes(1_000 * FEATURES))
 
 
 class Slow:
-    """A model that waits at its gate where it is asked in a thread, and keeps how many images it was asked of."""
+    """A model that blocks if called in a worker thread, and records the number of images of each call."""
 
     dtype, class_count, feature_count, work = "uint8", 2, FEATURES, FEATURES
 
@@ -63,7 +63,7 @@ def scoring(model: Slow) -> Iterator[Scoring]:
         model.released.set()
 
 
-def test_what_is_taken_on_counts_until_it_is_done() -> None:
+def test_accepted_work_counts_as_backlog_until_it_is_done() -> None:
     backlog = Backlog()
     backlog.note(1, 1e-3)
     pace_s = backlog_delay_s(backlog, 100) / 100
@@ -76,17 +76,17 @@ def backlog_delay_s(backlog: Backlog, values: int) -> float:
         return backlog.delay_s
 
 
-def test_the_pace_approaches_what_is_measured() -> None:
+def test_the_estimated_pace_approaches_the_measured_one() -> None:
     backlog = Backlog()
     for _ in range(100):
         backlog.note(1_000, 1.0)
     assert backlog_delay_s(backlog, 1) == pytest.approx(1e-3)
 
 
-def test_work_that_would_wait_too_long_is_refused_until_there_is_less() -> None:
+def test_work_that_would_wait_too_long_is_refused_until_the_backlog_shrinks() -> None:
     backlog = Backlog()
     with ExitStack() as taken:
-        for _ in range(11):  # more than 0.1 s at the pace that is assumed at first
+        for _ in range(11):  # more than 0.1 s at the initially assumed pace
             taken.enter_context(backlog.taken(10_000_000))
         with pytest.raises(LimitExceeded) as caught:
             taken.enter_context(backlog.taken(1))
@@ -114,12 +114,12 @@ async def test_a_request_cancelled_before_its_turn_is_not_computed(scoring: Scor
     await asyncio.wait([late])  # its place in the queue is given up
     model.released.set()
     await first
-    await scoring.score(LARGE, model, "m")  # behind whatever was queued
+    await scoring.score(LARGE, model, "m")  # queued last
     assert late.cancelled()
     assert model.asked == [1_000, 1_000]
 
 
-async def test_large_requests_are_refused_at_once_under_overload_and_taken_again_after(
+async def test_large_requests_are_refused_at_once_under_overload_and_accepted_after(
     scoring: Scoring, model: Slow
 ) -> None:
     calls = [asyncio.create_task(scoring.score(LARGE, model, "m")) for _ in range(1_000)]
@@ -142,14 +142,14 @@ class Late:
         raise RuntimeError(code.name)
 
 
-async def test_a_call_whose_deadline_has_passed_is_not_begun(scoring: Scoring) -> None:
+async def test_a_call_whose_deadline_has_passed_is_not_started(scoring: Scoring) -> None:
     service = ScorerService(UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, scoring, UNUSED, 1)
     with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
         await service.Score(SMALL, cast(Any, Late()))
 
 
 class Log:
-    """The log of a run, as a test writes it."""
+    """The event log of a run, written by a test."""
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[Recorded] = asyncio.Queue()
@@ -160,7 +160,7 @@ class Log:
         self._events.put_nowait(Recorded(Event(run_id="r", round=round_, **payload), self._count))
 
     def write_round(self, number: int, model: str) -> None:
-        """A label asked for and given, and the model fitted to it."""
+        """Write a requested and provided label, and the model fitted to it."""
         self.write(number - 1, labels_requested=LabelsRequested(sample_ids=[number], score=[0.0]))
         self.write(number - 1, label_provided={"sample_id": number, "label": 0})
         self.write(number, model_trained=ModelTrained(model_sha256=model, labels=number))
@@ -174,7 +174,7 @@ class Log:
 
 
 class Store:
-    """Models by digest that load when their gate opens."""
+    """Models by digest; loading one waits for its gate."""
 
     def __init__(self) -> None:
         self.gates = {digest: asyncio.Event() for digest in "abc"}
@@ -221,7 +221,7 @@ async def serves(newest: ModelWarmup, digest: str) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_run_that_nobody_knows_or_that_has_no_model_is_not_found(newest: ModelWarmup, log: Log) -> None:
+async def test_an_unknown_run_and_a_run_without_a_model_are_not_found(newest: ModelWarmup, log: Log) -> None:
     with pytest.raises(NotFound) as unknown:
         newest.digest("r")
     begin(log)
@@ -231,7 +231,7 @@ async def test_a_run_that_nobody_knows_or_that_has_no_model_is_not_found(newest:
     assert (unknown.value.reason, without.value.reason) == ("UNKNOWN_RUN", "NO_MODEL_YET")
 
 
-async def test_a_run_keeps_to_its_model_until_the_next_one_is_in_memory(
+async def test_a_run_keeps_its_model_until_the_next_one_is_in_memory(
     newest: ModelWarmup, log: Log, store: Store
 ) -> None:
     store.gates["a"].set()
@@ -247,7 +247,7 @@ async def test_a_run_keeps_to_its_model_until_the_next_one_is_in_memory(
     await serves(newest, "b")
 
 
-async def test_a_scorer_is_not_ready_before_it_holds_the_models_of_runs_that_go_on(
+async def test_a_scorer_is_not_ready_before_it_holds_the_models_of_unfinished_runs(
     newest: ModelWarmup, log: Log, store: Store
 ) -> None:
     begin(log)
@@ -260,7 +260,7 @@ async def test_a_scorer_is_not_ready_before_it_holds_the_models_of_runs_that_go_
     assert newest.digest("r") == "a"
 
 
-async def test_a_model_taken_over_serves_until_the_first_of_the_run(
+async def test_an_inherited_model_serves_until_the_runs_first_model_is_loaded(
     newest: ModelWarmup, log: Log, store: Store
 ) -> None:
     store.gates["a"].set()
@@ -275,7 +275,7 @@ async def test_a_model_taken_over_serves_until_the_first_of_the_run(
     await serves(newest, "b")
 
 
-async def test_a_model_that_cannot_be_loaded_is_named_so_that_its_error_is_seen(
+async def test_a_model_that_cannot_be_loaded_becomes_current_to_show_its_error(
     newest: ModelWarmup, log: Log, store: Store
 ) -> None:
     store.gates["a"].set()
@@ -289,7 +289,7 @@ async def test_a_model_that_cannot_be_loaded_is_named_so_that_its_error_is_seen(
     await serves(newest, "b")
 
 
-async def test_models_against_the_rules_or_behind_the_end_are_passed_over(newest: ModelWarmup, log: Log) -> None:
+async def test_models_from_invalid_events_or_after_the_runs_end_are_ignored(newest: ModelWarmup, log: Log) -> None:
     begin(log, taken_over="a")
     log.write(1, model_trained=ModelTrained(model_sha256="b", labels=7))
     log.write(run_cancelled={})

@@ -1,4 +1,4 @@
-"""Posted images read, and answers made of probabilities."""
+"""Reading of posted images, and answers made of probabilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEATURES = 6
 
 @dataclass
 class Fitted:
-    """To samples of ``dtype``; it is not asked to classify."""
+    """A model of ``dtype`` samples that is not to classify."""
 
     dtype: str = "uint8"
     class_count: int = 10
@@ -52,11 +52,11 @@ def test_images_are_read_as_they_were_posted(images: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["", "int8", "UINT8", "<f4", "float64"])
-def test_other_types_are_refused(dtype: str) -> None:
+def test_unknown_dtypes_are_refused(dtype: str) -> None:
     assert refusal(request(dtype, bytes(FEATURES)), Fitted()) == ("BAD_DTYPE", "dtype")
 
 
-def test_pixels_mean_nothing_to_a_model_of_floats() -> None:
+def test_a_model_of_floats_refuses_uint8_images() -> None:
     assert refusal(request("uint8", bytes(FEATURES)), Fitted("float32")) == ("WRONG_DTYPE", "dtype")
 
 
@@ -64,12 +64,12 @@ def test_pixels_mean_nothing_to_a_model_of_floats() -> None:
     ("dtype", "size"),
     [("uint8", 0), ("uint8", 1), ("uint8", FEATURES + 1), ("float32", 0), ("float32", FEATURES), ("float32", 25)],
 )
-def test_bytes_that_are_no_whole_number_of_images_are_refused(dtype: str, size: int) -> None:
+def test_bytes_that_are_not_whole_images_are_refused(dtype: str, size: int) -> None:
     assert refusal(request(dtype, bytes(size)), Fitted()) == ("BAD_IMAGES", "images")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_floats_that_are_no_finite_numbers_are_refused(value: float) -> None:
+def test_non_finite_floats_are_refused(value: float) -> None:
     images = np.zeros((3, FEATURES), np.float32)
     images[2, 5] = value
     assert refusal(request("float32", images.tobytes()), Fitted()) == ("NOT_FINITE", "images")
@@ -91,7 +91,7 @@ probabilities = stn.arrays(
 
 
 @given(probabilities, st.booleans())
-def test_an_answer_has_the_first_largest_probability_of_each_image(
+def test_an_answer_has_the_first_most_probable_class_of_each_image(
     given_: NDArray[np.float32], with_probabilities: bool
 ) -> None:
     response = answer("m", given_, with_probabilities)
@@ -102,7 +102,7 @@ def test_an_answer_has_the_first_largest_probability_of_each_image(
 
 
 @given(probabilities, st.data())
-def test_what_is_no_number_is_not_answered(given_: NDArray[np.float32], data: st.DataObject) -> None:
+def test_nan_probabilities_are_refused(given_: NDArray[np.float32], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, given_.size - 1))
     given_.flat[place] = np.nan
     with pytest.raises(InvalidInput) as caught:

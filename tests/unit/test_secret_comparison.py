@@ -1,4 +1,4 @@
-"""Secrets are compared as bytes, whatever was given."""
+"""Comparison of secrets, given as text or bytes."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ from oracle_svc.secret_comparison import same_secret
         (b"secret", "secret", True),
     ],
 )
-def test_only_the_secret_is_the_same(given: str | bytes, secret: str | bytes, same: bool) -> None:
+def test_only_an_equal_secret_matches(given: str | bytes, secret: str | bytes, same: bool) -> None:
     assert same_secret(given, secret) is same

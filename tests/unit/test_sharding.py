@@ -1,4 +1,4 @@
-"""Samples to shards, and shards to replicas."""
+"""Mapping of samples to shards, and of shards to replicas."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def owners(replicas: list[str]) -> dict[int, str]:
 
 
 @given(st.lists(st.sampled_from(REPLICAS), min_size=1, unique=True))
-def test_each_key_falls_to_one_replica_whatever_the_order_they_are_named_in(replicas: list[str]) -> None:
+def test_each_key_has_one_replica_regardless_of_their_order(replicas: list[str]) -> None:
     parts = share_out(KEYS, replicas)
     assert sorted(place for places in parts.values() for place in places) == sorted(KEYS)
     assert owners(replicas) == owners(sorted(replicas))
 
 
 @given(st.sampled_from(REPLICAS))
-def test_only_the_keys_of_a_replica_move_when_it_goes(gone: str) -> None:
+def test_only_the_keys_of_a_removed_replica_move(gone: str) -> None:
     before, after = owners(REPLICAS), owners([replica for replica in REPLICAS if replica != gone])
     assert {place for place in KEYS if before[place] != after[place]} == {p for p in KEYS if before[p] == gone}
     assert len({after[place] for place in KEYS if before[place] == gone}) > 1  # not all to one
@@ -37,13 +37,13 @@ def test_every_replica_gets_about_its_share() -> None:
     assert max(shares) < 2 * len(KEYS) / len(REPLICAS)
 
 
-def test_a_sample_lies_in_the_shard_whose_ids_it_is_among() -> None:
+def test_a_sample_is_in_the_shard_that_has_its_id() -> None:
     shards = Shards.of(["a", "b", "c"], [2, 3, 1])
     assert shards.places([0, 1, 2, 4, 5, 6, 2**32 - 1]).tolist() == [0, 0, 1, 1, 2, 2, 2]
     assert set(Shards.undivided("pool").places([0, 2**32 - 1])) == {0}
 
 
-def test_the_free_ids_of_shards_are_theirs_without_those_left_out() -> None:
+def test_free_ids_of_shards_exclude_those_left_out() -> None:
     shards = Shards.of(["a", "b", "c"], [2, 3, 1])
     assert list(shards.free_ids([0, 2], BitMap([1, 3]))) == [0, 5]
     assert list(shards.free_ids([1], BitMap([1, 3]))) == [2, 4]

@@ -1,4 +1,4 @@
-"""What would not fit into memory is refused before a run begins, or as soon as its features are known."""
+"""Memory limits, checked before a run begins or as soon as its features are known."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def dataset(side: int, evaluation_count: int = 0) -> DescribeDatasetResponse:
         (PATCHES, 400, 1_500, 0, "dataset"),
     ],
 )
-def test_budgets_are_measured_by_what_models_see(
+def test_memory_limits_apply_to_the_features_that_models_see(
     features: FeatureKind.ValueType, label_budget: int, side: int, evaluation_count: int, field: str | None
 ) -> None:
     described = dataset(side, evaluation_count)
@@ -81,7 +81,7 @@ def test_budgets_are_measured_by_what_models_see(
     assert raised.value.field == f"spec.{field}"
 
 
-def test_the_features_of_a_graph_are_measured_once_it_is_known() -> None:
+def test_the_features_of_a_graph_are_checked_once_it_is_known() -> None:
     wanted, described = spec(GRAPH, 400_000), dataset(28)
     described.has_graph = True
     check_spec(wanted, described, Inheritance())
@@ -94,13 +94,13 @@ def test_the_features_of_a_graph_are_measured_once_it_is_known() -> None:
 
 
 class OneArtifact:
-    """Holds two evaluation samples."""
+    """A store of two evaluation samples."""
 
     async def get(self, digest: str) -> bytes:
         return encode_evaluation(np.zeros((2, 3), np.uint8), np.zeros(2, np.int32))
 
 
-async def test_an_evaluation_set_is_measured_by_what_models_see_of_it() -> None:
+async def test_an_evaluation_set_is_limited_by_its_feature_count() -> None:
     sets = EvaluationSets(UNUSED, cast(Any, OneArtifact()))
     learned = FeaturesLearned(features_sha256="f", feature_count=VALUES_MAX // 2 + 1)
     assert (await sets.get("e", None))[0].shape == (2, 4)

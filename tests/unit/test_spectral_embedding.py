@@ -1,5 +1,5 @@
-"""Coordinates among near neighbours: the graph against plain arithmetic, what they are good for, and that samples and
-seed alone decide them, not rounding."""
+"""Spectral embedding: the ONNX graph against plain arithmetic, the use of the coordinates, and that samples and seed
+alone decide them, not rounding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LENGTH = 20.0
 
 
 def spirals(count: int, seed: int = 0) -> tuple[Values, NDArray[np.int64]]:
-    """Points of two spirals, one inside the other: no straight line parts them."""
+    """Points of two interleaved spirals, which no straight line separates."""
     rng = np.random.default_rng(seed)
     kinds = np.arange(count) % 2
     turn = 3 * np.pi * np.sqrt(rng.uniform(0.1, 1, count))
@@ -32,14 +32,14 @@ def spirals(count: int, seed: int = 0) -> tuple[Values, NDArray[np.int64]]:
 
 
 def circles(per_circle: int, *radii: float) -> Values:
-    """The points of a grid on a product of circles, whose eigenvalues are repeated by symmetry."""
+    """A grid of points on a product of circles, whose symmetry repeats eigenvalues."""
     angles = np.arange(per_circle) * 2 * np.pi / per_circle
     grid = np.stack(np.meshgrid(*[angles] * len(radii)), axis=-1).reshape(-1, len(radii))
     return np.asarray(np.concatenate([np.cos(grid), np.sin(grid)], axis=1) * np.tile(radii, 2), np.float32)
 
 
 def clusters(count: int, size: int = 25) -> Values:
-    """Far apart, so that no near neighbours connect them."""
+    """Clusters so far apart that no near neighbours connect them."""
     rng = np.random.default_rng(3)
     return (np.repeat(1_000 * np.eye(count), size, axis=0) + rng.normal(0, 1, (count * size, count))).astype(np.float32)
 
@@ -55,7 +55,7 @@ def located(among: Neighbourhood, samples: Values) -> NDArray[np.float64]:
 
 
 def located_at(places: NDArray[np.float64], among: Neighbourhood) -> NDArray[np.float64]:
-    """Sample by sample, in float64."""
+    """Compute coordinates sample by sample, in float64."""
     landmarks, found = among.landmarks.astype(np.float64), []
     for place in places:
         relative = ((landmarks - place) ** 2).sum(axis=1) / among.widths
@@ -70,7 +70,7 @@ def distances(points: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(exact[:, None] - exact[None], axis=2))
 
 
-def test_few_labels_tell_two_spirals_apart() -> None:
+def test_few_labels_separate_two_spirals() -> None:
     points, kinds = spirals(600)
     seen = located(learned(points[:400]), points)
     told, wanted = slice(0, 40), 2.0 * kinds[:40] - 1
@@ -84,8 +84,8 @@ def test_few_labels_tell_two_spirals_apart() -> None:
 
 
 @pytest.mark.parametrize(("distinct", "copies"), [(400, 1), (100, 40)])
-def test_the_graph_computes_the_coordinates_of_its_landmarks(distinct: int, copies: int) -> None:
-    """Of duplicates too, which are no distance apart."""
+def test_the_graph_agrees_with_plain_arithmetic(distinct: int, copies: int) -> None:
+    """Also for duplicates, whose distance is zero."""
     samples = np.repeat(images(distinct, 8, 8), copies, axis=0)
     data = learn_patches(samples, 0)
     session = open_session(data)
@@ -107,7 +107,7 @@ def test_the_graph_computes_the_coordinates_of_its_landmarks(distinct: int, copi
     np.testing.assert_allclose(features[:, -COORDINATES:], located_at(places, among), atol=2e-2)
 
 
-def test_the_same_samples_and_seed_give_the_same() -> None:
+def test_the_same_samples_and_seed_give_the_same_coordinates() -> None:
     points, _ = spirals(300)
     one, same, other = (learned(points, seed) for seed in (1, 1, 2))
     assert one.coordinates.tobytes() == same.coordinates.tobytes()
@@ -126,8 +126,8 @@ POOLS = {
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_coordinates_hardly_change_where_samples_change_in_their_last_bits(name: str) -> None:
-    """Another processor's arithmetic does no more than that: repeated eigenvalues must not make more of it."""
+def test_coordinates_are_stable_under_rounding_of_the_samples(name: str) -> None:
+    """Another processor changes no more than last bits, which repeated eigenvalues must not amplify."""
     points = POOLS[name]
     noise = np.random.default_rng(5).uniform(-1, 1, points.shape) * np.finfo(np.float32).eps * np.abs(points).max()
     one, other = learned(points), learned((points + noise).astype(np.float32))
@@ -135,15 +135,15 @@ def test_coordinates_hardly_change_where_samples_change_in_their_last_bits(name:
     np.testing.assert_allclose(one.coordinates, other.coordinates, atol=0.02 * _LENGTH)
 
 
-def test_a_group_of_equal_eigenvalues_is_left_out_where_not_all_of_it_fits() -> None:
-    """Of the product of three circles, 6 eigenvectors, then 12, then 8, of which there is room for 6."""
+def test_a_group_of_equal_eigenvalues_is_left_out_if_it_does_not_fit_whole() -> None:
+    """A product of three circles has 6 eigenvectors, then 12, then 8, of which only 6 fit."""
     among = learned(circles(8, 1.0, 1.0, 1.0))
     assert among.defined == 18
     assert not among.coordinates[:, 18:].any()
     assert np.linalg.matrix_rank(among.coordinates) == 18
 
 
-def test_clusters_keep_apart_even_where_there_are_more_than_coordinates() -> None:
+def test_more_clusters_than_coordinates_stay_apart() -> None:
     points = clusters(40)
     apart = distances(located(learned(points), points))
     same = np.kron(np.eye(40), np.ones((25, 25))) > 0
@@ -151,8 +151,8 @@ def test_clusters_keep_apart_even_where_there_are_more_than_coordinates() -> Non
 
 
 @pytest.mark.parametrize("noise", [0, 1e-7])
-def test_copies_of_every_sample_change_nothing(noise: float) -> None:
-    """Be they exact or the same but for rounding."""
+def test_copies_of_every_sample_do_not_change_coordinates(noise: float) -> None:
+    """Whether copies are exact or differ by rounding."""
     points, _ = spirals(300)
     copied = np.repeat(points, 7, axis=0)
     copied += np.random.default_rng(1).normal(0, noise, copied.shape).astype(np.float32) * np.abs(copied).max()
@@ -175,7 +175,7 @@ def test_a_few_distinct_samples_define_no_coordinates(distinct: int) -> None:
     assert learn_neighbourhood(points.astype(np.float32), 0, _LENGTH) is None
 
 
-def test_a_pool_of_a_few_distinct_images_is_seen_by_patches_alone_and_says_so() -> None:
+def test_few_distinct_images_get_patch_features_only_and_a_log_line() -> None:
     samples = np.repeat(images(10, 8, 8), 40, axis=0)
     with capture_logs() as logs:
         graph = Graph(learn_patches(samples, 0), "g", field="f")

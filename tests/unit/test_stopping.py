@@ -1,4 +1,4 @@
-"""When labelling ends before its budget is spent."""
+"""Stopping rules, which end labelling before its budget is spent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer_svc.domain.stopping import expected_gain, kappa, reason_to_stop, st
 
 
 def models(*expected: float, agreement: float = 0.0, control: tuple[int, int] = (0, 0)) -> list[ModelTrained]:
-    """One every ten labels, of which the last has judged control samples."""
+    """One model every ten labels; the last is judged on control samples."""
     made = [
         ModelTrained(labels=10 * number, expected_accuracy=value, agreement=agreement)
         for number, value in enumerate(expected, 1)
@@ -24,18 +24,18 @@ def models(*expected: float, agreement: float = 0.0, control: tuple[int, int] = 
     return made
 
 
-def test_without_a_rule_or_a_model_nothing_ends() -> None:
+def test_without_a_rule_or_a_model_labelling_continues() -> None:
     assert not reason_to_stop(StoppingSpec(), models(0.9, 0.9, 0.9, agreement=1, control=(99, 99)), 1)
     assert not reason_to_stop(StoppingSpec(plateau_rounds=1, stable_rounds=1, target_accuracy=0.1), [], 1)
 
 
 @pytest.mark.parametrize(("correct", "looks", "stops"), [(20, 1, True), (20, 2, False), (19, 1, False)])
-def test_the_target_is_met_by_the_lower_bound_over_all_looks(correct: int, looks: int, stops: bool) -> None:
-    spec = StoppingSpec(target_accuracy=0.86)  # 20 of 20 show 0.861, and 0.832 where it is looked at twice
+def test_the_target_is_met_by_the_lower_bound_corrected_for_all_looks(correct: int, looks: int, stops: bool) -> None:
+    spec = StoppingSpec(target_accuracy=0.86)  # 20 of 20 give a bound of 0.861, and 0.832 with two looks
     assert bool(reason_to_stop(spec, models(0.5, control=(correct, 20)), looks)) == stops
 
 
-def test_as_many_models_as_stated_must_agree_in_a_row() -> None:
+def test_the_stated_number_of_models_in_a_row_must_agree() -> None:
     spec = StoppingSpec(stable_rounds=2)
     steady = models(0.5, 0.5, 0.5, agreement=0.995)
     assert "last 2 models agree" in reason_to_stop(spec, steady, 1)
@@ -44,7 +44,7 @@ def test_as_many_models_as_stated_must_agree_in_a_row() -> None:
     assert not reason_to_stop(spec, steady[-1:], 1)
 
 
-def test_a_plateau_is_where_nothing_rose_above_what_was_there_before() -> None:
+def test_a_plateau_is_accuracy_that_exceeds_no_earlier_one() -> None:
     spec = StoppingSpec(plateau_rounds=2)
     assert "has not risen for 2" in reason_to_stop(spec, models(0.5, 0.8, 0.79, 0.8), 1)
     assert not reason_to_stop(spec, models(0.5, 0.8, 0.79, 0.81), 1)
@@ -63,7 +63,7 @@ def test_the_gain_of_the_next_label_is_the_slope_of_the_curve() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=40))
-def test_kappa_is_cohens(pairs: list[tuple[int, int]]) -> None:
+def test_kappa_is_cohens_kappa(pairs: list[tuple[int, int]]) -> None:
     one, other = np.array(pairs).T
     if len({*one.tolist(), *other.tolist()}) > 1:
         assert kappa(one, other, 4) == pytest.approx(cohen_kappa_score(one, other))
@@ -81,5 +81,5 @@ def test_kappa_is_cohens(pairs: list[tuple[int, int]]) -> None:
         (StoppingSpec(label_price=1), "label_price"),
     ],
 )
-def test_faults_are_named(spec: StoppingSpec, field: str) -> None:
+def test_faults_name_the_invalid_field(spec: StoppingSpec, field: str) -> None:
     assert field in [name for name, _ in stopping_faults(spec)]

@@ -1,4 +1,4 @@
-"""Batches chosen together, against slow references and at their edges."""
+"""Joint strategies, against slow references and in edge cases."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def some(size: int, width: int = 6, chosen: int = 0, seed: int = 0) -> Candidate
 @every_strategy
 @settings(max_examples=15, deadline=None)
 @given(st.data())
-def test_a_batch_is_of_different_samples_in_the_order_of_their_scores(
+def test_a_batch_has_distinct_samples_in_ascending_order_of_score(
     strategy: Strategy.ValueType, data: st.DataObject
 ) -> None:
     size, width = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 5))
     candidates = some(size, width, chosen=data.draw(st.integers(0, 5)), seed=data.draw(st.integers(0, 99)))
-    steps = data.draw(st.sampled_from([0, 1, 2, 100]))  # 0 makes all alike, 1 and 2 many of them
+    steps = data.draw(st.sampled_from([0, 1, 2, 100]))  # 0 makes all samples equal, 1 and 2 many
     alike = np.round(candidates.values * steps) + data.draw(st.sampled_from([0, 1000]))
     count = data.draw(st.integers(1, size))
     positions, scores = choose(
@@ -63,7 +63,7 @@ def test_a_batch_is_of_different_samples_in_the_order_of_their_scores(
 
 
 @every_strategy
-def test_a_batch_hangs_on_the_seed_and_the_values_alone(strategy: Strategy.ValueType) -> None:
+def test_a_batch_does_not_depend_on_the_memory_layout_of_its_input(strategy: Strategy.ValueType) -> None:
     candidates = some(200, chosen=7)
     assert candidates.probabilities is not None
     elsewhere = Candidates(
@@ -79,13 +79,13 @@ def test_a_batch_hangs_on_the_seed_and_the_values_alone(strategy: Strategy.Value
 
 
 @every_strategy
-def test_nothing_asked_is_nothing_chosen(strategy: Strategy.ValueType) -> None:
+def test_a_batch_of_size_0_is_empty(strategy: Strategy.ValueType) -> None:
     positions, scores = choose(strategy, some(3), 0, seed=1)
     assert len(positions) == len(scores) == 0
 
 
 def grid(seed: int, size: int) -> NDArray[np.float32]:
-    """Whole numbers around a mean of 0: products of them have no rounding, and many distances tie."""
+    """Integers with mean 0: their products are exact, and many distances tie."""
     rng = np.random.default_rng(seed)
     half = rng.integers(-9, 10, (size // 2, 3)).astype(np.float32)
     return np.concatenate([half, -half])
@@ -93,7 +93,7 @@ def grid(seed: int, size: int) -> NDArray[np.float32]:
 
 @settings(deadline=None)
 @given(st.integers(0, 9999), st.integers(2, 60), st.data())
-def test_farthest_first_is_what_one_at_a_time_gives(seed: int, half: int, data: st.DataObject) -> None:
+def test_farthest_first_equals_choosing_one_sample_at_a_time(seed: int, half: int, data: st.DataObject) -> None:
     values = grid(seed, 2 * half)
     nearest = ((values - values[0]) ** 2).sum(axis=1)
     count = data.draw(st.integers(1, len(values)))
@@ -106,7 +106,7 @@ def test_farthest_first_is_what_one_at_a_time_gives(seed: int, half: int, data: 
         free[at] = -1
 
 
-def test_farthest_first_looks_beyond_those_that_it_follows() -> None:
+def test_farthest_first_is_exact_beyond_the_candidates_it_tracks() -> None:
     values = grid(seed=5, size=3_000)
     nearest = ((values - values[0]) ** 2).sum(axis=1)
     positions, _ = farthest_first(Euclidean(values), nearest, 700)
@@ -118,7 +118,7 @@ def test_farthest_first_looks_beyond_those_that_it_follows() -> None:
 
 
 def test_k_means_plus_plus_draws_by_squared_distance_from_the_nearest_chosen() -> None:
-    """Every batch of four out of five as often as its definition says, though several are drawn at a time."""
+    """Each batch of four out of five is as frequent as defined, though several points are drawn at a time."""
     values = np.array([[0], [1], [3], [4], [9]], np.float32)
     draws = 3_000
     counts: dict[tuple[int, ...], int] = {}
@@ -141,7 +141,7 @@ def _chances(values: NDArray[np.float32], batch: tuple[int, ...], count: int) ->
     }
 
 
-def test_gradients_are_outer_products_of_errors_and_values() -> None:
+def test_distances_of_gradients_are_those_of_products_of_errors_and_values() -> None:
     candidates = some(12)
     probabilities = candidates.probabilities
     assert probabilities is not None
@@ -155,7 +155,7 @@ def test_gradients_are_outer_products_of_errors_and_values() -> None:
     )
 
 
-def test_what_float32_cannot_tell_apart_is_at_no_distance() -> None:
+def test_equal_samples_have_distance_0_despite_float32_rounding() -> None:
     values = np.random.default_rng(0).random((50, 784), np.float32) + 100
     everything = np.arange(50)
     apart = Euclidean(np.concatenate([values, values])).distances(everything, everything + 50)
@@ -171,26 +171,26 @@ def blobs(seed: int = 0) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("strategy", [Strategy.STRATEGY_K_MEANS, Strategy.STRATEGY_TYPICLUST])
-def test_the_first_batch_takes_one_of_each_cluster_the_largest_first(strategy: Strategy.ValueType) -> None:
+def test_the_first_batch_has_one_sample_per_cluster_largest_first(strategy: Strategy.ValueType) -> None:
     positions, _ = choose(strategy, replace(some(100, 3), values=blobs(), probabilities=None), 3, seed=1)
     assert np.searchsorted([60, 90], positions, side="right").tolist() == [0, 1, 2]
 
 
-def test_typical_samples_come_from_clusters_without_labels() -> None:
+def test_typiclust_chooses_from_clusters_without_labels() -> None:
     values = blobs()
-    labelled = values[[5, 7, 70]]  # of the largest cluster twice, of the second once
+    labelled = values[[5, 7, 70]]  # two of the largest cluster, one of the second
     positions, _ = choose(Strategy.STRATEGY_TYPICLUST, replace(some(100, 3), values=values, chosen=labelled), 1, seed=1)
     assert positions[0] >= 60
 
 
-def test_the_typical_sample_is_nearest_to_its_twenty_neighbours() -> None:
+def test_typiclust_chooses_the_sample_nearest_to_its_20_neighbours() -> None:
     values = np.random.default_rng(2).standard_normal((70, 1)).astype(np.float32) ** 3
     positions, _ = choose(Strategy.STRATEGY_TYPICLUST, replace(some(70, 1), values=values), 1, seed=1)
     others = np.sort(abs(values - values.T), axis=1)[:, 1:21]
     assert positions.tolist() == [others.mean(axis=1).argmin()]
 
 
-def test_the_farthest_sample_is_far_from_labels_too() -> None:
+def test_k_center_measures_distance_from_labelled_samples_too() -> None:
     values = np.array([[0], [4], [10]], np.float32)
     labelled = np.array([[11]], np.float32)
     positions, scores = choose(Strategy.STRATEGY_K_CENTER, replace(some(3, 1), values=values, chosen=labelled), 3, 1)
@@ -198,13 +198,13 @@ def test_the_farthest_sample_is_far_from_labels_too() -> None:
     assert scores.tolist() == [-11, -4, -1]
 
 
-def test_clustered_margin_starts_where_the_margin_is_smallest() -> None:
+def test_clustered_margin_starts_with_the_smallest_margin() -> None:
     candidates = some(50)
     positions, _ = choose(Strategy.STRATEGY_CLUSTERED_MARGIN, candidates, 5, seed=1)
     assert positions[0] == candidates.margins.argmin()
 
 
-def test_density_is_uncertainty_times_mean_cosine() -> None:
+def test_density_is_uncertainty_times_mean_cosine_similarity() -> None:
     candidates = some(40)
     units = candidates.values / np.linalg.norm(candidates.values, axis=1, keepdims=True)
     wanted = (1 - candidates.margins) * (units @ units.T).mean(axis=1)
@@ -213,20 +213,20 @@ def test_density_is_uncertainty_times_mean_cosine() -> None:
     assert -scores == pytest.approx(wanted[positions], abs=1e-5)
 
 
-def test_power_margin_draws_in_proportion_to_one_less_the_margin() -> None:
+def test_power_margin_draws_in_proportion_to_one_minus_the_margin() -> None:
     ids, margins = np.arange(3, dtype=np.uint32), np.array([0.9, 0.7, 0.4], np.float32)
     first = [int(power_scores(ids, margins, seed).argmin()) for seed in range(6_000)]
     assert np.bincount(first) / 6_000 == pytest.approx([0.1, 0.3, 0.6], abs=0.03)
 
 
-def test_power_margin_of_a_sample_is_the_same_in_any_part_of_the_pool() -> None:
+def test_power_margin_scores_do_not_depend_on_the_part_of_the_pool() -> None:
     ids, margins = np.arange(100, dtype=np.uint32), some(100).margins
     whole = power_scores(ids, margins, seed=4)
     assert power_scores(ids[30:], margins[30:], seed=4).tolist() == whole[30:].tolist()
 
 
 @pytest.mark.parametrize("strategy", sorted({*NEED_NO_MODEL} & {*CHOOSE_TOGETHER}))
-def test_the_cut_of_a_pool_into_shards_changes_nothing(strategy: Strategy.ValueType) -> None:
+def test_splitting_a_pool_into_shards_does_not_change_the_batch(strategy: Strategy.ValueType) -> None:
     values = some(200).values
     question = Question(strategy, 7, BitMap([3, 150]), 5)
     whole = rank_together([Part(0, values)], question)

@@ -1,4 +1,4 @@
-"""A bench of other libraries' strategies that is interrupted keeps what it has."""
+"""The bench of other libraries' strategies: rows that outlive an interruption, leads and plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def row(loop: Loop, accuracy: float, cpu_s: float | None = 2.0) -> Row:
     return Row(loop, dict.fromkeys(AT, accuracy), cpu_s)
 
 
-def test_rows_outlive_whoever_wrote_them(tmp_path: Path) -> None:
+def test_rows_are_kept_and_not_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "bench" / "rows.json"
     planned = [LOOP, replace(LOOP, seed=2), OWN]
     rows = Rows(path)
@@ -28,11 +28,11 @@ def test_rows_outlive_whoever_wrote_them(tmp_path: Path) -> None:
     again = Rows(path)
     assert again.to_do(planned) == planned[1:]
     assert again.of(planned) == [row(LOOP, 0.7)]
-    assert again.to_do([replace(LOOP, library="other 1.1")])  # a new release is another
+    assert again.to_do([replace(LOOP, library="other 1.1")])  # a new release is another library
     assert sorted(each.name for each in path.parent.iterdir()) == ["rows.json"]
 
 
-def test_a_strategy_that_takes_too_much_is_left_out_on_that_pool_alone(tmp_path: Path) -> None:
+def test_a_strategy_over_its_limits_is_left_out_for_that_pool_and_features(tmp_path: Path) -> None:
     rows = Rows(tmp_path / "rows.json")
     rows.add(Row(LOOP, {}, left_out="takes more than 8 GiB"))
     assert rows.to_do([replace(LOOP, seed=2)]) == []
@@ -41,7 +41,7 @@ def test_a_strategy_that_takes_too_much_is_left_out_on_that_pool_alone(tmp_path:
     assert arms(rows.of([LOOP]), "mnist-4000", "pixels") == {}
 
 
-def test_the_lead_is_over_the_best_of_the_others_at_each_number_of_labels() -> None:
+def test_the_lead_is_over_the_best_other_library_at_each_label_count() -> None:
     worse = replace(LOOP, strategy="margin")
     found = [row(LOOP, 0.7), row(replace(LOOP, seed=2), 0.8, cpu_s=4.0), row(worse, 0.6), row(OWN, 0.9, cpu_s=None)]
     found.append(row(replace(LOOP, features="patches"), 0.1))
@@ -55,7 +55,7 @@ def test_the_lead_is_over_the_best_of_the_others_at_each_number_of_labels() -> N
     assert leads({"own 2.0 margin": by_name["own 2.0 margin"]}, "own 2.0 margin") == {}
 
 
-def test_the_plan_has_everybody_on_the_same_pools_features_and_seeds() -> None:
+def test_the_plan_runs_all_on_the_same_pools_features_and_seeds() -> None:
     planned = plan(["mnist-4000", "mnist-60000"], [1, 2])
     everybody = {(loop.library, loop.strategy) for loop in planned}
     assert (OURS, DEFAULT) in everybody

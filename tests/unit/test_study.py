@@ -1,4 +1,4 @@
-"""The study: what it plans, what its rows say, and that it keeps them when it is interrupted."""
+"""The study: its plan, its statistics and reports, and that an interruption keeps its rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.study.telling import tell
 from tests.study.working import Tell, left_of, read_rows, work
 
 
-def test_the_plan_holds_every_combination_once_and_first_seeds_first() -> None:
+def test_the_plan_holds_every_combination_once_ordered_by_seed() -> None:
     planned = cells(quick=False)
     assert len(SEEDS) >= 10
     assert len(planned) == len({cell.run_id for cell in planned})
@@ -39,7 +39,7 @@ def test_the_plan_holds_every_combination_once_and_first_seeds_first() -> None:
     assert seeds == sorted(seeds)
 
 
-def test_a_quick_one_is_a_part_of_the_whole() -> None:
+def test_the_quick_plan_is_a_subset_of_the_whole_plan() -> None:
     quick = cells(quick=True)
     assert set(quick) < set(cells(quick=False))
     assert {cell.strategy for cell in quick} == {DEFAULT, RANDOM}
@@ -47,13 +47,13 @@ def test_a_quick_one_is_a_part_of_the_whole() -> None:
     assert len({cell.seed for cell in quick}) == 3
 
 
-def test_words_choose_runs() -> None:
+def test_runs_are_chosen_by_words_in_their_names() -> None:
     found = list(chosen(cells(quick=False), "mnist-60000 patches badge"))
     assert {(cell.pool, cell.features, cell.strategy) for cell in found} == {("mnist-60000", "patches", "badge")}
     assert list(chosen(found, "nothing like it")) == []
 
 
-def test_a_run_is_specified_by_its_cell_and_has_no_control_samples_of_its_own() -> None:
+def test_the_spec_of_a_run_follows_its_cell_and_has_no_control_samples() -> None:
     made = spec(Cell("mnist-4000", "patches", "k-center", 7))
     assert (made.seed, made.label_budget, made.control_percent) == (7, max(AT), 0)
     assert (made.strategy, made.first_strategy) == (Strategy.STRATEGY_K_CENTER, Strategy.STRATEGY_K_CENTER)
@@ -67,13 +67,13 @@ def test_a_run_is_specified_by_its_cell_and_has_no_control_samples_of_its_own() 
     ("accuracy", "labels"),
     [(0.4, 50.0), (0.5, 50.0), (0.6, 75.0), (0.7, 100.0), (0.75, 162.5), (0.8, 200.0), (0.81, None)],
 )
-def test_labels_needed_are_read_between_the_points_of_the_highest_so_far(accuracy: float, labels: float | None) -> None:
+def test_labels_needed_are_interpolated_on_the_curves_running_maximum(accuracy: float, labels: float | None) -> None:
     curve = [(50, 0.5), (100, 0.7), (125, 0.6), (200, 0.8)]
     assert labels_needed(curve, accuracy) == (None if labels is None else pytest.approx(labels))
 
 
 def curves_of(chosen_ends: list[float], random_ends: list[float]) -> Curves:
-    """Straight from 0.5 at 0 labels to the ends at 400."""
+    """Return straight curves from 0.5 at 0 labels to the ends at 400."""
 
     def curve(end: float) -> list[tuple[int, float]]:
         return [(labels, 0.5 + (end - 0.5) * labels / 400) for labels in AT]
@@ -84,7 +84,7 @@ def curves_of(chosen_ends: list[float], random_ends: list[float]) -> Curves:
     }
 
 
-def test_labels_saved_are_those_that_the_same_accuracy_takes_fewer() -> None:
+def test_labels_saved_are_random_labels_not_needed_for_the_same_accuracy() -> None:
     found = savings(curves_of([0.9, 0.9], [0.7, 0.7]))  # twice as steep
     assert [(each.of, round(each.saved)) for each in found] == [(100, 50), (200, 100), (400, 200)]
     assert [(round(each.low), round(each.high)) for each in found] == [(50, 50), (100, 100), (200, 200)]
@@ -92,21 +92,21 @@ def test_labels_saved_are_those_that_the_same_accuracy_takes_fewer() -> None:
     assert [uneven.saved, uneven.low, uneven.high] == pytest.approx([100, 0, 200])
 
 
-def test_what_is_never_reached_saves_nothing_and_is_said() -> None:
+def test_an_accuracy_that_is_never_reached_saves_nothing_and_is_reported() -> None:
     (end,) = savings(curves_of([0.9, 0.6], [0.7, 0.7]))[-1:]
     assert (end.short, end.seeds) == (1, 2)
     assert end.saved == pytest.approx(100)
     assert "never in 1 of them" in sentences([end], [])[0]
 
 
-def test_fewer_labels_beat_more_in_so_many_seeds() -> None:
+def test_seeds_are_counted_in_which_fewer_chosen_labels_beat_random_ones() -> None:
     found = beaten(curves_of([0.9, 0.7, 0.95], [0.7, 0.7, 0.7]))
     assert found == [Beaten(50, 400, 0, 3), Beaten(100, 400, 0, 3), Beaten(200, 400, 1, 3)]
     said = "Chosen labels beat 400 drawn at random: 50 in 0, 100 in 0, 200 in 1 of 3 seeds."
     assert sentences([], found) == [said]
 
 
-def test_nothing_is_claimed_without_both_or_of_one_seed() -> None:
+def test_no_saving_is_claimed_from_one_strategy_or_one_seed() -> None:
     assert savings(curves_of([0.9], [0.7])) == []
     assert savings(curves_of([0.9, 0.9], [])) == []
     assert beaten(curves_of([], [0.7])) == []
@@ -127,7 +127,7 @@ def rows() -> list[Row]:
     ]
 
 
-def test_a_table_has_mean_and_spread_and_the_best_first() -> None:
+def test_a_table_has_mean_and_spread_and_lists_the_best_strategy_first() -> None:
     (pool, features, curves), other = groups(rows())
     assert (pool, features, other[1]) == ("mnist-4000", "patches", "pixels")
     first, second = table(curves)
@@ -136,7 +136,7 @@ def test_a_table_has_mean_and_spread_and_the_best_first() -> None:
     assert second["at"][50] == (pytest.approx(0.525), 0)
 
 
-def test_the_page_and_the_terminal_say_the_same() -> None:
+def test_the_page_and_the_terminal_show_the_same_results() -> None:
     text = io.StringIO()
     tell(rows(), Console(file=text, width=160))
     shown, page = text.getvalue(), study_page.page(rows(), whole=True)
@@ -152,13 +152,13 @@ def test_the_page_and_the_terminal_say_the_same() -> None:
 
 
 class Interrupted(Exception):
-    """Somebody stops the study."""
+    """Raised by a run to interrupt the study."""
 
 
 PLANNED = cells(quick=True)
 
 
-async def test_a_study_that_is_interrupted_keeps_its_rows_and_goes_on_from_there(tmp_path: Path) -> None:
+async def test_an_interrupted_study_keeps_its_rows_and_continues_from_there(tmp_path: Path) -> None:
     results, quiet = tmp_path / "results.json", Console(file=io.StringIO())
     begun: list[str] = []
 
@@ -193,7 +193,7 @@ async def test_a_study_that_is_interrupted_keeps_its_rows_and_goes_on_from_there
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
-async def test_progress_counts_rounds_and_names_what_ended(tmp_path: Path) -> None:
+async def test_progress_counts_rounds_and_names_finished_runs(tmp_path: Path) -> None:
     text = io.StringIO()
     terminal = Console(file=text, force_terminal=True, width=160)
 
@@ -207,7 +207,7 @@ async def test_progress_counts_rounds_and_names_what_ended(tmp_path: Path) -> No
     assert f"{PLANNED[1].run_id}: 90.00 %" in text.getvalue()
 
 
-def test_there_are_no_rows_before_the_first(tmp_path: Path) -> None:
+def test_a_missing_file_of_results_holds_no_rows(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "results.json") == []
     (tmp_path / "results.json").write_text(json.dumps(rows()))
     assert read_rows(tmp_path / "results.json") == rows()

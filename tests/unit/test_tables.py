@@ -1,4 +1,4 @@
-"""Tables that people take out: .csv without pyarrow, .parquet with it."""
+"""Exported tables: .csv without pyarrow, .parquet with it."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def csv_of_pyarrow(columns: list[str], rows: list[Row], schema: pa.Schema, path:
     return path.read_bytes()
 
 
-def test_labels_as_csv_are_the_bytes_that_pyarrow_writes(tmp_path: Path) -> None:
+def test_csv_of_labels_is_byte_identical_to_that_of_pyarrow(tmp_path: Path) -> None:
     rows, output = list(export.label_rows(RECORDS, CLASSES)), tmp_path / "new" / "labels.csv"
     tables.write(export.LABELS, rows, output)
     assert output.read_bytes() == csv_of_pyarrow(list(export.LABELS), rows, SCHEMA, tmp_path / "theirs.csv")
 
 
-def test_labels_as_csv_are_read_back_as_they_are(tmp_path: Path) -> None:
+def test_csv_of_labels_is_read_back_unchanged(tmp_path: Path) -> None:
     output = tmp_path / "labels.csv"
     tables.write(export.LABELS, export.label_rows(RECORDS, CLASSES), output)
     with output.open(encoding="utf-8", newline="") as file:
@@ -71,7 +71,7 @@ def test_labels_as_csv_are_read_back_as_they_are(tmp_path: Path) -> None:
     assert second["time"] == "2025-11-28 22:55:24.001234Z"
 
 
-def test_labels_as_parquet_have_the_types_of_their_columns(tmp_path: Path) -> None:
+def test_parquet_of_labels_has_typed_columns(tmp_path: Path) -> None:
     output = tmp_path / "labels.parquet"
     tables.write(export.LABELS, export.label_rows(RECORDS, CLASSES), output)
     table = pyarrow.parquet.read_table(output)
@@ -82,7 +82,7 @@ def test_labels_as_parquet_have_the_types_of_their_columns(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_without_a_row_there_is_a_table_of_columns(suffix: str, tmp_path: Path) -> None:
+def test_table_without_rows_has_column_names(suffix: str, tmp_path: Path) -> None:
     output = tmp_path / f"none{suffix}"
     tables.write(export.UNLABELLED, [], output)
     if suffix == ".csv":
@@ -91,7 +91,7 @@ def test_without_a_row_there_is_a_table_of_columns(suffix: str, tmp_path: Path) 
         assert pyarrow.parquet.read_table(output).column_names == list(export.UNLABELLED)
 
 
-def test_samples_without_a_label_keep_their_order(tmp_path: Path) -> None:
+def test_unlabelled_samples_keep_their_order(tmp_path: Path) -> None:
     page = RankPoolResponse(sample_ids=[9, 2], predicted=[0, 3], confidence=[0.25, 1 / 3])
     tables.write(export.UNLABELLED, export.ranked_rows(page, CLASSES), tmp_path / "rest.csv")
     lines = (tmp_path / "rest.csv").read_text(encoding="utf-8").splitlines()
@@ -115,7 +115,7 @@ def test_times_are_written_in_utc(tmp_path: Path) -> None:
     assert (tmp_path / "t.csv").read_text().splitlines()[1:] == ["2026-01-01 23:30:00.000000Z"] * 2
 
 
-def test_other_formats_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_other_formats_are_refused_before_a_file_is_created(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"end it in \.csv or \.parquet") as refused:
         tables.write({"x": Kind.REAL}, [], tmp_path / "new" / "labels.xlsx")
     assert refused.value.field == "output"
@@ -132,6 +132,6 @@ def test_without_pyarrow_csv_is_written_and_parquet_says_what_to_install(
         tables.check(tmp_path / "x.parquet")
 
 
-def test_the_command_is_imported_without_pyarrow() -> None:
+def test_export_command_can_be_imported_without_pyarrow() -> None:
     source = "import sys; sys.modules['pyarrow'] = None; import labelloop_cli.operations.export"
     subprocess.run([sys.executable, "-c", source], check=True)

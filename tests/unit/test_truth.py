@@ -1,4 +1,4 @@
-"""Where the true classes of a pool are looked for."""
+"""Where the true classes of a pool are found, and how files of them are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from labelloop_cli.reporting.truth import own_labels, read_truth, truth_of
 
 CLASSES = [3, 1, 4, 1]
 IDX = struct.pack(">BBBBI", 0, 0, 8, 1, len(CLASSES)) + bytes(CLASSES)
-PACKED = gzip.compress(IDX, mtime=0)  # the time of day would be in it, and in a test's name
+PACKED = gzip.compress(IDX, mtime=0)  # else the time of day would be in it, and in a test's id
 
 
 def run_on(name: str, labels: Path | str = "", *, stand_in: bool = False) -> RunStatus:
@@ -29,7 +29,7 @@ def npy(folder: Path, classes: object) -> Path:
     return path
 
 
-def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
+def test_all_file_formats_give_the_same_classes(tmp_path: Path) -> None:
     idx, packed, table = tmp_path / "labels-idx1-ubyte", tmp_path / "labels.gz", tmp_path / "labels.csv"
     idx.write_bytes(IDX)
     packed.write_bytes(PACKED)
@@ -38,7 +38,7 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
         assert read_truth(path) == dict(enumerate(CLASSES))
 
 
-def test_a_table_from_excel_starts_with_a_mark(tmp_path: Path) -> None:
+def test_a_csv_file_from_excel_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_bytes(b"\xef\xbb\xbfid,class\r\n7,3\r\n")
     assert read_truth(table) == {7: 3}
@@ -47,14 +47,14 @@ def test_a_table_from_excel_starts_with_a_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data", [b"id,class\n1,\xff\n", b"class,id\n3\n", b"id\n1\n", b"id,class\n" + b"9" * 200_000 + b",1\n"]
 )
-def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, data: bytes) -> None:
+def test_an_error_names_the_csv_file_that_cannot_be_read(tmp_path: Path, data: bytes) -> None:
     table = tmp_path / "labels.csv"
     table.write_bytes(data)
     with pytest.raises(InvalidInput, match=r"labels\.csv"):
         read_truth(table)
 
 
-def test_a_folder_is_no_table(tmp_path: Path) -> None:
+def test_a_folder_named_like_a_csv_file_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "labels.csv"
     folder.mkdir()
     with pytest.raises(InvalidInput, match=r"labels\.csv"):
@@ -65,7 +65,7 @@ def test_a_folder_is_no_table(tmp_path: Path) -> None:
     "data",
     [b"", b"\0\0", b"no labels", PACKED[:-9], b"\x1f\x8b", b"\0\0\x08\x03" + bytes(12), b"\x93NUMPY"],
 )
-def test_a_file_that_holds_no_labels_is_named(tmp_path: Path, data: bytes) -> None:
+def test_an_error_names_the_file_that_holds_no_labels(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "odd"
     path.write_bytes(data)
     with pytest.raises(InvalidInput, match="odd holds no labels"):
@@ -73,12 +73,12 @@ def test_a_file_that_holds_no_labels_is_named(tmp_path: Path, data: bytes) -> No
 
 
 @pytest.mark.parametrize("classes", [[0.5, 1.0], [[1, 2]]])
-def test_an_array_of_something_else_is_none(tmp_path: Path, classes: object) -> None:
+def test_an_array_of_another_type_or_shape_is_refused(tmp_path: Path, classes: object) -> None:
     with pytest.raises(InvalidInput, match="holds no labels"):
         read_truth(npy(tmp_path, classes))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_an_error_names_the_missing_file(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         read_truth(tmp_path / "nowhere.npy")
 
@@ -90,7 +90,7 @@ def test_the_datasets_own_labels_are_found_without_being_named(tmp_path: Path) -
     assert truth_of(run_on("pool.npy"), [], None) is None
 
 
-def test_mnists_labels_are_where_the_oracle_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mnists_labels_are_found_unless_a_stand_in_was_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABELLOOP_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert own_labels(run_on("mnist")) is None
@@ -101,7 +101,7 @@ def test_mnists_labels_are_where_the_oracle_finds_them(tmp_path: Path, monkeypat
     assert own_labels(run_on("mnist", stand_in=True)) is None
 
 
-def test_what_differs_from_the_labels_that_the_dataset_gave_is_not_the_truth(tmp_path: Path) -> None:
+def test_a_file_that_contradicts_labels_from_the_dataset_is_not_the_truth(tmp_path: Path) -> None:
     path = npy(tmp_path, CLASSES)
     told = [LabelRecord(sample_id=0, label=2, source="dataset:pool")]
     with pytest.raises(InvalidInput, match="differs"):

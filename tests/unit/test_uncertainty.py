@@ -1,4 +1,4 @@
-"""Strategies against their definitions, and the order of ties."""
+"""Uncertainty strategies: their definitions, random scores, and the order with ties and NaN."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def softmax(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @given(logits)
-def test_scores_are_what_they_say(values: NDArray[np.float32]) -> None:
+def test_scores_match_their_definitions(values: NDArray[np.float32]) -> None:
     probabilities = softmax(values)
     for row, *scores in zip(
         probabilities,
@@ -47,7 +47,7 @@ def test_scores_are_what_they_say(values: NDArray[np.float32]) -> None:
 
 
 @given(hnp.arrays(np.float32, st.integers(0, 50), elements=st.sampled_from([0.0, 0.5, 0.75, 1.0])), st.integers(0, 60))
-def test_the_best_come_first_and_ties_by_id(scores: NDArray[np.float32], limit: int) -> None:
+def test_the_best_come_first_and_ties_are_broken_by_id(scores: NDArray[np.float32], limit: int) -> None:
     ids = np.arange(len(scores), dtype=np.uint32)[::-1].copy()
     expected = sorted(range(len(scores)), key=lambda i: (scores[i], ids[i]))
     assert list(best_first(ids, scores, limit)) == expected[: limit or None]
@@ -63,6 +63,6 @@ def test_random_scores_depend_on_seed_and_id_alone() -> None:
     assert abs(np.corrcoef(scores, random_scores(ids, 2))[0, 1]) < 0.05
 
 
-def test_scores_that_are_no_numbers_come_last() -> None:
+def test_nan_scores_come_last() -> None:
     ids = np.arange(5, dtype=np.uint32)
     assert list(best_first(ids, np.array([np.nan, 2, np.nan, 1, np.nan], np.float32), 4)) == [3, 1, 0, 2]

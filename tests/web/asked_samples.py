@@ -1,4 +1,4 @@
-"""Runs that people are asked about, as the log tells of them."""
+"""Projections of runs that request labels from annotators."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from labelloop.events.v1.events_pb2 import (
 from oracle_svc.domain.labeling_state import LabelingState
 
 ASKED, GOLD, OTHER = 7, 8, 9
-"""Samples: one that runs ask for, one whose class they know, and one of neither kind."""
+"""Samples: one that runs request, a gold sample of theirs, and one of neither kind."""
 
 
 class Log:
-    """Runs as they stand in the log, in a book."""
+    """An event log of runs, applied to their projections."""
 
     def __init__(self) -> None:
         self.projections: RunProjections[LabelingState] = RunProjections(LabelingState.begin)

@@ -1,4 +1,4 @@
-"""A site to label on, and a real browser."""
+"""A labelling site, and annotators in a real browser."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ARGS = [
 async def eventually(
     look: Callable[[], Awaitable[T]], enough: Callable[[T], bool], patience_s: float = PATIENCE_S
 ) -> None:
-    """Until what ``look`` sees is ``enough``."""
+    """Wait until what ``look`` returns is ``enough``."""
     async with asyncio.timeout(patience_s):
         while True:
             if enough(await look()):
@@ -49,7 +49,7 @@ async def eventually(
 
 @dataclass
 class FakeSite:
-    """See tests.web.site.Site."""
+    """A ``Site`` with a fake oracle."""
 
     oracle: FakeOracle
     projections: FakeBook
@@ -68,7 +68,7 @@ class FakeSite:
 
 @pytest.fixture
 def site(fake_site: FakeSite) -> Site:
-    """Any site: tests that ask for it do without what only a fake can do."""
+    """Any site, for tests that do not depend on the fake."""
     return fake_site
 
 
@@ -80,7 +80,7 @@ async def fake_site() -> AsyncIterator[FakeSite]:
 
 @asynccontextmanager
 async def serving(lease_s: int = LEASE_S) -> AsyncIterator[FakeSite]:
-    """A run of three rounds of five labels, before a server of its own."""
+    """Serve a run of three rounds of five labels."""
     projections = FakeBook()
     site = FakeSite(FakeOracle(projections), projections)
     site.oracle.start_run(site.run_id, batch_size=site.batch_size, budget=site.budget)
@@ -104,14 +104,14 @@ async def browser() -> AsyncIterator[Browser]:
 
 @dataclass
 class Annotator:
-    """Somebody at a browser of their own; ``complaints`` are the console's errors."""
+    """An annotator with their own browser; ``complaints`` are the console's errors."""
 
     page: Page
     context: BrowserContext
     complaints: list[str] = field(default_factory=list)
 
     async def sample(self) -> str:
-        """The sample that is shown, once one is."""
+        """The id of the sample shown, once one is."""
         await self.page.wait_for_selector("#frame[data-kind=sample] > *")
         return await self.page.get_attribute("#frame", "data-sample") or ""
 
@@ -119,25 +119,25 @@ class Annotator:
         await self.page.keyboard.press(key)
 
     async def gone(self, sample: int) -> None:
-        """Until another sample is shown, or none."""
+        """Wait until the sample is not shown."""
         await self.page.wait_for_selector(f"#frame:not([data-sample='{sample}'])")
 
 
 class Door:
-    """Lets annotators in."""
+    """Opens pages for annotators."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
         self.inside: list[Annotator] = []
 
     async def enter(self, site: Site, name: str = "ada", **options: Any) -> Annotator:
-        """On the run's page, signed in by a link."""
+        """Open the run's page, signed in by a link."""
         annotator = await self.arrive(**options)
         await annotator.page.goto(f"{site.url}/runs/{site.run_id}?{urlencode({'token': site.token, 'name': name})}")
         return annotator
 
     async def arrive(self, **options: Any) -> Annotator:
-        """At no page yet."""
+        """Open a blank tab."""
         context = await self._browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         page = await context.new_page()
         page.set_default_timeout(15_000)

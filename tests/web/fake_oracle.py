@@ -1,4 +1,4 @@
-"""An oracle in memory: leases, one label for each sample, and rounds that follow each other."""
+"""An in-memory oracle for the page: leases, one label per sample, and successive rounds."""
 
 from __future__ import annotations
 
@@ -74,15 +74,15 @@ class Lease:
 
 
 class FakeOracle:
-    """The page's Service. What may be asked and what is taken is decided as by the real one. ``failure``, where set, is
-    raised by the next answer."""
+    """The service that the page calls. Requests are chosen and results validated by the real oracle's functions.
+    ``failure``, if set, is raised by the next submission."""
 
     def __init__(self, projections: FakeBook) -> None:
         self._projections = projections
         self._leases: dict[LeaseKey, Lease] = {}
         self._learning: set[asyncio.Task[None]] = set()
         self.failure: LabelloopError | None = None
-        self.leased: list[tuple[str, int]] = []  # annotator and sample, as they were given out
+        self.leased: list[tuple[str, int]] = []  # annotator and sample, in order
 
     def start_run(
         self,
@@ -139,12 +139,12 @@ class FakeOracle:
         return pb.GetBacklogResponse(runs=runs)
 
     async def answer(self, request_id: str, annotator: str, label: int) -> None:
-        """As somebody at another page does."""
+        """Label as an annotator on another page."""
         result = pb.LabelResult(request_id=request_id, annotator=annotator, label=label)
         await self.SubmitResults(pb.SubmitResultsRequest(results=[result]), None)
 
     def request_ids(self) -> list[str]:
-        """Of all that was held by somebody."""
+        """Ids of all leased requests."""
         return [str(key.request) for key in self._leases]
 
     def _holder(self, key: LeaseKey) -> str | None:
@@ -159,7 +159,7 @@ class FakeOracle:
         return request
 
     def _take(self, result: pb.LabelResult) -> bool:
-        """Whether it is recorded now."""
+        """Record a result; False if it is a repeat."""
         labeling = self._projections.get(RequestId.parse(result.request_id).run_id)
         event = admit(labeling, result, "page", "results")
         if event is None:
@@ -200,7 +200,7 @@ class FakeOracle:
 
 
 def drawn_digit(sample_id: int) -> bytes:
-    """A PNG of a small digit, the last of the sample's id."""
+    """A small PNG of the last digit of the sample's id."""
     image = Image.new("L", (_PIXELS, _PIXELS))
     font = ImageFont.load_default(size=24)
     place = (_PIXELS / 2 + sample_id % 3 - 1, _PIXELS / 2)

@@ -1,4 +1,4 @@
-"""What the tests of the page need of a site: a fake one, or one before real services."""
+"""The interface of sites that the tests of the page use: a fake one, and one on real services."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Protocol
 
 
 class Site(Protocol):
-    """One run that people label is served at ``url``: classes "0" to "9", images, rounds of ``batch_size`` that follow
-    each other by themselves, ``budget`` labels in all. Nothing is labelled yet."""
+    """Serves one run for annotators at ``url``: classes "0" to "9", images, rounds of ``batch_size`` that follow each
+    other by themselves, ``budget`` labels in all. Nothing is labelled yet."""
 
     url: str
     token: str
@@ -16,9 +16,9 @@ class Site(Protocol):
     budget: int
 
     async def labels(self) -> dict[int, int]:
-        """The labels that stand, by sample."""
+        """Return the current labels, by sample."""
         ...
 
     async def skipped(self) -> set[int]:
-        """The samples that were skipped or rejected."""
+        """Return the samples that were skipped or rejected."""
         ...

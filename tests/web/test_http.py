@@ -1,4 +1,4 @@
-"""The page's server as programs see it: who may ask, what is refused, what leaves."""
+"""The page's HTTP interface: sign-in, validation, errors, headers, event streams."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RUN = "/api/runs/digits"
 
 @pytest.fixture
 async def client(fake_site: FakeSite) -> AsyncIterator[httpx.AsyncClient]:
-    """Signed in as ada."""
+    """A client signed in as ada."""
     async with httpx.AsyncClient(base_url=fake_site.url, headers=OWN) as client:
         answer = await client.post("/login", json={"token": fake_site.token, "name": "ada"})
         assert answer.status_code == 200, answer.text
@@ -75,7 +75,7 @@ async def test_label_skip_and_undo(fake_site: FakeSite, client: httpx.AsyncClien
     assert await fake_site.labels() == {}
 
 
-async def test_an_answer_bears_the_name_of_who_is_signed_in(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
+async def test_a_result_has_the_signed_in_annotators_name(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
     (request,) = await lease(client)
     forged = {"request_id": request["request_id"], "label": 1, "annotator": "eve"}
     await client.post(f"{RUN}/answers", json={"results": [forged]})
@@ -84,7 +84,7 @@ async def test_an_answer_bears_the_name_of_who_is_signed_in(fake_site: FakeSite,
     assert last.annotator == "ada"
 
 
-async def test_what_is_released_is_given_to_others(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
+async def test_released_requests_are_leased_to_others(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
     held = await lease(client, fake_site.batch_size)
     async with httpx.AsyncClient(base_url=fake_site.url, headers=OWN) as other:
         await other.post("/login", json={"token": TOKEN, "name": "bob"})
@@ -94,7 +94,7 @@ async def test_what_is_released_is_given_to_others(fake_site: FakeSite, client: 
         assert [each["sample_id"] for each in await lease(other, 5)] == [held[0]["sample_id"]]
 
 
-async def test_an_image_that_is_there_is_not_sent_again(client: httpx.AsyncClient) -> None:
+async def test_an_image_that_the_page_has_is_not_resent(client: httpx.AsyncClient) -> None:
     (first,) = await lease(client)
     answer = await client.post(f"{RUN}/next", json={"count": 2, "have": [first["request_id"]]})
     again, second = answer.json()["requests"]
@@ -103,19 +103,19 @@ async def test_an_image_that_is_there_is_not_sent_again(client: httpx.AsyncClien
 
 
 @pytest.mark.parametrize("path", [f"{RUN}/next", f"{RUN}/answers", f"{RUN}/release"])
-async def test_nobody_writes_without_signing_in(stranger: httpx.AsyncClient, path: str) -> None:
+async def test_writing_requires_signing_in(stranger: httpx.AsyncClient, path: str) -> None:
     answer = await stranger.post(path, json={"count": 1})
     assert (answer.status_code, answer.json()["reason"]) == (401, "SIGN_IN")
 
 
-async def test_nobody_reads_without_signing_in(stranger: httpx.AsyncClient) -> None:
+async def test_reading_requires_signing_in(stranger: httpx.AsyncClient) -> None:
     assert (await stranger.get(f"{RUN}/events")).status_code == 401
     page = await stranger.get("/runs/digits")
     assert (page.status_code, page.headers["location"]) == (303, "/login?next=%2Fruns%2Fdigits")
     assert (await stranger.get("/api/session")).json() == {"name": None}
 
 
-async def test_health_needs_no_sign_in(stranger: httpx.AsyncClient) -> None:
+async def test_the_health_check_needs_no_sign_in(stranger: httpx.AsyncClient) -> None:
     assert (await stranger.get("/healthz")).text == "ok\n"
 
 
@@ -132,7 +132,7 @@ async def test_health_needs_no_sign_in(stranger: httpx.AsyncClient) -> None:
     ],
 )
 @pytest.mark.parametrize("path", [f"{RUN}/next", "/login", "/logout"])
-async def test_writes_from_elsewhere_are_refused(
+async def test_cross_site_writes_are_refused(
     client: httpx.AsyncClient, fake_site: FakeSite, headers: dict[str, str | None], path: str
 ) -> None:
     sent = {key: value for key, value in {**OWN, **headers}.items() if value is not None}
@@ -142,24 +142,24 @@ async def test_writes_from_elsewhere_are_refused(
     assert not fake_site.oracle.leased
 
 
-async def test_writes_from_the_same_host_are_taken(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
+async def test_same_origin_writes_are_accepted(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
     answer = await client.post(f"{RUN}/next", json={"count": 1}, headers={"Origin": fake_site.url})
     assert answer.status_code == 200
 
 
-async def test_no_get_changes_anything(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
+async def test_get_on_writing_endpoints_is_refused(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
     for path in (f"{RUN}/next", f"{RUN}/answers", f"{RUN}/release", "/logout"):
         assert (await client.get(path)).status_code == 405
     assert not fake_site.oracle.leased
 
 
-async def test_a_wrong_token_opens_nothing(stranger: httpx.AsyncClient) -> None:
+async def test_a_wrong_token_does_not_sign_in(stranger: httpx.AsyncClient) -> None:
     answer = await stranger.post("/login", json={"token": "guess", "name": "eve"})
     assert (answer.status_code, answer.json()["reason"]) == (403, "WRONG_TOKEN")
     assert not stranger.cookies
 
 
-def test_wrong_tokens_are_tried_so_often_and_no_more() -> None:
+def test_the_rate_of_wrong_tokens_is_limited() -> None:
     clock = 1000.0
     attempts = RateLimit(lambda: clock)
     for _ in range(AT_ONCE):
@@ -182,7 +182,7 @@ def test_wrong_tokens_are_tried_so_often_and_no_more() -> None:
         attempts.check()
 
 
-async def test_after_many_wrong_tokens_the_right_one_must_wait_too(
+async def test_after_many_wrong_tokens_the_right_one_is_refused_too(
     stranger: httpx.AsyncClient, client: httpx.AsyncClient
 ) -> None:
     answers = [(await stranger.get("/?token=guess&name=eve")).status_code for _ in range(AT_ONCE // 2)]
@@ -201,12 +201,12 @@ async def test_after_many_wrong_tokens_the_right_one_must_wait_too(
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "a\u202eb"])
-async def test_a_name_is_needed(stranger: httpx.AsyncClient, name: str) -> None:
+async def test_signing_in_needs_a_valid_name(stranger: httpx.AsyncClient, name: str) -> None:
     answer = await stranger.post("/login", json={"token": TOKEN, "name": name})
     assert (answer.status_code, answer.json()["reason"]) == (400, "BAD_NAME")
 
 
-async def test_the_cookie_is_for_this_site_alone(stranger: httpx.AsyncClient) -> None:
+async def test_the_cookie_is_same_site_and_http_only(stranger: httpx.AsyncClient) -> None:
     answer = await stranger.post("/login", json={"token": TOKEN, "name": "ada"})
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
@@ -214,13 +214,13 @@ async def test_the_cookie_is_for_this_site_alone(stranger: httpx.AsyncClient) ->
     assert "secure" not in cookie, "it would not be sent over plain HTTP"
 
 
-async def test_behind_a_proxy_that_ends_tls_the_cookie_is_secure(stranger: httpx.AsyncClient) -> None:
-    proxied = {"X-Forwarded-Proto": "https"}  # taken from 127.0.0.1, where the test is
+async def test_the_cookie_is_secure_behind_a_proxy_that_ends_tls(stranger: httpx.AsyncClient) -> None:
+    proxied = {"X-Forwarded-Proto": "https"}  # trusted from 127.0.0.1, the test's address
     answer = await stranger.post("/login", json={"token": TOKEN, "name": "ada"}, headers=proxied)
     assert "secure" in answer.headers["set-cookie"].lower()
 
 
-async def test_where_people_come_over_tls_the_cookie_is_secure_whatever_the_proxy_tells() -> None:
+async def test_an_https_address_makes_the_cookie_secure() -> None:
     projections = FakeBook()
     oracle = FakeOracle(projections)
     oracle.start_run()
@@ -233,13 +233,13 @@ async def test_where_people_come_over_tls_the_cookie_is_secure_whatever_the_prox
         assert "secure" in answer.headers["set-cookie"].lower()
 
 
-async def test_a_link_signs_in_and_leaves_no_token_behind(stranger: httpx.AsyncClient) -> None:
+async def test_a_link_signs_in_and_the_address_keeps_no_token(stranger: httpx.AsyncClient) -> None:
     answer = await stranger.get(f"/runs/digits?token={TOKEN}&name=ada")
     assert (answer.status_code, answer.headers["location"]) == (303, "/runs/digits")
     assert (await stranger.get("/api/session")).json() == {"name": "ada"}
 
 
-async def test_a_link_without_a_name_asks_for_it_alone(stranger: httpx.AsyncClient) -> None:
+async def test_a_link_without_a_name_asks_only_for_the_name(stranger: httpx.AsyncClient) -> None:
     await stranger.get(f"/?token={TOKEN}")
     page = await stranger.get("/", follow_redirects=True)
     assert page.url.path == "/login"
@@ -255,12 +255,12 @@ async def test_a_link_with_a_wrong_token_leads_to_the_form(stranger: httpx.Async
     assert (await stranger.get("/api/session")).json() == {"name": None}
 
 
-async def test_signing_out(client: httpx.AsyncClient) -> None:
+async def test_signing_out_ends_the_session(client: httpx.AsyncClient) -> None:
     await client.post("/logout", json={})
     assert (await client.get("/api/session")).json() == {"name": None}
 
 
-def test_cookies_are_sealed() -> None:
+def test_forged_and_expired_cookies_are_refused() -> None:
     cookie = seal("ada", TOKEN, 1000.0)
     assert unseal(cookie, TOKEN, 1001.0) == "ada"
     assert unseal(cookie, "another token", 1001.0) is None
@@ -298,19 +298,19 @@ def test_cookies_are_sealed() -> None:
         ("release", b'{"request_ids": ["other/0/1/0"]}', "OTHER_RUN"),
     ],
 )
-async def test_bad_input_is_the_callers_to_mend(client: httpx.AsyncClient, path: str, body: bytes, reason: str) -> None:
+async def test_invalid_input_is_refused(client: httpx.AsyncClient, path: str, body: bytes, reason: str) -> None:
     answer = await client.post(f"{RUN}/{path}", content=body)
     assert (answer.status_code, answer.json()["reason"]) == (400, reason)
     assert answer.json()["message"]
 
 
-async def test_a_large_body_is_not_read(client: httpx.AsyncClient) -> None:
+async def test_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
     answer = await client.post(f"{RUN}/answers", content=b" " * 100_000)
     assert (answer.status_code, answer.json()["reason"]) == (429, "BODY_TOO_LARGE")
 
 
 @pytest.mark.parametrize("path", ["/runs/none", "/api/runs/none/events"])
-async def test_an_unknown_run(client: httpx.AsyncClient, path: str) -> None:
+async def test_an_unknown_run_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path)
     assert (answer.status_code, answer.json()["reason"]) == (404, "UNKNOWN_RUN")
     shown = await client.get(path, headers={"Accept": "text/html"})
@@ -329,7 +329,7 @@ async def test_an_unknown_run(client: httpx.AsyncClient, path: str) -> None:
         (Corrupt("A", "m"), 500),
     ],
 )
-async def test_errors_of_the_service(
+async def test_errors_map_to_http_statuses(
     fake_site: FakeSite, client: httpx.AsyncClient, error: LabelloopError, status: int
 ) -> None:
     fake_site.oracle.failure = error
@@ -341,12 +341,12 @@ async def test_errors_of_the_service(
         assert answer.headers["retry-after"] == "3"
 
 
-async def test_one_run_is_gone_straight_to(client: httpx.AsyncClient) -> None:
+async def test_the_start_page_redirects_to_a_single_run(client: httpx.AsyncClient) -> None:
     answer = await client.get("/")
     assert (answer.status_code, answer.headers["location"]) == (303, "/runs/digits")
 
 
-async def test_several_runs_are_listed_with_what_waits(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
+async def test_several_runs_are_listed_with_open_requests(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
     fake_site.oracle.start_run("<b>letters", batch_size=3)
     fake_site.oracle.start_run("by-tool", queue=QueueSpec(tool="label-studio"))
     text = (await client.get("/")).text
@@ -356,14 +356,14 @@ async def test_several_runs_are_listed_with_what_waits(fake_site: FakeSite, clie
     assert "labelled in label-studio" in text
 
 
-async def test_the_page_bears_what_its_script_needs(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
+async def test_the_page_names_the_annotator_and_escapes_classes(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
     fake_site.oracle.start_run("odd", classes=("it's", '"quoted"', "<i>"))
     text = (await client.get("/runs/odd")).text
     assert "<i>" not in text
     assert 'data-annotator="ada"' in text
 
 
-async def test_headers_keep_answers_safe(client: httpx.AsyncClient) -> None:
+async def test_responses_have_security_headers(client: httpx.AsyncClient) -> None:
     page = await client.get("/runs/digits")
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -385,7 +385,7 @@ async def events(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
             yield kind, json.loads(line.removeprefix("data: "))
 
 
-async def test_progress_is_told_as_it_comes(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
+async def test_progress_is_streamed(fake_site: FakeSite, client: httpx.AsyncClient) -> None:
     async with client.stream("GET", f"{RUN}/events") as response, asyncio.timeout(PATIENCE_S):
         told = events(response)
         assert [(await anext(told))[0], (await anext(told))[0]] == ["curves", "now"]
@@ -396,7 +396,7 @@ async def test_progress_is_told_as_it_comes(fake_site: FakeSite, client: httpx.A
         assert (kind, now["labels"], now["counts"][4], now["open"]) == ("now", 1, 1, fake_site.batch_size - 1)
 
 
-async def test_many_changes_at_once_are_told_together(fake_site: FakeSite) -> None:
+async def test_quick_changes_share_progress_events(fake_site: FakeSite) -> None:
     oracle = fake_site.oracle
     leased = await oracle.LeaseNext(LeaseNextRequest(run_id="digits", annotator="ada", count=4), None)
     told = EventStreams(fake_site.projections).progress("digits")
@@ -406,7 +406,7 @@ async def test_many_changes_at_once_are_told_together(fake_site: FakeSite) -> No
         for each in leased.requests:
             result = LabelResult(request_id=each.request_id, label=1, annotator="ada")
             await oracle.SubmitResults(SubmitResultsRequest(results=[result]), None)
-            await asyncio.sleep(0.005)  # time to be told, if it were not held back
+            await asyncio.sleep(0.005)  # time for an event, if events were not delayed
 
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         tasks.create_task(answer_one_by_one())
@@ -418,11 +418,11 @@ async def test_many_changes_at_once_are_told_together(fake_site: FakeSite) -> No
     assert messages < 4, "not one for each"
 
 
-def test_a_beat_is_an_event_that_pages_hear() -> None:
+def test_a_heartbeat_is_a_named_event() -> None:
     assert heartbeat().encode() == b"event: beat\r\ndata: {}\r\nretry: 2000\r\n\r\n"
 
 
-async def test_the_server_stops_though_somebody_listens() -> None:
+async def test_the_server_stops_promptly_despite_open_streams() -> None:
     projections = FakeBook()
     FakeOracle(projections).start_run()
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), drain_s=20)
@@ -443,7 +443,7 @@ async def _end(told: AsyncIterator[tuple[str, Any]]) -> None:
         pass
 
 
-async def test_a_port_in_use_is_an_error_that_says_so() -> None:
+async def test_an_occupied_port_is_an_error_that_names_the_setting() -> None:
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN))
     app = make_app(FakeOracle(FakeBook()), FakeBook(), settings)
     first = WebServer(app, settings)
@@ -457,7 +457,7 @@ async def test_a_port_in_use_is_an_error_that_says_so() -> None:
     await again.stop()
 
 
-async def test_other_routes_stand_beside_without_the_pages_sign_in() -> None:
+async def test_other_routes_of_the_server_need_no_sign_in() -> None:
     async def hook(request: Request) -> PlainTextResponse:
         return PlainTextResponse("taken")
 
@@ -471,7 +471,7 @@ def _inside(app: Starlette) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://oracle", headers=OWN)
 
 
-async def test_a_reverse_proxy_says_who_asks() -> None:
+async def test_a_reverse_proxys_header_names_the_annotator() -> None:
     projections = FakeBook()
     oracle = FakeOracle(projections)
     oracle.start_run()
@@ -487,12 +487,12 @@ async def test_a_reverse_proxy_says_who_asks() -> None:
         assert (await client.get("/api/session", headers={"Cookie": "labelloop_session=x"})).json() == {"name": None}
 
 
-async def test_the_proxys_header_is_nothing_where_a_token_is_asked_for(fake_site: FakeSite) -> None:
+async def test_the_proxys_header_is_ignored_if_a_token_is_required(fake_site: FakeSite) -> None:
     async with httpx.AsyncClient(base_url=fake_site.url, headers={**OWN, "X-Forwarded-User": "eve"}) as client:
         assert (await client.post(f"{RUN}/next", json={})).status_code == 401
 
 
-def test_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_off_by_default_and_its_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LABELLOOP_HTTP_PORT", raising=False)
     assert from_environment() is None
     monkeypatch.setenv("LABELLOOP_HTTP_PORT", "0")
@@ -510,8 +510,8 @@ def test_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         from_environment()
 
 
-def test_a_run_book_is_a_book() -> None:
-    """For mypy: the page takes the book that the oracle has."""
+def test_run_projections_match_the_pages_interface() -> None:
+    """For mypy: the page's interface accepts the oracle's projections."""
     projections: RunProjections[LabelingState] = RunProjections(LabelingState.begin)
     taken: Book = projections
     assert taken.runs == {}

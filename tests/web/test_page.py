@@ -1,4 +1,4 @@
-"""The page in a real browser, by keys and by mouse."""
+"""The labelling page in a real browser, used by keyboard and mouse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.web.site import Site
 
 
 async def label_all(annotator: Annotator, count: int, key: str = "3") -> list[int]:
-    """Label ``count`` samples as they come."""
+    """Label the next ``count`` samples, and return their ids."""
     seen = []
     for _ in range(count):
         seen.append(int(await annotator.sample()))
@@ -30,11 +30,11 @@ async def label_all(annotator: Annotator, count: int, key: str = "3") -> list[in
 
 
 async def until(site: Site, labels: dict[int, int]) -> None:
-    """Until these labels, and no others, stand."""
+    """Wait until exactly these labels are recorded."""
     await eventually(site.labels, lambda standing: standing == labels)
 
 
-async def test_keys_label(site: Site, door: Door) -> None:
+async def test_number_keys_label_samples(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     seen = {}
     for key in "704":
@@ -50,14 +50,14 @@ async def test_keys_label(site: Site, door: Door) -> None:
     assert ada.complaints == []
 
 
-async def test_buttons_label(site: Site, door: Door) -> None:
+async def test_buttons_label_samples(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.page.get_by_role("button", name="8", exact=True).click()
     await until(site, {sample: 8})
 
 
-async def test_the_next_images_are_there_already(site: Site, door: Door) -> None:
+async def test_next_images_are_preloaded(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await ada.sample()
     await expect(ada.page.locator("#next img")).to_have_count(3)
@@ -68,7 +68,7 @@ async def test_the_next_images_are_there_already(site: Site, door: Door) -> None
         assert await ada.page.locator("#frame img").get_attribute("alt") == alt, "at once, without the network"
 
 
-async def test_images_are_large_and_small_ones_are_not_blurred(site: Site, door: Door) -> None:
+async def test_small_images_are_enlarged_without_blurring(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await ada.sample()
     image = ada.page.locator("#frame img.pixels")
@@ -78,7 +78,7 @@ async def test_images_are_large_and_small_ones_are_not_blurred(site: Site, door:
     assert box["width"] >= 360, "28 pixels, large"
 
 
-async def test_undo_takes_back_and_labels_anew(site: Site, door: Door) -> None:
+async def test_undone_samples_can_be_relabelled(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     first, second = await label_all(ada, 2)
     await until(site, {first: 3, second: 3})
@@ -94,7 +94,7 @@ async def test_undo_takes_back_and_labels_anew(site: Site, door: Door) -> None:
     assert ada.complaints == []
 
 
-async def test_what_was_undone_can_be_labelled_on_a_page_loaded_anew(site: Site, door: Door) -> None:
+async def test_undone_sample_can_be_labelled_after_a_reload(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     (first,) = await label_all(ada, 1)
     await until(site, {first: 3})
@@ -135,7 +135,7 @@ async def test_skip_and_reject_give_no_label(site: Site, door: Door) -> None:
     await expect(ada.page.locator("#done b")).to_have_text(["skip", "reject"])
 
 
-async def test_a_key_held_down_labels_once(site: Site, door: Door) -> None:
+async def test_key_held_down_labels_once(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     for _ in range(4):
@@ -145,7 +145,7 @@ async def test_a_key_held_down_labels_once(site: Site, door: Door) -> None:
     await until(site, {sample: 1})
 
 
-async def test_keys_with_a_modifier_are_the_browsers(site: Site, door: Door) -> None:
+async def test_keys_with_a_modifier_are_left_to_the_browser(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = await ada.sample()
     await ada.press("Control+1")
@@ -154,7 +154,7 @@ async def test_keys_with_a_modifier_are_the_browsers(site: Site, door: Door) -> 
     await expect(ada.page.locator("#done li")).to_have_count(0)
 
 
-async def test_the_prediction_shows_and_hides(site: Site, door: Door) -> None:
+async def test_hidden_prediction_stays_hidden_after_a_reload(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await ada.sample()
     await expect(ada.page.locator("#opinion-toggle")).to_be_hidden()
@@ -171,7 +171,7 @@ async def test_the_prediction_shows_and_hides(site: Site, door: Door) -> None:
     await expect(prediction).to_contain_text("model says")
 
 
-async def test_rounds_follow_each_other_and_the_curve_grows(site: Site, door: Door) -> None:
+async def test_learning_curve_grows_with_each_round(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await label_all(ada, site.batch_size)
     dots = ada.page.locator("#learning circle")
@@ -189,7 +189,7 @@ async def test_rounds_follow_each_other_and_the_curve_grows(site: Site, door: Do
     assert ada.complaints == []
 
 
-async def test_the_end_is_told(site: Site, door: Door) -> None:
+async def test_page_shows_the_end_of_the_run(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await label_all(ada, site.budget)
     await expect(ada.page.locator("#frame")).to_contain_text("All done", timeout=PATIENCE_S * 1000)
@@ -198,7 +198,7 @@ async def test_the_end_is_told(site: Site, door: Door) -> None:
     assert ada.complaints == []
 
 
-async def test_after_the_end_nothing_is_undone_and_nobody_is_missed(site: Site, door: Door) -> None:
+async def test_finished_run_allows_no_undo_and_needs_no_connection(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await label_all(ada, site.budget)
     await expect(ada.page.locator("#frame")).to_contain_text("All done", timeout=PATIENCE_S * 1000)
@@ -212,7 +212,7 @@ async def test_after_the_end_nothing_is_undone_and_nobody_is_missed(site: Site, 
     assert len(await site.labels()) == site.budget
 
 
-async def test_two_people_never_see_the_same_sample(site: Site, door: Door) -> None:
+async def test_annotators_never_share_a_sample(site: Site, door: Door) -> None:
     ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
 
     async def label_what_comes(annotator: Annotator) -> list[int]:
@@ -234,7 +234,7 @@ async def test_two_people_never_see_the_same_sample(site: Site, door: Door) -> N
     assert ada.complaints == bob.complaints == []
 
 
-async def test_whoever_leaves_leaves_their_images_to_others(site: Site, door: Door) -> None:
+async def test_samples_of_a_departed_annotator_go_to_others(site: Site, door: Door) -> None:
     ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
     sample = await ada.sample()
     await ada.page.goto("about:blank")
@@ -247,7 +247,7 @@ async def test_whoever_leaves_leaves_their_images_to_others(site: Site, door: Do
     assert sample in seen
 
 
-async def test_others_labels_show_live(site: Site, door: Door) -> None:
+async def test_labels_of_others_appear_live(site: Site, door: Door) -> None:
     ada, bob = await door.enter(site, "ada"), await door.enter(site, "bob")
     await ada.sample()
     await label_all(bob, 1, "6")
@@ -255,7 +255,7 @@ async def test_others_labels_show_live(site: Site, door: Door) -> None:
     await expect(ada.page.locator("#last")).to_contain_text("6 by bob")
 
 
-async def test_an_answer_outlives_a_lost_connection(site: Site, door: Door) -> None:
+async def test_result_survives_a_lost_connection(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.context.set_offline(True)
@@ -270,7 +270,7 @@ async def test_an_answer_outlives_a_lost_connection(site: Site, door: Door) -> N
     await expect(ada.page.locator("#link")).to_have_attribute("data-state", "live")
 
 
-async def test_an_answer_outlives_its_page(site: Site, door: Door) -> None:
+async def test_result_survives_a_reload(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.page.route("**/answers", lambda route: route.abort())
@@ -281,7 +281,7 @@ async def test_an_answer_outlives_its_page(site: Site, door: Door) -> None:
     await until(site, {sample: 2})
 
 
-async def test_an_answer_whose_receipt_is_lost_counts_once(site: Site, door: Door) -> None:
+async def test_result_whose_response_is_lost_is_counted_once(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     sent: list[Any] = []
@@ -304,7 +304,7 @@ async def test_an_answer_whose_receipt_is_lost_counts_once(site: Site, door: Doo
     await expect(ada.page.locator("#toast")).to_be_hidden()
 
 
-async def test_an_oracle_that_is_not_ready_is_asked_again(fake_site: FakeSite, door: Door) -> None:
+async def test_result_is_resent_to_an_unready_oracle(fake_site: FakeSite, door: Door) -> None:
     ada = await door.enter(fake_site)
     sample = int(await ada.sample())
     fake_site.oracle.failure = Unready("BROKER_AWAY", "the broker is away", retry_after_s=1)
@@ -312,7 +312,7 @@ async def test_an_oracle_that_is_not_ready_is_asked_again(fake_site: FakeSite, d
     await until(fake_site, {sample: 7})
 
 
-async def test_an_answer_that_is_refused_says_why(fake_site: FakeSite, door: Door) -> None:
+async def test_refused_result_shows_the_reason(fake_site: FakeSite, door: Door) -> None:
     ada = await door.enter(fake_site)
     sample = int(await ada.sample())
     fake_site.oracle.failure = InvalidInput("NOT_ASKED_FOR", "that sample is not asked for any more")
@@ -322,7 +322,7 @@ async def test_an_answer_that_is_refused_says_why(fake_site: FakeSite, door: Doo
     assert sample not in await fake_site.labels()
 
 
-async def test_what_somebody_else_had_answered_is_not_undone(fake_site: FakeSite, door: Door) -> None:
+async def test_undo_skips_samples_that_others_labelled_first(fake_site: FakeSite, door: Door) -> None:
     ada = await door.enter(fake_site)
     (mine,) = await label_all(ada, 1)
     await until(fake_site, {mine: 3})
@@ -337,8 +337,8 @@ async def test_what_somebody_else_had_answered_is_not_undone(fake_site: FakeSite
     assert ada.complaints == []
 
 
-async def test_what_was_undone_too_soon_to_know_is_not_said_anew(fake_site: FakeSite, door: Door) -> None:
-    """Another's label stands: neither the withdrawal nor the label after it takes its place."""
+async def test_delayed_results_do_not_replace_others_labels(fake_site: FakeSite, door: Door) -> None:
+    """Neither the delayed withdrawal nor the label after it replaces bob's label."""
     ada = await door.enter(fake_site)
     sample = int(await ada.sample())
     await fake_site.oracle.answer(f"{fake_site.run_id}/0/{sample}/0", "bob", 8)
@@ -360,7 +360,7 @@ async def test_what_was_undone_too_soon_to_know_is_not_said_anew(fake_site: Fake
     assert ada.complaints == []
 
 
-async def test_who_is_signed_out_keeps_their_answers(site: Site, door: Door) -> None:
+async def test_results_survive_being_signed_out(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.context.clear_cookies()
@@ -382,7 +382,7 @@ PROXY = {
 
 
 @pytest.mark.parametrize("answer", PROXY.values(), ids=PROXY)
-async def test_who_must_sign_in_at_a_proxy_keeps_their_answers(site: Site, door: Door, answer: dict[str, Any]) -> None:
+async def test_results_are_kept_while_a_proxy_requires_sign_in(site: Site, door: Door, answer: dict[str, Any]) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.page.route("**/api/**", lambda route: route.fulfill(**answer))
@@ -390,13 +390,13 @@ async def test_who_must_sign_in_at_a_proxy_keeps_their_answers(site: Site, door:
     banner = ada.page.locator("#banner")
     await expect(banner).to_contain_text("wants you to sign in")
     await expect(banner).to_contain_text("1 answer kept")
-    await ada.page.unroute("**/api/**")  # they do, and come back here
+    await ada.page.unroute("**/api/**")  # ada has signed in, and comes back
     await banner.get_by_role("link", name="Sign in again").click()
     await until(site, {sample: 7})
     await expect(banner).to_be_hidden()
 
 
-async def test_a_proxy_that_fails_is_asked_again(site: Site, door: Door) -> None:
+async def test_result_is_resent_after_a_proxy_failure(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     sample = int(await ada.sample())
     await ada.page.route("**/answers", lambda route: route.fulfill(status=404, body="no upstream"))
@@ -406,19 +406,19 @@ async def test_a_proxy_that_fails_is_asked_again(site: Site, door: Door) -> None
     await until(site, {sample: 7})
 
 
-async def test_who_only_watches_is_told_that_a_proxy_wants_them_to_sign_in(fake_site: FakeSite, door: Door) -> None:
+async def test_watching_page_shows_that_a_proxy_requires_sign_in(fake_site: FakeSite, door: Door) -> None:
     fake_site.run_id = "watched"
     fake_site.oracle.start_run("watched", queue=QueueSpec(tool="label-studio"))
     ada = await door.enter(fake_site)
     await expect(ada.page.locator("#progress-text")).to_contain_text("0 of")
     await ada.page.route("**/api/**", lambda route: route.fulfill(**PROXY["a refusal in JSON"]))
-    await ada.page.evaluate("window.dispatchEvent(new Event('online'))")  # the stream is opened anew
+    await ada.page.evaluate("window.dispatchEvent(new Event('online'))")  # opens the stream again
     await expect(ada.page.locator("#banner")).to_contain_text("wants you to sign in")
     await ada.page.unroute("**/api/**")
     await expect(ada.page.locator("#banner")).to_be_hidden()
 
 
-async def test_signing_in_with_a_wrong_token_and_then_the_right_one(site: Site, door: Door) -> None:
+async def test_sign_in_needs_the_right_token(site: Site, door: Door) -> None:
     ada = await door.arrive()
     await ada.page.goto(site.url)
     await ada.page.get_by_label("Your name").fill("ada")
@@ -433,7 +433,7 @@ async def test_signing_in_with_a_wrong_token_and_then_the_right_one(site: Site, 
     await ada.page.get_by_label("Token").wait_for()
 
 
-async def test_a_link_on_another_site_finds_who_is_signed_in(site: Site, door: Door) -> None:
+async def test_link_on_another_site_keeps_the_sign_in(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await ada.sample()
     elsewhere = site.url.replace("127.0.0.1", "localhost")  # another site to the browser
@@ -442,7 +442,7 @@ async def test_a_link_on_another_site_finds_who_is_signed_in(site: Site, door: D
     await ada.sample()
 
 
-async def test_another_site_can_change_nothing(fake_site: FakeSite, door: Door) -> None:
+async def test_another_site_cannot_submit_results(fake_site: FakeSite, door: Door) -> None:
     ada = await door.enter(fake_site)
     await ada.sample()
     request_id = fake_site.oracle.request_ids()[0]
@@ -463,7 +463,7 @@ async def test_another_site_can_change_nothing(fake_site: FakeSite, door: Door) 
     assert len(fake_site.oracle.leased) == leased
 
 
-async def test_many_classes_are_found_by_name(fake_site: FakeSite, door: Door) -> None:
+async def test_classes_can_be_found_by_name(fake_site: FakeSite, door: Door) -> None:
     fake_site.run_id = "many"
     classes = tuple(
         f"{colour} {thing}" for colour in ("red", "green", "blue") for thing in ("cup", "fork", "bowl", "pan")
@@ -483,7 +483,7 @@ async def test_many_classes_are_found_by_name(fake_site: FakeSite, door: Door) -
     await until(fake_site, {sample: classes.index("blue fork"), second: 2})
 
 
-async def test_samples_that_are_no_images_show_too(site: Site, door: Door) -> None:
+async def test_arrays_and_linked_samples_are_shown(site: Site, door: Door) -> None:
     array = io.BytesIO()
     np.save(array, np.array([0.5, -2.0, 1 / 3], np.float32))
     odd = [
@@ -511,7 +511,7 @@ async def test_samples_that_are_no_images_show_too(site: Site, door: Door) -> No
     assert ada.complaints == []
 
 
-async def test_what_annotators_are_to_do_without_is_not_told(fake_site: FakeSite, door: Door) -> None:
+async def test_hidden_predictions_are_not_shown(fake_site: FakeSite, door: Door) -> None:
     fake_site.run_id = "blind"
     fake_site.oracle.start_run("blind", batch_size=3, queue=QueueSpec(hide_predictions=True))
     ada = await door.enter(fake_site)
@@ -524,7 +524,7 @@ async def test_what_annotators_are_to_do_without_is_not_told(fake_site: FakeSite
     assert "model said" not in await ada.page.inner_text("body")
 
 
-async def test_a_run_that_is_labelled_in_a_tool_can_be_watched(fake_site: FakeSite, door: Door) -> None:
+async def test_run_labelled_in_a_tool_can_be_watched(fake_site: FakeSite, door: Door) -> None:
     fake_site.run_id = "watched"
     fake_site.oracle.start_run("watched", queue=QueueSpec(tool="label-studio"))
     ada = await door.enter(fake_site)
@@ -534,7 +534,7 @@ async def test_a_run_that_is_labelled_in_a_tool_can_be_watched(fake_site: FakeSi
 
 
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "'\"&lt;"])
-async def test_names_are_text(site: Site, door: Door, name: str) -> None:
+async def test_names_are_shown_as_text_not_markup(site: Site, door: Door, name: str) -> None:
     ada = await door.arrive()
     await ada.page.goto(f"{site.url}/?token={site.token}")
     await ada.page.get_by_label("Your name").fill(name)

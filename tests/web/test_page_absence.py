@@ -1,4 +1,4 @@
-"""Who is away holds nothing back, and answers nothing that others were given meanwhile."""
+"""Absent annotators hold no samples back, and cannot label samples that others received meanwhile."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.patience import PATIENCE_S
 from tests.web.conftest import Annotator, Door, FakeSite, eventually, serving
 from tests.web.test_page import label_all, until
 
-LEASE_S = 2  # the page renews in time, and takes who does nothing for 4 s as gone
+LEASE_S = 2  # the page renews in time, and takes an annotator idle for 4 s as absent
 
-# What the browser tells of a tab that is covered, or of a phone that is locked.
+# What the browser reports for a covered tab or a locked phone.
 _HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
   document.dispatchEvent(new Event("visibilitychange"));
@@ -22,13 +22,13 @@ _HIDE = """(hidden) => {
 
 @pytest.fixture
 async def brief_site() -> AsyncIterator[FakeSite]:
-    """Leases last no longer than a test may."""
+    """A site whose leases are short enough for a test."""
     async with serving(lease_s=LEASE_S) as site:
         yield site
 
 
 def listen(annotator: Annotator) -> list[str]:
-    """What their page says to the oracle from now on."""
+    """The results their page sends from now on."""
     said: list[str] = []
     annotator.page.on(
         "request", lambda sent: said.append(sent.post_data or "") if sent.url.endswith("/answers") else None
@@ -37,12 +37,12 @@ def listen(annotator: Annotator) -> list[str]:
 
 
 async def comes_to(annotator: Annotator, sample: int) -> None:
-    """Label what comes until ``sample`` is shown."""
+    """Label samples until ``sample`` is shown."""
     while int(await annotator.sample()) != sample:
         await label_all(annotator, 1, "5")
 
 
-async def test_who_is_there_keeps_what_is_shown(brief_site: FakeSite, door: Door) -> None:
+async def test_lease_of_the_sample_shown_is_renewed(brief_site: FakeSite, door: Door) -> None:
     ada = await door.enter(brief_site)
     sample = await ada.sample()
     given = brief_site.oracle.leased
@@ -56,7 +56,7 @@ async def _times(given: list[tuple[str, int]], sample: str) -> int:
     return given.count(("ada", int(sample)))
 
 
-async def test_a_page_out_of_sight_answers_nothing_that_others_were_given(brief_site: FakeSite, door: Door) -> None:
+async def test_hidden_page_sends_no_result_for_others_samples(brief_site: FakeSite, door: Door) -> None:
     ada = await door.enter(brief_site)
     said = listen(ada)
     sample = int(await ada.sample())
@@ -73,7 +73,7 @@ async def test_a_page_out_of_sight_answers_nothing_that_others_were_given(brief_
     assert ada.complaints == bob.complaints == []
 
 
-async def test_who_does_nothing_for_long_is_asked_whether_they_are_there(brief_site: FakeSite, door: Door) -> None:
+async def test_inactive_annotator_is_asked_whether_they_are_there(brief_site: FakeSite, door: Door) -> None:
     ada = await door.enter(brief_site)
     await ada.sample()
     await expect(ada.page.locator("#frame")).to_contain_text("still there?", timeout=PATIENCE_S * 1_000)
@@ -88,7 +88,7 @@ async def test_who_does_nothing_for_long_is_asked_whether_they_are_there(brief_s
     assert ada.complaints == []
 
 
-async def test_what_was_undone_goes_to_others_too(brief_site: FakeSite, door: Door) -> None:
+async def test_undone_sample_of_a_hidden_page_is_given_to_others(brief_site: FakeSite, door: Door) -> None:
     ada = await door.enter(brief_site)
     (sample,) = await label_all(ada, 1)
     await until(brief_site, {sample: 3})

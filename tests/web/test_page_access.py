@@ -1,4 +1,4 @@
-"""The page on a phone, and for people who see, move or hear otherwise."""
+"""Accessibility of the labelling page, and its use on a phone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PHONE: dict[str, Any] = {
 NARROW = {**PHONE, "viewport": {"width": 360, "height": 640}}
 _CONTRAST_MIN = 4.5
 
-# Of each element with text of its own: what its text and ground come to, and their contrast by WCAG 2.
+# For each element with its own text: its colours after blending, and their contrast by WCAG 2.
 _CONTRASTS = """() => {
   const parse = (colour) => {
     const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number);
@@ -62,12 +62,12 @@ _CONTROLS = """() => [...document.querySelectorAll("button, a, input, summary")]
 
 
 async def sideways(page: Page) -> int:
-    """Pixels that the page is wider than its window."""
+    """Return how many pixels the page is wider than its window."""
     wider: int = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     return wider
 
 
-async def test_taps_label_on_a_phone(site: Site, door: Door) -> None:
+async def test_taps_label_skip_and_undo_on_a_phone(site: Site, door: Door) -> None:
     ada = await door.enter(site, **PHONE)
     first = int(await ada.sample())
     await ada.page.get_by_role("button", name="8", exact=True).tap()
@@ -84,9 +84,9 @@ async def test_taps_label_on_a_phone(site: Site, door: Door) -> None:
 
 
 @pytest.mark.parametrize("screen", [PHONE, NARROW], ids=["390", "360"])
-async def test_all_that_is_needed_fits_on_a_phone(site: Site, door: Door, screen: dict[str, Any]) -> None:
+async def test_the_controls_fit_on_a_phone(site: Site, door: Door, screen: dict[str, Any]) -> None:
     ada = await door.enter(site, **screen)
-    await label_all(ada, site.batch_size + 1)  # so that the prediction and the curves show
+    await label_all(ada, site.batch_size + 1)  # so that the prediction and the curves are shown
     await ada.sample()
     await expect(ada.page.locator("#learning circle")).to_have_count(1)
     assert await sideways(ada.page) == 0
@@ -97,7 +97,7 @@ async def test_all_that_is_needed_fits_on_a_phone(site: Site, door: Door, screen
         assert box["y"] + box["height"] <= height, f"{name} is seen without scrolling"
 
 
-async def test_what_is_touched_is_large(site: Site, door: Door) -> None:
+async def test_touch_targets_are_at_least_44_pixels(site: Site, door: Door) -> None:
     ada = await door.enter(site, **NARROW)
     await label_all(ada, site.batch_size)
     await ada.sample()
@@ -108,7 +108,7 @@ async def test_what_is_touched_is_large(site: Site, door: Door) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_text_stands_out(site: Site, door: Door, scheme: str) -> None:
+async def test_text_has_sufficient_contrast(site: Site, door: Door, scheme: str) -> None:
     ada = await door.enter(site, color_scheme=scheme, reduced_motion="reduce")
     await label_all(ada, site.batch_size + 1)
     await ada.sample()
@@ -119,7 +119,7 @@ async def test_text_stands_out(site: Site, door: Door, scheme: str) -> None:
     assert not faint, faint
 
 
-async def test_everything_has_a_name_and_a_place(site: Site, door: Door) -> None:
+async def test_elements_have_accessible_names_roles_and_unique_ids(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await label_all(ada, site.batch_size + 1)
     await ada.sample()
@@ -137,7 +137,7 @@ async def test_everything_has_a_name_and_a_place(site: Site, door: Door) -> None
     assert await page.get_attribute("html", "lang") == "en"
 
 
-async def test_the_keyboard_reaches_everything_and_shows_where_it_is(site: Site, door: Door) -> None:
+async def test_the_keyboard_reaches_the_controls_with_visible_focus(site: Site, door: Door) -> None:
     ada = await door.enter(site)
     await label_all(ada, 1)
     await ada.sample()
@@ -154,7 +154,7 @@ async def test_the_keyboard_reaches_everything_and_shows_where_it_is(site: Site,
     assert {"U Undo", "S Skip", "X Reject", "Labels by class"} <= set(reached)
 
 
-async def test_no_motion_for_who_wants_none(site: Site, door: Door) -> None:
+async def test_reduced_motion_is_respected(site: Site, door: Door) -> None:
     ada = await door.enter(site, reduced_motion="reduce")
     await ada.sample()
     moving = "document.getAnimations().filter((each) => each.effect.getComputedTiming().duration > 1).length"
@@ -162,7 +162,7 @@ async def test_no_motion_for_who_wants_none(site: Site, door: Door) -> None:
     assert await ada.page.evaluate(moving) == 0
 
 
-async def test_larger_text_breaks_nothing(site: Site, door: Door) -> None:
+async def test_doubled_text_does_not_scroll_sideways(site: Site, door: Door) -> None:
     ada = await door.enter(site, **PHONE)
     await ada.sample()
     await ada.page.evaluate("document.documentElement.classList.add('twice')")

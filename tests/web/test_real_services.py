@@ -1,4 +1,4 @@
-"""The page before real services: what its fake oracle stands for."""
+"""The labelling page on real services; other tests use a fake oracle in their place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUEUE = 2
 
 @dataclass
 class RealSite:
-    """See tests.web.site.Site; three classes."""
+    """A tests.web.site.Site on real services, with three classes."""
 
     url: str
     clients: Clients
@@ -50,7 +50,7 @@ async def real(tmp_path: Path, nats_binary: Path) -> AsyncIterator[RealSite]:
 
 @asynccontextmanager
 async def labelled(folder: Path, blobs: Blobs) -> AsyncIterator[RealSite]:
-    """Services that run, and a run of theirs that people label."""
+    """Start services, and a run of theirs that annotators label."""
     async with (
         running(folder / "store", page=Page(token=TOKEN)) as stack,
         connect(stack.endpoints) as clients,
@@ -63,14 +63,14 @@ async def labelled(folder: Path, blobs: Blobs) -> AsyncIterator[RealSite]:
         yield site
 
 
-async def test_two_people_label_a_run_to_its_end(real: RealSite, door: Door) -> None:
-    site: FakeSite = real  # type: ignore[assignment]  # as far as the door needs it
+async def test_two_annotators_label_a_run_to_its_end(real: RealSite, door: Door) -> None:
+    site: FakeSite = real  # type: ignore[assignment]  # has what the door needs
     ada, ben = await door.enter(site, "ada"), await door.enter(site, "ben")
     said: dict[int, int] = {}
     first = int(await ada.sample())
     await ada.press("1")
     await ada.gone(first)
-    await ada.press("u")  # and thinks better of it
+    await ada.press("u")  # undo
     await ada.page.wait_for_selector(f"#frame[data-sample='{first}'] > *")
     await ada.press("2")
     await ada.gone(first)
@@ -80,7 +80,7 @@ async def test_two_people_label_a_run_to_its_end(real: RealSite, door: Door) -> 
         while len(said) < real.budget:
             for who, key in ((ada, "0"), (ben, "1")):
                 shown = await who.page.query_selector("#frame[data-kind=sample] > *")
-                if shown is None:  # the other one holds what is left of this round
+                if shown is None:  # the other annotator holds the rest of this round
                     await asyncio.sleep(0.05)
                     continue
                 sample = int(await who.sample())
@@ -94,8 +94,8 @@ async def test_two_people_label_a_run_to_its_end(real: RealSite, door: Door) -> 
     assert ada.complaints == ben.complaints == []
 
 
-async def test_the_page_goes_on_after_the_oracle_was_killed(real: RealSite, door: Door) -> None:
-    ada = await door.enter(real)  # type: ignore[arg-type]  # as far as the door needs it
+async def test_the_page_keeps_a_label_while_the_oracle_restarts_and_continues(real: RealSite, door: Door) -> None:
+    ada = await door.enter(real)  # type: ignore[arg-type]  # has what the door needs
     first = int(await ada.sample())
 
     async def label_meanwhile() -> None:
@@ -117,14 +117,14 @@ async def test_the_page_goes_on_after_the_oracle_was_killed(real: RealSite, door
 
 @pytest.fixture
 def links(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All samples are sent as links, to where nobody is: the page follows them at the address that it was opened at."""
+    """Send all samples as links to a host that does not exist: the page follows them at its own address."""
     monkeypatch.setenv("LABELLOOP_HTTP_URL", "https://labels.invalid")
     monkeypatch.setenv("LABELLOOP_INLINE_BYTES_MAX", "0")
 
 
-async def test_the_page_shows_images_that_are_links(tmp_path: Path, nats_binary: Path, links: None, door: Door) -> None:
+async def test_the_page_shows_images_sent_as_links(tmp_path: Path, nats_binary: Path, links: None, door: Door) -> None:
     async with labelled(tmp_path, write_blobs(tmp_path)) as site:
-        ada = await door.enter(site)  # type: ignore[arg-type]  # as far as the door needs it
+        ada = await door.enter(site)  # type: ignore[arg-type]  # has what the door needs
         sample = int(await ada.sample())
         picture = ada.page.locator("#frame img.pixels")
         await expect(picture).to_have_js_property("naturalWidth", 6)
@@ -134,13 +134,13 @@ async def test_the_page_shows_images_that_are_links(tmp_path: Path, nats_binary:
         assert ada.complaints == []
 
 
-async def test_the_page_shows_values_that_are_links(tmp_path: Path, nats_binary: Path, links: None, door: Door) -> None:
+async def test_the_page_shows_values_sent_as_links(tmp_path: Path, nats_binary: Path, links: None, door: Door) -> None:
     blobs = write_blobs(tmp_path)
     values = {path: np.load(path).reshape(-1, 36).astype(np.float32) / 8 for path in (blobs.samples, blobs.evaluation)}
     for path, each in values.items():
         np.save(path, each)
     async with labelled(tmp_path, blobs) as site:
-        ada = await door.enter(site)  # type: ignore[arg-type]  # as far as the door needs it
+        ada = await door.enter(site)  # type: ignore[arg-type]  # has what the door needs
         sample = int(await ada.sample())
         await expect(ada.page.locator("#frame .values li")).to_have_count(36)
         shown = [float(text.split()[1]) for text in await ada.page.locator("#frame .values li").all_inner_texts()]

@@ -1,4 +1,4 @@
-"""Large samples: sent as links, and shown to whoever has one."""
+"""Large samples, sent as signed links that any client can open."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def log(blobs: Blobs) -> Log:
 
 @pytest.fixture
 async def anybody(log: Log, dataset_cache: DatasetCache) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody who has no cookie and no token, at the oracle's port."""
+    """A client of the oracle without a cookie or a token."""
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url=BASE, http_secret=SecretStr(SECRET))
     oracle = Oracle(UNUSED, UNUSED, dataset_cache, UNUSED, UNUSED, settings.links, projections=log.projections)
     projections = FakeBook()
@@ -81,7 +81,7 @@ async def test_a_link_shows_the_sample_to_any_page(anybody: httpx.AsyncClient, b
 
 
 @pytest.mark.parametrize("known", ["{tag}", '"other", {tag}', "W/{tag}", "*"])
-async def test_what_a_browser_holds_is_not_sent_again(anybody: httpx.AsyncClient, known: str) -> None:
+async def test_a_sample_that_a_browser_has_cached_is_not_sent_again(anybody: httpx.AsyncClient, known: str) -> None:
     tag = (await anybody.get(path("people", ASKED))).headers["etag"]
     again = await anybody.get(path("people", ASKED), headers={"If-None-Match": known.format(tag=tag)})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
@@ -89,14 +89,14 @@ async def test_what_a_browser_holds_is_not_sent_again(anybody: httpx.AsyncClient
     assert other.status_code == 200
 
 
-async def test_what_a_link_leads_to_can_be_asked_about_without_its_bytes(anybody: httpx.AsyncClient) -> None:
+async def test_head_requests_return_headers_only_and_post_is_refused(anybody: httpx.AsyncClient) -> None:
     head = await anybody.head(path("people", ASKED))
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) > 0
     assert (await anybody.post(path("people", ASKED))).status_code == 405
 
 
-async def test_gold_samples_and_runs_that_are_over_are_shown(anybody: httpx.AsyncClient, log: Log) -> None:
+async def test_gold_samples_and_samples_of_ended_runs_are_shown(anybody: httpx.AsyncClient, log: Log) -> None:
     assert (await anybody.get(path("people", GOLD))).status_code == 200
     log.write(Event(run_id="people", run_cancelled=RunCancelled()))
     assert log.projections.get("people").over
@@ -119,7 +119,7 @@ async def test_gold_samples_and_runs_that_are_over_are_shown(anybody: httpx.Asyn
         ("/samples/people/%EF%BF", path("people", ASKED).partition("=")[2]),
     ],
 )
-async def test_a_wrong_key_opens_nothing(anybody: httpx.AsyncClient, link: str, key: str | None) -> None:
+async def test_a_wrong_key_is_refused(anybody: httpx.AsyncClient, link: str, key: str | None) -> None:
     answer = await anybody.get(link, params=None if key is None else {"key": key})
     assert (answer.status_code, answer.json()["reason"]) == (403, "BAD_KEY")
     assert "LABELLOOP_HTTP_SECRET" in answer.json()["message"]
@@ -134,14 +134,14 @@ async def test_a_wrong_key_opens_nothing(anybody: httpx.AsyncClient, link: str, 
         ("people", 10**9, "NOT_ASKED_FOR"),
     ],
 )
-async def test_only_what_people_are_asked_about_is_shown(
+async def test_only_samples_requested_from_annotators_are_shown(
     anybody: httpx.AsyncClient, run_id: str, sample_id: int, reason: str
 ) -> None:
     answer = await anybody.get(path(run_id, sample_id))
     assert (answer.status_code, answer.json()["reason"]) == (404, reason)
 
 
-async def test_a_sample_that_cannot_be_read_tells_nothing_of_the_oracles_files(
+async def test_an_unreadable_sample_does_not_reveal_the_oracles_file_paths(
     anybody: httpx.AsyncClient, blobs: Blobs
 ) -> None:
     blobs.samples.unlink()
@@ -150,7 +150,7 @@ async def test_a_sample_that_cannot_be_read_tells_nothing_of_the_oracles_files(
     assert str(blobs.samples) not in answer.text
 
 
-async def test_large_samples_are_links_and_small_ones_are_not(
+async def test_only_samples_over_the_size_limit_are_sent_as_links(
     log: Log, dataset_cache: DatasetCache, blobs: Blobs
 ) -> None:
     labeling, ask = log.projections.get("people"), OpenRequest("people", 0, ASKED, 0, 1)
@@ -164,7 +164,7 @@ async def test_large_samples_are_links_and_small_ones_are_not(
     assert (linked.sha256, linked.media_type) == (picture.sha256, picture.media_type)
 
 
-async def test_a_large_picture_is_made_as_a_small_one_is(tmp_path: Path) -> None:
+async def test_a_large_sample_is_encoded_like_a_small_one(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (10, 300, 300, 3), np.uint8)
     np.save(tmp_path / "large.npy", pixels)
     log = Log()
@@ -177,7 +177,7 @@ async def test_a_large_picture_is_made_as_a_small_one_is(tmp_path: Path) -> None
         await samples.picture(labeling, 10)
 
 
-def test_a_link_bears_the_same_key_wherever_the_oracle_is_reached_and_none_of_the_secret() -> None:
+def test_a_links_key_is_independent_of_the_base_url_and_hides_the_secret() -> None:
     link = SignedUrls("http://127.0.0.1:8080/", SECRET).uri("people", ASKED)
     assert link == LINKS.uri("people", ASKED).replace(BASE, "http://127.0.0.1:8080")
     assert SECRET not in link
@@ -185,7 +185,7 @@ def test_a_link_bears_the_same_key_wherever_the_oracle_is_reached_and_none_of_th
     assert LINKS.uri("a b/c", 1).startswith(f"{BASE}/samples/a%20b%2Fc/1?key=")
 
 
-def test_our_own_pages_follow_links_where_they_were_opened() -> None:
+def test_the_oracles_own_pages_use_relative_links_to_samples() -> None:
     assert on_own_page(LINKS.uri("people", 1), BASE + "/").startswith("/samples/people/1?key=")
     assert on_own_page("", BASE) == ""
     assert on_own_page("https://labels.example/other", BASE) == "https://labels.example/other"
@@ -203,7 +203,7 @@ SETTINGS = ("PORT", "URL", "SECRET", "TOKEN", "USER_HEADER")
         ({"URL": BASE, "PORT": "0"}, "LABELLOOP_HTTP_TOKEN"),
     ],
 )
-def test_settings_that_make_no_links_are_errors(
+def test_incomplete_link_settings_are_refused(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], problem: str
 ) -> None:
     set_up(monkeypatch, given)
@@ -215,7 +215,7 @@ def test_settings_that_make_no_links_are_errors(
     ("name", "value"),
     [("URL", "labels.example"), ("URL", "https://labels.example/?a=b"), ("URL", "https:///x"), ("SECRET", "short")],
 )
-def test_settings_that_are_none_end_the_process(
+def test_invalid_link_settings_end_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
     set_up(monkeypatch, {"URL": BASE, "PORT": "0", "TOKEN": TOKEN, name: value})

@@ -1,4 +1,4 @@
-"""The article's data and numbers, as a loop in one process has them. Needs nothing of labelloop."""
+"""The article's data and numbers, for a loop in one process. Needs nothing of labelloop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ArticleData:
 
 
 def report(data_file: str, loop: Callable[[ArticleData, int], Any]) -> None:
-    """Print seconds and test accuracy of ``loop``, which labels so many samples and gives back its classifier."""
+    """Print seconds and test accuracy of ``loop``, which labels that many samples and returns its classifier."""
     with np.load(Path(data_file)) as arrays:
         data = ArticleData(**arrays)
     loop(data, _WARM_UP_BUDGET)

@@ -1,4 +1,4 @@
-"""BentoML with one worker. Its own api takes JSON or files; a mounted app, which it offers too, takes plain bytes."""
+"""BentoML with one worker. Its own API takes JSON or files; a mounted app, also supported, takes plain bytes."""
 
 # The library is in an environment of its own.
 # mypy: disable-error-code="import-not-found"

@@ -1,4 +1,4 @@
-"""The peers: which version, how it is started, how it is asked. Of the protocols that each speaks, the fastest here."""
+"""The peers: their versions, and how each is started and called, by its fastest protocol here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _protos: Any = grpc.protos("tests/bench/peers/v2.proto")
 class Peer:
     """``python -m tests.bench.peers.<name>_server MODEL HTTP_PORT GRPC_PORT METRICS_PORT FOLDER`` serves the model.
 
-    ``encode`` makes of images [n, 784] what is posted to ``path``, by gRPC or by HTTP/1.1.
+    ``encode`` turns images [n, 784] into what is posted to ``path``, by gRPC or by HTTP/1.1.
     """
 
     name: str
@@ -73,7 +73,7 @@ PEERS = (
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
             "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # the option above turns it on, and it needs HAProxy
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # its processes then talk over the loopback alone
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # its processes then use the loopback only
         },
     ),
     Peer("mlserver", ("mlserver==1.7.1",), _V2, _as_one_element),
@@ -82,7 +82,7 @@ PEERS = (
         ("nvidia-pytriton==0.7.0",),
         _V2,
         _as_uint8,
-        # Triton's own Python must be the one whose library it reads.
+        # Triton's own Python must be the one whose library it loads.
         environment={"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))},
     ),
 )

@@ -1,4 +1,4 @@
-"""The same model behind other model servers, asked by the same client."""
+"""The scorer compared with other model servers: the same model, called by the same client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COUNTS = (1, 64)
 
 
 async def peers() -> dict[str, Any]:
-    """Our rate over each peer's, for one and for 64 images in a message; all servers on one core, one worker each."""
+    """Measure the scorer's rate over each peer's, for 1 and 64 images a message, on one core and one worker each."""
     core = client_and_server_core()[1]
     compared, skipped = {}, {}
     async with scorer_on(core) as scored:
@@ -43,7 +43,7 @@ async def peers() -> dict[str, Any]:
 
 
 async def _beside(peer: Peer, scored: Scored, core: int) -> dict[str, Any]:
-    """By images a message. WrongState where the peer cannot be installed or started."""
+    """Measure a peer, by images a message. Raise WrongState if it cannot be installed or started."""
     python = await asyncio.to_thread(python_of, peer.name, (*peer.requirements, same_onnxruntime()))
     async with serving(peer, python, scored, core) as server:
         return {

@@ -15,7 +15,7 @@ _PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-
 
 
 def python_of(name: str, requirements: tuple[str, ...]) -> Path:
-    """The Python that has ``requirements``, installed first where it lacks them. WrongState with pip's reason."""
+    """The Python that has ``requirements``, installed first if missing. WrongState with pip's reason."""
     folder = user_cache_path("labelloop") / "bench" / name
     python, stamp = folder / "bin" / "python", folder / "installed.txt"
     wanted = "\n".join(requirements)
@@ -28,7 +28,7 @@ def python_of(name: str, requirements: tuple[str, ...]) -> Path:
 
 
 def same_onnxruntime() -> str:
-    """The requirement of the ONNX Runtime that we have."""
+    """A requirement for the installed ONNX Runtime."""
     return f"onnxruntime=={version('onnxruntime')}"
 
 

@@ -1,4 +1,4 @@
-"""MLServer without workers, which would add a hop: a model of ours in the process that listens."""
+"""MLServer without workers, which would add a hop: the model is in the process that listens."""
 
 # The library is in an environment of its own.
 # mypy: disable-error-code="import-not-found"
@@ -20,7 +20,7 @@ class Scorer(MLModel):  # type: ignore[misc]  # the library is not in our enviro
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Images and answer as one element of BYTES: of UINT8 MLServer would make a list of numbers."""
+        """Images and answer are one BYTES element: MLServer would turn UINT8 into a list of numbers."""
         answer = self._model.answer(payload.inputs[0].data[0])
         output = ResponseOutput(name="answer", datatype="BYTES", shape=[1], data=[answer])
         return InferenceResponse(model_name=self.name, outputs=[output])

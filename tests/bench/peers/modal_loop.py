@@ -1,4 +1,4 @@
-"""The article's 40 rounds with modAL, whose pool the caller keeps."""
+"""The article's 40 rounds with modAL, where the caller keeps the pool."""
 
 # The library is in an environment of its own.
 # mypy: disable-error-code="import-not-found"

@@ -1,4 +1,4 @@
-"""PyTriton: Triton listens and batches, this process answers."""
+"""The peer PyTriton: Triton listens and batches, this process computes predictions."""
 
 # The library is in an environment of its own.
 # mypy: disable-error-code="import-not-found"

@@ -1,4 +1,4 @@
-"""Ray Serve on this machine: its proxy for gRPC, and one replica behind it."""
+"""Serve a model by Ray Serve: a gRPC proxy and one replica."""
 
 # The library is in an environment of its own.
 # mypy: disable-error-code="import-not-found"
@@ -26,7 +26,7 @@ class Scorer:
 
 
 def add_scorer_to_server(servicer: Any, server: Any) -> None:
-    """What generated code would do."""
+    """Register it as generated code would."""
     handler = grpc.unary_unary_rpc_method_handler(servicer.Score, BytesValue.FromString, BytesValue.SerializeToString)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Scorer", {"Score": handler}),))
 

@@ -1,4 +1,4 @@
-"""A peer's server: started, asked, stopped with all that it started."""
+"""Start, call and stop a peer's server and its processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOG_TAIL = 300
 
 @asynccontextmanager
 async def serving(peer: Peer, python: Path, scored: Scored, core: int) -> AsyncIterator[PeerServer]:
-    """The peer with ``scored``'s model, on ``core``. WrongState with the end of its log where it does not answer."""
+    """Serve ``scored``'s model on ``core``; raise WrongState with the log's end if it does not answer."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "model.onnx").write_bytes(scored.model)
@@ -37,7 +37,7 @@ async def serving(peer: Peer, python: Path, scored: Scored, core: int) -> AsyncI
         with starting_on(core), (folder / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *(str(python), "-m", f"tests.bench.peers.{peer.name}_server", *arguments),
-                # What it would leave at home goes with the folder.
+                # Files in its home are removed with the folder.
                 env={**os.environ, **peer.environment, "HOME": name, "PYTHONPATH": str(Path.cwd())},
                 stdout=log,
                 stderr=log,
@@ -58,7 +58,7 @@ class PeerServer:
         self._peer, self._process, self._address = peer, process, address
 
     async def answers(self, scored: Scored) -> bool:
-        """Wait until it does, while it lives and for two minutes at most."""
+        """Wait up to two minutes while it runs; return whether it answers."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 while self._process.returncode is None:
@@ -69,7 +69,7 @@ class PeerServer:
         return False
 
     async def unary(self, scored: Scored, count: int) -> Posted:
-        """``count`` images a message, checked over all images first. All peers' answers end in [count, 2] float32."""
+        """Check all images; return a request of ``count``. All peers' answers end in [count, 2] float32."""
         bodies = [self._peer.encode(scored.images[at : at + count]) for at in range(0, len(scored.images), count)]
         answers = [await self._ask(body) for body in bodies]
         tables = [np.frombuffer(answer[-8 * count :], "<f4").reshape(count, 2) for answer in answers]
@@ -95,7 +95,7 @@ _HTTP_HEADERS = {"content-type": "application/octet-stream"}
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Ask it to end; whatever it started that is still there then is killed."""
+    """Terminate it, then kill its remaining children."""
     started = family(process.pid)[1:]
     if process.returncode is None:
         process.terminate()

@@ -1,4 +1,4 @@
-"""The article's 40 rounds with scikit-activeml: each query fits the classifier and asks for the least confident."""
+"""The article's 40 rounds with scikit-activeml: each query fits the classifier and returns the least confident."""
 
 # The library is in an environment of its own.
 # mypy: disable-error-code="import-not-found"

@@ -1,4 +1,4 @@
-"""Batches as scikit-activeml chooses them."""
+"""Batches chosen by scikit-activeml."""
 
 # The library is in an environment of its own.
 # mypy: disable-error-code="import-not-found"

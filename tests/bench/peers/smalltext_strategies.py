@@ -1,6 +1,6 @@
-"""Batches as small-text chooses them: breaking ties is its margin. It has neither BADGE nor TypiClust; nearest to the
-one, which weighs uncertainty and place together, comes contrastive active learning, to the other k-means over the
-embeddings. Both see the samples as they are for embeddings."""
+"""Batches that small-text chooses; its name for margin is breaking ties. It lacks BADGE and TypiClust. The nearest to
+BADGE, which combines uncertainty and diversity, is contrastive active learning; to TypiClust, k-means over embeddings.
+Both use the samples as embeddings."""
 
 # The library is in an environment of its own.
 # mypy: disable-error-code="import-not-found,misc"
@@ -30,7 +30,7 @@ _QUERIES = {
 
 
 class Embedding(SklearnClassifier):
-    """Whose embeddings of samples are the samples."""
+    """Uses samples as their embeddings."""
 
     def embed(self, samples: Any, *, return_proba: bool = False, pbar: Any = None) -> Any:
         values = samples.x.toarray()
@@ -38,7 +38,7 @@ class Embedding(SklearnClassifier):
 
 
 class Factory:
-    """Makes one for each fit."""
+    """Creates a classifier per fit."""
 
     def new(self) -> Embedding:
         return Embedding(classifier(), 10)

@@ -1,4 +1,4 @@
-"""The model as every peer runs it: ONNX Runtime on one thread. Needs nothing of labelloop."""
+"""The model as every peer runs it: ONNX Runtime on one thread, without labelloop."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What the strategies of other libraries are tried on, and how they tell what came of it. Needs nothing of
-labelloop."""
+"""Data and reports of other libraries' strategies. Does not import labelloop."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 FIRST_BATCH, BATCH = 50, 25
 AT = (50, 100, 200, 400)
-CPU_S_MAX = 300  # whoever needs more is left out, and is said to be
+CPU_S_MAX = 300  # a strategy that needs more is reported as left out
 MEMORY_GIB_MAX = 8
 OUT_OF_MEMORY = 75  # exit code
 
@@ -33,22 +32,22 @@ class StrategyData:
     test_labels: NDArray[Any]
 
     def first(self, seed: int) -> NDArray[np.intp]:
-        """A first batch at random, for libraries and strategies that have none of their own."""
+        """Draw a random first batch, for libraries and strategies without their own."""
         return np.random.default_rng(seed).choice(len(self.pool), FIRST_BATCH, replace=False)
 
 
 def classifier() -> LogisticRegression:
-    """Theirs, with more steps than it takes by default: it would not converge."""
+    """Return a classifier with more steps than by default, to converge."""
     return LogisticRegression(max_iter=500)
 
 
-Asked = list[int]  # samples in the order asked for
+Asked = list[int]  # samples in order of request
 Loop = Callable[[StrategyData, str, int], Asked]
 
 
 def report(data_file: str, strategy: str, seed: int, loop: Loop) -> None:
-    """Print, at each number of labels, the accuracy of the classifier that was fitted to so many samples of ``loop``,
-    and the CPU time that choosing them took. Killed by SIGXCPU, or ended with OUT_OF_MEMORY, past the limits."""
+    """Print the accuracy of the classifier at each number of labels, and the CPU time of choosing the samples. Past
+    the limits, the process is killed by SIGXCPU or exits with OUT_OF_MEMORY."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_GIB_MAX << 30, MEMORY_GIB_MAX << 30))
     try:

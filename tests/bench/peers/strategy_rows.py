@@ -1,4 +1,4 @@
-"""What came of other libraries' strategies, and of ours beside them: rows that outlive an interrupted bench."""
+"""Results of other libraries' strategies and of ours, in rows that survive an interruption."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.study.plan import AT
 
 @dataclass(frozen=True)
 class Loop:
-    """One run of a strategy. ``library`` has its version in it."""
+    """One run of a strategy. ``library`` includes its version."""
 
     pool: str
     features: str
@@ -29,7 +29,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Row:
-    """``accuracy`` by labels, on all test images; ``cpu_s`` is what choosing took, None where nobody measured it;
+    """``accuracy`` by label count, on all test images; ``cpu_s`` is the time spent choosing, None if not measured;
     ``left_out`` says why there is no accuracy."""
 
     loop: Loop
@@ -39,7 +39,7 @@ class Row:
 
 
 class Rows:
-    """Rows in a file, written anew with each that is added."""
+    """Rows in a file, which is rewritten with each row added."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -54,12 +54,12 @@ class Rows:
         draft.replace(self._path)
 
     def to_do(self, planned: Iterable[Loop]) -> list[Loop]:
-        """What has no row yet, and whose strategy was not left out there with another seed."""
+        """Loops without a row, whose strategy was not left out there with another seed."""
         done = {row.loop for row in self._rows}
         return [loop for loop in planned if loop not in done and not self.left_out(loop)]
 
     def left_out(self, loop: Loop) -> str:
-        """Why its strategy cannot be had on this pool; empty where it can."""
+        """Why its strategy is not available on this pool; empty if it is."""
         return next((row.left_out for row in self._rows if row.left_out and _arm(row.loop) == _arm(loop)), "")
 
     def of(self, planned: Iterable[Loop]) -> list[Row]:
@@ -78,7 +78,7 @@ def _arm(loop: Loop) -> tuple[str, str, str, str]:
 
 @dataclass(frozen=True)
 class Arm:
-    """Mean and standard deviation over seeds by labels; ``cpu_s`` is the mean of what choosing took."""
+    """Mean and standard deviation over seeds by label count; ``cpu_s`` is the mean time spent choosing."""
 
     seeds: int
     mean: dict[int, float]
@@ -87,7 +87,7 @@ class Arm:
 
 
 def arms(rows: Sequence[Row], pool: str, features: str) -> dict[str, Arm]:
-    """By library and strategy."""
+    """Results by library and strategy."""
     by_name: dict[str, list[Row]] = {}
     for row in rows:
         if (row.loop.pool, row.loop.features) == (pool, features) and not row.left_out:
@@ -107,7 +107,7 @@ def _arm_of(rows: Sequence[Row]) -> Arm:
 
 
 def leads(found: dict[str, Arm], ours: str) -> dict[int, float]:
-    """By labels, how far the mean of ``ours`` is above the best of the others; empty without either."""
+    """By label count, how far the mean of ``ours`` is above the best of the others; empty without either."""
     others = [arm for name, arm in found.items() if name != ours]
     if ours not in found or not others:
         return {}
