@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from oracle_svc.samples.signed_urls import on_own_page
 from oracle_svc.web.auth import Auth, check_own_page
-from oracle_svc.web.ports import Book, Run, Service
+from oracle_svc.web.ports import Projections, Run, Service
 from oracle_svc.web.request_parsing import count_of, object_of, request_ids_of, results_of, text_of
 from oracle_svc.web.responses import HERE, SafeHeaders, page, refuse
 from oracle_svc.web.settings import WebSettings
@@ -31,7 +31,11 @@ _SEND_TIMEOUT_S = 30.0  # for a browser that no longer reads
 
 
 def make_app(
-    service: Service, projections: Book, settings: WebSettings, routes: Sequence[BaseRoute] = (), lease_s: int = LEASE_S
+    service: Service,
+    projections: Projections,
+    settings: WebSettings,
+    routes: Sequence[BaseRoute] = (),
+    lease_s: int = LEASE_S,
 ) -> Starlette:
     """Build the web application.
 
@@ -70,7 +74,7 @@ class Site:
     """Handlers of the routes in :func:`make_app`. Links to samples begin with ``base_url``."""
 
     def __init__(
-        self, service: Service, projections: Book, auth: Auth, streams: EventStreams, base_url: str, lease_s: int
+        self, service: Service, projections: Projections, auth: Auth, streams: EventStreams, base_url: str, lease_s: int
     ) -> None:
         self._service, self._projections, self._auth, self._streams = service, projections, auth, streams
         self._base_url, self._lease_s = base_url, lease_s

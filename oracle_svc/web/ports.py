@@ -48,7 +48,7 @@ class Run(Protocol):
     def progress(self) -> Progress: ...
 
 
-class Book(Protocol):
+class Projections(Protocol):
     """All runs, and subscriptions to their changes; RunProjections implements it."""
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 
 from sse_starlette import ServerSentEvent
 
-from oracle_svc.web.ports import Book
+from oracle_svc.web.ports import Projections
 from oracle_svc.web.progress_json import curves_json, curves_version, now_json
 
 HEARTBEAT_S = 15
@@ -20,7 +20,7 @@ _TOGETHER_S = 0.15  # changes within it are sent together: a label causes severa
 class EventStreams:
     """All open event streams, kept so that they can be ended."""
 
-    def __init__(self, projections: Book) -> None:
+    def __init__(self, projections: Projections) -> None:
         self._projections = projections
         self._subscriptions: set[asyncio.Event] = set()
         self._over = False

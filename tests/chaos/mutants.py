@@ -63,7 +63,7 @@ class StateThatForgetsBudget(RunState):
         return replace(super().as_it_stands(), labels_joined=0)
 
 
-class DeskThatReopens(LabelingState):
+class ReopeningState(LabelingState):
     """Asks annotators for labels of a run that is over."""
 
     def apply(self, event: Event, at: datetime) -> None:
@@ -125,7 +125,7 @@ MUTANTS = {
     "an oracle that pays again": (Parts(oracle=OracleThatPaysAgain), "the next revision of sample"),
     "an oracle that boasts": (Parts(oracle=OracleThatBoasts), "people were told of"),
     "a desk that opens again after the end": (
-        Parts(oracle=lambda world: Oracle(world, DeskThatReopens.begin)),
+        Parts(oracle=lambda world: Oracle(world, ReopeningState.begin)),
         "did not ask for sample",
     ),
 }

@@ -82,8 +82,8 @@ class Proxy:
         with suppress(OSError):
             await self._flowing.wait()
             far_reader, link.far = await asyncio.open_connection("127.0.0.1", self.target)
-            there = asyncio.create_task(self._dispatcher(reader, link, towards_far=True))
-            back = asyncio.create_task(self._dispatcher(far_reader, link, towards_far=False))
+            there = asyncio.create_task(self._copy(reader, link, towards_far=True))
+            back = asyncio.create_task(self._copy(far_reader, link, towards_far=False))
             await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
             if link.far_side_lost:
                 await there
@@ -91,7 +91,7 @@ class Proxy:
                 task.cancel()
             await asyncio.gather(there, back, return_exceptions=True)
 
-    async def _dispatcher(self, reader: asyncio.StreamReader, link: _Link, *, towards_far: bool) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, link: _Link, *, towards_far: bool) -> None:
         with suppress(OSError):
             while piece := await reader.read(_PIECE_BYTES):
                 await self._flowing.wait()

@@ -21,6 +21,7 @@ from oracle_svc.integrations.nats import CONSUMER, REQUESTS, RESULTS, STREAM
 
 _ANNOTATORS = "annotators"
 _AT_ONCE = 100
+_REDELIVER_S = 1.0  # a message may reach a fetch that has just timed out: the default of 30 s outlasts a deadline
 
 
 class NatsTool:
@@ -38,7 +39,10 @@ class NatsTool:
 
     async def requests(self) -> list[dict[str, Any]]:
         filters = ConsumerConfig(
-            durable_name=_ANNOTATORS, filter_subject=f"{REQUESTS}.>", ack_policy=AckPolicy.EXPLICIT
+            durable_name=_ANNOTATORS,
+            filter_subject=f"{REQUESTS}.>",
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=_REDELIVER_S,
         )
         try:
             await self._js.add_consumer(STREAM, filters)

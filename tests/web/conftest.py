@@ -18,7 +18,7 @@ from oracle_svc.web.app import LEASE_S, make_app
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import WebSettings
 from tests.patience import PATIENCE_S
-from tests.web.fake_oracle import FakeBook, FakeOracle
+from tests.web.fake_oracle import FakeOracle, FakeProjections
 from tests.web.site import Site
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class FakeSite:
     """A ``Site`` with a fake oracle."""
 
     oracle: FakeOracle
-    projections: FakeBook
+    projections: FakeProjections
     url: str = ""
     token: str = TOKEN
     run_id: str = "digits"
@@ -81,7 +81,7 @@ async def fake_site() -> AsyncIterator[FakeSite]:
 @asynccontextmanager
 async def serving(lease_s: int = LEASE_S) -> AsyncIterator[FakeSite]:
     """Serve a run of three rounds of five labels."""
-    projections = FakeBook()
+    projections = FakeProjections()
     site = FakeSite(FakeOracle(projections), projections)
     site.oracle.start_run(site.run_id, batch_size=site.batch_size, budget=site.budget)
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), drain_s=1)

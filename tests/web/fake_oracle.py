@@ -38,7 +38,7 @@ LEARNS_S = 0.3
 _PIXELS = 28
 
 
-class FakeBook:
+class FakeProjections:
     def __init__(self) -> None:
         self.runs: dict[str, LabelingState] = {}
         self._subscriptions: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -77,7 +77,7 @@ class FakeOracle:
     """The service that the page calls. Requests are chosen and results validated by the real oracle's functions.
     ``failure``, if set, is raised by the next submission."""
 
-    def __init__(self, projections: FakeBook) -> None:
+    def __init__(self, projections: FakeProjections) -> None:
         self._projections = projections
         self._leases: dict[LeaseKey, Lease] = {}
         self._learning: set[asyncio.Task[None]] = set()

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.web.app import make_app
-from oracle_svc.web.ports import Book
+from oracle_svc.web.ports import Projections
 from oracle_svc.web.rate_limit import AGAIN_S, AT_ONCE, RateLimit
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.session import LIFETIME_S, seal, unseal
@@ -31,7 +31,7 @@ from oracle_svc.web.settings import WebSettings, from_environment
 from oracle_svc.web.sse import EventStreams, heartbeat
 from tests.patience import PATIENCE_S
 from tests.web.conftest import TOKEN, FakeSite
-from tests.web.fake_oracle import FakeBook, FakeOracle
+from tests.web.fake_oracle import FakeOracle, FakeProjections
 
 OWN = {"X-Labelloop": "1", "Content-Type": "application/json"}
 RUN = "/api/runs/digits"
@@ -221,7 +221,7 @@ async def test_the_cookie_is_secure_behind_a_proxy_that_ends_tls(stranger: httpx
 
 
 async def test_an_https_address_makes_the_cookie_secure() -> None:
-    projections = FakeBook()
+    projections = FakeProjections()
     oracle = FakeOracle(projections)
     oracle.start_run()
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url="https://labels.example/page")
@@ -423,7 +423,7 @@ def test_a_heartbeat_is_a_named_event() -> None:
 
 
 async def test_the_server_stops_promptly_despite_open_streams() -> None:
-    projections = FakeBook()
+    projections = FakeProjections()
     FakeOracle(projections).start_run()
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), drain_s=20)
     server = WebServer(make_app(FakeOracle(projections), projections, settings), settings)
@@ -445,7 +445,7 @@ async def _end(told: AsyncIterator[tuple[str, Any]]) -> None:
 
 async def test_an_occupied_port_is_an_error_that_names_the_setting() -> None:
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN))
-    app = make_app(FakeOracle(FakeBook()), FakeBook(), settings)
+    app = make_app(FakeOracle(FakeProjections()), FakeProjections(), settings)
     first = WebServer(app, settings)
     await first.start()
     taken = settings.model_copy(update={"http_port": first.port})
@@ -462,7 +462,9 @@ async def test_other_routes_of_the_server_need_no_sign_in() -> None:
         return PlainTextResponse("taken")
 
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN))
-    app = make_app(FakeOracle(FakeBook()), FakeBook(), settings, [Route("/hooks/tool", hook, methods=["POST"])])
+    app = make_app(
+        FakeOracle(FakeProjections()), FakeProjections(), settings, [Route("/hooks/tool", hook, methods=["POST"])]
+    )
     async with _inside(app) as client:
         assert (await client.post("/hooks/tool")).text == "taken"
 
@@ -472,7 +474,7 @@ def _inside(app: Starlette) -> httpx.AsyncClient:
 
 
 async def test_a_reverse_proxys_header_names_the_annotator() -> None:
-    projections = FakeBook()
+    projections = FakeProjections()
     oracle = FakeOracle(projections)
     oracle.start_run()
     app = make_app(oracle, projections, WebSettings(http_port=0, http_user_header="X-Forwarded-User"))
@@ -513,5 +515,5 @@ def test_the_page_is_off_by_default_and_its_settings_are_checked(monkeypatch: py
 def test_run_projections_match_the_pages_interface() -> None:
     """For mypy: the page's interface accepts the oracle's projections."""
     projections: RunProjections[LabelingState] = RunProjections(LabelingState.begin)
-    taken: Book = projections
+    taken: Projections = projections
     assert taken.runs == {}

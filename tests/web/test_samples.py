@@ -26,7 +26,7 @@ from tests.blobs import Blobs, write_blobs
 from tests.unused import UNUSED
 from tests.web.asked_samples import ASKED, GOLD, OTHER, Log
 from tests.web.conftest import TOKEN
-from tests.web.fake_oracle import FakeBook, FakeOracle
+from tests.web.fake_oracle import FakeOracle, FakeProjections
 
 BASE = "https://labels.example/oracle"
 SECRET = "a secret of links"
@@ -56,7 +56,7 @@ async def anybody(log: Log, dataset_cache: DatasetCache) -> AsyncIterator[httpx.
     """A client of the oracle without a cookie or a token."""
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url=BASE, http_secret=SecretStr(SECRET))
     oracle = Oracle(UNUSED, UNUSED, dataset_cache, UNUSED, UNUSED, settings.links, projections=log.projections)
-    projections = FakeBook()
+    projections = FakeProjections()
     app = make_app(FakeOracle(projections), projections, settings, oracle.routes())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://oracle") as client:
         yield client
