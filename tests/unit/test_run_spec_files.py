@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from labelloop.errors import InvalidInput, NotFound
-from labelloop.events.v1.events_pb2 import RunSpec
+from labelloop.events.v1.events_pb2 import DatasetSource, QueueSpec, RunSpec
 from labelloop_cli import run_spec
 from labelloop_cli.commands.spec_options import SpecOptions
 from labelloop_cli.run_spec.fields import to_document, to_spec
@@ -63,6 +63,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(spec=SPECS)
+@example(spec=RunSpec(dataset=DatasetSource(), queue=QueueSpec(tool="\x85")))
+@example(spec=RunSpec(dataset=DatasetSource(classes=["\u2028", " a\rb\n", "\ufeff"])))
 def test_a_spec_that_is_printed_as_yaml_is_read_back_equal(folder: Path, spec: RunSpec) -> None:
     path = folder / "spec.yaml"
     path.write_text(write_spec(spec), encoding="utf-8")

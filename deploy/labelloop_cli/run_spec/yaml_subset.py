@@ -48,6 +48,15 @@ class Dumper(yaml.SafeDumper):
     """A dumper that quotes text which the loader would take for something else."""
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Represent text, in double quotes if it holds characters that YAML takes for line breaks outside of them."""
+    style = None if text.isprintable() else '"'
+    node: yaml.ScalarNode = dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    return node
+
+
+Dumper.add_representer(str, _text)
+
 for _name, (_pattern, _first) in _SCALARS.items():
     for _class in (Loader, Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), _first)
