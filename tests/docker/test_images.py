@@ -29,7 +29,7 @@ STARTS = {
         "from oracle_svc.datasets.stand_in import mnist_stand_in\n"
         "assert mnist_stand_in().stand_in"
     ),
-    "cli": "from labelloop_cli import export, keys, label, runs, stack",
+    "cli": "from labelloop_cli.local import stack\nfrom labelloop_cli.operations import export, keys, label, run",
 }
 each = pytest.mark.parametrize("name", IMAGES)
 
