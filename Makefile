@@ -8,7 +8,7 @@ BOOTSTRAP := $(shell for name in $(PYTHON) python3 python3.14 python3.13 python3
 ENVIRONMENTS := PYTHONPATH=deploy $(BOOTSTRAP) -m environments
 CHOICES := $(if $(PYTHON),--python $(PYTHON)) $(if $(TORCH),--torch $(TORCH))
 BIN := .venv/bin
-# Services start by the hundred in the tests: each would compile its libraries anew.
+# Services start by the hundred in the tests: each would otherwise compile its libraries.
 unexport PYTHONDONTWRITEBYTECODE
 SOURCES := proto trainer_svc scorer_svc oracle_svc deploy tests
 
@@ -69,7 +69,7 @@ fmt: setup-check ## Format and mend what lint can mend
 proto: setup-check ## Generate Python from the protos
 	@$(BIN)/python deploy/generate_protos.py
 
-lock: ## Write requirements.lock and the images' locks anew (ARGS=--upgrade to choose new versions)
+lock: ## Write requirements.lock and the images' locks (ARGS=--upgrade to choose new versions)
 	@$(ENVIRONMENTS).locks $(ARGS)
 
 bench: setup-bench ## Measure (ONLY=name for one); writes out/bench/<name>.json

@@ -97,7 +97,7 @@ def _read_npy(path: Path) -> NDArray[Any]:
     except Exception as error:  # numpy's parser raises almost any exception for a broken header
         raise Corrupt(
             "NPY_DAMAGED",
-            f"{path} is cut short or damaged, or holds Python objects ({error}): save it anew with numpy.save",
+            f"{path} is cut short or damaged, or holds Python objects ({error}): save it again with numpy.save",
             path=path,
             error=error,
         ) from error

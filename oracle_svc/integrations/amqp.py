@@ -147,7 +147,7 @@ async def _ensure_queue(connection: AbstractConnection, name: str, arguments: di
 async def _inbox(channel: AbstractChannel, name: str) -> asyncio.Queue[AbstractIncomingMessage | None]:
     """Consume the queue ``name``; the inbox gets its messages, and None once no more will come.
 
-    aio-pika's own iterator would wait for ever if the queue was deleted.
+    aio-pika's own iterator never returns if the queue was deleted.
     """
     inbox: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
 

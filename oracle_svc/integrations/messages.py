@@ -53,7 +53,7 @@ async def hand_over(result_sink: ResultSink, data: bytes, *, tries: int, tool: s
 
 
 async def outlive(tool: str, work: Callable[[], Awaitable[None]], away: tuple[type[Exception], ...]) -> None:
-    """Run ``work`` for ever, restarting it a second after it ended or raised one of ``away``."""
+    """Run ``work`` until cancelled; restart it a second after it returned or raised one of ``away``."""
     said, began_s = "", 0.0
     while True:
         if monotonic() - began_s > _LASTED_S:

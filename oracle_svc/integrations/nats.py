@@ -73,7 +73,7 @@ class Nats:
         """Do nothing: the stream cannot be purged."""
 
     async def serve(self, result_sink: ResultSink) -> None:
-        """Take results for ever, surviving outages and a broker that denies access until that is corrected."""
+        """Take results until cancelled, surviving outages and a broker that denies access until that is corrected."""
         await outlive(self.name, lambda: self._read(result_sink), (NatsError, LabelloopError))
 
     async def aclose(self) -> None:

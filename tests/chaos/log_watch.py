@@ -37,7 +37,7 @@ class LogWatch:
         self._limits: dict[asyncio.Timeout, float] = {}
 
     async def follow(self, client: Client) -> None:
-        """Follow the log for ever; start over if the broker took back events that were read."""
+        """Follow the log until cancelled; start over if the broker took back events that were read."""
         while True:
             log = EventLog(client)
             try:

@@ -152,7 +152,7 @@ class Stack:
     page_url: str = ""
 
     async def keep_up(self) -> None:
-        """Keep everything running for ever. Raises a group with a WrongState if something does not stay up."""
+        """Restart services that end, until cancelled. Raises a group with a WrongState if one does not stay up."""
         async with asyncio.TaskGroup() as tasks:
             for service in self.services.values():
                 tasks.create_task(service.keep_up())

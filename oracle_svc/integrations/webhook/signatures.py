@@ -66,7 +66,7 @@ class Signatures:
                 problem = str(error)
             except ValueError:  # no base64, no UTF-8, no "v1,": the library does not catch these
                 problem = "Malformed signature"
-        message = f"{problem}: sign it anew with LABELLOOP_WEBHOOK_SECRET, and see that the clocks agree"
+        message = f"{problem}: sign it again with LABELLOOP_WEBHOOK_SECRET, and see that the clocks agree"
         raise NotAllowed("BAD_SIGNATURE", message)
 
 

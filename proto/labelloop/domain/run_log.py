@@ -194,8 +194,8 @@ class RunLog:
         if round_ != self.round + 1:
             return f"the next model begins round {self.round + 1}"
         seen = model.labels + model.auto_labels
-        anew = not self.round  # inherited labels may be fitted again
-        fits = seen == self.known and self.known and (self.news or anew)
+        first_fit = not self.round  # inherited labels may be fitted again
+        fits = seen == self.known and self.known and (self.news or first_fit)
         return "" if fits else f"it saw {seen} labels where there are {self.known}"
 
     def apply(self, event: Event) -> None:

@@ -72,7 +72,7 @@ APPEND_FAILURES = Counter(
 )
 FOLLOWINGS_ANEW = Counter(
     "labelloop_followings_anew_total",
-    "How often the log had to be asked for anew, behind the last event read.",
+    "How often reading the log had to be resumed with a new consumer, after the last event read.",
     registry=OURS,
 )
 EVENTS_SEEN_AGAIN = Counter(
