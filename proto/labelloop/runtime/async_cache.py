@@ -26,12 +26,13 @@ class AsyncCache(Generic[K, T]):
         load = self._loads.get(key)
         if load is None:
             load = self._loads[key] = asyncio.ensure_future(self._load(key))
+            load.add_done_callback(lambda done: self._drop_failed(key, done))
         self._loads.move_to_end(key)
         while len(self._loads) > self._kept:
             self._loads.popitem(last=False)
-        try:
-            return await asyncio.shield(load)  # if this caller is cancelled, others still get the value
-        except Exception:
-            if self._loads.get(key) is load:
-                del self._loads[key]
-            raise
+        return await asyncio.shield(load)  # if this caller is cancelled, others still get the value
+
+    def _drop_failed(self, key: K, load: asyncio.Future[T]) -> None:
+        """Forget a load that failed, also if each of its callers was cancelled before."""
+        if (load.cancelled() or load.exception()) and self._loads.get(key) is load:
+            del self._loads[key]
