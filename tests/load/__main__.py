@@ -16,7 +16,7 @@ from rich.console import Console
 from tests.load.closed_loop import web_page
 from tests.load.report import write
 from tests.load.results import Result, checked
-from tests.load.scenarios import Load
+from tests.load.scenarios import SHARE, Load
 from tests.load.target import Target, foreign_target, own_target, scorer_alone
 
 console = Console()
@@ -28,6 +28,9 @@ def main(
     run: Annotated[str, typer.Option(help="A run there that has a model; it is only read.")] = "",
     model: Annotated[str, typer.Option(help="SHA-256 of a model, where no run is named.")] = "",
     seconds: Annotated[float, typer.Option(min=1, max=600, help="How long each loop lasts.")] = 8,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Rate of the open loops, as a share of what the closed loop reached.")
+    ] = SHARE,
     only: Annotated[str, typer.Option(help="Scenarios whose names hold this.")] = "",
     ui: Annotated[
         bool, typer.Option(help="Open Locust's page instead, until Ctrl-C; then answers are checked.")
@@ -43,7 +46,7 @@ def main(
     set_up_logs("load", "text", "error")
     try:
         target = _target(host, trainer, run, model)
-        work = _page(target, ui_port) if ui else _load(target, seconds, only, out)
+        work = _page(target, ui_port) if ui else _load(target, seconds, share, only, out)
         raise typer.Exit(asyncio.run(work))
     except LabelloopError as error:
         print(f"load: {error.message}", file=sys.stderr)
@@ -64,11 +67,11 @@ def _target(host: str, trainer: str, run: str, model: str) -> AbstractAsyncConte
     raise InvalidInput("TARGET_INCOMPLETE", message)
 
 
-async def _load(target: AbstractAsyncContextManager[Target], seconds: float, only: str, out: Path) -> int:
+async def _load(target: AbstractAsyncContextManager[Target], seconds: float, share: float, only: str, out: Path) -> int:
     console.print("getting ready")
     results: list[Result] = []
     async with target as ready:
-        async for result in Load(ready, seconds, console.print).results(only):
+        async for result in Load(ready, seconds, console.print, share).results(only):
             _show(result)
             results.append(result)
     if not results:

@@ -17,17 +17,24 @@ from tests.load.runs import Runs
 from tests.load.sending import sending
 from tests.load.target import Target
 
-_SHARE = 0.5  # of the closed loop's rate: an open loop above that measures the client's queue
+SHARE = 0.5  # of the closed loop's rate: an open loop above that measures the client's queue
 _NO_TRAINER = "it needs a run: name TRAINER and RUN"
 
 Say = Callable[[str], None]
 
 
 class Load:
-    """Runs the scenarios against a target; each loop lasts ``seconds``."""
+    """Runs the scenarios against a target.
 
-    def __init__(self, target: Target, seconds: float, say: Say) -> None:
-        self._target, self._seconds, self._say = target, seconds, say
+    Attributes:
+        target: What to put under load.
+        seconds: How long each loop lasts.
+        say: Prints progress.
+        share: The rate of open loops, as a share of the closed loop's.
+    """
+
+    def __init__(self, target: Target, seconds: float, say: Say, share: float = SHARE) -> None:
+        self._target, self._seconds, self._say, self._share = target, seconds, say, share
 
     def plan(self) -> dict[str, Calls]:
         """Return the requests of every scenario that needs no run to advance."""
@@ -82,7 +89,7 @@ class Load:
             outcomes = await closed_loop(self._target.scorer, name, calls, self._seconds)
         figures = await checked(self._target, calls, outcomes, run_id)
         yield Result(name, "closed", note(outcomes), None, figures, outcomes, share)
-        rate_s = max(1.0, _SHARE * figures["rate_s"])
+        rate_s = max(1.0, self._share * figures["rate_s"])
         self._say(f"{name}: open loop of {rate_s:,.0f} calls a second")
         with watching(self._target) as share:
             async with sending(self._target.scorer, calls) as send:
