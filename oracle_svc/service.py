@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from contextlib import aclosing
 
 from labelloop.domain.ids import RequestId, request_id_prefix
@@ -62,6 +62,12 @@ class OracleService(OracleServiceServicer):
             tools=self._tools,
             has_graph=bool(dataset.graph),
         )
+
+    async def FindSamples(
+        self, request: pb.FindSamplesRequest, context: Context
+    ) -> AsyncIterator[pb.FindSamplesResponse]:
+        raise NotImplementedError
+        yield pb.FindSamplesResponse()
 
     async def ListOpenSamples(self, request: pb.ListOpenSamplesRequest, context: Context) -> pb.ListOpenSamplesResponse:
         samples = [

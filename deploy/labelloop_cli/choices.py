@@ -31,6 +31,14 @@ class FeaturesName(StrEnum):
     auto = "auto"
     pixels = "pixels"
     patches = "patches"
+    standardized = "standardized"
+    tfidf = "tfidf"
+
+
+class FitName(StrEnum):
+    pad = "pad"
+    crop = "crop"
+    stretch = "stretch"
 
 
 class ProtocolName(StrEnum):

@@ -14,7 +14,7 @@ from .mnist import load_mnist
 __all__ = ["Dataset", "DatasetSource", "load"]
 
 
-_PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph")
+_PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph", "embeddings")
 _GRAPH_BYTES_MAX = 64 * 1024 * 1024
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from labelloop.events.v1.events_pb2 import ImageFit, SampleLayout
 from numpy.typing import NDArray
 
 
@@ -25,6 +28,32 @@ class DatasetSource:
     """Class names, index = class; required for an unlabelled pool."""
     graph: str = ""
     """Path of an ONNX graph that computes features from samples."""
+    size: str = ""
+    """Width and height in pixels to which pictures are fitted, ``64x64``; empty for the size that most of them have."""
+    fit: ImageFit.ValueType = ImageFit.IMAGE_FIT_UNSPECIFIED
+    """How pictures of another size are fitted; padded if unspecified."""
+    background: str = ""
+    """What transparent pictures are laid on, ``#rrggbb``; empty for white."""
+    skip_bad: bool = False
+    """Leave out files and rows that cannot be read, instead of refusing the pool."""
+    id_column: str = ""
+    """Tables and texts: the column that names samples."""
+    label_column: str = ""
+    """Tables and texts: the column with the labels."""
+    text_column: str = ""
+    """Texts: the column with the text; set makes the pool a pool of texts."""
+    columns: tuple[str, ...] = ()
+    """Tables: the columns that models see; empty for all but those of ids and labels."""
+    embeddings: str = ""
+    """Path of vectors [N, d] (.npy) that models see in place of the samples."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A file that people see in place of a sample, identified by its bytes as they were when it was read."""
+
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -49,3 +78,11 @@ class Dataset:
     """[M]; None if and only if ``evaluation_samples`` is None."""
     graph: bytes = b""
     """The ONNX graph that computes features from samples, unparsed; empty for none. The scorer validates it."""
+    names: Sequence[str] = ()
+    """The name of each sample, unique, in NFC; empty if they have none."""
+    originals: Sequence[Original] = ()
+    """For each sample what people see of it; empty if they see the sample itself."""
+    notes: tuple[str, ...] = ()
+    """What was read, chosen, left out or assumed, a sentence each, to show to users."""
+    layout: SampleLayout | None = None
+    """What a sample is; None if nobody has looked."""

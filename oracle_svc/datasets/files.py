@@ -38,6 +38,9 @@ def load_files(source: DatasetSource) -> Dataset:
         classes=classes,
         evaluation_samples=evaluation_samples,
         evaluation_labels=evaluation_labels,
+        names=pool.names,
+        originals=pool.originals,
+        notes=pool.notes,
     )
 
 

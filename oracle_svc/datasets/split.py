@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from labelloop.errors import InvalidInput, NotFound
 from numpy.typing import NDArray
 
 from .arrays import as_labels, as_samples
+from .dataset import Original
 from .folders import read_folder
 from .reading import read_array
 
@@ -22,11 +24,17 @@ class Split:
         samples: [N, *shape], validated.
         labels: [N], with their range not validated yet; None if unknown.
         classes: Names of the class folders; empty without them.
+        names: The name of each sample; empty if they have none.
+        originals: What people see of each sample; empty if they see the sample itself.
+        notes: What was chosen, left out or assumed in reading, a sentence each.
     """
 
     samples: NDArray[Any]
     labels: NDArray[Any] | None
     classes: tuple[str, ...] = ()
+    names: Sequence[str] = ()
+    originals: Sequence[Original] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_split(samples: str, labels: str, *, samples_field: str, labels_field: str) -> Split:
@@ -84,4 +92,4 @@ def _with_labels(split: Split, labels: str, field: str) -> Split:
             path=labels,
         )
     raw = read_array(existing(labels, field))
-    return Split(split.samples, as_labels(raw, len(split.samples), labels, field))
+    return replace(split, labels=as_labels(raw, len(split.samples), labels, field))

@@ -13,6 +13,7 @@ from labelloop_cli.choices import (
     AgreementName,
     FeaturesName,
     FirstName,
+    FitName,
     LabelSourceName,
     ProtocolName,
     StrategyName,
@@ -46,9 +47,45 @@ class SpecOptions:
     classes: Annotated[
         str, _data(help="Class names, separated by commas. Needed if the dataset has no labels."), "dataset.classes"
     ] = ""
-    limit: Annotated[
-        int, _data(min=0, help="Use only the first samples, this many; 0: all of them."), "dataset.sample_limit"
-    ] = 0
+    limit: Annotated[int, _data(min=0, help="Use only this many samples; 0: all of them."), "dataset.sample_limit"] = 0
+    limit_seed: Annotated[
+        int | None,
+        _data(
+            min=0,
+            show_default="1; 0 for mnist",
+            help="Draw the samples of --limit at random with this seed; 0: the first ones.",
+        ),
+        "dataset.limit_seed",
+    ] = None
+    size: Annotated[
+        str,
+        _data(help="Fit pictures to this width and height, for example 64x64.", show_default="the most frequent size"),
+        "dataset.size",
+    ] = ""
+    fit: Annotated[
+        FitName,
+        _data(help="How pictures of another size are fitted: scaled whole, cut off, or distorted."),
+        "dataset.fit",
+    ] = FitName.pad
+    background: Annotated[
+        str, _data(help="Colour behind transparent and padded pictures.", show_default="#ffffff"), "dataset.background"
+    ] = ""
+    skip_bad: Annotated[
+        bool, _data("--skip-bad", help="Leave out files and rows that cannot be read."), "dataset.skip_bad"
+    ] = False
+    id_column: Annotated[str, _data("--id", help="Column that names samples."), "dataset.id_column"] = ""
+    label_column: Annotated[str, _data("--label", help="Column with the labels."), "dataset.label_column"] = ""
+    text_column: Annotated[str, _data("--text", help="Column with the texts to label."), "dataset.text_column"] = ""
+    columns: Annotated[
+        str,
+        _data(help="Columns that models see, separated by commas.", show_default="all but --id and --label"),
+        "dataset.columns",
+    ] = ""
+    embeddings: Annotated[
+        str,
+        _data(help="File with vectors (.npy) that models see in place of the samples, which people see."),
+        "dataset.embeddings",
+    ] = ""
     graph: Annotated[
         str,
         _data(help="ONNX file that computes features from samples, for example an embedding model."),

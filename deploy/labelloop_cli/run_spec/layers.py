@@ -49,7 +49,7 @@ def combined(options: SpecOptions, given: set[str], file: Document) -> Document:
         del asked["stopping"]
     unset = [name for name in _SECTIONS if name not in asked]
     whole = {name: value for name, value in merged(_defaults(), asked).items() if name not in unset}
-    return whole | _dependent(whole, chosen, file)
+    return whole | _dependent(whole, chosen, file) | {"dataset": _with_limit_seed(whole["dataset"])}
 
 
 def merged(below: Document, above: Document) -> Document:
@@ -70,7 +70,7 @@ def _nested(options: SpecOptions, names: Iterable[str]) -> Document:
 
 
 def _plain(name: str, value: Any) -> Any:
-    if name == "classes":
+    if name in ("classes", "columns"):
         return [each.strip() for each in value.split(",") if each.strip()]
     if name == "gold":
         return [{"sample_id": id_, "label": label} for id_, label in read_classes(value)] if value else []
@@ -122,6 +122,15 @@ def _dependent(whole: Document, chosen: Document, file: Document) -> Document:
         "features": "pixels" if published and whole["features"] == "auto" else whole["features"],
         **{name: file.get(name, 0) for name, is_unused in unused.items() if is_unused},
     }
+
+
+def _with_limit_seed(dataset: Document) -> Document:
+    """Return ``dataset`` with a seed for its limit: class folders are in order, so the first samples are of one class.
+
+    MNIST is in random order, and the article uses its first samples.
+    """
+    drawn = dataset["sample_limit"] and dataset["name"] != "mnist"
+    return {"limit_seed": int(bool(drawn))} | dataset
 
 
 def _check_as_published(chosen: Document) -> None:

@@ -1,13 +1,14 @@
-"""Define the artifact formats of pools and evaluation sets. No I/O.
+"""Define the artifact formats of pools, labels and evaluation sets. No I/O.
 
 A shard is the raw C-order bytes of its samples, so that it can be memory-mapped directly. The manifest is JSON with
-sorted keys, and its SHA-256 identifies the pool. An evaluation set is a safetensors file of ``samples`` and ``labels``.
+sorted keys, and its SHA-256 identifies the pool. An evaluation set is a safetensors file of ``samples`` and ``labels``,
+and the labels of a pool are one of ``labels`` alone.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,26 +21,75 @@ TILE_SAMPLES = 250  # models score pools in tiles of this size, because a row's 
 SHARD_SAMPLES = 60_000
 
 
-class Shard(BaseModel):
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class SampleIndex(BaseModel):
+    """What a shard's samples are called and what people see of them, in the order of the shard.
+
+    Attributes:
+        names: The name of each sample, such as its file; empty if they have none.
+        originals: For each sample the digest of the artifact that people see, in its own format; empty if they see the
+            sample itself.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    names: tuple[str, ...] = ()
+    originals: tuple[Digest, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        return _json(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, sample_count: int) -> SampleIndex:
+        """Parse the index of a shard; raise Corrupt if ``data`` is not one of ``sample_count`` samples."""
+        try:
+            index = cls.model_validate_json(data)
+        except ValidationError as error:
+            raise Corrupt("BAD_INDEX", f"this artifact is no index of samples: {error.errors()[0]['msg']}") from error
+        if {len(index.names), len(index.originals)} - {0, sample_count}:
+            raise Corrupt("BAD_INDEX", f"this artifact is no index of {sample_count} samples")
+        return index
+
+
+class Shard(BaseModel):
+    """Consecutive samples of a pool.
+
+    Attributes:
+        index: Digest of the shard's :class:`SampleIndex`; None if samples have neither names nor originals.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sha256: Digest
     sample_count: int = Field(gt=0)
+    index: Digest | None = None
 
 
 class PoolManifest(BaseModel):
-    """The shards of a pool: each holds consecutive sample ids, all but the last a multiple of ``TILE_SAMPLES``."""
+    """The shards of a pool: each holds consecutive sample ids, all but the last a multiple of ``TILE_SAMPLES``.
+
+    Attributes:
+        layout: Digest of the pool's ``SampleLayout`` message; None in pools of earlier releases.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     dtype: Literal["uint8", "float32"]
     shape: tuple[int, ...]
     shards: tuple[Shard, ...] = Field(min_length=1)
+    layout: Digest | None = None
 
     @property
     def sample_count(self) -> int:
         return sum(shard.sample_count for shard in self.shards)
 
     def to_bytes(self) -> bytes:
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+        return _json(self)
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """Digests of the artifacts that the manifest names itself, without those that indexes name."""
+        named = [digest for shard in self.shards for digest in (shard.sha256, shard.index)]
+        return tuple(digest for digest in (*named, self.layout) if digest)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PoolManifest:
@@ -48,6 +98,21 @@ class PoolManifest(BaseModel):
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise Corrupt("BAD_MANIFEST", f"this artifact is no pool manifest: {error.errors()[0]['msg']}") from error
+
+
+def _json(model: BaseModel) -> bytes:
+    """Encode a model so that equal ones have equal bytes; fields without a value are left out."""
+    return json.dumps(model.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":")).encode()
+
+
+def encode_labels(labels: NDArray[np.int32]) -> bytes:
+    return save({"labels": np.ascontiguousarray(labels)})
+
+
+def decode_labels(data: bytes) -> NDArray[np.int32]:
+    """Return labels ``[n]``."""
+    labels: NDArray[np.int32] = load(data)["labels"]
+    return labels
 
 
 def encode_evaluation(samples: NDArray[Any], labels: NDArray[np.int32]) -> bytes:

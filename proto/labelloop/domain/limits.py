@@ -8,7 +8,13 @@ COUNT_MAX = 2**31 - 1
 ANNOTATORS_MAX = 25  # per sample
 AUDIT_MAX = 50_000  # in one event; the broker accepts a megabyte
 KAPPA = 0.99  # two models agree from this value on
-LEARNED = {FeatureKind.FEATURE_KIND_PATCHES, FeatureKind.FEATURE_KIND_GRAPH}  # models see these, not the samples
+# Models see these, not the samples.
+LEARNED = {
+    FeatureKind.FEATURE_KIND_PATCHES,
+    FeatureKind.FEATURE_KIND_GRAPH,
+    FeatureKind.FEATURE_KIND_STANDARDIZED,
+    FeatureKind.FEATURE_KIND_TFIDF,
+}
 SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # reasons an annotator may give
 CONTROL_PERCENT_MAX = 50
 TEXT_CHARACTERS_MAX = 200

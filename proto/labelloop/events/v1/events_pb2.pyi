@@ -21,6 +21,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ImageFit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImageFitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageFit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMAGE_FIT_UNSPECIFIED: _ImageFit.ValueType  # 0
+    """Pad."""
+    IMAGE_FIT_PAD: _ImageFit.ValueType  # 1
+    """Scale so that all of it is seen, and fill the rest with the background."""
+    IMAGE_FIT_CROP: _ImageFit.ValueType  # 2
+    """Scale so that it fills the size, and cut off what sticks out."""
+    IMAGE_FIT_STRETCH: _ImageFit.ValueType  # 3
+    """Scale each side by itself."""
+
+class ImageFit(_ImageFit, metaclass=_ImageFitEnumTypeWrapper):
+    """How a picture is fitted to the pool's size."""
+
+IMAGE_FIT_UNSPECIFIED: ImageFit.ValueType  # 0
+"""Pad."""
+IMAGE_FIT_PAD: ImageFit.ValueType  # 1
+"""Scale so that all of it is seen, and fill the rest with the background."""
+IMAGE_FIT_CROP: ImageFit.ValueType  # 2
+"""Scale so that it fills the size, and cut off what sticks out."""
+IMAGE_FIT_STRETCH: ImageFit.ValueType  # 3
+"""Scale each side by itself."""
+Global___ImageFit: _TypeAlias = ImageFit  # noqa: Y015
+
 class _Protocol:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -87,6 +115,10 @@ class _FeatureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureKi
     """Features learned from the unlabelled pool: k-means over patches (Coates, Lee and Ng 2011). Images only."""
     FEATURE_KIND_GRAPH: _FeatureKind.ValueType  # 3
     """What the dataset's own graph makes of them, for example an embedding model."""
+    FEATURE_KIND_STANDARDIZED: _FeatureKind.ValueType  # 4
+    """Values centred and scaled by what the unlabelled pool shows, with categories as indicators: vectors and tables."""
+    FEATURE_KIND_TFIDF: _FeatureKind.ValueType  # 5
+    """Weighted counts of words and character n-grams, reduced to fewer dimensions, learned from the pool: texts."""
 
 class FeatureKind(_FeatureKind, metaclass=_FeatureKindEnumTypeWrapper):
     """What models see of a sample."""
@@ -99,6 +131,10 @@ FEATURE_KIND_PATCHES: FeatureKind.ValueType  # 2
 """Features learned from the unlabelled pool: k-means over patches (Coates, Lee and Ng 2011). Images only."""
 FEATURE_KIND_GRAPH: FeatureKind.ValueType  # 3
 """What the dataset's own graph makes of them, for example an embedding model."""
+FEATURE_KIND_STANDARDIZED: FeatureKind.ValueType  # 4
+"""Values centred and scaled by what the unlabelled pool shows, with categories as indicators: vectors and tables."""
+FEATURE_KIND_TFIDF: FeatureKind.ValueType  # 5
+"""Weighted counts of words and character n-grams, reduced to fewer dimensions, learned from the pool: texts."""
 Global___FeatureKind: _TypeAlias = FeatureKind  # noqa: Y015
 
 class _Purpose:
@@ -152,6 +188,38 @@ AGREEMENT_RULE_MAJORITY: AgreementRule.ValueType  # 1
 AGREEMENT_RULE_DAWID_SKENE: AgreementRule.ValueType  # 2
 """Dawid and Skene 1979, over all answers of the run: who is often right counts for more."""
 Global___AgreementRule: _TypeAlias = AgreementRule  # noqa: Y015
+
+class _SampleKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SampleKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SampleKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SAMPLE_KIND_UNSPECIFIED: _SampleKind.ValueType  # 0
+    """In runs of earlier releases."""
+    SAMPLE_KIND_IMAGE: _SampleKind.ValueType  # 1
+    """A picture."""
+    SAMPLE_KIND_VECTOR: _SampleKind.ValueType  # 2
+    """Numbers of which nothing is known."""
+    SAMPLE_KIND_ROW: _SampleKind.ValueType  # 3
+    """A row of a table."""
+    SAMPLE_KIND_TEXT: _SampleKind.ValueType  # 4
+    """A text."""
+
+class SampleKind(_SampleKind, metaclass=_SampleKindEnumTypeWrapper):
+    """Kinds of samples."""
+
+SAMPLE_KIND_UNSPECIFIED: SampleKind.ValueType  # 0
+"""In runs of earlier releases."""
+SAMPLE_KIND_IMAGE: SampleKind.ValueType  # 1
+"""A picture."""
+SAMPLE_KIND_VECTOR: SampleKind.ValueType  # 2
+"""Numbers of which nothing is known."""
+SAMPLE_KIND_ROW: SampleKind.ValueType  # 3
+"""A row of a table."""
+SAMPLE_KIND_TEXT: SampleKind.ValueType  # 4
+"""A text."""
+Global___SampleKind: _TypeAlias = SampleKind  # noqa: Y015
 
 class _SkipKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -322,6 +390,16 @@ class DatasetSource(_message.Message):
     CLASSES_FIELD_NUMBER: _builtins.int
     SAMPLE_LIMIT_FIELD_NUMBER: _builtins.int
     GRAPH_FIELD_NUMBER: _builtins.int
+    LIMIT_SEED_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    BACKGROUND_FIELD_NUMBER: _builtins.int
+    SKIP_BAD_FIELD_NUMBER: _builtins.int
+    ID_COLUMN_FIELD_NUMBER: _builtins.int
+    LABEL_COLUMN_FIELD_NUMBER: _builtins.int
+    TEXT_COLUMN_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"mnist", or the path of a .npy file, an IDX file or a folder of images, as the oracle service sees it."""
     labels: _builtins.str
@@ -336,9 +414,31 @@ class DatasetSource(_message.Message):
     """Path of an ONNX graph that makes features of samples: one input [n, values of a sample] of the pool's dtype, one
     output [n, features] float32; empty for none.
     """
+    limit_seed: _builtins.int
+    """Seed with which the samples that sample_limit allows are drawn at random; 0: the first ones."""
+    size: _builtins.str
+    """Pictures: width and height in pixels to which all are fitted, "64x64"; empty: the size that most of them have."""
+    fit: Global___ImageFit.ValueType
+    """Pictures: how those of another size are fitted."""
+    background: _builtins.str
+    """Pictures: what transparent ones are laid on, "#rrggbb"; empty for white."""
+    skip_bad: _builtins.bool
+    """Leave out files and rows that cannot be read, instead of refusing the pool."""
+    id_column: _builtins.str
+    """Tables and texts: the column that names samples; empty: they have no names."""
+    label_column: _builtins.str
+    """Tables and texts: the column with the labels; empty where they are unknown."""
+    text_column: _builtins.str
+    """Texts: the column with the text; set makes the pool a pool of texts."""
+    embeddings: _builtins.str
+    """Path of vectors [N, d] (.npy) that models see in place of the samples, which people see; empty for none."""
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class; may be empty where labels are known."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tables: the columns that models see; empty: all but those of ids and labels."""
 
     def __init__(
         self,
@@ -350,10 +450,20 @@ class DatasetSource(_message.Message):
         classes: _abc.Iterable[_builtins.str] | None = ...,
         sample_limit: _builtins.int = ...,
         graph: _builtins.str = ...,
+        limit_seed: _builtins.int = ...,
+        size: _builtins.str = ...,
+        fit: Global___ImageFit.ValueType = ...,
+        background: _builtins.str = ...,
+        skip_bad: _builtins.bool = ...,
+        id_column: _builtins.str = ...,
+        label_column: _builtins.str = ...,
+        text_column: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        embeddings: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "evaluation", b"evaluation", "evaluation_labels", b"evaluation_labels", "graph", b"graph", "labels", b"labels", "name", b"name", "sample_limit", b"sample_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "classes", b"classes", "columns", b"columns", "embeddings", b"embeddings", "evaluation", b"evaluation", "evaluation_labels", b"evaluation_labels", "fit", b"fit", "graph", b"graph", "id_column", b"id_column", "label_column", b"label_column", "labels", b"labels", "limit_seed", b"limit_seed", "name", b"name", "sample_limit", b"sample_limit", "size", b"size", "skip_bad", b"skip_bad", "text_column", b"text_column"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -761,6 +871,11 @@ class RunStarted(_message.Message):
 
     SPEC_FIELD_NUMBER: _builtins.int
     INHERITANCE_FIELD_NUMBER: _builtins.int
+    DATASET_SHA256_FIELD_NUMBER: _builtins.int
+    dataset_sha256: _builtins.str
+    """SHA-256 that identifies the dataset's content when the run was started: pool, names, labels, evaluation set, classes
+    and graph. A dataset that differs when it is published fails the run. Empty in runs of earlier releases.
+    """
     @_builtins.property
     def spec(self) -> Global___RunSpec:
         """What to do."""
@@ -774,10 +889,11 @@ class RunStarted(_message.Message):
         *,
         spec: Global___RunSpec | None = ...,
         inheritance: Global___Inheritance | None = ...,
+        dataset_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inheritance", b"inheritance", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inheritance", b"inheritance", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_sha256", b"dataset_sha256", "inheritance", b"inheritance", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -798,6 +914,8 @@ class PoolPublished(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     STAND_IN_FIELD_NUMBER: _builtins.int
     GRAPH_SHA256_FIELD_NUMBER: _builtins.int
+    LABELS_SHA256_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the manifest; identifies the pool."""
     sample_count: _builtins.int
@@ -812,6 +930,10 @@ class PoolPublished(_message.Message):
     """True where this is an offline stand-in for what was asked for."""
     graph_sha256: _builtins.str
     """SHA-256 of the ONNX graph that makes features of samples; empty where the dataset names none."""
+    labels_sha256: _builtins.str
+    """SHA-256 of the pool's labels (safetensors: labels), where the dataset answers; empty where nobody knows them, and in
+    runs of earlier releases.
+    """
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample."""
@@ -819,6 +941,10 @@ class PoolPublished(_message.Message):
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class."""
+
+    @_builtins.property
+    def layout(self) -> Global___SampleLayout:
+        """What a sample is; unset in runs of earlier releases."""
 
     def __init__(
         self,
@@ -832,14 +958,92 @@ class PoolPublished(_message.Message):
         description: _builtins.str = ...,
         stand_in: _builtins.bool = ...,
         graph_sha256: _builtins.str = ...,
+        labels_sha256: _builtins.str = ...,
+        layout: Global___SampleLayout | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_sha256", b"evaluation_sha256", "graph_sha256", b"graph_sha256", "pool_sha256", b"pool_sha256", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_sha256", b"evaluation_sha256", "graph_sha256", b"graph_sha256", "labels_sha256", b"labels_sha256", "layout", b"layout", "pool_sha256", b"pool_sha256", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PoolPublished: _TypeAlias = PoolPublished  # noqa: Y015
+
+@_typing.final
+class SampleLayout(_message.Message):
+    """What a sample is: how its values are read as a picture, a vector, a row of a table or a text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIRST_FIELD_NUMBER: _builtins.int
+    FULL_SCALE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    kind: Global___SampleKind.ValueType
+    """What it is."""
+    height: _builtins.int
+    """Pictures: rows of pixels."""
+    width: _builtins.int
+    """Pictures: pixels in a row."""
+    channels: _builtins.int
+    """Pictures: values of a pixel, 1 to 4."""
+    channels_first: _builtins.bool
+    """Pictures: whether the values are [channels, height, width]; else they are [height, width, channels]."""
+    full_scale: _builtins.float
+    """Pictures: the value of full brightness, for example 1 or 255; 0 is black."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableColumn]:
+        """Tables: the columns, in the order of the values."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___SampleKind.ValueType = ...,
+        height: _builtins.int = ...,
+        width: _builtins.int = ...,
+        channels: _builtins.int = ...,
+        channels_first: _builtins.bool = ...,
+        full_scale: _builtins.float = ...,
+        columns: _abc.Iterable[Global___TableColumn] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "channels_first", b"channels_first", "columns", b"columns", "full_scale", b"full_scale", "height", b"height", "kind", b"kind", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SampleLayout: _TypeAlias = SampleLayout  # noqa: Y015
+
+@_typing.final
+class TableColumn(_message.Message):
+    """A column of a table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its categories, value is index; empty for a column of numbers. A missing value is NaN."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        categories: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TableColumn: _TypeAlias = TableColumn  # noqa: Y015
 
 @_typing.final
 class LabelsRequested(_message.Message):

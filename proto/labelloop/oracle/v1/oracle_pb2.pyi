@@ -27,18 +27,28 @@ class DescribeDatasetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATASET_FIELD_NUMBER: _builtins.int
+    POOL_SHA256_FIELD_NUMBER: _builtins.int
+    SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    pool_sha256: _builtins.str
+    """Find these samples of an earlier pool, by the digest of its manifest; empty: look for none."""
     @_builtins.property
     def dataset(self) -> _events_pb2.DatasetSource:
         """Where it comes from."""
+
+    @_builtins.property
+    def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The samples of that pool to find."""
 
     def __init__(
         self,
         *,
         dataset: _events_pb2.DatasetSource | None = ...,
+        pool_sha256: _builtins.str = ...,
+        sample_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "pool_sha256", b"pool_sha256", "sample_ids", b"sample_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -60,6 +70,14 @@ class DescribeDatasetResponse(_message.Message):
     STAND_IN_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     HAS_GRAPH_FIELD_NUMBER: _builtins.int
+    DATASET_SHA256_FIELD_NUMBER: _builtins.int
+    FOUND_IDS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    CLASS_COUNTS_FIELD_NUMBER: _builtins.int
+    DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    HAS_NAMES_FIELD_NUMBER: _builtins.int
+    POOL_BYTES_FIELD_NUMBER: _builtins.int
     sample_count: _builtins.int
     """Number of samples, after the source's limit."""
     dtype: _builtins.str
@@ -74,6 +92,14 @@ class DescribeDatasetResponse(_message.Message):
     """True where this is an offline stand-in for what was asked for."""
     has_graph: _builtins.bool
     """Whether the dataset brings a graph that makes features of samples."""
+    dataset_sha256: _builtins.str
+    """SHA-256 that identifies its content."""
+    duplicate_count: _builtins.int
+    """Samples that equal an earlier sample."""
+    has_names: _builtins.bool
+    """Whether samples have names of their own."""
+    pool_bytes: _builtins.int
+    """Bytes that the pool takes."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample."""
@@ -85,6 +111,22 @@ class DescribeDatasetResponse(_message.Message):
     @_builtins.property
     def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tools that people label in and that the oracle is connected to, by name."""
+
+    @_builtins.property
+    def found_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ids that the samples asked for have here, in the order of the request. FAILED_PRECONDITION where one is missing."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was read, chosen, left out or assumed, a sentence each."""
+
+    @_builtins.property
+    def layout(self) -> _events_pb2.SampleLayout:
+        """What a sample is."""
+
+    @_builtins.property
+    def class_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Samples of each class, index is class; empty where labels are unknown."""
 
     def __init__(
         self,
@@ -99,14 +141,112 @@ class DescribeDatasetResponse(_message.Message):
         stand_in: _builtins.bool = ...,
         tools: _abc.Iterable[_builtins.str] | None = ...,
         has_graph: _builtins.bool = ...,
+        dataset_sha256: _builtins.str = ...,
+        found_ids: _abc.Iterable[_builtins.int] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        layout: _events_pb2.SampleLayout | None = ...,
+        class_counts: _abc.Iterable[_builtins.int] | None = ...,
+        duplicate_count: _builtins.int = ...,
+        has_names: _builtins.bool = ...,
+        pool_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_count", b"evaluation_count", "has_graph", b"has_graph", "has_labels", b"has_labels", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "classes", b"classes", "dataset_sha256", b"dataset_sha256", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "evaluation_count", b"evaluation_count", "found_ids", b"found_ids", "has_graph", b"has_graph", "has_labels", b"has_labels", "has_names", b"has_names", "layout", b"layout", "notes", b"notes", "pool_bytes", b"pool_bytes", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeDatasetResponse: _TypeAlias = DescribeDatasetResponse  # noqa: Y015
+
+@_typing.final
+class FindSamplesRequest(_message.Message):
+    """Which samples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run whose pool is meant."""
+    @_builtins.property
+    def dataset(self) -> _events_pb2.DatasetSource:
+        """The dataset, before a run; unset where run_id is set."""
+
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names to find; with none of these and no ids, every sample of the pool is listed."""
+
+    @_builtins.property
+    def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ids to name."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _events_pb2.DatasetSource | None = ...,
+        run_id: _builtins.str = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        sample_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "names", b"names", "run_id", b"run_id", "sample_ids", b"sample_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindSamplesRequest: _TypeAlias = FindSamplesRequest  # noqa: Y015
+
+@_typing.final
+class FindSamplesResponse(_message.Message):
+    """A part of the samples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedSample]:
+        """In the order asked for, or of the pool. NOT_FOUND for a name that the pool lacks, with the nearest one."""
+
+    def __init__(
+        self,
+        *,
+        samples: _abc.Iterable[Global___NamedSample] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindSamplesResponse: _TypeAlias = FindSamplesResponse  # noqa: Y015
+
+@_typing.final
+class NamedSample(_message.Message):
+    """A sample by id and name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    sample_id: _builtins.int
+    """Its place in the pool."""
+    name: _builtins.str
+    """Its file's name or its row's key; the id where it has none."""
+    def __init__(
+        self,
+        *,
+        sample_id: _builtins.int = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "sample_id", b"sample_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamedSample: _TypeAlias = NamedSample  # noqa: Y015
 
 @_typing.final
 class ListOpenSamplesRequest(_message.Message):
@@ -413,6 +553,7 @@ class LabelRequest(_message.Message):
     LEASE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     NEXT_REVISION_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    SAMPLE_NAME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """"<run>/<round>/<sample>/<slot>"; without "/<slot>" where a tool shares a sample out among its annotators itself."""
     run_id: _builtins.str
@@ -424,7 +565,9 @@ class LabelRequest(_message.Message):
     slot: _builtins.int
     """Which of the sample's annotators, 0-based."""
     media_type: _builtins.str
-    """Of the content: "image/png", or "application/x-npy" where the sample is no image."""
+    """Of the content: "image/png" or another type of picture, "text/plain" for a text, "application/json" for a row of a
+    table, or "application/x-npy" for other values.
+    """
     content: _builtins.bytes
     """The sample; empty where uri says where it lies."""
     uri: _builtins.str
@@ -441,6 +584,8 @@ class LabelRequest(_message.Message):
     """Larger where a tool is asked again: for what was withdrawn, answered in a way that cannot be taken, or not answered
     for long. 0 for people.
     """
+    sample_name: _builtins.str
+    """The sample's name: its file or its row's key; empty where it has none."""
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class."""
@@ -477,10 +622,11 @@ class LabelRequest(_message.Message):
         lease_expires_at: _timestamp_pb2.Timestamp | None = ...,
         next_revision: _builtins.int = ...,
         attempt: _builtins.int = ...,
+        sample_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "prediction", b"prediction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_count", b"annotator_count", "attempt", b"attempt", "classes", b"classes", "content", b"content", "deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "media_type", b"media_type", "next_revision", b"next_revision", "prediction", b"prediction", "priority", b"priority", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "sample_id", b"sample_id", "sha256", b"sha256", "slot", b"slot", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_count", b"annotator_count", "attempt", b"attempt", "classes", b"classes", "content", b"content", "deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "media_type", b"media_type", "next_revision", b"next_revision", "prediction", b"prediction", "priority", b"priority", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "sample_id", b"sample_id", "sample_name", b"sample_name", "sha256", b"sha256", "slot", b"slot", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,11 @@ class OracleServiceStub:
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DescribeDatasetRequest.SerializeToString,
                 response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DescribeDatasetResponse.FromString,
                 _registered_method=True)
+        self.FindSamples = channel.unary_stream(
+                '/labelloop.oracle.v1.OracleService/FindSamples',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindSamplesRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindSamplesResponse.FromString,
+                _registered_method=True)
         self.ListOpenSamples = channel.unary_unary(
                 '/labelloop.oracle.v1.OracleService/ListOpenSamples',
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListOpenSamplesRequest.SerializeToString,
@@ -108,6 +113,13 @@ class OracleServiceServicer:
 
     def DescribeDataset(self, request, context):
         """What a dataset holds, without telling its labels. INVALID_ARGUMENT where there is no such dataset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindSamples(self, request, context):
+        """Names of samples by their ids, and ids by their names, of a dataset or of a run's pool.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,6 +223,11 @@ def add_OracleServiceServicer_to_server(servicer, server):
                     request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DescribeDatasetRequest.FromString,
                     response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DescribeDatasetResponse.SerializeToString,
             ),
+            'FindSamples': grpc.unary_stream_rpc_method_handler(
+                    servicer.FindSamples,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindSamplesRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindSamplesResponse.SerializeToString,
+            ),
             'ListOpenSamples': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOpenSamples,
                     request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListOpenSamplesRequest.FromString,
@@ -300,6 +317,33 @@ class OracleService:
             '/labelloop.oracle.v1.OracleService/DescribeDataset',
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DescribeDatasetRequest.SerializeToString,
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DescribeDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindSamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/FindSamples',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindSamplesRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindSamplesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class OracleServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OracleServiceAsyncStub: ...
     DescribeDataset: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.DescribeDatasetRequest, _oracle_pb2.DescribeDatasetResponse]
     """What a dataset holds, without telling its labels. INVALID_ARGUMENT where there is no such dataset."""
+    FindSamples: _grpc.UnaryStreamMultiCallable[_oracle_pb2.FindSamplesRequest, _oracle_pb2.FindSamplesResponse]
+    """Names of samples by their ids, and ids by their names, of a dataset or of a run's pool."""
     @_builtins.property
     @_deprecated("""This method has been marked as deprecated using proto method options.""")
     def ListOpenSamples(self) -> _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListOpenSamplesRequest, _oracle_pb2.ListOpenSamplesResponse]:
@@ -90,6 +92,8 @@ class OracleServiceAsyncStub(OracleServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     DescribeDataset: _aio.UnaryUnaryMultiCallable[_oracle_pb2.DescribeDatasetRequest, _oracle_pb2.DescribeDatasetResponse]  # type: ignore[assignment]
     """What a dataset holds, without telling its labels. INVALID_ARGUMENT where there is no such dataset."""
+    FindSamples: _aio.UnaryStreamMultiCallable[_oracle_pb2.FindSamplesRequest, _oracle_pb2.FindSamplesResponse]  # type: ignore[assignment]
+    """Names of samples by their ids, and ids by their names, of a dataset or of a run's pool."""
     @_builtins.property
     @_deprecated("""This method has been marked as deprecated using proto method options.""")
     def ListOpenSamples(self) -> _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListOpenSamplesRequest, _oracle_pb2.ListOpenSamplesResponse]:  # type: ignore[override]
@@ -142,6 +146,14 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.DescribeDatasetResponse, _abc.Awaitable[_oracle_pb2.DescribeDatasetResponse]]:
         """What a dataset holds, without telling its labels. INVALID_ARGUMENT where there is no such dataset."""
+
+    @_abc_1.abstractmethod
+    def FindSamples(
+        self,
+        request: _oracle_pb2.FindSamplesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_oracle_pb2.FindSamplesResponse], _abc.AsyncIterator[_oracle_pb2.FindSamplesResponse]]:
+        """Names of samples by their ids, and ids by their names, of a dataset or of a run's pool."""
 
     @_deprecated("""Deprecated: use LeaseNext, which also keeps others from being given the same samples. What waits for people to\nlabel, over all runs or in one, oldest request first.""")
     @_abc_1.abstractmethod
