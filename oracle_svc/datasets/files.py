@@ -28,7 +28,7 @@ def load_files(source: DatasetSource) -> Dataset:
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     evaluation_samples, evaluation_labels = _evaluation(source, pool, classes)
-    name = Path(source.name).resolve().name.encode(errors="replace").decode()  # a link's target may be any bytes
+    name = file_name(source.name)
     return Dataset(
         name=name,
         description=_description(name, pool, classes, evaluation_samples),
@@ -42,6 +42,11 @@ def load_files(source: DatasetSource) -> Dataset:
         originals=pool.originals,
         notes=pool.notes,
     )
+
+
+def file_name(path: str) -> str:
+    """Return the name of a dataset's file or folder, with links resolved: a link's target may be any bytes."""
+    return path if path == "mnist" else Path(path).resolve().name.encode(errors="replace").decode()
 
 
 def _evaluation(

@@ -67,6 +67,7 @@ class LabelingState:
     """The oracle's projection of one run.
 
     Attributes:
+        dataset_sha256: Digest of the dataset's content when the run was started; empty in runs of earlier releases.
         answers: Requested samples and their current outcomes.
         given: Each annotator's newest result for gold samples and, if several are asked, others; by sample and slot.
         unresolved: Samples whose new results may change the current outcome, with the running number of the newest.
@@ -80,6 +81,7 @@ class LabelingState:
 
     run_id: str
     spec: RunSpec
+    dataset_sha256: str = ""
     pool: PoolPublished | None = None
     answers: SampleOutcomes = field(default_factory=SampleOutcomes)
     given: dict[int, dict[int, AnswerGiven]] = field(default_factory=dict)
@@ -101,9 +103,14 @@ class LabelingState:
 
     @classmethod
     def begin(cls, event: Event, at: datetime) -> LabelingState:
-        inherited = event.run_started.inheritance.model_sha256
-        progress = Progress.begin(event, at)
-        return cls(event.run_id, event.run_started.spec, model_sha256=inherited, progress=progress)
+        started = event.run_started
+        return cls(
+            event.run_id,
+            started.spec,
+            dataset_sha256=started.dataset_sha256,
+            model_sha256=started.inheritance.model_sha256,
+            progress=Progress.begin(event, at),
+        )
 
     def apply(self, event: Event, at: datetime) -> None:
         """Apply the next event of this run. Once it has ended, only sample outcomes still under way are applied."""

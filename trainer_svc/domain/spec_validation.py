@@ -62,6 +62,16 @@ def check_spec(spec: RunSpec, dataset: DescribeDatasetResponse, inheritance: Inh
     _check_amounts(_amounts(spec, dataset, len(inheritance.sample_ids)))
 
 
+def check_classes(parent: PoolPublished, dataset: DescribeDatasetResponse) -> None:
+    """Raise InvalidInput unless the dataset has the classes of the run to continue, in their order."""
+    if list(parent.classes) != list(dataset.classes):
+        theirs, ours = (", ".join(names[:10]) for names in (parent.classes, dataset.classes))
+        message = (
+            f"the run to continue has the classes {theirs}, but the dataset has {ours}: name the same, in that order"
+        )
+        raise InvalidInput("CLASSES_CHANGED", message, field="continues")
+
+
 def _check_inherited(inheritance: Inheritance, dataset: DescribeDatasetResponse) -> None:
     outside = max(inheritance.sample_ids, default=-1) >= dataset.sample_count
     if outside or max(inheritance.classes, default=-1) >= len(dataset.classes):
