@@ -73,7 +73,12 @@ def scaled_size(size: tuple[int, int], wanted: tuple[int, int], fit: ImageFit.Va
     """Return the width and height to which a picture of ``size`` is scaled before it is padded or cut to ``wanted``."""
     if fit == ImageFit.IMAGE_FIT_STRETCH:
         return wanted
-    ratios = (wanted[0] / size[0], wanted[1] / size[1])
-    ratio = max(ratios) if fit == ImageFit.IMAGE_FIT_CROP else min(ratios)
-    width, height = (wanted[axis] if ratio == ratios[axis] else max(1, round(size[axis] * ratio)) for axis in (0, 1))
-    return width, height
+    narrower = wanted[0] * size[1] < wanted[1] * size[0]  # than the picture; whole numbers, so that all round alike
+    if narrower == (fit == ImageFit.IMAGE_FIT_CROP):
+        return max(1, _quotient(size[0] * wanted[1], size[1])), wanted[1]
+    return wanted[0], max(1, _quotient(size[1] * wanted[0], size[0]))
+
+
+def _quotient(dividend: int, divisor: int) -> int:
+    """Divide positive numbers and round to the nearest whole number, halves up."""
+    return (2 * dividend + divisor) // (2 * divisor)
