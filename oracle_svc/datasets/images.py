@@ -145,7 +145,7 @@ def _decode(
     data: bytes, file: PictureFile, plan: PicturePlan, settings: PictureSettings, sample: NDArray[np.uint8]
 ) -> bool:
     """Decode ``data`` into ``sample`` and return whether fitting changed it. Raises PictureFault."""
-    with opened(BytesIO(data), file.path) as image:
+    with opened(BytesIO(data), file.path.suffix) as image:
         reduce_jpeg(image, plan.size, settings.fit)
         picture = upright(image)
         check_pixels(picture.size)

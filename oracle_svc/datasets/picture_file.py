@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -72,7 +72,7 @@ def read_header(path: Path) -> PictureHeader | None:
     """Read the header of the file, or None if it neither is a picture nor is named like one. Raises PictureFault."""
     is_named_so = path.suffix.lower() in PICTURE_SUFFIXES
     try:
-        with os_errors(), path.open("rb") as file, opened(file, path) as image:
+        with os_errors(), path.open("rb") as file, opened(file, path.suffix) as image:
             return header_of(image)
     except NoPicture:
         if is_named_so:
@@ -113,18 +113,18 @@ def orientation_of(image: Image.Image) -> int:
 
 
 @contextmanager
-def opened(file: BinaryIO | BytesIO, path: PurePath) -> Iterator[Image.Image]:
-    """Open the picture in ``file``; decoding it may fail in any way inside the context.
+def opened(file: BinaryIO | BytesIO, suffix: str) -> Iterator[Image.Image]:
+    """Open the picture in ``file``, whose name ends in ``suffix``; decoding it in the context may fail in any way.
 
     Whatever goes wrong, inside the context too, is raised as PictureFault: NoPicture for bytes of no known format,
     DeepPicture for more than 8 bits a channel.
     """
     try:
-        if path.suffix.lower() in _RAW_SUFFIXES:  # they are TIFF, of a thumbnail
+        if suffix.lower() in _RAW_SUFFIXES:  # they are TIFF, of a thumbnail
             raise PictureFault("a camera's raw file: convert it to JPEG or PNG")
         head = file.read(_HEAD_BYTES)
         file.seek(0)
-        with _identified(file, path) as image:
+        with _identified(file, suffix.lower()) as image:
             check_pixels(image.size)
             if is_deep(image, head):
                 raise DeepPicture(f"more than 8 bits a channel (mode {image.mode}): convert it to 8")
@@ -142,8 +142,7 @@ def check_pixels(size: tuple[int, int]) -> None:
         raise PictureFault(f"{size[0]}x{size[1]} pixels, more than {pixels_max:,} in all")
 
 
-def _identified(file: BinaryIO | BytesIO, path: PurePath) -> Image.Image:
-    suffix = path.suffix.lower()
+def _identified(file: BinaryIO | BytesIO, suffix: str) -> Image.Image:
     try:
         return Image.open(file, formats=[*_readable(), *(["TGA"] if suffix in _TGA_SUFFIXES else [])])
     except UnidentifiedImageError as error:
