@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
 from .dataset import Dataset, DatasetSource
+from .picture_settings import PictureSettings, picture_settings
 from .split import Split, exists, read_split
 
 
@@ -24,10 +26,13 @@ def load_files(source: DatasetSource) -> Dataset:
             field="name",
             name=source.name,
         )
-    pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels")
+    pictures = picture_settings(source)
+    _refuse_unused(source)
+    pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels", pictures=pictures)
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
-    evaluation_samples, evaluation_labels = _evaluation(source, pool, classes)
+    evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures))
+    evaluation_samples, evaluation_labels = (evaluation.samples, evaluation.labels) if evaluation else (None, None)
     name = file_name(source.name)
     return Dataset(
         name=name,
@@ -40,7 +45,7 @@ def load_files(source: DatasetSource) -> Dataset:
         evaluation_labels=evaluation_labels,
         names=pool.names,
         originals=pool.originals,
-        notes=pool.notes,
+        notes=(*pool.notes, *(f"evaluation set: {note}" for note in (evaluation.notes if evaluation else ()))),
     )
 
 
@@ -49,9 +54,32 @@ def file_name(path: str) -> str:
     return path if path == "mnist" else Path(path).resolve().name.encode(errors="replace").decode()
 
 
+def _refuse_unused(source: DatasetSource) -> None:
+    """Refuse settings of pictures where no folder is read, which would be ignored silently."""
+    if any(Path(path).is_dir() for path in (source.name, source.evaluation) if exists(path)):
+        return
+    for field in ("size", "fit", "background"):
+        if getattr(source, field):
+            raise InvalidInput(
+                "NOT_PICTURES",
+                f"{field} is set, but {source.name} is no folder of pictures: leave {field} out",
+                field=field,
+                setting=field,
+                name=source.name,
+            )
+
+
+def _like(pool: NDArray[Any], settings: PictureSettings) -> PictureSettings:
+    """Return settings that make pictures like the samples of ``pool``, if those are pictures themselves."""
+    shape = pool.shape[1:]
+    if pool.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+        return settings
+    return replace(settings, size=(shape[1], shape[0]), in_colour=len(shape) == 3)
+
+
 def _evaluation(
-    source: DatasetSource, pool: Split, classes: tuple[str, ...]
-) -> tuple[NDArray[Any] | None, NDArray[np.int32] | None]:
+    source: DatasetSource, pool: Split, classes: tuple[str, ...], pictures: PictureSettings
+) -> Split | None:
     if not source.evaluation:
         if source.evaluation_labels:
             raise InvalidInput(
@@ -60,9 +88,13 @@ def _evaluation(
                 field="evaluation",
                 path=source.evaluation_labels,
             )
-        return None, None
+        return None
     split = read_split(
-        source.evaluation, source.evaluation_labels, samples_field="evaluation", labels_field="evaluation_labels"
+        source.evaluation,
+        source.evaluation_labels,
+        samples_field="evaluation",
+        labels_field="evaluation_labels",
+        pictures=pictures,
     )
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"
@@ -74,7 +106,7 @@ def _evaluation(
             field="evaluation_labels",
             path=source.evaluation,
         )
-    return split.samples, labels
+    return replace(split, labels=labels)
 
 
 def _check_alike(evaluation: NDArray[Any], pool: NDArray[Any], origin: str) -> None:

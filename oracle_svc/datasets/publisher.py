@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
+from oracle_svc.samples.originals import display
 
 _ORIGINALS_AT_ONCE = 8
 
@@ -88,14 +89,14 @@ async def _put_originals(originals: Sequence[Original], artifacts: ArtifactStore
 
 
 def _read(original: Original) -> bytes:
-    """Return the file's bytes. Raises InvalidInput if they are not those that were read into the pool."""
+    """Return what people see of the file. Raises InvalidInput if they are not those that were read into the pool."""
     try:
         data = original.path.read_bytes()
     except OSError as error:
         raise _changed(original, str(error)) from error
     if sha256(data).hexdigest() != original.sha256:
         raise _changed(original, "its content is another")
-    return data
+    return display(data).content
 
 
 def _changed(original: Original, why: str) -> InvalidInput:
