@@ -1,0 +1,91 @@
+"""Look up samples by name, and names of samples, in a run's pool or in a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+import grpc
+from labelloop.domain.class_names import as_number, comparable
+from labelloop.errors import NotFound, from_rpc
+from labelloop.events.v1.events_pb2 import DatasetSource
+from labelloop.oracle.v1.oracle_pb2 import FindSamplesRequest, FindSamplesResponse, NamedSample
+
+Item = TypeVar("Item")
+_AT_ONCE = 4_000  # a request may have 8 MiB: 2 KiB for each name
+
+
+class Finder(Protocol):
+    """The part of the oracle's client that finds samples."""
+
+    def FindSamples(self, request: FindSamplesRequest) -> AsyncIterable[FindSamplesResponse]: ...  # noqa: N802
+
+
+class SampleNames:
+    """Names of the samples of a run's pool or, before a run, of a dataset."""
+
+    def __init__(self, finder: Finder, run_id: str = "", dataset: DatasetSource | None = None) -> None:
+        self._finder, self._pool = finder, FindSamplesRequest(run_id=run_id, dataset=dataset)
+
+    async def ids_of(self, names: Sequence[str]) -> list[int]:
+        """Return the samples' ids, in the order of ``names``. Raises NotFound for a name that the pool lacks."""
+        found: list[int] = []
+        for some in in_parts(names):
+            found += [sample.sample_id async for sample in self._found(names=[comparable(name) for name in some])]
+        return found
+
+    async def of(self, sample_ids: Sequence[int]) -> dict[int, str]:
+        """Return names by id; a sample without a name has its id. Raises NotFound for an id that the pool lacks."""
+        found: dict[int, str] = {}
+        for some in in_parts(sample_ids):
+            found |= {sample.sample_id: sample.name async for sample in self._found(sample_ids=some)}
+        return found
+
+    async def own(self, sample_ids: Sequence[int]) -> dict[int, str]:
+        """Return names by id as :meth:`of` does, but none where no sample has a name other than its id."""
+        found = await self.of(sample_ids)
+        return found if any(name != str(sample_id) for sample_id, name in found.items()) else {}
+
+    async def meant(self, texts: Sequence[str]) -> list[int]:
+        """Return the samples that ``texts`` mean: by name, or by id where no sample bears that name.
+
+        Raises NotFound for a text that means none.
+        """
+        try:
+            return await self.ids_of(texts)
+        except NotFound:
+            return [await self._meant(text) for text in texts]
+
+    async def _meant(self, text: str) -> int:
+        try:
+            return (await self.ids_of([text]))[0]
+        except NotFound:
+            number = as_number(comparable(text))
+            if number is None or number != int(number) or not 0 <= number < 2**32:
+                raise
+            return next(iter(await self.of([int(number)])))
+
+    async def _found(self, names: Sequence[str] = (), sample_ids: Sequence[int] = ()) -> AsyncIterator[NamedSample]:
+        request = FindSamplesRequest(names=names, sample_ids=sample_ids)
+        request.MergeFrom(self._pool)
+        try:
+            async for part in self._finder.FindSamples(request):
+                for sample in part.samples:
+                    yield sample
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) or error from error
+
+
+def same_name(one: str, other: str) -> bool:
+    """Return whether two names are one: equal in NFC without spaces around them, or equal as numbers.
+
+    Spreadsheets write the name ``007`` as ``7``.
+    """
+    left, right = comparable(one), comparable(other)
+    return left == right or (as_number(left) is not None and as_number(left) == as_number(right))
+
+
+def in_parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Yield ``items`` in parts that fit into a request."""
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
