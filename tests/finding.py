@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from labelloop.domain.class_names import comparable, near_match
-from labelloop.errors import NotFound
+from labelloop.errors import InvalidInput, NotFound
 from labelloop.oracle.v1.oracle_pb2 import FindSamplesRequest, FindSamplesResponse, NamedSample
 
 _AT_ONCE = 3
@@ -34,9 +34,9 @@ class FakeFinder:
             if comparable(each) == comparable(name):
                 return sample_id
         message = f"the pool has no sample {name!r}; {near_match(name, self._names)}"
-        raise NotFound("UNKNOWN_SAMPLE", message, name=name)
+        raise NotFound("UNKNOWN_NAME", message, name=name)
 
     def _checked(self, sample_id: int) -> int:
         if sample_id >= len(self._names):
-            raise NotFound("UNKNOWN_SAMPLE", f"the pool has no sample {sample_id}", sample_id=sample_id)
+            raise InvalidInput("UNKNOWN_SAMPLE", f"the pool has no sample {sample_id}", sample_id=sample_id)
         return sample_id

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from typing import Protocol
 
 import grpc
 from labelloop.domain.class_names import as_number, comparable
-from labelloop.errors import NotFound, from_rpc
+from labelloop.errors import InvalidInput, NotFound, from_rpc
 from labelloop.events.v1.events_pb2 import DatasetSource
 from labelloop.oracle.v1.oracle_pb2 import FindSamplesRequest, FindSamplesResponse, NamedSample
 
-Item = TypeVar("Item")
 _AT_ONCE = 4_000  # a request may have 8 MiB: 2 KiB for each name
 
 
@@ -30,15 +29,25 @@ class SampleNames:
     async def ids_of(self, names: Sequence[str]) -> list[int]:
         """Return the samples' ids, in the order of ``names``. Raises NotFound for a name that the pool lacks."""
         found: list[int] = []
-        for some in in_parts(names):
-            found += [sample.sample_id async for sample in self._found(names=[comparable(name) for name in some])]
+        for start in range(0, len(names), _AT_ONCE):
+            some = [comparable(name) for name in names[start : start + _AT_ONCE]]
+            found += [sample.sample_id async for sample in self._found(names=some)]
         return found
 
     async def of(self, sample_ids: Sequence[int]) -> dict[int, str]:
-        """Return names by id; a sample without a name has its id. Raises NotFound for an id that the pool lacks."""
-        found: dict[int, str] = {}
-        for some in in_parts(sample_ids):
-            found |= {sample.sample_id: sample.name async for sample in self._found(sample_ids=some)}
+        """Return names by id; a sample without a name has its id. Raises InvalidInput for an id that the pool lacks.
+
+        For many samples, all names are read: the oracle would read all of them for each part.
+        """
+        if not sample_ids:
+            return {}
+        if len(sample_ids) <= _AT_ONCE:
+            return {sample.sample_id: sample.name async for sample in self._found(sample_ids=sample_ids)}
+        wanted = set(sample_ids)
+        found = {sample.sample_id: sample.name async for sample in self._found() if sample.sample_id in wanted}
+        if missing := wanted - found.keys():
+            message = f"the pool has no sample {min(missing)}"
+            raise InvalidInput("UNKNOWN_SAMPLE", message, field="sample_ids", sample_id=min(missing))
         return found
 
     async def own(self, sample_ids: Sequence[int]) -> dict[int, str]:
@@ -49,7 +58,7 @@ class SampleNames:
     async def meant(self, texts: Sequence[str]) -> list[int]:
         """Return the samples that ``texts`` mean: by name, or by id where no sample bears that name.
 
-        Raises NotFound for a text that means none.
+        Raises NotFound for a text that means none, and InvalidInput for an id that the pool lacks.
         """
         try:
             return await self.ids_of(texts)
@@ -83,9 +92,3 @@ def same_name(one: str, other: str) -> bool:
     """
     left, right = comparable(one), comparable(other)
     return left == right or (as_number(left) is not None and as_number(left) == as_number(right))
-
-
-def in_parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """Yield ``items`` in parts that fit into a request."""
-    for start in range(0, len(items), _AT_ONCE):
-        yield items[start : start + _AT_ONCE]

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from labelloop.errors import LabelloopError, NotFound
+from labelloop.domain.class_names import comparable
+from labelloop.errors import InvalidInput, LabelloopError, NotFound
 
 from labelloop_cli.filled_csv.class_rows import ClassRow
 from labelloop_cli.sample_names import SampleNames, same_name
 
-_AT_ONCE = 4_000
+_AT_ONCE = 50_000  # rows for which names are looked up together
 
 
 async def labelled_samples(rows: Iterable[ClassRow], classes: Sequence[str], samples: SampleNames) -> dict[int, int]:
     """Return the class by sample id, in the order of ``rows``.
 
     Raises:
-        InvalidInput: For a class that is none, for an id and a name of two samples, and for two classes of one sample.
-        NotFound: For a sample that the pool lacks.
+        InvalidInput: For a class that is none, a sample that the pool lacks, an id and a name of two samples, and two
+            classes of one sample.
     """
     said: dict[int, tuple[int, int]] = {}  # class and number of the row
     rows = iter(rows)
@@ -55,7 +56,7 @@ async def _check_names(rows: Sequence[ClassRow], samples: SampleNames) -> None:
     """Raise InvalidInput unless the id and the name of each row belong to one sample."""
     try:
         names = await samples.of([row.sample_id for row in rows if row.sample_id is not None])
-    except NotFound as error:
+    except InvalidInput as error:
         raise _of_row(error, rows) from error
     for row in rows:
         name = names[row.sample_id or 0]
@@ -65,9 +66,10 @@ async def _check_names(rows: Sequence[ClassRow], samples: SampleNames) -> None:
             )
 
 
-def _of_row(error: NotFound, rows: Sequence[ClassRow]) -> LabelloopError:
-    """Return the error with the row that it is about, if it says which sample is missing."""
+def _of_row(error: LabelloopError, rows: Sequence[ClassRow]) -> InvalidInput:
+    """Return the error with the row that it is about, by the sample that it says is missing."""
+    missing = {*error.values.values()}
     for row in rows:
-        if {row.name, str(row.sample_id)} & {*error.values.values()}:
+        if {comparable(row.name), str(row.sample_id)} & missing:
             return row.row.fault(error.message, field="name" if row.sample_id is None else "id")
-    return NotFound(error.reason, f"{rows[0].row.path}: {error.message}", field=error.field)
+    return InvalidInput(error.reason, f"{rows[0].row.path}: {error.message}", field=error.field)

@@ -20,6 +20,7 @@ from labelloop_cli.reporting.page import Tile, picture, render
 from labelloop_cli.reporting.truth import Truth, truth_of
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
+from labelloop_cli.sample_names import SampleNames
 
 _TILES, _ROWS = 40, 2_000
 
@@ -46,7 +47,7 @@ async def report_on(
     if not whole.rounds:
         raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: there is nothing to report", run_id=run_id)
     labels = await clients.labels(run_id)
-    known = truth_of(whole.run, labels, truth)
+    known = await truth_of(whole.run, labels, truth, SampleNames(clients.oracle, run_id))
     asked = asked_for(labels, whole.run.spec, whole.run.pool.classes)
     tiles = await _tiles(clients, whole, sections.first_of_each_round(asked, _TILES))
     predicted = await _predicted(clients, whole, labels)

@@ -13,7 +13,6 @@ from typing import Any, get_type_hints
 
 from labelloop.errors import InvalidInput
 
-from labelloop_cli.class_csv import read_classes
 from labelloop_cli.commands.spec_options import SpecOptions
 from labelloop_cli.run_spec.fields import Document
 from labelloop_cli.run_spec.file import absolute
@@ -32,7 +31,7 @@ def field_paths() -> dict[str, str]:
 
 
 def combined(options: SpecOptions, given: set[str], file: Document) -> Document:
-    """Return the document of the run to start; its features may be ``auto``.
+    """Return the document of the run to start; its features may be ``auto``, its gold samples the path of a file.
 
     Args:
         options: Values of all options.
@@ -73,7 +72,7 @@ def _plain(name: str, value: Any) -> Any:
     if name in ("classes", "columns"):
         return [each.strip() for each in value.split(",") if each.strip()]
     if name == "gold":
-        return [{"sample_id": id_, "label": label} for id_, label in read_classes(value)] if value else []
+        return value or []
     return value
 
 
