@@ -33,8 +33,13 @@ class SpecOptions:
     """Options that set a field of RunSpec each: its path is the last part of the annotation, its meaning the help."""
 
     dataset: Annotated[
-        str, _argument(help="The pool: mnist, a .npy file, an IDX file or a folder of images."), "dataset.name"
-    ] = "mnist"
+        str,
+        _argument(
+            help="The pool: a folder of pictures, a .npy or IDX file, or mnist. Not needed with --continues.",
+            show_default=False,
+        ),
+        "dataset.name",
+    ] = ""
     labels: Annotated[str, _data(help="File with the pool's labels (.npy or IDX)."), "dataset.labels"] = ""
     evaluation: Annotated[
         str,
@@ -154,7 +159,8 @@ class SpecOptions:
     gold: Annotated[
         Path | None,
         _people(
-            help="CSV file (columns id, class) of samples whose class is known, to measure how well each person labels."
+            help="CSV file (columns id or name, and class or class_name) of samples whose class is known, to measure "
+            "how well each person labels."
         ),
         "queue.gold",
     ] = None

@@ -38,6 +38,8 @@ def combined(options: SpecOptions, given: set[str], file: Document) -> Document:
         given: Names of the options that the user gave; names of other parameters are ignored.
         file: The document of the spec file; empty without one.
 
+    Without the name of a pool, the dataset has only what was given: it changes that of the run to continue.
+
     Raises:
         InvalidInput: If an option was given that would have no effect in this run.
     """
@@ -48,7 +50,8 @@ def combined(options: SpecOptions, given: set[str], file: Document) -> Document:
         del asked["stopping"]
     unset = [name for name in _SECTIONS if name not in asked]
     whole = {name: value for name, value in merged(_defaults(), asked).items() if name not in unset}
-    return whole | _dependent(whole, chosen, file) | {"dataset": _with_limit_seed(whole["dataset"])}
+    whole["dataset"] = _with_limit_seed(whole["dataset"]) if whole["dataset"]["name"] else asked.get("dataset", {})
+    return whole | _dependent(whole, chosen, file)
 
 
 def merged(below: Document, above: Document) -> Document:
