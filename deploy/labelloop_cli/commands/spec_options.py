@@ -29,8 +29,11 @@ _other = partial(typer.Option, rich_help_panel="Other")
 
 
 @dataclass(frozen=True)
-class SpecOptions:
-    """Options that set a field of RunSpec each: its path is the last part of the annotation, its meaning the help."""
+class DataOptions:
+    """Options that say what a pool is, and what models see of it.
+
+    Each sets a field of RunSpec: its path is the last part of the annotation, its meaning the help.
+    """
 
     dataset: Annotated[
         str,
@@ -101,6 +104,11 @@ class SpecOptions:
         _data(help="What the models see. auto: the features of --graph, else patches for images, else plain values."),
         "features",
     ] = FeaturesName.auto
+
+
+@dataclass(frozen=True)
+class SpecOptions(DataOptions):
+    """Options that set a field of RunSpec each, as those of the data do."""
 
     strategy: Annotated[StrategyName, _strategy(help="How to choose the samples to label next."), "strategy"] = (
         StrategyName.clustered_margin

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import typer
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource
-from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,8 +14,10 @@ from rich.table import Column, Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.operations.pool import described_dataset
 from labelloop_cli.output import run_summary
 from labelloop_cli.output.console import console, tell
+from labelloop_cli.output.pool_summary import brief
 from labelloop_cli.run_options import word
 from labelloop_cli.run_spec.file import write_spec
 from labelloop_cli.run_spec.request import WantedRun, continued
@@ -33,9 +34,11 @@ async def start(wanted: WantedRun, *, watched: bool) -> None:
     tell(wanted.notes)
     async with connect(Endpoints()) as clients:
         source = await _dataset(clients, wanted.request)
-        described = await clients.oracle.DescribeDataset(DescribeDatasetRequest(dataset=source))
+        described = await described_dataset(clients, source)
         names = SampleNames(clients.oracle, dataset=source)
         wanted.complete(described, await labelled_samples(wanted.gold or (), described.classes, names))
+        for line in (brief(described, wanted.request.spec.features), *described.notes):
+            console.print(line, highlight=False, soft_wrap=True)
         run = (await clients.trainer.StartRun(wanted.request)).run
         console.print(f"run {run.run_id} started")
         if watched:
