@@ -89,7 +89,7 @@ def test_ids_alone_need_no_names_of_the_pool(tmp_path: Path) -> None:
         ("id,name,class\n1,a.png,dog\n", "row 2: sample 1 is 'b.png', not 'a.png'"),
         ("id,name,class\n9,a.png,dog\n", "row 2: the pool has no sample 9"),
         ("name,class\na.png,dog\nb.pgn,dog\n", "row 3: the pool has no sample 'b.pgn'; did you mean 'b.png'?"),
-        ("id,class,class_name\n1,0,dog\n", "row 2: class is '0', but class_name is 'dog'"),
+        ("id,class,class_name\n1,0,dog\n", "row 2: class is '0', the index of 'cat', but class_name is 'dog'"),
         ("id,class,class_name\n1,cat,dog\n", "row 2: class is 'cat', but class_name is 'dog'"),
         ('id,class\n1,"dog\n2,cat\n', "unexpected end of data"),
         ('id,class\n1,"dog"s\n', "line 2"),
@@ -144,8 +144,10 @@ def test_with_classes_named_by_numbers_a_number_is_a_name(tmp_path: Path) -> Non
     assert read(written(tmp_path, "id,class\n0,1\n1,3.0\n"), ["1", "2", "3"]) == {0: 0, 1: 2}
 
 
-def test_in_an_export_with_classes_named_by_numbers_the_name_decides(tmp_path: Path) -> None:
+def test_in_an_export_with_classes_named_by_numbers_the_column_class_holds_indices(tmp_path: Path) -> None:
     path = written(tmp_path, "id,class,class_name\n0,1,2\n1,0,1\n")
     assert read(path, ["1", "2", "3"]) == {0: 1, 1: 0}
+    with pytest.raises(InvalidInput, match="row 2: class is '1', the index of '2', but class_name is '1'"):
+        read(written(tmp_path, "id,class,class_name\n0,1,1\n"), ["1", "2", "3"])
     with pytest.raises(InvalidInput, match="row 2: class '1' may be a name or an index: fill in class_name"):
         read(written(tmp_path, "id,class,class_name\n0,1,\n"), ["1", "2", "3"])

@@ -47,14 +47,18 @@ class ClassRow:
 
 
 def _check_agreement(class_: str, class_name: str, index: int, classes: Sequence[str]) -> None:
-    """Check the column ``class`` of a file that also has ``class_name``: it holds an index or a name."""
-    if as_number(class_) == index:
+    """Check the column ``class`` of a file that also has ``class_name``, as exports do: there, numbers are indices."""
+    number = as_number(class_)
+    if number == index or (number is None and class_name and class_named(class_, classes) == index):
         return
-    is_name = class_named(class_, classes) == index
-    if class_name and not is_name:
-        message = f"class is {class_!r}, but class_name is {class_name!r}: correct one of them, or leave one empty"
+    if class_name:
+        is_index = number is not None and number in range(len(classes))
+        means = f", the index of {classes[int(number or 0)]!r}" if is_index else ""
+        message = (
+            f"class is {class_!r}{means}, but class_name is {class_name!r}: correct one of them, or leave one empty"
+        )
         raise InvalidInput("CLASSES_DIFFER", message)
-    if not class_name and as_number(class_) is not None:
+    if number is not None:
         message = f"class {class_!r} may be a name or an index: fill in class_name"
         raise InvalidInput("AMBIGUOUS_CLASS", message)
 
