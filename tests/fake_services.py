@@ -53,6 +53,7 @@ class FakeOracle(OracleServiceServicer):
         answered: Sequence[int] = (),
     ) -> None:
         self.finder, self.described, self._answered = finder, described, answered
+        self.requests: list[oracle_pb2.LabelRequest] = []
         self.sent: list[Any] = []
 
     async def FindSamples(  # noqa: N802
@@ -69,6 +70,12 @@ class FakeOracle(OracleServiceServicer):
         if isinstance(self.described, oracle_pb2.DescribeDatasetResponse):
             return self.described
         return oracle_pb2.DescribeDatasetResponse(sample_count=4, classes=request.dataset.classes, dtype="uint8")
+
+    async def ListRequests(  # noqa: N802
+        self, request: oracle_pb2.ListRequestsRequest, context: Any
+    ) -> AsyncIterator[oracle_pb2.LabelRequest]:
+        for each in self.requests:
+            yield each
 
     async def ListAnswers(  # noqa: N802
         self, request: oracle_pb2.ListAnswersRequest, context: Any

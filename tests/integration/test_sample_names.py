@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from labelloop.errors import InvalidInput, NotFound, WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished, RunSpec, SkipKind
-from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse, LabelRequest
 from labelloop.trainer.v1.trainer_pb2 import RunStatus
 from labelloop_cli.operations import label, run
+from labelloop_cli.operations.open_samples import open_
 from labelloop_cli.operations.pool import inspect_pool
 from labelloop_cli.run_spec.request import start_request
 
@@ -172,3 +173,41 @@ async def test_a_pool_without_classes_can_be_inspected_before_they_are_named(
     oracle.described = NotFound("NO_SUCH_FILE", "there is no file or folder '/pets'")
     with pytest.raises(NotFound, match="/pets"):
         await inspect_pool(one, as_json=False)
+
+
+def request(sample_id: int, name: str, content: bytes, media_type: str = "image/png") -> LabelRequest:
+    return LabelRequest(sample_id=sample_id, sample_name=name, content=content, media_type=media_type)
+
+
+async def test_pictures_that_wait_are_written_as_they_are_beside_a_table_to_fill_in(
+    oracle: FakeOracle, tmp_path: Path
+) -> None:
+    oracle.requests = [request(1, "../b.png", b"one"), request(3, "Käfer.jpg", b"two", "image/jpeg")]
+    table, folder = tmp_path / "new" / "to_label.csv", tmp_path / "pictures"
+    await open_("r", table, folder)
+    text = table.read_bytes().decode("utf-8-sig")
+    assert text.splitlines() == ["id,name,class,file", "1,../b.png,,_b.png", "3,Käfer.jpg,,Käfer.jpg"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"_b.png": b"one", "Käfer.jpg": b"two"}
+
+
+async def test_texts_and_rows_that_wait_are_written_into_the_table(oracle: FakeOracle, tmp_path: Path) -> None:
+    oracle.requests = [request(0, "", b'a "b",\nc', "text/plain"), request(1, "", b'{"age": 7}', "application/json")]
+    table = tmp_path / "to_label.csv"
+    await open_("r", table, None)
+    assert table.read_bytes() == b'id,class,text\r\n0,,"a ""b"",\nc"\r\n1,,"{""age"": 7}"\r\n'
+    with pytest.raises(InvalidInput, match="leave --images out"):
+        await open_("r", table, tmp_path / "pictures")
+
+
+async def test_classes_that_were_not_submitted_are_not_overwritten(oracle: FakeOracle, tmp_path: Path) -> None:
+    oracle.requests = [request(0, "", b"one"), request(1, "", b"two")]
+    table = csv(tmp_path, "id,class\n1,cat\n")
+    with pytest.raises(InvalidInput, match="holds classes of 1 samples that still wait"):
+        await open_("r", table, None)
+    csv(tmp_path, "id,class\n2,cat\n")
+    await open_("r", table, None)
+    await open_("r", table, None)
+    assert table.read_bytes() == b"id,class\r\n0,\r\n1,\r\n"
+    table.write_bytes(b"\x89PNG\0")
+    with pytest.raises(InvalidInput, match="cannot be read as CSV"):
+        await open_("r", table, None)

@@ -17,18 +17,18 @@ Who = Annotated[str, typer.Option(help="Who says so.", show_default="the user wh
 
 
 @app.command("open")
-def open_(
+def open_samples(
     run_id: RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="A CSV to fill in.")] = Path("to_label.csv"),
-    images: Annotated[Path | None, typer.Option(help="Also write each sample as a PNG into this folder.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Also write each picture into this folder.")] = None,
 ) -> None:
     """Write what waits for a label to a CSV.
 
-    Its columns are id and class, and the class is empty.
+    Its columns are id, the sample's name if it has one, and class, which is empty; texts and rows are there too.
     """
-    from labelloop_cli.operations import label
+    from labelloop_cli.operations.open_samples import open_
 
-    carry_out(label.open_(run_id, output, images))
+    carry_out(open_(run_id, output, images))
 
 
 @app.command()

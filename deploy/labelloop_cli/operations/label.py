@@ -1,14 +1,12 @@
-"""List the samples that wait for a label, and submit or change annotation results, for ``labelloop label``."""
+"""Submit and change annotation results, for ``labelloop label``."""
 
 from __future__ import annotations
 
-import csv
 import getpass
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from labelloop.domain.class_names import class_of
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, WrongState
@@ -17,54 +15,19 @@ from labelloop.oracle.v1.oracle_pb2 import (
     CancelRequestsRequest,
     LabelResult,
     ListAnswersRequest,
-    ListOpenSamplesRequest,
-    OpenSample,
     SkippedSample,
     SkipSamplesRequest,
     SubmitLabelsRequest,
     SubmitResultsRequest,
     SubmittedLabel,
 )
-from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
-from PIL import Image
 
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.filled_csv.class_rows import read_class_rows
 from labelloop_cli.filled_csv.labelled_samples import labelled_samples
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.sample_names import SampleNames
-
-_PART = 1_000
-
-
-async def open_(run_id: str, output: Path, images: Path | None) -> None:
-    """Write the samples that wait for a label to a CSV to fill in, and as PNGs into the folder ``images`` if given."""
-    async with connect(Endpoints()) as clients:
-        waiting = list((await clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id=run_id))).samples)
-        with output.open("w", newline="") as file:
-            csv.writer(file).writerows([("id", "class"), *((sample.sample_id, "") for sample in waiting)])
-        if images:
-            await _write_images(clients, waiting, images)
-    console.print(
-        f"{len(waiting)} samples wait for a label; fill in {output}, then `labelloop label submit {run_id} {output}`"
-    )
-
-
-async def _write_images(clients: Clients, waiting: list[OpenSample], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for start in range(0, len(waiting), _PART):
-        part = waiting[start : start + _PART]
-        ids = [sample.sample_id for sample in part]
-        answer = await clients.scorer.GetSamples(GetSamplesRequest(pool_sha256=part[0].pool_sha256, sample_ids=ids))
-        if answer.dtype != "uint8" or len(answer.shape) not in (2, 3):
-            shape = tuple(answer.shape)
-            message = f"samples of type {answer.dtype} and shape {shape} are no images: leave --images out"
-            raise InvalidInput("NO_IMAGES", message, field="images")
-        for sample_id, pixels in zip(
-            ids, np.frombuffer(answer.samples, np.uint8).reshape(-1, *answer.shape), strict=True
-        ):
-            Image.fromarray(pixels).save(folder / f"{sample_id}.png")
 
 
 async def submit(run_id: str, answers: Path, annotator: str) -> None:
