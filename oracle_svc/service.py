@@ -202,6 +202,12 @@ class OracleService(OracleServiceServicer):
             await self._dead_letters.discard(letter_id)
         return pb.DiscardDeadLettersResponse(discarded=len(ids))
 
+    async def ListRequests(self, request: pb.ListRequestsRequest, context: Context) -> AsyncIterator[pb.LabelRequest]:
+        labeling = self._projections.get(request.run_id)
+        for sample_id in list(labeling.open) if labeling.for_people else ():
+            if sample_id in labeling.open:  # still: it may have been answered meanwhile
+                yield await self._counter.shown(labeling, sample_id)
+
     def _labelings(self, run_id: str) -> list[LabelingState]:
         return [self._projections.get(run_id)] if run_id else list(self._projections.runs.values())
 

@@ -270,6 +270,35 @@ async def _list_labels(trial: Trial) -> None:
                 raise
 
 
+async def _show_requests(trial: Trial) -> None:
+    """Start a run, read what it asks for, and label that."""
+    run_id = await _start_by_hand(trial, "shown")
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    wanted = list(asked.event.labels_requested.sample_ids)
+    oracle, request = trial.world.clients.oracle, oracle_pb2.ListRequestsRequest(run_id=run_id)
+    shown: list[int] = []
+    while shown != wanted:  # the oracle may not have read the run's events yet
+        shown = await _read(lambda: oracle.ListRequests(request))
+    await _give_labels(trial, run_id, wanted)
+
+
+async def _find_samples(trial: Trial) -> None:
+    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "model_trained")
+    oracle, request = trial.world.clients.oracle, oracle_pb2.FindSamplesRequest(run_id=trial.run_id, sample_ids=[1])
+    await _read(lambda: oracle.FindSamples(request))
+
+
+async def _read(call: Callable[[], Any]) -> list[int]:
+    """Return the samples of all answers of a stream; repeat the call until it ends well."""
+    while True:
+        try:
+            return [getattr(answer, "sample_id", 0) async for answer in call()]
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND}:
+                raise
+            await asyncio.sleep(0.02)
+
+
 async def _exported(trial: Trial) -> list[Event]:
     """Return the events of the run once it has ended; repeat the export until it is complete."""
     await trial.world.watch.first(trial.run_id, lambda seen: seen.kind in ENDS)
@@ -387,6 +416,8 @@ _LEADS: dict[str, Lead] = {
     ),
     "serve ListDeadLetters": _ask("oracle", "ListDeadLetters", lambda _, __: oracle_pb2.ListDeadLettersRequest()),
     "serve ReplayDeadLetters": _ask("oracle", "ReplayDeadLetters", lambda _, __: oracle_pb2.ReplayDeadLettersRequest()),
+    "serve FindSamples": _find_samples,
+    "serve ListRequests": _show_requests,
     "serve ListOpenSamples": _ask(
         "oracle", "ListOpenSamples", lambda trial, _: oracle_pb2.ListOpenSamplesRequest(run_id=trial.run_id)
     ),
