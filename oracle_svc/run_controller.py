@@ -58,9 +58,9 @@ class RunController:
                 case AnswerLabels(round_, sample_ids):
                     done = await self._answer(labeling, round_, sample_ids)
                 case Resolve(answered):
-                    done = await append_answers(
-                        self._log, settle(labeling, answered, await _weighed(labeling, answered))
-                    )
+                    events, disputed = settle(labeling, answered, await _weighed(labeling, answered))
+                    labeling.disputed.update(disputed)
+                    done = await append_answers(self._log, events)
                     labeling.mark_resolved(answered)
                     self._projections.notify(run_id)  # more annotators may be wanted now
                 case Expire(sample_ids):
