@@ -65,9 +65,9 @@ class RunController:
                 case AnswerLabels(round_, sample_ids):
                     done = await self._answer(labeling, round_, sample_ids)
                 case Resolve(answered):
-                    done = await append_answers(
-                        self._log, settle(labeling, answered, await _weighed(labeling, answered))
-                    )
+                    events, disputed = settle(labeling, answered, await _weighed(labeling, answered))
+                    labeling.disputed.update(disputed)
+                    done = await append_answers(self._log, events)
                     labeling.mark_resolved(answered)
                     self._projections.notify(run_id)  # more annotators may be wanted now
                 case Expire(sample_ids):
@@ -92,7 +92,7 @@ class RunController:
         Raises InvalidInput if it is no longer what the run was started with, besides errors in reading it.
         """
         dataset = await self._dataset_cache.get(labeling.spec.dataset)
-        if labeling.dataset_sha256 not in ("", dataset.sha256):
+        if labeling.run_log.started.dataset_sha256 not in ("", dataset.sha256):
             message = f"the files of {dataset.name} have changed since the run was started: start a new run"
             raise InvalidInput("DATASET_CHANGED", message, field="dataset.name", name=dataset.name)
         key = dataset.sha256, dataset.description

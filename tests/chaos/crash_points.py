@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from labelloop.domain.run_end import RUN_ENDS
 from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import Event, LabelSource, QueueSpec, RunStarted, SkipKind
 from labelloop.oracle.v1 import oracle_pb2
@@ -19,7 +20,7 @@ from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
 
 from tests.blobs import IMAGE_BYTES, certified_spec, plain, spec
-from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered, training_set
+from tests.chaos.trial import Fault, Trial, again_until_answered, training_set
 from tests.chaos.world import ARMED
 
 _APPENDS = {
@@ -235,12 +236,12 @@ async def _fail(trial: Trial) -> None:
 async def _continue(trial: Trial) -> None:
     """Start a run that inherits a training set and reads the samples of it."""
     world = trial.world
-    await world.watch.first(trial.run_id, lambda seen: seen.kind in ENDS)
+    await world.watch.first(trial.run_id, lambda seen: seen.kind in RUN_ENDS)
     child = trainer_pb2.StartRunRequest(
         run_id=f"{trial.run_id}-child", continues=trial.run_id, spec=spec(world.blobs, label_budget=0)
     )
     await again_until_answered(world.clients.trainer.StartRun, child)
-    await world.watch.first(child.run_id, lambda seen: seen.kind in ENDS)
+    await world.watch.first(child.run_id, lambda seen: seen.kind in RUN_ENDS)
 
 
 async def _certify(trial: Trial) -> None:
@@ -249,14 +250,14 @@ async def _certify(trial: Trial) -> None:
     certified = certified_spec(trial.world.blobs)
     request = trainer_pb2.StartRunRequest(run_id=run_id, spec=certified)
     await again_until_answered(trial.world.clients.trainer.StartRun, request)
-    end = await trial.world.watch.first(run_id, lambda seen: seen.kind in ENDS)
+    end = await trial.world.watch.first(run_id, lambda seen: seen.kind in RUN_ENDS)
     assert end.kind == "run_finished"
 
 
 async def _start_another(trial: Trial) -> None:
     request = trainer_pb2.StartRunRequest(run_id=f"{trial.run_id}-other", spec=trial.spec)
     await again_until_answered(trial.world.clients.trainer.StartRun, request)
-    await trial.world.watch.first(request.run_id, lambda seen: seen.kind in ENDS)
+    await trial.world.watch.first(request.run_id, lambda seen: seen.kind in RUN_ENDS)
 
 
 async def _list_labels(trial: Trial) -> None:
@@ -301,7 +302,7 @@ async def _read(call: Callable[[], Any]) -> list[int]:
 
 async def _exported(trial: Trial) -> list[Event]:
     """Return the events of the run once it has ended; repeat the export until it is complete."""
-    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind in ENDS)
+    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind in RUN_ENDS)
     request = trainer_pb2.ExportRunRequest(run_id=trial.run_id)
     while True:
         try:

@@ -71,10 +71,10 @@ class DataOptions:
         "dataset.size",
     ] = ""
     fit: Annotated[
-        FitName,
-        _data(help="How pictures of another size are fitted: scaled whole, cut off, or distorted."),
+        FitName | None,
+        _data(help="How pictures of another size are fitted: scaled whole, cut off, or distorted.", show_default="pad"),
         "dataset.fit",
-    ] = FitName.pad
+    ] = None
     background: Annotated[
         str, _data(help="Colour behind transparent and padded pictures.", show_default="#ffffff"), "dataset.background"
     ] = ""
