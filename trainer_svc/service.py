@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -50,7 +51,11 @@ class TrainerService(TrainerServiceServicer):
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         run_id = check_run_id(request.run_id or _new_run_id())
         started = RunStarted(spec=request.spec)
+        if request.continues and request.known:
+            message = "a run takes over labels from another, or has known ones of its own, not both"
+            raise InvalidInput("KNOWN_WITH_CONTINUES", message, field="known")
         parent = self._projections.get(request.continues) if request.continues else None
+        started.inheritance.MergeFrom(_given(request))
         if parent:
             started.inheritance.CopyFrom(_inheritance(parent))
             if not request.spec.dataset.name:
@@ -168,6 +173,25 @@ def _exists(run_id: str, standing: Event | None, started: RunStarted) -> WrongSt
 
 def _new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _given(request: pb.StartRunRequest) -> Inheritance:
+    """Return what a run takes over of labels that exist, without a model.
+
+    Raises InvalidInput for a sample that is named twice, or is a gold sample, on which no model is trained.
+    """
+    known = request.known
+    sample_ids = [each.sample_id for each in known]
+    if gold := {sample.sample_id for sample in request.spec.queue.gold}.intersection(sample_ids):
+        message = f"sample {min(gold)} is a gold sample and has a known label: leave it to one of them"
+        raise InvalidInput("KNOWN_GOLD", message, field="known", sample_id=min(gold))
+    if len({*sample_ids}) < len(sample_ids):
+        repeated = next(sample_id for sample_id, times in Counter(sample_ids).items() if times > 1)
+        message = f"sample {repeated} is named twice among the known labels: leave one of them"
+        raise InvalidInput("KNOWN_TWICE", message, field="known", sample_id=repeated)
+    return Inheritance(
+        sample_ids=sample_ids, classes=[each.label for each in known], auto_labelled=[False] * len(known)
+    )
 
 
 def _inheritance(parent: RunState) -> Inheritance:

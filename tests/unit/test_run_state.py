@@ -105,6 +105,17 @@ def test_a_run_spends_its_label_budget_then_auto_labels_then_finishes() -> None:
     assert state.over
 
 
+def test_labels_that_exist_are_fitted_before_the_first_batch_is_chosen() -> None:
+    given = Inheritance(sample_ids=[3, 4, 5], classes=[0, 1, 2], auto_labelled=[False] * 3)
+    state = begun(SPEC, given)
+    assert [example.source for example in state.training] == ["given"] * 3
+    assert next_step(state) == Fit()
+    trained(state)
+    assert next_step(state) == RequestLabels(3, Strategy.STRATEGY_MARGIN)
+    assert state.labels_paid == 0
+    assert state.planned_rounds == 5
+
+
 def skipped(state: RunState, *sample_ids: int) -> None:
     for sample_id in sample_ids:
         skip = SampleSkipped(sample_id=sample_id, kind=SkipKind.SKIP_KIND_SKIPPED)

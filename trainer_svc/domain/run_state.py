@@ -72,7 +72,7 @@ class RunState(RunView):
         started = event.run_started
         state = cls(RunLog(started), event.run_id, started_at=at, changed_at=at)
         taken_over = started.inheritance
-        source = f"inherited:{taken_over.run_id}"
+        source = f"inherited:{taken_over.run_id}" if taken_over.run_id else "given"
         purposes = taken_over.purposes or [Purpose.PURPOSE_UNSPECIFIED] * len(taken_over.sample_ids)
         columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled, purposes)
         for sample_id, label, auto, purpose in zip(*columns, strict=True):
@@ -112,10 +112,14 @@ class RunState(RunView):
 
     @property
     def begins_anew(self) -> bool:
-        """Whether a model must be fitted on the inherited labels before ranking: the parent's used other features."""
+        """Whether a model must be fitted on the inherited labels before ranking.
+
+        That is so if no model of them is inherited, or one that uses other features.
+        """
         taken_over = self.inheritance
         known = not self.needs_features or self.run_log.features is not None
-        return bool(taken_over.sample_ids) and known and taken_over.features_sha256 != self.features_sha256
+        fits = bool(taken_over.model_sha256) and taken_over.features_sha256 == self.features_sha256
+        return bool(taken_over.sample_ids) and known and not fits
 
     @property
     def needs_features(self) -> bool:
@@ -166,8 +170,8 @@ class RunState(RunView):
 
     @property
     def first_batch(self) -> int:
-        """Size of the first batch; ``first_batch_size`` applies only if no model is inherited."""
-        inherits = self.inheritance.model_sha256
+        """Size of the first batch; ``first_batch_size`` applies only if no labels are known before."""
+        inherits = self.inheritance.sample_ids
         return (0 if inherits else self.spec.first_batch_size) or self.spec.batch_size
 
     @property

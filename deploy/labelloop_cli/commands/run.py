@@ -33,6 +33,13 @@ def start(
     ] = None,
     run_id: Annotated[str, typer.Option(help="Name of the run.", show_default="a new name")] = "",
     continues: Annotated[str, typer.Option(help="Continue from the end of this run, with its labels and model.")] = "",
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file (columns id or name, and class or class_name) of labels that exist: they cost nothing, and "
+            "the first model is fitted on them."
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option(help="Show the run's progress until it ends.")] = True,
 ) -> None:
     """Start a run, described by options, by a spec file (-f), or by both.
@@ -45,7 +52,7 @@ def start(
     from labelloop_cli.run_spec.request import start_request
 
     document = combined(options, given(context), read_spec(file) if file else {})
-    wanted = start_request(document, run_id=run_id, continues=continues)
+    wanted = start_request(document, run_id=run_id, continues=continues, known_file=known)
     carry_out(run.start(wanted, watched=watch), interrupted=_STILL_GOING)
 
 

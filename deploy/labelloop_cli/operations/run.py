@@ -36,7 +36,8 @@ async def start(wanted: WantedRun, *, watched: bool) -> None:
         source = await _dataset(clients, wanted.request)
         described = await described_dataset(clients, source)
         names = SampleNames(clients.oracle, dataset=source)
-        wanted.complete(described, await labelled_samples(wanted.gold or (), described.classes, names))
+        gold = await labelled_samples(wanted.gold or (), described.classes, names)
+        wanted.complete(described, gold, await labelled_samples(wanted.known or (), described.classes, names))
         for line in (brief(described, wanted.request.spec.features), *described.notes):
             console.print(line, highlight=False, soft_wrap=True)
         run = (await clients.trainer.StartRun(wanted.request)).run
