@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from contextlib import aclosing
 
+from labelloop.artifacts.formats import dtype_name, sample_shape
 from labelloop.domain.ids import RequestId, request_id_prefix
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.eventlog.log import EventLog
@@ -52,8 +53,8 @@ class OracleService(OracleServiceServicer):
         evaluation = dataset.evaluation_labels
         return pb.DescribeDatasetResponse(
             sample_count=len(dataset.samples),
-            shape=dataset.samples.shape[1:],
-            dtype=dataset.samples.dtype.name,
+            shape=sample_shape(dataset.samples),
+            dtype=dtype_name(dataset.samples),
             classes=dataset.classes,
             has_labels=dataset.labels is not None,
             evaluation_count=0 if evaluation is None else len(evaluation),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from labelloop.errors import InvalidInput
+from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
@@ -20,11 +21,12 @@ def load_files(source: DatasetSource) -> Dataset:
         raise InvalidInput(
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
-            "file, an IDX file (plain or .gz), a folder of images, or a folder with a folder of images for each class",
+            "file, an IDX file (plain or .gz), a folder of images or of .txt files, a folder with a folder of them for "
+            "each class, or a table with a column of texts",
             field="name",
             name=source.name,
         )
-    pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels")
+    pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels", source=source)
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     evaluation_samples, evaluation_labels = _evaluation(source, pool, classes)
@@ -41,6 +43,7 @@ def load_files(source: DatasetSource) -> Dataset:
         names=pool.names,
         originals=pool.originals,
         notes=pool.notes,
+        layout=SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT) if pool.samples.dtype == object else None,
     )
 
 
@@ -57,7 +60,11 @@ def _evaluation(
             )
         return None, None
     split = read_split(
-        source.evaluation, source.evaluation_labels, samples_field="evaluation", labels_field="evaluation_labels"
+        source.evaluation,
+        source.evaluation_labels,
+        samples_field="evaluation",
+        labels_field="evaluation_labels",
+        source=source,
     )
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"
@@ -86,7 +93,7 @@ def _check_alike(evaluation: NDArray[Any], pool: NDArray[Any], origin: str) -> N
 
 
 def _kind(samples: NDArray[Any]) -> str:
-    return f"{'x'.join(map(str, samples.shape[1:]))} {samples.dtype}"
+    return "text" if samples.dtype == object else f"{'x'.join(map(str, samples.shape[1:]))} {samples.dtype}"
 
 
 def _description(name: str, pool: Split, classes: tuple[str, ...], evaluation: NDArray[Any] | None) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-from labelloop.artifacts.formats import SHARD_SAMPLES, PoolManifest, Shard, encode_evaluation
+from labelloop.artifacts.formats import PoolManifest, Shard, dtype_name, encode_evaluation, sample_shape
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.events.v1.events_pb2 import PoolPublished
 
 from oracle_svc.datasets import Dataset
+from oracle_svc.datasets.shards import shards_of
 
 
 async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     """Store the dataset in ``artifacts`` and return the event that names the artifacts by digest."""
-    shards = []
-    for start in range(0, len(dataset.samples), SHARD_SAMPLES):
-        part = dataset.samples[start : start + SHARD_SAMPLES]
-        data = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("<"), copy=False)).tobytes()
-        shards.append(Shard(sha256=await artifacts.put(data), sample_count=len(part)))
-    shape = tuple(dataset.samples.shape[1:])
-    dtype = dataset.samples.dtype.name
+    shards = [Shard(sha256=await artifacts.put(data), sample_count=count) for data, count in shards_of(dataset.samples)]
+    shape = sample_shape(dataset.samples)
+    dtype = dtype_name(dataset.samples)
     manifest = PoolManifest.model_validate({"dtype": dtype, "shape": shape, "shards": tuple(shards)})
     evaluation = ""
     if dataset.evaluation_samples is not None and dataset.evaluation_labels is not None:

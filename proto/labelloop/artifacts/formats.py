@@ -1,8 +1,9 @@
 """Define the artifact formats of pools, labels and evaluation sets. No I/O.
 
-A shard is the raw C-order bytes of its samples, so that it can be memory-mapped directly. The manifest is JSON with
-sorted keys, and its SHA-256 identifies the pool. An evaluation set is a safetensors file of ``samples`` and ``labels``,
-and the labels of a pool are one of ``labels`` alone.
+A shard is the raw C-order bytes of its samples, so that it can be memory-mapped directly; texts are encoded by
+:func:`~labelloop.artifacts.texts.encode_texts`. The manifest is JSON with sorted keys, and its SHA-256 identifies the
+pool. An evaluation set is a safetensors file of ``samples`` and ``labels``, or of encoded ``texts`` and ``labels``, and
+the labels of a pool are one of ``labels`` alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import load, save
 
+from labelloop.artifacts.texts import TEXT_DTYPE, decode_texts, encode_texts
 from labelloop.errors import Corrupt
 
 TILE_SAMPLES = 250  # models score pools in tiles of this size, because a row's sum may depend on it
@@ -69,11 +71,12 @@ class PoolManifest(BaseModel):
     """The shards of a pool: each holds consecutive sample ids, all but the last a multiple of ``TILE_SAMPLES``.
 
     Attributes:
+        dtype: Type of a sample's values; "utf8" for texts, whose ``shape`` is ``(1,)``.
         layout: Digest of the pool's ``SampleLayout`` message; None in pools of earlier releases.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    dtype: Literal["uint8", "float32"]
+    dtype: Literal["uint8", "float32", "utf8"]
     shape: tuple[int, ...]
     shards: tuple[Shard, ...] = Field(min_length=1)
     layout: Digest | None = None
@@ -116,10 +119,25 @@ def decode_labels(data: bytes) -> NDArray[np.int32]:
 
 
 def encode_evaluation(samples: NDArray[Any], labels: NDArray[np.int32]) -> bytes:
+    """Encode samples ``[n, *shape]``, or texts ``[n]`` of str, with labels ``[n]``."""
+    if samples.dtype == object:
+        texts = np.frombuffer(encode_texts(samples), np.uint8)
+        return save({"texts": texts, "labels": np.ascontiguousarray(labels)})
     return save({"samples": np.ascontiguousarray(samples), "labels": np.ascontiguousarray(labels)})
 
 
 def decode_evaluation(data: bytes) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """Return samples ``[n, *shape]`` and labels ``[n]``."""
+    """Return samples ``[n, *shape]``, or texts ``[n]`` of str, and labels ``[n]``."""
     arrays = load(data)
-    return arrays["samples"], arrays["labels"]
+    samples = decode_texts(arrays["texts"].tobytes()) if "texts" in arrays else arrays["samples"]
+    return samples, arrays["labels"]
+
+
+def dtype_name(samples: NDArray[Any]) -> str:
+    """Return the name of the type of ``samples`` in manifests."""
+    return TEXT_DTYPE if samples.dtype == object else samples.dtype.name
+
+
+def sample_shape(samples: NDArray[Any]) -> tuple[int, ...]:
+    """Return the shape of one of ``samples``; ``(1,)`` for texts."""
+    return (1,) if samples.dtype == object else samples.shape[1:]

@@ -121,7 +121,7 @@ def _inheritance_fault(taken_over: Inheritance) -> str:
 def _pool_fault(pool: PoolPublished) -> str:
     if fault := _digest_fault(pool.pool_sha256) or _digest_faults((pool.evaluation_sha256, pool.graph_sha256)):
         return fault
-    sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32"}
+    sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32", "utf8"}
     return "" if sound and math.prod(pool.shape) <= COUNT_MAX else "its pool is none"
 
 
