@@ -21,7 +21,10 @@ PURE = [
     "trainer_svc/scorers/sharding.py",
     "trainer_svc/status.py",
     "scorer_svc/features/patch_onnx.py",
+    "scorer_svc/features/text_onnx.py",
+    "scorer_svc/features/text_terms.py",
     "scorer_svc/models/latest.py",
+    "scorer_svc/models/string_steps.py",
     "scorer_svc/numerics",
     "scorer_svc/pools/part.py",
     "scorer_svc/prefilter/integer_kernel.py",
@@ -32,6 +35,7 @@ PURE = [
     "scorer_svc/ranking",
     "scorer_svc/scoring/admission.py",
     "scorer_svc/scoring/images.py",
+    "scorer_svc/scoring/texts.py",
     "scorer_svc/strategies",
     "oracle_svc/samples/encoding.py",
 ]
