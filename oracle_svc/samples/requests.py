@@ -56,7 +56,7 @@ class Samples:
             message = f"the dataset of run {labeling.run_id!r} has {len(dataset.samples)} samples, and none {sample_id}"
             raise WrongState("DATASET_CHANGED", message, run_id=labeling.run_id, sample_id=sample_id)
         sample = dataset.samples[sample_id]
-        if sample.nbytes <= _AT_ONCE_BYTES_MAX:
+        if isinstance(sample, str) or sample.nbytes <= _AT_ONCE_BYTES_MAX:
             return picture_of(sample)
         return await asyncio.to_thread(picture_of, sample)
 

@@ -8,7 +8,8 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
-from labelloop.artifacts.texts import TEXT_DTYPE, decode_texts
+from labelloop.artifacts.texts import decode_texts
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import Corrupt, InvalidInput
 from labelloop.runtime.async_cache import AsyncCache
 from labelloop.scorer.v1 import scorer_pb2 as pb

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from labelloop.artifacts.formats import TILE_SAMPLES
-from labelloop.artifacts.texts import TEXT_DTYPE
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from labelloop.artifacts.formats import PoolManifest, Shard
 from labelloop.artifacts.store import ArtifactStore
-from labelloop.artifacts.texts import TEXT_DTYPE, decode_texts
+from labelloop.artifacts.texts import decode_texts
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import Corrupt, InvalidInput
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray

@@ -7,12 +7,13 @@ import time
 from concurrent.futures import Executor
 from typing import Any
 
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
 
 from scorer_svc.scoring.admission import Backlog
 from scorer_svc.scoring.images import Classifier, answer, read_images
-from scorer_svc.scoring.texts import TEXT_DTYPE, read_texts, work_of
+from scorer_svc.scoring.texts import read_texts, work_of
 
 _INLINE_WORK_MAX = 256 * 784  # a tenth of a millisecond; more would delay health checks and small requests
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import InvalidInput
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
 
-TEXT_DTYPE = "utf8"
 _TEXTS_MAX = 4_096
 _CHARACTERS_MAX = 100_000
 _WORK_OF_CHARACTER = 200  # values: cutting a text into tokens takes this much longer than a step over one value

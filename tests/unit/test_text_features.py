@@ -21,7 +21,10 @@ from scorer_svc.models.model import Model
 from trainer_svc.model.onnx_export import joined, to_onnx
 
 ENGLISH = "the market fell as banks and shares of oil rose while a team won its last game by two goals"
-OTHERS = "Рынок упал Банки РОСЛИ ещё раз हिन्दी पाठ שלום עולם مرحبا بالعالم 今天天气很好 今天 天气不好 Ünïcode naïve x2 a_b 😀 😀😀 :) don't"
+OTHERS = (
+    "Рынок упал Банки РОСЛИ ещё раз हिन्दी पाठ שלום עולם مرحبا "
+    "بالعالم 今天天气很好 今天 天气不好 Ünïcode naïve x2 a_b 😀 😀😀 :) don't"
+)
 VOCABULARY = [*ENGLISH.split(), *OTHERS.split()]
 CORPUS = [" ".join(random.Random(i).choices(VOCABULARY, k=3 + i % 9)) for i in range(300)]
 CORPUS += ["The MARKET!\tfell,\n\nas  Banks...", "THE Market fell: as banks", "\u00a0 ", "!?"]

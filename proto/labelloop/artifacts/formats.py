@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import load, save
 
-from labelloop.artifacts.texts import TEXT_DTYPE, decode_texts, encode_texts
+from labelloop.artifacts.texts import decode_texts, encode_texts
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import Corrupt
 
 TILE_SAMPLES = 250  # models score pools in tiles of this size, because a row's sum may depend on it

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from labelloop.errors import Corrupt
 
-TEXT_DTYPE = "utf8"  # in manifests, where arrays have the name of a NumPy type
 OFFSET_BYTES = 8
 
 
