@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labelloop.domain.limits import AUDIT_MAX
+from labelloop.domain.limits import AUDIT_MAX, TEXT_DTYPE
 from labelloop.domain.statistics import fewest_to_show
 from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
@@ -11,9 +11,14 @@ _IMAGE_SIDE_MIN = 8  # pixels: smaller images are used as they are
 
 
 def auto_features(dataset: DescribeDatasetResponse) -> FeatureKind.ValueType:
-    """Return the features that suit a dataset: those of its graph, else patches of images, else plain values."""
+    """Return the features that suit a dataset.
+
+    They are those of its graph, else weighted counts of words in texts, else patches of images, else plain values.
+    """
     if dataset.has_graph:
         return FeatureKind.FEATURE_KIND_GRAPH
+    if dataset.dtype == TEXT_DTYPE:
+        return FeatureKind.FEATURE_KIND_TFIDF
     images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= _IMAGE_SIDE_MIN
     return FeatureKind.FEATURE_KIND_PATCHES if images else FeatureKind.FEATURE_KIND_PIXELS
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from labelloop.errors import InvalidInput
+from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
@@ -22,20 +23,15 @@ def load_files(source: DatasetSource) -> Dataset:
         raise InvalidInput(
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
-            "file, an IDX file (plain or .gz), a folder of images, or a folder with a folder of images for each class",
+            "file, an IDX file (plain or .gz), a folder of images or of .txt files, a folder with a folder of them for "
+            "each class, or a table with a column of texts",
             field="name",
             name=source.name,
         )
     pictures = picture_settings(source)
     _refuse_unused(source)
-    pool = read_split(
-        source.name,
-        source.labels,
-        samples_field="name",
-        labels_field="labels",
-        pictures=pictures,
-        classes=source.classes,
-    )
+    fields = {"samples_field": "name", "labels_field": "labels"}
+    pool = read_split(source.name, source.labels, source, pictures, source.classes, **fields)
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures))
@@ -53,6 +49,7 @@ def load_files(source: DatasetSource) -> Dataset:
         names=pool.names,
         originals=pool.originals,
         notes=(*pool.notes, *(f"evaluation set: {note}" for note in (evaluation.notes if evaluation else ()))),
+        layout=SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT) if pool.samples.dtype == object else None,
     )
 
 
@@ -96,14 +93,8 @@ def _evaluation(
                 path=source.evaluation_labels,
             )
         return None
-    split = read_split(
-        source.evaluation,
-        source.evaluation_labels,
-        samples_field="evaluation",
-        labels_field="evaluation_labels",
-        pictures=pictures,
-        classes=classes,
-    )
+    fields = {"samples_field": "evaluation", "labels_field": "evaluation_labels"}
+    split = read_split(source.evaluation, source.evaluation_labels, source, pictures, classes, **fields)
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"
     labels = labels_of(split, classes, source.evaluation_labels or source.evaluation, labels_field)
@@ -131,7 +122,7 @@ def _check_alike(evaluation: NDArray[Any], pool: NDArray[Any], origin: str) -> N
 
 
 def _kind(samples: NDArray[Any]) -> str:
-    return f"{'x'.join(map(str, samples.shape[1:]))} {samples.dtype}"
+    return "text" if samples.dtype == object else f"{'x'.join(map(str, samples.shape[1:]))} {samples.dtype}"
 
 
 def _description(name: str, pool: Split, classes: tuple[str, ...], evaluation: NDArray[Any] | None) -> str:

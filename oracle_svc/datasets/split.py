@@ -11,12 +11,14 @@ from labelloop.errors import InvalidInput, NotFound
 from numpy.typing import NDArray
 
 from .arrays import as_labels, as_samples
-from .dataset import Original
+from .dataset import DatasetSource, Original
 from .folders import read_folder
 from .label_table import SUFFIXES as LABEL_TABLES
 from .label_table import read_label_table
 from .picture_settings import PictureSettings
 from .reading import read_array
+from .text_set import Texts
+from .texts import is_text_folder, read_text_folder, read_text_table
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Split:
         names: The name of each sample; empty if they have none.
         originals: What people see of each sample; empty if they see the sample itself.
         notes: What was chosen, left out or assumed in reading, a sentence each.
+        open_classes: Whether ``classes`` are those that occur among the labels, and may lack some of the run's.
     """
 
     samples: NDArray[Any]
@@ -38,29 +41,29 @@ class Split:
     names: Sequence[str] = ()
     originals: Sequence[Original] = ()
     notes: tuple[str, ...] = ()
+    open_classes: bool = False
 
 
 def read_split(
     samples: str,
     labels: str,
+    source: DatasetSource,
+    pictures: PictureSettings,
+    classes: Sequence[str] = (),
     *,
     samples_field: str,
     labels_field: str,
-    pictures: PictureSettings | None = None,
-    classes: Sequence[str] = (),
 ) -> Split:
     """Read the samples at the path ``samples``, with the labels in the file ``labels`` unless that is empty.
 
-    Labels in a CSV are those of ``classes``, or of the classes that occur there if none are given.
-    ``samples_field`` and ``labels_field`` name the setting at fault in errors; ``pictures`` says how pictures in a
-    folder become samples of one size. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
+    ``source`` says how files are read, beside their paths, and ``pictures`` how pictures in a folder become samples of
+    one size. Labels in a CSV are those of ``classes``, or of the classes that occur there if none are given.
+    ``samples_field`` and ``labels_field`` name the setting at fault in errors. Raises InvalidInput, NotFound, Corrupt
+    and LimitExceeded.
     """
     path = existing(samples, samples_field)
     try:
-        if path.is_dir():
-            split = Split(*read_folder(path, pictures or PictureSettings(), samples_field))
-        else:
-            split = _read_file(path, samples_field)
+        split = _read(path, source, pictures, samples_field)
         return _with_labels(split, labels, labels_field, classes) if labels else split
     except OSError as error:  # no permission, a failing disk
         raise InvalidInput(
@@ -93,15 +96,30 @@ def existing(text: str, field: str) -> Path:
     return Path(text)
 
 
+def _read(path: Path, source: DatasetSource, pictures: PictureSettings, field: str) -> Split:
+    if path.is_dir():
+        if is_text_folder(path):
+            return _of_texts(read_text_folder(path, source, field), open_classes=False)
+        return Split(*read_folder(path, pictures, field))
+    if source.text_column:
+        return _of_texts(read_text_table(path, source, field), open_classes=True)
+    return _read_file(path, field)
+
+
+def _of_texts(texts: Texts, *, open_classes: bool) -> Split:
+    return Split(texts.samples, texts.labels, texts.classes, texts.names, notes=texts.notes, open_classes=open_classes)
+
+
 def _read_file(path: Path, field: str) -> Split:
     return Split(as_samples(read_array(path), str(path), field), None)
 
 
 def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) -> Split:
     if split.classes:
+        said = "the cells of the label column" if split.open_classes else "the class folders"
         raise InvalidInput(
             "LABELS_TWICE",
-            f"{field} names {labels}, but the class folders already say the labels: leave {field} out",
+            f"{field} names {labels}, but {said} already say the labels: leave {field} out",
             field=field,
             setting=field,
             path=labels,

@@ -1,4 +1,4 @@
-"""Encode samples for display to annotators, as PNG or .npy. Pure functions."""
+"""Encode samples for display to annotators, as PNG, text or .npy. Pure functions."""
 
 from __future__ import annotations
 
@@ -26,8 +26,13 @@ class Picture:
         return sha256(self.content).hexdigest()
 
 
-def picture_of(sample: NDArray[Any]) -> Picture:
-    """Encode uint8 pixels ``[h, w]`` or ``[h, w, channels]`` as a PNG, with 1, 3 or 4 channels; others as .npy."""
+def picture_of(sample: NDArray[Any] | str) -> Picture:
+    """Encode uint8 pixels ``[h, w]`` or ``[h, w, channels]`` as a PNG, with 1, 3 or 4 channels; others as .npy.
+
+    Texts are encoded in UTF-8, exactly as they are.
+    """
+    if isinstance(sample, str):
+        return Picture("text/plain; charset=utf-8", sample.encode())
     output = BytesIO()
     if sample.dtype == np.uint8 and (sample.ndim == 2 or (sample.ndim == 3 and sample.shape[2] in _CHANNELS)):
         pixels = sample[:, :, 0] if sample.ndim == 3 and sample.shape[2] == 1 else sample

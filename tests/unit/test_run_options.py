@@ -1,10 +1,11 @@
-"""Default sizes of audits."""
+"""Default features, and default sizes of audits."""
 
 from __future__ import annotations
 
 import pytest
-from labelloop.events.v1.events_pb2 import GuaranteeSpec
-from labelloop_cli.run_options import audit_size
+from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
+from labelloop_cli.run_options import audit_size, auto_features
 
 from trainer_svc.domain.guarantee import audit_size_needed, guarantee_fault, lower_bound
 
@@ -27,3 +28,10 @@ def test_an_audit_takes_at_most_half_the_pool_and_a_shortfall_is_reported(rest: 
 def test_the_trainer_and_not_the_command_refuses_invalid_guarantees(target: float, confidence: float) -> None:
     size = audit_size(GuaranteeSpec(target_accuracy=target, confidence=confidence), 60_000)
     assert "between 0 and 1" in guarantee_fault(target, confidence, size, 60_000)
+
+
+def test_texts_are_seen_by_their_words_unless_a_graph_is_given() -> None:
+    described = DescribeDatasetResponse(dtype="utf8", shape=[1])
+    assert auto_features(described) == FeatureKind.FEATURE_KIND_TFIDF
+    described.has_graph = True
+    assert auto_features(described) == FeatureKind.FEATURE_KIND_GRAPH

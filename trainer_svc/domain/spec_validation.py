@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED
+from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED, TEXT_DTYPE
 from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_AT_LEAST, TOGETHER_VALUES_MAX
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.events.v1.events_pb2 import (
@@ -33,6 +33,8 @@ _START_SCALE_MAX = 1e6  # so that the logits of the largest samples allowed stay
 _SPEC_BYTES_MAX = 512 * 1024
 _STARTED_BYTES_MAX = 900 * 1024  # the broker takes up to a megabyte
 PATCH_FEATURES = 1_800
+_TEXT_FEATURES = 300
+_OF_TEXTS = {FeatureKind.FEATURE_KIND_TFIDF, FeatureKind.FEATURE_KIND_GRAPH}
 _SAMPLE_VALUES_MAX = 2_000_000  # 8 MB of float32, sent in one request
 _WEIGHTS_MAX = 8_000_000  # a model of 32 MB, sent in one message
 VALUES_MAX = 500_000_000  # in one array of float32: 2 GB
@@ -99,7 +101,8 @@ def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) ->
     if spec.features in LEARNED:
         yield "dataset", "a sample", values, _SAMPLE_VALUES_MAX
     if spec.features != FeatureKind.FEATURE_KIND_GRAPH:
-        width = PATCH_FEATURES if spec.features == FeatureKind.FEATURE_KIND_PATCHES else values
+        widths = {FeatureKind.FEATURE_KIND_PATCHES: PATCH_FEATURES, FeatureKind.FEATURE_KIND_TFIDF: _TEXT_FEATURES}
+        width = widths.get(spec.features, values)
         yield from _fitted(spec, classes, inherited, width)
         yield "dataset.evaluation", "the evaluation set", max(width + 1, classes) * evaluation_count, VALUES_MAX
     yield "dataset.evaluation", "the evaluation set", max(values, classes) * evaluation_count, VALUES_MAX
@@ -171,9 +174,11 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
 
 def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
     if spec.features not in FeatureKind.values():
-        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches or graph"
+        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches, tfidf or graph"
     if spec.features in LEARNED and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
         yield "features", "NOT_AS_PUBLISHED", "the published protocol sees pixels: choose features: pixels, or honest"
+    if dataset.dtype == TEXT_DTYPE and spec.features not in _OF_TEXTS:
+        yield "features", "NO_IMAGES", "samples are texts: choose features: tfidf, or bring a graph"
     images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= IMAGE_SIDE_MIN
     if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not images:
         shape = "x".join(map(str, dataset.shape))
@@ -182,6 +187,9 @@ def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator
             f"are {shape} {dataset.dtype}: choose pixels, or bring a graph"
         )
         yield "features", "NO_IMAGES", message
+    if dataset.dtype != TEXT_DTYPE and spec.features == FeatureKind.FEATURE_KIND_TFIDF:
+        message = f"tfidf counts words, but samples are {dataset.dtype}: choose pixels, or name the column of texts"
+        yield "features", "NO_TEXTS", message
     if (spec.features == FeatureKind.FEATURE_KIND_GRAPH) != dataset.has_graph:
         message = "features come from a graph where, and only where, the dataset names one: give both or none"
         yield "features", "NO_GRAPH", message
