@@ -96,8 +96,8 @@ async def label_batch(table: Path, folder: Path, shown: Path) -> list[str]:
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        both = shown / row["file"], folder / row["name"]
-        assert np.array_equal(*(np.asarray(Image.open(path)) for path in both))
+        seen, meant = (np.asarray(Image.open(path)) for path in (shown / row["file"], folder / row["name"]))
+        assert np.array_equal(seen, meant)
         row["class"] = "2.0" if is_bright(row["name"]) else "1.0"
     with table.open("w", encoding="utf-16", newline="") as file:
         writer = csv.DictWriter(file, rows[0], delimiter="\t")
