@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from unicodedata import normalize
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from labelloop.domain.class_names import class_of, comparable, near_match, shortened
+from labelloop.domain.class_names import class_of, comparable, near_match, printable, shortened
 from labelloop.errors import InvalidInput
 
 PETS = ["cat", "dog", "a guinea pig"]
@@ -74,7 +75,7 @@ def test_an_error_lists_at_most_ten_of_many_classes() -> None:
 @given(st.lists(st.text(min_size=1).filter(str.strip), min_size=2, unique_by=comparable), st.data())
 def test_every_name_means_its_own_class_however_it_is_composed(classes: list[str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(classes) - 1))
-    form = data.draw(st.sampled_from(["NFC", "NFD"]))
+    form: Literal["NFC", "NFD"] = data.draw(st.sampled_from(["NFC", "NFD"]))
     assert class_of(f" {normalize(form, classes[index])} ", classes) == index
 
 
@@ -88,3 +89,7 @@ def test_a_long_text_loses_its_middle(length: int) -> None:
     cut = shortened(text)
     assert len(cut) == min(length, 60)
     assert (cut[0], cut[-1], "…" in cut) == (text[0], text[-1], length > 60)
+
+
+def test_text_for_a_terminal_has_no_control_characters() -> None:
+    assert printable("a\x1b[31m\u202eb\n猫 \udcff") == "a\\x1b[31m\\u202eb\\n猫 \\udcff"
