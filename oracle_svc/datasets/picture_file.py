@@ -33,7 +33,6 @@ PICTURE_SUFFIXES = (
     | frozenset({".rgba", ".sgi", ".tif", ".tiff", ".webp", ".xbm", ".xpm"})
 )
 _SHOWN_IN_TURN = frozenset({"GIF", "WEBP", "PNG", "AVIF", "TIFF", "FLI", "DCX"})  # not layers, nor second views
-_HEAD_BYTES = 64 * 1024
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
@@ -122,11 +121,9 @@ def opened(file: BinaryIO | BytesIO, suffix: str) -> Iterator[Image.Image]:
     try:
         if suffix.lower() in _RAW_SUFFIXES:  # they are TIFF, of a thumbnail
             raise PictureFault("a camera's raw file: convert it to JPEG or PNG")
-        head = file.read(_HEAD_BYTES)
-        file.seek(0)
         with _identified(file, suffix.lower()) as image:
             check_pixels(image.size)
-            if is_deep(image, head):
+            if is_deep(image, file):
                 raise DeepPicture(f"more than 8 bits a channel (mode {image.mode}): convert it to 8")
             yield image
     except PictureFault:

@@ -45,8 +45,8 @@ def test_a_picture_of_another_size_is_padded(tmp_path: Path) -> None:
     dataset = read(tmp_path, classes=CLASSES)
     assert dataset.samples[2].tolist() == [[255] * 4, [9] * 4, [9] * 4, [255] * 4]
     assert note_of(dataset, "fitted") == (
-        "pictures are fitted to 4x4 pixels, the most frequent of 2 sizes, that of 2 pictures (size sets another): "
-        "those of another size are scaled whole and padded with white; people see the original files"
+        "pictures are fitted to 4x4 pixels (the most frequent of 2 sizes; size sets another): those of another size "
+        "are scaled whole and padded with white; people see the original files"
     )
 
 
@@ -312,7 +312,7 @@ def test_transparency_is_laid_on_the_background(
     Image.new(mode, (4, 3), value).save(tmp_path / "a.png", **options)
     dataset = read(tmp_path, classes=CLASSES)
     assert dataset.samples[0, 0, 0].tolist() == white
-    assert dataset.notes == ("1 of 1 picture is transparent and laid on white",)
+    assert dataset.notes == ("1 of 1 picture declares transparency, which is laid on white",)
     assert read(tmp_path, classes=CLASSES, background="#ff0000").samples[0, 0, 0].tolist() == red
 
 
@@ -379,3 +379,15 @@ def test_settings_of_pictures_are_refused_for_other_pools(tmp_path: Path, settin
         )
     assert isinstance(caught.value, InvalidInput)
     assert [caught.value.field] == list(setting)
+
+
+def test_the_note_says_how_the_size_was_chosen(tmp_path: Path) -> None:
+    for number, size in enumerate([(512, 256), (512, 256), (9, 9)]):
+        put(tmp_path / f"{number}.png", size=size)
+    note = note_of(read(tmp_path, classes=CLASSES), "fitted")
+    assert "fitted to 128x64 pixels (the most frequent of 2 sizes, 512x256, scaled down; size sets another)" in note
+    put(tmp_path / "1.png", size=(50, 30))
+    note = note_of(read(tmp_path, classes=CLASSES), "fitted")
+    assert "fitted to 50x30 pixels (the median width and height of 3 sizes; size sets another)" in note
+    note = note_of(read(tmp_path, classes=CLASSES, size="8x8", fit=ImageFit.IMAGE_FIT_CROP), "fitted")
+    assert note.startswith("pictures are fitted to 8x8 pixels: those of another size are scaled and cut off at the ")
