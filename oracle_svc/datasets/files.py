@@ -33,7 +33,7 @@ def load_files(source: DatasetSource) -> Dataset:
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures))
     evaluation_samples, evaluation_labels = (evaluation.samples, evaluation.labels) if evaluation else (None, None)
-    name = Path(source.name).resolve().name.encode(errors="replace").decode()  # a link's target may be any bytes
+    name = file_name(source.name)
     return Dataset(
         name=name,
         description=_description(name, pool, classes, evaluation_samples),
@@ -47,6 +47,11 @@ def load_files(source: DatasetSource) -> Dataset:
         originals=pool.originals,
         notes=(*pool.notes, *(f"evaluation set: {note}" for note in (evaluation.notes if evaluation else ()))),
     )
+
+
+def file_name(path: str) -> str:
+    """Return the name of a dataset's file or folder, with links resolved: a link's target may be any bytes."""
+    return path if path == "mnist" else Path(path).resolve().name.encode(errors="replace").decode()
 
 
 def _refuse_unused(source: DatasetSource) -> None:
