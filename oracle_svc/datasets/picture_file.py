@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -15,6 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from .picture_depth import is_deep
 
 FILE_BYTES_MAX = 256 * 1024 * 1024
+LARGE_PIXELS = 2**24
 
 # Formats that a signature identifies. Left out are those whose decoders start programs (EPS, WMF), decompress without
 # a bound (FITS) or are placeholders (BUFR, GRIB, HDF5, MPEG), and rare ones that any bytes may pass for (DIB, SPIDER).
@@ -33,6 +35,7 @@ PICTURE_SUFFIXES = (
     | frozenset({".rgba", ".sgi", ".tif", ".tiff", ".webp", ".xbm", ".xpm"})
 )
 _SHOWN_IN_TURN = frozenset({"GIF", "WEBP", "PNG", "AVIF", "TIFF", "FLI", "DCX"})  # not layers, nor second views
+_large = Lock()
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
@@ -71,6 +74,8 @@ def read_header(path: Path) -> PictureHeader | None:
     """Read the header of the file, or None if it neither is a picture nor is named like one. Raises PictureFault."""
     is_named_so = path.suffix.lower() in PICTURE_SUFFIXES
     try:
+        if not path.is_file():  # reading a pipe or a device may never end
+            raise NoPicture("no file, or a link to none")
         with os_errors(), path.open("rb") as file, opened(file, path.suffix) as image:
             return header_of(image)
     except NoPicture:
@@ -130,6 +135,13 @@ def opened(file: BinaryIO | BytesIO, suffix: str) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # decoders raise almost any exception for broken bytes
         raise PictureFault(_words(error)) from error
+
+
+@contextmanager
+def one_at_a_time(is_large: bool) -> Iterator[None]:
+    """Wait, for a large picture, until no other is decoded in this process: each may take hundreds of megabytes."""
+    with _large if is_large else nullcontext():
+        yield
 
 
 def check_pixels(size: tuple[int, int]) -> None:

@@ -13,6 +13,7 @@ from .picture_settings import PictureSettings
 from .picture_size import PicturePlan, Size, typical_size
 
 _NAMED_MAX = 20  # bad files in an error
+_SIDE_USUAL_MAX = 512  # pixels
 _LISTED_MAX = 5  # names in a note
 _FITTED = {
     ImageFit.IMAGE_FIT_PAD: "scaled whole and padded with {background}",
@@ -27,6 +28,8 @@ def picture_notes(
     """Describe what was chosen for pictures with these headers."""
     if changed:
         yield _size_note(headers, plan, settings)
+    if max(plan.size) > _SIDE_USUAL_MAX:
+        yield f"models see all {_text(plan.size)} pixels of each picture, which is slow: size sets fewer, such as 128x128"
     grey, transparent = (sum(getattr(header, name) for header in headers) for name in ("grey", "transparent"))
     if plan.in_colour and grey:
         yield f"{_of(grey, len(headers))} greyscale and read as red, green and blue like the rest of the data"

@@ -217,6 +217,30 @@ def test_a_photograph_of_a_format_that_is_not_read_is_not_left_out_silently(tmp_
     assert "b.dng (a camera's raw file: convert it to JPEG or PNG)" in error.message
 
 
+def test_a_broken_link_and_a_pipe_are_not_left_out_silently(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "missing.png")
+    os.mkfifo(tmp_path / "pipe")
+    assert "b.png (no file, or a link to none)" in refused(tmp_path, classes=CLASSES).message
+    dataset = read(tmp_path, classes=CLASSES, skip_bad=True)
+    assert list(dataset.names) == ["a.png"]
+    assert "1 file is no picture and is left out: pipe" in dataset.notes
+
+
+def test_an_error_for_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("no picture")
+    error = refused(tmp_path, classes=CLASSES)
+    assert error.reason == "EMPTY_POOL"
+    assert "(1 file is no picture and is left out: a.txt)" in error.message
+
+
+def test_large_pictures_of_one_size_are_kept_with_a_note(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", size=(513, 9))
+    dataset = read(tmp_path, classes=CLASSES)
+    assert dataset.samples.shape == (1, 9, 513)
+    assert note_of(dataset, "513x9").endswith("size sets fewer, such as 128x128")
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
