@@ -29,7 +29,7 @@ def picture_notes(
     if changed:
         yield _size_note(headers, plan, settings)
     if max(plan.size) > _SIDE_USUAL_MAX:
-        yield f"models see all {_text(plan.size)} pixels of each picture, which is slow: size sets fewer, such as 128x128"
+        yield f"models see all {_text(plan.size)} pixels of a picture, which is slow: size sets fewer, such as 128x128"
     grey, transparent = (sum(getattr(header, name) for header in headers) for name in ("grey", "transparent"))
     if plan.in_colour and grey:
         yield f"{_of(grey, len(headers))} greyscale and read as red, green and blue like the rest of the data"

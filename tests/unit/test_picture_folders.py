@@ -353,6 +353,14 @@ def test_greyscale_among_colours_and_animations_are_on_the_record(tmp_path: Path
     )
 
 
+def test_further_views_of_a_photograph_are_not_an_animation(tmp_path: Path) -> None:
+    views = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green")]
+    views[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=views[1:])
+    dataset = read(tmp_path, classes=CLASSES, size="10x8")
+    assert dataset.samples[0, 4, 5].tolist() == [254, 0, 0]
+    assert len(dataset.notes) == 1
+
+
 @pytest.mark.parametrize("name", ["a.jpg", "a.tiff", "a.png", "a.webp"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_large_photographs_are_turned_and_reduced(tmp_path: Path, name: str, orientation: int) -> None:
