@@ -28,7 +28,14 @@ def load_files(source: DatasetSource) -> Dataset:
         )
     pictures = picture_settings(source)
     _refuse_unused(source)
-    pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels", pictures=pictures)
+    pool = read_split(
+        source.name,
+        source.labels,
+        samples_field="name",
+        labels_field="labels",
+        pictures=pictures,
+        classes=source.classes,
+    )
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures))
@@ -95,6 +102,7 @@ def _evaluation(
         samples_field="evaluation",
         labels_field="evaluation_labels",
         pictures=pictures,
+        classes=classes,
     )
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"

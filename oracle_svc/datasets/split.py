@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from .arrays import as_labels, as_samples
 from .dataset import Original
 from .folders import read_folder
+from .label_table import SUFFIXES as LABEL_TABLES
+from .label_table import read_label_table
 from .picture_settings import PictureSettings
 from .reading import read_array
 
@@ -39,10 +41,17 @@ class Split:
 
 
 def read_split(
-    samples: str, labels: str, *, samples_field: str, labels_field: str, pictures: PictureSettings | None = None
+    samples: str,
+    labels: str,
+    *,
+    samples_field: str,
+    labels_field: str,
+    pictures: PictureSettings | None = None,
+    classes: Sequence[str] = (),
 ) -> Split:
     """Read the samples at the path ``samples``, with the labels in the file ``labels`` unless that is empty.
 
+    Labels in a CSV are those of ``classes``, or of the classes that occur there if none are given.
     ``samples_field`` and ``labels_field`` name the setting at fault in errors; ``pictures`` says how pictures in a
     folder become samples of one size. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
     """
@@ -52,7 +61,7 @@ def read_split(
             split = Split(*read_folder(path, pictures or PictureSettings(), samples_field))
         else:
             split = _read_file(path, samples_field)
-        return _with_labels(split, labels, labels_field) if labels else split
+        return _with_labels(split, labels, labels_field, classes) if labels else split
     except OSError as error:  # no permission, a failing disk
         raise InvalidInput(
             "UNREADABLE",
@@ -88,7 +97,7 @@ def _read_file(path: Path, field: str) -> Split:
     return Split(as_samples(read_array(path), str(path), field), None)
 
 
-def _with_labels(split: Split, labels: str, field: str) -> Split:
+def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) -> Split:
     if split.classes:
         raise InvalidInput(
             "LABELS_TWICE",
@@ -97,5 +106,9 @@ def _with_labels(split: Split, labels: str, field: str) -> Split:
             setting=field,
             path=labels,
         )
-    raw = read_array(existing(labels, field))
+    path = existing(labels, field)
+    if path.suffix.lower() in LABEL_TABLES:
+        table = read_label_table(path, len(split.samples), split.names, classes, field)
+        return replace(split, labels=table.labels, classes=table.classes, notes=(*split.notes, *table.notes))
+    raw = read_array(path)
     return replace(split, labels=as_labels(raw, len(split.samples), labels, field))
