@@ -110,7 +110,7 @@ def _header(path: Path) -> PictureHeader | PictureFault | None:
     try:
         header = read_header(path)
     except PictureFault as fault:
-        return fault
+        return fault.bare()
     if header is not None and not is_text(path.name):
         return PictureFault("its name is not UTF-8: rename it")
     return header

@@ -84,7 +84,8 @@ def read_pictures(files: Sequence[PictureFile], settings: PictureSettings, origi
         read = [outcome for outcome in outcomes if isinstance(outcome, _Read)]
         faults |= {rows[place]: fault for place, fault in enumerate(outcomes) if isinstance(fault, PictureFault)}
         rows = [rows[place] for place in good]
-        if not rows or plan_of([files[row].header for row in rows], settings) == plan:
+        is_refused = bool(faults) and not settings.skip_bad
+        if not rows or is_refused or plan_of([files[row].header for row in rows], settings) == plan:
             digests, changed = [outcome.digest for outcome in read], any(outcome.changed for outcome in read)
             return Pictures(_packed(samples, good), plan, rows, digests, changed, faults)
 
@@ -116,7 +117,7 @@ def _filled(
                 changed = _decode(data, files[row], plan, settings, samples[row])
                 return _Read(sha256(data).hexdigest(), changed)
         except PictureFault as fault:
-            return fault
+            return fault.bare()
 
     return in_threads(fill, range(len(files)))
 

@@ -42,6 +42,10 @@ _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 class PictureFault(Exception):
     """A file that cannot become a sample; the text says why, in a few words."""
 
+    def bare(self) -> PictureFault:
+        """Return an equal fault without a traceback, whose frames would keep the file's bytes in memory."""
+        return type(self)(*self.args)
+
 
 class DeepPicture(PictureFault):
     """A picture with more than 8 bits a channel."""
@@ -155,7 +159,8 @@ def _identified(file: BinaryIO | BytesIO, suffix: str) -> Image.Image:
     try:
         return Image.open(file, formats=[*_readable(), *(["TGA"] if suffix in _TGA_SUFFIXES else [])])
     except UnidentifiedImageError as error:
-        raise NoPicture("no picture of a known format") from error
+        file.seek(0)
+        raise NoPicture("no picture of a known format" if file.read(1) else "an empty file") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureFault(_words(error)) from error
     except Exception as error:

@@ -46,7 +46,7 @@ async def test_people_see_the_files_of_pictures_that_were_fitted(
     seen = " ".join((await run("pool", "inspect", folder, *pictures)).split())
     assert "20 unlabelled samples of 16x24x3 uint8" in seen
     assert "pictures are fitted to 24x16 pixels" in seen
-    assert "left out (skip_bad): broken.png" in seen
+    assert "left out (skip_bad): broken.png (an empty file)" in seen
     assert "1 file is no picture and is left out: notes.txt" in seen
     options = ["--labels-from", "queue", "--budget", "20", "--first-batch", "20", "--features", "pixels"]
     options += ["--control", "0", "--classes", "cat,dog", "--run-id", "pets", "--no-watch"]

@@ -17,6 +17,9 @@ from labelloop.events.v1.events_pb2 import ImageFit
 from PIL import Image
 
 from oracle_svc.datasets import Dataset, DatasetSource, images, load
+from oracle_svc.datasets.images import PictureFile
+from oracle_svc.datasets.picture_file import PictureHeader
+from oracle_svc.datasets.picture_settings import PictureSettings
 
 from .test_datasets_images import put, read, refused
 
@@ -190,7 +193,16 @@ def test_pictures_that_cannot_be_read_are_left_out_if_asked(tmp_path: Path) -> N
     assert list(dataset.names) == ["good.png", "z.png"]
     assert dataset.samples[:, 0, 0].tolist() == [7, 9]
     assert dataset.samples.flags.c_contiguous
-    assert note_of(dataset, "skip_bad").startswith("3 files cannot be read and are left out (skip_bad): bad00.png (")
+    assert note_of(dataset, "skip_bad").startswith(
+        "3 files cannot be read and are left out (skip_bad): bad00.png (an empty file), "
+    )
+
+
+def test_faults_keep_no_bytes_of_pictures_in_memory(tmp_path: Path) -> None:
+    files = [PictureFile(path, PictureHeader(9, 9, True, False, False)) for path in bad_folder(tmp_path, 3)]
+    pictures = images.read_pictures(files, PictureSettings(), str(tmp_path))
+    assert len(pictures.faults) == 3
+    assert [(fault.__traceback__, fault.__cause__) for fault in pictures.faults.values()] == [(None, None)] * 3
 
 
 def test_what_is_left_out_decides_neither_size_nor_colour(tmp_path: Path) -> None:
