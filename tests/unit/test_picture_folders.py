@@ -400,6 +400,17 @@ def test_an_evaluation_set_is_fitted_like_the_pool(tmp_path: Path) -> None:
     assert note_of(dataset, "fitted").startswith("evaluation set: pictures are fitted to 6x6 pixels")
 
 
+def test_a_coloured_background_of_a_greyscale_pool_is_grey_in_its_evaluation_set(tmp_path: Path) -> None:
+    for name in ("pool/cat/a.png", "pool/dog/b.png"):
+        put(tmp_path / name, size=(6, 6))
+    for name in ("evaluation/cat/a.png", "evaluation/dog/b.png"):
+        put(tmp_path / name, size=(60, 30))
+    dataset = read(tmp_path / "pool", evaluation=str(tmp_path / "evaluation"), background="#ff0000")
+    assert dataset.samples.shape == (2, 6, 6)
+    assert dataset.evaluation_samples is not None
+    assert dataset.evaluation_samples[:, 0, 0].tolist() == [76, 76]
+
+
 def test_a_folder_may_evaluate_a_pool_in_a_file(tmp_path: Path) -> None:
     np.save(tmp_path / "pool.npy", np.zeros((4, 6, 5), np.uint8))
     put(tmp_path / "evaluation" / "cat" / "c.png", size=(60, 30))
