@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -14,26 +13,10 @@ from typing import BinaryIO
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .picture_depth import is_deep
+from .picture_formats import PICTURE_SUFFIXES, RAW_SUFFIXES, readable_formats
 
 FILE_BYTES_MAX = 256 * 1024 * 1024
 LARGE_PIXELS = 2**24
-
-# Formats that a signature identifies. Left out are those whose decoders start programs (EPS, WMF), decompress without
-# a bound (FITS) or are placeholders (BUFR, GRIB, HDF5, MPEG), and rare ones that any bytes may pass for (DIB, SPIDER).
-_FORMATS = (
-    *("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000", "ICO", "CUR", "ICNS"),
-    *("DCX", "DDS", "FLI", "MSP", "PCX", "PSD", "QOI", "SGI", "SUN", "XBM", "XPM"),
-)
-_TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})  # TGA has no signature: its suffix must say so too
-_RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"})
-PICTURE_SUFFIXES = (
-    _TGA_SUFFIXES
-    | _RAW_SUFFIXES
-    | frozenset({".apng", ".avif", ".bmp", ".cur", ".dcx", ".dds", ".flc", ".fli", ".gif", ".heic", ".heif", ".hif"})
-    | frozenset({".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx"})
-    | frozenset({".mpo", ".msp", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".rgb"})
-    | frozenset({".rgba", ".sgi", ".tif", ".tiff", ".webp", ".xbm", ".xpm"})
-)
 _SHOWN_IN_TURN = frozenset({"GIF", "WEBP", "PNG", "AVIF", "TIFF", "FLI", "DCX"})  # not layers, nor second views
 _large = Lock()
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -128,7 +111,7 @@ def opened(file: BinaryIO | BytesIO, suffix: str) -> Iterator[Image.Image]:
     DeepPicture for more than 8 bits a channel.
     """
     try:
-        if suffix.lower() in _RAW_SUFFIXES:  # they are TIFF, of a thumbnail
+        if suffix.lower() in RAW_SUFFIXES:  # they are TIFF, of a thumbnail
             raise PictureFault("a camera's raw file: convert it to JPEG or PNG")
         with _identified(file, suffix.lower()) as image:
             check_pixels(image.size)
@@ -157,7 +140,7 @@ def check_pixels(size: tuple[int, int]) -> None:
 
 def _identified(file: BinaryIO | BytesIO, suffix: str) -> Image.Image:
     try:
-        return Image.open(file, formats=[*_readable(), *(["TGA"] if suffix in _TGA_SUFFIXES else [])])
+        return Image.open(file, formats=readable_formats(suffix))
     except UnidentifiedImageError as error:
         file.seek(0)
         raise NoPicture("no picture of a known format" if file.read(1) else "an empty file") from error
@@ -167,13 +150,6 @@ def _identified(file: BinaryIO | BytesIO, suffix: str) -> Image.Image:
         if suffix in PICTURE_SUFFIXES:
             raise
         raise NoPicture(_words(error)) from error  # its first bytes are like a picture's by chance
-
-
-@cache
-def _readable() -> tuple[str, ...]:
-    """Return the formats that this build of Pillow reads, which may lack AVIF, JPEG 2000 or WebP."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _words(error: BaseException) -> str:
