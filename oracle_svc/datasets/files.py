@@ -78,7 +78,10 @@ def _like(pool: NDArray[Any], settings: PictureSettings) -> PictureSettings:
     shape = pool.shape[1:]
     if pool.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
         return settings
-    return replace(settings, size=(shape[1], shape[0]), in_colour=len(shape) == 3)
+    in_colour, (red, green, blue) = len(shape) == 3, settings.background
+    grey = round(0.299 * red + 0.587 * green + 0.114 * blue)  # the weights of Pillow's conversion to greyscale
+    background = settings.background if in_colour else (grey, grey, grey)
+    return replace(settings, size=(shape[1], shape[0]), in_colour=in_colour, background=background)
 
 
 def _evaluation(

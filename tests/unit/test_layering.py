@@ -39,6 +39,7 @@ PURE = [
     "scorer_svc/strategies",
     "oracle_svc/datasets/fitting.py",
     "oracle_svc/datasets/picture_depth.py",
+    "oracle_svc/datasets/picture_formats.py",
     "oracle_svc/datasets/picture_notes.py",
     "oracle_svc/datasets/picture_size.py",
     "oracle_svc/samples/encoding.py",
