@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
+from oracle_svc.datasets.picture_file import FILE_BYTES_MAX
 from oracle_svc.datasets.shards import shards_of
 from oracle_svc.samples.originals import display
 
-_ORIGINALS_AT_ONCE = 8
+_ORIGINALS_AT_ONCE = 4
 
 
 async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
@@ -92,7 +93,8 @@ async def _put_originals(originals: Sequence[Original], artifacts: ArtifactStore
 def _read(original: Original) -> bytes:
     """Return what people see of the file. Raises InvalidInput if they are not those that were read into the pool."""
     try:
-        data = original.path.read_bytes()
+        with original.path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)  # more was never read into the pool
     except OSError as error:
         raise _changed(original, str(error)) from error
     if sha256(data).hexdigest() != original.sha256:
