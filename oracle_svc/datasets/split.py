@@ -100,6 +100,9 @@ def _read(path: Path, source: DatasetSource, pictures: PictureSettings, field: s
     if path.is_dir():
         if is_text_folder(path):
             return _of_texts(read_text_folder(path, source, field), open_classes=False)
+        if source.text_column:
+            message = f"{path} is a folder, in which no file has a column {source.text_column!r}: leave text_column out"
+            raise InvalidInput("NO_COLUMNS", message, field="text_column", path=path)
         return Split(*read_folder(path, pictures, field))
     if source.text_column:
         return _of_texts(read_text_table(path, source, field), open_classes=True)

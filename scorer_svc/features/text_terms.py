@@ -121,29 +121,27 @@ def _chosen(
     """Return the n-grams of these ``sizes`` that most texts have, in order of their codes."""
     found = [_counted(*sequence, size, base) for size in sizes]
     in_texts = [np.bincount(term_of, minlength=len(keys)) for keys, _, term_of, _ in found]
-    least = _least(np.concatenate(in_texts), terms_max, texts_min)
+    most_held = _most_held(np.concatenate(in_texts), terms_max, texts_min)
+    kept_of = np.split(most_held, np.cumsum([len(keys) for keys, *_ in found])[:-1])
     terms, rows, columns, counts = [], [], [], []
     first = 0
-    for size, (keys, text_of, term_of, count), held in zip(sizes, found, in_texts, strict=True):
-        kept = np.flatnonzero(held >= least)[: max(0, terms_max - first)]
-        place = np.full(len(keys), -1)
-        place[kept] = first + np.arange(len(kept))
-        stays = place[term_of] >= 0
+    for size, (keys, text_of, term_of, count), kept in zip(sizes, found, kept_of, strict=True):
+        place = first + np.cumsum(kept) - 1
+        stays = kept[term_of]
         terms.append(_unpacked(keys[kept], size, base))
         rows.append(text_of[stays])
         columns.append(place[term_of[stays]])
         counts.append(count[stays])
-        first += len(kept)
+        first += int(kept.sum())
     return Terms({}, terms, np.concatenate(rows), np.concatenate(columns), np.concatenate(counts))
 
 
-def _least(in_texts: Codes, terms_max: int, texts_min: int) -> int:
-    """Return how many texts must have a term, so that at most ``terms_max`` do, or about as many."""
-    if len(in_texts) <= terms_max:
-        return texts_min
-    at_the_edge = int(np.partition(in_texts, -terms_max)[-terms_max])
-    above = int((in_texts >= at_the_edge).sum()) <= terms_max
-    return max(texts_min, at_the_edge if above else at_the_edge + 1)
+def _most_held(in_texts: Codes, terms_max: int, texts_min: int) -> NDArray[np.bool_]:
+    """Mark the ``terms_max`` terms that most texts have, of equal ones the first, if ``texts_min`` texts have them."""
+    order = np.argsort(-in_texts, kind="stable")[:terms_max]
+    kept = np.zeros(len(in_texts), bool)
+    kept[order] = in_texts[order] >= texts_min
+    return kept
 
 
 def _counted(codes: Codes, text_of: Codes, size: int, base: int) -> tuple[Codes, Codes, Codes, Codes]:

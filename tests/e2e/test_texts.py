@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import numpy as np
 import onnxruntime
 import pytest
 from labelloop.events.v1.events_pb2 import DatasetSource, FeatureKind, LabelSource, Protocol, RunSpec
+from labelloop.oracle.v1.oracle_pb2 import LabelResult, LeaseNextRequest, SubmitResultsRequest
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, ListLabelsRequest
 from labelloop_cli.clients import Clients
+from labelloop_cli.reporting.run_report import report_on
 
 from tests.e2e.driving import finish, start
+from tests.patience import PATIENCE_S
 from tests.topics import TOPICS, texts_about
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -34,7 +38,7 @@ def written(path: Path, count: int, seed: int) -> Path:
     return path
 
 
-def spec_of(folder: Path, **changes: object) -> RunSpec:
+def spec_of(folder: Path, label_source: LabelSource.ValueType = LabelSource.LABEL_SOURCE_DATASET) -> RunSpec:
     return RunSpec(
         dataset=DatasetSource(
             name=str(written(folder / "pool.csv", POOL_SIZE, 0)),
@@ -49,7 +53,7 @@ def spec_of(folder: Path, **changes: object) -> RunSpec:
         label_budget=BUDGET,
         seed=1,
         protocol=Protocol.PROTOCOL_HONEST,
-        label_source=LabelSource.LABEL_SOURCE_DATASET,
+        label_source=label_source,
         report_every=1,
         features=FeatureKind.FEATURE_KIND_TFIDF,
     )
@@ -77,3 +81,31 @@ async def test_a_run_on_texts_ends_with_a_model_of_strings(clients: Clients, run
     answer = clients.trainer.ListLabels(ListLabelsRequest(run_id=run_id))
     records = [record async for part in answer for record in part.labels]
     assert [run.pool.classes[each.label] for each in records] == [topics[each.sample_id] for each in records]
+
+
+async def test_people_are_shown_the_texts_that_models_learn_from(clients: Clients, run_id: str, tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, LabelSource.LABEL_SOURCE_QUEUE)
+    spec.stopping.plateau_rounds = 9
+    await start(clients, run_id, spec)
+    known = texts_about(POOL_SIZE, 0)
+    labelled = 0
+    async with asyncio.timeout(PATIENCE_S):
+        while labelled < BUDGET:
+            request = LeaseNextRequest(run_id=run_id, annotator="ada", count=15)
+            results = []
+            for asked in (await clients.oracle.LeaseNext(request)).requests:
+                text, topic = known[asked.sample_id]
+                assert (asked.media_type, asked.content.decode()) == ("text/plain; charset=utf-8", text)
+                label = list(asked.classes).index(topic)
+                results.append(LabelResult(request_id=asked.request_id, label=label, annotator="ada"))
+            if results:
+                labelled += (await clients.oracle.SubmitResults(SubmitResultsRequest(results=results))).recorded
+            else:
+                await asyncio.sleep(0.1)  # the next round is being chosen
+    run = (await finish(clients, run_id)).run
+    assert (run.labels_paid, run.latest.evaluation.value > 0.9) == (BUDGET, True)
+    assert run.latest.expected_accuracy > 0.5
+
+    page = tmp_path / "report.html"
+    await report_on(clients, run_id, page)
+    assert page.read_text().count('<p class="text" dir="auto">') == 40

@@ -103,6 +103,16 @@ def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
     assert (list(dataset.samples), list(dataset.names), dataset.labels) == (["one"], ["only.txt"], None)
 
 
+def test_pictures_have_no_column_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "a.png").write_bytes(b"none")
+    with pytest.raises(InvalidInput, match="no file has a column 'text'"):
+        loaded(tmp_path / "pool")
+    with pytest.raises(InvalidInput, match="mnist brings its own") as caught:
+        load(DatasetSource("mnist", text_column="text"), data_dir=None, cache_dir=tmp_path)
+    assert caught.value.field == "text_column"
+
+
 def test_evaluation_texts_may_lack_a_class(tmp_path: Path) -> None:
     evaluation = written_csv(tmp_path / "evaluation.csv", ROWS[:1])
     dataset = full(written_csv(tmp_path / "pool.csv"), evaluation=str(evaluation))
