@@ -37,7 +37,7 @@ def picture(pixels: NDArray[np.uint8]) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def shortened(text: str, most: int) -> str:
+def beginning(text: str, most: int) -> str:
     """Return the first ``most`` characters of a text, with an ellipsis if there are more."""
     return text if len(text) <= most else f"{text[:most]}…"
 

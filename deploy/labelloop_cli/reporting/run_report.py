@@ -19,7 +19,7 @@ from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.output.run_summary import judged_by
 from labelloop_cli.reporting import evidence, sections
 from labelloop_cli.reporting.asked import Asked, asked_for
-from labelloop_cli.reporting.page import Tile, picture, render, shortened
+from labelloop_cli.reporting.page import Tile, beginning, picture, render
 from labelloop_cli.reporting.truth import Truth, truth_of
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
@@ -139,7 +139,7 @@ async def _text_tiles(clients: Clients, pool: str, shown: list[Asked], names: Ma
         answer = await clients.scorer.GetSamples(GetSamplesRequest(pool_sha256=pool, sample_ids=[each.sample_id]))
         [text] = decode_texts(answer.samples)
         name = names.get(each.sample_id, "")
-        tiles.append(Tile("", each.label, _note(each), name, shortened(text, _TEXT_CHARACTERS)))
+        tiles.append(Tile("", each.label, _note(each), name, beginning(text, _TEXT_CHARACTERS)))
     return tiles
 
 
