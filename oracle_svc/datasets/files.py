@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from labelloop.domain.sample_layout import layout_of
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
@@ -28,6 +29,7 @@ def load_files(source: DatasetSource) -> Dataset:
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     evaluation_samples, evaluation_labels = _evaluation(source, pool, classes)
+    layout, layout_note = layout_of(pool.samples)
     name = Path(source.name).resolve().name.encode(errors="replace").decode()  # a link's target may be any bytes
     return Dataset(
         name=name,
@@ -40,7 +42,8 @@ def load_files(source: DatasetSource) -> Dataset:
         evaluation_labels=evaluation_labels,
         names=pool.names,
         originals=pool.originals,
-        notes=pool.notes,
+        notes=(*pool.notes, layout_note),
+        layout=layout,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from labelloop.artifacts.formats import encode_evaluation
-from labelloop.errors import LimitExceeded
+from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.events.v1.events_pb2 import (
     FeatureKind,
     FeaturesLearned,
@@ -16,6 +16,8 @@ from labelloop.events.v1.events_pb2 import (
     PoolPublished,
     Protocol,
     RunSpec,
+    SampleKind,
+    SampleLayout,
 )
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
@@ -79,6 +81,27 @@ def test_memory_limits_apply_to_the_features_that_models_see(
     with pytest.raises(LimitExceeded) as raised:
         check_spec(spec(features, label_budget), described, Inheritance())
     assert raised.value.field == f"spec.{field}"
+
+
+@pytest.mark.parametrize(
+    ("layout", "refused"),
+    [
+        (SampleLayout(kind=SampleKind.SAMPLE_KIND_IMAGE, height=4, width=9, channels=1, full_scale=1), False),
+        (SampleLayout(kind=SampleKind.SAMPLE_KIND_IMAGE, height=3, width=12, channels=1, full_scale=1), True),
+        (SampleLayout(kind=SampleKind.SAMPLE_KIND_VECTOR), True),
+        (None, True),
+    ],
+)
+def test_patches_are_for_pictures_of_any_layout(layout: SampleLayout | None, refused: bool) -> None:
+    described = DescribeDatasetResponse(
+        sample_count=1_000, shape=[36], dtype="float32", classes=["a", "b"], has_labels=True, layout=layout
+    )
+    if not refused:
+        check_spec(spec(PATCHES), described, Inheritance())
+        return
+    with pytest.raises(InvalidInput, match="cut from pictures") as raised:
+        check_spec(spec(PATCHES), described, Inheritance())
+    assert raised.value.reason == "NO_IMAGES"
 
 
 def test_the_features_of_a_graph_are_checked_once_it_is_known() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED
+from labelloop.domain.sample_layout import stated_layout
 from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_AT_LEAST, TOGETHER_VALUES_MAX
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.events.v1.events_pb2 import (
@@ -17,6 +18,7 @@ from labelloop.events.v1.events_pb2 import (
     Protocol,
     RunSpec,
     RunStarted,
+    SampleKind,
 )
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
@@ -161,17 +163,21 @@ def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator
         yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches or graph"
     if spec.features in LEARNED and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
         yield "features", "NOT_AS_PUBLISHED", "the published protocol sees pixels: choose features: pixels, or honest"
-    images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= IMAGE_SIDE_MIN
-    if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not images:
+    if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not _has_pictures(dataset):
         shape = "x".join(map(str, dataset.shape))
         message = (
-            f"patches are cut from images of {IMAGE_SIDE_MIN} x {IMAGE_SIDE_MIN} uint8 pixels at least, but samples "
-            f"are {shape} {dataset.dtype}: choose pixels, or bring a graph"
+            f"patches are cut from pictures of {IMAGE_SIDE_MIN} x {IMAGE_SIDE_MIN} pixels at least, but samples are "
+            f"{shape} {dataset.dtype}, and not such pictures: choose auto, or bring a graph"
         )
         yield "features", "NO_IMAGES", message
     if (spec.features == FeatureKind.FEATURE_KIND_GRAPH) != dataset.has_graph:
         message = "features come from a graph where, and only where, the dataset names one: give both or none"
         yield "features", "NO_GRAPH", message
+
+
+def _has_pictures(dataset: DescribeDatasetResponse) -> bool:
+    layout = stated_layout(dataset)
+    return layout.kind == SampleKind.SAMPLE_KIND_IMAGE and min(layout.height, layout.width) >= IMAGE_SIDE_MIN
 
 
 def _evidence_faults(spec: RunSpec) -> Iterator[tuple[str, str, str]]:

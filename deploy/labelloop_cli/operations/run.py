@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.output import run_summary
 from labelloop_cli.output.console import console
-from labelloop_cli.run_options import audit_size, auto_features, word
+from labelloop_cli.run_options import audit_size, chosen_features, word
 from labelloop_cli.run_spec.file import write_spec
 
 
@@ -30,7 +30,8 @@ async def start(request: pb.StartRunRequest, *, choose_features: bool, watched: 
     async with connect(Endpoints()) as clients:
         described = await clients.oracle.DescribeDataset(DescribeDatasetRequest(dataset=request.spec.dataset))
         if choose_features:
-            request.spec.features = auto_features(described)
+            request.spec.features, why = chosen_features(described)
+            console.print(why)
         if request.spec.HasField("guarantee") and not request.spec.guarantee.audit_size:
             rest = described.sample_count - request.spec.label_budget
             request.spec.guarantee.audit_size = audit_size(request.spec.guarantee, rest)

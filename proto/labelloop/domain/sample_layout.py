@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelloop.domain.pixel_neighbours import SAMPLES_MIN, Places, resemblance
-from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
+from labelloop.events.v1.events_pb2 import PoolPublished, SampleKind, SampleLayout
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 
 FLAT_SIDE_MIN = 8  # pixels: smaller pictures are not recognised in flat samples
 _CHANNELS_MAX = 4
@@ -55,6 +56,11 @@ def layout_of_shape(shape: tuple[int, ...], dtype: str) -> SampleLayout:
     return layout
 
 
+def stated_layout(pool: DescribeDatasetResponse | PoolPublished) -> SampleLayout:
+    """Return the layout that a message states, or what shape and dtype say where it states none."""
+    return pool.layout if pool.HasField("layout") else layout_of_shape(tuple(pool.shape), pool.dtype)
+
+
 def places_of(layout: SampleLayout) -> Places:
     """Return which value of a flat sample each pixel is, ``[channels, height, width]``."""
     places = np.arange(layout.channels * layout.height * layout.width)
@@ -72,14 +78,13 @@ def as_pictures(samples: NDArray[Any], layout: SampleLayout) -> NDArray[np.uint8
         pixels = samples.reshape(-1, height, width, channels)
     if samples.dtype == np.uint8 and layout.full_scale == _BYTE:
         return np.asarray(pixels, np.uint8)
-    scaled = pixels * np.float32(_BYTE / layout.full_scale)
-    return np.clip(np.rint(scaled), 0, _BYTE).astype(np.uint8)
+    scaled: NDArray[np.float32] = np.clip(np.rint(pixels * np.float32(_BYTE / layout.full_scale)), 0, _BYTE)
+    return scaled.astype(np.uint8)
 
 
 def as_picture(sample: NDArray[Any], layout: SampleLayout) -> NDArray[np.uint8]:
-    """Return one sample as bytes to display, ``[height, width]`` or, of several channels, ``[height, width,
-    channels]``."""
-    [picture] = as_pictures(sample[None], layout)
+    """Return one sample as bytes to display: ``[height, width]``, followed by channels if there are several."""
+    picture: NDArray[np.uint8] = as_pictures(sample[None], layout)[0]
     return picture[:, :, 0] if layout.channels == 1 else picture
 
 
