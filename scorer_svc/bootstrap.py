@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+from labelloop.artifacts.artifact_cache import ArtifactCache
+from labelloop.artifacts.cache_folder import CacheFolder
 from labelloop.artifacts.store import open_store
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.log import EventLog
@@ -19,8 +21,6 @@ from scorer_svc.models.model import models
 from scorer_svc.models.ort_session import share_memory
 from scorer_svc.models.warmup import ModelWarmup
 from scorer_svc.numerics.blas_threads import use_one_thread
-from scorer_svc.pools.artifact_cache import ArtifactCache
-from scorer_svc.pools.cache_folder import CacheFolder
 from scorer_svc.pools.pool import pools
 from scorer_svc.prefilter.kernel_choice import PrefilterFactory
 from scorer_svc.scoring.score import Scoring

@@ -9,15 +9,15 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from labelloop.artifacts.cache_folder import CacheFolder
 from labelloop.artifacts.formats import TILE_SAMPLES, PoolManifest
+from labelloop.artifacts.mapped_files import Bytes, reserve
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.errors import InvalidInput
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
 
 from scorer_svc.models.graph import Graph
-from scorer_svc.pools.cache_folder import CacheFolder
-from scorer_svc.pools.mapped_files import Bytes, reserve
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool
 

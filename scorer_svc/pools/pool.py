@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.formats import PoolManifest
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.errors import Corrupt, InvalidInput
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
 
-from scorer_svc.pools.artifact_cache import ArtifactCache
 from scorer_svc.pools.part import Part
 from scorer_svc.strategies.uncertainty import Ids
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from labelloop.artifacts.cache_folder import CacheFolder
 from labelloop.artifacts.formats import PoolManifest, Shard
 from labelloop.artifacts.store import digest_of
 from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL
@@ -23,7 +24,6 @@ from scorer_svc.features.pool import FeaturePool
 from scorer_svc.models.graph import Graph
 from scorer_svc.models.model import Model
 from scorer_svc.models.ort_session import share_memory
-from scorer_svc.pools.cache_folder import CacheFolder
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool
 from scorer_svc.ranking.batch import rank_together

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from labelloop.artifacts.artifact_cache import ArtifactCache
+from labelloop.artifacts.cache_folder import CacheFolder
 from labelloop.artifacts.formats import PoolManifest, Shard
 from labelloop.errors import InvalidInput, Unready
 from labelloop.runtime.async_cache import AsyncCache
@@ -23,8 +25,6 @@ from numpy.typing import NDArray
 from scorer_svc.features.pool import FeaturePool, feature_pools, graphs
 from scorer_svc.features.service import FeatureService
 from scorer_svc.models.graph import Graph
-from scorer_svc.pools.artifact_cache import ArtifactCache
-from scorer_svc.pools.cache_folder import CacheFolder
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool, pools
 from scorer_svc.strategies.uncertainty import Ids
@@ -150,7 +150,7 @@ async def test_processes_that_need_one_pool_compute_it_once(tmp_path: Path, exec
 
 def test_waiting_process_writes_the_file_if_the_writer_dies(tmp_path: Path) -> None:
     held = (
-        "import os, sys; from pathlib import Path; from scorer_svc.pools.cache_folder import CacheFolder\n"
+        "import os, sys; from pathlib import Path; from labelloop.artifacts.cache_folder import CacheFolder\n"
         "def write(draft):\n    print('in', flush=True); sys.stdin.read(); os._exit(1)\n"
         "CacheFolder(Path(sys.argv[1]), 10**9).made('name', 10, lambda data: True, write)"
     )

@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+from labelloop.artifacts.mapped_files import map_file, reserve
 from labelloop.runtime.cores import usable_cores
-
-from scorer_svc.pools.mapped_files import map_file, reserve
 
 
 def test_cores_that_the_process_may_use_are_counted() -> None:

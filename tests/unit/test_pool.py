@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.formats import PoolManifest, Shard
 from labelloop.artifacts.store import digest_of
 from labelloop.errors import Corrupt, InvalidInput, NotFound, Unready
 from numpy.typing import NDArray
 
-from scorer_svc.pools.artifact_cache import ArtifactCache
 from scorer_svc.pools.pool import Pool, pools
 
 SAMPLES = np.random.default_rng(0).integers(0, 256, (100, 2, 3)).astype(np.uint8)

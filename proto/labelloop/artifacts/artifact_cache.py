@@ -6,10 +6,9 @@ import asyncio
 from hashlib import sha256
 from pathlib import Path
 
+from labelloop.artifacts.cache_folder import CacheFolder
+from labelloop.artifacts.mapped_files import Bytes
 from labelloop.artifacts.store import ArtifactStore
-
-from scorer_svc.pools.cache_folder import CacheFolder
-from scorer_svc.pools.mapped_files import Bytes
 
 
 class ArtifactCache:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from labelloop.artifacts.mapped_files import Bytes, map_file
 from labelloop.errors import Unready
-
-from scorer_svc.pools.mapped_files import Bytes, map_file
 
 _LEFT_BEHIND_S = 3_600.0  # without a write for so long, a draft is abandoned
 
