@@ -9,12 +9,10 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from labelloop.domain.sample_layout import as_picture, layout_of_shape
+from labelloop.domain.sample_layout import as_picture, is_shown, layout_of_shape
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout, TableColumn
 from numpy.typing import NDArray
 from PIL import Image
-
-_CHANNELS = {1, 3, 4}
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def picture_of(sample: NDArray[Any], layout: SampleLayout | None = None) -> Pict
     if layout.kind == SampleKind.SAMPLE_KIND_ROW:
         return Picture("application/json", json.dumps(row_of(sample, layout), ensure_ascii=False).encode())
     output = BytesIO()
-    if layout.kind == SampleKind.SAMPLE_KIND_IMAGE and layout.channels in _CHANNELS:
+    if is_shown(layout):
         Image.fromarray(np.ascontiguousarray(as_picture(sample, layout))).save(output, "PNG")
         return Picture("image/png", output.getvalue())
     np.save(output, sample, allow_pickle=False)

@@ -81,7 +81,9 @@ class FeatureService:
         drawn = np.sort(rng.choice(pool.sample_count, count, replace=False)).astype(np.uint32)
         samples = await pool.take(drawn)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, learn_patches, samples, lesson.seed)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, learn_patches, samples, lesson.seed, pool.layout
+            )
         except ValueError as error:
             message = f"no features can be learned from this pool: {error}"
             raise InvalidInput("NOTHING_TO_LEARN", message, field="pool_sha256") from error

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import getpass
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import SkipKind
@@ -24,14 +24,13 @@ from labelloop.oracle.v1.oracle_pb2 import (
     SubmitResultsRequest,
     SubmittedLabel,
 )
-from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest
+from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
 from PIL import Image
 
 from labelloop_cli.class_csv import read_classes
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.operations.pictures import pictures
 from labelloop_cli.output.console import console
-
-_PART = 1_000
 
 
 async def open_(run_id: str, output: Path, images: Path | None) -> None:
@@ -49,17 +48,10 @@ async def open_(run_id: str, output: Path, images: Path | None) -> None:
 
 async def _write_images(clients: Clients, waiting: list[OpenSample], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for start in range(0, len(waiting), _PART):
-        part = waiting[start : start + _PART]
-        ids = [sample.sample_id for sample in part]
-        answer = await clients.scorer.GetSamples(GetSamplesRequest(pool_sha256=part[0].pool_sha256, sample_ids=ids))
-        if answer.dtype != "uint8" or len(answer.shape) not in (2, 3):
-            shape = tuple(answer.shape)
-            message = f"samples of type {answer.dtype} and shape {shape} are no images: leave --images out"
-            raise InvalidInput("NO_IMAGES", message, field="images")
-        for sample_id, pixels in zip(
-            ids, np.frombuffer(answer.samples, np.uint8).reshape(-1, *answer.shape), strict=True
-        ):
+    for run_id, samples in groupby(waiting, key=lambda sample: sample.run_id):
+        pool = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run.pool
+        ids = [sample.sample_id for sample in samples]
+        for sample_id, pixels in zip(ids, await pictures(clients, pool, ids), strict=True):
             Image.fromarray(pixels).save(folder / f"{sample_id}.png")
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import FeatureKind, Protocol
-from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, Strategy
+from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, LabelRecord, Phase
 from pyroaring import BitMap
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.operations.pictures import has_pictures, pictures
 from labelloop_cli.output.run_summary import judged_by
 from labelloop_cli.reporting import evidence, sections
 from labelloop_cli.reporting.asked import Asked, asked_for
@@ -106,13 +106,11 @@ async def _predicted(clients: Clients, whole: GetRunResponse, labels: list[Label
 
 
 async def _tiles(clients: Clients, whole: GetRunResponse, shown: list[Asked]) -> list[Tile]:
-    """Fetch the pictures of ``shown``; none unless the samples are uint8 images."""
+    """Fetch the pictures of ``shown``; none unless the samples are pictures."""
     pool = whole.run.pool
-    if pool.dtype != "uint8" or len(pool.shape) not in (2, 3) or not shown:
+    if not shown or not has_pictures(pool):
         return []
-    request = GetSamplesRequest(pool_sha256=pool.pool_sha256, sample_ids=[each.sample_id for each in shown])
-    answer = await clients.scorer.GetSamples(request)
-    images = np.frombuffer(answer.samples, np.uint8).reshape(-1, *answer.shape)
+    images = await pictures(clients, pool, [each.sample_id for each in shown])
     return [Tile(picture(image), each.label, _note(each)) for image, each in zip(images, shown, strict=True)]
 
 

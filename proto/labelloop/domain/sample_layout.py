@@ -15,6 +15,7 @@ from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 FLAT_SIDE_MIN = 8  # pixels: smaller pictures are not recognised in flat samples
 _CHANNELS_MAX = 4
 _FLAT_CHANNELS = (1, 3)  # four would be pictures of twice the side
+_SHOWN_CHANNELS = (1, 3, 4)
 _SMALL_SCALE = 16  # up to here, the largest value is full brightness
 _BYTE = 255
 
@@ -61,6 +62,20 @@ def stated_layout(pool: DescribeDatasetResponse | PoolPublished) -> SampleLayout
     return pool.layout if pool.HasField("layout") else layout_of_shape(tuple(pool.shape), pool.dtype)
 
 
+def layout_fault(layout: SampleLayout, shape: tuple[int, ...]) -> str:
+    """Return why samples of ``shape`` cannot be of this layout; empty if they can."""
+    values = math.prod(shape)
+    if layout.kind not in SampleKind.values():
+        return f"{layout.kind} is no kind of sample"
+    if layout.kind == SampleKind.SAMPLE_KIND_ROW and len(layout.columns) != values:
+        return f"{len(layout.columns)} columns are named for {values} values"
+    if layout.kind != SampleKind.SAMPLE_KIND_IMAGE:
+        return ""
+    if layout.height * layout.width * layout.channels != values:
+        return f"{layout.height} x {layout.width} pixels of {layout.channels} channels are not {values} values"
+    return "" if 0 < layout.full_scale < math.inf else f"full brightness is not {layout.full_scale}"
+
+
 def places_of(layout: SampleLayout) -> Places:
     """Return which value of a flat sample each pixel is, ``[channels, height, width]``."""
     places = np.arange(layout.channels * layout.height * layout.width)
@@ -80,6 +95,11 @@ def as_pictures(samples: NDArray[Any], layout: SampleLayout) -> NDArray[np.uint8
         return np.asarray(pixels, np.uint8)
     scaled: NDArray[np.float32] = np.clip(np.rint(pixels * np.float32(_BYTE / layout.full_scale)), 0, _BYTE)
     return scaled.astype(np.uint8)
+
+
+def is_shown(layout: SampleLayout) -> bool:
+    """Return whether :func:`as_picture` gives what can be displayed: grey, RGB or RGBA."""
+    return layout.kind == SampleKind.SAMPLE_KIND_IMAGE and layout.channels in _SHOWN_CHANNELS
 
 
 def as_picture(sample: NDArray[Any], layout: SampleLayout) -> NDArray[np.uint8]:
