@@ -24,8 +24,12 @@ def chosen_features(dataset: DescribeDatasetResponse) -> tuple[FeatureKind.Value
     layout = stated_layout(dataset)
     if dataset.has_graph:
         return FeatureKind.FEATURE_KIND_GRAPH, "features come from the dataset's graph"
+    if layout.kind == SampleKind.SAMPLE_KIND_ROW:
+        return FeatureKind.FEATURE_KIND_STANDARDIZED, "models see numbers standardised, and categories as indicators"
+    if layout.kind != SampleKind.SAMPLE_KIND_IMAGE and layout.on_one_scale:
+        return FeatureKind.FEATURE_KIND_PIXELS, "models see the values as they are, because all are of one scale"
     if layout.kind != SampleKind.SAMPLE_KIND_IMAGE:
-        return FeatureKind.FEATURE_KIND_PIXELS, "models see the values as they are, because samples are no pictures"
+        return FeatureKind.FEATURE_KIND_STANDARDIZED, "models see values standardised, because they differ in scale"
     if min(layout.height, layout.width) < _IMAGE_SIDE_MIN:
         size, least = f"{layout.width} x {layout.height}", f"{_IMAGE_SIDE_MIN} x {_IMAGE_SIDE_MIN}"
         return (

@@ -7,15 +7,12 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
+from scorer_svc.features.onnx_chain import INPUT, OUTPUT, Chain, graph_bytes, nodes_of
 from scorer_svc.features.spectral_embedding import NEIGHBOURS, NOTHING, SHARPNESS, Neighbourhood
 
-INPUT, OUTPUT = "samples", "features"
-Chain = list[tuple[str, list[str], str, dict[str, Any]]]  # operator, inputs, output, attributes
-_OPSET, _IR = 13, 8
 _AREA_MAX = 48 * 48  # pixels; for more, the activations of all vectors take more than 4 MB an image
 _POOLED_SIDE_MIN = 8
 
@@ -138,7 +135,7 @@ def _located(neighbourhood: Neighbourhood, given: str, output: str) -> tuple[lis
         ("MatMul", ["shares", "landmark_coordinates"], output, {}),
     ]
     landmarks = neighbourhood.landmarks
-    return [*_made(distances), near, *_made(mean)], {
+    return [*nodes_of(distances), near, *nodes_of(mean)], {
         "onto": neighbourhood.onto,
         "middle": neighbourhood.mean @ neighbourhood.onto,
         "along": np.array([1], np.int64),
@@ -195,7 +192,7 @@ def _nodes(bank: Bank, output: str, given: Given = _BYTES) -> tuple[list[NodePro
         "kernel": np.ascontiguousarray(bank.kernel.transpose(0, 3, 1, 2), np.float32),
         "bias": bank.bias.astype(np.float32).reshape(1, vectors, 1, 1),
     }
-    return _made(chain), weights
+    return nodes_of(chain), weights
 
 
 def _opened(bank: Bank, given: Given, output: str) -> tuple[Chain, dict[str, Any]]:
@@ -214,23 +211,8 @@ def _opened(bank: Bank, given: Given, output: str) -> tuple[Chain, dict[str, Any
     return [*chain, ("Transpose", ["rows"], output, {"perm": [0, 3, 1, 2]})], weights
 
 
-def _made(chain: Chain) -> list[NodeProto]:
-    return [helper.make_node(kind, inputs, [output], **attributes) for kind, inputs, output, attributes in chain]
-
-
 def _to_bytes(
     bank: Bank, nodes: list[NodeProto], weights: dict[str, Any], coordinates: int = 0, given: Given = _BYTES
 ) -> bytes:
-    taken = TensorProto.UINT8 if given.dtype == "uint8" else TensorProto.FLOAT
-    width = bank.feature_count + coordinates
-    graph = helper.make_graph(
-        nodes,
-        "patch_features",
-        [helper.make_tensor_value_info(INPUT, taken, ["n", int(np.prod(bank.image_shape))])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", width])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="labelloop")
-    model.ir_version = _IR
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    values, features = int(np.prod(bank.image_shape)), bank.feature_count + coordinates
+    return graph_bytes("patch_features", nodes, weights, given.dtype, values, features)

@@ -27,6 +27,7 @@ class Graph:
         feature_count: values of a sample.
         answer_count: values of an answer.
         dtype: type of a sample's values, "uint8" or "float32".
+        takes_missing: whether values may be missing (NaN), as in tables.
         work: the largest number of values that any step of the graph holds of one sample.
 
     Args:
@@ -48,6 +49,7 @@ class Graph:
         self.feature_count: int = samples.type.tensor_type.shape.dim[1].dim_value
         self.answer_count: int = answer.type.tensor_type.shape.dim[1].dim_value
         self.dtype: str = _DTYPES[samples.type.tensor_type.elem_type]
+        self.takes_missing = any(node.op_type == "IsNaN" for node in graph.node)
         self.work = max(map(values_each, (*graph.input, *graph.value_info, *graph.output)))
         self._tile_samples = next(size for size in _TILES if size * self.work <= _TILE_VALUES or size == 1)
 

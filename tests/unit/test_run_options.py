@@ -9,6 +9,8 @@ from labelloop_cli.run_options import audit_size, auto_features, chosen_features
 
 from trainer_svc.domain.guarantee import audit_size_needed, guarantee_fault, lower_bound
 
+VECTOR, ROW = SampleKind.SAMPLE_KIND_VECTOR, SampleKind.SAMPLE_KIND_ROW
+
 
 @pytest.mark.parametrize(("target", "confidence"), [(0.99, 0.95), (0.95, 0.95), (0.9, 0.9), (0.995, 0.99)])
 def test_the_default_audit_size_allows_for_one_error(target: float, confidence: float) -> None:
@@ -40,6 +42,17 @@ def image(height: int, width: int) -> SampleLayout:
         (DescribeDatasetResponse(shape=[28, 28], dtype="uint8"), "PATCHES", "patches"),
         (DescribeDatasetResponse(shape=[28, 28], dtype="uint8", has_graph=True), "GRAPH", "graph"),
         (DescribeDatasetResponse(shape=[784], dtype="float32", layout=image(28, 28)), "PATCHES", "patches"),
+        (DescribeDatasetResponse(shape=[9], dtype="float32"), "PIXELS", "of one scale"),
+        (
+            DescribeDatasetResponse(shape=[9], dtype="float32", layout=SampleLayout(kind=VECTOR)),
+            "STANDARDIZED",
+            "differ",
+        ),
+        (
+            DescribeDatasetResponse(shape=[9], dtype="float32", layout=SampleLayout(kind=ROW)),
+            "STANDARDIZED",
+            "categories",
+        ),
         (DescribeDatasetResponse(shape=[1, 7, 9], dtype="uint8", layout=image(7, 9)), "PIXELS", "smaller than 8 x 8"),
     ],
 )

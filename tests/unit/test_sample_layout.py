@@ -11,6 +11,7 @@ from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.decomposition import PCA
 
 IMAGE, VECTOR = SampleKind.SAMPLE_KIND_IMAGE, SampleKind.SAMPLE_KIND_VECTOR
 
@@ -99,7 +100,8 @@ def series(kind: str) -> NDArray[np.float64]:
 )
 def test_other_values_are_vectors_and_the_note_says_why(samples: NDArray[Any], said: str) -> None:
     layout, note = layout_of(samples)
-    assert layout == SampleLayout(kind=VECTOR)
+    assert layout.kind == VECTOR
+    assert not layout.height
     assert said in note
 
 
@@ -134,12 +136,40 @@ def test_values_beyond_full_scale_are_displayed_as_black_or_white() -> None:
     [
         ((28, 28), "uint8", image(28, 28, 1, 255)),
         ((9, 8, 3), "uint8", image(9, 8, 3, 255)),
-        ((784,), "uint8", SampleLayout(kind=VECTOR)),
-        ((28, 28), "float32", SampleLayout(kind=VECTOR)),
-        ((2, 9, 8, 3), "uint8", SampleLayout(kind=VECTOR)),
+        ((784,), "uint8", SampleLayout(kind=VECTOR, on_one_scale=True)),
+        ((28, 28), "float32", SampleLayout(kind=VECTOR, on_one_scale=True)),
+        ((2, 9, 8, 3), "uint8", SampleLayout(kind=VECTOR, on_one_scale=True)),
     ],
 )
 def test_pools_without_a_layout_are_read_by_shape_and_dtype(
     shape: tuple[int, ...], dtype: str, layout: SampleLayout
 ) -> None:
     assert layout_of_shape(shape, dtype) == layout
+
+
+def embeddings() -> NDArray[np.float64]:
+    rng = np.random.default_rng(0)
+    return np.asarray(rng.normal(size=(300, 40)) * rng.lognormal(0, 0.5, 40))
+
+
+TIME = np.random.default_rng(1).integers(1_600_000_000, 1_700_000_000, (300, 1)).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("samples", "on_one_scale"),
+    [
+        (load_wine().data, False),
+        (load_breast_cancer().data, False),
+        (embeddings(), True),
+        (np.concatenate([embeddings(), TIME], axis=1), False),
+        (np.maximum(np.random.default_rng(0).random((500, 901)) - 0.98, 0) * np.logspace(0, 3, 901), True),
+        (PCA(50).fit_transform(load_digits().data), True),
+        (np.zeros((20, 3)), True),
+    ],
+)
+def test_columns_of_different_units_are_told_from_vectors_of_one_scale(
+    samples: NDArray[Any], on_one_scale: bool
+) -> None:
+    layout, note = layout_of(samples)
+    assert layout.on_one_scale == on_one_scale
+    assert ("of one scale" in note) == on_one_scale

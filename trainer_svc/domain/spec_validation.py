@@ -88,11 +88,20 @@ def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) ->
     if spec.features in LEARNED:
         yield "dataset", "a sample", values, _SAMPLE_VALUES_MAX
     if spec.features != FeatureKind.FEATURE_KIND_GRAPH:
-        width = PATCH_FEATURES if spec.features == FeatureKind.FEATURE_KIND_PATCHES else values
+        width = _width(spec, dataset)
         yield from _fitted(spec, classes, inherited, width)
         yield "dataset.evaluation", "the evaluation set", max(width + 1, classes) * evaluation_count, VALUES_MAX
     yield "dataset.evaluation", "the evaluation set", max(values, classes) * evaluation_count, VALUES_MAX
     yield "dataset", "the answers for the pool", classes * dataset.sample_count, VALUES_MAX
+
+
+def _width(spec: RunSpec, dataset: DescribeDatasetResponse) -> int:
+    """Return the number of values that models see of a sample, where it is known before features are learned."""
+    if spec.features == FeatureKind.FEATURE_KIND_PATCHES:
+        return PATCH_FEATURES
+    if spec.features == FeatureKind.FEATURE_KIND_STANDARDIZED and dataset.layout.columns:
+        return sum(len(column.categories) or 1 + column.has_missing for column in dataset.layout.columns)
+    return math.prod(dataset.shape)
 
 
 def _fitted(spec: RunSpec, classes: int, inherited: int, width: int) -> Iterator[Amount]:
@@ -160,7 +169,11 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
 
 def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
     if spec.features not in FeatureKind.values():
-        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches or graph"
+        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches, standardized, tfidf or graph"
+    plain = spec.features in (FeatureKind.FEATURE_KIND_UNSPECIFIED, FeatureKind.FEATURE_KIND_PIXELS)
+    if plain and any(column.categories or column.has_missing for column in dataset.layout.columns):
+        message = "models cannot see categories and missing values as they are: choose features: standardized, or auto"
+        yield "features", "NEEDS_FEATURES", message
     if spec.features in LEARNED and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
         yield "features", "NOT_AS_PUBLISHED", "the published protocol sees pixels: choose features: pixels, or honest"
     if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not _has_pictures(dataset):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelloop.domain.pixel_neighbours import SAMPLES_MIN, Places, resemblance
+from labelloop.domain.value_scale import is_on_one_scale
 from labelloop.events.v1.events_pb2 import PoolPublished, SampleKind, SampleLayout
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 
@@ -36,21 +37,22 @@ def layout_of(samples: NDArray[Any]) -> tuple[SampleLayout, Note]:
     candidates = _of_flat(shape[0]) if len(shape) == 1 else _of_shape(shape)
     smallest, largest = samples.min(), samples.max()
     if fault := _fault(samples, candidates, float(smallest)):
-        return SampleLayout(kind=SampleKind.SAMPLE_KIND_VECTOR), f"samples are {_sizes(shape)} values each, {fault}"
+        return _vector(samples, fault)
     likeness = [resemblance(samples, places_of(each)) for each in candidates]
     layout = candidates[int(np.argmax(likeness))]
     if max(likeness) == 0 and (samples.dtype != np.uint8 or len(shape) == 1):
-        fault = "not pictures: neighbouring values are not alike, down and across"
-        return SampleLayout(kind=SampleKind.SAMPLE_KIND_VECTOR), f"samples are {_sizes(shape)} values each, {fault}"
+        return _vector(samples, "not pictures: neighbouring values are not alike, down and across")
     layout.full_scale = _full_scale(float(largest), samples.dtype)
     return layout, _told(layout, shape)
 
 
 def layout_of_shape(shape: tuple[int, ...], dtype: str) -> SampleLayout:
-    """Return the layout of a pool of which only shape and dtype are known: bytes ``[h, w]`` and ``[h, w, c]`` are
-    pictures, and all else is a vector."""
+    """Return the layout of a pool of which only shape and dtype are known.
+
+    Bytes ``[h, w]`` and ``[h, w, c]`` are pictures, and all else is a vector for models to see as it is.
+    """
     if dtype != "uint8" or len(shape) not in (2, 3):
-        return SampleLayout(kind=SampleKind.SAMPLE_KIND_VECTOR)
+        return SampleLayout(kind=SampleKind.SAMPLE_KIND_VECTOR, on_one_scale=True)
     height, width, channels = (*shape, 1)[:3]
     layout = _image(height, width, channels)
     layout.full_scale = _BYTE
@@ -106,6 +108,12 @@ def as_picture(sample: NDArray[Any], layout: SampleLayout) -> NDArray[np.uint8]:
     """Return one sample as bytes to display: ``[height, width]``, followed by channels if there are several."""
     picture: NDArray[np.uint8] = as_pictures(sample[None], layout)[0]
     return picture[:, :, 0] if layout.channels == 1 else picture
+
+
+def _vector(samples: NDArray[Any], why: str) -> tuple[SampleLayout, Note]:
+    layout = SampleLayout(kind=SampleKind.SAMPLE_KIND_VECTOR, on_one_scale=is_on_one_scale(samples))
+    scale = "of one scale" if layout.on_one_scale else "of different scales"
+    return layout, f"samples are {_sizes(samples.shape[1:])} values each, {why}; the values are {scale}"
 
 
 def _of_flat(size: int) -> list[SampleLayout]:
