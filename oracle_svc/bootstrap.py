@@ -6,16 +6,20 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.store import ArtifactStore, open_store
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
 from nats.aio.client import Client
+from platformdirs import user_cache_path
 from starlette.routing import Route
 
 from oracle_svc.config import OracleSettings
+from oracle_svc.dataset_queries import DatasetQueries
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.labeling_state import LabelingState
@@ -26,6 +30,7 @@ from oracle_svc.leases import Leases
 from oracle_svc.request_dispenser import RequestDispenser
 from oracle_svc.result_recorder import ResultRecorder
 from oracle_svc.run_controller import RunController, watch_deadlines
+from oracle_svc.samples.published_pools import PublishedPools
 from oracle_svc.samples.requests import INLINE_BYTES_MAX, AskedSamples, Samples
 from oracle_svc.samples.signed_urls import SignedUrls
 from oracle_svc.service import OracleService
@@ -45,6 +50,8 @@ class Oracle:
         dead_letters: Results of tools that cannot be recorded.
         links: Signs links to samples; None to send every sample inline.
         inline_bytes_max: Largest encoded sample to send inline, in bytes.
+        samples_dir: Where parts of pools are cached, to show samples of them.
+        samples_bytes_max: Bytes that may be cached there.
         resend_s: Seconds that a request may be in a tool without a result before it is pushed again.
         projections: The state of each run, folded from the log.
     """
@@ -56,12 +63,18 @@ class Oracle:
     dead_letters: DeadLetters
     links: SignedUrls | None = None
     inline_bytes_max: int = INLINE_BYTES_MAX
+    samples_dir: Path = field(default_factory=lambda: user_cache_path("labelloop") / "samples")
+    samples_bytes_max: int = 1_000_000_000
     resend_s: float = RESEND_S
     projections: RunProjections[LabelingState] = field(default_factory=lambda: RunProjections(LabelingState.begin))
 
     @cached_property
+    def pools(self) -> PublishedPools:
+        return PublishedPools(self.artifacts, ArtifactCache(self.artifacts, self.samples_dir, self.samples_bytes_max))
+
+    @cached_property
     def samples(self) -> Samples:
-        return Samples(self.dataset_cache, self.links, self.inline_bytes_max)
+        return Samples(self.pools, self.links, self.inline_bytes_max)
 
     @cached_property
     def dispenser(self) -> RequestDispenser:
@@ -78,7 +91,13 @@ class Oracle:
     def service(self, tools: Sequence[str] = ()) -> OracleService:
         """Build the gRPC service, which names the connected ``tools`` to clients."""
         return OracleService(
-            self.projections, self.log, self.dataset_cache, self.recorder, self.dispenser, self.dead_letters, tools
+            self.projections,
+            self.log,
+            DatasetQueries(self.dataset_cache, self.pools, self.projections),
+            self.recorder,
+            self.dispenser,
+            self.dead_letters,
+            tools,
         )
 
     def result_sink(self, tool: str) -> ToolResultSink:
@@ -134,5 +153,7 @@ def oracle_of(settings: OracleSettings, client: Client, links: SignedUrls | None
         dead_letters=DeadLetters(client),
         links=links,
         inline_bytes_max=settings.inline_bytes_max,
+        samples_dir=settings.cache_dir / "samples",
+        samples_bytes_max=int(settings.samples_cache_gb * 1e9),
         resend_s=settings.resend_s,
     )

@@ -16,7 +16,8 @@ class OracleSettings(ServiceSettings):
     port: int = Field(50053, ge=0, le=65535, description="the port to listen on; 0 for any free one")
     data_dir: Path | None = Field(None, description="a folder that may hold MNIST already")
     pools_dir: Path | None = Field(None, description="the only folder that runs may name files in; none: any")
-    cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads are kept")
+    cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads and parts of pools are kept")
+    samples_cache_gb: float = Field(1.0, gt=0, description="how much is kept there of pools, to show samples of them")
     inline_bytes_max: int = Field(
         INLINE_BYTES_MAX, ge=0, description="larger samples are sent as links, where http_url says how they begin"
     )

@@ -102,3 +102,17 @@ class RequestDispenser:
     async def request(self, labeling: LabelingState, ask: OpenRequest) -> LabelRequest:
         """Build a request message. Raises InvalidInput or similar if the dataset is gone."""
         return await self._samples.request(labeling, ask)
+
+    async def shown(self, labeling: LabelingState, sample_id: int) -> LabelRequest:
+        """Build the request for an open sample, for nobody in particular, with its content however large that is.
+
+        Raises InvalidInput or similar if the sample cannot be read.
+        """
+        round_ = labeling.answers.rounds[sample_id]
+        request = await self.request(
+            labeling, OpenRequest(labeling.run_id, round_, sample_id, None, labeling.annotators)
+        )
+        if request.uri:
+            request.content = (await self._samples.picture(labeling, sample_id)).content
+            request.ClearField("uri")
+        return request

@@ -7,15 +7,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 
+import numpy as np
+from labelloop.artifacts.formats import PoolManifest, decode_labels
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.eventlog.log import EventLog, Recorded
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, PoolPublished, RunFailed
 from labelloop.observability import metrics
+from labelloop.runtime.async_cache import AsyncCache
+from numpy.typing import NDArray
 
 from oracle_svc.datasets.cache import DatasetCache
-from oracle_svc.datasets.publisher import publish
+from oracle_svc.datasets.files import file_name
+from oracle_svc.datasets.publisher import holds_shards, publish
 from oracle_svc.domain.consensus import posteriors
 from oracle_svc.domain.labeling_state import (
     AnswerLabels,
@@ -30,6 +35,7 @@ from oracle_svc.domain.resolution import Posteriors, expire, settle, to_weigh
 from oracle_svc.metrics import queue_gauges
 from oracle_svc.result_recorder import append_answers
 
+_LABELS_KEPT = 4
 _LOOK_EVERY_S = 0.5  # at most this often: deadlines are in seconds
 _HOPELESS = (InvalidInput, NotFound, Corrupt, LimitExceeded)  # a retry would not help
 
@@ -45,7 +51,8 @@ class RunController:
         artifacts: ArtifactStore,
     ) -> None:
         self._projections, self._log, self._dataset_cache, self._artifacts = projections, log, dataset_cache, artifacts
-        self._published: dict[bytes, PoolPublished] = {}
+        self._published: dict[tuple[str, str], PoolPublished] = {}
+        self._labels: AsyncCache[str, NDArray[np.int32]] = AsyncCache(self._read_labels, kept=_LABELS_KEPT)
         metrics.watch(projections, queue_gauges)
 
     async def advance(self, run_id: str) -> None:
@@ -58,9 +65,9 @@ class RunController:
                 case AnswerLabels(round_, sample_ids):
                     done = await self._answer(labeling, round_, sample_ids)
                 case Resolve(answered):
-                    done = await append_answers(
-                        self._log, settle(labeling, answered, await _weighed(labeling, answered))
-                    )
+                    events, disputed = settle(labeling, answered, await _weighed(labeling, answered))
+                    labeling.disputed.update(disputed)
+                    done = await append_answers(self._log, events)
                     labeling.mark_resolved(answered)
                     self._projections.notify(run_id)  # more annotators may be wanted now
                 case Expire(sample_ids):
@@ -72,25 +79,55 @@ class RunController:
                 await self._projections.wait_for_append(recorded)
 
     async def _publish(self, labeling: LabelingState) -> Event:
-        key = labeling.spec.dataset.SerializeToString(deterministic=True)
         try:
-            if key not in self._published:
-                dataset = await self._dataset_cache.get(labeling.spec.dataset)
-                self._published[key] = await publish(dataset, self._artifacts)
+            published = await self._published_pool(labeling)
         except _HOPELESS as error:  # fail the run: no label is paid for yet
             failed = RunFailed(reason=error.reason, message=error.message)
             return Event(run_id=labeling.run_id, round=0, run_failed=failed)
-        return Event(run_id=labeling.run_id, round=0, pool_published=self._published[key])
+        return Event(run_id=labeling.run_id, round=0, pool_published=published)
+
+    async def _published_pool(self, labeling: LabelingState) -> PoolPublished:
+        """Publish the run's dataset, once for all runs of equal content.
+
+        Raises InvalidInput if it is no longer what the run was started with, besides errors in reading it.
+        """
+        dataset = await self._dataset_cache.get(labeling.spec.dataset)
+        if labeling.run_log.started.dataset_sha256 not in ("", dataset.sha256):
+            message = f"the files of {dataset.name} have changed since the run was started: start a new run"
+            raise InvalidInput("DATASET_CHANGED", message, field="dataset.name", name=dataset.name)
+        key = dataset.sha256, dataset.description
+        if key not in self._published:
+            self._published[key] = await publish(dataset, self._artifacts)
+        return self._published[key]
 
     async def _answer(self, labeling: LabelingState, round_: int, sample_ids: tuple[int, ...]) -> list[Recorded]:
+        assert labeling.pool  # nothing is requested before the pool is published
+        digest = labeling.pool.labels_sha256
+        labels = await (self._labels.get(digest) if digest else self._labels_in_files(labeling, labeling.pool))
+        source = f"dataset:{file_name(labeling.spec.dataset.name)}"
+        given = [LabelProvided(sample_id=each, label=int(labels[each]), source=source) for each in sample_ids]
+        events = [Event(run_id=labeling.run_id, round=round_, label_provided=label) for label in given]
+        return await append_answers(self._log, events)
+
+    async def _read_labels(self, digest: str) -> NDArray[np.int32]:
+        return decode_labels(await self._artifacts.get(digest))
+
+    async def _labels_in_files(self, labeling: LabelingState, pool: PoolPublished) -> NDArray[np.int32]:
+        """Read the labels of a run of an earlier release, which did not publish them.
+
+        Raises WrongState if the files hold another pool than the one published, or no labels.
+        """
         dataset = await self._dataset_cache.get(labeling.spec.dataset)
         if dataset.labels is None:
             message = f"{dataset.name} has lost its labels since the run was started; bring them back"
             raise WrongState("LABELS_GONE", message, dataset=dataset.name)
-        labels, source = dataset.labels, f"dataset:{dataset.name}"
-        given = [LabelProvided(sample_id=each, label=int(labels[each]), source=source) for each in sample_ids]
-        events = [Event(run_id=labeling.run_id, round=round_, label_provided=label) for label in given]
-        return await append_answers(self._log, events)
+        published = PoolManifest.from_bytes(await self._artifacts.get(pool.pool_sha256))
+        if not await asyncio.to_thread(holds_shards, dataset.samples, published.shards):
+            message = (
+                f"the files of {dataset.name} have changed since the pool was published; bring back what they held"
+            )
+            raise WrongState("DATASET_CHANGED", message, dataset=dataset.name)
+        return dataset.labels
 
 
 async def _weighed(labeling: LabelingState, sample_ids: Iterable[int]) -> Posteriors:

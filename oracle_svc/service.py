@@ -15,7 +15,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceServicer
 from labelloop.rpc.server import Context
 
-from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.dataset_queries import DatasetQueries
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.backlog import backlog_of, is_answer
 from oracle_svc.domain.labeling_state import LabelingState
@@ -38,36 +38,25 @@ class OracleService(OracleServiceServicer):
         self,
         projections: RunProjections[LabelingState],
         log: EventLog,
-        dataset_cache: DatasetCache,
+        datasets: DatasetQueries,
         recorder: ResultRecorder,
         counter: RequestDispenser,
         dead_letters: DeadLetters,
         tools: Sequence[str] = (),
     ) -> None:
-        self._projections, self._log, self._dataset_cache, self._tools = projections, log, dataset_cache, tools
+        self._projections, self._log, self._datasets, self._tools = projections, log, datasets, tools
         self._recorder, self._counter, self._dead_letters = recorder, counter, dead_letters
 
     async def DescribeDataset(self, request: pb.DescribeDatasetRequest, context: Context) -> pb.DescribeDatasetResponse:
-        dataset = await self._dataset_cache.get(request.dataset)
-        evaluation = dataset.evaluation_labels
-        return pb.DescribeDatasetResponse(
-            sample_count=len(dataset.samples),
-            shape=dataset.samples.shape[1:],
-            dtype=dataset.samples.dtype.name,
-            classes=dataset.classes,
-            has_labels=dataset.labels is not None,
-            evaluation_count=0 if evaluation is None else len(evaluation),
-            description=dataset.description,
-            stand_in=dataset.stand_in,
-            tools=self._tools,
-            has_graph=bool(dataset.graph),
-        )
+        described = await self._datasets.describe(request)
+        described.tools.extend(self._tools)
+        return described
 
     async def FindSamples(
         self, request: pb.FindSamplesRequest, context: Context
     ) -> AsyncIterator[pb.FindSamplesResponse]:
-        raise NotImplementedError
-        yield pb.FindSamplesResponse()
+        async for part in self._datasets.find(request):
+            yield part
 
     async def ListOpenSamples(self, request: pb.ListOpenSamplesRequest, context: Context) -> pb.ListOpenSamplesResponse:
         samples = [
@@ -212,6 +201,12 @@ class OracleService(OracleServiceServicer):
         for letter_id in ids:
             await self._dead_letters.discard(letter_id)
         return pb.DiscardDeadLettersResponse(discarded=len(ids))
+
+    async def ListRequests(self, request: pb.ListRequestsRequest, context: Context) -> AsyncIterator[pb.LabelRequest]:
+        labeling = self._projections.get(request.run_id)
+        for sample_id in list(labeling.open) if labeling.for_people else ():
+            if sample_id in labeling.open:  # still: it may have been answered meanwhile
+                yield await self._counter.shown(labeling, sample_id)
 
     def _labelings(self, run_id: str) -> list[LabelingState]:
         return [self._projections.get(run_id)] if run_id else list(self._projections.runs.values())

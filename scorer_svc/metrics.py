@@ -31,8 +31,8 @@ def models_in_use(projections: RunProjections[LatestModel]) -> Iterator[Metric]:
     text = "1 for the model, by its digest, that answers for a run that goes on."
     family = GaugeMetricFamily("labelloop_model_info", text, labels=["run", "model"])
     for run in list(projections.runs.values()):
-        if run.digest and not run.over:
-            family.add_metric([run.run_id, run.served or run.digest], 1.0)
+        if run.model_sha256 and not run.over:
+            family.add_metric([run.run_id, run.served or run.model_sha256], 1.0)
     yield family
 
 

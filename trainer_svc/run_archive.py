@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-from labelloop.artifacts.formats import PoolManifest
+from labelloop.artifacts.formats import PoolManifest, SampleIndex
 from labelloop.artifacts.store import ArtifactStore, digest_of
 from labelloop.domain.event_schema import shape_fault
 from labelloop.domain.run_log import RunLog
@@ -56,11 +56,10 @@ class RunArchive:
         for event in events:
             pool, model = event.pool_published, event.model_trained
             if pool.pool_sha256:
-                manifest = PoolManifest.from_bytes(await self._artifacts.get(pool.pool_sha256))
-                digests.update(dict.fromkeys(shard.sha256 for shard in manifest.shards))
+                digests.update(dict.fromkeys(await self._of_pool(pool.pool_sha256)))
             taken_over = event.run_started.inheritance
             named = (
-                *(pool.pool_sha256, pool.evaluation_sha256, pool.graph_sha256),
+                *(pool.pool_sha256, pool.evaluation_sha256, pool.graph_sha256, pool.labels_sha256),
                 event.features_learned.features_sha256,
                 *(model.model_sha256, model.head_sha256, model.training_state_sha256),
                 *(taken_over.model_sha256, taken_over.training_state_sha256),
@@ -69,6 +68,16 @@ class RunArchive:
             digests.update(dict.fromkeys(named))
         digests.pop("", None)
         return list(digests)
+
+    async def _of_pool(self, pool_sha256: str) -> list[str]:
+        """Return the digests of all artifacts that a pool's manifest and its indexes name."""
+        manifest = PoolManifest.from_bytes(await self._artifacts.get(pool_sha256))
+        digests = list(manifest.artifacts)
+        for shard in manifest.shards:
+            if shard.index:
+                index = SampleIndex.from_bytes(await self._artifacts.get(shard.index), shard.sample_count)
+                digests += index.originals
+        return digests
 
     async def take_in(self, parts: AsyncIterator[ImportRunRequest]) -> str:
         """Import a run and return its id.

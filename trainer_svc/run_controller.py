@@ -159,7 +159,7 @@ class RunController:
         chosen = [await self._rank(state, step.count, step.strategy, seed=seed)] if step.count else []
         request = LabelsRequested(strategy=step.strategy, part=step.part)
         if step.control:
-            taken = state.asked.union(*(ranked.sample_ids for ranked in chosen))
+            taken = state.run_log.taken.union(*(ranked.sample_ids for ranked in chosen))
             drawn = await self._draw_control(state, step.control, taken)
             request.also_control.extend(drawn.passed)
             chosen.append(drawn.ranked)
@@ -231,7 +231,7 @@ class RunController:
             state.head_sha256,
             strategy,
             count,
-            state.asked if taken is None else taken,
+            state.run_log.taken if taken is None else taken,
             seed,
             features=state.features_sha256,
         )
@@ -245,7 +245,9 @@ class RunController:
 
     def _cache_of(self, state: RunState) -> RunCache:
         if state.run_id not in self._caches:
-            self._caches[state.run_id] = RunCache(_pool(state), state.features, self._scorer_client, self._artifacts)
+            self._caches[state.run_id] = RunCache(
+                _pool(state), state.run_log.features, self._scorer_client, self._artifacts
+            )
         return self._caches[state.run_id]
 
     async def _fit(self, state: RunState) -> Event:
@@ -271,7 +273,7 @@ class RunController:
         report = round_ % spec.report_every == 0 or round_ == state.planned_rounds
         evaluation = None
         if pool.evaluation_sha256 and (report or spec.protocol == Protocol.PROTOCOL_PUBLISHED):
-            evaluation = await self._evaluation_sets.get(pool.evaluation_sha256, state.features)
+            evaluation = await self._evaluation_sets.get(pool.evaluation_sha256, state.run_log.features)
         job = FitJob(
             spec=spec,
             dtype=pool.dtype,

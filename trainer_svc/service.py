@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,15 +16,15 @@ from labelloop.errors import InvalidInput, NotFound, Unready, WrongState, from_r
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.subjects import check_run_id
-from labelloop.events.v1.events_pb2 import Event, Inheritance, Purpose, RunCancelled, RunStarted
-from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
+from labelloop.events.v1.events_pb2 import DatasetSource, Event, Inheritance, Purpose, RunCancelled, RunStarted
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest, DescribeDatasetResponse
 from labelloop.rpc.server import Context
 from labelloop.runtime.crash_points import crash_point
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
 
 from trainer_svc.domain.run_state import RunState
-from trainer_svc.domain.spec_validation import check_size, check_spec
+from trainer_svc.domain.spec_validation import check_classes, check_size, check_spec
 from trainer_svc.run_archive import RunArchive
 from trainer_svc.status import label_records, round_result, status_of
 
@@ -50,31 +51,52 @@ class TrainerService(TrainerServiceServicer):
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         run_id = check_run_id(request.run_id or _new_run_id())
         started = RunStarted(spec=request.spec)
-        if request.continues:
-            parent = self._projections.get(request.continues)
+        if request.continues and request.known:
+            message = "a run takes over labels from another, or has known ones of its own, not both"
+            raise InvalidInput("KNOWN_WITH_CONTINUES", message, field="known")
+        parent = self._projections.get(request.continues) if request.continues else None
+        started.inheritance.MergeFrom(_given(request))
+        if parent:
             started.inheritance.CopyFrom(_inheritance(parent))
-            started.spec.dataset.CopyFrom(parent.spec.dataset)
-        await self._check(started)
+            if not request.spec.dataset.name:
+                started.spec.dataset.CopyFrom(_continued(parent.spec.dataset, request.spec.dataset))
+        await self._check(started, parent)
         recorded = await self._log.append_once(Event(run_id=run_id, round=0, run_started=started))
         if recorded.event is None or recorded.event.run_started != started:
-            message = f"there is a run {run_id!r} already, with another spec; choose another run id"
-            raise WrongState("RUN_EXISTS", message, run_id=run_id)
+            raise _exists(run_id, recorded.event, started)
         await self._projections.wait_for(recorded.sequence)
         return pb.StartRunResponse(run=self._status(run_id))
 
-    async def _check(self, started: RunStarted) -> None:
+    async def _check(self, started: RunStarted, parent: RunState | None) -> None:
+        """Check the spec against its dataset, and pin the dataset's content in ``started``.
+
+        Inherited samples are found in the dataset: their ids are those of the parent's pool before and of this run's
+        after.
+        """
         check_size(started)
         request = DescribeDatasetRequest(dataset=started.spec.dataset)
+        if parent and parent.pool:
+            request.pool_sha256 = parent.pool.pool_sha256
+            request.sample_ids.extend(started.inheritance.sample_ids)
+        dataset = await self._described(request)
+        if parent and parent.pool:
+            check_classes(parent.pool, dataset)
+            del started.inheritance.sample_ids[:]
+            started.inheritance.sample_ids.extend(dataset.found_ids)
+        started.dataset_sha256 = dataset.dataset_sha256
+        check_spec(started.spec, dataset, started.inheritance)
+
+    async def _described(self, request: DescribeDatasetRequest) -> DescribeDatasetResponse:
         crash_point("before call DescribeDataset")
         try:
             dataset = await self._oracle.DescribeDataset(request, timeout=_DATASET_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             away = Unready("ORACLE_AWAY", f"the oracle service does not answer: {error.details()}", retry_after_s=1)
             fault = from_rpc(error) or away
-            fault.field = f"spec.{fault.field}" if fault.field else ""
+            fault.field = f"spec.{fault.field}" if fault.field.startswith("dataset") else fault.field
             raise fault from error
         crash_point("after call DescribeDataset")
-        check_spec(started.spec, dataset, started.inheritance)
+        return dataset
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         state = self._projections.get(request.run_id)
@@ -130,8 +152,46 @@ class TrainerService(TrainerServiceServicer):
         return status_of(self._projections.get(run_id), self._projections.problems.get(run_id, ""))
 
 
+def _continued(dataset: DatasetSource, changes: DatasetSource) -> DatasetSource:
+    """Return the parent's dataset with what a request that names no pool changes of it."""
+    fields = {field.name: value for source in (dataset, changes) for field, value in source.ListFields()}
+    return DatasetSource(**fields)
+
+
+def _exists(run_id: str, standing: Event | None, started: RunStarted) -> WrongState:
+    """Return the error for a run id that is taken, which says whether only the dataset's files differ."""
+    wanted = RunStarted()
+    wanted.CopyFrom(started)
+    if standing:
+        wanted.dataset_sha256 = standing.run_started.dataset_sha256
+    if standing and standing.run_started == wanted:
+        message = f"there is a run {run_id!r} already, of the dataset as it was before its files changed"
+        return WrongState("DATASET_CHANGED", f"{message}; choose another run id", run_id=run_id)
+    message = f"there is a run {run_id!r} already, with another spec; choose another run id"
+    return WrongState("RUN_EXISTS", message, run_id=run_id)
+
+
 def _new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _given(request: pb.StartRunRequest) -> Inheritance:
+    """Return what a run takes over of labels that exist, without a model.
+
+    Raises InvalidInput for a sample that is named twice, or is a gold sample, on which no model is trained.
+    """
+    known = request.known
+    sample_ids = [each.sample_id for each in known]
+    if gold := {sample.sample_id for sample in request.spec.queue.gold}.intersection(sample_ids):
+        message = f"sample {min(gold)} is a gold sample and has a known label: leave it to one of them"
+        raise InvalidInput("KNOWN_GOLD", message, field="known", sample_id=min(gold))
+    if len({*sample_ids}) < len(sample_ids):
+        repeated = next(sample_id for sample_id, times in Counter(sample_ids).items() if times > 1)
+        message = f"sample {repeated} is named twice among the known labels: leave one of them"
+        raise InvalidInput("KNOWN_TWICE", message, field="known", sample_id=repeated)
+    return Inheritance(
+        sample_ids=sample_ids, classes=[each.label for each in known], auto_labelled=[False] * len(known)
+    )
 
 
 def _inheritance(parent: RunState) -> Inheritance:

@@ -29,15 +29,15 @@ def status_of(state: RunState, problem: str) -> RunStatus:
         planned_rounds=state.planned_rounds,
         labels_paid=state.labels_paid,
         labels_open=state.open_labels,
-        auto_labels=state.auto_labels,
+        auto_labels=state.run_log.auto_labels,
         samples_skipped=state.samples_skipped,
         pool=state.pool,
         latest=round_result(state.models[-1], state.planned_rounds) if state.models else None,
         message=state.ended.why if state.ended else problem,
-        continues=state.started.inheritance.run_id,
-        certificate=state.certificate,
+        continues=state.inheritance.run_id,
+        certificate=state.run_log.certificate,
         audit_labels=state.audit_labels,
-        features=state.features,
+        features=state.run_log.features,
         head_sha256=state.head_sha256,
     )
     status.started_at.FromDatetime(state.started_at)
@@ -50,7 +50,7 @@ def phase_of(state: RunState) -> Phase.ValueType:
         return _ENDS[state.ended.kind]
     if state.pool is None:
         return Phase.PHASE_PUBLISHING
-    return Phase.PHASE_LABELLING if state.batch else Phase.PHASE_WORKING
+    return Phase.PHASE_LABELLING if state.answers.batch else Phase.PHASE_WORKING
 
 
 def round_result(trained: Trained, planned_rounds: int) -> RoundResult:

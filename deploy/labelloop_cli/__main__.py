@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from labelloop_cli.commands import export, keys, label, run
+from labelloop_cli.commands import export, keys, label, pool, run
 from labelloop_cli.commands.arguments import RunId
 from labelloop_cli.output.interrupts import carry_out
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,  # loading rich takes three times as long as everything else that help needs
 )
+app.add_typer(pool.app, name="pool")
 app.add_typer(run.app, name="run")
 app.add_typer(export.app, name="export")
 app.add_typer(label.app, name="label")

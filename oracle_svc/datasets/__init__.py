@@ -11,10 +11,10 @@ from .dataset import Dataset, DatasetSource
 from .files import load_files
 from .mnist import load_mnist
 
-__all__ = ["Dataset", "DatasetSource", "load"]
+__all__ = ["PATHS", "Dataset", "DatasetSource", "load", "refuse_outside"]
 
 
-_PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph", "embeddings")
+PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph", "embeddings")
 _GRAPH_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -33,7 +33,7 @@ def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path, pools
         Corrupt: A file's bytes are damaged.
         LimitExceeded: The graph, the data or the classes are too large.
     """
-    _refuse_outside(source, pools_dir)
+    refuse_outside(source, pools_dir)
     graph = _read_graph(source.graph) if source.graph else b""
     if source.name == "mnist":
         _refuse_extras(source)
@@ -56,11 +56,11 @@ def _read_graph(text: str) -> bytes:
         raise InvalidInput("UNKNOWN_GRAPH", message, field="graph", path=text) from error
 
 
-def _refuse_outside(source: DatasetSource, pools_dir: Path | None) -> None:
+def refuse_outside(source: DatasetSource, pools_dir: Path | None) -> None:
     """Refuse paths outside ``pools_dir`` before touching them: whether a file exists is already information."""
     if pools_dir is None:
         return
-    for field in _PATHS:
+    for field in PATHS:
         text = getattr(source, field)
         of_ours = field == "name" and text == "mnist"
         if text and not of_ours and not _lies_in(text, pools_dir):
@@ -78,7 +78,7 @@ def _lies_in(text: str, folder: Path) -> bool:
 
 def _refuse_extras(source: DatasetSource) -> None:
     """Refuse settings that MNIST already determines; they would otherwise be ignored silently."""
-    for field in ("labels", "evaluation", "evaluation_labels", "classes"):
+    for field in ("labels", "evaluation", "evaluation_labels", "classes", "size", "fit", "background"):
         if getattr(source, field):
             raise InvalidInput(
                 "NOT_FOR_MNIST",

@@ -1,44 +1,101 @@
-"""Keep recently used datasets in memory."""
+"""Read datasets when they are asked for, and keep those whose files have not changed since."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-import numpy as np
-from labelloop.errors import InvalidInput, LabelloopError
+from labelloop.errors import LabelloopError, Unready
 from labelloop.events.v1.events_pb2 import DatasetSource as SourceMessage
 from labelloop.runtime.async_cache import AsyncCache
-from numpy.typing import NDArray
 
-from oracle_svc.datasets import Dataset, DatasetSource, load
+from oracle_svc.datasets import PATHS, Dataset, load, refuse_outside
+from oracle_svc.datasets.dataset import DatasetSource
+from oracle_svc.datasets.fingerprint import Fingerprint, fingerprint
+from oracle_svc.datasets.identity import dataset_digest
+from oracle_svc.datasets.limit import limited
+from oracle_svc.datasets.mnist_files import in_data_dir
+
+T = TypeVar("T")
 
 _KEPT = 4
+_READS = 5  # of files that change while they are read
+
+
+class _Key(NamedTuple):
+    """A source, and the files that it names as they are now.
+
+    Attributes:
+        reading: Tells apart two readings of files that may change without a trace; 0 if they cannot.
+    """
+
+    source: bytes
+    files: bytes
+    reading: int
+
+
+class _Changed(Exception):  # not an error: the files are read again
+    """The files changed while they were read."""
 
 
 class DatasetCache:
-    """Loads datasets on demand and keeps the most recently used ones."""
+    """Reads datasets, and reads them again when their files have changed."""
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, pools_dir: Path | None = None) -> None:
         self._data_dir, self._cache_dir, self._pools_dir = data_dir, cache_dir, pools_dir
-        self._datasets: AsyncCache[bytes, Dataset] = AsyncCache(self._load, kept=_KEPT)
+        self._datasets: AsyncCache[_Key, Dataset] = AsyncCache(self._load, kept=_KEPT)
+        self._readings = count(1)
 
     async def get(self, source: SourceMessage) -> Dataset:
-        """Return the dataset, truncated to the source's sample limit. Raises a LabelloopError if it cannot be read."""
-        return await self._datasets.get(source.SerializeToString(deterministic=True))
+        """Return the dataset as its files are now, truncated to the source's sample limit.
 
-    async def _load(self, key: bytes) -> Dataset:
-        return await asyncio.to_thread(self._read, SourceMessage.FromString(key))
+        Raises a LabelloopError if it cannot be read; Unready if its files change all the time.
+        """
+        named = _named(source)
+        _with_field(lambda: refuse_outside(named, self._pools_dir))  # before anything there is examined
+        key = source.SerializeToString(deterministic=True)
+        for _ in range(_READS):
+            files = await asyncio.to_thread(self._fingerprint, named)
+            reading = 0 if files.is_settled(time.time()) else next(self._readings)
+            try:
+                return await self._datasets.get(_Key(key, files.digest, reading))
+            except _Changed:
+                continue
+        message = f"the files of {source.name} change while they are read: start the run once they are complete"
+        raise Unready("DATASET_CHANGING", message, retry_after_s=1, field="dataset.name", name=source.name)
+
+    async def _load(self, key: _Key) -> Dataset:
+        source = SourceMessage.FromString(key.source)
+        dataset = await asyncio.to_thread(_with_field, lambda: self._read(source))
+        if (await asyncio.to_thread(self._fingerprint, _named(source))).digest != key.files:
+            raise _Changed
+        return dataset
+
+    def _fingerprint(self, named: DatasetSource) -> Fingerprint:
+        paths = [Path(text) for text in (getattr(named, field) for field in PATHS) if text and text != "mnist"]
+        if named.name == "mnist" and self._data_dir:
+            paths += in_data_dir(self._data_dir)
+        return fingerprint(paths)
 
     def _read(self, source: SourceMessage) -> Dataset:
-        try:
-            folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
-            whole = load(_named(source), cache_dir=self._cache_dir, **folders)
-            return limited(whole, source.sample_limit, source.limit_seed)
-        except LabelloopError as error:
-            error.field = f"dataset.{error.field}" if error.field else ""  # the field's name in requests
-            raise
+        folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
+        whole = load(_named(source), cache_dir=self._cache_dir, **folders)
+        dataset = limited(whole, source.sample_limit, source.limit_seed)
+        return replace(dataset, sha256=dataset_digest(dataset))
+
+
+def _with_field(work: Callable[[], T]) -> T:
+    """Carry out ``work``; its errors name fields as requests do."""
+    try:
+        return work()
+    except LabelloopError as error:
+        error.field = f"dataset.{error.field}" if error.field else ""
+        raise
 
 
 def _named(source: SourceMessage) -> DatasetSource:
@@ -58,35 +115,4 @@ def _named(source: SourceMessage) -> DatasetSource:
         text_column=source.text_column,
         columns=tuple(source.columns),
         embeddings=source.embeddings,
-    )
-
-
-def limited(dataset: Dataset, limit: int, seed: int) -> Dataset:
-    """Return ``limit`` samples of ``dataset``, in their order: drawn at random, or the first ones if ``seed`` is 0.
-
-    Raises InvalidInput if it has fewer.
-    """
-    count = len(dataset.samples)
-    if not limit or limit == count:
-        return dataset
-    if limit > count:
-        message = f"the limit asks for {limit} samples, but {dataset.name} has {count}"
-        raise InvalidInput("LIMIT_OVER_POOL", message, field="sample_limit", limit=limit, count=count)
-    if not seed:
-        return _taken(dataset, slice(limit))
-    # RandomState, because its sequence is guaranteed never to change.
-    rng = np.random.RandomState([seed % 2**32, seed >> 32])
-    drawn = _taken(dataset, np.sort(rng.permutation(count)[:limit]))
-    note = f"{limit:,} of {count:,} samples drawn at random with seed {seed}"
-    return replace(drawn, notes=(*dataset.notes, note))
-
-
-def _taken(dataset: Dataset, rows: slice | NDArray[np.int64]) -> Dataset:
-    indices = range(len(dataset.samples))[rows] if isinstance(rows, slice) else rows.tolist()
-    return replace(
-        dataset,
-        samples=dataset.samples[rows],
-        labels=None if dataset.labels is None else dataset.labels[rows],
-        names=[dataset.names[index] for index in indices] if dataset.names else (),
-        originals=[dataset.originals[index] for index in indices] if dataset.originals else (),
     )

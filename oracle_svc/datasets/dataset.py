@@ -86,3 +86,5 @@ class Dataset:
     """What was read, chosen, left out or assumed, a sentence each, to show to users."""
     layout: SampleLayout | None = None
     """What a sample is; None if nobody has looked."""
+    sha256: str = ""
+    """Digest of the content; empty until it is computed."""

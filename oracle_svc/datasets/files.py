@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from labelloop.domain.sample_layout import layout_of
+from labelloop.domain.sample_layout import layout_of, layout_of_shape
 from labelloop.errors import InvalidInput
+from labelloop.events.v1.events_pb2 import SampleLayout
 from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
 from .dataset import Dataset, DatasetSource
+from .picture_settings import PictureSettings, picture_settings
 from .split import Split, exists, read_split
 
 
@@ -25,12 +28,15 @@ def load_files(source: DatasetSource) -> Dataset:
             field="name",
             name=source.name,
         )
-    pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels")
+    pictures = picture_settings(source)
+    _refuse_unused(source)
+    pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels", pictures=pictures)
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
-    evaluation_samples, evaluation_labels = _evaluation(source, pool, classes)
-    layout, layout_note = layout_of(pool.samples)
-    name = Path(source.name).resolve().name.encode(errors="replace").decode()  # a link's target may be any bytes
+    evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures))
+    evaluation_samples, evaluation_labels = (evaluation.samples, evaluation.labels) if evaluation else (None, None)
+    layout, assumed = _layout(source, pool)
+    name = file_name(source.name)
     return Dataset(
         name=name,
         description=_description(name, pool, classes, evaluation_samples),
@@ -42,14 +48,54 @@ def load_files(source: DatasetSource) -> Dataset:
         evaluation_labels=evaluation_labels,
         names=pool.names,
         originals=pool.originals,
-        notes=(*pool.notes, layout_note),
+        notes=(*pool.notes, *assumed, *_of_evaluation(evaluation)),
         layout=layout,
     )
 
 
+def _layout(source: DatasetSource, pool: Split) -> tuple[SampleLayout, tuple[str, ...]]:
+    """Return what a sample is, and what had to be assumed for that: nothing for pictures in a folder."""
+    if Path(source.name).is_dir():
+        return layout_of_shape(pool.samples.shape[1:], pool.samples.dtype.name), ()
+    layout, note = layout_of(pool.samples)
+    return layout, (note,)
+
+
+def _of_evaluation(split: Split | None) -> tuple[str, ...]:
+    return tuple(f"evaluation set: {note}" for note in split.notes) if split else ()
+
+
+def file_name(path: str) -> str:
+    """Return the name of a dataset's file or folder, with links resolved: a link's target may be any bytes."""
+    return path if path == "mnist" else Path(path).resolve().name.encode(errors="replace").decode()
+
+
+def _refuse_unused(source: DatasetSource) -> None:
+    """Refuse settings of pictures where no folder is read, which would be ignored silently."""
+    if any(Path(path).is_dir() for path in (source.name, source.evaluation) if exists(path)):
+        return
+    for field in ("size", "fit", "background"):
+        if getattr(source, field):
+            raise InvalidInput(
+                "NOT_PICTURES",
+                f"{field} is set, but {source.name} is no folder of pictures: leave {field} out",
+                field=field,
+                setting=field,
+                name=source.name,
+            )
+
+
+def _like(pool: NDArray[Any], settings: PictureSettings) -> PictureSettings:
+    """Return settings that make pictures like the samples of ``pool``, if those are pictures themselves."""
+    shape = pool.shape[1:]
+    if pool.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+        return settings
+    return replace(settings, size=(shape[1], shape[0]), in_colour=len(shape) == 3)
+
+
 def _evaluation(
-    source: DatasetSource, pool: Split, classes: tuple[str, ...]
-) -> tuple[NDArray[Any] | None, NDArray[np.int32] | None]:
+    source: DatasetSource, pool: Split, classes: tuple[str, ...], pictures: PictureSettings
+) -> Split | None:
     if not source.evaluation:
         if source.evaluation_labels:
             raise InvalidInput(
@@ -58,9 +104,13 @@ def _evaluation(
                 field="evaluation",
                 path=source.evaluation_labels,
             )
-        return None, None
+        return None
     split = read_split(
-        source.evaluation, source.evaluation_labels, samples_field="evaluation", labels_field="evaluation_labels"
+        source.evaluation,
+        source.evaluation_labels,
+        samples_field="evaluation",
+        labels_field="evaluation_labels",
+        pictures=pictures,
     )
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"
@@ -72,7 +122,7 @@ def _evaluation(
             field="evaluation_labels",
             path=source.evaluation,
         )
-    return split.samples, labels
+    return replace(split, labels=labels)
 
 
 def _check_alike(evaluation: NDArray[Any], pool: NDArray[Any], origin: str) -> None:

@@ -1,72 +1,132 @@
-"""Read a folder of images, laid out either flat or with one subfolder per class."""
+"""Read a folder of pictures, laid out either flat or with one subfolder per class."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
-from .images import read_images
+from .dataset import Original
+from .file_names import check_unique, is_text, sample_name
+from .folder_listing import FolderListing, list_folder, stray
+from .images import PictureFile, Pictures, read_pictures
+from .picture_file import PictureFault, PictureHeader, read_header
+from .picture_notes import bad_pictures, left_out_note, picture_notes, skipped_note
+from .picture_settings import PictureSettings
+from .threads import in_threads
 
-_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+class PictureFolder(NamedTuple):
+    """The samples of a folder of pictures; fields as those of ``Split``."""
+
+    samples: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    classes: tuple[str, ...]
+    names: Sequence[str]
+    originals: Sequence[Original]
+    notes: tuple[str, ...]
 
 
-def read_folder(folder: Path, field: str) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None, tuple[str, ...]]:
-    """Read the images in ``folder`` [N, ...], their labels [N] and the class names, index = label.
+@dataclass(frozen=True)
+class _Scan:
+    """What the files of a folder are, each by its path.
+
+    Attributes:
+        pictures: Files whose headers can be read.
+        faults: Files that are or should be pictures, but cannot be read.
+        left_out: Files that are no pictures.
+    """
+
+    pictures: list[PictureFile]
+    faults: dict[Path, PictureFault]
+    left_out: list[Path]
+
+
+def read_folder(folder: Path, settings: PictureSettings, field: str) -> PictureFolder:
+    """Read the pictures in ``folder``.
 
     With class folders, samples are ordered by class and by file name within each; without them, labels are None and
-    class names are empty. Raises InvalidInput for an empty folder or any other layout, and the errors of
-    ``read_images``.
+    class names are empty. Whether a file is a picture is decided by its content; what is not is left out with a note.
+    Originals are given if any picture had to be fitted to the samples' size.
+
+    Raises:
+        InvalidInput: The folder is empty or laid out in another way, two names are equal in NFC, or pictures have more
+            than 8 bits a channel.
+        Corrupt: Pictures cannot be read, and ``settings`` do not say to leave them out.
+        LimitExceeded: The samples take more than 4 GiB.
     """
-    class_folders, images = [path for path in _visible(folder) if path.is_dir()], _images_in(folder)
-    if class_folders and images:
-        raise _stray(folder, images[0], "beside class folders", field)
-    if not class_folders:
-        return _images(images, folder, field), None, ()
-    images_by_class = [_images_of_class(path, field) for path in class_folders]
-    return (
-        _images([image for images in images_by_class for image in images], folder, field),
-        np.repeat(np.arange(len(class_folders)), [len(images) for images in images_by_class]),
-        tuple(path.name for path in class_folders),
-    )
-
-
-def _images_of_class(folder: Path, field: str) -> list[Path]:
-    for path in _visible(folder):
-        if path.is_dir():  # most likely train/cat, train/dog: those classes would be lost
-            raise _stray(folder.parent, path, "inside a class folder", field)
-    return _images_in(folder)
-
-
-def _images(paths: list[Path], folder: Path, field: str) -> NDArray[np.uint8]:
-    if not paths:
+    listing = list_folder(folder, field)
+    _refuse_beside(folder, listing, field)
+    scan = _scan(listing.files)
+    if not scan.pictures and not scan.faults:
         raise InvalidInput(
             "EMPTY_POOL",
             f"{folder} holds no images, nor do folders in it: name the folder that does",
             field=field,
             folder=folder,
         )
-    return read_images(paths, field)
-
-
-def _stray(folder: Path, path: Path, where: str, field: str) -> InvalidInput:
-    return InvalidInput(
-        "FOLDER_LAYOUT",
-        f"{path} lies {where}: {folder} must hold either images, or one folder of images for each class",
-        field=field,
-        path=path,
-        where=where,
-        folder=folder,
+    paths = [file.path for file in scan.pictures]
+    check_unique([sample_name(path, folder) for path in paths], paths, field)
+    pictures = read_pictures(scan.pictures, settings, str(folder)) if paths else None
+    faults = scan.faults | ({paths[row]: fault for row, fault in pictures.faults.items()} if pictures else {})
+    named = {sample_name(path, folder): faults[path] for path in listing.files if path in faults}
+    if pictures is None or not pictures.rows or (faults and not settings.skip_bad):
+        raise bad_pictures(named, str(folder), field)
+    read = [scan.pictures[row] for row in pictures.rows]
+    notes = [*_notes(read, pictures, settings), *([skipped_note(named)] if named else [])]
+    left_out = sorted(sample_name(path, folder) for path in (*scan.left_out, *listing.beside))
+    return PictureFolder(
+        samples=pictures.samples,
+        labels=_labels(listing, [file.path for file in read]),
+        classes=listing.classes,
+        names=[sample_name(file.path, folder) for file in read],
+        originals=_originals(read, pictures),
+        notes=(*notes, *([left_out_note(left_out)] if left_out else [])),
     )
 
 
-def _visible(folder: Path) -> list[Path]:
-    """List ``folder`` by name, without the hidden files of desktops and editors (``.DS_Store``, ``._a.png``)."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _refuse_beside(folder: Path, listing: FolderListing, field: str) -> None:
+    for path, found in zip(listing.beside, in_threads(_header, listing.beside), strict=True):
+        if found is not None:
+            raise stray(folder, path, "beside class folders", field)
 
 
-def _images_in(folder: Path) -> list[Path]:
-    """List the image files directly in ``folder``, by name."""
-    return [path for path in _visible(folder) if path.suffix.lower() in _SUFFIXES and path.is_file()]
+def _scan(paths: list[Path]) -> _Scan:
+    found = list(zip(paths, in_threads(_header, paths), strict=True))
+    return _Scan(
+        pictures=[PictureFile(path, header) for path, header in found if isinstance(header, PictureHeader)],
+        faults={path: fault for path, fault in found if isinstance(fault, PictureFault)},
+        left_out=[path for path, nothing in found if nothing is None],
+    )
+
+
+def _header(path: Path) -> PictureHeader | PictureFault | None:
+    try:
+        header = read_header(path)
+    except PictureFault as fault:
+        return fault
+    if header is not None and not is_text(path.name):
+        return PictureFault("its name is not UTF-8: rename it")
+    return header
+
+
+def _notes(read: list[PictureFile], pictures: Pictures, settings: PictureSettings) -> Iterator[str]:
+    return picture_notes([file.header for file in read], pictures.plan, pictures.changed, settings)
+
+
+def _labels(listing: FolderListing, paths: list[Path]) -> NDArray[np.int64] | None:
+    if listing.file_classes is None:
+        return None
+    class_of = dict(zip(listing.files, listing.file_classes, strict=True))
+    return np.array([class_of[path] for path in paths], np.int64)
+
+
+def _originals(read: list[PictureFile], pictures: Pictures) -> Sequence[Original]:
+    if not pictures.changed:
+        return ()
+    return [Original(file.path, digest) for file, digest in zip(read, pictures.digests, strict=True)]

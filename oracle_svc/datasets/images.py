@@ -1,82 +1,164 @@
-"""Read equally sized images into one array."""
+"""Read pictures into one array, in threads, each file once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from threading import Lock
 
 import numpy as np
-from labelloop.errors import Corrupt, InvalidInput
+from labelloop.errors import LimitExceeded
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from .reading import check_size
+from .fitting import fitted, flattened, reduce_jpeg, upright
+from .picture_file import (
+    FILE_BYTES_MAX,
+    PictureFault,
+    PictureHeader,
+    check_pixels,
+    is_grey,
+    opened,
+    os_errors,
+)
+from .picture_settings import PictureSettings
+from .picture_size import PicturePlan, plan_of
+from .reading import DATA_BYTES_MAX
+from .threads import in_threads
+
+# Pictures from these sizes on are decoded one at a time, to bound memory.
+_LARGE_PIXELS = 2**24
+_LARGE_BYTES = 64 * 1024 * 1024
 
 
-def read_images(paths: list[Path], field: str) -> NDArray[np.uint8]:
-    """Read the images as [N, H, W] if all are greyscale, otherwise as [N, H, W, 3]; N >= 1.
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture's file and its header."""
 
-    Whether an image is greyscale is decided by its file's declared mode, not by its colours (WebP never declares it).
-    Transparency is dropped, and only the first frame of an animation is read.
+    path: Path
+    header: PictureHeader
 
-    Raises:
-        InvalidInput: An image differs in size from the first, or has more than 8 bits per channel.
-        Corrupt: An image cannot be read.
-        LimitExceeded: The images together take more than 4 GiB.
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures that were read.
+
+    Attributes:
+        samples: [N, H, W] or [N, H, W, 3], uint8.
+        plan: Size and colours of the samples.
+        rows: For each sample the index of its file among those that were to be read, ascending.
+        digests: SHA-256 of each sample's file as it was read.
+        changed: Whether fitting changed any picture.
+        faults: Why others could not be read, by the index of their file.
     """
-    images = [_pixels(paths[0], field)]
-    check_size(images[0].nbytes * len(paths), str(paths[0].parent))  # before the rest is read: all have the same size
-    for path in paths[1:]:
-        image = _pixels(path, field)
-        _check_size(image, images[0], path, paths[0], field)
-        images.append(image)
-    if all(image.ndim == 2 for image in images):
-        return np.stack(images)
-    return np.stack([image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images])
+
+    samples: NDArray[np.uint8]
+    plan: PicturePlan
+    rows: list[int]
+    digests: list[str]
+    changed: bool
+    faults: dict[int, PictureFault]
 
 
-def _check_size(image: NDArray[Any], first: NDArray[Any], path: Path, first_path: Path, field: str) -> None:
-    if image.shape[:2] == first.shape[:2]:
-        return
-    size, first_size = (f"{shape[1]}x{shape[0]}" for shape in (image.shape, first.shape))
-    raise InvalidInput(
-        "IMAGE_SIZE",
-        f"{path} is {size} pixels, but {first_path} is {first_size}: scale all images to one size",
-        field=field,
-        path=path,
-        size=size,
-        first_path=first_path,
-        first_size=first_size,
-    )
+@dataclass(frozen=True)
+class _Read:
+    digest: str
+    changed: bool
 
 
-def _pixels(path: Path, field: str) -> NDArray[np.uint8]:
-    """Read a greyscale image as [H, W], any other as [H, W, 3], oriented as its EXIF data says."""
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            pixels = np.asarray(_grey_or_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # decoders raise almost any exception for broken bytes
-        raise Corrupt(
-            "IMAGE_DAMAGED",
-            f"{path} cannot be read as an image ({error}): replace or remove it",
-            path=path,
-            error=error,
-        ) from error
-    if mode[0] in "IF":  # 16 and 32 bits: the conversion has clipped them silently
-        raise InvalidInput(
-            "IMAGE_DEPTH",
-            f"{path} has more than 8 bits a channel (mode {mode}): convert it to 8, or save a float32 .npy",
-            field=field,
-            path=path,
-            mode=mode,
+def read_pictures(files: Sequence[PictureFile], settings: PictureSettings, origin: str) -> Pictures:
+    """Read the pictures in ``files``, at least one; those that cannot be read are returned as faults.
+
+    Pictures of one size are read unchanged if ``settings`` names no other. If leaving out faults changes size or
+    colours that the rest would have, the rest is read again.
+
+    Raises LimitExceeded if the samples take more than 4 GiB; ``origin`` names them there.
+    """
+    rows, faults = list(range(len(files))), dict[int, PictureFault]()
+    while True:
+        plan = plan_of([files[row].header for row in rows], settings)
+        samples = _allocated(plan, len(rows), origin)
+        outcomes = _filled(samples, [files[row] for row in rows], plan, settings)
+        good = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, _Read)]
+        read = [outcome for outcome in outcomes if isinstance(outcome, _Read)]
+        faults |= {rows[place]: fault for place, fault in enumerate(outcomes) if isinstance(fault, PictureFault)}
+        rows = [rows[place] for place in good]
+        if not rows or plan_of([files[row].header for row in rows], settings) == plan:
+            digests, changed = [outcome.digest for outcome in read], any(outcome.changed for outcome in read)
+            return Pictures(_packed(samples, good), plan, rows, digests, changed, faults)
+
+
+def _allocated(plan: PicturePlan, count: int, origin: str) -> NDArray[np.uint8]:
+    shape = plan.shape_of(count)
+    data_bytes = int(np.prod(shape, dtype=object))
+    if data_bytes > DATA_BYTES_MAX:
+        width, height = plan.size
+        raise LimitExceeded(
+            "DATA_TOO_LARGE",
+            f"{origin} holds {count:,} pictures, which take more than {DATA_BYTES_MAX // 1024**3} GiB at "
+            f"{width}x{height} pixels: set size to a smaller one, for example 64x64, or split the folder",
+            field="size",
+            origin=origin,
         )
-    return pixels
+    return np.empty(shape, np.uint8)
 
 
-def _grey_or_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("1", "L", "LA"):
-        return image.convert("L")
-    if image.mode == "P":  # via RGBA, because PIL warns about palettes with transparency
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+def _filled(
+    samples: NDArray[np.uint8], files: Sequence[PictureFile], plan: PicturePlan, settings: PictureSettings
+) -> list[_Read | PictureFault]:
+    """Decode each file into its row of ``samples`` and return what became of it."""
+    one_at_a_time = Lock()
+
+    def fill(row: int) -> _Read | PictureFault:
+        try:
+            with one_at_a_time if _is_large(files[row]) else nullcontext():
+                data = _bytes_of(files[row].path)
+                changed = _decode(data, files[row], plan, settings, samples[row])
+                return _Read(sha256(data).hexdigest(), changed)
+        except PictureFault as fault:
+            return fault
+
+    return in_threads(fill, range(len(files)))
+
+
+def _is_large(file: PictureFile) -> bool:
+    return file.header.width * file.header.height >= _LARGE_PIXELS or _size_of(file.path) >= _LARGE_BYTES
+
+
+def _size_of(path: Path) -> int:
+    with os_errors():
+        return path.stat().st_size
+
+
+def _bytes_of(path: Path) -> bytes:
+    with os_errors(), path.open("rb") as file:
+        data = file.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX:
+        raise PictureFault(f"larger than {FILE_BYTES_MAX // 1024**2} MiB")
+    return data
+
+
+def _decode(
+    data: bytes, file: PictureFile, plan: PicturePlan, settings: PictureSettings, sample: NDArray[np.uint8]
+) -> bool:
+    """Decode ``data`` into ``sample`` and return whether fitting changed it. Raises PictureFault."""
+    with opened(BytesIO(data), file.path.suffix) as image:
+        reduce_jpeg(image, plan.size, settings.fit)
+        picture = upright(image)
+        check_pixels(picture.size)
+        if not plan.in_colour and not is_grey(picture):
+            raise PictureFault("it changed while the folder was read")
+        flat = flattened(picture, settings.background, plan.in_colour)
+        sample[...] = np.asarray(fitted(flat, plan.size, settings))
+    return flat.size != plan.size
+
+
+def _packed(samples: NDArray[np.uint8], rows: Sequence[int]) -> NDArray[np.uint8]:
+    """Return the ``rows`` of ``samples``, ascending; moved within the array, because a copy could be gigabytes."""
+    for place, row in enumerate(rows):
+        if place != row:
+            samples[place] = samples[row]
+    return samples[: len(rows)]

@@ -39,6 +39,12 @@ MNIST_FILES = (
 )
 
 
+def in_data_dir(data_dir: Path, files: Sequence[MnistFile] = MNIST_FILES) -> list[Path]:
+    """Return the paths at which :func:`from_data_dir` looks for the files, plain or compressed."""
+    names = [name for file in files for name in (file.name, f"{file.name}.gz")]
+    return [folder / name for folder in (data_dir, data_dir / "mnist") for name in names]
+
+
 def from_data_dir(data_dir: Path, files: Sequence[MnistFile]) -> list[bytes] | None:
     """Read the files from ``data_dir`` or ``data_dir/mnist``; return None if neither holds any of them.
 

@@ -1,25 +1,47 @@
-"""Publish a dataset as artifacts: pool shards, pool manifest, evaluation set and feature graph."""
+"""Publish a dataset as artifacts: the pool with its names and originals, labels, evaluation set and feature graph."""
 
 from __future__ import annotations
 
-import numpy as np
-from labelloop.artifacts.formats import SHARD_SAMPLES, PoolManifest, Shard, encode_evaluation
+import asyncio
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from labelloop.artifacts.formats import (
+    SHARD_SAMPLES,
+    PoolManifest,
+    SampleIndex,
+    Shard,
+    encode_evaluation,
+    encode_labels,
+    encode_shard,
+)
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import PoolPublished
+from numpy.typing import NDArray
 
 from oracle_svc.datasets import Dataset
+from oracle_svc.datasets.dataset import Original
+from oracle_svc.samples.originals import display
+
+_ORIGINALS_AT_ONCE = 8
 
 
 async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
-    """Store the dataset in ``artifacts`` and return the event that names the artifacts by digest."""
-    shards = []
-    for start in range(0, len(dataset.samples), SHARD_SAMPLES):
+    """Store the dataset in ``artifacts`` and return the event that names the artifacts by digest.
+
+    Raises InvalidInput if a file that people are to see has changed since the dataset was read.
+    """
+    shards, start = [], 0
+    while start < len(dataset.samples):
         part = dataset.samples[start : start + SHARD_SAMPLES]
-        data = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("<"), copy=False)).tobytes()
-        shards.append(Shard(sha256=await artifacts.put(data), sample_count=len(part)))
-    shape = tuple(dataset.samples.shape[1:])
-    dtype = dataset.samples.dtype.name
-    manifest = PoolManifest.model_validate({"dtype": dtype, "shape": shape, "shards": tuple(shards)})
+        index = await _put_index(dataset, slice(start, start + len(part)), artifacts)
+        shards.append(Shard(sha256=await artifacts.put(encode_shard(part)), sample_count=len(part), index=index))
+        start += len(part)
+    layout = dataset.layout and await artifacts.put(dataset.layout.SerializeToString(deterministic=True))
+    shape, dtype = tuple(dataset.samples.shape[1:]), dataset.samples.dtype.name
+    manifest = PoolManifest.model_validate({"dtype": dtype, "shape": shape, "shards": tuple(shards), "layout": layout})
     evaluation = ""
     if dataset.evaluation_samples is not None and dataset.evaluation_labels is not None:
         evaluation = await artifacts.put(encode_evaluation(dataset.evaluation_samples, dataset.evaluation_labels))
@@ -33,4 +55,50 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
         description=dataset.description,
         stand_in=dataset.stand_in,
         graph_sha256=await artifacts.put(dataset.graph) if dataset.graph else "",
+        labels_sha256="" if dataset.labels is None else await artifacts.put(encode_labels(dataset.labels)),
+        layout=dataset.layout,
     )
+
+
+def holds_shards(samples: NDArray[Any], shards: Iterable[Shard]) -> bool:
+    """Return whether ``samples`` [N, *shape] are those of a published pool, in its order."""
+    start = 0
+    for shard in shards:
+        part = samples[start : start + shard.sample_count]
+        if sha256(encode_shard(part)).hexdigest() != shard.sha256:
+            return False
+        start += shard.sample_count
+    return start == len(samples)
+
+
+async def _put_index(dataset: Dataset, rows: slice, artifacts: ArtifactStore) -> str | None:
+    """Store what the samples ``rows`` are called and what people see of them; None if that is nothing."""
+    names, originals = tuple(dataset.names[rows]), dataset.originals[rows]
+    if not (names or originals):
+        return None
+    shown: list[str] = []
+    for start in range(0, len(originals), _ORIGINALS_AT_ONCE):
+        shown += await _put_originals(originals[start : start + _ORIGINALS_AT_ONCE], artifacts)
+    files = tuple(original.sha256 for original in originals)
+    return await artifacts.put(SampleIndex(names=names, originals=tuple(shown), files=files).to_bytes())
+
+
+async def _put_originals(originals: Sequence[Original], artifacts: ArtifactStore) -> list[str]:
+    read = await asyncio.gather(*(asyncio.to_thread(_read, original) for original in originals))
+    return await asyncio.gather(*map(artifacts.put, read))
+
+
+def _read(original: Original) -> bytes:
+    """Return what people see of the file. Raises InvalidInput if they are not those that were read into the pool."""
+    try:
+        data = original.path.read_bytes()
+    except OSError as error:
+        raise _changed(original, str(error)) from error
+    if sha256(data).hexdigest() != original.sha256:
+        raise _changed(original, "its content is another")
+    return display(data).content
+
+
+def _changed(original: Original, why: str) -> InvalidInput:
+    message = f"{original.path} has changed since the pool was read ({why}): start a new run"
+    return InvalidInput("DATASET_CHANGED", message, field="dataset.name", path=original.path)

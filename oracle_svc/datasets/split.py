@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .arrays import as_labels, as_samples
 from .dataset import Original
 from .folders import read_folder
+from .picture_settings import PictureSettings
 from .reading import read_array
 
 
@@ -37,15 +38,20 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def read_split(samples: str, labels: str, *, samples_field: str, labels_field: str) -> Split:
+def read_split(
+    samples: str, labels: str, *, samples_field: str, labels_field: str, pictures: PictureSettings | None = None
+) -> Split:
     """Read the samples at the path ``samples``, with the labels in the file ``labels`` unless that is empty.
 
-    ``samples_field`` and ``labels_field`` name the setting at fault in errors. Raises InvalidInput, NotFound, Corrupt
-    and LimitExceeded.
+    ``samples_field`` and ``labels_field`` name the setting at fault in errors; ``pictures`` says how pictures in a
+    folder become samples of one size. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
     """
     path = existing(samples, samples_field)
     try:
-        split = Split(*read_folder(path, samples_field)) if path.is_dir() else _read_file(path, samples_field)
+        if path.is_dir():
+            split = Split(*read_folder(path, pictures or PictureSettings(), samples_field))
+        else:
+            split = _read_file(path, samples_field)
         return _with_labels(split, labels, labels_field) if labels else split
     except OSError as error:  # no permission, a failing disk
         raise InvalidInput(

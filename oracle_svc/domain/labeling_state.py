@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from labelloop.domain.sample_outcomes import Outcome, SampleOutcomes, outcome_of
+from labelloop.domain.run_log import RunLog
+from labelloop.domain.run_view import RunView
+from labelloop.domain.sample_outcomes import Outcome, outcome_of
 from labelloop.events.v1.events_pb2 import (
     AnswerGiven,
     Event,
     LabelSource,
     LabelsRequested,
-    PoolPublished,
-    RunSpec,
 )
 from labelloop.oracle.v1.oracle_pb2 import Prediction
 
@@ -63,85 +63,56 @@ Action = PublishPool | AnswerLabels | Resolve | Expire | Wait
 
 
 @dataclass
-class LabelingState:
+class LabelingState(RunView):
     """The oracle's projection of one run.
 
     Attributes:
-        answers: Requested samples and their current outcomes.
         given: Each annotator's newest result for gold samples and, if several are asked, others; by sample and slot.
         unresolved: Samples whose new results may change the current outcome, with the running number of the newest.
         disputed: How many annotators are asked in all, by sample; 0 if no more than at first.
         heard: Newest outcome by sample and annotator. If one annotator is asked, it is their annotation result.
         asked_at: Time of the newest request for labels.
-        round: Round of the newest event.
         progress: Progress to show to people.
         refusal: Why the annotation tool rejects the run's requests; empty while it accepts them. Not from the log.
     """
 
     run_id: str
-    spec: RunSpec
-    pool: PoolPublished | None = None
-    answers: SampleOutcomes = field(default_factory=SampleOutcomes)
     given: dict[int, dict[int, AnswerGiven]] = field(default_factory=dict)
     unresolved: dict[int, int] = field(default_factory=dict)
     disputed: dict[int, int] = field(default_factory=dict)
     heard: dict[int, dict[str, Outcome]] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
     predictions: dict[int, Prediction] = field(default_factory=dict)
-    model_sha256: str = ""
     asked_at: datetime | None = None
-    round: int = 0
-    over: bool = False
-    progress: Progress = field(default_factory=lambda: Progress(RunSpec()))
     refusal: str = ""
     _heard: int = 0
 
     def __post_init__(self) -> None:
-        self.gold = {sample.sample_id: sample.label for sample in self.spec.queue.gold}
+        self.progress = Progress(self.run_log)
 
     @classmethod
     def begin(cls, event: Event, at: datetime) -> LabelingState:
-        inherited = event.run_started.inheritance.model_sha256
-        progress = Progress.begin(event, at)
-        return cls(event.run_id, event.run_started.spec, model_sha256=inherited, progress=progress)
+        return cls(RunLog(event.run_started), event.run_id)
 
     def apply(self, event: Event, at: datetime) -> None:
         """Apply the next event of this run. Once it has ended, only sample outcomes still under way are applied."""
+        if not self.run_log.apply(event):
+            return
         self.progress.apply(event, at)
-        outcome = outcome_of(event)
-        if self.over and outcome is None:
-            return
-        self.round = max(self.round, event.round)
-        if outcome:
-            self._take_outcome(outcome)
-            return
-        match event.WhichOneof("payload"):
-            case "pool_published":
-                self.pool = event.pool_published
-            case "labels_requested":
-                self.asked_at = at
-                self._ask(event.round, event.labels_requested)
-            case "answer_given":
-                self._take_given(event.answer_given)
-            case "model_trained":
-                self.model_sha256 = event.model_trained.model_sha256
-            case "run_finished" | "run_cancelled" | "run_failed":
-                self.over = True
-                self.answers.open_batch(self.round, ())
+        if outcome := outcome_of(event):
+            self.heard.setdefault(outcome.sample_id, {})[outcome.annotator] = outcome
+        elif event.HasField("labels_requested"):
+            self.asked_at = at
+            self._ask(event.labels_requested)
+        elif event.HasField("answer_given"):
+            self._take_given(event.answer_given)
 
-    def _ask(self, round_: int, request: LabelsRequested) -> None:
-        self.answers.open_batch(round_, request.sample_ids)
+    def _ask(self, request: LabelsRequested) -> None:
         self.places.update((sample_id, i) for i, sample_id in enumerate(request.sample_ids))
         for sample_id, label, confidence in zip(
             request.sample_ids, request.predicted, request.confidence, strict=False
         ):
             self.predictions[sample_id] = Prediction(label=label, confidence=confidence, model_sha256=self.model_sha256)
-
-    def _take_outcome(self, outcome: Outcome) -> None:
-        self.answers.apply(outcome)
-        self.heard.setdefault(outcome.sample_id, {})[outcome.annotator] = outcome
-        if self.answers.whole:
-            self.answers.close_batch()
 
     def _take_given(self, given: AnswerGiven) -> None:
         slots = self.given.setdefault(given.sample_id, {})
@@ -159,8 +130,13 @@ class LabelingState:
 
     @property
     def open(self) -> dict[int, None]:
-        """Samples that wait for a label, in the order requested."""
-        return self.answers.open
+        """Samples that wait for a label; none once the run has ended."""
+        return self.run_log.open
+
+    @property
+    def gold(self) -> dict[int, int]:
+        """The class of each gold sample."""
+        return self.run_log.gold
 
     @property
     def for_people(self) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from labelloop.domain.run_view import RunView
 from labelloop.domain.statistics import wilson_interval
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
@@ -16,7 +17,6 @@ from labelloop.events.v1.events_pb2 import (
     LabelProvided,
     LabelsRequested,
     ModelTrained,
-    RunSpec,
 )
 
 Measured = Literal["evaluation", "validation"]
@@ -111,99 +111,55 @@ class RoundChange:
         return (self.after - self.before) / self.labels
 
 
-@dataclass(frozen=True)
-class Ended:
-    """The end of a run.
-
-    Attributes:
-        kind: run_finished, run_cancelled or run_failed.
-        why: The reason, to show to people.
-    """
-
-    kind: str
-    why: str
-
-
 @dataclass
-class Progress:
+class Progress(RunView):
     """A run's progress.
 
     Attributes:
         labels: Current labels by sample.
-        skipped: Samples whose current outcome is a skip.
         predictions: Predictions for all requested samples.
         compared: Current labels whose sample had a prediction.
         agreed: Current labels that equal the prediction.
-        batch: Samples of the newest request.
-        open: Samples of the batch that wait for a label.
+        batch_size: Number of samples in the newest request.
         sureness: The model's confidence in each sample of the newest round, ascending.
     """
 
-    spec: RunSpec
-    classes: tuple[str, ...] = ()
-    round: int = 0
     labels: dict[int, int] = field(default_factory=dict)
     counts: Counter[int] = field(default_factory=Counter)
-    skipped: set[int] = field(default_factory=set)
     predictions: dict[int, Prediction] = field(default_factory=dict)
     compared: int = 0
     agreed: int = 0
-    batch: frozenset[int] = frozenset()
-    open: set[int] = field(default_factory=set)
-    auto_labels: int = 0
+    batch_size: int = 0
     points: list[Point] = field(default_factory=list)
     batches: list[Sureness] = field(default_factory=list)
     sureness: list[float] = field(default_factory=list)
     last: LastLabel | None = None
     change: RoundChange | None = None
-    ended: Ended | None = None
-
-    @classmethod
-    def begin(cls, event: Event, at: datetime) -> Progress:
-        """Create the progress from a run's ``run_started`` event."""
-        return cls(event.run_started.spec)
 
     def apply(self, event: Event, at: datetime) -> None:
-        """Apply the next event of this run. Once it has ended, only sample outcomes still under way are applied."""
+        """Apply an event that ``run_log`` has taken."""
         match event.WhichOneof("payload"):
             case "label_provided":
                 self._label(event.label_provided, at)
             case "sample_skipped":
-                self._skip(event.sample_skipped.sample_id)
+                self._forget(event.sample_skipped.sample_id)
             case "label_withdrawn":
                 self._withdraw(event.label_withdrawn.sample_id)
-            case kind if self.ended is None and kind is not None:
-                self._advance(kind, event)
-
-    def _advance(self, kind: str, event: Event) -> None:
-        match kind:
-            case "pool_published":
-                self.classes = tuple(event.pool_published.classes)
             case "labels_requested":
                 self._ask(event.round, event.labels_requested)
-            case "samples_auto_labelled":
-                self.auto_labels += len(event.samples_auto_labelled.sample_ids)
             case "model_trained":
-                self.round = event.round
                 self._learn(event.round, event.model_trained)
-            case "run_finished":
-                self._end(kind, event.run_finished.reason)
-            case "run_cancelled":
-                self._end(kind, event.run_cancelled.reason)
-            case "run_failed":
-                self._end(kind, event.run_failed.message)
 
     @property
     def phase(self) -> Phase:
-        if self.ended:
+        if self.over:
             return "over"
-        if self.open:
+        if self.run_log.open:
             return "labelling"
-        return "training" if self.batch else "starting"
+        return "training" if self.batch_size else "starting"
 
     def _ask(self, round_: int, request: LabelsRequested) -> None:
-        self.batch = frozenset(request.sample_ids)
-        self.open = set(request.sample_ids)
+        self.batch_size = len(request.sample_ids)
         said = [Prediction(*each) for each in zip(request.predicted, map(_share, request.confidence), strict=True)]
         if not said:
             return
@@ -222,22 +178,13 @@ class Progress:
         self._count(given.sample_id, given.label, 1)
         self.last = LastLabel(given.sample_id, given.label, given.annotator, at, self.predictions.get(given.sample_id))
 
-    def _skip(self, sample_id: int) -> None:
-        self._forget(sample_id)
-        self.skipped.add(sample_id)
-
     def _withdraw(self, sample_id: int) -> None:
-        waits_again = bool(self.open) and sample_id in self.batch
         self._forget(sample_id)
-        if waits_again:
-            self.open.add(sample_id)
         if self.last and self.last.sample_id == sample_id:
             self.last = None
 
     def _forget(self, sample_id: int) -> None:
-        """Remove the sample's previous label or skip, if any."""
-        self.open.discard(sample_id)
-        self.skipped.discard(sample_id)
+        """Remove the sample's previous label, if any."""
         if sample_id in self.labels:
             self._count(sample_id, self.labels.pop(sample_id), -1)
 
@@ -255,10 +202,6 @@ class Progress:
             labels = point.labels - before.labels
             self.change = RoundChange(round_ - 1, labels, before.accuracy, point.accuracy, point.measured_on)
         self.points.append(point)
-
-    def _end(self, kind: str, why: str) -> None:
-        self.ended = Ended(kind, why)
-        self.open.clear()
 
 
 def _share(value: float) -> float:

@@ -36,24 +36,26 @@ def to_weigh(labeling: LabelingState, sample_ids: Iterable[int]) -> dict[int, li
     return {sample_id: _votes(labeling, sample_id) for sample_id in labeling.given}
 
 
-def settle(labeling: LabelingState, sample_ids: Iterable[int], posteriors: Posteriors) -> list[Event]:
+def settle(
+    labeling: LabelingState, sample_ids: Iterable[int], posteriors: Posteriors
+) -> tuple[list[Event], dict[int, int]]:
     """Return the events that give these samples the outcome of the run's agreement rule, if it is not current yet.
 
-    Also updates ``labeling.disputed``: the samples for which more annotators are asked than for others.
+    Also returns how many annotators are asked in all, by sample: the news for ``labeling.disputed``.
 
     Args:
         posteriors: Class probabilities by sample; a sample without an entry is decided by majority.
     """
-    events = []
+    events, disputed = [], {}
     for sample_id in sample_ids:
         limits = {"wanted": labeling.annotators, "most": labeling.annotators_max}
         votes = _votes(labeling, sample_id)
         outcome = decide(votes, **limits, posterior=posteriors.get(sample_id))
         asked = len(votes) + outcome.more if isinstance(outcome, Undecided) else 0
-        labeling.disputed[sample_id] = asked if asked > labeling.annotators else 0
+        disputed[sample_id] = asked if asked > labeling.annotators else 0
         if event := _change(labeling, sample_id, outcome):
             events.append(event)
-    return events
+    return events, disputed
 
 
 def expire(labeling: LabelingState, sample_ids: Iterable[int], posteriors: Posteriors) -> list[Event]:

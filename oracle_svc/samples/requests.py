@@ -9,10 +9,11 @@ from labelloop.errors import LabelloopError, NotFound, WrongState
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
-from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.open_requests import OpenRequest, request_of
 from oracle_svc.samples.encoding import Picture, picture_of
+from oracle_svc.samples.originals import display
+from oracle_svc.samples.published_pools import PublishedPools, PublishedSample
 from oracle_svc.samples.signed_urls import SignedUrls
 
 INLINE_BYTES_MAX = 128 * 1024
@@ -22,22 +23,25 @@ log = structlog.get_logger()
 
 
 class Samples:
-    """Encodes samples and builds the requests that contain or link to them.
+    """Encodes samples of published pools and builds the requests that contain or link to them.
 
     Args:
+        pools: The pools as they were published: the files may have changed since.
         links: Signs the URLs of samples; None to send every sample inline.
         inline_bytes_max: Largest encoded sample to send inline, in bytes; a larger one is sent as a link.
     """
 
     def __init__(
-        self, dataset_cache: DatasetCache, links: SignedUrls | None = None, inline_bytes_max: int = INLINE_BYTES_MAX
+        self, pools: PublishedPools, links: SignedUrls | None = None, inline_bytes_max: int = INLINE_BYTES_MAX
     ) -> None:
-        self._dataset_cache, self._links, self._inline_bytes_max = dataset_cache, links, inline_bytes_max
+        self._pools, self._links, self._inline_bytes_max = pools, links, inline_bytes_max
 
     async def request(self, labeling: LabelingState, ask: OpenRequest) -> LabelRequest:
         """Build the message for a request, with its sample. Raises the errors of :meth:`picture`."""
-        picture = await self.picture(labeling, ask.sample_id)
+        sample = await self._sample(labeling, ask.sample_id)
+        picture = await _shown(sample)
         request = request_of(labeling, ask, picture.media_type, picture.sha256)
+        request.sample_name = sample.name
         if self._links and len(picture.content) > self._inline_bytes_max:
             request.uri = self._links.uri(labeling.run_id, ask.sample_id)
         else:
@@ -45,20 +49,27 @@ class Samples:
         return request
 
     async def picture(self, labeling: LabelingState, sample_id: int) -> Picture:
-        """Encode a sample of the run's dataset.
+        """Encode a sample of the run's pool, or return the file that people see of it.
 
         Raises:
-            LabelloopError: InvalidInput or similar if the dataset can no longer be read, WrongState if it has become
-                too short to contain the sample.
+            LabelloopError: WrongState if the run has no pool yet, NotFound or Corrupt if an artifact of it is missing
+                or damaged, Unready if the artifact store or the cache fails for now.
         """
-        dataset = await self._dataset_cache.get(labeling.spec.dataset)
-        if sample_id >= len(dataset.samples):
-            message = f"the dataset of run {labeling.run_id!r} has {len(dataset.samples)} samples, and none {sample_id}"
-            raise WrongState("DATASET_CHANGED", message, run_id=labeling.run_id, sample_id=sample_id)
-        sample = dataset.samples[sample_id]
-        if sample.nbytes <= _AT_ONCE_BYTES_MAX:
-            return picture_of(sample)
-        return await asyncio.to_thread(picture_of, sample)
+        return await _shown(await self._sample(labeling, sample_id))
+
+    async def _sample(self, labeling: LabelingState, sample_id: int) -> PublishedSample:
+        if labeling.pool is None:
+            message = f"the pool of run {labeling.run_id!r} is not published yet"
+            raise WrongState("NO_POOL", message, run_id=labeling.run_id)
+        return await self._pools.sample(labeling.pool.pool_sha256, sample_id)
+
+
+async def _shown(sample: PublishedSample) -> Picture:
+    if sample.original is not None:
+        return await asyncio.to_thread(display, sample.original)
+    if sample.value.nbytes <= _AT_ONCE_BYTES_MAX:
+        return picture_of(sample.value)
+    return await asyncio.to_thread(picture_of, sample.value)
 
 
 class AskedSamples:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import structlog
+from labelloop.domain.run_log import RunLog
 from labelloop.errors import LabelloopError, NotFound
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
+from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.async_cache import AsyncCache
 from structlog.contextvars import bound_contextvars
@@ -27,8 +30,11 @@ class ModelWarmup:
     def __init__(self, events: EventLog, models: AsyncCache[str, Model]) -> None:
         self._events, self._models = events, models
         self._arrivals: asyncio.Queue[LatestModel] = asyncio.Queue()
-        self._projections = RunProjections(lambda event, at: LatestModel(event, self._arrivals.put_nowait))
+        self._projections = RunProjections(self._begin)
         metrics.watch(self._projections, models_in_use)
+
+    def _begin(self, event: Event, at: datetime) -> LatestModel:
+        return LatestModel(RunLog(event.run_started), event.run_id, self._arrivals.put_nowait)
 
     async def follow(self) -> None:
         """Follow the event log, forever."""
@@ -42,7 +48,7 @@ class ModelWarmup:
         await self._projections.wait_for(await self._events.last_sequence())
         while not self._arrivals.empty():
             self._arrivals.get_nowait()
-        going = [run for run in self._projections.runs.values() if run.digest and not run.over]
+        going = [run for run in self._projections.runs.values() if run.model_sha256 and not run.over]
         for run in going[-_AT_THE_START:]:
             await self._load(run)
         metrics.set_down_computed()
@@ -54,7 +60,7 @@ class ModelWarmup:
             metrics.set_down_computed()
 
     async def _load(self, run: LatestModel) -> None:
-        digest = run.digest
+        digest = run.model_sha256
         if digest == run.served:
             return
         carrier = self._projections.carriers.get(run.run_id, {})
@@ -68,8 +74,8 @@ class ModelWarmup:
     def digest(self, run_id: str) -> str:
         """Return the model that answers for a run. NotFound if there is no such run, or no model of it yet."""
         run = self._projections.get(run_id)
-        if not run.digest:
+        if not run.model_sha256:
             message = f"run {run_id!r} has no model yet: ask again once it has been trained"
             raise NotFound("NO_MODEL_YET", message, run_id=run_id)
-        run.served = run.served or run.digest
+        run.served = run.served or run.model_sha256
         return run.served

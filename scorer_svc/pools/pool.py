@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 from labelloop.artifacts.artifact_cache import ArtifactCache
-from labelloop.artifacts.formats import PoolManifest
+from labelloop.artifacts.formats import PoolManifest, decode_shard
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.sample_layout import layout_fault, layout_of_shape
 from labelloop.errors import Corrupt, InvalidInput
@@ -83,12 +83,8 @@ class StoredPool(Pool):
 
     async def _load(self, index: int) -> Part:
         shard = self.manifest.shards[index]
-        data = await self._cache.map(shard.sha256)
-        if len(data) != self.sample_bytes * shard.sample_count:
-            message = f"shard {shard.sha256} is not {shard.sample_count} samples of shape {self.manifest.shape}"
-            raise Corrupt("BAD_SHARD", message, artifact=shard.sha256)
-        samples = data.view(np.dtype(self.manifest.dtype).newbyteorder("<"))
-        return Part(int(self._ends[index]) - shard.sample_count, samples.reshape(-1, *self.manifest.shape))
+        samples = decode_shard(await self._cache.map(shard.sha256), self.manifest, shard)
+        return Part(int(self._ends[index]) - shard.sample_count, samples)
 
 
 def pools(artifacts: ArtifactStore, cache: ArtifactCache) -> AsyncCache[str, Pool]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from labelloop.domain.run_end import RUN_ENDS
 from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import Event, LabelSource, QueueSpec, RunStarted, SkipKind
 from labelloop.oracle.v1 import oracle_pb2
@@ -19,7 +20,7 @@ from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
 
 from tests.blobs import IMAGE_BYTES, certified_spec, plain, spec
-from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered, training_set
+from tests.chaos.trial import Fault, Trial, again_until_answered, training_set
 from tests.chaos.world import ARMED
 
 _APPENDS = {
@@ -235,12 +236,12 @@ async def _fail(trial: Trial) -> None:
 async def _continue(trial: Trial) -> None:
     """Start a run that inherits a training set and reads the samples of it."""
     world = trial.world
-    await world.watch.first(trial.run_id, lambda seen: seen.kind in ENDS)
+    await world.watch.first(trial.run_id, lambda seen: seen.kind in RUN_ENDS)
     child = trainer_pb2.StartRunRequest(
         run_id=f"{trial.run_id}-child", continues=trial.run_id, spec=spec(world.blobs, label_budget=0)
     )
     await again_until_answered(world.clients.trainer.StartRun, child)
-    await world.watch.first(child.run_id, lambda seen: seen.kind in ENDS)
+    await world.watch.first(child.run_id, lambda seen: seen.kind in RUN_ENDS)
 
 
 async def _certify(trial: Trial) -> None:
@@ -249,14 +250,14 @@ async def _certify(trial: Trial) -> None:
     certified = certified_spec(trial.world.blobs)
     request = trainer_pb2.StartRunRequest(run_id=run_id, spec=certified)
     await again_until_answered(trial.world.clients.trainer.StartRun, request)
-    end = await trial.world.watch.first(run_id, lambda seen: seen.kind in ENDS)
+    end = await trial.world.watch.first(run_id, lambda seen: seen.kind in RUN_ENDS)
     assert end.kind == "run_finished"
 
 
 async def _start_another(trial: Trial) -> None:
     request = trainer_pb2.StartRunRequest(run_id=f"{trial.run_id}-other", spec=trial.spec)
     await again_until_answered(trial.world.clients.trainer.StartRun, request)
-    await trial.world.watch.first(request.run_id, lambda seen: seen.kind in ENDS)
+    await trial.world.watch.first(request.run_id, lambda seen: seen.kind in RUN_ENDS)
 
 
 async def _list_labels(trial: Trial) -> None:
@@ -270,9 +271,38 @@ async def _list_labels(trial: Trial) -> None:
                 raise
 
 
+async def _show_requests(trial: Trial) -> None:
+    """Start a run, read what it asks for, and label that."""
+    run_id = await _start_by_hand(trial, "shown")
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    wanted = list(asked.event.labels_requested.sample_ids)
+    oracle, request = trial.world.clients.oracle, oracle_pb2.ListRequestsRequest(run_id=run_id)
+    shown: list[int] = []
+    while shown != wanted:  # the oracle may not have read the run's events yet
+        shown = await _read(lambda: oracle.ListRequests(request))
+    await _give_labels(trial, run_id, wanted)
+
+
+async def _find_samples(trial: Trial) -> None:
+    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "model_trained")
+    oracle, request = trial.world.clients.oracle, oracle_pb2.FindSamplesRequest(run_id=trial.run_id, sample_ids=[1])
+    await _read(lambda: oracle.FindSamples(request))
+
+
+async def _read(call: Callable[[], Any]) -> list[int]:
+    """Return the samples of all answers of a stream; repeat the call until it ends well."""
+    while True:
+        try:
+            return [getattr(answer, "sample_id", 0) async for answer in call()]
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND}:
+                raise
+            await asyncio.sleep(0.02)
+
+
 async def _exported(trial: Trial) -> list[Event]:
     """Return the events of the run once it has ended; repeat the export until it is complete."""
-    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind in ENDS)
+    await trial.world.watch.first(trial.run_id, lambda seen: seen.kind in RUN_ENDS)
     request = trainer_pb2.ExportRunRequest(run_id=trial.run_id)
     while True:
         try:
@@ -387,6 +417,8 @@ _LEADS: dict[str, Lead] = {
     ),
     "serve ListDeadLetters": _ask("oracle", "ListDeadLetters", lambda _, __: oracle_pb2.ListDeadLettersRequest()),
     "serve ReplayDeadLetters": _ask("oracle", "ReplayDeadLetters", lambda _, __: oracle_pb2.ReplayDeadLettersRequest()),
+    "serve FindSamples": _find_samples,
+    "serve ListRequests": _show_requests,
     "serve ListOpenSamples": _ask(
         "oracle", "ListOpenSamples", lambda trial, _: oracle_pb2.ListOpenSamplesRequest(run_id=trial.run_id)
     ),

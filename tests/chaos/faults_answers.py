@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import grpc
 import numpy as np
 import pytest
+from labelloop.domain.run_end import RUN_ENDS
 from labelloop.errors import InvalidInput, from_rpc
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.oracle.v1.oracle_pb2 import (
@@ -19,7 +20,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
 )
 
 from tests.blobs import CLASSES, POOL_SIZE
-from tests.chaos.trial import ENDS, Fault, Trial, again_until_answered
+from tests.chaos.trial import Fault, Trial, again_until_answered
 
 Submit = Callable[["Annotators", list[SubmittedLabel]], Awaitable[None]]
 
@@ -56,7 +57,7 @@ class Annotators:
 async def _label_all(trial: Trial, submit: Submit) -> None:
     """Label batch after batch until the run ends."""
     annotators = Annotators(trial)
-    while not any(seen.kind in ENDS for seen in trial.world.watch.runs[trial.run_id]):
+    while not any(seen.kind in RUN_ENDS for seen in trial.world.watch.runs[trial.run_id]):
         if waiting := await annotators.open():
             await submit(annotators, annotators.right(waiting))
         else:

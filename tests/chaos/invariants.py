@@ -35,7 +35,6 @@ from trainer_svc.domain.run_state import RunState
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)  # no invariant depends on the time
 _ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled"}
-_ENDS = {"run_finished", "run_cancelled", "run_failed"}
 _STEP_OF: dict[str, type[Step]] = {
     "features_learned": LearnFeatures,
     "auto_labels_certified": Certify,
@@ -54,20 +53,20 @@ def faults(events: Sequence[Event]) -> list[str]:
 
 def end_faults(state: RunState) -> list[str]:
     """Return the violations in the final state of a run."""
-    spec, asked = state.spec, state.asked.difference(state.started.inheritance.sample_ids)
+    spec, asked = state.spec, state.run_log.taken.difference(state.inheritance.sample_ids)
     paid = {example.sample_id for example in state.labelled if not example.source.startswith("inherited:")}
     found: list[str] = []
     if state.ended is None or state.ended.kind != "run_finished":
         return found
-    if state.batch is not None:
+    if state.answers.batch:
         found.append("finished while a batch is open")
     revised = any(outcome.revision for outcome in state.answers.standing.values())
     if state.labels_paid < spec.label_budget and state.free_count and not spec.HasField("stopping"):
         found.append(f"finished with {state.labels_paid} labels paid of {spec.label_budget}")
-    allowed = state.certificate.count if state.certificate else spec.auto_label_budget
-    if state.auto_labels != allowed and state.free_count:
-        found.append(f"finished with {state.auto_labels} auto-labels of {allowed}")
-    chosen = state.labels_paid + state.auto_labels + state.samples_skipped
+    allowed = state.run_log.certificate.count if state.run_log.certificate else spec.auto_label_budget
+    if state.run_log.auto_labels != allowed and state.free_count:
+        found.append(f"finished with {state.run_log.auto_labels} auto-labels of {allowed}")
+    chosen = state.labels_paid + state.run_log.auto_labels + state.samples_skipped
     if (chosen != len(asked) and not revised) or not paid <= asked:
         found.append("the samples chosen are not those of the training set")
     return found
@@ -85,7 +84,7 @@ class Audit:
         self._at_end: Step | None = None
 
     def take(self, event: Event) -> list[str]:
-        """Return the violations of the next event, and apply it nevertheless, as far as possible."""
+        """Return the violations of the next event, and apply it nevertheless, except an outcome that has a fault."""
         subject = subject_of(event)
         found = [f"{subject}: {fault}" for fault in self._faults(event, subject)]
         self._subjects.add(subject)
@@ -99,6 +98,8 @@ class Audit:
         if self.state is None:
             if event.HasField("run_started"):
                 self.state = RunState.begin(event, _AT)
+            return
+        if outcome_of(event) and self.state.run_log.fault(event):
             return
         wanted = next_step(self.state)
         was_over = self.state.over
@@ -160,7 +161,7 @@ def _pool_faults(state: RunState, event: Event) -> Iterator[str]:
         yield "the pool is published already"
     if not event.pool_published.pool_sha256:
         yield "the pool has no digest"
-    if event.pool_published.sample_count <= len(state.asked):
+    if event.pool_published.sample_count <= len(state.run_log.taken):
         yield "the pool has nothing left to choose"
 
 
@@ -183,7 +184,7 @@ def _choice_faults(state: RunState, sample_ids: Sequence[int], wanted: int) -> I
         yield f"chooses {len(sample_ids)} samples where {wanted} are wanted"
     if len(set(sample_ids)) != len(sample_ids):
         yield "chooses a sample twice"
-    if again := state.asked.intersection(sample_ids):
+    if again := state.run_log.taken.intersection(sample_ids):
         yield f"chooses samples {sorted(again)} again"
     if state.pool is not None and max(sample_ids, default=0) >= state.pool.sample_count:
         yield f"chooses sample {max(sample_ids)} of a pool of {state.pool.sample_count}"
@@ -194,7 +195,7 @@ def _request_faults(state: RunState, request: LabelsRequested, step: Step) -> It
     yield from _choice_faults(state, request.sample_ids, step.count + step.control)
     if sum(purpose == Purpose.PURPOSE_CONTROL for purpose in request.purposes) != step.control:
         yield f"draws another number at random than {step.control}"
-    if not state.asked.union(request.sample_ids).issuperset(request.also_control):
+    if not state.run_log.taken.union(request.sample_ids).issuperset(request.also_control):
         yield "counts samples as controls that nobody was asked for"
     if again := state.controls.intersection(request.also_control):
         yield f"counts samples {sorted(again)} as controls again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from itertools import count
 
@@ -46,7 +45,8 @@ class StateThatRevisesAtOnce(RunState):
 
     def apply(self, event: Event, at: datetime) -> None:
         super().apply(event, at)
-        self._take_changes()
+        self.run_log.revised = self.answers.pop_changed()
+        self._take_revised()
 
 
 class StateThatMoves(RunState):
@@ -60,7 +60,9 @@ class StateThatForgetsBudget(RunState):
     """Treats a replayed run as one that has paid for no label."""
 
     def as_it_stands(self) -> RunState:
-        return replace(super().as_it_stands(), labels_joined=0)
+        current = super().as_it_stands()
+        current.run_log.label_count = 0
+        return current
 
 
 class ReopeningState(LabelingState):
@@ -69,7 +71,7 @@ class ReopeningState(LabelingState):
     def apply(self, event: Event, at: datetime) -> None:
         super().apply(event, at)
         if self.over and event.HasField("labels_requested"):
-            self.over = False
+            self.run_log.ended = None
             self.answers.open_batch(event.round, event.labels_requested.sample_ids)
 
 

@@ -11,12 +11,12 @@ import tempfile
 from pathlib import Path
 
 from google.protobuf import json_format
+from labelloop.domain.run_end import RUN_ENDS
 from labelloop.events.v1.events_pb2 import Event
 from labelloop_cli.clients import connect
 from labelloop_cli.local.stack import running
 
 from tests.blobs import spec, write_blobs
-from tests.chaos.trial import ENDS
 from tests.e2e.driving import finish, start
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -58,7 +58,7 @@ async def record(version: str) -> None:
             events = await events_of(stack.nats_url, "history")
         kept = [event for event in events if event.round < _KEPT_ROUNDS]
         kept += [event for event in events if event.round == _KEPT_ROUNDS][:4]  # model, request, two labels of five
-        assert kept[-1].WhichOneof("payload") not in ENDS
+        assert kept[-1].WhichOneof("payload") not in RUN_ENDS
         lines = "\n".join(
             json_format.MessageToJson(event, indent=None, preserving_proto_field_name=True) for event in kept
         )

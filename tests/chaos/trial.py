@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from labelloop.domain.run_end import RUN_ENDS
 from labelloop.errors import LabelloopError
 from labelloop.eventlog.subjects import STREAM
 from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec
@@ -24,7 +25,6 @@ from tests.chaos.log_watch import Seen
 from tests.chaos.world import World
 from tests.e2e.driving import start
 
-ENDS = ("run_finished", "run_cancelled", "run_failed")
 WRITES = {
     "trainer": ("labels_requested", "model_trained", "samples_auto_labelled", "run_finished"),
     "oracle": ("pool_published", "label_provided"),
@@ -109,7 +109,7 @@ class Trial:
                 request = StartRunRequest(run_id=self.run_id, spec=self.spec)
                 await again_until_answered(self.world.clients.trainer.StartRun, request)
                 await making
-                end = await self.world.watch.first(self.run_id, lambda seen: seen.kind in ENDS)
+                end = await self.world.watch.first(self.run_id, lambda seen: seen.kind in RUN_ENDS)
             found += await self._violations(calm, end.kind)
         except TimeoutError:
             found.append(f"(e) the run has come no further for {STALLED_S:.0f} s")
@@ -172,7 +172,7 @@ async def calm_models(world: World, spec: RunSpec) -> list[str]:
         run_id = f"calm{len(world.calm)}"
         await start(world.clients, run_id, asked)
         async with world.watch.progress(STALLED_S):
-            await world.watch.first(run_id, lambda seen: seen.kind in ENDS)
+            await world.watch.first(run_id, lambda seen: seen.kind in RUN_ENDS)
         world.calm[key] = models((await stored(world, run_id))[1])
         assert world.calm[key], "a run without models proves nothing"
     return world.calm[key]

@@ -9,10 +9,18 @@ import pytest
 from labelloop.artifacts.store import digest_of
 from labelloop.errors import InvalidInput, NotFound, WrongState, from_rpc
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, Strategy
-from labelloop.trainer.v1.trainer_pb2 import CancelRunRequest, GetModelRequest, GetRunRequest, ListRunsRequest, Phase
+from labelloop.trainer.v1.trainer_pb2 import (
+    CancelRunRequest,
+    GetModelRequest,
+    GetRunRequest,
+    KnownLabel,
+    ListRunsRequest,
+    Phase,
+    StartRunRequest,
+)
 from labelloop_cli.clients import Clients
 
-from tests.blobs import Blobs, spec
+from tests.blobs import POOL_SIZE, Blobs, spec
 from tests.e2e.driving import finish, start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -79,6 +87,34 @@ async def test_a_run_continues_another_without_paying_for_labels_again(
     assert (child.labels_paid, child.auto_labels) == (0, 30)
     assert child.latest.labels == 30
     assert child.latest.model_sha256 == in_one.latest.model_sha256
+
+
+async def test_labels_that_exist_train_the_first_model_and_cost_nothing(
+    clients: Clients, run_id: str, blobs: Blobs
+) -> None:
+    truth = np.load(blobs.labels)
+    known = [KnownLabel(sample_id=sample_id, label=truth[sample_id]) for sample_id in range(40, 60)]
+    wanted = spec(blobs, protocol=2, stopping_sample_count=0, auto_label_budget=0, label_budget=10)
+    await clients.trainer.StartRun(StartRunRequest(run_id=run_id, spec=wanted, known=known))
+    done = await finish(clients, run_id)
+    assert (done.rounds[0].labels, done.run.labels_paid) == (20, 10)
+    records = await clients.labels(run_id)
+    assert {record.sample_id for record in records if record.source == "given"} == set(range(40, 60))
+    assert len({record.sample_id for record in records}) == len(records) == 30
+    assert all(record.label == truth[record.sample_id] for record in records)
+
+
+async def test_known_labels_that_contradict_each_other_or_the_pool_are_refused(clients: Clients, blobs: Blobs) -> None:
+    for known in (
+        [KnownLabel(sample_id=1), KnownLabel(sample_id=1, label=1)],
+        [KnownLabel(sample_id=POOL_SIZE)],
+        [KnownLabel(label=3)],
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await clients.trainer.StartRun(StartRunRequest(spec=spec(blobs), known=known))
+        refused = from_rpc(caught.value)
+        assert isinstance(refused, InvalidInput)
+        assert refused.field == "known", refused
 
 
 async def ids_of_runs(clients: Clients) -> list[str]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from labelloop.artifacts.store import open_store
 from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.eventlog.connection import connect
 from labelloop.eventlog.log import EventLog
@@ -16,7 +17,6 @@ from labelloop.events.v1.events_pb2 import (
     Event,
     LabelSource,
     LabelsRequested,
-    PoolPublished,
     QueueSpec,
     RunSpec,
     RunStarted,
@@ -25,6 +25,8 @@ from labelloop_cli.local.nats.server import NatsServer
 
 from oracle_svc.bootstrap import Oracle, oracle_of
 from oracle_svc.config import OracleSettings
+from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.publisher import publish
 from oracle_svc.leases import Leases
 from tests.blobs import write_blobs
 from tests.patience import PATIENCE_S
@@ -63,9 +65,10 @@ async def until(holds: Callable[[], bool]) -> None:
 
 async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
     """Start run r, which requests these of 300 samples."""
-    blobs = write_blobs(folder)
+    source = write_blobs(folder).source()
+    source.classes.extend("abc")
     spec = RunSpec(
-        dataset=blobs.source(),
+        dataset=source,
         label_source=LabelSource.LABEL_SOURCE_QUEUE,
         label_budget=len(samples),
         batch_size=len(samples),
@@ -73,9 +76,10 @@ async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
         protocol=2,  # type: ignore[arg-type]
         queue=QueueSpec(tool="list"),
     )
-    pool = PoolPublished(pool_sha256="0" * 64, sample_count=300, shape=[6, 6], dtype="uint8", classes=["a", "b", "c"])
     request = LabelsRequested(sample_ids=samples, score=[0.0] * len(samples))
     client = await connect(server.url, "test")
+    dataset = await DatasetCache(None, folder).get(source)
+    pool = await publish(dataset, open_store("jetstream:", client))
     log = EventLog(client)
     await log.ensure_stream()
     for event in (

@@ -49,7 +49,7 @@ async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.Monke
 
 async def test_an_operator_can_withdraw_another_annotators_label(one: Oracle) -> None:
     await one.result_sink("list").take(LabelResult(request_id="r/0/7/0", label=1, annotator="kim"))
-    await label.withdraw("r", [7], "boss")
+    await label.withdraw("r", ["7"], "boss")
     assert 7 in one.projections.get("r").open
     assert one.projections.get("r").answers.standing[7].annotator == "boss"
 

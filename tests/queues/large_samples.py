@@ -15,10 +15,10 @@ from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from starlette.applications import Starlette
 
 from oracle_svc.bootstrap import Oracle
-from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.domain.open_requests import OpenRequest
 from oracle_svc.samples.signed_urls import SignedUrls
 from tests.ports import free_port
+from tests.published import artifacts_in, published
 from tests.queues.http_server import served
 from tests.unused import UNUSED
 from tests.web.asked_samples import ASKED, Log
@@ -32,11 +32,13 @@ async def shown_large_samples(
     the sample itself; and that sample as a PNG, of ``pixels`` squared bytes or a little more."""
     noise = np.random.default_rng(5).integers(0, 256, (10, pixels, pixels), np.uint8)
     np.save(folder / "noise.npy", noise)
-    log, dataset_cache, port = Log(), DatasetCache(None, folder), free_port()
+    log, port = Log(), free_port()
     source = DatasetSource(name=str(folder / "noise.npy"), classes=["a", "b"])
-    labeling = log.begin("run-1", source, LabelSource.LABEL_SOURCE_QUEUE)
+    pool = await published(source, folder)
+    labeling = log.begin("run-1", source, LabelSource.LABEL_SOURCE_QUEUE, pool)
     links, ask = SignedUrls(f"http://127.0.0.1:{port}", "a secret of links"), OpenRequest("run-1", 0, ASKED, 0, 1)
-    oracle = Oracle(UNUSED, UNUSED, dataset_cache, UNUSED, UNUSED, links, projections=log.projections)
+    given = (UNUSED, artifacts_in(folder), UNUSED, UNUSED, UNUSED, links)
+    oracle = Oracle(*given, samples_dir=folder / "cache", projections=log.projections)
     linked = await oracle.samples.request(labeling, ask)
     whole = await replace(oracle, links=None).samples.request(labeling, ask)
     assert len(whole.content) >= pixels**2

@@ -56,7 +56,9 @@ def settle(labeling: LabelingState) -> None:
     """Carry out a resolution that is due, as the oracle does."""
     match next_action(labeling, NOW):
         case Resolve(answered):
-            for event in resolution.settle(labeling, answered, {}):
+            events, disputed = resolution.settle(labeling, answered, {})
+            labeling.disputed.update(disputed)
+            for event in events:
                 labeling.apply(event, NOW)
             labeling.mark_resolved(answered)
 
@@ -259,7 +261,7 @@ def test_results_that_arrive_during_a_resolution_are_counted() -> None:
         labeling.apply(event, NOW)
     action = next_action(labeling, NOW)
     assert isinstance(action, Resolve)
-    [event] = resolution.settle(labeling, action.answered, {})
+    [event], _ = resolution.settle(labeling, action.answered, {})
     for revision, annotator in ((1, "kim"), (1, "lee")):
         result = LabelResult(request_id="r/0/3", annotator=annotator, label=2, revision=revision)
         meanwhile = admit(labeling, result, "queue", "results")

@@ -33,7 +33,12 @@ PURE = [
     "scorer_svc/scoring/admission.py",
     "scorer_svc/scoring/images.py",
     "scorer_svc/strategies",
+    "oracle_svc/datasets/fitting.py",
+    "oracle_svc/datasets/picture_depth.py",
+    "oracle_svc/datasets/picture_notes.py",
+    "oracle_svc/datasets/picture_size.py",
     "oracle_svc/samples/encoding.py",
+    "oracle_svc/samples/originals.py",
 ]
 IO = {"asyncio", "nats", "grpc", "httpx", "socket", "subprocess", "fsspec", "pathlib", "structlog"}
 

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 import structlog
+from labelloop.domain.run_log import RunLog
 from labelloop.errors import WrongState
 from labelloop.eventlog.log import Recorded
 from labelloop.eventlog.projections import RunProjections
@@ -73,7 +74,7 @@ def blobs(tmp_path: Path) -> Blobs:
 
 class Run:
     def __init__(self) -> None:
-        self.round, self.over = 3, False
+        self.round, self.over, self.run_log = 3, False, RunLog(RunStarted())
 
     def apply(self, event: Event, at: datetime) -> None: ...
 

@@ -7,6 +7,7 @@ import math
 from datetime import UTC, datetime
 
 import pytest
+from labelloop.domain.run_log import RunLog
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
     Event,
@@ -35,13 +36,14 @@ SHA = "0" * 64
 def begun(queue: QueueSpec | None = None) -> Progress:
     """Return a run with a pool of three classes and nothing requested yet."""
     spec = RunSpec(batch_size=3, label_budget=6, queue=queue)
-    progress = Progress.begin(Event(run_started=RunStarted(spec=spec)), AT)
+    progress = Progress(RunLog(RunStarted(spec=spec)))
     return fold(progress, Event(pool_published=PoolPublished(classes=["a", "b", "c"])))
 
 
 def fold(progress: Progress, *events: Event) -> Progress:
     for event in events:
-        progress.apply(event, AT)
+        if progress.run_log.apply(event):
+            progress.apply(event, AT)
     return progress
 
 
@@ -80,31 +82,31 @@ def test_labels_are_counted_by_class_and_a_revision_counts_once() -> None:
     progress = fold(begun(), asked(0, 1, 2, 3), label(0, 1, 0), label(0, 2, 2), label(0, 2, 1, revision=1))
     assert now_json(progress)["counts"] == [1, 1, 0]
     assert now_json(progress)["labels"] == 2
-    assert progress.open == {3}
+    assert set(progress.run_log.open) == {3}
 
 
 def test_a_sample_whose_label_is_withdrawn_is_open_again_in_an_open_batch() -> None:
     progress = fold(begun(), asked(0, 1, 2), label(0, 1, 0), withdrawn(0, 1))
-    assert (progress.open, dict(progress.labels), progress.last) == ({1, 2}, {}, None)
+    assert (set(progress.run_log.open), dict(progress.labels), progress.last) == ({1, 2}, {}, None)
     fold(progress, label(0, 1, 2, revision=2))
-    assert (progress.open, progress.labels) == ({2}, {1: 2})
+    assert (set(progress.run_log.open), progress.labels) == ({2}, {1: 2})
 
 
 def test_a_label_withdrawn_from_a_complete_batch_is_not_requested_again() -> None:
     progress = fold(begun(), asked(0, 1), label(0, 1, 0), withdrawn(0, 1))
-    assert (progress.open, progress.labels, progress.phase) == (set(), {}, "training")
+    assert (set(progress.run_log.open), progress.labels, progress.phase) == (set(), {}, "training")
 
 
 def test_a_skip_can_be_withdrawn() -> None:
     progress = fold(begun(), asked(0, 1, 2), skip(0, 1))
-    assert (progress.skipped, progress.open) == ({1}, {2})
+    assert (progress.answers.skipped, set(progress.run_log.open)) == ({1}, {2})
     fold(progress, withdrawn(0, 1))
-    assert (progress.skipped, progress.open) == (set(), {1, 2})
+    assert (progress.answers.skipped, set(progress.run_log.open)) == (set(), {1, 2})
 
 
 def test_a_skip_replaces_the_label_of_its_sample() -> None:
     progress = fold(begun(), asked(0, 1, 2), label(0, 1, 0), skip(0, 1))
-    assert (progress.labels, progress.skipped, progress.counts[0]) == ({}, {1}, 0)
+    assert (progress.labels, progress.answers.skipped, progress.counts[0]) == ({}, {1}, 0)
 
 
 def test_agreement_counts_current_labels_of_samples_with_a_prediction() -> None:
@@ -196,7 +198,7 @@ def test_samples_that_replace_skipped_ones_join_the_batch_of_their_round() -> No
     fold(progress, asked(1, 4, said=((0, 0.75),), part=1))
     (batch,) = progress.batches
     assert (batch.labels, batch.mean, batch.least) == (0, 0.5, 0.25)
-    assert progress.open == {4}
+    assert set(progress.run_log.open) == {4}
     assert curves_version(progress) != before
 
 
@@ -221,13 +223,13 @@ def test_the_end_of_a_run_is_shown_with_its_reason(event: Event, kind: str, why:
     progress = fold(begun(), asked(0, 1, 2), event)
     assert now_json(progress)["ended"] == {"kind": kind, "why": why}
     assert progress.round == 0
-    assert not progress.open
+    assert not progress.run_log.open
 
 
 def test_after_the_end_only_labels_already_requested_count() -> None:
     progress = fold(begun(), asked(0, 1, 2), Event(run_finished=RunFinished(reason="done")))
     fold(progress, label(0, 1, 0), trained(1, 1, evaluation=right(50)), asked(1, 7))
-    assert (len(progress.labels), progress.points, progress.open) == (1, [], set())
+    assert (len(progress.labels), progress.points, set(progress.run_log.open)) == (1, [], set())
 
 
 def test_auto_labels_are_not_counted_as_labels() -> None:

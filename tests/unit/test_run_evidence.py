@@ -58,7 +58,7 @@ def batch(
     """Request a batch, its last ``control`` as control samples, and label all but the sample ``skip``."""
     chosen = [Purpose.PURPOSE_CHOSEN] * (len(sample_ids) - control) + [Purpose.PURPOSE_CONTROL] * control
     purposes = [Purpose.PURPOSE_AUDIT] * len(sample_ids) if audit else chosen
-    part = state.parts
+    part = state.run_log.parts
     request = LabelsRequested(
         sample_ids=sample_ids, purposes=purposes, part=part, confidence=[0.5] * len(sample_ids), predicted=sample_ids
     )
@@ -178,7 +178,7 @@ def test_sample_skipped_in_an_audit_is_replaced() -> None:
 @pytest.mark.parametrize("kind", [SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED])
 def test_audit_continues_with_fewer_labels_when_the_pool_is_exhausted(kind: SkipKind.ValueType) -> None:
     state = audited()
-    state.asked.update(range(14, 100), range(10))
+    state.run_log.taken.update(range(14, 100), range(10))
     batch(state, 10, 11, 12, 13, audit=True, skip=11, kind=kind)
     assert next_step(state) == Certify()
     assert (state.audit_labels, state.audit_unlabelled) == (3, 1)
@@ -198,7 +198,7 @@ def test_revised_audit_label_leaves_certificate_and_auto_labels_unchanged() -> N
     assert next_step(state) == AutoLabel(3)
     take(state, samples_auto_labelled=SamplesAutoLabelled(sample_ids=[20, 21, 22], classes=[0] * 3, confidence=[1] * 3))
     assert [(each.sample_id, each.label) for each in state.audit] == [(10, 10), (11, 11), (12, 5), (13, 13)]
-    assert (state.certificate, state.labels_paid, state.news) == (certificate, 7, False)
+    assert (state.run_log.certificate, state.labels_paid) == (certificate, 7)
     assert isinstance(next_step(state), Finish)
 
 

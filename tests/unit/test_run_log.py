@@ -343,7 +343,7 @@ async def test_an_event_against_the_rules_is_skipped_and_its_writer_gets_an_erro
         projections.apply(Recorded(event, number + 1))
     projections.apply(stray)
     assert projections.refused == {3}
-    assert projections.get("r").batch is None
+    assert not projections.get("r").answers.batch
     with pytest.raises(WrongState, match="sequence 3"):
         await projections.wait_for_append(stray)
 
@@ -354,7 +354,7 @@ def test_events_before_run_started_are_applied_once_it_arrives() -> None:
         assert "r" not in projections.runs
         projections.apply(Recorded(event, number + 1))
     state = projections.get("r")
-    assert (state.over, state.labels_paid, state.auto_labels, state.round) == (True, 2, 1, 2)
+    assert (state.over, state.labels_paid, state.run_log.auto_labels, state.round) == (True, 2, 1, 2)
     assert not projections.refused
 
 

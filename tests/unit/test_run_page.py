@@ -15,6 +15,7 @@ from labelloop.trainer.v1.trainer_pb2 import (
     RunStatus,
 )
 from labelloop_cli.reporting.asked import asked_for
+from labelloop_cli.reporting.page import Tile
 from labelloop_cli.reporting.run_report import run_page
 
 CLASSES = ["cat", "dog"]
@@ -38,7 +39,7 @@ def labels() -> list[LabelRecord]:
 def page(whole: GetRunResponse, records: list[LabelRecord], *, price: float = 0.0, truth: bool = False) -> str:
     asked = asked_for(records, whole.run.spec, CLASSES)
     known = {each: each % 2 for each in range(1_000)} if truth else None
-    return " ".join(run_page(whole, records, asked, [], Counter({0: 500, 1: 440}), known, price).split())
+    return " ".join(run_page(whole, records, asked, [], Counter({0: 500, 1: 440}), known, price, {}).split())
 
 
 def test_without_an_evaluation_set_control_samples_are_used() -> None:
@@ -103,5 +104,17 @@ def test_class_names_are_escaped() -> None:
     whole = run_of([RoundResult(round=1, labels=60)], Protocol.PROTOCOL_HONEST)
     whole.run.pool.classes[0] = "<b>cat</b>"
     asked = asked_for(labels(), whole.run.spec, list(whole.run.pool.classes))
-    text = run_page(whole, labels(), asked, [], Counter(), None, 0.0)
+    text = run_page(whole, labels(), asked, [], Counter(), None, 0.0, {})
     assert "<b>cat" not in text
+
+
+def test_samples_go_by_their_names_escaped_and_cut_in_the_middle() -> None:
+    whole = run_of([RoundResult(round=1, labels=60)], Protocol.PROTOCOL_HONEST)
+    names = {each: f"<i>{each}</i>.png" for each in range(60)} | {7: "a" * 50 + "/7.png"}
+    asked = asked_for(labels(), whole.run.spec, CLASSES)
+    tile = Tile("data:,", "cat", "round 1", names[7])
+    text = run_page(whole, labels(), asked, [tile], Counter(), None, 0.0, names)
+    assert "<i>" not in text
+    assert "&lt;i&gt;3&lt;/i&gt;.png</bdi></td>" in text
+    assert f'title="sample 7: {names[7]}">{"a" * 20}…{"a" * 13}/7.png</bdi></td>' in text
+    assert f'title="{names[7]}">{"a" * 12}…{"a" * 5}/7.png</bdi>' in text

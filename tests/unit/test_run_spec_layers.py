@@ -37,9 +37,9 @@ def test_every_field_of_a_spec_except_start_scale_has_an_option() -> None:
     assert len({*field_paths().values()}) == len(field_paths())
 
 
-def test_by_default_a_run_uses_mnist_and_a_tenth_of_control_samples() -> None:
+def test_by_default_a_run_has_a_tenth_of_control_samples_and_no_dataset() -> None:
     document = asked()
-    assert document["dataset"]["name"] == "mnist"
+    assert document["dataset"] == {}
     assert document["features"] == "auto"
     assert (document["control_percent"], document["first_batch_size"]) == (10, 50)
     assert (document["auto_label_batch_size"], document["stopping_sample_count"]) == (0, 0)
@@ -58,6 +58,12 @@ def test_an_option_takes_precedence_over_the_file_even_at_its_default() -> None:
     document = asked(file, seed=0, limit=0, strategy=StrategyName.badge, features=FeaturesName.auto)
     assert (document["seed"], document["strategy"], document["features"]) == (0, "badge", "auto")
     assert (document["dataset"]["name"], document["dataset"]["sample_limit"]) == ("/pool.npy", 0)
+
+
+def test_without_a_pool_the_dataset_has_only_what_was_given() -> None:
+    assert asked(limit=5)["dataset"] == {"sample_limit": 5}
+    assert asked({"dataset": {"labels": "/l.npy"}}, limit=5)["dataset"] == {"labels": "/l.npy", "sample_limit": 5}
+    assert asked(dataset="/pool.npy")["dataset"]["fit"] == "pad"
 
 
 def test_options_add_to_a_section_of_the_file() -> None:

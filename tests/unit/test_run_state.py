@@ -45,7 +45,9 @@ def begun(spec: RunSpec = SPEC, inheritance: Inheritance | None = None, *, pool:
     started = RunStarted(spec=spec, inheritance=inheritance)
     state = RunState.begin(Event(run_id="r", run_started=started), NOW)
     if pool:
-        state.apply(Event(run_id="r", pool_published=PoolPublished(sample_count=100)), NOW)
+        state.apply(
+            Event(run_id="r", pool_published=PoolPublished(sample_count=100, classes=[str(i) for i in range(10)])), NOW
+        )
     return state
 
 
@@ -103,6 +105,17 @@ def test_a_run_spends_its_label_budget_then_auto_labels_then_finishes() -> None:
     assert state.over
 
 
+def test_labels_that_exist_are_fitted_before_the_first_batch_is_chosen() -> None:
+    given = Inheritance(sample_ids=[3, 4, 5], classes=[0, 1, 2], auto_labelled=[False] * 3)
+    state = begun(SPEC, given)
+    assert [example.source for example in state.training] == ["given"] * 3
+    assert next_step(state) == Fit()
+    trained(state)
+    assert next_step(state) == RequestLabels(3, Strategy.STRATEGY_MARGIN)
+    assert state.labels_paid == 0
+    assert state.planned_rounds == 5
+
+
 def skipped(state: RunState, *sample_ids: int) -> None:
     for sample_id in sample_ids:
         skip = SampleSkipped(sample_id=sample_id, kind=SkipKind.SKIP_KIND_SKIPPED)
@@ -115,7 +128,7 @@ def test_skipped_samples_are_replaced_before_the_fit() -> None:
     skipped(state, 8)
     labelled(state, 7)
     assert (state.open_labels, next_step(state)) == (1, Wait())
-    labelled(state, 9, 8)  # a label that comes after the skip
+    labelled(state, 9)
     assert next_step(state) == RequestLabels(1, Strategy.STRATEGY_RANDOM, part=1)
     asked(state, 5)
     skipped(state, 5)
@@ -182,7 +195,7 @@ def test_inherited_samples_count_as_trained_and_are_not_requested_again() -> Non
     state = begun(RunSpec(auto_label_batch_size=4, auto_label_budget=4), inheritance)
     assert next_step(state) == AutoLabel(4)
     assert (state.model_sha256, state.training_state_sha256) == ("m", "s")
-    assert state.asked == {4, 5}
+    assert state.run_log.taken == {4, 5}
     assert state.labels_paid == 0
 
 
@@ -298,5 +311,5 @@ def test_a_run_that_lost_all_its_labels_requests_more_in_the_same_round() -> Non
     outcome(state, "label_withdrawn", 1)
     asked(state, 2)
     outcome(state, "sample_skipped", 2)
-    assert (state.training, state.labels_paid, state.news) == ([], 0, True)
+    assert (state.training, state.labels_paid, state.run_log.news) == ([], 0, True)
     assert next_step(state) == RequestLabels(1, margin, part=1)

@@ -55,14 +55,14 @@ def csv_of_pyarrow(columns: list[str], rows: list[Row], schema: pa.Schema, path:
 
 
 def test_csv_of_labels_is_byte_identical_to_that_of_pyarrow(tmp_path: Path) -> None:
-    rows, output = list(export.label_rows(RECORDS, CLASSES)), tmp_path / "new" / "labels.csv"
+    rows, output = list(export.label_rows(RECORDS, CLASSES, {})), tmp_path / "new" / "labels.csv"
     tables.write(export.LABELS, rows, output)
     assert output.read_bytes() == csv_of_pyarrow(list(export.LABELS), rows, SCHEMA, tmp_path / "theirs.csv")
 
 
 def test_csv_of_labels_is_read_back_unchanged(tmp_path: Path) -> None:
     output = tmp_path / "labels.csv"
-    tables.write(export.LABELS, export.label_rows(RECORDS, CLASSES), output)
+    tables.write(export.LABELS, export.label_rows(RECORDS, CLASSES, {}), output)
     with output.open(encoding="utf-8", newline="") as file:
         first, second, third = csv.DictReader(file)
     assert [row["class_name"] for row in (first, second, third)] == CLASSES[1:]
@@ -73,7 +73,7 @@ def test_csv_of_labels_is_read_back_unchanged(tmp_path: Path) -> None:
 
 def test_parquet_of_labels_has_typed_columns(tmp_path: Path) -> None:
     output = tmp_path / "labels.parquet"
-    tables.write(export.LABELS, export.label_rows(RECORDS, CLASSES), output)
+    tables.write(export.LABELS, export.label_rows(RECORDS, CLASSES, {}), output)
     table = pyarrow.parquet.read_table(output)
     assert table.schema.remove_metadata() == SCHEMA
     assert table["class_name"].to_pylist() == CLASSES[1:]
@@ -93,7 +93,7 @@ def test_table_without_rows_has_column_names(suffix: str, tmp_path: Path) -> Non
 
 def test_unlabelled_samples_keep_their_order(tmp_path: Path) -> None:
     page = RankPoolResponse(sample_ids=[9, 2], predicted=[0, 3], confidence=[0.25, 1 / 3])
-    tables.write(export.UNLABELLED, export.ranked_rows(page, CLASSES), tmp_path / "rest.csv")
+    tables.write(export.UNLABELLED, export.ranked_rows(page, CLASSES, {}), tmp_path / "rest.csv")
     lines = (tmp_path / "rest.csv").read_text(encoding="utf-8").splitlines()
     assert lines[1:] == ['9,"cat",0.25', '2,"猫",0.33333334']
 
@@ -135,3 +135,16 @@ def test_without_pyarrow_csv_is_written_and_parquet_says_what_to_install(
 def test_export_command_can_be_imported_without_pyarrow() -> None:
     source = "import sys; sys.modules['pyarrow'] = None; import labelloop_cli.operations.export"
     subprocess.run([sys.executable, "-c", source], check=True)
+
+
+def test_tables_name_samples_behind_their_ids_where_they_have_names(tmp_path: Path) -> None:
+    names = {4_294_967_295: "a\n'b.png", 0: "=1+1", 7: "猫.png"}
+    output = tmp_path / "labels.csv"
+    tables.write(export.named(export.LABELS, names), export.label_rows(RECORDS, CLASSES, names), output)
+    with output.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:3] == ["id", "name", "class"]
+    assert {int(row["id"]): row["name"] for row in rows} == names
+    page = RankPoolResponse(sample_ids=[7], predicted=[1], confidence=[0.5])
+    assert list(export.ranked_rows(page, CLASSES, names)) == [(7, "猫.png", CLASSES[1], 0.5)]
+    assert export.named(export.UNLABELLED, {}) == export.UNLABELLED

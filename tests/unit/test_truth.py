@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,26 @@ import pytest
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished, RunSpec
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RunStatus
-from labelloop_cli.reporting.truth import own_labels, read_truth, truth_of
+from labelloop_cli.reporting import truth
+from labelloop_cli.reporting.truth import own_labels
+from labelloop_cli.sample_names import SampleNames
+
+from tests.finding import FakeFinder
 
 CLASSES = [3, 1, 4, 1]
 IDX = struct.pack(">BBBBI", 0, 0, 8, 1, len(CLASSES)) + bytes(CLASSES)
 PACKED = gzip.compress(IDX, mtime=0)  # else the time of day would be in it, and in a test's id
+
+
+NAMES = [str(number) for number in range(5)]
+
+
+def read_truth(path: Path) -> dict[int, int]:
+    return asyncio.run(truth.read_truth(path, NAMES, SampleNames(FakeFinder(["a", "b", "c"]), "r")))
+
+
+def truth_of(run: RunStatus, labels: Iterable[LabelRecord], given: Path | None) -> dict[int, int] | None:
+    return asyncio.run(truth.truth_of(run, labels, given, SampleNames(FakeFinder(count=3), "r")))
 
 
 def run_on(name: str, labels: Path | str = "", *, stand_in: bool = False) -> RunStatus:
@@ -45,13 +62,19 @@ def test_a_csv_file_from_excel_with_a_byte_order_mark_is_read(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "data", [b"id,class\n1,\xff\n", b"class,id\n3\n", b"id\n1\n", b"id,class\n" + b"9" * 200_000 + b",1\n"]
+    "data", [b"id,class\n1,\x81\n", b"class,id\n3\n", b"id\n1\n", b"id,class\n" + b"9" * 200_000 + b",1\n"]
 )
 def test_an_error_names_the_csv_file_that_cannot_be_read(tmp_path: Path, data: bytes) -> None:
     table = tmp_path / "labels.csv"
     table.write_bytes(data)
     with pytest.raises(InvalidInput, match=r"labels\.csv"):
         read_truth(table)
+
+
+def test_names_of_samples_and_classes_are_understood(tmp_path: Path) -> None:
+    table = tmp_path / "labels.TSV"
+    table.write_text("name\tclass_name\nb\t4\n")
+    assert read_truth(table) == {1: 4}
 
 
 def test_a_folder_named_like_a_csv_file_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ ASKED, GOLD, OTHER = 7, 8, 9
 """Samples: one that runs request, a gold sample of theirs, and one of neither kind."""
 
 
+_UNPUBLISHED = PoolPublished(pool_sha256="0" * 64, sample_count=300, dtype="uint8", shape=[6, 6], classes=["a", "b"])
+
+
 class Log:
     """An event log of runs, applied to their projections."""
 
@@ -36,10 +39,15 @@ class Log:
         event.recorded_at.FromDatetime(datetime.now(UTC))
         self.projections.apply(Recorded(event, self._sequence))
 
-    def begin(self, run_id: str, dataset: DatasetSource, source: LabelSource.ValueType) -> LabelingState:
+    def begin(
+        self,
+        run_id: str,
+        dataset: DatasetSource,
+        source: LabelSource.ValueType,
+        pool: PoolPublished = _UNPUBLISHED,
+    ) -> LabelingState:
         queue = QueueSpec(gold=[GoldSample(sample_id=GOLD, label=1)])
         spec = RunSpec(dataset=dataset, label_source=source, label_budget=5, batch_size=5, queue=queue)
-        pool = PoolPublished(pool_sha256="0" * 64, sample_count=300, dtype="uint8", shape=[6, 6], classes=["a", "b"])
         self.write(Event(run_id=run_id, run_started=RunStarted(spec=spec)))
         self.write(Event(run_id=run_id, pool_published=pool))
         self.write(Event(run_id=run_id, labels_requested=LabelsRequested(sample_ids=[ASKED], score=[0.0])))

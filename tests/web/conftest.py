@@ -63,7 +63,7 @@ class FakeSite:
         return dict(self.projections.get(self.run_id).progress.labels)
 
     async def skipped(self) -> set[int]:
-        return set(self.projections.get(self.run_id).progress.skipped)
+        return set(self.projections.get(self.run_id).progress.answers.skipped)
 
 
 @pytest.fixture

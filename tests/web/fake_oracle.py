@@ -186,7 +186,7 @@ class FakeOracle:
 
     def _ask(self, labeling: LabelingState, round_: int) -> None:
         left = labeling.spec.label_budget - len(labeling.progress.labels)
-        first = len(labeling.progress.labels) + len(labeling.progress.skipped)
+        first = len(labeling.progress.labels) + len(labeling.answers.skipped)
         sample_ids = list(range(100 + first, 100 + first + min(left, labeling.spec.batch_size)))
         request = LabelsRequested(sample_ids=sample_ids, score=[0.0] * len(sample_ids))
         if round_:

@@ -542,3 +542,32 @@ async def test_names_are_shown_as_text_not_markup(site: Site, door: Door, name: 
     await label_all(ada, 1)
     await expect(ada.page.locator("#last")).to_contain_text(f"3 by {name}")
     assert ada.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("pets/<b>a</b>.png", "pets/<b>a</b>.png"),
+        ("x" * 80 + "/a.png", "x" * 30 + "…" + "x" * 23 + "/a.png"),
+        ("", ""),
+    ],
+)
+async def test_samples_go_by_their_names(site: Site, door: Door, name: str, shown: str) -> None:
+    async def rename(route: Route) -> None:
+        response = await route.fetch()
+        requests = [request | {"sample_name": name} for request in (await response.json())["requests"]]
+        await route.fulfill(response=response, json={"requests": requests})
+
+    ada = await door.arrive()
+    await ada.page.route("**/next", rename)
+    await ada.page.goto(f"{site.url}/runs/{site.run_id}?token={site.token}&name=ada")
+    first = await ada.sample()
+    caption, picture = ada.page.locator("#sample-name"), ada.page.locator("#frame img")
+    if name:
+        await expect(caption).to_have_text(shown)
+        await expect(caption).to_have_attribute("title", name)
+        await expect(picture).to_have_attribute("alt", name)
+    else:
+        await expect(caption).to_be_hidden()
+        await expect(picture).to_have_attribute("alt", f"Sample {first}")
+    assert ada.complaints == []

@@ -10,12 +10,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from labelloop.errors import InvalidInput, WrongState
-from labelloop.events.v1.events_pb2 import DatasetSource, Event, LabelSource, RunCancelled
+from labelloop.errors import InvalidInput, NotFound
+from labelloop.events.v1.events_pb2 import DatasetSource, Event, LabelSource, PoolPublished, RunCancelled
 from pydantic import SecretStr
 
 from oracle_svc.bootstrap import Oracle
-from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.domain.open_requests import OpenRequest
 from oracle_svc.samples.encoding import picture_of
 from oracle_svc.samples.requests import Samples
@@ -23,6 +22,7 @@ from oracle_svc.samples.signed_urls import SignedUrls, on_own_page
 from oracle_svc.web.app import make_app
 from oracle_svc.web.settings import WebSettings, from_environment
 from tests.blobs import Blobs, write_blobs
+from tests.published import artifacts_in, published
 from tests.unused import UNUSED
 from tests.web.asked_samples import ASKED, GOLD, OTHER, Log
 from tests.web.conftest import TOKEN
@@ -39,25 +39,32 @@ def blobs(tmp_path: Path) -> Blobs:
 
 
 @pytest.fixture
-def dataset_cache(tmp_path: Path) -> DatasetCache:
-    return DatasetCache(None, tmp_path)
+async def pool(blobs: Blobs, tmp_path: Path) -> PoolPublished:
+    return await published(blobs.source(), tmp_path)
 
 
 @pytest.fixture
-def log(blobs: Blobs) -> Log:
+def log(blobs: Blobs, pool: PoolPublished) -> Log:
     log = Log()
-    log.begin("people", blobs.source(), LabelSource.LABEL_SOURCE_QUEUE)
-    log.begin("known", blobs.source(), LabelSource.LABEL_SOURCE_DATASET)
+    log.begin("people", blobs.source(), LabelSource.LABEL_SOURCE_QUEUE, pool)
+    log.begin("known", blobs.source(), LabelSource.LABEL_SOURCE_DATASET, pool)
     return log
 
 
+def oracle(folder: Path, log: Log, links: SignedUrls | None) -> Oracle:
+    """An oracle that shows pools published below ``folder``."""
+    artifacts, samples_dir = artifacts_in(folder), folder / "cache"
+    given = (UNUSED, artifacts, UNUSED, UNUSED, UNUSED, links)
+    return Oracle(*given, samples_dir=samples_dir, projections=log.projections)
+
+
 @pytest.fixture
-async def anybody(log: Log, dataset_cache: DatasetCache) -> AsyncIterator[httpx.AsyncClient]:
+async def anybody(log: Log, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the oracle without a cookie or a token."""
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), http_url=BASE, http_secret=SecretStr(SECRET))
-    oracle = Oracle(UNUSED, UNUSED, dataset_cache, UNUSED, UNUSED, settings.links, projections=log.projections)
     projections = FakeProjections()
-    app = make_app(FakeOracle(projections), projections, settings, oracle.routes())
+    routes = oracle(tmp_path, log, settings.links).routes()
+    app = make_app(FakeOracle(projections), projections, settings, routes)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://oracle") as client:
         yield client
 
@@ -141,24 +148,32 @@ async def test_only_samples_requested_from_annotators_are_shown(
     assert (answer.status_code, answer.json()["reason"]) == (404, reason)
 
 
-async def test_an_unreadable_sample_does_not_reveal_the_oracles_file_paths(
+async def test_people_see_what_was_published_whatever_becomes_of_the_files(
     anybody: httpx.AsyncClient, blobs: Blobs
 ) -> None:
+    expected = picture_of(np.load(blobs.samples)[ASKED])
+    np.save(blobs.samples, np.zeros((300, 6, 6), np.uint8))
+    assert (await anybody.get(path("people", ASKED))).content == expected.content
     blobs.samples.unlink()
+    assert (await anybody.get(path("people", ASKED))).content == expected.content
+
+
+async def test_a_missing_pool_does_not_reveal_where_artifacts_are(
+    anybody: httpx.AsyncClient, pool: PoolPublished, tmp_path: Path
+) -> None:
+    (tmp_path / "artifacts" / pool.pool_sha256).unlink()
     answer = await anybody.get(path("people", ASKED))
     assert (answer.status_code, answer.json()["reason"]) == (404, "SAMPLE_GONE")
-    assert str(blobs.samples) not in answer.text
+    assert str(tmp_path) not in answer.text
 
 
-async def test_only_samples_over_the_size_limit_are_sent_as_links(
-    log: Log, dataset_cache: DatasetCache, blobs: Blobs
-) -> None:
+async def test_only_samples_over_the_size_limit_are_sent_as_links(log: Log, blobs: Blobs, tmp_path: Path) -> None:
     labeling, ask = log.projections.get("people"), OpenRequest("people", 0, ASKED, 0, 1)
-    picture = picture_of(np.load(blobs.samples)[ASKED])
+    picture, pools = picture_of(np.load(blobs.samples)[ASKED]), oracle(tmp_path, log, None).pools
     size = len(picture.content)
-    linked = await Samples(dataset_cache, LINKS, size - 1).request(labeling, ask)
+    linked = await Samples(pools, LINKS, size - 1).request(labeling, ask)
     assert (linked.uri, linked.content) == (LINKS.uri("people", ASKED), b"")
-    for samples in (Samples(dataset_cache, LINKS, size), Samples(dataset_cache, None, 0)):
+    for samples in (Samples(pools, LINKS, size), Samples(pools, None, 0)):
         whole = await samples.request(labeling, ask)
         assert (whole.uri, whole.content) == ("", picture.content)
     assert (linked.sha256, linked.media_type) == (picture.sha256, picture.media_type)
@@ -169,11 +184,11 @@ async def test_a_large_sample_is_encoded_like_a_small_one(tmp_path: Path) -> Non
     np.save(tmp_path / "large.npy", pixels)
     log = Log()
     source = DatasetSource(name=str(tmp_path / "large.npy"), classes=["a", "b"])
-    labeling = log.begin("large", source, LabelSource.LABEL_SOURCE_QUEUE)
-    samples = Samples(DatasetCache(None, tmp_path), LINKS)
+    labeling = log.begin("large", source, LabelSource.LABEL_SOURCE_QUEUE, await published(source, tmp_path))
+    samples = Samples(oracle(tmp_path, log, None).pools, LINKS)
     assert (await samples.picture(labeling, ASKED)) == picture_of(pixels[ASKED])
     assert (await samples.request(labeling, OpenRequest("large", 0, ASKED, 0, 1))).uri
-    with pytest.raises(WrongState, match="has 10 samples"):
+    with pytest.raises(NotFound, match="has 10 samples"):
         await samples.picture(labeling, 10)
 
 

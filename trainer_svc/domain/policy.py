@@ -78,18 +78,18 @@ Step = ToTake | Wait
 def next_step(state: RunState) -> Step:
     """Return the next step of a run."""
     spec = state.spec
-    if state.ended or state.pool is None or state.batch is not None:
+    if state.ended or state.pool is None or state.answers.batch:
         return Wait()
-    if state.needs_features and state.features is None:
+    if state.needs_features and state.run_log.features is None:
         return LearnFeatures()
-    if state.audit_asked:
+    if state.run_log.audited:
         return _after_audit(state)
     if state.begins_anew and not state.models:
         return Fit()
     strategy = spec.strategy if state.model_sha256 else spec.first_strategy
-    if replaceable := min(state.to_replace, state.free_count):
+    if replaceable := min(state.run_log.skipped, state.free_count):
         return _labels(state, strategy, replaceable)
-    if state.news and state.training:
+    if state.run_log.news and state.training:
         return Fit()
     # A withdrawn label may return after its replacement was labelled too, so that more are paid for than budgeted.
     labels_left = max(0, spec.label_budget - state.labels_paid)
@@ -102,8 +102,8 @@ def next_step(state: RunState) -> Step:
         return _labels(state, strategy, min(size, labels_left, state.free_count))
     if spec.HasField("guarantee") and state.models and state.free_count:
         count = min(spec.guarantee.audit_size, state.free_count)
-        return RequestLabels(count, Strategy.STRATEGY_RANDOM, state.parts, audit=True)
-    auto_labels_left = spec.auto_label_budget - state.auto_labels
+        return RequestLabels(count, Strategy.STRATEGY_RANDOM, state.run_log.parts, audit=True)
+    auto_labels_left = spec.auto_label_budget - state.run_log.auto_labels
     if (labels_left or auto_labels_left) and not state.free_count:  # skipped samples used up the pool
         return Finish("no sample of the pool is left to ask for")
     if auto_labels_left:
@@ -119,7 +119,7 @@ def _labels(state: RunState, strategy: Strategy.ValueType, count: int) -> Reques
     drawn_anyway = state.spec.strategy == Strategy.STRATEGY_RANDOM
     due = (state.drawn + count) * state.spec.control_percent // 100 - state.drawn_control
     control = 0 if drawn_anyway else min(max(0, due), count)
-    return RequestLabels(count - control, strategy, state.parts, control)
+    return RequestLabels(count - control, strategy, state.run_log.parts, control)
 
 
 def _after_audit(state: RunState) -> Step:
@@ -127,11 +127,11 @@ def _after_audit(state: RunState) -> Step:
 
     Audited samples are not trained on: the certificate is about the model that the audit judged.
     """
-    if replaceable := min(state.to_replace, state.free_count):
-        return RequestLabels(replaceable, Strategy.STRATEGY_RANDOM, state.parts, audit=True)
-    if state.certificate is None:
+    if replaceable := min(state.run_log.skipped, state.free_count):
+        return RequestLabels(replaceable, Strategy.STRATEGY_RANDOM, state.run_log.parts, audit=True)
+    if state.run_log.certificate is None:
         return Certify()
-    if left := min(state.certificate.count - len(state.certified), state.free_count):
-        return AutoLabel(min(left, AUTO_LABELS_AT_ONCE), state.auto_parts)
+    if left := min(state.run_log.certificate.count - len(state.certified), state.free_count):
+        return AutoLabel(min(left, AUTO_LABELS_AT_ONCE), state.run_log.auto_parts)
     labelled, rest = len(state.certified), state.free_count
     return Finish(f"{labelled} samples are auto-labelled, as the audit allows; {rest} are left to people")

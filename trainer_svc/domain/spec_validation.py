@@ -64,11 +64,24 @@ def check_spec(spec: RunSpec, dataset: DescribeDatasetResponse, inheritance: Inh
     _check_amounts(_amounts(spec, dataset, len(inheritance.sample_ids)))
 
 
+def check_classes(parent: PoolPublished, dataset: DescribeDatasetResponse) -> None:
+    """Raise InvalidInput unless the dataset has the classes of the run to continue, in their order."""
+    if list(parent.classes) != list(dataset.classes):
+        theirs, ours = (", ".join(names[:10]) for names in (parent.classes, dataset.classes))
+        message = (
+            f"the run to continue has the classes {theirs}, but the dataset has {ours}: name the same, in that order"
+        )
+        raise InvalidInput("CLASSES_CHANGED", message, field="continues")
+
+
 def _check_inherited(inheritance: Inheritance, dataset: DescribeDatasetResponse) -> None:
-    outside = max(inheritance.sample_ids, default=-1) >= dataset.sample_count
-    if outside or max(inheritance.classes, default=-1) >= len(dataset.classes):
-        message = f"the dataset has fewer samples or classes than when run {inheritance.run_id!r} was trained on it"
-        raise InvalidInput("DATASET_SHRANK", message, field="continues", run_id=inheritance.run_id)
+    field = "continues" if inheritance.run_id else "known"
+    if (sample_id := max(inheritance.sample_ids, default=-1)) >= dataset.sample_count:
+        message = f"sample {sample_id} has a label, but the pool's ids end at {dataset.sample_count - 1}"
+        raise InvalidInput("UNKNOWN_SAMPLE", message, field=field, sample_id=sample_id)
+    if (label := max(inheritance.classes, default=-1)) >= len(dataset.classes):
+        message = f"class {label} of a known label is none: there are 0 to {len(dataset.classes) - 1}"
+        raise InvalidInput("LABEL_RANGE", message, field=field, label=label)
 
 
 def check_width(spec: RunSpec, pool: PoolPublished, inherited: int, width: int) -> None:

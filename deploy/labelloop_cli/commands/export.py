@@ -42,7 +42,8 @@ def labels(
 ) -> None:
     """Write a run's labels as a table.
 
-    Its columns are id, class, source, annotator, round, time, confidence, and why each label was asked for.
+    Its columns are id, the sample's name if it has one, class, class_name, source, annotator, round, time, confidence,
+    and why each label was asked for. `labelloop label submit`, --gold and --truth read it back.
     """
     from labelloop_cli.operations.export import write_labels
 

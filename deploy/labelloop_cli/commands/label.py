@@ -12,30 +12,33 @@ from labelloop_cli.output.interrupts import carry_out
 
 app = typer.Typer(help="Label by hand: see what is asked for, send answers.", no_args_is_help=True)
 
-SampleIds = Annotated[list[int], typer.Argument(min=0, help="The samples, by id.", show_default=False)]
+Samples = Annotated[list[str], typer.Argument(help="The samples, by name or id.", show_default=False)]
 Who = Annotated[str, typer.Option(help="Who says so.", show_default="the user who is logged in")]
 
 
 @app.command("open")
-def open_(
+def open_samples(
     run_id: RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="A CSV to fill in.")] = Path("to_label.csv"),
-    images: Annotated[Path | None, typer.Option(help="Also write each sample as a PNG into this folder.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Also write each picture into this folder.")] = None,
 ) -> None:
     """Write what waits for a label to a CSV.
 
-    Its columns are id and class, and the class is empty.
+    Its columns are id, the sample's name if it has one, and class, which is empty; texts and rows are there too.
     """
-    from labelloop_cli.operations import label
+    from labelloop_cli.operations.open_samples import open_
 
-    carry_out(label.open_(run_id, output, images))
+    carry_out(open_(run_id, output, images))
 
 
 @app.command()
 def submit(
     run_id: RunId,
     answers: Annotated[
-        Path, typer.Argument(help="A CSV with the columns id and class; rows without a class are left.")
+        Path,
+        typer.Argument(
+            help="A CSV with the columns id or name, and class or class_name; rows without a class are left out."
+        ),
     ],
     annotator: Annotated[str, typer.Option(help="Who labelled.", show_default="the user who is logged in")] = "",
 ) -> None:
@@ -48,7 +51,7 @@ def submit(
 @app.command()
 def skip(
     run_id: RunId,
-    sample_ids: SampleIds,
+    samples: Samples,
     rejected: Annotated[
         bool, typer.Option("--rejected", help="They are no samples: broken, empty, of another kind.")
     ] = False,
@@ -58,41 +61,43 @@ def skip(
     """Give samples no label: others are asked for in their place."""
     from labelloop_cli.operations import label
 
-    carry_out(label.skip(run_id, sample_ids, annotator, comment, rejected=rejected))
+    carry_out(label.skip(run_id, samples, annotator, comment, rejected=rejected))
 
 
 @app.command()
 def revise(
     run_id: RunId,
-    sample_id: Annotated[int, typer.Argument(min=0, help="The sample, by id.", show_default=False)],
-    class_: Annotated[int, typer.Argument(min=0, metavar="LABEL", help="Its class.", show_default=False)],
+    sample: Annotated[str, typer.Argument(help="The sample, by name or id.", show_default=False)],
+    class_: Annotated[
+        str, typer.Argument(metavar="CLASS", help="Its class, by name or number from 0.", show_default=False)
+    ],
     annotator: Who = "",
 ) -> None:
     """Say another class of a sample than before. The next model is trained with it."""
     from labelloop_cli.operations import label
 
-    carry_out(label.revise(run_id, sample_id, class_, annotator))
+    carry_out(label.revise(run_id, sample, class_, annotator))
 
 
 @app.command()
-def withdraw(run_id: RunId, sample_ids: SampleIds, annotator: Who = "") -> None:
+def withdraw(run_id: RunId, samples: Samples, annotator: Who = "") -> None:
     """Take labels back. A sample of the batch that is open is asked for again; others leave the training set."""
     from labelloop_cli.operations import label
 
-    carry_out(label.withdraw(run_id, sample_ids, annotator))
+    carry_out(label.withdraw(run_id, samples, annotator))
 
 
 @app.command()
 def cancel(
     run_id: RunId,
-    sample_ids: SampleIds,
+    samples: Samples,
     comment: Annotated[str, typer.Option(help="Why.")] = "",
     annotator: Who = "",
 ) -> None:
     """Take requests back: others are asked for in their place."""
     from labelloop_cli.operations import label
 
-    carry_out(label.cancel(run_id, sample_ids, annotator, comment))
+    carry_out(label.cancel(run_id, samples, annotator, comment))
 
 
 @app.command()

@@ -33,24 +33,27 @@ def start(
     ] = None,
     run_id: Annotated[str, typer.Option(help="Name of the run.", show_default="a new name")] = "",
     continues: Annotated[str, typer.Option(help="Continue from the end of this run, with its labels and model.")] = "",
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file (columns id or name, and class or class_name) of labels that exist: they cost nothing, and "
+            "the first model is fitted on them."
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option(help="Show the run's progress until it ends.")] = True,
 ) -> None:
     """Start a run, described by options, by a spec file (-f), or by both.
 
     The run goes on if this command ends; `labelloop run watch` shows its progress again.
     """
-    from labelloop.trainer.v1.trainer_pb2 import StartRunRequest
-
     from labelloop_cli.operations import run
-    from labelloop_cli.run_spec.fields import to_spec
-    from labelloop_cli.run_spec.file import read_spec, without_auto
+    from labelloop_cli.run_spec.file import read_spec
     from labelloop_cli.run_spec.layers import combined
+    from labelloop_cli.run_spec.request import start_request
 
     document = combined(options, given(context), read_spec(file) if file else {})
-    known = without_auto(document)
-    request = StartRunRequest(run_id=run_id, spec=to_spec(known), continues=continues)
-    work = run.start(request, choose_features="features" not in known, watched=watch)
-    carry_out(work, interrupted=_STILL_GOING)
+    wanted = start_request(document, run_id=run_id, continues=continues, known_file=known)
+    carry_out(run.start(wanted, watched=watch), interrupted=_STILL_GOING)
 
 
 @app.command()

@@ -29,12 +29,20 @@ _other = partial(typer.Option, rich_help_panel="Other")
 
 
 @dataclass(frozen=True)
-class SpecOptions:
-    """Options that set a field of RunSpec each: its path is the last part of the annotation, its meaning the help."""
+class DataOptions:
+    """Options that say what a pool is, and what models see of it.
+
+    Each sets a field of RunSpec: its path is the last part of the annotation, its meaning the help.
+    """
 
     dataset: Annotated[
-        str, _argument(help="The pool: mnist, a .npy file, an IDX file or a folder of images."), "dataset.name"
-    ] = "mnist"
+        str,
+        _argument(
+            help="The pool: a folder of pictures, a .npy or IDX file, or mnist. Not needed with --continues.",
+            show_default=False,
+        ),
+        "dataset.name",
+    ] = ""
     labels: Annotated[str, _data(help="File with the pool's labels (.npy or IDX)."), "dataset.labels"] = ""
     evaluation: Annotated[
         str,
@@ -63,10 +71,10 @@ class SpecOptions:
         "dataset.size",
     ] = ""
     fit: Annotated[
-        FitName,
-        _data(help="How pictures of another size are fitted: scaled whole, cut off, or distorted."),
+        FitName | None,
+        _data(help="How pictures of another size are fitted: scaled whole, cut off, or distorted.", show_default="pad"),
         "dataset.fit",
-    ] = FitName.pad
+    ] = None
     background: Annotated[
         str, _data(help="Colour behind transparent and padded pictures.", show_default="#ffffff"), "dataset.background"
     ] = ""
@@ -96,6 +104,11 @@ class SpecOptions:
         _data(help="What the models see. auto: the features of --graph, else patches for images, else plain values."),
         "features",
     ] = FeaturesName.auto
+
+
+@dataclass(frozen=True)
+class SpecOptions(DataOptions):
+    """Options that set a field of RunSpec each, as those of the data do."""
 
     strategy: Annotated[StrategyName, _strategy(help="How to choose the samples to label next."), "strategy"] = (
         StrategyName.clustered_margin
@@ -154,7 +167,8 @@ class SpecOptions:
     gold: Annotated[
         Path | None,
         _people(
-            help="CSV file (columns id, class) of samples whose class is known, to measure how well each person labels."
+            help="CSV file (columns id or name, and class or class_name) of samples whose class is known, to measure "
+            "how well each person labels."
         ),
         "queue.gold",
     ] = None

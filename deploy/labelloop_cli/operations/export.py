@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from labelloop.errors import WrongState
@@ -16,8 +16,10 @@ from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.output.console import console
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
+from labelloop_cli.sample_names import SampleNames
 from labelloop_cli.tables import Columns, Kind, Row
 
+Names = Mapping[int, str]
 LABELS: Columns = {
     "id": Kind.COUNT,
     "class": Kind.COUNT,
@@ -40,17 +42,26 @@ async def write_labels(run_id: str, output: Path, kind: choices.LabelKind) -> No
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
         records = await clients.labels(run_id)
-    if kind is not choices.LabelKind.all:
-        records = [record for record in records if record.auto_labelled == (kind is choices.LabelKind.auto_labels)]
-    tables.write(LABELS, label_rows(records, list(run.pool.classes)), output)
+        if kind is not choices.LabelKind.all:
+            records = [record for record in records if record.auto_labelled == (kind is choices.LabelKind.auto_labels)]
+        names = await SampleNames(clients.oracle, run_id).own([record.sample_id for record in records])
+    tables.write(named(LABELS, names), label_rows(records, list(run.pool.classes), names), output)
     console.print(f"{len(records)} labels of run {run_id} written to {output}")
 
 
-def label_rows(records: Iterable[LabelRecord], classes: Sequence[str]) -> Iterator[Row]:
-    """Yield one row per label, with the columns of ``LABELS``, in the order given."""
+def named(columns: Columns, names: Names) -> Columns:
+    """Return ``columns`` with one for the sample's name behind its id, if there are ``names``."""
+    return {"id": Kind.COUNT, "name": Kind.TEXT, **columns} if names else columns
+
+
+def label_rows(records: Iterable[LabelRecord], classes: Sequence[str], names: Names) -> Iterator[Row]:
+    """Yield one row per label, with the columns of ``LABELS``, in the order given.
+
+    ``names`` has the name of each sample by its id, or nothing where they have none.
+    """
     for record in records:
         yield (
-            record.sample_id,
+            *_sample(record.sample_id, names),
             record.label,
             classes[record.label],
             record.auto_labelled,
@@ -75,16 +86,23 @@ async def write_unlabelled(run_id: str, output: Path) -> None:
         if not run.head_sha256:
             raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: all of its samples are unlabelled")
         taken = BitMap([record.sample_id for record in await clients.labels(run_id)])
-        classes = list(run.pool.classes)
-        rows = [row async for page in ranked_rest(clients, run, taken) for row in ranked_rows(page, classes)]
-    tables.write(UNLABELLED, rows, output)
-    console.print(f"{len(rows)} samples that run {run_id} leaves without a label written to {output}")
+        pages = [page async for page in ranked_rest(clients, run, taken)]
+        left = [sample_id for page in pages for sample_id in page.sample_ids]
+        names = await SampleNames(clients.oracle, run_id).own(left)
+    classes = list(run.pool.classes)
+    rows = (row for page in pages for row in ranked_rows(page, classes, names))
+    tables.write(named(UNLABELLED, names), rows, output)
+    console.print(f"{len(left)} samples that run {run_id} leaves without a label written to {output}")
 
 
-def ranked_rows(page: RankPoolResponse, classes: Sequence[str]) -> Iterator[Row]:
+def ranked_rows(page: RankPoolResponse, classes: Sequence[str], names: Names) -> Iterator[Row]:
     """Yield one row per sample, with the columns of ``UNLABELLED``, in the order of ``page``."""
     for sample_id, predicted, confidence in zip(page.sample_ids, page.predicted, page.confidence, strict=True):
-        yield sample_id, classes[predicted], confidence
+        yield *_sample(sample_id, names), classes[predicted], confidence
+
+
+def _sample(sample_id: int, names: Names) -> Row:
+    return (sample_id, names[sample_id]) if names else (sample_id,)
 
 
 async def write_model(run_id: str, output: Path, round_: int) -> None:

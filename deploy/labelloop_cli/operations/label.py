@@ -1,23 +1,20 @@
-"""List the samples that wait for a label, and submit or change annotation results, for ``labelloop label``."""
+"""Submit and change annotation results, for ``labelloop label``."""
 
 from __future__ import annotations
 
-import csv
 import getpass
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from labelloop.domain.class_names import class_of
 from labelloop.domain.ids import RequestId
-from labelloop.errors import InvalidInput
+from labelloop.errors import InvalidInput, WrongState
 from labelloop.events.v1.events_pb2 import SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
     CancelRequestsRequest,
     LabelResult,
     ListAnswersRequest,
-    ListOpenSamplesRequest,
-    OpenSample,
     SkippedSample,
     SkipSamplesRequest,
     SubmitLabelsRequest,
@@ -25,73 +22,75 @@ from labelloop.oracle.v1.oracle_pb2 import (
     SubmittedLabel,
 )
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
-from PIL import Image
 
-from labelloop_cli.class_csv import read_classes
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.operations.pictures import pictures
-from labelloop_cli.output.console import console
-
-
-async def open_(run_id: str, output: Path, images: Path | None) -> None:
-    """Write the samples that wait for a label to a CSV to fill in, and as PNGs into the folder ``images`` if given."""
-    async with connect(Endpoints()) as clients:
-        waiting = list((await clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id=run_id))).samples)
-        with output.open("w", newline="") as file:
-            csv.writer(file).writerows([("id", "class"), *((sample.sample_id, "") for sample in waiting)])
-        if images:
-            await _write_images(clients, waiting, images)
-    console.print(
-        f"{len(waiting)} samples wait for a label; fill in {output}, then `labelloop label submit {run_id} {output}`"
-    )
-
-
-async def _write_images(clients: Clients, waiting: list[OpenSample], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for run_id, samples in groupby(waiting, key=lambda sample: sample.run_id):
-        pool = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run.pool
-        ids = [sample.sample_id for sample in samples]
-        for sample_id, pixels in zip(ids, await pictures(clients, pool, ids), strict=True):
-            Image.fromarray(pixels).save(folder / f"{sample_id}.png")
+from labelloop_cli.filled_csv.class_rows import read_class_rows
+from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.output.console import console, tell
+from labelloop_cli.sample_names import SampleNames
 
 
 async def submit(run_id: str, answers: Path, annotator: str) -> None:
     """Submit the labels in a CSV, all or none."""
-    labels = [SubmittedLabel(sample_id=id_, label=label) for id_, label in read_classes(answers)]
-    request = SubmitLabelsRequest(run_id=run_id, annotator=_named(annotator), labels=labels)
+    rows, notes = read_class_rows(answers)
+    tell(notes)
     async with connect(Endpoints()) as clients:
+        found = await labelled_samples(rows, await _classes(clients, run_id), SampleNames(clients.oracle, run_id))
+        labels = [SubmittedLabel(sample_id=sample_id, label=label) for sample_id, label in found.items()]
+        request = SubmitLabelsRequest(run_id=run_id, annotator=_named(annotator), labels=labels)
         response = await clients.oracle.SubmitLabels(request)
     console.print(f"{response.recorded} labels recorded, {response.repeated_count} stood already")
 
 
-async def skip(run_id: str, sample_ids: Sequence[int], annotator: str, comment: str, *, rejected: bool) -> None:
-    """Skip samples: they get no label."""
+async def skip(run_id: str, samples: Sequence[str], annotator: str, comment: str, *, rejected: bool) -> None:
+    """Skip samples, given by name or id: they get no label."""
     kind = SkipKind.SKIP_KIND_REJECTED if rejected else SkipKind.SKIP_KIND_SKIPPED
-    samples = [SkippedSample(sample_id=sample_id, kind=kind, comment=comment) for sample_id in sample_ids]
-    request = SkipSamplesRequest(run_id=run_id, annotator=_named(annotator), samples=samples)
     async with connect(Endpoints()) as clients:
+        sample_ids = await SampleNames(clients.oracle, run_id).meant(samples)
+        skipped = [SkippedSample(sample_id=sample_id, kind=kind, comment=comment) for sample_id in sample_ids]
+        request = SkipSamplesRequest(run_id=run_id, annotator=_named(annotator), samples=skipped)
         response = await clients.oracle.SkipSamples(request)
     console.print(f"{response.recorded} samples skipped, {response.repeated_count} answered already")
 
 
-async def revise(run_id: str, sample_id: int, label: int, annotator: str) -> None:
-    """Replace the class of a sample. Raises InvalidInput if no result for it was ever recorded."""
-    recorded = await _say_anew(run_id, _named(annotator), {sample_id: {"label": label}})
+async def revise(run_id: str, sample: str, class_: str, annotator: str) -> None:
+    """Replace the class of a sample, both given by name or number.
+
+    Raises InvalidInput if no result for it was ever recorded.
+    """
+    async with connect(Endpoints()) as clients:
+        [sample_id] = await SampleNames(clients.oracle, run_id).meant([sample])
+        label = class_of(class_, await _classes(clients, run_id))
+        recorded = await _say_anew(clients, run_id, _named(annotator), {sample_id: {"label": label}})
     console.print(f"{recorded} labels revised")
 
 
-async def withdraw(run_id: str, sample_ids: Sequence[int], annotator: str) -> None:
+async def withdraw(run_id: str, samples: Sequence[str], annotator: str) -> None:
     """Withdraw labels. Raises InvalidInput for a sample without any recorded result."""
-    said = {sample_id: {"withdrawn": True, "overrules": True} for sample_id in sample_ids}
-    console.print(f"{await _say_anew(run_id, _named(annotator), said)} labels withdrawn")
-
-
-async def cancel(run_id: str, sample_ids: Sequence[int], annotator: str, comment: str) -> None:
-    """Cancel requests for samples."""
-    request = CancelRequestsRequest(run_id=run_id, sample_ids=sample_ids, comment=comment, annotator=_named(annotator))
     async with connect(Endpoints()) as clients:
+        sample_ids = await SampleNames(clients.oracle, run_id).meant(samples)
+        said = {sample_id: {"withdrawn": True, "overrules": True} for sample_id in sample_ids}
+        recorded = await _say_anew(clients, run_id, _named(annotator), said)
+    console.print(f"{recorded} labels withdrawn")
+
+
+async def cancel(run_id: str, samples: Sequence[str], annotator: str, comment: str) -> None:
+    """Cancel requests for samples."""
+    async with connect(Endpoints()) as clients:
+        sample_ids = await SampleNames(clients.oracle, run_id).meant(samples)
+        request = CancelRequestsRequest(
+            run_id=run_id, sample_ids=sample_ids, comment=comment, annotator=_named(annotator)
+        )
         response = await clients.oracle.CancelRequests(request)
     console.print(f"{response.cancelled} requests cancelled, {response.repeated_count} answered already")
+
+
+async def _classes(clients: Clients, run_id: str) -> Sequence[str]:
+    """Return the names of a run's classes. Raises WrongState if its pool is not read yet."""
+    pool = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run.pool
+    if not pool.classes:
+        raise WrongState("NO_POOL", f"run {run_id!r} has not read its pool yet: nothing is asked for", run_id=run_id)
+    return list(pool.classes)
 
 
 def _named(annotator: str) -> str:
@@ -99,23 +98,22 @@ def _named(annotator: str) -> str:
     return annotator or getpass.getuser()
 
 
-async def _say_anew(run_id: str, annotator: str, said: Mapping[int, Mapping[str, Any]]) -> int:
+async def _say_anew(clients: Clients, run_id: str, annotator: str, said: Mapping[int, Mapping[str, Any]]) -> int:
     """Submit results that revise earlier ones, by sample, and return how many were recorded."""
-    async with connect(Endpoints()) as clients:
-        standing = await _standing(clients, run_id)
-        if unknown := said.keys() - standing.keys():
-            message = f"nobody has said anything of sample {min(unknown)} yet: `labelloop label submit` takes labels"
-            raise InvalidInput("NOTHING_SAID", message, sample_id=min(unknown))
-        results = [
-            LabelResult(
-                request_id=str(RequestId(run_id, standing[sample_id][0], sample_id)),
-                annotator=annotator,
-                revision=standing[sample_id][1] + 1,
-                **answer,
-            )
-            for sample_id, answer in said.items()
-        ]
-        response = await clients.oracle.SubmitResults(SubmitResultsRequest(results=results))
+    standing = await _standing(clients, run_id)
+    if unknown := said.keys() - standing.keys():
+        message = f"nobody has said anything of sample {min(unknown)} yet: `labelloop label submit` takes labels"
+        raise InvalidInput("NOTHING_SAID", message, sample_id=min(unknown))
+    results = [
+        LabelResult(
+            request_id=str(RequestId(run_id, standing[sample_id][0], sample_id)),
+            annotator=annotator,
+            revision=standing[sample_id][1] + 1,
+            **answer,
+        )
+        for sample_id, answer in said.items()
+    ]
+    response = await clients.oracle.SubmitResults(SubmitResultsRequest(results=results))
     return int(response.recorded)
 
 

@@ -6,39 +6,53 @@ from collections.abc import Callable
 
 import typer
 from labelloop.errors import WrongState
-from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest
+from labelloop.events.v1.events_pb2 import DatasetSource
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.operations.pool import described_dataset
 from labelloop_cli.output import run_summary
-from labelloop_cli.output.console import console
-from labelloop_cli.run_options import audit_size, chosen_features, word
+from labelloop_cli.output.console import console, tell
+from labelloop_cli.output.pool_summary import brief
+from labelloop_cli.run_options import chosen_features, word
 from labelloop_cli.run_spec.file import write_spec
+from labelloop_cli.run_spec.request import WantedRun, continued
+from labelloop_cli.sample_names import SampleNames
 
 
-async def start(request: pb.StartRunRequest, *, choose_features: bool, watched: bool) -> None:
-    """Start a run after completing its spec from the dataset.
+async def start(wanted: WantedRun, *, watched: bool) -> None:
+    """Start a run after completing its spec from the dataset, and say what was read.
 
     Args:
-        request: The run to start.
-        choose_features: Choose the features that suit the dataset, instead of those in the spec.
+        wanted: The run to start.
         watched: Show the run's progress until it ends.
     """
+    tell(wanted.notes)
     async with connect(Endpoints()) as clients:
-        described = await clients.oracle.DescribeDataset(DescribeDatasetRequest(dataset=request.spec.dataset))
-        if choose_features:
-            request.spec.features, why = chosen_features(described)
-            console.print(why)
-        if request.spec.HasField("guarantee") and not request.spec.guarantee.audit_size:
-            rest = described.sample_count - request.spec.label_budget
-            request.spec.guarantee.audit_size = audit_size(request.spec.guarantee, rest)
-        run = (await clients.trainer.StartRun(request)).run
+        source = await _dataset(clients, wanted.request)
+        described = await described_dataset(clients, source)
+        names = SampleNames(clients.oracle, dataset=source)
+        gold = await labelled_samples(wanted.gold or (), described.classes, names)
+        wanted.complete(described, gold, await labelled_samples(wanted.known or (), described.classes, names))
+        why = (chosen_features(described)[1],) if wanted.choose_features else ()
+        for line in (brief(described, wanted.request.spec.features), *described.notes, *why):
+            console.print(line, highlight=False, soft_wrap=True)
+        run = (await clients.trainer.StartRun(wanted.request)).run
         console.print(f"run {run.run_id} started")
         if watched:
             await _watch(clients, run.run_id)
+
+
+async def _dataset(clients: Clients, request: pb.StartRunRequest) -> DatasetSource:
+    """Return the dataset of a run to start: that of the run to continue where the spec names none."""
+    if request.spec.dataset.name or not request.continues:
+        return request.spec.dataset
+    parent = (await clients.trainer.GetRun(pb.GetRunRequest(run_id=request.continues))).run
+    return continued(parent.spec.dataset, request.spec.dataset)
 
 
 async def show_spec(run_id: str) -> None:

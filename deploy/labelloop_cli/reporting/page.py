@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from labelloop.domain.class_names import shortened
 from numpy.typing import NDArray
 from PIL import Image
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A small picture with two lines of text under it, ``title`` and ``note``.
+    """A small picture with lines of text under it: ``title``, ``note`` and, unless it is empty, ``name``.
 
     Attributes:
         source: The picture as a data URI.
@@ -24,6 +25,7 @@ class Tile:
     source: str
     title: str
     note: str
+    name: str = ""
 
 
 def picture(pixels: NDArray[np.uint8]) -> str:
@@ -43,4 +45,5 @@ def render(template: str, **values: Any) -> str:
         loader=PackageLoader("labelloop_cli.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["percent"] = percent
+    environment.filters["shortened"] = shortened
     return environment.get_template(template).render(**values)

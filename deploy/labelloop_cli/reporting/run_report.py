@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from labelloop.errors import WrongState
@@ -20,6 +21,7 @@ from labelloop_cli.reporting.page import Tile, picture, render
 from labelloop_cli.reporting.truth import Truth, truth_of
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
+from labelloop_cli.sample_names import SampleNames
 
 _TILES, _ROWS = 40, 2_000
 
@@ -46,14 +48,17 @@ async def report_on(
     if not whole.rounds:
         raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: there is nothing to report", run_id=run_id)
     labels = await clients.labels(run_id)
-    known = truth_of(whole.run, labels, truth)
+    samples = SampleNames(clients.oracle, run_id)
+    known = await truth_of(whole.run, labels, truth, samples)
     asked = asked_for(labels, whole.run.spec, whole.run.pool.classes)
-    tiles = await _tiles(clients, whole, sections.first_of_each_round(asked, _TILES))
+    shown = sections.first_of_each_round(asked, _TILES)
+    names = await samples.own([each.sample_id for each in (*asked[:_ROWS], *shown)])
+    tiles = await _tiles(clients, whole, shown, names)
     predicted = await _predicted(clients, whole, labels)
     if price is None:
         price = whole.run.spec.stopping.label_price
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(run_page(whole, labels, asked, tiles, predicted, known, price))
+    output.write_text(run_page(whole, labels, asked, tiles, predicted, known, price, names), encoding="utf-8")
 
 
 def run_page(
@@ -64,7 +69,9 @@ def run_page(
     predicted: Counter[int],
     truth: Truth | None,
     price: float,
+    names: Mapping[int, str],
 ) -> str:
+    """Render the report; ``names`` has the names of the samples that it lists, or nothing where they have none."""
     run = whole.run
     newest = whole.rounds[-1]
     saved = evidence.labels_saved(whole.rounds, run.pool.sample_count)
@@ -89,6 +96,7 @@ def run_page(
         balance=sections.balance(labels, predicted, truth, list(run.pool.classes)),
         purposes=Counter(each.why for each in asked),
         asked=asked[:_ROWS],
+        names=names,
         asked_count=len(asked),
         tiles=tiles,
         price=price,
@@ -105,13 +113,16 @@ async def _predicted(clients: Clients, whole: GetRunResponse, labels: list[Label
     return found
 
 
-async def _tiles(clients: Clients, whole: GetRunResponse, shown: list[Asked]) -> list[Tile]:
+async def _tiles(clients: Clients, whole: GetRunResponse, shown: list[Asked], names: Mapping[int, str]) -> list[Tile]:
     """Fetch the pictures of ``shown``; none unless the samples are pictures."""
     pool = whole.run.pool
     if not shown or not has_pictures(pool):
         return []
     images = await pictures(clients, pool, [each.sample_id for each in shown])
-    return [Tile(picture(image), each.label, _note(each)) for image, each in zip(images, shown, strict=True)]
+    return [
+        Tile(picture(image), each.label, _note(each), names.get(each.sample_id, ""))
+        for image, each in zip(images, shown, strict=True)
+    ]
 
 
 def _note(each: Asked) -> str:

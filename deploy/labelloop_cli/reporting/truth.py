@@ -6,7 +6,7 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,33 @@ from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RunStatus
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from labelloop_cli.class_csv import read_classes
+from labelloop_cli.filled_csv.class_rows import read_class_rows
+from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.output.console import tell
+from labelloop_cli.sample_names import SampleNames
 
 _MNIST_LABELS = "train-labels-idx1-ubyte"
+_TABLES = {".csv", ".tsv", ".txt"}
 Truth = dict[int, int]
 
 
-def truth_of(run: RunStatus, labels: Iterable[LabelRecord], given: Path | None) -> Truth | None:
+async def truth_of(
+    run: RunStatus, labels: Iterable[LabelRecord], given: Path | None, samples: SampleNames
+) -> Truth | None:
     """Read the true class by sample id from ``given``, or else from the dataset's own labels on this machine.
 
     Returns None if there is neither, or if the dataset's own labels differ from those that the run got from the
     dataset.
 
     Raises:
-        NotFound: If ``given`` does not exist.
+        NotFound: If ``given`` does not exist, or names a sample that the pool lacks.
         InvalidInput: If the file cannot be read, or if ``given`` differs from the labels that the dataset gave.
     """
     path = given or own_labels(run)
     if path is None:
         return None
-    truth = {id_: label for id_, label in read_truth(path).items() if id_ < run.pool.sample_count}
+    known = await read_truth(path, run.pool.classes, samples)
+    truth = {id_: label for id_, label in known.items() if id_ < run.pool.sample_count}
     told = [record for record in labels if record.source.startswith("dataset:")]
     if all(truth.get(record.sample_id) == record.label for record in told):
         return truth
@@ -60,13 +67,19 @@ def _mnist_folders() -> list[Path]:
     return [*([Path(given), Path(given) / "mnist"] if given else []), user_cache_path("labelloop") / "mnist"]
 
 
-def read_truth(path: Path) -> Truth:
-    """Read class by sample id from a .csv (id, class), a .npy or an IDX file; the latter two may be gzipped.
+async def read_truth(path: Path, classes: Sequence[str], samples: SampleNames) -> Truth:
+    """Read class by sample id from a CSV (.csv, .tsv or .txt), a .npy or an IDX file; the latter two may be gzipped.
 
     Raises NotFound if there is no file, and InvalidInput if it cannot be read.
     """
-    if path.suffix == ".csv":
-        return dict(read_classes(path))
+    if path.suffix.lower() in _TABLES:
+        rows, notes = read_class_rows(path)
+        tell(notes)
+        return await labelled_samples(rows, classes, samples)
+    return _read_array(path)
+
+
+def _read_array(path: Path) -> Truth:
     if not path.is_file():
         raise NotFound("NO_FILE", f"there is no file {path}", path=path)
     try:

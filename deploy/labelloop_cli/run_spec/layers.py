@@ -13,7 +13,6 @@ from typing import Any, get_type_hints
 
 from labelloop.errors import InvalidInput
 
-from labelloop_cli.class_csv import read_classes
 from labelloop_cli.commands.spec_options import SpecOptions
 from labelloop_cli.run_spec.fields import Document
 from labelloop_cli.run_spec.file import absolute
@@ -32,12 +31,14 @@ def field_paths() -> dict[str, str]:
 
 
 def combined(options: SpecOptions, given: set[str], file: Document) -> Document:
-    """Return the document of the run to start; its features may be ``auto``.
+    """Return the document of the run to start; its features may be ``auto``, its gold samples the path of a file.
 
     Args:
         options: Values of all options.
         given: Names of the options that the user gave; names of other parameters are ignored.
         file: The document of the spec file; empty without one.
+
+    Without the name of a pool, the dataset has only what was given: it changes that of the run to continue.
 
     Raises:
         InvalidInput: If an option was given that would have no effect in this run.
@@ -49,7 +50,8 @@ def combined(options: SpecOptions, given: set[str], file: Document) -> Document:
         del asked["stopping"]
     unset = [name for name in _SECTIONS if name not in asked]
     whole = {name: value for name, value in merged(_defaults(), asked).items() if name not in unset}
-    return whole | _dependent(whole, chosen, file) | {"dataset": _with_limit_seed(whole["dataset"])}
+    whole["dataset"] = _with_limit_seed(whole["dataset"]) if whole["dataset"]["name"] else asked.get("dataset", {})
+    return whole | _dependent(whole, chosen, file)
 
 
 def merged(below: Document, above: Document) -> Document:
@@ -73,7 +75,7 @@ def _plain(name: str, value: Any) -> Any:
     if name in ("classes", "columns"):
         return [each.strip() for each in value.split(",") if each.strip()]
     if name == "gold":
-        return [{"sample_id": id_, "label": label} for id_, label in read_classes(value)] if value else []
+        return value or []
     return value
 
 

@@ -29,3 +29,11 @@ export function whole(count) {
 export function some(count, noun) {
   return `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
+
+// A long name without its middle: its end tells it from its neighbours.
+export function shortened(name, most = 60) {
+  const letters = [...name];
+  if (letters.length <= most) return name;
+  const end = Math.floor((most - 1) / 2);
+  return `${letters.slice(0, most - 1 - end).join("")}…${letters.slice(-end).join("")}`;
+}

@@ -2,11 +2,11 @@
 
 import { post } from "./api.js";
 import { Desk } from "./desk.js";
-import { h, percent, some, whole } from "./dom.js";
+import { h, percent, shortened, some, whole } from "./dom.js";
 import { Live } from "./live.js";
 import { stored } from "./outbox.js";
 import { showPanel } from "./panel.js";
-import { sampleElement } from "./sample.js";
+import { called, sampleElement } from "./sample.js";
 
 const SHOWN_BESIDE = 3;
 const KEYS_MAX = 10;
@@ -84,7 +84,7 @@ function undo() {
   const entry = desk.undo();
   if (!entry) return;
   flash(at("undo"));
-  announce(`Taken back: ${said(entry.what)}. Sample ${entry.item.request.sample_id} is here again.`);
+  announce(`Taken back: ${said(entry.what)}. ${called(entry.item.request)} is here again.`);
 }
 
 function said(what) {
@@ -198,7 +198,15 @@ function renderFrame(item) {
   if (frame.firstElementChild !== wanted) frame.replaceChildren(wanted);
   frame.dataset.sample = item ? item.request.sample_id : "";
   frame.dataset.kind = item ? "sample" : "empty";
+  renderName(item?.request.sample_name ?? "");
   desk.shown();
+}
+
+function renderName(name) {
+  const caption = at("sample-name");
+  caption.hidden = !name;
+  caption.title = name;
+  caption.textContent = shortened(name);
 }
 
 const shownStrips = new WeakMap();
@@ -212,7 +220,7 @@ function renderStrip(list, items, make) {
 
 function badge(item, text) {
   const picture = elementOf(item);
-  const small = picture instanceof HTMLImageElement ? picture.cloneNode() : h("span", { class: "no-picture" }, `${item.request.sample_id}`);
+  const small = picture instanceof HTMLImageElement ? picture.cloneNode() : h("span", { class: "no-picture" }, shortened(item.request.sample_name || `${item.request.sample_id}`, 20));
   return h("li", {}, small, text === null ? null : h("b", {}, text));
 }
 

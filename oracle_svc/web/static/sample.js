@@ -1,6 +1,6 @@
 // A sample as something to look at.
 
-import { h } from "./dom.js";
+import { h, shortened } from "./dom.js";
 
 const SMALL_PIXELS = 160; // below, an image is scaled up in whole pixels
 const VALUES_MAX = 400;
@@ -11,13 +11,18 @@ export function sampleElement(request) {
   return request.media_type.startsWith("image/") ? image(request) : values(request);
 }
 
+// What a person calls it: its own name, or its number where it has none.
+export function called(request) {
+  return request.sample_name || `Sample ${request.sample_id}`;
+}
+
 // Large samples are sent as links to the oracle, which the page gets without the oracle's address.
 function here(uri) {
   return uri.startsWith("/");
 }
 
 function image(request) {
-  const picture = h("img", { alt: `Sample ${request.sample_id}`, draggable: "false" });
+  const picture = h("img", { alt: called(request), draggable: "false" });
   picture.addEventListener("load", () => {
     const small = Math.max(picture.naturalWidth, picture.naturalHeight) <= SMALL_PIXELS;
     picture.classList.toggle("pixels", small);
@@ -27,7 +32,7 @@ function image(request) {
 }
 
 function values(request) {
-  const list = h("ol", { class: "values", tabindex: "0", "aria-label": `Values of sample ${request.sample_id}` });
+  const list = h("ol", { class: "values", tabindex: "0", "aria-label": `Values of ${called(request)}` });
   if (request.content) list.append(...rows(Uint8Array.from(atob(request.content), (each) => each.charCodeAt(0))));
   else fetched(request.uri).then((bytes) => list.append(...rows(bytes)), (error) => list.append(h("li", {}, error.message)));
   return list;
@@ -55,7 +60,7 @@ function short(value) {
 }
 
 function elsewhere(request) {
-  const name = `Sample ${request.sample_id}`;
+  const name = h("bdi", { title: called(request) }, shortened(called(request)));
   const web = /^https?:/.test(request.uri);
   const link = h("a", { href: request.uri, target: "_blank", rel: "noopener noreferrer" }, "Open it in a new window");
   return h("div", { class: "elsewhere" }, h("h2", {}, name), web ? link : h("p", {}, `It lies at ${request.uri}`));

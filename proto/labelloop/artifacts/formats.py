@@ -8,6 +8,7 @@ and the labels of a pool are one of ``labels`` alone.
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -29,13 +30,15 @@ class SampleIndex(BaseModel):
 
     Attributes:
         names: The name of each sample, such as its file; empty if they have none.
-        originals: For each sample the digest of the artifact that people see, in its own format; empty if they see the
-            sample itself.
+        originals: For each sample the digest of the artifact that people see, in a format of its own; empty if they see
+            the sample itself.
+        files: For each sample the digest of the file that it was read from, if people see that; else empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     names: tuple[str, ...] = ()
     originals: tuple[Digest, ...] = ()
+    files: tuple[Digest, ...] = ()
 
     def to_bytes(self) -> bytes:
         return _json(self)
@@ -47,7 +50,7 @@ class SampleIndex(BaseModel):
             index = cls.model_validate_json(data)
         except ValidationError as error:
             raise Corrupt("BAD_INDEX", f"this artifact is no index of samples: {error.errors()[0]['msg']}") from error
-        if {len(index.names), len(index.originals)} - {0, sample_count}:
+        if {len(index.names), len(index.originals), len(index.files)} - {0, sample_count}:
             raise Corrupt("BAD_INDEX", f"this artifact is no index of {sample_count} samples")
         return index
 
@@ -98,6 +101,33 @@ class PoolManifest(BaseModel):
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise Corrupt("BAD_MANIFEST", f"this artifact is no pool manifest: {error.errors()[0]['msg']}") from error
+
+
+def encode_shard(samples: NDArray[Any]) -> bytes:
+    """Return the bytes of a shard of these samples ``[n, *shape]``."""
+    return np.ascontiguousarray(samples, samples.dtype.newbyteorder("<")).tobytes()
+
+
+def decode_shard(data: NDArray[np.uint8], manifest: PoolManifest, shard: Shard) -> NDArray[Any]:
+    """View a shard's bytes ``[size]`` as its samples ``[n, *shape]``. Raises Corrupt if they are of another size."""
+    dtype = np.dtype(manifest.dtype).newbyteorder("<")
+    if len(data) != shard.sample_count * int(np.prod(manifest.shape)) * dtype.itemsize:
+        message = f"shard {shard.sha256} is not {shard.sample_count} samples of shape {manifest.shape}"
+        raise Corrupt("BAD_SHARD", message, artifact=shard.sha256)
+    return data.view(dtype).reshape(shard.sample_count, *manifest.shape)
+
+
+def sample_digest(sample: Any, file: str = "") -> bytes:
+    """Return the SHA-256 of a sample: of its values in little-endian C order, or of its text in UTF-8.
+
+    The digest of the ``file`` that people see of it is included, because different files may have equal values.
+    """
+    if isinstance(sample, str):
+        data = sample.encode()
+    else:
+        values = np.asarray(sample)
+        data = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+    return sha256(file.encode() + data).digest()
 
 
 def _json(model: BaseModel) -> bytes:

@@ -40,7 +40,9 @@ def shape_fault(event: Event) -> str:
         return f"{kind} belongs to round 0"
     match kind:
         case "run_started":
-            return _spec_fault(event.run_started.spec) or _inheritance_fault(event.run_started.inheritance)
+            started = event.run_started
+            fault = _spec_fault(started.spec) or _digest_fault(started.dataset_sha256, may_lack=True)
+            return fault or _inheritance_fault(started.inheritance)
         case "pool_published":
             return _pool_fault(event.pool_published)
         case "features_learned":
@@ -119,7 +121,8 @@ def _inheritance_fault(taken_over: Inheritance) -> str:
 
 
 def _pool_fault(pool: PoolPublished) -> str:
-    if fault := _digest_fault(pool.pool_sha256) or _digest_faults((pool.evaluation_sha256, pool.graph_sha256)):
+    may_lack = (pool.evaluation_sha256, pool.graph_sha256, pool.labels_sha256)
+    if fault := _digest_fault(pool.pool_sha256) or _digest_faults(may_lack):
         return fault
     sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32"}
     return "" if sound and math.prod(pool.shape) <= COUNT_MAX else "its pool is none"

@@ -15,6 +15,7 @@ LEARNED = {
     FeatureKind.FEATURE_KIND_STANDARDIZED,
     FeatureKind.FEATURE_KIND_TFIDF,
 }
+PATCH_FEATURES = 1_800  # that patches make of a sample
 SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # reasons an annotator may give
 CONTROL_PERCENT_MAX = 50
 TEXT_CHARACTERS_MAX = 200

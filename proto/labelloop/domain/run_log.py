@@ -6,10 +6,12 @@ all services make the same decision about the same event, and a bad one can neit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 from labelloop.domain.limits import LEARNED
+from labelloop.domain.run_end import RUN_ENDS, Ended, end_of
 from labelloop.domain.sample_outcomes import Outcome, SampleOutcomes, outcome_of
 from labelloop.events.v1.events_pb2 import (
     AnswerGiven,
@@ -25,12 +27,10 @@ from labelloop.events.v1.events_pb2 import (
     SamplesAutoLabelled,
 )
 
-_ENDS = {"run_finished", "run_cancelled", "run_failed"}
-
 
 @dataclass
 class RunLog:
-    """The state of a run that decides which event may come next.
+    """The state of a run that decides which event may come next, and that the states of all services share.
 
     Attributes:
         started: The event that started the run.
@@ -38,17 +38,21 @@ class RunLog:
         round: The current round: that of the newest model, 0 before the first.
         taken: All samples ever chosen, gold samples included.
         answers: Outcomes of the requested samples.
-        labelled: Samples of complete batches that have a label.
-        others: Number of other training samples: inherited and auto-labelled ones.
+        labelled: Samples of complete batches that have a label, those of an audit included.
+        label_count: Number of samples in ``labelled``, which copies of the state share.
+        completed: Samples of the batch that the newest event completed, in the order requested; mostly none.
+        revised: Samples of earlier batches whose changed outcomes take effect with the newest event; mostly none.
+        auto_labels: Number of samples that the model labelled.
         news: Whether the training set differs from the newest model's.
         parts: Number of label requests in the current round.
         skipped: How many samples of the last of them were skipped; 0 until it is complete.
-        features: Whether features were learned.
-        audited: Whether an audit was requested.
-        certified: Whether auto-labels were certified.
+        features: The learned features, if any.
+        model: The newest model, if any.
+        audit_drawn: Number of samples drawn for the audit.
+        certificate: What the audit allows; None until it is known.
         to_certify: Number of auto-labels that the certificate still allows.
         auto_parts: Number of events with certified auto-labels.
-        over: Whether the run has ended.
+        ended: How the run ended; None before.
     """
 
     started: RunStarted
@@ -57,34 +61,61 @@ class RunLog:
     taken: set[int] = field(default_factory=set)
     answers: SampleOutcomes = field(default_factory=SampleOutcomes)
     labelled: set[int] = field(default_factory=set)
-    others: int = 0
+    label_count: int = 0
+    completed: Sequence[int] = ()
+    revised: Sequence[int] = ()
+    auto_labels: int = 0
     news: bool = False
     parts: int = 0
     skipped: int = 0
-    features: bool = False
-    audited: bool = False
-    certified: bool = False
+    features: FeaturesLearned | None = None
+    model: ModelTrained | None = None
+    audit_drawn: int = 0
+    certificate: AutoLabelsCertified | None = None
     to_certify: int = 0
     auto_parts: int = 0
-    over: bool = False
+    ended: Ended | None = None
 
     def __post_init__(self) -> None:
-        inherited = self.started.inheritance.sample_ids
-        self.gold = {sample.sample_id for sample in self.started.spec.queue.gold}
-        self.taken.update(inherited, self.gold)
-        self.others = len(inherited)
+        self.gold = {sample.sample_id: sample.label for sample in self.started.spec.queue.gold}
+        self.taken.update(self.started.inheritance.sample_ids, self.gold)
+
+    def as_it_stands(self) -> RunLog:
+        """Return a copy whose decisions later events do not change; outcomes and labelled samples are shared."""
+        current = copy(self)
+        current.taken, current.answers = set(self.taken), replace(self.answers)
+        return current
+
+    @property
+    def over(self) -> bool:
+        return self.ended is not None
+
+    @property
+    def audited(self) -> bool:
+        """Whether an audit was requested."""
+        return self.audit_drawn > 0
 
     @property
     def known(self) -> int:
         """Size of the training set."""
-        return len(self.labelled) + self.others
+        return self.label_count + len(self.started.inheritance.sample_ids) + self.auto_labels
+
+    @property
+    def model_sha256(self) -> str:
+        """Digest of the newest model, or of the inherited one; empty if there is none."""
+        return self.model.model_sha256 if self.model else self.started.inheritance.model_sha256
+
+    @property
+    def open(self) -> dict[int, None]:
+        """Samples that wait for a label, as in ``answers.open``; none once the run has ended."""
+        return {} if self.ended else self.answers.open
 
     def fault(self, event: Event) -> str:
         """Explain why ``event`` cannot come next; empty if it can. Events after the run's end are late, not wrong."""
         kind = event.WhichOneof("payload")
         if kind == "run_failed" and not self.over:
             return self._failure_fault(event.round)
-        if self.over or kind in _ENDS:
+        if self.over or kind in RUN_ENDS:
             return ""
         if outcome := outcome_of(event):
             return self._outcome_fault(event.round, outcome)
@@ -129,8 +160,8 @@ class RunLog:
         assert self.pool is not None, "asked after the pool was checked"
         if not self.audited or self.answers.open:
             return "no audit stands behind it"
-        if round_ != self.round or self.certified:
-            return "the run is certified already" if self.certified else f"the run is in round {self.round}"
+        if round_ != self.round or self.certificate:
+            return "the run is certified already" if self.certificate else f"the run is in round {self.round}"
         return "it allows more than is left" if certificate.count > self.pool.sample_count - len(self.taken) else ""
 
     def _outcome_fault(self, round_: int, outcome: Outcome) -> str:
@@ -198,49 +229,70 @@ class RunLog:
         fits = seen == self.known and self.known and (self.news or first_fit)
         return "" if fits else f"it saw {seen} labels where there are {self.known}"
 
-    def apply(self, event: Event) -> None:
-        """Apply an event that has no fault."""
-        if self.over:
-            return
-        kind = event.WhichOneof("payload")
-        if outcome := outcome_of(event):
-            self._note_outcome(outcome)
-            return
-        match kind:
+    def apply(self, event: Event) -> bool:
+        """Apply an event that has no fault, and return whether it has an effect.
+
+        After the end of the run, only outcomes of requested samples still have one.
+        """
+        self.completed = self.revised = ()
+        outcome = outcome_of(event)
+        if self.over and not (outcome and not self._outcome_fault(event.round, outcome)):
+            return False
+        if outcome:
+            self._apply_outcome(outcome)
+        else:
+            self._advance(event)
+        return True
+
+    def _advance(self, event: Event) -> None:
+        match event.WhichOneof("payload"):
             case "pool_published":
                 self.pool = event.pool_published
             case "features_learned":
-                self.features = True
+                self.features = event.features_learned
             case "auto_labels_certified":
-                self.certified, self.to_certify = True, event.auto_labels_certified.count
+                self.certificate, self.to_certify = event.auto_labels_certified, event.auto_labels_certified.count
             case "labels_requested":
-                self.parts, self.skipped = self.parts + 1, 0
-                self.audited = self.audited or Purpose.PURPOSE_AUDIT in event.labels_requested.purposes
-                self.answers.open_batch(event.round, event.labels_requested.sample_ids)
-                self.taken.update(event.labels_requested.sample_ids)
+                self._open_batch(event.round, event.labels_requested)
             case "samples_auto_labelled":
-                self.taken.update(event.samples_auto_labelled.sample_ids)
-                self.others += len(event.samples_auto_labelled.sample_ids)
-                self._note_labelled(self.answers.pop_changed())
-                self.news = True
-                if self.certified:
-                    self.to_certify -= len(event.samples_auto_labelled.sample_ids)
-                    self.auto_parts += 1
+                self._apply_auto_labels(event.samples_auto_labelled)
             case "model_trained":
-                self.round, self.news = event.round, False
+                self.round, self.model, self.news = event.round, event.model_trained, False
                 self.parts = self.skipped = 0
             case _:
-                self.over = kind in _ENDS
+                self.ended = end_of(event)
 
-    def _note_outcome(self, outcome: Outcome) -> None:
+    def _open_batch(self, round_: int, request: LabelsRequested) -> None:
+        self.parts, self.skipped = self.parts + 1, 0
+        self.audit_drawn += list(request.purposes).count(Purpose.PURPOSE_AUDIT)
+        self.answers.open_batch(round_, request.sample_ids)
+        self.taken.update(request.sample_ids)
+
+    def _apply_auto_labels(self, given: SamplesAutoLabelled) -> None:
+        self.taken.update(given.sample_ids)
+        self.auto_labels += len(given.sample_ids)
+        self._take_revised()
+        self.news = True
+        if self.certificate:
+            self.to_certify -= len(given.sample_ids)
+            self.auto_parts += 1
+
+    def _apply_outcome(self, outcome: Outcome) -> None:
         self.answers.apply(outcome)
         if self.answers.whole:
-            self.skipped = self.answers.batch_skips
-            self._note_labelled([*self.answers.batch, *self.answers.pop_changed()])
+            self.skipped, self.completed = self.answers.batch_skips, tuple(self.answers.batch)
+            self._note_labelled(self.completed)
+            self._take_revised()
             self.answers.close_batch()
 
-    def _note_labelled(self, sample_ids: Sequence[int]) -> None:
+    def _take_revised(self) -> None:
+        self.revised = self.answers.pop_changed()
+        self._note_labelled(self.revised)
+
+    def _note_labelled(self, sample_ids: Iterable[int]) -> None:
         for sample_id in sample_ids:
             labelled = isinstance(self.answers.standing[sample_id], LabelProvided)
-            self.news = self.news or labelled or sample_id in self.labelled
+            before = sample_id in self.labelled
+            self.news = self.news or labelled or before
+            self.label_count += labelled - before
             (self.labelled.add if labelled else self.labelled.discard)(sample_id)

@@ -29,8 +29,8 @@ class SampleOutcomes:
         rounds: The round that requested each sample.
         standing: The current outcome of each sample that has one.
         skipped: Samples whose current outcome is a skip.
-        batch: The samples of the current batch.
-        open: Those without a label or skip, in the order requested.
+        batch: The samples of the current batch, in the order requested.
+        open: Those without a label or skip, in the order requested; a withdrawn label puts its sample last.
         batch_skips: How many of the batch are skipped.
         changed: Samples of earlier batches whose outcome changed since :meth:`pop_changed`.
     """
@@ -38,14 +38,14 @@ class SampleOutcomes:
     rounds: dict[int, int] = field(default_factory=dict)
     standing: dict[int, Outcome] = field(default_factory=dict)
     skipped: set[int] = field(default_factory=set)
-    batch: frozenset[int] = frozenset()
+    batch: dict[int, None] = field(default_factory=dict)
     open: dict[int, None] = field(default_factory=dict)
     batch_skips: int = 0
     changed: dict[int, None] = field(default_factory=dict)
 
     def open_batch(self, round_: int, sample_ids: Iterable[int]) -> None:
         self.open = dict.fromkeys(sample_ids)
-        self.batch = frozenset(self.open)
+        self.batch = dict(self.open)
         self.rounds.update(dict.fromkeys(self.open, round_))
 
     def next_revision(self, sample_id: int) -> int:
@@ -86,7 +86,7 @@ class SampleOutcomes:
         return bool(self.batch) and not self.open
 
     def close_batch(self) -> None:
-        self.batch, self.batch_skips = frozenset(), 0
+        self.batch, self.batch_skips = {}, 0
 
     def pop_changed(self) -> list[int]:
         """Return, once each, the samples of earlier batches whose outcome changed since the last call."""

@@ -23,7 +23,11 @@ log = structlog.get_logger()
 class Run(Protocol):
     """The state that a service folds from the events of one run."""
 
-    def apply(self, event: Event, at: datetime) -> None: ...
+    run_log: RunLog
+
+    def apply(self, event: Event, at: datetime) -> None:
+        """Apply an event that has no fault to ``run_log`` and to what else the state holds."""
+        ...
 
     @property
     def over(self) -> bool:
@@ -56,7 +60,6 @@ class RunProjections(Generic[R]):
         self.problems: dict[str, str] = {}
         self.refused: set[int] = set()
         self.carriers: dict[str, Mapping[str, str]] = {}
-        self._run_logs: dict[str, RunLog] = {}
         self._early: defaultdict[str, list[tuple[Recorded, Event]]] = defaultdict(list)
         self._sequence = 0
         self._arrivals: list[tuple[int, asyncio.Future[None]]] = []
@@ -88,7 +91,6 @@ class RunProjections(Generic[R]):
         if run_id in self.runs:
             self._apply(recorded, event)
         elif event.HasField("run_started"):
-            self._run_logs[run_id] = RunLog(event.run_started)
             self.runs[run_id] = self._begin(event, recorded.at)
             for early, early_event in self._early.pop(run_id, ()):
                 self._apply(early, early_event)
@@ -96,14 +98,13 @@ class RunProjections(Generic[R]):
             self._early[run_id].append((recorded, event))
 
     def _apply(self, recorded: Recorded, event: Event) -> None:
-        rules = self._run_logs[event.run_id]
-        if fault := rules.fault(event):
+        run = self.runs[event.run_id]
+        if fault := run.run_log.fault(event):
             self.refused.add(recorded.sequence)
             metrics.AGAINST_THE_RULES.inc()
             log.error("event_against_rules_skipped", run=event.run_id, sequence=recorded.sequence, fault=fault)
             return
-        rules.apply(event)
-        self.runs[event.run_id].apply(event, recorded.at)
+        run.apply(event, recorded.at)
 
     async def wait_for(self, sequence: int) -> None:
         """Return once all events up to ``sequence`` are applied."""

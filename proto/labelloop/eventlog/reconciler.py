@@ -19,7 +19,8 @@ from labelloop.runtime.cancellation import without_losing_cancellation
 class Reconcilable(Run, Protocol):
     """A run that has rounds."""
 
-    round: int
+    @property
+    def round(self) -> int: ...
 
 
 R = TypeVar("R", bound=Reconcilable)

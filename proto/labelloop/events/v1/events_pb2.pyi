@@ -817,7 +817,7 @@ class Inheritance(_message.Message):
     FEATURES_SHA256_FIELD_NUMBER: _builtins.int
     PURPOSES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """The run that ended."""
+    """The run that ended; empty for labels that existed before, of no run and without a model."""
     model_sha256: _builtins.str
     """SHA-256 of its last ONNX model."""
     training_state_sha256: _builtins.str

@@ -105,6 +105,11 @@ class OracleServiceStub:
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersRequest.SerializeToString,
                 response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.ListRequests = channel.unary_stream(
+                '/labelloop.oracle.v1.OracleService/ListRequests',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListRequestsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LabelRequest.FromString,
+                _registered_method=True)
 
 
 class OracleServiceServicer:
@@ -215,6 +220,14 @@ class OracleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRequests(self, request, context):
+        """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
+        content and without a slot or a lease.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OracleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -287,6 +300,11 @@ def add_OracleServiceServicer_to_server(servicer, server):
                     servicer.DiscardDeadLetters,
                     request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersRequest.FromString,
                     response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersResponse.SerializeToString,
+            ),
+            'ListRequests': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListRequests,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListRequestsRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LabelRequest.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -668,6 +686,33 @@ class OracleService:
             '/labelloop.oracle.v1.OracleService/DiscardDeadLetters',
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersRequest.SerializeToString,
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/ListRequests',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListRequestsRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LabelRequest.FromString,
             options,
             channel_credentials,
             insecure,

@@ -84,6 +84,10 @@ class OracleServiceStub:
     """Tries dead letters again. Those that are taken now are dead no longer."""
     DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.DiscardDeadLettersRequest, _oracle_pb2.DiscardDeadLettersResponse]
     """Puts dead letters aside for good: nobody is shown them any more. All or none."""
+    ListRequests: _grpc.UnaryStreamMultiCallable[_oracle_pb2.ListRequestsRequest, _oracle_pb2.LabelRequest]
+    """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
+    content and without a slot or a lease.
+    """
 
 @_typing.type_check_only
 class OracleServiceAsyncStub(OracleServiceStub):
@@ -135,6 +139,10 @@ class OracleServiceAsyncStub(OracleServiceStub):
     """Tries dead letters again. Those that are taken now are dead no longer."""
     DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_oracle_pb2.DiscardDeadLettersRequest, _oracle_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
     """Puts dead letters aside for good: nobody is shown them any more. All or none."""
+    ListRequests: _aio.UnaryStreamMultiCallable[_oracle_pb2.ListRequestsRequest, _oracle_pb2.LabelRequest]  # type: ignore[assignment]
+    """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
+    content and without a slot or a lease.
+    """
 
 class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
     """The data's custodian: the only service that may see hidden labels."""
@@ -264,5 +272,15 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_oracle_pb2.DiscardDeadLettersResponse]]:
         """Puts dead letters aside for good: nobody is shown them any more. All or none."""
+
+    @_abc_1.abstractmethod
+    def ListRequests(
+        self,
+        request: _oracle_pb2.ListRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_oracle_pb2.LabelRequest], _abc.AsyncIterator[_oracle_pb2.LabelRequest]]:
+        """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
+        content and without a slot or a lease.
+        """
 
 def add_OracleServiceServicer_to_server(servicer: OracleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

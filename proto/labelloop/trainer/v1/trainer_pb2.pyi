@@ -330,6 +330,7 @@ class StartRunRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     CONTINUES_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Letters, digits, "-" and "_", at most 64; empty lets the service name it. Starting the same run twice is one run."""
     continues: _builtins.str
@@ -338,20 +339,51 @@ class StartRunRequest(_message.Message):
     def spec(self) -> _events_pb2.RunSpec:
         """What to do."""
 
+    @_builtins.property
+    def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownLabel]:
+        """Labels that exist: they cost nothing, are never asked for, and the first model is fitted on them. Not with continues."""
+
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         spec: _events_pb2.RunSpec | None = ...,
         continues: _builtins.str = ...,
+        known: _abc.Iterable[Global___KnownLabel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continues", b"continues", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continues", b"continues", "known", b"known", "run_id", b"run_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartRunRequest: _TypeAlias = StartRunRequest  # noqa: Y015
+
+@_typing.final
+class KnownLabel(_message.Message):
+    """A label that exists before the run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    sample_id: _builtins.int
+    """The sample."""
+    label: _builtins.int
+    """Its class."""
+    def __init__(
+        self,
+        *,
+        sample_id: _builtins.int = ...,
+        label: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "sample_id", b"sample_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownLabel: _TypeAlias = KnownLabel  # noqa: Y015
 
 @_typing.final
 class StartRunResponse(_message.Message):
@@ -616,7 +648,9 @@ class LabelRecord(_message.Message):
     auto_labelled: _builtins.bool
     """True where the model gave it."""
     source: _builtins.str
-    """Where it comes from: "dataset:mnist", "queue", "model", "inherited:RUN"."""
+    """Where it comes from: "dataset:mnist", "queue", "model", "inherited:RUN", or "given" for one that existed before
+    the run.
+    """
     annotator: _builtins.str
     """Who gave it; empty where nobody in particular did."""
     round: _builtins.int

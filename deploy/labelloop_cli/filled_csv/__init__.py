@@ -1,0 +1,1 @@
+"""Read CSV files that people fill in, as editors and spreadsheets write them."""

@@ -1,0 +1,84 @@
+"""Write the samples that wait for a label to files, for ``labelloop label open``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from labelloop.errors import InvalidInput
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, ListRequestsRequest
+
+from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.filled_csv.class_rows import read_class_rows
+from labelloop_cli.output.console import console, going_on
+from labelloop_cli.output.file_names import FileNames
+
+_TEXTS = {"text/plain", "application/json"}
+_COLUMNS = ("id", "name", "class", "file", "text")
+
+
+async def open_(run_id: str, output: Path, images: Path | None) -> None:
+    """Write the samples that wait for a label to a CSV to fill in, and pictures to the folder ``images`` if given.
+
+    Texts and rows of tables are in the CSV itself.
+
+    Raises:
+        InvalidInput: If ``images`` is given, but the samples are no pictures; or if ``output`` exists and holds classes
+            of samples that still wait, or is no such CSV.
+    """
+    async with connect(Endpoints()) as clients:
+        with going_on(f"reading what {run_id} asks for"):
+            rows = [row async for row in _rows(clients, run_id, images)]
+    _check_unsent(rows, output)
+    _write(rows, output)
+    console.print(
+        f"{len(rows)} samples wait for a label; fill in {output}, then `labelloop label submit {run_id} {output}`"
+    )
+
+
+async def _rows(clients: Clients, run_id: str, images: Path | None) -> AsyncIterator[dict[str, str]]:
+    files = FileNames()
+    async for request in clients.oracle.ListRequests(ListRequestsRequest(run_id=run_id)):
+        row = {"id": str(request.sample_id), "name": request.sample_name}
+        if request.media_type in _TEXTS:
+            row["text"] = request.content.decode(errors="replace")
+        if images:
+            row["file"] = files.of(request.sample_name or str(request.sample_id), request.media_type)
+            _write_picture(request, images, row["file"])
+        yield row
+
+
+def _write_picture(request: LabelRequest, folder: Path, name: str) -> None:
+    if not request.media_type.startswith("image/"):
+        message = f"the samples of run {request.run_id!r} are {request.media_type}, not pictures: leave --images out"
+        raise InvalidInput("NO_IMAGES", message, field="images")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(request.content)
+
+
+def _check_unsent(rows: list[dict[str, str]], output: Path) -> None:
+    """Raise InvalidInput if ``output`` would be overwritten although it holds classes that were not submitted."""
+    if not output.exists() or not output.stat().st_size:
+        return
+    filled, _ = read_class_rows(output)
+    unsent = {str(row.sample_id) for row in filled} & {row["id"] for row in rows}
+    if unsent:
+        message = f"{output} holds classes of {len(unsent)} samples that still wait: submit it, or name another file"
+        raise InvalidInput("UNSENT_LABELS", message, field="output")
+
+
+def _write(rows: list[dict[str, str]], output: Path) -> None:
+    """Write a CSV without columns that are empty in all rows, except those that are to be filled in.
+
+    A byte order mark tells spreadsheets that text is UTF-8; ASCII needs none.
+    """
+    columns = [name for name in _COLUMNS if name in ("id", "class") or any(row.get(name) for row in rows)]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    encoding = "utf-8" if text.getvalue().isascii() else "utf-8-sig"
+    output.write_text(text.getvalue(), encoding=encoding, newline="")

@@ -1,0 +1,117 @@
+"""Answer questions about datasets and published pools: what they hold, and which sample has which name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import numpy as np
+from labelloop.errors import InvalidInput, WrongState
+from labelloop.eventlog.projections import RunProjections
+from labelloop.oracle.v1 import oracle_pb2 as pb
+
+from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.dataset import Dataset
+from oracle_svc.datasets.matching import found_ids, ids_of
+from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.samples.published_pools import PublishedPools
+
+_PART = 1_000  # samples in a message
+
+
+class DatasetQueries:
+    """Describes datasets and finds samples in them and in the pools of runs."""
+
+    def __init__(
+        self, dataset_cache: DatasetCache, pools: PublishedPools, projections: RunProjections[LabelingState]
+    ) -> None:
+        self._dataset_cache, self._pools, self._projections = dataset_cache, pools, projections
+
+    async def describe(self, request: pb.DescribeDatasetRequest) -> pb.DescribeDatasetResponse:
+        """Describe a dataset, and find samples of an earlier pool in it if the request names one.
+
+        Raises WrongState if one of those samples is missing, or the dataset has samples of another kind.
+        """
+        dataset = await self._dataset_cache.get(request.dataset)
+        found: Sequence[int] = ()
+        if request.pool_sha256:
+            found = await self._found(request.pool_sha256, list(request.sample_ids), dataset)
+        evaluation = dataset.evaluation_labels
+        counts = () if dataset.labels is None else np.bincount(dataset.labels, minlength=len(dataset.classes))
+        return pb.DescribeDatasetResponse(
+            sample_count=len(dataset.samples),
+            shape=dataset.samples.shape[1:],
+            dtype=dataset.samples.dtype.name,
+            classes=dataset.classes,
+            has_labels=dataset.labels is not None,
+            evaluation_count=0 if evaluation is None else len(evaluation),
+            description=dataset.description,
+            stand_in=dataset.stand_in,
+            has_graph=bool(dataset.graph),
+            dataset_sha256=dataset.sha256,
+            found_ids=found,
+            notes=dataset.notes,
+            layout=dataset.layout,
+            class_counts=map(int, counts),
+            has_names=bool(dataset.names),
+            pool_bytes=dataset.samples.nbytes,
+        )
+
+    async def _found(self, pool_sha256: str, sample_ids: list[int], dataset: Dataset) -> list[int]:
+        manifest = await self._pools.manifest(pool_sha256)
+        kind, wanted = (dataset.samples.dtype.name, dataset.samples.shape[1:]), (manifest.dtype, manifest.shape)
+        if kind != wanted:
+            message = (
+                f"samples of {dataset.name} are {_kind(*kind)}, but those of the run to continue are "
+                f"{_kind(*wanted)}: prepare them alike (for pictures see --size), or start without --continues"
+            )
+            raise WrongState("DATASET_CHANGED", message, field="continues")
+        digests = await self._pools.digests(pool_sha256, sample_ids)
+        names = await self._pools.names(pool_sha256, sample_ids)
+        return await asyncio.to_thread(found_ids, sample_ids, digests, names, dataset)
+
+    async def find(self, request: pb.FindSamplesRequest) -> AsyncIterator[pb.FindSamplesResponse]:
+        """Yield samples by id and name, of a dataset or of a run's pool.
+
+        Raises InvalidInput for an id outside the pool, NotFound for an unknown name.
+        """
+        names = await self._names(request)
+        if request.names:
+            known = await asyncio.to_thread(lambda: {name: place for place, name in enumerate(names)})
+            chosen: Sequence[int] = ids_of(request.names, known)
+        else:
+            chosen = list(request.sample_ids) or range(len(names))
+        for sample_id in chosen:
+            if sample_id >= len(names):
+                message = f"sample {sample_id} lies outside the pool, whose ids end at {len(names) - 1}"
+                raise InvalidInput("UNKNOWN_SAMPLE", message, field="sample_ids", sample_id=sample_id)
+        for part in _parts(chosen):
+            samples = [pb.NamedSample(sample_id=sample_id, name=names[sample_id]) for sample_id in part]
+            yield pb.FindSamplesResponse(samples=samples)
+
+    async def _names(self, request: pb.FindSamplesRequest) -> Sequence[str]:
+        """Return the name of each sample; its id where samples have none."""
+        if request.run_id:
+            pool = self._projections.get(request.run_id).pool
+            if pool is None:
+                message = f"the pool of run {request.run_id!r} is not published yet"
+                raise WrongState("NO_POOL", message, run_id=request.run_id)
+            published: list[str] = []
+            async for _, part in self._pools.all_names(pool.pool_sha256):
+                published.extend(part)
+            return _or_ids(published)
+        dataset = await self._dataset_cache.get(request.dataset)
+        return _or_ids(dataset.names or ("",) * len(dataset.samples))
+
+
+def _or_ids(names: Sequence[str]) -> Sequence[str]:
+    return [name or str(sample_id) for sample_id, name in enumerate(names)]
+
+
+def _parts(sample_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(sample_ids), _PART):
+        yield sample_ids[start : start + _PART]
+
+
+def _kind(dtype: str, shape: Sequence[int]) -> str:
+    return f"{'x'.join(map(str, shape))} {dtype}"

@@ -1,0 +1,66 @@
+"""List the files of a folder, laid out either flat or with one subfolder per class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelloop.errors import InvalidInput
+
+from .file_names import is_of_desktop, shown
+
+
+@dataclass(frozen=True)
+class FolderListing:
+    """The files of a folder, without those of desktops.
+
+    Attributes:
+        files: Those that may be samples, by name; with class folders by class, then by name.
+        file_classes: For each file the index of its class; None without class folders.
+        classes: Names of the class folders, by name; empty without them.
+        beside: With class folders, the files that lie beside them.
+    """
+
+    files: list[Path]
+    file_classes: list[int] | None
+    classes: tuple[str, ...]
+    beside: list[Path]
+
+
+def list_folder(folder: Path, field: str) -> FolderListing:
+    """List ``folder``. Raises InvalidInput for folders in class folders."""
+    entries = _entries(folder)
+    files, folders = [path for path in entries if path.is_file()], [path for path in entries if path.is_dir()]
+    if not folders:
+        return FolderListing(files, None, (), [])
+    by_class = [_files_of_class(path, field) for path in folders]
+    return FolderListing(
+        files=[path for paths in by_class for path in paths],
+        file_classes=[index for index, paths in enumerate(by_class) for _ in paths],
+        classes=tuple(path.name for path in folders),
+        beside=files,
+    )
+
+
+def stray(folder: Path, path: Path, where: str, field: str) -> InvalidInput:
+    """Return the error for ``path``, which neither of the two layouts has room for."""
+    return InvalidInput(
+        "FOLDER_LAYOUT",
+        f"{shown(str(path))} lies {where}: {folder} must hold either images, or one folder of images for each class",
+        field=field,
+        path=shown(str(path)),
+        where=where,
+        folder=folder,
+    )
+
+
+def _files_of_class(folder: Path, field: str) -> list[Path]:
+    entries = _entries(folder)
+    for path in entries:
+        if path.is_dir():  # most likely train/cat, train/dog: those classes would be lost
+            raise stray(folder.parent, path, "inside a class folder", field)
+    return [path for path in entries if path.is_file()]  # reading a pipe or a device may never end
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not is_of_desktop(path.name))

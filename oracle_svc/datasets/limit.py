@@ -1,0 +1,42 @@
+"""Take a part of a dataset. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from labelloop.errors import InvalidInput
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+
+
+def limited(dataset: Dataset, limit: int, seed: int) -> Dataset:
+    """Return ``limit`` samples of ``dataset``, in their order: drawn at random, or the first ones if ``seed`` is 0.
+
+    Raises InvalidInput if it has fewer.
+    """
+    count = len(dataset.samples)
+    if not limit or limit == count:
+        return dataset
+    if limit > count:
+        message = f"the limit asks for {limit} samples, but {dataset.name} has {count}"
+        raise InvalidInput("LIMIT_OVER_POOL", message, field="sample_limit", limit=limit, count=count)
+    if not seed:
+        return _taken(dataset, slice(limit))
+    # RandomState, because its sequence is guaranteed never to change.
+    rng = np.random.RandomState([seed % 2**32, seed >> 32])
+    drawn = _taken(dataset, np.sort(rng.permutation(count)[:limit]))
+    note = f"{limit:,} of {count:,} samples drawn at random with seed {seed}"
+    return replace(drawn, notes=(*dataset.notes, note))
+
+
+def _taken(dataset: Dataset, rows: slice | NDArray[np.int64]) -> Dataset:
+    indices = range(len(dataset.samples))[rows] if isinstance(rows, slice) else rows.tolist()
+    return replace(
+        dataset,
+        samples=dataset.samples[rows],
+        labels=None if dataset.labels is None else dataset.labels[rows],
+        names=[dataset.names[index] for index in indices] if dataset.names else (),
+        originals=[dataset.originals[index] for index in indices] if dataset.originals else (),
+    )

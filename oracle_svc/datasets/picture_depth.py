@@ -1,0 +1,39 @@
+"""Recognise pictures with more than 8 bits a channel, which Pillow reduces to 8 without a word. No I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from PIL import Image
+
+_DEEP_RAW_MODE = re.compile(r".*;(16|32|64)[BLNS]+")  # but not "BGR;16", which is 16 bits for all three channels
+_SIZ_MARKER = b"\xff\x4f\xff\x51"  # begins a JPEG 2000 codestream
+_PRECISION_OFFSET = 42  # of the first component's bits less 1, from the marker
+
+
+def is_deep(image: Image.Image, head: bytes) -> bool:
+    """Return whether the file of the opened ``image`` has more than 8 bits a channel; ``head`` is its beginning.
+
+    AVIF counts as 8 bits: its pictures state their true depth, so that the decoder's conversion keeps 256 levels.
+    """
+    if image.mode[0] in "IF":  # 16 or 32 bits
+        return True
+    if image.format == "JPEG2000":
+        return _is_deep_codestream(head)
+    return any(_is_deep_tile(tile) for tile in getattr(image, "tile", ()))
+
+
+def _is_deep_tile(tile: Any) -> bool:
+    codec, arguments = tile[0], tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+    if codec == "SGI16":
+        return True
+    if codec in ("ppm", "ppm_plain"):  # their last argument is the largest value
+        return isinstance(arguments[-1], int) and arguments[-1] > 255
+    return any(isinstance(argument, str) and _DEEP_RAW_MODE.fullmatch(argument) for argument in arguments)
+
+
+def _is_deep_codestream(head: bytes) -> bool:
+    start = head.find(_SIZ_MARKER)
+    precision = head[start + _PRECISION_OFFSET : start + _PRECISION_OFFSET + 1] if start >= 0 else b""
+    return bool(precision) and (precision[0] & 0x7F) + 1 > 8

@@ -1,0 +1,121 @@
+"""Read pools as they were published: what a run was trained on is what people see, whatever became of the files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labelloop.artifacts.artifact_cache import ArtifactCache
+from labelloop.artifacts.formats import PoolManifest, SampleIndex, Shard, decode_shard, sample_digest
+from labelloop.artifacts.store import ArtifactStore
+from labelloop.errors import NotFound
+from labelloop.events.v1.events_pb2 import SampleLayout
+from labelloop.runtime.async_cache import AsyncCache
+from numpy.typing import NDArray
+
+_POOLS_KEPT = 32
+_SHARDS_KEPT = 8
+
+
+@dataclass(frozen=True)
+class PublishedSample:
+    """A sample of a published pool.
+
+    Attributes:
+        value: Its values, ``[*shape]``, or its text.
+        layout: What a sample of the pool is; None in pools of earlier releases.
+        name: Its name; empty if it has none.
+        original: The file that people see of it; None if they see the values.
+    """
+
+    value: Any
+    layout: SampleLayout | None
+    name: str
+    original: bytes | None
+
+
+class PublishedPools:
+    """Reads pools from the artifact store, shard by shard, through a cache on the disk."""
+
+    def __init__(self, artifacts: ArtifactStore, cache: ArtifactCache) -> None:
+        self._artifacts, self._cache = artifacts, cache
+        self._manifests: AsyncCache[str, PoolManifest] = AsyncCache(self._read_manifest, kept=_POOLS_KEPT)
+        self._layouts: AsyncCache[str, SampleLayout] = AsyncCache(self._read_layout, kept=_POOLS_KEPT)
+        self._shards: AsyncCache[tuple[str, Shard], NDArray[Any]] = AsyncCache(self._read_shard, kept=_SHARDS_KEPT)
+        self._indexes: AsyncCache[Shard, SampleIndex] = AsyncCache(self._read_index, kept=_SHARDS_KEPT)
+
+    async def manifest(self, pool_sha256: str) -> PoolManifest:
+        """Return a pool's manifest. Raises NotFound or Corrupt if there is none."""
+        return await self._manifests.get(pool_sha256)
+
+    async def sample(self, pool_sha256: str, sample_id: int) -> PublishedSample:
+        """Return a sample. Raises NotFound if the pool has none of that id, or an artifact is missing."""
+        manifest = await self.manifest(pool_sha256)
+        shard, row = _place(manifest, sample_id)
+        index = await self._indexes.get(shard)
+        values = await self._shards.get((pool_sha256, shard))
+        return PublishedSample(
+            value=values[row],
+            layout=await self._layouts.get(manifest.layout) if manifest.layout else None,
+            name=index.names[row] if index.names else "",
+            original=await self._artifacts.get(index.originals[row]) if index.originals else None,
+        )
+
+    async def names(self, pool_sha256: str, sample_ids: Iterable[int]) -> list[str]:
+        """Return the names of samples, empty for those that have none. Raises NotFound for an id outside the pool."""
+        manifest = await self.manifest(pool_sha256)
+        names = []
+        for sample_id in sample_ids:
+            shard, row = _place(manifest, sample_id)
+            index = await self._indexes.get(shard)
+            names.append(index.names[row] if index.names else "")
+        return names
+
+    async def all_names(self, pool_sha256: str) -> AsyncIterator[tuple[int, Sequence[str]]]:
+        """Yield the first id of each shard with the names of its samples, all of them empty if they have none."""
+        first = 0
+        for shard in (await self.manifest(pool_sha256)).shards:
+            index = await self._indexes.get(shard)
+            yield first, index.names or ("",) * shard.sample_count
+            first += shard.sample_count
+
+    async def digests(self, pool_sha256: str, sample_ids: Iterable[int]) -> list[bytes]:
+        """Return the digest of each sample, in the order given; see :func:`sample_digest`."""
+        manifest = await self.manifest(pool_sha256)
+        digests = []
+        for sample_id in sample_ids:
+            shard, row = _place(manifest, sample_id)
+            files = (await self._indexes.get(shard)).files
+            values = await self._shards.get((pool_sha256, shard))
+            digests.append(sample_digest(values[row], files[row] if files else ""))
+        return digests
+
+    async def _read_manifest(self, digest: str) -> PoolManifest:
+        return PoolManifest.from_bytes(await self._artifacts.get(digest))
+
+    async def _read_layout(self, digest: str) -> SampleLayout:
+        return SampleLayout.FromString(await self._artifacts.get(digest))
+
+    async def _read_shard(self, key: tuple[str, Shard]) -> NDArray[Any]:
+        pool_sha256, shard = key
+        manifest, data = await self.manifest(pool_sha256), await self._cache.map(shard.sha256)
+        return await asyncio.to_thread(decode_shard, data, manifest, shard)
+
+    async def _read_index(self, shard: Shard) -> SampleIndex:
+        if shard.index is None:
+            return SampleIndex()
+        data = await self._artifacts.get(shard.index)
+        return await asyncio.to_thread(SampleIndex.from_bytes, data, shard.sample_count)
+
+
+def _place(manifest: PoolManifest, sample_id: int) -> tuple[Shard, int]:
+    """Return the shard that holds a sample, and the sample's row in it."""
+    row = sample_id
+    for shard in manifest.shards:
+        if row < shard.sample_count:
+            return shard, row
+        row -= shard.sample_count
+    message = f"the pool has {manifest.sample_count} samples, and none {sample_id}"
+    raise NotFound("UNKNOWN_SAMPLE", message, sample_id=sample_id)

@@ -1,0 +1,119 @@
+"""A trainer and an oracle in memory that know one run, for tests of commands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from labelloop.errors import LabelloopError
+from labelloop.events.v1.events_pb2 import Event, LabelProvided
+from labelloop.oracle.v1 import oracle_pb2
+from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceServicer, add_OracleServiceServicer_to_server
+from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.handlers import guarded
+from labelloop.trainer.v1 import trainer_pb2
+from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer, add_TrainerServiceServicer_to_server
+
+from tests.finding import FakeFinder
+
+PART = 2  # labels in a message
+
+
+class FakeTrainer(TrainerServiceServicer):
+    """Knows one run and its labels, and keeps requests to start others."""
+
+    def __init__(self, run: trainer_pb2.RunStatus, labels: Sequence[trainer_pb2.LabelRecord] = ()) -> None:
+        self.run, self.labels = run, labels
+        self.started: list[trainer_pb2.StartRunRequest] = []
+
+    async def GetRun(self, request: trainer_pb2.GetRunRequest, context: Any) -> trainer_pb2.GetRunResponse:  # noqa: N802
+        return trainer_pb2.GetRunResponse(run=self.run)
+
+    async def ListLabels(  # noqa: N802
+        self, request: trainer_pb2.ListLabelsRequest, context: Any
+    ) -> AsyncIterator[trainer_pb2.ListLabelsResponse]:
+        for start in range(0, len(self.labels), PART):
+            yield trainer_pb2.ListLabelsResponse(labels=self.labels[start : start + PART])
+
+    async def StartRun(self, request: trainer_pb2.StartRunRequest, context: Any) -> trainer_pb2.StartRunResponse:  # noqa: N802
+        self.started.append(request)
+        return trainer_pb2.StartRunResponse(run=trainer_pb2.RunStatus(run_id=request.run_id, spec=request.spec))
+
+
+class FakeOracle(OracleServiceServicer):
+    """Names the samples of a pool, and keeps what is sent to it. Each sample of ``answered`` has a label."""
+
+    def __init__(
+        self,
+        finder: FakeFinder,
+        described: oracle_pb2.DescribeDatasetResponse | LabelloopError | None = None,
+        answered: Sequence[int] = (),
+    ) -> None:
+        self.finder, self.described, self._answered = finder, described, answered
+        self.requests: list[oracle_pb2.LabelRequest] = []
+        self.sent: list[Any] = []
+
+    async def FindSamples(  # noqa: N802
+        self, request: oracle_pb2.FindSamplesRequest, context: Any
+    ) -> AsyncIterator[oracle_pb2.FindSamplesResponse]:
+        async for part in self.finder.FindSamples(request):
+            yield part
+
+    async def DescribeDataset(  # noqa: N802
+        self, request: oracle_pb2.DescribeDatasetRequest, context: Any
+    ) -> oracle_pb2.DescribeDatasetResponse:
+        if isinstance(self.described, LabelloopError) and not request.dataset.classes:
+            raise self.described
+        if isinstance(self.described, oracle_pb2.DescribeDatasetResponse):
+            return self.described
+        return oracle_pb2.DescribeDatasetResponse(sample_count=4, classes=request.dataset.classes, dtype="uint8")
+
+    async def ListRequests(  # noqa: N802
+        self, request: oracle_pb2.ListRequestsRequest, context: Any
+    ) -> AsyncIterator[oracle_pb2.LabelRequest]:
+        for each in self.requests:
+            yield each
+
+    async def ListAnswers(  # noqa: N802
+        self, request: oracle_pb2.ListAnswersRequest, context: Any
+    ) -> oracle_pb2.ListAnswersResponse:
+        if request.after_sequence:
+            return oracle_pb2.ListAnswersResponse(last_sequence=request.after_sequence)
+        events = [Event(round=1, label_provided=LabelProvided(sample_id=each)) for each in self._answered]
+        return oracle_pb2.ListAnswersResponse(events=events, last_sequence=1)
+
+    async def SubmitLabels(self, request: Any, context: Any) -> oracle_pb2.SubmitLabelsResponse:  # noqa: N802
+        self.sent.append(request)
+        return oracle_pb2.SubmitLabelsResponse(recorded=len(request.labels))
+
+    async def SubmitResults(self, request: Any, context: Any) -> oracle_pb2.SubmitResultsResponse:  # noqa: N802
+        self.sent.append(request)
+        return oracle_pb2.SubmitResultsResponse(recorded=len(request.results))
+
+    async def SkipSamples(self, request: Any, context: Any) -> oracle_pb2.SkipSamplesResponse:  # noqa: N802
+        self.sent.append(request)
+        return oracle_pb2.SkipSamplesResponse(recorded=len(request.samples))
+
+    async def CancelRequests(self, request: Any, context: Any) -> oracle_pb2.CancelRequestsResponse:  # noqa: N802
+        self.sent.append(request)
+        return oracle_pb2.CancelRequestsResponse(cancelled=len(request.sample_ids))
+
+
+@asynccontextmanager
+async def served(trainer: FakeTrainer, oracle: FakeOracle, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Serve both where commands look for them."""
+    server = grpc.aio.server()
+    registrar = guarded(server, CallCounts())
+    add_TrainerServiceServicer_to_server(trainer, registrar)
+    add_OracleServiceServicer_to_server(oracle, registrar)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    for name in ("LABELLOOP_TRAINER", "LABELLOOP_ORACLE"):
+        monkeypatch.setenv(name, address)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(None)
