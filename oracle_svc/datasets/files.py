@@ -16,6 +16,7 @@ from .classes import class_names, labels_of
 from .dataset import Dataset, DatasetSource
 from .picture_settings import PictureSettings, picture_settings
 from .split import Split, exists, read_split
+from .table_file import is_table
 
 
 def load_files(source: DatasetSource) -> Dataset:
@@ -24,18 +25,22 @@ def load_files(source: DatasetSource) -> Dataset:
         raise InvalidInput(
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
-            "file, an IDX file (plain or .gz), a folder of images, or a folder with a folder of images for each class",
+            "file, an IDX file (plain or .gz), a table (.csv, .tsv or .parquet), a folder of images, or a folder with "
+            "a folder of images for each class",
             field="name",
             name=source.name,
         )
     pictures = picture_settings(source)
     _refuse_unused(source)
-    pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels", pictures=pictures)
+    _refuse_columns(source)
+    pool = read_split(
+        source.name, source.labels, samples_field="name", labels_field="labels", source=source, pictures=pictures
+    )
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
+    layout, assumed = _layout(source, pool)
     evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures))
     evaluation_samples, evaluation_labels = (evaluation.samples, evaluation.labels) if evaluation else (None, None)
-    layout, assumed = _layout(source, pool)
     name = file_name(source.name)
     return Dataset(
         name=name,
@@ -54,7 +59,9 @@ def load_files(source: DatasetSource) -> Dataset:
 
 
 def _layout(source: DatasetSource, pool: Split) -> tuple[SampleLayout, tuple[str, ...]]:
-    """Return what a sample is, and what had to be assumed for that: nothing for pictures in a folder."""
+    """Return what a sample is, and what had to be assumed for that: nothing for pictures in a folder and for tables."""
+    if pool.layout:
+        return pool.layout, ()
     if Path(source.name).is_dir():
         return layout_of_shape(pool.samples.shape[1:], pool.samples.dtype.name), ()
     layout, note = layout_of(pool.samples)
@@ -79,6 +86,21 @@ def _refuse_unused(source: DatasetSource) -> None:
             raise InvalidInput(
                 "NOT_PICTURES",
                 f"{field} is set, but {source.name} is no folder of pictures: leave {field} out",
+                field=field,
+                setting=field,
+                name=source.name,
+            )
+
+
+def _refuse_columns(source: DatasetSource) -> None:
+    """Refuse names of columns where no table is read, which would be ignored silently."""
+    if source.text_column or any(is_table(Path(path)) for path in (source.name, source.evaluation)):
+        return
+    for field in ("id_column", "label_column", "columns"):
+        if getattr(source, field):
+            raise InvalidInput(
+                "NOT_A_TABLE",
+                f"{field} is set, but {source.name} is no table (.csv, .tsv or .parquet): leave {field} out",
                 field=field,
                 setting=field,
                 name=source.name,
@@ -110,7 +132,9 @@ def _evaluation(
         source.evaluation_labels,
         samples_field="evaluation",
         labels_field="evaluation_labels",
+        source=source,
         pictures=pictures,
+        like=pool.layout,
     )
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"

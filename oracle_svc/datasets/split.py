@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from labelloop.errors import InvalidInput, NotFound
+from labelloop.events.v1.events_pb2 import SampleLayout
 from numpy.typing import NDArray
 
 from .arrays import as_labels, as_samples
-from .dataset import Original
+from .dataset import DatasetSource, Original
 from .folders import read_folder
 from .picture_settings import PictureSettings
 from .reading import read_array
+from .table_file import is_table
+from .tables import read_table
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Split:
         names: The name of each sample; empty if they have none.
         originals: What people see of each sample; empty if they see the sample itself.
         notes: What was chosen, left out or assumed in reading, a sentence each.
+        open_classes: Whether ``classes`` are those that occur among the labels, and may lack some of the run's.
+        layout: What a sample is, where the file says so; else the values are to be looked at.
     """
 
     samples: NDArray[Any]
@@ -36,22 +41,32 @@ class Split:
     names: Sequence[str] = ()
     originals: Sequence[Original] = ()
     notes: tuple[str, ...] = ()
+    open_classes: bool = False
+    layout: SampleLayout | None = None
 
 
 def read_split(
-    samples: str, labels: str, *, samples_field: str, labels_field: str, pictures: PictureSettings | None = None
+    samples: str,
+    labels: str,
+    *,
+    samples_field: str,
+    labels_field: str,
+    source: DatasetSource | None = None,
+    pictures: PictureSettings | None = None,
+    like: SampleLayout | None = None,
 ) -> Split:
     """Read the samples at the path ``samples``, with the labels in the file ``labels`` unless that is empty.
 
-    ``samples_field`` and ``labels_field`` name the setting at fault in errors; ``pictures`` says how pictures in a
-    folder become samples of one size. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
+    ``samples_field`` and ``labels_field`` name the setting at fault in errors. ``source`` says how files are read,
+    beside their paths, ``pictures`` how pictures in a folder become samples of one size, and ``like`` which columns and
+    categories the rows of an evaluation set have. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
     """
     path = existing(samples, samples_field)
     try:
         if path.is_dir():
             split = Split(*read_folder(path, pictures or PictureSettings(), samples_field))
         else:
-            split = _read_file(path, samples_field)
+            split = _read_file(path, source or DatasetSource(samples), samples_field, like)
         return _with_labels(split, labels, labels_field) if labels else split
     except OSError as error:  # no permission, a failing disk
         raise InvalidInput(
@@ -84,15 +99,20 @@ def existing(text: str, field: str) -> Path:
     return Path(text)
 
 
-def _read_file(path: Path, field: str) -> Split:
+def _read_file(path: Path, source: DatasetSource, field: str, like: SampleLayout | None) -> Split:
+    if is_table(path):
+        table = read_table(path, source, field, like)
+        found = table.samples, table.labels, table.classes, table.names
+        return Split(*found, notes=table.notes, open_classes=True, layout=table.layout)
     return Split(as_samples(read_array(path), str(path), field), None)
 
 
 def _with_labels(split: Split, labels: str, field: str) -> Split:
     if split.classes:
+        said = "the cells of the label column" if split.open_classes else "the class folders"
         raise InvalidInput(
             "LABELS_TWICE",
-            f"{field} names {labels}, but the class folders already say the labels: leave {field} out",
+            f"{field} names {labels}, but {said} already say the labels: leave {field} out",
             field=field,
             setting=field,
             path=labels,
