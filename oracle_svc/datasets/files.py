@@ -34,7 +34,13 @@ def load_files(source: DatasetSource) -> Dataset:
     _refuse_unused(source)
     _refuse_columns(source)
     pool = read_split(
-        source.name, source.labels, samples_field="name", labels_field="labels", source=source, pictures=pictures
+        source.name,
+        source.labels,
+        samples_field="name",
+        labels_field="labels",
+        source=source,
+        pictures=pictures,
+        classes=source.classes,
     )
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
@@ -135,6 +141,7 @@ def _evaluation(
         source=source,
         pictures=pictures,
         like=pool.layout,
+        classes=classes,
     )
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"

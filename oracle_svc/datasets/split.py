@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from .arrays import as_labels, as_samples
 from .dataset import DatasetSource, Original
 from .folders import read_folder
+from .label_table import SUFFIXES as LABEL_TABLES
+from .label_table import read_label_table
 from .picture_settings import PictureSettings
 from .reading import read_array
 from .table_file import is_table
@@ -54,9 +56,11 @@ def read_split(
     source: DatasetSource | None = None,
     pictures: PictureSettings | None = None,
     like: SampleLayout | None = None,
+    classes: Sequence[str] = (),
 ) -> Split:
     """Read the samples at the path ``samples``, with the labels in the file ``labels`` unless that is empty.
 
+    Labels in a CSV are those of ``classes``, or of the classes that occur there if none are given.
     ``samples_field`` and ``labels_field`` name the setting at fault in errors. ``source`` says how files are read,
     beside their paths, ``pictures`` how pictures in a folder become samples of one size, and ``like`` which columns and
     categories the rows of an evaluation set have. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
@@ -67,7 +71,7 @@ def read_split(
             split = Split(*read_folder(path, pictures or PictureSettings(), samples_field))
         else:
             split = _read_file(path, source or DatasetSource(samples), samples_field, like)
-        return _with_labels(split, labels, labels_field) if labels else split
+        return _with_labels(split, labels, labels_field, classes) if labels else split
     except OSError as error:  # no permission, a failing disk
         raise InvalidInput(
             "UNREADABLE",
@@ -107,7 +111,7 @@ def _read_file(path: Path, source: DatasetSource, field: str, like: SampleLayout
     return Split(as_samples(read_array(path), str(path), field), None)
 
 
-def _with_labels(split: Split, labels: str, field: str) -> Split:
+def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) -> Split:
     if split.classes:
         said = "the cells of the label column" if split.open_classes else "the class folders"
         raise InvalidInput(
@@ -117,5 +121,9 @@ def _with_labels(split: Split, labels: str, field: str) -> Split:
             setting=field,
             path=labels,
         )
-    raw = read_array(existing(labels, field))
+    path = existing(labels, field)
+    if path.suffix.lower() in LABEL_TABLES:
+        table = read_label_table(path, len(split.samples), split.names, classes, field)
+        return replace(split, labels=table.labels, classes=table.classes, notes=(*split.notes, *table.notes))
+    raw = read_array(path)
     return replace(split, labels=as_labels(raw, len(split.samples), labels, field))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from labelloop.errors import InvalidInput, NotFound, WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished, RunSpec, SkipKind
-from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse, LabelRequest
+from labelloop.oracle.v1.oracle_pb2 import DeadLetter, DescribeDatasetResponse, LabelRequest
 from labelloop.trainer.v1.trainer_pb2 import RunStatus
-from labelloop_cli.operations import label, run
+from labelloop_cli.operations import backlog, label, run
 from labelloop_cli.operations.open_samples import open_
 from labelloop_cli.operations.pool import inspect_pool
 from labelloop_cli.run_spec.request import start_request
@@ -211,3 +211,15 @@ async def test_classes_that_were_not_submitted_are_not_overwritten(oracle: FakeO
     table.write_bytes(b"\x89PNG\0")
     with pytest.raises(InvalidInput, match="cannot be read as CSV"):
         await open_("r", table, None)
+
+
+async def test_dead_letters_name_the_samples_that_they_are_for(
+    oracle: FakeOracle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent = ['{"request_id": "r/0/1/0"}', '{"request_id": "odd"}', "no JSON", "[1]", '{"request_id": "r/0/3"}']
+    oracle.letters = [DeadLetter(id=f"id{number}", data=data.encode()) for number, data in enumerate(sent)]
+    await backlog.show_dead("")
+    assert re.findall(r"sample (.*)", capsys.readouterr().out) == ["b.png", "d.png"]
+    oracle.letters = [DeadLetter(id="id", data=b'{"request_id": "r/0/9/0"}')]
+    await backlog.show_dead("")
+    assert "1 dead letters" in capsys.readouterr().out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from labelloop.errors import InvalidInput
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
@@ -26,6 +28,14 @@ LINK = "https://labels.example/samples/r/1?key=ab"
 def test_a_task_shows_the_link_in_preference_to_content(sample: dict[str, object], shown: str) -> None:
     request = LabelRequest(request_id="r/0/1", media_type="image/png", **sample)  # type: ignore[arg-type]
     assert task_of(request, CONTROL)["data"]["picture"] == shown
+
+
+def test_a_task_has_the_samples_name_unless_the_project_keeps_the_image_there() -> None:
+    request = LabelRequest(request_id="r/0/1", media_type="image/png", uri=LINK, sample_name="pets/a.png")
+    assert task_of(request, CONTROL)["data"]["name"] == "pets/a.png"
+    assert task_of(request, replace(CONTROL, key="name"))["data"]["name"] == LINK
+    request.sample_name = ""
+    assert "name" not in task_of(request, CONTROL)["data"]
 
 
 @pytest.mark.parametrize("sample", [{"content": b"npy"}, {"uri": LINK}])

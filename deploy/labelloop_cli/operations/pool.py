@@ -52,6 +52,7 @@ async def _described_at_least(clients: Clients, source: DatasetSource) -> Descri
     described = await described_dataset(clients, unnamed)
     described.ClearField("dataset_sha256")
     del described.classes[:], described.class_counts[:]
+    described.description = described.description.replace(f", {len(_UNNAMED)} classes", "")
     return described
 
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.operations.pool import described_dataset
 from labelloop_cli.output import run_summary
 from labelloop_cli.output.console import console, tell

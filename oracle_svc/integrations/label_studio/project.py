@@ -31,12 +31,17 @@ def task_of(request: LabelRequest, control: Control) -> dict[str, Any]:
     image = request.uri or f"data:{request.media_type};base64,{base64.b64encode(request.content).decode()}"
     ours = {REQUEST_ID: request.request_id, DIGEST: request.sha256}
     # Twice: people see and export the data; the meta can be read without the images.
-    task: dict[str, Any] = {"data": {control.key: image, **ours}, "meta": ours}
+    task: dict[str, Any] = {"data": {**_named(request), control.key: image, **ours}, "meta": ours}
     if request.HasField("prediction"):
         said = request.prediction
         prediction = Prediction(request.classes[said.label], said.confidence, said.model_sha256)
         task["predictions"] = [as_prediction(prediction, control)]
     return task
+
+
+def _named(request: LabelRequest) -> dict[str, str]:
+    """Return the sample's name as people see and export it; nothing where it has none."""
+    return {"name": request.sample_name} if request.sample_name else {}
 
 
 class Project:

@@ -28,7 +28,9 @@ async def _serve_and_leave(name: str, settings: S, serve: Callable[[S], Awaitabl
     code = 0
     try:
         metrics.serve(name, settings)
-        await until_signal_or_end(serve(settings))
+        await until_signal_or_end(_without_exit(serve(settings)))
+    except* _Exit as group:
+        code = group.exceptions[0].code  # type: ignore[union-attr]
     except* LabelloopError as group:
         code = 1
         for error in group.exceptions:
@@ -37,6 +39,24 @@ async def _serve_and_leave(name: str, settings: S, serve: Callable[[S], Awaitabl
         code = 1
     tracing.shut_down()
     _leave(code)
+
+
+class _Exit(Exception):
+    """A service that ended itself with an exit code, and said why."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+async def _without_exit(work: Awaitable[None]) -> None:
+    """Await ``work``; if it calls for the end of the process, raise that as an error.
+
+    A SystemExit in a task would leave the event loop at once, which reports it with a traceback.
+    """
+    try:
+        await work
+    except SystemExit as request:
+        raise _Exit(request.code if isinstance(request.code, int) else 1) from None
 
 
 def _leave(code: int) -> None:
