@@ -24,7 +24,7 @@ from scorer_svc.models.model import Model
 from scorer_svc.models.warmup import ModelWarmup
 from scorer_svc.numerics.clustering import cluster
 from scorer_svc.pools.part import Part
-from scorer_svc.pools.pool import Pool
+from scorer_svc.pools.pool import Pool, check_numbers
 from scorer_svc.ranking.batch import check_batch, rank_together
 from scorer_svc.ranking.rank import Question, Ranking, check, cut, merge, rank
 from scorer_svc.scoring.score import Scoring
@@ -34,6 +34,7 @@ _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
 _CHOSEN_KEPT = 64  # batches, of 10,000 samples at most
+_WITHOUT_VALUES = (Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM)
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -107,6 +108,8 @@ class ScorerService(ScorerServiceServicer):
 
     async def _question(self, asked: Asked) -> tuple[Pool, Question]:
         pool = await self._seen(asked.pool, asked.features)
+        if asked.strategy not in _WITHOUT_VALUES:
+            check_numbers(pool)
         model = await self._model(asked.model) if asked.model else None
         return pool, Question(asked.strategy, asked.limit, _bitmap(asked.leave_out), asked.seed, model)
 
@@ -123,6 +126,7 @@ class ScorerService(ScorerServiceServicer):
     async def ClusterPool(self, request: pb.ClusterPoolRequest, context: Context) -> pb.ClusterPoolResponse:
         pool = await self._pool(request.pool_sha256)
         _check_clusters(pool, request.cluster_count)
+        check_numbers(pool)
         samples = np.concatenate([part.samples for part in await pool.parts()])
         clusters, centroids = await asyncio.get_running_loop().run_in_executor(
             self._executor, cluster, samples, request.cluster_count, request.seed

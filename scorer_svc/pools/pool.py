@@ -74,6 +74,14 @@ class Pool(ABC):
         return samples
 
 
+def check_numbers(pool: Pool) -> None:
+    """Raise InvalidInput if some values of the pool are missing, or stand for categories."""
+    odd = [column.name for column in pool.layout.columns if column.categories or column.has_missing]
+    if odd:
+        message = f"column {odd[0]!r} has categories or missing values, which are no numbers: name features"
+        raise InvalidInput("NEEDS_FEATURES", message, field="features_sha256", column=odd[0])
+
+
 class StoredPool(Pool):
     """A pool of samples as they are stored."""
 
