@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.dataset import Dataset
+from oracle_svc.datasets.duplicates import duplicate_count
 from oracle_svc.datasets.matching import found_ids, ids_of
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.samples.published_pools import PublishedPools
@@ -29,6 +30,7 @@ class DatasetQueries:
         self, dataset_cache: DatasetCache, pools: PublishedPools, projections: RunProjections[LabelingState]
     ) -> None:
         self._dataset_cache, self._pools, self._projections = dataset_cache, pools, projections
+        self._duplicates = ("", 0)  # of the dataset that was described last, by its digest
 
     async def describe(self, request: pb.DescribeDatasetRequest) -> pb.DescribeDatasetResponse:
         """Describe a dataset, and find samples of an earlier pool in it if the request names one.
@@ -58,7 +60,13 @@ class DatasetQueries:
             class_counts=map(int, counts),
             has_names=bool(dataset.names),
             pool_bytes=_pool_bytes(dataset.samples),
+            duplicate_count=await self._duplicate_count(dataset),
         )
+
+    async def _duplicate_count(self, dataset: Dataset) -> int:
+        if self._duplicates[0] != dataset.sha256:
+            self._duplicates = dataset.sha256, await asyncio.to_thread(duplicate_count, dataset.samples)
+        return self._duplicates[1]
 
     async def _found(self, pool_sha256: str, sample_ids: list[int], dataset: Dataset) -> list[int]:
         manifest = await self._pools.manifest(pool_sha256)

@@ -26,7 +26,7 @@ from scorer_svc.models.model import Model
 from scorer_svc.models.warmup import ModelWarmup
 from scorer_svc.numerics.clustering import cluster
 from scorer_svc.pools.part import Part
-from scorer_svc.pools.pool import Pool
+from scorer_svc.pools.pool import Pool, check_numbers
 from scorer_svc.ranking.batch import check_batch, rank_together
 from scorer_svc.ranking.rank import Question, Ranking, check, cut, merge, rank
 from scorer_svc.scoring.score import Scoring
@@ -38,6 +38,7 @@ _TEXT_CHARACTERS_MAX = _SAMPLES_BYTES_MAX // 4
 _BY_ID = {Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM}
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
 _CHOSEN_KEPT = 64  # batches, of 10,000 samples at most
+_WITHOUT_VALUES = (Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM)
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -114,6 +115,8 @@ class ScorerService(ScorerServiceServicer):
 
     async def _question(self, asked: Asked) -> tuple[Pool, Question]:
         pool = await self._seen(asked.pool, asked.features)
+        if asked.strategy not in _WITHOUT_VALUES:
+            check_numbers(pool)
         model = await self._model(asked.model) if asked.model else None
         return pool, Question(asked.strategy, asked.limit, _bitmap(asked.leave_out), asked.seed, model)
 
@@ -132,6 +135,7 @@ class ScorerService(ScorerServiceServicer):
         if pool.holds_texts:
             raise _needs_features("clusters are made of values")
         _check_clusters(pool, request.cluster_count)
+        check_numbers(pool)
         samples = np.concatenate([part.samples for part in await pool.parts()])
         clusters, centroids = await asyncio.get_running_loop().run_in_executor(
             self._executor, cluster, samples, request.cluster_count, request.seed
@@ -140,7 +144,8 @@ class ScorerService(ScorerServiceServicer):
 
     async def LearnFeatures(self, request: pb.LearnFeaturesRequest, context: Context) -> pb.LearnFeaturesResponse:
         graph = _checked_digest(request.graph_sha256, "graph_sha256") if request.graph_sha256 else ""
-        return await self._learning.learn(_checked_digest(request.pool_sha256, "pool_sha256"), request.seed, graph)
+        pool = _checked_digest(request.pool_sha256, "pool_sha256")
+        return await self._learning.learn(pool, request.seed, graph, request.lesson or pb.LESSON_PATCHES)
 
     async def ExtractFeatures(self, request: pb.ExtractFeaturesRequest, context: Context) -> pb.ExtractFeaturesResponse:
         digest = _checked_digest(request.features_sha256, "features_sha256")

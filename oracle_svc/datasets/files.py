@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from labelloop.domain.sample_layout import layout_of, layout_of_shape
 from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from .classes import class_names, labels_of
 from .dataset import Dataset, DatasetSource
 from .picture_settings import PictureSettings, picture_settings
 from .split import Split, exists, read_split
+from .table_file import is_table
 
 
 def load_files(source: DatasetSource) -> Dataset:
@@ -23,17 +25,26 @@ def load_files(source: DatasetSource) -> Dataset:
         raise InvalidInput(
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
-            "file, an IDX file (plain or .gz), a folder of images or of .txt files, a folder with a folder of them for "
-            "each class, or a table with a column of texts",
+            "file, an IDX file (plain or .gz), a table (.csv, .tsv or .parquet), a folder of images or of .txt files, "
+            "or a folder with a folder of them for each class",
             field="name",
             name=source.name,
         )
     pictures = picture_settings(source)
     _refuse_unused(source)
-    fields = {"samples_field": "name", "labels_field": "labels"}
-    pool = read_split(source.name, source.labels, source, pictures, source.classes, **fields)
+    _refuse_columns(source)
+    pool = read_split(
+        source.name,
+        source.labels,
+        source,
+        pictures,
+        source.classes,
+        samples_field="name",
+        labels_field="labels",
+    )
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
+    layout, assumed = _layout(source, pool)
     evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures))
     evaluation_samples, evaluation_labels = (evaluation.samples, evaluation.labels) if evaluation else (None, None)
     name = file_name(source.name)
@@ -48,9 +59,25 @@ def load_files(source: DatasetSource) -> Dataset:
         evaluation_labels=evaluation_labels,
         names=pool.names,
         originals=pool.originals,
-        notes=(*pool.notes, *(f"evaluation set: {note}" for note in (evaluation.notes if evaluation else ()))),
-        layout=SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT) if pool.samples.dtype == object else None,
+        notes=(*pool.notes, *assumed, *_of_evaluation(evaluation)),
+        layout=layout,
     )
+
+
+def _layout(source: DatasetSource, pool: Split) -> tuple[SampleLayout, tuple[str, ...]]:
+    """Return what a sample is, and what had to be assumed for that: nothing for pictures in a folder and for tables."""
+    if pool.layout:
+        return pool.layout, ()
+    if pool.samples.dtype == object:
+        return SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT), ()
+    if Path(source.name).is_dir():
+        return layout_of_shape(pool.samples.shape[1:], pool.samples.dtype.name), ()
+    layout, note = layout_of(pool.samples)
+    return layout, (note,)
+
+
+def _of_evaluation(split: Split | None) -> tuple[str, ...]:
+    return tuple(f"evaluation set: {note}" for note in split.notes) if split else ()
 
 
 def file_name(path: str) -> str:
@@ -67,6 +94,21 @@ def _refuse_unused(source: DatasetSource) -> None:
             raise InvalidInput(
                 "NOT_PICTURES",
                 f"{field} is set, but {source.name} is no folder of pictures: leave {field} out",
+                field=field,
+                setting=field,
+                name=source.name,
+            )
+
+
+def _refuse_columns(source: DatasetSource) -> None:
+    """Refuse names of columns where no table is read, which would be ignored silently."""
+    if source.text_column or any(is_table(Path(path)) for path in (source.name, source.evaluation)):
+        return
+    for field in ("id_column", "label_column", "columns"):
+        if getattr(source, field):
+            raise InvalidInput(
+                "NOT_A_TABLE",
+                f"{field} is set, but {source.name} is no table (.csv, .tsv or .parquet): leave {field} out",
                 field=field,
                 setting=field,
                 name=source.name,
@@ -96,8 +138,16 @@ def _evaluation(
                 path=source.evaluation_labels,
             )
         return None
-    fields = {"samples_field": "evaluation", "labels_field": "evaluation_labels"}
-    split = read_split(source.evaluation, source.evaluation_labels, source, pictures, classes, **fields)
+    split = read_split(
+        source.evaluation,
+        source.evaluation_labels,
+        source,
+        pictures,
+        classes,
+        samples_field="evaluation",
+        labels_field="evaluation_labels",
+        like=pool.layout,
+    )
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"
     labels = labels_of(split, classes, source.evaluation_labels or source.evaluation, labels_field)

@@ -14,6 +14,7 @@ from labelloop.errors import InvalidInput, LimitExceeded
 
 from .row import CELL_CHARACTERS_MAX, Row, not_unicode, places_of
 
+UTF_8 = "utf-8-sig"  # with or without a byte-order mark
 _AT_ONCE_ROWS = 1_000
 _HEADER_CHARACTERS = 64 * 1024
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -21,18 +22,36 @@ _DELIMITERS = ",;\t"
 _field_limit_lock = Lock()
 
 
-def read_csv(path: Path, columns: Sequence[str], field: str) -> Iterator[Row]:
+def read_csv(path: Path, columns: Sequence[str], field: str, encoding: str = UTF_8) -> Iterator[Row]:
     """Yield the rows below the header; blank lines are none. See :func:`oracle_svc.datasets.rows.read_rows`."""
+    with _opened(path, encoding, field) as file:
+        rows = _parsed(file, _delimiter(path, file), path, field)
+        header = _header(rows, path, field)
+        places = places_of(columns, header, path, field)
+        yield from (_row(number, cells, places, len(header)) for number, cells in rows if cells)
+
+
+def csv_header(path: Path, field: str, encoding: str = UTF_8) -> tuple[list[str], str]:
+    """Return the names of the columns, and what separates cells. Raises as :func:`read_csv` does."""
+    with _opened(path, encoding, field) as file:
+        delimiter = _delimiter(path, file)
+        return _header(_parsed(file, delimiter, path, field), path, field), delimiter
+
+
+@contextmanager
+def _opened(path: Path, encoding: str, field: str) -> Iterator[IO[str]]:
     with path.open("rb") as binary:
         if binary.read(2) in _UTF16_MARKS:
             raise _bad(path, 1, "it is UTF-16: save it as CSV UTF-8", field)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = _parsed(file, _delimiter(path, file), path, field)
-        header = next(rows, (1, []))[1]
-        if any(map(not_unicode, header)):
-            raise _bad(path, 1, "the header is not UTF-8: save the file as CSV UTF-8", field)
-        places = places_of(columns, [name.strip() for name in header], path, field)
-        yield from (_row(number, cells, places, len(header)) for number, cells in rows if cells)
+    with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
+        yield file
+
+
+def _header(rows: Iterator[tuple[int, list[str]]], path: Path, field: str) -> list[str]:
+    header = next(rows, (1, []))[1]
+    if any(map(not_unicode, header)):
+        raise _bad(path, 1, "the header is not UTF-8: save the file as CSV UTF-8", field)
+    return [name.strip() for name in header]
 
 
 def _row(number: int, cells: list[str], places: list[int], width: int) -> Row:

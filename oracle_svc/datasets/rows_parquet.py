@@ -20,8 +20,7 @@ def read_parquet(path: Path, columns: Sequence[str], field: str) -> Iterator[Row
         import pyarrow.parquet as parquet
         from pyarrow.lib import ArrowException
     except ImportError as error:
-        message = f"{path}: Parquet files need pyarrow, which is not installed: pip install 'labelloop[parquet]'"
-        raise InvalidInput("NO_PYARROW", message, field=field, path=path) from error
+        raise _no_pyarrow(path, field) from error
     try:
         with parquet.ParquetFile(path) as file:
             places_of(columns, file.schema_arrow.names, path, field)
@@ -33,8 +32,31 @@ def read_parquet(path: Path, columns: Sequence[str], field: str) -> Iterator[Row
                     number += 1
                     yield Row(number, cells)
     except (ArrowException, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read as Parquet ({error}): replace it with a whole copy"
-        raise Corrupt("PARQUET_DAMAGED", message, field=field, path=path) from error
+        raise _damaged(path, field, error) from error
+
+
+def parquet_columns(path: Path, field: str) -> list[str]:
+    """Return the names of the columns. Raises as :func:`read_parquet` does."""
+    try:
+        import pyarrow.parquet as parquet
+        from pyarrow.lib import ArrowException
+    except ImportError as error:
+        raise _no_pyarrow(path, field) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            return list(file.schema_arrow.names)
+    except (ArrowException, UnicodeDecodeError) as error:
+        raise _damaged(path, field, error) from error
+
+
+def _no_pyarrow(path: Path, field: str) -> InvalidInput:
+    message = f"{path}: Parquet files need pyarrow, which is not installed: pip install 'labelloop[parquet]'"
+    return InvalidInput("NO_PYARROW", message, field=field, path=path)
+
+
+def _damaged(path: Path, field: str, error: Exception) -> Corrupt:
+    message = f"{path} cannot be read as Parquet ({error}): replace it with a whole copy"
+    return Corrupt("PARQUET_DAMAGED", message, field=field, path=path)
 
 
 def _unpacked_bytes(metadata: Any, columns: Sequence[str]) -> int:

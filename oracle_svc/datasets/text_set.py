@@ -94,7 +94,7 @@ class TextSet:
             self._refuse("EMPTY_POOL", "it holds no texts: name one that does")
         texts = np.empty(len(self._texts), object)
         texts[:] = self._texts
-        known = classes or (_sorted(set(self._labels)) if self.labelled else ())
+        known = classes or (sorted_labels(set(self._labels)) if self.labelled else ())
         index_of = {name: index for index, name in enumerate(known)}
         labels = np.array([index_of[label] for label in self._labels], np.int64) if self.labelled else None
         return Texts(texts, labels, known, tuple(self._names), self._notes())
@@ -123,7 +123,7 @@ def written(value: Any) -> str:
     return "" if value is None or value != value else unicodedata.normalize("NFC", str(value)).strip()
 
 
-def _sorted(labels: set[str]) -> tuple[str, ...]:
+def sorted_labels(labels: set[str]) -> tuple[str, ...]:
     """Sort labels by their number if all are whole numbers, else as text."""
     if all(label.isascii() and label.removeprefix("-").isdigit() for label in labels):
         return tuple(sorted(labels, key=lambda label: (int(label), label)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scorer_svc.features.patches import learn_patches
 from scorer_svc.features.pool import check_finite, check_graph
+from scorer_svc.features.standardized import learn_standardized
 from scorer_svc.features.texts import learn_texts
 from scorer_svc.models.graph import Graph
 from scorer_svc.pools.pool import Pool
@@ -30,10 +31,11 @@ _TRIED_SAMPLES = 10
 
 
 class LearnedFeatures(NamedTuple):
-    """The pool and the seed to learn from; the cache key of learned features."""
+    """What to learn, from which pool and seed; the cache key of learned features."""
 
     pool: str
     seed: int
+    lesson: pb.Lesson.ValueType
 
 
 class FeatureService:
@@ -46,8 +48,10 @@ class FeatureService:
         self._pools, self._graphs, self._executor = pools, graphs, executor
         self._learned: AsyncCache[LearnedFeatures, bytes] = AsyncCache(self._learn, kept=_KEPT)
 
-    async def learn(self, pool: str, seed: int, graph: str) -> pb.LearnFeaturesResponse:
-        """Return the graph ``graph`` if it fits the pool, or learn one if none is named.
+    async def learn(
+        self, pool: str, seed: int, graph: str, lesson: pb.Lesson.ValueType = pb.LESSON_PATCHES
+    ) -> pb.LearnFeaturesResponse:
+        """Return the graph ``graph`` if it fits the pool, or learn one if none is named: that of ``lesson``.
 
         InvalidInput if the graph does not fit, or if nothing can be learned from the pool.
         """
@@ -58,7 +62,9 @@ class FeatureService:
             first = np.arange(min(_TRIED_SAMPLES, samples.sample_count), dtype=np.uint32)
             check_finite(await self._run(given, await samples.take(first)))
             return pb.LearnFeaturesResponse(graph=given.data, feature_count=given.answer_count)
-        data = await self._learned.get(LearnedFeatures(pool, seed))
+        if lesson not in pb.Lesson.values():
+            raise InvalidInput("UNKNOWN_LESSON", f"{lesson} is no kind of features", field="lesson")
+        data = await self._learned.get(LearnedFeatures(pool, seed, lesson))
         learned = await asyncio.get_running_loop().run_in_executor(None, _opened, data)
         return pb.LearnFeaturesResponse(graph=data, feature_count=learned.answer_count)
 
@@ -79,11 +85,14 @@ class FeatureService:
         rng = np.random.default_rng(lesson.seed)
         drawn = np.sort(rng.choice(pool.sample_count, count, replace=False)).astype(np.uint32)
         samples = await pool.take(drawn)
-        learn: Callable[..., bytes] = learn_patches
         if pool.holds_texts:
-            learn, samples = learn_texts, _some_of(samples, rng)
+            work = partial(learn_texts, _some_of(samples, rng).tolist(), lesson.seed)
+        elif lesson.lesson == pb.LESSON_STANDARDIZED:
+            work = partial(learn_standardized, samples, pool.layout)
+        else:
+            work = partial(learn_patches, samples, lesson.seed, pool.layout)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, learn, samples, lesson.seed)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except ValueError as error:
             message = f"no features can be learned from this pool: {error}"
             raise InvalidInput("NOTHING_TO_LEARN", message, field="pool_sha256") from error

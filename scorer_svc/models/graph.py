@@ -37,6 +37,7 @@ class Graph:
         feature_count: values of a sample; 1 for texts.
         answer_count: values of an answer.
         dtype: type of a sample's values, "uint8" or "float32"; "utf8" for texts.
+        takes_missing: whether values may be missing (NaN), as in tables.
         work: the largest number of values that any step of the graph holds of one sample, or has as weights for texts.
 
     Args:
@@ -58,6 +59,7 @@ class Graph:
         self.feature_count: int = values_each(samples)
         self.answer_count: int = answer.type.tensor_type.shape.dim[1].dim_value
         self.dtype: str = _DTYPES[samples.type.tensor_type.elem_type]
+        self.takes_missing = any(node.op_type == "IsNaN" for node in graph.node)
         self.work = max(map(values_each, (*graph.input, *graph.value_info, *graph.output)))
         self._tile_samples = next(size for size in _TILES if size * self.work <= _TILE_VALUES or size == 1)
         if self.dtype == TEXT_DTYPE:

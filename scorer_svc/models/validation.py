@@ -30,10 +30,10 @@ _OPSET_MIN = 13  # Softmax, Squeeze and ReduceSum meant something else before, a
 _VALUES_MAX = 4_000_000  # of one step, for one sample: 16 MB
 # Operators that can treat each sample by itself, along dimensions other than the first.
 _OPERATOR_NAMES = (
-    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Flatten Gelu Gemm GlobalAveragePool "
-    "GlobalMaxPool HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log MatMul Max MaxPool Min Mul Neg Pow "
-    "ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Relu Reshape Sigmoid Softmax Softplus Sqrt "
-    "Squeeze Sub Sum Tanh TopK Transpose Unsqueeze"
+    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Equal Erf Exp Flatten Gelu Gemm "
+    "GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity IsNaN LayerNormalization LeakyRelu Log MatMul Max "
+    "MaxPool Min Mul Neg Pow ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Relu Reshape Sigmoid "
+    "Softmax Softplus Sqrt Squeeze Sub Sum Tanh TopK Transpose Unsqueeze Where"
 )
 _OPERATORS = frozenset(_OPERATOR_NAMES.split())
 _INPUTS: set[int] = {TensorProto.UINT8, TensorProto.FLOAT}

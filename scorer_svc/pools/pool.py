@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.formats import PoolManifest, decode_shard
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.limits import TEXT_DTYPE
-from labelloop.errors import InvalidInput
+from labelloop.domain.sample_layout import layout_fault, layout_of_shape
+from labelloop.errors import Corrupt, InvalidInput
+from labelloop.events.v1.events_pb2 import SampleLayout
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
 
@@ -24,10 +27,13 @@ _TEXT_SHARDS_KEPT = 2  # texts are decoded into memory, where other samples are 
 
 
 class Pool(ABC):
-    """Samples identified by their row. Shards are loaded when first requested: a replica may serve only some."""
+    """Samples identified by their row. Shards are loaded when first requested: a replica may serve only some.
 
-    def __init__(self, manifest: PoolManifest) -> None:
-        self.manifest = manifest
+    Without a ``layout``, shape and dtype say what samples are.
+    """
+
+    def __init__(self, manifest: PoolManifest, layout: SampleLayout | None = None) -> None:
+        self.manifest, self.layout = manifest, layout or layout_of_shape(manifest.shape, manifest.dtype)
         self._ends = np.cumsum([shard.sample_count for shard in manifest.shards])
         kept = _TEXT_SHARDS_KEPT if self.holds_texts else len(manifest.shards)
         self._shards = AsyncCache(self._load, kept=kept)
@@ -98,11 +104,19 @@ def _zeros(count: int) -> NDArray[np.uint8]:
     return np.broadcast_to(np.uint8(0), (count, 1))
 
 
+def check_numbers(pool: Pool) -> None:
+    """Raise InvalidInput if some values of the pool are missing, or stand for categories."""
+    odd = [column.name for column in pool.layout.columns if column.categories or column.has_missing]
+    if odd:
+        message = f"column {odd[0]!r} has categories or missing values, which are no numbers: name features"
+        raise InvalidInput("NEEDS_FEATURES", message, field="features_sha256", column=odd[0])
+
+
 class StoredPool(Pool):
     """A pool of samples as they are stored; texts are ``[n]`` of str."""
 
-    def __init__(self, manifest: PoolManifest, cache: ArtifactCache) -> None:
-        super().__init__(manifest)
+    def __init__(self, manifest: PoolManifest, cache: ArtifactCache, layout: SampleLayout | None = None) -> None:
+        super().__init__(manifest, layout)
         self._cache = cache
 
     async def _load(self, index: int) -> Part:
@@ -118,6 +132,19 @@ def pools(artifacts: ArtifactStore, cache: ArtifactCache) -> AsyncCache[str, Poo
     """Return a cache of pools by digest; NotFound or Corrupt if there is none."""
 
     async def load(digest: str) -> Pool:
-        return StoredPool(PoolManifest.from_bytes(await artifacts.get(digest)), cache)
+        manifest = PoolManifest.from_bytes(await artifacts.get(digest))
+        layout = _decoded(await artifacts.get(manifest.layout), manifest.shape) if manifest.layout else None
+        return StoredPool(manifest, cache, layout)
 
     return AsyncCache(load, kept=_KEPT)
+
+
+def _decoded(data: bytes, shape: tuple[int, ...]) -> SampleLayout:
+    """Parse a layout. Corrupt if it is none, or not one of samples of ``shape``."""
+    try:
+        layout = SampleLayout.FromString(data)
+    except DecodeError as error:
+        raise Corrupt("BAD_LAYOUT", f"this artifact is no layout of samples: {error}") from error
+    if fault := layout_fault(layout, shape):
+        raise Corrupt("BAD_LAYOUT", f"this artifact is no layout of the pool's samples: {fault}")
+    return layout

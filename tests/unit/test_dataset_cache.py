@@ -101,7 +101,7 @@ async def test_a_limit_draws_from_all_classes_unless_its_seed_is_0(cache: Datase
     assert sorted(drawn.samples.ravel().tolist()) == drawn.samples.ravel().tolist()
     assert (drawn.labels == drawn.samples.ravel() // 50).all()
     assert {*drawn.labels.tolist()} == {0, 1}
-    assert "20 of 100" in drawn.notes[0]
+    assert "20 of 100" in drawn.notes[-1]
 
 
 async def test_a_path_outside_the_pools_folder_is_refused_before_it_is_examined(tmp_path: Path, blobs: Blobs) -> None:

@@ -27,6 +27,7 @@ class Fitted:
     dtype: str = "uint8"
     class_count: int = 10
     feature_count: int = FEATURES
+    takes_missing: bool = False
     work: int = FEATURES
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
@@ -74,6 +75,15 @@ def test_non_finite_floats_are_refused(value: float) -> None:
     images = np.zeros((3, FEATURES), np.float32)
     images[2, 5] = value
     assert refusal(request("float32", images.tobytes()), Fitted()) == ("NOT_FINITE", "images")
+
+
+def test_rows_of_a_table_may_lack_values_but_hold_no_infinity() -> None:
+    rows = np.zeros((3, FEATURES), np.float32)
+    rows[2, 5] = np.nan
+    model = Fitted(dtype="float32", takes_missing=True)
+    assert np.isnan(read_images(request("float32", rows.tobytes()), model)[2, 5])
+    rows[0, 0] = np.inf
+    assert refusal(request("float32", rows.tobytes()), model) == ("NOT_FINITE", "images")
 
 
 @pytest.mark.parametrize(

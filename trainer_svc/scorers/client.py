@@ -19,6 +19,7 @@ from labelloop.scorer.v1.scorer_pb2 import (
     GetSamplesRequest,
     LearnFeaturesRequest,
     LearnFeaturesResponse,
+    Lesson,
     RankPoolRequest,
     RankPoolResponse,
     Strategy,
@@ -109,9 +110,11 @@ class ScorerClient:
             check_whole(part, shards.free_ids(places, asked), limit)
         return merge([part for _, part in answers], limit)
 
-    async def learn(self, pool: str, seed: int, graph: str) -> LearnFeaturesResponse:
+    async def learn(
+        self, pool: str, seed: int, graph: str, lesson: Lesson.ValueType = Lesson.LESSON_PATCHES
+    ) -> LearnFeaturesResponse:
         """Learn a feature graph from a pool, or check the one with the digest ``graph`` if that is not empty."""
-        request = LearnFeaturesRequest(pool_sha256=pool, seed=seed, graph_sha256=graph)
+        request = LearnFeaturesRequest(pool_sha256=pool, seed=seed, graph_sha256=graph, lesson=lesson)
         [(_, learned)] = await self._fan_out.ask("LearnFeatures", {0: pool}, lambda _: request)
         assert isinstance(learned, LearnFeaturesResponse)
         return learned

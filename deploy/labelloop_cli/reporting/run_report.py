@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from labelloop.artifacts.texts import decode_texts
 from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import WrongState
@@ -16,6 +15,7 @@ from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, Labe
 from pyroaring import BitMap
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.operations.pictures import has_pictures, pictures
 from labelloop_cli.output.run_summary import judged_by
 from labelloop_cli.reporting import evidence, sections
 from labelloop_cli.reporting.asked import Asked, asked_for
@@ -117,15 +117,13 @@ async def _predicted(clients: Clients, whole: GetRunResponse, labels: list[Label
 
 
 async def _tiles(clients: Clients, whole: GetRunResponse, shown: list[Asked], names: Mapping[int, str]) -> list[Tile]:
-    """Fetch the pictures or texts of ``shown``; none unless the samples are uint8 images or texts."""
+    """Fetch the pictures or texts of ``shown``; none unless the samples are pictures or texts."""
     pool = whole.run.pool
     if pool.dtype == TEXT_DTYPE:
         return await _text_tiles(clients, pool.pool_sha256, shown, names)
-    if pool.dtype != "uint8" or len(pool.shape) not in (2, 3) or not shown:
+    if not shown or not has_pictures(pool):
         return []
-    request = GetSamplesRequest(pool_sha256=pool.pool_sha256, sample_ids=[each.sample_id for each in shown])
-    answer = await clients.scorer.GetSamples(request)
-    images = np.frombuffer(answer.samples, np.uint8).reshape(-1, *answer.shape)
+    images = await pictures(clients, pool, [each.sample_id for each in shown])
     return [
         Tile(picture(image), each.label, _note(each), names.get(each.sample_id, ""))
         for image, each in zip(images, shown, strict=True)

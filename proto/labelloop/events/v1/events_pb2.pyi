@@ -982,6 +982,7 @@ class SampleLayout(_message.Message):
     CHANNELS_FIRST_FIELD_NUMBER: _builtins.int
     FULL_SCALE_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    ON_ONE_SCALE_FIELD_NUMBER: _builtins.int
     kind: Global___SampleKind.ValueType
     """What it is."""
     height: _builtins.int
@@ -994,6 +995,10 @@ class SampleLayout(_message.Message):
     """Pictures: whether the values are [channels, height, width]; else they are [height, width, channels]."""
     full_scale: _builtins.float
     """Pictures: the value of full brightness, for example 1 or 255; 0 is black."""
+    on_one_scale: _builtins.bool
+    """Vectors: whether all values are of one scale, as in embeddings and weighted counts of words, so that models do best
+    with them as they are.
+    """
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableColumn]:
         """Tables: the columns, in the order of the values."""
@@ -1008,10 +1013,11 @@ class SampleLayout(_message.Message):
         channels_first: _builtins.bool = ...,
         full_scale: _builtins.float = ...,
         columns: _abc.Iterable[Global___TableColumn] | None = ...,
+        on_one_scale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "channels_first", b"channels_first", "columns", b"columns", "full_scale", b"full_scale", "height", b"height", "kind", b"kind", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "channels_first", b"channels_first", "columns", b"columns", "full_scale", b"full_scale", "height", b"height", "kind", b"kind", "on_one_scale", b"on_one_scale", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1025,8 +1031,11 @@ class TableColumn(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
+    HAS_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
+    has_missing: _builtins.bool
+    """Whether a value of the pool is missing."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its categories, value is index; empty for a column of numbers. A missing value is NaN."""
@@ -1036,10 +1045,11 @@ class TableColumn(_message.Message):
         *,
         name: _builtins.str = ...,
         categories: _abc.Iterable[_builtins.str] | None = ...,
+        has_missing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "has_missing", b"has_missing", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,9 +44,9 @@ class ScorerServiceStub:
     ClusterPool: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ClusterPoolRequest, _scorer_pb2.ClusterPoolResponse]
     """Groups a pool by k-means over its raw values. Deterministic for a seed."""
     LearnFeatures: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.LearnFeaturesRequest, _scorer_pb2.LearnFeaturesResponse]
-    """Learns features from a pool of images or texts without any label, or checks a graph that is given, and answers with
-    the ONNX graph that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds
-    neither or the graph does not fit it.
+    """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
+    that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds nothing to learn them
+    from, such as patches where samples are no pictures, or the graph does not fit it.
     """
     ExtractFeatures: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ExtractFeaturesRequest, _scorer_pb2.ExtractFeaturesResponse]
     """The features of samples that the caller posts."""
@@ -77,9 +77,9 @@ class ScorerServiceAsyncStub(ScorerServiceStub):
     ClusterPool: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ClusterPoolRequest, _scorer_pb2.ClusterPoolResponse]  # type: ignore[assignment]
     """Groups a pool by k-means over its raw values. Deterministic for a seed."""
     LearnFeatures: _aio.UnaryUnaryMultiCallable[_scorer_pb2.LearnFeaturesRequest, _scorer_pb2.LearnFeaturesResponse]  # type: ignore[assignment]
-    """Learns features from a pool of images or texts without any label, or checks a graph that is given, and answers with
-    the ONNX graph that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds
-    neither or the graph does not fit it.
+    """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
+    that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds nothing to learn them
+    from, such as patches where samples are no pictures, or the graph does not fit it.
     """
     ExtractFeatures: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ExtractFeaturesRequest, _scorer_pb2.ExtractFeaturesResponse]  # type: ignore[assignment]
     """The features of samples that the caller posts."""
@@ -131,9 +131,9 @@ class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scorer_pb2.LearnFeaturesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scorer_pb2.LearnFeaturesResponse, _abc.Awaitable[_scorer_pb2.LearnFeaturesResponse]]:
-        """Learns features from a pool of images or texts without any label, or checks a graph that is given, and answers with
-        the ONNX graph that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds
-        neither or the graph does not fit it.
+        """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
+        that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds nothing to learn them
+        from, such as patches where samples are no pictures, or the graph does not fit it.
         """
 
     @_abc_1.abstractmethod
