@@ -25,8 +25,8 @@ def load_files(source: DatasetSource) -> Dataset:
         raise InvalidInput(
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
-            "file, an IDX file (plain or .gz), a table (.csv, .tsv or .parquet), a folder of images, or a folder with "
-            "a folder of images for each class",
+            "file, an IDX file (plain or .gz), a table (.csv, .tsv, .parquet; texts also .jsonl), a folder of images "
+            "or of .txt files, or a folder with a folder of them for each class",
             field="name",
             name=source.name,
         )
@@ -36,11 +36,11 @@ def load_files(source: DatasetSource) -> Dataset:
     pool = read_split(
         source.name,
         source.labels,
+        source,
+        pictures,
+        source.classes,
         samples_field="name",
         labels_field="labels",
-        source=source,
-        pictures=pictures,
-        classes=source.classes,
     )
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
@@ -118,7 +118,10 @@ def _like(pool: NDArray[Any], settings: PictureSettings) -> PictureSettings:
     shape = pool.shape[1:]
     if pool.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
         return settings
-    return replace(settings, size=(shape[1], shape[0]), in_colour=len(shape) == 3)
+    in_colour, (red, green, blue) = len(shape) == 3, settings.background
+    grey = round(0.299 * red + 0.587 * green + 0.114 * blue)  # the weights of Pillow's conversion to greyscale
+    background = settings.background if in_colour else (grey, grey, grey)
+    return replace(settings, size=(shape[1], shape[0]), in_colour=in_colour, background=background)
 
 
 def _evaluation(
@@ -136,12 +139,12 @@ def _evaluation(
     split = read_split(
         source.evaluation,
         source.evaluation_labels,
+        source,
+        pictures,
+        classes,
         samples_field="evaluation",
         labels_field="evaluation_labels",
-        source=source,
-        pictures=pictures,
         like=pool.layout,
-        classes=classes,
     )
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"
@@ -170,7 +173,7 @@ def _check_alike(evaluation: NDArray[Any], pool: NDArray[Any], origin: str) -> N
 
 
 def _kind(samples: NDArray[Any]) -> str:
-    return f"{'x'.join(map(str, samples.shape[1:]))} {samples.dtype}"
+    return "text" if samples.dtype == object else f"{'x'.join(map(str, samples.shape[1:]))} {samples.dtype}"
 
 
 def _description(name: str, pool: Split, classes: tuple[str, ...], evaluation: NDArray[Any] | None) -> str:

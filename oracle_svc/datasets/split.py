@@ -19,7 +19,9 @@ from .label_table import read_label_table
 from .picture_settings import PictureSettings
 from .reading import read_array
 from .table_file import is_table
-from .tables import read_table
+from .tables import Table, read_table
+from .text_set import Texts
+from .texts import is_text_folder, read_text_folder, read_text_table
 
 
 @dataclass(frozen=True)
@@ -50,27 +52,24 @@ class Split:
 def read_split(
     samples: str,
     labels: str,
+    source: DatasetSource,
+    pictures: PictureSettings,
+    classes: Sequence[str] = (),
     *,
     samples_field: str,
     labels_field: str,
-    source: DatasetSource | None = None,
-    pictures: PictureSettings | None = None,
     like: SampleLayout | None = None,
-    classes: Sequence[str] = (),
 ) -> Split:
     """Read the samples at the path ``samples``, with the labels in the file ``labels`` unless that is empty.
 
-    Labels in a CSV are those of ``classes``, or of the classes that occur there if none are given.
-    ``samples_field`` and ``labels_field`` name the setting at fault in errors. ``source`` says how files are read,
-    beside their paths, ``pictures`` how pictures in a folder become samples of one size, and ``like`` which columns and
-    categories the rows of an evaluation set have. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
+    ``source`` says how files are read, beside their paths, ``pictures`` how pictures in a folder become samples of one
+    size, and ``like`` which columns and categories the rows of an evaluation set have. Labels in a CSV are those of
+    ``classes``, or of the classes that occur there if none are given. ``samples_field`` and ``labels_field`` name the
+    setting at fault in errors. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
     """
     path = existing(samples, samples_field)
     try:
-        if path.is_dir():
-            split = Split(*read_folder(path, pictures or PictureSettings(), samples_field))
-        else:
-            split = _read_file(path, source or DatasetSource(samples), samples_field, like)
+        split = _read(path, source, pictures, samples_field, like)
         return _with_labels(split, labels, labels_field, classes) if labels else split
     except OSError as error:  # no permission, a failing disk
         raise InvalidInput(
@@ -103,11 +102,31 @@ def existing(text: str, field: str) -> Path:
     return Path(text)
 
 
-def _read_file(path: Path, source: DatasetSource, field: str, like: SampleLayout | None) -> Split:
+def _read(path: Path, source: DatasetSource, pictures: PictureSettings, field: str, like: SampleLayout | None) -> Split:
+    if path.is_dir():
+        if is_text_folder(path):
+            return _of_texts(read_text_folder(path, source, field), open_classes=False)
+        if source.text_column:
+            message = f"{path} is a folder, in which no file has a column {source.text_column!r}: leave text_column out"
+            raise InvalidInput("NO_COLUMNS", message, field="text_column", path=path)
+        return Split(*read_folder(path, pictures, field))
+    if source.text_column:
+        return _of_texts(read_text_table(path, source, field), open_classes=True)
     if is_table(path):
-        table = read_table(path, source, field, like)
-        found = table.samples, table.labels, table.classes, table.names
-        return Split(*found, notes=table.notes, open_classes=True, layout=table.layout)
+        return _of_table(read_table(path, source, field, like))
+    return _read_file(path, field)
+
+
+def _of_texts(texts: Texts, *, open_classes: bool) -> Split:
+    return Split(texts.samples, texts.labels, texts.classes, texts.names, notes=texts.notes, open_classes=open_classes)
+
+
+def _of_table(table: Table) -> Split:
+    found = table.samples, table.labels, table.classes, table.names
+    return Split(*found, notes=table.notes, open_classes=True, layout=table.layout)
+
+
+def _read_file(path: Path, field: str) -> Split:
     return Split(as_samples(read_array(path), str(path), field), None)
 
 

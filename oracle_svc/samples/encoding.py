@@ -1,4 +1,4 @@
-"""Encode samples for display to annotators, as PNG, JSON or .npy. Pure functions."""
+"""Encode samples for display to annotators, as PNG, text, JSON or .npy. Pure functions."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ class Picture:
         return sha256(self.content).hexdigest()
 
 
-def picture_of(sample: NDArray[Any], layout: SampleLayout | None = None) -> Picture:
+def picture_of(sample: NDArray[Any] | str, layout: SampleLayout | None = None) -> Picture:
     """Encode a sample for people: pictures as PNG, rows of tables as JSON, anything else as .npy.
 
-    Without a ``layout``, bytes ``[h, w]`` and ``[h, w, channels]`` are pictures. Pictures of 2 channels or of more than
-    4 have no usual colours, and are encoded as .npy too.
+    Texts are encoded in UTF-8, exactly as they are. Without a ``layout``, bytes ``[h, w]`` and ``[h, w, channels]`` are
+    pictures. Pictures of 2 channels or of more than 4 have no usual colours, and are encoded as .npy too.
     """
+    if isinstance(sample, str):
+        return Picture("text/plain; charset=utf-8", sample.encode())
     layout = layout or layout_of_shape(sample.shape, sample.dtype.name)
     if layout.kind == SampleKind.SAMPLE_KIND_ROW:
         return Picture("application/json", json.dumps(row_of(sample, layout), ensure_ascii=False).encode())

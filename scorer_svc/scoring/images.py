@@ -21,7 +21,7 @@ class Classifier(Protocol):
     Attributes:
         feature_count: values of an image.
         class_count: number of classes.
-        dtype: type of the values.
+        dtype: type of the values; "utf8" for texts.
         takes_missing: whether values may be missing (NaN).
         work: the largest number of values that any step holds of one image.
     """
@@ -33,13 +33,16 @@ class Classifier(Protocol):
     work: int
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Compute ``[n, classes]`` for images ``[n, features]``."""
+        """Compute ``[n, classes]`` for images ``[n, features]`` or texts ``[n]``."""
         ...
 
 
 def read_images(request: pb.ScoreRequest, model: Classifier) -> NDArray[Any]:
     """Parse images ``[n, features]`` of uint8 or float32. InvalidInput if ``model`` cannot classify them."""
     name, data = request.dtype, request.images
+    if request.texts:
+        message = f"the model was fitted to {model.dtype} values, and texts are posted: post images"
+        raise InvalidInput("WRONG_DTYPE", message, field="texts", model_dtype=model.dtype)
     dtype = _DTYPES.get(name)
     if dtype is None:
         message = f"dtype is {name!r}: images are posted as uint8 or float32"

@@ -57,7 +57,7 @@ async def test_pictures_of_a_folder_are_inspected_labelled_and_exported_by_name(
     gold = tmp_path / "gold.csv"
     gold.write_text("name;class\r\n23.png;1\r\n")
     assert "24, " in await run("pool", "inspect", folder)
-    options = [
+    options: list[str | Path] = [
         "--labels-from",
         "queue",
         "--gold",
@@ -96,7 +96,8 @@ async def label_batch(table: Path, folder: Path, shown: Path) -> list[str]:
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        assert np.array_equal(Image.open(shown / row["file"]), Image.open(folder / row["name"]))
+        seen, meant = (np.asarray(Image.open(path)) for path in (shown / row["file"], folder / row["name"]))
+        assert np.array_equal(seen, meant)
         row["class"] = "2.0" if is_bright(row["name"]) else "1.0"
     with table.open("w", encoding="utf-16", newline="") as file:
         writer = csv.DictWriter(file, rows[0], delimiter="\t")

@@ -22,6 +22,7 @@ from tests.finding import FakeFinder
 
 PETS = ["cat", "dog"]
 FILES = ["a.png", "b.png", "7", "d.png"]
+HOSTILE = "\x1b]0;x\x07.png"
 
 
 @pytest.fixture
@@ -220,6 +221,10 @@ async def test_dead_letters_name_the_samples_that_they_are_for(
     oracle.letters = [DeadLetter(id=f"id{number}", data=data.encode()) for number, data in enumerate(sent)]
     await backlog.show_dead("")
     assert re.findall(r"sample (.*)", capsys.readouterr().out) == ["b.png", "d.png"]
+    oracle.finder = FakeFinder([HOSTILE])
+    oracle.letters = [DeadLetter(id="id", data=b'{"request_id": "r/0/0/0"}')]
+    await backlog.show_dead("")
+    assert r"sample \x1b]0;x\x07.png" in capsys.readouterr().out
     oracle.letters = [DeadLetter(id="id", data=b'{"request_id": "r/0/9/0"}')]
     await backlog.show_dead("")
     assert "1 dead letters" in capsys.readouterr().out

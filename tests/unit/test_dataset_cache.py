@@ -72,7 +72,9 @@ async def test_a_file_added_to_a_folder_of_class_folders_is_noticed(cache: Datas
 
 
 async def test_equal_content_has_one_digest_whatever_the_files_are_called(cache: DatasetCache, tmp_path: Path) -> None:
-    one, other = (write_blobs(folder) for folder in (tmp_path / "one", tmp_path / "other") if not folder.mkdir())
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    one, other = write_blobs(tmp_path / "one"), write_blobs(tmp_path / "other")
     assert (await cache.get(one.source())).sha256 == (await cache.get(other.source())).sha256
 
 

@@ -61,3 +61,10 @@ def test_default_features_follow_from_the_layout_and_the_reason_is_told(
 ) -> None:
     assert auto_features(dataset) == FeatureKind.Value(f"FEATURE_KIND_{features}")
     assert why in chosen_features(dataset)[1]
+
+
+def test_texts_are_seen_by_their_words_unless_a_graph_is_given() -> None:
+    described = DescribeDatasetResponse(dtype="utf8", shape=[1])
+    assert auto_features(described) == FeatureKind.FEATURE_KIND_TFIDF
+    described.has_graph = True
+    assert auto_features(described) == FeatureKind.FEATURE_KIND_GRAPH

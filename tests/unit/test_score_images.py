@@ -15,6 +15,7 @@ from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
 
 from scorer_svc.scoring.images import answer, read_images
+from scorer_svc.scoring.texts import read_texts, work_of
 
 FEATURES = 6
 
@@ -118,3 +119,28 @@ def test_nan_probabilities_are_refused(given_: NDArray[np.float32], data: st.Dat
     with pytest.raises(InvalidInput) as caught:
         answer("m", given_, False)
     assert (caught.value.reason, caught.value.field) == ("NO_ANSWER", "images")
+
+
+def test_texts_are_read_as_they_were_posted() -> None:
+    texts = read_texts(pb.ScoreRequest(texts=["", "a\0b", "אב 😀"]))
+    assert texts.tolist() == ["", "a\0b", "אב 😀"]
+    assert work_of(texts, 1_000) == 3_000 + 200 * 7
+
+
+@pytest.mark.parametrize(
+    ("posted", "reason"),
+    [
+        (pb.ScoreRequest(), "BAD_TEXTS"),
+        (pb.ScoreRequest(texts=["a"] * 4_097), "BAD_TEXTS"),
+        (pb.ScoreRequest(texts=["a", "b" * 100_001]), "TEXT_TOO_LONG"),
+        (pb.ScoreRequest(dtype="uint8", images=b"x"), "WRONG_DTYPE"),
+    ],
+)
+def test_what_is_no_text_is_refused(posted: pb.ScoreRequest, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_texts(posted)
+    assert caught.value.reason == reason
+
+
+def test_a_model_of_images_refuses_texts() -> None:
+    assert refusal(pb.ScoreRequest(dtype="uint8", texts=["a"]), Fitted()) == ("WRONG_DTYPE", "texts")

@@ -153,6 +153,37 @@ def test_the_features_of_a_graph_are_checked_once_it_is_known() -> None:
         check_width(wanted, pool, 0, 900_000)
 
 
+TFIDF = FeatureKind.FEATURE_KIND_TFIDF
+
+
+def texts() -> DescribeDatasetResponse:
+    described = dataset(1)
+    described.dtype, described.shape[:] = "utf8", [1]
+    return described
+
+
+def test_texts_need_features_of_texts() -> None:
+    check_spec(spec(TFIDF), texts(), Inheritance())
+    for features in (PIXELS, PATCHES, FeatureKind.FEATURE_KIND_UNSPECIFIED, FeatureKind.FEATURE_KIND_STANDARDIZED):
+        with pytest.raises(InvalidInput, match="choose features: tfidf") as raised:
+            check_spec(spec(features), texts(), Inheritance())
+        assert raised.value.field == "spec.features"
+    with pytest.raises(InvalidInput, match="tfidf counts words, but samples are uint8"):
+        check_spec(spec(TFIDF), dataset(28), Inheritance())
+    published = spec(TFIDF)
+    published.protocol = Protocol.PROTOCOL_PUBLISHED
+    with pytest.raises(InvalidInput):
+        check_spec(published, texts(), Inheritance())
+
+
+def test_memory_limits_apply_to_the_features_of_texts() -> None:
+    check_spec(spec(TFIDF, 900_000), texts(), Inheritance())
+    described = texts()
+    described.sample_count = 3_000_000
+    with pytest.raises(LimitExceeded, match="the training set"):
+        check_spec(spec(TFIDF, 1_700_000), described, Inheritance())
+
+
 class OneArtifact:
     """A store of two evaluation samples."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED
+from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED, TEXT_DTYPE
 from labelloop.domain.sample_layout import stated_layout
 from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_AT_LEAST, TOGETHER_VALUES_MAX
 from labelloop.errors import InvalidInput, LimitExceeded
@@ -35,6 +35,9 @@ _START_SCALE_MAX = 1e6  # so that the logits of the largest samples allowed stay
 _SPEC_BYTES_MAX = 512 * 1024
 _STARTED_BYTES_MAX = 900 * 1024  # the broker takes up to a megabyte
 PATCH_FEATURES = 1_800
+_TEXT_FEATURES = 300
+_WIDTHS = {FeatureKind.FEATURE_KIND_PATCHES: PATCH_FEATURES, FeatureKind.FEATURE_KIND_TFIDF: _TEXT_FEATURES}
+_OF_TEXTS = {FeatureKind.FEATURE_KIND_TFIDF, FeatureKind.FEATURE_KIND_GRAPH}
 _SAMPLE_VALUES_MAX = 2_000_000  # 8 MB of float32, sent in one request
 _WEIGHTS_MAX = 8_000_000  # a model of 32 MB, sent in one message
 VALUES_MAX = 500_000_000  # in one array of float32: 2 GB
@@ -110,8 +113,8 @@ def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) ->
 
 def _width(spec: RunSpec, dataset: DescribeDatasetResponse) -> int:
     """Return the number of values that models see of a sample, where it is known before features are learned."""
-    if spec.features == FeatureKind.FEATURE_KIND_PATCHES:
-        return PATCH_FEATURES
+    if spec.features in _WIDTHS:
+        return _WIDTHS[spec.features]
     if spec.features == FeatureKind.FEATURE_KIND_STANDARDIZED and dataset.layout.columns:
         return sum(len(column.categories) or 1 + column.has_missing for column in dataset.layout.columns)
     return math.prod(dataset.shape)
@@ -189,6 +192,8 @@ def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator
         yield "features", "NEEDS_FEATURES", message
     if spec.features in LEARNED and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
         yield "features", "NOT_AS_PUBLISHED", "the published protocol sees pixels: choose features: pixels, or honest"
+    if dataset.dtype == TEXT_DTYPE and spec.features not in _OF_TEXTS:
+        yield "features", "NO_IMAGES", "samples are texts: choose features: tfidf, or bring a graph"
     if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not _has_pictures(dataset):
         shape = "x".join(map(str, dataset.shape))
         message = (
@@ -196,6 +201,9 @@ def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator
             f"{shape} {dataset.dtype}, and not such pictures: choose auto, or bring a graph"
         )
         yield "features", "NO_IMAGES", message
+    if dataset.dtype != TEXT_DTYPE and spec.features == FeatureKind.FEATURE_KIND_TFIDF:
+        message = f"tfidf counts words, but samples are {dataset.dtype}: choose pixels, or name the column of texts"
+        yield "features", "NO_TEXTS", message
     if (spec.features == FeatureKind.FEATURE_KIND_GRAPH) != dataset.has_graph:
         message = "features come from a graph where, and only where, the dataset names one: give both or none"
         yield "features", "NO_GRAPH", message

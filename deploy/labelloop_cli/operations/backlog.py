@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from labelloop.domain.class_names import shortened
+from labelloop.domain.class_names import printable, shortened
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, LabelloopError
 from labelloop.oracle.v1.oracle_pb2 import (
@@ -83,7 +83,7 @@ def _show(letter: DeadLetter, name: str) -> None:
     told = f"{letter.id} {letter.source} {letter.reason}: {letter.message}"
     console.print(told, soft_wrap=True)
     if name:
-        console.print(f"  sample {shortened(name)}", highlight=False, soft_wrap=True)
+        console.print(f"  sample {printable(shortened(name))}", highlight=False, soft_wrap=True)
     console.print(f"  {letter.data[:200].decode(errors='replace')}", highlight=False)
 
 

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from labelloop.artifacts.texts import decode_texts
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import FeatureKind, Protocol
-from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, Strategy
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, LabelRecord, Phase
 from pyroaring import BitMap
 
@@ -17,13 +19,14 @@ from labelloop_cli.operations.pictures import has_pictures, pictures
 from labelloop_cli.output.run_summary import judged_by
 from labelloop_cli.reporting import evidence, sections
 from labelloop_cli.reporting.asked import Asked, asked_for
-from labelloop_cli.reporting.page import Tile, picture, render
+from labelloop_cli.reporting.page import Tile, beginning, picture, render
 from labelloop_cli.reporting.truth import Truth, truth_of
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
 from labelloop_cli.sample_names import SampleNames
 
 _TILES, _ROWS = 40, 2_000
+_TEXT_CHARACTERS = 200
 
 
 async def write_report(run_id: str, output: Path, price: float | None, truth: Path | None = None) -> None:
@@ -114,8 +117,10 @@ async def _predicted(clients: Clients, whole: GetRunResponse, labels: list[Label
 
 
 async def _tiles(clients: Clients, whole: GetRunResponse, shown: list[Asked], names: Mapping[int, str]) -> list[Tile]:
-    """Fetch the pictures of ``shown``; none unless the samples are pictures."""
+    """Fetch the pictures or texts of ``shown``; none unless the samples are pictures or texts."""
     pool = whole.run.pool
+    if pool.dtype == TEXT_DTYPE:
+        return await _text_tiles(clients, pool.pool_sha256, shown, names)
     if not shown or not has_pictures(pool):
         return []
     images = await pictures(clients, pool, [each.sample_id for each in shown])
@@ -123,6 +128,17 @@ async def _tiles(clients: Clients, whole: GetRunResponse, shown: list[Asked], na
         Tile(picture(image), each.label, _note(each), names.get(each.sample_id, ""))
         for image, each in zip(images, shown, strict=True)
     ]
+
+
+async def _text_tiles(clients: Clients, pool: str, shown: list[Asked], names: Mapping[int, str]) -> list[Tile]:
+    """Fetch the texts one by one: together they may be more than one answer holds."""
+    tiles = []
+    for each in shown:
+        answer = await clients.scorer.GetSamples(GetSamplesRequest(pool_sha256=pool, sample_ids=[each.sample_id]))
+        [text] = decode_texts(answer.samples)
+        name = names.get(each.sample_id, "")
+        tiles.append(Tile("", each.label, _note(each), name, beginning(text, _TEXT_CHARACTERS)))
+    return tiles
 
 
 def _note(each: Asked) -> str:

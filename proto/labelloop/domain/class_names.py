@@ -86,6 +86,12 @@ def shortened(text: str, most: int = _SHOWN_CHARACTERS) -> str:
     return f"{text[: most - 1 - end]}…{text[-end:]}"
 
 
+def printable(text: str) -> str:
+    """Return ``text`` with escapes for characters that a terminal would act upon or not show."""
+    escaped = (character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return "".join(escaped)
+
+
 def _as_index(wanted: str, classes: Sequence[str]) -> int | None:
     number = as_number(wanted)
     if number is None or any(as_number(comparable(name)) is not None for name in classes):

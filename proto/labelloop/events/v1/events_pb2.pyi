@@ -921,9 +921,9 @@ class PoolPublished(_message.Message):
     sample_count: _builtins.int
     """Number of samples."""
     dtype: _builtins.str
-    """"uint8" (pixels, scaled by 1/255 before use) or "float32" (used as they are)."""
+    """"uint8" (pixels, scaled by 1/255 before use), "float32" (used as they are) or "utf8" (texts, of shape [1])."""
     evaluation_sha256: _builtins.str
-    """SHA-256 of the evaluation set (safetensors: samples, labels); empty where there is none."""
+    """SHA-256 of the evaluation set (safetensors: samples or texts, labels); empty where there is none."""
     description: _builtins.str
     """A sentence about the dataset for people."""
     stand_in: _builtins.bool

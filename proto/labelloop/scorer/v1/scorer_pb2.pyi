@@ -271,12 +271,12 @@ class GetSamplesResponse(_message.Message):
     SHAPE_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     dtype: _builtins.str
-    """"uint8" or "float32", little-endian."""
+    """"uint8" or "float32", little-endian; "utf8" for texts."""
     samples: _builtins.bytes
-    """The samples in the order asked for, without padding."""
+    """The samples in the order asked for, without padding; texts as in ExtractFeaturesRequest."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The shape of one sample."""
+        """The shape of one sample; [1] for texts."""
 
     def __init__(
         self,
@@ -422,7 +422,9 @@ class ExtractFeaturesRequest(_message.Message):
     features_sha256: _builtins.str
     """SHA-256 of the graph."""
     samples: _builtins.bytes
-    """Samples of the graph's dtype, row-major, little-endian, without padding."""
+    """Samples of the graph's dtype, row-major, little-endian, without padding. Texts: little-endian int64 offsets [n + 1]
+    from the first byte on, followed by the texts in UTF-8.
+    """
     def __init__(
         self,
         *,
@@ -470,6 +472,7 @@ class ScoreRequest(_message.Message):
     DTYPE_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     WITH_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
     model_sha256: _builtins.str
     """SHA-256 of an ONNX model, 64 lower-case hex digits."""
     run_id: _builtins.str
@@ -482,6 +485,12 @@ class ScoreRequest(_message.Message):
     """One or more images, row-major, without padding, one after the other."""
     with_probabilities: _builtins.bool
     """Answer with all probabilities too."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In place of images, for a model of texts: one or more of them, of at most 100,000 characters each. INVALID_ARGUMENT
+        where the model takes images.
+        """
+
     def __init__(
         self,
         *,
@@ -490,10 +499,11 @@ class ScoreRequest(_message.Message):
         dtype: _builtins.str = ...,
         images: _builtins.bytes = ...,
         with_probabilities: _builtins.bool = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_sha256", b"model_sha256", "run_id", b"run_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "images", b"images", "model", b"model", "model_sha256", b"model_sha256", "run_id", b"run_id", "with_probabilities", b"with_probabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "images", b"images", "model", b"model", "model_sha256", b"model_sha256", "run_id", b"run_id", "texts", b"texts", "with_probabilities", b"with_probabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["model_sha256", "run_id"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
