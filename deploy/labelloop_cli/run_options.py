@@ -19,14 +19,14 @@ def auto_features(dataset: DescribeDatasetResponse) -> FeatureKind.ValueType:
 def chosen_features(dataset: DescribeDatasetResponse) -> tuple[FeatureKind.ValueType, str]:
     """Return the features that suit a dataset, and why.
 
-    They are those of its graph, else weighted counts of words in texts, patches of pictures, or standardised values of
-    vectors and rows of tables.
+    They are those of its graph, else weighted counts of words in texts, else patches of pictures, else standardised
+    values of vectors and rows of tables.
     """
-    layout = stated_layout(dataset)
     if dataset.has_graph:
         return FeatureKind.FEATURE_KIND_GRAPH, "features come from the dataset's graph"
     if dataset.dtype == TEXT_DTYPE:
-        return FeatureKind.FEATURE_KIND_TFIDF, "models see weighted counts of words in the texts"
+        return FeatureKind.FEATURE_KIND_TFIDF, "models see weighted counts of words and parts of words"
+    layout = stated_layout(dataset)
     if layout.kind == SampleKind.SAMPLE_KIND_ROW:
         return FeatureKind.FEATURE_KIND_STANDARDIZED, "models see numbers standardised, and categories as indicators"
     if layout.kind != SampleKind.SAMPLE_KIND_IMAGE and layout.on_one_scale:

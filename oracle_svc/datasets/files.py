@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from labelloop.domain.sample_layout import layout_of, layout_of_shape
 from labelloop.errors import InvalidInput
-from labelloop.events.v1.events_pb2 import SampleLayout
+from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
@@ -25,8 +25,8 @@ def load_files(source: DatasetSource) -> Dataset:
         raise InvalidInput(
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
-            "file, an IDX file (plain or .gz), a table (.csv, .tsv, .parquet; texts also .jsonl), a folder of images "
-            "or of .txt files, or a folder with a folder of them for each class",
+            "file, an IDX file (plain or .gz), a table (.csv, .tsv or .parquet), a folder of images or of .txt files, "
+            "or a folder with a folder of them for each class",
             field="name",
             name=source.name,
         )
@@ -68,6 +68,8 @@ def _layout(source: DatasetSource, pool: Split) -> tuple[SampleLayout, tuple[str
     """Return what a sample is, and what had to be assumed for that: nothing for pictures in a folder and for tables."""
     if pool.layout:
         return pool.layout, ()
+    if pool.samples.dtype == object:
+        return SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT), ()
     if Path(source.name).is_dir():
         return layout_of_shape(pool.samples.shape[1:], pool.samples.dtype.name), ()
     layout, note = layout_of(pool.samples)

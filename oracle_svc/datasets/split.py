@@ -19,7 +19,7 @@ from .label_table import read_label_table
 from .picture_settings import PictureSettings
 from .reading import read_array
 from .table_file import is_table
-from .tables import Table, read_table
+from .tables import read_table
 from .text_set import Texts
 from .texts import is_text_folder, read_text_folder, read_text_table
 
@@ -112,21 +112,18 @@ def _read(path: Path, source: DatasetSource, pictures: PictureSettings, field: s
         return Split(*read_folder(path, pictures, field))
     if source.text_column:
         return _of_texts(read_text_table(path, source, field), open_classes=True)
-    if is_table(path):
-        return _of_table(read_table(path, source, field, like))
-    return _read_file(path, field)
+    return _read_file(path, source, field, like)
 
 
 def _of_texts(texts: Texts, *, open_classes: bool) -> Split:
     return Split(texts.samples, texts.labels, texts.classes, texts.names, notes=texts.notes, open_classes=open_classes)
 
 
-def _of_table(table: Table) -> Split:
-    found = table.samples, table.labels, table.classes, table.names
-    return Split(*found, notes=table.notes, open_classes=True, layout=table.layout)
-
-
-def _read_file(path: Path, field: str) -> Split:
+def _read_file(path: Path, source: DatasetSource, field: str, like: SampleLayout | None) -> Split:
+    if is_table(path):
+        table = read_table(path, source, field, like)
+        found = table.samples, table.labels, table.classes, table.names
+        return Split(*found, notes=table.notes, open_classes=True, layout=table.layout)
     return Split(as_samples(read_array(path), str(path), field), None)
 
 

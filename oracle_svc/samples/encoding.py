@@ -28,10 +28,10 @@ class Picture:
 
 
 def picture_of(sample: NDArray[Any] | str, layout: SampleLayout | None = None) -> Picture:
-    """Encode a sample for people: pictures as PNG, rows of tables as JSON, anything else as .npy.
+    """Encode a sample for people: pictures as PNG, texts as they are, rows of tables as JSON, anything else as .npy.
 
-    Texts are encoded in UTF-8, exactly as they are. Without a ``layout``, bytes ``[h, w]`` and ``[h, w, channels]`` are
-    pictures. Pictures of 2 channels or of more than 4 have no usual colours, and are encoded as .npy too.
+    Without a ``layout``, bytes ``[h, w]`` and ``[h, w, channels]`` are pictures. Pictures of 2 channels or of more than
+    4 have no usual colours, and are encoded as .npy too.
     """
     if isinstance(sample, str):
         return Picture("text/plain; charset=utf-8", sample.encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, NamedTuple
@@ -86,7 +85,6 @@ class FeatureService:
         rng = np.random.default_rng(lesson.seed)
         drawn = np.sort(rng.choice(pool.sample_count, count, replace=False)).astype(np.uint32)
         samples = await pool.take(drawn)
-        work: Callable[[], bytes]
         if pool.holds_texts:
             work = partial(learn_texts, _some_of(samples, rng).tolist(), lesson.seed)
         elif lesson.lesson == pb.LESSON_STANDARDIZED:

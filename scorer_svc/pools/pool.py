@@ -100,16 +100,16 @@ class Pool(ABC):
         return samples
 
 
+def _zeros(count: int) -> NDArray[np.uint8]:
+    return np.broadcast_to(np.uint8(0), (count, 1))
+
+
 def check_numbers(pool: Pool) -> None:
     """Raise InvalidInput if some values of the pool are missing, or stand for categories."""
     odd = [column.name for column in pool.layout.columns if column.categories or column.has_missing]
     if odd:
         message = f"column {odd[0]!r} has categories or missing values, which are no numbers: name features"
         raise InvalidInput("NEEDS_FEATURES", message, field="features_sha256", column=odd[0])
-
-
-def _zeros(count: int) -> NDArray[np.uint8]:
-    return np.broadcast_to(np.uint8(0), (count, 1))
 
 
 class StoredPool(Pool):

@@ -32,6 +32,13 @@ def test_the_trainer_and_not_the_command_refuses_invalid_guarantees(target: floa
     assert "between 0 and 1" in guarantee_fault(target, confidence, size, 60_000)
 
 
+def test_texts_are_seen_by_their_words_unless_a_graph_is_given() -> None:
+    described = DescribeDatasetResponse(dtype="utf8", shape=[1])
+    assert auto_features(described) == FeatureKind.FEATURE_KIND_TFIDF
+    described.has_graph = True
+    assert auto_features(described) == FeatureKind.FEATURE_KIND_GRAPH
+
+
 def image(height: int, width: int) -> SampleLayout:
     return SampleLayout(kind=SampleKind.SAMPLE_KIND_IMAGE, height=height, width=width, channels=1, full_scale=1)
 
@@ -61,10 +68,3 @@ def test_default_features_follow_from_the_layout_and_the_reason_is_told(
 ) -> None:
     assert auto_features(dataset) == FeatureKind.Value(f"FEATURE_KIND_{features}")
     assert why in chosen_features(dataset)[1]
-
-
-def test_texts_are_seen_by_their_words_unless_a_graph_is_given() -> None:
-    described = DescribeDatasetResponse(dtype="utf8", shape=[1])
-    assert auto_features(described) == FeatureKind.FEATURE_KIND_TFIDF
-    described.has_graph = True
-    assert auto_features(described) == FeatureKind.FEATURE_KIND_GRAPH

@@ -36,7 +36,6 @@ _SPEC_BYTES_MAX = 512 * 1024
 _STARTED_BYTES_MAX = 900 * 1024  # the broker takes up to a megabyte
 PATCH_FEATURES = 1_800
 _TEXT_FEATURES = 300
-_WIDTHS = {FeatureKind.FEATURE_KIND_PATCHES: PATCH_FEATURES, FeatureKind.FEATURE_KIND_TFIDF: _TEXT_FEATURES}
 _OF_TEXTS = {FeatureKind.FEATURE_KIND_TFIDF, FeatureKind.FEATURE_KIND_GRAPH}
 _SAMPLE_VALUES_MAX = 2_000_000  # 8 MB of float32, sent in one request
 _WEIGHTS_MAX = 8_000_000  # a model of 32 MB, sent in one message
@@ -113,8 +112,10 @@ def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) ->
 
 def _width(spec: RunSpec, dataset: DescribeDatasetResponse) -> int:
     """Return the number of values that models see of a sample, where it is known before features are learned."""
-    if spec.features in _WIDTHS:
-        return _WIDTHS[spec.features]
+    if spec.features == FeatureKind.FEATURE_KIND_PATCHES:
+        return PATCH_FEATURES
+    if spec.features == FeatureKind.FEATURE_KIND_TFIDF:
+        return _TEXT_FEATURES
     if spec.features == FeatureKind.FEATURE_KIND_STANDARDIZED and dataset.layout.columns:
         return sum(len(column.categories) or 1 + column.has_missing for column in dataset.layout.columns)
     return math.prod(dataset.shape)
