@@ -1,7 +1,7 @@
 """Benchmarks: the same samples in every layout and scale, and tables with and without a column of time stamps.
 
-Each loop learns features as the scorer does, without labels, chooses batches by margin after a random first one, and fits the honest
-protocol's model. It runs in process, so that all layouts see the same seeds.
+Each loop learns features as the scorer does, without labels, chooses batches by margin after a random first one, and
+fits the honest protocol's model. It runs in process, so that all layouts see the same seeds.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.domain.pixel_neighbours import SAMPLES_MIN, Places, resemblance
 from labelloop.domain.value_scale import is_on_one_scale
 from labelloop.events.v1.events_pb2 import PoolPublished, SampleKind, SampleLayout
@@ -49,8 +50,10 @@ def layout_of(samples: NDArray[Any]) -> tuple[SampleLayout, Note]:
 def layout_of_shape(shape: tuple[int, ...], dtype: str) -> SampleLayout:
     """Return the layout of a pool of which only shape and dtype are known.
 
-    Bytes ``[h, w]`` and ``[h, w, c]`` are pictures, and all else is a vector for models to see as it is.
+    Bytes ``[h, w]`` and ``[h, w, c]`` are pictures, and all else but texts is a vector for models to see as it is.
     """
+    if dtype == TEXT_DTYPE:
+        return SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT)
     if dtype != "uint8" or len(shape) not in (2, 3):
         return SampleLayout(kind=SampleKind.SAMPLE_KIND_VECTOR, on_one_scale=True)
     height, width, channels = (*shape, 1)[:3]
