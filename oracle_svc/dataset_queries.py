@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import numpy as np
+from labelloop.domain.duplicates import Duplicates
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1 import oracle_pb2 as pb
@@ -37,6 +38,7 @@ class DatasetQueries:
         if request.pool_sha256:
             found = await self._found(request.pool_sha256, list(request.sample_ids), dataset)
         evaluation = dataset.evaluation_labels
+        known = np.array([*request.known_ids, *found], np.uint32)
         counts = () if dataset.labels is None else np.bincount(dataset.labels, minlength=len(dataset.classes))
         return pb.DescribeDatasetResponse(
             sample_count=len(dataset.samples),
@@ -55,6 +57,8 @@ class DatasetQueries:
             class_counts=map(int, counts),
             has_names=bool(dataset.names),
             pool_bytes=dataset.samples.nbytes,
+            duplicate_count=len(dataset.duplicates),
+            repeated_count=len(known) - len(np.unique(dataset.duplicates.first_of(known))),
         )
 
     async def _found(self, pool_sha256: str, sample_ids: list[int], dataset: Dataset) -> list[int]:
@@ -75,7 +79,7 @@ class DatasetQueries:
 
         Raises InvalidInput for an id outside the pool, NotFound for an unknown name.
         """
-        names = await self._names(request)
+        names, duplicates = await self._pool(request)
         if request.names:
             known = await asyncio.to_thread(lambda: {name: place for place, name in enumerate(names)})
             chosen: Sequence[int] = ids_of(request.names, known)
@@ -86,11 +90,15 @@ class DatasetQueries:
                 message = f"sample {sample_id} lies outside the pool, whose ids end at {len(names) - 1}"
                 raise InvalidInput("UNKNOWN_SAMPLE", message, field="sample_ids", sample_id=sample_id)
         for part in _parts(chosen):
-            samples = [pb.NamedSample(sample_id=sample_id, name=names[sample_id]) for sample_id in part]
+            first = duplicates.first_of(np.array(part, np.uint32)).tolist()
+            samples = [
+                pb.NamedSample(sample_id=each, name=names[each], equal_to=equal if equal != each else None)
+                for each, equal in zip(part, first, strict=True)
+            ]
             yield pb.FindSamplesResponse(samples=samples)
 
-    async def _names(self, request: pb.FindSamplesRequest) -> Sequence[str]:
-        """Return the name of each sample; its id where samples have none."""
+    async def _pool(self, request: pb.FindSamplesRequest) -> tuple[Sequence[str], Duplicates]:
+        """Return the name of each sample, its id where samples have none, and those that equal an earlier one."""
         if request.run_id:
             pool = self._projections.get(request.run_id).pool
             if pool is None:
@@ -99,9 +107,9 @@ class DatasetQueries:
             published: list[str] = []
             async for _, part in self._pools.all_names(pool.pool_sha256):
                 published.extend(part)
-            return _or_ids(published)
+            return _or_ids(published), await self._pools.duplicates(pool)
         dataset = await self._dataset_cache.get(request.dataset)
-        return _or_ids(dataset.names or ("",) * len(dataset.samples))
+        return _or_ids(dataset.names or ("",) * len(dataset.samples)), dataset.duplicates
 
 
 def _or_ids(names: Sequence[str]) -> Sequence[str]:

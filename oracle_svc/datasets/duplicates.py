@@ -1,0 +1,57 @@
+"""Find samples that are equal. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from labelloop.artifacts.formats import sample_digest
+from labelloop.domain.duplicates import Duplicates
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+
+_DIGEST_BYTES = 32
+
+
+def with_duplicates(dataset: Dataset) -> Dataset:
+    """Return ``dataset`` with its duplicates, and notes that tell users what becomes of them."""
+    duplicates = Duplicates.of(first_equal(dataset))
+    return replace(dataset, duplicates=duplicates, notes=(*dataset.notes, *_notes(dataset, duplicates)))
+
+
+def first_equal(dataset: Dataset) -> NDArray[np.int32]:
+    """Return for each sample the first sample that equals it ``[N]``, itself where no earlier one does.
+
+    Samples are equal if their bytes are, and those of the files that people see of them. Takes about 100 bytes of
+    memory for each sample.
+    """
+    digests = np.empty(len(dataset.samples), f"S{_DIGEST_BYTES}")  # all of one length, so that zeros at the end count
+    for place, sample in enumerate(dataset.samples):
+        digests[place] = sample_digest(sample, dataset.originals[place].sha256 if dataset.originals else "")
+    _, first, group = np.unique(digests, return_index=True, return_inverse=True)
+    return first.astype(np.int32)[group]
+
+
+def _notes(dataset: Dataset, duplicates: Duplicates) -> list[str]:
+    if not len(duplicates):
+        return []
+    notes = [
+        f"{len(duplicates):,} of {len(dataset.samples):,} samples equal an earlier one: they are not asked for, and "
+        "share its label"
+    ]
+    if torn := _torn_groups(dataset, duplicates):
+        notes.append(
+            f"{torn:,} group{'s' * (torn > 1)} of equal samples {'have' if torn > 1 else 'has'} different labels in "
+            "the dataset: the label of the sample that is asked for counts, mostly the first; correct the labels if "
+            "they are wrong"
+        )
+    return notes
+
+
+def _torn_groups(dataset: Dataset, duplicates: Duplicates) -> int:
+    """Return how many groups of equal samples do not have one label."""
+    if dataset.labels is None:
+        return 0
+    differ = dataset.labels[duplicates.ids] != dataset.labels[duplicates.first]
+    return len(np.unique(duplicates.first[differ]))
