@@ -211,3 +211,12 @@ async def test_classes_that_were_not_submitted_are_not_overwritten(oracle: FakeO
     table.write_bytes(b"\x89PNG\0")
     with pytest.raises(InvalidInput, match="cannot be read as CSV"):
         await open_("r", table, None)
+
+
+async def test_labels_that_an_export_repeats_for_equal_samples_are_submitted_once(
+    trainer: FakeTrainer, oracle: FakeOracle, tmp_path: Path
+) -> None:
+    trainer.run.pool.duplicate_count, oracle.finder = 1, FakeFinder(FILES, equal={3: 1})
+    await label.submit("r", csv(tmp_path, "name,class\nb.png,cat\nd.png,cat\n"), "kim")
+    [request] = oracle.sent
+    assert [(each.sample_id, each.label) for each in request.labels] == [(1, 0)]
