@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from labelloop.artifacts.formats import dtype_name, sample_shape
 from labelloop.domain.duplicates import Duplicates
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1 import oracle_pb2 as pb
+from numpy.typing import NDArray
 
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.dataset import Dataset
@@ -42,8 +45,8 @@ class DatasetQueries:
         counts = () if dataset.labels is None else np.bincount(dataset.labels, minlength=len(dataset.classes))
         return pb.DescribeDatasetResponse(
             sample_count=len(dataset.samples),
-            shape=dataset.samples.shape[1:],
-            dtype=dataset.samples.dtype.name,
+            shape=sample_shape(dataset.samples),
+            dtype=dtype_name(dataset.samples),
             classes=dataset.classes,
             has_labels=dataset.labels is not None,
             evaluation_count=0 if evaluation is None else len(evaluation),
@@ -56,14 +59,14 @@ class DatasetQueries:
             layout=dataset.layout,
             class_counts=map(int, counts),
             has_names=bool(dataset.names),
-            pool_bytes=dataset.samples.nbytes,
+            pool_bytes=_pool_bytes(dataset.samples),
             duplicate_count=len(dataset.duplicates),
             repeated_count=len(known) - len(np.unique(dataset.duplicates.first_of(known))),
         )
 
     async def _found(self, pool_sha256: str, sample_ids: list[int], dataset: Dataset) -> list[int]:
         manifest = await self._pools.manifest(pool_sha256)
-        kind, wanted = (dataset.samples.dtype.name, dataset.samples.shape[1:]), (manifest.dtype, manifest.shape)
+        kind, wanted = (dtype_name(dataset.samples), sample_shape(dataset.samples)), (manifest.dtype, manifest.shape)
         if kind != wanted:
             message = (
                 f"samples of {dataset.name} are {_kind(*kind)}, but those of the run to continue are "
@@ -110,6 +113,10 @@ class DatasetQueries:
             return _or_ids(published), await self._pools.duplicates(pool)
         dataset = await self._dataset_cache.get(request.dataset)
         return _or_ids(dataset.names or ("",) * len(dataset.samples)), dataset.duplicates
+
+
+def _pool_bytes(samples: NDArray[Any]) -> int:
+    return sum(len(text.encode()) for text in samples) if samples.dtype == object else samples.nbytes
 
 
 def _or_ids(names: Sequence[str]) -> Sequence[str]:

@@ -6,10 +6,11 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
+from labelloop.artifacts.texts import encode_texts
 from labelloop.domain.strategies import CHOOSE_TOGETHER
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.rpc.server import MESSAGE_BYTES_MAX, Context
@@ -17,6 +18,7 @@ from labelloop.runtime.async_cache import AsyncCache
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer
+from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from scorer_svc.features.service import FeatureService
@@ -24,7 +26,7 @@ from scorer_svc.models.model import Model
 from scorer_svc.models.warmup import ModelWarmup
 from scorer_svc.numerics.clustering import cluster
 from scorer_svc.pools.part import Part
-from scorer_svc.pools.pool import Pool
+from scorer_svc.pools.pool import Pool, check_numbers
 from scorer_svc.ranking.batch import check_batch, rank_together
 from scorer_svc.ranking.rank import Question, Ranking, check, cut, merge, rank
 from scorer_svc.scoring.score import Scoring
@@ -32,8 +34,11 @@ from scorer_svc.strategies.uncertainty import Ids
 
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
+_TEXT_CHARACTERS_MAX = _SAMPLES_BYTES_MAX // 4
+_BY_ID = {Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM}
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
 _CHOSEN_KEPT = 64  # batches, of 10,000 samples at most
+_WITHOUT_VALUES = (Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM)
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -82,6 +87,8 @@ class ScorerService(ScorerServiceServicer):
         asked = Asked.of(request)
         pool, question = await self._question(asked)
         check(question, pool.sample_size)
+        if pool.holds_texts and (request.strategy not in _BY_ID or question.model):
+            raise _needs_features("models and most strategies look at values")
         together = request.strategy in CHOOSE_TOGETHER
         if together and request.shards:
             message = "this strategy chooses a batch together, out of the whole pool: name no shards"
@@ -90,7 +97,8 @@ class ScorerService(ScorerServiceServicer):
             check_batch(question, pool.sample_count, pool.sample_size)
             ranking = await self._chosen.get(asked)
         else:
-            ranking = await self._rank(await pool.parts(request.shards), question)
+            parts = pool.spans(request.shards) if pool.holds_texts else await pool.parts(request.shards)
+            ranking = await self._rank(parts, question)
         return pb.RankPoolResponse(
             sample_ids=ranking.sample_ids.tolist(),
             predicted=ranking.predicted.tolist(),
@@ -107,6 +115,8 @@ class ScorerService(ScorerServiceServicer):
 
     async def _question(self, asked: Asked) -> tuple[Pool, Question]:
         pool = await self._seen(asked.pool, asked.features)
+        if asked.strategy not in _WITHOUT_VALUES:
+            check_numbers(pool)
         model = await self._model(asked.model) if asked.model else None
         return pool, Question(asked.strategy, asked.limit, _bitmap(asked.leave_out), asked.seed, model)
 
@@ -122,7 +132,10 @@ class ScorerService(ScorerServiceServicer):
 
     async def ClusterPool(self, request: pb.ClusterPoolRequest, context: Context) -> pb.ClusterPoolResponse:
         pool = await self._pool(request.pool_sha256)
+        if pool.holds_texts:
+            raise _needs_features("clusters are made of values")
         _check_clusters(pool, request.cluster_count)
+        check_numbers(pool)
         samples = np.concatenate([part.samples for part in await pool.parts()])
         clusters, centroids = await asyncio.get_running_loop().run_in_executor(
             self._executor, cluster, samples, request.cluster_count, request.seed
@@ -131,7 +144,8 @@ class ScorerService(ScorerServiceServicer):
 
     async def LearnFeatures(self, request: pb.LearnFeaturesRequest, context: Context) -> pb.LearnFeaturesResponse:
         graph = _checked_digest(request.graph_sha256, "graph_sha256") if request.graph_sha256 else ""
-        return await self._learning.learn(_checked_digest(request.pool_sha256, "pool_sha256"), request.seed, graph)
+        pool = _checked_digest(request.pool_sha256, "pool_sha256")
+        return await self._learning.learn(pool, request.seed, graph, request.lesson or pb.LESSON_PATCHES)
 
     async def ExtractFeatures(self, request: pb.ExtractFeaturesRequest, context: Context) -> pb.ExtractFeaturesResponse:
         digest = _checked_digest(request.features_sha256, "features_sha256")
@@ -172,6 +186,19 @@ def _checked_digest(digest: str, field: str) -> str:
     return digest
 
 
+def _needs_features(why: str) -> InvalidInput:
+    return InvalidInput("NEEDS_FEATURES", f"{why}, which texts do not have: name features", field="features_sha256")
+
+
+def _check_texts(texts: NDArray[Any]) -> None:
+    characters = sum(map(len, texts))
+    if characters > _TEXT_CHARACTERS_MAX:
+        message = f"these {len(texts)} texts have {characters:,} characters, more than one answer holds: ask for fewer"
+        raise LimitExceeded(
+            "TOO_MANY_SAMPLES", message, field="sample_ids", asked=len(texts), most=_TEXT_CHARACTERS_MAX
+        )
+
+
 def _check_clusters(pool: Pool, cluster_count: int) -> None:
     sample_count = pool.sample_count
     if not 2 <= cluster_count <= sample_count:
@@ -192,11 +219,14 @@ def _check_amount(pool: Pool, count: int) -> None:
 
 
 def _small(pool: Pool, ranking: Ranking) -> bool:
-    return pool.sample_bytes * len(ranking.sample_ids) <= _SAMPLES_ALONG_BYTES_MAX
+    return not pool.holds_texts and pool.sample_bytes * len(ranking.sample_ids) <= _SAMPLES_ALONG_BYTES_MAX
 
 
 async def _read(pool: Pool, sample_ids: Ids) -> pb.GetSamplesResponse:
-    samples = (await pool.take(sample_ids)).tobytes()
+    taken = await pool.take(sample_ids)
+    if pool.holds_texts:
+        _check_texts(taken)
+    samples = encode_texts(taken) if pool.holds_texts else taken.tobytes()
     return pb.GetSamplesResponse(dtype=pool.manifest.dtype, shape=pool.manifest.shape, samples=samples)
 
 

@@ -54,6 +54,7 @@ class FakeOracle(OracleServiceServicer):
     ) -> None:
         self.finder, self.described, self._answered = finder, described, answered
         self.requests: list[oracle_pb2.LabelRequest] = []
+        self.letters: list[oracle_pb2.DeadLetter] = []
         self.sent: list[Any] = []
 
     async def FindSamples(  # noqa: N802
@@ -84,6 +85,9 @@ class FakeOracle(OracleServiceServicer):
             return oracle_pb2.ListAnswersResponse(last_sequence=request.after_sequence)
         events = [Event(round=1, label_provided=LabelProvided(sample_id=each)) for each in self._answered]
         return oracle_pb2.ListAnswersResponse(events=events, last_sequence=1)
+
+    async def ListDeadLetters(self, request: Any, context: Any) -> oracle_pb2.ListDeadLettersResponse:  # noqa: N802
+        return oracle_pb2.ListDeadLettersResponse(letters=self.letters, total=len(self.letters))
 
     async def SubmitLabels(self, request: Any, context: Any) -> oracle_pb2.SubmitLabelsResponse:  # noqa: N802
         self.sent.append(request)

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from labelloop.domain.limits import AUDIT_MAX
+from labelloop.domain.limits import AUDIT_MAX, TEXT_DTYPE
+from labelloop.domain.sample_layout import stated_layout
 from labelloop.domain.statistics import fewest_to_show
-from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec
+from labelloop.events.v1.events_pb2 import FeatureKind, GuaranteeSpec, SampleKind
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 
 _IMAGE_SIDE_MIN = 8  # pixels: smaller images are used as they are
 
 
 def auto_features(dataset: DescribeDatasetResponse) -> FeatureKind.ValueType:
-    """Return the features that suit a dataset: those of its graph, else patches of images, else plain values."""
+    """Return the features that suit a dataset."""
+    return chosen_features(dataset)[0]
+
+
+def chosen_features(dataset: DescribeDatasetResponse) -> tuple[FeatureKind.ValueType, str]:
+    """Return the features that suit a dataset, and why.
+
+    They are those of its graph, else weighted counts of words in texts, else patches of pictures, else standardised
+    values of vectors and rows of tables.
+    """
     if dataset.has_graph:
-        return FeatureKind.FEATURE_KIND_GRAPH
-    images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= _IMAGE_SIDE_MIN
-    return FeatureKind.FEATURE_KIND_PATCHES if images else FeatureKind.FEATURE_KIND_PIXELS
+        return FeatureKind.FEATURE_KIND_GRAPH, "features come from the dataset's graph"
+    if dataset.dtype == TEXT_DTYPE:
+        return FeatureKind.FEATURE_KIND_TFIDF, "models see weighted counts of words and parts of words"
+    layout = stated_layout(dataset)
+    if layout.kind == SampleKind.SAMPLE_KIND_ROW:
+        return FeatureKind.FEATURE_KIND_STANDARDIZED, "models see numbers standardised, and categories as indicators"
+    if layout.kind != SampleKind.SAMPLE_KIND_IMAGE and layout.on_one_scale:
+        return FeatureKind.FEATURE_KIND_PIXELS, "models see the values as they are, because all are of one scale"
+    if layout.kind != SampleKind.SAMPLE_KIND_IMAGE:
+        return FeatureKind.FEATURE_KIND_STANDARDIZED, "models see values standardised, because they differ in scale"
+    if min(layout.height, layout.width) < _IMAGE_SIDE_MIN:
+        size, least = f"{layout.width} x {layout.height}", f"{_IMAGE_SIDE_MIN} x {_IMAGE_SIDE_MIN}"
+        return (
+            FeatureKind.FEATURE_KIND_PIXELS,
+            f"models see pixels, because pictures of {size} are smaller than {least}",
+        )
+    return FeatureKind.FEATURE_KIND_PATCHES, "features are learned from patches of the pictures"
 
 
 def audit_size(guarantee: GuaranteeSpec, rest: int) -> int:

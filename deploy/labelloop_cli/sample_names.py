@@ -89,12 +89,3 @@ class SampleNames:
                     yield sample
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) or error from error
-
-
-def same_name(one: str, other: str) -> bool:
-    """Return whether two names are one: equal in NFC without spaces around them, or equal as numbers.
-
-    Spreadsheets write the name ``007`` as ``7``.
-    """
-    left, right = comparable(one), comparable(other)
-    return left == right or (as_number(left) is not None and as_number(left) == as_number(right))

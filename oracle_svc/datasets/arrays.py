@@ -8,7 +8,7 @@ import numpy as np
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
-_FLOAT_MAX = 1e15  # sums of squares of larger values overflow float32: fits and clusters would turn into NaN
+FLOAT_MAX = 1e15  # sums of squares of larger values overflow float32: fits and clusters would turn into NaN
 
 
 def as_samples(raw: NDArray[Any], origin: str, field: str) -> NDArray[Any]:
@@ -86,9 +86,9 @@ def _as_float32(raw: NDArray[Any], origin: str, field: str) -> NDArray[np.float3
     finite = np.isfinite(samples)
     if not finite.all():
         _refuse_value(raw, ~finite, "is not a finite float32", "drop or mend that sample", origin, field)
-    outside = np.abs(samples) > _FLOAT_MAX
+    outside = np.abs(samples) > FLOAT_MAX
     if outside.any():
-        _refuse_value(raw, outside, f"is larger than {_FLOAT_MAX:.0e} in size", "scale the features", origin, field)
+        _refuse_value(raw, outside, f"is larger than {FLOAT_MAX:.0e} in size", "scale the features", origin, field)
     return samples
 
 

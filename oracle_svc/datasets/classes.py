@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from labelloop.errors import InvalidInput, LimitExceeded
@@ -14,13 +15,14 @@ from .split import Split
 
 # A column of ids mistaken for labels would otherwise yield as many classes as its largest id.
 _CLASSES_MAX = 10_000
+_NAMED_MAX = 20
 _NAMES_BYTES_MAX = 256 * 1024  # all names are in one event, and the broker accepts up to one megabyte
 
 
 def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
     """Return the run's class names, index = class.
 
-    They come from ``source``, else from the class folders, else are counted from the pool's labels.
+    They come from ``source``, else from the class folders or the label column, else are counted from the pool's labels.
 
     Raises:
         InvalidInput: There are fewer than two, or a name is empty, repeated or not UTF-8.
@@ -98,6 +100,8 @@ def labels_of(split: Split, classes: tuple[str, ...], origin: str, field: str) -
         return None
     if not split.classes:
         return in_range(split.labels, len(classes), origin, field)
+    if split.open_classes:
+        return _named_labels(split, split.labels, classes, origin, field)
     odd = sorted(set(split.classes) ^ set(classes))
     if odd:
         raise InvalidInput(
@@ -108,7 +112,33 @@ def labels_of(split: Split, classes: tuple[str, ...], origin: str, field: str) -
             origin=origin,
             class_name=repr(odd[0]),
         )
+    return _relabelled(split.labels, split.classes, classes)
+
+
+def _named_labels(
+    split: Split, labels: NDArray[np.int64], classes: tuple[str, ...], origin: str, field: str
+) -> NDArray[np.int32]:
+    """Convert the labels of a column, which may lack some of ``classes``.
+
+    They are names of classes, or indices if all are numbers of which none is a name.
+    """
+    known, indices = set(classes), tuple(map(str, range(len(classes))))
+    if known.isdisjoint(split.classes) and set(split.classes) <= set(indices):
+        return _relabelled(labels, split.classes, indices)
+    if odd := [name for name in split.classes if name not in known]:
+        shown = ", ".join(map(repr, classes[:_NAMED_MAX])) + (", ..." if len(classes) > _NAMED_MAX else "")
+        raise InvalidInput(
+            "CLASS_MISMATCH",
+            f"{origin}: the label {odd[0]!r} is none of the run's classes {shown}: correct it, or name every class",
+            field=field,
+            origin=origin,
+            class_name=odd[0],
+        )
+    return _relabelled(labels, split.classes, classes)
+
+
+def _relabelled(labels: NDArray[Any], names: tuple[str, ...], classes: tuple[str, ...]) -> NDArray[np.int32]:
     index_of = {name: index for index, name in enumerate(classes)}
-    indices = np.array([index_of[name] for name in split.classes], np.int32)
-    labels: NDArray[np.int32] = indices[split.labels]
-    return labels
+    indices = np.array([index_of[name] for name in names], np.int32)
+    relabelled: NDArray[np.int32] = indices[labels]
+    return relabelled

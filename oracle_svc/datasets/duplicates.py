@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from labelloop.artifacts.formats import sample_digest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from .dataset import Dataset
 
 _DIGEST_BYTES = 32
+_BYTES_AT_ONCE = 16 * 1024 * 1024
 
 
 def with_duplicates(dataset: Dataset) -> Dataset:
@@ -23,14 +25,23 @@ def with_duplicates(dataset: Dataset) -> Dataset:
 def first_equal(dataset: Dataset) -> NDArray[np.int32]:
     """Return for each sample the first sample that equals it ``[N]``, itself where no earlier one does.
 
-    Samples are equal if their bytes are, and those of the files that people see of them. Takes about 100 bytes of
-    memory for each sample.
+    Samples are equal if their bytes are, and those of the files that people see of them; missing values (NaN) are equal
+    to each other, and 0 to -0. Takes about 100 bytes of memory for each sample.
     """
     digests = np.empty(len(dataset.samples), f"S{_DIGEST_BYTES}")  # all of one length, so that zeros at the end count
-    for place, sample in enumerate(dataset.samples):
-        digests[place] = sample_digest(sample, dataset.originals[place].sha256 if dataset.originals else "")
+    at_once = max(1, _BYTES_AT_ONCE * len(digests) // max(1, dataset.samples.nbytes))
+    for start in range(0, len(digests), at_once):
+        for place, sample in enumerate(_comparable(dataset.samples[start : start + at_once]), start):
+            digests[place] = sample_digest(sample, dataset.originals[place].sha256 if dataset.originals else "")
     _, first, group = np.unique(digests, return_index=True, return_inverse=True)
     return first.astype(np.int32)[group]
+
+
+def _comparable(samples: NDArray[Any]) -> NDArray[Any]:
+    """Return ``samples`` ``[n, *shape]`` with the same bytes for the same numbers."""
+    if samples.dtype != np.float32:
+        return samples
+    return np.where(np.isnan(samples), np.float32(np.nan), samples + np.float32(0))
 
 
 def _notes(dataset: Dataset, duplicates: Duplicates) -> list[str]:

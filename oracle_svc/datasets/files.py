@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from labelloop.domain.sample_layout import layout_of, layout_of_shape
 from labelloop.errors import InvalidInput
+from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
 from .dataset import Dataset, DatasetSource
 from .picture_settings import PictureSettings, picture_settings
 from .split import Split, exists, read_split
+from .table_file import is_table
 
 
 def load_files(source: DatasetSource) -> Dataset:
@@ -22,15 +25,26 @@ def load_files(source: DatasetSource) -> Dataset:
         raise InvalidInput(
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
-            "file, an IDX file (plain or .gz), a folder of images, or a folder with a folder of images for each class",
+            "file, an IDX file (plain or .gz), a table (.csv, .tsv or .parquet), a folder of images or of .txt files, "
+            "or a folder with a folder of them for each class",
             field="name",
             name=source.name,
         )
     pictures = picture_settings(source)
     _refuse_unused(source)
-    pool = read_split(source.name, source.labels, samples_field="name", labels_field="labels", pictures=pictures)
+    _refuse_columns(source)
+    pool = read_split(
+        source.name,
+        source.labels,
+        source,
+        pictures,
+        source.classes,
+        samples_field="name",
+        labels_field="labels",
+    )
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
+    layout, assumed = _layout(source, pool)
     evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures))
     evaluation_samples, evaluation_labels = (evaluation.samples, evaluation.labels) if evaluation else (None, None)
     name = file_name(source.name)
@@ -45,8 +59,25 @@ def load_files(source: DatasetSource) -> Dataset:
         evaluation_labels=evaluation_labels,
         names=pool.names,
         originals=pool.originals,
-        notes=(*pool.notes, *(f"evaluation set: {note}" for note in (evaluation.notes if evaluation else ()))),
+        notes=(*pool.notes, *assumed, *_of_evaluation(evaluation)),
+        layout=layout,
     )
+
+
+def _layout(source: DatasetSource, pool: Split) -> tuple[SampleLayout, tuple[str, ...]]:
+    """Return what a sample is, and what had to be assumed for that: nothing for pictures in a folder and for tables."""
+    if pool.layout:
+        return pool.layout, ()
+    if pool.samples.dtype == object:
+        return SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT), ()
+    if Path(source.name).is_dir():
+        return layout_of_shape(pool.samples.shape[1:], pool.samples.dtype.name), ()
+    layout, note = layout_of(pool.samples)
+    return layout, (note,)
+
+
+def _of_evaluation(split: Split | None) -> tuple[str, ...]:
+    return tuple(f"evaluation set: {note}" for note in split.notes) if split else ()
 
 
 def file_name(path: str) -> str:
@@ -69,12 +100,30 @@ def _refuse_unused(source: DatasetSource) -> None:
             )
 
 
+def _refuse_columns(source: DatasetSource) -> None:
+    """Refuse names of columns where no table is read, which would be ignored silently."""
+    if source.text_column or any(is_table(Path(path)) for path in (source.name, source.evaluation)):
+        return
+    for field in ("id_column", "label_column", "columns"):
+        if getattr(source, field):
+            raise InvalidInput(
+                "NOT_A_TABLE",
+                f"{field} is set, but {source.name} is no table (.csv, .tsv or .parquet): leave {field} out",
+                field=field,
+                setting=field,
+                name=source.name,
+            )
+
+
 def _like(pool: NDArray[Any], settings: PictureSettings) -> PictureSettings:
     """Return settings that make pictures like the samples of ``pool``, if those are pictures themselves."""
     shape = pool.shape[1:]
     if pool.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
         return settings
-    return replace(settings, size=(shape[1], shape[0]), in_colour=len(shape) == 3)
+    in_colour, (red, green, blue) = len(shape) == 3, settings.background
+    grey = round(0.299 * red + 0.587 * green + 0.114 * blue)  # the weights of Pillow's conversion to greyscale
+    background = settings.background if in_colour else (grey, grey, grey)
+    return replace(settings, size=(shape[1], shape[0]), in_colour=in_colour, background=background)
 
 
 def _evaluation(
@@ -92,9 +141,12 @@ def _evaluation(
     split = read_split(
         source.evaluation,
         source.evaluation_labels,
+        source,
+        pictures,
+        classes,
         samples_field="evaluation",
         labels_field="evaluation_labels",
-        pictures=pictures,
+        like=pool.layout,
     )
     _check_alike(split.samples, pool.samples, source.evaluation)
     labels_field = "evaluation_labels" if source.evaluation_labels else "evaluation"
@@ -123,7 +175,7 @@ def _check_alike(evaluation: NDArray[Any], pool: NDArray[Any], origin: str) -> N
 
 
 def _kind(samples: NDArray[Any]) -> str:
-    return f"{'x'.join(map(str, samples.shape[1:]))} {samples.dtype}"
+    return "text" if samples.dtype == object else f"{'x'.join(map(str, samples.shape[1:]))} {samples.dtype}"
 
 
 def _description(name: str, pool: Split, classes: tuple[str, ...], evaluation: NDArray[Any] | None) -> str:

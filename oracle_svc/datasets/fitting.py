@@ -5,7 +5,7 @@ from __future__ import annotations
 from labelloop.events.v1.events_pb2 import ImageFit
 from PIL import ExifTags, Image
 
-from .picture_file import is_grey, orientation_of
+from .picture_file import orientation_of
 from .picture_settings import PictureSettings
 
 _TRANSPOSED = {
@@ -41,9 +41,10 @@ def flattened(image: Image.Image, background: tuple[int, int, int], in_colour: b
     mode = "RGB" if in_colour else "L"
     if not image.has_transparency_data:
         return image.convert(mode)
-    with_alpha = image.convert("LA" if is_grey(image) and not in_colour else "RGBA")
     canvas = Image.new(mode, image.size, background if in_colour else background[0])
-    canvas.paste(with_alpha.convert(mode), mask=with_alpha.getchannel("A"))
+    mode_with_alpha = mode + "A"
+    layer = image if image.mode == mode_with_alpha else image.convert(mode_with_alpha)  # no copy of what may be large
+    canvas.paste(layer, mask=layer)
     return canvas
 
 

@@ -12,7 +12,7 @@ from .file_names import is_of_desktop, shown
 
 @dataclass(frozen=True)
 class FolderListing:
-    """The files of a folder, without those of desktops.
+    """The files of a folder, and broken links, pipes and devices, but not the files of desktops.
 
     Attributes:
         files: Those that may be samples, by name; with class folders by class, then by name.
@@ -30,7 +30,8 @@ class FolderListing:
 def list_folder(folder: Path, field: str) -> FolderListing:
     """List ``folder``. Raises InvalidInput for folders in class folders."""
     entries = _entries(folder)
-    files, folders = [path for path in entries if path.is_file()], [path for path in entries if path.is_dir()]
+    folders = [path for path in entries if path.is_dir()]
+    files = sorted(set(entries) - set(folders))
     if not folders:
         return FolderListing(files, None, (), [])
     by_class = [_files_of_class(path, field) for path in folders]
@@ -59,7 +60,7 @@ def _files_of_class(folder: Path, field: str) -> list[Path]:
     for path in entries:
         if path.is_dir():  # most likely train/cat, train/dog: those classes would be lost
             raise stray(folder.parent, path, "inside a class folder", field)
-    return [path for path in entries if path.is_file()]  # reading a pipe or a device may never end
+    return entries
 
 
 def _entries(folder: Path) -> list[Path]:

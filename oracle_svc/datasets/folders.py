@@ -63,13 +63,9 @@ def read_folder(folder: Path, settings: PictureSettings, field: str) -> PictureF
     listing = list_folder(folder, field)
     _refuse_beside(folder, listing, field)
     scan = _scan(listing.files)
+    left_out = sorted(sample_name(path, folder) for path in (*scan.left_out, *listing.beside))
     if not scan.pictures and not scan.faults:
-        raise InvalidInput(
-            "EMPTY_POOL",
-            f"{folder} holds no images, nor do folders in it: name the folder that does",
-            field=field,
-            folder=folder,
-        )
+        raise _empty(folder, left_out, field)
     paths = [file.path for file in scan.pictures]
     check_unique([sample_name(path, folder) for path in paths], paths, field)
     pictures = read_pictures(scan.pictures, settings, str(folder)) if paths else None
@@ -79,7 +75,6 @@ def read_folder(folder: Path, settings: PictureSettings, field: str) -> PictureF
         raise bad_pictures(named, str(folder), field)
     read = [scan.pictures[row] for row in pictures.rows]
     notes = [*_notes(read, pictures, settings), *([skipped_note(named)] if named else [])]
-    left_out = sorted(sample_name(path, folder) for path in (*scan.left_out, *listing.beside))
     return PictureFolder(
         samples=pictures.samples,
         labels=_labels(listing, [file.path for file in read]),
@@ -96,6 +91,12 @@ def _refuse_beside(folder: Path, listing: FolderListing, field: str) -> None:
             raise stray(folder, path, "beside class folders", field)
 
 
+def _empty(folder: Path, left_out: list[str], field: str) -> InvalidInput:
+    seen = f" ({left_out_note(left_out)})" if left_out else ""
+    message = f"{folder} holds no images, nor do folders in it{seen}: name the folder that does"
+    return InvalidInput("EMPTY_POOL", message, field=field, folder=folder)
+
+
 def _scan(paths: list[Path]) -> _Scan:
     found = list(zip(paths, in_threads(_header, paths), strict=True))
     return _Scan(
@@ -109,7 +110,7 @@ def _header(path: Path) -> PictureHeader | PictureFault | None:
     try:
         header = read_header(path)
     except PictureFault as fault:
-        return fault
+        return fault.bare()
     if header is not None and not is_text(path.name):
         return PictureFault("its name is not UTF-8: rename it")
     return header

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 from labelloop.errors import LimitExceeded
@@ -17,10 +15,12 @@ from numpy.typing import NDArray
 from .fitting import fitted, flattened, reduce_jpeg, upright
 from .picture_file import (
     FILE_BYTES_MAX,
+    LARGE_PIXELS,
     PictureFault,
     PictureHeader,
     check_pixels,
     is_grey,
+    one_at_a_time,
     opened,
     os_errors,
 )
@@ -29,8 +29,6 @@ from .picture_size import PicturePlan, plan_of
 from .reading import DATA_BYTES_MAX
 from .threads import in_threads
 
-# Pictures from these sizes on are decoded one at a time, to bound memory.
-_LARGE_PIXELS = 2**24
 _LARGE_BYTES = 64 * 1024 * 1024
 
 
@@ -86,7 +84,8 @@ def read_pictures(files: Sequence[PictureFile], settings: PictureSettings, origi
         read = [outcome for outcome in outcomes if isinstance(outcome, _Read)]
         faults |= {rows[place]: fault for place, fault in enumerate(outcomes) if isinstance(fault, PictureFault)}
         rows = [rows[place] for place in good]
-        if not rows or plan_of([files[row].header for row in rows], settings) == plan:
+        is_refused = bool(faults) and not settings.skip_bad
+        if not rows or is_refused or plan_of([files[row].header for row in rows], settings) == plan:
             digests, changed = [outcome.digest for outcome in read], any(outcome.changed for outcome in read)
             return Pictures(_packed(samples, good), plan, rows, digests, changed, faults)
 
@@ -110,22 +109,21 @@ def _filled(
     samples: NDArray[np.uint8], files: Sequence[PictureFile], plan: PicturePlan, settings: PictureSettings
 ) -> list[_Read | PictureFault]:
     """Decode each file into its row of ``samples`` and return what became of it."""
-    one_at_a_time = Lock()
 
     def fill(row: int) -> _Read | PictureFault:
         try:
-            with one_at_a_time if _is_large(files[row]) else nullcontext():
+            with one_at_a_time(_is_large(files[row])):
                 data = _bytes_of(files[row].path)
                 changed = _decode(data, files[row], plan, settings, samples[row])
                 return _Read(sha256(data).hexdigest(), changed)
         except PictureFault as fault:
-            return fault
+            return fault.bare()
 
     return in_threads(fill, range(len(files)))
 
 
 def _is_large(file: PictureFile) -> bool:
-    return file.header.width * file.header.height >= _LARGE_PIXELS or _size_of(file.path) >= _LARGE_BYTES
+    return file.header.width * file.header.height >= LARGE_PIXELS or _size_of(file.path) >= _LARGE_BYTES
 
 
 def _size_of(path: Path) -> int:

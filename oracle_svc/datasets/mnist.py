@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 from labelloop.artifacts.idx import parse_idx
+from labelloop.domain.sample_layout import layout_of_shape
 
 from .dataset import Dataset
 from .mirrors import Fetch, http_fetch
@@ -53,4 +54,5 @@ def _dataset(contents: Sequence[bytes], files: Sequence[MnistFile]) -> Dataset:
         classes=tuple("0123456789"),
         evaluation_samples=test_images,
         evaluation_labels=test_labels.astype(np.int32),
+        layout=layout_of_shape(images.shape[1:], images.dtype.name),
     )

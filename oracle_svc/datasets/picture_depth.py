@@ -1,26 +1,27 @@
-"""Recognise pictures with more than 8 bits a channel, which Pillow reduces to 8 without a word. No I/O."""
+"""Recognise pictures with more than 8 bits a channel, which Pillow reduces to 8 without a word."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
 _DEEP_RAW_MODE = re.compile(r".*;(16|32|64)[BLNS]+")  # but not "BGR;16", which is 16 bits for all three channels
 _SIZ_MARKER = b"\xff\x4f\xff\x51"  # begins a JPEG 2000 codestream
+_HEAD_BYTES = 64 * 1024
 _PRECISION_OFFSET = 42  # of the first component's bits less 1, from the marker
 
 
-def is_deep(image: Image.Image, head: bytes) -> bool:
-    """Return whether the file of the opened ``image`` has more than 8 bits a channel; ``head`` is its beginning.
+def is_deep(image: Image.Image, file: BinaryIO) -> bool:
+    """Return whether ``image``, opened from ``file``, has more than 8 bits a channel.
 
     AVIF counts as 8 bits: its pictures state their true depth, so that the decoder's conversion keeps 256 levels.
     """
     if image.mode[0] in "IF":  # 16 or 32 bits
         return True
     if image.format == "JPEG2000":
-        return _is_deep_codestream(head)
+        return _is_deep_codestream(_beginning(file))
     return any(_is_deep_tile(tile) for tile in getattr(image, "tile", ()))
 
 
@@ -31,6 +32,14 @@ def _is_deep_tile(tile: Any) -> bool:
     if codec in ("ppm", "ppm_plain"):  # their last argument is the largest value
         return isinstance(arguments[-1], int) and arguments[-1] > 255
     return any(isinstance(argument, str) and _DEEP_RAW_MODE.fullmatch(argument) for argument in arguments)
+
+
+def _beginning(file: BinaryIO) -> bytes:
+    position = file.tell()
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    file.seek(position)
+    return head
 
 
 def _is_deep_codestream(head: bytes) -> bool:

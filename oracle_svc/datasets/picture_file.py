@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .picture_depth import is_deep
+from .picture_formats import PICTURE_SUFFIXES, RAW_SUFFIXES, readable_formats
 
 FILE_BYTES_MAX = 256 * 1024 * 1024
-
-# Formats that a signature identifies. Left out are those whose decoders start programs (EPS, WMF), decompress without
-# a bound (FITS) or are placeholders (BUFR, GRIB, HDF5, MPEG), and rare ones that any bytes may pass for (DIB, SPIDER).
-_FORMATS = (
-    *("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000", "ICO", "CUR", "ICNS"),
-    *("DCX", "DDS", "FLI", "MSP", "PCX", "PSD", "QOI", "SGI", "SUN", "XBM", "XPM"),
-)
-_TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})  # TGA has no signature: its suffix must say so too
-_RAW_SUFFIXES = frozenset({".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"})
-PICTURE_SUFFIXES = (
-    _TGA_SUFFIXES
-    | _RAW_SUFFIXES
-    | frozenset({".apng", ".avif", ".bmp", ".cur", ".dcx", ".dds", ".flc", ".fli", ".gif", ".heic", ".heif", ".hif"})
-    | frozenset({".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx"})
-    | frozenset({".mpo", ".msp", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".rgb"})
-    | frozenset({".rgba", ".sgi", ".tif", ".tiff", ".webp", ".xbm", ".xpm"})
-)
+LARGE_PIXELS = 2**24
 _SHOWN_IN_TURN = frozenset({"GIF", "WEBP", "PNG", "AVIF", "TIFF", "FLI", "DCX"})  # not layers, nor second views
-_HEAD_BYTES = 64 * 1024
+_large = Lock()
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
 class PictureFault(Exception):
     """A file that cannot become a sample; the text says why, in a few words."""
+
+    def bare(self) -> PictureFault:
+        """Return an equal fault without a traceback, whose frames would keep the file's bytes in memory."""
+        return type(self)(*self.args)
 
 
 class DeepPicture(PictureFault):
@@ -72,6 +61,8 @@ def read_header(path: Path) -> PictureHeader | None:
     """Read the header of the file, or None if it neither is a picture nor is named like one. Raises PictureFault."""
     is_named_so = path.suffix.lower() in PICTURE_SUFFIXES
     try:
+        if not path.is_file():  # reading a pipe or a device may never end
+            raise NoPicture("no file, or a link to none")
         with os_errors(), path.open("rb") as file, opened(file, path.suffix) as image:
             return header_of(image)
     except NoPicture:
@@ -120,19 +111,24 @@ def opened(file: BinaryIO | BytesIO, suffix: str) -> Iterator[Image.Image]:
     DeepPicture for more than 8 bits a channel.
     """
     try:
-        if suffix.lower() in _RAW_SUFFIXES:  # they are TIFF, of a thumbnail
+        if suffix.lower() in RAW_SUFFIXES:  # they are TIFF, of a thumbnail
             raise PictureFault("a camera's raw file: convert it to JPEG or PNG")
-        head = file.read(_HEAD_BYTES)
-        file.seek(0)
         with _identified(file, suffix.lower()) as image:
             check_pixels(image.size)
-            if is_deep(image, head):
+            if is_deep(image, file):
                 raise DeepPicture(f"more than 8 bits a channel (mode {image.mode}): convert it to 8")
             yield image
     except PictureFault:
         raise
     except Exception as error:  # decoders raise almost any exception for broken bytes
         raise PictureFault(_words(error)) from error
+
+
+@contextmanager
+def one_at_a_time(is_large: bool) -> Iterator[None]:
+    """Wait, for a large picture, until no other is decoded in this process: each may take hundreds of megabytes."""
+    with _large if is_large else nullcontext():
+        yield
 
 
 def check_pixels(size: tuple[int, int]) -> None:
@@ -144,22 +140,16 @@ def check_pixels(size: tuple[int, int]) -> None:
 
 def _identified(file: BinaryIO | BytesIO, suffix: str) -> Image.Image:
     try:
-        return Image.open(file, formats=[*_readable(), *(["TGA"] if suffix in _TGA_SUFFIXES else [])])
+        return Image.open(file, formats=readable_formats(suffix))
     except UnidentifiedImageError as error:
-        raise NoPicture("no picture of a known format") from error
+        file.seek(0)
+        raise NoPicture("no picture of a known format" if file.read(1) else "an empty file") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureFault(_words(error)) from error
     except Exception as error:
         if suffix in PICTURE_SUFFIXES:
             raise
         raise NoPicture(_words(error)) from error  # its first bytes are like a picture's by chance
-
-
-@cache
-def _readable() -> tuple[str, ...]:
-    """Return the formats that this build of Pillow reads, which may lack AVIF, JPEG 2000 or WebP."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _words(error: BaseException) -> str:

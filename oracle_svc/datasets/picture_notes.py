@@ -10,9 +10,10 @@ from labelloop.events.v1.events_pb2 import ImageFit
 from .file_names import counted, listed, shown
 from .picture_file import DeepPicture, PictureFault, PictureHeader
 from .picture_settings import PictureSettings
-from .picture_size import PicturePlan
+from .picture_size import PicturePlan, Size, typical_size
 
 _NAMED_MAX = 20  # bad files in an error
+_SIDE_USUAL_MAX = 512  # pixels
 _LISTED_MAX = 5  # names in a note
 _FITTED = {
     ImageFit.IMAGE_FIT_PAD: "scaled whole and padded with {background}",
@@ -27,11 +28,14 @@ def picture_notes(
     """Describe what was chosen for pictures with these headers."""
     if changed:
         yield _size_note(headers, plan, settings)
+    if max(plan.size) > _SIDE_USUAL_MAX:
+        yield f"models see all {_text(plan.size)} pixels of a picture, which is slow: size sets fewer, such as 128x128"
     grey, transparent = (sum(getattr(header, name) for header in headers) for name in ("grey", "transparent"))
     if plan.in_colour and grey:
         yield f"{_of(grey, len(headers))} greyscale and read as red, green and blue like the rest of the data"
     if transparent:
-        yield f"{_of(transparent, len(headers))} transparent and laid on {settings.background_name}"
+        declare = f"declare{'s' if transparent == 1 else ''} transparency, which is laid on {settings.background_name}"
+        yield f"{transparent:,} of {counted(len(headers), 'picture')} {declare}"
     animated = sum(header.animated for header in headers)
     if animated:
         yield f"{_of(animated, len(headers))} animated or of several pages: only the first picture of each is read"
@@ -42,19 +46,22 @@ def _of(count: int, total: int) -> str:
 
 
 def _size_note(headers: Sequence[PictureHeader], plan: PicturePlan, settings: PictureSettings) -> str:
-    sizes = [(header.width, header.height) for header in headers]
-    fit = _FITTED[settings.fit].format(background=settings.background_name)
-    how = f"those of another size are {fit}; people see the original files"
-    width, height = plan.size
-    if settings.size:
-        return f"pictures are fitted to {width}x{height} pixels: {how}"
-    same = sizes.count(plan.size)
-    why = (
-        f"the most frequent of {counted(len(set(sizes)), 'size')}, that of {counted(same, 'picture')}"
-        if same > 1
-        else f"chosen from {counted(len(set(sizes)), 'size')}"
+    how = _FITTED[settings.fit].format(background=settings.background_name)
+    why = "" if settings.size else f" ({_choice([(header.width, header.height) for header in headers], plan.size)})"
+    return (
+        f"pictures are fitted to {_text(plan.size)} pixels{why}: those of another size are {how}; people see the "
+        "original files"
     )
-    return f"pictures are fitted to {width}x{height} pixels, {why} (size sets another): {how}"
+
+
+def _choice(sizes: Sequence[Size], chosen: Size) -> str:
+    typical, rule = typical_size(sizes)
+    scaled = "" if typical == chosen else f", {_text(typical)}, scaled down"
+    return f"{rule}{scaled}; size sets another"
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def left_out_note(names: Sequence[str]) -> str:

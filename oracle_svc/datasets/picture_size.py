@@ -48,17 +48,24 @@ def plan_of(headers: Sequence[PictureHeader], settings: PictureSettings) -> Pict
 def default_size(sizes: Sequence[Size]) -> Size:
     """Return the size to which pictures of ``sizes`` are fitted if no other is asked for.
 
-    It is the size of all, else of the largest number of them (of the smaller area where two are as frequent), or of
-    none but the median width and height if fewer than a tenth share one. Scaled down to 128 pixels on the longer side.
+    It is that of all, or :func:`typical_size` scaled down to 128 pixels on the longer side.
+    """
+    typical, _ = typical_size(sizes)
+    longer = max(typical)
+    if len(set(sizes)) == 1 or longer <= DEFAULT_SIDE_MAX:
+        return typical
+    width, height = (max(1, round(side * DEFAULT_SIDE_MAX / longer)) for side in typical)
+    return width, height
+
+
+def typical_size(sizes: Sequence[Size]) -> tuple[Size, str]:
+    """Return the most frequent of ``sizes``, of the smaller area where two are as frequent, and the rule in words.
+
+    Where fewer than a tenth share it, or no two, it is the median width and height instead.
     """
     counts = Counter(sizes)
-    if len(counts) == 1:
-        return sizes[0]
     common, count = min(counts.items(), key=lambda item: (-item[1], item[0][0] * item[0][1], item[0]))
-    if count < 2 or count < _SHARE_MIN * len(sizes):
-        common = median_low(width for width, _ in sizes), median_low(height for _, height in sizes)
-    longer = max(common)
-    if longer <= DEFAULT_SIDE_MAX:
-        return common
-    width, height = (max(1, round(side * DEFAULT_SIDE_MAX / longer)) for side in common)
-    return width, height
+    if len(counts) == 1 or (count > 1 and count >= _SHARE_MIN * len(sizes)):
+        return common, f"the most frequent of {len(counts):,} sizes"
+    medians = median_low(width for width, _ in sizes), median_low(height for _, height in sizes)
+    return medians, f"the median width and height of {len(counts):,} sizes"

@@ -8,14 +8,15 @@ from hashlib import sha256
 from typing import Any
 
 from labelloop.artifacts.formats import (
-    SHARD_SAMPLES,
     PoolManifest,
     SampleIndex,
     Shard,
+    dtype_name,
     encode_duplicates,
     encode_evaluation,
     encode_labels,
     encode_shard,
+    sample_shape,
 )
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.errors import InvalidInput
@@ -24,9 +25,11 @@ from numpy.typing import NDArray
 
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
+from oracle_svc.datasets.picture_file import FILE_BYTES_MAX
+from oracle_svc.datasets.shards import shards_of
 from oracle_svc.samples.originals import display
 
-_ORIGINALS_AT_ONCE = 8
+_ORIGINALS_AT_ONCE = 4
 
 
 async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
@@ -35,13 +38,12 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     Raises InvalidInput if a file that people are to see has changed since the dataset was read.
     """
     shards, start = [], 0
-    while start < len(dataset.samples):
-        part = dataset.samples[start : start + SHARD_SAMPLES]
-        index = await _put_index(dataset, slice(start, start + len(part)), artifacts)
-        shards.append(Shard(sha256=await artifacts.put(encode_shard(part)), sample_count=len(part), index=index))
-        start += len(part)
+    for data, count in shards_of(dataset.samples):
+        index = await _put_index(dataset, slice(start, start + count), artifacts)
+        shards.append(Shard(sha256=await artifacts.put(data), sample_count=count, index=index))
+        start += count
     layout = dataset.layout and await artifacts.put(dataset.layout.SerializeToString(deterministic=True))
-    shape, dtype = tuple(dataset.samples.shape[1:]), dataset.samples.dtype.name
+    shape, dtype = sample_shape(dataset.samples), dtype_name(dataset.samples)
     manifest = PoolManifest.model_validate({"dtype": dtype, "shape": shape, "shards": tuple(shards), "layout": layout})
     evaluation = ""
     if dataset.evaluation_samples is not None and dataset.evaluation_labels is not None:
@@ -94,7 +96,8 @@ async def _put_originals(originals: Sequence[Original], artifacts: ArtifactStore
 def _read(original: Original) -> bytes:
     """Return what people see of the file. Raises InvalidInput if they are not those that were read into the pool."""
     try:
-        data = original.path.read_bytes()
+        with original.path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)  # more was never read into the pool
     except OSError as error:
         raise _changed(original, str(error)) from error
     if sha256(data).hexdigest() != original.sha256:

@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from labelloop.errors import InvalidInput, NotFound
+from labelloop.events.v1.events_pb2 import SampleLayout
 from numpy.typing import NDArray
 
 from .arrays import as_labels, as_samples
-from .dataset import Original
+from .dataset import DatasetSource, Original
 from .folders import read_folder
+from .label_table import SUFFIXES as LABEL_TABLES
+from .label_table import read_label_table
 from .picture_settings import PictureSettings
 from .reading import read_array
+from .table_file import is_table
+from .tables import read_table
+from .text_set import Texts
+from .texts import is_text_folder, read_text_folder, read_text_table
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Split:
         names: The name of each sample; empty if they have none.
         originals: What people see of each sample; empty if they see the sample itself.
         notes: What was chosen, left out or assumed in reading, a sentence each.
+        open_classes: Whether ``classes`` are those that occur among the labels, and may lack some of the run's.
+        layout: What a sample is, where the file says so; else the values are to be looked at.
     """
 
     samples: NDArray[Any]
@@ -36,23 +45,32 @@ class Split:
     names: Sequence[str] = ()
     originals: Sequence[Original] = ()
     notes: tuple[str, ...] = ()
+    open_classes: bool = False
+    layout: SampleLayout | None = None
 
 
 def read_split(
-    samples: str, labels: str, *, samples_field: str, labels_field: str, pictures: PictureSettings | None = None
+    samples: str,
+    labels: str,
+    source: DatasetSource,
+    pictures: PictureSettings,
+    classes: Sequence[str] = (),
+    *,
+    samples_field: str,
+    labels_field: str,
+    like: SampleLayout | None = None,
 ) -> Split:
     """Read the samples at the path ``samples``, with the labels in the file ``labels`` unless that is empty.
 
-    ``samples_field`` and ``labels_field`` name the setting at fault in errors; ``pictures`` says how pictures in a
-    folder become samples of one size. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
+    ``source`` says how files are read, beside their paths, ``pictures`` how pictures in a folder become samples of one
+    size, and ``like`` which columns and categories the rows of an evaluation set have. Labels in a CSV are those of
+    ``classes``, or of the classes that occur there if none are given. ``samples_field`` and ``labels_field`` name the
+    setting at fault in errors. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
     """
     path = existing(samples, samples_field)
     try:
-        if path.is_dir():
-            split = Split(*read_folder(path, pictures or PictureSettings(), samples_field))
-        else:
-            split = _read_file(path, samples_field)
-        return _with_labels(split, labels, labels_field) if labels else split
+        split = _read(path, source, pictures, samples_field, like)
+        return _with_labels(split, labels, labels_field, classes) if labels else split
     except OSError as error:  # no permission, a failing disk
         raise InvalidInput(
             "UNREADABLE",
@@ -84,18 +102,44 @@ def existing(text: str, field: str) -> Path:
     return Path(text)
 
 
-def _read_file(path: Path, field: str) -> Split:
+def _read(path: Path, source: DatasetSource, pictures: PictureSettings, field: str, like: SampleLayout | None) -> Split:
+    if path.is_dir():
+        if is_text_folder(path):
+            return _of_texts(read_text_folder(path, source, field), open_classes=False)
+        if source.text_column:
+            message = f"{path} is a folder, in which no file has a column {source.text_column!r}: leave text_column out"
+            raise InvalidInput("NO_COLUMNS", message, field="text_column", path=path)
+        return Split(*read_folder(path, pictures, field))
+    if source.text_column:
+        return _of_texts(read_text_table(path, source, field), open_classes=True)
+    return _read_file(path, source, field, like)
+
+
+def _of_texts(texts: Texts, *, open_classes: bool) -> Split:
+    return Split(texts.samples, texts.labels, texts.classes, texts.names, notes=texts.notes, open_classes=open_classes)
+
+
+def _read_file(path: Path, source: DatasetSource, field: str, like: SampleLayout | None) -> Split:
+    if is_table(path):
+        table = read_table(path, source, field, like)
+        found = table.samples, table.labels, table.classes, table.names
+        return Split(*found, notes=table.notes, open_classes=True, layout=table.layout)
     return Split(as_samples(read_array(path), str(path), field), None)
 
 
-def _with_labels(split: Split, labels: str, field: str) -> Split:
+def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) -> Split:
     if split.classes:
+        said = "the cells of the label column" if split.open_classes else "the class folders"
         raise InvalidInput(
             "LABELS_TWICE",
-            f"{field} names {labels}, but the class folders already say the labels: leave {field} out",
+            f"{field} names {labels}, but {said} already say the labels: leave {field} out",
             field=field,
             setting=field,
             path=labels,
         )
-    raw = read_array(existing(labels, field))
+    path = existing(labels, field)
+    if path.suffix.lower() in LABEL_TABLES:
+        table = read_label_table(path, len(split.samples), split.names, classes, field)
+        return replace(split, labels=table.labels, classes=table.classes, notes=(*split.notes, *table.notes))
+    raw = read_array(path)
     return replace(split, labels=as_labels(raw, len(split.samples), labels, field))

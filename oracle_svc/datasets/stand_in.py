@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from labelloop.domain.sample_layout import layout_of_shape
 from labelloop.errors import Corrupt, NotFound
 
 from .dataset import Dataset
@@ -41,6 +42,7 @@ def mnist_stand_in() -> Dataset:
         classes=tuple("0123456789"),
         evaluation_samples=samples[_POOL_COUNT:],
         evaluation_labels=labels[_POOL_COUNT:],
+        layout=layout_of_shape(samples.shape[1:], samples.dtype.name),
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from labelloop.domain.class_names import class_named, near_match
 from labelloop.domain.ids import RequestId
 from labelloop.domain.limits import COMMENT_CHARACTERS_MAX, SKIP_KINDS, TEXT_CHARACTERS_MAX
 from labelloop.domain.sample_outcomes import Outcome
@@ -103,7 +104,12 @@ def _class_of(labeling: LabelingState, request: RequestId, result: LabelResult, 
     if result.HasField("class_name"):
         if result.class_name in classes:
             return classes.index(result.class_name)
+        named = class_named(result.class_name, classes)
+        if named is not None:
+            return named
+        question = near_match(result.class_name, classes)
         message = f"{result.class_name!r} of sample {request.sample_id} is none of the classes {', '.join(classes)}"
+        message += f"; {question}" if question else ""
         raise InvalidInput("UNKNOWN_CLASS", message, field=field, sample_id=request.sample_id, label=result.class_name)
     if result.label >= len(classes):
         message = f"class {result.label} of sample {request.sample_id} lies outside the classes 0 to {len(classes) - 1}"

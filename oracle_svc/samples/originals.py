@@ -8,13 +8,13 @@ from labelloop.errors import Corrupt
 from PIL import Image
 
 from oracle_svc.datasets.fitting import upright
-from oracle_svc.datasets.picture_file import PictureFault, opened, orientation_of
+from oracle_svc.datasets.picture_file import LARGE_PIXELS, PictureFault, one_at_a_time, opened, orientation_of
 
 from .encoding import Picture
 
 _BYTES_MAX = 4 * 1024 * 1024
 _SIDE_MAX = 4096  # pixels of a file that is passed on
-_DISPLAY_SIDE_MAX = 2048  # pixels of one that is encoded again
+_DISPLAY_SIDES_MAX = (2048, 1024, 512)  # pixels of one that is encoded again; the first that yields at most 4 MiB
 _LOSSLESS_PIXELS_MAX = 2**20  # from here on a PNG of a photograph takes megabytes
 _QUALITY = 90  # of JPEG
 _SUFFIX = ".tga"  # TGA has no signature and is recognised by its suffix as well, which is not known here
@@ -36,7 +36,9 @@ def display(data: bytes) -> Picture:
 
     The file is passed on unchanged, with the media type of its content, if browsers show its format, it takes at most
     4 MiB, and no side is longer than 4,096 pixels. Others are encoded again, turned as EXIF says, with the longer side
-    at most 2,048 pixels: as JPEG if they are lossy or larger than a megapixel, and not transparent, else as PNG.
+    at most 2,048 pixels, or fewer if it would take more than 4 MiB: as JPEG if they are lossy or larger than a
+    megapixel, and not transparent, else as PNG. What is returned is passed on unchanged if it is given again.
+
     Nothing but a picture is ever passed on, because a browser would run the scripts of an SVG or HTML file.
 
     Raises Corrupt if ``data`` is no picture that a pool may hold.
@@ -57,10 +59,20 @@ def _media_type(image: Image.Image) -> str | None:
 
 
 def _encoded(image: Image.Image) -> Picture:
-    lossy = image.format in _LOSSY
-    image.draft(None, (2 * _DISPLAY_SIDE_MAX, 2 * _DISPLAY_SIDE_MAX))  # memory: JPEG's decoder skips finer detail
-    picture = _in_colours(upright(image))
-    picture.thumbnail((_DISPLAY_SIDE_MAX, _DISPLAY_SIDE_MAX))
+    lossy, first = image.format in _LOSSY, _DISPLAY_SIDES_MAX[0]
+    with one_at_a_time(image.width * image.height >= LARGE_PIXELS):
+        image.draft(None, (2 * first, 2 * first))  # JPEG's decoder skips finer detail
+        picture = _in_colours(upright(image))
+        picture.thumbnail((first, first))
+    for side in _DISPLAY_SIDES_MAX:
+        picture.thumbnail((side, side))
+        encoded = _as_jpeg_or_png(picture, lossy)
+        if len(encoded.content) <= _BYTES_MAX:
+            break
+    return encoded
+
+
+def _as_jpeg_or_png(picture: Image.Image, lossy: bool) -> Picture:
     output = BytesIO()
     if "A" not in picture.mode and (lossy or picture.width * picture.height > _LOSSLESS_PIXELS_MAX):
         picture.save(output, "JPEG", quality=_QUALITY)

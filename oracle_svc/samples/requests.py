@@ -67,9 +67,9 @@ class Samples:
 async def _shown(sample: PublishedSample) -> Picture:
     if sample.original is not None:
         return await asyncio.to_thread(display, sample.original)
-    if sample.value.nbytes <= _AT_ONCE_BYTES_MAX:
-        return picture_of(sample.value)
-    return await asyncio.to_thread(picture_of, sample.value)
+    if isinstance(sample.value, str) or sample.value.nbytes <= _AT_ONCE_BYTES_MAX:
+        return picture_of(sample.value, sample.layout)
+    return await asyncio.to_thread(picture_of, sample.value, sample.layout)
 
 
 class AskedSamples:

@@ -7,15 +7,12 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
+from scorer_svc.features.onnx_chain import INPUT, OUTPUT, Chain, graph_bytes, nodes_of
 from scorer_svc.features.spectral_embedding import NEIGHBOURS, NOTHING, SHARPNESS, Neighbourhood
 
-INPUT, OUTPUT = "samples", "features"
-Chain = list[tuple[str, list[str], str, dict[str, Any]]]  # operator, inputs, output, attributes
-_OPSET, _IR = 13, 8
 _AREA_MAX = 48 * 48  # pixels; for more, the activations of all vectors take more than 4 MB an image
 _POOLED_SIDE_MIN = 8
 
@@ -51,6 +48,18 @@ class Bank:
         return 4 * len(self.kernel)
 
 
+@dataclass(frozen=True)
+class Given:
+    """How samples come in: their dtype, uint8 or float32, whether channels are first, and the value of white."""
+
+    dtype: str = "uint8"
+    channels_first: bool = False
+    full_scale: float = 255.0
+
+
+_BYTES = Given()
+
+
 def pooling(height: int, width: int) -> tuple[int, int]:
     """Return how many pixels down and across are averaged into one before patches are cut.
 
@@ -72,13 +81,18 @@ def raw_graph(bank: Bank) -> bytes:
 
 
 def bank_graph(
-    bank: Bank, mean: NDArray[np.float32], scale: NDArray[np.float32], neighbourhood: Neighbourhood | None = None
+    bank: Bank,
+    mean: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    neighbourhood: Neighbourhood | None = None,
+    given: Given = _BYTES,
 ) -> bytes:
     """Build the graph of scaled features, followed by coordinates if there is a ``neighbourhood``.
 
-    Raw features less ``mean`` ``[features]`` are multiplied by ``scale`` ``[features]``.
+    Raw features less ``mean`` ``[features]`` are multiplied by ``scale`` ``[features]``. The graph takes samples as
+    they are ``given`` and brings them to ``[height, width, channels]`` from 0 to 255, the scale of the bank.
     """
-    nodes, weights = _nodes(bank, "roots")
+    nodes, weights = _nodes(bank, "roots", given)
     scaled = "patches" if neighbourhood else OUTPUT
     nodes += [
         helper.make_node("Sub", ["roots", "mean_feature"], ["centred"]),
@@ -86,10 +100,10 @@ def bank_graph(
     ]
     weights |= {"mean_feature": mean, "scale": scale}
     if not neighbourhood:
-        return _to_bytes(bank, nodes, weights)
+        return _to_bytes(bank, nodes, weights, given=given)
     located, among = _located(neighbourhood, scaled, "coordinates")
     nodes += [*located, helper.make_node("Concat", [scaled, "coordinates"], [OUTPUT], axis=1)]
-    return _to_bytes(bank, nodes, weights | among, neighbourhood.coordinates.shape[1])
+    return _to_bytes(bank, nodes, weights | among, neighbourhood.coordinates.shape[1], given)
 
 
 def _located(neighbourhood: Neighbourhood, given: str, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
@@ -121,7 +135,7 @@ def _located(neighbourhood: Neighbourhood, given: str, output: str) -> tuple[lis
         ("MatMul", ["shares", "landmark_coordinates"], output, {}),
     ]
     landmarks = neighbourhood.landmarks
-    return [*_made(distances), near, *_made(mean)], {
+    return [*nodes_of(distances), near, *nodes_of(mean)], {
         "onto": neighbourhood.onto,
         "middle": neighbourhood.mean @ neighbourhood.onto,
         "along": np.array([1], np.int64),
@@ -138,7 +152,7 @@ def _located(neighbourhood: Neighbourhood, given: str, output: str) -> tuple[lis
     }
 
 
-def _nodes(bank: Bank, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
+def _nodes(bank: Bank, output: str, given: Given = _BYTES) -> tuple[list[NodeProto], dict[str, Any]]:
     """Build the nodes and weights that compute raw features.
 
     A patch's variance is the mean of its squares less the square of its mean; both are convolutions. Each vector of the
@@ -151,10 +165,9 @@ def _nodes(bank: Bank, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
     pooled = {"kernel_shape": [-(-rows // 2), -(-columns // 2)], "strides": [max(1, rows // 2), max(1, columns // 2)]}
     whole = {"kernel_shape": [down, across], "strides": [down, across]}
     averaged: Chain = [] if (down, across) == (1, 1) else [("AveragePool", ["pixels"], "image", whole)]
+    opening, sizes = _opened(bank, given, "pixels" if averaged else "image")
     chain: Chain = [
-        ("Cast", [INPUT], "values", {"to": TensorProto.FLOAT}),
-        ("Reshape", ["values", "image_shape"], "rows", {}),
-        ("Transpose", ["rows"], "pixels" if averaged else "image", {"perm": [0, 3, 1, 2]}),
+        *opening,
         *averaged,
         ("Mul", ["image", "image"], "squares", {}),
         ("Conv", ["image", "average"], "mean", {}),
@@ -173,29 +186,33 @@ def _nodes(bank: Bank, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
         ("Sqrt", ["flat"], output, {}),
     ]
     weights = {
-        "image_shape": np.array([0, height, width, channels], np.int64),
+        **sizes,
         "average": np.full((1, channels, side, side), 1 / (channels * side * side), np.float32),
         "flat_variance": np.float32(bank.flat_variance),
         "kernel": np.ascontiguousarray(bank.kernel.transpose(0, 3, 1, 2), np.float32),
         "bias": bank.bias.astype(np.float32).reshape(1, vectors, 1, 1),
     }
-    return _made(chain), weights
+    return nodes_of(chain), weights
 
 
-def _made(chain: Chain) -> list[NodeProto]:
-    return [helper.make_node(kind, inputs, [output], **attributes) for kind, inputs, output, attributes in chain]
+def _opened(bank: Bank, given: Given, output: str) -> tuple[Chain, dict[str, Any]]:
+    """Build the chain from samples as they are given to pixels ``[n, channels, height, width]`` from 0 to 255."""
+    height, width, channels = bank.image_shape
+    scaled = given.full_scale != _BYTES.full_scale
+    shape = (0, channels, height, width) if given.channels_first else (0, height, width, channels)
+    chain: Chain = [("Cast", [INPUT], "given" if scaled else "values", {"to": TensorProto.FLOAT})]
+    weights: dict[str, Any] = {"image_shape": np.array(shape, np.int64)}
+    if scaled:
+        chain.append(("Mul", ["given", "white"], "values", {}))
+        weights["white"] = np.float32(_BYTES.full_scale / given.full_scale)
+    if given.channels_first:
+        return [*chain, ("Reshape", ["values", "image_shape"], output, {})], weights
+    chain.append(("Reshape", ["values", "image_shape"], "rows", {}))
+    return [*chain, ("Transpose", ["rows"], output, {"perm": [0, 3, 1, 2]})], weights
 
 
-def _to_bytes(bank: Bank, nodes: list[NodeProto], weights: dict[str, Any], coordinates: int = 0) -> bytes:
-    width = bank.feature_count + coordinates
-    graph = helper.make_graph(
-        nodes,
-        "patch_features",
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", int(np.prod(bank.image_shape))])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", width])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="labelloop")
-    model.ir_version = _IR
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+def _to_bytes(
+    bank: Bank, nodes: list[NodeProto], weights: dict[str, Any], coordinates: int = 0, given: Given = _BYTES
+) -> bytes:
+    values, features = int(np.prod(bank.image_shape)), bank.feature_count + coordinates
+    return graph_bytes("patch_features", nodes, weights, given.dtype, values, features)

@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import structlog
+from labelloop.domain.sample_layout import as_pictures, layout_of_shape
+from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
 
-from scorer_svc.features.patch_onnx import Bank, bank_graph, pooling, raw_graph
+from scorer_svc.features.patch_onnx import Bank, Given, bank_graph, pooling, raw_graph
 from scorer_svc.features.spectral_embedding import COORDINATES, LANDMARKS_MAX, LANDMARKS_MIN, learn_neighbourhood
 from scorer_svc.models.ort_session import open_session
 from scorer_svc.numerics.blas_threads import one_thread
@@ -44,27 +46,34 @@ log = structlog.get_logger()
 Patches = NDArray[np.float32]  # [n, side * side * channels]
 
 
-def learn_patches(samples: NDArray[Any], seed: int, *, patch_count: int = _PATCHES) -> bytes:
-    """Learn a patch bank; return the ONNX bytes of its graph from flat uint8 images to float32 features.
+def learn_patches(
+    samples: NDArray[Any], seed: int, layout: SampleLayout | None = None, *, patch_count: int = _PATCHES
+) -> bytes:
+    """Learn a patch bank; return the ONNX bytes of its graph from flat samples to float32 features.
 
     The bytes are the same for the same samples and seed on one type of processor, whatever the number of cores. On
     another type, different rounding leads k-means to slightly different vectors.
 
     Args:
-        samples: ``[n, height, width]`` or ``[n, height, width, channels]``.
+        samples: ``[n, *shape]``, uint8 or float32.
         seed: determines all random draws.
+        layout: how samples are read as pictures; None to take bytes ``[n, height, width]`` and ``[n, height, width,
+            channels]``. Patches are learned from the pictures rounded to 256 levels, so that the same pictures give
+            the same bank in any layout.
         patch_count: the most patches to learn from.
 
     Raises:
         ValueError: the samples are not images, are too small, or hold too little to learn from.
     """
-    images = _as_images(samples)
+    layout = layout or layout_of_shape(samples.shape[1:], samples.dtype.name)
+    images = _as_images(samples, layout)
+    given = Given(samples.dtype.name, layout.channels_first, layout.full_scale)
     with one_thread():
-        located = _located(images, seed, patch_count) if len(images) >= LANDMARKS_MIN else None
-        return located or _alone(images, seed, patch_count)
+        located = _located(images, seed, patch_count, given) if len(images) >= LANDMARKS_MIN else None
+        return located or _alone(images, seed, patch_count, given)
 
 
-def _located(images: NDArray[np.uint8], seed: int, patch_count: int) -> bytes | None:
+def _located(images: NDArray[np.uint8], seed: int, patch_count: int, given: Given) -> bytes | None:
     """Build the graph with coordinates after the patch values; None if no coordinate is well defined."""
     bank, mean, scale, features = _scaled_bank(images, _VECTORS, seed, patch_count)
     among = learn_neighbourhood((features - mean) * scale, seed, _LENGTH)
@@ -72,12 +81,12 @@ def _located(images: NDArray[np.uint8], seed: int, patch_count: int) -> bytes | 
     if defined < COORDINATES:
         counts = {"coordinates": defined, "coordinates_max": COORDINATES, "images": len(features)}
         log.info("fewer_features_than_requested", **counts)
-    return bank_graph(bank, mean, scale, among) if among else None
+    return bank_graph(bank, mean, scale, among, given) if among else None
 
 
-def _alone(images: NDArray[np.uint8], seed: int, patch_count: int) -> bytes:
+def _alone(images: NDArray[np.uint8], seed: int, patch_count: int, given: Given) -> bytes:
     bank, mean, scale, _ = _scaled_bank(images, _VECTORS_ALONE, seed, patch_count)
-    return bank_graph(bank, mean, scale)
+    return bank_graph(bank, mean, scale, given=given)
 
 
 def _scaled_bank(
@@ -113,14 +122,12 @@ def _bank(images: NDArray[np.uint8], vectors: int, patch_count: int, rng: np.ran
     )
 
 
-def _as_images(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return samples as ``[n, height, width, channels]``."""
-    if samples.dtype != np.uint8 or samples.ndim not in (3, 4) or min(samples.shape[1:3]) < SIDE_MIN:
+def _as_images(samples: NDArray[Any], layout: SampleLayout) -> NDArray[np.uint8]:
+    """Return samples as ``[n, height, width, channels]``, from 0 to 255."""
+    if layout.kind != SampleKind.SAMPLE_KIND_IMAGE or min(layout.height, layout.width) < SIDE_MIN:
         shape = "x".join(map(str, samples.shape[1:]))
-        raise ValueError(
-            f"samples are {shape} {samples.dtype}, not images of {SIDE_MIN} x {SIDE_MIN} uint8 pixels or more"
-        )
-    return samples if samples.ndim == 4 else samples[..., None]
+        raise ValueError(f"samples are {shape} {samples.dtype}, not pictures of {SIDE_MIN} x {SIDE_MIN} pixels or more")
+    return as_pictures(samples, layout)
 
 
 def _averaged(images: NDArray[np.uint8], down: int, across: int) -> NDArray[Any]:

@@ -13,6 +13,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
+from scorer_svc.models.string_steps import takes_strings, without_strings
+
 
 class Limits(NamedTuple):
     """Upper limits of a graph; ``values`` is the number computed for one sample in all."""
@@ -28,10 +30,10 @@ _OPSET_MIN = 13  # Softmax, Squeeze and ReduceSum meant something else before, a
 _VALUES_MAX = 4_000_000  # of one step, for one sample: 16 MB
 # Operators that can treat each sample by itself, along dimensions other than the first.
 _OPERATOR_NAMES = (
-    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Erf Exp Flatten Gelu Gemm GlobalAveragePool "
-    "GlobalMaxPool HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log MatMul Max MaxPool Min Mul Neg Pow "
-    "ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Relu Reshape Sigmoid Softmax Softplus Sqrt "
-    "Squeeze Sub Sum Tanh TopK Transpose Unsqueeze"
+    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Elu Equal Erf Exp Flatten Gelu Gemm "
+    "GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity IsNaN LayerNormalization LeakyRelu Log MatMul Max "
+    "MaxPool Min Mul Neg Pow ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Relu Reshape Sigmoid "
+    "Softmax Softplus Sqrt Squeeze Sub Sum Tanh TopK Transpose Unsqueeze Where"
 )
 _OPERATORS = frozenset(_OPERATOR_NAMES.split())
 _INPUTS: set[int] = {TensorProto.UINT8, TensorProto.FLOAT}
@@ -41,7 +43,8 @@ _WEIGHT_BYTES: dict[int, int] = {TensorProto.FLOAT: 4, TensorProto.INT64: 8, Ten
 def validated(data: bytes, limits: Limits = MODEL) -> ModelProto:
     """Parse a model, check it, and return it with the shapes of all values that it computes.
 
-    It must map samples ``[n, features]`` of uint8 or float32 to float32 ``[n, classes]``, or to features instead.
+    It must map samples ``[n, features]`` of uint8 or float32, or texts ``[n]``, to float32 ``[n, classes]``, or to
+    features instead. Of the steps that see strings, none is in what is returned.
 
     Raises:
         ValueError: ``data`` is not a model, is too large, or does anything else; the message says what is wrong.
@@ -52,7 +55,12 @@ def validated(data: bytes, limits: Limits = MODEL) -> ModelProto:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
         raise ValueError(f"it is no ONNX: {error}") from error
-    for fault in _faults(model, limits.nodes):
+    texts = list(model.graph.input) if takes_strings(model.graph) else []
+    counts = list[ValueInfoProto]()
+    if texts:
+        model = without_strings(model)
+        counts.extend(model.graph.input)
+    for fault in _faults(model, limits.nodes, counts):
         raise ValueError(fault)
     try:
         onnx.checker.check_model(model, full_check=True)  # also checks declared shapes against computed ones
@@ -61,7 +69,11 @@ def validated(data: bytes, limits: Limits = MODEL) -> ModelProto:
         raise ValueError(str(error)) from error
     batch = inferred.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output)}
-    computed = [name for node in inferred.graph.node for name in node.output if name]
+    known |= {value.name: value for value in counts}
+    computed = [
+        *(value.name for value in counts),
+        *(name for node in inferred.graph.node for name in node.output if name),
+    ]
     for name in computed:
         if name not in known or not _keeps_samples(known[name], batch):
             raise ValueError(
@@ -70,6 +82,14 @@ def validated(data: bytes, limits: Limits = MODEL) -> ModelProto:
             )
     if (values := sum(values_each(known[name]) for name in computed)) > limits.values:
         raise ValueError(f"it computes {values:,} values of each sample in all, more than {limits.values:,}")
+    return _with_texts(inferred, texts) if texts else inferred
+
+
+def _with_texts(inferred: ModelProto, texts: list[ValueInfoProto]) -> ModelProto:
+    """Put the input of texts back in place of what is counted in them."""
+    inferred.graph.value_info.extend(inferred.graph.input)
+    del inferred.graph.input[:]
+    inferred.graph.input.extend(texts)
     return inferred
 
 
@@ -85,7 +105,7 @@ def _keeps_samples(value: ValueInfoProto, batch: str) -> bool:
     return first.dim_param == batch != "" and known and values_each(value) <= _VALUES_MAX
 
 
-def _faults(model: ModelProto, nodes_max: int) -> Iterator[str]:
+def _faults(model: ModelProto, nodes_max: int, counts: list[ValueInfoProto]) -> Iterator[str]:
     graph = model.graph
     if model.functions or model.training_info or graph.sparse_initializer or graph.quantization_annotation:
         yield "it holds more than a plain graph"
@@ -100,13 +120,14 @@ def _faults(model: ModelProto, nodes_max: int) -> Iterator[str]:
     if any(_holds_more_than_numbers(node) for node in graph.node):
         yield "a node holds a tensor or a graph of its own"
     yield from filter(None, map(_weight_fault, graph.initializer))
-    if not _is_one_matrix(list(graph.input), _INPUTS) or not _is_one_matrix(list(graph.output), {TensorProto.FLOAT}):
+    fits = bool(counts) or _is_one_matrix(list(graph.input), _INPUTS)
+    if not fits or not _is_one_matrix(list(graph.output), {TensorProto.FLOAT}):
         takes, gives = (", ".join(map(_described, values)) or "nothing" for values in (graph.input, graph.output))
         yield (
             f"it takes {takes} and gives {gives}, but must take [n, values] of uint8 or float32, each sample flat as "
-            "the pool holds it, and give [n, columns] of float32, for any n: export it with a free first dimension, "
-            "behind a Reshape of its input to [0, height, width, channels] and, where it needs channels first, a "
-            "Transpose, and with a Flatten at its end"
+            "the pool holds it, or strings [n], and give [n, columns] of float32, for any n: export it with a free "
+            "first dimension, behind a Reshape of its input to [0, height, width, channels] and, where it needs "
+            "channels first, a Transpose, and with a Flatten at its end"
         )
 
 

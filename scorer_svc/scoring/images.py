@@ -21,23 +21,28 @@ class Classifier(Protocol):
     Attributes:
         feature_count: values of an image.
         class_count: number of classes.
-        dtype: type of the values.
+        dtype: type of the values; "utf8" for texts.
+        takes_missing: whether values may be missing (NaN).
         work: the largest number of values that any step holds of one image.
     """
 
     feature_count: int
     class_count: int
     dtype: str
+    takes_missing: bool
     work: int
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Compute ``[n, classes]`` for images ``[n, features]``."""
+        """Compute ``[n, classes]`` for images ``[n, features]`` or texts ``[n]``."""
         ...
 
 
 def read_images(request: pb.ScoreRequest, model: Classifier) -> NDArray[Any]:
     """Parse images ``[n, features]`` of uint8 or float32. InvalidInput if ``model`` cannot classify them."""
     name, data = request.dtype, request.images
+    if request.texts:
+        message = f"the model was fitted to {model.dtype} values, and texts are posted: post images"
+        raise InvalidInput("WRONG_DTYPE", message, field="texts", model_dtype=model.dtype)
     dtype = _DTYPES.get(name)
     if dtype is None:
         message = f"dtype is {name!r}: images are posted as uint8 or float32"
@@ -55,9 +60,14 @@ def read_images(request: pb.ScoreRequest, model: Classifier) -> NDArray[Any]:
         raise InvalidInput("BAD_IMAGES", message, field="images", size=len(data), image_size=image_bytes)
     _check_count(count, model.class_count if request.with_probabilities else 1)
     images = np.frombuffer(data, dtype).reshape(count, -1)
-    if name == "float32" and not np.isfinite(images).all():
+    if name == "float32" and not _all_known(images, model.takes_missing):
         raise InvalidInput("NOT_FINITE", "images holds values that are no finite numbers", field="images")
     return images
+
+
+def _all_known(values: NDArray[np.float32], may_lack: bool) -> bool:
+    """Return whether all values are finite, or also NaN if values may be missing."""
+    return not np.isinf(values).any() if may_lack else bool(np.isfinite(values).all())
 
 
 def _check_count(count: int, values_each: int) -> None:

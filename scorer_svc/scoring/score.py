@@ -1,4 +1,4 @@
-"""Classify posted images: small requests at once, large ones in a thread."""
+"""Classify posted images and texts: small requests at once, large ones in a thread."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import time
 from concurrent.futures import Executor
 from typing import Any
 
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
 
 from scorer_svc.scoring.admission import Backlog
 from scorer_svc.scoring.images import Classifier, answer, read_images
+from scorer_svc.scoring.texts import read_texts, work_of
 
 _INLINE_WORK_MAX = 256 * 784  # a tenth of a millisecond; more would delay health checks and small requests
 
 
 class Scoring:
-    """Classifies posted images. ``executor`` has one thread.
+    """Classifies posted images and texts. ``executor`` has one thread.
 
     A call that is cancelled before its turn, as at its deadline, is not computed.
     """
@@ -26,14 +28,18 @@ class Scoring:
         self._executor, self._backlog = executor, Backlog()
 
     async def score(self, request: pb.ScoreRequest, model: Classifier, digest: str) -> pb.ScoreResponse:
-        """Classify the images of ``request``.
+        """Classify the images or texts of ``request``.
 
         Raises:
             InvalidInput: ``model`` cannot classify them.
             LimitExceeded: they would have to wait too long.
         """
-        images = read_images(request, model)
-        work = len(images) * model.work
+        if model.dtype == TEXT_DTYPE:
+            images = read_texts(request)
+            work = work_of(images, model.work)
+        else:
+            images = read_images(request, model)
+            work = len(images) * model.work
         if work <= _INLINE_WORK_MAX:
             return answer(digest, model.classify(images), request.with_probabilities)
         with self._backlog.taken(work):

@@ -65,6 +65,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "ScoreStream": scorer_pb2.ScoreStreamRequest(score=score),
         "DescribeDataset": oracle_pb2.DescribeDatasetRequest(dataset=blobs.source()),
         "ListOpenSamples": oracle_pb2.ListOpenSamplesRequest(run_id="open"),
+        "FindSamples": oracle_pb2.FindSamplesRequest(run_id="done", sample_ids=[0, 299]),
         "ListRequests": oracle_pb2.ListRequestsRequest(run_id="open"),
         "SkipSamples": oracle_pb2.SkipSamplesRequest(run_id="open", annotator="kim", samples=[skip]),
         "LeaseNext": oracle_pb2.LeaseNextRequest(run_id="open", annotator="kim", count=2, lease_s=1),

@@ -89,7 +89,14 @@ async def test_a_run_is_started_exported_and_reported(stack: Stack, blobs: Blobs
 
 _FEW = ["--budget", "20", "--stop-on", "50"]
 BAD_INPUT: list[tuple[list[str], int, str]] = [
+    (["run", "start"], 2, "say what to label: `labelloop run start pictures/`"),
     (["run", "start", "cifar"], 2, "cifar"),
+    (["run", "start", "POOL", "--labels-from", "queue", "--gold", "GOLD"], 2, "row 3: 'cow' is no class"),
+    (["run", "start", "POOL", "--gold", "GOLD"], 2, "add --labels-from queue"),
+    (["run", "start", "POOL", "--labels-from", "queue", "--gold", "no-such.csv"], 2, "no-such.csv"),
+    (["pool", "inspect"], 2, "say what to label"),
+    (["pool", "inspect", "cifar"], 2, "cifar"),
+    (["pool", "inspect", "ALTERED"], 1, "altered.npy"),
     (["run", "start", "--strategy", "psychic"], 2, "psychic"),
     (["run", "start", "--batch-size", "0"], 2, "batch-size"),
     (["run", "start", "POOL", "--budget", "301"], 2, "300"),
@@ -116,6 +123,9 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["report", "nobody", "--price", "-1"], 2, "--price"),
     (["label", "open", "nobody"], 2, "nobody"),
     (["label", "submit", "nobody", "no-such.csv"], 2, "no-such.csv"),
+    (["label", "submit", "nobody", "ALTERED"], 2, "it holds zero bytes"),
+    (["label", "submit", "nobody", "GOLD"], 2, "nobody"),
+    (["label", "revise", "nobody", "a.png", "cat"], 2, "nobody"),
     (["sing"], 2, "sing"),
 ]
 
@@ -126,10 +136,12 @@ async def test_bad_input_gets_a_clear_error_and_changes_nothing(
     before = await shared_clients.trainer.ListRuns(ListRunsRequest())
     altered = tmp_path / "altered.npy"
     altered.write_bytes(blobs.samples.read_bytes()[:1000])
+    gold = tmp_path / "gold.csv"
+    gold.write_text("id,class\n1,0\n2,cow\n")
     misspelt = tmp_path / "misspelt.yaml"
     misspelt.write_text("budget: 20\n")
     stand_ins: dict[str, list[str | Path]] = {
-        **{"POOL": pool_options(blobs), "ALTERED": [altered], "MISSPELT": [misspelt]}
+        **{"POOL": pool_options(blobs), "ALTERED": [altered], "MISSPELT": [misspelt], "GOLD": [gold]}
     }
     for arguments, code, says in BAD_INPUT:
         words = [word for argument in arguments for word in stand_ins.get(argument, [argument])]

@@ -18,6 +18,8 @@ from labelloop.oracle.v1.oracle_pb2 import (
     ListDeadLettersRequest,
 )
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
+from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.handlers import guarded
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.local.nats.server import NatsServer
 from labelloop_cli.operations import backlog, label
@@ -38,7 +40,7 @@ async def one(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("COLUMNS", "200")
     async with oracle(nats_server, tmp_path) as one:
         server = grpc.aio.server()
-        add_OracleServiceServicer_to_server(one.service(), server)
+        add_OracleServiceServicer_to_server(one.service(), guarded(server, CallCounts()))
         monkeypatch.setenv("LABELLOOP_ORACLE", f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
         await server.start()
         try:

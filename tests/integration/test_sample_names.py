@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from labelloop.errors import InvalidInput, NotFound, WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished, RunSpec, SkipKind
-from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse, LabelRequest
+from labelloop.oracle.v1.oracle_pb2 import DeadLetter, DescribeDatasetResponse, LabelRequest
 from labelloop.trainer.v1.trainer_pb2 import RunStatus
-from labelloop_cli.operations import label, run
+from labelloop_cli.operations import backlog, label, run
 from labelloop_cli.operations.open_samples import open_
 from labelloop_cli.operations.pool import inspect_pool
 from labelloop_cli.run_spec.request import start_request
@@ -22,6 +22,7 @@ from tests.finding import FakeFinder
 
 PETS = ["cat", "dog"]
 FILES = ["a.png", "b.png", "7", "d.png"]
+HOSTILE = "\x1b]0;x\x07.png"
 
 
 @pytest.fixture
@@ -220,3 +221,19 @@ async def test_labels_that_an_export_repeats_for_equal_samples_are_submitted_onc
     await label.submit("r", csv(tmp_path, "name,class\nb.png,cat\nd.png,cat\n"), "kim")
     [request] = oracle.sent
     assert [(each.sample_id, each.label) for each in request.labels] == [(1, 0)]
+
+
+async def test_dead_letters_name_the_samples_that_they_are_for(
+    oracle: FakeOracle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent = ['{"request_id": "r/0/1/0"}', '{"request_id": "odd"}', "no JSON", "[1]", '{"request_id": "r/0/3"}']
+    oracle.letters = [DeadLetter(id=f"id{number}", data=data.encode()) for number, data in enumerate(sent)]
+    await backlog.show_dead("")
+    assert re.findall(r"sample (.*)", capsys.readouterr().out) == ["b.png", "d.png"]
+    oracle.finder = FakeFinder([HOSTILE])
+    oracle.letters = [DeadLetter(id="id", data=b'{"request_id": "r/0/0/0"}')]
+    await backlog.show_dead("")
+    assert r"sample \x1b]0;x\x07.png" in capsys.readouterr().out
+    oracle.letters = [DeadLetter(id="id", data=b'{"request_id": "r/0/9/0"}')]
+    await backlog.show_dead("")
+    assert "1 dead letters" in capsys.readouterr().out

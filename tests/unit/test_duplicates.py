@@ -46,6 +46,24 @@ def test_each_sample_is_traced_to_the_first_that_equals_it(values: list[int]) ->
         assert found.tolist() == firsts(values)
 
 
+NAN = np.array([0, 1, np.nan], np.float32)
+OTHER_NAN = NAN.copy()
+OTHER_NAN.view(np.uint32)[2] |= 1
+
+
+@pytest.mark.parametrize(
+    ("samples", "first"),
+    [
+        (np.arange(50, dtype=np.uint8).reshape(2, 5, 5).transpose(0, 2, 1)[[1, 1]], [0, 0]),
+        (np.stack([NAN, OTHER_NAN, -NAN * [1, -1, 1]]).astype(np.float32), [0, 0, 0]),
+        (np.array(["a", "b", "a", "\ud800"], object), [0, 1, 0, 3]),
+        (np.array([[0, 0], [0, 1], [0, 0], [1, 0], [1, 0]], np.uint8), [0, 1, 0, 3, 3]),
+    ],
+)
+def test_equal_values_are_equal_however_they_are_stored(samples: NDArray[Any], first: list[int]) -> None:
+    assert first_equal(dataset(samples)).tolist() == first
+
+
 @given(values=VALUES, data=st.data())
 def test_pictures_are_equal_only_if_their_files_are(values: list[int], data: st.DataObject) -> None:
     count = len(values)

@@ -18,7 +18,8 @@ import pytest
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.cache_folder import CacheFolder
 from labelloop.artifacts.formats import PoolManifest, Shard
-from labelloop.errors import InvalidInput, Unready
+from labelloop.artifacts.texts import encode_texts
+from labelloop.errors import Corrupt, InvalidInput, Unready
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
 
@@ -262,3 +263,47 @@ async def test_only_as_many_large_samples_are_read_as_fit_into_memory(executor: 
     with pytest.raises(InvalidInput, match="plain surfaces"):
         await learning.learn("large", 0, "")
     assert 10 < pool.read[0] < 40
+
+
+TEXTS = np.array([f"text {word} {word}s about {word}" for word in ("rain", "sun", "oil", "gold") * 150], object)
+
+
+async def published_texts(store: Store) -> str:
+    """Return the digest of a pool of two shards."""
+    parts = TEXTS[:500], TEXTS[500:]
+    shards = tuple([Shard(sha256=await store.put(encode_texts(part)), sample_count=len(part)) for part in parts])
+    return await store.put(PoolManifest(dtype="utf8", shape=(1,), shards=shards).to_bytes())
+
+
+async def test_features_of_texts_are_learned_and_extracted(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    digest, site = await published_texts(store), Site(store, tmp_path, executor)
+    pool = await site.plain.get(digest)
+    assert (await pool.take(np.array([599, 0, 500], np.uint32))).tolist() == TEXTS[[599, 0, 500]].tolist()
+    assert [(part.first, part.end) for part in pool.spans()] == [(0, 500), (500, 600)]
+    learned = await site.learning.learn(digest, 0, "")
+    graph = await store.put(learned.graph)
+    assert 4 <= learned.feature_count <= 300
+    features = await whole(await site.seen.get((digest, graph)))
+    assert features.shape == (600, learned.feature_count)
+    extracted = await site.learning.extract(graph, encode_texts(TEXTS[:6]))
+    assert np.allclose(np.frombuffer(extracted.features, "<f4").reshape(6, -1), features[:6], atol=1e-3)
+    assert (await site.learning.learn(digest, 0, graph)).feature_count == learned.feature_count
+
+
+@pytest.mark.parametrize("posted", [b"", b"text", encode_texts([]), encode_texts(["a"] * 10_001)])
+async def test_what_is_no_text_has_no_features(tmp_path: Path, executor: ThreadPoolExecutor, posted: bytes) -> None:
+    store = Store()
+    digest, site = await published_texts(store), Site(store, tmp_path, executor)
+    graph = await store.put((await site.learning.learn(digest, 0, "")).graph)
+    with pytest.raises(InvalidInput) as caught:
+        await site.learning.extract(graph, posted)
+    assert (caught.value.reason, caught.value.field) == ("BAD_SAMPLES", "samples")
+
+
+async def test_a_shard_with_another_number_of_texts_is_refused(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+    store = Store()
+    shard = Shard(sha256=await store.put(encode_texts(TEXTS[:5])), sample_count=4)
+    digest = await store.put(PoolManifest(dtype="utf8", shape=(1,), shards=(shard,)).to_bytes())
+    with pytest.raises(Corrupt, match="holds 5 texts, not 4"):
+        await (await Site(store, tmp_path, executor).plain.get(digest)).parts()

@@ -15,12 +15,12 @@ from unicodedata import normalize
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.domain.class_names import comparable
 from labelloop.errors import InvalidInput
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord
 from labelloop_cli import tables
-from labelloop_cli.filled_csv.class_rows import read_class_rows
-from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.operations import export
 from labelloop_cli.sample_names import SampleNames
 

@@ -211,10 +211,21 @@ def test_invalid_results_are_refused_with_their_reason(reason: str, result: dict
     assert refused.value.reason == reason
 
 
-def test_a_result_may_give_the_class_by_name() -> None:
+@pytest.mark.parametrize("name", ["c", " c ", "\u212b", "A\u030a"])
+def test_a_result_may_give_the_class_by_name_however_it_is_composed(name: str) -> None:
     labeling = begun(3)
-    say(labeling, 3, "kim", class_name="c")
-    assert label_of(labeling, 3) == 2
+    assert labeling.pool is not None
+    labeling.pool.classes[:] = ["a", "b", "c", "\u00c5"]
+    say(labeling, 3, "kim", class_name=name)
+    assert label_of(labeling, 3) == (2 if name.strip() == "c" else 3)
+
+
+def test_a_result_that_names_no_class_is_refused_with_a_near_match() -> None:
+    labeling = begun(3)
+    assert labeling.pool is not None
+    labeling.pool.classes[:] = ["cat", "dog"]
+    with pytest.raises(InvalidInput, match="did you mean 'dog'"):
+        say(labeling, 3, "kim", class_name="dogs")
 
 
 def test_two_agreeing_annotators_make_a_label_and_a_third_result_is_ignored() -> None:

@@ -24,6 +24,7 @@ def decoded(picture: Picture) -> Image.Image:
     image = Image.open(BytesIO(picture.content))
     image.load()
     assert picture.media_type == f"image/{(image.format or '').lower()}"
+    assert display(picture.content) == picture
     return image
 
 
@@ -86,6 +87,14 @@ def test_browsers_turn_jpeg_but_are_not_trusted_to_turn_others() -> None:
     jpeg, png = (encoded(Image.new("RGB", (40, 30)), format, exif=turned(90)) for format in ("JPEG", "PNG"))
     assert display(jpeg).content == jpeg
     assert decoded(display(png)).size == (30, 40)
+
+
+def test_a_transparent_picture_is_reduced_until_it_takes_4_mib() -> None:
+    image = noise(1900, 1900)
+    image.putalpha(noise(1900, 1900).getchannel("R"))
+    shown = display(encoded(image, "PNG", compress_level=1))
+    assert decoded(shown).size == (1024, 1024)
+    assert len(shown.content) <= 4 * 1024 * 1024
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

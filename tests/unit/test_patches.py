@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from labelloop.domain.sample_layout import layout_of_shape
 from numpy.typing import NDArray
 
 from scorer_svc.features import patches
@@ -73,6 +74,26 @@ def test_learned_graphs_are_valid_scaled_and_reproducible(shape: tuple[int, ...]
     assert learn_patches(samples, 4) != data
 
 
+@pytest.mark.parametrize("shape", [(12, 12, 1), (50, 50, 3)])
+def test_pictures_have_the_same_features_in_any_layout_and_scale(shape: tuple[int, ...]) -> None:
+    samples = images(150, *shape)
+    expected = Graph(learn_patches(samples, 0), "g", field="f").answers(samples)
+    first = samples.transpose(0, 3, 1, 2)
+    for given, scale, channels_first in (
+        (first, 255, True),
+        (samples.reshape(150, -1), 255, False),
+        (samples.astype(np.float32) / 255, 1, False),
+        (first.astype(np.float32) * 16 / 255, 16, True),
+    ):
+        layout = layout_of_shape(shape, "uint8")
+        layout.full_scale, layout.channels_first = scale, channels_first
+        data = learn_patches(np.ascontiguousarray(given), 0, layout)
+        onnx.checker.check_model(validated(data))
+        graph = Graph(data, "g", field="f")
+        assert (graph.feature_count, graph.dtype) == (int(np.prod(shape)), given.dtype.name)
+        np.testing.assert_allclose(graph.answers(given), expected, atol=2e-3)
+
+
 @pytest.mark.parametrize("shape", [(1, 60, 50, 1), (2, 16, 400, 1), (3, 100, 100, 3)])
 def test_features_of_large_images_are_those_of_their_averaged_pixels(shape: tuple[int, ...]) -> None:
     """``shape`` begins with a number of images."""
@@ -136,9 +157,10 @@ def test_features_of_a_sample_do_not_depend_on_the_others() -> None:
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
-        (np.zeros((10, 28), np.uint8), "not images"),
+        (np.zeros((10, 28), np.uint8), "not pictures"),
         (np.zeros((10, 3, 28), np.uint8), "4 x 4"),
         (np.zeros((10, 28, 28), np.float32), "float32"),
+        (np.zeros((10, 784), np.uint8), "not pictures"),
         (np.full((10, 28, 28), 7, np.uint8), "plain surfaces"),
     ],
 )

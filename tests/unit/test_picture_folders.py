@@ -17,6 +17,9 @@ from labelloop.events.v1.events_pb2 import ImageFit
 from PIL import Image
 
 from oracle_svc.datasets import Dataset, DatasetSource, images, load
+from oracle_svc.datasets.images import PictureFile
+from oracle_svc.datasets.picture_file import PictureHeader
+from oracle_svc.datasets.picture_settings import PictureSettings
 
 from .test_datasets_images import put, read, refused
 
@@ -45,8 +48,8 @@ def test_a_picture_of_another_size_is_padded(tmp_path: Path) -> None:
     dataset = read(tmp_path, classes=CLASSES)
     assert dataset.samples[2].tolist() == [[255] * 4, [9] * 4, [9] * 4, [255] * 4]
     assert note_of(dataset, "fitted") == (
-        "pictures are fitted to 4x4 pixels, the most frequent of 2 sizes, that of 2 pictures (size sets another): "
-        "those of another size are scaled whole and padded with white; people see the original files"
+        "pictures are fitted to 4x4 pixels (the most frequent of 2 sizes; size sets another): those of another size "
+        "are scaled whole and padded with white; people see the original files"
     )
 
 
@@ -190,7 +193,16 @@ def test_pictures_that_cannot_be_read_are_left_out_if_asked(tmp_path: Path) -> N
     assert list(dataset.names) == ["good.png", "z.png"]
     assert dataset.samples[:, 0, 0].tolist() == [7, 9]
     assert dataset.samples.flags.c_contiguous
-    assert note_of(dataset, "skip_bad").startswith("3 files cannot be read and are left out (skip_bad): bad00.png (")
+    assert note_of(dataset, "skip_bad").startswith(
+        "3 files cannot be read and are left out (skip_bad): bad00.png (an empty file), "
+    )
+
+
+def test_faults_keep_no_bytes_of_pictures_in_memory(tmp_path: Path) -> None:
+    files = [PictureFile(path, PictureHeader(9, 9, True, False, False)) for path in bad_folder(tmp_path, 3)]
+    pictures = images.read_pictures(files, PictureSettings(), str(tmp_path))
+    assert len(pictures.faults) == 3
+    assert [(fault.__traceback__, fault.__cause__) for fault in pictures.faults.values()] == [(None, None)] * 3
 
 
 def test_what_is_left_out_decides_neither_size_nor_colour(tmp_path: Path) -> None:
@@ -215,6 +227,30 @@ def test_a_photograph_of_a_format_that_is_not_read_is_not_left_out_silently(tmp_
     error = refused(tmp_path, classes=CLASSES)
     assert "IMG_1.HEIC (no picture of a known format)" in error.message
     assert "b.dng (a camera's raw file: convert it to JPEG or PNG)" in error.message
+
+
+def test_a_broken_link_and_a_pipe_are_not_left_out_silently(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "missing.png")
+    os.mkfifo(tmp_path / "pipe")
+    assert "b.png (no file, or a link to none)" in refused(tmp_path, classes=CLASSES).message
+    dataset = read(tmp_path, classes=CLASSES, skip_bad=True)
+    assert list(dataset.names) == ["a.png"]
+    assert "1 file is no picture and is left out: pipe" in dataset.notes
+
+
+def test_an_error_for_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("no picture")
+    error = refused(tmp_path, classes=CLASSES)
+    assert error.reason == "EMPTY_POOL"
+    assert "(1 file is no picture and is left out: a.txt)" in error.message
+
+
+def test_large_pictures_of_one_size_are_kept_with_a_note(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", size=(513, 9))
+    dataset = read(tmp_path, classes=CLASSES)
+    assert dataset.samples.shape == (1, 9, 513)
+    assert note_of(dataset, "513x9").endswith("size sets fewer, such as 128x128")
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -312,7 +348,7 @@ def test_transparency_is_laid_on_the_background(
     Image.new(mode, (4, 3), value).save(tmp_path / "a.png", **options)
     dataset = read(tmp_path, classes=CLASSES)
     assert dataset.samples[0, 0, 0].tolist() == white
-    assert dataset.notes == ("1 of 1 picture is transparent and laid on white",)
+    assert dataset.notes == ("1 of 1 picture declares transparency, which is laid on white",)
     assert read(tmp_path, classes=CLASSES, background="#ff0000").samples[0, 0, 0].tolist() == red
 
 
@@ -327,6 +363,14 @@ def test_greyscale_among_colours_and_animations_are_on_the_record(tmp_path: Path
         "1 of 3 pictures is greyscale and read as red, green and blue like the rest of the data",
         "2 of 3 pictures are animated or of several pages: only the first picture of each is read",
     )
+
+
+def test_further_views_of_a_photograph_are_not_an_animation(tmp_path: Path) -> None:
+    views = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green")]
+    views[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=views[1:])
+    dataset = read(tmp_path, classes=CLASSES, size="10x8")
+    assert dataset.samples[0, 4, 5].tolist() == [254, 0, 0]
+    assert len(dataset.notes) == 1
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tiff", "a.png", "a.webp"])
@@ -356,6 +400,17 @@ def test_an_evaluation_set_is_fitted_like_the_pool(tmp_path: Path) -> None:
     assert note_of(dataset, "fitted").startswith("evaluation set: pictures are fitted to 6x6 pixels")
 
 
+def test_a_coloured_background_of_a_greyscale_pool_is_grey_in_its_evaluation_set(tmp_path: Path) -> None:
+    for name in ("pool/cat/a.png", "pool/dog/b.png"):
+        put(tmp_path / name, size=(6, 6))
+    for name in ("evaluation/cat/a.png", "evaluation/dog/b.png"):
+        put(tmp_path / name, size=(60, 30))
+    dataset = read(tmp_path / "pool", evaluation=str(tmp_path / "evaluation"), background="#ff0000")
+    assert dataset.samples.shape == (2, 6, 6)
+    assert dataset.evaluation_samples is not None
+    assert dataset.evaluation_samples[:, 0, 0].tolist() == [76, 76]
+
+
 def test_a_folder_may_evaluate_a_pool_in_a_file(tmp_path: Path) -> None:
     np.save(tmp_path / "pool.npy", np.zeros((4, 6, 5), np.uint8))
     put(tmp_path / "evaluation" / "cat" / "c.png", size=(60, 30))
@@ -379,3 +434,15 @@ def test_settings_of_pictures_are_refused_for_other_pools(tmp_path: Path, settin
         )
     assert isinstance(caught.value, InvalidInput)
     assert [caught.value.field] == list(setting)
+
+
+def test_the_note_says_how_the_size_was_chosen(tmp_path: Path) -> None:
+    for number, size in enumerate([(512, 256), (512, 256), (9, 9)]):
+        put(tmp_path / f"{number}.png", size=size)
+    note = note_of(read(tmp_path, classes=CLASSES), "fitted")
+    assert "fitted to 128x64 pixels (the most frequent of 2 sizes, 512x256, scaled down; size sets another)" in note
+    put(tmp_path / "1.png", size=(50, 30))
+    note = note_of(read(tmp_path, classes=CLASSES), "fitted")
+    assert "fitted to 50x30 pixels (the median width and height of 3 sizes; size sets another)" in note
+    note = note_of(read(tmp_path, classes=CLASSES, size="8x8", fit=ImageFit.IMAGE_FIT_CROP), "fitted")
+    assert note.startswith("pictures are fitted to 8x8 pixels: those of another size are scaled and cut off at the ")

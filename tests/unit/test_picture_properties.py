@@ -50,7 +50,7 @@ class Drawn:
         exif = Image.Exif()
         exif[0x0112] = self.orientation
         options = {"exif": exif} if self.kind[0] in ("PNG", "TIFF", "JPEG", "WEBP") else {}
-        Image.fromarray(smooth, "RGBA").convert(self.kind[1]).save(folder / self.name, self.kind[0], **options)
+        Image.fromarray(smooth).convert(self.kind[1]).save(folder / self.name, self.kind[0], **options)
 
 
 @st.composite
@@ -131,3 +131,28 @@ def test_each_sample_is_its_file_fitted(
         )
         assert any("fitted" in note for note in dataset.notes) == changed
         assert changed or size or len({image.size for image in images}) == 1
+
+
+@given(
+    kind=st.sampled_from(_KINDS),
+    suffix=st.sampled_from(["", ".jpg", ".png", ".tga", ".ico", ".psd"]),
+    edits=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=8),
+    cut=st.integers(0, 600),
+)
+def test_damaged_files_are_read_refused_or_left_out(
+    kind: tuple[str, str], suffix: str, edits: list[tuple[int, int]], cut: int
+) -> None:
+    with tempfile.TemporaryDirectory() as created:
+        folder = Path(created)
+        Drawn(f"z{suffix}", kind, (9, 7), 6).write(folder)
+        data = bytearray((folder / f"z{suffix}").read_bytes())
+        for place, value in edits:
+            data[place % len(data)] = value
+        (folder / f"z{suffix}").write_bytes(data[: len(data) - cut] if cut < len(data) // 2 else data)
+        Image.new("L", (9, 7)).save(folder / "a.png")
+        source = DatasetSource(created, classes=("a", "b"), size="9x7", skip_bad=True)
+        dataset = load(source, data_dir=None, cache_dir=folder)
+        assert dataset.names[0] == "a.png"
+        assert len(dataset.samples) == len(dataset.names)
+        left_out = [note for note in dataset.notes if "left out" in note]
+        assert len(dataset.names) + len(left_out) == 2

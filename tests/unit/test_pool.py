@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.formats import PoolManifest, Shard
 from labelloop.artifacts.store import digest_of
 from labelloop.errors import Corrupt, InvalidInput, NotFound, Unready
+from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout, TableColumn
 from numpy.typing import NDArray
 
 from scorer_svc.pools.pool import Pool, pools
 
 SAMPLES = np.random.default_rng(0).integers(0, 256, (100, 2, 3)).astype(np.uint8)
 PLENTY = 10**9
+IMAGE = SampleKind.SAMPLE_KIND_IMAGE
 
 
 class Store:
@@ -36,12 +39,17 @@ class Store:
         return self.held[digest]
 
 
-async def published(store: Store, samples: NDArray[np.generic], *bounds: int) -> tuple[str, list[str]]:
+async def published(
+    store: Store, samples: NDArray[np.generic], *bounds: int, layout: bytes = b""
+) -> tuple[str, list[str]]:
     """Return the digests of a pool, cut at ``bounds``, and its shards."""
     parts = np.split(samples, bounds)
     digests = [await store.put(part.tobytes()) for part in parts]
     shards = tuple(Shard(sha256=digest, sample_count=len(part)) for digest, part in zip(digests, parts, strict=True))
-    manifest = PoolManifest(dtype=str(samples.dtype), shape=samples.shape[1:], shards=shards)
+    described = await store.put(layout) if layout else None
+    manifest = PoolManifest.model_validate(
+        {"dtype": str(samples.dtype), "shape": samples.shape[1:], "shards": shards, "layout": described}
+    )
     return await store.put(manifest.to_bytes()), digests
 
 
@@ -59,6 +67,35 @@ async def test_a_pool_equals_the_published_samples_for_any_shards(tmp_path: Path
         asked = np.array([99, 0, 40, 40, 7], np.uint32)
         assert np.array_equal(await pool.take(asked), samples[asked])
         assert len(await pool.take(asked[:0])) == 0
+
+
+async def test_a_pool_has_the_layout_that_its_manifest_names(tmp_path: Path) -> None:
+    store = Store()
+    first = SampleLayout(kind=IMAGE, height=1, width=3, channels=2, channels_first=True, full_scale=9)
+    digest, _ = await published(store, SAMPLES, layout=first.SerializeToString())
+    assert (await loaded(store, tmp_path, digest)).layout == first
+    digest, _ = await published(store, SAMPLES)
+    plain = SampleLayout(kind=IMAGE, height=2, width=3, channels=1, full_scale=255)
+    assert (await loaded(store, tmp_path, digest)).layout == plain
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        b"\xff",
+        SampleLayout(kind=IMAGE, height=2, width=4, channels=1, full_scale=255).SerializeToString(),
+        SampleLayout(kind=IMAGE, height=2, width=3, channels=1).SerializeToString(),
+        SampleLayout(kind=IMAGE, height=2, width=3, channels=1, full_scale=math.nan).SerializeToString(),
+        SampleLayout(kind=SampleKind.SAMPLE_KIND_ROW, columns=[TableColumn(name="a")]).SerializeToString(),
+        SampleLayout(kind=99).SerializeToString(),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_layout_that_does_not_fit_the_pool_is_refused(tmp_path: Path, layout: bytes) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES, layout=layout)
+    with pytest.raises(Corrupt) as raised:
+        await loaded(store, tmp_path, digest)
+    assert raised.value.reason == "BAD_LAYOUT"
 
 
 async def test_only_requested_shards_are_read_and_each_once(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_an_option_takes_precedence_over_the_file_even_at_its_default() -> None:
 def test_without_a_pool_the_dataset_has_only_what_was_given() -> None:
     assert asked(limit=5)["dataset"] == {"sample_limit": 5}
     assert asked({"dataset": {"labels": "/l.npy"}}, limit=5)["dataset"] == {"labels": "/l.npy", "sample_limit": 5}
-    assert asked(dataset="/pool.npy")["dataset"]["fit"] == "pad"
+    assert asked(dataset="/pool.npy")["dataset"]["skip_bad"] is False
 
 
 def test_options_add_to_a_section_of_the_file() -> None:

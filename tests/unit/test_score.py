@@ -36,6 +36,7 @@ class Slow:
     """A model that blocks if called in a worker thread, and records the number of images of each call."""
 
     dtype, class_count, feature_count, work = "uint8", 2, FEATURES, FEATURES
+    takes_missing = False
 
     def __init__(self) -> None:
         self.asked: list[int] = []

@@ -15,6 +15,7 @@ from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
 
 from scorer_svc.scoring.images import answer, read_images
+from scorer_svc.scoring.texts import read_texts, work_of
 
 FEATURES = 6
 
@@ -26,6 +27,7 @@ class Fitted:
     dtype: str = "uint8"
     class_count: int = 10
     feature_count: int = FEATURES
+    takes_missing: bool = False
     work: int = FEATURES
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
@@ -75,6 +77,15 @@ def test_non_finite_floats_are_refused(value: float) -> None:
     assert refusal(request("float32", images.tobytes()), Fitted()) == ("NOT_FINITE", "images")
 
 
+def test_rows_of_a_table_may_lack_values_but_hold_no_infinity() -> None:
+    rows = np.zeros((3, FEATURES), np.float32)
+    rows[2, 5] = np.nan
+    model = Fitted(dtype="float32", takes_missing=True)
+    assert np.isnan(read_images(request("float32", rows.tobytes()), model)[2, 5])
+    rows[0, 0] = np.inf
+    assert refusal(request("float32", rows.tobytes()), model) == ("NOT_FINITE", "images")
+
+
 @pytest.mark.parametrize(
     ("most", "classes", "with_probabilities"), [(65_536, 10, False), (52_428, 10, True), (65_536, 2, True)]
 )
@@ -108,3 +119,28 @@ def test_nan_probabilities_are_refused(given_: NDArray[np.float32], data: st.Dat
     with pytest.raises(InvalidInput) as caught:
         answer("m", given_, False)
     assert (caught.value.reason, caught.value.field) == ("NO_ANSWER", "images")
+
+
+def test_texts_are_read_as_they_were_posted() -> None:
+    texts = read_texts(pb.ScoreRequest(texts=["", "a\0b", "אב 😀"]))
+    assert texts.tolist() == ["", "a\0b", "אב 😀"]
+    assert work_of(texts, 1_000) == 3_000 + 200 * 7
+
+
+@pytest.mark.parametrize(
+    ("posted", "reason"),
+    [
+        (pb.ScoreRequest(), "BAD_TEXTS"),
+        (pb.ScoreRequest(texts=["a"] * 4_097), "BAD_TEXTS"),
+        (pb.ScoreRequest(texts=["a", "b" * 100_001]), "TEXT_TOO_LONG"),
+        (pb.ScoreRequest(dtype="uint8", images=b"x"), "WRONG_DTYPE"),
+    ],
+)
+def test_what_is_no_text_is_refused(posted: pb.ScoreRequest, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_texts(posted)
+    assert caught.value.reason == reason
+
+
+def test_a_model_of_images_refuses_texts() -> None:
+    assert refusal(pb.ScoreRequest(dtype="uint8", texts=["a"]), Fitted()) == ("WRONG_DTYPE", "texts")

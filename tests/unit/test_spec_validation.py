@@ -16,6 +16,9 @@ from labelloop.events.v1.events_pb2 import (
     PoolPublished,
     Protocol,
     RunSpec,
+    SampleKind,
+    SampleLayout,
+    TableColumn,
 )
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
@@ -24,10 +27,11 @@ from tests.unused import UNUSED
 from trainer_svc.domain.spec_validation import VALUES_MAX, check_spec, check_width
 from trainer_svc.run_cache import EvaluationSets
 
-PIXELS, PATCHES, GRAPH = (
+PIXELS, PATCHES, GRAPH, STANDARDIZED = (
     FeatureKind.FEATURE_KIND_PIXELS,
     FeatureKind.FEATURE_KIND_PATCHES,
     FeatureKind.FEATURE_KIND_GRAPH,
+    FeatureKind.FEATURE_KIND_STANDARDIZED,
 )
 
 
@@ -81,6 +85,62 @@ def test_memory_limits_apply_to_the_features_that_models_see(
     assert raised.value.field == f"spec.{field}"
 
 
+@pytest.mark.parametrize(
+    ("layout", "refused"),
+    [
+        (SampleLayout(kind=SampleKind.SAMPLE_KIND_IMAGE, height=4, width=9, channels=1, full_scale=1), False),
+        (SampleLayout(kind=SampleKind.SAMPLE_KIND_IMAGE, height=3, width=12, channels=1, full_scale=1), True),
+        (SampleLayout(kind=SampleKind.SAMPLE_KIND_VECTOR), True),
+        (None, True),
+    ],
+)
+def test_patches_are_for_pictures_of_any_layout(layout: SampleLayout | None, refused: bool) -> None:
+    described = DescribeDatasetResponse(
+        sample_count=1_000, shape=[36], dtype="float32", classes=["a", "b"], has_labels=True, layout=layout
+    )
+    if not refused:
+        check_spec(spec(PATCHES), described, Inheritance())
+        return
+    with pytest.raises(InvalidInput, match="cut from pictures") as raised:
+        check_spec(spec(PATCHES), described, Inheritance())
+    assert raised.value.reason == "NO_IMAGES"
+
+
+TABLE = SampleLayout(
+    kind=SampleKind.SAMPLE_KIND_ROW,
+    columns=[TableColumn(name="a"), TableColumn(name="b", categories=["x", "y"]), TableColumn(name="c")],
+)
+
+
+@pytest.mark.parametrize("features", [PIXELS, FeatureKind.FEATURE_KIND_UNSPECIFIED, STANDARDIZED])
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_categories_and_missing_values_need_features(features: FeatureKind.ValueType, incomplete: bool) -> None:
+    described = DescribeDatasetResponse(
+        sample_count=1_000, shape=[3], dtype="float32", classes=["a", "b"], has_labels=True, layout=TABLE
+    )
+    if incomplete:
+        del described.layout.columns[1].categories[:]
+        described.layout.columns[0].has_missing = True
+    if features == STANDARDIZED:
+        check_spec(spec(features), described, Inheritance())
+        return
+    with pytest.raises(InvalidInput) as raised:
+        check_spec(spec(features), described, Inheritance())
+    assert (raised.value.reason, raised.value.field) == ("NEEDS_FEATURES", "spec.features")
+
+
+def test_the_indicators_of_categories_count_towards_memory_limits() -> None:
+    described = dataset(1)
+    described.layout.kind = SampleKind.SAMPLE_KIND_ROW
+    described.layout.columns.extend(
+        TableColumn(name=str(i), categories=[str(category) for category in range(200)]) for i in range(9)
+    )
+    described.shape[:] = [9]
+    check_spec(spec(STANDARDIZED, 277_000), described, Inheritance())
+    with pytest.raises(LimitExceeded, match="the training set"):
+        check_spec(spec(STANDARDIZED, 278_000), described, Inheritance())
+
+
 def test_the_features_of_a_graph_are_checked_once_it_is_known() -> None:
     wanted, described = spec(GRAPH, 400_000), dataset(28)
     described.has_graph = True
@@ -91,6 +151,37 @@ def test_the_features_of_a_graph_are_checked_once_it_is_known() -> None:
         check_width(wanted, pool, 30_000, 1_200)
     with pytest.raises(LimitExceeded, match="the model"):
         check_width(wanted, pool, 0, 900_000)
+
+
+TFIDF = FeatureKind.FEATURE_KIND_TFIDF
+
+
+def texts() -> DescribeDatasetResponse:
+    described = dataset(1)
+    described.dtype, described.shape[:] = "utf8", [1]
+    return described
+
+
+def test_texts_need_features_of_texts() -> None:
+    check_spec(spec(TFIDF), texts(), Inheritance())
+    for features in (PIXELS, PATCHES, FeatureKind.FEATURE_KIND_UNSPECIFIED, FeatureKind.FEATURE_KIND_STANDARDIZED):
+        with pytest.raises(InvalidInput, match="choose features: tfidf") as raised:
+            check_spec(spec(features), texts(), Inheritance())
+        assert raised.value.field == "spec.features"
+    with pytest.raises(InvalidInput, match="tfidf counts words, but samples are uint8"):
+        check_spec(spec(TFIDF), dataset(28), Inheritance())
+    published = spec(TFIDF)
+    published.protocol = Protocol.PROTOCOL_PUBLISHED
+    with pytest.raises(InvalidInput):
+        check_spec(published, texts(), Inheritance())
+
+
+def test_memory_limits_apply_to_the_features_of_texts() -> None:
+    check_spec(spec(TFIDF, 900_000), texts(), Inheritance())
+    described = texts()
+    described.sample_count = 3_000_000
+    with pytest.raises(LimitExceeded, match="the training set"):
+        check_spec(spec(TFIDF, 1_700_000), described, Inheritance())
 
 
 class OneArtifact:

@@ -113,6 +113,14 @@ def test_the_datasets_own_labels_are_found_without_being_named(tmp_path: Path) -
     assert truth_of(run_on("pool.npy"), [], None) is None
 
 
+def test_labels_of_all_samples_are_not_those_of_a_drawn_pool(tmp_path: Path) -> None:
+    run = run_on("pool.npy", npy(tmp_path, CLASSES))
+    run.spec.dataset.sample_limit = 3
+    assert own_labels(run) is not None
+    run.spec.dataset.limit_seed = 1
+    assert own_labels(run) is None
+
+
 def test_mnists_labels_are_found_unless_a_stand_in_was_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABELLOOP_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

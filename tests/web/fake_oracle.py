@@ -83,6 +83,7 @@ class FakeOracle:
         self._learning: set[asyncio.Task[None]] = set()
         self.failure: LabelloopError | None = None
         self.leased: list[tuple[str, int]] = []  # annotator and sample, in order
+        self.texts: list[str] = []  # shown in turn instead of pictures
 
     def start_run(
         self,
@@ -152,8 +153,10 @@ class FakeOracle:
         return lease.annotator if lease and lease.until_s > time.monotonic() else None
 
     def _request(self, labeling: LabelingState, ask: OpenRequest, annotator: str) -> pb.LabelRequest:
-        content = drawn_digit(ask.sample_id)
-        request = request_of(labeling, ask, "image/png", hashlib.sha256(content).hexdigest())
+        content, media_type = drawn_digit(ask.sample_id), "image/png"
+        if self.texts:
+            content, media_type = self.texts[ask.sample_id % len(self.texts)].encode(), "text/plain; charset=utf-8"
+        request = request_of(labeling, ask, media_type, hashlib.sha256(content).hexdigest())
         request.content = content
         request.next_revision = next_revision(labeling, ask.sample_id, annotator)
         return request

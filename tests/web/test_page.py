@@ -479,7 +479,7 @@ async def test_classes_can_be_found_by_name(fake_site: FakeSite, door: Door) -> 
     await ada.press("Escape")
     await ada.gone(sample)
     second = int(await ada.sample())
-    await ada.press("2")
+    await ada.press("3")
     await until(fake_site, {sample: classes.index("blue fork"), second: 2})
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED
+from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED, TEXT_DTYPE
+from labelloop.domain.sample_layout import stated_layout
 from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_AT_LEAST, TOGETHER_VALUES_MAX
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.events.v1.events_pb2 import (
@@ -17,6 +18,7 @@ from labelloop.events.v1.events_pb2 import (
     Protocol,
     RunSpec,
     RunStarted,
+    SampleKind,
 )
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
@@ -33,6 +35,8 @@ _START_SCALE_MAX = 1e6  # so that the logits of the largest samples allowed stay
 _SPEC_BYTES_MAX = 512 * 1024
 _STARTED_BYTES_MAX = 900 * 1024  # the broker takes up to a megabyte
 PATCH_FEATURES = 1_800
+_TEXT_FEATURES = 300
+_OF_TEXTS = {FeatureKind.FEATURE_KIND_TFIDF, FeatureKind.FEATURE_KIND_GRAPH}
 _SAMPLE_VALUES_MAX = 2_000_000  # 8 MB of float32, sent in one request
 _WEIGHTS_MAX = 8_000_000  # a model of 32 MB, sent in one message
 VALUES_MAX = 500_000_000  # in one array of float32: 2 GB
@@ -99,11 +103,22 @@ def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) ->
     if spec.features in LEARNED:
         yield "dataset", "a sample", values, _SAMPLE_VALUES_MAX
     if spec.features != FeatureKind.FEATURE_KIND_GRAPH:
-        width = PATCH_FEATURES if spec.features == FeatureKind.FEATURE_KIND_PATCHES else values
+        width = _width(spec, dataset)
         yield from _fitted(spec, classes, inherited, width)
         yield "dataset.evaluation", "the evaluation set", max(width + 1, classes) * evaluation_count, VALUES_MAX
     yield "dataset.evaluation", "the evaluation set", max(values, classes) * evaluation_count, VALUES_MAX
     yield "dataset", "the answers for the pool", classes * dataset.sample_count, VALUES_MAX
+
+
+def _width(spec: RunSpec, dataset: DescribeDatasetResponse) -> int:
+    """Return the number of values that models see of a sample, where it is known before features are learned."""
+    if spec.features == FeatureKind.FEATURE_KIND_PATCHES:
+        return PATCH_FEATURES
+    if spec.features == FeatureKind.FEATURE_KIND_TFIDF:
+        return _TEXT_FEATURES
+    if spec.features == FeatureKind.FEATURE_KIND_STANDARDIZED and dataset.layout.columns:
+        return sum(len(column.categories) or 1 + column.has_missing for column in dataset.layout.columns)
+    return math.prod(dataset.shape)
 
 
 def _fitted(spec: RunSpec, classes: int, inherited: int, width: int) -> Iterator[Amount]:
@@ -176,20 +191,33 @@ def _equal(dataset: DescribeDatasetResponse) -> str:
 
 def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
     if spec.features not in FeatureKind.values():
-        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches or graph"
+        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches, standardized, tfidf or graph"
+    plain = spec.features in (FeatureKind.FEATURE_KIND_UNSPECIFIED, FeatureKind.FEATURE_KIND_PIXELS)
+    if plain and any(column.categories or column.has_missing for column in dataset.layout.columns):
+        message = "models cannot see categories and missing values as they are: choose features: standardized, or auto"
+        yield "features", "NEEDS_FEATURES", message
     if spec.features in LEARNED and spec.protocol == Protocol.PROTOCOL_PUBLISHED:
         yield "features", "NOT_AS_PUBLISHED", "the published protocol sees pixels: choose features: pixels, or honest"
-    images = dataset.dtype == "uint8" and len(dataset.shape) in (2, 3) and min(dataset.shape[:2]) >= IMAGE_SIDE_MIN
-    if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not images:
+    if dataset.dtype == TEXT_DTYPE and spec.features not in _OF_TEXTS:
+        yield "features", "NO_IMAGES", "samples are texts: choose features: tfidf, or bring a graph"
+    if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not _has_pictures(dataset):
         shape = "x".join(map(str, dataset.shape))
         message = (
-            f"patches are cut from images of {IMAGE_SIDE_MIN} x {IMAGE_SIDE_MIN} uint8 pixels at least, but samples "
-            f"are {shape} {dataset.dtype}: choose pixels, or bring a graph"
+            f"patches are cut from pictures of {IMAGE_SIDE_MIN} x {IMAGE_SIDE_MIN} pixels at least, but samples are "
+            f"{shape} {dataset.dtype}, and not such pictures: choose auto, or bring a graph"
         )
         yield "features", "NO_IMAGES", message
+    if dataset.dtype != TEXT_DTYPE and spec.features == FeatureKind.FEATURE_KIND_TFIDF:
+        message = f"tfidf counts words, but samples are {dataset.dtype}: choose pixels, or name the column of texts"
+        yield "features", "NO_TEXTS", message
     if (spec.features == FeatureKind.FEATURE_KIND_GRAPH) != dataset.has_graph:
         message = "features come from a graph where, and only where, the dataset names one: give both or none"
         yield "features", "NO_GRAPH", message
+
+
+def _has_pictures(dataset: DescribeDatasetResponse) -> bool:
+    layout = stated_layout(dataset)
+    return layout.kind == SampleKind.SAMPLE_KIND_IMAGE and min(layout.height, layout.width) >= IMAGE_SIDE_MIN
 
 
 def _evidence_faults(spec: RunSpec) -> Iterator[tuple[str, str, str]]:

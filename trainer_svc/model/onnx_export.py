@@ -39,19 +39,20 @@ def to_onnx(weights: NDArray[np.float32], dtype: str) -> bytes:
             numpy_helper.from_array(np.ascontiguousarray(weights[:, -1]), "bias"),
         ],
     )
-    return _to_bytes(graph, _OPSET, _IR)
+    return _to_bytes(graph, {"": _OPSET}, _IR)
 
 
 def joined(features: bytes, head: bytes) -> bytes:
     """Join a feature graph and a ``head`` made by :func:`to_onnx` into one ONNX model.
 
-    The names inside ``features`` get a prefix, so that none collides with one of the head's.
+    The names inside ``features`` get a prefix, so that none collides with one of the head's. It takes samples or texts.
 
     Raises:
         ValueError: If ``features`` has an older opset, in which the head's operators mean something else.
     """
     front, back = (onnx.load_model_from_string(data) for data in (features, head))
-    opset = max(each.version for each in front.opset_import)
+    opsets = {each.domain: each.version for each in front.opset_import}
+    opset = opsets[""]
     if opset < _OPSET:
         raise ValueError(f"features of opset {opset} cannot stand before a head of opset {_OPSET}")
     first = onnx.compose.add_prefix(front, "features/")
@@ -69,7 +70,7 @@ def joined(features: bytes, head: bytes) -> bytes:
         list(back.graph.output),
         [*first.graph.initializer, *back.graph.initializer],
     )
-    return _to_bytes(graph, opset, max(front.ir_version, _IR))
+    return _to_bytes(graph, opsets, max(front.ir_version, _IR))
 
 
 def weights_of(model: bytes) -> NDArray[np.float32]:
@@ -80,8 +81,9 @@ def weights_of(model: bytes) -> NDArray[np.float32]:
     return np.concatenate([constants["kernel"].T, constants["bias"][:, None]], axis=1)
 
 
-def _to_bytes(graph: onnx.GraphProto, opset: int, ir_version: int) -> bytes:
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="labelloop")
+def _to_bytes(graph: onnx.GraphProto, opsets: dict[str, int], ir_version: int) -> bytes:
+    imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    model = helper.make_model(graph, opset_imports=imports, producer_name="labelloop")
     model.ir_version = ir_version
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))

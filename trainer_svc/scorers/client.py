@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from labelloop.artifacts.formats import PoolManifest
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.artifacts.texts import OFFSET_BYTES, encode_texts
 from labelloop.domain.strategies import CHOOSE_TOGETHER
 from labelloop.rpc.server import MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX
 from labelloop.runtime.async_cache import AsyncCache
@@ -18,6 +19,7 @@ from labelloop.scorer.v1.scorer_pb2 import (
     GetSamplesRequest,
     LearnFeaturesRequest,
     LearnFeaturesResponse,
+    Lesson,
     RankPoolRequest,
     RankPoolResponse,
     Strategy,
@@ -108,22 +110,25 @@ class ScorerClient:
             check_whole(part, shards.free_ids(places, asked), limit)
         return merge([part for _, part in answers], limit)
 
-    async def learn(self, pool: str, seed: int, graph: str) -> LearnFeaturesResponse:
+    async def learn(
+        self, pool: str, seed: int, graph: str, lesson: Lesson.ValueType = Lesson.LESSON_PATCHES
+    ) -> LearnFeaturesResponse:
         """Learn a feature graph from a pool, or check the one with the digest ``graph`` if that is not empty."""
-        request = LearnFeaturesRequest(pool_sha256=pool, seed=seed, graph_sha256=graph)
+        request = LearnFeaturesRequest(pool_sha256=pool, seed=seed, graph_sha256=graph, lesson=lesson)
         [(_, learned)] = await self._fan_out.ask("LearnFeatures", {0: pool}, lambda _: request)
         assert isinstance(learned, LearnFeaturesResponse)
         return learned
 
     async def features(self, graph: str, samples: NDArray[Any], feature_count: int) -> NDArray[np.float32]:
-        """Compute the features ``[n, feature_count]`` of samples ``[n, *shape]``, at least one."""
-        fit_in = (_REQUEST_BYTES // samples[0].nbytes, _ANSWER_BYTES // (4 * feature_count), _EXTRACTED_AT_ONCE)
+        """Compute the features ``[n, feature_count]`` of samples ``[n, *shape]`` or texts ``[n]``, at least one."""
+        sample_bytes = max(_text_bytes(text) for text in samples) if samples.dtype == object else samples[0].nbytes
+        fit_in = (_REQUEST_BYTES // sample_bytes, _ANSWER_BYTES // (4 * feature_count), _EXTRACTED_AT_ONCE)
         most = max(1, min(fit_in))
         turns = asyncio.Semaphore(_EXTRACTIONS_AT_ONCE)
 
         async def extract(some: NDArray[Any]) -> NDArray[np.float32]:
             async with turns:
-                request = ExtractFeaturesRequest(features_sha256=graph, samples=np.ascontiguousarray(some).tobytes())
+                request = ExtractFeaturesRequest(features_sha256=graph, samples=_encoded(some))
                 [(_, answer)] = await self._fan_out.ask("ExtractFeatures", {0: graph}, lambda _: request)
             assert isinstance(answer, ExtractFeaturesResponse)
             return np.frombuffer(answer.features, "<f4").reshape(len(some), -1)
@@ -156,3 +161,12 @@ class ScorerClient:
         for rows, part in parts:
             samples[rows] = part
         return samples
+
+
+def _text_bytes(text: str) -> int:
+    """Return the most bytes that a text takes when encoded."""
+    return 4 * len(text) + 2 * OFFSET_BYTES
+
+
+def _encoded(samples: NDArray[Any]) -> bytes:
+    return encode_texts(samples) if samples.dtype == object else np.ascontiguousarray(samples).tobytes()

@@ -43,7 +43,9 @@ class DataOptions:
         ),
         "dataset.name",
     ] = ""
-    labels: Annotated[str, _data(help="File with the pool's labels (.npy or IDX)."), "dataset.labels"] = ""
+    labels: Annotated[
+        str, _data(help="File with the pool's labels (.npy, IDX, or CSV with a row for each sample)."), "dataset.labels"
+    ] = ""
     evaluation: Annotated[
         str,
         _data(help="File with samples to measure accuracy on, of the same shape as the pool's."),

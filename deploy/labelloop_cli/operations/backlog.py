@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
+from labelloop.domain.class_names import printable, shortened
+from labelloop.domain.ids import RequestId
+from labelloop.errors import InvalidInput, LabelloopError
 from labelloop.oracle.v1.oracle_pb2 import (
     Backlog,
     DeadLetter,
@@ -12,8 +18,9 @@ from labelloop.oracle.v1.oracle_pb2 import (
 )
 from rich.table import Column, Table
 
-from labelloop_cli.clients import Endpoints, connect
+from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.output.console import console
+from labelloop_cli.sample_names import SampleNames
 
 
 async def show_backlog(run_id: str) -> None:
@@ -61,8 +68,9 @@ async def show_dead(run_id: str, *, all_: bool = False) -> None:
     async with connect(Endpoints()) as clients:
         while True:
             response = await clients.oracle.ListDeadLetters(request)
+            names = await _names(clients, response.letters)
             for letter in response.letters:
-                _show(letter)
+                _show(letter, names.get(letter.id, ""))
             shown += len(response.letters)
             if not all_ or not response.letters:
                 break
@@ -71,10 +79,36 @@ async def show_dead(run_id: str, *, all_: bool = False) -> None:
     console.print(f"{count} dead letters; `labelloop label replay` tries them again")
 
 
-def _show(letter: DeadLetter) -> None:
+def _show(letter: DeadLetter, name: str) -> None:
     told = f"{letter.id} {letter.source} {letter.reason}: {letter.message}"
     console.print(told, soft_wrap=True)
+    if name:
+        console.print(f"  sample {printable(shortened(name))}", highlight=False, soft_wrap=True)
     console.print(f"  {letter.data[:200].decode(errors='replace')}", highlight=False)
+
+
+async def _names(clients: Clients, letters: Iterable[DeadLetter]) -> dict[str, str]:
+    """Return the names of the samples that letters are for, by the letter's id, where there are such samples."""
+    by_run: dict[str, dict[str, int]] = {}
+    for letter in letters:
+        if request := _request_of(letter):
+            by_run.setdefault(request.run_id, {})[letter.id] = request.sample_id
+    found: dict[str, str] = {}
+    for run_id, sample_ids in by_run.items():
+        try:
+            names = await SampleNames(clients.oracle, run_id).own([*sample_ids.values()])
+        except LabelloopError:  # such a letter may be dead because its run or sample does not exist
+            continue
+        found |= {letter_id: names[sample_id] for letter_id, sample_id in sample_ids.items() if names}
+    return found
+
+
+def _request_of(letter: DeadLetter) -> RequestId | None:
+    """Return the request that a letter is an answer to; None if it does not say."""
+    try:
+        return RequestId.parse(str(json.loads(letter.data)["request_id"]))
+    except (ValueError, LookupError, TypeError, RecursionError, InvalidInput):
+        return None
 
 
 async def replay_dead(letter_ids: list[str]) -> None:

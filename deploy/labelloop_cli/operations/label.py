@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.domain.class_names import class_of
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, WrongState
@@ -24,8 +25,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
 
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.filled_csv.class_rows import read_class_rows
-from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.sample_names import SampleNames
 from labelloop_cli.shared_labels import without_shared

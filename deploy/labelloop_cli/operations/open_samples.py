@@ -7,11 +7,11 @@ import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.errors import InvalidInput
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, ListRequestsRequest
 
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.filled_csv.class_rows import read_class_rows
 from labelloop_cli.output.console import console, going_on
 from labelloop_cli.output.file_names import FileNames
 

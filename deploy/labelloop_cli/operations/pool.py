@@ -16,7 +16,7 @@ from rich.table import Table
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.output import pool_summary
 from labelloop_cli.output.console import console, going_on
-from labelloop_cli.run_options import auto_features, word
+from labelloop_cli.run_options import chosen_features, word
 from labelloop_cli.run_spec.request import WantedRun
 
 _UNNAMED = ("a", "b")  # the oracle describes no dataset without classes
@@ -27,7 +27,7 @@ async def inspect_pool(wanted: WantedRun, *, as_json: bool) -> None:
     spec = wanted.request.spec
     async with connect(Endpoints()) as clients:
         described = await _described_at_least(clients, spec.dataset)
-    features = auto_features(described) if wanted.choose_features else spec.features
+    features, why = chosen_features(described) if wanted.choose_features else (spec.features, "")
     if as_json:
         typer.echo(json.dumps(_document(described, features), ensure_ascii=False, indent=2))
         return
@@ -35,7 +35,7 @@ async def inspect_pool(wanted: WantedRun, *, as_json: bool) -> None:
     for title, text in pool_summary.facts(described, features):
         table.add_row(title, text)
     console.print(table, highlight=False)
-    for note in described.notes:
+    for note in filter(None, (*described.notes, why)):
         console.print(f"- {note}", highlight=False)
 
 

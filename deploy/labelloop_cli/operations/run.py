@@ -13,12 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
-from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.operations.pool import described_dataset
 from labelloop_cli.output import run_summary
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.output.pool_summary import brief
-from labelloop_cli.run_options import word
+from labelloop_cli.run_options import chosen_features, word
 from labelloop_cli.run_spec.file import write_spec
 from labelloop_cli.run_spec.request import WantedRun, continued
 from labelloop_cli.sample_names import SampleNames
@@ -38,7 +38,8 @@ async def start(wanted: WantedRun, *, watched: bool) -> None:
         names = SampleNames(clients.oracle, dataset=source)
         gold = await labelled_samples(wanted.gold or (), described.classes, names)
         wanted.complete(described, gold, await labelled_samples(wanted.known or (), described.classes, names))
-        for line in (brief(described, wanted.request.spec.features), *described.notes):
+        why = (chosen_features(described)[1],) if wanted.choose_features else ()
+        for line in (brief(described, wanted.request.spec.features), *described.notes, *why):
             console.print(line, highlight=False, soft_wrap=True)
         run = (await clients.trainer.StartRun(wanted.request)).run
         console.print(f"run {run.run_id} started")

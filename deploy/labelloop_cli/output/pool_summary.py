@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from labelloop.domain.class_names import shortened
+from labelloop.domain.class_names import printable, shortened
 from labelloop.domain.limits import LEARNED, PATCH_FEATURES
 from labelloop.events.v1.events_pb2 import FeatureKind, SampleKind
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
@@ -65,7 +65,7 @@ def classes(pool: DescribeDatasetResponse) -> str:
         return "unknown: name them with --classes"
     counts = pool.class_counts or [None] * len(pool.classes)
     each = [
-        shortened(name) + ("" if count is None else f" {count:,}")
+        printable(shortened(name)) + ("" if count is None else f" {count:,}")
         for name, count in zip(pool.classes, counts, strict=True)
     ]
     more = len(each) - _CLASSES_SHOWN

@@ -16,16 +16,18 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Tile:
-    """A small picture with lines of text under it: ``title``, ``note`` and, unless it is empty, ``name``.
+    """A small picture or the beginning of a text, with ``title``, ``note`` and, unless it is empty, ``name`` under it.
 
     Attributes:
-        source: The picture as a data URI.
+        source: The picture as a data URI; empty for a text.
+        text: What is shown of the text; empty for a picture.
     """
 
     source: str
     title: str
     note: str
     name: str = ""
+    text: str = ""
 
 
 def picture(pixels: NDArray[np.uint8]) -> str:
@@ -33,6 +35,11 @@ def picture(pixels: NDArray[np.uint8]) -> str:
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def beginning(text: str, most: int) -> str:
+    """Return the first ``most`` characters of a text, with an ellipsis if there are more."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def percent(share: float | None, digits: int = 2) -> str:

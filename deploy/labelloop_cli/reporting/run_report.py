@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+from labelloop.artifacts.texts import decode_texts
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import FeatureKind, Protocol
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, Strategy
@@ -14,10 +15,11 @@ from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, Labe
 from pyroaring import BitMap
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.operations.pictures import has_pictures, pictures
 from labelloop_cli.output.run_summary import judged_by
 from labelloop_cli.reporting import evidence, sections
 from labelloop_cli.reporting.asked import Asked, asked_for
-from labelloop_cli.reporting.page import Tile, picture, render
+from labelloop_cli.reporting.page import Tile, beginning, picture, render
 from labelloop_cli.reporting.truth import Truth, truth_of
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
@@ -25,6 +27,7 @@ from labelloop_cli.sample_names import SampleNames
 from labelloop_cli.shared_labels import shared_labels
 
 _TILES, _ROWS = 40, 2_000
+_TEXT_CHARACTERS = 200
 
 
 async def write_report(run_id: str, output: Path, price: float | None, truth: Path | None = None) -> None:
@@ -126,17 +129,28 @@ async def _predicted(clients: Clients, whole: GetRunResponse, labels: list[Label
 
 
 async def _tiles(clients: Clients, whole: GetRunResponse, shown: list[Asked], names: Mapping[int, str]) -> list[Tile]:
-    """Fetch the pictures of ``shown``; none unless the samples are uint8 images."""
+    """Fetch the pictures or texts of ``shown``; none unless the samples are pictures or texts."""
     pool = whole.run.pool
-    if pool.dtype != "uint8" or len(pool.shape) not in (2, 3) or not shown:
+    if pool.dtype == TEXT_DTYPE:
+        return await _text_tiles(clients, pool.pool_sha256, shown, names)
+    if not shown or not has_pictures(pool):
         return []
-    request = GetSamplesRequest(pool_sha256=pool.pool_sha256, sample_ids=[each.sample_id for each in shown])
-    answer = await clients.scorer.GetSamples(request)
-    images = np.frombuffer(answer.samples, np.uint8).reshape(-1, *answer.shape)
+    images = await pictures(clients, pool, [each.sample_id for each in shown])
     return [
         Tile(picture(image), each.label, _note(each), names.get(each.sample_id, ""))
         for image, each in zip(images, shown, strict=True)
     ]
+
+
+async def _text_tiles(clients: Clients, pool: str, shown: list[Asked], names: Mapping[int, str]) -> list[Tile]:
+    """Fetch the texts one by one: together they may be more than one answer holds."""
+    tiles = []
+    for each in shown:
+        answer = await clients.scorer.GetSamples(GetSamplesRequest(pool_sha256=pool, sample_ids=[each.sample_id]))
+        [text] = decode_texts(answer.samples)
+        name = names.get(each.sample_id, "")
+        tiles.append(Tile("", each.label, _note(each), name, beginning(text, _TEXT_CHARACTERS)))
+    return tiles
 
 
 def _note(each: Asked) -> str:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from labelloop.artifacts.idx import parse_idx
+from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.errors import Corrupt, InvalidInput, NotFound
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RunStatus
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from labelloop_cli.filled_csv.class_rows import read_class_rows
-from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.output.console import tell
 from labelloop_cli.sample_names import SampleNames
 
@@ -53,7 +53,12 @@ async def truth_of(
 
 
 def own_labels(run: RunStatus) -> Path | None:
-    """Find the file of the dataset's labels on this machine; None if it is not here."""
+    """Find the file of the dataset's labels on this machine; None if it is not here.
+
+    None too if the pool was drawn from the dataset: the file is of all samples, and counts them otherwise.
+    """
+    if run.spec.dataset.sample_limit and run.spec.dataset.limit_seed:
+        return None
     if run.spec.dataset.name != "mnist":
         path = Path(run.spec.dataset.labels)
         return path if run.spec.dataset.labels and path.is_file() else None

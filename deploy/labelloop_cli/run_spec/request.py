@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelloop.csv_files.class_rows import ClassRow, read_class_rows
 from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import DatasetSource, GoldSample
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.trainer.v1.trainer_pb2 import KnownLabel, StartRunRequest
 
-from labelloop_cli.filled_csv.class_rows import ClassRow, read_class_rows
 from labelloop_cli.run_options import audit_size, auto_features
 from labelloop_cli.run_spec.fields import Document, to_spec
 from labelloop_cli.run_spec.file import without_auto

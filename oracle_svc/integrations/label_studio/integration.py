@@ -1,4 +1,4 @@
-"""Have images labelled in Label Studio, in a project for each run or in one that exists.
+"""Have images and texts labelled in Label Studio, in a project for each run or in one that exists.
 
 Projects are polled every few seconds, and when Label Studio calls our webhook: it does not retry calls, so they only
 tell which tasks to read. Annotators' earlier results, and their revisions, are read from the run's event log.
@@ -25,7 +25,7 @@ from oracle_svc.integrations.label_studio.client import LabelStudioClient
 from oracle_svc.integrations.label_studio.endpoints import WEBHOOK_PATH, call_routes
 from oracle_svc.integrations.label_studio.labeling_config import check_classes, config_of, title_of
 from oracle_svc.integrations.label_studio.predictions import Prediction
-from oracle_svc.integrations.label_studio.project import Project
+from oracle_svc.integrations.label_studio.project import Project, kind_of
 from oracle_svc.integrations.label_studio.rest import LabelStudioHttp
 
 Said = Callable[[str], Sequence[LabelResult]]
@@ -126,7 +126,8 @@ class LabelStudio:
         project_id = await self._find(request.run_id)
         if project_id is None:
             title = title_of(request.run_id)
-            await self._client.create_project(title, config_of(request.classes), request.annotator_count or 1)
+            config = config_of(request.classes, kind_of(request))
+            await self._client.create_project(title, config, request.annotator_count or 1)
             log.info("label_studio_project_created", title=title)
             project_id = await self._find(request.run_id)
             if project_id is None:

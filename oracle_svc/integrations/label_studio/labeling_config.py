@@ -13,23 +13,26 @@ from labelloop.errors import InvalidInput
 TITLE_PREFIX = "labelloop "
 _TITLE_CHARACTERS_MAX = 50  # Label Studio's own limit
 _SHOWN_WITHOUT_SCROLLING = 20
+IMAGE, TEXT = "Image", "Text"
 
 
 @dataclass(frozen=True)
 class Control:
-    """A set of choices on an image.
+    """A set of choices on an image or a text.
 
     Attributes:
         name: Its name in results.
-        image: The image's name in results.
-        key: The image's key in the data of tasks.
+        image: The image's or text's name in results.
+        key: The image's or text's key in the data of tasks.
         classes: The choices, as results name them.
+        shows: The tag of what is shown, ``Image`` or ``Text``.
     """
 
     name: str
     image: str
     key: str
     classes: tuple[str, ...]
+    shows: str = IMAGE
 
 
 def title_of(run_id: str) -> str:
@@ -41,13 +44,16 @@ def title_of(run_id: str) -> str:
     return f"{title[: _TITLE_CHARACTERS_MAX - 13]}~{digest}"
 
 
-def config_of(classes: Sequence[str]) -> str:
-    """Write a configuration of an image and one choice among ``classes``, with digit hot keys for the first nine."""
-    view = Element("View")
-    SubElement(view, "Image", name="image", value="$image")
+def config_of(classes: Sequence[str], shows: str = IMAGE) -> str:
+    """Write a configuration of an image or a text and one choice among ``classes``.
+
+    The first nine have digit hot keys.
+    """
+    view, shown = Element("View"), shows.lower()
+    SubElement(view, shows, name=shown, value=f"${shown}")
     inline = "true" if len(classes) <= _SHOWN_WITHOUT_SCROLLING else "false"
     choices = SubElement(
-        view, "Choices", name="label", toName="image", choice="single", required="true", showInline=inline
+        view, "Choices", name="label", toName=shown, choice="single", required="true", showInline=inline
     )
     for i, name in enumerate(classes, start=1):
         choice = SubElement(choices, "Choice", value=name)
@@ -57,17 +63,17 @@ def config_of(classes: Sequence[str]) -> str:
 
 
 def find_control(config: str) -> Control | None:
-    """Return the first choices on an image in ``config``; None if it has none."""
+    """Return the first choices on an image or a text in ``config``; None if it has none."""
     try:
         view = ElementTree.fromstring(config)
     except ElementTree.ParseError:
         return None
-    images = {tag.get("name", ""): tag.get("value", "") for tag in view.iter("Image")}
+    shown = {tag.get("name", ""): tag for kind in (IMAGE, TEXT) for tag in view.iter(kind)}
     for choices in view.iter("Choices"):
-        image = choices.get("toName", "")
-        if images.get(image, "").startswith("$"):
+        name = choices.get("toName", "")
+        if name in shown and (value := shown[name].get("value", "")).startswith("$"):
             classes = tuple(tag.get("alias") or tag.get("value") or "" for tag in choices.iter("Choice"))
-            return Control(choices.get("name", ""), image, images[image][1:], classes)
+            return Control(choices.get("name", ""), name, value[1:], classes, shown[name].tag)
     return None
 
 
@@ -76,7 +82,7 @@ def check_classes(control: Control | None, classes: Sequence[str], project_id: i
     missing = ", ".join(repr(name) for name in classes if control and name not in control.classes)
     if control and not missing:
         return control
-    lacks = f"lacks {missing} as choices on an image" if control else "has no choices on an image"
+    lacks = f"lacks {missing} as choices" if control else "has no choices on an image or a text"
     message = (
         f"the labelling configuration of Label Studio's project {project_id} {lacks}: add them there, or leave "
         "LABELLOOP_LABEL_STUDIO_PROJECT unset and have a project made for each run"

@@ -15,7 +15,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
 from oracle_svc.integrations.label_studio.annotations import DIGEST, REQUEST_ID, Task
 from oracle_svc.integrations.label_studio.client import LabelStudioClient
-from oracle_svc.integrations.label_studio.labeling_config import Control
+from oracle_svc.integrations.label_studio.labeling_config import IMAGE, TEXT, Control
 from oracle_svc.integrations.label_studio.predictions import Prediction, as_prediction
 
 _OVERLAP = timedelta(seconds=30)  # tasks may be stored in another order than their timestamps
@@ -24,19 +24,45 @@ log = structlog.get_logger()
 
 
 def task_of(request: LabelRequest, control: Control) -> dict[str, Any]:
-    """Build the task to import for ``request``. Raises InvalidInput if its sample is not an image."""
-    if not request.media_type.startswith("image/"):
-        message = f"samples of run {request.run_id!r} are {request.media_type}: Label Studio is asked about images only"
-        raise InvalidInput("NOT_AN_IMAGE", message, field="tool", run_id=request.run_id)
-    image = request.uri or f"data:{request.media_type};base64,{base64.b64encode(request.content).decode()}"
+    """Build the task to import for ``request``. Raises InvalidInput if its sample is not what the project shows."""
+    shown = _shown(request, control)
     ours = {REQUEST_ID: request.request_id, DIGEST: request.sha256}
     # Twice: people see and export the data; the meta can be read without the images.
-    task: dict[str, Any] = {"data": {control.key: image, **ours}, "meta": ours}
+    task: dict[str, Any] = {"data": {**_named(request), control.key: shown, **ours}, "meta": ours}
     if request.HasField("prediction"):
         said = request.prediction
         prediction = Prediction(request.classes[said.label], said.confidence, said.model_sha256)
         task["predictions"] = [as_prediction(prediction, control)]
     return task
+
+
+def _named(request: LabelRequest) -> dict[str, str]:
+    """Return the sample's name as people see and export it; nothing where it has none."""
+    return {"name": request.sample_name} if request.sample_name else {}
+
+
+def kind_of(request: LabelRequest) -> str:
+    """Return the tag that shows the request's sample. Raises InvalidInput if Label Studio cannot show it."""
+    if request.media_type.startswith("image/"):
+        return IMAGE
+    if request.media_type.startswith("text/plain"):
+        return TEXT
+    found = f"samples of run {request.run_id!r} are {request.media_type}"
+    message = f"{found}: Label Studio is asked about images and texts only"
+    raise InvalidInput("NOT_AN_IMAGE", message, field="tool", run_id=request.run_id)
+
+
+def _shown(request: LabelRequest, control: Control) -> str:
+    kind = kind_of(request)
+    if kind != control.shows:
+        message = f"samples of run {request.run_id!r} need the tag {kind}, but the project shows {control.shows}"
+        raise InvalidInput("LABEL_CONFIG", message, field="project", run_id=request.run_id)
+    if kind == IMAGE:
+        return request.uri or f"data:{request.media_type};base64,{base64.b64encode(request.content).decode()}"
+    if not request.content:
+        message = f"text {request.sample_id} of run {request.run_id!r} is too large to be put into Label Studio"
+        raise InvalidInput("TEXT_TOO_LARGE", message, field="tool", run_id=request.run_id)
+    return request.content.decode()
 
 
 class Project:

@@ -3,13 +3,14 @@
 import { post } from "./api.js";
 import { Desk } from "./desk.js";
 import { h, percent, shortened, some, whole } from "./dom.js";
+import { keysOf } from "./keys.js";
 import { Live } from "./live.js";
 import { stored } from "./outbox.js";
 import { showPanel } from "./panel.js";
 import { called, sampleElement } from "./sample.js";
 
 const SHOWN_BESIDE = 3;
-const KEYS_MAX = 10;
+const FEW_CLASSES = 10;
 const TOLD_MS = 6_000;
 const ASK_AGAIN_MS = 5_000; // leases that others let lapse ring no bell
 const SKIPPED = "SKIP_KIND_SKIPPED";
@@ -69,6 +70,11 @@ function label(index) {
   answer({ label: index }, `Labelled ${classes[index]}`);
 }
 
+function labelBy(key) {
+  const index = keysOf(classes).indexOf(key);
+  if (index >= 0) label(index);
+}
+
 function skip() {
   flash(at("skip"));
   answer({ skip: SKIPPED }, "Skipped");
@@ -110,7 +116,7 @@ const KEYS = { s: skip, x: reject, u: undo, z: undo, Backspace: undo, p: toggleO
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   if (event.target.closest("input, textarea, select")) return;
-  if (/^[0-9]$/.test(event.key)) label(Number(event.key));
+  if (/^[0-9]$/.test(event.key)) labelBy(event.key);
   else if (KEYS[event.key]) KEYS[event.key]();
   else if (event.key === "/" && !at("filter-box").hidden) at("filter").focus();
   else return;
@@ -133,13 +139,13 @@ at("sign-out")?.addEventListener("click", async () => {
 function renderClasses() {
   const box = at("classes");
   const longest = Math.max(...classes.map((name) => name.length));
-  box.dataset.kind = classes.length > KEYS_MAX ? "many" : longest <= 3 ? "short" : "long";
-  box.replaceChildren(...classes.map((name, index) => classButton(name, index)));
-  at("filter-box").hidden = classes.length <= KEYS_MAX;
+  const keys = keysOf(classes);
+  box.dataset.kind = classes.length > FEW_CLASSES ? "many" : longest <= 3 ? "short" : "long";
+  box.replaceChildren(...classes.map((name, index) => classButton(name, index, keys[index])));
+  at("filter-box").hidden = classes.length <= FEW_CLASSES;
 }
 
-function classButton(name, index) {
-  const key = index < KEYS_MAX ? `${index}` : null;
+function classButton(name, index, key) {
   const same = name === key; // once will do
   const button = h(
     "button",
@@ -251,15 +257,15 @@ function emptiness() {
 }
 
 function whyEmpty() {
-  if (tool) return [`Labelled in ${tool}`, "This run's images are put into that tool. Here you can watch.", false];
+  if (tool) return [`Labelled in ${tool}`, "This run's samples are put into that tool. Here you can watch.", false];
   if (now?.ended) return over();
-  if (!now || !desk.filled) return ["Fetching images", "", true];
+  if (!now || !desk.filled) return ["Fetching samples", "", true];
   if (desk.outbox.size) return ["Sending your answers", "", true];
   if (now.phase === "training") return ["The model is learning", `It has ${some(now.labels, "label")} now, and will ask for the next.`, true];
-  if (now.phase === "starting") return ["The run is starting", "The first images come in a moment.", true];
+  if (now.phase === "starting") return ["The run is starting", "The first samples come in a moment.", true];
   if (desk.refusal) return ["Nothing to label", desk.refusal, false];
   if (away()) return ["Are you still there?", "What lay here went back, so that others may have it. Press a key or tap to go on.", false];
-  return ["Others hold the rest of this round", `${some(now.open, "image")} wait for them. What they let go comes here.`, true];
+  return ["Others hold the rest of this round", `${some(now.open, "sample")} wait for them. What they let go comes here.`, true];
 }
 
 function over() {

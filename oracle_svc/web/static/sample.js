@@ -4,10 +4,12 @@ import { h, shortened } from "./dom.js";
 
 const SMALL_PIXELS = 160; // below, an image is scaled up in whole pixels
 const VALUES_MAX = 400;
+const FOLDED_CHARACTERS = 2_000; // of a text that is longer by as many again or more
 
 // The element for a request; made once, as soon as it is on the desk, so that it shows at once.
 export function sampleElement(request) {
   if (!request.content && !here(request.uri)) return elsewhere(request);
+  if (request.media_type.startsWith("text/plain")) return text(request);
   return request.media_type.startsWith("image/") ? image(request) : values(request);
 }
 
@@ -31,9 +33,40 @@ function image(request) {
   return picture;
 }
 
+// Whatever the text holds is shown as text; each paragraph runs in its own direction.
+function text(request) {
+  const words = h("div", { class: "text", dir: "auto", tabindex: "0", role: "article", "aria-label": `Text ${called(request)}` });
+  if (request.content) unfold(words, decoded(bytesOf(request.content)));
+  else fetched(request.uri).then((bytes) => unfold(words, decoded(bytes)), (error) => unfold(words, error.message));
+  return words;
+}
+
+function unfold(element, whole) {
+  const characters = [...whole];
+  if (characters.length < 2 * FOLDED_CHARACTERS) {
+    element.textContent = whole;
+    return;
+  }
+  element.textContent = `${characters.slice(0, FOLDED_CHARACTERS).join("")}\u2026`;
+  const more = h("button", { type: "button", class: "more", dir: "ltr" }, `Show all ${characters.length.toLocaleString("en")} characters`);
+  more.addEventListener("click", () => {
+    element.textContent = whole;
+    element.focus();
+  });
+  element.append(more);
+}
+
+function decoded(bytes) {
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+}
+
+function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
+}
+
 function values(request) {
   const list = h("ol", { class: "values", tabindex: "0", "aria-label": `Values of ${called(request)}` });
-  if (request.content) list.append(...rows(Uint8Array.from(atob(request.content), (each) => each.charCodeAt(0))));
+  if (request.content) list.append(...rows(bytesOf(request.content)));
   else fetched(request.uri).then((bytes) => list.append(...rows(bytes)), (error) => list.append(h("li", {}, error.message)));
   return list;
 }

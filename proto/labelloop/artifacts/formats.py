@@ -1,8 +1,9 @@
 """Define the artifact formats of pools, labels and evaluation sets. No I/O.
 
-A shard is the raw C-order bytes of its samples, so that it can be memory-mapped directly. The manifest is JSON with
-sorted keys, and its SHA-256 identifies the pool. An evaluation set is a safetensors file of ``samples`` and ``labels``,
-the labels of a pool are one of ``labels`` alone, and its duplicates one of ``duplicates`` and ``first``.
+A shard is the raw C-order bytes of its samples, so that it can be memory-mapped directly; texts are encoded by
+:func:`~labelloop.artifacts.texts.encode_texts`. The manifest is JSON with sorted keys, and its SHA-256 identifies the
+pool. An evaluation set is a safetensors file of ``samples`` and ``labels``, or of encoded ``texts`` and ``labels``, the
+labels of a pool are one of ``labels`` alone, and its duplicates one of ``duplicates`` and ``first``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from labelloop.artifacts.texts import decode_texts, encode_texts
 from labelloop.domain.duplicates import Duplicates
+from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import Corrupt
 
 TILE_SAMPLES = 250  # models score pools in tiles of this size, because a row's sum may depend on it
@@ -74,11 +77,12 @@ class PoolManifest(BaseModel):
     """The shards of a pool: each holds consecutive sample ids, all but the last a multiple of ``TILE_SAMPLES``.
 
     Attributes:
+        dtype: Type of a sample's values; "utf8" for texts, whose ``shape`` is ``(1,)``.
         layout: Digest of the pool's ``SampleLayout`` message; None in pools of earlier releases.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    dtype: Literal["uint8", "float32"]
+    dtype: Literal["uint8", "float32", "utf8"]
     shape: tuple[int, ...]
     shards: tuple[Shard, ...] = Field(min_length=1)
     layout: Digest | None = None
@@ -106,12 +110,23 @@ class PoolManifest(BaseModel):
 
 
 def encode_shard(samples: NDArray[Any]) -> bytes:
-    """Return the bytes of a shard of these samples ``[n, *shape]``."""
+    """Return the bytes of a shard of these samples: ``[n, *shape]``, or ``[n]`` of str."""
+    if samples.dtype == object:
+        return encode_texts(samples)
     return np.ascontiguousarray(samples, samples.dtype.newbyteorder("<")).tobytes()
 
 
 def decode_shard(data: NDArray[np.uint8], manifest: PoolManifest, shard: Shard) -> NDArray[Any]:
-    """View a shard's bytes ``[size]`` as its samples ``[n, *shape]``. Raises Corrupt if they are of another size."""
+    """Return a shard's samples: a view of its bytes as ``[n, *shape]``, or texts ``[n]`` of str.
+
+    Raises Corrupt if the bytes hold others.
+    """
+    if manifest.dtype == TEXT_DTYPE:
+        texts = decode_texts(data.data)
+        if len(texts) != shard.sample_count:
+            message = f"shard {shard.sha256} holds {len(texts)} texts, not {shard.sample_count}"
+            raise Corrupt("BAD_SHARD", message, artifact=shard.sha256)
+        return texts
     dtype = np.dtype(manifest.dtype).newbyteorder("<")
     if len(data) != shard.sample_count * int(np.prod(manifest.shape)) * dtype.itemsize:
         message = f"shard {shard.sha256} is not {shard.sample_count} samples of shape {manifest.shape}"
@@ -125,7 +140,7 @@ def sample_digest(sample: Any, file: str = "") -> bytes:
     The digest of the ``file`` that people see of it is included, because different files may have equal values.
     """
     if isinstance(sample, str):
-        data = sample.encode()
+        data = sample.encode(errors="surrogatepass")
     else:
         values = np.asarray(sample)
         data = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
@@ -165,10 +180,25 @@ def decode_duplicates(data: bytes, sample_count: int) -> Duplicates:
 
 
 def encode_evaluation(samples: NDArray[Any], labels: NDArray[np.int32]) -> bytes:
+    """Encode samples ``[n, *shape]``, or texts ``[n]`` of str, with labels ``[n]``."""
+    if samples.dtype == object:
+        texts = np.frombuffer(encode_texts(samples), np.uint8)
+        return save({"texts": texts, "labels": np.ascontiguousarray(labels)})
     return save({"samples": np.ascontiguousarray(samples), "labels": np.ascontiguousarray(labels)})
 
 
 def decode_evaluation(data: bytes) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """Return samples ``[n, *shape]`` and labels ``[n]``."""
+    """Return samples ``[n, *shape]``, or texts ``[n]`` of str, and labels ``[n]``."""
     arrays = load(data)
-    return arrays["samples"], arrays["labels"]
+    samples = decode_texts(arrays["texts"].tobytes()) if "texts" in arrays else arrays["samples"]
+    return samples, arrays["labels"]
+
+
+def dtype_name(samples: NDArray[Any]) -> str:
+    """Return the name of the type of ``samples`` in manifests."""
+    return TEXT_DTYPE if samples.dtype == object else samples.dtype.name
+
+
+def sample_shape(samples: NDArray[Any]) -> tuple[int, ...]:
+    """Return the shape of one of ``samples``; ``(1,)`` for texts."""
+    return (1,) if samples.dtype == object else samples.shape[1:]

@@ -62,6 +62,15 @@ def as_number(text: str) -> Decimal | None:
     return Decimal(text.replace(",", ".")) if _NUMBER.fullmatch(text) else None
 
 
+def same_name(one: str, other: str) -> bool:
+    """Return whether two names are one: equal in NFC without spaces around them, or equal as numbers.
+
+    Spreadsheets write the name ``007`` as ``7``.
+    """
+    left, right = comparable(one), comparable(other)
+    return left == right or (as_number(left) is not None and as_number(left) == as_number(right))
+
+
 def near_match(wanted: str, names: Iterable[str]) -> str:
     """Return the question whether the most similar of ``names`` was meant; empty if none is similar."""
     folded = {comparable(name).casefold(): name for name, _ in zip(names, range(_COMPARED), strict=False)}
@@ -75,6 +84,12 @@ def shortened(text: str, most: int = _SHOWN_CHARACTERS) -> str:
         return text
     end = (most - 1) // 2
     return f"{text[: most - 1 - end]}…{text[-end:]}"
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with escapes for characters that a terminal would act upon or not show."""
+    escaped = (character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return "".join(escaped)
 
 
 def _as_index(wanted: str, classes: Sequence[str]) -> int | None:

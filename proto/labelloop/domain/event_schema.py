@@ -6,7 +6,14 @@ import math
 import re
 from collections.abc import Sequence
 
-from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, COUNT_MAX, SKIP_KINDS
+from labelloop.domain.limits import (
+    ANNOTATORS_MAX,
+    AUDIT_MAX,
+    CONTROL_PERCENT_MAX,
+    COUNT_MAX,
+    SKIP_KINDS,
+    TEXT_DTYPE,
+)
 from labelloop.events.v1.events_pb2 import (
     AnswerGiven,
     AutoLabelsCertified,
@@ -126,7 +133,7 @@ def _pool_fault(pool: PoolPublished) -> str:
         return fault
     if pool.duplicate_count >= max(1, pool.sample_count) or bool(pool.duplicates_sha256) != bool(pool.duplicate_count):
         return "its duplicates do not add up"
-    sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32"}
+    sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32", TEXT_DTYPE}
     return "" if sound and math.prod(pool.shape) <= COUNT_MAX else "its pool is none"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from labelloop.events.v1.events_pb2 import FeatureKind, SkipKind
 
 COUNT_MAX = 2**31 - 1
+TEXT_DTYPE = "utf8"  # of pools of texts, where others have the name of a NumPy type
 ANNOTATORS_MAX = 25  # per sample
 AUDIT_MAX = 50_000  # in one event; the broker accepts a megabyte
 KAPPA = 0.99  # two models agree from this value on

@@ -923,9 +923,9 @@ class PoolPublished(_message.Message):
     sample_count: _builtins.int
     """Number of samples."""
     dtype: _builtins.str
-    """"uint8" (pixels, scaled by 1/255 before use) or "float32" (used as they are)."""
+    """"uint8" (pixels, scaled by 1/255 before use), "float32" (used as they are) or "utf8" (texts, of shape [1])."""
     evaluation_sha256: _builtins.str
-    """SHA-256 of the evaluation set (safetensors: samples, labels); empty where there is none."""
+    """SHA-256 of the evaluation set (safetensors: samples or texts, labels); empty where there is none."""
     description: _builtins.str
     """A sentence about the dataset for people."""
     stand_in: _builtins.bool
@@ -992,6 +992,7 @@ class SampleLayout(_message.Message):
     CHANNELS_FIRST_FIELD_NUMBER: _builtins.int
     FULL_SCALE_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    ON_ONE_SCALE_FIELD_NUMBER: _builtins.int
     kind: Global___SampleKind.ValueType
     """What it is."""
     height: _builtins.int
@@ -1004,6 +1005,10 @@ class SampleLayout(_message.Message):
     """Pictures: whether the values are [channels, height, width]; else they are [height, width, channels]."""
     full_scale: _builtins.float
     """Pictures: the value of full brightness, for example 1 or 255; 0 is black."""
+    on_one_scale: _builtins.bool
+    """Vectors: whether all values are of one scale, as in embeddings and weighted counts of words, so that models do best
+    with them as they are.
+    """
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableColumn]:
         """Tables: the columns, in the order of the values."""
@@ -1018,10 +1023,11 @@ class SampleLayout(_message.Message):
         channels_first: _builtins.bool = ...,
         full_scale: _builtins.float = ...,
         columns: _abc.Iterable[Global___TableColumn] | None = ...,
+        on_one_scale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "channels_first", b"channels_first", "columns", b"columns", "full_scale", b"full_scale", "height", b"height", "kind", b"kind", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "channels_first", b"channels_first", "columns", b"columns", "full_scale", b"full_scale", "height", b"height", "kind", b"kind", "on_one_scale", b"on_one_scale", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1035,8 +1041,11 @@ class TableColumn(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
+    HAS_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
+    has_missing: _builtins.bool
+    """Whether a value of the pool is missing."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its categories, value is index; empty for a column of numbers. A missing value is NaN."""
@@ -1046,10 +1055,11 @@ class TableColumn(_message.Message):
         *,
         name: _builtins.str = ...,
         categories: _abc.Iterable[_builtins.str] | None = ...,
+        has_missing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "has_missing", b"has_missing", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -93,6 +93,30 @@ STRATEGY_K_CENTER: Strategy.ValueType  # 13
 """Farthest first from all that was chosen before (Sener and Savarese 2018). Needs no model."""
 Global___Strategy: _TypeAlias = Strategy  # noqa: Y015
 
+class _Lesson:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LessonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Lesson.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LESSON_UNSPECIFIED: _Lesson.ValueType  # 0
+    """Patches of pictures."""
+    LESSON_PATCHES: _Lesson.ValueType  # 1
+    """A bank of patches, of pictures."""
+    LESSON_STANDARDIZED: _Lesson.ValueType  # 2
+    """Centre and scale of each value, and indicators of categories, of vectors and tables."""
+
+class Lesson(_Lesson, metaclass=_LessonEnumTypeWrapper):
+    """Features that can be learned from a pool."""
+
+LESSON_UNSPECIFIED: Lesson.ValueType  # 0
+"""Patches of pictures."""
+LESSON_PATCHES: Lesson.ValueType  # 1
+"""A bank of patches, of pictures."""
+LESSON_STANDARDIZED: Lesson.ValueType  # 2
+"""Centre and scale of each value, and indicators of categories, of vectors and tables."""
+Global___Lesson: _TypeAlias = Lesson  # noqa: Y015
+
 @_typing.final
 class RankPoolRequest(_message.Message):
     """One ranking to make."""
@@ -247,12 +271,12 @@ class GetSamplesResponse(_message.Message):
     SHAPE_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     dtype: _builtins.str
-    """"uint8" or "float32", little-endian."""
+    """"uint8" or "float32", little-endian; "utf8" for texts."""
     samples: _builtins.bytes
-    """The samples in the order asked for, without padding."""
+    """The samples in the order asked for, without padding; texts as in ExtractFeaturesRequest."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The shape of one sample."""
+        """The shape of one sample; [1] for texts."""
 
     def __init__(
         self,
@@ -336,22 +360,26 @@ class LearnFeaturesRequest(_message.Message):
     POOL_SHA256_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     GRAPH_SHA256_FIELD_NUMBER: _builtins.int
+    LESSON_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the pool's manifest."""
     seed: _builtins.int
     """Decides every random choice."""
     graph_sha256: _builtins.str
     """SHA-256 of an ONNX graph to check and use; empty to learn one."""
+    lesson: Global___Lesson.ValueType
+    """What to learn where no graph is named."""
     def __init__(
         self,
         *,
         pool_sha256: _builtins.str = ...,
         seed: _builtins.int = ...,
         graph_sha256: _builtins.str = ...,
+        lesson: Global___Lesson.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_sha256", b"graph_sha256", "pool_sha256", b"pool_sha256", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_sha256", b"graph_sha256", "lesson", b"lesson", "pool_sha256", b"pool_sha256", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,7 +422,9 @@ class ExtractFeaturesRequest(_message.Message):
     features_sha256: _builtins.str
     """SHA-256 of the graph."""
     samples: _builtins.bytes
-    """Samples of the graph's dtype, row-major, little-endian, without padding."""
+    """Samples of the graph's dtype, row-major, little-endian, without padding. Texts: little-endian int64 offsets [n + 1]
+    from the first byte on, followed by the texts in UTF-8.
+    """
     def __init__(
         self,
         *,
@@ -442,6 +472,7 @@ class ScoreRequest(_message.Message):
     DTYPE_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     WITH_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
     model_sha256: _builtins.str
     """SHA-256 of an ONNX model, 64 lower-case hex digits."""
     run_id: _builtins.str
@@ -454,6 +485,12 @@ class ScoreRequest(_message.Message):
     """One or more images, row-major, without padding, one after the other."""
     with_probabilities: _builtins.bool
     """Answer with all probabilities too."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In place of images, for a model of texts: one or more of them, of at most 100,000 characters each. INVALID_ARGUMENT
+        where the model takes images.
+        """
+
     def __init__(
         self,
         *,
@@ -462,10 +499,11 @@ class ScoreRequest(_message.Message):
         dtype: _builtins.str = ...,
         images: _builtins.bytes = ...,
         with_probabilities: _builtins.bool = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_sha256", b"model_sha256", "run_id", b"run_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "images", b"images", "model", b"model", "model_sha256", b"model_sha256", "run_id", b"run_id", "with_probabilities", b"with_probabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "images", b"images", "model", b"model", "model_sha256", b"model_sha256", "run_id", b"run_id", "texts", b"texts", "with_probabilities", b"with_probabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["model_sha256", "run_id"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015

@@ -102,8 +102,8 @@ class ScorerServiceServicer:
 
     def LearnFeatures(self, request, context):
         """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
-        that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds no images or the
-        graph does not fit it.
+        that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds nothing to learn them
+        from, such as patches where samples are no pictures, or the graph does not fit it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,8 +45,8 @@ class ScorerServiceStub:
     """Groups a pool by k-means over its raw values. Deterministic for a seed."""
     LearnFeatures: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.LearnFeaturesRequest, _scorer_pb2.LearnFeaturesResponse]
     """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
-    that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds no images or the
-    graph does not fit it.
+    that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds nothing to learn them
+    from, such as patches where samples are no pictures, or the graph does not fit it.
     """
     ExtractFeatures: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ExtractFeaturesRequest, _scorer_pb2.ExtractFeaturesResponse]
     """The features of samples that the caller posts."""
@@ -78,8 +78,8 @@ class ScorerServiceAsyncStub(ScorerServiceStub):
     """Groups a pool by k-means over its raw values. Deterministic for a seed."""
     LearnFeatures: _aio.UnaryUnaryMultiCallable[_scorer_pb2.LearnFeaturesRequest, _scorer_pb2.LearnFeaturesResponse]  # type: ignore[assignment]
     """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
-    that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds no images or the
-    graph does not fit it.
+    that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds nothing to learn them
+    from, such as patches where samples are no pictures, or the graph does not fit it.
     """
     ExtractFeatures: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ExtractFeaturesRequest, _scorer_pb2.ExtractFeaturesResponse]  # type: ignore[assignment]
     """The features of samples that the caller posts."""
@@ -132,8 +132,8 @@ class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scorer_pb2.LearnFeaturesResponse, _abc.Awaitable[_scorer_pb2.LearnFeaturesResponse]]:
         """Learns features from a pool without any label, or checks a graph that is given, and answers with the ONNX graph
-        that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds no images or the
-        graph does not fit it.
+        that computes them. The same for the same pool and seed. INVALID_ARGUMENT where the pool holds nothing to learn them
+        from, such as patches where samples are no pictures, or the graph does not fit it.
         """
 
     @_abc_1.abstractmethod

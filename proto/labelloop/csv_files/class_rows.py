@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelloop.csv_files.rows import Row, Sheet, read_sheet
 from labelloop.domain.class_names import as_number, class_named, class_of
 from labelloop.errors import InvalidInput
-
-from labelloop_cli.filled_csv.rows import Row, Sheet, read_sheet
 
 COLUMNS = ("id", "name", "class", "class_name")
 _ID = re.compile(r"([0-9]{1,10})([.,]0*)?")  # a spreadsheet may write 7 as 7.0
@@ -30,13 +29,18 @@ class ClassRow:
     sample_id: int | None
     name: str
 
+    @property
+    def class_texts(self) -> tuple[str, str]:
+        """The cells of ``class`` and ``class_name``; empty for one that the file lacks."""
+        return self.row.cells.get("class", ""), self.row.cells.get("class_name", "")
+
     def class_index(self, classes: Sequence[str]) -> int:
         """Return the index of the row's class among ``classes``.
 
         A class is given by name or index in the column ``class``, by name in ``class_name``, or in both, which then
         agree. Raises InvalidInput otherwise.
         """
-        class_, class_name = self.row.cells.get("class", ""), self.row.cells.get("class_name", "")
+        class_, class_name = self.class_texts
         try:
             index = class_of(class_name or class_, classes)
             if "class_name" in self.row.cells and class_:

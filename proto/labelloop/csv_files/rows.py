@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from labelloop.csv_files.decoding import WESTERN, encoding_of, lines_of, unreadable
 from labelloop.domain.class_names import comparable, shortened
 from labelloop.errors import InvalidInput
-
-from labelloop_cli.filled_csv.decoding import WESTERN, encoding_of, lines_of, unreadable
 
 _DELIMITERS = ",;\t|"
 _SHOWN_COLUMNS = 12

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from labelloop.domain.class_names import comparable
+from labelloop.csv_files.class_rows import ClassRow
+from labelloop.domain.class_names import comparable, same_name
 from labelloop.errors import InvalidInput, LabelloopError, NotFound
 
-from labelloop_cli.filled_csv.class_rows import ClassRow
-from labelloop_cli.sample_names import SampleNames, same_name
+from labelloop_cli.sample_names import SampleNames
 
 _AT_ONCE = 50_000  # rows for which names are looked up together
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from unicodedata import normalize
 
 import pytest
+from labelloop.csv_files import decoding
+from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, NotFound
-from labelloop_cli.filled_csv import decoding
-from labelloop_cli.filled_csv.class_rows import read_class_rows
-from labelloop_cli.filled_csv.labelled_samples import labelled_samples
+from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.sample_names import SampleNames
 
 from tests.finding import FakeFinder

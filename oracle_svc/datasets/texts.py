@@ -1,0 +1,79 @@
+"""Read a pool of texts from a table, one text in each row, or from a folder of .txt files."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from labelloop.errors import InvalidInput
+
+from .dataset import DatasetSource
+from .rows import read_rows
+from .text_set import TEXT_CHARACTERS_MAX, Texts, TextSet
+
+_SUFFIX = ".txt"
+_FILE_BYTES_MAX = 4 * TEXT_CHARACTERS_MAX + 3  # four bytes a character, behind a byte-order mark
+
+
+def read_text_table(path: Path, source: DatasetSource, field: str) -> Texts:
+    """Read the texts, names and labels in the columns that ``source`` names, exactly as the file has them.
+
+    ``field`` names the setting of ``path`` in errors. Raises InvalidInput for rows that cannot be used, all together,
+    unless ``source.skip_bad``; LimitExceeded if the texts take more than 4 GiB; and as :func:`read_rows` does.
+    """
+    named, labelled = bool(source.id_column), bool(source.label_column)
+    texts = TextSet(str(path), field, source.skip_bad, named, labelled)
+    columns = [source.text_column, *filter(None, (source.id_column, source.label_column))]
+    for row in read_rows(path, columns, field):
+        if row.fault:
+            texts.leave_out(f"row {row.number}", row.fault)
+            continue
+        text, *others = row.cells
+        texts.add(f"row {row.number}", text, others[0] if named else None, others[-1] if labelled else None)
+    return texts.finished()
+
+
+def is_text_folder(folder: Path) -> bool:
+    """Return whether the folder, or folders in it, hold .txt files and nothing else that is visible."""
+    entries = _visible(folder)
+    within = [entry for each in entries if each.is_dir() for entry in _visible(each)]
+    files = [entry for entry in (*entries, *within) if not entry.is_dir()]
+    return bool(files) and all(file.suffix.lower() == _SUFFIX for file in files)
+
+
+def read_text_folder(folder: Path, source: DatasetSource, field: str) -> Texts:
+    """Read the .txt files in ``folder``, or in one folder for each class, in the order of class and name.
+
+    Names are paths relative to ``folder``. Raises InvalidInput for files that cannot be used, as for rows of a table,
+    and for files beside class folders or folders within them.
+    """
+    if source.text_column or source.id_column or source.label_column:
+        message = f"{folder} holds .txt files, which have no columns: leave text, id and label columns out"
+        raise InvalidInput("NO_COLUMNS", message, field=field, folder=folder)
+    entries = _visible(folder)
+    classes = [entry for entry in entries if entry.is_dir()]
+    files = [entry for entry in entries if not entry.is_dir()]
+    within = [file for each in classes for file in _visible(each)]
+    if (classes and files) or any(file.is_dir() for file in within):
+        message = f"{folder} must hold either .txt files, or one folder of them for each class"
+        raise InvalidInput("FOLDER_LAYOUT", message, field=field, folder=folder)
+    texts = TextSet(str(folder), field, source.skip_bad, named=True, labelled=bool(classes))
+    for file in within or files:
+        _add(texts, file, folder)
+    return texts.finished(tuple(unicodedata.normalize("NFC", each.name) for each in classes))
+
+
+def _add(texts: TextSet, file: Path, folder: Path) -> None:
+    name = file.relative_to(folder).as_posix()
+    label = file.parent.name if file.parent != folder else None
+    if file.stat().st_size > _FILE_BYTES_MAX:
+        texts.leave_out(name, f"the text has more than {TEXT_CHARACTERS_MAX:,} characters")
+        return
+    try:
+        texts.add(name, file.read_bytes().decode("utf-8-sig"), name, label)
+    except UnicodeDecodeError as error:
+        texts.leave_out(name, f"it is not UTF-8 (byte {error.start:,})")
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -1,0 +1,81 @@
+"""Texts on the labelling page: shown as text and nothing else, and labelled by the keys 1 to 9."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.web.conftest import Door, FakeSite, eventually
+
+MARKUP = "<img src=x onerror=alert(1)>\n  <b>bold</b> &lt; &amp; 😀"
+LONG = "word " * 2_000 + "end"
+
+
+def begin(site: FakeSite, texts: list[str], classes: tuple[str, ...] = ("spam", "ham", "other")) -> None:
+    site.run_id = "texts"
+    site.oracle.texts = texts
+    site.oracle.start_run("texts", classes=classes)
+
+
+async def test_markup_is_shown_as_text(fake_site: FakeSite, door: Door) -> None:
+    begin(fake_site, [MARKUP])
+    ada = await door.enter(fake_site)
+    await ada.sample()
+    shown = ada.page.locator("#frame .text")
+    assert await shown.text_content() == MARKUP
+    assert await shown.locator("*").count() == 0
+    await expect(shown).to_have_css("white-space", "pre-wrap")
+    assert ada.complaints == []
+
+
+async def test_a_text_runs_in_its_own_direction(fake_site: FakeSite, door: Door) -> None:
+    begin(fake_site, ["שלום עולם, hello"])
+    ada = await door.enter(fake_site)
+    await ada.sample()
+    await expect(ada.page.locator("#frame .text")).to_have_css("direction", "rtl")
+
+
+async def test_a_long_text_is_folded(fake_site: FakeSite, door: Door) -> None:
+    begin(fake_site, [LONG])
+    ada = await door.enter(fake_site)
+    sample = int(await ada.sample())
+    shown = ada.page.locator("#frame .text")
+    assert "end" not in (await shown.text_content() or "")
+    await ada.page.get_by_role("button", name="Show all 10,003 characters").click()
+    assert await shown.text_content() == LONG
+    await ada.press("2")
+    await eventually(fake_site.labels, lambda labels: labels == {sample: 1})
+
+
+@pytest.mark.parametrize(
+    ("classes", "by_key"),
+    [
+        (("spam", "ham", "other"), {"1": 0, "3": 2}),
+        (tuple(f"c{i}" for i in range(11)), {"9": 8, "0": 9}),
+        (("3", "1", "2"), {"1": 1, "3": 0}),
+        (("10", "1", "none"), {"1": 1}),
+    ],
+)
+async def test_digit_keys_choose_classes(
+    fake_site: FakeSite, door: Door, classes: tuple[str, ...], by_key: dict[str, int]
+) -> None:
+    begin(fake_site, ["a", "b"], classes)
+    ada = await door.enter(fake_site)
+    expected = {}
+    for key, label in by_key.items():
+        sample = int(await ada.sample())
+        await expect(ada.page.locator("#classes button").nth(label)).to_have_attribute("aria-keyshortcuts", key)
+        await ada.press(key)
+        await ada.gone(sample)
+        expected[sample] = label
+    await eventually(fake_site.labels, lambda labels: labels == expected)
+
+
+async def test_a_key_without_a_class_does_nothing(fake_site: FakeSite, door: Door) -> None:
+    begin(fake_site, ["a"])
+    ada = await door.enter(fake_site)
+    sample = await ada.sample()
+    for key in "0456789":
+        await ada.press(key)
+    assert await ada.sample() == sample
+    assert await fake_site.labels() == {}
