@@ -100,6 +100,29 @@ async def test_each_distinct_sample_is_paid_for_once(
     assert run.pool.duplicates_sha256 in {part.artifact.sha256 for part in parts}
 
 
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        (Strategy.STRATEGY_K_MEANS, Strategy.STRATEGY_CLUSTERED_MARGIN),
+        (Strategy.STRATEGY_TYPICLUST, Strategy.STRATEGY_BADGE),
+        (Strategy.STRATEGY_K_CENTER, Strategy.STRATEGY_RANDOM),
+    ],
+)
+async def test_strategies_that_choose_a_batch_together_take_each_distinct_sample_once(
+    clients: Clients,
+    run_id: str,
+    kinds: NDArray[np.int64],
+    tmp_path: Path,
+    first: Strategy.ValueType,
+    later: Strategy.ValueType,
+) -> None:
+    wanted = spec(tmp_path)
+    wanted.first_strategy, wanted.strategy = first, later
+    await start(clients, run_id, wanted)
+    assert (await finish(clients, run_id)).run.labels_paid == DISTINCT
+    assert sorted(await paid_kinds(clients, run_id, kinds)) == list(range(DISTINCT))
+
+
 async def test_auto_labels_and_audits_take_each_distinct_sample_once(
     clients: Clients, run_id: str, kinds: NDArray[np.int64], tmp_path: Path
 ) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from labelloop.artifacts.formats import encode_duplicates
 from labelloop.domain.duplicates import NO_DUPLICATES, Duplicates
+from labelloop.errors import Corrupt
 from labelloop.events.v1.events_pb2 import (
     Event,
     GoldSample,
@@ -22,9 +26,11 @@ from labelloop.events.v1.events_pb2 import (
 )
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
+from tests.published import artifacts_in
 from trainer_svc.domain.equal_samples import free_count, spare
 from trainer_svc.domain.policy import Finish, Fit, RequestLabels, next_step
 from trainer_svc.domain.run_state import RunState
+from trainer_svc.run_cache import DuplicateSets
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VALUES = st.lists(st.integers(0, 5), min_size=1, max_size=30)
@@ -54,6 +60,17 @@ def test_one_sample_stands_for_all_that_equal_it(values: list[int], data: st.Dat
 def test_without_duplicates_every_sample_stands_for_itself() -> None:
     assert not len(spare(NO_DUPLICATES, {1, 2}))
     assert free_count(NO_DUPLICATES, 5, {1, 2}) == 3
+
+
+async def test_duplicates_other_than_those_of_the_event_are_refused(tmp_path: Path) -> None:
+    artifacts = artifacts_in(tmp_path)
+    digest = await artifacts.put(encode_duplicates(of([1, 1, 2])))
+    pool = PoolPublished(sample_count=3, duplicates_sha256=digest, duplicate_count=1)
+    assert (await DuplicateSets(artifacts).get(pool)).ids.tolist() == [1]
+    assert await DuplicateSets(artifacts).get(PoolPublished(sample_count=3)) is NO_DUPLICATES
+    pool.duplicate_count = 2
+    with pytest.raises(Corrupt, match="holds 1 duplicates, not the pool's 2"):
+        await DuplicateSets(artifacts).get(pool)
 
 
 def begun(values: list[int], gold: list[int], known: list[int]) -> RunState:
