@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from labelloop.artifacts.formats import dtype_name, sample_shape
+from labelloop.domain.duplicates import Duplicates
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1 import oracle_pb2 as pb
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.dataset import Dataset
-from oracle_svc.datasets.duplicates import duplicate_count
 from oracle_svc.datasets.matching import found_ids, ids_of
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.samples.published_pools import PublishedPools
@@ -30,7 +30,6 @@ class DatasetQueries:
         self, dataset_cache: DatasetCache, pools: PublishedPools, projections: RunProjections[LabelingState]
     ) -> None:
         self._dataset_cache, self._pools, self._projections = dataset_cache, pools, projections
-        self._duplicates = ("", 0)  # of the dataset that was described last, by its digest
 
     async def describe(self, request: pb.DescribeDatasetRequest) -> pb.DescribeDatasetResponse:
         """Describe a dataset, and find samples of an earlier pool in it if the request names one.
@@ -42,6 +41,7 @@ class DatasetQueries:
         if request.pool_sha256:
             found = await self._found(request.pool_sha256, list(request.sample_ids), dataset)
         evaluation = dataset.evaluation_labels
+        known = np.array([*request.known_ids, *found], np.uint32)
         counts = () if dataset.labels is None else np.bincount(dataset.labels, minlength=len(dataset.classes))
         return pb.DescribeDatasetResponse(
             sample_count=len(dataset.samples),
@@ -60,13 +60,9 @@ class DatasetQueries:
             class_counts=map(int, counts),
             has_names=bool(dataset.names),
             pool_bytes=_pool_bytes(dataset.samples),
-            duplicate_count=await self._duplicate_count(dataset),
+            duplicate_count=len(dataset.duplicates),
+            repeated_count=len(known) - len(np.unique(dataset.duplicates.first_of(known))),
         )
-
-    async def _duplicate_count(self, dataset: Dataset) -> int:
-        if self._duplicates[0] != dataset.sha256:
-            self._duplicates = dataset.sha256, await asyncio.to_thread(duplicate_count, dataset.samples)
-        return self._duplicates[1]
 
     async def _found(self, pool_sha256: str, sample_ids: list[int], dataset: Dataset) -> list[int]:
         manifest = await self._pools.manifest(pool_sha256)
@@ -86,7 +82,7 @@ class DatasetQueries:
 
         Raises InvalidInput for an id outside the pool, NotFound for an unknown name.
         """
-        names = await self._names(request)
+        names, duplicates = await self._pool(request)
         if request.names:
             known = await asyncio.to_thread(lambda: {name: place for place, name in enumerate(names)})
             chosen: Sequence[int] = ids_of(request.names, known)
@@ -97,11 +93,15 @@ class DatasetQueries:
                 message = f"sample {sample_id} lies outside the pool, whose ids end at {len(names) - 1}"
                 raise InvalidInput("UNKNOWN_SAMPLE", message, field="sample_ids", sample_id=sample_id)
         for part in _parts(chosen):
-            samples = [pb.NamedSample(sample_id=sample_id, name=names[sample_id]) for sample_id in part]
+            first = duplicates.first_of(np.array(part, np.uint32)).tolist()
+            samples = [
+                pb.NamedSample(sample_id=each, name=names[each], equal_to=equal if equal != each else None)
+                for each, equal in zip(part, first, strict=True)
+            ]
             yield pb.FindSamplesResponse(samples=samples)
 
-    async def _names(self, request: pb.FindSamplesRequest) -> Sequence[str]:
-        """Return the name of each sample; its id where samples have none."""
+    async def _pool(self, request: pb.FindSamplesRequest) -> tuple[Sequence[str], Duplicates]:
+        """Return the name of each sample, its id where samples have none, and those that equal an earlier one."""
         if request.run_id:
             pool = self._projections.get(request.run_id).pool
             if pool is None:
@@ -110,9 +110,9 @@ class DatasetQueries:
             published: list[str] = []
             async for _, part in self._pools.all_names(pool.pool_sha256):
                 published.extend(part)
-            return _or_ids(published)
+            return _or_ids(published), await self._pools.duplicates(pool)
         dataset = await self._dataset_cache.get(request.dataset)
-        return _or_ids(dataset.names or ("",) * len(dataset.samples))
+        return _or_ids(dataset.names or ("",) * len(dataset.samples)), dataset.duplicates
 
 
 def _pool_bytes(samples: NDArray[Any]) -> int:

@@ -48,9 +48,10 @@ def write_blobs(folder: Path, noise: float = 60.0) -> Blobs:
 
 
 def plain(blobs: Blobs) -> Path:
-    """Write a pool of as many black images, without information."""
+    """Write a pool of as many plain images, of different shades."""
     path = blobs.samples.with_name("plain.npy")
-    np.save(path, np.zeros((POOL_SIZE, 6, 6), np.uint8))
+    shades = np.arange(POOL_SIZE).astype(np.uint8)
+    np.save(path, np.broadcast_to(shades[:, None, None], (POOL_SIZE, 6, 6)))
     return path
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from labelloop.domain.class_names import comparable, near_match
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.oracle.v1.oracle_pb2 import FindSamplesRequest, FindSamplesResponse, NamedSample
 
 _AT_ONCE = 3
+NOTHING_EQUAL: Mapping[int, int] = {}
 
 
 class FakeFinder:
-    """Finds samples by the rules of ``FindSamples``, in small parts. Without ``names``, samples are named by ids."""
+    """Finds samples by the rules of ``FindSamples``, in small parts. Without ``names``, samples are named by ids.
 
-    def __init__(self, names: Sequence[str] = (), count: int = 0) -> None:
+    ``equal`` has the first sample that equals each duplicate.
+    """
+
+    def __init__(self, names: Sequence[str] = (), count: int = 0, equal: Mapping[int, int] = NOTHING_EQUAL) -> None:
+        self._equal = equal
         self._names = [*names] or [str(sample_id) for sample_id in range(count)]
         self.requests: list[FindSamplesRequest] = []
 
@@ -27,7 +32,10 @@ class FakeFinder:
             ids = [*range(len(self._names))]
         for start in range(0, len(ids), _AT_ONCE):
             part = ids[start : start + _AT_ONCE]
-            yield FindSamplesResponse(samples=[NamedSample(sample_id=each, name=self._names[each]) for each in part])
+            samples = [
+                NamedSample(sample_id=each, name=self._names[each], equal_to=self._equal.get(each)) for each in part
+            ]
+            yield FindSamplesResponse(samples=samples)
 
     def _id_of(self, name: str) -> int:
         for sample_id, each in enumerate(self._names):

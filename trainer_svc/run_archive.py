@@ -60,6 +60,7 @@ class RunArchive:
             taken_over = event.run_started.inheritance
             named = (
                 *(pool.pool_sha256, pool.evaluation_sha256, pool.graph_sha256, pool.labels_sha256),
+                pool.duplicates_sha256,
                 event.features_learned.features_sha256,
                 *(model.model_sha256, model.head_sha256, model.training_state_sha256),
                 *(taken_over.model_sha256, taken_over.training_state_sha256),

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from labelloop.artifacts.formats import decode_evaluation
+from labelloop.artifacts.formats import decode_duplicates, decode_evaluation
 from labelloop.artifacts.store import ArtifactStore
-from labelloop.errors import LimitExceeded
+from labelloop.domain.duplicates import NO_DUPLICATES, Duplicates
+from labelloop.errors import Corrupt, LimitExceeded
 from labelloop.events.v1.events_pb2 import FeaturesLearned, PoolPublished
 from labelloop.runtime.async_cache import AsyncCache
 from labelloop.scorer.v1.scorer_pb2 import Strategy
@@ -28,6 +29,7 @@ from trainer_svc.model.training_state import from_bytes
 from trainer_svc.scorers.client import ScorerClient
 
 _OTHER_SEED = 0x5EED  # so that the stop set differs from the first samples that a random strategy requests
+_KEPT_POOLS = 64
 _KEPT_SETS = 8  # of 80 MB each, with learned features and ten thousand samples
 
 
@@ -57,6 +59,28 @@ class EvaluationSets:
             raise LimitExceeded("TOO_LARGE", message, samples=len(samples), features=feature_count)
         seen = await self._scorer_client.features(graph, samples, feature_count) if graph else samples
         return with_bias(seen), torch.from_numpy(labels.astype(np.int64))
+
+
+class DuplicateSets:
+    """The equal samples of the pools in use."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self._artifacts = artifacts
+        self._sets: AsyncCache[tuple[str, int], Duplicates] = AsyncCache(self._load, kept=_KEPT_POOLS)
+
+    async def get(self, pool: PoolPublished) -> Duplicates:
+        """Return the equal samples of a pool. Raises NotFound or Corrupt if the artifact is missing or no such one."""
+        if not pool.duplicate_count:
+            return NO_DUPLICATES
+        found = await self._sets.get((pool.duplicates_sha256, pool.sample_count))
+        if len(found) != pool.duplicate_count:
+            message = f"the artifact holds {len(found)} duplicates, not the pool's {pool.duplicate_count}"
+            raise Corrupt("BAD_DUPLICATES", message, artifact=pool.duplicates_sha256)
+        return found
+
+    async def _load(self, key: tuple[str, int]) -> Duplicates:
+        digest, sample_count = key
+        return decode_duplicates(await self._artifacts.get(digest), sample_count)
 
 
 class RunCache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -32,9 +33,11 @@ from labelloop.events.v1.events_pb2 import (
 )
 from labelloop.observability import metrics, tracing
 from labelloop.scorer.v1.scorer_pb2 import Lesson, RankPoolResponse, Strategy
+from pyroaring import BitMap
 from structlog.contextvars import bind_contextvars
 from torch import Tensor
 
+from trainer_svc.domain.equal_samples import spare
 from trainer_svc.domain.guarantee import certify
 from trainer_svc.domain.policy import (
     AutoLabel,
@@ -54,7 +57,7 @@ from trainer_svc.domain.stopping import looks_at_stop_set
 from trainer_svc.metrics import AUTO_LABELS, FIT_SECONDS, ROUNDS, run_gauges
 from trainer_svc.model.adam_softmax import AdamState, Count, start_state
 from trainer_svc.model.fit import Figures, FitJob, FitResult, carry_out
-from trainer_svc.run_cache import EvaluationSets, RunCache
+from trainer_svc.run_cache import DuplicateSets, EvaluationSets, RunCache
 from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.scorers.rank_merge import unpack
 
@@ -97,6 +100,7 @@ class RunController:
             executor,
         )
         self._evaluation_sets = EvaluationSets(scorer_client, artifacts)
+        self._duplicate_sets = DuplicateSets(artifacts)
         self._caches: dict[str, RunCache] = {}
         metrics.watch(projections, run_gauges)
 
@@ -108,6 +112,8 @@ class RunController:
         while True:
             # Another trainer may advance the run meanwhile, so each step uses one snapshot of the state throughout.
             state = self._projections.get(run_id).as_it_stands()
+            if state.pool:
+                state.duplicates = await self._duplicate_sets.get(state.pool)
             bind_contextvars(round=state.round)
             step = next_step(state)
             if isinstance(step, Wait):
@@ -184,7 +190,7 @@ class RunController:
         """
         seed = seed_for(state.spec.seed, "control")
         ranked = await self._rank(state, count, Strategy.STRATEGY_RANDOM, taken, seed=seed)
-        new = len(taken) - len(state.controls) + count
+        new = len(BitMap(taken) - _spare(state) - BitMap(state.controls)) + count
         order = list((await self._rank(state, new, Strategy.STRATEGY_RANDOM, state.controls, seed=seed)).sample_ids)
         return _Drawn(ranked, sorted(taken.intersection(order[: order.index(ranked.sample_ids[-1])])))
 
@@ -225,13 +231,16 @@ class RunController:
         taken: set[int] | None = None,
         seed: int = 0,
     ) -> RankPoolResponse:
-        """Rank the samples not ``taken``, by default those never chosen; return the first ``count``, or all for 0."""
+        """Rank the samples not ``taken``, by default those never chosen; return the first ``count``, or all for 0.
+
+        Samples for which an equal one stands are left out.
+        """
         return await self._scorer_client.rank(
             _pool(state).pool_sha256,
             state.head_sha256,
             strategy,
             count,
-            state.run_log.taken if taken is None else taken,
+            _spare(state) | BitMap(state.run_log.taken if taken is None else taken),
             seed,
             features=state.features_sha256,
         )
@@ -323,6 +332,11 @@ def _seed(state: RunState, strategy: Strategy.ValueType) -> int:
     if strategy == Strategy.STRATEGY_RANDOM:
         return state.spec.seed
     return seed_for(state.spec.seed, "batch", state.round)
+
+
+def _spare(state: RunState) -> BitMap:
+    """Return the samples that are never chosen because an equal one stands for them."""
+    return BitMap(array("I", spare(state.duplicates, state.run_log.taken).astype("I").tobytes()))
 
 
 def _count(event: Event) -> None:

@@ -74,10 +74,13 @@ class TrainerService(TrainerServiceServicer):
         after.
         """
         check_size(started)
-        request = DescribeDatasetRequest(dataset=started.spec.dataset)
+        gold = [sample.sample_id for sample in started.spec.queue.gold]
+        request = DescribeDatasetRequest(dataset=started.spec.dataset, known_ids=gold)
         if parent and parent.pool:
             request.pool_sha256 = parent.pool.pool_sha256
             request.sample_ids.extend(started.inheritance.sample_ids)
+        else:
+            request.known_ids.extend(started.inheritance.sample_ids)
         dataset = await self._described(request)
         if parent and parent.pool:
             check_classes(parent.pool, dataset)

@@ -8,7 +8,7 @@ from typing import Protocol
 import grpc
 from labelloop.domain.class_names import as_number, comparable
 from labelloop.errors import InvalidInput, NotFound, from_rpc
-from labelloop.events.v1.events_pb2 import DatasetSource
+from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished
 from labelloop.oracle.v1.oracle_pb2 import FindSamplesRequest, FindSamplesResponse, NamedSample
 
 _AT_ONCE = 4_000  # a request may have 8 MiB: 2 KiB for each name
@@ -54,6 +54,12 @@ class SampleNames:
         """Return names by id as :meth:`of` does, but none where no sample has a name other than its id."""
         found = await self.of(sample_ids)
         return found if any(name != str(sample_id) for sample_id, name in found.items()) else {}
+
+    async def first_equal(self, pool: PoolPublished) -> dict[int, int]:
+        """Return for each sample of ``pool`` that equals an earlier one the first that it equals, by id."""
+        if not pool.duplicate_count:
+            return {}
+        return {sample.sample_id: sample.equal_to async for sample in self._found() if sample.HasField("equal_to")}
 
     async def meant(self, texts: Sequence[str]) -> list[int]:
         """Return the samples that ``texts`` mean: by name, or by id where no sample bears that name.

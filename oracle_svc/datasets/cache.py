@@ -16,6 +16,7 @@ from labelloop.runtime.async_cache import AsyncCache
 
 from oracle_svc.datasets import PATHS, Dataset, load, refuse_outside
 from oracle_svc.datasets.dataset import DatasetSource
+from oracle_svc.datasets.duplicates import with_duplicates
 from oracle_svc.datasets.fingerprint import Fingerprint, fingerprint
 from oracle_svc.datasets.identity import dataset_digest
 from oracle_svc.datasets.limit import limited
@@ -86,7 +87,7 @@ class DatasetCache:
         folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
         whole = load(_named(source), cache_dir=self._cache_dir, **folders)
         dataset = limited(whole, source.sample_limit, source.limit_seed)
-        return replace(dataset, sha256=dataset_digest(dataset))
+        return replace(with_duplicates(dataset), sha256=dataset_digest(dataset))
 
 
 def _with_field(work: Callable[[], T]) -> T:

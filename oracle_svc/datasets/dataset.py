@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from labelloop.domain.duplicates import NO_DUPLICATES, Duplicates
 from labelloop.events.v1.events_pb2 import ImageFit, SampleLayout
 from numpy.typing import NDArray
 
@@ -88,3 +89,5 @@ class Dataset:
     """What a sample is; None if nobody has looked."""
     sha256: str = ""
     """Digest of the content; empty until it is computed."""
+    duplicates: Duplicates = NO_DUPLICATES
+    """Samples that equal an earlier one; none until they are looked for."""

@@ -12,6 +12,7 @@ from labelloop.artifacts.formats import (
     SampleIndex,
     Shard,
     dtype_name,
+    encode_duplicates,
     encode_evaluation,
     encode_labels,
     encode_shard,
@@ -59,6 +60,8 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
         graph_sha256=await artifacts.put(dataset.graph) if dataset.graph else "",
         labels_sha256="" if dataset.labels is None else await artifacts.put(encode_labels(dataset.labels)),
         layout=dataset.layout,
+        duplicates_sha256=await artifacts.put(encode_duplicates(dataset.duplicates)) if len(dataset.duplicates) else "",
+        duplicate_count=len(dataset.duplicates),
     )
 
 

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from labelloop.artifacts.artifact_cache import ArtifactCache
-from labelloop.artifacts.formats import PoolManifest, SampleIndex, Shard, decode_shard, sample_digest
+from labelloop.artifacts.formats import (
+    PoolManifest,
+    SampleIndex,
+    Shard,
+    decode_duplicates,
+    decode_shard,
+    sample_digest,
+)
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.duplicates import NO_DUPLICATES, Duplicates
 from labelloop.errors import NotFound
-from labelloop.events.v1.events_pb2 import SampleLayout
+from labelloop.events.v1.events_pb2 import PoolPublished, SampleLayout
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
 
@@ -43,6 +51,7 @@ class PublishedPools:
         self._artifacts, self._cache = artifacts, cache
         self._manifests: AsyncCache[str, PoolManifest] = AsyncCache(self._read_manifest, kept=_POOLS_KEPT)
         self._layouts: AsyncCache[str, SampleLayout] = AsyncCache(self._read_layout, kept=_POOLS_KEPT)
+        self._duplicates: AsyncCache[tuple[str, int], Duplicates] = AsyncCache(self._read_duplicates, kept=_POOLS_KEPT)
         self._shards: AsyncCache[tuple[str, Shard], NDArray[Any]] = AsyncCache(self._read_shard, kept=_SHARDS_KEPT)
         self._indexes: AsyncCache[Shard, SampleIndex] = AsyncCache(self._read_index, kept=_SHARDS_KEPT)
 
@@ -81,6 +90,12 @@ class PublishedPools:
             yield first, index.names or ("",) * shard.sample_count
             first += shard.sample_count
 
+    async def duplicates(self, pool: PoolPublished) -> Duplicates:
+        """Return the samples of a pool that equal an earlier one. Raises NotFound or Corrupt without their artifact."""
+        if not pool.duplicates_sha256:
+            return NO_DUPLICATES
+        return await self._duplicates.get((pool.duplicates_sha256, pool.sample_count))
+
     async def digests(self, pool_sha256: str, sample_ids: Iterable[int]) -> list[bytes]:
         """Return the digest of each sample, in the order given; see :func:`sample_digest`."""
         manifest = await self.manifest(pool_sha256)
@@ -97,6 +112,10 @@ class PublishedPools:
 
     async def _read_layout(self, digest: str) -> SampleLayout:
         return SampleLayout.FromString(await self._artifacts.get(digest))
+
+    async def _read_duplicates(self, key: tuple[str, int]) -> Duplicates:
+        digest, sample_count = key
+        return decode_duplicates(await self._artifacts.get(digest), sample_count)
 
     async def _read_shard(self, key: tuple[str, Shard]) -> NDArray[Any]:
         pool_sha256, shard = key

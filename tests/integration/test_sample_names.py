@@ -214,6 +214,15 @@ async def test_classes_that_were_not_submitted_are_not_overwritten(oracle: FakeO
         await open_("r", table, None)
 
 
+async def test_labels_that_an_export_repeats_for_equal_samples_are_submitted_once(
+    trainer: FakeTrainer, oracle: FakeOracle, tmp_path: Path
+) -> None:
+    trainer.run.pool.duplicate_count, oracle.finder = 1, FakeFinder(FILES, equal={3: 1})
+    await label.submit("r", csv(tmp_path, "name,class\nb.png,cat\nd.png,cat\n"), "kim")
+    [request] = oracle.sent
+    assert [(each.sample_id, each.label) for each in request.labels] == [(1, 0)]
+
+
 async def test_dead_letters_name_the_samples_that_they_are_for(
     oracle: FakeOracle, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,12 @@ def auto(round_: int, *sample_ids: int, class_: int = 0) -> Event:
     return Event(run_id="r", round=round_, samples_auto_labelled=given)
 
 
+def with_duplicates(count: int, digest: str) -> PoolPublished:
+    changed = PoolPublished(duplicate_count=count, duplicates_sha256=digest)
+    changed.MergeFrom(POOL)
+    return changed
+
+
 def pool(message: PoolPublished = POOL) -> Event:
     return Event(run_id="r", pool_published=message)
 
@@ -112,6 +118,7 @@ def rules(*events: Event) -> RunLog:
 
 def test_a_complete_run_breaks_no_rule() -> None:
     assert not any(shape_fault(event) for event in WHOLE)
+    assert not shape_fault(pool(with_duplicates(8, DIGEST)))
     rules(*WHOLE[1:])
 
 
@@ -222,6 +229,10 @@ def test_events_after_the_end_of_a_run_are_ignored_without_a_fault() -> None:
         pool(PoolPublished(pool_sha256=DIGEST, sample_count=9, shape=[2**31, 2], dtype="uint8", classes=["a"])),
         pool(PoolPublished(pool_sha256=">", sample_count=9, shape=[2], dtype="uint8", classes=["a"])),
         pool(PoolPublished(pool_sha256=DIGEST, shape=[2], dtype="uint8", classes=["a"])),
+        pool(with_duplicates(9, DIGEST)),
+        pool(with_duplicates(2, "")),
+        pool(with_duplicates(0, DIGEST)),
+        pool(with_duplicates(2, "*")),
         asked(0, 4, 4),
         Event(run_id="r", labels_requested=LabelsRequested(sample_ids=[4, 5], score=[0.0])),
         Event(run_id="r", labels_requested=LabelsRequested(sample_ids=[4], score=[0.0], predicted=[1])),

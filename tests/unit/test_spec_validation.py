@@ -197,3 +197,28 @@ async def test_an_evaluation_set_is_limited_by_its_feature_count() -> None:
     assert (await sets.get("e", None))[0].shape == (2, 4)
     with pytest.raises(LimitExceeded, match="2 evaluation samples of 250,000,001 features"):
         await sets.get("e", learned)
+
+
+def test_equal_samples_are_one_sample_to_ask_for() -> None:
+    pool = dataset(8)
+    pool.sample_count, pool.duplicate_count = 1_000, 980
+    check_spec(spec(PIXELS, label_budget=20), pool, Inheritance())
+    with pytest.raises(InvalidInput, match=r"20 left to label: 980 equal an earlier one and share its label$"):
+        check_spec(spec(PIXELS, label_budget=21), pool, Inheritance())
+
+
+def test_known_samples_that_are_equal_count_once() -> None:
+    """Three known samples and a gold one, of which two are equal."""
+    pool = dataset(8)
+    pool.sample_count, pool.duplicate_count, pool.repeated_count = 1_000, 980, 1
+    known = Inheritance(sample_ids=[1, 2, 3], classes=[0] * 3, auto_labelled=[False] * 3)
+
+    def wanted(label_budget: int) -> RunSpec:
+        made = spec(PIXELS, label_budget)
+        made.label_source = LabelSource.LABEL_SOURCE_QUEUE
+        made.queue.gold.add(sample_id=4)
+        return made
+
+    check_spec(wanted(17), pool, known)
+    with pytest.raises(InvalidInput, match="17 left to label"):
+        check_spec(wanted(18), pool, known)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from labelloop.domain.duplicates import NO_DUPLICATES, Duplicates
 from labelloop.domain.limits import LEARNED
 from labelloop.domain.run_log import RunLog
 from labelloop.domain.run_view import RunView
@@ -25,6 +26,7 @@ from labelloop.events.v1.events_pb2 import (
     SamplesAutoLabelled,
 )
 
+from trainer_svc.domain.equal_samples import free_count
 from trainer_svc.domain.examples import Batch, Example
 
 MODEL_SOURCE = "model"
@@ -51,6 +53,7 @@ class RunState(RunView):
         controls: Samples that the random order of the controls has reached.
         audit: Samples labelled for the audit; not trained on.
         certified: Samples auto-labelled because the audit allows it; not trained on.
+        duplicates: The pool's equal samples, which are not in the log; none until they are read.
     """
 
     run_id: str
@@ -63,6 +66,7 @@ class RunState(RunView):
     controls: set[int] = field(default_factory=set)
     audit: list[Example] = field(default_factory=list)
     certified: list[Example] = field(default_factory=list)
+    duplicates: Duplicates = NO_DUPLICATES
     _places: dict[int, tuple[Batch, int]] = field(default_factory=dict)
     _times: dict[int, datetime] = field(default_factory=dict)
 
@@ -160,8 +164,11 @@ class RunState(RunView):
 
     @property
     def free_count(self) -> int:
-        """Number of samples of the pool that can still be chosen."""
-        return self.pool.sample_count - len(self.run_log.taken) if self.pool else 0
+        """Number of samples of the pool that can still be chosen; equal samples are one."""
+        if self.pool is None:
+            return 0
+        assert len(self.duplicates) == self.pool.duplicate_count, "they are read before anything is decided"
+        return free_count(self.duplicates, self.pool.sample_count, self.run_log.taken)
 
     @property
     def labelled(self) -> list[Example]:

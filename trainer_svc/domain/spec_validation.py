@@ -131,7 +131,8 @@ def _fitted(spec: RunSpec, classes: int, inherited: int, width: int) -> Iterator
 
 
 def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> Iterator[tuple[str, str, str]]:
-    free = dataset.sample_count - inherited - len(spec.queue.gold)
+    known = inherited + len(spec.queue.gold) - dataset.repeated_count
+    free = dataset.sample_count - dataset.duplicate_count - known
     wanted = spec.label_budget + spec.auto_label_budget
     if spec.strategy not in Strategy.values() or not spec.strategy:
         yield "strategy", "UNKNOWN_STRATEGY", "name a strategy"
@@ -156,7 +157,7 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
             "label_budget",
             "BUDGET_OVER_POOL",
             f"the budget asks for {wanted} samples ({spec.label_budget} labels, {spec.auto_label_budget} auto-labels), "
-            f"but the pool has {free} left to label",
+            f"but the pool has {free} left to label" + _equal(dataset),
         )
     if spec.auto_label_budget and not 1 <= spec.auto_label_batch_size <= BATCH_MAX:
         yield (
@@ -182,6 +183,10 @@ def _faults(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) -> 
     yield from _evidence_faults(spec)
     if spec.HasField("guarantee"):
         yield from _guarantee_faults(spec, free - spec.label_budget)
+
+
+def _equal(dataset: DescribeDatasetResponse) -> str:
+    return f": {dataset.duplicate_count} equal an earlier one and share its label" if dataset.duplicate_count else ""
 
 
 def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:

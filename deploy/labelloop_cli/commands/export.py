@@ -43,7 +43,8 @@ def labels(
     """Write a run's labels as a table.
 
     Its columns are id, the sample's name if it has one, class, class_name, source, annotator, round, time, confidence,
-    and why each label was asked for. `labelloop label submit`, --gold and --truth read it back.
+    and why each label was asked for. Samples that equal a labelled one have its class, the source "duplicate", and the
+    labelled one's id in the column equal_to. `labelloop label submit`, --gold and --truth read it back.
     """
     from labelloop_cli.operations.export import write_labels
 

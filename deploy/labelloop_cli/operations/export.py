@@ -17,6 +17,7 @@ from labelloop_cli.output.console import console
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
 from labelloop_cli.sample_names import SampleNames
+from labelloop_cli.shared_labels import shared_labels
 from labelloop_cli.tables import Columns, Kind, Row
 
 Names = Mapping[int, str]
@@ -42,11 +43,21 @@ async def write_labels(run_id: str, output: Path, kind: choices.LabelKind) -> No
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
         records = await clients.labels(run_id)
-        if kind is not choices.LabelKind.all:
-            records = [record for record in records if record.auto_labelled == (kind is choices.LabelKind.auto_labels)]
-        names = await SampleNames(clients.oracle, run_id).own([record.sample_id for record in records])
-    tables.write(named(LABELS, names), label_rows(records, list(run.pool.classes), names), output)
-    console.print(f"{len(records)} labels of run {run_id} written to {output}")
+        samples = SampleNames(clients.oracle, run_id)
+        shared = [*shared_labels(records, await samples.first_equal(run.pool))]
+        equal_to = {record.sample_id: labelled for record, labelled in shared}
+        records = [record for record in (*records, *(record for record, _ in shared)) if _is_of(kind, record)]
+        names = await samples.own([record.sample_id for record in records])
+    columns = with_equal(named(LABELS, names)) if run.pool.duplicate_count else named(LABELS, names)
+    rows = label_rows(records, list(run.pool.classes), names, equal_to if run.pool.duplicate_count else None)
+    tables.write(columns, rows, output)
+    written = sum(record.sample_id in equal_to for record in records)
+    equal = f", {written} of them of samples that equal a labelled one" if written else ""
+    console.print(f"{len(records)} labels of run {run_id}{equal} written to {output}")
+
+
+def _is_of(kind: choices.LabelKind, record: LabelRecord) -> bool:
+    return kind is choices.LabelKind.all or record.auto_labelled == (kind is choices.LabelKind.auto_labels)
 
 
 def named(columns: Columns, names: Names) -> Columns:
@@ -54,10 +65,22 @@ def named(columns: Columns, names: Names) -> Columns:
     return {"id": Kind.COUNT, "name": Kind.TEXT, **columns} if names else columns
 
 
-def label_rows(records: Iterable[LabelRecord], classes: Sequence[str], names: Names) -> Iterator[Row]:
+def with_equal(columns: Columns) -> Columns:
+    """Return ``columns`` with one for the labelled sample that a sample equals."""
+    return {**columns, "equal_to": Kind.COUNT}
+
+
+def label_rows(
+    records: Iterable[LabelRecord], classes: Sequence[str], names: Names, equal_to: Mapping[int, int] | None = None
+) -> Iterator[Row]:
     """Yield one row per label, with the columns of ``LABELS``, in the order given.
 
-    ``names`` has the name of each sample by its id, or nothing where they have none.
+    Args:
+        records: The labels.
+        classes: Class names, index = class.
+        names: The name of each sample by its id, or nothing where they have none.
+        equal_to: The labelled sample that others equal, by their id, for the column of :func:`with_equal`; None without
+            that column.
     """
     for record in records:
         yield (
@@ -72,6 +95,7 @@ def label_rows(records: Iterable[LabelRecord], classes: Sequence[str], names: Na
             record.confidence if record.HasField("confidence") else None,
             word(Purpose.Name(record.purpose)) if record.purpose else None,
             record.score if record.HasField("score") else None,
+            *(() if equal_to is None else (equal_to.get(record.sample_id),)),
         )
 
 
@@ -85,10 +109,12 @@ async def write_unlabelled(run_id: str, output: Path) -> None:
         run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
         if not run.head_sha256:
             raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: all of its samples are unlabelled")
-        taken = BitMap([record.sample_id for record in await clients.labels(run_id)])
+        records, samples = await clients.labels(run_id), SampleNames(clients.oracle, run_id)
+        shared = shared_labels(records, await samples.first_equal(run.pool))
+        taken = BitMap([record.sample_id for record in (*records, *(record for record, _ in shared))])
         pages = [page async for page in ranked_rest(clients, run, taken)]
         left = [sample_id for page in pages for sample_id in page.sample_ids]
-        names = await SampleNames(clients.oracle, run_id).own(left)
+        names = await samples.own(left)
     classes = list(run.pool.classes)
     rows = (row for page in pages for row in ranked_rows(page, classes, names))
     tables.write(named(UNLABELLED, names), rows, output)

@@ -11,7 +11,7 @@ from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.domain.class_names import class_of
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, WrongState
-from labelloop.events.v1.events_pb2 import SkipKind
+from labelloop.events.v1.events_pb2 import PoolPublished, SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
     CancelRequestsRequest,
     LabelResult,
@@ -28,14 +28,20 @@ from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.sample_names import SampleNames
+from labelloop_cli.shared_labels import without_shared
 
 
 async def submit(run_id: str, answers: Path, annotator: str) -> None:
-    """Submit the labels in a CSV, all or none."""
+    """Submit the labels in a CSV, all or none.
+
+    Rows of samples that only repeat the class of an equal one are left out: equal samples are asked for once.
+    """
     rows, notes = read_class_rows(answers)
     tell(notes)
     async with connect(Endpoints()) as clients:
-        found = await labelled_samples(rows, await _classes(clients, run_id), SampleNames(clients.oracle, run_id))
+        pool, samples = await _pool(clients, run_id), SampleNames(clients.oracle, run_id)
+        found = await labelled_samples(rows, list(pool.classes), samples)
+        found = without_shared(found, await samples.first_equal(pool))
         labels = [SubmittedLabel(sample_id=sample_id, label=label) for sample_id, label in found.items()]
         request = SubmitLabelsRequest(run_id=run_id, annotator=_named(annotator), labels=labels)
         response = await clients.oracle.SubmitLabels(request)
@@ -87,10 +93,15 @@ async def cancel(run_id: str, samples: Sequence[str], annotator: str, comment: s
 
 async def _classes(clients: Clients, run_id: str) -> Sequence[str]:
     """Return the names of a run's classes. Raises WrongState if its pool is not read yet."""
+    return list((await _pool(clients, run_id)).classes)
+
+
+async def _pool(clients: Clients, run_id: str) -> PoolPublished:
+    """Return a run's pool. Raises WrongState if it is not read yet."""
     pool = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run.pool
     if not pool.classes:
         raise WrongState("NO_POOL", f"run {run_id!r} has not read its pool yet: nothing is asked for", run_id=run_id)
-    return list(pool.classes)
+    return pool
 
 
 def _named(annotator: str) -> str:

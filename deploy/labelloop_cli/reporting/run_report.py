@@ -24,6 +24,7 @@ from labelloop_cli.reporting.truth import Truth, truth_of
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
 from labelloop_cli.sample_names import SampleNames
+from labelloop_cli.shared_labels import shared_labels
 
 _TILES, _ROWS = 40, 2_000
 _TEXT_CHARACTERS = 200
@@ -57,11 +58,13 @@ async def report_on(
     shown = sections.first_of_each_round(asked, _TILES)
     names = await samples.own([each.sample_id for each in (*asked[:_ROWS], *shown)])
     tiles = await _tiles(clients, whole, shown, names)
-    predicted = await _predicted(clients, whole, labels)
+    shared = [record for record, _ in shared_labels(labels, await samples.first_equal(whole.run.pool))]
+    predicted = await _predicted(clients, whole, [*labels, *shared]) + Counter(record.label for record in shared)
     if price is None:
         price = whole.run.spec.stopping.label_price
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(run_page(whole, labels, asked, tiles, predicted, known, price, names), encoding="utf-8")
+    page = run_page(whole, labels, asked, tiles, predicted, known, price, names, len(shared))
+    output.write_text(page, encoding="utf-8")
 
 
 def run_page(
@@ -73,11 +76,19 @@ def run_page(
     truth: Truth | None,
     price: float,
     names: Mapping[int, str],
+    shared: int = 0,
 ) -> str:
-    """Render the report; ``names`` has the names of the samples that it lists, or nothing where they have none."""
+    """Render the report of a run.
+
+    Args:
+        labels: Its labels and auto-labels.
+        predicted: Classes of the samples without one: predicted, or shared with an equal sample.
+        names: The names of the samples that it lists, or nothing where they have none.
+        shared: Number of samples that share the label of an equal one.
+    """
     run = whole.run
     newest = whole.rounds[-1]
-    saved = evidence.labels_saved(whole.rounds, run.pool.sample_count)
+    saved = evidence.labels_saved(whole.rounds, run.pool.sample_count - run.pool.duplicate_count)
     return render(
         "run.html.j2",
         run=run,
@@ -103,12 +114,13 @@ def run_page(
         asked_count=len(asked),
         tiles=tiles,
         price=price,
-        left=run.pool.sample_count - len(labels),
+        left=run.pool.sample_count - len(labels) - shared,
+        shared=shared,
     )
 
 
 async def _predicted(clients: Clients, whole: GetRunResponse, labels: list[LabelRecord]) -> Counter[int]:
-    """Count the newest model's predictions by class over the samples that have neither a label nor an auto-label."""
+    """Count the newest model's predictions by class over the samples that are not in ``labels``."""
     taken = BitMap([label.sample_id for label in labels])
     found: Counter[int] = Counter()
     async for page in ranked_rest(clients, whole.run, taken):

@@ -49,10 +49,15 @@ class WantedRun:
         if self.choose_features:
             spec.features = auto_features(dataset)
         if spec.HasField("guarantee") and not spec.guarantee.audit_size:
-            spec.guarantee.audit_size = audit_size(spec.guarantee, dataset.sample_count - spec.label_budget)
+            spec.guarantee.audit_size = audit_size(spec.guarantee, _distinct(dataset) - spec.label_budget)
         if self.gold is not None:
             spec.queue.gold.extend(GoldSample(sample_id=sample_id, label=label) for sample_id, label in gold.items())
         self.request.known.extend(KnownLabel(sample_id=sample_id, label=label) for sample_id, label in known.items())
+
+
+def _distinct(dataset: DescribeDatasetResponse) -> int:
+    """Return the number of samples that can be asked for: of equal ones one."""
+    return dataset.sample_count - dataset.duplicate_count
 
 
 def start_request(document: Document, *, run_id: str, continues: str, known_file: Path | None = None) -> WantedRun:

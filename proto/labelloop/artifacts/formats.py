@@ -2,8 +2,8 @@
 
 A shard is the raw C-order bytes of its samples, so that it can be memory-mapped directly; texts are encoded by
 :func:`~labelloop.artifacts.texts.encode_texts`. The manifest is JSON with sorted keys, and its SHA-256 identifies the
-pool. An evaluation set is a safetensors file of ``samples`` and ``labels``, or of encoded ``texts`` and ``labels``, and
-the labels of a pool are one of ``labels`` alone.
+pool. An evaluation set is a safetensors file of ``samples`` and ``labels``, or of encoded ``texts`` and ``labels``, the
+labels of a pool are one of ``labels`` alone, and its duplicates one of ``duplicates`` and ``first``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from labelloop.artifacts.texts import decode_texts, encode_texts
+from labelloop.domain.duplicates import Duplicates
 from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import Corrupt
 
@@ -138,7 +140,7 @@ def sample_digest(sample: Any, file: str = "") -> bytes:
     The digest of the ``file`` that people see of it is included, because different files may have equal values.
     """
     if isinstance(sample, str):
-        data = sample.encode()
+        data = sample.encode(errors="surrogatepass")
     else:
         values = np.asarray(sample)
         data = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
@@ -158,6 +160,23 @@ def decode_labels(data: bytes) -> NDArray[np.int32]:
     """Return labels ``[n]``."""
     labels: NDArray[np.int32] = load(data)["labels"]
     return labels
+
+
+def encode_duplicates(duplicates: Duplicates) -> bytes:
+    arrays = {"duplicates": duplicates.ids, "first": duplicates.first}
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def decode_duplicates(data: bytes, sample_count: int) -> Duplicates:
+    """Return the duplicates of a pool of ``sample_count`` samples. Raises Corrupt if ``data`` holds none of such."""
+    try:
+        arrays = load(data)
+        found = Duplicates(arrays["duplicates"], arrays["first"])
+    except (SafetensorError, KeyError) as error:
+        raise Corrupt("BAD_DUPLICATES", f"this artifact holds no duplicates: {error}") from error
+    if not found.are_sound(sample_count):
+        raise Corrupt("BAD_DUPLICATES", f"this artifact holds no duplicates of a pool of {sample_count} samples")
+    return found
 
 
 def encode_evaluation(samples: NDArray[Any], labels: NDArray[np.int32]) -> bytes:

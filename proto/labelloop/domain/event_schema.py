@@ -128,9 +128,11 @@ def _inheritance_fault(taken_over: Inheritance) -> str:
 
 
 def _pool_fault(pool: PoolPublished) -> str:
-    may_lack = (pool.evaluation_sha256, pool.graph_sha256, pool.labels_sha256)
+    may_lack = (pool.evaluation_sha256, pool.graph_sha256, pool.labels_sha256, pool.duplicates_sha256)
     if fault := _digest_fault(pool.pool_sha256) or _digest_faults(may_lack):
         return fault
+    if pool.duplicate_count >= max(1, pool.sample_count) or bool(pool.duplicates_sha256) != bool(pool.duplicate_count):
+        return "its duplicates do not add up"
     sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32", TEXT_DTYPE}
     return "" if sound and math.prod(pool.shape) <= COUNT_MAX else "its pool is none"
 

@@ -916,6 +916,8 @@ class PoolPublished(_message.Message):
     GRAPH_SHA256_FIELD_NUMBER: _builtins.int
     LABELS_SHA256_FIELD_NUMBER: _builtins.int
     LAYOUT_FIELD_NUMBER: _builtins.int
+    DUPLICATES_SHA256_FIELD_NUMBER: _builtins.int
+    DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the manifest; identifies the pool."""
     sample_count: _builtins.int
@@ -934,6 +936,12 @@ class PoolPublished(_message.Message):
     """SHA-256 of the pool's labels (safetensors: labels), where the dataset answers; empty where nobody knows them, and in
     runs of earlier releases.
     """
+    duplicates_sha256: _builtins.str
+    """SHA-256 of the pairs of equal samples (safetensors: duplicates, first); empty where no samples are equal, and in
+    runs of earlier releases.
+    """
+    duplicate_count: _builtins.int
+    """Samples that equal an earlier one: they are not asked for, and share its label."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample."""
@@ -960,10 +968,12 @@ class PoolPublished(_message.Message):
         graph_sha256: _builtins.str = ...,
         labels_sha256: _builtins.str = ...,
         layout: Global___SampleLayout | None = ...,
+        duplicates_sha256: _builtins.str = ...,
+        duplicate_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "evaluation_sha256", b"evaluation_sha256", "graph_sha256", b"graph_sha256", "labels_sha256", b"labels_sha256", "layout", b"layout", "pool_sha256", b"pool_sha256", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "duplicates_sha256", b"duplicates_sha256", "evaluation_sha256", b"evaluation_sha256", "graph_sha256", b"graph_sha256", "labels_sha256", b"labels_sha256", "layout", b"layout", "pool_sha256", b"pool_sha256", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

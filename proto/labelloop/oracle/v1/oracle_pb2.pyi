@@ -29,6 +29,7 @@ class DescribeDatasetRequest(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     POOL_SHA256_FIELD_NUMBER: _builtins.int
     SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    KNOWN_IDS_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """Find these samples of an earlier pool, by the digest of its manifest; empty: look for none."""
     @_builtins.property
@@ -39,16 +40,21 @@ class DescribeDatasetRequest(_message.Message):
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The samples of that pool to find."""
 
+    @_builtins.property
+    def known_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Samples of the dataset whose class is known before the run: gold samples, and those with a label."""
+
     def __init__(
         self,
         *,
         dataset: _events_pb2.DatasetSource | None = ...,
         pool_sha256: _builtins.str = ...,
         sample_ids: _abc.Iterable[_builtins.int] | None = ...,
+        known_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "pool_sha256", b"pool_sha256", "sample_ids", b"sample_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "known_ids", b"known_ids", "pool_sha256", b"pool_sha256", "sample_ids", b"sample_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -78,6 +84,7 @@ class DescribeDatasetResponse(_message.Message):
     DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
     HAS_NAMES_FIELD_NUMBER: _builtins.int
     POOL_BYTES_FIELD_NUMBER: _builtins.int
+    REPEATED_COUNT_FIELD_NUMBER: _builtins.int
     sample_count: _builtins.int
     """Number of samples, after the source's limit."""
     dtype: _builtins.str
@@ -100,6 +107,8 @@ class DescribeDatasetResponse(_message.Message):
     """Whether samples have names of their own."""
     pool_bytes: _builtins.int
     """Bytes that the pool takes."""
+    repeated_count: _builtins.int
+    """Of known_ids and found_ids, those that equal another of them, or are it."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample."""
@@ -149,10 +158,11 @@ class DescribeDatasetResponse(_message.Message):
         duplicate_count: _builtins.int = ...,
         has_names: _builtins.bool = ...,
         pool_bytes: _builtins.int = ...,
+        repeated_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "classes", b"classes", "dataset_sha256", b"dataset_sha256", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "evaluation_count", b"evaluation_count", "found_ids", b"found_ids", "has_graph", b"has_graph", "has_labels", b"has_labels", "has_names", b"has_names", "layout", b"layout", "notes", b"notes", "pool_bytes", b"pool_bytes", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "classes", b"classes", "dataset_sha256", b"dataset_sha256", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "evaluation_count", b"evaluation_count", "found_ids", b"found_ids", "has_graph", b"has_graph", "has_labels", b"has_labels", "has_names", b"has_names", "layout", b"layout", "notes", b"notes", "pool_bytes", b"pool_bytes", "repeated_count", b"repeated_count", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -230,21 +240,27 @@ class NamedSample(_message.Message):
 
     SAMPLE_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    EQUAL_TO_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """Its place in the pool."""
     name: _builtins.str
     """Its file's name or its row's key; the id where it has none."""
+    equal_to: _builtins.int
+    """The first sample of the pool that it equals, whose label it shares; unset where it equals no earlier one."""
     def __init__(
         self,
         *,
         sample_id: _builtins.int = ...,
         name: _builtins.str = ...,
+        equal_to: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_equal_to", b"_equal_to", "equal_to", b"equal_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "sample_id", b"sample_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_equal_to", b"_equal_to", "equal_to", b"equal_to", "name", b"name", "sample_id", b"sample_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__equal_to: _TypeAlias = _typing.Literal["equal_to"]  # noqa: Y015
+    _WhichOneofArgType__equal_to: _TypeAlias = _typing.Literal["_equal_to", b"_equal_to"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__equal_to) -> _WhichOneofReturnType__equal_to | None: ...
 
 Global___NamedSample: _TypeAlias = NamedSample  # noqa: Y015
 
