@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from labelloop.artifacts.formats import encode_evaluation
-from labelloop.errors import LimitExceeded
+from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.events.v1.events_pb2 import (
     FeatureKind,
     FeaturesLearned,
@@ -91,6 +91,16 @@ def test_the_features_of_a_graph_are_checked_once_it_is_known() -> None:
         check_width(wanted, pool, 30_000, 1_200)
     with pytest.raises(LimitExceeded, match="the model"):
         check_width(wanted, pool, 0, 900_000)
+
+
+def test_the_published_protocol_refuses_to_balance_classes() -> None:
+    wanted = spec(PIXELS)
+    wanted.balance_classes = True
+    check_spec(wanted, dataset(28, 100), Inheritance())
+    wanted.protocol, wanted.stopping_sample_count = Protocol.PROTOCOL_PUBLISHED, 50
+    with pytest.raises(InvalidInput, match="leave balance_classes out") as raised:
+        check_spec(wanted, dataset(28, 100), Inheritance())
+    assert (raised.value.field, raised.value.reason) == ("spec.balance_classes", "NOT_AS_PUBLISHED")
 
 
 class OneArtifact:

@@ -99,7 +99,13 @@ def _honest(job: FitJob) -> FitResult:
     begin = time.perf_counter()
     class_count = len(job.start.weights)
     fitted = fit_regression(
-        job.features, job.labels, class_count, seed=job.spec.seed, trusted=job.paid, powers=_powers(job)
+        job.features,
+        job.labels,
+        class_count,
+        seed=job.spec.seed,
+        trusted=job.paid,
+        powers=_powers(job),
+        balanced=job.spec.balance_classes,
     )
     fit_s = time.perf_counter() - begin
     figures = Figures(
@@ -147,7 +153,14 @@ def _judged(job: FitJob, weights: Tensor, class_count: int, figures: Figures) ->
     if drawn.all() or not drawn.any():
         return figures
     features, labels = job.features[drawn], job.labels[drawn]
-    alone = fit_regression(features, labels, class_count, seed=job.spec.seed, powers=_powers(job))
+    alone = fit_regression(
+        features,
+        labels,
+        class_count,
+        seed=job.spec.seed,
+        powers=_powers(job),
+        balanced=job.spec.balance_classes,
+    )
     count = count_correct(alone.weights, *job.evaluation) if job.evaluation else alone.held_out
     return replace(figures, control_evaluation=count)
 
