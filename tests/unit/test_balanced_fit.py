@@ -108,5 +108,5 @@ def test_a_run_balances_its_models_and_those_of_its_controls_on_request() -> Non
     balanced = replace(plain, spec=RunSpec(protocol=Protocol.PROTOCOL_HONEST, balance_classes=True))
     one, two = carry_out(plain), carry_out(balanced)
     assert one.model != two.model
-    assert one.figures.evaluation.correct > two.figures.evaluation.correct
+    assert one.figures.evaluation.count.correct > two.figures.evaluation.count.correct
     assert one.figures.control_evaluation.correct > two.figures.control_evaluation.correct

@@ -1337,19 +1337,41 @@ class Accuracy(_message.Message):
 
     CORRECT_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    MOST_FREQUENT_FIELD_NUMBER: _builtins.int
+    BALANCED_FIELD_NUMBER: _builtins.int
+    CLASS_CORRECT_FIELD_NUMBER: _builtins.int
+    CLASS_TOTAL_FIELD_NUMBER: _builtins.int
     correct: _builtins.int
     """Right answers."""
     total: _builtins.int
     """Answers in all; 0 where nothing was measured."""
+    most_frequent: _builtins.int
+    """Answers about samples of the most frequent class: so many guessing that class would have right. 0 where it was not
+    recorded: in control_evaluation, and in runs of earlier releases.
+    """
+    balanced: _builtins.float
+    """Mean over the classes that occur of the share of their samples that are right, in [0, 1]; 0 where most_frequent is."""
+    @_builtins.property
+    def class_correct(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Right answers by class, index is class; empty where most_frequent is 0 and for more than 1,000 classes."""
+
+    @_builtins.property
+    def class_total(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Answers in all by class, 0 for a class that does not occur; as long as class_correct."""
+
     def __init__(
         self,
         *,
         correct: _builtins.int = ...,
         total: _builtins.int = ...,
+        most_frequent: _builtins.int = ...,
+        balanced: _builtins.float = ...,
+        class_correct: _abc.Iterable[_builtins.int] | None = ...,
+        class_total: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["correct", b"correct", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balanced", b"balanced", "class_correct", b"class_correct", "class_total", b"class_total", "correct", b"correct", "most_frequent", b"most_frequent", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
