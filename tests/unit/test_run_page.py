@@ -140,7 +140,7 @@ def test_the_majority_baseline_stands_beside_every_accuracy_on_imbalanced_classe
     text = page(of_three(result), labels())
     beside = "(99.00 % by guessing the most frequent class)"
     assert f"<b>99.10 %</b><span>accuracy {beside}, 98.30 to 99.50" in text
-    assert "<b>55.00 %</b><span>balanced accuracy" in text
+    assert "<b>55.00 %</b><span>balanced accuracy: mean recall over the classes that occur (50.00 % by guessing" in text
     assert f"991 of 1000 are right {beside}" in text
     assert "guessing the most frequent class</text>" in text
     assert "Evaluation: guessing the most frequent class would give 99.00 % in the last round" in text
@@ -177,6 +177,16 @@ def test_balanced_classes_are_shown_with_recall_but_without_a_baseline_beside_th
     text = page(run_of([RoundResult(round=1, labels=60, evaluation=even)], Protocol.PROTOCOL_HONEST), labels())
     assert "Recall by class" in text
     assert "by guessing" not in text
+    assert "<span>balanced accuracy" not in text
+
+
+def test_a_run_that_balances_its_classes_is_shown_to() -> None:
+    whole = of_three(RoundResult(round=1, labels=60, evaluation=imbalanced(), calibration_error=0.1))
+    assert "weighs the same" not in page(whole, labels())
+    whole.run.spec.balance_classes = True
+    text = page(whole, labels())
+    assert "seed 0, each class weighs the same." in text
+    assert "probabilities are those of a pool in which classes are equally frequent" in text
 
 
 def test_auto_labels_that_are_nearly_all_of_one_class_are_said_to_be() -> None:
