@@ -37,6 +37,7 @@ from pyroaring import BitMap
 from structlog.contextvars import bind_contextvars
 from torch import Tensor
 
+from trainer_svc.accuracies import recorded
 from trainer_svc.domain.equal_samples import spare
 from trainer_svc.domain.guarantee import certify
 from trainer_svc.domain.policy import (
@@ -55,7 +56,7 @@ from trainer_svc.domain.seeds import seed_for
 from trainer_svc.domain.spec_validation import check_width
 from trainer_svc.domain.stopping import looks_at_stop_set
 from trainer_svc.metrics import AUTO_LABELS, FIT_SECONDS, ROUNDS, run_gauges
-from trainer_svc.model.adam_softmax import AdamState, Count, start_state
+from trainer_svc.model.adam_softmax import AdamState, start_state
 from trainer_svc.model.fit import Figures, FitJob, FitResult, carry_out
 from trainer_svc.run_cache import DuplicateSets, EvaluationSets, RunCache
 from trainer_svc.scorers.client import ScorerClient
@@ -352,18 +353,14 @@ def _pool(state: RunState) -> PoolPublished:
 def _trained(figures: Figures) -> ModelTrained:
     return ModelTrained(
         steps=figures.steps,
-        stopping=_accuracy(figures.stopping),
-        evaluation=_accuracy(figures.evaluation),
+        stopping=recorded(figures.stopping),
+        evaluation=recorded(figures.evaluation),
         l2=figures.l2,
         temperature=figures.temperature,
         calibration_error=figures.calibration_error,
         evaluation_calibration_error=figures.evaluation_calibration_error,
-        control=_accuracy(figures.control),
-        control_evaluation=_accuracy(figures.control_evaluation),
+        control=recorded(figures.control),
+        control_evaluation=Accuracy(correct=figures.control_evaluation.correct, total=figures.control_evaluation.total),
         agreement=figures.agreement,
         expected_accuracy=figures.expected_accuracy,
     )
-
-
-def _accuracy(count: Count) -> Accuracy:
-    return Accuracy(correct=count.correct, total=count.total)

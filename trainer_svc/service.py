@@ -103,7 +103,10 @@ class TrainerService(TrainerServiceServicer):
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         state = self._projections.get(request.run_id)
-        rounds = [round_result(trained, state.planned_rounds) for trained in state.models]
+        rounds = [
+            round_result(trained, state.planned_rounds, by_class=trained is state.models[-1])
+            for trained in state.models
+        ]
         return pb.GetRunResponse(run=self._status(request.run_id), rounds=rounds)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labelloop.domain.statistics import wilson_interval
-from labelloop.events.v1.events_pb2 import Accuracy
-from labelloop.trainer.v1.trainer_pb2 import LabelRecord, MeasuredAccuracy, Phase, RoundResult, RunStatus
+from labelloop.trainer.v1.trainer_pb2 import LabelRecord, Phase, RoundResult, RunStatus
 
+from trainer_svc.accuracies import measured
 from trainer_svc.domain.examples import Example
 from trainer_svc.domain.run_state import RunState, Trained
 from trainer_svc.domain.stopping import control_bound
@@ -53,22 +52,23 @@ def phase_of(state: RunState) -> Phase.ValueType:
     return Phase.PHASE_LABELLING if state.answers.batch else Phase.PHASE_WORKING
 
 
-def round_result(trained: Trained, planned_rounds: int) -> RoundResult:
+def round_result(trained: Trained, planned_rounds: int, *, by_class: bool = False) -> RoundResult:
+    """Return what clients receive of a model, with the counts ``by_class`` or without, as these are long."""
     event = trained.event
     result = RoundResult(
         round=trained.round,
         labels=event.labels,
         auto_labels=event.auto_labels,
-        stopping=_measured(event.stopping),
-        evaluation=_measured(event.evaluation),
+        stopping=measured(event.stopping, by_class=by_class),
+        evaluation=measured(event.evaluation, by_class=by_class),
         model_sha256=event.model_sha256,
         steps=event.steps,
         fit_s=event.fit_s,
         calibration_error=event.calibration_error,
         evaluation_calibration_error=event.evaluation_calibration_error,
         control_labels=event.control_labels,
-        control=_measured(event.control),
-        control_evaluation=_measured(event.control_evaluation),
+        control=measured(event.control, by_class=by_class),
+        control_evaluation=measured(event.control_evaluation, by_class=by_class),
         agreement=event.agreement if event.HasField("agreement") else None,
         expected_accuracy=event.expected_accuracy,
         l2=event.l2,
@@ -77,14 +77,6 @@ def round_result(trained: Trained, planned_rounds: int) -> RoundResult:
     )
     result.recorded_at.FromDatetime(trained.at)
     return result
-
-
-def _measured(accuracy: Accuracy) -> MeasuredAccuracy | None:
-    if not accuracy.total:
-        return None
-    low, high = wilson_interval(accuracy.correct, accuracy.total)
-    value = accuracy.correct / accuracy.total
-    return MeasuredAccuracy(correct=accuracy.correct, total=accuracy.total, value=value, low=low, high=high)
 
 
 def label_records(state: RunState) -> Iterator[LabelRecord]:

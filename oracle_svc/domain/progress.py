@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from labelloop.domain.run_view import RunView
-from labelloop.domain.statistics import wilson_interval
+from labelloop.domain.statistics import tells_little, wilson_interval
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
     Event,
@@ -32,6 +32,8 @@ class Point:
         auto_labels: Number of auto-labels that it was trained on.
         low: Lower end of the interval.
         high: Upper end of the interval.
+        guessing: Accuracy of guessing the most frequent class, if the classes are so imbalanced that the accuracy tells
+            little without it.
     """
 
     round: int
@@ -41,6 +43,7 @@ class Point:
     low: float
     high: float
     measured_on: Measured
+    guessing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class RoundChange:
         labels: Number of labels added between the two models.
         before: Accuracy of the previous model, in [0, 1].
         after: Accuracy of the newest model, in [0, 1].
+        guessing: As of the newest model's point.
     """
 
     round: int
@@ -104,6 +108,7 @@ class RoundChange:
     before: float
     after: float
     measured_on: Measured
+    guessing: float | None = None
 
     @property
     def gain_per_label(self) -> float:
@@ -195,12 +200,14 @@ class Progress(RunView):
             self.agreed += by * (prediction.label == label)
 
     def _learn(self, round_: int, model: ModelTrained) -> None:
-        if (point := _point(round_, model)) is None:
+        if (point := _point(round_, model, len(self.pool.classes) if self.pool else 0)) is None:
             return
         before = next((each for each in reversed(self.points) if each.measured_on == point.measured_on), None)
         if before and point.labels > before.labels:
             labels = point.labels - before.labels
-            self.change = RoundChange(round_ - 1, labels, before.accuracy, point.accuracy, point.measured_on)
+            self.change = RoundChange(
+                round_ - 1, labels, before.accuracy, point.accuracy, point.measured_on, point.guessing
+            )
         self.points.append(point)
 
 
@@ -209,12 +216,14 @@ def _share(value: float) -> float:
     return 0.0 if math.isnan(value) else min(1.0, max(0.0, value))
 
 
-def _point(round_: int, model: ModelTrained) -> Point | None:
+def _point(round_: int, model: ModelTrained, class_count: int) -> Point | None:
     """Return the accuracy on the evaluation set or, if not measured, on the validation samples; None without either."""
     on_what: Sequence[tuple[Measured, Accuracy]] = (("evaluation", model.evaluation), ("validation", model.stopping))
     for measured_on, measured in on_what:
         if 0 < measured.total >= measured.correct:
             low, high = wilson_interval(measured.correct, measured.total)
             accuracy = measured.correct / measured.total
-            return Point(round_, model.labels, model.auto_labels, accuracy, low, high, measured_on)
+            baseline = measured.most_frequent / measured.total
+            guessing = baseline if tells_little(baseline, class_count) else None
+            return Point(round_, model.labels, model.auto_labels, accuracy, low, high, measured_on, guessing)
     return None

@@ -168,6 +168,7 @@ def _row(run: Run, backlog: pb.Backlog) -> dict[str, Any]:
         "labels": len(progress.labels),
         "budget": run.spec.label_budget,
         "accuracy": progress.points[-1].accuracy if progress.points else None,
+        "guessing": progress.points[-1].guessing if progress.points else None,
     }
 
 

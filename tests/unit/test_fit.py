@@ -42,4 +42,4 @@ def job(values: list[float], labels: list[int], control: list[int]) -> FitJob:
 def test_a_control_sample_that_is_the_only_one_of_its_class_counts_as_wrong(
     values: list[float], labels: list[int], control: list[int], expected: Count
 ) -> None:
-    assert carry_out(job(values, labels, control)).figures.control == expected
+    assert carry_out(job(values, labels, control)).figures.control.count == expected

@@ -19,6 +19,7 @@ PURE = [
     "trainer_svc/scorers/addresses.py",
     "trainer_svc/scorers/rank_merge.py",
     "trainer_svc/scorers/sharding.py",
+    "trainer_svc/accuracies.py",
     "trainer_svc/status.py",
     "scorer_svc/features/patch_onnx.py",
     "scorer_svc/features/text_onnx.py",

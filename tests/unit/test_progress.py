@@ -109,6 +109,17 @@ def test_a_skip_replaces_the_label_of_its_sample() -> None:
     assert (progress.labels, progress.answers.skipped, progress.counts[0]) == ({}, {1}, 0)
 
 
+def test_guessing_stands_beside_an_accuracy_on_imbalanced_classes_only() -> None:
+    uneven, even = right(96), right(96)
+    uneven.most_frequent, even.most_frequent = 90, 40
+    progress = fold(begun(), asked(0, 1, 2), label(0, 1, 0), trained(1, 1, evaluation=even), label(0, 2, 0))
+    fold(progress, trained(2, 2, evaluation=uneven))
+    assert [point["guessing"] for point in curves_json(progress)["learning"]] == [None, 0.9]
+    assert curves_json(progress)["change"]["guessing"] == now_json(progress)["accuracy"]["guessing"] == 0.9
+    fold(progress, trained(3, 3, evaluation=right(97)))  # of an earlier release
+    assert now_json(progress)["accuracy"]["guessing"] is None
+
+
 def test_agreement_counts_current_labels_of_samples_with_a_prediction() -> None:
     first = begun()
     fold(first, asked(0, 1), label(0, 1, 0), trained(1, 1))

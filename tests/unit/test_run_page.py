@@ -16,6 +16,7 @@ from labelloop.trainer.v1.trainer_pb2 import (
 )
 from labelloop_cli.reporting.asked import asked_for
 from labelloop_cli.reporting.page import Tile
+from labelloop_cli.reporting.recall import recall
 from labelloop_cli.reporting.run_report import run_page
 
 CLASSES = ["cat", "dog"]
@@ -118,3 +119,90 @@ def test_samples_go_by_their_names_escaped_and_cut_in_the_middle() -> None:
     assert "&lt;i&gt;3&lt;/i&gt;.png</bdi></td>" in text
     assert f'title="sample 7: {names[7]}">{"a" * 20}…{"a" * 13}/7.png</bdi></td>' in text
     assert f'title="{names[7]}">{"a" * 12}…{"a" * 5}/7.png</bdi>' in text
+
+
+def imbalanced(*, by_class: bool = True) -> MeasuredAccuracy:
+    found = MeasuredAccuracy(correct=991, total=1_000, value=0.991, low=0.983, high=0.995, baseline=0.99, balanced=0.55)
+    if by_class:
+        found.class_correct.extend([990, 1, 0])
+        found.class_total.extend([990, 10, 0])
+    return found
+
+
+def of_three(result: RoundResult) -> GetRunResponse:
+    whole = run_of([result], Protocol.PROTOCOL_HONEST)
+    whole.run.pool.classes.append("fox")
+    return whole
+
+
+def test_the_majority_baseline_stands_beside_every_accuracy_on_imbalanced_classes() -> None:
+    result = RoundResult(round=1, labels=60, evaluation=imbalanced(), control=imbalanced(), calibration_error=0.1)
+    text = page(of_three(result), labels())
+    beside = "(99.00 % by guessing the most frequent class)"
+    assert f"<b>99.10 %</b><span>accuracy {beside}, 98.30 to 99.50" in text
+    assert "<b>55.00 %</b><span>balanced accuracy: mean recall over the classes that occur (50.00 % by guessing" in text
+    assert f"991 of 1000 are right {beside}" in text
+    assert "guessing the most frequent class</text>" in text
+    assert "Evaluation: guessing the most frequent class would give 99.00 % in the last round" in text
+    assert "Control: guessing the most frequent class would give 99.00 % in the last round" in text
+
+
+def test_recall_by_class_is_listed_worst_first_with_its_interval() -> None:
+    text = page(of_three(RoundResult(round=1, labels=60, evaluation=imbalanced())), labels())
+    table = text[text.index("Recall by class") : text.index("Labels by class")]
+    assert "guessing the most frequent class, cat, would give 99.00 %" in table
+    assert table.index("<td>dog</td><td>10.0</td><td>1.8 to 40.4</td><td>1</td><td>10</td>") < table.index(
+        "<td>cat</td><td>100.0</td><td>99.6 to 100.0</td><td>990</td><td>990</td>"
+    )
+    assert "nothing is known of them (1): fox." in table
+    assert "recall over the 2 classes that occur" in table
+
+
+def test_recall_of_more_than_a_thousand_classes_is_said_not_to_be_recorded() -> None:
+    text = page(of_three(RoundResult(round=1, labels=60, evaluation=imbalanced(by_class=False))), labels())
+    assert "Recall by class is not recorded for more than 1,000 classes" in text
+    assert "<b>55.00 %</b>" in text
+
+
+def test_a_run_of_an_earlier_release_is_shown_without_recall_and_baseline() -> None:
+    text = page(run_of([RoundResult(round=1, labels=60, evaluation=measured(0.9))], Protocol.PROTOCOL_HONEST), labels())
+    assert "90.00 %" in text
+    assert not [said for said in ("Recall by class", "guessing", "balanced accuracy") if said in text]
+
+
+def test_balanced_classes_are_shown_with_recall_but_without_a_baseline_beside_the_accuracy() -> None:
+    even = MeasuredAccuracy(correct=90, total=100, value=0.9, low=0.8, high=0.95, baseline=0.5, balanced=0.9)
+    even.class_correct.extend([45, 45])
+    even.class_total.extend([50, 50])
+    text = page(run_of([RoundResult(round=1, labels=60, evaluation=even)], Protocol.PROTOCOL_HONEST), labels())
+    assert "Recall by class" in text
+    assert "by guessing" not in text
+    assert "<span>balanced accuracy" not in text
+
+
+def test_a_run_that_balances_its_classes_is_shown_to() -> None:
+    whole = of_three(RoundResult(round=1, labels=60, evaluation=imbalanced(), calibration_error=0.1))
+    assert "weighs the same" not in page(whole, labels())
+    whole.run.spec.balance_classes = True
+    text = page(whole, labels())
+    assert "seed 0, each class weighs the same." in text
+    assert "probabilities are those of a pool in which classes are equally frequent" in text
+
+
+def test_auto_labels_that_are_nearly_all_of_one_class_are_said_to_be() -> None:
+    whole = run_of([RoundResult(round=1, labels=60, stopping=measured(0.6))], Protocol.PROTOCOL_PUBLISHED)
+    whole.run.auto_labels = 10
+    auto = [LabelRecord(sample_id=100 + each, label=int(each > 8), auto_labelled=True) for each in range(10)]
+    assert "90.00 % of the auto-labels are of one class, cat." in page(whole, [*labels(), *auto])
+    even = [LabelRecord(sample_id=100 + each, label=each % 2, auto_labelled=True) for each in range(10)]
+    assert "are of one class" not in page(whole, [*labels(), *even])
+
+
+def test_a_hundred_classes_are_listed_and_the_others_counted() -> None:
+    names = [f"class {each}" for each in range(150)]
+    found = MeasuredAccuracy(class_correct=range(150), class_total=[200] * 150)
+    listed = recall(found, names)
+    assert listed is not None
+    assert (len(listed.rows), listed.left_out, listed.occurring) == (100, 50, 150)
+    assert [row.correct for row in listed.rows] == [*range(100)]
+    assert recall(found, names[1:]) is None

@@ -113,6 +113,7 @@ def test_the_first_batch_is_capped_at_the_budget_unless_the_file_sets_it() -> No
         ({"guarantee_target": 0.9, "guarantee": False}, "--guarantee"),
         ({"protocol": ProtocolName.published, "control": 5}, "--control"),
         ({"protocol": ProtocolName.published, "first_batch": 5}, "--first-batch"),
+        ({"protocol": ProtocolName.published, "balance_classes": True}, "--balance-classes"),
     ],
 )
 def test_an_option_that_would_have_no_effect_is_refused(options: dict[str, Any], said: str) -> None:

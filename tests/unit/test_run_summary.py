@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from labelloop.events.v1.events_pb2 import AutoLabelsCertified, GuaranteeSpec, Protocol, RunSpec
+from labelloop.domain.statistics import tells_little
+from labelloop.events.v1.events_pb2 import AutoLabelsCertified, GuaranteeSpec, PoolPublished, Protocol, RunSpec
 from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult, RunStatus
 from labelloop_cli.operations.run import listed
 from labelloop_cli.output import run_summary
@@ -34,6 +35,42 @@ def test_an_accuracy_names_its_samples_and_prefers_random_ones(
 ) -> None:
     run = RunStatus(spec=RunSpec(protocol=protocol), latest=latest)
     assert re.match(said, run_summary.accuracy(run))
+
+
+def test_the_majority_baseline_stands_beside_an_accuracy_on_imbalanced_classes() -> None:
+    imbalanced = MeasuredAccuracy(correct=9_988, total=10_000, value=0.9988, low=0.998, high=0.9993, baseline=0.9886)
+    imbalanced.balanced = 0.95
+    run = RunStatus(spec=HONEST, latest=RoundResult(evaluation=imbalanced), pool=PoolPublished(classes=["ok", "bad"]))
+    assert run_summary.accuracy(run) == (
+        "0.9988 (0.9886 by guessing the most frequent class, balanced 0.9500; 0.998 to 0.999, evaluation, n=10000)"
+    )
+    run.latest.evaluation.baseline = 0.5
+    assert run_summary.accuracy(run) == "0.9988 (0.998 to 0.999, evaluation, n=10000)"
+
+
+def test_a_run_of_an_earlier_release_has_no_baseline_beside_its_accuracy() -> None:
+    run = RunStatus(spec=HONEST, latest=RoundResult(evaluation=EVALUATION), pool=PoolPublished(classes=["ok"]))
+    assert "guessing" not in run_summary.accuracy(run)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "class_count", "little"),
+    [
+        (0.1135, 10, False),
+        (0.15, 10, True),
+        (0.6, 2, False),
+        (0.67, 2, True),
+        (0.49, 3, False),
+        (0.5, 3, True),
+        (1.0, 1, True),
+        (0.0, 10, False),
+        (0.0, 0, False),
+    ],
+)
+def test_classes_are_imbalanced_from_one_and_a_half_times_an_even_share_or_two_thirds(
+    baseline: float, class_count: int, *, little: bool
+) -> None:
+    assert tells_little(baseline, class_count) is little
 
 
 def test_a_run_without_a_model_has_no_accuracy() -> None:

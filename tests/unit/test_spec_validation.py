@@ -184,6 +184,16 @@ def test_memory_limits_apply_to_the_features_of_texts() -> None:
         check_spec(spec(TFIDF, 1_700_000), described, Inheritance())
 
 
+def test_the_published_protocol_refuses_to_balance_classes() -> None:
+    wanted = spec(PIXELS)
+    wanted.balance_classes = True
+    check_spec(wanted, dataset(28, 100), Inheritance())
+    wanted.protocol, wanted.stopping_sample_count = Protocol.PROTOCOL_PUBLISHED, 50
+    with pytest.raises(InvalidInput, match="leave balance_classes out") as raised:
+        check_spec(wanted, dataset(28, 100), Inheritance())
+    assert (raised.value.field, raised.value.reason) == ("spec.balance_classes", "NOT_AS_PUBLISHED")
+
+
 class OneArtifact:
     """A store of two evaluation samples."""
 

@@ -44,6 +44,18 @@ def test_the_stated_number_of_models_in_a_row_must_agree() -> None:
     assert not reason_to_stop(spec, steady[-1:], 1)
 
 
+def test_the_reason_says_what_guessing_the_most_frequent_class_would_give() -> None:
+    model = ModelTrained(labels=100, control=Accuracy(correct=99, total=100, most_frequent=98))
+    model.control.class_total.extend([98, 2])
+    spec = StoppingSpec(target_accuracy=0.9)
+    said = reason_to_stop(spec, [model], 1)
+    assert "99 of 100 control samples are right (0.9800 by guessing the most frequent class): at least 0." in said
+    del model.control.class_total[:]  # as for more than a thousand classes
+    assert reason_to_stop(spec, [model], 1) == said
+    model.control.ClearField("most_frequent")  # as in earlier releases
+    assert "guessing" not in reason_to_stop(spec, [model], 1)
+
+
 def test_a_plateau_is_accuracy_that_exceeds_no_earlier_one() -> None:
     spec = StoppingSpec(plateau_rounds=2)
     assert "has not risen for 2" in reason_to_stop(spec, models(0.5, 0.8, 0.79, 0.8), 1)

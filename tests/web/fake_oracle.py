@@ -75,13 +75,15 @@ class Lease:
 
 class FakeOracle:
     """The service that the page calls. Requests are chosen and results validated by the real oracle's functions.
-    ``failure``, if set, is raised by the next submission."""
+    ``failure``, if set, is raised by the next submission. Of the 400 samples that models are judged on,
+    ``most_frequent`` are of one class; 0 if that is not known."""
 
     def __init__(self, projections: FakeProjections) -> None:
         self._projections = projections
         self._leases: dict[LeaseKey, Lease] = {}
         self._learning: set[asyncio.Task[None]] = set()
         self.failure: LabelloopError | None = None
+        self.most_frequent = 0
         self.leased: list[tuple[str, int]] = []  # annotator and sample, in order
         self.texts: list[str] = []  # shown in turn instead of pictures
 
@@ -179,7 +181,8 @@ class FakeOracle:
         await asyncio.sleep(LEARNS_S)
         labels = len(labeling.progress.labels)
         right = round(400 * (0.92 - 0.6 * 0.97**labels - 0.01 * (round_ % 3)))
-        model = ModelTrained(model_sha256="0" * 64, labels=labels, evaluation=Accuracy(correct=right, total=400))
+        evaluation = Accuracy(correct=right, total=400, most_frequent=self.most_frequent)
+        model = ModelTrained(model_sha256="0" * 64, labels=labels, evaluation=evaluation)
         self._projections.take(Event(run_id=labeling.run_id, round=round_ + 1, model_trained=model))
         if labels < labeling.spec.label_budget:
             self._ask(labeling, round_ + 1)

@@ -524,6 +524,21 @@ async def test_hidden_predictions_are_not_shown(fake_site: FakeSite, door: Door)
     assert "model said" not in await ada.page.inner_text("body")
 
 
+async def test_guessing_stands_beside_accuracies_on_imbalanced_classes(fake_site: FakeSite, door: Door) -> None:
+    fake_site.run_id, fake_site.oracle.most_frequent = "uneven", 300
+    fake_site.oracle.start_run("uneven", batch_size=2, budget=4)
+    ada = await door.enter(fake_site)
+    await label_all(ada, 2)
+    beside = "(75.0 % by guessing the most frequent class)"
+    await expect(ada.page.locator("#learning")).to_contain_text(f"% {beside} with 2 labels")
+    await label_all(ada, 2)
+    await expect(ada.page.locator("#last .change")).to_contain_text(f"% {beside}")
+    await expect(ada.page.locator("#frame")).to_contain_text(
+        re.compile(rf"Accuracy at the end [\d.]+ % {re.escape(beside)}, with 4 labels")
+    )
+    assert ada.complaints == []
+
+
 async def test_run_labelled_in_a_tool_can_be_watched(fake_site: FakeSite, door: Door) -> None:
     fake_site.run_id = "watched"
     fake_site.oracle.start_run("watched", queue=QueueSpec(tool="label-studio"))

@@ -287,6 +287,9 @@ def _gold_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tu
 def _protocol_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
     if spec.protocol != Protocol.PROTOCOL_PUBLISHED:
         return
+    if spec.balance_classes:
+        message = "in the published protocol every label weighs the same: leave balance_classes out, or choose honest"
+        yield "balance_classes", "NOT_AS_PUBLISHED", message
     if not 1 <= spec.stopping_sample_count <= dataset.evaluation_count:
         yield (
             "stopping_sample_count",

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from labelloop.domain.limits import KAPPA
+from labelloop.domain.limits import BY_CLASS_MAX, KAPPA
+from labelloop.domain.statistics import GUESSING, tells_little
 from labelloop.events.v1.events_pb2 import ModelTrained, StoppingSpec
 from numpy.typing import NDArray
 
@@ -43,8 +44,8 @@ def _reasons(spec: StoppingSpec, models: Sequence[ModelTrained], looks: int) -> 
         low = control_bound(newest, looks)
         if low >= spec.target_accuracy:
             yield (
-                f"{newest.control.correct} of {newest.control.total} control samples are right: at least "
-                f"{low:.3f} of the pool, which meets the target of {spec.target_accuracy}"
+                f"{newest.control.correct} of {newest.control.total} control samples are right{_guessed(newest)}: "
+                f"at least {low:.3f} of the pool, which meets the target of {spec.target_accuracy}"
             )
     last = models[-spec.stable_rounds :] if spec.stable_rounds else []
     if 0 < spec.stable_rounds <= len(last) and all(model.agreement >= KAPPA for model in last):
@@ -57,6 +58,14 @@ def _reasons(spec: StoppingSpec, models: Sequence[ModelTrained], looks: int) -> 
             f"the next label is expected to gain {gain:.4f} percentage points, worth {gain * spec.point_worth:.4f}, "
             f"less than its price of {spec.label_price}"
         )
+
+
+def _guessed(model: ModelTrained) -> str:
+    control = model.control
+    baseline = control.most_frequent / control.total if control.total else 0.0
+    return (
+        f" ({baseline:.4f} {GUESSING})" if tells_little(baseline, len(control.class_total) or BY_CLASS_MAX + 1) else ""
+    )
 
 
 def control_bound(model: ModelTrained, looks: int) -> float:

@@ -30,22 +30,28 @@ def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.in
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def best_temperature(logits: Tensor, labels: Tensor) -> float:
+def best_temperature(logits: Tensor, labels: Tensor, counting: Tensor | None = None) -> float:
     """Find the temperature to divide logits ``[n, classes]`` by for the least log loss (Guo and others 2017).
 
     The temperature has a log-normal prior about 1. Uses golden-section search, as the loss has one minimum. Returns 1
-    without samples.
+    without samples. ``counting`` ``[n]`` says how much each sample counts, 1 on average; None for equally much.
     """
     count = len(labels)
     if not count:
         return 1.0
     below = (logits - logits.amax(1, keepdim=True)).T.contiguous().numpy()  # classes first: sums run along samples
-    own = float(below[labels.numpy(), np.arange(count)].sum())
+    shares = None if counting is None else counting.numpy()
+    logits_own = below[labels.numpy(), np.arange(count)]
+    own = float(logits_own.sum() if shares is None else logits_own @ shares)
 
     def loss(log: float) -> float:
         sharpness = math.exp(-log)
-        sums = np.exp(below * sharpness).sum(axis=0)
-        return (float(np.log(sums).sum()) - own * sharpness + (log / _PRIOR_DEVIATION) ** 2 / 2) / count
+        losses = np.log(np.exp(below * sharpness).sum(axis=0))
+        return (
+            float(losses.sum() if shares is None else losses @ shares)
+            - own * sharpness
+            + (log / _PRIOR_DEVIATION) ** 2 / 2
+        ) / count
 
     low, high = _LOWEST, _HIGHEST
     for _ in range(_STEPS):

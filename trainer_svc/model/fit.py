@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from labelloop.events.v1.events_pb2 import Protocol, RunSpec
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer_svc.domain.stopping import kappa
-from trainer_svc.model.adam_softmax import AdamState, Count, count_correct, count_largest, fit_published
+from trainer_svc.model.adam_softmax import AdamState, Count, count_correct, fit_published
 from trainer_svc.model.calibration import calibration_error
 from trainer_svc.model.onnx_export import joined, to_onnx
 from trainer_svc.model.regression import AS_THEY_VARY, EVENLY, Regression, fit_regression
+from trainer_svc.model.tally import NOTHING, Tally, tally, tally_largest
 from trainer_svc.model.training_state import to_bytes
 
 Labelled = tuple[Tensor, Tensor]  # features [n, features + 1] and labels [n]
@@ -50,13 +52,13 @@ class Figures:
     """What is known of a model beside itself; see ``ModelTrained``."""
 
     steps: int
-    stopping: Count
-    evaluation: Count = _NOTHING
+    stopping: Tally
+    evaluation: Tally = NOTHING
     l2: float = 0.0
     temperature: float = 0.0
     calibration_error: float = 0.0
     evaluation_calibration_error: float = 0.0
-    control: Count = _NOTHING
+    control: Tally = NOTHING
     control_evaluation: Count = _NOTHING
     agreement: float | None = None
     expected_accuracy: float = 0.0
@@ -90,8 +92,9 @@ def _published(job: FitJob) -> FitResult:
     fitted = fit_published(job.features, job.labels, features, labels, job.start)
     fit_s = time.perf_counter() - begin
     weights = fitted.state.weights
-    evaluation = count_correct(weights, *job.evaluation) if job.report else _NOTHING
-    figures = Figures(fitted.steps, fitted.stopping, evaluation)
+    stopping = tally_largest(torch.mm(weights, features.T), labels)
+    evaluation = tally_largest(torch.mm(weights, job.evaluation[0].T), job.evaluation[1]) if job.report else NOTHING
+    figures = Figures(fitted.steps, stopping, evaluation)
     return FitResult(to_onnx(weights.numpy(), job.dtype), b"", weights, fitted.state, figures, fit_s)
 
 
@@ -99,12 +102,18 @@ def _honest(job: FitJob) -> FitResult:
     begin = time.perf_counter()
     class_count = len(job.start.weights)
     fitted = fit_regression(
-        job.features, job.labels, class_count, seed=job.spec.seed, trusted=job.paid, powers=_powers(job)
+        job.features,
+        job.labels,
+        class_count,
+        seed=job.spec.seed,
+        trusted=job.paid,
+        powers=_powers(job),
+        balanced=job.spec.balance_classes,
     )
     fit_s = time.perf_counter() - begin
     figures = Figures(
         steps=fitted.steps,
-        stopping=fitted.held_out,
+        stopping=_cross_validated(job, fitted),
         l2=fitted.l2,
         temperature=fitted.temperature,
         calibration_error=fitted.calibration_error,
@@ -122,15 +131,28 @@ def _powers(job: FitJob) -> Sequence[float]:
     return EVENLY if job.graph else AS_THEY_VARY
 
 
-def _on_control(job: FitJob, fitted: Regression) -> Count:
-    """Of the control samples, those that models that were fitted without them get right: never the only one of its
-    class, which such a model has not seen. None are counted where nothing was held out."""
-    judged = ~np.isnan(fitted.held_out_probabilities).any(axis=1)
+def _cross_validated(job: FitJob, fitted: Regression) -> Tally:
+    """Count the held-out samples that models fitted without them predict correctly."""
+    judged = _held_out(fitted)
+    return tally(fitted.held_out_probabilities[judged].argmax(axis=1), job.labels.numpy()[judged], len(fitted.weights))
+
+
+def _on_control(job: FitJob, fitted: Regression) -> Tally:
+    """Count the control samples that models fitted without them predict correctly.
+
+    The only sample of its class counts as wrong, as such a model has not seen the class. Nothing is counted if nothing
+    was held out.
+    """
+    judged = _held_out(fitted)
     if not judged.any():
-        return _NOTHING
+        return NOTHING
     drawn = job.control.numpy()
-    right = judged & (fitted.held_out_probabilities.argmax(axis=1) == job.labels.numpy())
-    return Count(int(right[drawn].sum()), int(drawn.sum()))
+    predicted = np.where(judged, fitted.held_out_probabilities.argmax(axis=1), -1)
+    return tally(predicted[drawn], job.labels.numpy()[drawn], len(fitted.weights))
+
+
+def _held_out(fitted: Regression) -> NDArray[np.bool_]:
+    return np.asarray(~np.isnan(fitted.held_out_probabilities).any(axis=1))
 
 
 def _judged(job: FitJob, weights: Tensor, class_count: int, figures: Figures) -> Figures:
@@ -142,12 +164,19 @@ def _judged(job: FitJob, weights: Tensor, class_count: int, figures: Figures) ->
         features, labels = job.evaluation
         logits = torch.mm(weights, features.T)  # classes first: a third of the time
         error = calibration_error(torch.softmax(logits, 0).T.numpy(), labels.numpy())
-        figures = replace(figures, evaluation=count_largest(logits, labels), evaluation_calibration_error=error)
+        figures = replace(figures, evaluation=tally_largest(logits, labels), evaluation_calibration_error=error)
     drawn = job.control
     if drawn.all() or not drawn.any():
         return figures
     features, labels = job.features[drawn], job.labels[drawn]
-    alone = fit_regression(features, labels, class_count, seed=job.spec.seed, powers=_powers(job))
+    alone = fit_regression(
+        features,
+        labels,
+        class_count,
+        seed=job.spec.seed,
+        powers=_powers(job),
+        balanced=job.spec.balance_classes,
+    )
     count = count_correct(alone.weights, *job.evaluation) if job.evaluation else alone.held_out
     return replace(figures, control_evaluation=count)
 

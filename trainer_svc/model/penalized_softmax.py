@@ -73,11 +73,12 @@ def minimise(
     l2: float,
     start: Tensor,
     gradient_min: float,
+    counting: Tensor | None = None,
 ) -> tuple[Tensor, int]:
     """Find the weights with the least mean log loss plus ``l2 / 2`` times their squares, without the bias.
 
     Starts from ``start`` and ends as :func:`lbfgs` does; ``gradient_min`` applies to the gradient in the scaled
-    coordinates.
+    coordinates. ``counting`` ``[n]`` says how much each sample counts in the mean, 1 on average; None for equally much.
 
     Returns:
         The weights, ``[classes, r + 1]``, and the number of steps.
@@ -86,7 +87,7 @@ def minimise(
     ones = torch.ones(len(samples), 1, dtype=torch.float64)
     penalty = l2 * scale**2
     penalty[-1] = 0
-    loss = _Loss(torch.cat([samples, ones], 1) * scale, labels, penalty, class_count)
+    loss = _Loss(torch.cat([samples, ones], 1) * scale, labels, penalty, class_count, counting)
     weights, steps = lbfgs(loss, (start / scale).flatten().numpy(), gradient_min)
     return torch.from_numpy(weights).view(class_count, -1) * scale, steps
 
@@ -94,10 +95,14 @@ def minimise(
 class _Loss:
     """The penalised mean log loss of weights ``[classes * (r + 1)]``, and its gradient.
 
-    The loss is over ``samples`` ``[n, r + 1]``; half of ``penalty`` ``[r + 1]`` times the squared weights is added.
+    The loss is over ``samples`` ``[n, r + 1]``, each of which counts as ``counting`` ``[n]`` says; half of ``penalty``
+    ``[r + 1]`` times the squared weights is added.
     """
 
-    def __init__(self, samples: Tensor, labels: Tensor, penalty: Tensor, class_count: int) -> None:
+    def __init__(
+        self, samples: Tensor, labels: Tensor, penalty: Tensor, class_count: int, counting: Tensor | None
+    ) -> None:
+        self._counting = None if counting is None else counting.numpy()
         self._samples, self._penalty = samples.numpy(), penalty.numpy()
         self._samples_t = np.ascontiguousarray(self._samples.T)  # a product with it takes three quarters of the time
         self._shape = class_count, samples.shape[1]
@@ -108,14 +113,19 @@ class _Loss:
         matrix, count = weights.reshape(self._shape), len(self._samples)
         logits = np.matmul(matrix, self._samples_t, out=self._logits)
         logits -= logits.max(axis=0)
-        own = logits.take(self._own).sum()
+        own = logits.take(self._own)
         errors = np.exp(logits, out=logits)  # in place: probabilities, less 1 at each sample's class
         sums = errors.sum(axis=0)
         errors /= sums
         errors.ravel()[self._own] -= 1
+        losses = np.log(sums)
+        if self._counting is not None:
+            errors *= self._counting
+            losses *= self._counting
+            own *= self._counting
         gradient = errors @ self._samples
         gradient /= count
         shrinking = self._penalty * matrix
         gradient += shrinking
         shrinking *= matrix
-        return float((np.log(sums).sum() - own) / count + shrinking.sum() / 2), gradient.ravel()
+        return float((losses.sum() - own.sum()) / count + shrinking.sum() / 2), gradient.ravel()

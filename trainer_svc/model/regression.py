@@ -61,6 +61,7 @@ def fit_regression(
     seed: int,
     trusted: Tensor | None = None,
     powers: Sequence[float] = EVENLY,
+    balanced: bool = False,
 ) -> Regression:
     """Fit a model with the penalty that does best on held-out samples.
 
@@ -71,17 +72,23 @@ def fit_regression(
         seed: Seed of the assignment to folds.
         trusted: Which labels may be held out, ``[n]``; None for all. Labels by a model would agree with models.
         powers: Powers of :meth:`Rotated.favouring` to choose from.
+        balanced: Each class that has labels weighs the same in every log loss: that of the fit and of the held-out
+            samples by which penalty and temperature are chosen. Probabilities are then those of a population in which
+            these classes are equally frequent; counts and calibration error are of the labelled samples as they are.
     """
     plain = rotate(features[:, :-1])
     folds = _folds(labels, torch.ones(len(labels), dtype=torch.bool) if trusted is None else trusted, seed)
     tried = [(plain.favouring(power) if power else plain) for power in powers]
-    found = [(_cross_validated(rotated, labels, class_count, folds), rotated) for rotated in tried]
+    found = [(_cross_validated(rotated, labels, class_count, folds, balanced), rotated) for rotated in tried]
     (_, strength, held_logits), rotated = min(found, key=lambda each: each[0].loss)
     nothing = _nothing(rotated, class_count)
-    weights, steps = minimise(rotated.samples, labels, rotated.variances, class_count, strength, nothing, _GRADIENT_MIN)
+    counting = _counting(labels, balanced)
+    weights, steps = minimise(
+        rotated.samples, labels, rotated.variances, class_count, strength, nothing, _GRADIENT_MIN, counting
+    )
     judged = folds >= 0
-    temperature = best_temperature(held_logits[judged], labels[judged])
-    probabilities = _calibrated(held_logits, labels, folds)
+    temperature = best_temperature(held_logits[judged], labels[judged], _counting(labels[judged], balanced))
+    probabilities = _calibrated(held_logits, labels, folds, balanced)
     seen, truth = probabilities[judged.numpy()], labels[judged].numpy()
     right = seen.argmax(axis=1) == truth
     return Regression(
@@ -97,6 +104,18 @@ def fit_regression(
 
 def _nothing(rotated: Rotated, class_count: int) -> Tensor:
     return torch.zeros(class_count, rotated.samples.shape[1] + 1, dtype=torch.float64)
+
+
+def _counting(labels: Tensor, balanced: bool) -> Tensor | None:
+    """Return how much each sample counts, ``[n]`` and 1 on average, so that the classes in ``labels`` weigh the same.
+
+    It is ``n / (K n_k)`` for a class with ``n_k`` of the ``n`` labels, where ``K`` classes have some (King and Zeng
+    2001). Returns None, for equally much, unless ``balanced``.
+    """
+    if not balanced or not len(labels):
+        return None
+    counts = torch.bincount(labels).double()
+    return len(labels) / (torch.count_nonzero(counts) * counts[labels])
 
 
 def _folds(labels: Tensor, trusted: Tensor, seed: int) -> Tensor:
@@ -121,7 +140,7 @@ class _HeldOut(NamedTuple):
     logits: Tensor
 
 
-def _cross_validated(rotated: Rotated, labels: Tensor, class_count: int, folds: Tensor) -> _HeldOut:
+def _cross_validated(rotated: Rotated, labels: Tensor, class_count: int, folds: Tensor, balanced: bool) -> _HeldOut:
     """Choose the penalty, trying the strongest first and starting each fit from the one before.
 
     The first of equally good ones is kept. With fewer than two folds it is the middle one, untested.
@@ -145,9 +164,10 @@ def _cross_validated(rotated: Rotated, labels: Tensor, class_count: int, folds: 
                 strength,
                 weights[part],
                 _GRADIENT_MIN,
+                _counting(labels[kept], balanced),
             )
             logits[held] = rotated.samples[held] @ weights[part][:, :-1].T + weights[part][:, -1]
-        loss = float(torch.nn.functional.cross_entropy(logits[judged], labels[judged]))
+        loss = _mean_loss(logits[judged], labels[judged], balanced)
         worse = 0 if loss < best.loss else worse + 1
         if loss < best.loss:
             best = _HeldOut(loss, strength, logits)
@@ -156,10 +176,18 @@ def _cross_validated(rotated: Rotated, labels: Tensor, class_count: int, folds: 
     return best
 
 
-def _calibrated(logits: Tensor, labels: Tensor, folds: Tensor) -> NDArray[np.float64]:
+def _mean_loss(logits: Tensor, labels: Tensor, balanced: bool) -> float:
+    counting = _counting(labels, balanced)
+    if counting is None:
+        return float(torch.nn.functional.cross_entropy(logits, labels))
+    return float((torch.nn.functional.cross_entropy(logits, labels, reduction="none") * counting).mean())
+
+
+def _calibrated(logits: Tensor, labels: Tensor, folds: Tensor, balanced: bool) -> NDArray[np.float64]:
     """Compute probabilities ``[n, classes]``, those of each fold at the temperature that is best for the others."""
     probabilities = torch.full_like(logits, torch.nan)
     for part in range(int(folds.max()) + 1):
         held, others = folds == part, (folds != part) & (folds >= 0)
-        probabilities[held] = torch.softmax(logits[held] / best_temperature(logits[others], labels[others]), 1)
+        known, counting = labels[others], _counting(labels[others], balanced)
+        probabilities[held] = torch.softmax(logits[held] / best_temperature(logits[others], known, counting), 1)
     return np.asarray(probabilities.numpy(), np.float64)

@@ -239,6 +239,15 @@ class SpecOptions(DataOptions):
         _other(help="honest: test data is used for reports only. published: stops on test data, as in the article."),
         "protocol",
     ] = ProtocolName.honest
+    balance_classes: Annotated[
+        bool,
+        _other(
+            "--balance-classes",
+            help="Let each class weigh the same in the fit, however few labels it has: finds more of rare classes, at "
+            "the cost of more mistakes in frequent ones.",
+        ),
+        "balance_classes",
+    ] = False
     stop_on: Annotated[
         int,
         _other(min=1, help="With --protocol published: evaluation samples that decide when a fit stops."),

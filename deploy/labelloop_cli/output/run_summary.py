@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labelloop.domain.statistics import GUESSING, tells_little
 from labelloop.events.v1.events_pb2 import Protocol
 from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult, RunStatus
 
@@ -29,12 +30,22 @@ def judged_by(result: RoundResult, protocol: Protocol.ValueType) -> tuple[Measur
 
 
 def accuracy(run: RunStatus) -> str:
-    """Format the newest accuracy with its interval and the samples it was measured on."""
+    """Format the newest accuracy with its interval and the samples it was measured on.
+
+    If the classes of these samples are imbalanced, the majority baseline and the balanced accuracy stand beside it.
+    """
     found = judged_by(run.latest, run.spec.protocol) if run.HasField("latest") else None
     if not found:
         return NONE
     measured, on = found
-    return f"{measured.value:.4f} ({measured.low:.3f} to {measured.high:.3f}, {on}, n={measured.total})"
+    interval = f"{measured.low:.3f} to {measured.high:.3f}, {on}, n={measured.total}"
+    return f"{measured.value:.4f} ({_beside(measured, run)}{interval})"
+
+
+def _beside(measured: MeasuredAccuracy, run: RunStatus) -> str:
+    if not tells_little(measured.baseline, len(run.pool.classes)):
+        return ""
+    return f"{measured.baseline:.4f} {GUESSING}, balanced {measured.balanced:.4f}; "
 
 
 def labels(run: RunStatus) -> str:

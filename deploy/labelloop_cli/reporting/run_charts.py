@@ -23,12 +23,26 @@ _CLASSES_SHOWN = 30
 Points = Sequence[tuple[float, float]]
 
 
-def interval_curve(labels: list[int], values: list[float], low: list[float], high: list[float], reach: str) -> str:
-    """Draw one accuracy by labels, with its interval as a band; ``reach`` names what the x axis counts."""
+def interval_curve(
+    labels: list[int],
+    values: list[float],
+    low: list[float],
+    high: list[float],
+    reach: str,
+    guessing: float | None = None,
+) -> str:
+    """Draw one accuracy by labels, with its interval as a band.
+
+    Args:
+        reach: Name of what the x axis counts.
+        guessing: The majority baseline to compare the accuracy with, in [0, 1]; None for none.
+    """
     marks: list[Mark] = [
         Line(labels, percents(values), COLOURS[0], "accuracy", dotted=True),
         Band(labels, percents(low), percents(high), COLOURS[0], "95 % interval"),
     ]
+    if guessing is not None:
+        marks.append(Rule("y", 100 * guessing, PALE, "guessing the most frequent class"))
     return _one(f"Accuracy by {reach}", Panel(marks, Axis(reach, whole=True), Axis("accuracy, %")))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from labelloop.artifacts.texts import decode_texts
-from labelloop.domain.limits import TEXT_DTYPE
+from labelloop.domain.limits import BY_CLASS_MAX, TEXT_DTYPE
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import FeatureKind, Protocol
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, Strategy
@@ -20,6 +21,7 @@ from labelloop_cli.output.run_summary import judged_by
 from labelloop_cli.reporting import evidence, sections
 from labelloop_cli.reporting.asked import Asked, asked_for
 from labelloop_cli.reporting.page import Tile, beginning, picture, render
+from labelloop_cli.reporting.recall import auto_majority, guessing, recall
 from labelloop_cli.reporting.truth import Truth, truth_of
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
@@ -87,7 +89,8 @@ def run_page(
         shared: Number of samples that share the label of an equal one.
     """
     run = whole.run
-    newest = whole.rounds[-1]
+    newest, classes = whole.rounds[-1], list(run.pool.classes)
+    last = judged_by(newest, run.spec.protocol)
     saved = evidence.labels_saved(whole.rounds, run.pool.sample_count - run.pool.duplicate_count)
     return render(
         "run.html.j2",
@@ -99,7 +102,11 @@ def run_page(
         features=word(FeatureKind.Name(run.spec.features)) if run.spec.features else "pixels",
         rounds=whole.rounds,
         newest=newest,
-        last=judged_by(newest, run.spec.protocol),
+        last=last,
+        recall=recall(last[0], classes) if last else None,
+        by_class_max=BY_CLASS_MAX,
+        guessing=partial(guessing, classes=classes),
+        auto_majority=auto_majority(labels, classes),
         learning=sections.learning(whole),
         saved=saved,
         saved_curve=sections.saved_curve(whole.rounds, saved) if saved else "",
@@ -107,7 +114,7 @@ def run_page(
         stopping=sections.stopping(whole),
         reliability=sections.reliability(labels),
         calibration=sections.calibration(whole.rounds),
-        balance=sections.balance(labels, predicted, truth, list(run.pool.classes)),
+        balance=sections.balance(labels, predicted, truth, classes),
         purposes=Counter(each.why for each in asked),
         asked=asked[:_ROWS],
         names=names,

@@ -16,6 +16,7 @@ from labelloop_cli.output.run_summary import judged, judged_by
 from labelloop_cli.reporting import run_charts
 from labelloop_cli.reporting.asked import Asked
 from labelloop_cli.reporting.evidence import Saved
+from labelloop_cli.reporting.recall import guessing
 from labelloop_cli.reporting.run_charts import Watched
 
 _RELIABLE_MIN = 30  # samples; fewer do not suffice to judge calibration
@@ -35,6 +36,7 @@ def learning(whole: GetRunResponse) -> str:
         [accuracy.low for _, accuracy in shown],
         [accuracy.high for _, accuracy in shown],
         "labels and auto-labels" if auto else "labels",
+        guessing(shown[-1][1], whole.run.pool.classes),
     )
 
 

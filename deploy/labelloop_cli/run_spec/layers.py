@@ -137,7 +137,12 @@ def _with_limit_seed(dataset: Document) -> Document:
 
 def _check_as_published(chosen: Document) -> None:
     """Raise InvalidInput if an option was given that the article's runs do not have."""
-    for field, option in (("control_percent", "--control"), ("first_batch_size", "--first-batch")):
+    foreign = {
+        "control_percent": "--control",
+        "first_batch_size": "--first-batch",
+        "balance_classes": "--balance-classes",
+    }
+    for field, option in foreign.items():
         if chosen.get(field):
             message = f"the published protocol has no {option}: leave it out, or choose --protocol honest"
             raise InvalidInput("NOT_AS_PUBLISHED", message, field=field)

@@ -33,12 +33,17 @@ export function learningChart(points) {
   return svg;
 }
 
+// What stands beside an accuracy where the classes are imbalanced.
+export function beside({ guessing }) {
+  return guessing === null ? "" : ` (${percent(guessing)} by guessing the most frequent class)`;
+}
+
 export function learningWords(points) {
   if (!points.length) return "No model yet: it learns when the first round is labelled.";
   const newest = points.at(-1);
   const with_ = newest.auto_labels ? ` and ${whole(newest.auto_labels)} of its own` : "";
   return (
-    `${percent(newest.accuracy)} with ${some(newest.labels, "label")}${with_} on ${NAMES[newest.measured_on]}; ` +
+    `${percent(newest.accuracy)}${beside(newest)} with ${some(newest.labels, "label")}${with_} on ${NAMES[newest.measured_on]}; ` +
     `95 % interval ${percent(newest.low)} to ${percent(newest.high)}.`
   );
 }

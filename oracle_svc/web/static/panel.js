@@ -1,6 +1,6 @@
 // Beside the image: what the labels did.
 
-import { batchChart, confidenceChart, confidenceWords, learningChart, learningWords } from "./charts.js";
+import { batchChart, beside, confidenceChart, confidenceWords, learningChart, learningWords } from "./charts.js";
 import { h, percent, some, whole } from "./dom.js";
 
 export function showPanel(now, curves, classes, at) {
@@ -44,6 +44,7 @@ function change(ended) {
       { class: "change" },
       `Round ${ended.round + 1}: accuracy `,
       h("b", {}, `${(100 * ended.before).toFixed(1)} → ${percent(ended.after)}`),
+      beside(ended) || null,
       h("span", { class: points < 0 ? "no small" : "yes small" }, `${gain} points a label`),
     ),
   ];

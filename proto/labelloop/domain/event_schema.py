@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Sequence
 
 from labelloop.domain.limits import (
     ANNOTATORS_MAX,
     AUDIT_MAX,
+    BY_CLASS_MAX,
     CONTROL_PERCENT_MAX,
     COUNT_MAX,
     SKIP_KINDS,
     TEXT_DTYPE,
 )
 from labelloop.events.v1.events_pb2 import (
+    Accuracy,
     AnswerGiven,
     AutoLabelsCertified,
     Event,
@@ -23,6 +26,7 @@ from labelloop.events.v1.events_pb2 import (
     Inheritance,
     LabelSource,
     LabelsRequested,
+    ModelTrained,
     PoolPublished,
     Protocol,
     Purpose,
@@ -64,7 +68,8 @@ def shape_fault(event: Event) -> str:
         case "model_trained":
             model = event.model_trained
             may_lack = (model.training_state_sha256, model.head_sha256)
-            return _digest_fault(model.model_sha256) or _digest_faults(may_lack)
+            fault = _digest_fault(model.model_sha256) or _digest_faults(may_lack)
+            return fault or _accuracy_faults(model)
         case "auto_labels_certified":
             return _certificate_fault(event.auto_labels_certified)
         case "samples_auto_labelled":
@@ -80,6 +85,22 @@ def _digest_fault(digest: str, *, may_lack: bool = False) -> str:
 def _digest_faults(digests: Sequence[str]) -> str:
     """Describe the first malformed digest; empty ones are allowed."""
     return next((fault for digest in digests if (fault := _digest_fault(digest, may_lack=True))), "")
+
+
+def _accuracy_faults(model: ModelTrained) -> str:
+    found = (model.stopping, model.evaluation, model.control, model.control_evaluation)
+    return "" if all(map(_adds_up, found)) else "an accuracy in it does not add up"
+
+
+def _adds_up(accuracy: Accuracy) -> bool:
+    """Return whether what is recorded by class agrees with the whole; earlier releases record nothing by class."""
+    if not (accuracy.most_frequent <= accuracy.total and 0 <= accuracy.balanced <= 1):
+        return False
+    right, of = accuracy.class_correct, accuracy.class_total
+    if len(right) != len(of) or len(of) > BY_CLASS_MAX or any(map(operator.gt, right, of)):
+        return False
+    whole = (accuracy.correct, accuracy.total, accuracy.most_frequent)
+    return not of or (sum(right), sum(of), max(of)) == whole
 
 
 def _spec_fault(spec: RunSpec) -> str:

@@ -6,6 +6,9 @@ import math
 from statistics import NormalDist
 
 _CONFIDENCE = 0.95
+_UNEVEN = 1.5  # times the share of each class in a population of equally frequent ones
+_MOST = 2 / 3
+GUESSING = "by guessing the most frequent class"
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
@@ -16,6 +19,18 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     spread = z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
     scale = 1 + z * z / total
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def tells_little(baseline: float, class_count: int) -> bool:
+    """Return whether classes are so imbalanced that an accuracy tells little without its majority baseline.
+
+    They are if the most frequent class has a share of at least 1.5 times ``1 / class_count``, or of two thirds.
+
+    Args:
+        baseline: Share of the most frequent class in what the accuracy was measured on, in [0, 1]; 0 if not known.
+        class_count: Number of classes of the pool.
+    """
+    return baseline > 0 and baseline >= min(_UNEVEN / max(class_count, 1), _MOST)
 
 
 def fewest_to_show(share: float, confidence: float) -> int:

@@ -494,6 +494,7 @@ class RunSpec(_message.Message):
     STOPPING_FIELD_NUMBER: _builtins.int
     GUARANTEE_FIELD_NUMBER: _builtins.int
     FIRST_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    BALANCE_CLASSES_FIELD_NUMBER: _builtins.int
     strategy: _scorer_pb2.Strategy.ValueType
     """Orders the pool in every round that has a model."""
     first_strategy: _scorer_pb2.Strategy.ValueType
@@ -524,6 +525,10 @@ class RunSpec(_message.Message):
     """Of each batch, so many in a hundred are drawn at random, to judge the others by; 0 to 50, 0 for none."""
     first_batch_size: _builtins.int
     """Labels to ask for before there is a model; 0 means as many as in any round."""
+    balance_classes: _builtins.bool
+    """PROTOCOL_HONEST only: each class that has labels weighs the same in the fit and in the choice of the penalty,
+    however few labels it has.
+    """
     @_builtins.property
     def dataset(self) -> Global___DatasetSource:
         """The pool."""
@@ -562,10 +567,11 @@ class RunSpec(_message.Message):
         stopping: Global___StoppingSpec | None = ...,
         guarantee: Global___GuaranteeSpec | None = ...,
         first_batch_size: _builtins.int = ...,
+        balance_classes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "guarantee", b"guarantee", "queue", b"queue", "stopping", b"stopping"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_label_batch_size", b"auto_label_batch_size", "auto_label_budget", b"auto_label_budget", "batch_size", b"batch_size", "control_percent", b"control_percent", "dataset", b"dataset", "features", b"features", "first_batch_size", b"first_batch_size", "first_strategy", b"first_strategy", "guarantee", b"guarantee", "label_budget", b"label_budget", "label_source", b"label_source", "protocol", b"protocol", "queue", b"queue", "report_every", b"report_every", "seed", b"seed", "start_scale", b"start_scale", "stopping", b"stopping", "stopping_sample_count", b"stopping_sample_count", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_label_batch_size", b"auto_label_batch_size", "auto_label_budget", b"auto_label_budget", "balance_classes", b"balance_classes", "batch_size", b"batch_size", "control_percent", b"control_percent", "dataset", b"dataset", "features", b"features", "first_batch_size", b"first_batch_size", "first_strategy", b"first_strategy", "guarantee", b"guarantee", "label_budget", b"label_budget", "label_source", b"label_source", "protocol", b"protocol", "queue", b"queue", "report_every", b"report_every", "seed", b"seed", "start_scale", b"start_scale", "stopping", b"stopping", "stopping_sample_count", b"stopping_sample_count", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1351,19 +1357,41 @@ class Accuracy(_message.Message):
 
     CORRECT_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    MOST_FREQUENT_FIELD_NUMBER: _builtins.int
+    BALANCED_FIELD_NUMBER: _builtins.int
+    CLASS_CORRECT_FIELD_NUMBER: _builtins.int
+    CLASS_TOTAL_FIELD_NUMBER: _builtins.int
     correct: _builtins.int
     """Right answers."""
     total: _builtins.int
     """Answers in all; 0 where nothing was measured."""
+    most_frequent: _builtins.int
+    """Answers about samples of the most frequent class: so many guessing that class would have right. 0 where it was not
+    recorded: in control_evaluation, and in runs of earlier releases.
+    """
+    balanced: _builtins.float
+    """Mean over the classes that occur of the share of their samples that are right, in [0, 1]; 0 where most_frequent is."""
+    @_builtins.property
+    def class_correct(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Right answers by class, index is class; empty where most_frequent is 0 and for more than 1,000 classes."""
+
+    @_builtins.property
+    def class_total(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Answers in all by class, 0 for a class that does not occur; as long as class_correct."""
+
     def __init__(
         self,
         *,
         correct: _builtins.int = ...,
         total: _builtins.int = ...,
+        most_frequent: _builtins.int = ...,
+        balanced: _builtins.float = ...,
+        class_correct: _abc.Iterable[_builtins.int] | None = ...,
+        class_total: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["correct", b"correct", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balanced", b"balanced", "class_correct", b"class_correct", "class_total", b"class_total", "correct", b"correct", "most_frequent", b"most_frequent", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -72,6 +72,10 @@ class MeasuredAccuracy(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     LOW_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    BALANCED_FIELD_NUMBER: _builtins.int
+    CLASS_CORRECT_FIELD_NUMBER: _builtins.int
+    CLASS_TOTAL_FIELD_NUMBER: _builtins.int
     correct: _builtins.int
     """Right answers."""
     total: _builtins.int
@@ -82,6 +86,24 @@ class MeasuredAccuracy(_message.Message):
     """Lower end of the interval."""
     high: _builtins.float
     """Upper end of the interval."""
+    baseline: _builtins.float
+    """Share of the most frequent class, in [0, 1]: the accuracy of guessing that class. 0 where it was not recorded: in
+    control_evaluation, and in runs of earlier releases.
+    """
+    balanced: _builtins.float
+    """Balanced accuracy, in [0, 1]: mean over the classes that occur of the share of their samples that are right; 0 where
+    baseline is.
+    """
+    @_builtins.property
+    def class_correct(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Right answers by class, index is class. GetRun alone says them, of the newest model; empty for more than 1,000
+        classes and where baseline is 0.
+        """
+
+    @_builtins.property
+    def class_total(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Answers in all by class, 0 for a class that does not occur; as long as class_correct."""
+
     def __init__(
         self,
         *,
@@ -90,10 +112,14 @@ class MeasuredAccuracy(_message.Message):
         value: _builtins.float = ...,
         low: _builtins.float = ...,
         high: _builtins.float = ...,
+        baseline: _builtins.float = ...,
+        balanced: _builtins.float = ...,
+        class_correct: _abc.Iterable[_builtins.int] | None = ...,
+        class_total: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["correct", b"correct", "high", b"high", "low", b"low", "total", b"total", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balanced", b"balanced", "baseline", b"baseline", "class_correct", b"class_correct", "class_total", b"class_total", "correct", b"correct", "high", b"high", "low", b"low", "total", b"total", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
