@@ -84,8 +84,7 @@ class DatasetQueries:
         """
         names, duplicates = await self._pool(request)
         if request.names:
-            known = await asyncio.to_thread(lambda: {name: place for place, name in enumerate(names)})
-            chosen: Sequence[int] = ids_of(request.names, known)
+            chosen: Sequence[int] = await asyncio.to_thread(ids_of, request.names, names)
         else:
             chosen = list(request.sample_ids) or range(len(names))
         for sample_id in chosen:

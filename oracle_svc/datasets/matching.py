@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from labelloop.artifacts.formats import sample_digest
+from labelloop.domain.class_names import comparable
 from labelloop.errors import NotFound, WrongState
 
 from .dataset import Dataset
@@ -61,11 +62,26 @@ def _missing(sample_id: int, name: str, dataset: str, *, is_changed: bool) -> Wr
     return WrongState("DATASET_CHANGED", message, field="continues", sample_id=sample_id)
 
 
-def ids_of(names: Sequence[str], known: dict[str, int]) -> list[int]:
-    """Return the ids of samples by their names. Raises NotFound for the first unknown one, with a near match."""
+def ids_of(names: Sequence[str], pool: Sequence[str]) -> list[int]:
+    """Return the ids of samples by their names.
+
+    Names are compared as they are, then in NFC and without spaces around them, because people type and copy them.
+
+    Args:
+        names: The names to find.
+        pool: The name of each sample, index = id.
+
+    Raises:
+        NotFound: For the first unknown one, with a near match.
+    """
+    exact = {name: sample_id for sample_id, name in enumerate(pool)}
+    near = {comparable(name): sample_id for sample_id, name in enumerate(pool)}
+    found = []
     for name in names:
-        if name not in known:
-            near = get_close_matches(name, list(known)[:_NAMES_COMPARED], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+        sample_id = exact.get(name, near.get(comparable(name)))
+        if sample_id is None:
+            close = get_close_matches(name, pool[:_NAMES_COMPARED], n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise NotFound("UNKNOWN_NAME", f"the pool has no sample {name!r}{hint}", field="names", name=name)
-    return [known[name] for name in names]
+        found.append(sample_id)
+    return found

@@ -71,4 +71,9 @@ def test_equal_samples_are_not_found_twice_in_one_place() -> None:
 
 def test_an_unknown_name_is_refused_with_a_near_match() -> None:
     with pytest.raises(NotFound, match=r"'cat1\.jpg'; did you mean 'cat1\.png'"):
-        ids_of(["cat1.jpg"], {"dog.png": 0, "cat1.png": 1})
+        ids_of(["cat1.jpg"], ["dog.png", "cat1.png"])
+
+
+def test_names_are_found_as_people_type_them() -> None:
+    pool = [" a.png", "caf\u00e9.png", "b.png", " b.png"]
+    assert ids_of(["a.png", "cafe\u0301.png", "b.png", " b.png"], pool) == [0, 1, 2, 3]

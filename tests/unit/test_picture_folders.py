@@ -240,10 +240,10 @@ def test_a_broken_link_and_a_pipe_are_not_left_out_silently(tmp_path: Path) -> N
 
 
 def test_an_error_for_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("no picture")
+    (tmp_path / "a.docx").write_text("no picture")
     error = refused(tmp_path, classes=CLASSES)
     assert error.reason == "EMPTY_POOL"
-    assert "(1 file is no picture and is left out: a.txt)" in error.message
+    assert "(1 file is no picture and is left out: a.docx)" in error.message
 
 
 def test_large_pictures_of_one_size_are_kept_with_a_note(tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ class Files:
             self._write_pictures()
             return
         values = [self._values[name] for name in sorted(self._values)]
-        np.save(self._folder / "x.npy", np.array(values, np.uint8)[:, None, None].repeat(2, 1).repeat(2, 2))
+        pictures = np.full((len(values), 2, 2), 255, np.uint8)  # of full brightness, so that none is brightened
+        pictures[:, 0, 0] = values
+        np.save(self._folder / "x.npy", pictures)
         np.save(self._folder / "y.npy", np.array([value % 3 for value in values]))
 
     def _write_pictures(self) -> None:
