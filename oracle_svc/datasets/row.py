@@ -33,11 +33,11 @@ def places_of(columns: Sequence[str], header: Sequence[str], path: Path, field: 
     """Return the index of each of ``columns`` in ``header``. InvalidInput if one is missing or stands there twice."""
     for column in columns:
         if header.count(column) != 1:
-            wrong = "twice" if column in header else "not"
+            found = f"the column {column!r} twice" if column in header else f"no column {column!r}"
             known = ", ".join(map(repr, header[:_NAMED_MAX])) + (", ..." if len(header) > _NAMED_MAX else "")
             raise InvalidInput(
                 "NO_COLUMN",
-                f"{path} has the column {column!r} {wrong}: its columns are {known or 'none'}",
+                f"{path} has {found}: its columns are {known or 'none'}",
                 field=field,
                 path=path,
                 column=column,

@@ -13,11 +13,13 @@ from labelloop.events.v1.events_pb2 import DatasetSource, FeatureKind, LabelSour
 from labelloop.oracle.v1.oracle_pb2 import LabelResult, LeaseNextRequest, SubmitResultsRequest
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.scorer.v1.scorer_pb2 import Strategy
-from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, ListLabelsRequest
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, ListLabelsRequest, Phase
 from labelloop_cli.clients import Clients
+from labelloop_cli.local.stack import Stack
 from labelloop_cli.reporting.run_report import report_on
 
 from tests.e2e.driving import finish, start
+from tests.e2e.test_cli import labelloop
 from tests.patience import PATIENCE_S
 from tests.topics import TOPICS, texts_about
 
@@ -109,3 +111,30 @@ async def test_people_are_shown_the_texts_that_models_learn_from(clients: Client
     page = tmp_path / "report.html"
     await report_on(clients, run_id, page)
     assert page.read_text().count('<p class="text" dir="auto">') == 40
+
+
+async def test_the_command_writes_texts_to_fill_in_and_takes_them_back(
+    clients: Clients, shared_stack: Stack, run_id: str, tmp_path: Path
+) -> None:
+    pool, filled = written(tmp_path / "pool.csv", POOL_SIZE, 0), tmp_path / "open.csv"
+    columns = ("--text", "text", "--id", "key", "--classes", ",".join(TOPICS))
+    size = ("--budget", "5", "--batch-size", "5", "--labels-from", "queue", "--no-watch")
+    code, said = await labelloop("run", "start", pool, *columns, *size, "--run-id", run_id, stack=shared_stack)
+    assert code == 0, said
+    assert "features tfidf" in said
+    async with asyncio.timeout(PATIENCE_S):
+        async for status in clients.watch(run_id):
+            if status.phase == Phase.PHASE_LABELLING:
+                break
+    assert (await labelloop("label", "open", run_id, "-o", filled, stack=shared_stack))[0] == 0
+    with filled.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    known = {f"0-{i}": (text, topic) for i, (text, topic) in enumerate(texts_about(POOL_SIZE, 0))}
+    assert [row["text"] for row in rows] == [known[row["name"]][0] for row in rows]
+    with filled.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, ["name", "class"], delimiter=";")
+        writer.writeheader()
+        writer.writerows({"name": row["name"], "class": known[row["name"]][1]} for row in rows)
+    code, said = await labelloop("label", "submit", run_id, filled, stack=shared_stack)
+    assert (code, "5 labels recorded" in said) == (0, True), said
+    assert (await finish(clients, run_id)).run.labels_paid == 5

@@ -196,8 +196,8 @@ def test_latin_1_is_refused_with_its_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "the column 'text' not: its columns are none"),
-        (b"id,body\n1,x\n", "the column 'text' not: its columns are 'id', 'body'"),
+        (b"", "no column 'text': its columns are none"),
+        (b"id,body\n1,x\n", "no column 'text': its columns are 'id', 'body'"),
         (b"text,text\n1,x\n", "the column 'text' twice"),
         (b"text\n", "it holds no texts"),
         (b'text\n"never closed\n', "line 2: the line cannot be parsed"),

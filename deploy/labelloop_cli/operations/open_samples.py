@@ -42,7 +42,7 @@ async def _rows(clients: Clients, run_id: str, images: Path | None) -> AsyncIter
     files = FileNames()
     async for request in clients.oracle.ListRequests(ListRequestsRequest(run_id=run_id)):
         row = {"id": str(request.sample_id), "name": request.sample_name}
-        if request.media_type in _TEXTS:
+        if request.media_type.partition(";")[0] in _TEXTS:
             row["text"] = request.content.decode(errors="replace")
         if images:
             row["file"] = files.of(request.sample_name or str(request.sample_id), request.media_type)
