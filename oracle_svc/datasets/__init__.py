@@ -14,7 +14,7 @@ from .mnist import load_mnist
 __all__ = ["PATHS", "Dataset", "DatasetSource", "load", "refuse_outside"]
 
 
-PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph", "embeddings")
+PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph")
 _GRAPH_BYTES_MAX = 64 * 1024 * 1024
 
 

@@ -115,5 +115,4 @@ def _named(source: SourceMessage) -> DatasetSource:
         label_column=source.label_column,
         text_column=source.text_column,
         columns=tuple(source.columns),
-        embeddings=source.embeddings,
     )

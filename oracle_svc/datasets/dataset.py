@@ -45,8 +45,6 @@ class DatasetSource:
     """Texts: the column with the text; set makes the pool a pool of texts."""
     columns: tuple[str, ...] = ()
     """Tables: the columns that models see; empty for all but those of ids and labels."""
-    embeddings: str = ""
-    """Path of vectors [N, d] (.npy) that models see in place of the samples."""
 
 
 @dataclass(frozen=True)

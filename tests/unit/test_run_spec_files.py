@@ -41,7 +41,7 @@ def values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
         one: st.SearchStrategy[Any] = messages(field.message_type)
     elif field.enum_type:
         one = st.sampled_from(sorted(field.enum_type.values_by_number))
-    elif field.name in ("name", "labels", "evaluation", "evaluation_labels", "graph", "embeddings"):
+    elif field.name in ("name", "labels", "evaluation", "evaluation_labels", "graph"):
         one = PATHS
     else:
         one = VALUES[field.cpp_type]

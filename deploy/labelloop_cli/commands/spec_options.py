@@ -91,11 +91,6 @@ class DataOptions:
         _data(help="Columns that models see, separated by commas.", show_default="all but --id and --label"),
         "dataset.columns",
     ] = ""
-    embeddings: Annotated[
-        str,
-        _data(help="File with vectors (.npy) that models see in place of the samples, which people see."),
-        "dataset.embeddings",
-    ] = ""
     graph: Annotated[
         str,
         _data(help="ONNX file that computes features from samples, for example an embedding model."),

@@ -399,7 +399,6 @@ class DatasetSource(_message.Message):
     LABEL_COLUMN_FIELD_NUMBER: _builtins.int
     TEXT_COLUMN_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
-    EMBEDDINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"mnist", or the path of a .npy file, an IDX file or a folder of images, as the oracle service sees it."""
     labels: _builtins.str
@@ -430,8 +429,6 @@ class DatasetSource(_message.Message):
     """Tables and texts: the column with the labels; empty where they are unknown."""
     text_column: _builtins.str
     """Texts: the column with the text; set makes the pool a pool of texts."""
-    embeddings: _builtins.str
-    """Path of vectors [N, d] (.npy) that models see in place of the samples, which people see; empty for none."""
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class; may be empty where labels are known."""
@@ -459,11 +456,10 @@ class DatasetSource(_message.Message):
         label_column: _builtins.str = ...,
         text_column: _builtins.str = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
-        embeddings: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "classes", b"classes", "columns", b"columns", "embeddings", b"embeddings", "evaluation", b"evaluation", "evaluation_labels", b"evaluation_labels", "fit", b"fit", "graph", b"graph", "id_column", b"id_column", "label_column", b"label_column", "labels", b"labels", "limit_seed", b"limit_seed", "name", b"name", "sample_limit", b"sample_limit", "size", b"size", "skip_bad", b"skip_bad", "text_column", b"text_column"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "classes", b"classes", "columns", b"columns", "evaluation", b"evaluation", "evaluation_labels", b"evaluation_labels", "fit", b"fit", "graph", b"graph", "id_column", b"id_column", "label_column", b"label_column", "labels", b"labels", "limit_seed", b"limit_seed", "name", b"name", "sample_limit", b"sample_limit", "size", b"size", "skip_bad", b"skip_bad", "text_column", b"text_column"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
