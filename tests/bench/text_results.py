@@ -73,7 +73,7 @@ def table(found: dict[str, dict[str, Accuracies]], default: str) -> str:
 def _cells(strategies: dict[str, Accuracies], name: str, default: str, labels: int) -> str:
     accuracy = interval([at[labels] for at in strategies[name].values()])
     told = f"{100 * accuracy.mean:.1f} ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
-    if name == default or not strategies[default].keys() & strategies[name].keys():
+    if name == default or not strategies.get(default, {}).keys() & strategies[name].keys():
         return f"{told} |"
     ahead = lead(strategies[default], strategies[name], labels)
     points = [100 * each for each in (ahead.over.mean, ahead.over.low, ahead.over.high)]

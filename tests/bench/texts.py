@@ -1,6 +1,6 @@
 """Compare accuracy by labels on two sets of texts: the default strategy, random and margin, and other libraries.
 
-``SEEDS=3`` runs a part of it; completed loops are not repeated.
+``SEEDS=3`` runs a part of it. Completed loops are not repeated, and an interrupted bench writes the table of those.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ _DEFAULT, _RANDOM = f"{OURS} {DEFAULT}", f"{OURS} {RANDOM}"
 
 
 def plan(sets: Sequence[str], seeds: Sequence[int]) -> list[list[Loop]]:
-    """List loops in stages, by seed in each, so that an interrupted bench has what matters most: the default and
-    random; then margin, which every library has; then the others."""
+    """List loops in stages, by seed in each, so that an interrupted bench has what matters most: the default,
+    random, and margin, which every library has; then the others."""
     libraries = [(name, each) for name, _, strategies in LIBRARIES.values() for each in strategies]
     stages = [
-        [(OURS, DEFAULT), (OURS, RANDOM)],
-        [(OURS, _MARGIN), *(each for each in libraries if each[1] == _MARGIN)],
+        [(OURS, DEFAULT), (OURS, RANDOM), (OURS, _MARGIN), *(each for each in libraries if each[1] == _MARGIN)],
         [each for each in libraries if each[1] != _MARGIN],
     ]
     return [[Loop(texts, _FEATURES, *arm, seed) for seed, texts, arm in product(seeds, sets, arms)] for arms in stages]
@@ -51,17 +50,29 @@ async def texts() -> dict[str, Any]:
     if not sets:
         raise WrongState("NO_TEXTS", f"there are no texts to compare on: {missing}")
     planned, rows = plan(list(sets), SEEDS[: int(os.environ.get("SEEDS", len(SEEDS)))]), Rows(FOLDER / "rows.json")
-    await _carry_out(sets, planned, rows)
-    return result(rows.of(loop for stage in planned for loop in stage), missing)
+    try:
+        await _carry_out(sets, planned, rows)
+    finally:
+        done = rows.of(loop for stage in planned for loop in stage)
+        write_table(_by_texts(done))
+    return result(done, missing)
 
 
-def result(rows: Sequence[Row], missing: dict[str, str]) -> dict[str, Any]:
-    """Summarise, and write the table for README.md to ``table.md``."""
-    found = {name: by_strategy(rows, name) for name in dict.fromkeys(row.loop.pool for row in rows)}
+def write_table(found: dict[str, dict[str, Accuracies]]) -> None:
+    """Write the table for README.md to ``table.md``."""
     told = table(found, _DEFAULT)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "table.md").write_text(told)
     print(told, flush=True)
+
+
+def _by_texts(rows: Sequence[Row]) -> dict[str, dict[str, Accuracies]]:
+    return {name: by_strategy(rows, name) for name in dict.fromkeys(row.loop.pool for row in rows)}
+
+
+def result(rows: Sequence[Row], missing: dict[str, str]) -> dict[str, Any]:
+    """Summarise all loops."""
+    found = _by_texts(rows)
     over_random = [lead(each[_DEFAULT], each[_RANDOM], labels) for each in found.values() for labels in AT]
     ahead = {f"{name} at {labels}": _over_best(each, labels) for name, each in found.items() for labels in AT}
     least = min(ahead.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from dataclasses import replace
 from hashlib import sha256
@@ -13,6 +14,7 @@ from labelloop.errors import Corrupt, WrongState
 from pyroaring import BitMap
 
 from tests.bench import text_loop, text_sets
+from tests.bench import texts as bench
 from tests.bench.peers.strategy_data import AT, StrategyData
 from tests.bench.peers.strategy_rows import Loop, Row, Rows
 from tests.bench.strategy_peers import OURS
@@ -134,20 +136,44 @@ def test_the_table_shows_the_lead_over_each_strategy() -> None:
 
 @pytest.mark.parametrize(("by_chance", "best", "met"), [(0.8, 0.85, True), (0.9, 0.85, False), (0.8, 0.95, False)])
 def test_the_target_is_above_random_in_every_seed_and_ahead_of_the_best(
-    by_chance: float, best: float, met: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by_chance: float, best: float, met: bool
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     rows = [row(LOOP, 0.9), row(replace(LOOP, strategy=RANDOM), by_chance)]
     rows += [row(OTHER, best, 0.99), row(replace(OTHER, strategy="worse"), 0.1)]
     told = result(rows, {})
     assert told["met"] == met
     assert told["value"] == pytest.approx(100 * (0.9 - best))
-    assert "badge" in Path("out/bench/texts/table.md").read_text()
 
 
-def test_the_default_and_random_come_first_and_all_strategies_have_all_seeds() -> None:
+async def test_an_interrupted_bench_leaves_a_table_of_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(sets: object, planned: object, rows: Rows) -> None:
+        rows.add(row(LOOP, 0.9))
+        rows.add(row(replace(LOOP, pool="20newsgroups", strategy=RANDOM), 0.8))
+        raise asyncio.CancelledError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "FOLDER", tmp_path)
+    monkeypatch.setattr(bench, "_carry_out", interrupted)
+    monkeypatch.setattr(bench, "text_sets", lambda: (dict.fromkeys(text_sets.SETS, topics(9)), {}))
+    with pytest.raises(asyncio.CancelledError):
+        await bench.texts()
+    told = (tmp_path / "table.md").read_text()
+    assert "90.0" in told
+    assert "80.0" in told
+
+
+async def test_a_bench_without_any_texts_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "text_sets", lambda: ({}, {"reuters-r8": "no network"}))
+    with pytest.raises(WrongState, match="no network"):
+        await bench.texts()
+
+
+def test_the_default_random_and_margins_come_first_and_all_strategies_have_all_seeds() -> None:
     stages = plan(["a", "b"], [1, 2])
-    assert {loop.strategy for loop in stages[0]} == {DEFAULT, RANDOM}
+    assert {loop.strategy for loop in stages[0]} == {DEFAULT, RANDOM, "margin"}
+    assert [loop.seed for loop in stages[0]] == sorted(loop.seed for loop in stages[0])
     loops = [loop for stage in stages for loop in stage]
     arms = {(loop.library, loop.strategy) for loop in loops}
     assert len(loops) == len(set(loops)) == 2 * 2 * len(arms)
