@@ -58,12 +58,12 @@ def lead(ours: Accuracies, others: Accuracies, labels: int) -> Lead:
 
 
 def table(found: dict[str, dict[str, Accuracies]], default: str) -> str:
-    """Write a table in Markdown: accuracy in per cent, and the lead of ``default`` in points."""
+    """Write a table in Markdown, ``default`` first: accuracy in per cent, and the lead of ``default`` in points."""
     heads = [f"{labels} labels | default's lead" for labels in AT]
     lines = [f"| texts | strategy | seeds | {' | '.join(heads)} |", f"|---|---|---|{'---|' * 2 * len(AT)}"]
     for texts, strategies in found.items():
         shown = texts
-        for name, accuracies in strategies.items():
+        for name, accuracies in sorted(strategies.items(), key=lambda each: (each[0] != default, each[0])):
             cells = [_cells(strategies, name, default, labels) for labels in AT]
             lines.append(f"| {shown} | {name} | {len(accuracies)} | {' | '.join(cells)} |")
             shown = ""
@@ -71,10 +71,13 @@ def table(found: dict[str, dict[str, Accuracies]], default: str) -> str:
 
 
 def _cells(strategies: dict[str, Accuracies], name: str, default: str, labels: int) -> str:
-    accuracy = interval([at[labels] for at in strategies[name].values()])
-    told = f"{100 * accuracy.mean:.1f} ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
+    told = _told(interval([at[labels] for at in strategies[name].values()]))
     if name == default or not strategies.get(default, {}).keys() & strategies[name].keys():
         return f"{told} |"
     ahead = lead(strategies[default], strategies[name], labels)
-    points = [100 * each for each in (ahead.over.mean, ahead.over.low, ahead.over.high)]
-    return f"{told} | {points[0]:+.1f} ({points[1]:+.1f} to {points[2]:+.1f}), {ahead.won} of {ahead.seeds}"
+    return f"{told} | {_told(ahead.over, sign='+')}, {ahead.won} of {ahead.seeds}"
+
+
+def _told(seen: Interval, sign: str = "") -> str:
+    mean, low, high = (f"{100 * each:{sign}.1f}" for each in (seen.mean, seen.low, seen.high))
+    return mean if seen.low == seen.high else f"{mean} ({low} to {high})"
