@@ -34,7 +34,8 @@ def wheel_of(name: str, version: str) -> Path:
     folder = user_cache_path("labelloop") / "bench" / "wheels"
     pattern = f"{name.replace('-', '_')}-{version}-*.whl"
     if not list(folder.glob(pattern)):
-        _must(name, (sys.executable, *_DOWNLOAD, "--dest", str(folder), f"{name}=={version}"))
+        pip = python_of("downloads", ("pip",))  # this environment may lack it
+        _must(name, (str(pip), *_DOWNLOAD, "--dest", str(folder), f"{name}=={version}"))
     return next(folder.glob(pattern))
 
 
