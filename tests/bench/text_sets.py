@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
@@ -75,7 +74,7 @@ def checked(file: str, data: bytes, digest: str) -> bytes:
     return data
 
 
-def rows_of(data: bytes, file: str) -> list[Sequence[str]]:
+def rows_of(data: bytes, file: str) -> list[list[str]]:
     """Read pairs of topic and text from Orange's tab-separated format. Raises Corrupt for any other."""
     before = csv.field_size_limit(_TEXT_BYTES_MAX)
     try:
