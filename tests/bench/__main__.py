@@ -23,6 +23,7 @@ from tests.bench.peers.compare import peers
 from tests.bench.ranking import rank_growth, rank_vs_raw_scan, rank_vs_read_limit
 from tests.bench.scoring import stream_rows, stream_rows_of_patches, unary_vs_echo
 from tests.bench.strategy_peers import strategies_vs_peers
+from tests.bench.texts import texts
 
 BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "article_vs_notebook": article_vs_notebook,
@@ -44,6 +45,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "peers": peers,
     "article_vs_peers": article_vs_peers,
     "strategies_vs_peers": strategies_vs_peers,
+    "texts": texts,
 }
 OUTPUT = Path("out/bench")
 

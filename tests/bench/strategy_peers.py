@@ -36,7 +36,7 @@ from tests.study.plan import AT, DEFAULT, FEATURES, POOLS, SEEDS, Cell, spec
 
 ROWS = Path("out/bench/strategy_peers_rows.json")
 OURS = f"labelloop {version('labelloop')}"
-_LIBRARIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {  # name, requirements, strategies
+LIBRARIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {  # name, requirements, strategies
     "skactiveml": (
         "scikit-activeml 1.0.1",
         ("scikit-activeml==1.0.1", "scikit-learn==1.9.1"),
@@ -48,14 +48,14 @@ _LIBRARIES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {  # name,
         ("margin", "contrastive", "embedding-k-means"),
     ),
 }
-_MODULES = {name: module for module, (name, _, _) in _LIBRARIES.items()}
+_MODULES = {name: module for module, (name, _, _) in LIBRARIES.items()}
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _TOGETHER = usable_cores()
 
 
 def plan(pools: Sequence[str], seeds: Sequence[int]) -> list[Loop]:
     """List loops by pool and seed, so that an interrupted bench has all strategies of the first seeds."""
-    arms_of = [(OURS, DEFAULT)] + [(name, each) for name, _, strategies in _LIBRARIES.values() for each in strategies]
+    arms_of = [(OURS, DEFAULT)] + [(name, each) for name, _, strategies in LIBRARIES.values() for each in strategies]
     return [
         Loop(pool, features, library, strategy, seed)
         for pool, seed, features, (library, strategy) in product(pools, seeds, FEATURES, arms_of)
@@ -113,10 +113,10 @@ async def _carry_out(planned: Sequence[Loop], rows: Rows) -> None:
         data = await asyncio.to_thread(_save, folder, POOLS[planned[0].pool])
         async with running(folder / "store") as stack, connect(stack.endpoints) as clients:
             for part in (first, planned):
-                await _work(rows.to_do(part), rows, lambda loop: _one(clients, data[loop.features], loop))
+                await work(rows.to_do(part), rows, lambda loop: _one(clients, data[loop.features], loop))
 
 
-async def _work(left: Sequence[Loop], rows: Rows, one: Callable[[Loop], Awaitable[Row]]) -> None:
+async def work(left: Sequence[Loop], rows: Rows, one: Callable[[Loop], Awaitable[Row]]) -> None:
     slots, done, begin = asyncio.Semaphore(_TOGETHER), 0, time.monotonic()
 
     async def gated(loop: Loop) -> None:
@@ -160,23 +160,32 @@ def _save(folder: Path, size: int) -> dict[str, Path]:
 
 
 async def _one(clients: Clients, data: Path, loop: Loop) -> Row:
-    return await (_ours(clients, loop) if loop.library == OURS else _theirs(data, loop))
+    return await (_ours(clients, loop) if loop.library == OURS else _row_of(data, loop))
 
 
-async def _theirs(data: Path, loop: Loop) -> Row:
-    """Run a loop of a library; raise WrongState if that fails."""
+async def _row_of(data: Path, loop: Loop) -> Row:
+    return (await theirs(data, loop))[0]
+
+
+async def theirs(data: Path, loop: Loop) -> tuple[Row, list[int]]:
+    """Run a loop of a library, and return its row and the samples that it asked for, in order; none if it was left out.
+
+    Raises WrongState if the library fails.
+    """
     module = _MODULES[loop.library]
-    python = await asyncio.to_thread(python_of, f"{module}-strategies", _LIBRARIES[module][1])
+    python = await asyncio.to_thread(python_of, f"{module}-strategies", LIBRARIES[module][1])
     async with _started(python, module, data, loop) as process:
         output, errors = await process.communicate()
     match process.returncode:
         case 0:
             told = json.loads(output.splitlines()[-1])
-            return Row(loop, {int(labels): value for labels, value in told["accuracy"].items()}, told["cpu_s"])
+            accuracy = {int(labels): value for labels, value in told["accuracy"].items()}
+            return Row(loop, accuracy, told["cpu_s"]), told["asked"]
         case code if code == -signal.SIGXCPU:
-            return Row(loop, {}, left_out=f"takes more than {CPU_S_MAX} s of CPU for 400 labels")
+            return Row(loop, {}, left_out=f"takes more than {CPU_S_MAX} s of CPU for 400 labels"), []
         case code if code == OUT_OF_MEMORY:
-            return Row(loop, {}, left_out=f"takes more than {MEMORY_GIB_MAX} GiB: {errors.decode().strip()[-200:]}")
+            reason = f"takes more than {MEMORY_GIB_MAX} GiB: {errors.decode().strip()[-200:]}"
+            return Row(loop, {}, left_out=reason), []
     raise WrongState("PEER_FAILED", f"{loop.name} failed: {errors.decode()[-300:]}", peer=loop.library)
 
 

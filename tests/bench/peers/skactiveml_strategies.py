@@ -15,7 +15,7 @@ from tests.bench.peers.strategy_data import AT, BATCH, FIRST_BATCH, Asked, Strat
 
 
 def loop(data: StrategyData, strategy: str, seed: int) -> Asked:
-    made = SklearnClassifier(classifier(), classes=range(10), random_state=seed)
+    made = SklearnClassifier(classifier(), classes=range(data.class_count), random_state=seed)
     given = np.full(len(data.pool), np.nan)
     asked: Asked = []
     while len(asked) < max(AT):

@@ -40,14 +40,17 @@ class Embedding(SklearnClassifier):
 class Factory:
     """Creates a classifier per fit."""
 
+    def __init__(self, class_count: int) -> None:
+        self._class_count = class_count
+
     def new(self) -> Embedding:
-        return Embedding(classifier(), 10)
+        return Embedding(classifier(), self._class_count)
 
 
 def loop(data: StrategyData, strategy: str, seed: int) -> Asked:
     np.random.seed(seed)
-    samples = SklearnDataset(csr_matrix(data.pool), data.labels, target_labels=np.arange(10))
-    learner = PoolBasedActiveLearner(Factory(), _QUERIES[strategy](), samples)
+    samples = SklearnDataset(csr_matrix(data.pool), data.labels, target_labels=np.arange(data.class_count))
+    learner = PoolBasedActiveLearner(Factory(data.class_count), _QUERIES[strategy](), samples)
     first = data.first(seed)
     learner.initialize_data(first, data.labels[first])
     asked: Asked = [int(each) for each in first]

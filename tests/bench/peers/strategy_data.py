@@ -24,12 +24,17 @@ OUT_OF_MEMORY = 75  # exit code
 
 @dataclass(frozen=True)
 class StrategyData:
-    """``pool`` and ``test`` ``[n, values]``, pixels in [0, 1] or learned features; labels are class indices."""
+    """``pool`` and ``test`` ``[n, values]``, pixels in [0, 1] or learned features of images or texts; labels are class
+    indices."""
 
     pool: NDArray[Any]
     labels: NDArray[Any]
     test: NDArray[Any]
     test_labels: NDArray[Any]
+
+    @property
+    def class_count(self) -> int:
+        return int(max(self.labels.max(), self.test_labels.max())) + 1
 
     def first(self, seed: int) -> NDArray[np.intp]:
         """Draw a random first batch, for libraries and strategies without their own."""
@@ -46,8 +51,9 @@ Loop = Callable[[StrategyData, str, int], Asked]
 
 
 def report(data_file: str, strategy: str, seed: int, loop: Loop) -> None:
-    """Print the accuracy of the classifier at each number of labels, and the CPU time of choosing the samples. Past
-    the limits, the process is killed by SIGXCPU or exits with OUT_OF_MEMORY."""
+    """Print the accuracy of the classifier at each number of labels, the samples in the order in which they were
+    asked for, and the CPU time of choosing them. Past the limits, the process is killed by SIGXCPU
+    or exits with OUT_OF_MEMORY."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_GIB_MAX << 30, MEMORY_GIB_MAX << 30))
     try:
@@ -63,4 +69,4 @@ def report(data_file: str, strategy: str, seed: int, loop: Loop) -> None:
     for count in AT:
         fitted = classifier().fit(data.pool[asked[:count]], data.labels[asked[:count]])
         accuracy[count] = float((fitted.predict(data.test) == data.test_labels).mean())
-    print(json.dumps({"accuracy": accuracy, "cpu_s": round(cpu_s, 1)}))
+    print(json.dumps({"accuracy": accuracy, "asked": asked, "cpu_s": round(cpu_s, 1)}))

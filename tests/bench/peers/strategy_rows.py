@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -29,13 +29,15 @@ class Loop:
 
 @dataclass(frozen=True)
 class Row:
-    """``accuracy`` by label count, on all test images; ``cpu_s`` is the time spent choosing, None if not measured;
-    ``left_out`` says why there is no accuracy."""
+    """``accuracy`` by label count, on all test samples; ``cpu_s`` is the time spent choosing, None if not measured;
+    ``left_out`` says why there is no accuracy. ``same_fit`` is the accuracy of our fit to the samples that a library
+    chose, empty if not measured."""
 
     loop: Loop
     accuracy: dict[int, float]
     cpu_s: float | None = None
     left_out: str = ""
+    same_fit: dict[int, float] = field(default_factory=dict)
 
 
 class Rows:
@@ -68,8 +70,12 @@ class Rows:
 
 
 def _read(told: dict[str, Any]) -> Row:
-    accuracy = {int(labels): value for labels, value in told["accuracy"].items()}
-    return Row(Loop(**told["loop"]), accuracy, told["cpu_s"], told["left_out"])
+    accuracy, same_fit = (_by_labels(told.get(name, {})) for name in ("accuracy", "same_fit"))
+    return Row(Loop(**told["loop"]), accuracy, told["cpu_s"], told["left_out"], same_fit)
+
+
+def _by_labels(told: dict[str, float]) -> dict[int, float]:
+    return {int(labels): value for labels, value in told.items()}
 
 
 def _arm(loop: Loop) -> tuple[str, str, str, str]:
