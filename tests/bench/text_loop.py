@@ -32,7 +32,7 @@ def save_features(path: Path, texts: TextSet, seed: int) -> None:
     """Save what :class:`StrategyData` reads: features that are learned from the seed's pool, without labels."""
     drawn = np.random.default_rng(seed).permutation(len(texts.texts))[: POOL + HELD_OUT]
     pool, held_out = drawn[:POOL], drawn[POOL:]
-    graph = Graph(learn_texts(texts.texts[pool], seed), "texts", field="")
+    graph = Graph(learn_texts(texts.texts[pool].tolist(), seed), "texts", field="")
     draft = path.with_suffix(".draft.npz")
     np.savez(
         draft,
