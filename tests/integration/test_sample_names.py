@@ -121,6 +121,7 @@ async def test_a_run_starts_by_saying_what_was_read(oracle: FakeOracle, capsys: 
     assert capsys.readouterr().out.splitlines() == [
         "4 samples: arrays of 3 values, float32; classes 2: cat, dog; features pixels",
         "2 files were left out",
+        "models see the values as they are, because all are of one scale",
         "run new started",
     ]
 

@@ -134,7 +134,7 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
         ("a,y\n1,x\n2,-1\n", {"label_column": "y"}, "BAD_ROWS", "row 3: it has no label ('-1')"),
         ("a,y\n1,x\n2,z\n", {"label_column": "y"}, "CLASS_MISMATCH", "'z'"),
         ("a,b\n", {}, "EMPTY_POOL", "no rows"),
-        ("a,b\n1,2\n", {"id_column": "c"}, "NO_COLUMN", "column 'c' not"),
+        ("a,b\n1,2\n", {"id_column": "c"}, "NO_COLUMN", "no column 'c'"),
         ("a,b\n1,2\n", {"columns": ("a", "c")}, "NO_COLUMN", "'a', 'b'"),
         ("a,a\n1,2\n", {}, "NO_COLUMN", "'a' twice"),
         ("a,y\n1,x\n", {"label_column": "y", "columns": ("a", "y")}, "LABEL_SEEN", "'y'"),
