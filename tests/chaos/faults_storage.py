@@ -43,11 +43,11 @@ async def _fill_artifacts(trial: Trial) -> None:
 def _forget_models(trial: Trial, folder: Path) -> None:
     """Delete models: those of the calm run are the same bytes and would not be written again."""
     pools = [seen.event.pool_published for run in trial.world.watch.runs.values() for seen in run]
-    kept = {digest for pool in pools for digest in (pool.pool_sha256, pool.evaluation_sha256) if digest}
+    kept = {digest for pool in pools for digest in (pool.pool_sha256, pool.evaluation_sha256, pool.labels_sha256)}
     for pool in pools:
         if pool.pool_sha256:
             manifest = PoolManifest.from_bytes((folder / pool.pool_sha256).read_bytes())
-            kept |= {shard.sha256 for shard in manifest.shards}
+            kept.update(manifest.artifacts)
     for path in folder.iterdir():
         if path.name not in kept:
             path.unlink()
