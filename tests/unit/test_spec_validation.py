@@ -11,6 +11,7 @@ from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.events.v1.events_pb2 import (
     FeatureKind,
     FeaturesLearned,
+    GuaranteeSpec,
     Inheritance,
     LabelSource,
     PoolPublished,
@@ -232,3 +233,14 @@ def test_known_samples_that_are_equal_count_once() -> None:
     check_spec(wanted(17), pool, known)
     with pytest.raises(InvalidInput, match="17 left to label"):
         check_spec(wanted(18), pool, known)
+
+
+def test_a_guarantee_is_refused_before_labels_are_paid_if_the_pool_is_too_large_to_rank_at_once() -> None:
+    wanted, described = spec(PIXELS), dataset(28)
+    wanted.guarantee.CopyFrom(GuaranteeSpec(target_accuracy=0.9, confidence=0.9, audit_size=1_000))
+    check_spec(wanted, described, Inheritance())
+    described.sample_count = 6_000_000
+    described.classes[:] = ["a", "b"]
+    with pytest.raises(LimitExceeded, match="order of the pool") as raised:
+        check_spec(wanted, described, Inheritance())
+    assert raised.value.field == "spec.guarantee"

@@ -39,6 +39,7 @@ _TEXT_FEATURES = 300
 _OF_TEXTS = {FeatureKind.FEATURE_KIND_TFIDF, FeatureKind.FEATURE_KIND_GRAPH}
 _SAMPLE_VALUES_MAX = 2_000_000  # 8 MB of float32, sent in one request
 _WEIGHTS_MAX = 8_000_000  # a model of 32 MB, sent in one message
+_RANKED_MAX = 5_000_000  # samples with confidences in one message of 64 MB
 VALUES_MAX = 500_000_000  # in one array of float32: 2 GB
 
 
@@ -107,6 +108,8 @@ def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) ->
         yield from _fitted(spec, classes, inherited, width)
         yield "dataset.evaluation", "the evaluation set", max(width + 1, classes) * evaluation_count, VALUES_MAX
     yield "dataset.evaluation", "the evaluation set", max(values, classes) * evaluation_count, VALUES_MAX
+    if spec.HasField("guarantee"):  # the audit is about the order of all that is left, which is one message
+        yield "guarantee", "the order of the pool, for a guarantee,", dataset.sample_count, _RANKED_MAX
     yield "dataset", "the answers for the pool", classes * dataset.sample_count, VALUES_MAX
 
 
