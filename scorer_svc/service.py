@@ -145,7 +145,7 @@ class ScorerService(ScorerServiceServicer):
     async def LearnFeatures(self, request: pb.LearnFeaturesRequest, context: Context) -> pb.LearnFeaturesResponse:
         graph = _checked_digest(request.graph_sha256, "graph_sha256") if request.graph_sha256 else ""
         pool = _checked_digest(request.pool_sha256, "pool_sha256")
-        return await self._learning.learn(pool, request.seed, graph, request.lesson or pb.LESSON_PATCHES)
+        return await self._learning.learn(pool, request.seed, graph, request.method or pb.FEATURE_METHOD_PATCHES)
 
     async def ExtractFeatures(self, request: pb.ExtractFeaturesRequest, context: Context) -> pb.ExtractFeaturesResponse:
         digest = _checked_digest(request.features_sha256, "features_sha256")

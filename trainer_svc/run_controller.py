@@ -32,7 +32,7 @@ from labelloop.events.v1.events_pb2 import (
     SamplesAutoLabelled,
 )
 from labelloop.observability import metrics, tracing
-from labelloop.scorer.v1.scorer_pb2 import Lesson, RankPoolResponse, Strategy
+from labelloop.scorer.v1.scorer_pb2 import FeatureMethod, RankPoolResponse, Strategy
 from pyroaring import BitMap
 from structlog.contextvars import bind_contextvars
 from torch import Tensor
@@ -63,8 +63,8 @@ from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.scorers.rank_merge import unpack
 
 _HOPELESS = (InvalidInput, LimitExceeded)  # a retry would fail in the same way
-_LESSON_SEED = 0  # the seed of feature learning: the same for all runs on a pool, so that they share the features
-_LESSONS = {FeatureKind.FEATURE_KIND_STANDARDIZED: Lesson.LESSON_STANDARDIZED}
+_FEATURE_SEED = 0  # the seed of feature learning: the same for all runs on a pool, so that they share the features
+_METHODS = {FeatureKind.FEATURE_KIND_STANDARDIZED: FeatureMethod.FEATURE_METHOD_STANDARDIZED}
 
 
 class _Drawn(NamedTuple):
@@ -151,8 +151,11 @@ class RunController:
     async def _learn_features(self, state: RunState) -> Event:
         pool, begin = _pool(state), time.perf_counter()
         given = state.spec.features == FeatureKind.FEATURE_KIND_GRAPH
-        graph, lesson = pool.graph_sha256 if given else "", _LESSONS.get(state.spec.features, Lesson.LESSON_PATCHES)
-        learned = await self._scorer_client.learn(pool.pool_sha256, _LESSON_SEED, graph, lesson)
+        graph, method = (
+            pool.graph_sha256 if given else "",
+            _METHODS.get(state.spec.features, FeatureMethod.FEATURE_METHOD_PATCHES),
+        )
+        learned = await self._scorer_client.learn(pool.pool_sha256, _FEATURE_SEED, graph, method)
         check_width(state.spec, pool, len(state.training), learned.feature_count)
         features = FeaturesLearned(
             features_sha256=await self._artifacts.put(learned.graph),

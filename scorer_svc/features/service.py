@@ -35,7 +35,7 @@ class LearnedFeatures(NamedTuple):
 
     pool: str
     seed: int
-    lesson: pb.Lesson.ValueType
+    method: pb.FeatureMethod.ValueType
 
 
 class FeatureService:
@@ -49,9 +49,9 @@ class FeatureService:
         self._learned: AsyncCache[LearnedFeatures, bytes] = AsyncCache(self._learn, kept=_KEPT)
 
     async def learn(
-        self, pool: str, seed: int, graph: str, lesson: pb.Lesson.ValueType = pb.LESSON_PATCHES
+        self, pool: str, seed: int, graph: str, method: pb.FeatureMethod.ValueType = pb.FEATURE_METHOD_PATCHES
     ) -> pb.LearnFeaturesResponse:
-        """Return the graph ``graph`` if it fits the pool, or learn one if none is named: that of ``lesson``.
+        """Return the graph ``graph`` if it fits the pool, or learn one if none is named: that of ``method``.
 
         InvalidInput if the graph does not fit, or if nothing can be learned from the pool.
         """
@@ -62,9 +62,9 @@ class FeatureService:
             first = np.arange(min(_TRIED_SAMPLES, samples.sample_count), dtype=np.uint32)
             check_finite(await self._run(given, await samples.take(first)))
             return pb.LearnFeaturesResponse(graph=given.data, feature_count=given.answer_count)
-        if lesson not in pb.Lesson.values():
-            raise InvalidInput("UNKNOWN_LESSON", f"{lesson} is no kind of features", field="lesson")
-        data = await self._learned.get(LearnedFeatures(pool, seed, lesson))
+        if method not in pb.FeatureMethod.values():
+            raise InvalidInput("UNKNOWN_METHOD", f"{method} is no kind of features", field="method")
+        data = await self._learned.get(LearnedFeatures(pool, seed, method))
         learned = await asyncio.get_running_loop().run_in_executor(None, _opened, data)
         return pb.LearnFeaturesResponse(graph=data, feature_count=learned.answer_count)
 
@@ -79,18 +79,18 @@ class FeatureService:
     async def _run(self, graph: Graph, samples: NDArray[Any]) -> NDArray[np.float32]:
         return await asyncio.get_running_loop().run_in_executor(self._executor, graph.answers, samples)
 
-    async def _learn(self, lesson: LearnedFeatures) -> bytes:
-        pool = await self._pools.get(lesson.pool)
+    async def _learn(self, wanted: LearnedFeatures) -> bytes:
+        pool = await self._pools.get(wanted.pool)
         count = min(_LEARN_FROM_SAMPLES, _LEARN_FROM_BYTES // max(1, pool.sample_bytes) or 1, pool.sample_count)
-        rng = np.random.default_rng(lesson.seed)
+        rng = np.random.default_rng(wanted.seed)
         drawn = np.sort(rng.choice(pool.sample_count, count, replace=False)).astype(np.uint32)
         samples = await pool.take(drawn)
         if pool.holds_texts:
-            work = partial(learn_texts, _some_of(samples, rng).tolist(), lesson.seed)
-        elif lesson.lesson == pb.LESSON_STANDARDIZED:
+            work = partial(learn_texts, _some_of(samples, rng).tolist(), wanted.seed)
+        elif wanted.method == pb.FEATURE_METHOD_STANDARDIZED:
             work = partial(learn_standardized, samples, pool.layout)
         else:
-            work = partial(learn_patches, samples, lesson.seed, pool.layout)
+            work = partial(learn_patches, samples, wanted.seed, pool.layout)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except ValueError as error:

@@ -16,10 +16,10 @@ from labelloop.runtime.async_cache import AsyncCache
 from labelloop.scorer.v1.scorer_pb2 import (
     ExtractFeaturesRequest,
     ExtractFeaturesResponse,
+    FeatureMethod,
     GetSamplesRequest,
     LearnFeaturesRequest,
     LearnFeaturesResponse,
-    Lesson,
     RankPoolRequest,
     RankPoolResponse,
     Strategy,
@@ -111,10 +111,10 @@ class ScorerClient:
         return merge([part for _, part in answers], limit)
 
     async def learn(
-        self, pool: str, seed: int, graph: str, lesson: Lesson.ValueType = Lesson.LESSON_PATCHES
+        self, pool: str, seed: int, graph: str, method: FeatureMethod.ValueType = FeatureMethod.FEATURE_METHOD_PATCHES
     ) -> LearnFeaturesResponse:
         """Learn a feature graph from a pool, or check the one with the digest ``graph`` if that is not empty."""
-        request = LearnFeaturesRequest(pool_sha256=pool, seed=seed, graph_sha256=graph, lesson=lesson)
+        request = LearnFeaturesRequest(pool_sha256=pool, seed=seed, graph_sha256=graph, method=method)
         [(_, learned)] = await self._fan_out.ask("LearnFeatures", {0: pool}, lambda _: request)
         assert isinstance(learned, LearnFeaturesResponse)
         return learned

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/scorer/v1/scorer.proto\x12\x13labelloop.scorer.v1\"\xdc\x01\n\x0fRankPoolRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x02 \x01(\t\x12/\n\x08strategy\x18\x03 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x11\n\tleave_out\x18\x05 \x01(\x0c\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x14\n\x0cwith_samples\x18\x07 \x01(\x08\x12\x0e\n\x06shards\x18\x08 \x03(\r\x12\x17\n\x0f\x66\x65\x61tures_sha256\x18\t \x01(\t\"\x96\x01\n\x10RankPoolResponse\x12\x12\n\nsample_ids\x18\x01 \x03(\r\x12\x11\n\tpredicted\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\r\n\x05score\x18\x04 \x03(\x02\x12\x38\n\x07samples\x18\x05 \x01(\x0b\x32\'.labelloop.scorer.v1.GetSamplesResponse\"U\n\x11GetSamplesRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x12\n\nsample_ids\x18\x02 \x03(\r\x12\x17\n\x0f\x66\x65\x61tures_sha256\x18\x03 \x01(\t\"C\n\x12GetSamplesResponse\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0f\n\x07samples\x18\x03 \x01(\x0c\"N\n\x12\x43lusterPoolRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x15\n\rcluster_count\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\r\"9\n\x13\x43lusterPoolResponse\x12\x0f\n\x07\x63luster\x18\x01 \x03(\r\x12\x11\n\tcentroids\x18\x02 \x01(\x0c\"|\n\x14LearnFeaturesRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x14\n\x0cgraph_sha256\x18\x03 \x01(\t\x12+\n\x06lesson\x18\x04 \x01(\x0e\x32\x1b.labelloop.scorer.v1.Lesson\"=\n\x15LearnFeaturesResponse\x12\r\n\x05graph\x18\x01 \x01(\x0c\x12\x15\n\rfeature_count\x18\x02 \x01(\r\"B\n\x16\x45xtractFeaturesRequest\x12\x17\n\x0f\x66\x65\x61tures_sha256\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x0c\"+\n\x17\x45xtractFeaturesResponse\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0c\"\x8b\x01\n\x0cScoreRequest\x12\x16\n\x0cmodel_sha256\x18\x01 \x01(\tH\x00\x12\x10\n\x06run_id\x18\x02 \x01(\tH\x00\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\x0e\n\x06images\x18\x04 \x01(\x0c\x12\x1a\n\x12with_probabilities\x18\x05 \x01(\x08\x12\r\n\x05texts\x18\x06 \x03(\tB\x07\n\x05model\"c\n\rScoreResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\x11\n\tpredicted\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\x15\n\rprobabilities\x18\x04 \x03(\x02\"F\n\x12ScoreStreamRequest\x12\x30\n\x05score\x18\x01 \x01(\x0b\x32!.labelloop.scorer.v1.ScoreRequest\"H\n\x13ScoreStreamResponse\x12\x31\n\x05score\x18\x01 \x01(\x0b\x32\".labelloop.scorer.v1.ScoreResponse*\xe0\x02\n\x08Strategy\x12\x18\n\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x15\n\x11STRATEGY_IN_ORDER\x10\x01\x12\x13\n\x0fSTRATEGY_RANDOM\x10\x02\x12\x1d\n\x19STRATEGY_LEAST_CONFIDENCE\x10\x03\x12\x13\n\x0fSTRATEGY_MARGIN\x10\x04\x12\x14\n\x10STRATEGY_ENTROPY\x10\x05\x12\x1b\n\x17STRATEGY_MOST_CONFIDENT\x10\x06\x12\x1d\n\x19STRATEGY_CLUSTERED_MARGIN\x10\x07\x12\x12\n\x0eSTRATEGY_BADGE\x10\x08\x12\x16\n\x12STRATEGY_TYPICLUST\x10\t\x12\x14\n\x10STRATEGY_K_MEANS\x10\n\x12\x14\n\x10STRATEGY_DENSITY\x10\x0b\x12\x19\n\x15STRATEGY_POWER_MARGIN\x10\x0c\x12\x15\n\x11STRATEGY_K_CENTER\x10\r*M\n\x06Lesson\x12\x16\n\x12LESSON_UNSPECIFIED\x10\x00\x12\x12\n\x0eLESSON_PATCHES\x10\x01\x12\x17\n\x13LESSON_STANDARDIZED\x10\x02\x32\xb5\x05\n\rScorerService\x12W\n\x08RankPool\x12$.labelloop.scorer.v1.RankPoolRequest\x1a%.labelloop.scorer.v1.RankPoolResponse\x12]\n\nGetSamples\x12&.labelloop.scorer.v1.GetSamplesRequest\x1a\'.labelloop.scorer.v1.GetSamplesResponse\x12`\n\x0b\x43lusterPool\x12\'.labelloop.scorer.v1.ClusterPoolRequest\x1a(.labelloop.scorer.v1.ClusterPoolResponse\x12\x66\n\rLearnFeatures\x12).labelloop.scorer.v1.LearnFeaturesRequest\x1a*.labelloop.scorer.v1.LearnFeaturesResponse\x12l\n\x0f\x45xtractFeatures\x12+.labelloop.scorer.v1.ExtractFeaturesRequest\x1a,.labelloop.scorer.v1.ExtractFeaturesResponse\x12N\n\x05Score\x12!.labelloop.scorer.v1.ScoreRequest\x1a\".labelloop.scorer.v1.ScoreResponse\x12\x64\n\x0bScoreStream\x12\'.labelloop.scorer.v1.ScoreStreamRequest\x1a(.labelloop.scorer.v1.ScoreStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n labelloop/scorer/v1/scorer.proto\x12\x13labelloop.scorer.v1\"\xdc\x01\n\x0fRankPoolRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x02 \x01(\t\x12/\n\x08strategy\x18\x03 \x01(\x0e\x32\x1d.labelloop.scorer.v1.Strategy\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x11\n\tleave_out\x18\x05 \x01(\x0c\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x14\n\x0cwith_samples\x18\x07 \x01(\x08\x12\x0e\n\x06shards\x18\x08 \x03(\r\x12\x17\n\x0f\x66\x65\x61tures_sha256\x18\t \x01(\t\"\x96\x01\n\x10RankPoolResponse\x12\x12\n\nsample_ids\x18\x01 \x03(\r\x12\x11\n\tpredicted\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\r\n\x05score\x18\x04 \x03(\x02\x12\x38\n\x07samples\x18\x05 \x01(\x0b\x32\'.labelloop.scorer.v1.GetSamplesResponse\"U\n\x11GetSamplesRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x12\n\nsample_ids\x18\x02 \x03(\r\x12\x17\n\x0f\x66\x65\x61tures_sha256\x18\x03 \x01(\t\"C\n\x12GetSamplesResponse\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0f\n\x07samples\x18\x03 \x01(\x0c\"N\n\x12\x43lusterPoolRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x15\n\rcluster_count\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\r\"9\n\x13\x43lusterPoolResponse\x12\x0f\n\x07\x63luster\x18\x01 \x03(\r\x12\x11\n\tcentroids\x18\x02 \x01(\x0c\"\x83\x01\n\x14LearnFeaturesRequest\x12\x13\n\x0bpool_sha256\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x14\n\x0cgraph_sha256\x18\x03 \x01(\t\x12\x32\n\x06method\x18\x04 \x01(\x0e\x32\".labelloop.scorer.v1.FeatureMethod\"=\n\x15LearnFeaturesResponse\x12\r\n\x05graph\x18\x01 \x01(\x0c\x12\x15\n\rfeature_count\x18\x02 \x01(\r\"B\n\x16\x45xtractFeaturesRequest\x12\x17\n\x0f\x66\x65\x61tures_sha256\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x0c\"+\n\x17\x45xtractFeaturesResponse\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0c\"\x8b\x01\n\x0cScoreRequest\x12\x16\n\x0cmodel_sha256\x18\x01 \x01(\tH\x00\x12\x10\n\x06run_id\x18\x02 \x01(\tH\x00\x12\r\n\x05\x64type\x18\x03 \x01(\t\x12\x0e\n\x06images\x18\x04 \x01(\x0c\x12\x1a\n\x12with_probabilities\x18\x05 \x01(\x08\x12\r\n\x05texts\x18\x06 \x03(\tB\x07\n\x05model\"c\n\rScoreResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\x11\n\tpredicted\x18\x02 \x03(\r\x12\x12\n\nconfidence\x18\x03 \x03(\x02\x12\x15\n\rprobabilities\x18\x04 \x03(\x02\"F\n\x12ScoreStreamRequest\x12\x30\n\x05score\x18\x01 \x01(\x0b\x32!.labelloop.scorer.v1.ScoreRequest\"H\n\x13ScoreStreamResponse\x12\x31\n\x05score\x18\x01 \x01(\x0b\x32\".labelloop.scorer.v1.ScoreResponse*\xe0\x02\n\x08Strategy\x12\x18\n\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x15\n\x11STRATEGY_IN_ORDER\x10\x01\x12\x13\n\x0fSTRATEGY_RANDOM\x10\x02\x12\x1d\n\x19STRATEGY_LEAST_CONFIDENCE\x10\x03\x12\x13\n\x0fSTRATEGY_MARGIN\x10\x04\x12\x14\n\x10STRATEGY_ENTROPY\x10\x05\x12\x1b\n\x17STRATEGY_MOST_CONFIDENT\x10\x06\x12\x1d\n\x19STRATEGY_CLUSTERED_MARGIN\x10\x07\x12\x12\n\x0eSTRATEGY_BADGE\x10\x08\x12\x16\n\x12STRATEGY_TYPICLUST\x10\t\x12\x14\n\x10STRATEGY_K_MEANS\x10\n\x12\x14\n\x10STRATEGY_DENSITY\x10\x0b\x12\x19\n\x15STRATEGY_POWER_MARGIN\x10\x0c\x12\x15\n\x11STRATEGY_K_CENTER\x10\r*l\n\rFeatureMethod\x12\x1e\n\x1a\x46\x45\x41TURE_METHOD_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_METHOD_PATCHES\x10\x01\x12\x1f\n\x1b\x46\x45\x41TURE_METHOD_STANDARDIZED\x10\x02\x32\xb5\x05\n\rScorerService\x12W\n\x08RankPool\x12$.labelloop.scorer.v1.RankPoolRequest\x1a%.labelloop.scorer.v1.RankPoolResponse\x12]\n\nGetSamples\x12&.labelloop.scorer.v1.GetSamplesRequest\x1a\'.labelloop.scorer.v1.GetSamplesResponse\x12`\n\x0b\x43lusterPool\x12\'.labelloop.scorer.v1.ClusterPoolRequest\x1a(.labelloop.scorer.v1.ClusterPoolResponse\x12\x66\n\rLearnFeatures\x12).labelloop.scorer.v1.LearnFeaturesRequest\x1a*.labelloop.scorer.v1.LearnFeaturesResponse\x12l\n\x0f\x45xtractFeatures\x12+.labelloop.scorer.v1.ExtractFeaturesRequest\x1a,.labelloop.scorer.v1.ExtractFeaturesResponse\x12N\n\x05Score\x12!.labelloop.scorer.v1.ScoreRequest\x1a\".labelloop.scorer.v1.ScoreResponse\x12\x64\n\x0bScoreStream\x12\'.labelloop.scorer.v1.ScoreStreamRequest\x1a(.labelloop.scorer.v1.ScoreStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labelloop.scorer.v1.scorer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STRATEGY']._serialized_start=1420
-  _globals['_STRATEGY']._serialized_end=1772
-  _globals['_LESSON']._serialized_start=1774
-  _globals['_LESSON']._serialized_end=1851
+  _globals['_STRATEGY']._serialized_start=1428
+  _globals['_STRATEGY']._serialized_end=1780
+  _globals['_FEATUREMETHOD']._serialized_start=1782
+  _globals['_FEATUREMETHOD']._serialized_end=1890
   _globals['_RANKPOOLREQUEST']._serialized_start=58
   _globals['_RANKPOOLREQUEST']._serialized_end=278
   _globals['_RANKPOOLRESPONSE']._serialized_start=281
@@ -47,22 +47,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLUSTERPOOLREQUEST']._serialized_end=667
   _globals['_CLUSTERPOOLRESPONSE']._serialized_start=669
   _globals['_CLUSTERPOOLRESPONSE']._serialized_end=726
-  _globals['_LEARNFEATURESREQUEST']._serialized_start=728
-  _globals['_LEARNFEATURESREQUEST']._serialized_end=852
-  _globals['_LEARNFEATURESRESPONSE']._serialized_start=854
-  _globals['_LEARNFEATURESRESPONSE']._serialized_end=915
-  _globals['_EXTRACTFEATURESREQUEST']._serialized_start=917
-  _globals['_EXTRACTFEATURESREQUEST']._serialized_end=983
-  _globals['_EXTRACTFEATURESRESPONSE']._serialized_start=985
-  _globals['_EXTRACTFEATURESRESPONSE']._serialized_end=1028
-  _globals['_SCOREREQUEST']._serialized_start=1031
-  _globals['_SCOREREQUEST']._serialized_end=1170
-  _globals['_SCORERESPONSE']._serialized_start=1172
-  _globals['_SCORERESPONSE']._serialized_end=1271
-  _globals['_SCORESTREAMREQUEST']._serialized_start=1273
-  _globals['_SCORESTREAMREQUEST']._serialized_end=1343
-  _globals['_SCORESTREAMRESPONSE']._serialized_start=1345
-  _globals['_SCORESTREAMRESPONSE']._serialized_end=1417
-  _globals['_SCORERSERVICE']._serialized_start=1854
-  _globals['_SCORERSERVICE']._serialized_end=2547
+  _globals['_LEARNFEATURESREQUEST']._serialized_start=729
+  _globals['_LEARNFEATURESREQUEST']._serialized_end=860
+  _globals['_LEARNFEATURESRESPONSE']._serialized_start=862
+  _globals['_LEARNFEATURESRESPONSE']._serialized_end=923
+  _globals['_EXTRACTFEATURESREQUEST']._serialized_start=925
+  _globals['_EXTRACTFEATURESREQUEST']._serialized_end=991
+  _globals['_EXTRACTFEATURESRESPONSE']._serialized_start=993
+  _globals['_EXTRACTFEATURESRESPONSE']._serialized_end=1036
+  _globals['_SCOREREQUEST']._serialized_start=1039
+  _globals['_SCOREREQUEST']._serialized_end=1178
+  _globals['_SCORERESPONSE']._serialized_start=1180
+  _globals['_SCORERESPONSE']._serialized_end=1279
+  _globals['_SCORESTREAMREQUEST']._serialized_start=1281
+  _globals['_SCORESTREAMREQUEST']._serialized_end=1351
+  _globals['_SCORESTREAMRESPONSE']._serialized_start=1353
+  _globals['_SCORESTREAMRESPONSE']._serialized_end=1425
+  _globals['_SCORERSERVICE']._serialized_start=1893
+  _globals['_SCORERSERVICE']._serialized_end=2586
 # @@protoc_insertion_point(module_scope)

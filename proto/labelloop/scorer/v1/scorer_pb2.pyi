@@ -93,29 +93,29 @@ STRATEGY_K_CENTER: Strategy.ValueType  # 13
 """Farthest first from all that was chosen before (Sener and Savarese 2018). Needs no model."""
 Global___Strategy: _TypeAlias = Strategy  # noqa: Y015
 
-class _Lesson:
+class _FeatureMethod:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _LessonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Lesson.ValueType], _builtins.type):
+class _FeatureMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureMethod.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    LESSON_UNSPECIFIED: _Lesson.ValueType  # 0
+    FEATURE_METHOD_UNSPECIFIED: _FeatureMethod.ValueType  # 0
     """Patches of pictures."""
-    LESSON_PATCHES: _Lesson.ValueType  # 1
+    FEATURE_METHOD_PATCHES: _FeatureMethod.ValueType  # 1
     """A bank of patches, of pictures."""
-    LESSON_STANDARDIZED: _Lesson.ValueType  # 2
+    FEATURE_METHOD_STANDARDIZED: _FeatureMethod.ValueType  # 2
     """Centre and scale of each value, and indicators of categories, of vectors and tables."""
 
-class Lesson(_Lesson, metaclass=_LessonEnumTypeWrapper):
+class FeatureMethod(_FeatureMethod, metaclass=_FeatureMethodEnumTypeWrapper):
     """Features that can be learned from a pool."""
 
-LESSON_UNSPECIFIED: Lesson.ValueType  # 0
+FEATURE_METHOD_UNSPECIFIED: FeatureMethod.ValueType  # 0
 """Patches of pictures."""
-LESSON_PATCHES: Lesson.ValueType  # 1
+FEATURE_METHOD_PATCHES: FeatureMethod.ValueType  # 1
 """A bank of patches, of pictures."""
-LESSON_STANDARDIZED: Lesson.ValueType  # 2
+FEATURE_METHOD_STANDARDIZED: FeatureMethod.ValueType  # 2
 """Centre and scale of each value, and indicators of categories, of vectors and tables."""
-Global___Lesson: _TypeAlias = Lesson  # noqa: Y015
+Global___FeatureMethod: _TypeAlias = FeatureMethod  # noqa: Y015
 
 @_typing.final
 class RankPoolRequest(_message.Message):
@@ -360,14 +360,14 @@ class LearnFeaturesRequest(_message.Message):
     POOL_SHA256_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     GRAPH_SHA256_FIELD_NUMBER: _builtins.int
-    LESSON_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the pool's manifest."""
     seed: _builtins.int
     """Decides every random choice."""
     graph_sha256: _builtins.str
     """SHA-256 of an ONNX graph to check and use; empty to learn one."""
-    lesson: Global___Lesson.ValueType
+    method: Global___FeatureMethod.ValueType
     """What to learn where no graph is named."""
     def __init__(
         self,
@@ -375,11 +375,11 @@ class LearnFeaturesRequest(_message.Message):
         pool_sha256: _builtins.str = ...,
         seed: _builtins.int = ...,
         graph_sha256: _builtins.str = ...,
-        lesson: Global___Lesson.ValueType = ...,
+        method: Global___FeatureMethod.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_sha256", b"graph_sha256", "lesson", b"lesson", "pool_sha256", b"pool_sha256", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph_sha256", b"graph_sha256", "method", b"method", "pool_sha256", b"pool_sha256", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
