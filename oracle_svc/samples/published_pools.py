@@ -13,6 +13,7 @@ from labelloop.artifacts.formats import (
     SampleIndex,
     Shard,
     decode_duplicates,
+    decode_layout,
     decode_shard,
     sample_digest,
 )
@@ -50,7 +51,7 @@ class PublishedPools:
     def __init__(self, artifacts: ArtifactStore, cache: ArtifactCache) -> None:
         self._artifacts, self._cache = artifacts, cache
         self._manifests: AsyncCache[str, PoolManifest] = AsyncCache(self._read_manifest, kept=_POOLS_KEPT)
-        self._layouts: AsyncCache[str, SampleLayout] = AsyncCache(self._read_layout, kept=_POOLS_KEPT)
+        self._layouts: AsyncCache[PoolManifest, SampleLayout | None] = AsyncCache(self._read_layout, kept=_POOLS_KEPT)
         self._duplicates: AsyncCache[tuple[str, int], Duplicates] = AsyncCache(self._read_duplicates, kept=_POOLS_KEPT)
         self._shards: AsyncCache[tuple[str, Shard], NDArray[Any]] = AsyncCache(self._read_shard, kept=_SHARDS_KEPT)
         self._indexes: AsyncCache[Shard, SampleIndex] = AsyncCache(self._read_index, kept=_SHARDS_KEPT)
@@ -67,7 +68,7 @@ class PublishedPools:
         values = await self._shards.get((pool_sha256, shard))
         return PublishedSample(
             value=values[row],
-            layout=await self._layouts.get(manifest.layout) if manifest.layout else None,
+            layout=await self._layouts.get(manifest),
             name=index.names[row] if index.names else "",
             original=await self._artifacts.get(index.originals[row]) if index.originals else None,
         )
@@ -110,8 +111,10 @@ class PublishedPools:
     async def _read_manifest(self, digest: str) -> PoolManifest:
         return PoolManifest.from_bytes(await self._artifacts.get(digest))
 
-    async def _read_layout(self, digest: str) -> SampleLayout:
-        return SampleLayout.FromString(await self._artifacts.get(digest))
+    async def _read_layout(self, manifest: PoolManifest) -> SampleLayout | None:
+        if manifest.layout is None:
+            return None
+        return decode_layout(await self._artifacts.get(manifest.layout), manifest.shape)
 
     async def _read_duplicates(self, key: tuple[str, int]) -> Duplicates:
         digest, sample_count = key

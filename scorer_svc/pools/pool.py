@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from labelloop.artifacts.artifact_cache import ArtifactCache
-from labelloop.artifacts.formats import PoolManifest, decode_shard
+from labelloop.artifacts.formats import PoolManifest, decode_layout, decode_shard
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.limits import TEXT_DTYPE
-from labelloop.domain.sample_layout import layout_fault, layout_of_shape
-from labelloop.errors import Corrupt, InvalidInput
+from labelloop.domain.sample_layout import layout_of_shape
+from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import SampleLayout
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
@@ -133,18 +132,7 @@ def pools(artifacts: ArtifactStore, cache: ArtifactCache) -> AsyncCache[str, Poo
 
     async def load(digest: str) -> Pool:
         manifest = PoolManifest.from_bytes(await artifacts.get(digest))
-        layout = _decoded(await artifacts.get(manifest.layout), manifest.shape) if manifest.layout else None
+        layout = decode_layout(await artifacts.get(manifest.layout), manifest.shape) if manifest.layout else None
         return StoredPool(manifest, cache, layout)
 
     return AsyncCache(load, kept=_KEPT)
-
-
-def _decoded(data: bytes, shape: tuple[int, ...]) -> SampleLayout:
-    """Parse a layout. Corrupt if it is none, or not one of samples of ``shape``."""
-    try:
-        layout = SampleLayout.FromString(data)
-    except DecodeError as error:
-        raise Corrupt("BAD_LAYOUT", f"this artifact is no layout of samples: {error}") from error
-    if fault := layout_fault(layout, shape):
-        raise Corrupt("BAD_LAYOUT", f"this artifact is no layout of the pool's samples: {fault}")
-    return layout

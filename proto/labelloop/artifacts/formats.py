@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -21,7 +22,9 @@ from safetensors.numpy import load, save
 from labelloop.artifacts.texts import decode_texts, encode_texts
 from labelloop.domain.duplicates import Duplicates
 from labelloop.domain.limits import TEXT_DTYPE
+from labelloop.domain.sample_layout import layout_fault
 from labelloop.errors import Corrupt
+from labelloop.events.v1.events_pb2 import SampleLayout
 
 TILE_SAMPLES = 250  # models score pools in tiles of this size, because a row's sum may depend on it
 SHARD_SAMPLES = 60_000
@@ -132,6 +135,17 @@ def decode_shard(data: NDArray[np.uint8], manifest: PoolManifest, shard: Shard) 
         message = f"shard {shard.sha256} is not {shard.sample_count} samples of shape {manifest.shape}"
         raise Corrupt("BAD_SHARD", message, artifact=shard.sha256)
     return data.view(dtype).reshape(shard.sample_count, *manifest.shape)
+
+
+def decode_layout(data: bytes, shape: tuple[int, ...]) -> SampleLayout:
+    """Parse the layout of samples of ``shape``. Raises Corrupt if it is none, or not one of such samples."""
+    try:
+        layout = SampleLayout.FromString(data)
+    except DecodeError as error:
+        raise Corrupt("BAD_LAYOUT", f"this artifact is no layout of samples: {error}") from error
+    if fault := layout_fault(layout, shape):
+        raise Corrupt("BAD_LAYOUT", f"this artifact is no layout of the pool's samples: {fault}")
+    return layout
 
 
 def sample_digest(sample: Any, file: str = "") -> bytes:

@@ -16,6 +16,7 @@ from labelloop.domain.limits import (
     SKIP_KINDS,
     TEXT_DTYPE,
 )
+from labelloop.domain.sample_layout import layout_fault
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
     AnswerGiven,
@@ -155,7 +156,10 @@ def _pool_fault(pool: PoolPublished) -> str:
     if pool.duplicate_count >= max(1, pool.sample_count) or bool(pool.duplicates_sha256) != bool(pool.duplicate_count):
         return "its duplicates do not add up"
     sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32", TEXT_DTYPE}
-    return "" if sound and math.prod(pool.shape) <= COUNT_MAX else "its pool is none"
+    if not sound or math.prod(pool.shape) > COUNT_MAX:
+        return "its pool is none"
+    fault = layout_fault(pool.layout, tuple(pool.shape)) if pool.HasField("layout") else ""
+    return f"its samples are none: {fault}" if fault else ""
 
 
 def _request_fault(request: LabelsRequested) -> str:
