@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from labelloop.domain.class_names import comparable
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.events.v1.events_pb2 import SampleLayout
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from .picture_settings import PictureSettings
 from .reading import read_array
 from .table_file import is_table
 from .tables import read_table
-from .text_set import Texts
+from .text_set import Texts, sorted_labels
 from .texts import is_text_folder, read_text_folder, read_text_table
 
 
@@ -142,4 +144,10 @@ def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) 
         table = read_label_table(path, len(split.samples), split.names, classes, field)
         return replace(split, labels=table.labels, classes=table.classes, notes=(*split.notes, *table.notes))
     raw = read_array(path)
+    if raw.dtype.kind == "U" and raw.ndim == 1:
+        names = [comparable(name) for name in raw.tolist()]
+        known = sorted_labels(set(names))
+        index_of = {name: index for index, name in enumerate(known)}
+        raw = np.array([index_of[name] for name in names], np.int64)
+        split = replace(split, classes=known, open_classes=True)
     return replace(split, labels=as_labels(raw, len(split.samples), labels, field))

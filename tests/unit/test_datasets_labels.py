@@ -22,6 +22,8 @@ def folder(tmp_path: Path) -> Folder:
     ("labels", "reason", "message"),
     [
         ([0, 1, 1], "LABELS_COUNT", "3 labels for 4 samples"),
+        (["a", "b", "a"], "LABELS_COUNT", "3 labels for 4 samples"),
+        ([["a"], ["b"], ["a"], ["b"]], "LABELS_SHAPE", "shape (4, 1)"),
         ([[0], [1], [1], [0]], "LABELS_SHAPE", "shape (4, 1)"),
         ([0.0, 1.0, 1.0, 0.0], "LABELS_SHAPE", "float64"),
         ([0, 1, -1, -2], "LABEL_RANGE", "row 2: label -1"),
@@ -34,6 +36,19 @@ def test_bad_labels_are_refused(folder: Folder, labels: ArrayLike, reason: str, 
     assert isinstance(error, InvalidInput)
     assert (error.reason, error.field) == (reason, "labels")
     assert message in error.message
+
+
+def test_labels_may_be_names_of_classes(folder: Folder) -> None:
+    pool, named = folder.save("pool.npy", POOL), folder.save("labels.npy", ["dog", " cafe\u0301", "dog", "cat"])
+    counted = folder.load(name=pool, labels=named)
+    assert counted.classes == ("caf\u00e9", "cat", "dog")
+    assert counted.labels is not None
+    assert counted.labels.tolist() == [2, 0, 2, 1]
+    chosen = folder.load(name=pool, labels=named, classes=("dog", "caf\u00e9", "cat", "cow"))
+    assert chosen.labels is not None
+    assert chosen.labels.tolist() == [0, 1, 0, 2]
+    error = folder.refused(name=pool, labels=named, classes=("dog", "cat"))
+    assert (error.reason, error.field) == ("CLASS_MISMATCH", "labels")
 
 
 def test_a_label_beyond_the_named_classes_is_refused(folder: Folder) -> None:
