@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from labelloop.events.v1.events_pb2 import RunSpec
+from labelloop.oracle.v1.oracle_pb2 import ListOpenSamplesRequest, OpenSample
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, GetRunResponse, RunStatus, StartRunRequest
 from labelloop_cli.clients import Clients, Endpoints
 
@@ -32,6 +33,15 @@ async def reach_round(clients: Clients, run_id: str, number: int) -> RunStatus:
             if status.round >= number:
                 return status
     raise AssertionError(f"{run_id} ended before round {number}")
+
+
+async def waiting_samples(clients: Clients, run_id: str) -> list[OpenSample]:
+    """Return the samples that wait in a run.
+
+    All runs are listed, because an oracle may not have read yet that the trainer has started this one.
+    """
+    answer = await clients.oracle.ListOpenSamples(ListOpenSamplesRequest())
+    return [sample for sample in answer.samples if sample.run_id == run_id]
 
 
 def point_at(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:

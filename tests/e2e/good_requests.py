@@ -12,6 +12,7 @@ from labelloop.trainer.v1 import trainer_pb2
 from labelloop_cli.clients import Clients
 
 from tests.blobs import IMAGE_BYTES, Blobs, spec
+from tests.e2e.driving import waiting_samples
 from tests.e2e.nasty import Likely
 from tests.patience import PATIENCE_S
 
@@ -29,9 +30,8 @@ async def open_samples(clients: Clients, run_id: str = "open") -> list[int]:
             if status.labels_open:
                 break
         while True:
-            answer = await clients.oracle.ListOpenSamples(oracle_pb2.ListOpenSamplesRequest(run_id=run_id))
-            if answer.samples:
-                return [sample.sample_id for sample in answer.samples]
+            if found := await waiting_samples(clients, run_id):
+                return [sample.sample_id for sample in found]
             await asyncio.sleep(0.01)
 
 

@@ -18,7 +18,6 @@ import pytest
 import pytest_asyncio
 from labelloop.events.v1.events_pb2 import LabelSource, Protocol, RunSpec
 from labelloop.oracle.v1.oracle_pb2 import (
-    ListOpenSamplesRequest,
     OpenSample,
     SubmitLabelsRequest,
     SubmitLabelsResponse,
@@ -39,7 +38,7 @@ from labelloop_cli.local.nats.port import HOST
 from labelloop_cli.local.stack import Service, Stack, running
 
 from tests.blobs import Blobs, spec, write_blobs
-from tests.e2e.driving import finish, start
+from tests.e2e.driving import finish, start, waiting_samples
 from tests.e2e.stopping import (
     ask_to_stop,
     brought_back,
@@ -206,15 +205,14 @@ async def test_a_submission_in_progress_at_a_stop_is_recorded_and_answered(
     up: Stack, client: Clients, pool: Blobs
 ) -> None:
     await start(client, "by-hand", by_hand(pool))
-    open_samples: list[OpenSample] = []
+    waiting: list[OpenSample] = []
 
     async def asked() -> bool:
-        answer = await client.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id="by-hand"))
-        open_samples[:] = answer.samples
-        return bool(open_samples)
+        waiting[:] = await waiting_samples(client, "by-hand")
+        return bool(waiting)
 
     await until(asked)
-    labels = [SubmittedLabel(sample_id=sample.sample_id, label=0) for sample in open_samples]
+    labels = [SubmittedLabel(sample_id=sample.sample_id, label=0) for sample in waiting]
     request = SubmitLabelsRequest(run_id="by-hand", labels=labels)
 
     async def submit() -> SubmitLabelsResponse:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from labelloop.errors import InvalidInput, NotFound, WrongState
 from labelloop.events.v1.events_pb2 import LabelSource, RunSpec
-from labelloop.oracle.v1.oracle_pb2 import ListOpenSamplesRequest, SubmitLabelsRequest, SubmittedLabel
+from labelloop.oracle.v1.oracle_pb2 import SubmitLabelsRequest, SubmittedLabel
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunResponse, ListRunsRequest
 from labelloop_cli.__main__ import app
 from labelloop_cli.clients import Clients, connect
@@ -19,7 +19,7 @@ from labelloop_cli.operations.archive import export_run, import_run
 from typer.testing import CliRunner
 
 from tests.blobs import Blobs, spec
-from tests.e2e.driving import finish, point_at, start
+from tests.e2e.driving import finish, point_at, start, waiting_samples
 from tests.e2e.test_crashes import check_log
 
 Tamper = Callable[[dict[str, bytes]], None]
@@ -40,7 +40,7 @@ async def answer(clients: Clients, blobs: Blobs, run_id: str, count: int) -> Non
     """Label the next ``count`` samples requested by a run."""
     truth = np.load(blobs.labels)
     async for status in clients.watch(run_id):
-        waiting = (await clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id=run_id))).samples
+        waiting = await waiting_samples(clients, run_id)
         if status.labels_open and waiting:
             ids = [sample.sample_id for sample in waiting][:count]
             labels = [SubmittedLabel(sample_id=each, label=int(truth[each])) for each in ids]

@@ -14,7 +14,7 @@ import pytest
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import LabelSource
-from labelloop.oracle.v1.oracle_pb2 import ListOpenSamplesRequest, SubmitLabelsRequest, SubmittedLabel
+from labelloop.oracle.v1.oracle_pb2 import SubmitLabelsRequest, SubmittedLabel
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, GetRunResponse, Phase, RunStatus
 from labelloop_cli.clients import Clients, connect
 from labelloop_cli.local.stack import Service, Stack
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tests.blobs import Blobs, spec
 from tests.chaos.invariants import faults
-from tests.e2e.driving import finish, start
+from tests.e2e.driving import finish, start, waiting_samples
 from tests.e2e.stopping import ask_to_stop
 from tests.patience import PATIENCE_S
 
@@ -69,7 +69,7 @@ async def label_until(clients: Clients, truth: NDArray[np.int32], reached: Calla
     """Label requested samples correctly until ``reached`` holds."""
     async with asyncio.timeout(PATIENCE_S):
         while not reached((await clients.trainer.GetRun(GetRunRequest(run_id=RUN), wait_for_ready=True)).run):
-            waiting = (await clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id=RUN))).samples
+            waiting = await waiting_samples(clients, RUN)
             labels = [SubmittedLabel(sample_id=each.sample_id, label=int(truth[each.sample_id])) for each in waiting]
             if labels:
                 await clients.oracle.SubmitLabels(SubmitLabelsRequest(run_id=RUN, annotator="kim", labels=labels))

@@ -11,7 +11,6 @@ import pytest
 from labelloop.errors import InvalidInput, from_rpc
 from labelloop.events.v1.events_pb2 import Protocol, SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
-    ListOpenSamplesRequest,
     OpenSample,
     SkippedSample,
     SkipSamplesRequest,
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from tests.blobs import Blobs, certified_spec, spec, write_blobs
-from tests.e2e.driving import finish, point_at, start
+from tests.e2e.driving import finish, point_at, start, waiting_samples
 from tests.patience import PATIENCE_S
 
 QUEUE = 2
@@ -39,7 +38,7 @@ async def open_samples(clients: Clients, count: int) -> list[OpenSample]:
             if status.labels_open == count:
                 break
         while True:
-            waiting = list((await clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id="by_hand"))).samples)
+            waiting = await waiting_samples(clients, "by_hand")
             if len(waiting) == count:
                 return waiting
             await asyncio.sleep(0.01)

@@ -16,7 +16,7 @@ from labelloop.errors import WrongState
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import Event, LabelProvided
-from labelloop.oracle.v1.oracle_pb2 import ListOpenSamplesRequest, OpenSample, SubmitLabelsRequest, SubmittedLabel
+from labelloop.oracle.v1.oracle_pb2 import OpenSample, SubmitLabelsRequest, SubmittedLabel
 from labelloop.scorer.v1.scorer_pb2 import ScoreRequest
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
@@ -24,7 +24,7 @@ from labelloop_cli.local.nats.server import NatsServer
 from labelloop_cli.local.stack import Service
 
 from tests.blobs import IMAGE_BYTES, Blobs, spec, write_blobs
-from tests.e2e.driving import finish, start
+from tests.e2e.driving import finish, start, waiting_samples
 from tests.e2e.stopping import until
 from tests.integration.watched import Watched, page, samples, service, value, watched
 from tests.patience import PATIENCE_S
@@ -45,7 +45,7 @@ async def answer_a_batch(up: Watched, blobs: Blobs, run_id: str) -> None:
     async def waiting(unlike: list[OpenSample]) -> list[OpenSample]:
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                found = list((await up.clients.oracle.ListOpenSamples(ListOpenSamplesRequest(run_id=run_id))).samples)
+                found = await waiting_samples(up.clients, run_id)
                 if len(found) == 5 and found != unlike:
                     return found
                 await asyncio.sleep(0.01)
