@@ -78,7 +78,7 @@ def _lies_in(text: str, folder: Path) -> bool:
 
 def _refuse_extras(source: DatasetSource) -> None:
     """Refuse settings that MNIST already determines; they would otherwise be ignored silently."""
-    columns = ("text_column", "id_column", "label_column")
+    columns = ("text_column", "id_column", "label_column", "columns")
     for field in ("labels", "evaluation", "evaluation_labels", "classes", "size", "fit", "background", *columns):
         if getattr(source, field):
             raise InvalidInput(

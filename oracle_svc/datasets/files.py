@@ -42,6 +42,8 @@ def load_files(source: DatasetSource) -> Dataset:
         samples_field="name",
         labels_field="labels",
     )
+    if pool.samples.dtype == object:
+        _refuse_picture_settings(source)
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     layout, assumed = _layout(source, pool)
@@ -87,8 +89,11 @@ def file_name(path: str) -> str:
 
 def _refuse_unused(source: DatasetSource) -> None:
     """Refuse settings of pictures where no folder is read, which would be ignored silently."""
-    if any(Path(path).is_dir() for path in (source.name, source.evaluation) if exists(path)):
-        return
+    if not any(Path(path).is_dir() for path in (source.name, source.evaluation) if exists(path)):
+        _refuse_picture_settings(source)
+
+
+def _refuse_picture_settings(source: DatasetSource) -> None:
     for field in ("size", "fit", "background"):
         if getattr(source, field):
             raise InvalidInput(
@@ -101,7 +106,14 @@ def _refuse_unused(source: DatasetSource) -> None:
 
 
 def _refuse_columns(source: DatasetSource) -> None:
-    """Refuse names of columns where no table is read, which would be ignored silently."""
+    """Refuse names of columns that are not read, which would be ignored silently."""
+    if source.text_column and source.columns:
+        raise InvalidInput(
+            "NOT_A_TABLE",
+            "columns is set, but models see the text column alone: leave columns out",
+            field="columns",
+            setting="columns",
+        )
     if source.text_column or any(is_table(Path(path)) for path in (source.name, source.evaluation)):
         return
     for field in ("id_column", "label_column", "columns"):

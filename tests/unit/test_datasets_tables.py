@@ -219,6 +219,20 @@ def test_columns_are_refused_where_no_table_is_read(tmp_path: Path, setting: str
     assert (fault.reason, fault.field) == ("NOT_A_TABLE", setting)
 
 
+def test_columns_are_refused_where_models_see_a_text(tmp_path: Path) -> None:
+    fault = refused(tmp_path / "p.csv", "text,age\nhello,3\nworld,4\n", text_column="text", columns=("age",))
+    assert (fault.reason, fault.field) == ("NOT_A_TABLE", "columns")
+
+
+@pytest.mark.parametrize(("setting", "value"), [("size", "8x8"), ("background", "#000000")])
+def test_settings_of_pictures_are_refused_for_a_folder_of_texts(tmp_path: Path, setting: str, value: str) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    source = DatasetSource(str(tmp_path), classes=("a", "b"), **{setting: value})  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput) as caught:
+        load(source, data_dir=None, cache_dir=tmp_path)
+    assert (caught.value.reason, caught.value.field) == ("NOT_PICTURES", setting)
+
+
 def written(rows: list[list[str]], delimiter: str, line_end: str) -> str:
     file = io.StringIO()
     csv.writer(file, delimiter=delimiter, lineterminator=line_end).writerows(rows)
