@@ -65,7 +65,7 @@ class Pool(ABC):
         return 0 if self.holds_texts else self.sample_size * self.dtype.itemsize
 
     def spans(self, indices: Sequence[int] = ()) -> list[Part]:
-        """Return parts as :meth:`parts` does, with zeros in place of the samples, for whoever only needs their ids."""
+        """Return parts as :meth:`parts` does, with zeros in place of the samples, for callers that only need ids."""
         shards = self.manifest.shards
         return [
             Part(int(self._ends[index]) - shards[index].sample_count, _zeros(shards[index].sample_count))

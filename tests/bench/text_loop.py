@@ -25,7 +25,7 @@ from trainer_svc.model.adam_softmax import count_correct, with_bias
 from trainer_svc.model.onnx_export import to_onnx
 from trainer_svc.model.regression import fit_regression
 
-POOL, HELD_OUT = 4_000, 2_000  # drawn anew for each seed; a third is held out
+POOL, HELD_OUT = 4_000, 2_000  # each seed draws its own; a third is held out
 
 
 def save_features(path: Path, texts: TextSet, seed: int) -> None:
