@@ -400,7 +400,9 @@ class DatasetSource(_message.Message):
     TEXT_COLUMN_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"mnist", or the path of a .npy file, an IDX file or a folder of images, as the oracle service sees it."""
+    """"mnist", or the path of a .npy file, an IDX file or a folder of images, as the oracle service sees it. Here and in
+    the other paths, "upload:<id>" or "upload:<id>/<name>" is a folder or file that a client uploaded.
+    """
     labels: _builtins.str
     """Path of the labels (.npy or IDX); empty for MNIST, for folders of class folders, and where nobody knows them."""
     evaluation: _builtins.str

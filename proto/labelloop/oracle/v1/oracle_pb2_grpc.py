@@ -110,6 +110,31 @@ class OracleServiceStub:
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListRequestsRequest.SerializeToString,
                 response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LabelRequest.FromString,
                 _registered_method=True)
+        self.FindMissingParts = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/FindMissingParts',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindMissingPartsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindMissingPartsResponse.FromString,
+                _registered_method=True)
+        self.PutParts = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/PutParts',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutPartsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutPartsResponse.FromString,
+                _registered_method=True)
+        self.PutUpload = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/PutUpload',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutUploadRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutUploadResponse.FromString,
+                _registered_method=True)
+        self.ListUploads = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/ListUploads',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListUploadsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListUploadsResponse.FromString,
+                _registered_method=True)
+        self.RemoveUpload = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/RemoveUpload',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.RemoveUploadRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.RemoveUploadResponse.FromString,
+                _registered_method=True)
 
 
 class OracleServiceServicer:
@@ -228,6 +253,42 @@ class OracleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindMissingParts(self, request, context):
+        """Of these parts of files, those that no upload has brought yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutParts(self, request, context):
+        """Stores parts of files. All or none are refused: INVALID_ARGUMENT for a digest that is not the part's,
+        RESOURCE_EXHAUSTED where there is no room.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutUpload(self, request, context):
+        """Makes an upload of parts that are stored. Repeating it changes nothing. FAILED_PRECONDITION where a part is missing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUploads(self, request, context):
+        """The uploads, oldest first, and how much may be uploaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveUpload(self, request, context):
+        """Removes an upload, and the parts that no other upload has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OracleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -305,6 +366,31 @@ def add_OracleServiceServicer_to_server(servicer, server):
                     servicer.ListRequests,
                     request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListRequestsRequest.FromString,
                     response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LabelRequest.SerializeToString,
+            ),
+            'FindMissingParts': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindMissingParts,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindMissingPartsRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindMissingPartsResponse.SerializeToString,
+            ),
+            'PutParts': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutParts,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutPartsRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutPartsResponse.SerializeToString,
+            ),
+            'PutUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutUpload,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutUploadRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutUploadResponse.SerializeToString,
+            ),
+            'ListUploads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUploads,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListUploadsRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListUploadsResponse.SerializeToString,
+            ),
+            'RemoveUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveUpload,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.RemoveUploadRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.RemoveUploadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -713,6 +799,141 @@ class OracleService:
             '/labelloop.oracle.v1.OracleService/ListRequests',
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListRequestsRequest.SerializeToString,
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.LabelRequest.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindMissingParts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/FindMissingParts',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindMissingPartsRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.FindMissingPartsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutParts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/PutParts',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutPartsRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutPartsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/PutUpload',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutUploadRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.PutUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUploads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/ListUploads',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListUploadsRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/RemoveUpload',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.RemoveUploadRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.RemoveUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,

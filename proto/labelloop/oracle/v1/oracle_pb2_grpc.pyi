@@ -88,6 +88,18 @@ class OracleServiceStub:
     """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
     content and without a slot or a lease.
     """
+    FindMissingParts: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.FindMissingPartsRequest, _oracle_pb2.FindMissingPartsResponse]
+    """Of these parts of files, those that no upload has brought yet."""
+    PutParts: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.PutPartsRequest, _oracle_pb2.PutPartsResponse]
+    """Stores parts of files. All or none are refused: INVALID_ARGUMENT for a digest that is not the part's,
+    RESOURCE_EXHAUSTED where there is no room.
+    """
+    PutUpload: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.PutUploadRequest, _oracle_pb2.PutUploadResponse]
+    """Makes an upload of parts that are stored. Repeating it changes nothing. FAILED_PRECONDITION where a part is missing."""
+    ListUploads: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListUploadsRequest, _oracle_pb2.ListUploadsResponse]
+    """The uploads, oldest first, and how much may be uploaded."""
+    RemoveUpload: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.RemoveUploadRequest, _oracle_pb2.RemoveUploadResponse]
+    """Removes an upload, and the parts that no other upload has."""
 
 @_typing.type_check_only
 class OracleServiceAsyncStub(OracleServiceStub):
@@ -143,6 +155,18 @@ class OracleServiceAsyncStub(OracleServiceStub):
     """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
     content and without a slot or a lease.
     """
+    FindMissingParts: _aio.UnaryUnaryMultiCallable[_oracle_pb2.FindMissingPartsRequest, _oracle_pb2.FindMissingPartsResponse]  # type: ignore[assignment]
+    """Of these parts of files, those that no upload has brought yet."""
+    PutParts: _aio.UnaryUnaryMultiCallable[_oracle_pb2.PutPartsRequest, _oracle_pb2.PutPartsResponse]  # type: ignore[assignment]
+    """Stores parts of files. All or none are refused: INVALID_ARGUMENT for a digest that is not the part's,
+    RESOURCE_EXHAUSTED where there is no room.
+    """
+    PutUpload: _aio.UnaryUnaryMultiCallable[_oracle_pb2.PutUploadRequest, _oracle_pb2.PutUploadResponse]  # type: ignore[assignment]
+    """Makes an upload of parts that are stored. Repeating it changes nothing. FAILED_PRECONDITION where a part is missing."""
+    ListUploads: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListUploadsRequest, _oracle_pb2.ListUploadsResponse]  # type: ignore[assignment]
+    """The uploads, oldest first, and how much may be uploaded."""
+    RemoveUpload: _aio.UnaryUnaryMultiCallable[_oracle_pb2.RemoveUploadRequest, _oracle_pb2.RemoveUploadResponse]  # type: ignore[assignment]
+    """Removes an upload, and the parts that no other upload has."""
 
 class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
     """The data's custodian: the only service that may see hidden labels."""
@@ -282,5 +306,47 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
         content and without a slot or a lease.
         """
+
+    @_abc_1.abstractmethod
+    def FindMissingParts(
+        self,
+        request: _oracle_pb2.FindMissingPartsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.FindMissingPartsResponse, _abc.Awaitable[_oracle_pb2.FindMissingPartsResponse]]:
+        """Of these parts of files, those that no upload has brought yet."""
+
+    @_abc_1.abstractmethod
+    def PutParts(
+        self,
+        request: _oracle_pb2.PutPartsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.PutPartsResponse, _abc.Awaitable[_oracle_pb2.PutPartsResponse]]:
+        """Stores parts of files. All or none are refused: INVALID_ARGUMENT for a digest that is not the part's,
+        RESOURCE_EXHAUSTED where there is no room.
+        """
+
+    @_abc_1.abstractmethod
+    def PutUpload(
+        self,
+        request: _oracle_pb2.PutUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.PutUploadResponse, _abc.Awaitable[_oracle_pb2.PutUploadResponse]]:
+        """Makes an upload of parts that are stored. Repeating it changes nothing. FAILED_PRECONDITION where a part is missing."""
+
+    @_abc_1.abstractmethod
+    def ListUploads(
+        self,
+        request: _oracle_pb2.ListUploadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.ListUploadsResponse, _abc.Awaitable[_oracle_pb2.ListUploadsResponse]]:
+        """The uploads, oldest first, and how much may be uploaded."""
+
+    @_abc_1.abstractmethod
+    def RemoveUpload(
+        self,
+        request: _oracle_pb2.RemoveUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.RemoveUploadResponse, _abc.Awaitable[_oracle_pb2.RemoveUploadResponse]]:
+        """Removes an upload, and the parts that no other upload has."""
 
 def add_OracleServiceServicer_to_server(servicer: OracleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
