@@ -35,6 +35,9 @@ from oracle_svc.samples.requests import INLINE_BYTES_MAX, AskedSamples, Samples
 from oracle_svc.samples.signed_urls import SignedUrls
 from oracle_svc.service import OracleService
 from oracle_svc.tool_results import ToolResultSink
+from oracle_svc.uploads.cache import UploadCache
+from oracle_svc.uploads.receiver import UploadReceiver
+from oracle_svc.uploads.store import JetStreamUploads
 from oracle_svc.web.sample_endpoint import sample_route
 
 
@@ -48,6 +51,7 @@ class Oracle:
         dataset_cache: Reads datasets.
         leases: Which requests annotators and tools hold.
         dead_letters: Results of tools that cannot be recorded.
+        uploads: Receives files from clients; None if there is nowhere to keep them.
         links: Signs links to samples; None to send every sample inline.
         inline_bytes_max: Largest encoded sample to send inline, in bytes.
         samples_dir: Where parts of pools are cached, to show samples of them.
@@ -61,6 +65,7 @@ class Oracle:
     dataset_cache: DatasetCache
     leases: Leases
     dead_letters: DeadLetters
+    uploads: UploadReceiver | None = None
     links: SignedUrls | None = None
     inline_bytes_max: int = INLINE_BYTES_MAX
     samples_dir: Path = field(default_factory=lambda: user_cache_path("labelloop") / "samples")
@@ -98,6 +103,7 @@ class Oracle:
             self.dispenser,
             self.dead_letters,
             tools,
+            self.uploads,
         )
 
     def result_sink(self, tool: str) -> ToolResultSink:
@@ -145,12 +151,16 @@ class Oracle:
 
 def oracle_of(settings: OracleSettings, client: Client, links: SignedUrls | None) -> Oracle:
     """Assemble the oracle that ``settings`` describe, connected to the broker by ``client``."""
+    upload_bytes_max = int(settings.upload_gb * 1e9)
+    uploads = JetStreamUploads(client, upload_bytes_max, settings.replicas)
+    cached = UploadCache(uploads, settings.cache_dir / "uploads", int(settings.uploads_cache_gb * 1e9))
     return Oracle(
         log=EventLog(client),
         artifacts=open_store(settings.artifacts_url, client, settings.replicas),
-        dataset_cache=DatasetCache(settings.data_dir, settings.cache_dir, settings.pools_dir),
+        dataset_cache=DatasetCache(settings.data_dir, settings.cache_dir, settings.pools_dir, cached),
         leases=Leases(client),
         dead_letters=DeadLetters(client),
+        uploads=UploadReceiver(uploads, upload_bytes_max),
         links=links,
         inline_bytes_max=settings.inline_bytes_max,
         samples_dir=settings.cache_dir / "samples",

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from contextlib import aclosing
 
 from labelloop.domain.ids import RequestId, request_id_prefix
-from labelloop.errors import InvalidInput, NotFound
+from labelloop.errors import InvalidInput, LimitExceeded, NotFound
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import SkipKind
@@ -24,6 +24,7 @@ from oracle_svc.domain.result_validation import check_annotator, check_words
 from oracle_svc.request_dispenser import RequestDispenser
 from oracle_svc.result_recorder import ResultRecorder, append_answers
 from oracle_svc.tool_results import replay
+from oracle_svc.uploads.receiver import UploadReceiver
 
 QUEUE_SOURCE = "queue"
 _RESULTS_MAX, _COUNT_MAX = 1_000, 100
@@ -43,9 +44,11 @@ class OracleService(OracleServiceServicer):
         counter: RequestDispenser,
         dead_letters: DeadLetters,
         tools: Sequence[str] = (),
+        uploads: UploadReceiver | None = None,
     ) -> None:
         self._projections, self._log, self._datasets, self._tools = projections, log, datasets, tools
         self._recorder, self._counter, self._dead_letters = recorder, counter, dead_letters
+        self._received = uploads
 
     async def DescribeDataset(self, request: pb.DescribeDatasetRequest, context: Context) -> pb.DescribeDatasetResponse:
         described = await self._datasets.describe(request)
@@ -207,6 +210,29 @@ class OracleService(OracleServiceServicer):
         for sample_id in list(labeling.open) if labeling.for_people else ():
             if sample_id in labeling.open:  # still: it may have been answered meanwhile
                 yield await self._counter.shown(labeling, sample_id)
+
+    async def FindMissingParts(
+        self, request: pb.FindMissingPartsRequest, context: Context
+    ) -> pb.FindMissingPartsResponse:
+        return pb.FindMissingPartsResponse(missing=await self._uploads.missing(request.sha256))
+
+    async def PutParts(self, request: pb.PutPartsRequest, context: Context) -> pb.PutPartsResponse:
+        return pb.PutPartsResponse(stored=await self._uploads.put_parts(request.parts))
+
+    async def PutUpload(self, request: pb.PutUploadRequest, context: Context) -> pb.PutUploadResponse:
+        return pb.PutUploadResponse(upload=await self._uploads.put_upload(request))
+
+    async def ListUploads(self, request: pb.ListUploadsRequest, context: Context) -> pb.ListUploadsResponse:
+        return await self._uploads.listed()
+
+    async def RemoveUpload(self, request: pb.RemoveUploadRequest, context: Context) -> pb.RemoveUploadResponse:
+        return pb.RemoveUploadResponse(parts_deleted=await self._uploads.remove(request.id))
+
+    @property
+    def _uploads(self) -> UploadReceiver:
+        if self._received is None:
+            raise LimitExceeded("UPLOADS_OFF", "this oracle has nowhere to keep uploads: name a path on its machine")
+        return self._received
 
     def _labelings(self, run_id: str) -> list[LabelingState]:
         return [self._projections.get(run_id)] if run_id else list(self._projections.runs.values())

@@ -18,7 +18,14 @@ PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph")
 _GRAPH_BYTES_MAX = 64 * 1024 * 1024
 
 
-def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path, pools_dir: Path | None = None) -> Dataset:
+def load(
+    source: DatasetSource,
+    *,
+    data_dir: Path | None,
+    cache_dir: Path,
+    pools_dir: Path | None = None,
+    uploads_dir: Path | None = None,
+) -> Dataset:
     """Load the dataset that ``source`` describes. Blocks on disk I/O and, for MNIST, possibly on the network.
 
     Args:
@@ -26,6 +33,7 @@ def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path, pools
         data_dir: The operator's folder, which may hold MNIST.
         cache_dir: The folder in which downloads are kept.
         pools_dir: The only folder that paths in ``source`` may point into; None for no restriction.
+        uploads_dir: A folder that they may point into as well.
 
     Raises:
         InvalidInput: ``source`` is wrong in a way that its author can correct.
@@ -33,7 +41,7 @@ def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path, pools
         Corrupt: A file's bytes are damaged.
         LimitExceeded: The graph, the data or the classes are too large.
     """
-    refuse_outside(source, pools_dir)
+    refuse_outside(source, pools_dir, uploads_dir)
     graph = _read_graph(source.graph) if source.graph else b""
     if source.name == "mnist":
         _refuse_extras(source)
@@ -56,14 +64,18 @@ def _read_graph(text: str) -> bytes:
         raise InvalidInput("UNKNOWN_GRAPH", message, field="graph", path=text) from error
 
 
-def refuse_outside(source: DatasetSource, pools_dir: Path | None) -> None:
-    """Refuse paths outside ``pools_dir`` before touching them: whether a file exists is already information."""
+def refuse_outside(source: DatasetSource, pools_dir: Path | None, uploads_dir: Path | None = None) -> None:
+    """Refuse paths outside ``pools_dir`` before touching them: whether a file exists is already information.
+
+    Paths inside ``uploads_dir`` are allowed as well.
+    """
     if pools_dir is None:
         return
+    allowed = [pools_dir, uploads_dir] if uploads_dir else [pools_dir]
     for field in PATHS:
         text = getattr(source, field)
         of_ours = field == "name" and text == "mnist"
-        if text and not of_ours and not _lies_in(text, pools_dir):
+        if text and not of_ours and not any(_lies_in(text, folder) for folder in allowed):
             message = f"{field}: {text!r} lies outside {pools_dir}, where the oracle service reads pools: put it there"
             raise InvalidInput("PATH_OUTSIDE", message, field=field, path=text)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from labelloop.errors import LabelloopError, Unready
+from labelloop.errors import InvalidInput, LabelloopError, Unready
 from labelloop.events.v1.events_pb2 import DatasetSource as SourceMessage
 from labelloop.runtime.async_cache import AsyncCache
 
@@ -21,6 +21,8 @@ from oracle_svc.datasets.fingerprint import Fingerprint, fingerprint
 from oracle_svc.datasets.identity import dataset_digest
 from oracle_svc.datasets.limit import limited
 from oracle_svc.datasets.mnist_files import in_data_dir
+from oracle_svc.uploads.cache import UploadCache
+from oracle_svc.uploads.references import is_reference
 
 T = TypeVar("T")
 
@@ -47,8 +49,14 @@ class _Changed(Exception):  # not an error: the files are read again
 class DatasetCache:
     """Reads datasets, and reads them again when their files have changed."""
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, pools_dir: Path | None = None) -> None:
-        self._data_dir, self._cache_dir, self._pools_dir = data_dir, cache_dir, pools_dir
+    def __init__(
+        self,
+        data_dir: Path | None,
+        cache_dir: Path,
+        pools_dir: Path | None = None,
+        uploads: UploadCache | None = None,
+    ) -> None:
+        self._data_dir, self._cache_dir, self._pools_dir, self._uploads = data_dir, cache_dir, pools_dir, uploads
         self._datasets: AsyncCache[_Key, Dataset] = AsyncCache(self._load, kept=_KEPT)
         self._readings = count(1)
 
@@ -57,8 +65,10 @@ class DatasetCache:
 
         Raises a LabelloopError if it cannot be read; Unready if its files change all the time.
         """
+        own = _without_uploads(_named(source))
+        _with_field(lambda: refuse_outside(own, self._pools_dir))  # before anything there is examined
+        source = await self._fetched(source)
         named = _named(source)
-        _with_field(lambda: refuse_outside(named, self._pools_dir))  # before anything there is examined
         key = source.SerializeToString(deterministic=True)
         for _ in range(_READS):
             files = await asyncio.to_thread(self._fingerprint, named)
@@ -69,6 +79,21 @@ class DatasetCache:
                 continue
         message = f"the files of {source.name} change while they are read: start the run once they are complete"
         raise Unready("DATASET_CHANGING", message, retry_after_s=1, field="dataset.name", name=source.name)
+
+    async def _fetched(self, source: SourceMessage) -> SourceMessage:
+        """Return the source with the paths of uploaded files in place of references to them."""
+        fetched = SourceMessage()
+        fetched.CopyFrom(source)
+        for field in PATHS:
+            if is_reference(reference := getattr(source, field)):
+                setattr(fetched, field, str(await _awaited_with_field(self._path(reference, field))))
+        return fetched
+
+    async def _path(self, reference: str, field: str) -> Path:
+        if self._uploads is None:
+            message = f"{field}: {reference!r} names an upload, but this oracle has none"
+            raise InvalidInput("NO_UPLOADS", message, field=field)
+        return await self._uploads.path(reference, field)
 
     async def _load(self, key: _Key) -> Dataset:
         source = SourceMessage.FromString(key.source)
@@ -85,7 +110,8 @@ class DatasetCache:
 
     def _read(self, source: SourceMessage) -> Dataset:
         folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
-        whole = load(_named(source), cache_dir=self._cache_dir, **folders)
+        uploads_dir = self._uploads.folder if self._uploads else None
+        whole = load(_named(source), cache_dir=self._cache_dir, uploads_dir=uploads_dir, **folders)
         dataset = limited(whole, source.sample_limit, source.limit_seed)
         return replace(with_duplicates(dataset), sha256=dataset_digest(dataset))
 
@@ -95,8 +121,25 @@ def _with_field(work: Callable[[], T]) -> T:
     try:
         return work()
     except LabelloopError as error:
-        error.field = f"dataset.{error.field}" if error.field else ""
+        _name_as_requests_do(error)
         raise
+
+
+async def _awaited_with_field(work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except LabelloopError as error:
+        _name_as_requests_do(error)
+        raise
+
+
+def _name_as_requests_do(error: LabelloopError) -> None:
+    error.field = f"dataset.{error.field}" if error.field else ""
+
+
+def _without_uploads(named: DatasetSource) -> DatasetSource:
+    """Return the source with only those paths that lie on this machine."""
+    return replace(named, **{field: "" for field in PATHS if is_reference(getattr(named, field))})
 
 
 def _named(source: SourceMessage) -> DatasetSource:

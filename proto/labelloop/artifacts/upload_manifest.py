@@ -8,7 +8,7 @@ that it says is checked when it is read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -67,7 +67,7 @@ def read_manifest(data: bytes) -> list[UploadedFile]:
     files = [_file(number, line) for number, line in enumerate(_lines(data), 1)]
     if not files:
         raise _bad("it has no files")
-    if any(before.name >= after.name for before, after in zip(files, files[1:], strict=False)):
+    if any(before.name >= after.name for before, after in pairwise(files)):
         raise _bad("its files are not sorted by name, each once")
     check_names([file.name for file in files])
     return files
@@ -77,7 +77,9 @@ def check_names(names: Sequence[str]) -> None:
     """Raise InvalidInput unless all ``names`` are plain paths, and none is also the folder of another."""
     for name in names:
         if fault := name_fault(name):
-            raise InvalidInput("BAD_FILE_NAME", f"the file {name!r} cannot be uploaded: its name {fault}", field="files")
+            raise InvalidInput(
+                "BAD_FILE_NAME", f"the file {name!r} cannot be uploaded: its name {fault}", field="files"
+            )
     folders = {folder for name in names for folder in folders_of(name)}
     for name in names:
         if name in folders:
