@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from labelloop.errors import InvalidInput, LabelloopError, Unready
 from labelloop.events.v1.events_pb2 import DatasetSource as SourceMessage
@@ -139,7 +139,8 @@ def _name_as_requests_do(error: LabelloopError) -> None:
 
 def _without_uploads(named: DatasetSource) -> DatasetSource:
     """Return the source with only those paths that lie on this machine."""
-    return replace(named, **{field: "" for field in PATHS if is_reference(getattr(named, field))})
+    cleared: dict[str, Any] = {field: "" for field in PATHS if is_reference(getattr(named, field))}
+    return replace(named, **cleared)
 
 
 def _named(source: SourceMessage) -> DatasetSource:

@@ -20,6 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 
 STREAM, PREFIX = "LABELLOOP_UPLOADS", "labelloop-uploads.v1"
 _STORE_FAILED = 10077  # the stream is full, or the broker's disk is
+_TOO_LARGE_FOR_BROKER = 10047  # the broker reserves what a stream may take when it is made
 _AT_ONCE = 32
 
 T = TypeVar("T")
@@ -69,9 +70,23 @@ class JetStreamUploads:
         self._made = False
 
     async def _make(self) -> None:
-        """Create the stream if it does not exist, and give it the limit of now: it was created with another maybe."""
+        """Make the stream once. Raises LimitExceeded if the broker has not the room that it may take."""
         if self._made:
             return
+        try:
+            await self._ensure_stream()
+        except APIError as error:
+            if error.err_code != _TOO_LARGE_FOR_BROKER:
+                raise
+            message = (
+                f"the broker cannot set {self._bytes_max:,} bytes aside for uploads: ask the operator to lower "
+                "LABELLOOP_UPLOAD_GB, or to give the broker more disk"
+            )
+            raise LimitExceeded("UPLOADS_FULL", message, most=self._bytes_max) from error
+        self._made = True
+
+    async def _ensure_stream(self) -> None:
+        """Create the stream if it does not exist, and give it the limit of now: it was created with another maybe."""
         config = StreamConfig(
             name=STREAM,
             subjects=[f"{PREFIX}.>"],
@@ -84,7 +99,6 @@ class JetStreamUploads:
             bounded = replace(info.config, max_bytes=self._bytes_max)
             info = await retry_while_away(lambda: self._js.update_stream(bounded))
         await ensure_replicas(self._js, info.config, self._replicas)
-        self._made = True
 
     async def missing(self, digests: Sequence[str]) -> list[str]:
         stored = await _each(self._holds, [_part(digest) for digest in digests])

@@ -1,8 +1,9 @@
-"""Define ``labelloop pool``: see what a run would read."""
+"""Define ``labelloop pool``: see what a run would read, and upload pools."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,12 +12,12 @@ from labelloop_cli.commands.help_panels import PanelledCommand, flattened, given
 from labelloop_cli.commands.spec_options import DataOptions, SpecOptions
 from labelloop_cli.output.interrupts import carry_out
 
-app = typer.Typer(help="See what a run would read.", no_args_is_help=True)
+app = typer.Typer(help="See what a run would read, and upload pools.", no_args_is_help=True)
 
 
 @app.callback()
 def pool() -> None:
-    """See what a run would read."""
+    """See what a run would read, and upload pools."""
 
 
 @app.command(cls=PanelledCommand)
@@ -36,3 +37,36 @@ def inspect(
 
     document = combined(SpecOptions(**asdict(options)), given(context), {})
     carry_out(inspect_pool(start_request(document, run_id="", continues=""), as_json=json))
+
+
+@app.command()
+def push(
+    path: Annotated[Path, typer.Argument(help="A file or folder on this machine.", show_default=False)],
+    name: Annotated[str, typer.Option(help="Name to list it by.", show_default="the name of the path")] = "",
+) -> None:
+    """Upload a pool to services on another machine.
+
+    Only what they lack is sent: after an interruption the command goes on where it was, and files that have not changed
+    are not sent again.
+    """
+    from labelloop_cli.operations.pool_uploads import push as push_pool
+
+    carry_out(push_pool(path, name), interrupted="stopped; the same command goes on from here")
+
+
+@app.command("list")
+def list_() -> None:
+    """Show all uploads."""
+    from labelloop_cli.operations import pool_uploads
+
+    carry_out(pool_uploads.list_())
+
+
+@app.command()
+def rm(
+    upload: Annotated[str, typer.Argument(help="Its id, the beginning of it, or its name.", show_default=False)],
+) -> None:
+    """Remove an upload. Runs that have read it keep their pools."""
+    from labelloop_cli.operations.pool_uploads import remove
+
+    carry_out(remove(upload))

@@ -40,6 +40,13 @@ def start(
             "the first model is fitted on them."
         ),
     ] = None,
+    upload: Annotated[
+        bool | None,
+        typer.Option(
+            help="Upload the files that the run names, or let the oracle read them where it runs.",
+            show_default="upload if they are here and the oracle is on another machine",
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option(help="Show the run's progress until it ends.")] = True,
 ) -> None:
     """Start a run, described by options, by a spec file (-f), or by both.
@@ -53,7 +60,7 @@ def start(
 
     document = combined(options, given(context), read_spec(file) if file else {})
     wanted = start_request(document, run_id=run_id, continues=continues, known_file=known)
-    carry_out(run.start(wanted, watched=watch), interrupted=_STILL_GOING)
+    carry_out(run.start(wanted, watched=watch, uploaded=upload), interrupted=_STILL_GOING)
 
 
 @app.command()

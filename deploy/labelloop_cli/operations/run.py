@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.operations.pool import described_dataset
+from labelloop_cli.operations.pool_uploads import upload_paths
 from labelloop_cli.output import run_summary
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.output.pool_summary import brief
@@ -24,15 +25,17 @@ from labelloop_cli.run_spec.request import WantedRun, continued
 from labelloop_cli.sample_names import SampleNames
 
 
-async def start(wanted: WantedRun, *, watched: bool) -> None:
+async def start(wanted: WantedRun, *, watched: bool, uploaded: bool | None = None) -> None:
     """Start a run after completing its spec from the dataset, and say what was read.
 
     Args:
         wanted: The run to start.
         watched: Show the run's progress until it ends.
+        uploaded: Whether to upload the files that it names; None if they are here and the services elsewhere.
     """
     tell(wanted.notes)
     async with connect(Endpoints()) as clients:
+        await upload_paths(clients.oracle, wanted.request.spec.dataset, uploaded)
         source = await _dataset(clients, wanted.request)
         described = await described_dataset(clients, source)
         names = SampleNames(clients.oracle, dataset=source)

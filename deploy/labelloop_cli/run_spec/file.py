@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from labelloop.artifacts.upload_manifest import PREFIX
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.events.v1.events_pb2 import RunSpec
 
@@ -14,7 +15,7 @@ from labelloop_cli.run_spec.fields import Document, to_document, to_spec
 from labelloop_cli.run_spec.yaml_subset import Dumper, Loader
 
 BYTES_MAX = 1024 * 1024
-_PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph")
+PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph")
 
 
 def write_spec(spec: RunSpec) -> str:
@@ -52,11 +53,12 @@ def without_auto(document: Any) -> Any:
 
 def absolute(dataset: Document, folder: Path) -> Document:
     """Return ``dataset`` with paths that do not depend on ``folder``, because the oracle runs in another one."""
-    return dataset | {name: _absolute(dataset[name], folder) for name in _PATHS if name in dataset}
+    return dataset | {name: _absolute(dataset[name], folder) for name in PATHS if name in dataset}
 
 
 def _absolute(name: str, folder: Path) -> str:
-    is_fixed = name in ("", "mnist") or Path(name).is_absolute()  # mnist is a name, not a path
+    is_name = name in ("", "mnist") or name.startswith(PREFIX)  # of a pool that is no path
+    is_fixed = is_name or Path(name).is_absolute()
     return name if is_fixed else str(folder / name)
 
 

@@ -1,8 +1,8 @@
 """Define the manifest of an upload: its files, and the parts that they consist of. No I/O.
 
 A manifest is JSON Lines, a line for each file, sorted by name; its SHA-256 identifies the upload. Files are stored in
-parts of ``PART_BYTES``, each under its digest, and so is the manifest itself. A manifest comes from a client: everything
-that it says is checked when it is read.
+parts of ``PART_BYTES``, each under its digest, and so is the manifest itself. A manifest comes from a client: all that it
+says is checked when it is read.
 """
 
 from __future__ import annotations
