@@ -17,7 +17,9 @@ from labelloop.rpc.handlers import guarded
 from labelloop.trainer.v1 import trainer_pb2
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer, add_TrainerServiceServicer_to_server
 
+from oracle_svc.uploads.receiver import UploadReceiver
 from tests.finding import FakeFinder
+from tests.memory_uploads import MemoryUploads
 
 PART = 2  # labels in a message
 
@@ -56,6 +58,24 @@ class FakeOracle(OracleServiceServicer):
         self.requests: list[oracle_pb2.LabelRequest] = []
         self.letters: list[oracle_pb2.DeadLetter] = []
         self.sent: list[Any] = []
+        self.uploads = UploadReceiver(MemoryUploads(), 10_000_000)
+        self.parts_put: list[int] = []
+
+    async def FindMissingParts(self, request: Any, context: Any) -> oracle_pb2.FindMissingPartsResponse:  # noqa: N802
+        return oracle_pb2.FindMissingPartsResponse(missing=await self.uploads.missing(request.sha256))
+
+    async def PutParts(self, request: Any, context: Any) -> oracle_pb2.PutPartsResponse:  # noqa: N802
+        self.parts_put.append(len(request.parts))
+        return oracle_pb2.PutPartsResponse(stored=await self.uploads.put_parts(request.parts))
+
+    async def PutUpload(self, request: Any, context: Any) -> oracle_pb2.PutUploadResponse:  # noqa: N802
+        return oracle_pb2.PutUploadResponse(upload=await self.uploads.put_upload(request))
+
+    async def ListUploads(self, request: Any, context: Any) -> oracle_pb2.ListUploadsResponse:  # noqa: N802
+        return await self.uploads.listed()
+
+    async def RemoveUpload(self, request: Any, context: Any) -> oracle_pb2.RemoveUploadResponse:  # noqa: N802
+        return oracle_pb2.RemoveUploadResponse(parts_deleted=await self.uploads.remove(request.id))
 
     async def FindSamples(  # noqa: N802
         self, request: oracle_pb2.FindSamplesRequest, context: Any

@@ -45,8 +45,8 @@ def local_files(path: Path) -> tuple[list[LocalFile], int]:
         InvalidInput: If there are no files, or links, pipes or names that cannot be uploaded among them.
         LimitExceeded: If there are too many files.
     """
-    root = path.resolve()
-    if not root.exists():
+    root = found_here(path)
+    if root is None:
         raise NotFound("NO_FILE", f"there is no file or folder {str(path)!r}", field="path", path=path)
     if root.is_file():
         return _checked([LocalFile(root, root.name, root.stat().st_size)]), 0
@@ -67,6 +67,14 @@ def local_files(path: Path) -> tuple[list[LocalFile], int]:
     if not files:
         raise InvalidInput("NO_FILES", f"the folder {str(path)!r} has no files", field="path", path=path)
     return _checked(files), hidden
+
+
+def found_here(path: Path) -> Path | None:
+    """Return the absolute path of a file or folder, without links; None if there is none."""
+    try:
+        return path.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):  # missing, too long, a null character, links in a circle
+        return None
 
 
 def _below(root: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.operations.addresses import is_this_machine
+from labelloop_cli.operations.local_files import found_here
 from labelloop_cli.operations.upload import reference, upload
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.run_spec.file import PATHS
@@ -90,7 +91,7 @@ async def upload_paths(oracle: OracleServiceAsyncStub, source: DatasetSource, wa
         return
     for field in PATHS:
         text = getattr(source, field)
-        if not text or text == "mnist" or text.startswith(PREFIX) or (wanted is None and not Path(text).exists()):
+        if not text or text == "mnist" or text.startswith(PREFIX) or (wanted is None and not found_here(Path(text))):
             continue
         if wanted is None:
             tell([f"the oracle is at {address}: {text} is uploaded from this machine (--no-upload: it is read there)"])

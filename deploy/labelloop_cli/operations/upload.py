@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
-from labelloop.artifacts.store import digest_of
 from labelloop.artifacts.upload_manifest import PART_BYTES, PREFIX, write_manifest
 from labelloop.domain.limits import TEXT_CHARACTERS_MAX
 from labelloop.errors import LimitExceeded
@@ -59,7 +59,7 @@ async def upload(oracle: OracleServiceAsyncStub, path: Path, name: str = "") -> 
                 return standing, 0
         _check_room(size, sum(each.bytes for each in listed.uploads), listed.bytes_max)
         sent = await _send(oracle, prepared.parts, progress)
-    manifest_parts = [digest_of(part) for part in prepared.manifest]
+    manifest_parts = [_digest(part) for part in prepared.manifest]
     wanted = name or path.resolve().name[:TEXT_CHARACTERS_MAX]
     request = pb.PutUploadRequest(id=prepared.upload_id, name=wanted, manifest_parts=manifest_parts)
     return (await oracle.PutUpload(request)).upload, sent
@@ -111,8 +111,8 @@ def _prepared(files: Sequence[LocalFile], advance: Callable[[int], None]) -> _Pr
         parts.update((part.sha256, part) for part in own)
     manifest = write_manifest(found)
     pieces = [manifest[start : start + PART_BYTES] for start in range(0, len(manifest), PART_BYTES)]
-    parts.update((digest_of(piece), piece) for piece in pieces)
-    return _Prepared(digest_of(manifest), pieces, parts)
+    parts.update((_digest(piece), piece) for piece in pieces)
+    return _Prepared(_digest(manifest), pieces, parts)
 
 
 async def _send(oracle: OracleServiceAsyncStub, parts: Mapping[str, LocalPart | bytes], progress: Progress) -> int:
@@ -135,7 +135,7 @@ async def _send(oracle: OracleServiceAsyncStub, parts: Mapping[str, LocalPart | 
 
 async def _put(oracle: OracleServiceAsyncStub, batch: Sequence[LocalPart | bytes]) -> int:
     data = await asyncio.to_thread(lambda: [_bytes(part) for part in batch])
-    parts = [pb.UploadPart(sha256=digest_of(each), data=each) for each in data]
+    parts = [pb.UploadPart(sha256=_digest(each), data=each) for each in data]
     await oracle.PutParts(pb.PutPartsRequest(parts=parts))
     return sum(map(len, data))
 
@@ -152,6 +152,10 @@ def _batches(parts: Sequence[LocalPart | bytes]) -> Iterator[list[LocalPart | by
         size += _size(part)
     if batch:
         yield batch
+
+
+def _digest(data: bytes) -> str:
+    return sha256(data).hexdigest()
 
 
 def _size(part: LocalPart | bytes) -> int:

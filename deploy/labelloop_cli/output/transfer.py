@@ -8,7 +8,7 @@ from labelloop_cli.output.console import errors
 
 
 def transfer() -> Progress:
-    """Return a display of bytes done, speed and time left, for a ``with`` block; nothing is shown without a terminal."""
+    """Return a display of bytes done, speed and time left, for a ``with`` block, if there is a terminal."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

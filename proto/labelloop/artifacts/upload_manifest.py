@@ -1,24 +1,25 @@
 """Define the manifest of an upload: its files, and the parts that they consist of. No I/O.
 
 A manifest is JSON Lines, a line for each file, sorted by name; its SHA-256 identifies the upload. Files are stored in
-parts of ``PART_BYTES``, each under its digest, and so is the manifest itself. A manifest comes from a client: all that it
-says is checked when it is read.
+parts of ``PART_BYTES``, each under its digest, and so is the manifest itself. A manifest comes from a client: all that
+it says is checked when it is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from labelloop.artifacts.formats import Digest
 from labelloop.errors import InvalidInput, LimitExceeded
 
 PART_BYTES = 512 * 1024  # fits into a message of the broker
 FILES_MAX = 1_000_000
 MANIFEST_BYTES_MAX = 512 * PART_BYTES
 PREFIX = "upload:"
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _FILE_BYTES_MAX = 100 * 2**30
 _NAME_BYTES_MAX, _PART_OF_NAME_BYTES_MAX, _DEPTH_MAX = 1_024, 255, 16
 
