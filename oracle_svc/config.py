@@ -19,7 +19,7 @@ class OracleSettings(ServiceSettings):
     cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads and parts of pools are kept")
     samples_cache_gb: float = Field(1.0, gt=0, description="how much is kept there of pools, to show samples of them")
     upload_gb: float = Field(2.0, ge=0, description="how much clients may upload in all; 0: nothing")
-    uploads_cache_gb: float = Field(20.0, gt=0, description="how much of uploads is kept in cache_dir, to read pools")
+    uploads_cache_gb: float = Field(4.0, gt=0, description="how much of uploads is kept in cache_dir, to read pools")
     inline_bytes_max: int = Field(
         INLINE_BYTES_MAX, ge=0, description="larger samples are sent as links, where http_url says how they begin"
     )

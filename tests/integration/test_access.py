@@ -24,7 +24,10 @@ from nats.aio.client import Client
 from oracle_svc.integrations.nats import STREAM as QUEUE_STREAM
 from oracle_svc.integrations.nats import Nats
 from oracle_svc.leases import Leases
+from oracle_svc.uploads.receiver import UploadReceiver
+from oracle_svc.uploads.store import JetStreamUploads
 from tests.integration.production_broker import Node, lone_node, new_enough, running
+from tests.memory_uploads import put_files
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
 ANSWERS = {"label_provided", "sample_skipped", "label_withdrawn", "answer_given"}
@@ -132,6 +135,19 @@ async def test_the_oracle_may_repeat_requests_and_take_and_read_leases(node: Nod
     await leases.shorten(key, "tool:nats", 1)
     assert 0 < leases.ends_in_s("tool:nats") <= 1 < until
     await client.close()
+
+
+async def test_only_the_oracle_may_keep_and_delete_uploads(node: Node) -> None:
+    client = await connected(node, "oracle")
+    receiver = UploadReceiver(JetStreamUploads(client, 1_000_000), 1_000_000)
+    upload = await put_files(receiver, {"a": b"one"}, "pool")
+    assert await receiver.remove(upload.id) == 2
+    assert not (await receiver.listed()).uploads
+    await client.close()
+    trainer = await connected(node, "trainer")
+    with pytest.raises(NotAllowed):
+        await JetStreamUploads(trainer, 1_000_000).put_part(digest_of(b"one"), b"one")
+    await trainer.close()
 
 
 async def test_a_user_receives_no_replies_to_another_and_no_live_events(node: Node) -> None:

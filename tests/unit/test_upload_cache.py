@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from labelloop.artifacts.store import digest_of
+from labelloop.artifacts.upload_manifest import PART_BYTES
 from labelloop.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, Unready
 from labelloop.events.v1.events_pb2 import DatasetSource
 from labelloop.oracle.v1.oracle_pb2 import Upload
@@ -20,7 +21,7 @@ from oracle_svc.uploads.cache import UploadCache
 from oracle_svc.uploads.receiver import UploadReceiver
 from tests.memory_uploads import MemoryUploads, put_files
 
-LARGE = bytes(range(256)) * 8_192
+LARGE = np.random.default_rng(1).bytes(4 * PART_BYTES + 5)
 
 
 @pytest.fixture

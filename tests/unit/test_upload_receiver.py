@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from labelloop.artifacts.store import digest_of
 from labelloop.artifacts.upload_manifest import PART_BYTES, write_manifest
@@ -11,7 +12,7 @@ from labelloop.oracle.v1.oracle_pb2 import PutUploadRequest, UploadPart
 from oracle_svc.uploads.receiver import UploadReceiver
 from tests.memory_uploads import MemoryUploads, part, put_files, put_manifest, uploaded
 
-LARGE = bytes(range(256)) * 8_192
+LARGE = np.random.default_rng(1).bytes(4 * PART_BYTES + 5)
 
 
 @pytest.fixture
