@@ -22,6 +22,7 @@ STREAM, PREFIX = "LABELLOOP_UPLOADS", "labelloop-uploads.v1"
 _STORE_FAILED = 10077  # the stream is full, or the broker's disk is
 _TOO_LARGE_FOR_BROKER = 10047  # the broker reserves what a stream may take when it is made
 _AT_ONCE = 32
+_GROUP_DIGITS = 2  # of a million parts, 4,000 are in a group
 
 T = TypeVar("T")
 
@@ -101,14 +102,12 @@ class JetStreamUploads:
         await ensure_replicas(self._js, info.config, self._replicas)
 
     async def missing(self, digests: Sequence[str]) -> list[str]:
-        stored = await _each(self._holds, [_part(digest) for digest in digests])
-        return [digest for digest, there in zip(digests, stored, strict=True) if not there]
-
-    async def _holds(self, subject: str) -> bool:
-        """Return whether the stream has a message, without reading it."""
-        return bool(await self._subjects(subject))
+        patterns = sorted({_parts_like(digest) for digest in digests})
+        stored = {subject for found in await _each(self._subjects, patterns) for subject in found}
+        return [digest for digest in digests if _part(digest) not in stored]
 
     async def _subjects(self, pattern: str) -> list[str]:
+        """Return the subjects of the stream's messages, without reading these."""
         try:
             info = await retry_while_away(lambda: self._js.stream_info(STREAM, subjects_filter=pattern))
         except NotFoundError:  # nothing was ever uploaded
@@ -182,7 +181,12 @@ class JetStreamUploads:
 
 
 def _part(digest: str) -> str:
-    return f"{PREFIX}.part.{digest}"
+    return f"{PREFIX}.part.{digest[:_GROUP_DIGITS]}.{digest}"
+
+
+def _parts_like(digest: str) -> str:
+    """Return the pattern of the group of parts that ``digest`` belongs to: one request asks for all of them."""
+    return f"{PREFIX}.part.{digest[:_GROUP_DIGITS]}.*"
 
 
 def _entry(upload_id: str) -> str:

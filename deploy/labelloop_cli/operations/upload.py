@@ -117,11 +117,12 @@ def _prepared(files: Sequence[LocalFile], advance: Callable[[int], None]) -> _Pr
 
 async def _send(oracle: OracleServiceAsyncStub, parts: Mapping[str, LocalPart | bytes], progress: Progress) -> int:
     """Send the parts that the oracle lacks, and return how many bytes they have."""
-    missing: list[str] = []
-    digests, bar = list(parts), progress.add_task("comparing", total=None)
+    lacking: set[str] = set()
+    digests, bar = sorted(parts), progress.add_task("comparing", total=None)  # similar ones cost the oracle least
     for start in range(0, len(digests), _ASKED_AT_ONCE):
         request = pb.FindMissingPartsRequest(sha256=digests[start : start + _ASKED_AT_ONCE])
-        missing += (await oracle.FindMissingParts(request)).missing
+        lacking.update((await oracle.FindMissingParts(request)).missing)
+    missing = [digest for digest in parts if digest in lacking]  # in the order of the files
     progress.update(bar, description="sending", total=sum(_size(parts[digest]) for digest in missing))
     batches = list(_batches([parts[digest] for digest in missing]))
     sent = 0
