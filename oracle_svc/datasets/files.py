@@ -26,7 +26,7 @@ def load_files(source: DatasetSource) -> Dataset:
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
             "file, an IDX file (plain or .gz), a table (.csv, .tsv or .parquet), a folder of images or of .txt files, "
-            "or a folder with a folder of them for each class",
+            "or a folder with a folder of them for each class; `labelloop pool push` uploads those of another machine",
             field="name",
             name=source.name,
         )

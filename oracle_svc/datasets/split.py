@@ -96,7 +96,8 @@ def existing(text: str, field: str) -> Path:
     if not exists(text):
         raise NotFound(
             "NO_SUCH_FILE",
-            f"{field}: there is no file or folder {text!r} where the oracle service runs: correct the path",
+            f"{field}: there is no file or folder {text!r} where the oracle service runs: correct the path, or "
+            "upload it with `labelloop pool push`",
             field=field,
             setting=field,
             path=text,
