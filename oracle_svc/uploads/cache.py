@@ -66,10 +66,16 @@ class UploadCache:
         try:
             await asyncio.to_thread(_make_folders, draft, files)
             for start in range(0, len(files), _AT_ONCE):
-                await asyncio.gather(*(self._write(draft, file) for file in files[start : start + _AT_ONCE]))
+                await self._write_all(draft, files[start : start + _AT_ONCE])
             await asyncio.to_thread(_rename, draft, folder)
         finally:
             await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+
+    async def _write_all(self, draft: Path, files: Sequence[UploadedFile]) -> None:
+        """Write files, and raise the first error once no other file is being written."""
+        for result in await asyncio.gather(*(self._write(draft, file) for file in files), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _write(self, draft: Path, file: UploadedFile) -> None:
         """Write a file, part by part. Raises Corrupt if it is not what the manifest says."""
