@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
 
 _ASKED_AT_ONCE = 10_000  # digests in a request
-_BYTES_AT_ONCE, _PARTS_AT_ONCE = 4 * 2**20, 1_000  # in a request
+_BYTES_AT_ONCE, _PARTS_AT_ONCE = 3 * 2**20, 1_000  # in a request; many proxies allow 4 MiB
 _REQUESTS_AT_ONCE = 4
 
 
