@@ -123,3 +123,9 @@ def test_an_option_that_would_have_no_effect_is_refused(options: dict[str, Any],
 
 def test_an_option_without_effect_is_accepted_at_its_default() -> None:
     assert asked(annotators=1, audit=0, tool="") == asked()
+
+
+def test_names_of_uploads_are_no_paths() -> None:
+    dataset = asked(dataset="upload:ab/pool.npy", labels="upload:cd", evaluation="test.npy")["dataset"]
+    assert (dataset["name"], dataset["labels"]) == ("upload:ab/pool.npy", "upload:cd")
+    assert dataset["evaluation"] == str(Path.cwd() / "test.npy")
