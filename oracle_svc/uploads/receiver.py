@@ -58,9 +58,7 @@ class UploadReceiver:
         upload = Upload(id=upload_id, name=request.name, bytes=size, file_count=len(files), manifest_parts=parts)
         upload.created_at.GetCurrentTime()
         await self._store.put_entry(upload)
-        await self._check_whole(
-            upload, files
-        )  # afterwards: from now on, no removal of another upload deletes its parts
+        await self._check_whole(upload, files)  # afterwards: removals that begin from now on leave its parts
         return upload
 
     async def _check_whole(self, upload: Upload, files: Iterable[UploadedFile]) -> None:

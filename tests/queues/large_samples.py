@@ -37,8 +37,8 @@ async def shown_large_samples(
     pool = await published(source, folder)
     labeling = log.begin("run-1", source, LabelSource.LABEL_SOURCE_QUEUE, pool)
     links, ask = SignedUrls(f"http://127.0.0.1:{port}", "a secret of links"), OpenRequest("run-1", 0, ASKED, 0, 1)
-    given = (UNUSED, artifacts_in(folder), UNUSED, UNUSED, UNUSED, links)
-    oracle = Oracle(*given, samples_dir=folder / "cache", projections=log.projections)
+    given = (UNUSED, artifacts_in(folder), UNUSED, UNUSED, UNUSED)
+    oracle = Oracle(*given, links=links, samples_dir=folder / "cache", projections=log.projections)
     linked = await oracle.samples.request(labeling, ask)
     whole = await replace(oracle, links=None).samples.request(labeling, ask)
     assert len(whole.content) >= pixels**2

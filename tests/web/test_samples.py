@@ -54,8 +54,8 @@ def log(blobs: Blobs, pool: PoolPublished) -> Log:
 def oracle(folder: Path, log: Log, links: SignedUrls | None) -> Oracle:
     """An oracle that shows pools published below ``folder``."""
     artifacts, samples_dir = artifacts_in(folder), folder / "cache"
-    given = (UNUSED, artifacts, UNUSED, UNUSED, UNUSED, links)
-    return Oracle(*given, samples_dir=samples_dir, projections=log.projections)
+    given = (UNUSED, artifacts, UNUSED, UNUSED, UNUSED)
+    return Oracle(*given, links=links, samples_dir=samples_dir, projections=log.projections)
 
 
 @pytest.fixture
