@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from google.protobuf.message import Message
+from labelloop.artifacts.store import digest_of
+from labelloop.artifacts.upload_manifest import write_manifest
 from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec, RunStarted, SkipKind
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
@@ -14,6 +16,7 @@ from labelloop_cli.clients import Clients
 from tests.blobs import IMAGE_BYTES, Blobs, spec
 from tests.e2e.driving import waiting_samples
 from tests.e2e.nasty import Likely
+from tests.memory_uploads import part, uploaded
 from tests.patience import PATIENCE_S
 
 
@@ -45,6 +48,9 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
     label = oracle_pb2.SubmittedLabel(sample_id=open_sample, label=1)
     skip = oracle_pb2.SkippedSample(sample_id=open_sample, kind=SkipKind.SKIP_KIND_SKIPPED)
     result = oracle_pb2.LabelResult(request_id=f"open/0/{open_sample}/0", annotator="kim", label=1)
+    manifest = write_manifest([uploaded("pool.bin", b"samples")])
+    parts = [part(data) for data in (b"samples", manifest)]
+    upload = oracle_pb2.PutUploadRequest(id=digest_of(manifest), name="pool", manifest_parts=[digest_of(manifest)])
     imported = Event(run_id="imported", run_started=RunStarted(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)))
     return {
         "StartRun": trainer_pb2.StartRunRequest(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)),
@@ -77,6 +83,11 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "ListDeadLetters": oracle_pb2.ListDeadLettersRequest(),
         "DiscardDeadLetters": oracle_pb2.DiscardDeadLettersRequest(),
         "ReplayDeadLetters": oracle_pb2.ReplayDeadLettersRequest(),
+        "FindMissingParts": oracle_pb2.FindMissingPartsRequest(sha256=[each.sha256 for each in parts]),
+        "PutParts": oracle_pb2.PutPartsRequest(parts=parts),
+        "PutUpload": upload,
+        "ListUploads": oracle_pb2.ListUploadsRequest(),
+        "RemoveUpload": oracle_pb2.RemoveUploadRequest(id=upload.id),
         "SubmitLabels": oracle_pb2.SubmitLabelsRequest(run_id="open", annotator="kim", labels=[label]),
     }
 
