@@ -369,8 +369,30 @@ async def test_results_survive_being_signed_out(site: Site, door: Door) -> None:
     await ada.page.get_by_role("link", name="Sign in again").click()
     await ada.page.get_by_label("Your name").fill("ada")
     await ada.page.get_by_label("Token").fill(site.token)
+    await expect(ada.page.get_by_role("button", name="Start labelling")).to_be_enabled()
     await ada.press("Enter")
     await until(site, {sample: 7})
+
+
+async def test_the_token_is_not_sent_before_the_script_of_the_sign_in_page_runs(site: Site, door: Door) -> None:
+    ada = await door.enter(site)
+    await ada.context.clear_cookies()
+    held = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await held.wait()
+        await route.continue_()
+
+    await ada.page.route("**/login.js", hold)
+    await ada.page.goto(f"{site.url}/login?next=/runs/{site.run_id}", wait_until="commit")
+    await ada.page.get_by_label("Your name").fill("ada")
+    await ada.page.get_by_label("Token").fill(site.token)
+    await ada.press("Enter")
+    await expect(ada.page.get_by_label("Token")).to_have_value(site.token)
+    assert site.token not in ada.page.url
+    held.set()
+    await ada.page.get_by_role("button", name="Start labelling").click()
+    await ada.page.wait_for_url(f"{site.url}/runs/{site.run_id}")
 
 
 PROXY = {
@@ -423,6 +445,7 @@ async def test_sign_in_needs_the_right_token(site: Site, door: Door) -> None:
     await ada.page.goto(site.url)
     await ada.page.get_by_label("Your name").fill("ada")
     await ada.page.get_by_label("Token").fill("guess")
+    await expect(ada.page.get_by_role("button", name="Start labelling")).to_be_enabled()
     await ada.press("Enter")
     await expect(ada.page.get_by_role("alert")).to_contain_text("not the token")
     await ada.page.get_by_label("Token").fill(site.token)

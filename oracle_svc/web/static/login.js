@@ -21,6 +21,9 @@ form.addEventListener("submit", async (event) => {
   }
 });
 
+// Until now the browser would have sent the form by itself.
+form.querySelector("button").disabled = false;
+
 // A link on another site brings no cookie along (SameSite=Strict); from here it is sent.
 const { name } = await get("/api/session");
 if (name) location.replace(next());
