@@ -23,6 +23,7 @@ from oracle_svc.dataset_queries import DatasetQueries
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.folder_cache import FolderCache
 from oracle_svc.integrations.base import Called, Integration
 from oracle_svc.integrations.dispatcher import PUSH_WITHIN_S, RESEND_S, IntegrationDispatcher
 from oracle_svc.integrations.request_retries import RequestRetries
@@ -153,11 +154,13 @@ def oracle_of(settings: OracleSettings, client: Client, links: SignedUrls | None
     """Assemble the oracle that ``settings`` describe, connected to the broker by ``client``."""
     upload_bytes_max = int(settings.upload_gb * 1e9)
     uploads = JetStreamUploads(client, upload_bytes_max, settings.replicas)
-    cached = UploadCache(uploads, settings.cache_dir / "uploads", int(settings.uploads_cache_gb * 1e9))
+    cached = FolderCache(settings.cache_dir / "uploads", int(settings.uploads_cache_gb * 1e9))
     return Oracle(
         log=EventLog(client),
         artifacts=open_store(settings.artifacts_url, client, settings.replicas),
-        dataset_cache=DatasetCache(settings.data_dir, settings.cache_dir, settings.pools_dir, cached),
+        dataset_cache=DatasetCache(
+            settings.data_dir, settings.cache_dir, settings.pools_dir, UploadCache(uploads, cached)
+        ),
         leases=Leases(client),
         dead_letters=DeadLetters(client),
         uploads=UploadReceiver(uploads, upload_bytes_max),

@@ -18,6 +18,7 @@ from labelloop_cli.operations import pool_uploads, run
 from labelloop_cli.run_spec.request import start_request
 
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.folder_cache import FolderCache
 from oracle_svc.uploads.cache import UploadCache
 from oracle_svc.uploads.receiver import UploadReceiver
 from oracle_svc.uploads.store import JetStreamUploads
@@ -144,7 +145,7 @@ async def test_a_pool_in_the_broker_is_read_by_any_oracle_until_it_is_removed(
     labels = await put_files(receiver, {"y.npy": blobs.labels.read_bytes()}, "labels")
     assert [each.name for each in (await receiver.listed()).uploads] == ["blobs", "labels"]
     other = JetStreamUploads(client, 10_000_000)
-    cache = UploadCache(other, tmp_path / "elsewhere", 10_000_000)
+    cache = UploadCache(other, FolderCache(tmp_path / "elsewhere", 10_000_000))
     source = DatasetSource(name=f"upload:{upload.id}/pool.npy", labels=f"upload:{labels.id}", classes="abc")
     dataset = await DatasetCache(None, tmp_path, None, cache).get(source)
     local = await DatasetCache(None, tmp_path).get(
@@ -154,7 +155,7 @@ async def test_a_pool_in_the_broker_is_read_by_any_oracle_until_it_is_removed(
     assert await UploadReceiver(other, 10_000_000).remove(upload.id) > 2
     assert await receiver.missing([digest_of(LARGE[:PART_BYTES])]) == [digest_of(LARGE[:PART_BYTES])]
     with pytest.raises(NotFound, match="no upload"):
-        await UploadCache(store, tmp_path / "third", 10_000_000).path(f"upload:{upload.id}", "name")
+        await UploadCache(store, FolderCache(tmp_path / "third", 10_000_000)).path(f"upload:{upload.id}", "name")
     await client.close()
 
 

@@ -17,6 +17,7 @@ from labelloop.oracle.v1.oracle_pb2 import Upload
 from numpy.typing import NDArray
 
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.folder_cache import FolderCache
 from oracle_svc.uploads.cache import UploadCache
 from oracle_svc.uploads.receiver import UploadReceiver
 from tests.memory_uploads import MemoryUploads, put_files
@@ -31,7 +32,7 @@ def store() -> MemoryUploads:
 
 @pytest.fixture
 def cache(store: MemoryUploads, tmp_path: Path) -> UploadCache:
-    return UploadCache(store, tmp_path / "uploads", 10_000_000)
+    return UploadCache(store, FolderCache(tmp_path / "uploads", 10_000_000))
 
 
 async def put(store: MemoryUploads, files: dict[str, bytes]) -> Upload:
@@ -89,7 +90,7 @@ async def test_a_damaged_or_incomplete_upload_leaves_nothing(store: MemoryUpload
 async def test_the_least_recently_used_upload_makes_room_unless_it_is_in_use(
     store: MemoryUploads, tmp_path: Path
 ) -> None:
-    cache = UploadCache(store, tmp_path / "uploads", 10)
+    cache = UploadCache(store, FolderCache(tmp_path / "uploads", 10))
     uploads = [await put(store, {"a": bytes([number] * 4)}) for number in range(3)]
     folders = [(await cache.path(f"upload:{upload.id}", "name")).parent for upload in uploads[:2]]
     with pytest.raises(Unready, match="LABELLOOP_UPLOADS_CACHE_GB by 2 bytes"):
@@ -102,7 +103,7 @@ async def test_the_least_recently_used_upload_makes_room_unless_it_is_in_use(
 async def test_an_upload_larger_than_the_cache_is_refused(store: MemoryUploads, tmp_path: Path) -> None:
     upload = await put(store, {"a": bytes(11)})
     with pytest.raises(LimitExceeded, match="has 11 bytes, but this oracle keeps at most 10"):
-        await UploadCache(store, tmp_path, 10).path(f"upload:{upload.id}", "name")
+        await UploadCache(store, FolderCache(tmp_path, 10)).path(f"upload:{upload.id}", "name")
 
 
 async def test_a_dataset_of_uploads_equals_that_of_the_files(
