@@ -11,6 +11,7 @@ from typing import Any
 
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.store import ArtifactStore, open_store
+from labelloop.domain.remote_urls import parsed_prefixes
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
@@ -28,6 +29,8 @@ from oracle_svc.integrations.base import Called, Integration
 from oracle_svc.integrations.dispatcher import PUSH_WITHIN_S, RESEND_S, IntegrationDispatcher
 from oracle_svc.integrations.request_retries import RequestRetries
 from oracle_svc.leases import Leases
+from oracle_svc.remote.cache import RemoteCache
+from oracle_svc.remote.sources import Sources
 from oracle_svc.request_dispenser import RequestDispenser
 from oracle_svc.result_recorder import ResultRecorder
 from oracle_svc.run_controller import RunController, watch_deadlines
@@ -155,11 +158,16 @@ def oracle_of(settings: OracleSettings, client: Client, links: SignedUrls | None
     upload_bytes_max = int(settings.upload_gb * 1e9)
     uploads = JetStreamUploads(client, upload_bytes_max, settings.replicas)
     cached = FolderCache(settings.cache_dir / "uploads", int(settings.uploads_cache_gb * 1e9))
+    prefixes = parsed_prefixes(settings.remote_pools)
     return Oracle(
         log=EventLog(client),
         artifacts=open_store(settings.artifacts_url, client, settings.replicas),
         dataset_cache=DatasetCache(
-            settings.data_dir, settings.cache_dir, settings.pools_dir, UploadCache(uploads, cached)
+            settings.data_dir,
+            settings.cache_dir,
+            settings.pools_dir,
+            UploadCache(uploads, cached),
+            RemoteCache(cached, prefixes, Sources(prefixes)),
         ),
         leases=Leases(client),
         dead_letters=DeadLetters(client),

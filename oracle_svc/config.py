@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from labelloop.domain.remote_urls import parsed_prefixes
 from labelloop.settings import ServiceSettings
 from platformdirs import user_cache_path
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from oracle_svc.integrations.dispatcher import RESEND_S
 from oracle_svc.samples.requests import INLINE_BYTES_MAX
@@ -19,10 +20,23 @@ class OracleSettings(ServiceSettings):
     cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads and parts of pools are kept")
     samples_cache_gb: float = Field(1.0, gt=0, description="how much is kept there of pools, to show samples of them")
     upload_gb: float = Field(2.0, ge=0, description="how much clients may upload in all; 0: nothing")
-    uploads_cache_gb: float = Field(4.0, gt=0, description="how much of uploads is kept in cache_dir, to read pools")
+    remote_pools: str = Field(
+        "",
+        description="what runs may name elsewhere, separated by commas: s3://bucket/sets/, gs://bucket, "
+        "https://host/sets/; it is read with the oracle's credentials, so nothing may be by default",
+    )
+    uploads_cache_gb: float = Field(
+        4.0, gt=0, description="how much of uploads and remote pools is kept in cache_dir, to read pools"
+    )
     inline_bytes_max: int = Field(
         INLINE_BYTES_MAX, ge=0, description="larger samples are sent as links, where http_url says how they begin"
     )
     resend_s: float = Field(
         RESEND_S, ge=1, description="seconds until a tool is asked again for what it did not answer"
     )
+
+    @field_validator("remote_pools")
+    @classmethod
+    def _are_prefixes(cls, text: str) -> str:
+        parsed_prefixes(text)
+        return text

@@ -28,7 +28,7 @@ class FolderCache:
 
     def used(self, name: str) -> Path | None:
         """Note that the folder ``name`` is used, and return its path; None if there is none."""
-        with self._failing():
+        with self.failing():
             try:
                 os.utime(self.folder / name)
             except FileNotFoundError:
@@ -37,7 +37,7 @@ class FolderCache:
 
     def draft(self, name: str) -> Path:
         """Make an empty folder to be filled and passed to :meth:`keep`, or to :meth:`drop` if that fails."""
-        with self._failing():
+        with self.failing():
             draft = self.folder / f"{name}.{secrets.token_hex(4)}.draft"
             draft.mkdir(parents=True)
             return draft
@@ -45,11 +45,12 @@ class FolderCache:
     def keep(self, draft: Path, name: str) -> Path:
         """Give ``draft`` its name, unless another process was first, whose files are the same. Return the folder."""
         folder = self.folder / name
-        with self._failing():
+        with self.failing():
             with suppress(OSError):
                 draft.rename(folder)
             if not folder.is_dir():
                 draft.rename(folder)
+            os.utime(folder)
         return folder
 
     def drop(self, draft: Path) -> None:
@@ -69,7 +70,7 @@ class FolderCache:
                 "remote pools on its disk: ask the operator to raise LABELLOOP_UPLOADS_CACHE_GB"
             )
             raise LimitExceeded("POOL_TOO_LARGE", message, most=self.bytes_max)
-        with self._failing():
+        with self.failing():
             excess = self._without_unused(bytes_more)
         if excess > 0:
             message = (
@@ -92,7 +93,8 @@ class FolderCache:
         return excess
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
+    def failing(self) -> Iterator[None]:
+        """Raise Unready where the disk fails within the block."""
         try:
             yield
         except OSError as error:

@@ -66,6 +66,15 @@ def up(
             help="The secret that opens the page and signs links to samples; a new one at each start without.",
         ),
     ] = "",
+    remote_pools: Annotated[
+        str,
+        typer.Option(
+            envvar="LABELLOOP_REMOTE_POOLS",
+            help="Let runs name pools below these URLs, separated by commas: s3://bucket/sets/, gs://bucket, "
+            "https://host/sets/. They are read with the credentials of this terminal.",
+            show_default="none",
+        ),
+    ] = "",
 ) -> None:
     """Start a broker and the three services here, until Ctrl-C."""
     from labelloop_cli.local.stack import Page, up
@@ -73,7 +82,8 @@ def up(
     ports = (trainer_port, scorer_port, oracle_port)
     page = (Page(page_port, token) if token else Page(page_port)) if annotate else None
     carry_out(
-        up(store, nats, nats_port, ports, page), interrupted="everything stopped; `labelloop up` goes on from here"
+        up(store, nats, nats_port, ports, page, remote_pools),
+        interrupted="everything stopped; `labelloop up` goes on from here",
     )
 
 

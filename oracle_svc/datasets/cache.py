@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from labelloop.domain.remote_urls import SETTING, is_remote
 from labelloop.errors import InvalidInput, LabelloopError, Unready
 from labelloop.events.v1.events_pb2 import DatasetSource as SourceMessage
 from labelloop.runtime.async_cache import AsyncCache
@@ -21,6 +23,7 @@ from oracle_svc.datasets.fingerprint import Fingerprint, fingerprint
 from oracle_svc.datasets.identity import dataset_digest
 from oracle_svc.datasets.limit import limited
 from oracle_svc.datasets.mnist_files import in_data_dir
+from oracle_svc.remote.cache import RemoteCache
 from oracle_svc.uploads.cache import UploadCache
 from oracle_svc.uploads.references import is_reference
 
@@ -55,8 +58,10 @@ class DatasetCache:
         cache_dir: Path,
         pools_dir: Path | None = None,
         uploads: UploadCache | None = None,
+        remote: RemoteCache | None = None,
     ) -> None:
-        self._data_dir, self._cache_dir, self._pools_dir, self._uploads = data_dir, cache_dir, pools_dir, uploads
+        self._data_dir, self._cache_dir, self._pools_dir = data_dir, cache_dir, pools_dir
+        self._uploads, self._remote = uploads, remote
         self._datasets: AsyncCache[_Key, Dataset] = AsyncCache(self._load, kept=_KEPT)
         self._readings = count(1)
 
@@ -65,9 +70,14 @@ class DatasetCache:
 
         Raises a LabelloopError if it cannot be read; Unready if its files change all the time.
         """
-        own = _without_uploads(_named(source))
+        own = _without_copies(_named(source))
         _with_field(lambda: refuse_outside(own, self._pools_dir))  # before anything there is examined
-        source = await self._fetched(source)
+        fetched = await self._fetched(source)
+        copies = {getattr(fetched, each): getattr(source, each) for each in PATHS if _is_copied(getattr(source, each))}
+        with _origins_named(copies):
+            return _with_origins(await self._read_unchanged(fetched), copies)
+
+    async def _read_unchanged(self, source: SourceMessage) -> Dataset:
         named = _named(source)
         key = source.SerializeToString(deterministic=True)
         for _ in range(_READS):
@@ -81,19 +91,27 @@ class DatasetCache:
         raise Unready("DATASET_CHANGING", message, retry_after_s=1, field="dataset.name", name=source.name)
 
     async def _fetched(self, source: SourceMessage) -> SourceMessage:
-        """Return the source with the paths of uploaded files in place of references to them."""
+        """Return the source with the paths of copies in place of references to uploads, and of URLs."""
         fetched = SourceMessage()
         fetched.CopyFrom(source)
         for field in PATHS:
-            if is_reference(reference := getattr(source, field)):
-                setattr(fetched, field, str(await _awaited_with_field(self._path(reference, field))))
+            if _is_copied(text := getattr(source, field)):
+                setattr(fetched, field, str(await _awaited_with_field(self._path(text, field))))
         return fetched
 
     async def _path(self, reference: str, field: str) -> Path:
+        if is_remote(reference):
+            return await self._remote_path(reference, field)
         if self._uploads is None:
             message = f"{field}: {reference!r} names an upload, but this oracle has none"
             raise InvalidInput("NO_UPLOADS", message, field=field)
         return await self._uploads.path(reference, field)
+
+    async def _remote_path(self, url: str, field: str) -> Path:
+        if self._remote is None:
+            message = f"{field}: {url!r} is a URL, but this oracle reads none: ask its operator to set {SETTING}"
+            raise InvalidInput("REMOTE_NOT_ALLOWED", message, field=field, url=url)
+        return await self._remote.path(url, field)
 
     async def _load(self, key: _Key) -> Dataset:
         source = SourceMessage.FromString(key.source)
@@ -110,7 +128,7 @@ class DatasetCache:
 
     def _read(self, source: SourceMessage) -> Dataset:
         folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
-        uploads_dir = self._uploads.folder if self._uploads else None
+        uploads_dir = next((each.folder for each in (self._uploads, self._remote) if each), None)
         whole = load(_named(source), cache_dir=self._cache_dir, uploads_dir=uploads_dir, **folders)
         dataset = limited(whole, source.sample_limit, source.limit_seed)
         return replace(with_duplicates(dataset), sha256=dataset_digest(dataset))
@@ -137,10 +155,38 @@ def _name_as_requests_do(error: LabelloopError) -> None:
     error.field = f"dataset.{error.field}" if error.field else ""
 
 
-def _without_uploads(named: DatasetSource) -> DatasetSource:
+def _is_copied(path: str) -> bool:
+    """Return whether ``path`` names what is not on this machine until it is copied."""
+    return is_reference(path) or is_remote(path)
+
+
+def _without_copies(named: DatasetSource) -> DatasetSource:
     """Return the source with only those paths that lie on this machine."""
-    cleared: dict[str, Any] = {field: "" for field in PATHS if is_reference(getattr(named, field))}
+    cleared: dict[str, Any] = {field: "" for field in PATHS if _is_copied(getattr(named, field))}
     return replace(named, **cleared)
+
+
+@contextmanager
+def _origins_named(copies: Mapping[str, str]) -> Iterator[None]:
+    """Name in errors what was copied, in place of the copy."""
+    try:
+        yield
+    except LabelloopError as error:
+        error.message = _with_texts(error.message, copies)
+        error.args = (error.message,)
+        raise
+
+
+def _with_origins(dataset: Dataset, copies: Mapping[str, str]) -> Dataset:
+    """Name in notes what was copied, in place of the copy."""
+    notes = tuple(_with_texts(note, copies) for note in dataset.notes)
+    return dataset if notes == dataset.notes else replace(dataset, notes=notes)
+
+
+def _with_texts(text: str, copies: Mapping[str, str]) -> str:
+    for copy in sorted(copies, key=len, reverse=True):  # one may be the folder of another
+        text = text.replace(copy, copies[copy])
+    return text
 
 
 def _named(source: SourceMessage) -> DatasetSource:

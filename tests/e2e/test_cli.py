@@ -223,10 +223,19 @@ async def test_up_names_an_invalid_setting(stack: Stack, tmp_path: Path) -> None
     assert "LABELLOOP_DRAIN_S" in text
 
 
+async def test_up_refuses_remote_pools_that_are_no_urls(stack: Stack, tmp_path: Path) -> None:
+    remote = "s3://bucket/sets,our-bucket/sets"
+    code, text = await labelloop("up", "--store", tmp_path / "s", "--nats", stack.nats_url, "--remote-pools", remote)
+    assert code == 1
+    assert "LABELLOOP_REMOTE_POOLS" in text
+    assert "'our-bucket/sets' is no URL" in text
+
+
 async def test_up_starts_without_runs_and_ctrl_c_stops_everything_it_started(tmp_path: Path, nats_binary: Path) -> None:
     ports = [f"--{name}-port=0" for name in ("nats", "trainer", "scorer", "oracle")]
+    options = (*ports, "--remote-pools", "https://example.org/sets/")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "labelloop_cli", "up", "--store", str(tmp_path / "s"), *ports),
+        *(sys.executable, "-m", "labelloop_cli", "up", "--store", str(tmp_path / "s"), *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -242,7 +251,7 @@ async def test_up_starts_without_runs_and_ctrl_c_stops_everything_it_started(tmp
         code, text = await labelloop("run", "list", LABELLOOP_TRAINER=addresses["trainer"])
         assert (code, "no runs yet" in text) == (0, True), text
         process.send_signal(signal.SIGINT)
-        await process.stdout.read()
+        assert b"pools below https://example.org/sets/ are read" in await process.stdout.read()
         assert await process.wait() == 130
     assert len(addresses) == 4
     for address in addresses.values():

@@ -119,6 +119,19 @@ async def test_a_run_on_services_elsewhere_uploads_the_files_that_are_here(
     assert trainer.started[1].spec.dataset.name == str(pets)
 
 
+@pytest.mark.parametrize("uploaded", [None, True])
+async def test_urls_are_read_by_the_oracle_and_never_uploaded(
+    trainer: FakeTrainer, oracle: FakeOracle, monkeypatch: pytest.MonkeyPatch, uploaded: bool | None
+) -> None:
+    monkeypatch.setattr(pool_uploads, "is_this_machine", lambda address: False)
+    dataset = {"name": "s3://bucket/pets", "labels": "https://example.org/y.csv", "classes": ["a", "b"]}
+    wanted = start_request({"dataset": dataset}, run_id="new", continues="")
+    await run.start(wanted, watched=False, uploaded=uploaded)
+    assert not oracle.parts_put
+    [request] = trainer.started
+    assert (request.spec.dataset.name, request.spec.dataset.labels) == (dataset["name"], dataset["labels"])
+
+
 async def test_a_run_on_services_here_uploads_only_if_asked_to(
     trainer: FakeTrainer, oracle: FakeOracle, pets: Path
 ) -> None:

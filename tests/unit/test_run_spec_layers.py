@@ -129,3 +129,14 @@ def test_names_of_uploads_are_no_paths() -> None:
     dataset = asked(dataset="upload:ab/pool.npy", labels="upload:cd", evaluation="test.npy")["dataset"]
     assert (dataset["name"], dataset["labels"]) == ("upload:ab/pool.npy", "upload:cd")
     assert dataset["evaluation"] == str(Path.cwd() / "test.npy")
+
+
+def test_urls_are_not_made_absolute() -> None:
+    urls: dict[str, Any] = {
+        "dataset": "s3://bucket/pool",
+        "labels": "https://example.org/y.npy",
+        "graph": "gs://bucket/g.onnx",
+    }
+    dataset = asked(**urls, evaluation="test.npy")["dataset"]
+    assert (dataset["name"], dataset["labels"], dataset["graph"]) == tuple(urls.values())
+    assert dataset["evaluation"] == str(Path.cwd() / "test.npy")

@@ -192,12 +192,14 @@ async def running(
     nats_port: int = 0,
     ports: tuple[int, int, int] = (0, 0, 0),
     page: Page | None = None,
+    remote_pools: str = "",
 ) -> AsyncIterator[Stack]:
     """Start everything, with its data under ``store``, and stop all of it at the end of the block, however it ends.
 
     Args:
         nats_url: Broker to use; if empty, one is started on ``nats_port``.
         ports: Ports of trainer, scorer and oracle; 0 for any free one.
+        remote_pools: URLs below which runs may name pools, separated by commas; if empty, what the environment says.
 
     Raises:
         WrongState: Before anything is started, if a service's libraries are not installed.
@@ -218,7 +220,8 @@ async def running(
         trainer_port, scorer_port, oracle_port = ports
         scorer = Service("scorer", logs, {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}, scorer_port)
         web = {"LABELLOOP_HTTP_PORT": str(page.port), "LABELLOOP_HTTP_TOKEN": page.token} if page else {}
-        oracle = Service("oracle", logs, shared | web, oracle_port)
+        remote = {"LABELLOOP_REMOTE_POOLS": remote_pools} if remote_pools else {}
+        oracle = Service("oracle", logs, shared | web | remote, oracle_port)
         for service in (scorer, oracle):
             stack.push_async_callback(service.stop)
         await asyncio.gather(scorer.start(), oracle.start())
@@ -232,13 +235,18 @@ async def running(
         yield Stack(nats_url, endpoints, services, broker, page_url)
 
 
-async def up(store: Path, nats: str, nats_port: int, ports: tuple[int, int, int], page: Page | None) -> None:
-    """Start everything, print the addresses, and keep it running until interrupted."""
-    async with running(store, nats_url=nats, nats_port=nats_port, ports=ports, page=page) as stack:
+async def up(
+    store: Path, nats: str, nats_port: int, ports: tuple[int, int, int], page: Page | None, remote_pools: str = ""
+) -> None:
+    """Start everything, print the addresses, and keep it running until interrupted. Arguments as of `running`."""
+    started = running(store, nats_url=nats, nats_port=nats_port, ports=ports, page=page, remote_pools=remote_pools)
+    async with started as stack:
         console.print(f"broker   {stack.nats_url}")
         for name, service in stack.services.items():
             console.print(f"{name:<8} {service.address}")
         if stack.page_url:
             console.print(f"page     {stack.page_url}", soft_wrap=True)
+        if remote_pools:
+            console.print(f"pools below {remote_pools} are read with this terminal's credentials", soft_wrap=True)
         console.print(f"data and logs in {store}; Ctrl-C stops everything, `labelloop up` goes on from there")
         await stack.keep_up()

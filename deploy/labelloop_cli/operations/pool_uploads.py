@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelloop.artifacts.upload_manifest import PREFIX
+from labelloop.domain.remote_urls import is_remote
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.events.v1.events_pb2 import DatasetSource
 from labelloop.oracle.v1 import oracle_pb2 as pb
@@ -91,7 +92,9 @@ async def upload_paths(oracle: OracleServiceAsyncStub, source: DatasetSource, wa
         return
     for field in PATHS:
         text = getattr(source, field)
-        if not text or text == "mnist" or text.startswith(PREFIX) or (wanted is None and not found_here(Path(text))):
+        if not text or text == "mnist" or text.startswith(PREFIX) or is_remote(text):
+            continue
+        if wanted is None and not found_here(Path(text)):
             continue
         if wanted is None:
             tell([f"the oracle is at {address}: {text} is uploaded from this machine (--no-upload: it is read there)"])

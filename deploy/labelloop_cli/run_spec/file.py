@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from labelloop.artifacts.upload_manifest import PREFIX
+from labelloop.domain.remote_urls import is_remote
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.events.v1.events_pb2 import RunSpec
 
@@ -57,7 +58,7 @@ def absolute(dataset: Document, folder: Path) -> Document:
 
 
 def _absolute(name: str, folder: Path) -> str:
-    is_name = name in ("", "mnist") or name.startswith(PREFIX)  # of a pool that is no path
+    is_name = name in ("", "mnist") or name.startswith(PREFIX) or is_remote(name)  # of a pool that is no path
     is_fixed = is_name or Path(name).is_absolute()
     return name if is_fixed else str(folder / name)
 

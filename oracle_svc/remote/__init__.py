@@ -1,0 +1,1 @@
+"""Read pools from object stores and web servers."""
