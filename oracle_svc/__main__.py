@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 
+from labelloop.artifacts.opening import wait_until_usable
 from labelloop.eventlog.connection import connect_service
 from labelloop.observability.metrics import watch
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
@@ -33,6 +34,7 @@ async def serve(settings: OracleSettings) -> None:
     web = web_settings()
     oracle = oracle_of(settings, client, web.links if web else None)
     await oracle.ensure_streams(settings.replicas)
+    await wait_until_usable(oracle.artifacts, writing=True)
     tools = connected(client, settings.replicas, oracle.projections)
     check_called(tools, has_port=web is not None)
     names = [tool.name for tool in tools]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from labelloop.artifacts.artifact_cache import ArtifactCache
-from labelloop.artifacts.store import ArtifactStore, open_store
+from labelloop.artifacts.opening import open_store
+from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.remote_urls import parsed_prefixes
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections

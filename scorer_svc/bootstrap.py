@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.cache_folder import CacheFolder
-from labelloop.artifacts.store import open_store
+from labelloop.artifacts.opening import open_store, wait_until_usable
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.log import EventLog
 from labelloop.rpc.server import Server
@@ -38,6 +38,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     log = EventLog(client)
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
+    await wait_until_usable(artifacts, writing=False)
     share_memory()
     use_one_thread()  # rankings, extractions and sessions each have a core of their own
     room = (settings.cache_dir / "artifacts", int(settings.cache_gb * 1e9))  # one limit for pools and their features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labelloop.artifacts.store import FsspecArtifacts
+from labelloop.artifacts.fsspec_store import FsspecArtifacts
 from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished
 
 from oracle_svc.datasets.cache import DatasetCache

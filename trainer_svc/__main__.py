@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from labelloop.artifacts.store import open_store
+from labelloop.artifacts.opening import open_store, wait_until_usable
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.log import EventLog
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
@@ -29,6 +29,7 @@ async def serve(settings: TrainerSettings) -> None:
     log = EventLog(client)
     await log.ensure_stream(settings.replicas)
     artifacts = open_store(settings.artifacts_url, client, settings.replicas)
+    await wait_until_usable(artifacts, writing=True)
     scorers = ScorerChannels(settings.scorer, settings.tls_dir)
     executor = ThreadPoolExecutor(settings.fit_threads, "fit", initializer=settle_arithmetic)
     settle_arithmetic()

@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from labelloop.artifacts.formats import SHARD_SAMPLES, PoolManifest, Shard
-from labelloop.artifacts.store import ArtifactStore, open_store
+from labelloop.artifacts.opening import open_store
+from labelloop.artifacts.store import ArtifactStore
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, RankPoolResponse, Strategy
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest

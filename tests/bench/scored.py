@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import onnxruntime
-from labelloop.artifacts.store import open_store
+from labelloop.artifacts.opening import open_store
 from labelloop.errors import Corrupt
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.scorer.v1 import scorer_pb2 as pb

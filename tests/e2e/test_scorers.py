@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from labelloop.artifacts.formats import SHARD_SAMPLES, PoolManifest
-from labelloop.artifacts.store import ArtifactStore, open_store
+from labelloop.artifacts.opening import open_store
+from labelloop.artifacts.store import ArtifactStore
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.events.v1.events_pb2 import RunSpec
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, Strategy

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from labelloop.artifacts.formats import PoolManifest, Shard
-from labelloop.artifacts.store import ArtifactStore, open_store
+from labelloop.artifacts.opening import open_store
+from labelloop.artifacts.store import ArtifactStore
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog
 from labelloop.rpc.server import CHANNEL_OPTIONS

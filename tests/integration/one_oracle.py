@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from labelloop.artifacts.store import open_store
+from labelloop.artifacts.opening import open_store
 from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.eventlog.connection import connect
 from labelloop.eventlog.log import EventLog

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from labelloop.artifacts.store import FsspecArtifacts, digest_of
+from labelloop.artifacts.fsspec_store import FsspecArtifacts
+from labelloop.artifacts.store import digest_of
 from labelloop.errors import Corrupt, InvalidInput, NotFound
 
 

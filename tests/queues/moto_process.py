@@ -1,5 +1,7 @@
-"""SQS as simulated by moto, on the port given on the command line: a line "down" or "up" on stdin makes it stop or
-start listening, and is printed when that is done. The queues are kept meanwhile."""
+"""SQS and S3 as simulated by moto, on the port given on the command line.
+
+A line "down" or "up" on stdin makes it stop or start listening; queues and objects are kept meanwhile. "refuse 503 2"
+makes it answer the next two requests with that status. Each line is printed when it is done."""
 
 from __future__ import annotations
 
@@ -26,6 +28,20 @@ class OneAtATime:
             return self._application(environ, start_response)
 
 
+class Refusing:
+    """Answers the next ``count`` requests with ``status``."""
+
+    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
+        self._application, self.status, self.count = application, 0, 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if self.count <= 0:
+            return self._application(environ, start_response)
+        self.count -= 1
+        start_response(f"{self.status} Refused", [("Content-Length", "0")])
+        return [b""]
+
+
 def reserved(port: int) -> socket.socket:
     """Reserve the port while moto is down: bound, though not listened on, it is not free for other programs."""
     keeper = socket.socket()
@@ -37,9 +53,11 @@ def reserved(port: int) -> socket.socket:
 def main(port: int) -> None:
     keeper = reserved(port)
     server: BaseWSGIServer | None = None
-    application = OneAtATime(DomainDispatcherApplication(create_backend_app))
+    application = Refusing(OneAtATime(DomainDispatcherApplication(create_backend_app)))
     for line in sys.stdin:
-        if line.strip() == "up":
+        if line.startswith("refuse"):
+            _, application.status, application.count = (int(word) if word.isdigit() else 0 for word in line.split())
+        elif line.strip() == "up":
             server = make_server("127.0.0.1", port, application, threaded=True)
             Thread(target=server.serve_forever, daemon=True).start()
         elif server is not None:

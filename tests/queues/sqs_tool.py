@@ -25,14 +25,14 @@ _COUNTS = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible
 
 
 class MotoProcess:
-    """Keeps queues in memory: they survive only ``down``."""
+    """Keeps queues and objects in memory: they survive only ``down``. Listings of objects have pages of five."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         self._process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("moto_process.py"), str(self.port)],
-            env=os.environ | _CREDENTIALS,
+            env=os.environ | _CREDENTIALS | {"MOTO_S3_DEFAULT_MAX_KEYS": "5"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -51,9 +51,18 @@ class MotoProcess:
             self._say("down")
             self.is_up = False
 
+    def refuse(self, status: int, count: int) -> None:
+        """Answer the next ``count`` requests with this status."""
+        self._say(f"refuse {status} {count}")
+
     def stop(self) -> None:
         self._process.kill()
         self._process.communicate()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that point libraries at this process."""
+        return _CREDENTIALS | {"AWS_ENDPOINT_URL": self.url, "AWS_DEFAULT_REGION": _REGION}
 
     def _say(self, word: str) -> None:
         assert self._process.stdin is not None
@@ -63,9 +72,9 @@ class MotoProcess:
         if self._process.stdout.readline().strip() != word:
             raise RuntimeError(f"moto did not go {word}")
 
-    def client(self) -> Any:
+    def client(self, service: str = "sqs") -> Any:
         return boto3.client(
-            "sqs",
+            service,
             endpoint_url=self.url,
             region_name=_REGION,
             aws_access_key_id="test",

@@ -1,7 +1,7 @@
 """Store artifacts by their SHA-256 digest, computed on writing and verified on reading.
 
-By default artifacts are kept in a bucket of JetStream's object store, so that the broker is all that is needed. Any
-fsspec URL (``file:///...``, ``s3://...``) works as well.
+By default artifacts are kept in a bucket of JetStream's object store, so that the broker is all that is needed. For
+folders and object stores see :mod:`labelloop.artifacts.fsspec_store`.
 """
 
 from __future__ import annotations
@@ -9,20 +9,17 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import fsspec
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions, ObjectStoreConfig, StorageType
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
-from labelloop.errors import Corrupt, InvalidInput, NotFound, Unready
+from labelloop.errors import Corrupt, NotFound
 from labelloop.eventlog.conditional_publish import ensure_replicas, publish_once, read_or_make
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.retry import retry_while_away
@@ -30,8 +27,6 @@ from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 from labelloop.runtime.crash_points import crash_point
 
 _CHUNK_BYTES = 512 * 1024
-
-T = TypeVar("T")
 
 
 class ArtifactStore(Protocol):
@@ -48,14 +43,15 @@ def digest_of(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def _checked(digest: str, data: bytes) -> bytes:
+def checked(digest: str, data: bytes) -> bytes:
+    """Return ``data``. Raises Corrupt unless it is the artifact ``digest``."""
     if (found := digest_of(data)) != digest:
         message = f"artifact {digest} holds other bytes (SHA-256 {found}); restore it from a backup"
         raise Corrupt("ARTIFACT_CORRUPT", message, artifact=digest, found=found)
     return data
 
 
-def _missing(digest: str) -> NotFound:
+def missing(digest: str) -> NotFound:
     return NotFound("UNKNOWN_ARTIFACT", f"the artifact store holds no {digest}", artifact=digest)
 
 
@@ -119,9 +115,9 @@ class JetStreamArtifacts:
 
     async def get(self, digest: str) -> bytes:
         try:
-            return _checked(digest, await retry_while_away(lambda: self._read(digest)))
+            return checked(digest, await retry_while_away(lambda: self._read(digest)))
         except NotFoundError as error:
-            raise _missing(digest) from error
+            raise missing(digest) from error
 
     async def _read(self, digest: str) -> bytes:
         bucket = await self._open()
@@ -143,58 +139,3 @@ async def _put(bucket: ObjectStore, digest: str, data: bytes) -> None:
         await bucket.get_info(digest)
     except NotFoundError:
         await bucket.put(digest, data, ObjectMeta(name=digest, options=ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES)))
-
-
-class FsspecArtifacts:
-    """Artifacts as files under an fsspec URL, one per artifact, named by its digest."""
-
-    def __init__(self, url: str) -> None:
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:  # a protocol whose library is missing, or no protocol at all
-            message = f"LABELLOOP_ARTIFACTS_URL={url} cannot be used: {error}"
-            raise InvalidInput("BAD_ARTIFACTS_URL", message, field="artifacts_url", url=url) from error
-
-    async def put(self, data: bytes) -> str:
-        digest = digest_of(data)
-        crash_point("before put")
-        await self._carry_out(self._put, digest, data)
-        crash_point("after put")
-        return digest
-
-    def _put(self, digest: str, data: bytes) -> None:
-        path = f"{self._root}/{digest}"
-        if self._fs.exists(path) and self._fs.cat_file(path) == data:
-            return
-        self._fs.makedirs(self._root, exist_ok=True)
-        # Renaming a draft makes the artifact appear completely or not at all, and replaces a damaged one. fsspec's
-        # transactions would write to the system's temporary folder and copy from there, which a crash may cut short.
-        draft = f"{path}.{secrets.token_hex(4)}.draft"
-        try:
-            self._fs.pipe_file(draft, data)
-            self._fs.mv(draft, path)
-        except BaseException:
-            if self._fs.exists(draft):
-                self._fs.rm_file(draft)
-            raise
-
-    async def get(self, digest: str) -> bytes:
-        try:
-            return _checked(digest, await self._carry_out(self._fs.cat_file, f"{self._root}/{digest}"))
-        except FileNotFoundError as error:
-            raise _missing(digest) from error
-
-    async def _carry_out(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run ``work`` in a thread; raise Unready if the store fails for now, for example because it is full."""
-        try:
-            return await asyncio.to_thread(work, *arguments)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            message = f"the artifact store at {self._root} fails: {error}; the run goes on once it works again"
-            raise Unready("ARTIFACT_STORE_FAILS", message, retry_after_s=1, store=self._root) from error
-
-
-def open_store(url: str, client: Client, replicas: int = 1) -> ArtifactStore:
-    """Open the store at ``url``: ``jetstream:`` for the broker's own, on ``replicas`` nodes, or any fsspec URL."""
-    return JetStreamArtifacts(client, replicas) if url == "jetstream:" else FsspecArtifacts(url)
