@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .row import Row
+
 CATEGORIES_MAX = 200
 CATEGORY_CHARACTERS_MAX = 200
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
@@ -35,14 +37,14 @@ class Column:
         self._numbers, self._codes = array("d"), array("h")
         self._categories: dict[str, int] | None = {}
 
-    def add(self, cell: Any, row: int) -> None:
+    def add(self, cell: Any, row: Row) -> None:
         cell = _plain(cell)
         missing = cell is None or cell != cell or (isinstance(cell, str) and cell.lower() in _MISSING)
         self.missing_count += missing
         if not self.why_no_number:
             number = _NAN if missing else self._number(cell)
             if number is None:
-                self.why_no_number = f"row {row} holds {str(cell)[:40]!r}"
+                self.why_no_number = f"{row.place} holds {str(cell)[:40]!r}"
                 self._numbers = array("d")
             else:
                 self._numbers.append(number)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
 from .dataset import Dataset, DatasetSource
+from .parquet_parts import is_parquet_folder
 from .picture_settings import PictureSettings, picture_settings
 from .split import Split, exists, read_split
 from .table_file import is_table
@@ -25,8 +26,9 @@ def load_files(source: DatasetSource) -> Dataset:
         raise InvalidInput(
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
-            "file, an IDX file (plain or .gz), a table (.csv, .tsv or .parquet), a folder of images or of .txt files, "
-            "or a folder with a folder of them for each class; `labelloop pool push` uploads those of another machine",
+            "file, an IDX file (plain or .gz), a table (.csv, .tsv or .parquet), a folder of images, of .txt files or "
+            "of .parquet files, or a folder with a folder of images or texts for each class; `labelloop pool push` "
+            "uploads those of another machine",
             field="name",
             name=source.name,
         )
@@ -89,7 +91,8 @@ def file_name(path: str) -> str:
 
 def _refuse_unused(source: DatasetSource) -> None:
     """Refuse settings of pictures where no folder is read, which would be ignored silently."""
-    if not any(Path(path).is_dir() for path in (source.name, source.evaluation) if exists(path)):
+    paths = [Path(path) for path in (source.name, source.evaluation) if exists(path)]
+    if not any(path.is_dir() and not is_parquet_folder(path) for path in paths):
         _refuse_picture_settings(source)
 
 

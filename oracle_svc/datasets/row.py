@@ -22,11 +22,22 @@ class Row:
             Parquet from 1.
         cells: The values in the order asked for: str from CSV, any JSON value, or what Parquet holds; None if absent.
         fault: Why the row cannot be used; empty if it can. Its cells are empty then.
+        file: The name of its file, where a table has several.
     """
 
     number: int
     cells: tuple[Any, ...] = ()
     fault: str = ""
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """The row's number, and its file where there are several, for errors."""
+        return place(self.number, self.file)
+
+
+def place(number: int, file: str) -> str:
+    return f"row {number} of {file}" if file else f"row {number}"
 
 
 def places_of(columns: Sequence[str], header: Sequence[str], path: Path, field: str) -> list[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from labelloop.errors import InvalidInput
 
+from .parquet_parts import is_parquet_folder
 from .row import Row
 from .rows_csv import read_csv
 from .rows_jsonl import read_jsonl
@@ -33,7 +34,7 @@ def read_rows(path: Path, columns: Sequence[str], field: str) -> Iterator[Row]:
         LimitExceeded: A cell or line is too long to be one.
         OSError: It cannot be read.
     """
-    reader = _READERS.get(path.suffix.lower())
+    reader = read_parquet if is_parquet_folder(path) else _READERS.get(path.suffix.lower())
     if reader is None:
         raise InvalidInput(
             "ROWS_FORMAT",

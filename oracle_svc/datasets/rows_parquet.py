@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from labelloop.errors import Corrupt, InvalidInput
 
+from .parquet_parts import other_columns, parts_of
 from .reading import check_size
 from .row import Row, places_of
 
@@ -15,28 +17,56 @@ _AT_ONCE_ROWS = 1_000
 
 
 def read_parquet(path: Path, columns: Sequence[str], field: str) -> Iterator[Row]:
-    """Yield all rows. See :func:`oracle_svc.datasets.rows.read_rows`; Corrupt if the file is damaged."""
-    try:
-        import pyarrow.parquet as parquet
-        from pyarrow.lib import ArrowException
-    except ImportError as error:
-        raise _no_pyarrow(path, field) from error
-    try:
-        with parquet.ParquetFile(path) as file:
-            places_of(columns, file.schema_arrow.names, path, field)
-            check_size(_unpacked_bytes(file.metadata, columns), str(path))
-            number = 0
-            for batch in file.iter_batches(batch_size=_AT_ONCE_ROWS, columns=list(columns)):
-                values = [batch.column(batch.schema.get_field_index(column)).to_pylist() for column in columns]
-                for cells in zip(*values, strict=True):
-                    number += 1
-                    yield Row(number, cells)
-    except (ArrowException, UnicodeDecodeError) as error:
-        raise _damaged(path, field, error) from error
+    """Yield all rows of a file, or of the files in a folder. See :func:`oracle_svc.datasets.rows.read_rows`.
+
+    Raises InvalidInput if the files have different columns, Corrupt if one is damaged.
+    """
+    parts, unpacked = parts_of(path, field), 0
+    places_of(columns, parquet_columns(path, field), parts[0], field)
+    for part in parts:
+        with _opened(part, field) as file:
+            unpacked += _unpacked_bytes(file.metadata, columns)
+            check_size(unpacked, str(path))
+    for part in parts:
+        yield from _rows(part, columns, field, part.name if path.is_dir() else "")
+
+
+def _rows(path: Path, columns: Sequence[str], field: str, name: str) -> Iterator[Row]:
+    with _opened(path, field) as file:
+        number = 0
+        for batch in file.iter_batches(batch_size=_AT_ONCE_ROWS, columns=list(columns)):
+            values = [batch.column(batch.schema.get_field_index(column)).to_pylist() for column in columns]
+            for cells in zip(*values, strict=True):
+                number += 1
+                yield Row(number, cells, file=name)
 
 
 def parquet_columns(path: Path, field: str) -> list[str]:
     """Return the names of the columns. Raises as :func:`read_parquet` does."""
+    first, *others = parts_of(path, field)
+    with _opened(first, field) as file:
+        schema = file.schema_arrow
+    for part in others:
+        with _opened(part, field) as file:
+            if not schema.equals(file.schema_arrow):
+                raise other_columns(part, first, _difference(schema, file.schema_arrow), field)
+    return list(schema.names)
+
+
+def _difference(first: Any, other: Any) -> str:
+    """Return the first difference between two schemas in words."""
+    for name in dict.fromkeys((*first.names, *other.names)):
+        if (name in first.names) != (name in other.names):
+            return f"it has {'no' if name in first.names else 'a'} column {name!r}"
+    for wanted, found in zip(first, other, strict=False):
+        if wanted.name == found.name and wanted.type != found.type:
+            return f"its column {found.name!r} is {found.type}, not {wanted.type}"
+    return "its columns are in another order, or differ in whether values may be missing"
+
+
+@contextmanager
+def _opened(path: Path, field: str) -> Iterator[Any]:
+    """Open a file; errors of its reader within the block say that it is damaged."""
     try:
         import pyarrow.parquet as parquet
         from pyarrow.lib import ArrowException
@@ -44,7 +74,7 @@ def parquet_columns(path: Path, field: str) -> list[str]:
         raise _no_pyarrow(path, field) from error
     try:
         with parquet.ParquetFile(path) as file:
-            return list(file.schema_arrow.names)
+            yield file
     except (ArrowException, UnicodeDecodeError) as error:
         raise _damaged(path, field, error) from error
 

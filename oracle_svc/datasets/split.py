@@ -18,6 +18,7 @@ from .dataset import DatasetSource, Original
 from .folders import read_folder
 from .label_table import SUFFIXES as LABEL_TABLES
 from .label_table import read_label_table
+from .parquet_parts import is_parquet_folder, parts_note
 from .picture_settings import PictureSettings
 from .reading import read_array
 from .table_file import is_table
@@ -106,6 +107,9 @@ def existing(text: str, field: str) -> Path:
 
 
 def _read(path: Path, source: DatasetSource, pictures: PictureSettings, field: str, like: SampleLayout | None) -> Split:
+    if is_parquet_folder(path):
+        table = _read_table(path, source, field, like)
+        return replace(table, notes=(parts_note(path), *table.notes))
     if path.is_dir():
         if is_text_folder(path):
             return _of_texts(read_text_folder(path, source, field), open_classes=False)
@@ -113,21 +117,21 @@ def _read(path: Path, source: DatasetSource, pictures: PictureSettings, field: s
             message = f"{path} is a folder, in which no file has a column {source.text_column!r}: leave text_column out"
             raise InvalidInput("NO_COLUMNS", message, field="text_column", path=path)
         return Split(*read_folder(path, pictures, field))
-    if source.text_column:
-        return _of_texts(read_text_table(path, source, field), open_classes=True)
-    return _read_file(path, source, field, like)
+    if source.text_column or is_table(path):
+        return _read_table(path, source, field, like)
+    return Split(as_samples(read_array(path), str(path), field), None)
 
 
 def _of_texts(texts: Texts, *, open_classes: bool) -> Split:
     return Split(texts.samples, texts.labels, texts.classes, texts.names, notes=texts.notes, open_classes=open_classes)
 
 
-def _read_file(path: Path, source: DatasetSource, field: str, like: SampleLayout | None) -> Split:
-    if is_table(path):
-        table = read_table(path, source, field, like)
-        found = table.samples, table.labels, table.classes, table.names
-        return Split(*found, notes=table.notes, open_classes=True, layout=table.layout)
-    return Split(as_samples(read_array(path), str(path), field), None)
+def _read_table(path: Path, source: DatasetSource, field: str, like: SampleLayout | None) -> Split:
+    if source.text_column:
+        return _of_texts(read_text_table(path, source, field), open_classes=True)
+    table = read_table(path, source, field, like)
+    found = table.samples, table.labels, table.classes, table.names
+    return Split(*found, notes=table.notes, open_classes=True, layout=table.layout)
 
 
 def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) -> Split:

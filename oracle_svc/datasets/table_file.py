@@ -7,18 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .parquet_parts import SUFFIXES, is_parquet_folder
 from .row import Row
 from .rows_csv import UTF_8, csv_header, read_csv
 from .rows_parquet import parquet_columns, read_parquet
 
-_CSV, _PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
+_CSV = (".csv", ".tsv")
 _WESTERN = "cp1252"  # what Excel writes on Windows where it is not asked for UTF-8; includes Latin-1's letters
 _BYTES_AT_ONCE = 1024 * 1024
 
 
 def is_table(path: Path) -> bool:
-    """Return whether the file's suffix is that of a table."""
-    return path.suffix.lower() in (*_CSV, *_PARQUET)
+    """Return whether the file's suffix is that of a table, or the folder holds parts of one."""
+    return path.suffix.lower() in (*_CSV, *SUFFIXES) or is_parquet_folder(path)
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TableFile:
     """A table on disk.
 
     Attributes:
-        path: The file.
+        path: The file, or the folder of its parts.
         setting: The setting that names it, for errors.
         header: Names of its columns.
         decimal_comma: Whether ``1,5`` may be a number, since cells are not separated by commas.
@@ -42,7 +43,7 @@ class TableFile:
     @classmethod
     def at(cls, path: Path, setting: str) -> TableFile:
         """Read the header. Raises InvalidInput, Corrupt, LimitExceeded or OSError if the file is no such table."""
-        if path.suffix.lower() in _PARQUET:
+        if path.suffix.lower() in SUFFIXES or is_parquet_folder(path):
             return cls(path, setting, tuple(parquet_columns(path, setting)), False, "")
         encoding = UTF_8 if _is_utf8(path) else _WESTERN
         header, delimiter = csv_header(path, setting, encoding)

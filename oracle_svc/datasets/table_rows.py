@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from labelloop.errors import InvalidInput
@@ -10,7 +11,7 @@ from labelloop.errors import InvalidInput
 from .column import Column
 from .dataset import DatasetSource
 from .reading import check_size
-from .row import Row, not_unicode
+from .row import Row, not_unicode, place
 from .table_file import TableFile
 from .text_set import written
 
@@ -26,9 +27,9 @@ class TableRows:
 
     Attributes:
         columns: What models see, column by column.
-        names: The name of each row and its number in the file; empty without a column of ids.
+        names: The name of each row and its index among those that are read; empty without a column of ids.
         labels: The label of each row as it is written; empty without a column of labels.
-        numbers: The number of each row in the file.
+        numbers: The number of each row in its file.
     """
 
     def __init__(self, file: TableFile, source: DatasetSource, columns: Sequence[str]) -> None:
@@ -38,6 +39,7 @@ class TableRows:
         self.labels: list[str] = []
         self.numbers = array("q")
         self._faults: list[str] = []
+        self._files: list[tuple[int, str]] = []  # the first row of each, and its name
 
     def read(self) -> None:
         """Read all rows. Raises InvalidInput for those that cannot be used, all together, unless they are skipped."""
@@ -54,14 +56,16 @@ class TableRows:
         name = keys[0] if keys and self._source.id_column else ""
         label = keys[-1] if keys and self._source.label_column else ""
         if fault := row.fault or self._fault(name, label):
-            self._faults.append(f"row {row.number}: {fault}")
+            self._faults.append(f"{row.place}: {fault}")
             return
         for column, cell in zip(self.columns, cells, strict=True):
-            column.add(cell, row.number)
+            column.add(cell, row)
         if self._source.id_column:
-            self.names[name] = row.number
+            self.names[name] = len(self.numbers)
         if self._source.label_column:
             self.labels.append(label)
+        if not self._files or self._files[-1][1] != row.file:
+            self._files.append((len(self.numbers), row.file))
         self.numbers.append(row.number)
         if len(self.numbers) % _CHECKED_EVERY == 0:
             check_size(len(self.numbers) * (len(self.columns) + 1) * _CELL_BYTES, str(self._file.path))
@@ -72,10 +76,15 @@ class TableRows:
         if self._source.id_column and not 1 <= len(name) <= _NAME_CHARACTERS_MAX:
             return f"its id has {len(name):,} characters, not 1 to {_NAME_CHARACTERS_MAX:,}"
         if name in self.names:
-            return f"its id {name!r} is that of row {self.names[name]} too"
+            return f"its id {name!r} is that of {self.place(self.names[name])} too"
         if self._source.label_column and label in _UNKNOWN_LABELS:
             return f"it has no label ({label!r}), but either all rows have one, or label_column is left out"
         return ""
+
+    def place(self, index: int) -> str:
+        """Return the number of a row that is read, and its file where there are several, for errors."""
+        file = bisect_right(self._files, index, key=lambda each: each[0]) - 1
+        return place(self.numbers[index], self._files[file][1])
 
     def _refuse(self, reason: str, why: str) -> None:
         path, setting = self._file.path, self._file.setting

@@ -65,7 +65,7 @@ def read_table(path: Path, source: DatasetSource, setting: str, like: SampleLayo
         raise _refusal(file, "NO_COLUMNS", f"none of its columns can be used: {'; '.join(left_out[:_NAMED_MAX])}")
     layout, unknown = _layout(file, columns, like)
     samples = np.stack([_values(column, each) for column, each in zip(columns, layout.columns, strict=True)], axis=1)
-    _check_values(file, samples, columns, rows.numbers)
+    _check_values(file, samples, columns, rows)
     classes = sorted_labels(set(rows.labels))
     place = {name: index for index, name in enumerate(classes)}
     return Table(
@@ -121,14 +121,12 @@ def _values(column: Column, described: TableColumn) -> NDArray[np.float32]:
     return column.codes(described.categories) if described.categories else column.numbers()
 
 
-def _check_values(
-    file: TableFile, samples: NDArray[np.float32], columns: Sequence[Column], rows: Sequence[int]
-) -> None:
+def _check_values(file: TableFile, samples: NDArray[np.float32], columns: Sequence[Column], rows: TableRows) -> None:
     with np.errstate(invalid="ignore"):
         bad = np.abs(samples) > FLOAT_MAX
     if bad.any():
         row, place = np.argwhere(bad)[0].tolist()
-        why = f"row {rows[row]}, column {columns[place].name!r}: the number is larger than {FLOAT_MAX:.0e} in size"
+        why = f"{rows.place(row)}, column {columns[place].name!r}: the number is larger than {FLOAT_MAX:.0e} in size"
         raise _refusal(file, "SAMPLE_VALUE", f"{why}: scale the column, or leave it out")
 
 

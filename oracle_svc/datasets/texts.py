@@ -26,10 +26,10 @@ def read_text_table(path: Path, source: DatasetSource, field: str) -> Texts:
     columns = [source.text_column, *filter(None, (source.id_column, source.label_column))]
     for row in read_rows(path, columns, field):
         if row.fault:
-            texts.leave_out(f"row {row.number}", row.fault)
+            texts.leave_out(row.place, row.fault)
             continue
         text, *others = row.cells
-        texts.add(f"row {row.number}", text, others[0] if named else None, others[-1] if labelled else None)
+        texts.add(row.place, text, others[0] if named else None, others[-1] if labelled else None)
     return texts.finished()
 
 
