@@ -18,7 +18,7 @@ OPTIONAL = {
     "llvm": "faster rankings",
     "amqp": "a queue of requests in RabbitMQ",
     "sqs": "a queue of requests in Amazon SQS",
-    "s3": "artifacts in S3",
+    "s3": "artifacts and pools in S3",
     "parquet": "exports as Parquet",
     "digits": "5,000 digits where MNIST cannot be downloaded",
 }
