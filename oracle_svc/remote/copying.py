@@ -14,7 +14,7 @@ from labelloop.errors import LabelloopError, LimitExceeded
 from oracle_svc.folder_cache import FolderCache, make_folders
 from oracle_svc.remote.objects import RemoteObject, Source, content_key, key_of
 
-_FILES_AT_ONCE = 8
+_FILES_AT_ONCE, _FILES_OF_TASK = 8, 16
 _UNKNOWN_BYTES = 64 * 2**20  # room made at a time for a file of unknown size
 
 
@@ -47,9 +47,15 @@ def _written(
     draft: Path, url: RemoteUrl, objects: Sequence[RemoteObject], source: Source, cache: FolderCache, until: float
 ) -> list[str]:
     """Write all files, several at once, and return the digest of each."""
+
+    def several(start: int) -> list[str]:
+        some = objects[start : start + _FILES_OF_TASK]
+        return [_write(draft / each.name, url, each, source, cache, until) for each in some]
+
     try:
         with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
-            return list(threads.map(lambda each: _write(draft / each.name, url, each, source, cache, until), objects))
+            starts = range(0, len(objects), _FILES_OF_TASK)
+            return [digest for digests in threads.map(several, starts) for digest in digests]
     except (Changed, LabelloopError):
         raise
     except Exception as error:  # for instance of a file that became shorter

@@ -161,6 +161,21 @@ async def test_a_file_of_unknown_size_is_bounded(store: Objects, tmp_path: Path)
     assert not list((tmp_path / "copies").iterdir())
 
 
+async def test_a_copy_that_takes_too_long_ends(
+    store: Objects, cache: RemoteCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oracle_svc.remote.cache._FETCH_S", -1.0)
+    with pytest.raises(LimitExceeded, match="more than an hour"):
+        await cache.path("s3://bucket/sets/pets", "name")
+    assert not list(cache.folder.iterdir())
+
+
+async def test_many_files_are_all_copied(store: Objects, cache: RemoteCache) -> None:
+    store.files = {f"many/{number}": str(number).encode() for number in range(1_000)}
+    folder = await cache.path("s3://bucket/sets/many", "name")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {str(each): str(each) for each in range(1_000)}
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
