@@ -79,9 +79,10 @@ class RemoteCache:
 
     def _newest(self, url: RemoteUrl, source: Source) -> Path:
         objects = source.listed(url)
-        checked(url, objects)
         key = key_of(url, objects)
         kept = self._cache.used(key) if key else None
+        if kept is None:
+            checked(url, objects)
         folder = kept or copied(url, objects, source, self._cache, time.monotonic() + _FETCH_S)
         return folder / url.name
 

@@ -21,9 +21,9 @@ class Bucket:
     def url(self) -> str:
         return f"s3://{self.name}"
 
-    def put(self, key: str, data: bytes) -> str:
+    def put(self, key: str, data: bytes, **metadata: str) -> str:
         """Write an object, and return its URL."""
-        self._client.put_object(Bucket=self.name, Key=key, Body=data)
+        self._client.put_object(Bucket=self.name, Key=key, Body=data, Metadata=metadata)
         return f"{self.url}/{key}"
 
     def delete(self, key: str) -> None:
