@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 from typing import Any
 
@@ -55,6 +56,8 @@ def opened(url: str, field: str) -> tuple[Any, str]:
         raise InvalidInput("BAD_URL", str(error), field=field, url=url) from error
     if "s3" in protocols(filesystem):
         filesystem.retries = _TRIES
+    if "gs" in protocols(filesystem):  # it logs what it raises too, with a traceback
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     return filesystem, path
 
 
