@@ -1,4 +1,4 @@
-"""Take a part of a dataset. Pure functions."""
+"""Take a part of a dataset."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
 from .dataset import Dataset
+from .parts import chosen
 
 
 def limited(dataset: Dataset, limit: int, seed: int) -> Dataset:
@@ -35,7 +36,7 @@ def _taken(dataset: Dataset, rows: slice | NDArray[np.int64]) -> Dataset:
     indices = range(len(dataset.samples))[rows] if isinstance(rows, slice) else rows.tolist()
     return replace(
         dataset,
-        samples=dataset.samples[rows],
+        samples=chosen(dataset.samples, rows),
         labels=None if dataset.labels is None else dataset.labels[rows],
         names=[dataset.names[index] for index in indices] if dataset.names else (),
         originals=[dataset.originals[index] for index in indices] if dataset.originals else (),

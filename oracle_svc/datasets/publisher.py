@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from hashlib import sha256
-from typing import Any
 
 from labelloop.artifacts.formats import (
     PoolManifest,
@@ -19,9 +18,9 @@ from labelloop.artifacts.formats import (
     sample_shape,
 )
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.sample_array import SampleArray
 from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import PoolPublished
-from numpy.typing import NDArray
 
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
@@ -35,12 +34,17 @@ _ORIGINALS_AT_ONCE = 4
 async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     """Store the dataset in ``artifacts`` and return the event that names the artifacts by digest.
 
-    Raises InvalidInput if a file that people are to see has changed since the dataset was read.
+    Samples are read and stored shard by shard. Raises InvalidInput if they are no longer those of the dataset's digest,
+    or if a file that people are to see has changed since the dataset was read.
     """
-    shards, start = [], 0
-    for data, count in shards_of(dataset.samples):
+    shards: list[Shard] = []
+    start = 0
+    async for data, count in _encoded(dataset.samples):
         index = await _put_index(dataset, slice(start, start + count), artifacts)
-        shards.append(Shard(sha256=await artifacts.put(data), sample_count=count, index=index))
+        digest = await artifacts.put(data)
+        if dataset.shard_digests and digest != dataset.shard_digests[len(shards)]:
+            raise _samples_changed(dataset, start, start + count)
+        shards.append(Shard(sha256=digest, sample_count=count, index=index))
         start += count
     layout = dataset.layout and await artifacts.put(dataset.layout.SerializeToString(deterministic=True))
     shape, dtype = sample_shape(dataset.samples), dtype_name(dataset.samples)
@@ -65,7 +69,14 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     )
 
 
-def holds_shards(samples: NDArray[Any], shards: Iterable[Shard]) -> bool:
+async def _encoded(samples: SampleArray) -> AsyncIterator[tuple[bytes, int]]:
+    """Yield the bytes and the number of samples of each shard, read in a thread."""
+    shards = shards_of(samples)
+    while (shard := await asyncio.to_thread(next, shards, None)) is not None:
+        yield shard
+
+
+def holds_shards(samples: SampleArray, shards: Iterable[Shard]) -> bool:
     """Return whether ``samples`` [N, *shape] are those of a published pool, in its order."""
     start = 0
     for shard in shards:
@@ -103,6 +114,14 @@ def _read(original: Original) -> bytes:
     if sha256(data).hexdigest() != original.sha256:
         raise _changed(original, "its content is another")
     return display(data).content
+
+
+def _samples_changed(dataset: Dataset, start: int, stop: int) -> InvalidInput:
+    message = (
+        f"the files of {dataset.name} have changed since the pool was read (samples {start:,} to {stop - 1:,} are "
+        "others): start a new run"
+    )
+    return InvalidInput("DATASET_CHANGED", message, field="dataset.name", name=dataset.name)
 
 
 def _changed(original: Original, why: str) -> InvalidInput:

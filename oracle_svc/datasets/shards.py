@@ -1,4 +1,4 @@
-"""Cut the samples of a pool into shards, as the artifact store holds them. Pure functions."""
+"""Cut the samples of a pool into shards, as the artifact store holds them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,32 @@ from typing import Any
 
 import numpy as np
 from labelloop.artifacts.formats import SHARD_SAMPLES, TILE_SAMPLES, encode_shard
+from labelloop.domain.sample_array import SampleArray
 from numpy.typing import NDArray
 
 _ARRAY_BYTES_MAX = 64 * 1024 * 1024
 _TEXT_BYTES_MAX = 32 * 1024 * 1024  # scorers hold texts as objects, which take several times as much memory
 
 
-def shards_of(samples: NDArray[Any]) -> Iterator[tuple[bytes, int]]:
+def shards_of(samples: SampleArray) -> Iterator[tuple[bytes, int]]:
     """Yield the bytes and the number of samples of each shard of ``samples``: ``[n, *shape]``, or ``[n]`` of str.
 
     All shards but the last hold a multiple of ``TILE_SAMPLES`` samples, at most ``SHARD_SAMPLES`` of them, and at most
     64 MiB (32 MiB of texts) unless a single tile is larger.
     """
     if samples.dtype == object:
-        yield from _text_shards(samples)
+        yield from _text_shards(samples[:])
         return
-    tile_bytes = samples[:1].nbytes * TILE_SAMPLES
-    size = min(SHARD_SAMPLES, max(1, _ARRAY_BYTES_MAX // max(1, tile_bytes)) * TILE_SAMPLES)
-    for start in range(0, len(samples), size):
-        part = samples[start : start + size]
+    for part in shard_arrays(samples):
         yield encode_shard(part), len(part)
+
+
+def shard_arrays(samples: SampleArray) -> Iterator[NDArray[Any]]:
+    """Yield the samples ``[n, *shape]`` of each shard, not of texts; each is read when it is asked for."""
+    tile_bytes = max(1, samples.nbytes // max(1, len(samples))) * TILE_SAMPLES
+    size = min(SHARD_SAMPLES, max(1, _ARRAY_BYTES_MAX // tile_bytes) * TILE_SAMPLES)
+    for start in range(0, len(samples), size):
+        yield samples[start : start + size]
 
 
 def _text_shards(texts: NDArray[Any]) -> Iterator[tuple[bytes, int]]:
