@@ -9,7 +9,6 @@ from typing import overload
 import numpy as np
 from labelloop.artifacts.formats import dtype_name, sample_shape
 from labelloop.domain.duplicates import Duplicates
-from labelloop.domain.sample_array import SampleArray
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1 import oracle_pb2 as pb
@@ -17,6 +16,7 @@ from labelloop.oracle.v1 import oracle_pb2 as pb
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.dataset import Dataset
 from oracle_svc.datasets.matching import found_ids, ids_of
+from oracle_svc.datasets.memory import memory_of, samples_bytes
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.samples.published_pools import PublishedPools
 
@@ -59,7 +59,9 @@ class DatasetQueries:
             layout=dataset.layout,
             class_counts=map(int, counts),
             has_names=bool(dataset.names),
-            pool_bytes=_pool_bytes(dataset.samples),
+            pool_bytes=await asyncio.to_thread(samples_bytes, dataset.samples),
+            read_seconds=dataset.read_s,
+            oracle_bytes=await asyncio.to_thread(memory_of, dataset),
             duplicate_count=len(dataset.duplicates),
             repeated_count=len(known) - len(np.unique(dataset.duplicates.first_of(known))),
         )
@@ -135,10 +137,6 @@ class IdNames(Sequence[str]):
     def __getitem__(self, place: slice) -> Sequence[str]: ...
     def __getitem__(self, place: int | slice) -> str | Sequence[str]:
         return list(map(str, self._ids[place])) if isinstance(place, slice) else str(self._ids[place])
-
-
-def _pool_bytes(samples: SampleArray) -> int:
-    return sum(len(text.encode()) for text in samples[:]) if samples.dtype == object else samples.nbytes
 
 
 def _parts(sample_ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -96,7 +96,7 @@ def _as_float32(raw: NDArray[Any], origin: str, field: str, first_row: int) -> N
     with np.errstate(over="ignore"):  # values too large for float32 become infinite and are refused below
         samples = np.ascontiguousarray(raw, dtype=np.float32)
     with np.errstate(invalid="ignore"):
-        if -FLOAT_MAX <= samples.min() and samples.max() <= FLOAT_MAX:  # both are NaN if any value is
+        if samples.min() >= -FLOAT_MAX and samples.max() <= FLOAT_MAX:  # both are NaN if any value is
             return samples
     finite = np.isfinite(samples)
     if not finite.all():

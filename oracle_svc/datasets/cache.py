@@ -115,8 +115,10 @@ class DatasetCache:
     def _read(self, source: SourceMessage) -> Dataset:
         folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
         uploads_dir = self._uploads.folder if self._uploads else None
+        begin = time.perf_counter()
         whole = load(_named(source), cache_dir=self._cache_dir, uploads_dir=uploads_dir, **folders)
-        return identified(limited(whole, source.sample_limit, source.limit_seed))
+        dataset = identified(limited(whole, source.sample_limit, source.limit_seed))
+        return replace(dataset, read_s=time.perf_counter() - begin)
 
 
 def _with_field(work: Callable[[], T]) -> T:

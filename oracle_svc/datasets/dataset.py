@@ -90,5 +90,7 @@ class Dataset:
     """Digest of the content; empty until it is computed."""
     shard_digests: tuple[str, ...] = ()
     """Digest of each shard of the samples as they were read for ``sha256``; empty for texts, and until then."""
+    read_s: float = 0.0
+    """Seconds that it took to read and check it."""
     duplicates: Duplicates = NO_DUPLICATES
     """Samples that equal an earlier one; none until they are looked for."""

@@ -17,6 +17,7 @@ from .parts import parts_of
 _DIGEST_BYTES = 16  # nobody has found two samples whose SHA-256 agrees in so many, nor can by chance
 _KEY_BYTES = _DIGEST_BYTES + 4
 _KEYS_AT_ONCE = 1_000_000
+BYTES_A_SAMPLE = _KEY_BYTES + 4  # of memory
 
 
 class EqualSamples:

@@ -29,10 +29,18 @@ def shards_of(samples: SampleArray) -> Iterator[tuple[bytes, int]]:
 
 def shard_arrays(samples: SampleArray) -> Iterator[NDArray[Any]]:
     """Yield the samples ``[n, *shape]`` of each shard, not of texts; each is read when it is asked for."""
-    tile_bytes = max(1, samples.nbytes // max(1, len(samples))) * TILE_SAMPLES
-    size = min(SHARD_SAMPLES, max(1, _ARRAY_BYTES_MAX // tile_bytes) * TILE_SAMPLES)
+    size = min(SHARD_SAMPLES, max(1, _ARRAY_BYTES_MAX // _tile_bytes(samples)) * TILE_SAMPLES)
     for start in range(0, len(samples), size):
         yield samples[start : start + size]
+
+
+def shard_bytes_max(samples: SampleArray) -> int:
+    """Return the most bytes that a shard of the samples has."""
+    return _TEXT_BYTES_MAX if samples.dtype == object else max(_ARRAY_BYTES_MAX, _tile_bytes(samples))
+
+
+def _tile_bytes(samples: SampleArray) -> int:
+    return max(1, samples.nbytes // max(1, len(samples))) * TILE_SAMPLES
 
 
 def _text_shards(texts: NDArray[Any]) -> Iterator[tuple[bytes, int]]:

@@ -26,6 +26,7 @@ from oracle_svc.datasets.array_file import ArrayFile
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.dataset import Dataset
 from oracle_svc.datasets.duplicates import first_equal
+from oracle_svc.datasets.memory import memory_of
 from oracle_svc.datasets.parts import ChosenRows
 from oracle_svc.datasets.publisher import holds_shards, publish
 from oracle_svc.datasets.stored_array import StoredArray
@@ -387,6 +388,20 @@ def test_arbitrary_headers_raise_only_our_errors(tmp_path_factory: pytest.TempPa
     path = tmp_path_factory.mktemp("bytes") / "x"
     path.write_bytes(b"\x93NUMPY" + data)
     refused(path, LabelloopError, path.parent)
+
+
+@pytest.mark.parametrize("how", ["file", "gzip"])
+async def test_memory_to_expect_leaves_out_what_stays_in_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(shards, "_ARRAY_BYTES_MAX", ONE_TILE)
+    source = DatasetSource(name=str(written(tmp_path / "x", SAMPLES.astype(np.uint8), how)), classes="ab")
+    reading = 1_100 * 24
+    held = await DatasetCache(None, tmp_path).get(source)
+    assert memory_of(held) == SAMPLES.size + reading
+    assert held.read_s > 0
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 0)
+    assert memory_of(await DatasetCache(None, tmp_path).get(source)) == reading
 
 
 async def test_a_pool_takes_a_fraction_of_its_size_in_memory(tmp_path: Path) -> None:
