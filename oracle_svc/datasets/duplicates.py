@@ -80,14 +80,21 @@ def first_equal(dataset: Dataset) -> NDArray[np.int32]:
 
 def _digests(part: NDArray[Any], files: Sequence[bytes]) -> Iterator[bytes]:
     """Yield the beginning of the SHA-256 of each sample, with the digest of the file that people see of it."""
-    if part.dtype == object:
-        data: Sequence[bytes | memoryview] = [text.encode(errors="surrogatepass") for text in part]
-    else:
-        rows = np.ascontiguousarray(_comparable(part)).reshape(len(part), -1).view(np.uint8)
-        data = [rows[place].data for place in range(len(part))]
     if not files:
-        return (sha256(each).digest()[:_DIGEST_BYTES] for each in data)
-    return (sha256(b"".join(both)).digest()[:_DIGEST_BYTES] for both in zip(files, data, strict=True))
+        return (sha256(data).digest()[:_DIGEST_BYTES] for data in _encoded(part))
+    return (
+        sha256(file + bytes(data)).digest()[:_DIGEST_BYTES] for file, data in zip(files, _encoded(part), strict=True)
+    )
+
+
+def _encoded(samples: NDArray[Any]) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of each sample, the same for the same numbers."""
+    for part in parts_of(samples):
+        if part.dtype == object:
+            yield from (text.encode(errors="surrogatepass") for text in part)
+        else:
+            rows = np.ascontiguousarray(_comparable(part)).reshape(len(part), -1).view(np.uint8)
+            yield from (rows[place].data for place in range(len(part)))
 
 
 def _comparable(samples: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from .dataset import Dataset
 from .duplicates import BYTES_A_SAMPLE
 from .shards import shard_bytes_max
 
-_SHARDS_HELD = 4  # while a pool is published: as an array and as bytes, of the shard and the one before it
+_SHARDS_HELD = 3  # while a pool is published: an array, its bytes, and what the store makes of them
 
 
 def samples_bytes(samples: SampleArray) -> int:

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from .scratch import is_small
 
-_PART_BYTES = 16 * 1024 * 1024
+_PART_BYTES, _PART_SAMPLES = 16 * 1024 * 1024, 60_000
 
 
 def parts_of(samples: SampleArray) -> Iterator[NDArray[Any]]:
-    """Yield samples ``[N, *shape]`` in parts ``[n, *shape]`` of about 16 MiB; of texts in memory all at once."""
+    """Yield samples ``[N, *shape]`` in parts ``[n, *shape]`` of at most 16 MiB, unless a sample takes more, and 60,000.
+
+    Texts, which are in memory, come all at once.
+    """
     at_once = len(samples)
     if samples.dtype != object:
-        at_once = max(1, _PART_BYTES * len(samples) // max(1, samples.nbytes))
+        at_once = max(1, min(_PART_SAMPLES, _PART_BYTES * len(samples) // max(1, samples.nbytes)))
     for start in range(0, len(samples), at_once):
         yield samples[start : start + at_once]
 

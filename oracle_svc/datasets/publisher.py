@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from labelloop.artifacts.formats import (
@@ -25,7 +25,7 @@ from labelloop.events.v1.events_pb2 import PoolPublished
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
 from oracle_svc.datasets.picture_file import FILE_BYTES_MAX
-from oracle_svc.datasets.shards import shards_of
+from oracle_svc.datasets.shards import shard_rows
 from oracle_svc.samples.originals import display
 
 _ORIGINALS_AT_ONCE = 4
@@ -38,14 +38,12 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     or if a file that people are to see has changed since the dataset was read.
     """
     shards: list[Shard] = []
-    start = 0
-    async for data, count in _encoded(dataset.samples):
-        index = await _put_index(dataset, slice(start, start + count), artifacts)
-        digest = await artifacts.put(data)
+    for rows in await asyncio.to_thread(lambda: list(shard_rows(dataset.samples))):
+        index = await _put_index(dataset, rows, artifacts)
+        digest = await artifacts.put(await asyncio.to_thread(_encoded, dataset.samples, rows))
         if dataset.shard_digests and digest != dataset.shard_digests[len(shards)]:
-            raise _samples_changed(dataset, start, start + count)
-        shards.append(Shard(sha256=digest, sample_count=count, index=index))
-        start += count
+            raise _samples_changed(dataset, rows)
+        shards.append(Shard(sha256=digest, sample_count=rows.stop - rows.start, index=index))
     layout = dataset.layout and await artifacts.put(dataset.layout.SerializeToString(deterministic=True))
     shape, dtype = sample_shape(dataset.samples), dtype_name(dataset.samples)
     manifest = PoolManifest.model_validate({"dtype": dtype, "shape": shape, "shards": tuple(shards), "layout": layout})
@@ -69,11 +67,8 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     )
 
 
-async def _encoded(samples: SampleArray) -> AsyncIterator[tuple[bytes, int]]:
-    """Yield the bytes and the number of samples of each shard, read in a thread."""
-    shards = shards_of(samples)
-    while (shard := await asyncio.to_thread(next, shards, None)) is not None:
-        yield shard
+def _encoded(samples: SampleArray, rows: slice) -> bytes:
+    return encode_shard(samples[rows])
 
 
 def holds_shards(samples: SampleArray, shards: Iterable[Shard]) -> bool:
@@ -116,11 +111,9 @@ def _read(original: Original) -> bytes:
     return display(data).content
 
 
-def _samples_changed(dataset: Dataset, start: int, stop: int) -> InvalidInput:
-    message = (
-        f"the files of {dataset.name} have changed since the pool was read (samples {start:,} to {stop - 1:,} are "
-        "others): start a new run"
-    )
+def _samples_changed(dataset: Dataset, rows: slice) -> InvalidInput:
+    which = f"samples {rows.start:,} to {rows.stop - 1:,} are others"
+    message = f"the files of {dataset.name} have changed since the pool was read ({which}): start a new run"
     return InvalidInput("DATASET_CHANGED", message, field="dataset.name", name=dataset.name)
 
 

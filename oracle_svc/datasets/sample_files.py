@@ -38,7 +38,10 @@ class ArraySamples(NamedTuple):
 
 def is_array_folder(folder: Path) -> bool:
     """Return whether all that ``folder`` holds, files of desktops aside, are .npy files."""
-    entries = _entries(folder)
+    try:
+        entries = _entries(folder)
+    except OSError:  # reading it says why
+        return False
     return bool(entries) and all(path.suffix.lower() == ".npy" and path.is_file() for path in entries)
 
 

@@ -8,7 +8,7 @@ from operator import methodcaller
 from .dataset import Dataset
 from .duplicates import EqualSamples, with_duplicates
 from .identity import ArrayDigest, ShardDigests, dataset_digest
-from .shards import shard_arrays
+from .shards import shard_rows
 from .threads import in_threads
 
 
@@ -20,8 +20,8 @@ def identified(dataset: Dataset) -> Dataset:
     if dataset.samples.dtype == object:
         return replace(with_duplicates(dataset), sha256=dataset_digest(dataset))
     whole, shards, equal = ArrayDigest(), ShardDigests(), EqualSamples(len(dataset.samples), dataset.originals)
-    for part in shard_arrays(dataset.samples):
-        in_threads(methodcaller("add", part), (whole, shards, equal), chunk=1)
+    for rows in shard_rows(dataset.samples):
+        in_threads(methodcaller("add", dataset.samples[rows]), (whole, shards, equal), chunk=1)
     return replace(
         with_duplicates(dataset, equal),
         sha256=dataset_digest(dataset, whole.hexdigest()),

@@ -20,18 +20,18 @@ def shards_of(samples: SampleArray) -> Iterator[tuple[bytes, int]]:
     All shards but the last hold a multiple of ``TILE_SAMPLES`` samples, at most ``SHARD_SAMPLES`` of them, and at most
     64 MiB (32 MiB of texts) unless a single tile is larger.
     """
+    for rows in shard_rows(samples):
+        yield encode_shard(samples[rows]), rows.stop - rows.start
+
+
+def shard_rows(samples: SampleArray) -> Iterator[slice]:
+    """Yield the rows of each shard, as described at :func:`shards_of`."""
     if samples.dtype == object:
-        yield from _text_shards(samples[:])
+        yield from _text_rows(samples[:])
         return
-    for part in shard_arrays(samples):
-        yield encode_shard(part), len(part)
-
-
-def shard_arrays(samples: SampleArray) -> Iterator[NDArray[Any]]:
-    """Yield the samples ``[n, *shape]`` of each shard, not of texts; each is read when it is asked for."""
     size = min(SHARD_SAMPLES, max(1, _ARRAY_BYTES_MAX // _tile_bytes(samples)) * TILE_SAMPLES)
     for start in range(0, len(samples), size):
-        yield samples[start : start + size]
+        yield slice(start, min(start + size, len(samples)))
 
 
 def shard_bytes_max(samples: SampleArray) -> int:
@@ -43,15 +43,15 @@ def _tile_bytes(samples: SampleArray) -> int:
     return max(1, samples.nbytes // max(1, len(samples))) * TILE_SAMPLES
 
 
-def _text_shards(texts: NDArray[Any]) -> Iterator[tuple[bytes, int]]:
+def _text_rows(texts: NDArray[Any]) -> Iterator[slice]:
     lengths = np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts))
     start = end = held = 0
     while end < len(texts):
         tile = slice(end, end + TILE_SAMPLES)
         tile_bytes = int(lengths[tile].sum())
         if end > start and (held + tile_bytes > _TEXT_BYTES_MAX or end - start >= SHARD_SAMPLES):
-            yield encode_shard(texts[start:end]), end - start
+            yield slice(start, end)
             start, held = end, 0
         held += tile_bytes
         end = min(tile.stop, len(texts))
-    yield encode_shard(texts[start:end]), end - start
+    yield slice(start, end)

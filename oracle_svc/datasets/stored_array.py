@@ -42,7 +42,7 @@ class StoredArray:
         if isinstance(rows, slice) and rows.step in (None, 1):
             start, stop, _ = rows.indices(len(self))
             return self._read([(start, max(start, stop))])
-        wanted = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        wanted = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
         return self._read(_runs(wanted))
 
     def min(self) -> Any:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -26,18 +26,22 @@ from labelloop.events.v1.events_pb2 import (
     RunSpec,
     RunStarted,
 )
-from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest, FindSamplesRequest
+from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest, FindSamplesRequest, ListRequestsRequest
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
 from labelloop_cli.local.nats.binary import find_or_get
 from labelloop_cli.local.nats.server import NatsServer
 from labelloop_cli.local.stack import Service
 from platformdirs import user_cache_path
 
+if TYPE_CHECKING:
+    from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
+
 _GIB = 1024**3
 _ANON_MAX = _GIB
 _SAMPLE_BYTES = 2_048
 _BLOCK_BYTES = 32 * 1024 * 1024
 _ASKED = 100
+_SHOWN = 10
 _LOOK_EVERY_S = 0.05
 
 
@@ -174,8 +178,24 @@ async def _carried_out(address: str, nats_url: str, source: DatasetSource) -> di
         async for _ in stub.FindSamples(FindSamplesRequest(run_id="r")):
             pass
         seconds["names"] = time.perf_counter() - begin
+        seconds["requests"] = await _requests(log, stub, spec, asked[:: _ASKED // _SHOWN])
     await client.close()
     return seconds
+
+
+async def _requests(log: EventLog, stub: OracleServiceAsyncStub, spec: RunSpec, asked: list[int]) -> float:
+    """Return the seconds in which people are shown these samples of the same pool."""
+    spec.label_source = LabelSource.LABEL_SOURCE_QUEUE
+    spec.queue.tool = "list"
+    await log.append_once(Event(run_id="people", run_started=RunStarted(spec=spec)))
+    await _seconds_until(log, "pool_published", 2)
+    await log.append_once(
+        Event(run_id="people", labels_requested=LabelsRequested(sample_ids=asked, score=[0.0] * len(asked)))
+    )
+    begin, shown = time.perf_counter(), 0
+    while shown < len(asked):
+        shown = len([each async for each in stub.ListRequests(ListRequestsRequest(run_id="people"))])
+    return time.perf_counter() - begin
 
 
 async def _seconds_until(log: EventLog, kind: str, count: int) -> float:

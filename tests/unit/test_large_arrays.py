@@ -19,6 +19,7 @@ from labelloop.artifacts.formats import PoolManifest, decode_shard, sample_diges
 from labelloop.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded
 from labelloop.events.v1.events_pb2 import DatasetSource
 from numpy.typing import NDArray
+from PIL import Image
 
 from oracle_svc import datasets
 from oracle_svc.datasets import duplicates, files, load, sample_files, scratch, shards, stored_array
@@ -320,6 +321,28 @@ def test_unpacked_samples_leave_no_file_behind(tmp_path: Path) -> None:
     samples = sample_files.read_samples(path, tmp_path / "cache", "name").samples
     assert list((tmp_path / "cache").iterdir()) == []
     np.testing.assert_array_equal(samples[:], SAMPLES)
+
+
+async def test_pictures_that_take_much_room_are_decoded_into_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        size = (9, 9 + number % 2)
+        Image.new("L", size, number % 30).save(folder_of(tmp_path / "pool") / f"{number:02}.png")
+    (tmp_path / "pool/05.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    source = DatasetSource(name=str(tmp_path / "pool"), classes="ab", skip_bad=True, sample_limit=20, limit_seed=1)
+    in_memory = await DatasetCache(None, tmp_path / "cache").get(source)
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 0)
+    in_file = await DatasetCache(None, tmp_path / "cache").get(source)
+    assert (memory_of(in_memory) - memory_of(in_file)) == in_memory.samples.nbytes
+    assert in_memory.sha256 == in_file.sha256
+    np.testing.assert_array_equal(in_memory.duplicates.first, in_file.duplicates.first)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def folder_of(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    return path
 
 
 @pytest.mark.usefixtures("all_large")
