@@ -30,7 +30,7 @@ _PART_BYTES = 16 * 1024 * 1024
 
 
 class ArraySamples(NamedTuple):
-    """Samples ``[N, *shape]``, all of whose values were checked, and notes on what was read."""
+    """Samples ``[N, *shape]``, each value of which is checked when it is read, and notes on what was found."""
 
     samples: SampleValues
     notes: tuple[str, ...]
@@ -59,7 +59,7 @@ def read_samples(path: Path, cache_dir: Path, field: str) -> ArraySamples:
         field: The setting that names ``path``, for errors.
 
     Raises:
-        InvalidInput: It is another kind of file, a value is out of range, or files of a folder differ.
+        InvalidInput: It is another kind of file, files of a folder differ, or a value that was read is out of range.
         Corrupt: A file is damaged.
         LimitExceeded: There are too many samples, or they are too large.
         OSError: A file cannot be read.
@@ -77,10 +77,7 @@ def read_samples(path: Path, cache_dir: Path, field: str) -> ArraySamples:
 def _opened(files: Sequence[ArrayFile], field: str) -> SampleValues:
     stored = StoredArray(files, field)
     _check_limits(stored.shape, stored.dtype, str(files[0].path), field)
-    if is_small(stored.nbytes):
-        return stored[:]
-    stored.max()  # reads and checks all values
-    return stored
+    return stored[:] if is_small(stored.nbytes) else stored
 
 
 def _unpacked(path: Path, cache_dir: Path, field: str) -> NDArray[Any]:

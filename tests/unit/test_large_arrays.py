@@ -261,9 +261,19 @@ def test_the_first_bad_row_is_named_with_its_file(tmp_path: Path) -> None:
     np.save(tmp_path / "pool/a.npy", values)
     values[[201, 250], 1] = np.nan
     np.save(tmp_path / "pool/b.npy", values)
-    error = refused(tmp_path / "pool", InvalidInput, tmp_path)
-    assert error.reason == "SAMPLE_VALUE"
+    with pytest.raises(InvalidInput) as caught:
+        loaded(tmp_path / "pool")
+    error = caught.value
+    assert (error.reason, error.field) == ("SAMPLE_VALUE", "name")
     assert f"{tmp_path}/pool/b.npy, row 201: nan is not a finite float32" in error.message
+
+
+@pytest.mark.usefixtures("all_large")
+def test_missing_classes_are_told_before_a_large_pool_is_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.full((300, 4), np.nan))
+    with pytest.raises(InvalidInput) as refused:
+        load(datasets.DatasetSource(str(tmp_path / "x.npy")), data_dir=None, cache_dir=tmp_path)
+    assert refused.value.reason == "TOO_FEW_CLASSES"
 
 
 @pytest.mark.parametrize("other", [np.zeros((3, 5), np.uint8), np.zeros((3, 4), np.float32), np.zeros((3, 4, 1))])

@@ -38,7 +38,7 @@ class DataOptions:
     dataset: Annotated[
         str,
         _argument(
-            help="The pool: a folder of pictures, a .npy or IDX file, or mnist. Not needed with --continues.",
+            help="The pool: a folder of pictures or arrays, a .npy or IDX file, or mnist. Not needed with --continues.",
             show_default=False,
         ),
         "dataset.name",
