@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from typing import overload
 
 import numpy as np
 from labelloop.artifacts.formats import dtype_name, sample_shape
@@ -12,11 +12,11 @@ from labelloop.domain.duplicates import Duplicates
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1 import oracle_pb2 as pb
-from numpy.typing import NDArray
 
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.dataset import Dataset
 from oracle_svc.datasets.matching import found_ids, ids_of
+from oracle_svc.datasets.memory import memory_of, samples_bytes
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.samples.published_pools import PublishedPools
 
@@ -59,7 +59,9 @@ class DatasetQueries:
             layout=dataset.layout,
             class_counts=map(int, counts),
             has_names=bool(dataset.names),
-            pool_bytes=_pool_bytes(dataset.samples),
+            pool_bytes=await asyncio.to_thread(samples_bytes, dataset.samples),
+            read_seconds=dataset.read_s,
+            oracle_bytes=await asyncio.to_thread(memory_of, dataset),
             duplicate_count=len(dataset.duplicates),
             repeated_count=len(known) - len(np.unique(dataset.duplicates.first_of(known))),
         )
@@ -87,7 +89,7 @@ class DatasetQueries:
             chosen: Sequence[int] = await asyncio.to_thread(ids_of, request.names, names)
         else:
             chosen = list(request.sample_ids) or range(len(names))
-        for sample_id in chosen:
+        for sample_id in request.sample_ids:
             if sample_id >= len(names):
                 message = f"sample {sample_id} lies outside the pool, whose ids end at {len(names) - 1}"
                 raise InvalidInput("UNKNOWN_SAMPLE", message, field="sample_ids", sample_id=sample_id)
@@ -106,20 +108,35 @@ class DatasetQueries:
             if pool is None:
                 message = f"the pool of run {request.run_id!r} is not published yet"
                 raise WrongState("NO_POOL", message, run_id=request.run_id)
-            published: list[str] = []
-            async for _, part in self._pools.all_names(pool.pool_sha256):
-                published.extend(part)
-            return _or_ids(published), await self._pools.duplicates(pool)
+            return await self._names(pool.pool_sha256), await self._pools.duplicates(pool)
         dataset = await self._dataset_cache.get(request.dataset)
-        return _or_ids(dataset.names or ("",) * len(dataset.samples)), dataset.duplicates
+        return (dataset.names or IdNames(len(dataset.samples))), dataset.duplicates
+
+    async def _names(self, pool_sha256: str) -> Sequence[str]:
+        manifest = await self._pools.manifest(pool_sha256)
+        if not any(shard.index for shard in manifest.shards):
+            return IdNames(manifest.sample_count)
+        names: list[str] = []
+        async for first, part in self._pools.all_names(pool_sha256):
+            names.extend(name or str(sample_id) for sample_id, name in enumerate(part, first))
+        return names
 
 
-def _pool_bytes(samples: NDArray[Any]) -> int:
-    return sum(len(text.encode()) for text in samples) if samples.dtype == object else samples.nbytes
+class IdNames(Sequence[str]):
+    """The names of samples that have none: their ids."""
 
+    def __init__(self, count: int) -> None:
+        self._ids = range(count)
 
-def _or_ids(names: Sequence[str]) -> Sequence[str]:
-    return [name or str(sample_id) for sample_id, name in enumerate(names)]
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        return list(map(str, self._ids[place])) if isinstance(place, slice) else str(self._ids[place])
 
 
 def _parts(sample_ids: Sequence[int]) -> Iterator[Sequence[int]]:

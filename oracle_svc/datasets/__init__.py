@@ -31,7 +31,7 @@ def load(
     Args:
         source: Paths and class names from the run's spec.
         data_dir: The operator's folder, which may hold MNIST.
-        cache_dir: The folder in which downloads are kept.
+        cache_dir: The folder in which downloads are kept, and large pools are unpacked.
         pools_dir: The only folder that paths in ``source`` may point into; None for no restriction.
         uploads_dir: A folder that they may point into as well.
 
@@ -46,7 +46,7 @@ def load(
     if source.name == "mnist":
         _refuse_extras(source)
         return replace(load_mnist(data_dir, cache_dir), graph=graph)
-    return replace(load_files(source), graph=graph)
+    return replace(load_files(source, cache_dir), graph=graph)
 
 
 def _read_graph(text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,32 +12,42 @@ from numpy.typing import NDArray
 FLOAT_MAX = 1e15  # sums of squares of larger values overflow float32: fits and clusters would turn into NaN
 
 
-def as_samples(raw: NDArray[Any], origin: str, field: str) -> NDArray[Any]:
-    """Convert ``raw`` [N, *shape] to C-contiguous uint8 (integers in 0 .. 255) or float32 (finite, magnitude <= 1e15).
+def values_dtype(shape: tuple[int, ...], stored: np.dtype[Any], origin: str, field: str) -> np.dtype[Any]:
+    """Return the type of samples made of an array of this shape and type: uint8 of integers, float32 of floats.
 
-    Raises InvalidInput if it is empty, not [N, *shape], of another dtype, or holds a value out of range.
+    Raises InvalidInput if it is empty, not ``[N, *shape]``, or holds neither; LimitExceeded if it is too large.
     """
-    if raw.ndim < 2:
+    if len(shape) < 2:
         raise InvalidInput(
             "SAMPLES_SHAPE",
-            f"{origin} has {raw.ndim} dimension(s), but samples are [count, *shape]: give each sample a row",
+            f"{origin} has {len(shape)} dimension(s), but samples are [count, *shape]: give each sample a row",
             field=field,
             origin=origin,
-            dimensions=raw.ndim,
+            dimensions=len(shape),
         )
-    if raw.size == 0:
+    if math.prod(shape) == 0:
         raise InvalidInput("EMPTY_POOL", f"{origin} holds no samples: name one that does", field=field, origin=origin)
-    if np.issubdtype(raw.dtype, np.floating):
-        return _as_float32(raw, origin, field)
-    if np.issubdtype(raw.dtype, np.integer):
-        return _as_uint8(raw, origin, field)
+    if np.issubdtype(stored, np.floating):
+        return np.dtype(np.float32)
+    if np.issubdtype(stored, np.integer):
+        return np.dtype(np.uint8)
     raise InvalidInput(
         "SAMPLES_DTYPE",
-        f"{origin} holds {raw.dtype}, but samples are uint8 pixels or float32 features: convert them",
+        f"{origin} holds {stored}, but samples are uint8 pixels or float32 features: convert them",
         field=field,
         origin=origin,
-        dtype=raw.dtype,
+        dtype=stored,
     )
+
+
+def as_values(raw: NDArray[Any], origin: str, field: str, first_row: int = 0) -> NDArray[Any]:
+    """Convert ``raw`` [n, *shape] to C-contiguous uint8 (integers in 0 .. 255) or float32 (finite, magnitude <= 1e15).
+
+    Raises InvalidInput that names the first bad row, counted from ``first_row``.
+    """
+    if np.issubdtype(raw.dtype, np.floating):
+        return _as_float32(raw, origin, field, first_row)
+    return _as_uint8(raw, origin, field, first_row)
 
 
 def as_labels(raw: NDArray[Any], sample_count: int, origin: str, field: str) -> NDArray[Any]:
@@ -80,29 +91,36 @@ def in_range(labels: NDArray[Any], class_count: int, origin: str, field: str) ->
     return labels.astype(np.int32)
 
 
-def _as_float32(raw: NDArray[Any], origin: str, field: str) -> NDArray[np.float32]:
+def _as_float32(raw: NDArray[Any], origin: str, field: str, first_row: int) -> NDArray[np.float32]:
+    place = origin, field, first_row
     with np.errstate(over="ignore"):  # values too large for float32 become infinite and are refused below
         samples = np.ascontiguousarray(raw, dtype=np.float32)
+    with np.errstate(invalid="ignore"):
+        if samples.min() >= -FLOAT_MAX and samples.max() <= FLOAT_MAX:  # both are NaN if any value is
+            return samples
     finite = np.isfinite(samples)
     if not finite.all():
-        _refuse_value(raw, ~finite, "is not a finite float32", "drop or mend that sample", origin, field)
+        _refuse_value(raw, ~finite, "is not a finite float32", "drop or mend that sample", *place)
     outside = np.abs(samples) > FLOAT_MAX
     if outside.any():
-        _refuse_value(raw, outside, f"is larger than {FLOAT_MAX:.0e} in size", "scale the features", origin, field)
+        _refuse_value(raw, outside, f"is larger than {FLOAT_MAX:.0e} in size", "scale the features", *place)
     return samples
 
 
-def _as_uint8(raw: NDArray[Any], origin: str, field: str) -> NDArray[np.uint8]:
+def _as_uint8(raw: NDArray[Any], origin: str, field: str, first_row: int) -> NDArray[np.uint8]:
+    place = origin, field, first_row
     if raw.dtype != np.uint8:
         outside = (raw < 0) | (raw > 255)
         if outside.any():
-            _refuse_value(raw, outside, "is not in 0 to 255", "scale to uint8, or save float32", origin, field)
+            _refuse_value(raw, outside, "is not in 0 to 255", "scale to uint8, or save float32", *place)
     return np.ascontiguousarray(raw, dtype=np.uint8)
 
 
-def _refuse_value(raw: NDArray[Any], bad: NDArray[np.bool_], why: str, remedy: str, origin: str, field: str) -> None:
-    row = _first_row(bad)
-    value = raw[row][bad[row]][0]
+def _refuse_value(
+    raw: NDArray[Any], bad: NDArray[np.bool_], why: str, remedy: str, origin: str, field: str, first_row: int
+) -> None:
+    value = raw[_first_row(bad)][bad[_first_row(bad)]][0]
+    row = first_row + _first_row(bad)
     raise InvalidInput(
         "SAMPLE_VALUE",
         f"{origin}, row {row}: {value} {why}: {remedy}",

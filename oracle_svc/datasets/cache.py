@@ -18,11 +18,10 @@ from labelloop.runtime.async_cache import AsyncCache
 
 from oracle_svc.datasets import PATHS, Dataset, load, refuse_outside
 from oracle_svc.datasets.dataset import DatasetSource
-from oracle_svc.datasets.duplicates import with_duplicates
 from oracle_svc.datasets.fingerprint import Fingerprint, fingerprint
-from oracle_svc.datasets.identity import dataset_digest
 from oracle_svc.datasets.limit import limited
 from oracle_svc.datasets.mnist_files import in_data_dir
+from oracle_svc.datasets.scan import identified
 from oracle_svc.remote.cache import RemoteCache
 from oracle_svc.uploads.cache import UploadCache
 from oracle_svc.uploads.references import is_reference
@@ -115,7 +114,12 @@ class DatasetCache:
 
     async def _load(self, key: _Key) -> Dataset:
         source = SourceMessage.FromString(key.source)
-        dataset = await asyncio.to_thread(_with_field, lambda: self._read(source))
+        try:
+            dataset = await asyncio.to_thread(_with_field, lambda: self._read(source))
+        except LabelloopError as error:
+            if error.reason == "DATASET_CHANGED":
+                raise _Changed from error
+            raise
         if (await asyncio.to_thread(self._fingerprint, _named(source))).digest != key.files:
             raise _Changed
         return dataset
@@ -129,9 +133,10 @@ class DatasetCache:
     def _read(self, source: SourceMessage) -> Dataset:
         folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
         uploads_dir = next((each.folder for each in (self._uploads, self._remote) if each), None)
+        begin = time.perf_counter()
         whole = load(_named(source), cache_dir=self._cache_dir, uploads_dir=uploads_dir, **folders)
-        dataset = limited(whole, source.sample_limit, source.limit_seed)
-        return replace(with_duplicates(dataset), sha256=dataset_digest(dataset))
+        dataset = identified(limited(whole, source.sample_limit, source.limit_seed))
+        return replace(dataset, read_s=time.perf_counter() - begin)
 
 
 def _with_field(work: Callable[[], T]) -> T:

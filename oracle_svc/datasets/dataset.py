@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from labelloop.domain.duplicates import NO_DUPLICATES, Duplicates
+from labelloop.domain.sample_array import SampleArray
 from labelloop.events.v1.events_pb2 import ImageFit, SampleLayout
 from numpy.typing import NDArray
 
@@ -18,9 +19,9 @@ class DatasetSource:
     """Locations of a run's data. Paths are as the oracle's process sees them; an empty string means none."""
 
     name: str
-    """``mnist``, or the path of a .npy file, an IDX file or a folder of images."""
+    """``mnist``, or the path of a .npy file, an IDX file, a folder of .npy files or of images, a table or texts."""
     labels: str = ""
-    """Path of the pool's labels (.npy integers or IDX)."""
+    """Path of the pool's labels: .npy integers, IDX, a table, or a folder of .npy files."""
     evaluation: str = ""
     """Path of the evaluation samples, which have the pool's shape and dtype."""
     evaluation_labels: str = ""
@@ -57,7 +58,7 @@ class Original:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A validated pool in memory: shapes, dtypes and label ranges are as described here."""
+    """A validated pool: shapes, dtypes and label ranges are as described here."""
 
     name: str
     """``mnist``, or the name of the file or folder."""
@@ -65,8 +66,8 @@ class Dataset:
     """A sentence to show to users."""
     stand_in: bool
     """True if this is the offline stand-in for the dataset requested."""
-    samples: NDArray[Any]
-    """[N, *shape], uint8 or float32 (finite), C-contiguous, N >= 1."""
+    samples: SampleArray
+    """[N, *shape], uint8 or float32 (finite), N >= 1; or texts [N]. Large ones are read part by part."""
     labels: NDArray[np.int32] | None
     """[N], each in 0 .. len(classes) - 1; None if they are unknown."""
     classes: tuple[str, ...]
@@ -87,5 +88,9 @@ class Dataset:
     """What a sample is; None if nobody has looked."""
     sha256: str = ""
     """Digest of the content; empty until it is computed."""
+    shard_digests: tuple[str, ...] = ()
+    """Digest of each shard of the samples as they were read for ``sha256``; empty for texts, and until then."""
+    read_s: float = 0.0
+    """Seconds that it took to read and check it."""
     duplicates: Duplicates = NO_DUPLICATES
     """Samples that equal an earlier one; none until they are looked for."""

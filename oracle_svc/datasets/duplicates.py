@@ -1,40 +1,100 @@
-"""Find samples that are equal. Pure functions."""
+"""Find samples that are equal."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from labelloop.artifacts.formats import sample_digest
 from labelloop.domain.duplicates import Duplicates
 from numpy.typing import NDArray
 
-from .dataset import Dataset
+from .dataset import Dataset, Original
+from .parts import parts_of
 
-_DIGEST_BYTES = 32
-_BYTES_AT_ONCE = 16 * 1024 * 1024
+_DIGEST_BYTES = 16  # nobody has found two samples whose SHA-256 agrees in so many, nor can by chance
+_KEY_BYTES = _DIGEST_BYTES + 4
+_KEYS_AT_ONCE = 1_000_000
+BYTES_A_SAMPLE = _KEY_BYTES + 4  # of memory
 
 
-def with_duplicates(dataset: Dataset) -> Dataset:
-    """Return ``dataset`` with its duplicates, and notes that tell users what becomes of them."""
-    duplicates = Duplicates.of(first_equal(dataset))
+class EqualSamples:
+    """Finds which samples are equal; they are added part by part, in their order.
+
+    Samples are equal if their bytes are, and those of the files that people see of them; missing values (NaN) are equal
+    to each other, and 0 to -0. Takes 24 bytes of memory for each sample: 128 bits of its SHA-256, its place, and the
+    result.
+    """
+
+    def __init__(self, count: int, originals: Sequence[Original] = ()) -> None:
+        self._originals, self._added = originals, 0
+        self._keys = np.empty((count, _KEY_BYTES), np.uint8)
+
+    def add(self, part: NDArray[Any]) -> None:
+        """Add the samples ``[n, *shape]``, or texts ``[n]``, that follow."""
+        start, stop = self._added, self._added + len(part)
+        files = [original.sha256.encode() for original in self._originals[start:stop]]
+        digests = b"".join(_digests(part, files))
+        keys = self._keys[start:stop]
+        keys[:, :_DIGEST_BYTES] = np.frombuffer(digests, np.uint8).reshape(len(part), _DIGEST_BYTES)
+        # Big-endian, so that bytes sort as places do.
+        keys[:, _DIGEST_BYTES:] = np.arange(start, stop, dtype=">u4").view(np.uint8).reshape(len(part), -1)
+        self._added = stop
+
+    def first_equal(self) -> NDArray[np.int32]:
+        """Return for each sample the first that equals it ``[N]``, itself where no earlier one does. Call it once."""
+        keys, self._keys = self._keys, np.empty((0, _KEY_BYTES), np.uint8)
+        keys.view(f"S{_KEY_BYTES}").ravel().sort()  # in place; equal samples are side by side, the first one first
+        found, last_digest, first = np.empty(len(keys), np.int32), np.empty(0, np.uint8), 0
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            part = keys[start : start + _KEYS_AT_ONCE]
+            digests = part[:, :_DIGEST_BYTES]
+            places = np.ascontiguousarray(part[:, _DIGEST_BYTES:]).view(">u4").ravel()
+            begins = np.ones(len(part), bool)
+            begins[1:] = (digests[1:] != digests[:-1]).any(axis=1)
+            begins[0] = not np.array_equal(digests[0], last_digest)
+            firsts = np.r_[np.uint32(first), places[begins]]
+            found[places] = firsts[np.cumsum(begins)]
+            last_digest, first = digests[-1].copy(), int(found[places[-1]])
+        return found
+
+
+def with_duplicates(dataset: Dataset, equal: EqualSamples | None = None) -> Dataset:
+    """Return ``dataset`` with its duplicates, and notes that tell users what becomes of them.
+
+    ``equal`` holds the samples already if they were read before.
+    """
+    duplicates = Duplicates.of(equal.first_equal() if equal else first_equal(dataset))
     return replace(dataset, duplicates=duplicates, notes=(*dataset.notes, *_notes(dataset, duplicates)))
 
 
 def first_equal(dataset: Dataset) -> NDArray[np.int32]:
-    """Return for each sample the first sample that equals it ``[N]``, itself where no earlier one does.
+    """Return for each sample the first that equals it ``[N]``, itself where no earlier one does."""
+    equal = EqualSamples(len(dataset.samples), dataset.originals)
+    for part in parts_of(dataset.samples):
+        equal.add(part)
+    return equal.first_equal()
 
-    Samples are equal if their bytes are, and those of the files that people see of them; missing values (NaN) are equal
-    to each other, and 0 to -0. Takes about 100 bytes of memory for each sample.
-    """
-    digests = np.empty(len(dataset.samples), f"S{_DIGEST_BYTES}")  # all of one length, so that zeros at the end count
-    at_once = max(1, _BYTES_AT_ONCE * len(digests) // max(1, dataset.samples.nbytes))
-    for start in range(0, len(digests), at_once):
-        for place, sample in enumerate(_comparable(dataset.samples[start : start + at_once]), start):
-            digests[place] = sample_digest(sample, dataset.originals[place].sha256 if dataset.originals else "")
-    _, first, group = np.unique(digests, return_index=True, return_inverse=True)
-    return first.astype(np.int32)[group]
+
+def _digests(part: NDArray[Any], files: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the beginning of the SHA-256 of each sample, with the digest of the file that people see of it."""
+    if not files:
+        return (sha256(data).digest()[:_DIGEST_BYTES] for data in _encoded(part))
+    return (
+        sha256(file + bytes(data)).digest()[:_DIGEST_BYTES] for file, data in zip(files, _encoded(part), strict=True)
+    )
+
+
+def _encoded(samples: NDArray[Any]) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of each sample, the same for the same numbers."""
+    for part in parts_of(samples):
+        if part.dtype == object:
+            yield from (text.encode(errors="surrogatepass") for text in part)
+        else:
+            rows = np.ascontiguousarray(_comparable(part)).reshape(len(part), -1).view(np.uint8)
+            yield from (rows[place].data for place in range(len(part)))
 
 
 def _comparable(samples: NDArray[Any]) -> NDArray[Any]:

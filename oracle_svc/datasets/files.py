@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from labelloop.domain.sample_array import SampleArray
 from labelloop.domain.sample_layout import layout_of, layout_of_shape
-from labelloop.errors import InvalidInput
+from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
 
@@ -16,19 +17,25 @@ from .classes import class_names, labels_of
 from .dataset import Dataset, DatasetSource
 from .parquet_parts import is_parquet_folder
 from .picture_settings import PictureSettings, picture_settings
+from .sample_files import is_array_folder
 from .split import Split, exists, read_split
 from .table_file import is_table
 
+_EVALUATION_BYTES_MAX = 1024**3
 
-def load_files(source: DatasetSource) -> Dataset:
-    """Load the dataset whose samples are at ``source.name``. Raises InvalidInput, NotFound, Corrupt, LimitExceeded."""
+
+def load_files(source: DatasetSource, cache_dir: Path) -> Dataset:
+    """Load the dataset whose samples are at ``source.name``; large ones are unpacked in ``cache_dir``.
+
+    Raises InvalidInput, NotFound, Corrupt, LimitExceeded.
+    """
     if not exists(source.name):
         raise InvalidInput(
             "UNKNOWN_DATASET",
             f"{source.name!r} is not a dataset: give 'mnist', or the path (where the oracle service runs) of a .npy "
             "file, an IDX file (plain or .gz), a table (.csv, .tsv or .parquet), a folder of images, of .txt files or "
-            "of .parquet files, or a folder with a folder of images or texts for each class; `labelloop pool push` "
-            "uploads those of another machine",
+            "of .npy or .parquet files, or a folder with a folder of images or texts for each class; `labelloop pool "
+            "push` uploads those of another machine",
             field="name",
             name=source.name,
         )
@@ -41,6 +48,7 @@ def load_files(source: DatasetSource) -> Dataset:
         source,
         pictures,
         source.classes,
+        cache_dir=cache_dir,
         samples_field="name",
         labels_field="labels",
     )
@@ -49,8 +57,9 @@ def load_files(source: DatasetSource) -> Dataset:
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
     layout, assumed = _layout(source, pool)
-    evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures))
-    evaluation_samples, evaluation_labels = (evaluation.samples, evaluation.labels) if evaluation else (None, None)
+    evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures), cache_dir)
+    evaluation_labels = evaluation.labels if evaluation else None
+    evaluation_samples = _in_memory(evaluation.samples, source.evaluation) if evaluation else None
     name = file_name(source.name)
     return Dataset(
         name=name,
@@ -74,7 +83,7 @@ def _layout(source: DatasetSource, pool: Split) -> tuple[SampleLayout, tuple[str
         return pool.layout, ()
     if pool.samples.dtype == object:
         return SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT), ()
-    if Path(source.name).is_dir():
+    if Path(source.name).is_dir() and not is_array_folder(Path(source.name)):
         return layout_of_shape(pool.samples.shape[1:], pool.samples.dtype.name), ()
     layout, note = layout_of(pool.samples)
     return layout, (note,)
@@ -92,7 +101,7 @@ def file_name(path: str) -> str:
 def _refuse_unused(source: DatasetSource) -> None:
     """Refuse settings of pictures where no folder is read, which would be ignored silently."""
     paths = [Path(path) for path in (source.name, source.evaluation) if exists(path)]
-    if not any(path.is_dir() and not is_parquet_folder(path) for path in paths):
+    if not any(path.is_dir() and not (is_parquet_folder(path) or is_array_folder(path)) for path in paths):
         _refuse_picture_settings(source)
 
 
@@ -130,7 +139,7 @@ def _refuse_columns(source: DatasetSource) -> None:
             )
 
 
-def _like(pool: NDArray[Any], settings: PictureSettings) -> PictureSettings:
+def _like(pool: SampleArray, settings: PictureSettings) -> PictureSettings:
     """Return settings that make pictures like the samples of ``pool``, if those are pictures themselves."""
     shape = pool.shape[1:]
     if pool.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
@@ -142,7 +151,7 @@ def _like(pool: NDArray[Any], settings: PictureSettings) -> PictureSettings:
 
 
 def _evaluation(
-    source: DatasetSource, pool: Split, classes: tuple[str, ...], pictures: PictureSettings
+    source: DatasetSource, pool: Split, classes: tuple[str, ...], pictures: PictureSettings, cache_dir: Path
 ) -> Split | None:
     if not source.evaluation:
         if source.evaluation_labels:
@@ -159,6 +168,7 @@ def _evaluation(
         source,
         pictures,
         classes,
+        cache_dir=cache_dir,
         samples_field="evaluation",
         labels_field="evaluation_labels",
         like=pool.layout,
@@ -176,7 +186,20 @@ def _evaluation(
     return replace(split, labels=labels)
 
 
-def _check_alike(evaluation: NDArray[Any], pool: NDArray[Any], origin: str) -> None:
+def _in_memory(samples: SampleArray, origin: str) -> NDArray[Any]:
+    """Read evaluation samples into memory, in which all services hold them. Raises LimitExceeded for over 1 GiB."""
+    if samples.nbytes > _EVALUATION_BYTES_MAX:
+        raise LimitExceeded(
+            "EVALUATION_TOO_LARGE",
+            f"evaluation samples {origin} take {samples.nbytes:,} bytes, and services hold at most "
+            f"{_EVALUATION_BYTES_MAX:,} in memory: draw some of them at random",
+            field="evaluation",
+            origin=origin,
+        )
+    return samples[:]
+
+
+def _check_alike(evaluation: SampleArray, pool: SampleArray, origin: str) -> None:
     if evaluation.shape[1:] != pool.shape[1:] or evaluation.dtype != pool.dtype:
         found, wanted = _kind(evaluation), _kind(pool)
         raise InvalidInput(
@@ -189,7 +212,7 @@ def _check_alike(evaluation: NDArray[Any], pool: NDArray[Any], origin: str) -> N
         )
 
 
-def _kind(samples: NDArray[Any]) -> str:
+def _kind(samples: SampleArray) -> str:
     return "text" if samples.dtype == object else f"{'x'.join(map(str, samples.shape[1:]))} {samples.dtype}"
 
 

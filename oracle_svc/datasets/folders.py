@@ -47,8 +47,8 @@ class _Scan:
     left_out: list[Path]
 
 
-def read_folder(folder: Path, settings: PictureSettings, field: str) -> PictureFolder:
-    """Read the pictures in ``folder``.
+def read_folder(folder: Path, settings: PictureSettings, field: str, cache_dir: Path) -> PictureFolder:
+    """Read the pictures in ``folder``; ``cache_dir`` is where those that take much room are decoded.
 
     With class folders, samples are ordered by class and by file name within each; without them, labels are None and
     class names are empty. Whether a file is a picture is decided by its content; what is not is left out with a note.
@@ -58,7 +58,7 @@ def read_folder(folder: Path, settings: PictureSettings, field: str) -> PictureF
         InvalidInput: The folder is empty or laid out in another way, two names are equal in NFC, or pictures have more
             than 8 bits a channel.
         Corrupt: Pictures cannot be read, and ``settings`` do not say to leave them out.
-        LimitExceeded: The samples take more than 4 GiB.
+        LimitExceeded: The samples take more room than there is in ``cache_dir``, or than 1 TiB.
     """
     listing = list_folder(folder, field)
     _refuse_beside(folder, listing, field)
@@ -68,7 +68,7 @@ def read_folder(folder: Path, settings: PictureSettings, field: str) -> PictureF
         raise _empty(folder, left_out, field)
     paths = [file.path for file in scan.pictures]
     check_unique([sample_name(path, folder) for path in paths], paths, field)
-    pictures = read_pictures(scan.pictures, settings, str(folder)) if paths else None
+    pictures = read_pictures(scan.pictures, settings, str(folder), cache_dir) if paths else None
     faults = scan.faults | ({paths[row]: fault for row, fault in pictures.faults.items()} if pictures else {})
     named = {sample_name(path, folder): faults[path] for path in listing.files if path in faults}
     if pictures is None or not pictures.rows or (faults and not settings.skip_bad):

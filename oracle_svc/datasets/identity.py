@@ -1,4 +1,4 @@
-"""Identify a dataset by its content. Pure functions."""
+"""Identify a dataset by its content."""
 
 from __future__ import annotations
 
@@ -11,25 +11,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
+from .parts import parts_of
 
 
-def dataset_digest(dataset: Dataset) -> str:
+class ArrayDigest:
+    """The digest of an array whose parts are added in their order."""
+
+    def __init__(self) -> None:
+        self._hashed = sha256()
+
+    def add(self, part: NDArray[Any]) -> None:
+        self._hashed.update(little_endian(part).data)
+
+    def hexdigest(self) -> str:
+        return self._hashed.hexdigest()
+
+
+class ShardDigests:
+    """The digest of each shard; shards are added one by one."""
+
+    def __init__(self) -> None:
+        self.digests: list[str] = []
+
+    def add(self, part: NDArray[Any]) -> None:
+        self.digests.append(sha256(little_endian(part).data).hexdigest())
+
+
+def little_endian(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array, C-contiguous and little-endian: not copied if it is already."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+def dataset_digest(dataset: Dataset, samples_sha256: str = "") -> str:
     """Return a SHA-256 over everything that decides a run: samples, names, labels, evaluation set, classes and graph.
 
-    Datasets of equal content have equal digests, whatever their files are called.
+    Datasets of equal content have equal digests, whatever their files are called. ``samples_sha256`` is the digest of
+    the samples' bytes if it is known; else they are read.
     """
     parts = {
-        "samples": _array(dataset.samples),
+        "samples": _samples(dataset, samples_sha256),
         "labels": _array(dataset.labels),
         "evaluation_samples": _array(dataset.evaluation_samples),
         "evaluation_labels": _array(dataset.evaluation_labels),
         "classes": list(dataset.classes),
         "names": _texts(dataset.names),
-        "originals": _texts([original.sha256 for original in dataset.originals]),
+        "originals": _texts(original.sha256 for original in dataset.originals),
         "graph": sha256(dataset.graph).hexdigest(),
         "layout": dataset.layout.SerializeToString(deterministic=True).hex() if dataset.layout else "",
     }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _samples(dataset: Dataset, known: str) -> list[object]:
+    samples = dataset.samples
+    if samples.dtype == object:
+        return ["text", samples.shape, _texts(samples[:].tolist())]
+    if not known:
+        digest = ArrayDigest()
+        for part in parts_of(samples):
+            digest.add(part)
+        known = digest.hexdigest()
+    return [samples.dtype.name, samples.shape, known]
 
 
 def _array(array: NDArray[Any] | None) -> list[object]:
@@ -38,8 +80,7 @@ def _array(array: NDArray[Any] | None) -> list[object]:
         return []
     if array.dtype == object:
         return ["text", array.shape, _texts(array.tolist())]
-    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return [array.dtype.name, array.shape, sha256(little.data).hexdigest()]
+    return [array.dtype.name, array.shape, sha256(little_endian(array).data).hexdigest()]
 
 
 def _texts(texts: Sequence[str] | Iterable[str]) -> str:

@@ -9,9 +9,9 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from labelloop.errors import LimitExceeded
 from numpy.typing import NDArray
 
+from .file_names import counted
 from .fitting import fitted, flattened, reduce_jpeg, upright
 from .picture_file import (
     FILE_BYTES_MAX,
@@ -26,7 +26,7 @@ from .picture_file import (
 )
 from .picture_settings import PictureSettings
 from .picture_size import PicturePlan, plan_of
-from .reading import DATA_BYTES_MAX
+from .scratch import allocated
 from .threads import in_threads
 
 _LARGE_BYTES = 64 * 1024 * 1024
@@ -67,18 +67,19 @@ class _Read:
     changed: bool
 
 
-def read_pictures(files: Sequence[PictureFile], settings: PictureSettings, origin: str) -> Pictures:
+def read_pictures(files: Sequence[PictureFile], settings: PictureSettings, origin: str, cache_dir: Path) -> Pictures:
     """Read the pictures in ``files``, at least one; those that cannot be read are returned as faults.
 
     Pictures of one size are read unchanged if ``settings`` names no other. If leaving out faults changes size or
     colours that the rest would have, the rest is read again.
 
-    Raises LimitExceeded if the samples take more than 4 GiB; ``origin`` names them there.
+    More than 64 MiB of samples are decoded into a file in ``cache_dir``. Raises LimitExceeded if there is no room for
+    them; ``origin`` names them there.
     """
     rows, faults = list(range(len(files))), dict[int, PictureFault]()
     while True:
         plan = plan_of([files[row].header for row in rows], settings)
-        samples = _allocated(plan, len(rows), origin)
+        samples = _allocated(plan, len(rows), origin, cache_dir)
         outcomes = _filled(samples, [files[row] for row in rows], plan, settings)
         good = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, _Read)]
         read = [outcome for outcome in outcomes if isinstance(outcome, _Read)]
@@ -90,19 +91,11 @@ def read_pictures(files: Sequence[PictureFile], settings: PictureSettings, origi
             return Pictures(_packed(samples, good), plan, rows, digests, changed, faults)
 
 
-def _allocated(plan: PicturePlan, count: int, origin: str) -> NDArray[np.uint8]:
-    shape = plan.shape_of(count)
-    data_bytes = int(np.prod(shape, dtype=object))
-    if data_bytes > DATA_BYTES_MAX:
-        width, height = plan.size
-        raise LimitExceeded(
-            "DATA_TOO_LARGE",
-            f"{origin} holds {count:,} pictures, which take more than {DATA_BYTES_MAX // 1024**3} GiB at "
-            f"{width}x{height} pixels: set size to a smaller one, for example 64x64, or split the folder",
-            field="size",
-            origin=origin,
-        )
-    return np.empty(shape, np.uint8)
+def _allocated(plan: PicturePlan, count: int, origin: str, cache_dir: Path) -> NDArray[np.uint8]:
+    width, height = plan.size
+    what = f"{origin}, {counted(count, 'picture')} of {width}x{height} pixels,"
+    advice = "set size to a smaller one, for example 64x64, split the folder"
+    return allocated(cache_dir, plan.shape_of(count), np.dtype(np.uint8), what, "size", advice)
 
 
 def _filled(

@@ -1,14 +1,19 @@
-"""Take a part of a dataset. Pure functions."""
+"""Take a part of a dataset."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
 from .dataset import Dataset
+from .parts import chosen
+
+Item = TypeVar("Item")
 
 
 def limited(dataset: Dataset, limit: int, seed: int) -> Dataset:
@@ -32,11 +37,19 @@ def limited(dataset: Dataset, limit: int, seed: int) -> Dataset:
 
 
 def _taken(dataset: Dataset, rows: slice | NDArray[np.int64]) -> Dataset:
-    indices = range(len(dataset.samples))[rows] if isinstance(rows, slice) else rows.tolist()
     return replace(
         dataset,
-        samples=dataset.samples[rows],
+        samples=chosen(dataset.samples, rows),
         labels=None if dataset.labels is None else dataset.labels[rows],
-        names=[dataset.names[index] for index in indices] if dataset.names else (),
-        originals=[dataset.originals[index] for index in indices] if dataset.originals else (),
+        names=_rows_of(dataset.names, rows),
+        originals=_rows_of(dataset.originals, rows),
     )
+
+
+def _rows_of(items: Sequence[Item], rows: slice | NDArray[np.int64]) -> Sequence[Item]:
+    """Return the items of rows; nothing if there are none, however many rows there are."""
+    if not items:
+        return ()
+    if isinstance(rows, slice):
+        return items[rows]
+    return [items[row] for row in rows.tolist()]

@@ -1,4 +1,4 @@
-"""Find the samples of an earlier pool in a dataset, by content and name. Pure functions."""
+"""Find the samples of an earlier pool in a dataset, by content and name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from labelloop.domain.class_names import comparable
 from labelloop.errors import NotFound, WrongState
 
 from .dataset import Dataset
+from .parts import parts_of
 
 _NAMES_COMPARED = 10_000  # for a suggestion
 
@@ -48,7 +49,8 @@ def found_ids(sample_ids: Sequence[int], digests: Sequence[bytes], names: Sequen
 def _places(dataset: Dataset, wanted: set[bytes]) -> defaultdict[bytes, dict[int, None]]:
     """Return the places of the samples whose digests are wanted, in ascending order."""
     places: defaultdict[bytes, dict[int, None]] = defaultdict(dict)
-    for place, sample in enumerate(dataset.samples):
+    samples = (sample for part in parts_of(dataset.samples) for sample in part)
+    for place, sample in enumerate(samples):
         digest = sample_digest(sample, dataset.originals[place].sha256 if dataset.originals else "")
         if digest in wanted:
             places[digest][place] = None
@@ -74,8 +76,11 @@ def ids_of(names: Sequence[str], pool: Sequence[str]) -> list[int]:
     Raises:
         NotFound: For the first unknown one, with a near match.
     """
-    exact = {name: sample_id for sample_id, name in enumerate(pool)}
-    near = {comparable(name): sample_id for sample_id, name in enumerate(pool)}
+    wanted, alike = {*names}, {comparable(name) for name in names}
+    exact = {name: sample_id for sample_id, name in enumerate(pool) if name in wanted}
+    near: dict[str, int] = {}
+    if len(exact) < len(wanted):
+        near = {like: sample_id for sample_id, name in enumerate(pool) if (like := comparable(name)) in alike}
     found = []
     for name in names:
         sample_id = exact.get(name, near.get(comparable(name)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import Any
 
 from labelloop.artifacts.formats import (
     PoolManifest,
@@ -19,14 +18,14 @@ from labelloop.artifacts.formats import (
     sample_shape,
 )
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.sample_array import SampleArray
 from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import PoolPublished
-from numpy.typing import NDArray
 
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
 from oracle_svc.datasets.picture_file import FILE_BYTES_MAX
-from oracle_svc.datasets.shards import shards_of
+from oracle_svc.datasets.shards import shard_rows
 from oracle_svc.samples.originals import display
 
 _ORIGINALS_AT_ONCE = 4
@@ -35,13 +34,16 @@ _ORIGINALS_AT_ONCE = 4
 async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     """Store the dataset in ``artifacts`` and return the event that names the artifacts by digest.
 
-    Raises InvalidInput if a file that people are to see has changed since the dataset was read.
+    Samples are read and stored shard by shard. Raises InvalidInput if they are no longer those of the dataset's digest,
+    or if a file that people are to see has changed since the dataset was read.
     """
-    shards, start = [], 0
-    for data, count in shards_of(dataset.samples):
-        index = await _put_index(dataset, slice(start, start + count), artifacts)
-        shards.append(Shard(sha256=await artifacts.put(data), sample_count=count, index=index))
-        start += count
+    shards: list[Shard] = []
+    for rows in await asyncio.to_thread(lambda: list(shard_rows(dataset.samples))):
+        index = await _put_index(dataset, rows, artifacts)
+        digest = await artifacts.put(await asyncio.to_thread(_encoded, dataset.samples, rows))
+        if dataset.shard_digests and digest != dataset.shard_digests[len(shards)]:
+            raise _samples_changed(dataset, rows)
+        shards.append(Shard(sha256=digest, sample_count=rows.stop - rows.start, index=index))
     layout = dataset.layout and await artifacts.put(dataset.layout.SerializeToString(deterministic=True))
     shape, dtype = sample_shape(dataset.samples), dtype_name(dataset.samples)
     manifest = PoolManifest.model_validate({"dtype": dtype, "shape": shape, "shards": tuple(shards), "layout": layout})
@@ -65,7 +67,11 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     )
 
 
-def holds_shards(samples: NDArray[Any], shards: Iterable[Shard]) -> bool:
+def _encoded(samples: SampleArray, rows: slice) -> bytes:
+    return encode_shard(samples[rows])
+
+
+def holds_shards(samples: SampleArray, shards: Iterable[Shard]) -> bool:
     """Return whether ``samples`` [N, *shape] are those of a published pool, in its order."""
     start = 0
     for shard in shards:
@@ -103,6 +109,12 @@ def _read(original: Original) -> bytes:
     if sha256(data).hexdigest() != original.sha256:
         raise _changed(original, "its content is another")
     return display(data).content
+
+
+def _samples_changed(dataset: Dataset, rows: slice) -> InvalidInput:
+    which = f"samples {rows.start:,} to {rows.stop - 1:,} are others"
+    message = f"the files of {dataset.name} have changed since the pool was read ({which}): start a new run"
+    return InvalidInput("DATASET_CHANGED", message, field="dataset.name", name=dataset.name)
 
 
 def _changed(original: Original, why: str) -> InvalidInput:

@@ -1,4 +1,4 @@
-"""Read arrays from .npy, IDX and gzipped IDX files. The first bytes determine the format, not the name."""
+"""Read arrays from .npy, IDX and gzipped IDX files into memory. The first bytes determine the format, not the name."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from labelloop.artifacts.idx import check_magic, parse_idx
 from labelloop.errors import Corrupt, LimitExceeded
 from numpy.typing import NDArray
 
-_NPY_MAGIC = b"\x93NUMPY"
-_GZIP_MAGIC = b"\x1f\x8b"
+from .array_file import NPY_MAGIC
+
+GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_PART_BYTES = 16 * 1024 * 1024
 
-DATA_BYTES_MAX = 4 * 1024**3  # a pool is held in memory, and checked and converted there
+DATA_BYTES_MAX = 4 * 1024**3  # of what is held in memory: texts, tables, labels
 
 
 def unpacked(data: bytes, origin: str) -> bytes:
@@ -27,14 +28,15 @@ def unpacked(data: bytes, origin: str) -> bytes:
 
     Raises Corrupt if it is truncated or damaged, LimitExceeded if it decompresses to more than ``DATA_BYTES_MAX``.
     """
-    if not data.startswith(_GZIP_MAGIC):
+    if not data.startswith(GZIP_MAGIC):
         return data
-    with _damage_named(origin):
+    with damage_named(origin):
         return _inflated(data, origin)
 
 
 @contextmanager
-def _damage_named(origin: str) -> Iterator[None]:
+def damage_named(origin: str) -> Iterator[None]:
+    """Raise Corrupt, which names ``origin``, for what gzip says of damaged files."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
@@ -62,7 +64,8 @@ def check_size(data_bytes: int, origin: str) -> None:
     if data_bytes > DATA_BYTES_MAX:
         raise LimitExceeded(
             "DATA_TOO_LARGE",
-            f"{origin} holds more than {DATA_BYTES_MAX // 1024**3} GiB: split it into smaller pools",
+            f"{origin} takes more than {DATA_BYTES_MAX // 1024**3} GiB of memory, where texts, tables and labels are "
+            "held: split it into smaller pools; arrays of numbers in .npy files may be larger",
             origin=origin,
             data_bytes=data_bytes,
             data_bytes_max=DATA_BYTES_MAX,
@@ -77,13 +80,13 @@ def read_array(path: Path) -> NDArray[Any]:
     """
     size = path.stat().st_size
     with path.open("rb") as file:  # a file of size 0 is not read: under /proc it may be endless or block
-        head = file.read(len(_NPY_MAGIC)) if size else b""
+        head = file.read(len(NPY_MAGIC)) if size else b""
     check_size(size, str(path))
-    if head == _NPY_MAGIC:
+    if head == NPY_MAGIC:
         return _read_npy(path)
-    if head.startswith(_GZIP_MAGIC):
-        with gzip.open(path) as packed, _damage_named(str(path)):
-            head = packed.read(len(_NPY_MAGIC))
+    if head.startswith(GZIP_MAGIC):
+        with gzip.open(path) as packed, damage_named(str(path)):
+            head = packed.read(len(NPY_MAGIC))
     check_magic(head, str(path))  # before the rest is read, which may be anything, of any size
     return parse_idx(unpacked(path.read_bytes(), str(path)), str(path))
 

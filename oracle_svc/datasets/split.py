@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 from labelloop.domain.class_names import comparable
+from labelloop.domain.sample_array import SampleValues
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.events.v1.events_pb2 import SampleLayout
 from numpy.typing import NDArray
 
-from .arrays import as_labels, as_samples
+from .arrays import as_labels
 from .dataset import DatasetSource, Original
 from .folders import read_folder
 from .label_table import SUFFIXES as LABEL_TABLES
 from .label_table import read_label_table
 from .parquet_parts import is_parquet_folder, parts_note
 from .picture_settings import PictureSettings
-from .reading import read_array
+from .reading import check_size, read_array
+from .sample_files import array_files, is_array_folder, read_samples
 from .table_file import is_table
 from .tables import read_table
 from .text_set import Texts, sorted_labels
@@ -32,7 +34,7 @@ class Split:
     """A set of samples, and its labels if known.
 
     Attributes:
-        samples: [N, *shape], validated.
+        samples: [N, *shape], validated; large ones are read part by part.
         labels: [N], with their range not validated yet; None if unknown.
         classes: Names of the class folders; empty without them.
         names: The name of each sample; empty if they have none.
@@ -42,7 +44,7 @@ class Split:
         layout: What a sample is, where the file says so; else the values are to be looked at.
     """
 
-    samples: NDArray[Any]
+    samples: SampleValues
     labels: NDArray[Any] | None
     classes: tuple[str, ...] = ()
     names: Sequence[str] = ()
@@ -59,6 +61,7 @@ def read_split(
     pictures: PictureSettings,
     classes: Sequence[str] = (),
     *,
+    cache_dir: Path,
     samples_field: str,
     labels_field: str,
     like: SampleLayout | None = None,
@@ -67,12 +70,13 @@ def read_split(
 
     ``source`` says how files are read, beside their paths, ``pictures`` how pictures in a folder become samples of one
     size, and ``like`` which columns and categories the rows of an evaluation set have. Labels in a CSV are those of
-    ``classes``, or of the classes that occur there if none are given. ``samples_field`` and ``labels_field`` name the
-    setting at fault in errors. Raises InvalidInput, NotFound, Corrupt and LimitExceeded.
+    ``classes``, or of the classes that occur there if none are given. Large pools are unpacked in ``cache_dir``.
+    ``samples_field`` and ``labels_field`` name the setting at fault in errors. Raises InvalidInput, NotFound, Corrupt
+    and LimitExceeded.
     """
     path = existing(samples, samples_field)
     try:
-        split = _read(path, source, pictures, samples_field, like)
+        split = _read(path, source, pictures, samples_field, like, cache_dir)
         return _with_labels(split, labels, labels_field, classes) if labels else split
     except OSError as error:  # no permission, a failing disk
         raise InvalidInput(
@@ -106,7 +110,14 @@ def existing(text: str, field: str) -> Path:
     return Path(text)
 
 
-def _read(path: Path, source: DatasetSource, pictures: PictureSettings, field: str, like: SampleLayout | None) -> Split:
+def _read(
+    path: Path,
+    source: DatasetSource,
+    pictures: PictureSettings,
+    field: str,
+    like: SampleLayout | None,
+    cache_dir: Path,
+) -> Split:
     if is_parquet_folder(path):
         table = _read_table(path, source, field, like)
         return replace(table, notes=(parts_note(path), *table.notes))
@@ -116,10 +127,12 @@ def _read(path: Path, source: DatasetSource, pictures: PictureSettings, field: s
         if source.text_column:
             message = f"{path} is a folder, in which no file has a column {source.text_column!r}: leave text_column out"
             raise InvalidInput("NO_COLUMNS", message, field="text_column", path=path)
-        return Split(*read_folder(path, pictures, field))
+        if is_array_folder(path):
+            return _of_arrays(path, cache_dir, field)
+        return Split(*read_folder(path, pictures, field, cache_dir))
     if source.text_column or is_table(path):
         return _read_table(path, source, field, like)
-    return Split(as_samples(read_array(path), str(path), field), None)
+    return _of_arrays(path, cache_dir, field)
 
 
 def _of_texts(texts: Texts, *, open_classes: bool) -> Split:
@@ -132,6 +145,11 @@ def _read_table(path: Path, source: DatasetSource, field: str, like: SampleLayou
     table = read_table(path, source, field, like)
     found = table.samples, table.labels, table.classes, table.names
     return Split(*found, notes=table.notes, open_classes=True, layout=table.layout)
+
+
+def _of_arrays(path: Path, cache_dir: Path, field: str) -> Split:
+    found = read_samples(path, cache_dir, field)
+    return Split(found.samples, None, notes=found.notes)
 
 
 def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) -> Split:
@@ -148,7 +166,7 @@ def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) 
     if path.suffix.lower() in LABEL_TABLES:
         table = read_label_table(path, len(split.samples), split.names, classes, field)
         return replace(split, labels=table.labels, classes=table.classes, notes=(*split.notes, *table.notes))
-    raw = read_array(path)
+    raw = _read_labels(path, field)
     if raw.dtype.kind == "U" and raw.ndim == 1:
         names = [comparable(name) for name in raw.tolist()]
         known = sorted_labels(set(names))
@@ -156,3 +174,19 @@ def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) 
         raw = np.array([index_of[name] for name in names], np.int64)
         split = replace(split, classes=known, open_classes=True)
     return replace(split, labels=as_labels(raw, len(split.samples), labels, field))
+
+
+def _read_labels(path: Path, field: str) -> NDArray[Any]:
+    """Read the array in a file, or those in a folder of .npy files, one after the other."""
+    if not path.is_dir():
+        return read_array(path)
+    if not is_array_folder(path):
+        message = f"{path} is a folder of other files than .npy: name a file of labels, or a folder of .npy files alone"
+        raise InvalidInput("LABELS_FOLDER", message, field=field, path=path)
+    check_size(sum(each.stat().st_size for each in array_files(path)), str(path))
+    parts = [np.atleast_1d(read_array(each)) for each in array_files(path)]
+    for each, part in zip(array_files(path), parts, strict=True):
+        if part.ndim != 1 or part.dtype.kind != parts[0].dtype.kind:
+            message = f"{each} is {part.dtype} of shape {part.shape}, but labels are a list, in all files of one kind"
+            raise InvalidInput("LABELS_SHAPE", message, field=field, path=each)
+    return np.concatenate(parts)

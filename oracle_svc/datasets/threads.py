@@ -14,11 +14,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Return ``function`` of each item, in order. For functions that wait for I/O or release the interpreter's lock."""
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item], chunk: int = _CHUNK) -> list[Result]:
+    """Return ``function`` of each item, in order. For functions that wait for I/O or release the interpreter's lock.
+
+    Each thread takes ``chunk`` items at a time.
+    """
 
     def several(start: int) -> list[Result]:
-        return [function(item) for item in items[start : start + _CHUNK]]
+        return [function(item) for item in items[start : start + chunk]]
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        return [result for results in threads.map(several, range(0, len(items), _CHUNK)) for result in results]
+        return [result for results in threads.map(several, range(0, len(items), chunk)) for result in results]

@@ -67,7 +67,7 @@ class Resident:
 
 def shards_of(sample_count: int) -> Iterator[NDArray[np.uint8]]:
     """Yield shards ``[n, 784]``: MNIST's images, then repeatedly the same ones shifted by one more pixel."""
-    images = mnist().samples.reshape(-1, 784)
+    images = mnist().samples[:].reshape(-1, 784)
     for start in range(0, sample_count, SHARD_SAMPLES):
         rows = np.arange(start, min(start + SHARD_SAMPLES, sample_count))
         shard = images[rows % len(images)]

@@ -98,7 +98,7 @@ def test_idx_files_serve_as_pool_and_labels(folder: Folder) -> None:
     ],
 )
 def test_samples_become_uint8_or_float32(folder: Folder, raw: NDArray[Any], dtype: type) -> None:
-    samples = folder.load(name=folder.save("pool.npy", raw), classes=("a", "b")).samples
+    samples = folder.load(name=folder.save("pool.npy", raw), classes=("a", "b")).samples[:]
     assert samples.dtype == np.dtype(dtype)
     assert samples.dtype.isnative
     assert samples.flags.c_contiguous

@@ -79,7 +79,7 @@ def test_a_flat_folder_may_have_its_labels_in_a_file(tmp_path: Path) -> None:
 def test_one_coloured_image_makes_the_pool_rgb(tmp_path: Path) -> None:
     put(tmp_path / "1.png", 7)
     put(tmp_path / "2.png", 9, mode="RGB")
-    samples = read(tmp_path, classes=("a", "b")).samples
+    samples = read(tmp_path, classes=("a", "b")).samples[:]
     assert samples.shape == (2, 3, 4, 3)
     assert samples.dtype == np.uint8
     assert samples.flags.c_contiguous

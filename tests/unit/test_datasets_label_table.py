@@ -126,7 +126,7 @@ def test_a_pool_and_its_evaluation_set_take_their_labels_from_tables(tmp_path: P
         str(tmp_path / name) for name in ("pool.npy", "pool.csv", "test.npy", "test.tsv")
     )
     source = DatasetSource(samples, labels, evaluation, evaluation_labels)
-    dataset = load_files(source)
+    dataset = load_files(source, tmp_path)
     assert dataset.labels is not None
     assert dataset.evaluation_labels is not None
     assert (dataset.classes, dataset.labels.tolist()) == (("Käfer", "cat"), [1, 0, 1])

@@ -124,7 +124,8 @@ def test_missing_file_is_named_in_the_error(folder: Folder, field: str) -> None:
 
 
 def test_a_folder_in_place_of_labels_is_refused(folder: Folder) -> None:
+    (folder.path / "labels.txt").write_text("0 1 0 1")
     error = folder.refused(name=folder.save("pool.npy", POOL), labels=str(folder.path))
     assert isinstance(error, InvalidInput)
-    assert error.reason == "UNREADABLE"
+    assert error.reason == "LABELS_FOLDER"
     assert str(folder.path) in error.message

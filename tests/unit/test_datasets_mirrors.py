@@ -101,7 +101,7 @@ def test_the_stand_in_is_real_digits_in_a_fixed_order() -> None:
     assert "published figures do not apply" in dataset.description
     assert dataset.samples.shape == (4_000, 28, 28)
     assert dataset.samples.dtype == np.uint8
-    assert dataset.samples.flags.c_contiguous
+    assert dataset.samples[:].flags.c_contiguous
     assert dataset.evaluation_samples is not None
     assert dataset.evaluation_samples.shape == (1_000, 28, 28)
     assert dataset.labels is not None
@@ -110,7 +110,7 @@ def test_the_stand_in_is_real_digits_in_a_fixed_order() -> None:
     assert digits.dtype == np.int32
     assert np.bincount(digits).tolist() == [500] * 10
     # The pool's digest is part of a run's log: another order would be another pool.
-    arrays = (dataset.samples, dataset.labels, dataset.evaluation_samples, dataset.evaluation_labels)
+    arrays = (dataset.samples[:], dataset.labels, dataset.evaluation_samples, dataset.evaluation_labels)
     assert [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays] == [
         "2ebc67503666638cafa60e0790ff8da850fea3630f44a31de6d17c99d77ce66b",
         "6af729be4e49afac02670a6cba1c3c3c4853fe5123dad5b3d5bfefcfa3e515d7",

@@ -71,7 +71,7 @@ def is_small_mnist(dataset: Dataset) -> bool:
         not dataset.stand_in
         and dataset.labels.tolist() == [3, 1, 4, 1, 5]
         and dataset.evaluation_labels.tolist() == [9, 2]
-        and dataset.samples.tobytes() == CONTENTS[0][16:]
+        and dataset.samples[:].tobytes() == CONTENTS[0][16:]
     )
 
 

@@ -80,7 +80,7 @@ def test_only_the_columns_that_are_named_are_seen_in_that_order(tmp_path: Path, 
 def test_tables_of_spreadsheets_are_read(tmp_path: Path, text: str, said: str) -> None:
     dataset = read(tmp_path / "p.csv", text)
     assert columns_of(dataset) == {"a": [], "b": ["bleu", "rouge"]}
-    assert dataset.samples.tolist() == [[1.5, 1], [-0.25, 0]]
+    assert dataset.samples[:].tolist() == [[1.5, 1], [-0.25, 0]]
     assert said in " ".join(dataset.notes)
 
 
@@ -155,7 +155,7 @@ def test_tables_that_cannot_be_used_are_refused_with_row_and_column(
 
 def test_bad_rows_are_left_out_and_named_if_asked(tmp_path: Path) -> None:
     dataset = read(tmp_path / "p.csv", "k,a\nu,1\nu,2\nw\nv,3\n", id_column="k", skip_bad=True)
-    assert (list(dataset.names), dataset.samples.ravel().tolist()) == (["u", "v"], [1, 3])
+    assert (list(dataset.names), dataset.samples[:].ravel().tolist()) == (["u", "v"], [1, 3])
     assert "2 rows" in dataset.notes[-1]
     assert "row 3: its id 'u' is that of row 2 too; row 4:" in dataset.notes[-1]
 

@@ -49,7 +49,7 @@ def written_parquet(path: Path) -> Path:
 
 
 def check_rows(dataset: Dataset) -> None:
-    assert list(dataset.samples) == [text for _, text, _ in ROWS]
+    assert list(dataset.samples[:]) == [text for _, text, _ in ROWS]
     assert list(dataset.names) == [name for name, _, _ in ROWS]
     assert dataset.classes == ("ham", "spam")
     assert dataset.labels is not None
@@ -89,7 +89,7 @@ def test_a_folder_of_class_folders_is_read(tmp_path: Path) -> None:
         (tmp_path / "pool" / name).write_bytes(text.encode())
     (tmp_path / "pool" / ".DS_Store").write_text("none")
     dataset = loaded(tmp_path / "pool", text="")
-    assert list(dataset.samples) == ["first", "second", "third\r\n"]
+    assert list(dataset.samples[:]) == ["first", "second", "third\r\n"]
     assert list(dataset.names) == ["ham/a.txt", "ham/b.TXT", "spam/a.txt"]
     assert dataset.classes == ("ham", "spam")
     assert dataset.labels is not None
@@ -100,7 +100,7 @@ def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     (tmp_path / "pool" / "only.txt").write_text("one")
     dataset = loaded(tmp_path / "pool", text="", classes=("x", "y"))
-    assert (list(dataset.samples), list(dataset.names), dataset.labels) == (["one"], ["only.txt"], None)
+    assert (list(dataset.samples[:]), list(dataset.names), dataset.labels) == (["one"], ["only.txt"], None)
 
 
 def test_pictures_have_no_column_of_texts(tmp_path: Path) -> None:
@@ -260,4 +260,4 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, suffix: str, data: bytes)
     path = tmp_path / f"pool{suffix}"
     path.write_bytes(b"text\n" + data)
     with suppress(LabelloopError):
-        assert all(isinstance(text, str) for text in loaded(path, classes=("x", "y")).samples)
+        assert all(isinstance(text, str) for text in loaded(path, classes=("x", "y")).samples[:])

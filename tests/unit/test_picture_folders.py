@@ -16,7 +16,7 @@ from labelloop.errors import Corrupt, InvalidInput, LabelloopError
 from labelloop.events.v1.events_pb2 import ImageFit
 from PIL import Image
 
-from oracle_svc.datasets import Dataset, DatasetSource, images, load
+from oracle_svc.datasets import Dataset, DatasetSource, images, load, scratch
 from oracle_svc.datasets.images import PictureFile
 from oracle_svc.datasets.picture_file import PictureHeader
 from oracle_svc.datasets.picture_settings import PictureSettings
@@ -65,7 +65,7 @@ def test_a_picture_of_another_size_is_padded(tmp_path: Path) -> None:
 def test_pictures_are_fitted_as_asked(tmp_path: Path, fit: ImageFit.ValueType, expected: list[list[int]]) -> None:
     stripes = np.repeat(np.array([[50, 150, 250]], np.uint8), [64, 128, 64], axis=1).repeat(128, axis=0)
     Image.fromarray(stripes).save(tmp_path / "a.png")
-    (sample,) = read(tmp_path, classes=CLASSES, size="4x4", fit=fit, background="#000000").samples
+    (sample,) = read(tmp_path, classes=CLASSES, size="4x4", fit=fit, background="#000000").samples[:]
     np.testing.assert_allclose(sample, expected, atol=20)  # a bicubic filter mixes pixels at edges
 
 
@@ -192,7 +192,7 @@ def test_pictures_that_cannot_be_read_are_left_out_if_asked(tmp_path: Path) -> N
     dataset = read(tmp_path, classes=CLASSES, skip_bad=True)
     assert list(dataset.names) == ["good.png", "z.png"]
     assert dataset.samples[:, 0, 0].tolist() == [7, 9]
-    assert dataset.samples.flags.c_contiguous
+    assert dataset.samples[:].flags.c_contiguous
     assert note_of(dataset, "skip_bad").startswith(
         "3 files cannot be read and are left out (skip_bad): bad00.png (an empty file), "
     )
@@ -200,7 +200,7 @@ def test_pictures_that_cannot_be_read_are_left_out_if_asked(tmp_path: Path) -> N
 
 def test_faults_keep_no_bytes_of_pictures_in_memory(tmp_path: Path) -> None:
     files = [PictureFile(path, PictureHeader(9, 9, True, False, False)) for path in bad_folder(tmp_path, 3)]
-    pictures = images.read_pictures(files, PictureSettings(), str(tmp_path))
+    pictures = images.read_pictures(files, PictureSettings(), str(tmp_path), tmp_path)
     assert len(pictures.faults) == 3
     assert [(fault.__traceback__, fault.__cause__) for fault in pictures.faults.values()] == [(None, None)] * 3
 
@@ -319,11 +319,13 @@ def test_a_decompression_bomb_is_a_picture_that_cannot_be_read(tmp_path: Path) -
 
 
 def test_the_error_for_too_large_a_pool_says_to_fit_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "DATA_BYTES_MAX", 1000)
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(scratch, "ARRAY_BYTES_MAX", 1000)
     put(tmp_path / "a.png", size=(50, 30))
     error = refused(tmp_path, classes=CLASSES)
-    assert (error.reason, error.field) == ("DATA_TOO_LARGE", "size")
-    assert "50x30 pixels: set size to a smaller one" in error.message
+    assert (error.reason, error.field) == ("NO_ROOM", "size")
+    assert "50x30 pixels, takes 1,500 bytes" in error.message
+    assert "set size to a smaller one" in error.message
     assert read(tmp_path, classes=CLASSES, size="20x20").samples.shape == (1, 20, 20)
 
 
@@ -383,7 +385,7 @@ def test_large_photographs_are_turned_and_reduced(tmp_path: Path, name: str, ori
     Image.fromarray(pixels).save(tmp_path / name, exif=exif)
     turned = np.rot90(pixels, {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
     height, width = turned.shape[0] // 10, turned.shape[1] // 10
-    (sample,) = read(tmp_path, classes=CLASSES, size=f"{width}x{height}").samples
+    (sample,) = read(tmp_path, classes=CLASSES, size=f"{width}x{height}").samples[:]
     expected = turned.reshape(height, 10, width, 10, 3).mean(axis=(1, 3))
     assert np.abs(sample - expected).mean() < 5
 

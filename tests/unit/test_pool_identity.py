@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.errors import LabelloopError
@@ -34,6 +35,7 @@ from labelloop.trainer.v1.trainer_pb2 import StartRunRequest
 from PIL import Image
 
 from oracle_svc.bootstrap import Oracle
+from oracle_svc.datasets import scratch
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.domain.labeling_state import LabelingState
 from tests.published import artifacts_in
@@ -187,9 +189,18 @@ async def carry_out(services: Services, run_id: str, random: Random, disturb: Ca
     await services.check(run_id)
 
 
-@given(seed=st.integers(0, 10_000), pictures=st.booleans(), edits=st.lists(st.booleans(), min_size=12, max_size=12))
-def test_a_label_stands_at_the_sample_that_was_shown(seed: int, pictures: bool, edits: list[bool]) -> None:
-    with TemporaryDirectory() as folder:
+@given(
+    seed=st.integers(0, 10_000),
+    pictures=st.booleans(),
+    is_large=st.booleans(),
+    edits=st.lists(st.booleans(), min_size=12, max_size=12),
+)
+def test_a_label_stands_at_the_sample_that_was_shown(
+    seed: int, pictures: bool, is_large: bool, edits: list[bool]
+) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        if is_large:  # as if pools were too large for memory
+            patch.setattr(scratch, "IN_MEMORY_BYTES", 0)
         asyncio.run(live(Path(folder), Random(seed), iter(edits), pictures=pictures))
 
 

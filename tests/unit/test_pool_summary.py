@@ -45,8 +45,21 @@ def test_memory_counts_the_pool_and_features_of_known_number() -> None:
     described = pool(sample_count=1_024, pool_bytes=1024**2)
     assert pool_summary.scorer_bytes(described, PIXELS) == 1024**2
     assert pool_summary.scorer_bytes(described, PATCHES) == 1024**2 + 1_024 * 1_800 * 4
-    assert pool_summary.memory(described, PIXELS) == "1.0 MiB in the oracle; the scorers map files of 1.0 MiB"
+    assert pool_summary.memory(described, PIXELS) == (
+        "about 1.0 MiB in the oracle beside its program; the scorers map files of 1.0 MiB"
+    )
+    described.oracle_bytes = 3 * 1024**2
+    assert pool_summary.memory(described, PIXELS).startswith("about 3.0 MiB in the oracle")
     assert pool_summary.memory(described, GRAPH).endswith("1.0 MiB and those of the features")
+
+
+def test_the_time_to_expect_is_said_with_what_it_is_based_on() -> None:
+    described = pool(pool_bytes=30 * 1024**3, read_seconds=120.4)
+    told = dict(pool_summary.facts(described, PIXELS))["time"]
+    assert "in 120 s, 255.1 MiB a second" in told
+    assert "publishing it takes as long again" in told
+    assert "less than a second" in pool_summary.time(pool(read_seconds=0.2))
+    assert "time" not in dict(pool_summary.facts(pool(), PIXELS))
 
 
 def test_patches_have_the_number_of_features_that_is_told() -> None:

@@ -116,7 +116,7 @@ async def test_a_dataset_of_uploads_equals_that_of_the_files(
     datasets = DatasetCache(None, tmp_path, allowed, cache)
     named = f"upload:{of_labels.id}/y.npy"
     dataset = await datasets.get(DatasetSource(name=f"upload:{upload.id}", labels=named, classes=["a", "b"]))
-    assert (dataset.samples == samples).all()
+    assert (dataset.samples[:] == samples).all()
     assert dataset.name == "pool.npy"
     np.save(tmp_path / "same.npy", samples)
     np.save(tmp_path / "y.npy", labels)

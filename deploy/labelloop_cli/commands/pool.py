@@ -29,7 +29,8 @@ def inspect(
 ) -> None:
     """Read a pool as `labelloop run start` would, and say what it holds. Starts nothing.
 
-    It lists samples, layout, classes, duplicates, what was left out or assumed, features and memory.
+    It lists samples, layout, classes, duplicates, what was left out or assumed, features, memory and
+    time.
     """
     from labelloop_cli.operations.pool import inspect_pool
     from labelloop_cli.run_spec.layers import combined

@@ -38,8 +38,8 @@ class DataOptions:
     dataset: Annotated[
         str,
         _argument(
-            help="The pool: a folder of pictures, a .npy or IDX file, mnist, or the URL of one that the oracle may "
-            "read. Not needed with --continues.",
+            help="The pool: a folder of pictures or arrays, a .npy or IDX file, mnist, or the URL of one that the "
+            "oracle may read. Not needed with --continues.",
             show_default=False,
         ),
         "dataset.name",

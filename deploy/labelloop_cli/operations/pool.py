@@ -66,5 +66,9 @@ async def described_dataset(clients: Clients, source: DatasetSource) -> Describe
 def _document(described: DescribeDatasetResponse, features: FeatureKind.ValueType) -> dict[str, Any]:
     document = MessageToDict(described, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     document["pool_bytes"] = described.pool_bytes  # protobuf writes 64-bit numbers as text
-    memory = {"oracle_bytes": described.pool_bytes, "scorer_bytes": pool_summary.scorer_bytes(described, features)}
+    del document["oracle_bytes"]
+    memory = {
+        "oracle_bytes": pool_summary.oracle_bytes(described),
+        "scorer_bytes": pool_summary.scorer_bytes(described, features),
+    }
     return document | {"features": word(FeatureKind.Name(features)), "memory": memory}

@@ -14,6 +14,7 @@ from labelloop_cli.run_options import word
 
 _CLASSES_SHOWN = 20
 _FEATURE_BYTES = 4  # float32
+_NOT_WAITED_FOR_S = 1.0
 _WIDTHS = {FeatureKind.FEATURE_KIND_PATCHES: PATCH_FEATURES}
 
 
@@ -32,6 +33,8 @@ def facts(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> Ite
         yield "duplicates", f"{pool.duplicate_count:,} samples equal an earlier one"
     yield "features", word(FeatureKind.Name(features))
     yield "memory", memory(pool, features)
+    if pool.read_seconds:
+        yield "time", time(pool)
 
 
 def brief(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> str:
@@ -74,9 +77,29 @@ def classes(pool: DescribeDatasetResponse) -> str:
 
 def memory(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> str:
     """Say how much memory a run over the pool takes, as far as that is known before."""
-    oracle, scorers = _bytes(pool.pool_bytes), _bytes(scorer_bytes(pool, features))
+    oracle, scorers = _bytes(oracle_bytes(pool)), _bytes(scorer_bytes(pool, features))
     learned = features in LEARNED and features not in _WIDTHS
-    return f"{oracle} in the oracle; the scorers map files of {scorers}" + (" and those of the features" * learned)
+    return f"about {oracle} in the oracle beside its program; the scorers map files of {scorers}" + (
+        " and those of the features" * learned
+    )
+
+
+def time(pool: DescribeDatasetResponse) -> str:
+    """Say how long the oracle took to read a pool, and how long it may take to publish it."""
+    if pool.read_seconds < _NOT_WAITED_FOR_S:
+        return "the oracle read the pool in less than a second; what learning features takes is not known before"
+    pace = _bytes(int(pool.pool_bytes / pool.read_seconds))
+    took = f"{pool.read_seconds:,.0f} s"
+    return (
+        f"the oracle read and checked the pool in {took}, {pace} a second; at that pace, publishing it takes as long "
+        "again, or longer if the artifact store is slower; what scorers take to fetch it and to learn features is not "
+        "known before"
+    )
+
+
+def oracle_bytes(pool: DescribeDatasetResponse) -> int:
+    """Return the bytes of memory that the oracle takes for a pool; all of it in an oracle of an earlier release."""
+    return int(pool.oracle_bytes or pool.pool_bytes)
 
 
 def scorer_bytes(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> int:

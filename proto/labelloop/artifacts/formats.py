@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 from labelloop.artifacts.texts import decode_texts, encode_texts
 from labelloop.domain.duplicates import Duplicates
 from labelloop.domain.limits import TEXT_DTYPE
+from labelloop.domain.sample_array import SampleArray
 from labelloop.domain.sample_layout import layout_fault
 from labelloop.errors import Corrupt
 from labelloop.events.v1.events_pb2 import SampleLayout
@@ -208,11 +209,11 @@ def decode_evaluation(data: bytes) -> tuple[NDArray[Any], NDArray[np.int32]]:
     return samples, arrays["labels"]
 
 
-def dtype_name(samples: NDArray[Any]) -> str:
+def dtype_name(samples: SampleArray) -> str:
     """Return the name of the type of ``samples`` in manifests."""
     return TEXT_DTYPE if samples.dtype == object else samples.dtype.name
 
 
-def sample_shape(samples: NDArray[Any]) -> tuple[int, ...]:
+def sample_shape(samples: SampleArray) -> tuple[int, ...]:
     """Return the shape of one of ``samples``; ``(1,)`` for texts."""
     return (1,) if samples.dtype == object else samples.shape[1:]

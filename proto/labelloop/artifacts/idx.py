@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,18 @@ from labelloop.errors import Corrupt, InvalidInput
 
 # The third byte of the magic number is the element type; the first two are zero.
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+_DIMENSIONS_MAX = 32
+HEADER_BYTES_MAX = 4 + 4 * _DIMENSIONS_MAX
+
+
+class IdxHeader(NamedTuple):
+    """The type of the values, which are big-endian, the array's shape, and where its values begin in the file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
 
 
 def parse_idx(data: bytes, origin: str) -> NDArray[Any]:
@@ -26,16 +38,27 @@ def parse_idx(data: bytes, origin: str) -> NDArray[Any]:
         InvalidInput: If ``data`` is not IDX at all.
         Corrupt: If its length does not match its header, or the header is impossible.
     """
-    check_magic(data, origin)
-    dtype, dimension_count = np.dtype(_DTYPES[data[2]]), data[3]
-    header_length = 4 + 4 * dimension_count
-    if len(data) < header_length:
-        raise _damaged(origin, header_length, len(data))
-    shape = struct.unpack(f">{dimension_count}I", data[4:header_length])
-    expected_length = header_length + math.prod(shape) * dtype.itemsize
+    header = idx_header(data[:HEADER_BYTES_MAX], origin)
+    expected_length = header.offset + math.prod(header.shape) * header.dtype.itemsize
     if len(data) != expected_length:
-        raise _damaged(origin, expected_length, len(data))
-    return _filled(data, header_length, shape, dtype, origin)
+        raise damaged(origin, expected_length, len(data))
+    return _filled(data, header, origin)
+
+
+def idx_header(head: bytes, origin: str) -> IdxHeader:
+    """Parse the header of an IDX file, of which ``head`` is the first ``HEADER_BYTES_MAX`` bytes or all.
+
+    Raises InvalidInput if the file is not IDX at all, Corrupt if it ends within its header or has too many dimensions.
+    """
+    check_magic(head, origin)
+    dimension_count = head[3]
+    if dimension_count > _DIMENSIONS_MAX:
+        message = f"{origin} has an impossible IDX header ({dimension_count} dimensions)"
+        raise Corrupt("IDX_DAMAGED", message, origin=origin)
+    length = 4 + 4 * dimension_count
+    if len(head) < length:
+        raise damaged(origin, length, len(head))
+    return IdxHeader(np.dtype(_DTYPES[head[2]]), struct.unpack(f">{dimension_count}I", head[4:length]), length)
 
 
 def check_magic(head: bytes, origin: str) -> None:
@@ -48,17 +71,19 @@ def check_magic(head: bytes, origin: str) -> None:
         )
 
 
-def _filled(data: bytes, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], origin: str) -> NDArray[Any]:
+def _filled(data: bytes, header: IdxHeader, origin: str) -> NDArray[Any]:
     try:
         # A copy, because an array over ``bytes`` is read-only, which torch, for example, warns about.
-        return np.frombuffer(data, dtype, offset=offset).reshape(shape).astype(dtype.newbyteorder("="))
+        values = np.frombuffer(data, header.dtype, offset=header.offset)
+        return values.reshape(header.shape).astype(header.dtype.newbyteorder("="))
     except ValueError as error:  # more dimensions than numpy supports, or a zero beside sizes too large
         raise Corrupt(
             "IDX_DAMAGED", f"{origin} has an impossible IDX header ({error})", origin=origin, error=error
         ) from error
 
 
-def _damaged(origin: str, expected_length: int, length: int) -> Corrupt:
+def damaged(origin: str, expected_length: int, length: int) -> Corrupt:
+    """Return the error for an IDX file of another length than its header says."""
     return Corrupt(
         "IDX_DAMAGED",
         f"{origin} should be {expected_length} bytes long by its IDX header but is {length}: "

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from labelloop.domain.sample_array import SampleArray
+
 SAMPLES_MIN = 10  # fewer do not show how values vary
 _SAMPLES_MAX = 1_000
 _VALUES_MAX = 10_000_000  # looked at: 80 MB as float64
@@ -18,7 +20,7 @@ _AHEAD_MIN = 0.15
 Places = NDArray[np.intp]
 
 
-def resemblance(samples: NDArray[np.generic], places: Places) -> float:
+def resemblance(samples: SampleArray, places: Places) -> float:
     """Return how much more alike neighbouring pixels are than distant ones, as a difference of correlations.
 
     It is 0 where samples are no pictures of this shape. Series and spectra are smooth along their values too, but two
@@ -46,7 +48,7 @@ def _pairs(places: Places) -> Iterator[tuple[Places, Places]]:
     yield places, np.random.RandomState(0).permutation(places.ravel())
 
 
-def _standard_scores(samples: NDArray[np.generic]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _standard_scores(samples: SampleArray) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return which values vary, ``[values]``, and the values of some samples less their mean, over their deviation."""
     values = max(1, samples[:1].size)
     step = -(-len(samples) // max(SAMPLES_MIN, min(_SAMPLES_MAX, _VALUES_MAX // values)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.domain.pixel_neighbours import SAMPLES_MIN, Places, resemblance
+from labelloop.domain.sample_array import SampleValues
 from labelloop.domain.value_scale import is_on_one_scale
 from labelloop.events.v1.events_pb2 import PoolPublished, SampleKind, SampleLayout
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
@@ -24,7 +25,7 @@ _BYTE = 255
 Note = str
 
 
-def layout_of(samples: NDArray[Any]) -> tuple[SampleLayout, Note]:
+def layout_of(samples: SampleValues) -> tuple[SampleLayout, Note]:
     """Return what samples are, and a sentence that says so.
 
     Pictures are ``[n, height, width]``, ``[n, height, width, channels]`` or ``[n, channels, height, width]`` with 1 to
@@ -113,7 +114,7 @@ def as_picture(sample: NDArray[Any], layout: SampleLayout) -> NDArray[np.uint8]:
     return picture[:, :, 0] if layout.channels == 1 else picture
 
 
-def _vector(samples: NDArray[Any], why: str) -> tuple[SampleLayout, Note]:
+def _vector(samples: SampleValues, why: str) -> tuple[SampleLayout, Note]:
     layout = SampleLayout(kind=SampleKind.SAMPLE_KIND_VECTOR, on_one_scale=is_on_one_scale(samples))
     scale = "of one scale" if layout.on_one_scale else "of different scales"
     return layout, f"samples are {_sizes(samples.shape[1:])} values each, {why}; the values are {scale}"
@@ -144,13 +145,13 @@ def _image(height: int, width: int, channels: int, first: bool = False) -> Sampl
     )
 
 
-def _fault(samples: NDArray[Any], candidates: list[SampleLayout], smallest: float) -> str:
+def _fault(samples: SampleValues, candidates: list[SampleLayout], smallest: float) -> str:
     """Return why samples are no pictures, whatever they look like; empty if they may be."""
     if not candidates:
         return "not pictures by their shape"
     if smallest < 0:
         return "not pictures, because some are negative (scale pictures to 0..1 or 0..255)"
-    if len(samples) < SAMPLES_MIN and samples.ndim == 2:
+    if len(samples) < SAMPLES_MIN and len(samples.shape) == 2:
         return f"which are taken for pictures in pools of {SAMPLES_MIN} samples at least"
     return ""
 

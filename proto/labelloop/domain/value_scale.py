@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+
+from labelloop.domain.sample_array import SampleArray
 
 _SAMPLES_MAX = 1_000
 _VALUES_MAX = 10_000_000  # looked at: 80 MB as float64
@@ -13,7 +12,7 @@ _ZEROS_MIN = 0.8
 _APART_MAX = 10.0
 
 
-def is_on_one_scale(samples: NDArray[Any]) -> bool:
+def is_on_one_scale(samples: SampleArray) -> bool:
     """Return whether models do best with the values of samples ``[n, *shape]`` as they are.
 
     That is so for sparse counts, in which rare values are small for a reason, and where no value varies more than ten

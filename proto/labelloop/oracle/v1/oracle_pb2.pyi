@@ -85,6 +85,8 @@ class DescribeDatasetResponse(_message.Message):
     HAS_NAMES_FIELD_NUMBER: _builtins.int
     POOL_BYTES_FIELD_NUMBER: _builtins.int
     REPEATED_COUNT_FIELD_NUMBER: _builtins.int
+    READ_SECONDS_FIELD_NUMBER: _builtins.int
+    ORACLE_BYTES_FIELD_NUMBER: _builtins.int
     sample_count: _builtins.int
     """Number of samples, after the source's limit."""
     dtype: _builtins.str
@@ -109,6 +111,10 @@ class DescribeDatasetResponse(_message.Message):
     """Bytes that the pool takes."""
     repeated_count: _builtins.int
     """Of known_ids and found_ids, those that equal another of them, or are it."""
+    read_seconds: _builtins.float
+    """Seconds that it took to read and check the dataset, when that was last necessary."""
+    oracle_bytes: _builtins.int
+    """Bytes of memory that the oracle takes for the dataset at most; 0 from earlier releases."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample."""
@@ -159,10 +165,12 @@ class DescribeDatasetResponse(_message.Message):
         has_names: _builtins.bool = ...,
         pool_bytes: _builtins.int = ...,
         repeated_count: _builtins.int = ...,
+        read_seconds: _builtins.float = ...,
+        oracle_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "classes", b"classes", "dataset_sha256", b"dataset_sha256", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "evaluation_count", b"evaluation_count", "found_ids", b"found_ids", "has_graph", b"has_graph", "has_labels", b"has_labels", "has_names", b"has_names", "layout", b"layout", "notes", b"notes", "pool_bytes", b"pool_bytes", "repeated_count", b"repeated_count", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "classes", b"classes", "dataset_sha256", b"dataset_sha256", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "evaluation_count", b"evaluation_count", "found_ids", b"found_ids", "has_graph", b"has_graph", "has_labels", b"has_labels", "has_names", b"has_names", "layout", b"layout", "notes", b"notes", "oracle_bytes", b"oracle_bytes", "pool_bytes", b"pool_bytes", "read_seconds", b"read_seconds", "repeated_count", b"repeated_count", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
