@@ -77,11 +77,13 @@ class ArrayFile:
 
     @contextmanager
     def opened(self) -> Iterator[int]:
-        """Open the file to read rows, and yield its descriptor. Raises InvalidInput if it has changed."""
+        """Open the file and yield its descriptor. Raises InvalidInput if it has changed or is unreadable."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise self._changed("it is gone") from error
         except OSError as error:
-            raise self._changed(str(error)) from error
+            raise self._unreadable(error) from error
         try:
             if FileVersion.of(descriptor) != self.version:
                 raise self._changed("its content is another")
@@ -90,7 +92,7 @@ class ArrayFile:
             os.close(descriptor)
 
     def rows(self, descriptor: int, start: int, stop: int) -> NDArray[Any]:
-        """Read the rows ``[stop - start, *shape]``, as they are stored. Raises InvalidInput if the file has changed."""
+        """Read the rows ``[stop - start, *shape]``, as they are stored. Raises InvalidInput as :meth:`opened` does."""
         values = np.empty(((stop - start), *self.shape[1:]), self.dtype, order="F" if self.is_fortran else "C")
         data, itemsize = values.reshape(-1, order="A").view(np.uint8), self.dtype.itemsize
         row_bytes = itemsize * math.prod(self.shape[1:])
@@ -109,19 +111,18 @@ class ArrayFile:
             try:
                 count = os.preadv(descriptor, [data[filled:].data], offset + filled)
             except OSError as error:
-                raise self._changed(str(error)) from error
+                raise self._unreadable(error) from error
             if not count:
                 raise self._changed("it has been cut short")
             filled += count
 
     def _changed(self, why: str) -> InvalidInput:
-        return changed(self.path, why)
+        message = f"{self.path} has changed since the pool was read ({why}): start a new run"
+        return InvalidInput("DATASET_CHANGED", message, field="dataset.name", path=self.path)
 
-
-def changed(path: Path, why: str) -> InvalidInput:
-    """Return the error for a file that is no longer what was read into a dataset."""
-    message = f"{path} has changed since the pool was read ({why}): start a new run"
-    return InvalidInput("DATASET_CHANGED", message, field="dataset.name", path=path)
+    def _unreadable(self, error: OSError) -> InvalidInput:
+        message = f"{self.path} cannot be read: {error}; mend that, then start a new run"
+        return InvalidInput("UNREADABLE", message, field="dataset.name", path=self.path)
 
 
 class _Header(NamedTuple):

@@ -217,6 +217,24 @@ async def test_a_file_edited_while_it_is_published_is_no_mixture(tmp_path: Path,
 
 
 @pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize("call", ["open", "preadv"])
+async def test_a_failing_disk_is_not_taken_for_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    np.save(tmp_path / "x.npy", SAMPLES.astype(np.uint8))
+    dataset = await DatasetCache(None, tmp_path).get(DatasetSource(name=str(tmp_path / "x.npy"), classes="ab"))
+
+    def failing(*_: Any) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(os, call, failing)
+    with pytest.raises(InvalidInput, match="the disk fails") as refused:
+        dataset.samples[:5]
+    monkeypatch.undo()
+    assert refused.value.reason == "UNREADABLE"
+
+
+@pytest.mark.usefixtures("all_large")
 async def test_a_file_edited_while_it_is_described_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
