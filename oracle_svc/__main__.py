@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 
 from labelloop.artifacts.opening import wait_until_usable
 from labelloop.eventlog.connection import connect_service
+from labelloop.eventlog.presence import Presence
 from labelloop.observability.metrics import watch
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
 from labelloop.rpc.server import Server
@@ -49,7 +50,8 @@ async def serve(settings: OracleSettings) -> None:
         page = _page(oracle, service, web, tools)
         if page:
             exits.push_async_callback(page.stop)
-        await _run(oracle, server, page, tools)
+        presence = Presence(client, "oracle", oracle.owners, oracle.projections, oracle.log)
+        await _run(oracle, server, page, tools, presence)
 
 
 def _page(
@@ -58,12 +60,14 @@ def _page(
     return WebServer(make_app(service, oracle.projections, web, oracle.routes(tools)), web) if web else None
 
 
-async def _run(oracle: Oracle, server: Server, page: WebServer | None, tools: Sequence[Integration]) -> None:
+async def _run(
+    oracle: Oracle, server: Server, page: WebServer | None, tools: Sequence[Integration], presence: Presence
+) -> None:
     async with asyncio.TaskGroup() as tasks:
-        for following in oracle.following():
+        for following in (*oracle.following(), presence.listen()):
             tasks.create_task(following)
         await oracle.caught_up()
-        work = tasks.create_task(oracle.work(tools))
+        work = tasks.create_task(presence.while_present(oracle.work(tools)))
         await server.start()
         if page:
             await page.start()

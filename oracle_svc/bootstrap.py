@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.opening import open_store
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.remote_urls import parsed_prefixes
+from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
@@ -63,6 +65,7 @@ class Oracle:
         samples_bytes_max: Bytes that may be cached there.
         resend_s: Seconds that a request may be in a tool without a result before it is pushed again.
         projections: The state of each run, folded from the log.
+        owners: Which oracle answers which run from its dataset; by default there is no other.
     """
 
     log: EventLog
@@ -77,6 +80,7 @@ class Oracle:
     samples_bytes_max: int = 1_000_000_000
     resend_s: float = RESEND_S
     projections: RunProjections[LabelingState] = field(default_factory=lambda: RunProjections(LabelingState.begin))
+    owners: RunOwners = field(default_factory=RunOwners)
 
     @cached_property
     def pools(self) -> PublishedPools:
@@ -96,7 +100,7 @@ class Oracle:
 
     @cached_property
     def run_controller(self) -> RunController:
-        return RunController(self.projections, self.log, self.dataset_cache, self.artifacts)
+        return RunController(self.projections, self.log, self.dataset_cache, self.artifacts, self.owners)
 
     def service(self, tools: Sequence[str] = ()) -> OracleService:
         """Build the gRPC service, which names the connected ``tools`` to clients."""
@@ -143,7 +147,7 @@ class Oracle:
 
     async def advance_runs(self) -> None:
         """Carry out what each run asks of an oracle, until cancelled."""
-        await reconcile(self.projections, self.run_controller.advance)
+        await reconcile(self.projections, self.run_controller.advance, self.owners)
 
     async def work(self, tools: Iterable[Integration]) -> None:
         """Advance runs at their events and deadlines, and exchange requests and results with tools, until cancelled."""
@@ -178,4 +182,5 @@ def oracle_of(settings: OracleSettings, client: Client, links: SignedUrls | None
         samples_dir=settings.cache_dir / "samples",
         samples_bytes_max=int(settings.samples_cache_gb * 1e9),
         resend_s=settings.resend_s,
+        owners=RunOwners(uuid4().hex),
     )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 from labelloop.artifacts.formats import PoolManifest, decode_labels
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.run_owners import RunOwners
 from labelloop.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.eventlog.log import EventLog, Recorded
 from labelloop.eventlog.projections import RunProjections
@@ -41,7 +42,11 @@ _HOPELESS = (InvalidInput, NotFound, Corrupt, LimitExceeded)  # a retry would no
 
 
 class RunController:
-    """Carries out the next actions of every run. Safe to repeat at any time: completed work is in the event log."""
+    """Carries out the next actions of every run. Safe to repeat at any time: completed work is in the event log.
+
+    What needs the dataset, and what several oracles would record alike, is left to the run's owner. Every oracle
+    combines the results of several annotators, as each has to know which samples are disputed.
+    """
 
     def __init__(
         self,
@@ -49,17 +54,22 @@ class RunController:
         log: EventLog,
         dataset_cache: DatasetCache,
         artifacts: ArtifactStore,
+        owners: RunOwners,
     ) -> None:
         self._projections, self._log, self._dataset_cache, self._artifacts = projections, log, dataset_cache, artifacts
+        self._owners = owners
         self._published: dict[tuple[str, str], PoolPublished] = {}
         self._labels: AsyncCache[str, NDArray[np.int32]] = AsyncCache(self._read_labels, kept=_LABELS_KEPT)
         metrics.watch(projections, queue_gauges)
 
     async def advance(self, run_id: str) -> None:
-        """Carry out one run's actions until it has to wait."""
+        """Carry out one run's actions until it has to wait or the next one is another oracle's."""
         labeling = self._projections.get(run_id)
         while True:
-            match next_action(labeling, datetime.now(UTC)):
+            action = next_action(labeling, datetime.now(UTC))
+            if not isinstance(action, Resolve) and not self._owners.mine(run_id):
+                return
+            match action:
                 case PublishPool():
                     done = [await self._log.append_once(await self._publish(labeling))]
                 case AnswerLabels(round_, sample_ids):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 from labelloop.artifacts.opening import open_store, wait_until_usable
+from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.presence import Presence
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
 from labelloop.rpc.server import CHANNEL_OPTIONS, Server
 from labelloop.rpc.tls import channel
@@ -35,10 +38,12 @@ async def serve(settings: TrainerSettings) -> None:
     settle_arithmetic()
     async with channel(settings.oracle, settings.tls_dir, CHANNEL_OPTIONS) as oracle_channel:
         oracle = OracleServiceStub(oracle_channel)
-        trainer = Trainer(log, artifacts, ScorerClient(scorers, artifacts), oracle, executor)
+        owners = RunOwners(uuid4().hex)
+        trainer = Trainer(log, artifacts, ScorerClient(scorers, artifacts), oracle, executor, owners=owners)
+        presence = Presence(client, "trainer", owners, trainer.projections, log)
         add_TrainerServiceServicer_to_server(trainer.service, server.grpc)
         try:
-            await _run(trainer, server, scorers)
+            await _run(trainer, server, scorers, presence)
         finally:
             await server.stop()
             await scorers.close()
@@ -46,12 +51,12 @@ async def serve(settings: TrainerSettings) -> None:
             await client.close()
 
 
-async def _run(trainer: Trainer, server: Server, scorers: ScorerChannels) -> None:
+async def _run(trainer: Trainer, server: Server, scorers: ScorerChannels, presence: Presence) -> None:
     async with asyncio.TaskGroup() as tasks:
-        for following in (*trainer.following(), scorers.follow()):
+        for following in (*trainer.following(), scorers.follow(), presence.listen()):
             tasks.create_task(following)
         await trainer.caught_up()
-        work = tasks.create_task(trainer.advance_runs())
+        work = tasks.create_task(presence.while_present(trainer.advance_runs()))
         await server.start()
         await server.ready()
         await server.serve(work)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
@@ -33,6 +34,7 @@ class Trainer:
         oracle: Describes datasets.
         executor: Runs fits; its threads must have called ``settle_arithmetic``.
         projections: The state of each run, folded from the log.
+        owners: Which trainer advances which run; by default there is no other.
     """
 
     log: EventLog
@@ -41,6 +43,7 @@ class Trainer:
     oracle: OracleServiceAsyncStub
     executor: Executor
     projections: RunProjections[RunState] = field(default_factory=lambda: RunProjections(RunState.begin))
+    owners: RunOwners = field(default_factory=RunOwners)
 
     @cached_property
     def service(self) -> TrainerService:
@@ -48,7 +51,7 @@ class Trainer:
 
     @cached_property
     def run_controller(self) -> RunController:
-        return RunController(self.projections, self.log, self.scorer_client, self.artifacts, self.executor)
+        return RunController(self.projections, self.log, self.scorer_client, self.artifacts, self.executor, self.owners)
 
     def following(self) -> list[Coroutine[Any, Any, None]]:
         """Return the work that keeps this trainer up to date with the event log."""
@@ -60,4 +63,4 @@ class Trainer:
 
     async def advance_runs(self) -> None:
         """Carry out the steps of each run, until cancelled."""
-        await reconcile(self.projections, self.run_controller.advance)
+        await reconcile(self.projections, self.run_controller.advance, self.owners)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.run_owners import RunOwners
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
@@ -92,13 +93,15 @@ class RunController:
         scorer_client: ScorerClient,
         artifacts: ArtifactStore,
         executor: Executor,
+        owners: RunOwners,
     ) -> None:
-        self._projections, self._log, self._scorer_client, self._artifacts, self._executor = (
+        self._projections, self._log, self._scorer_client, self._artifacts, self._executor, self._owners = (
             projections,
             log,
             scorer_client,
             artifacts,
             executor,
+            owners,
         )
         self._evaluation_sets = EvaluationSets(scorer_client, artifacts)
         self._duplicate_sets = DuplicateSets(artifacts)
@@ -106,12 +109,12 @@ class RunController:
         metrics.watch(projections, run_gauges)
 
     async def advance(self, run_id: str) -> None:
-        """Advance a run until it has ended or waits for an event from elsewhere. Safe to call at any time, and again.
+        """Advance a run until it has ended, waits for an event from elsewhere, or is another trainer's.
 
-        A run fails if a step raises InvalidInput or LimitExceeded.
+        Safe to call at any time, and again. A run fails if a step raises InvalidInput or LimitExceeded.
         """
-        while True:
-            # Another trainer may advance the run meanwhile, so each step uses one snapshot of the state throughout.
+        while self._owners.mine(run_id):
+            # Another trainer may advance the run all the same, so each step uses one snapshot of the state throughout.
             state = self._projections.get(run_id).as_it_stands()
             if state.pool:
                 state.duplicates = await self._duplicate_sets.get(state.pool)
@@ -129,7 +132,7 @@ class RunController:
             if recorded.ours:
                 _count(event)
             await self._projections.wait_for_append(recorded)
-        if state.ended:
+        if self._projections.get(run_id).over or not self._owners.mine(run_id):
             self._caches.pop(run_id, None)
 
     async def _take(self, state: RunState, step: ToTake) -> Event:

@@ -28,6 +28,12 @@ class ServiceSettings(BaseSettings):
     )
     nats_nkey_file: Path | None = Field(None, description="the seed by which the broker knows the service")
     drain_s: float = Field(5.0, ge=0, description="how long calls in flight may take to end after SIGTERM")
+    connection_age_s: float = Field(
+        60.0,
+        ge=0,
+        description="how long clients may use a connection, give or take a tenth: they then look the name up again and "
+        "find new replicas; calls in flight go on; 0: for ever",
+    )
     log_format: Literal["text", "json"] = Field("text", description="how to log")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what to log")
 

@@ -25,6 +25,7 @@ from tests.bench.ranking import rank_growth, rank_vs_raw_scan, rank_vs_read_limi
 from tests.bench.scoring import stream_rows, stream_rows_of_patches, unary_vs_echo
 from tests.bench.strategy_peers import strategies_vs_peers
 from tests.bench.texts import texts
+from tests.bench.three_of_each import three_of_each
 
 BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "article_vs_notebook": article_vs_notebook,
@@ -38,6 +39,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "same_pictures": same_pictures,
     "tables_with_time_stamps": tables_with_time_stamps,
     "new_leader": new_leader,
+    "three_of_each": three_of_each,
     "rank_vs_raw_scan": rank_vs_raw_scan,
     "rank_vs_read_limit": rank_vs_read_limit,
     "rank_growth": rank_growth,

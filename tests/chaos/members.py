@@ -9,6 +9,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol, cast
 
+from labelloop.domain.run_owners import RunOwners
 from labelloop.errors import LabelloopError
 from labelloop.eventlog.log import Recorded
 from labelloop.eventlog.projections import RunProjections
@@ -44,6 +45,11 @@ class Surroundings(Protocol):
 
     loop: Turns
     artifacts: dict[str, bytes]
+    seconds: float
+
+    def new_name(self) -> str:
+        """Return a name that no other life of a member has."""
+        ...
 
     async def write(self, event: Event) -> Recorded:
         """Return the event recorded under the subject, once its writer learns of it."""
@@ -105,6 +111,7 @@ class Member:
     def __init__(self, around: Surroundings, begin: Begin) -> None:
         self.around = around
         self.projections: RunProjections[Any] = RunProjections(begin)
+        self.owners = RunOwners(around.new_name(), now=lambda: around.seconds)
         self.seen = 0
         self.alive = True
         self._tasks: list[Any] = []
@@ -117,6 +124,17 @@ class Member:
         """Apply an event. A recreated consumer may repeat events."""
         self.projections.apply(recorded)
         self.seen = max(self.seen, recorded.sequence)
+
+    def hear(self, other: Member, *, there: bool) -> None:
+        """Take another member of the same service for there or for gone, whatever it is."""
+        beat = other.owners.heartbeat(other.projections.sequence)
+        if self.owners.hear(beat) if there else self.owners.leave(beat.replica):
+            self.projections.notify(RUN)
+
+    def look(self) -> None:
+        """Take members that were not heard lately for gone."""
+        if self.owners.look(self.projections.sequence, hearing=True):
+            self.projections.notify(RUN)
 
     def kill(self) -> None:
         self.alive = False
@@ -131,7 +149,9 @@ class Trainer(Member):
     def __init__(self, around: Surroundings, begin: Begin = RunState.begin) -> None:
         super().__init__(around, begin)
         log, scorers, executor = cast(Any, self), cast(Any, Scorers(around)), cast(Any, self._fit)
-        trainer = trainer_bootstrap.Trainer(log, Artifacts(around), scorers, UNUSED, executor, self.projections)
+        trainer = trainer_bootstrap.Trainer(
+            log, Artifacts(around), scorers, UNUSED, executor, self.projections, self.owners
+        )
         self._service = trainer.service
         self.run(trainer.advance_runs())
 
@@ -153,7 +173,13 @@ class Oracle(Member):
         super().__init__(around, begin)
         log, dataset_cache = cast(Any, self), cast(Any, OneDataset())
         oracle = oracle_bootstrap.Oracle(
-            log, Artifacts(around), dataset_cache, leases=UNUSED, dead_letters=UNUSED, projections=self.projections
+            log,
+            Artifacts(around),
+            dataset_cache,
+            leases=UNUSED,
+            dead_letters=UNUSED,
+            projections=self.projections,
+            owners=self.owners,
         )
         self._service = oracle.service()
         self.run(oracle.advance_runs())

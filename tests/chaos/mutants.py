@@ -105,6 +105,12 @@ class DeafTrainer(Trainer):
         self.seen = max(self.seen, recorded.sequence)
 
 
+class TrustingTrainer(Trainer):
+    """Leaves runs for good to trainers that it once heard."""
+
+    def look(self) -> None: ...
+
+
 def _trainer(state: type[RunState]) -> Parts:
     return Parts(trainer=lambda world: Trainer(world, state.begin))
 
@@ -124,6 +130,7 @@ MUTANTS = {
     "a trainer whose state moves under its step": (_trainer(StateThatMoves), "model_trained: comes where"),
     "a trainer that forgets what it paid": (_trainer(StateThatForgetsBudget), "labels_requested: comes where"),
     "a trainer that hears nothing": (Parts(trainer=DeafTrainer), "the run does not end"),
+    "a trainer that waits for the dead": (Parts(trainer=TrustingTrainer), "the run does not end"),
     "an oracle that pays again": (Parts(oracle=OracleThatPaysAgain), "the next revision of sample"),
     "an oracle that boasts": (Parts(oracle=OracleThatBoasts), "people were told of"),
     "a desk that opens again after the end": (

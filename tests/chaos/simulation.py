@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from labelloop.domain.event_schema import shape_fault
+from labelloop.domain.run_owners import SILENT_S
 from labelloop.domain.sample_outcomes import outcome_of
 from labelloop.eventlog.log import Recorded
 from labelloop.eventlog.subjects import subject_of
@@ -96,7 +97,8 @@ class World:
         self.acknowledged: dict[tuple[int, int], Event] = {}
         self.told_recorded = 0
         self._lost: list[str] = []
-        self._time_s = 0
+        self._time_s = self._names = 0
+        self.seconds = 0.0
         self.makers: list[Callable[[World], Member]] = [self._parts.trainer] * trainers + [self._parts.oracle] * oracles
         self.members: list[Member] = []
         self._arrive(Event(run_id=RUN, run_started=started))
@@ -104,6 +106,10 @@ class World:
         self.loop.turn()
 
     # Called by members.
+
+    def new_name(self) -> str:
+        self._names += 1
+        return f"member-{self._names}"
 
     async def write(self, event: Event) -> Recorded:
         self._time_s += 1
@@ -267,6 +273,29 @@ class World:
                 member.read(recorded)
             self._turn()
 
+    def hear(self, who: int, other: int, *, there: bool) -> None:
+        """Let a member take another of its service, alive or dead, for there or for gone."""
+        one, another = self.members[who % len(self.members)], self.members[other % len(self.members)]
+        if one.alive and isinstance(another, Trainer) == isinstance(one, Trainer):
+            one.hear(another, there=there)
+            self._turn()
+
+    def acquaint(self) -> None:
+        """Let every member know which others are there."""
+        for who in range(len(self.members)):
+            for other, member in enumerate(self.members):
+                self.hear(who, other, there=member.alive)
+
+    def pass_in_silence(self) -> None:
+        """Let so much time pass that every member takes the others for gone."""
+        until = self.seconds + 2 * SILENT_S
+        while self.seconds < until:
+            self.seconds += SILENT_S / 3
+            for member in self.members:
+                if member.alive:
+                    member.look()
+            self._turn()
+
     # People.
 
     def cancel(self, who: int) -> None:
@@ -324,6 +353,8 @@ class World:
         """
         for place in range(len(self.members)):
             self.start(place)
+        self.pass_in_silence()
+        self.acquaint()
         stale = [write for write in self.writes if write.heard.done() and rng.random() < 0.5]
         self.writes = [write for write in self.writes if write not in stale]
         self._sweep_until_quiet(rng)
@@ -426,12 +457,19 @@ class Schedule:
         self._skip_rate = rng.choice((0.0, 0.0, 0.4)) if self._queue else 0.0
         self._revision_rate = rng.choice((0.0, 0.0, 0.6)) if self._queue else 0.0
         self._shown: list[int] = []
+        self._hearing = Random(f"{seed} hearing")  # apart, so that members that know no other make the same moves
+        self._hear_rate = self._hearing.choice((0.0, 0.0, 0.05, 0.3))
 
     def run(self) -> None:
+        if self._hear_rate:
+            self.world.acquaint()
         for number in range(self._moves):
             if number == self._cancel_at:
                 for place in range(self._count):
                     self.world.cancel(place)
+            if self._hearing.random() < self._hear_rate:
+                who, other = self._hearing.randrange(64), self._hearing.randrange(64)
+                self.world.hear(who, other, there=self._hearing.random() < 0.6)
             if self._rng.random() < self._fault_rate:
                 self._fault()
             else:

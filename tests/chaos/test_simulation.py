@@ -81,6 +81,10 @@ class RunUnderFaults(RuleBasedStateMachine):
     def start(self, who: int) -> None:
         self._world.start(who)
 
+    @rule(who=who, other=who, there=st.booleans())
+    def hear(self, who: int, other: int, there: bool) -> None:
+        self._world.hear(who, other, there=there)
+
     @rule(who=who, count=st.integers(1, 6))
     def repeat(self, who: int, count: int) -> None:
         self._world.repeat(who, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from labelloop.domain.ids import LeaseKey
 from labelloop.errors import InvalidInput, NotAllowed, NotFound
 from labelloop.eventlog.connection import connect, connect_service
 from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.presence import PREFIX as REPLICAS
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.subjects import PREFIX, STREAM, subject_of
 from labelloop.events.v1.events_pb2 import Event
@@ -20,6 +21,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop.settings import ServiceSettings
 from labelloop_cli.operations.keys import USERS
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from oracle_svc.integrations.nats import STREAM as QUEUE_STREAM
 from oracle_svc.integrations.nats import Nats
@@ -148,6 +150,36 @@ async def test_only_the_oracle_may_keep_and_delete_uploads(node: Node) -> None:
     with pytest.raises(NotAllowed):
         await JetStreamUploads(trainer, 1_000_000).put_part(digest_of(b"one"), b"one")
     await trainer.close()
+
+
+async def test_replicas_hear_those_of_their_own_service_and_no_other(node: Node) -> None:
+    heard: dict[str, list[str]] = {user: [] for user in USERS}
+    clients = {user: await connected(node, user) for user in USERS}
+
+    def hear(user: str) -> Callable[[Msg], Awaitable[None]]:
+        async def heed(message: Msg) -> None:
+            heard[user].append(f"{message.subject} {message.data.decode()}")
+
+        return heed
+
+    for user, client in clients.items():
+        for service in ("trainer", "oracle"):
+            await client.subscribe(f"{REPLICAS}.{service}", cb=hear(user))
+        await client.flush()
+    for user, client in clients.items():
+        for service in ("trainer", "oracle"):
+            await client.publish(f"{REPLICAS}.{service}", user.encode())
+        await client.flush()
+    for client in clients.values():
+        await client.flush()
+        await client.close()
+    of_trainers = [f"{REPLICAS}.trainer {user}" for user in USERS if user in ("trainer", "import")]
+    assert heard == {
+        "trainer": of_trainers,
+        "import": of_trainers,
+        "oracle": [f"{REPLICAS}.oracle oracle"],
+        "scorer": [],
+    }
 
 
 async def test_a_user_receives_no_replies_to_another_and_no_live_events(node: Node) -> None:

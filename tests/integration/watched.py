@@ -45,8 +45,8 @@ def log_lines(service: Service) -> Iterator[dict[str, Any]]:
 
 def metrics_address(service: Service) -> str:
     """Return HOST:PORT of the metrics of the service's newest process."""
-    ports = [line["port"] for line in log_lines(service) if line["event"] == "metrics"]
-    return f"127.0.0.1:{ports[-1]}"
+    served = [line for line in log_lines(service) if line["event"] == "metrics"]
+    return f"{served[-1]['host']}:{served[-1]['port']}"
 
 
 def page(service: Service) -> str:

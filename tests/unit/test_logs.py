@@ -16,6 +16,7 @@ import grpc
 import pytest
 import structlog
 from labelloop.domain.run_log import RunLog
+from labelloop.domain.run_owners import RunOwners
 from labelloop.errors import WrongState
 from labelloop.eventlog.log import Recorded
 from labelloop.eventlog.projections import RunProjections
@@ -93,7 +94,7 @@ async def test_every_log_line_of_a_reconciled_run_has_its_run_and_round(lines: A
             problem.set()
             raise WrongState("NOT_SO", "it cannot be")
 
-    driving = asyncio.create_task(reconcile(projections, advance))
+    driving = asyncio.create_task(reconcile(projections, advance, RunOwners()))
     async with asyncio.timeout(PATIENCE_S):
         await problem.wait()
     driving.cancel()

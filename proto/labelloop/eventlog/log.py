@@ -64,12 +64,14 @@ class EventLog:
 
     Attributes:
         undecodable: How often an event could not be read; such events stay in the stream and are skipped.
+        writable: Whether the broker took the last event that it was sent, or answered that another stands.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._js: JetStreamContext = jetstream(client)
         self.undecodable = 0
+        self.writable = True
         self._rollback_guard = RollbackGuard(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
@@ -129,7 +131,9 @@ class EventLog:
         except Exception:
             metrics.APPEND_FAILURES.inc()
             self._rollback_guard.suspect = True
+            self.writable = False
             raise
+        self.writable = True
         if sequence:
             return Recorded(event, sequence, ours=True)
         standing = await self._read_back(subject)

@@ -65,6 +65,11 @@ class RunProjections(Generic[R]):
         self._arrivals: list[tuple[int, asyncio.Future[None]]] = []
         self._subscriptions: dict[str, set[asyncio.Event]] = defaultdict(set)
 
+    @property
+    def sequence(self) -> int:
+        """Sequence of the newest event that was applied; 0 before the first."""
+        return self._sequence
+
     async def follow(self, log: EventLog) -> None:
         """Apply the events of the log as it grows, forever."""
         async for recorded in log.follow():

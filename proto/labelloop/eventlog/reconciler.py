@@ -1,4 +1,7 @@
-"""Advance every run that has not ended, each in a task of its own."""
+"""Advance every run that has not ended, each in a task of its own.
+
+With several replicas, each run has one owner that does its work; see :class:`~labelloop.domain.run_owners.RunOwners`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Protocol, TypeVar
 import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
+from labelloop.domain.run_owners import RunOwners
 from labelloop.errors import LabelloopError
 from labelloop.eventlog.projections import Run, RunProjections
 from labelloop.observability import tracing
@@ -31,20 +35,24 @@ _BACKOFF = Backoff(0.5, 15.0)
 log = structlog.get_logger()
 
 
-async def reconcile(projections: RunProjections[R], advance: Advance) -> None:
-    """Call ``advance`` for each run at each of its changes until it ends, forever. ``advance`` must be idempotent."""
+async def reconcile(projections: RunProjections[R], advance: Advance, owners: RunOwners) -> None:
+    """Call ``advance`` for each run at each of its changes until it ends, forever.
+
+    ``advance`` must be idempotent, and do no costly work on runs that ``owners`` leaves to other replicas. A run that
+    fails here is left to another replica for a while.
+    """
     async with asyncio.TaskGroup() as tasks:
         begun: set[str] = set()
         with projections.subscribe() as subscribe:
             while True:
                 for run_id in projections.runs.keys() - begun:
                     begun.add(run_id)
-                    tasks.create_task(_drive_run(projections, advance, run_id))
+                    tasks.create_task(_drive_run(projections, advance, owners, run_id))
                 await subscribe.wait()
                 subscribe.clear()
 
 
-async def _drive_run(projections: RunProjections[R], advance: Advance, run_id: str) -> None:
+async def _drive_run(projections: RunProjections[R], advance: Advance, owners: RunOwners, run_id: str) -> None:
     """Advance one run at each of its changes until it ends; report errors and retry later."""
     state, tries = projections.get(run_id), 0
     bind_contextvars(run=run_id)  # in this task only
@@ -56,10 +64,13 @@ async def _drive_run(projections: RunProjections[R], advance: Advance, run_id: s
             except Exception as error:
                 with bound_contextvars(round=state.round):
                     _say(projections, run_id, error)
+                owners.hold_up(run_id, projections.problems.get(run_id, ""))
                 tries += 1
                 await asyncio.sleep(_BACKOFF.pause_s(tries))
                 continue
-            projections.set_problem(run_id, "")
+            if owners.mine(run_id):
+                owners.go_on(run_id)
+            projections.set_problem(run_id, owners.problem(run_id))
             tries = 0
             if not state.over:
                 await subscribe.wait()

@@ -55,7 +55,8 @@ class Server:
 
     def __init__(self, settings: ServiceSettings, service_name: str, *, shared_port: bool = False) -> None:
         self._settings, self._service_name = settings, service_name
-        self._server = grpc.aio.server(options=[*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port))])
+        options = [*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port)), *_ages(settings.connection_age_s)]
+        self._server = grpc.aio.server(options=options)
         self._counts = CallCounts()
         self.grpc = guarded(self._server, self._counts)
         self._probes = Probes(settings, service_name)
@@ -112,6 +113,15 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_s)
         await self._probes.stop()
+
+
+def _ages(connection_age_s: float) -> list[tuple[str, int]]:
+    """Return the options that end connections after about this time; 0 for none.
+
+    gRPC varies the time by a tenth, so that clients do not all return together. Calls on an aged connection, such as
+    streams, may last as long as they like, because no time is set after which gRPC would end them.
+    """
+    return [("grpc.max_connection_age_ms", max(1, round(1_000 * connection_age_s)))] if connection_age_s else []
 
 
 def write_whole(path: Path, text: str) -> None:
