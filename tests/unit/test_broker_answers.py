@@ -10,7 +10,9 @@ import pytest
 from labelloop.eventlog import retry
 from labelloop.eventlog.broker_answers import BY_CODE, STORAGE_EXCEEDED, Handling, RefusedByBroker, handling_of
 from labelloop.eventlog.conditional_publish import publish_once
+from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.retry import broker_is_away, retry_while_away
+from labelloop.events.v1.events_pb2 import Event, RunFinished
 from labelloop.runtime.backoff import Backoff
 from nats.js.errors import APIError, BadRequestError, NotFoundError, ServerError, ServiceUnavailableError
 
@@ -97,3 +99,32 @@ async def test_what_the_broker_refuses_is_an_error_with_its_reason(code: int) ->
 
 def test_storage_that_a_stream_would_reserve_is_refused() -> None:
     assert BY_CODE[STORAGE_EXCEEDED] is Handling.REFUSED
+
+
+class NewLeader:
+    """Refuses a write for an event that it has itself only when it is asked the second time; stands in for both the
+    client and its JetStream."""
+
+    is_connected = True
+
+    def __init__(self, event: Event) -> None:
+        self.event, self.reads = event, 0
+
+    def jetstream(self, **_: object) -> NewLeader:
+        return self
+
+    async def publish(self, *_: object, **__: object) -> Any:
+        raise ANOTHER_FIRST
+
+    async def get_last_msg(self, *_: object) -> Any:
+        self.reads += 1
+        if self.reads == 1:
+            raise NotFoundError(code=404, err_code=10037)
+        return SimpleNamespace(seq=3, data=self.event.SerializeToString())
+
+
+async def test_an_event_that_a_new_leader_has_yet_to_apply_is_read_again() -> None:
+    theirs = Event(run_id="r", round=1, run_finished=RunFinished(reason="theirs"))
+    ours = Event(run_id="r", round=1, run_finished=RunFinished(reason="ours"))
+    recorded = await EventLog(cast(Any, NewLeader(theirs))).append_once(ours)
+    assert (recorded.event, recorded.sequence, recorded.ours) == (theirs, 3, False)

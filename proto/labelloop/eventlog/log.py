@@ -30,6 +30,7 @@ from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import is_undecided, retry_while_away
 from labelloop.eventlog.rollback_guard import RollbackGuard
+from labelloop.eventlog.stream_leaders import StreamLeaders
 from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, event_kind, subject_of
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
@@ -75,7 +76,7 @@ class EventLog:
         self._client = client
         self._js: JetStreamContext = jetstream(client)
         self.undecodable = 0
-        self._rollback_guard = RollbackGuard(self._js, STREAM)
+        self._rollback_guard = RollbackGuard(self._js, STREAM, StreamLeaders(client, STREAM))
 
     async def ensure_stream(self, replicas: int = 1) -> None:
         """Create the stream on ``replicas`` nodes of a cluster, or add replicas to an existing one that has fewer.
