@@ -14,16 +14,20 @@ import pytest
 from labelloop.eventlog.connection import connect
 from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import Event, RunFinished
+from labelloop.scorer.v1.scorer_pb2 import Strategy
 from nats.aio.client import Client
 from nats.errors import ConnectionReconnectingError
 
 from tests.chaos.proxy import Proxy
 from tests.integration.production_broker import Node, new_enough, running, three_nodes
+from tests.integration.scorers import Pool
+from tests.integration.tls_scorers import Behind, tls_scorers
 
 NODES = 3
 NEXT_EVENT_WITHIN_S = 10.0
 CLOSED_WITHIN_S = 5.0  # two seconds, and room for a busy machine; 30 without the abort
 WRITE_EVERY_S = 0.05
+ASKED_AGAIN_WITHIN_S = 25.0  # a scorer that failed is avoided for ten
 
 
 @dataclass
@@ -108,3 +112,35 @@ async def test_a_client_closes_at_once_though_its_node_is_silent(cluster: Cluste
     closing_at_s = time.monotonic()
     await client.close()
     assert time.monotonic() - closing_at_s < CLOSED_WITHIN_S
+
+
+@pytest.fixture
+async def behind(tmp_path: Path) -> AsyncIterator[Behind]:
+    async with tls_scorers(Pool(40, 40, 40, 40), tmp_path) as made:
+        yield made
+
+
+async def ranked(behind: Behind) -> list[int]:
+    found = await behind.client.rank(behind.pool.digest, "m", Strategy.STRATEGY_MARGIN, 10, (), 0)
+    return list(found.sample_ids)
+
+
+async def test_ranking_goes_on_within_ten_seconds_after_a_scorer_fell_silent(behind: Behind) -> None:
+    whole = await ranked(behind)
+    assert all(scorer.asked for scorer in behind.scorers)
+    behind.ways[0].silence()
+    silent_at_s = time.monotonic()
+    assert await ranked(behind) == whole
+    assert time.monotonic() - silent_at_s < NEXT_EVENT_WITHIN_S
+
+
+async def test_no_ranking_waits_long_for_a_scorer_that_stays_silent(behind: Behind) -> None:
+    """It is asked again from time to time, as it may be back."""
+    whole = await ranked(behind)
+    behind.ways[0].silence()
+    ends_at_s = time.monotonic() + ASKED_AGAIN_WITHIN_S
+    while time.monotonic() < ends_at_s:
+        began_s = time.monotonic()
+        assert await ranked(behind) == whole
+        assert time.monotonic() - began_s < NEXT_EVENT_WITHIN_S
+        await asyncio.sleep(WRITE_EVERY_S)
