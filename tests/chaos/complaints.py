@@ -22,7 +22,7 @@ class LogReader:
     def errors(self, explained: Collection[str] = ()) -> list[str]:
         """Return the new lines of level error, but for the events that are ``explained``, each with its file.
 
-        A line that is no JSON counts: it is a traceback of Python, or written by a library past the log.
+        So is a traceback past the log. Other lines that are no JSON are notes of gRPC's core.
         """
         found = []
         for file in self._files:
@@ -55,7 +55,9 @@ def _parsed(line: str) -> Mapping[str, Any]:
         said = json.loads(line)
     except ValueError:
         said = None
-    return said if isinstance(said, dict) else {"level": "error", "event": line}
+    if isinstance(said, dict):
+        return said
+    return {"level": "error" if line.startswith("Traceback") else "info", "event": line}
 
 
 def _size(file: Path) -> int:

@@ -8,11 +8,17 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
+from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.eventlog.connection import jetstream
+from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.subjects import STREAM
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.local.stack import Service
+from nats.aio.client import Client
 
 from oracle_svc.web.auth import OWN_HEADER
 from tests.integration.production_broker import Node, running, three_nodes
@@ -61,6 +67,28 @@ class Production:
         assert answer.status_code not in _MISTAKEN, answer.text
         self.statuses[answer.status_code] += 1
         return answer
+
+    async def leading_node(self) -> Node:
+        """Return the node that leads the stream of events."""
+        async with self._broker() as client:
+            info = await jetstream(client).stream_info(STREAM)
+        return next(node for node in self.nodes if info.cluster and node.name == info.cluster.leader)
+
+    async def longest_pause_s(self, run_id: str) -> float:
+        """Return the longest time between two events of a run, by when their writers began to write them."""
+        async with self._broker() as client:
+            times = [recorded.at for recorded in await EventLog(client).read_run(run_id)]
+        return max((later - earlier).total_seconds() for earlier, later in pairwise(times))
+
+    @asynccontextmanager
+    async def _broker(self) -> AsyncIterator[Client]:
+        access, urls = self.nodes[0].access, [node.url for node in self.nodes]
+        tls_dir, seed = access.tls_dir("trainer"), access.seed("trainer")
+        client = await connect_broker(",".join(urls), "trainer", tls_dir=tls_dir, nkey_file=seed)
+        try:
+            yield client
+        finally:
+            await client.close()
 
     @property
     def faults_of_ours(self) -> dict[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from itertools import cycle
 from pathlib import Path
@@ -15,7 +16,7 @@ from labelloop.trainer.v1.trainer_pb2 import Phase
 from tests.blobs import Blobs, spec, write_blobs
 from tests.chaos.complaints import LogReader, restarts
 from tests.chaos.production import Production, production
-from tests.e2e.driving import finish, start
+from tests.e2e.driving import finish, reach_round, start
 from tests.integration.production_broker import new_enough
 from tests.patience import PATIENCE_S
 
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RUNS, PEOPLE = 10, 3
 LABELS = 60
+STANDS_STILL_S = 15.0  # the aim is ten; the rest is room for a busy machine
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -71,5 +73,26 @@ async def test_runs_and_people_at_once_meet_no_fault_of_ours(there: Production, 
     assert len(there.answers) == LABELS
     assert ends[-1].run.labels_paid == LABELS, "no sample was paid for twice"
     assert not there.faults_of_ours
+    assert not logs.errors()
+    assert not restarts(there.services)
+
+
+@pytest.mark.parametrize("which", ["leading", "another"])
+async def test_a_run_stands_still_for_seconds_only_when_a_node_dies(
+    there: Production, blobs: Blobs, which: str
+) -> None:
+    """A node that is stopped answers nothing and closes nothing, as one whose machine died."""
+    logs, run_id = LogReader(there.services.values()), f"without-{which}"
+    await start(there.clients[0], run_id, spec(blobs, label_budget=LABELS, auto_label_budget=LABELS))
+    await reach_round(there.clients[0], run_id, 3)
+    leading = await there.leading_node()
+    node = leading if which == "leading" else next(each for each in there.nodes if each is not leading)
+    node.send(signal.SIGSTOP)
+    try:
+        end = await finish(there.clients[0], run_id)
+    finally:
+        node.send(signal.SIGCONT)
+    assert end.run.phase == Phase.PHASE_FINISHED
+    assert await there.longest_pause_s(run_id) < STANDS_STILL_S
     assert not logs.errors()
     assert not restarts(there.services)
