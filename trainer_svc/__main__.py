@@ -12,7 +12,7 @@ from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.presence import Presence
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
-from labelloop.rpc.server import CHANNEL_OPTIONS, Server
+from labelloop.rpc.server import CHANNEL_OPTIONS, OUTLIVE_A_DEAD_PEER, Server
 from labelloop.rpc.tls import channel
 from labelloop.runtime.process import run_service
 from labelloop.settings import read_settings
@@ -36,7 +36,7 @@ async def serve(settings: TrainerSettings) -> None:
     scorers = ScorerChannels(settings.scorer, settings.tls_dir)
     executor = ThreadPoolExecutor(settings.fit_threads, "fit", initializer=settle_arithmetic)
     settle_arithmetic()
-    async with channel(settings.oracle, settings.tls_dir, CHANNEL_OPTIONS) as oracle_channel:
+    async with channel(settings.oracle, settings.tls_dir, [*CHANNEL_OPTIONS, *OUTLIVE_A_DEAD_PEER]) as oracle_channel:
         oracle = OracleServiceStub(oracle_channel)
         owners = RunOwners(uuid4().hex)
         trainer = Trainer(log, artifacts, ScorerClient(scorers, artifacts), oracle, executor, owners=owners)

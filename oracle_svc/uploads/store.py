@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import DecodeError
 from labelloop.artifacts.store import digest_of
 from labelloop.errors import Corrupt, LimitExceeded, NotFound
+from labelloop.eventlog.broker_answers import STORAGE_EXCEEDED, STORE_FAILED, RefusedByBroker
 from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.retry import broker_is_away, retry_while_away
@@ -19,8 +20,6 @@ from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 STREAM, PREFIX = "LABELLOOP_UPLOADS", "labelloop-uploads.v1"
-_STORE_FAILED = 10077  # the stream is full, or the broker's disk is
-_TOO_LARGE_FOR_BROKER = 10047  # the broker reserves what a stream may take when it is made
 _AT_ONCE = 32
 _GROUP_DIGITS = 2  # of a million parts, 4,000 are in a group
 
@@ -76,8 +75,8 @@ class JetStreamUploads:
             return
         try:
             await self._ensure_stream()
-        except APIError as error:
-            if error.err_code != _TOO_LARGE_FOR_BROKER:
+        except RefusedByBroker as error:
+            if error.err_code != STORAGE_EXCEEDED:  # the broker reserves what a stream may take when it is made
                 raise
             message = (
                 f"the broker cannot set {self._bytes_max:,} bytes aside for uploads: ask the operator to lower "
@@ -162,7 +161,7 @@ class JetStreamUploads:
         try:
             await retry_while_away(lambda: publish_once(self._js, subject, data), _may_pass)
         except APIError as error:
-            if error.err_code != _STORE_FAILED:
+            if error.err_code != STORE_FAILED:
                 raise
             message = (
                 f"uploads may take {self._bytes_max:,} bytes in all, and no more fit: remove some with "
@@ -194,7 +193,7 @@ def _entry(upload_id: str) -> str:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return broker_is_away(error) and not (isinstance(error, APIError) and error.err_code == _STORE_FAILED)
+    return broker_is_away(error) and not (isinstance(error, APIError) and error.err_code == STORE_FAILED)
 
 
 async def _each(work: Callable[[str], Awaitable[T]], subjects: Sequence[str]) -> list[T]:

@@ -22,6 +22,7 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._refusing = False
+        self._silent = False
         self._links: set[_Link] = set()
 
     async def __aenter__(self) -> Proxy:
@@ -39,6 +40,15 @@ class Proxy:
     def stall(self) -> None:
         """Forward nothing, without closing anything; new connections are accepted and hang too."""
         self._flowing.clear()
+
+    def silence(self) -> None:
+        """Drop all data in both directions without closing anything, as if the target's machine had died.
+
+        New connections are accepted and get no answer.
+        """
+        self._silent = True
+        for link in list(self._links):
+            link.silent = True
 
     def reset(self) -> None:
         """Reset every connection."""
@@ -61,12 +71,14 @@ class Proxy:
             link.bytes_left = count
 
     def heal(self) -> None:
-        """End all faults. Connections that were reset or lost stay so."""
-        self.latency_s, self._refusing = 0.0, False
+        """End all faults. Connections that were reset or lost stay so; those that lost data are reset."""
+        self.latency_s, self._refusing, self._silent = 0.0, False, False
+        for link in [link for link in self._links if link.silent]:
+            link.reset()
         self._flowing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = _Link(writer)
+        link = _Link(writer, silent=self._silent)
         if self._refusing:
             link.reset()
             return
@@ -85,7 +97,7 @@ class Proxy:
             there = asyncio.create_task(self._copy(reader, link, towards_far=True))
             back = asyncio.create_task(self._copy(far_reader, link, towards_far=False))
             await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-            if link.far_side_lost:
+            if link.far_side_lost or link.silent:  # the near side is not told
                 await there
             for task in (there, back):
                 task.cancel()
@@ -97,7 +109,7 @@ class Proxy:
                 await self._flowing.wait()
                 if self.latency_s:
                     await asyncio.sleep(self.latency_s)
-                if towards_far and link.far_side_lost:
+                if link.silent or (towards_far and link.far_side_lost):
                     continue
                 if not towards_far and link.bytes_left is not None:
                     piece, whole = piece[: link.bytes_left], len(piece)
@@ -114,8 +126,9 @@ class Proxy:
 class _Link:
     """One connection through the proxy."""
 
-    def __init__(self, near: asyncio.StreamWriter) -> None:
+    def __init__(self, near: asyncio.StreamWriter, *, silent: bool) -> None:
         self.near = near
+        self.silent = silent
         self.far: asyncio.StreamWriter | None = None
         self.far_side_lost = False
         self.bytes_left: int | None = None

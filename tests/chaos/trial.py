@@ -20,6 +20,7 @@ from labelloop.trainer.v1.trainer_pb2 import LabelRecord, ListLabelsRequest, Sta
 from nats.errors import Error as NatsError
 
 from tests.blobs import spec
+from tests.chaos.complaints import LogReader
 from tests.chaos.invariants import faults as history_faults
 from tests.chaos.log_watch import Seen
 from tests.chaos.world import World
@@ -32,17 +33,22 @@ WRITES = {
 }
 STALLED_S = 120.0  # without an event; the longest fault takes a fifth of it
 _SETTLE_S = 0.05
+EXPLAINED = frozenset({"run_held_up", "log_rolled_back"})  # with a reason that is no bug of ours
 
 
 @dataclass(frozen=True)
 class Fault:
-    """``how`` says how it is caused; ``where`` names the world it needs; ``changes`` are made to the run's spec."""
+    """``how`` says how it is caused; ``where`` names the world it needs; ``changes`` are made to the run's spec.
+
+    ``explains`` are the events that services may log as errors meanwhile.
+    """
 
     name: str
     how: str
     make: Callable[[Trial], Awaitable[None]]
     where: str = "plain"
     changes: dict[str, object] = field(default_factory=dict)
+    explains: frozenset[str] = EXPLAINED
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Trial:
         self.run_id = f"t{serial}"
         self.spec = _spec(world, seed, fault.changes)
         self.acknowledged: dict[int, int] = {}
+        self._logs = LogReader(world.services.values())
         self._recovering: tuple[float, int, tuple[str, ...]] | None = None
 
     async def reach(self, low: float = 0.05, high: float = 0.8) -> None:
@@ -125,6 +132,7 @@ class Trial:
         found = [f"(c) {count} events under {name}" for name, count in subjects.items() if count > 1]
         found += [f"(c) {fault}" for fault in history_faults(events)]
         found += paid_faults(events)
+        found += [f"(f) {line}" for line in self._logs.errors(self.fault.explains)]
         trained = {record.sample_id: record.label for record in await training_set(self.world, self.run_id)}
         lost = [sample_id for sample_id, label in self.acknowledged.items() if trained.get(sample_id) != label]
         lost += [e.label_provided.sample_id for e in events if _lost(e, trained)]

@@ -44,6 +44,7 @@ _FULL_NAMES = {
 }
 _MADE_BY_OPERATORS = {"s3", "label-studio", "page"}
 _MAY_MAKE_SECRETS = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]
+_ON_DEAD_NODE_S = 30
 _PINNED = re.compile(r".+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 
 
@@ -197,6 +198,17 @@ def drains_end_in_time(manifests: Sequence[Manifest]) -> Iterator[str]:
                 yield f"{workload.name}: is killed before it has drained"
 
 
+def stateless_pods_leave_dead_nodes_soon(manifests: Sequence[Manifest]) -> Iterator[str]:
+    for workload in workloads(manifests):
+        stay_s = {
+            each["key"].removeprefix("node.kubernetes.io/"): each.get("tolerationSeconds")
+            for each in workload.pod.get("tolerations", ())
+            if each["effect"] == "NoExecute"
+        }
+        if workload.is_ours and stay_s != {"not-ready": _ON_DEAD_NODE_S, "unreachable": _ON_DEAD_NODE_S}:
+            yield f"{workload.name}: is not replaced {_ON_DEAD_NODE_S} s after its node died"
+
+
 def only_keys_holds_a_token(manifests: Sequence[Manifest]) -> Iterator[str]:
     accounts = {each["metadata"]["name"]: each for each in of_kind(manifests, "ServiceAccount")}
     for workload in workloads(manifests):
@@ -229,6 +241,7 @@ CHECKS: tuple[Check, ...] = (
     volumes_are_there,
     caches_fit_their_volumes,
     drains_end_in_time,
+    stateless_pods_leave_dead_nodes_soon,
     only_keys_holds_a_token,
     broker_reads_all_of_its_settings,
     broker_leaves_in_time,

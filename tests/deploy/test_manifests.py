@@ -205,6 +205,8 @@ BROKEN: list[tuple[Check, Damage]] = [
     (checks.volumes_are_there, put_pod("volumes.0", None)),
     (checks.caches_fit_their_volumes, put_container("env.LABELLOOP_CACHE_GB.value", "22")),
     (checks.drains_end_in_time, put_pod("terminationGracePeriodSeconds", 20)),
+    (checks.stateless_pods_leave_dead_nodes_soon, put_pod("tolerations", [])),
+    (checks.stateless_pods_leave_dead_nodes_soon, put_pod("tolerations.0.tolerationSeconds", 300)),
     (checks.only_keys_holds_a_token, put_pod("automountServiceAccountToken", True)),
     (checks.only_keys_holds_a_token, put("Role", "keys", "rules.0.verbs", ["create", "get"])),
     (

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -134,6 +135,10 @@ class Node:
                 stdout=output,
                 stderr=output,
             )
+
+    def send(self, what: signal.Signals) -> None:
+        assert self.process is not None, "signals follow start"
+        self.process.send_signal(what)
 
     def kill(self) -> None:
         """End it at once, as a lost machine would; safe to call at any time."""

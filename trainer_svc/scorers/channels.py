@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import structlog
-from labelloop.rpc.server import CHANNEL_OPTIONS
+from labelloop.rpc.server import CHANNEL_OPTIONS, OUTLIVE_A_DEAD_PEER
 from labelloop.rpc.tls import channel
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 
@@ -17,18 +17,8 @@ from trainer_svc.scorers.addresses import Host, parse_hosts
 
 _AWAY_S = 10.0
 _LOOK_UP_EVERY_S = 5.0
-# A scorer that hangs, or a dead connection, is given up within seconds and another replica is asked.
-_OUTLIVE_A_DEAD_PEER = [
-    ("grpc.keepalive_time_ms", 2_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
-    ("grpc.http2.ping_timeout_ms", 2_000),  # the decisive one: it is a minute by default
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 2_000),  # also the time limit for connecting
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Reconnects on its own; by default, the channel would reconnect at the next call, which would have to wait.
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-]
+# Reconnects on its own; by default, the channel would reconnect at the next call, which would have to wait.
+_RECONNECT = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
 
 LookUp = Callable[[Host], Awaitable[list[str]]]
 
@@ -57,7 +47,7 @@ class ScorerChannel:
 
     def __init__(self, address: str, tls_dir: Path | None, host: str) -> None:
         self.address = address
-        self.channel = channel(address, tls_dir, [*CHANNEL_OPTIONS, *_OUTLIVE_A_DEAD_PEER], host=host)
+        self.channel = channel(address, tls_dir, [*CHANNEL_OPTIONS, *OUTLIVE_A_DEAD_PEER, _RECONNECT], host=host)
         self.stub = ScorerServiceStub(self.channel)
         self._away_until_s = 0.0
 

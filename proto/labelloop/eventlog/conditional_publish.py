@@ -11,10 +11,10 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
-from labelloop.eventlog.retry import retry_while_away
+from labelloop.eventlog.broker_answers import Handling, handling_of
+from labelloop.eventlog.retry import retry_while_away, retry_while_undecided
 
-_EXPECT_LAST, _ANOTHER_STANDS = "Nats-Expected-Last-Subject-Sequence", 10071
-_NAME_IN_USE, _SUBJECTS_OVERLAP = 10058, 10065
+_EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
@@ -36,13 +36,17 @@ async def publish_over(
 ) -> int | None:
     """Publish a message if the newest one under ``subject`` has the sequence ``last``; 0 if there must be none.
 
+    While a replicated stream is still busy with another write of the subject, which may fail, this tries again: the
+    answer is decided only then.
+
     Returns:
         The sequence of the new message; None if another message was the newest, and nothing was written.
     """
+    expecting = {**headers, _EXPECT_LAST: str(last)}
     try:
-        return int((await js.publish(subject, data, headers={**headers, _EXPECT_LAST: str(last)})).seq)
+        return int((await retry_while_undecided(lambda: js.publish(subject, data, headers=expecting))).seq)
     except APIError as error:
-        if error.err_code != _ANOTHER_STANDS:
+        if handling_of(error) is not Handling.READ_BACK:
             raise
         return None
 
@@ -60,7 +64,7 @@ async def read_or_make(read: Callable[[], Awaitable[T]], make: Callable[[], Awai
     try:
         return await make()
     except APIError as error:
-        if error.err_code not in (_NAME_IN_USE, _SUBJECTS_OVERLAP):
+        if handling_of(error) is not Handling.READ_BACK:
             raise
         try:
             return await read()

@@ -14,6 +14,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import ConnectionReconnectingError
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
@@ -26,13 +27,18 @@ from labelloop.settings import ServiceSettings
 _RECONNECT_WAIT_S = 1
 _REQUEST_TIMEOUT_S = 3
 _REACH_TIMEOUT_S = 3
+_PING_EVERY_S, _PINGS_OUTSTANDING = 2, 2  # a node that falls silent is given up after 4 to 6 seconds
+_GOODBYE_S = 2.0
 _FORBIDDEN = re.compile(r"permissions violation for publish to \"([^\"]+)\"", re.IGNORECASE)
 
 log = structlog.get_logger()
 
 
 class _Connection(Client):
-    """A NATS client that raises an error for forbidden requests and loses no cancellation.
+    """A NATS client that outlives dead nodes, raises an error for forbidden requests and loses no cancellation.
+
+    nats-py closes a connection over TLS by waiting for the other side's goodbye, 30 seconds if that is dead. Here, a
+    connection that is given up is aborted, and what waited for a reply on it fails at once.
 
     NATS does not reply to a forbidden request but reports it separately. Every wait of nats-py that may lose a
     cancellation is overridden here, including those of its own tasks, so that closing ends the attempts to reconnect.
@@ -41,32 +47,40 @@ class _Connection(Client):
     def __init__(self, name: str) -> None:
         super().__init__()
         self._name = name
-        self._refusals: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._waiting: defaultdict[str, set[asyncio.Future[Exception]]] = defaultdict(set)
 
     def refuse(self, subject: str) -> None:
         """Fail the pending requests to ``subject``, ignoring case: nats-py reports errors in lower case."""
-        for refusal in self._refusals.get(subject.lower(), ()):
-            if not refusal.done():
-                refusal.set_result(None)
+        message = f"the broker does not let {self._name} publish under {subject}: see its users' permissions"
+        self._fail(subject.lower(), NotAllowed("FORBIDDEN_BY_BROKER", message, user=self._name, subject=subject))
+
+    def _fail(self, subject: str, error: Exception) -> None:
+        for failure in self._waiting.get(subject, ()):
+            if not failure.done():
+                failure.set_result(error)
 
     async def request(self, subject: str, *arguments: Any, **options: Any) -> Msg:
-        """Send a request and return the reply; raise NotAllowed, at once, if the broker forbids it."""
-        refusal = asyncio.get_running_loop().create_future()
-        waiting = self._refusals[subject.lower()]
-        waiting.add(refusal)
+        """Send a request and return the reply.
+
+        Raises:
+            NotAllowed: At once, if the broker forbids it.
+            ConnectionReconnectingError: If the connection is lost before the reply arrives.
+        """
+        failure = asyncio.get_running_loop().create_future()
+        waiting = self._waiting[subject.lower()]
+        waiting.add(failure)
         asking = asyncio.ensure_future(super().request(subject, *arguments, **options))
         asking.add_done_callback(lambda done: done.cancelled() or done.exception())  # mark it as retrieved
         try:
-            await asyncio.wait({asking, refusal}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({asking, failure}, return_when=asyncio.FIRST_COMPLETED)
             if asking.done():
                 return asking.result()
         finally:
             asking.cancel()
-            waiting.discard(refusal)
+            waiting.discard(failure)
             if not waiting:
-                self._refusals.pop(subject.lower(), None)
-        message = f"the broker does not let {self._name} publish under {subject}: see its users' permissions"
-        raise NotAllowed("FORBIDDEN_BY_BROKER", message, user=self._name, subject=subject)
+                self._waiting.pop(subject.lower(), None)
+        raise failure.result()
 
     async def close(self) -> None:
         try:
@@ -77,8 +91,27 @@ class _Connection(Client):
             # An attempt to reconnect was cancelled, not this task, and with it the closing of the socket, which both
             # awaited.
         finally:
-            if self._transport:  # nats-py does nothing if another task began to close, even if that was cancelled
-                self._transport.close()  # type: ignore[no-untyped-call]
+            self._abort()  # nats-py does nothing if another task began to close, even if that was cancelled
+
+    async def _close(self, *arguments: Any) -> None:
+        """Close the connection, and abort it if the other side does not say goodbye within two seconds."""
+        aborting = asyncio.get_running_loop().call_later(_GOODBYE_S, self._abort)
+        try:
+            await super()._close(*arguments)
+        finally:
+            aborting.cancel()
+
+    async def _attempt_reconnect(self) -> None:
+        self._abort()
+        for subject in list(self._waiting):
+            self._fail(subject, ConnectionReconnectingError())
+        await super()._attempt_reconnect()
+
+    def _abort(self) -> None:
+        """Drop the connection without a goodbye."""
+        writer: asyncio.StreamWriter | None = getattr(self._transport, "_io_writer", None)
+        if writer:
+            writer.transport.abort()
 
     async def _flush_pending(self, *arguments: Any, **options: Any) -> Any:
         return await without_losing_cancellation(super()._flush_pending(*arguments, **options))
@@ -87,8 +120,7 @@ class _Connection(Client):
         await without_losing_cancellation(super()._process_connect_init())
 
     async def _connect_to_server(self, *arguments: Any) -> None:
-        if self._transport:  # nats-py leaves it open if an attempt fails half way
-            self._transport.close()  # type: ignore[no-untyped-call]
+        self._abort()  # nats-py leaves it open if an attempt fails half way
         await without_losing_cancellation(super()._connect_to_server(*arguments))
 
 
@@ -138,8 +170,8 @@ async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file
             error_cb=on_error,
             disconnected_cb=on_disconnect,
             reconnected_cb=on_reconnect,
-            ping_interval=5,
-            max_outstanding_pings=2,
+            ping_interval=_PING_EVERY_S,
+            max_outstanding_pings=_PINGS_OUTSTANDING,
         )
     except BaseException:
         await client.close()

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionReconnectingError, MaxPayloadError
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
@@ -27,14 +28,19 @@ from labelloop.errors import LimitExceeded, WrongState
 from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
-from labelloop.eventlog.retry import retry_while_away
+from labelloop.eventlog.retry import is_undecided, retry_while_away
 from labelloop.eventlog.rollback_guard import RollbackGuard
+from labelloop.eventlog.stream_leaders import StreamLeaders
 from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, event_kind, subject_of
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.crash_points import crash_point
 
 log = structlog.get_logger()
+
+
+class _NotThereYet(NatsError):
+    """The leader that refused a write for another's is gone, and the new one still applies that: try again."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class EventLog:
         self._js: JetStreamContext = jetstream(client)
         self.undecodable = 0
         self.writable = True
-        self._rollback_guard = RollbackGuard(self._js, STREAM)
+        self._rollback_guard = RollbackGuard(self._js, STREAM, StreamLeaders(client, STREAM))
 
     async def ensure_stream(self, replicas: int = 1) -> None:
         """Create the stream on ``replicas`` nodes of a cluster, or add replicas to an existing one that has fewer.
@@ -128,10 +134,11 @@ class EventLog:
         except MaxPayloadError as error:
             message = f"{subject} takes {len(data)} bytes, more than the broker's max_payload: raise that"
             raise LimitExceeded("EVENT_TOO_LARGE", message, subject=subject, size=len(data)) from error
-        except Exception:
+        except Exception as error:
             metrics.APPEND_FAILURES.inc()
-            self._rollback_guard.suspect = True
-            self.writable = False
+            if not is_undecided(error):  # an answer, which no broker gives that was cut off
+                self._rollback_guard.suspect = True
+                self.writable = False
             raise
         self.writable = True
         if sequence:
@@ -142,7 +149,10 @@ class EventLog:
         return replace(standing, ours=ours)
 
     async def _read_back(self, subject: str) -> Recorded:
-        message = await self._js.get_last_msg(STREAM, subject)
+        try:
+            message = await self._js.get_last_msg(STREAM, subject)
+        except NotFoundError as error:
+            raise _NotThereYet(f"another was first under {subject}, and the leader has not got its event") from error
         assert message.seq is not None, "a message that stands has a sequence"
         try:
             return Recorded(_readable(subject, message.data or b""), message.seq)

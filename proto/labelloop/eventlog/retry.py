@@ -5,32 +5,57 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError
-from nats.js.errors import APIError, NotFoundError
-from tenacity import AsyncRetrying, retry_if_exception
+from nats.js.errors import APIError
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_never
+from tenacity.stop import StopBaseT
 
+from labelloop.eventlog.broker_answers import Handling, RefusedByBroker, handling_of
 from labelloop.runtime.backoff import Backoff
 
 T = TypeVar("T")
 
 _BACKOFF = Backoff(0.1, 2.0, jitter_s=1.0)
-_TOO_FEW_NODES_YET = 10005  # for the requested replicas: a cluster that is starting up is not complete yet
+_SOON = Backoff(0.005, 0.2, jitter_s=0.005)
+_SOON_TRIES = 20  # three seconds: no write stays in flight for longer while there is a leader
 
 
 def broker_is_away(error: BaseException) -> bool:
     """Return whether a retry may help: the broker is away, slow, or has no leader at the moment."""
-    if isinstance(error, (NotFoundError, MaxPayloadError)):
-        return False
-    if isinstance(error, APIError):
-        return error.code == 503 or error.err_code == _TOO_FEW_NODES_YET
-    return isinstance(error, (NatsError, OSError))
+    return handling_of(error) in (Handling.WAIT, Handling.RETRY_SOON)
+
+
+def is_undecided(error: BaseException) -> bool:
+    """Return whether the broker cannot say yet who was first."""
+    return handling_of(error) is Handling.RETRY_SOON
 
 
 async def retry_while_away(
     work: Callable[[], Awaitable[T]], passes: Callable[[BaseException], bool] = broker_is_away
 ) -> T:
-    """Return the result of ``work``; retry at growing intervals for as long as ``passes`` is true of its error."""
+    """Return the result of ``work``; retry at growing intervals for as long as ``passes`` is true of its error.
+
+    Raises:
+        RefusedByBroker: If the broker's settings or limits forbid it. Other errors of the last try pass through.
+    """
+    try:
+        return await _retry(work, passes, _BACKOFF, stop_never)
+    except APIError as error:
+        if handling_of(error) is Handling.REFUSED:
+            raise RefusedByBroker(error) from error
+        raise
+
+
+async def retry_while_undecided(work: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of ``work``; retry after 5, 10, 20 ms and so on while the broker cannot say who was first.
+
+    After three seconds that error is raised, which :func:`broker_is_away` holds for temporary too.
+    """
+    return await _retry(work, is_undecided, _SOON, stop_after_attempt(_SOON_TRIES))
+
+
+async def _retry(
+    work: Callable[[], Awaitable[T]], passes: Callable[[BaseException], bool], pauses: Backoff, stop: StopBaseT
+) -> T:
     try:
         return await work()  # nearly always enough, and a hundred microseconds faster than through tenacity
     except Exception as error:
@@ -40,4 +65,5 @@ async def retry_while_away(
     async def again() -> T:  # tenacity awaits only functions declared async, which a lambda is not
         return await work()
 
-    return await AsyncRetrying(retry=retry_if_exception(passes), wait=_BACKOFF, reraise=True)(again)
+    retrying = AsyncRetrying(retry=retry_if_exception(passes), wait=pauses, stop=stop, reraise=True)
+    return await retrying(again)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 import structlog
 from nats.aio.msg import Msg
@@ -17,12 +18,22 @@ from nats.js.errors import NotFoundError
 
 from labelloop.errors import LogRolledBack
 from labelloop.eventlog.retry import retry_while_away
+from labelloop.eventlog.rollback_verdict import Verdict
+from labelloop.eventlog.stream_leaders import Answers, Held
 
 _KEPT = 1_000  # messages; a node notices within seconds that it is cut off
 _LOOK_EVERY_S = 2.0
 _LOOKS_BEHIND = 2
 
 log = structlog.get_logger()
+
+
+class Leaders(Protocol):
+    """All nodes that believe to lead a stream."""
+
+    async def ask(self, sequence: int) -> Answers:
+        """Return what they hold under ``sequence``."""
+        ...
 
 
 class RollbackGuard:
@@ -32,8 +43,8 @@ class RollbackGuard:
         suspect: Whether something happened since the last check that may have taken messages back.
     """
 
-    def __init__(self, js: JetStreamContext, stream: str) -> None:
-        self._js, self._stream = js, stream
+    def __init__(self, js: JetStreamContext, stream: str, leaders: Leaders) -> None:
+        self._js, self._stream, self._leaders = js, stream, leaders
         self._read: deque[tuple[int, str, bytes]] = deque(maxlen=_KEPT)
         self._newest = 0
         self.suspect = False
@@ -58,16 +69,26 @@ class RollbackGuard:
 
     async def _compare(self) -> None:
         for sequence, subject, data in reversed(self._read.copy()):
-            if await self._standing(sequence) != (subject, data):
+            read = (subject, data)
+            if await self._standing(sequence) != read and await self._was_taken_back(sequence, read):
                 log.error("log_rolled_back", action="restarting", sequence=sequence)
                 raise LogRolledBack(f"event {sequence} of the log is not what it was")
 
-    async def _standing(self, sequence: int) -> tuple[str | None, bytes] | None:
+    async def _standing(self, sequence: int) -> Held:
         try:
             message = await self._js.get_msg(self._stream, sequence)
         except NotFoundError:
             return None
-        return message.subject, message.data or b""
+        return message.subject or "", message.data or b""
+
+    async def _was_taken_back(self, sequence: int, read: Held) -> bool:
+        """Ask all leaders until their answers decide; a single answer may be that of a node which is behind."""
+        log.info("log_rollback_suspected", sequence=sequence)
+        verdict, clock = Verdict(sequence, read), asyncio.get_running_loop().time
+        while True:  # each question takes a second
+            taken_back = verdict.weigh(await self._leaders.ask(sequence), clock())
+            if taken_back is not None:
+                return taken_back
 
     def pop_stalled(self) -> bool:
         """Return whether :meth:`watch` found, since the last call, newer messages that do not arrive."""
@@ -102,5 +123,13 @@ class RollbackGuard:
 class UnguardedLog(RollbackGuard):
     """A guard that never reports a rollback, for streams that drop old messages: a missing one proves nothing."""
 
+    def __init__(self, js: JetStreamContext, stream: str) -> None:
+        super().__init__(js, stream, _Nobody())
+
     async def _compare(self) -> None:
         return
+
+
+class _Nobody:
+    async def ask(self, sequence: int) -> Answers:
+        raise AssertionError("nothing is compared")

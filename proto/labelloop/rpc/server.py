@@ -24,6 +24,16 @@ CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
 ]
+# A server that hangs, or a dead connection, is given up within seconds: its calls fail as UNAVAILABLE.
+OUTLIVE_A_DEAD_PEER = [
+    ("grpc.keepalive_time_ms", 2_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.http2.ping_timeout_ms", 2_000),  # the decisive one: it is a minute by default
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),  # also the time limit for connecting
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
 REQUEST_BYTES_MAX = 8 * 1024 * 1024  # decoded, a request may take twenty times its size; only responses are large
 _PENDING_CALLS = 256  # about 50 ms of small calls
 _SERVER_OPTIONS = [
