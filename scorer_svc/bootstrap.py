@@ -59,6 +59,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
         executor,
         settings.score_threads,
     )
+    server.diagnostics.about(client, folders=[settings.cache_dir])
     add_ScorerServiceServicer_to_server(service, server.grpc)
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -35,6 +35,7 @@ async def serve(settings: TrainerSettings) -> None:
     async with channel(settings.oracle, settings.tls_dir, CHANNEL_OPTIONS) as oracle_channel:
         oracle = OracleServiceStub(oracle_channel)
         trainer = Trainer(log, artifacts, ScorerClient(scorers, artifacts), oracle, executor)
+        server.diagnostics.about(client, trainer.projections)
         add_TrainerServiceServicer_to_server(trainer.service, server.grpc)
         try:
             await _run(trainer, server, scorers)

@@ -149,11 +149,23 @@ def import_(
 
 
 @app.command()
-def doctor() -> None:
-    """Say what is missing here, and how to get it."""
+def doctor(
+    services: Annotated[
+        bool | None,
+        typer.Option(
+            help="Check the services, or what this machine needs to run them.",
+            show_default="the services if LABELLOOP_TRAINER, ... name other machines",
+        ),
+    ] = None,
+) -> None:
+    """Say what is missing here, or what is wrong with services elsewhere.
+
+    Of services it checks that they answer, versions, clocks, certificates, broker, disks, and runs held up. Each line
+    that fails says what to do. It exits with 0 if all is well.
+    """
     from labelloop_cli.operations.doctor import examine
 
-    raise typer.Exit(examine())
+    raise typer.Exit(examine(services))
 
 
 def main() -> None:
