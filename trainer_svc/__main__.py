@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from labelloop.artifacts.store import open_store
+from labelloop.artifacts.leftovers import Leftovers
+from labelloop.artifacts.store import JETSTREAM, open_store
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.log import EventLog
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
@@ -34,7 +35,9 @@ async def serve(settings: TrainerSettings) -> None:
     settle_arithmetic()
     async with channel(settings.oracle, settings.tls_dir, CHANNEL_OPTIONS) as oracle_channel:
         oracle = OracleServiceStub(oracle_channel)
-        trainer = Trainer(log, artifacts, ScorerClient(scorers, artifacts), oracle, executor)
+        leftovers = Leftovers(client) if settings.artifacts_url == JETSTREAM else None
+        scorer_client = ScorerClient(scorers, artifacts)
+        trainer = Trainer(log, artifacts, scorer_client, oracle, executor, leftovers=leftovers)
         server.diagnostics.about(client, trainer.projections)
         add_TrainerServiceServicer_to_server(trainer.service, server.grpc)
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from labelloop.artifacts.leftovers import Leftovers
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
@@ -33,6 +34,7 @@ class Trainer:
         oracle: Describes datasets.
         executor: Runs fits; its threads must have called ``settle_arithmetic``.
         projections: The state of each run, folded from the log.
+        leftovers: What broken uploads left on the broker; None if artifacts are kept elsewhere.
     """
 
     log: EventLog
@@ -41,10 +43,11 @@ class Trainer:
     oracle: OracleServiceAsyncStub
     executor: Executor
     projections: RunProjections[RunState] = field(default_factory=lambda: RunProjections(RunState.begin))
+    leftovers: Leftovers | None = None
 
     @cached_property
     def service(self) -> TrainerService:
-        return TrainerService(self.projections, self.log, self.artifacts, self.oracle)
+        return TrainerService(self.projections, self.log, self.artifacts, self.oracle, self.leftovers)
 
     @cached_property
     def run_controller(self) -> RunController:

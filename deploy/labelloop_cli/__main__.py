@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from labelloop_cli.commands import export, keys, label, pool, run
+from labelloop_cli.commands import artifacts, export, keys, label, pool, run
 from labelloop_cli.commands.arguments import RunId
 from labelloop_cli.output.interrupts import carry_out
 
@@ -30,6 +30,7 @@ app.add_typer(run.app, name="run")
 app.add_typer(export.app, name="export")
 app.add_typer(label.app, name="label")
 app.add_typer(keys.app, name="keys")
+app.add_typer(artifacts.app, name="artifacts")
 
 
 def _show_version(asked: bool) -> None:
@@ -158,7 +159,7 @@ def doctor(
         ),
     ] = None,
 ) -> None:
-    """Say what is missing here, or what is wrong with services elsewhere.
+    """Say what is missing here, or wrong with services elsewhere.
 
     Of services it checks that they answer, versions, clocks, certificates, broker, disks, and runs held up. Each line
     that fails says what to do. It exits with 0 if all is well.

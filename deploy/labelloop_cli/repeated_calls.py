@@ -18,7 +18,7 @@ from labelloop_cli.operations.addresses import is_this_machine
 REPEATABLE = frozenset(
     f"/labelloop.{service}.v1.{service.capitalize()}Service/{method}"
     for service, methods in {
-        "trainer": "GetRun ListRuns ListLabels GetModel ExportRun StartRun",
+        "trainer": "GetRun ListRuns ListLabels GetModel ExportRun StartRun SweepArtifacts",
         "scorer": "RankPool GetSamples ClusterPool LearnFeatures ExtractFeatures Score",
         "oracle": "DescribeDataset FindSamples ListOpenSamples SubmitLabels SkipSamples LeaseNext SubmitResults "
         "GetBacklog ListAnswers ListDeadLetters ListRequests FindMissingParts PutParts PutUpload ListUploads",

@@ -30,6 +30,7 @@ from labelloop.eventlog.retry import broker_is_away, retry_while_away
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 from labelloop.runtime.crash_points import crash_point
 
+JETSTREAM = "jetstream:"  # the URL of the broker's own store
 _CHUNK_BYTES = 512 * 1024
 _NO_ROOM = (10023, 10047, 10077)  # of the account, on the disk, in the stream
 _CHUNK_NUMBER = "Labelloop-Chunk"  # a header, from 1
@@ -269,4 +270,4 @@ class FsspecArtifacts:
 
 def open_store(url: str, client: Client, replicas: int = 1) -> ArtifactStore:
     """Open the store at ``url``: ``jetstream:`` for the broker's own, on ``replicas`` nodes, or any fsspec URL."""
-    return JetStreamArtifacts(client, replicas) if url == "jetstream:" else FsspecArtifacts(url)
+    return JetStreamArtifacts(client, replicas) if url == JETSTREAM else FsspecArtifacts(url)
