@@ -58,6 +58,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
         Scoring(posted),
         executor,
         settings.score_threads,
+        cache,
     )
     server.diagnostics.about(client, folders=[settings.cache_dir])
     add_ScorerServiceServicer_to_server(service, server.grpc)

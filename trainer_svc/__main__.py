@@ -51,7 +51,7 @@ async def serve(settings: TrainerSettings) -> None:
 
 async def _run(trainer: Trainer, server: Server, scorers: ScorerChannels) -> None:
     async with asyncio.TaskGroup() as tasks:
-        for following in (*trainer.following(), scorers.follow()):
+        for following in (*trainer.following(), scorers.follow(), trainer.pool_progress.follow()):
             tasks.create_task(following)
         await trainer.caught_up()
         work = tasks.create_task(trainer.advance_runs())

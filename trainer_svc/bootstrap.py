@@ -15,6 +15,7 @@ from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
 
 from trainer_svc.domain.run_state import RunState
+from trainer_svc.pool_progress import PoolProgress
 from trainer_svc.run_controller import RunController
 from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.service import TrainerService
@@ -51,7 +52,13 @@ class Trainer:
 
     @cached_property
     def run_controller(self) -> RunController:
-        return RunController(self.projections, self.log, self.scorer_client, self.artifacts, self.executor)
+        return RunController(
+            self.projections, self.log, self.scorer_client, self.artifacts, self.executor, self.pool_progress
+        )
+
+    @cached_property
+    def pool_progress(self) -> PoolProgress:
+        return PoolProgress(self.projections, self.scorer_client)
 
     def following(self) -> list[Coroutine[Any, Any, None]]:
         """Return the work that keeps this trainer up to date with the event log."""

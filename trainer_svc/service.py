@@ -165,7 +165,8 @@ class TrainerService(TrainerServiceServicer):
         return pb.SweepArtifactsResponse(leftovers=await self._sweep.sweep(request))
 
     def _status(self, run_id: str) -> pb.RunStatus:
-        return status_of(self._projections.get(run_id), self._projections.problems.get(run_id, ""))
+        problem, progress = self._projections.problems, self._projections.progress
+        return status_of(self._projections.get(run_id), problem.get(run_id, ""), progress.get(run_id, ""))
 
 
 def _continued(dataset: DatasetSource, changes: DatasetSource) -> DatasetSource:

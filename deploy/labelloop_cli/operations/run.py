@@ -84,8 +84,8 @@ async def list_(*, as_json: bool = False) -> None:
     else:
         console.print(listed(list(response.runs)))
     for run in response.runs:
-        if run.message:
-            console.print(f"{run.run_id}: {run.message}", highlight=False, soft_wrap=True)
+        if said := run.message or run.progress:
+            console.print(f"{run.run_id}: {said}", highlight=False, soft_wrap=True)
     if response.unreadable_events:
         told = f"{response.unreadable_events} events on the stream cannot be read and are passed over"
         console.print(told, style="yellow")
@@ -146,6 +146,8 @@ def _note(run: pb.RunStatus) -> str:
     note = f"{run_summary.paid(run)}, accuracy {run_summary.accuracy(run)}"
     if run.labels_open and run.phase == pb.Phase.PHASE_LABELLING:
         note += f", waiting for {run.labels_open} labels"
+    if run.progress:
+        note += f", {run.progress}"
     return f"{note}, held up: {run.message}" if run.message and run.phase < pb.Phase.PHASE_FINISHED else note
 
 

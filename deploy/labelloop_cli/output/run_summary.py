@@ -47,6 +47,7 @@ def document(run: RunStatus) -> dict[str, Any]:
         "run_id": run.run_id,
         "state": word(Phase.Name(run.phase)),
         "message": run.message,
+        "progress": run.progress,
         "dataset": run.spec.dataset.name,
         "strategy": word(Strategy.Name(run.spec.strategy)),
         "round": run.round,

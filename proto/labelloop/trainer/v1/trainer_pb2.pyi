@@ -262,6 +262,7 @@ class RunStatus(_message.Message):
     AUDIT_LABELS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     HEAD_SHA256_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Its name."""
     phase: Global___Phase.ValueType
@@ -288,6 +289,8 @@ class RunStatus(_message.Message):
     """SHA-256 of what ranks the pool now, through the features: the newest model or its head, or what is inherited of
     them; empty where there is none that sees what this run's models see.
     """
+    progress: _builtins.str
+    """What a step that takes long has done so far, in a sentence; empty where none does. Not a fault, unlike message."""
     @_builtins.property
     def spec(self) -> _events_pb2.RunSpec:
         """What it does."""
@@ -338,10 +341,11 @@ class RunStatus(_message.Message):
         audit_labels: _builtins.int = ...,
         features: _events_pb2.FeaturesLearned | None = ...,
         head_sha256: _builtins.str = ...,
+        progress: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "changed_at", b"changed_at", "features", b"features", "latest", b"latest", "pool", b"pool", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "progress", b"progress", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
