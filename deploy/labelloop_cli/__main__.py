@@ -150,6 +150,28 @@ def import_(
 
 
 @app.command()
+def load(
+    run: Annotated[
+        str, typer.Option(help="Run whose newest model scores.", show_default="the newest that has a model")
+    ] = "",
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long each of the two loops lasts.")] = 30.0,
+    users: Annotated[int, typer.Option(min=1, max=1000, help="Users of the closed loop.")] = 8,
+    images: Annotated[int, typer.Option(min=1, max=1000, help="Images in a call.")] = 1,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Rate of the open loop, as a share of what the closed loop reached.")
+    ] = 0.5,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Put running scorers under load, and check every answer.
+
+    Users that wait for answers come first (a closed loop), then calls at a constant rate (an open one). It reads only.
+    """
+    from labelloop_cli.operations.load import Plan, put_under_load
+
+    carry_out(put_under_load(Plan(run, seconds, users, images, share), as_json=json))
+
+
+@app.command()
 def doctor(
     services: Annotated[
         bool | None,
