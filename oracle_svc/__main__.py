@@ -41,6 +41,7 @@ async def serve(settings: OracleSettings) -> None:
     names = [tool.name for tool in tools]
     watch(oracle.dead_letters, lambda letters: dead_letter_gauges(letters, names))
     service = oracle.service(names)
+    server.diagnostics.about(client, oracle.projections, [settings.cache_dir])
     add_OracleServiceServicer_to_server(service, server.grpc)
     async with AsyncExitStack() as exits:  # in reverse: the page is stopped first
         exits.push_async_callback(client.close)

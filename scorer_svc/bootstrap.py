@@ -59,7 +59,9 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
         Scoring(posted),
         executor,
         settings.score_threads,
+        cache,
     )
+    server.diagnostics.about(client, folders=[settings.cache_dir])
     add_ScorerServiceServicer_to_server(service, server.grpc)
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
+from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.texts import encode_texts
 from labelloop.domain.strategies import CHOOSE_TOGETHER
 from labelloop.errors import InvalidInput, LimitExceeded
@@ -76,7 +77,9 @@ class ScorerService(ScorerServiceServicer):
         scoring: Scoring,
         executor: Executor,
         score_threads: int,
+        cache: ArtifactCache,
     ) -> None:
+        self._cache = cache
         self._pools, self._feature_pools, self._learning = pools, feature_pools, learning
         self._models, self._newest = models, newest
         self._scoring = scoring
@@ -106,6 +109,13 @@ class ScorerService(ScorerServiceServicer):
             score=ranking.score.tolist(),
             samples=await _read(pool, ranking.sample_ids) if request.with_samples and _small(pool, ranking) else None,
         )
+
+    async def FindFetchedShards(
+        self, request: pb.FindFetchedShardsRequest, context: Context
+    ) -> pb.FindFetchedShardsResponse:
+        pool = await self._pools.get(_checked_digest(request.pool_sha256, "pool_sha256"))
+        held = await self._cache.held([shard.sha256 for shard in pool.manifest.shards])
+        return pb.FindFetchedShardsResponse(shards=[place for place, has in enumerate(held) if has])
 
     async def _rank(self, parts: Sequence[Part], question: Question) -> Ranking:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,9 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
+from labelloop.artifacts.leftovers import Leftovers
 from labelloop.artifacts.opening import open_store, wait_until_usable
+from labelloop.artifacts.store import JETSTREAM
 from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.log import EventLog
@@ -38,9 +40,11 @@ async def serve(settings: TrainerSettings) -> None:
     settle_arithmetic()
     async with channel(settings.oracle, settings.tls_dir, [*CHANNEL_OPTIONS, *OUTLIVE_A_DEAD_PEER]) as oracle_channel:
         oracle = OracleServiceStub(oracle_channel)
-        owners = RunOwners(uuid4().hex)
-        trainer = Trainer(log, artifacts, ScorerClient(scorers, artifacts), oracle, executor, owners=owners)
+        leftovers = Leftovers(client) if settings.artifacts_url == JETSTREAM else None
+        scorer_client, owners = ScorerClient(scorers, artifacts), RunOwners(uuid4().hex)
+        trainer = Trainer(log, artifacts, scorer_client, oracle, executor, owners=owners, leftovers=leftovers)
         presence = Presence(client, "trainer", owners, trainer.projections, log)
+        server.diagnostics.about(client, trainer.projections)
         add_TrainerServiceServicer_to_server(trainer.service, server.grpc)
         try:
             await _run(trainer, server, scorers, presence)
@@ -53,8 +57,9 @@ async def serve(settings: TrainerSettings) -> None:
 
 async def _run(trainer: Trainer, server: Server, scorers: ScorerChannels, presence: Presence) -> None:
     async with asyncio.TaskGroup() as tasks:
-        for following in (*trainer.following(), scorers.follow(), presence.listen()):
-            tasks.create_task(following)
+        following = (*trainer.following(), scorers.follow(), trainer.pool_progress.follow(), presence.listen())
+        for each in following:
+            tasks.create_task(each)
         await trainer.caught_up()
         work = tasks.create_task(presence.while_present(trainer.advance_runs()))
         await server.start()

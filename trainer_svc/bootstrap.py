@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from labelloop.artifacts.leftovers import Leftovers
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.log import EventLog
@@ -15,6 +16,7 @@ from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
 
 from trainer_svc.domain.run_state import RunState
+from trainer_svc.pool_progress import PoolProgress
 from trainer_svc.run_controller import RunController
 from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.service import TrainerService
@@ -35,6 +37,7 @@ class Trainer:
         executor: Runs fits; its threads must have called ``settle_arithmetic``.
         projections: The state of each run, folded from the log.
         owners: Which trainer advances which run; by default there is no other.
+        leftovers: What broken uploads left on the broker; None if artifacts are kept elsewhere.
     """
 
     log: EventLog
@@ -44,14 +47,27 @@ class Trainer:
     executor: Executor
     projections: RunProjections[RunState] = field(default_factory=lambda: RunProjections(RunState.begin))
     owners: RunOwners = field(default_factory=RunOwners)
+    leftovers: Leftovers | None = None
 
     @cached_property
     def service(self) -> TrainerService:
-        return TrainerService(self.projections, self.log, self.artifacts, self.oracle)
+        return TrainerService(self.projections, self.log, self.artifacts, self.oracle, self.leftovers)
 
     @cached_property
     def run_controller(self) -> RunController:
-        return RunController(self.projections, self.log, self.scorer_client, self.artifacts, self.executor, self.owners)
+        return RunController(
+            self.projections,
+            self.log,
+            self.scorer_client,
+            self.artifacts,
+            self.executor,
+            self.owners,
+            self.pool_progress,
+        )
+
+    @cached_property
+    def pool_progress(self) -> PoolProgress:
+        return PoolProgress(self.projections, self.scorer_client)
 
     def following(self) -> list[Coroutine[Any, Any, None]]:
         """Return the work that keeps this trainer up to date with the event log."""

@@ -41,6 +41,10 @@ class RunArchive:
             for piece in _pieces(digest, await self._artifacts.get(digest)):
                 yield ExportRunResponse(artifact=piece)
 
+    async def named(self, run_id: str) -> list[str]:
+        """Return the digests of all artifacts that a run names; NotFound if a manifest or an index is missing."""
+        return await self._named(await self._sound_events(run_id))
+
     async def _sound_events(self, run_id: str) -> list[Event]:
         standing = await self._log.read_run(run_id)
         events = [

@@ -59,6 +59,7 @@ from trainer_svc.domain.stopping import looks_at_stop_set
 from trainer_svc.metrics import AUTO_LABELS, FIT_SECONDS, ROUNDS, run_gauges
 from trainer_svc.model.adam_softmax import AdamState, start_state
 from trainer_svc.model.fit import Figures, FitJob, FitResult, carry_out
+from trainer_svc.pool_progress import PoolProgress
 from trainer_svc.run_cache import DuplicateSets, EvaluationSets, RunCache
 from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.scorers.rank_merge import unpack
@@ -94,6 +95,7 @@ class RunController:
         artifacts: ArtifactStore,
         executor: Executor,
         owners: RunOwners,
+        pool_progress: PoolProgress | None = None,
     ) -> None:
         self._projections, self._log, self._scorer_client, self._artifacts, self._executor, self._owners = (
             projections,
@@ -103,6 +105,7 @@ class RunController:
             executor,
             owners,
         )
+        self._pool_progress = pool_progress or PoolProgress(projections, scorer_client)
         self._evaluation_sets = EvaluationSets(scorer_client, artifacts)
         self._duplicate_sets = DuplicateSets(artifacts)
         self._caches: dict[str, RunCache] = {}
@@ -123,7 +126,8 @@ class RunController:
             if isinstance(step, Wait):
                 break
             try:
-                event = await self._take(state, step)
+                with self._pool_progress.step(state):
+                    event = await self._take(state, step)
             except _HOPELESS as error:
                 failed = RunFailed(reason=error.reason, message=error.message)
                 event = Event(run_id=run_id, round=state.round + 1, run_failed=failed)

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import grpc
+from labelloop.artifacts.leftovers import Leftovers
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.errors import InvalidInput, NotFound, Unready, WrongState, from_rpc
 from labelloop.eventlog.log import EventLog
@@ -23,6 +24,7 @@ from labelloop.runtime.crash_points import crash_point
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
 
+from trainer_svc.artifact_sweep import ArtifactSweep
 from trainer_svc.domain.run_state import RunState
 from trainer_svc.domain.spec_validation import check_classes, check_size, check_spec
 from trainer_svc.run_archive import RunArchive
@@ -44,9 +46,11 @@ class TrainerService(TrainerServiceServicer):
         log: EventLog,
         artifacts: ArtifactStore,
         oracle: OracleServiceAsyncStub,
+        leftovers: Leftovers | None = None,
     ) -> None:
         self._projections, self._log, self._artifacts, self._oracle = projections, log, artifacts, oracle
         self._ledger = RunArchive(projections, log, artifacts)
+        self._sweep = ArtifactSweep(leftovers, projections, self._ledger) if leftovers else None
 
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         run_id = check_run_id(request.run_id or _new_run_id())
@@ -154,8 +158,15 @@ class TrainerService(TrainerServiceServicer):
     async def ImportRun(self, parts: AsyncIterator[pb.ImportRunRequest], context: Context) -> pb.ImportRunResponse:
         return pb.ImportRunResponse(run=self._status(await self._ledger.take_in(parts)))
 
+    async def SweepArtifacts(self, request: pb.SweepArtifactsRequest, context: Context) -> pb.SweepArtifactsResponse:
+        if self._sweep is None:
+            message = "artifacts are not kept on the broker (LABELLOOP_ARTIFACTS_URL): uploads leave no parts there"
+            raise WrongState("NOTHING_TO_SWEEP", message)
+        return pb.SweepArtifactsResponse(leftovers=await self._sweep.sweep(request))
+
     def _status(self, run_id: str) -> pb.RunStatus:
-        return status_of(self._projections.get(run_id), self._projections.problems.get(run_id, ""))
+        problem, progress = self._projections.problems, self._projections.progress
+        return status_of(self._projections.get(run_id), problem.get(run_id, ""), progress.get(run_id, ""))
 
 
 def _continued(dataset: DatasetSource, changes: DatasetSource) -> DatasetSource:

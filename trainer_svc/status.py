@@ -18,8 +18,13 @@ _ENDS = {
 }
 
 
-def status_of(state: RunState, problem: str) -> RunStatus:
-    """Return the status of a run; ``problem`` is what currently keeps it from going on, empty if nothing does."""
+def status_of(state: RunState, problem: str, progress: str = "") -> RunStatus:
+    """Return the status of a run.
+
+    Args:
+        problem: What currently keeps it from going on; empty if nothing does.
+        progress: What a step that takes long has done so far; empty if none does.
+    """
     status = RunStatus(
         run_id=state.run_id,
         spec=state.spec,
@@ -38,6 +43,7 @@ def status_of(state: RunState, problem: str) -> RunStatus:
         audit_labels=state.audit_labels,
         features=state.run_log.features,
         head_sha256=state.head_sha256,
+        progress="" if state.ended else progress,
     )
     status.started_at.FromDatetime(state.started_at)
     status.changed_at.FromDatetime(state.changed_at)

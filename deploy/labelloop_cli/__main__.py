@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from labelloop_cli.commands import export, keys, label, pool, run
+from labelloop_cli.commands import artifacts, export, keys, label, pool, run
 from labelloop_cli.commands.arguments import RunId
 from labelloop_cli.output.interrupts import carry_out
 
@@ -30,6 +30,7 @@ app.add_typer(run.app, name="run")
 app.add_typer(export.app, name="export")
 app.add_typer(label.app, name="label")
 app.add_typer(keys.app, name="keys")
+app.add_typer(artifacts.app, name="artifacts")
 
 
 def _show_version(asked: bool) -> None:
@@ -159,11 +160,45 @@ def import_(
 
 
 @app.command()
-def doctor() -> None:
-    """Say what is missing here, and how to get it."""
+def load(
+    run: Annotated[
+        str, typer.Option(help="Run whose newest model scores.", show_default="the newest that has a model")
+    ] = "",
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long each of the two loops lasts.")] = 30.0,
+    users: Annotated[int, typer.Option(min=1, max=1000, help="Users of the closed loop.")] = 8,
+    images: Annotated[int, typer.Option(min=1, max=1000, help="Images in a call.")] = 1,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Rate of the open loop, as a share of what the closed loop reached.")
+    ] = 0.5,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+) -> None:
+    """Put running scorers under load, and check every answer.
+
+    Users that wait for answers come first (a closed loop), then calls at a constant rate (an open one). It reads only.
+    """
+    from labelloop_cli.operations.load import Plan, put_under_load
+
+    carry_out(put_under_load(Plan(run, seconds, users, images, share), as_json=json))
+
+
+@app.command()
+def doctor(
+    services: Annotated[
+        bool | None,
+        typer.Option(
+            help="Check the services, or what this machine needs to run them.",
+            show_default="the services if LABELLOOP_TRAINER, ... name other machines",
+        ),
+    ] = None,
+) -> None:
+    """Say what is missing here, or wrong with services elsewhere.
+
+    Of services it checks that they answer, versions, clocks, certificates, broker, disks, and runs held up. Each line
+    that fails says what to do. It exits with 0 if all is well.
+    """
     from labelloop_cli.operations.doctor import examine
 
-    raise typer.Exit(examine())
+    raise typer.Exit(examine(services))
 
 
 def main() -> None:

@@ -19,6 +19,9 @@ from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceStub
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from labelloop_cli.output.console import tell
+from labelloop_cli.repeated_calls import Patience
+
 if TYPE_CHECKING:
     from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
     from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceAsyncStub
@@ -33,6 +36,7 @@ class Endpoints(BaseSettings):
         scorer: The scorer's address.
         oracle: The oracle's address.
         tls_dir: A folder of ca.crt, tls.crt and tls.key: connections to the services then use TLS.
+        retry_s: Seconds for which a service that does not answer is asked again, if that is safe; 0 for not at all.
     """
 
     model_config = SettingsConfigDict(env_prefix="LABELLOOP_", frozen=True)
@@ -41,6 +45,15 @@ class Endpoints(BaseSettings):
     scorer: str = Field("127.0.0.1:50052")
     oracle: str = Field("127.0.0.1:50053")
     tls_dir: Path | None = None
+    retry_s: float = Field(30.0, ge=0)
+
+
+# Other replicas are found, and services that come back, within the seconds for which calls are repeated.
+_FIND_OTHERS_SOON = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+]
 
 
 @dataclass(frozen=True)
@@ -68,14 +81,33 @@ class Clients:
 
 @asynccontextmanager
 async def connect(endpoints: Endpoints) -> AsyncIterator[Clients]:
-    """Open clients of all three services, and raise a gRPC error from the block as a LabelloopError."""
-    async with AsyncExitStack() as stack:
-        trainer, scorer, oracle = [
-            await stack.enter_async_context(channel(address, endpoints.tls_dir, CHANNEL_OPTIONS))
-            for address in (endpoints.trainer, endpoints.scorer, endpoints.oracle)
-        ]
+    """Open clients of all three services, and raise a gRPC error from the block as a LabelloopError.
+
+    Calls that are safe to repeat are repeated while a service is away, and while it has not heard of a new run yet.
+    """
+
+    async def trainer_knows(run_id: str) -> bool:
         try:
-            yield Clients(TrainerServiceStub(trainer), ScorerServiceStub(scorer), OracleServiceStub(oracle))
+            await clients.trainer.GetRun(pb.GetRunRequest(run_id=run_id))
+        except grpc.aio.AioRpcError:  # the caller reports the error that led to this question
+            return False
+        return True
+
+    patience = Patience(endpoints.retry_s, lambda note: tell([note]), trainer_knows)
+    async with AsyncExitStack() as stack:
+
+        async def opened(service: str, address: str) -> grpc.aio.Channel:
+            options = [*CHANNEL_OPTIONS, *_FIND_OTHERS_SOON]
+            around = patience.interceptors(service, address)
+            return await stack.enter_async_context(channel(address, endpoints.tls_dir, options, interceptors=around))
+
+        clients = Clients(
+            TrainerServiceStub(await opened("trainer", endpoints.trainer)),
+            ScorerServiceStub(await opened("scorer", endpoints.scorer)),
+            OracleServiceStub(await opened("oracle", endpoints.oracle)),
+        )
+        try:
+            yield clients
         except grpc.aio.AioRpcError as error:
             raise _as_ours(error, endpoints) from error
 

@@ -13,16 +13,18 @@ from typing import Any, TypeAlias
 import kubernetes_validate
 import pytest
 import yaml
+from labelloop_cli.__main__ import app
+from typer.main import get_command
 
 from tests.deploy import broker_checks, checks, pod_security
 from tests.deploy.checks import CHECKS, Check
-from tests.deploy.manifests import of_kind
+from tests.deploy.manifests import chosen, of_kind, workloads
 from tests.deploy.policies import Call, admitted
 from tests.deploy.rendering import KUBERNETES, Manifest, render
 
 README = KUBERNETES.parent / "README.md"
 OVERLAYS = ("local", "production")
-OTHER_COMPONENTS = ("s3", "label-studio", "page", "client")
+OTHER_COMPONENTS = ("s3", "label-studio", "page", "client", "load-test")
 SUPPORTED = ("1.32", kubernetes_validate.latest_version())
 # Kinds of cert-manager and the Prometheus operator, which Kubernetes' schemas lack, and the fields that they need.
 OTHERS = {
@@ -285,6 +287,22 @@ def calls(manifests: Sequence[Manifest]) -> set[Call]:
 def test_policies_admit_exactly_the_calls_of_the_diagram(with_everything: Sequence[Manifest]) -> None:
     assert calls(rendered("production")) == CALLS
     assert calls(with_everything) == CALLS | CALLS_OF_OTHER_COMPONENTS
+
+
+def test_the_load_test_may_call_what_a_client_may(with_everything: Sequence[Manifest]) -> None:
+    [job] = [each for each in workloads(with_everything) if each.name == "load-test"]
+    assert chosen(named(with_everything, "NetworkPolicy", "client")["spec"]["podSelector"], job.labels)
+    assert not chosen(named(with_everything, "Service", "scorer")["spec"]["selector"], job.labels)
+
+
+def test_the_load_test_runs_a_command_that_there_is(with_everything: Sequence[Manifest]) -> None:
+    [job] = [each for each in workloads(with_everything) if each.name == "load-test"]
+    [container] = job.containers
+    command, *options = container["args"]
+    commands: Any = get_command(app)
+    context = commands.commands[command].make_context(command, options)
+    longest_s = 2 * context.params["seconds"]
+    assert longest_s < job.manifest["spec"]["activeDeadlineSeconds"]
 
 
 def rule_of(name: str, way: str, **changes: object) -> Damage:

@@ -62,6 +62,8 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "GetModel": trainer_pb2.GetModelRequest(run_id="done", round=1),
         "ExportRun": trainer_pb2.ExportRunRequest(run_id="done"),
         "ImportRun": trainer_pb2.ImportRunRequest(event=imported),
+        "SweepArtifacts": trainer_pb2.SweepArtifactsRequest(older_than_s=7_200),
+        "FindFetchedShards": scorer_pb2.FindFetchedShardsRequest(pool_sha256=pool),
         "RankPool": scorer_pb2.RankPoolRequest(pool_sha256=pool, model_sha256=model, strategy=margin, limit=3),
         "GetSamples": scorer_pb2.GetSamplesRequest(pool_sha256=pool, sample_ids=[0, 299, 0]),
         "ClusterPool": scorer_pb2.ClusterPoolRequest(pool_sha256=pool, cluster_count=3),

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from labelloop.artifacts.store import open_store
+from labelloop.artifacts.opening import open_store
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog
 from labelloop.scorer.v1.scorer_pb2 import ScoreRequest, ScoreStreamRequest

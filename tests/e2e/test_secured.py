@@ -16,6 +16,7 @@ from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.local.stack import Service
 from labelloop_cli.local.stack import running as plainly_running
 from labelloop_cli.operations.archive import export_run, import_run
+from labelloop_cli.operations.doctor import checks_of_services
 
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, point_at, start
@@ -69,6 +70,14 @@ def environment_of(name: str, nodes: list[Node], health_port: int, folder: Path)
         "LABELLOOP_HEALTH_PORT": str(health_port),
         "LABELLOOP_CACHE_DIR": str(folder / "cache"),
     }
+
+
+async def test_a_client_finds_everything_in_order_but_certificates_of_a_day(secured: Secured) -> None:
+    found = await checks_of_services(secured.endpoints)
+    faults = [check for check in found if not check.ok and "days left" not in check.found]
+    assert faults == []
+    broker = next(check.found for check in found if check.name == "scorer broker")
+    assert "LABELLOOP 0.0 GB on 3 of 3" in broker
 
 
 async def test_runs_complete_without_permission_violations(secured: Secured, blobs: Blobs) -> None:

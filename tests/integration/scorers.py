@@ -18,6 +18,8 @@ from labelloop.rpc.server import MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, Context
 from labelloop.scorer.v1.scorer_pb2 import (
     ExtractFeaturesRequest,
     ExtractFeaturesResponse,
+    FindFetchedShardsRequest,
+    FindFetchedShardsResponse,
     GetSamplesRequest,
     GetSamplesResponse,
     RankPoolRequest,
@@ -66,6 +68,7 @@ class Scorer(ScorerServiceServicer):
         self.fault: LabelloopError | None = None
         self.heeds_shards, self.sends_samples = True, True
         self.address = ""
+        self.fetched: list[int] = []
 
     def _take(self, request: Any) -> None:
         self.asked.append(request)
@@ -85,6 +88,14 @@ class Scorer(ScorerServiceServicer):
             score=[_score(sample_id) for sample_id in best],
             samples=_samples(self._pool.samples[best]) if self.sends_samples else None,
         )
+
+    async def FindFetchedShards(  # noqa: N802
+        self, request: FindFetchedShardsRequest, context: Context
+    ) -> FindFetchedShardsResponse:
+        assert request.pool_sha256 == self._pool.digest
+        if self.fault:
+            raise self.fault
+        return FindFetchedShardsResponse(shards=self.fetched)
 
     async def GetSamples(self, request: GetSamplesRequest, context: Context) -> GetSamplesResponse:  # noqa: N802
         self._take(request)

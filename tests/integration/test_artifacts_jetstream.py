@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from labelloop.artifacts.store import JetStreamArtifacts, digest_of
-from labelloop.errors import Corrupt, NotFound
+from labelloop.errors import Corrupt, NotFound, Unready
+from labelloop.eventlog import conditional_publish
 from labelloop.eventlog.connection import connect
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 from labelloop_cli.local.nats.server import NatsServer
 from nats.aio.client import Client
 
+STREAM = f"OBJ_{ARTIFACT_BUCKET}"
 SMALL, LARGE = b"a model", bytes(range(256)) * 8_000
 
 
@@ -40,10 +44,73 @@ async def test_storing_again_writes_nothing(client: Client, data: bytes) -> None
     assert (await client.jetstream().stream_info(f"OBJ_{ARTIFACT_BUCKET}")).state.last_seq == before
 
 
-async def test_artifacts_are_ordinary_objects(client: Client) -> None:
-    digest = await JetStreamArtifacts(client).put(SMALL)
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["one chunk", "many chunks"])
+async def test_artifacts_are_ordinary_objects(client: Client, data: bytes) -> None:
+    digest = await JetStreamArtifacts(client).put(data)
     bucket = await client.jetstream().object_store(ARTIFACT_BUCKET)
-    assert (await bucket.get(digest)).data == SMALL
+    assert (await bucket.get(digest)).data == data
+
+
+async def test_artifacts_that_nats_py_stored_are_read_and_not_stored_again(client: Client) -> None:
+    """As earlier versions did."""
+    store, js = JetStreamArtifacts(client), client.jetstream()
+    await store.put(SMALL)
+    bucket = await js.object_store(ARTIFACT_BUCKET)
+    await bucket.put(digest_of(LARGE), LARGE)
+    before = (await js.stream_info(STREAM)).state.last_seq
+    assert await store.get(await store.put(LARGE)) == LARGE
+    assert (await js.stream_info(STREAM)).state.last_seq == before
+
+
+class Interrupted(Exception):
+    pass
+
+
+async def broken_off(client: Client, data: bytes, chunks: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Store ``chunks`` chunks of an artifact, then break off; return its digest."""
+    publish, left = conditional_publish.publish_over, chunks
+
+    async def publish_some(*arguments: Any) -> int | None:
+        nonlocal left
+        if not left:
+            raise Interrupted
+        left -= 1
+        return await publish(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("labelloop.artifacts.store.publish_over", publish_some)
+        with pytest.raises(Interrupted):
+            await JetStreamArtifacts(client).put(data)
+    return digest_of(data)
+
+
+async def test_an_upload_that_broke_off_goes_on_where_it_was(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = await broken_off(client, LARGE, 3, monkeypatch)
+    with pytest.raises(NotFound):
+        await JetStreamArtifacts(client).get(digest)
+    before = (await client.jetstream().stream_info(STREAM)).state.messages
+    assert before == 3
+    await JetStreamArtifacts(client).put(LARGE)
+    assert await JetStreamArtifacts(client).get(digest) == LARGE
+    assert (await client.jetstream().stream_info(STREAM)).state.messages == -(-len(LARGE) // (512 * 1024)) + 1
+
+
+async def test_several_that_store_the_same_artifact_store_it_once(client: Client) -> None:
+    stores = [JetStreamArtifacts(client) for _ in range(5)]
+    await asyncio.gather(*(store.put(LARGE) for store in stores))
+    assert await stores[0].get(digest_of(LARGE)) == LARGE
+    assert (await client.jetstream().stream_info(STREAM)).state.messages == -(-len(LARGE) // (512 * 1024)) + 1
+
+
+async def test_a_broker_that_does_not_store_is_named_as_the_cause(client: Client) -> None:
+    js, store = client.jetstream(), JetStreamArtifacts(client)
+    await store.put(SMALL)
+    standing = (await js.stream_info(STREAM)).config
+    await js.update_stream(replace(standing, max_bytes=1_100_000))
+    with pytest.raises(Unready, match=r"does not store artifact .*maximum bytes exceeded"):
+        await store.put(LARGE)
+    await js.update_stream(replace(standing, max_bytes=-1))
+    assert await store.get(await store.put(LARGE)) == LARGE
 
 
 async def test_an_unknown_digest_is_not_found(client: Client) -> None:

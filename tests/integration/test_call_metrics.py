@@ -55,6 +55,11 @@ class Scorer(ScorerServiceServicer):
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def FindFetchedShards(  # noqa: N802
+        self, request: pb.FindFetchedShardsRequest, context: Context
+    ) -> pb.FindFetchedShardsResponse:
+        raise NotImplementedError
+
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:  # noqa: N802
         raise NotImplementedError
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from labelloop_cli.load.calls import Outcomes
+from labelloop_cli.load.figures import latency_by_share, throughput
 from labelloop_cli.reporting.charts import COLOURS, PALE
 from labelloop_cli.reporting.svg.axes import Axis
 from labelloop_cli.reporting.svg.marks import Line, Mark
 from labelloop_cli.reporting.svg.panels import Panel
 from labelloop_cli.reporting.svg.picture import picture
 
-from tests.load.calls import Outcomes
-from tests.load.figures import latency_by_share, throughput
 from tests.load.results import Result
 
 _MODES = {"closed": COLOURS[0], "open": COLOURS[1]}

@@ -9,11 +9,9 @@ import numpy as np
 import onnxruntime
 from google.protobuf.message import DecodeError
 from labelloop.scorer.v1 import scorer_pb2 as pb
+from labelloop_cli.load.agreement import disagreement
+from labelloop_cli.load.calls import Calls
 from numpy.typing import NDArray
-
-from tests.load.calls import Calls
-
-_TOLERANCE = 1e-4  # a server's processor may round differently
 
 
 class Reference:
@@ -57,7 +55,7 @@ class Reference:
         if len(answer.predicted) != calls.images or len(answer.confidence) != calls.images:
             return "another number of images"
         rows = np.arange(calls.first[index], calls.first[index] + calls.images) % len(self._images)
-        return _disagreement(self._of_known(answer.model_sha256)[rows], answer.predicted, answer.confidence)
+        return disagreement(self._of_known(answer.model_sha256)[rows], answer.predicted, answer.confidence)
 
     def _rank_fault(self, calls: Calls, answer: pb.RankPoolResponse) -> str:
         if tuple(answer.sample_ids) != calls.ranked:
@@ -67,7 +65,7 @@ class Reference:
         rows = _samples(answer.samples, len(calls.ranked))
         if rows is None:
             return "samples that are none of the pool's"
-        return _disagreement(self._run(calls.model, rows), answer.predicted, answer.confidence)
+        return disagreement(self._run(calls.model, rows), answer.predicted, answer.confidence)
 
     def _of_known(self, model: str) -> NDArray[np.float32]:
         if model not in self._probabilities:
@@ -90,14 +88,3 @@ def _samples(answer: pb.GetSamplesResponse, count: int) -> NDArray[np.generic] |
         return np.frombuffer(answer.samples, dtype).reshape(count, *answer.shape).reshape(count, -1)
     except (TypeError, ValueError):
         return None
-
-
-def _disagreement(probabilities: NDArray[np.float32], predicted: object, confidence: object) -> str:
-    """The fault, if any, by the right ``probabilities`` ``[n, classes]``."""
-    classes, said = np.asarray(predicted, np.int64), np.asarray(confidence)
-    if not (classes < probabilities.shape[1]).all():
-        return "a class that there is not"
-    largest = probabilities.max(axis=1)
-    if (probabilities[np.arange(len(classes)), classes] < largest - _TOLERANCE).any():
-        return "another class"
-    return "another confidence" if (np.abs(said - largest) > _TOLERANCE).any() else ""

@@ -11,8 +11,7 @@ from tempfile import TemporaryDirectory
 
 from labelloop.errors import WrongState
 from labelloop.runtime.process import until_signal_or_end
-
-from tests.load.calls import Calls, Outcomes
+from labelloop_cli.load.calls import Calls, Outcomes
 
 USERS = 8
 _FILE = Path(__file__).with_name("locustfile.py")

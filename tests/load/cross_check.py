@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from labelloop_cli.load.calls import Calls
+
 from tests.load import foreign
-from tests.load.calls import Calls
 from tests.load.counters import counted_scorer
 from tests.load.results import Result
 from tests.load.target import Target

@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from labelloop.errors import Corrupt
+from labelloop_cli.load.calls import Calls
 from platformdirs import user_cache_path
 
 from tests.bench.h2load_program import Program, find_or_get
-from tests.load.calls import Calls
 
 _CLIENTS = 16
 _GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers")

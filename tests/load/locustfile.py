@@ -18,9 +18,8 @@ from typing import Any
 import grpc
 import grpc.experimental.gevent as grpc_gevent
 from labelloop.rpc.server import CHANNEL_OPTIONS
+from labelloop_cli.load.calls import DEADLINE_S, Calls, Outcomes
 from locust import User, constant, events, task
-
-from tests.load.calls import DEADLINE_S, Calls, Outcomes
 
 grpc_gevent.init_gevent()
 

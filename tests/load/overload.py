@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from labelloop_cli.load.calls import Calls, Outcomes
+from labelloop_cli.load.open_loop import constant_rate
+from labelloop_cli.load.sending import sending
+
 from tests.bench.h2load_program import Program
 from tests.load import foreign
-from tests.load.calls import Calls, Outcomes
 from tests.load.counters import Counted, counted_scorer
 from tests.load.machine import Share
-from tests.load.open_loop import constant_rate
 from tests.load.results import Result, checked
-from tests.load.sending import sending
 from tests.load.target import Target
 
 _OVERLOAD, _SAMPLED_SHARE = 4, 0.1

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from labelloop_cli.load.figures import PERCENTILES
 
 from tests.load.charts import latency_and_throughput
-from tests.load.figures import PERCENTILES
 from tests.load.machine import described
 from tests.load.results import Result
 

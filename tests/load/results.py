@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.load.calls import Calls, Outcomes
+from labelloop_cli.load.calls import Calls, Outcomes
+from labelloop_cli.load.figures import figures
+
 from tests.load.checking import Reference
-from tests.load.figures import figures
 from tests.load.machine import Share
 from tests.load.target import Target
 

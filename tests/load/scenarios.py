@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from labelloop.errors import NotFound
 from labelloop.scorer.v1.scorer_pb2 import ScoreResponse
+from labelloop_cli.load.calls import Calls, Outcomes, rank_calls, rank_request, score_calls
+from labelloop_cli.load.open_loop import constant_rate
+from labelloop_cli.load.sending import sending
 
-from tests.load.calls import Calls, Outcomes, rank_calls, rank_request, score_calls
 from tests.load.closed_loop import USERS, closed_loop
 from tests.load.cross_check import cross_check
-from tests.load.open_loop import constant_rate
 from tests.load.overload import overload
 from tests.load.results import Result, checked, watching
 from tests.load.runs import Runs
-from tests.load.sending import sending
 from tests.load.target import Target
 
 SHARE = 0.5  # of the closed loop's rate: an open loop above that measures the client's queue

@@ -14,10 +14,10 @@ from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, StartRunRequest
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.demo.plan import article
+from labelloop_cli.load.alone import made_up_images, unloaded_answer
 from labelloop_cli.local.stack import Stack, running
 from numpy.typing import NDArray
 
-from tests.load.alone import made_up_images, unloaded_answer
 from tests.load.machine import Cores, Watched, cores, running_on
 from tests.load.runs import Runs
 

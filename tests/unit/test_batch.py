@@ -146,7 +146,7 @@ def service_of(pool: Pool, executor: ThreadPoolExecutor) -> ScorerService:
         return MODEL
 
     pools, models = AsyncCache(load_pool, kept=1), AsyncCache(load_model, kept=1)
-    return ScorerService(pools, UNUSED, UNUSED, models, UNUSED, UNUSED, executor, 1)
+    return ScorerService(pools, UNUSED, UNUSED, models, UNUSED, UNUSED, executor, 1, UNUSED)
 
 
 async def test_a_repeated_request_gets_the_result_begun_by_a_cancelled_call() -> None:

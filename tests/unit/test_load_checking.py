@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime
 import pytest
 from labelloop.scorer.v1 import scorer_pb2 as pb
+from labelloop_cli.load.calls import RANK_LIMIT, Calls, rank_calls, rank_request, score_calls
 
-from tests.load.calls import RANK_LIMIT, Calls, rank_calls, rank_request, score_calls
 from tests.load.checking import Reference
 from trainer_svc.model.onnx_export import to_onnx
 

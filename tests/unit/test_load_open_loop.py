@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from tests.load.calls import Outcomes
-from tests.load.figures import figures, latency_by_share, throughput
-from tests.load.open_loop import IN_FLIGHT_MAX, constant_rate
+from labelloop_cli.load.calls import Outcomes
+from labelloop_cli.load.figures import figures, latency_by_share, throughput
+from labelloop_cli.load.open_loop import IN_FLIGHT_MAX, constant_rate
 
 
 class QuickTime(asyncio.SelectorEventLoop):

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from labelloop_cli.load.calls import Outcomes
 from labelloop_cli.reporting import charts, run_charts
 from labelloop_cli.reporting.charts import COLOURS, style
 from labelloop_cli.reporting.run_charts import Watched
 from labelloop_cli.reporting.svg.panels import NOTHING
 
-from tests.load.calls import Outcomes
 from tests.load.charts import latency_and_throughput
 from tests.load.results import Result
 from tests.svg_reading import Drawing

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+from io import StringIO
 
 import pytest
 from labelloop.domain.statistics import tells_little
 from labelloop.events.v1.events_pb2 import AutoLabelsCertified, GuaranteeSpec, PoolPublished, Protocol, RunSpec
-from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult, RunStatus
+from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, Phase, RoundResult, RunStatus
 from labelloop_cli.operations.run import listed
 from labelloop_cli.output import run_summary
+from rich.console import Console
+from rich.table import Table
 
 
 def measured(correct: int) -> MeasuredAccuracy:
@@ -108,7 +112,57 @@ def test_auto_labels_are_shown_with_their_budget() -> None:
 
 def test_the_list_of_runs_omits_empty_columns() -> None:
     plain = RunStatus(run_id="one", spec=HONEST)
-    assert [column.header for column in listed([plain]).columns] == ["run", "state", "strategy", "round", "labels"]
-    audited = RunStatus(run_id="two", spec=RunSpec(guarantee=GuaranteeSpec(audit_size=5)), message="it says so")
-    headers = [column.header for column in listed([plain, audited]).columns]
-    assert headers == ["run", "state", "strategy", "round", "labels", "audit", "note"]
+    assert [column.header for column in listed([plain]).columns] == ["run", "state", "round", "labels"]
+    labelled = RunStatus(run_id="two", spec=RunSpec(label_budget=20, auto_label_budget=10), auto_labels=5)
+    assert [column.header for column in listed([plain, labelled]).columns] == [
+        *("run", "state", "round", "labels", "auto"),
+    ]
+
+
+def full(run_id: str) -> RunStatus:
+    """A run with something in every column."""
+    found = MeasuredAccuracy(correct=912, total=1_000, value=0.912, low=0.89, high=0.93)
+    return RunStatus(
+        run_id=run_id,
+        spec=RunSpec(label_budget=10_000, auto_label_budget=100_000),
+        phase=Phase.PHASE_PUBLISHING,
+        round=100,
+        planned_rounds=1_000,
+        labels_paid=10_000,
+        auto_labels=100_000,
+        latest=RoundResult(evaluation=found),
+    )
+
+
+def test_a_line_of_the_list_fits_into_80_columns_with_whole_words() -> None:
+    shown = printed(listed([full("20261129-143533-0a1b"), full("a-name-of-25-characters-a")]))
+    assert [line.split() for line in shown] == [
+        ["run", "state", "round", "labels", "auto", "accuracy"],
+        ["20261129-143533-0a1b", "publishing", "100/1000", "10000/10000", "100000", "0.9120"],
+        ["a-name-of-25-characters-a", "publishing", "100/1000", "10000/10000", "100000", "0.9120"],
+    ]
+
+
+def test_an_id_that_is_too_long_is_broken_and_loses_no_character() -> None:
+    run_id = "".join(f"run{number:02}" for number in range(12)) + "last"
+    assert len(run_id) == 64
+    shown = printed(listed([full(run_id)]))
+    assert "".join(line.split()[0] for line in shown[1:]) == run_id
+    assert shown[1].split()[1:] == ["publishing", "100/1000", "10000/10000", "100000", "0.9120"]
+
+
+def printed(table: Table) -> list[str]:
+    """Lines of a table on a terminal of 80 columns."""
+    output = StringIO()
+    Console(file=output, width=80).print(table)
+    return output.getvalue().splitlines()
+
+
+def test_programs_read_words_numbers_and_times_of_a_run() -> None:
+    run = full("r")
+    run.started_at.FromJsonString("2026-11-29T14:35:33Z")
+    document = json.loads(json.dumps(run_summary.document(run)))
+    assert (document["state"], document["started_at"]) == ("publishing", "2026-11-29T14:35:33Z")
+    assert document["accuracy"]["measured_on"] == "evaluation"
+    assert document["accuracy"]["value"] == 0.912
+    assert run_summary.document(RunStatus(run_id="new"))["accuracy"] is None

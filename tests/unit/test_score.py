@@ -144,7 +144,7 @@ class Late:
 
 
 async def test_a_call_whose_deadline_has_passed_is_not_started(scoring: Scoring) -> None:
-    service = ScorerService(UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, scoring, UNUSED, 1)
+    service = ScorerService(UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, scoring, UNUSED, 1, UNUSED)
     with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
         await service.Score(SMALL, cast(Any, Late()))
 

@@ -56,6 +56,13 @@ class ScorerClient:
         """Return the shards of a pool, to distribute over several scorers; a single scorer gets the pool undivided."""
         return Shards.undivided(pool) if len(await self._replicas.known()) == 1 else await self._shards.get(pool)
 
+    async def fetched(self, pool: str) -> tuple[int, int, int, int]:
+        """Return how many shards of a pool any scorer has fetched, of how many, and the same for samples."""
+        shards, held = await self._shards.get(pool), await self._fan_out.fetched(pool)
+        counts = np.diff(shards.ends, prepend=0)
+        done = [place for place in range(len(counts)) if place in held]
+        return len(done), len(counts), int(counts[done].sum()), int(counts.sum())
+
     async def rank(
         self,
         pool: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -11,11 +11,13 @@ from google.protobuf.message import Message
 from labelloop.errors import LimitExceeded, from_rpc
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.runtime.crash_points import crash_point
+from labelloop.scorer.v1.scorer_pb2 import FindFetchedShardsRequest
 
 from trainer_svc.scorers.channels import ScorerChannel, ScorerChannels
 from trainer_svc.scorers.sharding import share_out
 
 _CALL_TIMEOUT_S = 60.0
+_PROGRESS_TIMEOUT_S = 2.0
 _PASSING = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -60,6 +62,18 @@ class FanOut:
             return await self._ask_patiently(method, keys, question)
         parts = share_out(keys, self._replicas.to_ask())
         return await _all_of([self._ask_patiently(method, _at(keys, places), question) for places in parts.values()])
+
+    async def fetched(self, pool: str) -> set[int]:
+        """Return the places of the shards of a pool that any scorer has; of scorers that answer within two seconds."""
+
+        async def ask(replica: ScorerChannel) -> Iterable[int]:
+            request = FindFetchedShardsRequest(pool_sha256=pool)
+            try:
+                return (await replica.stub.FindFetchedShards(request, timeout=_PROGRESS_TIMEOUT_S)).shards
+            except grpc.aio.AioRpcError:  # its work is asked for elsewhere, and says what is wrong
+                return ()
+
+        return set().union(*await asyncio.gather(*map(ask, await self._replicas.known())))
 
     async def _ask_patiently(self, method: str, keys: Mapping[int, str], question: Question) -> Answers:
         crash_point(f"before call {method}")

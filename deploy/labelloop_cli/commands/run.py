@@ -72,11 +72,11 @@ def spec(run_id: RunId) -> None:
 
 
 @app.command("list")
-def list_() -> None:
+def list_(json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False) -> None:
     """Show all runs."""
     from labelloop_cli.operations import run
 
-    carry_out(run.list_())
+    carry_out(run.list_(as_json=json))
 
 
 @app.command()

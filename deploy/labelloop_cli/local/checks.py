@@ -46,9 +46,14 @@ def python_check(version: tuple[int, int] = sys.version_info[:2]) -> Check:
     return Check("Python", ok, ".".join(map(str, version)), "" if ok else f"use Python {lowest} to {highest}")
 
 
+def command_check(extras: Extras) -> Check:
+    """Check whether the libraries of the command are installed."""
+    return _libraries("command", extras.missing(), extras.advice())
+
+
 def extra_checks(extras: Extras) -> list[Check]:
     """Check whether the libraries of the command, of each service and of optional features are installed."""
-    found = [_libraries("command", extras.missing(), extras.advice())]
+    found = [command_check(extras)]
     found += [_libraries(service, extras.missing(service), extras.advice(service)) for service in SERVICES]
     for extra, gives in OPTIONAL.items():
         if not extras.knows(extra):

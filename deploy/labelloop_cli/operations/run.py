@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import typer
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource
-from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
@@ -68,35 +68,50 @@ async def show_spec(run_id: str) -> None:
     )
 
 
-async def list_() -> None:
-    """Print a table of all runs."""
+async def list_(*, as_json: bool = False) -> None:
+    """Print all runs, as a table or as one JSON object."""
     async with connect(Endpoints()) as clients:
         response = await clients.trainer.ListRuns(pb.ListRunsRequest())
+    if as_json:
+        document = {
+            "runs": [run_summary.document(run) for run in response.runs],
+            "unreadable_events": response.unreadable_events,
+        }
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
     if not response.runs:
         console.print("no runs yet; start one with `labelloop run start`")
     else:
         console.print(listed(list(response.runs)))
+    for run in response.runs:
+        if said := run.message or run.progress:
+            console.print(f"{run.run_id}: {said}", highlight=False, soft_wrap=True)
     if response.unreadable_events:
         told = f"{response.unreadable_events} events on the stream cannot be read and are passed over"
         console.print(told, style="yellow")
 
 
 def listed(runs: list[pb.RunStatus]) -> Table:
-    """Build a table of runs, without columns that are empty for all of them: the others fit into 80 characters."""
+    """Build a table of runs that fits into 80 characters for ids of up to 25, without columns that are all empty.
+
+    Words and numbers are never broken; longer ids are.
+    """
     columns: dict[str, Callable[[pb.RunStatus], str]] = {
         "run": lambda run: run.run_id,
         "state": lambda run: word(pb.Phase.Name(run.phase)),
-        "strategy": lambda run: word(Strategy.Name(run.spec.strategy)),
         "round": lambda run: f"{run.round}/{run.planned_rounds}",
         "labels": run_summary.labels,
-        "audit": run_summary.audit,
-        "auto-labels": run_summary.auto_labels,
-        "accuracy": run_summary.accuracy,
-        "note": lambda run: run.message,
+        "auto": lambda run: run_summary.auto_labels(run).partition("/")[0],
+        "accuracy": run_summary.short_accuracy,
     }
     cells = {name: [of(run) for run in runs] for name, of in columns.items()}
     told = {name: column for name, column in cells.items() if {*column} - {run_summary.NONE, ""}}
-    table = Table(*(Column(name, no_wrap=name in ("run", "state")) for name in told))
+    table = Table(
+        *(Column(name, overflow="fold", no_wrap=name != "run") for name in told),
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
     for row in zip(*told.values(), strict=True):
         table.add_row(*row)
     return table
@@ -131,6 +146,8 @@ def _note(run: pb.RunStatus) -> str:
     note = f"{run_summary.paid(run)}, accuracy {run_summary.accuracy(run)}"
     if run.labels_open and run.phase == pb.Phase.PHASE_LABELLING:
         note += f", waiting for {run.labels_open} labels"
+    if run.progress:
+        note += f", {run.progress}"
     return f"{note}, held up: {run.message}" if run.message and run.phase < pb.Phase.PHASE_FINISHED else note
 
 

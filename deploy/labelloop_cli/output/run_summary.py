@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from labelloop.domain.statistics import GUESSING, tells_little
 from labelloop.events.v1.events_pb2 import Protocol
-from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult, RunStatus
+from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, Phase, RoundResult, RunStatus
+
+from labelloop_cli.run_options import word
 
 NONE = "–"
 
@@ -27,6 +32,41 @@ def judged_by(result: RoundResult, protocol: Protocol.ValueType) -> tuple[Measur
     if not result.HasField("stopping"):
         return None
     return result.stopping, "stopping set" if protocol == Protocol.PROTOCOL_PUBLISHED else "cross-validated"
+
+
+def short_accuracy(run: RunStatus) -> str:
+    """Format the newest accuracy alone, for tables."""
+    found = judged_by(run.latest, run.spec.protocol) if run.HasField("latest") else None
+    return f"{found[0].value:.4f}" if found else NONE
+
+
+def document(run: RunStatus) -> dict[str, Any]:
+    """Return what programs read of a run: names of states and strategies as on the command line, times in UTC."""
+    found = judged_by(run.latest, run.spec.protocol) if run.HasField("latest") else None
+    return {
+        "run_id": run.run_id,
+        "state": word(Phase.Name(run.phase)),
+        "message": run.message,
+        "progress": run.progress,
+        "dataset": run.spec.dataset.name,
+        "strategy": word(Strategy.Name(run.spec.strategy)),
+        "round": run.round,
+        "planned_rounds": run.planned_rounds,
+        "labels_paid": run.labels_paid,
+        "label_budget": run.spec.label_budget,
+        "labels_open": run.labels_open,
+        "audit_labels": _audited(run),
+        "auto_labels": run.auto_labels,
+        "accuracy": _measured(*found) if found else None,
+        "continues": run.continues,
+        "started_at": run.started_at.ToJsonString(),
+        "changed_at": run.changed_at.ToJsonString(),
+    }
+
+
+def _measured(accuracy: MeasuredAccuracy, on: str) -> dict[str, Any]:
+    names = ("value", "low", "high", "correct", "total", "baseline", "balanced")
+    return {"measured_on": on, **{name: getattr(accuracy, name) for name in names}}
 
 
 def accuracy(run: RunStatus) -> str:

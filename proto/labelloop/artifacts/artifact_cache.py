@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +28,10 @@ class ArtifactCache:
             data = await self._store.get(digest)
             mapped = await asyncio.to_thread(self._folder.keep, digest, len(data), lambda draft: _written(draft, data))
         return mapped
+
+    async def held(self, digests: Sequence[str]) -> list[bool]:
+        """Return for each artifact whether the folder has a file of it. Its bytes are not looked at."""
+        return await asyncio.to_thread(lambda: [self._folder.has(digest) for digest in digests])
 
 
 def _is(data: Bytes, digest: str) -> bool:

@@ -34,6 +34,10 @@ class CacheFolder:
         os.utime(path)
         return found
 
+    def has(self, name: str) -> bool:
+        """Return whether there is such a file."""
+        return (self._folder / name).is_file()
+
     def made(self, name: str, size: int, whole: Callable[[Bytes], bool], write: Callable[[Path], None]) -> Bytes:
         """Map a file, or make it as :meth:`keep` does if it is missing or not ``whole``.
 

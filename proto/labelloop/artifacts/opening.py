@@ -7,7 +7,7 @@ from nats.aio.client import Client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from labelloop.artifacts.fsspec_store import FsspecArtifacts
-from labelloop.artifacts.store import ArtifactStore, JetStreamArtifacts
+from labelloop.artifacts.store import JETSTREAM, ArtifactStore, JetStreamArtifacts
 from labelloop.errors import Unready
 from labelloop.runtime.backoff import Backoff
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 def open_store(url: str, client: Client, replicas: int = 1) -> ArtifactStore:
     """Open the store at ``url``: ``jetstream:`` for the broker's own, on ``replicas`` nodes, or any fsspec URL."""
-    return JetStreamArtifacts(client, replicas) if url == "jetstream:" else FsspecArtifacts(url)
+    return JetStreamArtifacts(client, replicas) if url == JETSTREAM else FsspecArtifacts(url)
 
 
 async def wait_until_usable(store: ArtifactStore, *, writing: bool) -> None:

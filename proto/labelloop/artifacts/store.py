@@ -10,23 +10,31 @@ import asyncio
 import io
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Protocol
 
+import structlog
 from nats.aio.client import Client
-from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions, ObjectStoreConfig, StorageType
-from nats.js.errors import NotFoundError
+from nats.js.api import ObjectInfo, ObjectMetaOptions, ObjectStoreConfig, StorageType
+from nats.js.errors import APIError, NotFoundError
 from nats.js.object_store import ObjectStore
 
-from labelloop.errors import Corrupt, NotFound
-from labelloop.eventlog.conditional_publish import ensure_replicas, publish_once, read_or_make
+from labelloop.errors import Corrupt, NotFound, Unready
+from labelloop.eventlog.broker_answers import INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED
+from labelloop.eventlog.conditional_publish import ensure_replicas, publish_once, publish_over, read_or_make
 from labelloop.eventlog.connection import jetstream
-from labelloop.eventlog.retry import retry_while_away
+from labelloop.eventlog.retry import broker_is_away, retry_while_away
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 from labelloop.runtime.crash_points import crash_point
 
+JETSTREAM = "jetstream:"  # the URL of the broker's own store
 _CHUNK_BYTES = 512 * 1024
+_NO_ROOM = (INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED)  # of the account, on the disk, in the stream
+_CHUNK_NUMBER = "Labelloop-Chunk"  # a header, from 1
+
+log = structlog.get_logger()
 
 
 class ArtifactStore(Protocol):
@@ -60,7 +68,9 @@ class JetStreamArtifacts:
 
     An artifact that fits into one chunk, as every model does, is written to and read from a chunk subject named by its
     digest. This takes two requests to store and one to read instead of four and six, and the broker rejects a second
-    write. Other clients of the object store see an ordinary object. Larger artifacts go through nats-py.
+    write. Larger artifacts are written chunk by chunk to a subject of their own, each only after the one before:
+    whoever stores the same artifact, or stores it again after an interruption, goes on where the subject ends. Other
+    clients of the object store see ordinary objects.
     """
 
     def __init__(self, client: Client, replicas: int = 1) -> None:
@@ -88,30 +98,55 @@ class JetStreamArtifacts:
     async def put(self, data: bytes) -> str:
         digest = digest_of(data)
         crash_point("before put")
-        await retry_while_away(lambda: self._put(digest, data))
+        try:
+            await retry_while_away(lambda: self._put(digest, data), _passing(digest))
+        except APIError as error:
+            message = f"the broker does not store artifact {digest}: {error.description}; the run goes on once it does"
+            raise Unready("ARTIFACT_STORE_FAILS", message, retry_after_s=1, artifact=digest) from error
         crash_point("after put")
         return digest
 
     async def _put(self, digest: str, data: bytes) -> None:
         bucket = await self._make()
-        await (self._put_chunk(digest, data) if len(data) <= _CHUNK_BYTES else _put(bucket, digest, data))
+        await (self._put_chunk(digest, data) if len(data) <= _CHUNK_BYTES else self._put_chunks(bucket, digest, data))
 
     async def _put_chunk(self, digest: str, data: bytes) -> None:
-        info = ObjectInfo(
-            name=digest,
-            bucket=ARTIFACT_BUCKET,
-            nuid=digest,
-            size=len(data),
-            chunks=1,
-            digest=f"SHA-256={urlsafe_b64encode(bytes.fromhex(digest)).decode()}",
-            options=ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES),
-            mtime=datetime.now(UTC).isoformat(),
-        )
-        meta_subject = f"$O.{ARTIFACT_BUCKET}.M.{urlsafe_b64encode(digest.encode()).decode()}"
         await asyncio.gather(  # no event refers to the artifact before both are written
-            publish_once(self._js, _chunk_subject(digest), data),
-            publish_once(self._js, meta_subject, json.dumps(info.as_dict()).encode()),
+            publish_once(self._js, chunk_subject(digest), data),
+            publish_once(self._js, meta_subject(digest), _meta(digest, digest, len(data))),
         )
+
+    async def _put_chunks(self, bucket: ObjectStore, digest: str, data: bytes) -> None:
+        try:
+            await bucket.get_info(digest)
+        except NotFoundError:
+            subject = chunk_subject(chunks_name(digest))
+            await self._write_chunks(
+                subject, [data[at : at + _CHUNK_BYTES] for at in range(0, len(data), _CHUNK_BYTES)]
+            )
+            await publish_once(self._js, meta_subject(digest), _meta(digest, chunks_name(digest), len(data)))
+
+    async def _write_chunks(self, subject: str, chunks: Sequence[bytes]) -> None:
+        """Append those chunks to ``subject`` that it does not hold yet."""
+        done, last = await self._end_of(subject)
+        while done < len(chunks):
+            written = await publish_over(self._js, subject, chunks[done], last, {_CHUNK_NUMBER: str(done + 1)})
+            done, last = (done + 1, written) if written else await self._end_of(subject)
+        info = await self._js.stream_info(f"OBJ_{ARTIFACT_BUCKET}", subjects_filter=subject)
+        if (info.state.subjects or {}).get(subject) != len(chunks):
+            message = (
+                f"parts under {subject} were removed while others were added: remove the rest by `labelloop artifacts "
+                "sweep --remove` an hour from now, and the artifact is stored again"
+            )
+            raise Unready("ARTIFACT_SWEPT", message, retry_after_s=60, subject=subject)
+
+    async def _end_of(self, subject: str) -> tuple[int, int]:
+        """Return the number of chunks under ``subject`` and the sequence of the last one; 0 and 0 if there is none."""
+        try:
+            message = await self._js.get_last_msg(f"OBJ_{ARTIFACT_BUCKET}", subject)
+        except NotFoundError:
+            return 0, 0
+        return int((message.headers or {})[_CHUNK_NUMBER]), message.seq or 0
 
     async def get(self, digest: str) -> bytes:
         try:
@@ -122,20 +157,60 @@ class JetStreamArtifacts:
     async def _read(self, digest: str) -> bytes:
         bucket = await self._open()
         try:
-            return (await self._js.get_last_msg(f"OBJ_{ARTIFACT_BUCKET}", _chunk_subject(digest))).data or b""
+            return (await self._js.get_last_msg(f"OBJ_{ARTIFACT_BUCKET}", chunk_subject(digest))).data or b""
         except NotFoundError:
             buffer = io.BytesIO()  # without a file to write to, nats-py's get is quadratic in the size
             await bucket.get(digest, writeinto=buffer)
             return buffer.getvalue()
 
 
-def _chunk_subject(digest: str) -> str:
-    return f"$O.{ARTIFACT_BUCKET}.C.{digest}"
+def chunk_subject(name: str) -> str:
+    """Return the subject of an object's chunks; ``name`` is its nuid in the terms of the object store."""
+    return f"$O.{ARTIFACT_BUCKET}.C.{name}"
 
 
-async def _put(bucket: ObjectStore, digest: str, data: bytes) -> None:
-    """Store an artifact unless it exists: nats-py would rewrite it and delete old chunks while they are being read."""
-    try:
-        await bucket.get_info(digest)
-    except NotFoundError:
-        await bucket.put(digest, data, ObjectMeta(name=digest, options=ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES)))
+def meta_subject(digest: str) -> str:
+    """Return the subject of the message that makes chunks an object."""
+    return f"$O.{ARTIFACT_BUCKET}.M.{urlsafe_b64encode(digest.encode()).decode()}"
+
+
+def chunks_name(digest: str) -> str:
+    """Return the nuid of an artifact of several chunks.
+
+    It is not the digest: under that readers expect a whole artifact.
+    """
+    return f"{digest}-chunks"
+
+
+def _meta(digest: str, nuid: str, size: int) -> bytes:
+    info = ObjectInfo(
+        name=digest,
+        bucket=ARTIFACT_BUCKET,
+        nuid=nuid,
+        size=size,
+        chunks=max(1, -(-size // _CHUNK_BYTES)),
+        digest=f"SHA-256={urlsafe_b64encode(bytes.fromhex(digest)).decode()}",
+        options=ObjectMetaOptions(max_chunk_size=_CHUNK_BYTES),
+        mtime=datetime.now(UTC).isoformat(),
+    )
+    return json.dumps(info.as_dict()).encode()
+
+
+def _passing(digest: str) -> Callable[[BaseException], bool]:
+    """Return a function that tells whether storing an artifact is worth another try at once, and logs each new cause.
+
+    A broker without room is none: the run is held up, and says why.
+    """
+    told: set[str] = set()
+
+    def passes(error: BaseException) -> bool:
+        full = isinstance(error, APIError) and error.err_code in _NO_ROOM
+        if full or not broker_is_away(error):
+            return False
+        problem = str(error) or type(error).__name__
+        if problem not in told:
+            log.warning("artifact_not_stored_yet", artifact=digest, problem=problem)
+        told.add(problem)
+        return True
+
+    return passes

@@ -33,7 +33,7 @@ class Handling(Enum):
 _SOON, _BACK, _ABSENT = Handling.RETRY_SOON, Handling.READ_BACK, Handling.ABSENT
 _WAIT, _REFUSED, _FAULT = Handling.WAIT, Handling.REFUSED, Handling.FAULT
 
-STORAGE_EXCEEDED, STORE_FAILED = 10047, 10077
+INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED = 10023, 10047, 10077
 
 BY_CODE: Mapping[int, Handling] = MappingProxyType(
     {
@@ -91,7 +91,7 @@ BY_CODE: Mapping[int, Handling] = MappingProxyType(
         10007: _WAIT,  # the stream is not on this node
         10008: _WAIT,  # no leader at the moment
         10009: _WAIT,  # not the leader any more
-        10023: _WAIT,  # insufficient resources, as on a full disk
+        INSUFFICIENT_RESOURCES: _WAIT,  # insufficient resources, as on a full disk
         10035: _WAIT,  # the account is not known yet
         10039: _WAIT,  # JetStream is not enabled for the account, yet
         10041: _WAIT,  # consensus failed

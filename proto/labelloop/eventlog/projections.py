@@ -50,6 +50,7 @@ class RunProjections(Generic[R]):
     Attributes:
         runs: The state of each run.
         problems: What keeps a run from going on; empty if nothing does.
+        progress: What a step of a run that takes long has done so far; empty if none does.
         refused: Sequences of events that break the rules of their run; they stay in the log and are skipped.
         carriers: Trace headers of the span in which each run's newest event was written, if that was traced.
     """
@@ -58,6 +59,7 @@ class RunProjections(Generic[R]):
         self._begin = begin
         self.runs: dict[str, R] = {}
         self.problems: dict[str, str] = {}
+        self.progress: dict[str, str] = {}
         self.refused: set[int] = set()
         self.carriers: dict[str, Mapping[str, str]] = {}
         self._early: defaultdict[str, list[tuple[Recorded, Event]]] = defaultdict(list)
@@ -141,6 +143,12 @@ class RunProjections(Generic[R]):
         """Set what keeps a run from going on; empty if it goes on."""
         if self.problems.get(run_id, "") != problem:
             self.problems[run_id] = problem
+            self.notify(run_id)
+
+    def set_progress(self, run_id: str, progress: str) -> None:
+        """Set what a step of a run has done so far; empty once it has ended."""
+        if self.progress.get(run_id, "") != progress:
+            self.progress[run_id] = progress
             self.notify(run_id)
 
     def held_up(self) -> list[str]:

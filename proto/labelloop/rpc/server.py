@@ -12,8 +12,10 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
+from labelloop.diagnostics.v1.diagnostics_pb2_grpc import add_DiagnosticsServiceServicer_to_server
 from labelloop.errors import port_in_use
 from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.diagnostics import Diagnostics
 from labelloop.rpc.handlers import guarded
 from labelloop.rpc.health import Probes
 from labelloop.rpc.tls import server_credentials
@@ -60,6 +62,7 @@ class Server:
 
     Attributes:
         grpc: The server to add servicers to.
+        diagnostics: What it says of itself to operators.
         port: The port it listens on; 0 before :meth:`start`.
     """
 
@@ -72,6 +75,8 @@ class Server:
         self._probes = Probes(settings, service_name)
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        self.diagnostics = Diagnostics(settings, service_name)
+        add_DiagnosticsServiceServicer_to_server(self.diagnostics, self.grpc)
         self.port = 0
 
     async def live(self) -> None:

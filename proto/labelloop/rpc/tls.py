@@ -32,24 +32,30 @@ def server_credentials(folder: Path) -> grpc.ServerCredentials:
 
 
 def channel(
-    address: str, folder: Path | None, options: Sequence[tuple[str, Any]], *, host: str = ""
+    address: str,
+    folder: Path | None,
+    options: Sequence[tuple[str, Any]],
+    *,
+    host: str = "",
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> grpc.aio.Channel:
     """Open a channel to ``address``.
 
     Args:
         folder: The folder of certificates; None for no TLS.
         host: The name in the server's certificate, if ``address`` is an IP address.
+        interceptors: They see each call before those that trace it.
 
     Raises:
         InvalidInput: If the folder's files cannot be used.
     """
-    interceptors = tracing.interceptors()
+    around = [*interceptors, *tracing.interceptors()]
     if folder is None:
-        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+        return grpc.aio.insecure_channel(address, options=options, interceptors=around)
     authority, certificate, key = _read(folder)
     named = [("grpc.ssl_target_name_override", host)] if host else []
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
-    return grpc.aio.secure_channel(address, credentials, options=[*options, *named], interceptors=interceptors)
+    return grpc.aio.secure_channel(address, credentials, options=[*options, *named], interceptors=around)
 
 
 def client_context(folder: Path) -> ssl.SSLContext:

@@ -598,3 +598,49 @@ class ScoreStreamResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreStreamResponse: _TypeAlias = ScoreStreamResponse  # noqa: Y015
+
+@_typing.final
+class FindFetchedShardsRequest(_message.Message):
+    """Which pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_SHA256_FIELD_NUMBER: _builtins.int
+    pool_sha256: _builtins.str
+    """SHA-256 of the pool's manifest."""
+    def __init__(
+        self,
+        *,
+        pool_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool_sha256", b"pool_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindFetchedShardsRequest: _TypeAlias = FindFetchedShardsRequest  # noqa: Y015
+
+@_typing.final
+class FindFetchedShardsResponse(_message.Message):
+    """The shards that a scorer has on its disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """By their place in the manifest, from 0, ascending."""
+
+    def __init__(
+        self,
+        *,
+        shards: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindFetchedShardsResponse: _TypeAlias = FindFetchedShardsResponse  # noqa: Y015

@@ -70,6 +70,11 @@ class ScorerServiceStub:
                 request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamRequest.SerializeToString,
                 response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamResponse.FromString,
                 _registered_method=True)
+        self.FindFetchedShards = channel.unary_unary(
+                '/labelloop.scorer.v1.ScorerService/FindFetchedShards',
+                request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.FindFetchedShardsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.FindFetchedShardsResponse.FromString,
+                _registered_method=True)
 
 
 class ScorerServiceServicer:
@@ -134,6 +139,13 @@ class ScorerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindFetchedShards(self, request, context):
+        """Which shards of a pool this scorer has fetched. Fetches nothing but the pool's manifest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScorerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -171,6 +183,11 @@ def add_ScorerServiceServicer_to_server(servicer, server):
                     servicer.ScoreStream,
                     request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamRequest.FromString,
                     response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamResponse.SerializeToString,
+            ),
+            'FindFetchedShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindFetchedShards,
+                    request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.FindFetchedShardsRequest.FromString,
+                    response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.FindFetchedShardsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -363,6 +380,33 @@ class ScorerService:
             '/labelloop.scorer.v1.ScorerService/ScoreStream',
             labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamRequest.SerializeToString,
             labelloop_dot_scorer_dot_v1_dot_scorer__pb2.ScoreStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindFetchedShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.scorer.v1.ScorerService/FindFetchedShards',
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.FindFetchedShardsRequest.SerializeToString,
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.FindFetchedShardsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,8 @@ class ScorerServiceStub:
     """The same for a stream of requests, each by itself: one answer for each, in their order. The first request that
     cannot be answered ends the stream with its error.
     """
+    FindFetchedShards: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.FindFetchedShardsRequest, _scorer_pb2.FindFetchedShardsResponse]
+    """Which shards of a pool this scorer has fetched. Fetches nothing but the pool's manifest."""
 
 @_typing.type_check_only
 class ScorerServiceAsyncStub(ScorerServiceStub):
@@ -93,6 +95,8 @@ class ScorerServiceAsyncStub(ScorerServiceStub):
     """The same for a stream of requests, each by itself: one answer for each, in their order. The first request that
     cannot be answered ends the stream with its error.
     """
+    FindFetchedShards: _aio.UnaryUnaryMultiCallable[_scorer_pb2.FindFetchedShardsRequest, _scorer_pb2.FindFetchedShardsResponse]  # type: ignore[assignment]
+    """Which shards of a pool this scorer has fetched. Fetches nothing but the pool's manifest."""
 
 class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds pools and ranks them. Stateless: every request names all that it needs by digest, so any replica can answer."""
@@ -165,5 +169,13 @@ class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
         """The same for a stream of requests, each by itself: one answer for each, in their order. The first request that
         cannot be answered ends the stream with its error.
         """
+
+    @_abc_1.abstractmethod
+    def FindFetchedShards(
+        self,
+        request: _scorer_pb2.FindFetchedShardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scorer_pb2.FindFetchedShardsResponse, _abc.Awaitable[_scorer_pb2.FindFetchedShardsResponse]]:
+        """Which shards of a pool this scorer has fetched. Fetches nothing but the pool's manifest."""
 
 def add_ScorerServiceServicer_to_server(servicer: ScorerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

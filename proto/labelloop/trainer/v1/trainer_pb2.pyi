@@ -262,6 +262,7 @@ class RunStatus(_message.Message):
     AUDIT_LABELS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     HEAD_SHA256_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Its name."""
     phase: Global___Phase.ValueType
@@ -288,6 +289,8 @@ class RunStatus(_message.Message):
     """SHA-256 of what ranks the pool now, through the features: the newest model or its head, or what is inherited of
     them; empty where there is none that sees what this run's models see.
     """
+    progress: _builtins.str
+    """What a step that takes long has done so far, in a sentence; empty where none does. Not a fault, unlike message."""
     @_builtins.property
     def spec(self) -> _events_pb2.RunSpec:
         """What it does."""
@@ -338,10 +341,11 @@ class RunStatus(_message.Message):
         audit_labels: _builtins.int = ...,
         features: _events_pb2.FeaturesLearned | None = ...,
         head_sha256: _builtins.str = ...,
+        progress: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "changed_at", b"changed_at", "features", b"features", "latest", b"latest", "pool", b"pool", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "progress", b"progress", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -942,3 +946,95 @@ class ImportRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportRunResponse: _TypeAlias = ImportRunResponse  # noqa: Y015
+
+@_typing.final
+class SweepArtifactsRequest(_message.Message):
+    """What to sweep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVE_FIELD_NUMBER: _builtins.int
+    OLDER_THAN_S_FIELD_NUMBER: _builtins.int
+    remove: _builtins.bool
+    """Whether to remove what is found; without it, it is only listed."""
+    older_than_s: _builtins.int
+    """Seconds since the newest part was stored, at least 3,600: younger parts may belong to an upload under way. 0 stands
+    for 3,600.
+    """
+    def __init__(
+        self,
+        *,
+        remove: _builtins.bool = ...,
+        older_than_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["older_than_s", b"older_than_s", "remove", b"remove"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepArtifactsRequest: _TypeAlias = SweepArtifactsRequest  # noqa: Y015
+
+@_typing.final
+class LeftoverParts(_message.Message):
+    """Parts of one artifact that was never stored whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    NEWEST_AT_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What the broker knows them by."""
+    parts: _builtins.int
+    """How many there are."""
+    removed: _builtins.bool
+    """Whether they were removed."""
+    kept: _builtins.str
+    """Why they were kept although they were to be removed; empty where they were not."""
+    @_builtins.property
+    def newest_at(self) -> _timestamp_pb2.Timestamp:
+        """When the newest one was stored."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        parts: _builtins.int = ...,
+        newest_at: _timestamp_pb2.Timestamp | None = ...,
+        removed: _builtins.bool = ...,
+        kept: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["newest_at", b"newest_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept", "name", b"name", "newest_at", b"newest_at", "parts", b"parts", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeftoverParts: _TypeAlias = LeftoverParts  # noqa: Y015
+
+@_typing.final
+class SweepArtifactsResponse(_message.Message):
+    """What was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEFTOVERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leftovers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeftoverParts]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        leftovers: _abc.Iterable[Global___LeftoverParts] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leftovers", b"leftovers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepArtifactsResponse: _TypeAlias = SweepArtifactsResponse  # noqa: Y015

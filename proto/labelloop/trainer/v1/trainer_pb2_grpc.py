@@ -80,6 +80,11 @@ class TrainerServiceStub:
                 request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunRequest.SerializeToString,
                 response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunResponse.FromString,
                 _registered_method=True)
+        self.SweepArtifacts = channel.unary_unary(
+                '/labelloop.trainer.v1.TrainerService/SweepArtifacts',
+                request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -152,6 +157,14 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SweepArtifacts(self, request, context):
+        """What uploads of artifacts that broke off left on the broker, and its removal. Never removes what a run names.
+        PERMISSION_DENIED where the trainer's key does not allow the removal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -199,6 +212,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.ImportRun,
                     request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunRequest.FromString,
                     response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunResponse.SerializeToString,
+            ),
+            'SweepArtifacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SweepArtifacts,
+                    request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsRequest.FromString,
+                    response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -445,6 +463,33 @@ class TrainerService:
             '/labelloop.trainer.v1.TrainerService/ImportRun',
             labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunRequest.SerializeToString,
             labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SweepArtifacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.trainer.v1.TrainerService/SweepArtifacts',
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsRequest.SerializeToString,
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

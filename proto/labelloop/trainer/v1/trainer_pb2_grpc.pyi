@@ -56,6 +56,10 @@ class TrainerServiceStub:
     all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
     FAILED_PRECONDITION where another run has that id.
     """
+    SweepArtifacts: _grpc.UnaryUnaryMultiCallable[_trainer_pb2.SweepArtifactsRequest, _trainer_pb2.SweepArtifactsResponse]
+    """What uploads of artifacts that broke off left on the broker, and its removal. Never removes what a run names.
+    PERMISSION_DENIED where the trainer's key does not allow the removal.
+    """
 
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
@@ -84,6 +88,10 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
     all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
     FAILED_PRECONDITION where another run has that id.
+    """
+    SweepArtifacts: _aio.UnaryUnaryMultiCallable[_trainer_pb2.SweepArtifactsRequest, _trainer_pb2.SweepArtifactsResponse]  # type: ignore[assignment]
+    """What uploads of artifacts that broke off left on the broker, and its removal. Never removes what a run names.
+    PERMISSION_DENIED where the trainer's key does not allow the removal.
     """
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -164,6 +172,16 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
         all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
         FAILED_PRECONDITION where another run has that id.
+        """
+
+    @_abc_1.abstractmethod
+    def SweepArtifacts(
+        self,
+        request: _trainer_pb2.SweepArtifactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_pb2.SweepArtifactsResponse, _abc.Awaitable[_trainer_pb2.SweepArtifactsResponse]]:
+        """What uploads of artifacts that broke off left on the broker, and its removal. Never removes what a run names.
+        PERMISSION_DENIED where the trainer's key does not allow the removal.
         """
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,8 +8,9 @@ import grpc
 import numpy as np
 from labelloop.errors import Corrupt, LabelloopError, from_rpc
 from labelloop.scorer.v1 import scorer_pb2 as pb
-from labelloop_cli.clients import Clients
 from numpy.typing import NDArray
+
+from labelloop_cli.clients import Clients
 
 _NO_IMAGE, _NO_PIXELS = "BAD_IMAGES", "WRONG_DTYPE"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from tests.load.calls import Outcomes
+from labelloop_cli.load.calls import Outcomes
 
 IN_FLIGHT_MAX = 2_000  # the rest waits in the client, and its latency includes that
 

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 from labelloop.rpc.server import CHANNEL_OPTIONS
+from labelloop.rpc.tls import channel
 
-from tests.load.calls import DEADLINE_S, Calls
-from tests.load.open_loop import Send
+from labelloop_cli.load.calls import DEADLINE_S, Calls
+from labelloop_cli.load.open_loop import Send
 
 _CHANNELS = _STREAMS = 4
 _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
+_TO_ALL = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
 
 
 @asynccontextmanager
-async def sending(address: str, calls: Calls) -> AsyncIterator[Send]:
-    """Yield a function that sends request i and returns status and bytes, empty if not OK."""
+async def sending(address: str, calls: Calls, tls_dir: Path | None = None) -> AsyncIterator[Send]:
+    """Yield a function that sends request i and returns status and bytes, empty if not OK.
+
+    Calls go to all addresses of the name in ``address`` in turn.
+    """
     async with AsyncExitStack() as exits:
         channels = [
-            await exits.enter_async_context(
-                grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, _OWN_CONNECTION])
-            )
+            await exits.enter_async_context(channel(address, tls_dir, [*CHANNEL_OPTIONS, _OWN_CONNECTION, _TO_ALL]))
             for _ in range(_CHANNELS)
         ]
         if calls.is_stream:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.load.calls import Outcomes
+from labelloop_cli.load.calls import Outcomes
 
 PERCENTILES = (50, 90, 99, 99.9)
 BIN_S = 0.25
