@@ -59,9 +59,10 @@ class DatasetQueries:
             layout=dataset.layout,
             class_counts=map(int, counts),
             has_names=bool(dataset.names),
-            pool_bytes=_pool_bytes(dataset.samples),
+            pool_bytes=_pool_bytes(dataset.samples) + (_pool_bytes(dataset.shown.samples) if dataset.shown else 0),
             duplicate_count=len(dataset.duplicates),
             repeated_count=len(known) - len(np.unique(dataset.duplicates.first_of(known))),
+            shown_layout=dataset.shown.layout if dataset.shown else None,
         )
 
     async def _found(self, pool_sha256: str, sample_ids: list[int], dataset: Dataset) -> list[int]:

@@ -159,4 +159,6 @@ def _named(source: SourceMessage) -> DatasetSource:
         label_column=source.label_column,
         text_column=source.text_column,
         columns=tuple(source.columns),
+        embeddings=source.embeddings,
+        evaluation_embeddings=source.evaluation_embeddings,
     )

@@ -12,6 +12,8 @@ from labelloop.domain.duplicates import NO_DUPLICATES, Duplicates
 from labelloop.events.v1.events_pb2 import ImageFit, SampleLayout
 from numpy.typing import NDArray
 
+from .shown import Shown
+
 
 @dataclass(frozen=True)
 class DatasetSource:
@@ -45,6 +47,10 @@ class DatasetSource:
     """Texts: the column with the text; set makes the pool a pool of texts."""
     columns: tuple[str, ...] = ()
     """Tables: the columns that models see; empty for all but those of ids and labels."""
+    embeddings: str = ""
+    """Path of vectors that models see in place of the samples: .npy, a row for each, or .npz with their names."""
+    evaluation_embeddings: str = ""
+    """Path of the vectors of the evaluation samples."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +95,12 @@ class Dataset:
     """Digest of the content; empty until it is computed."""
     duplicates: Duplicates = NO_DUPLICATES
     """Samples that equal an earlier one; none until they are looked for."""
+    shown: Shown | None = None
+    """What people see, where ``samples`` are vectors of it; then ``originals`` is empty."""
+    evaluation_names: Sequence[str] = ()
+    """The name of each evaluation sample; empty if they have none."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The digest of what people see of each sample; empty if they see the sample itself."""
+        return self.shown.digests if self.shown else [original.sha256 for original in self.originals]

@@ -29,10 +29,11 @@ def first_equal(dataset: Dataset) -> NDArray[np.int32]:
     to each other, and 0 to -0. Takes about 100 bytes of memory for each sample.
     """
     digests = np.empty(len(dataset.samples), f"S{_DIGEST_BYTES}")  # all of one length, so that zeros at the end count
+    files = dataset.files
     at_once = max(1, _BYTES_AT_ONCE * len(digests) // max(1, dataset.samples.nbytes))
     for start in range(0, len(digests), at_once):
         for place, sample in enumerate(_comparable(dataset.samples[start : start + at_once]), start):
-            digests[place] = sample_digest(sample, dataset.originals[place].sha256 if dataset.originals else "")
+            digests[place] = sample_digest(sample, files[place] if files else "")
     _, first, group = np.unique(digests, return_index=True, return_inverse=True)
     return first.astype(np.int32)[group]
 

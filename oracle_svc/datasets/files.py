@@ -63,6 +63,7 @@ def load_files(source: DatasetSource) -> Dataset:
         originals=pool.originals,
         notes=(*pool.notes, *assumed, *_of_evaluation(evaluation)),
         layout=layout,
+        evaluation_names=evaluation.names if evaluation else (),
     )
 
 

@@ -8,13 +8,15 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from labelloop.events.v1.events_pb2 import SampleLayout
 from numpy.typing import NDArray
 
 from .dataset import Dataset
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """Return a SHA-256 over everything that decides a run: samples, names, labels, evaluation set, classes and graph.
+    """Return a SHA-256 over everything that decides a run: samples, names, labels, what people
+    see of samples, evaluation set, classes and graph.
 
     Datasets of equal content have equal digests, whatever their files are called.
     """
@@ -25,11 +27,17 @@ def dataset_digest(dataset: Dataset) -> str:
         "evaluation_labels": _array(dataset.evaluation_labels),
         "classes": list(dataset.classes),
         "names": _texts(dataset.names),
-        "originals": _texts([original.sha256 for original in dataset.originals]),
+        "originals": _texts(dataset.files),
         "graph": sha256(dataset.graph).hexdigest(),
-        "layout": dataset.layout.SerializeToString(deterministic=True).hex() if dataset.layout else "",
+        "layout": _layout(dataset.layout),
     }
+    if dataset.shown:
+        parts["shown_layout"] = _layout(dataset.shown.layout)
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _layout(layout: SampleLayout | None) -> str:
+    return layout.SerializeToString(deterministic=True).hex() if layout else ""
 
 
 def _array(array: NDArray[Any] | None) -> list[object]:

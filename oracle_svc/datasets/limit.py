@@ -39,4 +39,5 @@ def _taken(dataset: Dataset, rows: slice | NDArray[np.int64]) -> Dataset:
         labels=None if dataset.labels is None else dataset.labels[rows],
         names=[dataset.names[index] for index in indices] if dataset.names else (),
         originals=[dataset.originals[index] for index in indices] if dataset.originals else (),
+        shown=dataset.shown and dataset.shown.taken(rows, indices),
     )

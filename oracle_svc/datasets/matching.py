@@ -48,8 +48,9 @@ def found_ids(sample_ids: Sequence[int], digests: Sequence[bytes], names: Sequen
 def _places(dataset: Dataset, wanted: set[bytes]) -> defaultdict[bytes, dict[int, None]]:
     """Return the places of the samples whose digests are wanted, in ascending order."""
     places: defaultdict[bytes, dict[int, None]] = defaultdict(dict)
+    files = dataset.files
     for place, sample in enumerate(dataset.samples):
-        digest = sample_digest(sample, dataset.originals[place].sha256 if dataset.originals else "")
+        digest = sample_digest(sample, files[place] if files else "")
         if digest in wanted:
             places[digest][place] = None
     return places

@@ -96,6 +96,18 @@ class DataOptions:
         _data(help="ONNX file that computes features from samples, for example an embedding model."),
         "dataset.graph",
     ] = ""
+    embeddings: Annotated[
+        str,
+        _data(
+            help="File with vectors that models see, while people see the pool's samples. .npy: a row for each sample, "
+            "in the pool's order (rows of a table; files by class and then by name), refused with --skip-bad. .npz "
+            "with the arrays names and embeddings: matched by name."
+        ),
+        "dataset.embeddings",
+    ] = ""
+    evaluation_embeddings: Annotated[
+        str, _data(help="File with the vectors of the evaluation samples."), "dataset.evaluation_embeddings"
+    ] = ""
     features: Annotated[
         FeaturesName,
         _data(help="What the models see. auto: the features of --graph, else patches for images, else plain values."),

@@ -7,13 +7,19 @@ from collections.abc import Iterator
 
 from labelloop.domain.class_names import printable, shortened
 from labelloop.domain.limits import LEARNED, PATCH_FEATURES
-from labelloop.events.v1.events_pb2 import FeatureKind, SampleKind
+from labelloop.events.v1.events_pb2 import FeatureKind, SampleKind, SampleLayout
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 
 from labelloop_cli.run_options import word
 
 _CLASSES_SHOWN = 20
 _FEATURE_BYTES = 4  # float32
+_KINDS = {
+    SampleKind.SAMPLE_KIND_IMAGE: "pictures",
+    SampleKind.SAMPLE_KIND_ROW: "rows",
+    SampleKind.SAMPLE_KIND_TEXT: "texts",
+    SampleKind.SAMPLE_KIND_VECTOR: "vectors",
+}
 _WIDTHS = {FeatureKind.FEATURE_KIND_PATCHES: PATCH_FEATURES}
 
 
@@ -24,6 +30,8 @@ def facts(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> Ite
         yield "stand-in", "this is not the dataset that was asked for"
     yield "samples", f"{pool.sample_count:,}, {_bytes(pool.pool_bytes)}"
     yield "layout", layout(pool)
+    if pool.HasField("shown_layout"):
+        yield "people see", kind(pool.shown_layout)
     yield "classes", classes(pool)
     yield "labels", "the dataset has them" if pool.has_labels else "unknown: people are asked (--labels-from queue)"
     yield "evaluation", f"{pool.evaluation_count:,} samples" if pool.evaluation_count else "none: controls are used"
@@ -36,7 +44,8 @@ def facts(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> Ite
 
 def brief(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> str:
     """Describe a pool in one line."""
-    parts = [f"{pool.sample_count:,} samples: {layout(pool)}", f"classes {classes(pool)}"]
+    seen = f" of {kind(pool.shown_layout)}, which people see" if pool.HasField("shown_layout") else ""
+    parts = [f"{pool.sample_count:,} samples: {layout(pool)}{seen}", f"classes {classes(pool)}"]
     if pool.duplicate_count:
         parts.append(f"{pool.duplicate_count:,} duplicates")
     return "; ".join([*parts, f"features {word(FeatureKind.Name(features))}"])
@@ -57,6 +66,11 @@ def layout(pool: DescribeDatasetResponse) -> str:
     if what.kind == SampleKind.SAMPLE_KIND_VECTOR:
         return f"vectors of {math.prod(pool.shape)} values, {pool.dtype}"
     return f"arrays of {' x '.join(map(str, pool.shape))} values, {pool.dtype}"
+
+
+def kind(layout: SampleLayout) -> str:
+    """Name in one word what samples of a layout are."""
+    return _KINDS.get(layout.kind, "arrays")
 
 
 def classes(pool: DescribeDatasetResponse) -> str:

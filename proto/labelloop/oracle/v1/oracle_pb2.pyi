@@ -85,6 +85,7 @@ class DescribeDatasetResponse(_message.Message):
     HAS_NAMES_FIELD_NUMBER: _builtins.int
     POOL_BYTES_FIELD_NUMBER: _builtins.int
     REPEATED_COUNT_FIELD_NUMBER: _builtins.int
+    SHOWN_LAYOUT_FIELD_NUMBER: _builtins.int
     sample_count: _builtins.int
     """Number of samples, after the source's limit."""
     dtype: _builtins.str
@@ -137,6 +138,10 @@ class DescribeDatasetResponse(_message.Message):
     def class_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Samples of each class, index is class; empty where labels are unknown."""
 
+    @_builtins.property
+    def shown_layout(self) -> _events_pb2.SampleLayout:
+        """What people see, where models see vectors of it; else unset."""
+
     def __init__(
         self,
         *,
@@ -159,10 +164,11 @@ class DescribeDatasetResponse(_message.Message):
         has_names: _builtins.bool = ...,
         pool_bytes: _builtins.int = ...,
         repeated_count: _builtins.int = ...,
+        shown_layout: _events_pb2.SampleLayout | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout", "shown_layout", b"shown_layout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "classes", b"classes", "dataset_sha256", b"dataset_sha256", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "evaluation_count", b"evaluation_count", "found_ids", b"found_ids", "has_graph", b"has_graph", "has_labels", b"has_labels", "has_names", b"has_names", "layout", b"layout", "notes", b"notes", "pool_bytes", b"pool_bytes", "repeated_count", b"repeated_count", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "classes", b"classes", "dataset_sha256", b"dataset_sha256", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "evaluation_count", b"evaluation_count", "found_ids", b"found_ids", "has_graph", b"has_graph", "has_labels", b"has_labels", "has_names", b"has_names", "layout", b"layout", "notes", b"notes", "pool_bytes", b"pool_bytes", "repeated_count", b"repeated_count", "sample_count", b"sample_count", "shape", b"shape", "shown_layout", b"shown_layout", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
