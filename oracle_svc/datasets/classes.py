@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .arrays import in_range
 from .dataset import DatasetSource
 from .split import Split
+from .unknown_labels import UNKNOWN
 
 # A column of ids mistaken for labels would otherwise yield as many classes as its largest id.
 _CLASSES_MAX = 10_000
@@ -93,6 +94,8 @@ def _counted_classes(source: DatasetSource, pool: Split) -> tuple[str, ...]:
 def labels_of(split: Split, classes: tuple[str, ...], origin: str, field: str) -> NDArray[np.int32] | None:
     """Return the split's labels [N] as indices into ``classes``, independent of the order of its class folders.
 
+    Labels that are unknown are -1.
+
     Returns None for a split without labels. Raises InvalidInput for a label out of range, and for class folders whose
     names differ from ``classes``.
     """
@@ -139,6 +142,6 @@ def _named_labels(
 
 def _relabelled(labels: NDArray[Any], names: tuple[str, ...], classes: tuple[str, ...]) -> NDArray[np.int32]:
     index_of = {name: index for index, name in enumerate(classes)}
-    indices = np.array([index_of[name] for name in names], np.int32)
+    indices = np.array([*(index_of[name] for name in names), UNKNOWN], np.int32)  # so that -1 stays what it is
     relabelled: NDArray[np.int32] = indices[labels]
     return relabelled

@@ -74,7 +74,7 @@ class Dataset:
     samples: NDArray[Any]
     """[N, *shape], uint8 or float32 (finite), C-contiguous, N >= 1."""
     labels: NDArray[np.int32] | None
-    """[N], each in 0 .. len(classes) - 1; None if they are unknown."""
+    """[N], each in 0 .. len(classes) - 1; None if any is unknown."""
     classes: tuple[str, ...]
     """Class names, index = class; at least two."""
     evaluation_samples: NDArray[Any] | None
@@ -97,6 +97,8 @@ class Dataset:
     """Samples that equal an earlier one; none until they are looked for."""
     shown: Shown | None = None
     """What people see, where ``samples`` are vectors of it; then ``originals`` is empty."""
+    known: NDArray[np.int32] | None = None
+    """[N], the labels where only some are known, -1 where unknown; None if all or none are."""
     evaluation_names: Sequence[str] = ()
     """The name of each evaluation sample; empty if they have none."""
 

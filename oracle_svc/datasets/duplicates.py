@@ -63,7 +63,9 @@ def _notes(dataset: Dataset, duplicates: Duplicates) -> list[str]:
 
 def _torn_groups(dataset: Dataset, duplicates: Duplicates) -> int:
     """Return how many groups of equal samples do not have one label."""
-    if dataset.labels is None:
+    labels = dataset.known if dataset.labels is None else dataset.labels
+    if labels is None:
         return 0
-    differ = dataset.labels[duplicates.ids] != dataset.labels[duplicates.first]
+    of_each, of_first = labels[duplicates.ids], labels[duplicates.first]
+    differ = (of_each != of_first) & (of_each >= 0) & (of_first >= 0)
     return len(np.unique(duplicates.first[differ]))

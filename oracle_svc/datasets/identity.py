@@ -31,6 +31,8 @@ def dataset_digest(dataset: Dataset) -> str:
         "graph": sha256(dataset.graph).hexdigest(),
         "layout": _layout(dataset.layout),
     }
+    if dataset.known is not None:
+        parts["known"] = _array(dataset.known)
     if dataset.shown:
         parts["shown_layout"] = _layout(dataset.shown.layout)
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -14,6 +14,7 @@ from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
 SUFFIXES = {".csv", ".tsv", ".txt"}
+_UNKNOWN = {("-1", ""), ("", "-1")}
 _CLASSES_MAX = 10_000
 
 
@@ -22,7 +23,7 @@ class LabelTable:
     """Labels of a pool.
 
     Attributes:
-        labels: [N], each the index of a class.
+        labels: [N], each the index of a class, -1 where it is unknown.
         classes: Class names, index = class.
         notes: What was assumed in reading, a sentence each.
     """
@@ -33,7 +34,10 @@ class LabelTable:
 
 
 def read_label_table(path: Path, count: int, names: Sequence[str], classes: Sequence[str], field: str) -> LabelTable:
-    """Read the class of each of ``count`` samples, as exports of labels and people write them.
+    """Read the classes of ``count`` samples, as exports of labels and people write them.
+
+    The class of a sample is unknown if it has no row, or only rows without a class or with the class -1, unless that is
+    the name of one of ``classes``.
 
     Args:
         names: The samples' names, empty if they have none: then a name is an id.
@@ -42,12 +46,12 @@ def read_label_table(path: Path, count: int, names: Sequence[str], classes: Sequ
         field: The setting to name in errors.
 
     Raises:
-        InvalidInput: The file is no such CSV, a row names no sample of the pool or no class, or a sample has no row, or
-            rows of two classes.
+        InvalidInput: The file is no such CSV, a row names no sample of the pool or no class, or rows give a sample two
+            classes.
     """
     try:
         rows, notes = read_class_rows(path)
-        read = list(rows)
+        read = [row for row in rows if row.class_texts not in _UNKNOWN or "-1" in classes]
         ids = _sample_ids(read, count, names)
         chosen = tuple(classes) or _classes_of(path, read)
         labels = np.full(count, -1, np.int32)
@@ -62,7 +66,6 @@ def read_label_table(path: Path, count: int, names: Sequence[str], classes: Sequ
     except InvalidInput as error:
         error.field = field
         raise
-    _check_whole(path, labels, names, field)
     return LabelTable(labels, chosen, tuple(notes))
 
 
@@ -119,14 +122,3 @@ def _by_index(path: Path, indices: Mapping[str, int]) -> tuple[str, ...]:
         )
         raise InvalidInput("CLASSES_MISSING", message)
     return in_order
-
-
-def _check_whole(path: Path, labels: NDArray[np.int32], names: Sequence[str], field: str) -> None:
-    missing = np.flatnonzero(labels < 0)
-    if len(missing):
-        first = names[missing[0]] if names else str(missing[0])
-        message = (
-            f"{path} has no class for {len(missing)} of {len(labels)} samples, such as {first!r}: add them, or leave "
-            "labels out and have people label (--labels-from queue)"
-        )
-        raise InvalidInput("LABELS_MISSING", message, field=field)

@@ -37,6 +37,7 @@ def _taken(dataset: Dataset, rows: slice | NDArray[np.int64]) -> Dataset:
         dataset,
         samples=dataset.samples[rows],
         labels=None if dataset.labels is None else dataset.labels[rows],
+        known=None if dataset.known is None else dataset.known[rows],
         names=[dataset.names[index] for index in indices] if dataset.names else (),
         originals=[dataset.originals[index] for index in indices] if dataset.originals else (),
         shown=dataset.shown and dataset.shown.taken(rows, indices),

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from labelloop.domain.class_names import comparable
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.events.v1.events_pb2 import SampleLayout
@@ -22,8 +21,9 @@ from .picture_settings import PictureSettings
 from .reading import read_array
 from .table_file import is_table
 from .tables import read_table
-from .text_set import Texts, sorted_labels
+from .text_set import Texts
 from .texts import is_text_folder, read_text_folder, read_text_table
+from .unknown_labels import named_labels, whole_labels
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Split:
 
     Attributes:
         samples: [N, *shape], validated.
-        labels: [N], with their range not validated yet; None if unknown.
+        labels: [N], with their range not validated yet, -1 where unknown; None if all are unknown.
         classes: Names of the class folders; empty without them.
         names: The name of each sample; empty if they have none.
         originals: What people see of each sample; empty if they see the sample itself.
@@ -144,11 +144,8 @@ def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) 
     if path.suffix.lower() in LABEL_TABLES:
         table = read_label_table(path, len(split.samples), split.names, classes, field)
         return replace(split, labels=table.labels, classes=table.classes, notes=(*split.notes, *table.notes))
-    raw = read_array(path)
+    raw = whole_labels(read_array(path), labels, field)
     if raw.dtype.kind == "U" and raw.ndim == 1:
-        names = [comparable(name) for name in raw.tolist()]
-        known = sorted_labels(set(names))
-        index_of = {name: index for index, name in enumerate(known)}
-        raw = np.array([index_of[name] for name in names], np.int64)
-        split = replace(split, classes=known, open_classes=True)
+        raw, known, notes = named_labels([comparable(name) for name in raw.tolist()], classes)
+        split = replace(split, classes=known, open_classes=True, notes=(*split.notes, *notes))
     return replace(split, labels=as_labels(raw, len(split.samples), labels, field))

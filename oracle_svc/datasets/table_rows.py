@@ -18,7 +18,6 @@ _FAULTS_NAMED = 20
 _CELL_BYTES = 16  # while rows are read
 _CHECKED_EVERY = 1_000
 _NAME_CHARACTERS_MAX = 1_000
-_UNKNOWN_LABELS = ("", "-1")
 
 
 class TableRows:
@@ -27,7 +26,7 @@ class TableRows:
     Attributes:
         columns: What models see, column by column.
         names: The name of each row and its number in the file; empty without a column of ids.
-        labels: The label of each row as it is written; empty without a column of labels.
+        labels: The label of each row as it is written, empty where it is unknown; no labels without a column of labels.
         numbers: The number of each row in the file.
     """
 
@@ -73,8 +72,6 @@ class TableRows:
             return f"its id has {len(name):,} characters, not 1 to {_NAME_CHARACTERS_MAX:,}"
         if name in self.names:
             return f"its id {name!r} is that of row {self.names[name]} too"
-        if self._source.label_column and label in _UNKNOWN_LABELS:
-            return f"it has no label ({label!r}), but either all rows have one, or label_column is left out"
         return ""
 
     def _refuse(self, reason: str, why: str) -> None:

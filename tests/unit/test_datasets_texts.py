@@ -153,7 +153,6 @@ BAD_ROWS = {
     "a long text": ("a4", "x" * 100_001, "ham"),
     "an id that stands twice": ("a1", "x", "ham"),
     "no id": ("", "x", "ham"),
-    "no label": ("a4", "x", ""),
     "a short row": ("a4", "x"),
     "a long row": ("a4", "x", "ham", "more"),
 }
@@ -162,7 +161,6 @@ SAID = {
     "a long text": "row 5: the text has 100,001 characters, more than 100,000",
     "an id that stands twice": "row 5: its id 'a1' is that of row 2 too",
     "no id": "row 5: its id has 0 characters",
-    "no label": "row 5: it has no label",
     "a short row": "row 5: it has 2 cells, but the header has 3",
     "a long row": "row 5: it has 4 cells, but the header has 3",
 }

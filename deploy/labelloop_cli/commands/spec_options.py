@@ -44,7 +44,12 @@ class DataOptions:
         "dataset.name",
     ] = ""
     labels: Annotated[
-        str, _data(help="File with the pool's labels (.npy, IDX, or CSV with a row for each sample)."), "dataset.labels"
+        str,
+        _data(
+            help="File with the pool's labels (.npy, IDX, or CSV). -1, NaN, an empty cell or no row: unknown; people "
+            "are asked for those (--labels-from queue), and the others cost nothing."
+        ),
+        "dataset.labels",
     ] = ""
     evaluation: Annotated[
         str,

@@ -33,7 +33,7 @@ def facts(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> Ite
     if pool.HasField("shown_layout"):
         yield "people see", kind(pool.shown_layout)
     yield "classes", classes(pool)
-    yield "labels", "the dataset has them" if pool.has_labels else "unknown: people are asked (--labels-from queue)"
+    yield "labels", labels(pool)
     yield "evaluation", f"{pool.evaluation_count:,} samples" if pool.evaluation_count else "none: controls are used"
     yield "names", "samples have names" if pool.has_names else "none: samples go by their place, from 0"
     if pool.duplicate_count:
@@ -71,6 +71,14 @@ def layout(pool: DescribeDatasetResponse) -> str:
 def kind(layout: SampleLayout) -> str:
     """Name in one word what samples of a layout are."""
     return _KINDS.get(layout.kind, "arrays")
+
+
+def labels(pool: DescribeDatasetResponse) -> str:
+    """Say how many labels are known, and what becomes of the others."""
+    if pool.partly_known_count:
+        known = f"{pool.partly_known_count:,} of {pool.sample_count:,} are known and cost nothing"
+        return f"{known}; people are asked for the others (--labels-from queue)"
+    return "the dataset has them" if pool.has_labels else "unknown: people are asked (--labels-from queue)"
 
 
 def classes(pool: DescribeDatasetResponse) -> str:

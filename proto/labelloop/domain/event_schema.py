@@ -147,6 +147,8 @@ def _inheritance_fault(taken_over: Inheritance) -> str:
     digests = (taken_over.model_sha256, taken_over.training_state_sha256)
     if fault := _digest_faults((*digests, taken_over.head_sha256, taken_over.features_sha256)):
         return fault
+    if taken_over.given_count > len(taken_over.sample_ids):
+        return "it takes over more given labels than labels"
     columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled)
     return _purposes_fault(taken_over.purposes, *columns) or _repeated(taken_over.sample_ids)
 

@@ -830,6 +830,7 @@ class Inheritance(_message.Message):
     HEAD_SHA256_FIELD_NUMBER: _builtins.int
     FEATURES_SHA256_FIELD_NUMBER: _builtins.int
     PURPOSES_FIELD_NUMBER: _builtins.int
+    GIVEN_COUNT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that ended; empty for labels that existed before, of no run and without a model."""
     model_sha256: _builtins.str
@@ -840,6 +841,8 @@ class Inheritance(_message.Message):
     """What ranks the pool where its models saw features: SHA-256 of the ONNX graph from features to probabilities."""
     features_sha256: _builtins.str
     """SHA-256 of the graph from samples to what its models saw; empty where they saw the samples."""
+    given_count: _builtins.int
+    """How many of the last samples have the label that the dataset gives them, and not one of the run."""
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Samples that it was trained on at its end, in the order of its training set."""
@@ -868,10 +871,11 @@ class Inheritance(_message.Message):
         head_sha256: _builtins.str = ...,
         features_sha256: _builtins.str = ...,
         purposes: _abc.Iterable[Global___Purpose.ValueType] | None = ...,
+        given_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labelled", b"auto_labelled", "classes", b"classes", "features_sha256", b"features_sha256", "head_sha256", b"head_sha256", "model_sha256", b"model_sha256", "purposes", b"purposes", "run_id", b"run_id", "sample_ids", b"sample_ids", "training_state_sha256", b"training_state_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labelled", b"auto_labelled", "classes", b"classes", "features_sha256", b"features_sha256", "given_count", b"given_count", "head_sha256", b"head_sha256", "model_sha256", b"model_sha256", "purposes", b"purposes", "run_id", b"run_id", "sample_ids", b"sample_ids", "training_state_sha256", b"training_state_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
