@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from labelloop.csv_files.class_rows import ClassRow, read_class_rows
+from labelloop.csv_files.formulas import meanings
 from labelloop.domain.class_names import as_number, comparable, near_match, same_name
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
@@ -79,16 +80,24 @@ def _sample_id(row: ClassRow, count: int, names: Sequence[str], of_name: Mapping
     if sample_id is None:
         number = as_number(row.name)
         is_id = not names and number is not None and number == int(number)
-        sample_id = int(number or 0) if is_id else of_name.get(comparable(row.name), -1)
+        sample_id = int(number or 0) if is_id else _named_sample(row, of_name)
         if sample_id < 0:
             question = near_match(row.name, names)
             raise row.row.fault(f"the pool has no sample {row.name!r}{'; ' + question if question else ''}")
     if sample_id >= count:
         raise row.row.fault(f"the pool has no sample {sample_id}: its ids end at {count - 1}")
     own = names[sample_id] if names else str(sample_id)
-    if row.name and not same_name(own, row.name):
+    if row.name and not any(same_name(own, each) for each in meanings(row.name)):
         raise row.row.fault(f"sample {sample_id} is {own!r}, not {row.name!r}: correct id or name")
     return sample_id
+
+
+def _named_sample(row: ClassRow, of_name: Mapping[str, int]) -> int:
+    """Return the sample that the row names, -1 if there is none."""
+    found = {name: of_name[name] for name in map(comparable, meanings(row.name)) if name in of_name}
+    if len(found) > 1:
+        raise row.row.fault(f"{row.name!r} may mean {' or '.join(map(repr, sorted(found)))}: give the id")
+    return next(iter(found.values()), -1)
 
 
 def _classes_of(path: Path, rows: Iterable[ClassRow]) -> tuple[str, ...]:
