@@ -143,8 +143,28 @@ def test_numbers_are_indices_only_where_no_class_bears_them(tmp_path: Path) -> N
     labels = full(path, classes=tuple("abcdefghijk")).labels
     assert labels is not None
     assert labels.tolist() == [2, 10, 2]
-    with pytest.raises(InvalidInput, match="'2' is none of the run's classes '10', 'x'") as caught:
+    with pytest.raises(InvalidInput, match="the label '2' is no class of the run \\(classes: '10', 'x'\\)") as caught:
         full(path, classes=("10", "x"))
+    assert caught.value.reason == "CLASS_MISMATCH"
+
+
+def test_a_class_is_meant_by_name_or_equal_number_before_it_is_meant_by_index(tmp_path: Path) -> None:
+    rows = [(f"a{i}", "text", label) for i, label in enumerate(("cat", " cafe\u0301", "1"))]
+    path = written_csv(tmp_path / "pool.csv", rows)
+    labels = full(path, classes=("caf\u00e9", "dog", "cat")).labels
+    assert labels is not None
+    assert labels.tolist() == [2, 0, 1]
+    labels = full(path, classes=("caf\u00e9", "01", "cat")).labels
+    assert labels is not None
+    assert labels.tolist() == [2, 0, 1]
+    with pytest.raises(InvalidInput, match="did you mean 'cats'"):
+        full(path, classes=("caf\u00e9", "cats", "1"))
+
+
+def test_thousands_of_labels_that_are_no_classes_are_refused_at_once(tmp_path: Path) -> None:
+    path = written_csv(tmp_path / "pool.csv", [(f"a{i}", "text", f"k{i}") for i in range(2_000)])
+    with pytest.raises(InvalidInput, match="the label 'k0' is no class") as caught:
+        full(path, classes=tuple(f"c{i}" for i in range(2_000)))
     assert caught.value.reason == "CLASS_MISMATCH"
 
 
