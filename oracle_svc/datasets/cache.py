@@ -15,6 +15,7 @@ from labelloop.events.v1.events_pb2 import DatasetSource as SourceMessage
 from labelloop.runtime.async_cache import AsyncCache
 
 from oracle_svc.datasets import PATHS, Dataset, load, refuse_outside
+from oracle_svc.datasets.closer_look import with_closer_look
 from oracle_svc.datasets.dataset import DatasetSource
 from oracle_svc.datasets.duplicates import with_duplicates
 from oracle_svc.datasets.fingerprint import Fingerprint, fingerprint
@@ -113,7 +114,7 @@ class DatasetCache:
         uploads_dir = self._uploads.folder if self._uploads else None
         whole = load(_named(source), cache_dir=self._cache_dir, uploads_dir=uploads_dir, **folders)
         dataset = limited(whole, source.sample_limit, source.limit_seed)
-        return replace(with_duplicates(dataset), sha256=dataset_digest(dataset))
+        return replace(with_closer_look(with_duplicates(dataset)), sha256=dataset_digest(dataset))
 
 
 def _with_field(work: Callable[[], T]) -> T:
