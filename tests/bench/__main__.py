@@ -21,6 +21,7 @@ from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
 from tests.bench.peers.compare import peers
 from tests.bench.ranking import rank_growth, rank_vs_raw_scan, rank_vs_read_limit
+from tests.bench.scaling import scaling_by_rule
 from tests.bench.scoring import stream_rows, stream_rows_of_patches, unary_vs_echo
 from tests.bench.strategy_peers import strategies_vs_peers
 from tests.bench.texts import texts
@@ -35,6 +36,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "batches_of_a_million": batches_of_a_million,
     "same_pictures": same_pictures,
     "tables_with_time_stamps": tables_with_time_stamps,
+    "scaling_by_rule": scaling_by_rule,
     "new_leader": new_leader,
     "rank_vs_raw_scan": rank_vs_raw_scan,
     "rank_vs_read_limit": rank_vs_read_limit,
