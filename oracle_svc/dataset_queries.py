@@ -15,8 +15,9 @@ from labelloop.oracle.v1 import oracle_pb2 as pb
 
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.dataset import Dataset
+from oracle_svc.datasets.known_labels import class_counts, partly_known
 from oracle_svc.datasets.matching import found_ids, ids_of
-from oracle_svc.datasets.memory import memory_of, samples_bytes
+from oracle_svc.datasets.memory import bytes_of, memory_of
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.samples.published_pools import PublishedPools
 
@@ -41,8 +42,10 @@ class DatasetQueries:
         if request.pool_sha256:
             found = await self._found(request.pool_sha256, list(request.sample_ids), dataset)
         evaluation = dataset.evaluation_labels
-        known = np.array([*request.known_ids, *found], np.uint32)
-        counts = () if dataset.labels is None else np.bincount(dataset.labels, minlength=len(dataset.classes))
+        partly = partly_known(dataset)
+        told = {*request.known_ids, *found}
+        more = [sample_id for sample_id in partly.ids if sample_id not in told]
+        known = np.array([*request.known_ids, *found, *more], np.uint32)
         return pb.DescribeDatasetResponse(
             sample_count=len(dataset.samples),
             shape=sample_shape(dataset.samples),
@@ -57,13 +60,17 @@ class DatasetQueries:
             found_ids=found,
             notes=dataset.notes,
             layout=dataset.layout,
-            class_counts=map(int, counts),
+            class_counts=class_counts(dataset),
             has_names=bool(dataset.names),
-            pool_bytes=await asyncio.to_thread(samples_bytes, dataset.samples),
+            pool_bytes=await asyncio.to_thread(bytes_of, dataset),
             read_seconds=dataset.read_s,
             oracle_bytes=await asyncio.to_thread(memory_of, dataset),
             duplicate_count=len(dataset.duplicates),
             repeated_count=len(known) - len(np.unique(dataset.duplicates.first_of(known))),
+            shown_layout=dataset.shown.layout if dataset.shown else None,
+            partly_known_count=partly.count,
+            partly_known_ids=partly.ids,
+            partly_known_classes=partly.classes,
         )
 
     async def _found(self, pool_sha256: str, sample_ids: list[int], dataset: Dataset) -> list[int]:

@@ -59,12 +59,12 @@ class RunArchive:
         digests: dict[str, None] = {}
         for event in events:
             pool, model = event.pool_published, event.model_trained
-            if pool.pool_sha256:
-                digests.update(dict.fromkeys(await self._of_pool(pool.pool_sha256)))
+            for manifest in filter(None, (pool.pool_sha256, pool.shown.pool_sha256)):
+                digests.update(dict.fromkeys(await self._of_pool(manifest)))
             taken_over = event.run_started.inheritance
             named = (
                 *(pool.pool_sha256, pool.evaluation_sha256, pool.graph_sha256, pool.labels_sha256),
-                pool.duplicates_sha256,
+                *(pool.duplicates_sha256, pool.shown.pool_sha256),
                 event.features_learned.features_sha256,
                 *(model.model_sha256, model.head_sha256, model.training_state_sha256),
                 *(taken_over.model_sha256, taken_over.training_state_sha256),

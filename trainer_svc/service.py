@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -27,6 +26,7 @@ from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
 from trainer_svc.artifact_sweep import ArtifactSweep
 from trainer_svc.domain.run_state import RunState
 from trainer_svc.domain.spec_validation import check_classes, check_size, check_spec
+from trainer_svc.known_labels import given_labels, take_over_known
 from trainer_svc.run_archive import RunArchive
 from trainer_svc.status import label_records, round_result, status_of
 
@@ -59,7 +59,7 @@ class TrainerService(TrainerServiceServicer):
             message = "a run takes over labels from another, or has known ones of its own, not both"
             raise InvalidInput("KNOWN_WITH_CONTINUES", message, field="known")
         parent = self._projections.get(request.continues) if request.continues else None
-        started.inheritance.MergeFrom(_given(request))
+        started.inheritance.MergeFrom(given_labels(request))
         if parent:
             started.inheritance.CopyFrom(_inheritance(parent))
             if not request.spec.dataset.name:
@@ -91,6 +91,8 @@ class TrainerService(TrainerServiceServicer):
             del started.inheritance.sample_ids[:]
             started.inheritance.sample_ids.extend(dataset.found_ids)
         started.dataset_sha256 = dataset.dataset_sha256
+        take_over_known(started, dataset)
+        check_size(started)
         check_spec(started.spec, dataset, started.inheritance)
 
     async def _described(self, request: DescribeDatasetRequest) -> DescribeDatasetResponse:
@@ -190,25 +192,6 @@ def _exists(run_id: str, standing: Event | None, started: RunStarted) -> WrongSt
 
 def _new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-def _given(request: pb.StartRunRequest) -> Inheritance:
-    """Return what a run takes over of labels that exist, without a model.
-
-    Raises InvalidInput for a sample that is named twice, or is a gold sample, on which no model is trained.
-    """
-    known = request.known
-    sample_ids = [each.sample_id for each in known]
-    if gold := {sample.sample_id for sample in request.spec.queue.gold}.intersection(sample_ids):
-        message = f"sample {min(gold)} is a gold sample and has a known label: leave it to one of them"
-        raise InvalidInput("KNOWN_GOLD", message, field="known", sample_id=min(gold))
-    if len({*sample_ids}) < len(sample_ids):
-        repeated = next(sample_id for sample_id, times in Counter(sample_ids).items() if times > 1)
-        message = f"sample {repeated} is named twice among the known labels: leave one of them"
-        raise InvalidInput("KNOWN_TWICE", message, field="known", sample_id=repeated)
-    return Inheritance(
-        sample_ids=sample_ids, classes=[each.label for each in known], auto_labelled=[False] * len(known)
-    )
 
 
 def _inheritance(parent: RunState) -> Inheritance:

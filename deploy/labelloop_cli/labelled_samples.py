@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from labelloop.csv_files.class_rows import ClassRow
+from labelloop.csv_files.formulas import meanings
 from labelloop.domain.class_names import comparable, same_name
 from labelloop.errors import InvalidInput, LabelloopError, NotFound
 
@@ -44,12 +45,26 @@ def _classes(rows: Sequence[ClassRow], classes: Sequence[str]) -> Iterator[int]:
 
 async def _ids(rows: Sequence[ClassRow], samples: SampleNames) -> list[int]:
     nameless = [row for row in rows if row.sample_id is None]
+    plain = [row for row in nameless if len(meanings(row.name)) == 1]
     try:
-        by_name = dict(zip(map(id, nameless), await samples.ids_of([row.name for row in nameless]), strict=True))
+        by_name = dict(zip(map(id, plain), await samples.ids_of([row.name for row in plain]), strict=True))
     except NotFound as error:
-        raise _of_row(error, nameless) from error
+        raise _of_row(error, plain) from error
+    if len(plain) < len(nameless):
+        all_ids = await samples.all_ids()
+        by_name |= {id(row): _guarded_id(row, all_ids) for row in nameless if id(row) not in by_name}
     await _check_names([row for row in rows if row.sample_id is not None and row.name], samples)
     return [by_name[id(row)] if row.sample_id is None else row.sample_id for row in rows]
+
+
+def _guarded_id(row: ClassRow, all_ids: Mapping[str, int]) -> int:
+    """Return the sample that a name with an apostrophe means, which may be there to keep it from being a formula."""
+    found = {comparable(each) for each in meanings(row.name)} & all_ids.keys()
+    if not found:
+        raise row.row.fault(f"the pool has no sample {meanings(row.name)[0]!r}", field="name")
+    if len(found) > 1:
+        raise row.row.fault(f"{row.name!r} may mean {' or '.join(map(repr, sorted(found)))}: give the id", field="name")
+    return all_ids[found.pop()]
 
 
 async def _check_names(rows: Sequence[ClassRow], samples: SampleNames) -> None:
@@ -60,7 +75,7 @@ async def _check_names(rows: Sequence[ClassRow], samples: SampleNames) -> None:
         raise _of_row(error, rows) from error
     for row in rows:
         name = names[row.sample_id or 0]
-        if not same_name(name, row.name):
+        if not any(same_name(name, each) for each in meanings(row.name)):
             raise row.row.fault(
                 f"sample {row.sample_id} is {name!r}, not {row.name!r}: correct id or name", field="name"
             )

@@ -55,6 +55,10 @@ class SampleNames:
         found = await self.of(sample_ids)
         return found if any(name != str(sample_id) for sample_id, name in found.items()) else {}
 
+    async def all_ids(self) -> dict[str, int]:
+        """Return the id of every sample of the pool by its name, as names are compared."""
+        return {comparable(sample.name): sample.sample_id async for sample in self._found()}
+
     async def first_equal(self, pool: PoolPublished) -> dict[int, int]:
         """Return for each sample of ``pool`` that equals an earlier one the first that it equals, by id."""
         if not pool.duplicate_count:

@@ -39,6 +39,13 @@ def _shared(record: LabelRecord, sample_id: int) -> LabelRecord:
     return shared
 
 
+def equal_samples(sample_id: int, first_equal: Mapping[int, int]) -> list[int]:
+    """Return the other samples that equal ``sample_id``, by id."""
+    first = first_equal.get(sample_id, sample_id)
+    equal = {first, *(each for each, its_first in first_equal.items() if its_first == first)}
+    return sorted(equal - {sample_id})
+
+
 def without_shared(classes: Mapping[int, int], first_equal: Mapping[int, int]) -> dict[int, int]:
     """Leave out duplicates whose class is that of an equal sample before them in ``classes``, by sample id.
 

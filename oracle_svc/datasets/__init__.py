@@ -8,13 +8,14 @@ from pathlib import Path
 from labelloop.errors import InvalidInput, LimitExceeded
 
 from .dataset import Dataset, DatasetSource
+from .embeddings import check_embeddings, embedded
 from .files import load_files
 from .mnist import load_mnist
 
 __all__ = ["PATHS", "Dataset", "DatasetSource", "load", "refuse_outside"]
 
 
-PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph")
+PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph", "embeddings", "evaluation_embeddings")
 _GRAPH_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -42,11 +43,12 @@ def load(
         LimitExceeded: The graph, the data or the classes are too large.
     """
     refuse_outside(source, pools_dir, uploads_dir)
+    check_embeddings(source)
     graph = _read_graph(source.graph) if source.graph else b""
     if source.name == "mnist":
         _refuse_extras(source)
-        return replace(load_mnist(data_dir, cache_dir), graph=graph)
-    return replace(load_files(source, cache_dir), graph=graph)
+        return embedded(replace(load_mnist(data_dir, cache_dir), graph=graph), source)
+    return embedded(replace(load_files(source, cache_dir), graph=graph), source)
 
 
 def _read_graph(text: str) -> bytes:

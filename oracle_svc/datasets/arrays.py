@@ -51,7 +51,10 @@ def as_values(raw: NDArray[Any], origin: str, field: str, first_row: int = 0) ->
 
 
 def as_labels(raw: NDArray[Any], sample_count: int, origin: str, field: str) -> NDArray[Any]:
-    """Return ``raw`` [N] unchanged. Raises InvalidInput unless it holds one integer per sample (N = sample_count)."""
+    """Return ``raw`` [N] unchanged. Raises InvalidInput unless it holds one integer per sample (N = sample_count).
+
+    -1 is for a sample whose label is unknown.
+    """
     if raw.ndim != 1 or not np.issubdtype(raw.dtype, np.integer):
         raise InvalidInput(
             "LABELS_SHAPE",
@@ -74,14 +77,15 @@ def as_labels(raw: NDArray[Any], sample_count: int, origin: str, field: str) -> 
 
 
 def in_range(labels: NDArray[Any], class_count: int, origin: str, field: str) -> NDArray[np.int32]:
-    """Convert ``labels`` [N] to int32. Raises InvalidInput naming the first one outside 0 .. class_count - 1."""
-    outside = (labels < 0) | (labels >= class_count)
+    """Convert ``labels`` [N] to int32. Raises InvalidInput naming the first one outside -1 .. class_count - 1."""
+    signed = labels.dtype.kind == "i"
+    outside = (labels >= class_count) | (labels < -1 if signed else False)
     if outside.any():
         row = _first_row(outside)
         raise InvalidInput(
             "LABEL_RANGE",
             f"{origin}, row {row}: label {labels[row]} is not a class, those are 0 to {class_count - 1}: "
-            "correct the label, or name every class",
+            "correct the label, name every class, or write -1 where a label is unknown",
             field=field,
             origin=origin,
             row=row,

@@ -17,6 +17,7 @@ from labelloop.events.v1.events_pb2 import DatasetSource as SourceMessage
 from labelloop.runtime.async_cache import AsyncCache
 
 from oracle_svc.datasets import PATHS, Dataset, load, refuse_outside
+from oracle_svc.datasets.closer_look import with_closer_look
 from oracle_svc.datasets.dataset import DatasetSource
 from oracle_svc.datasets.fingerprint import Fingerprint, fingerprint
 from oracle_svc.datasets.limit import limited
@@ -135,7 +136,7 @@ class DatasetCache:
         uploads_dir = next((each.folder for each in (self._uploads, self._remote) if each), None)
         begin = time.perf_counter()
         whole = load(_named(source), cache_dir=self._cache_dir, uploads_dir=uploads_dir, **folders)
-        dataset = identified(limited(whole, source.sample_limit, source.limit_seed))
+        dataset = with_closer_look(identified(limited(whole, source.sample_limit, source.limit_seed)))
         return replace(dataset, read_s=time.perf_counter() - begin)
 
 
@@ -210,4 +211,6 @@ def _named(source: SourceMessage) -> DatasetSource:
         label_column=source.label_column,
         text_column=source.text_column,
         columns=tuple(source.columns),
+        embeddings=source.embeddings,
+        evaluation_embeddings=source.evaluation_embeddings,
     )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from labelloop.domain.class_names import class_of
 from labelloop.errors import InvalidInput, LimitExceeded
 from numpy.typing import NDArray
 
 from .arrays import in_range
 from .dataset import DatasetSource
 from .split import Split
+from .unknown_labels import UNKNOWN
 
 # A column of ids mistaken for labels would otherwise yield as many classes as its largest id.
 _CLASSES_MAX = 10_000
-_NAMED_MAX = 20
+_COMPARISONS_MAX = 1_000_000  # a second
 _NAMES_BYTES_MAX = 256 * 1024  # all names are in one event, and the broker accepts up to one megabyte
 
 
@@ -93,6 +96,8 @@ def _counted_classes(source: DatasetSource, pool: Split) -> tuple[str, ...]:
 def labels_of(split: Split, classes: tuple[str, ...], origin: str, field: str) -> NDArray[np.int32] | None:
     """Return the split's labels [N] as indices into ``classes``, independent of the order of its class folders.
 
+    Labels that are unknown are -1.
+
     Returns None for a split without labels. Raises InvalidInput for a label out of range, and for class folders whose
     names differ from ``classes``.
     """
@@ -120,25 +125,30 @@ def _named_labels(
 ) -> NDArray[np.int32]:
     """Convert the labels of a column, which may lack some of ``classes``.
 
-    They are names of classes, or indices if all are numbers of which none is a name.
+    See :func:`labelloop.domain.class_names.class_of`.
     """
-    known, indices = set(classes), tuple(map(str, range(len(classes))))
-    if known.isdisjoint(split.classes) and set(split.classes) <= set(indices):
-        return _relabelled(labels, split.classes, indices)
-    if odd := [name for name in split.classes if name not in known]:
-        shown = ", ".join(map(repr, classes[:_NAMED_MAX])) + (", ..." if len(classes) > _NAMED_MAX else "")
-        raise InvalidInput(
-            "CLASS_MISMATCH",
-            f"{origin}: the label {odd[0]!r} is none of the run's classes {shown}: correct it, or name every class",
-            field=field,
-            origin=origin,
-            class_name=odd[0],
-        )
-    return _relabelled(labels, split.classes, classes)
+    index_of = {name: index for index, name in enumerate(classes)}
+    others = [name for name in split.classes if name not in index_of]
+    if len(others) * len(classes) > _COMPARISONS_MAX:  # each search reads all classes
+        raise _mismatch(origin, field, others[0], f"{others[0]!r} is no class of the run")
+    for name in others:
+        try:
+            index_of[name] = class_of(name, classes)
+        except InvalidInput as error:
+            raise _mismatch(origin, field, name, error.message) from error
+    return _indexed(labels, split.classes, index_of)
+
+
+def _mismatch(origin: str, field: str, name: str, why: str) -> InvalidInput:
+    message = f"{origin}: the label {why}: correct it, or name every class"
+    return InvalidInput("CLASS_MISMATCH", message, field=field, origin=origin, class_name=name)
 
 
 def _relabelled(labels: NDArray[Any], names: tuple[str, ...], classes: tuple[str, ...]) -> NDArray[np.int32]:
-    index_of = {name: index for index, name in enumerate(classes)}
-    indices = np.array([index_of[name] for name in names], np.int32)
+    return _indexed(labels, names, {name: index for index, name in enumerate(classes)})
+
+
+def _indexed(labels: NDArray[Any], names: tuple[str, ...], index_of: Mapping[str, int]) -> NDArray[np.int32]:
+    indices = np.array([*(index_of[name] for name in names), UNKNOWN], np.int32)  # so that -1 stays what it is
     relabelled: NDArray[np.int32] = indices[labels]
     return relabelled

@@ -13,6 +13,8 @@ from labelloop.domain.sample_array import SampleArray
 from labelloop.events.v1.events_pb2 import ImageFit, SampleLayout
 from numpy.typing import NDArray
 
+from .shown import Shown
+
 
 @dataclass(frozen=True)
 class DatasetSource:
@@ -46,6 +48,10 @@ class DatasetSource:
     """Texts: the column with the text; set makes the pool a pool of texts."""
     columns: tuple[str, ...] = ()
     """Tables: the columns that models see; empty for all but those of ids and labels."""
+    embeddings: str = ""
+    """Path of vectors that models see in place of the samples: .npy, a row for each, or .npz with their names."""
+    evaluation_embeddings: str = ""
+    """Path of the vectors of the evaluation samples."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Dataset:
     samples: SampleArray
     """[N, *shape], uint8 or float32 (finite), N >= 1; or texts [N]. Large ones are read part by part."""
     labels: NDArray[np.int32] | None
-    """[N], each in 0 .. len(classes) - 1; None if they are unknown."""
+    """[N], each in 0 .. len(classes) - 1; None if any is unknown."""
     classes: tuple[str, ...]
     """Class names, index = class; at least two."""
     evaluation_samples: NDArray[Any] | None
@@ -94,3 +100,14 @@ class Dataset:
     """Seconds that it took to read and check it."""
     duplicates: Duplicates = NO_DUPLICATES
     """Samples that equal an earlier one; none until they are looked for."""
+    shown: Shown | None = None
+    """What people see, where ``samples`` are vectors of it; then ``originals`` is empty."""
+    known: NDArray[np.int32] | None = None
+    """[N], the labels where only some are known, -1 where unknown; None if all or none are."""
+    evaluation_names: Sequence[str] = ()
+    """The name of each evaluation sample; empty if they have none."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The digest of what people see of each sample; empty if they see the sample itself."""
+        return self.shown.digests if self.shown else [original.sha256 for original in self.originals]

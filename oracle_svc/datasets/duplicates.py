@@ -11,7 +11,7 @@ import numpy as np
 from labelloop.domain.duplicates import Duplicates
 from numpy.typing import NDArray
 
-from .dataset import Dataset, Original
+from .dataset import Dataset
 from .parts import parts_of
 
 _DIGEST_BYTES = 16  # nobody has found two samples whose SHA-256 agrees in so many, nor can by chance
@@ -28,15 +28,14 @@ class EqualSamples:
     result.
     """
 
-    def __init__(self, count: int, originals: Sequence[Original] = ()) -> None:
-        self._originals, self._added = originals, 0
+    def __init__(self, count: int, files: Sequence[str] = ()) -> None:
+        self._files, self._added = files, 0
         self._keys = np.empty((count, _KEY_BYTES), np.uint8)
 
     def add(self, part: NDArray[Any]) -> None:
         """Add the samples ``[n, *shape]``, or texts ``[n]``, that follow."""
         start, stop = self._added, self._added + len(part)
-        files = [original.sha256.encode() for original in self._originals[start:stop]]
-        digests = b"".join(_digests(part, files))
+        digests = b"".join(_digests(part, self._files[start:stop]))
         keys = self._keys[start:stop]
         keys[:, :_DIGEST_BYTES] = np.frombuffer(digests, np.uint8).reshape(len(part), _DIGEST_BYTES)
         # Big-endian, so that bytes sort as places do.
@@ -72,19 +71,18 @@ def with_duplicates(dataset: Dataset, equal: EqualSamples | None = None) -> Data
 
 def first_equal(dataset: Dataset) -> NDArray[np.int32]:
     """Return for each sample the first that equals it ``[N]``, itself where no earlier one does."""
-    equal = EqualSamples(len(dataset.samples), dataset.originals)
+    equal = EqualSamples(len(dataset.samples), dataset.files)
     for part in parts_of(dataset.samples):
         equal.add(part)
     return equal.first_equal()
 
 
-def _digests(part: NDArray[Any], files: Sequence[bytes]) -> Iterator[bytes]:
+def _digests(part: NDArray[Any], files: Sequence[str]) -> Iterator[bytes]:
     """Yield the beginning of the SHA-256 of each sample, with the digest of the file that people see of it."""
     if not files:
         return (sha256(data).digest()[:_DIGEST_BYTES] for data in _encoded(part))
-    return (
-        sha256(file + bytes(data)).digest()[:_DIGEST_BYTES] for file, data in zip(files, _encoded(part), strict=True)
-    )
+    pairs = zip(files, _encoded(part), strict=True)
+    return (sha256(file.encode() + bytes(data)).digest()[:_DIGEST_BYTES] for file, data in pairs)
 
 
 def _encoded(samples: NDArray[Any]) -> Iterator[bytes | memoryview]:
@@ -122,7 +120,9 @@ def _notes(dataset: Dataset, duplicates: Duplicates) -> list[str]:
 
 def _torn_groups(dataset: Dataset, duplicates: Duplicates) -> int:
     """Return how many groups of equal samples do not have one label."""
-    if dataset.labels is None:
+    labels = dataset.known if dataset.labels is None else dataset.labels
+    if labels is None:
         return 0
-    differ = dataset.labels[duplicates.ids] != dataset.labels[duplicates.first]
+    of_each, of_first = labels[duplicates.ids], labels[duplicates.first]
+    differ = (of_each != of_first) & (of_each >= 0) & (of_first >= 0)
     return len(np.unique(duplicates.first[differ]))

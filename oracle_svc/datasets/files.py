@@ -20,6 +20,9 @@ from .picture_settings import PictureSettings, picture_settings
 from .sample_files import is_array_folder
 from .split import Split, exists, read_split
 from .table_file import is_table
+from .unknown_labels import refuse_unknown
+
+Labels = NDArray[np.int32] | None
 
 _EVALUATION_BYTES_MAX = 1024**3
 
@@ -56,6 +59,7 @@ def load_files(source: DatasetSource, cache_dir: Path) -> Dataset:
         _refuse_picture_settings(source)
     classes = class_names(source, pool)
     labels = labels_of(pool, classes, source.labels or source.name, "labels" if source.labels else "name")
+    labels, known, partly = _known(labels)
     layout, assumed = _layout(source, pool)
     evaluation = _evaluation(source, pool, classes, _like(pool.samples, pictures), cache_dir)
     evaluation_labels = evaluation.labels if evaluation else None
@@ -72,8 +76,10 @@ def load_files(source: DatasetSource, cache_dir: Path) -> Dataset:
         evaluation_labels=evaluation_labels,
         names=pool.names,
         originals=pool.originals,
-        notes=(*pool.notes, *assumed, *_of_evaluation(evaluation)),
+        notes=(*pool.notes, *assumed, *partly, *_of_evaluation(evaluation)),
+        known=known,
         layout=layout,
+        evaluation_names=evaluation.names if evaluation else (),
     )
 
 
@@ -87,6 +93,18 @@ def _layout(source: DatasetSource, pool: Split) -> tuple[SampleLayout, tuple[str
         return layout_of_shape(pool.samples.shape[1:], pool.samples.dtype.name), ()
     layout, note = layout_of(pool.samples)
     return layout, (note,)
+
+
+def _known(labels: Labels) -> tuple[Labels, Labels, tuple[str, ...]]:
+    """Return labels if all are known, those that are if only some are, and a note on the latter."""
+    count = 0 if labels is None else int((labels >= 0).sum())
+    if labels is None or count in (0, len(labels)):
+        return (labels if count else None), None, ()
+    note = (
+        f"{count:,} of {len(labels):,} samples have a label: it costs nothing, and the first model is fitted on them; "
+        "people are asked for the others (--labels-from queue)"
+    )
+    return None, labels, (note,)
 
 
 def _of_evaluation(split: Split | None) -> tuple[str, ...]:
@@ -183,6 +201,7 @@ def _evaluation(
             field="evaluation_labels",
             path=source.evaluation,
         )
+    refuse_unknown(labels, split.names, source.evaluation_labels or source.evaluation, labels_field)
     return replace(split, labels=labels)
 
 
@@ -217,7 +236,8 @@ def _kind(samples: SampleArray) -> str:
 
 
 def _description(name: str, pool: Split, classes: tuple[str, ...], evaluation: NDArray[Any] | None) -> str:
-    known = "unlabelled" if pool.labels is None else "labelled"
+    count = 0 if pool.labels is None else int((pool.labels >= 0).sum())
+    known = "labelled" if count == len(pool.samples) else "partly labelled" if count else "unlabelled"
     evaluated = "no evaluation set" if evaluation is None else f"{len(evaluation):,} evaluation samples"
     return (
         f"{name}: {len(pool.samples):,} {known} samples of {_kind(pool.samples)}, {len(classes)} classes, {evaluated}"

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from labelloop.events.v1.events_pb2 import SampleLayout
 from numpy.typing import NDArray
 
 from .dataset import Dataset
@@ -43,7 +44,9 @@ def little_endian(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def dataset_digest(dataset: Dataset, samples_sha256: str = "") -> str:
-    """Return a SHA-256 over everything that decides a run: samples, names, labels, evaluation set, classes and graph.
+    """Return a SHA-256 over everything that decides a run.
+
+    These are samples, names, labels, what people see of samples, evaluation set, classes and graph.
 
     Datasets of equal content have equal digests, whatever their files are called. ``samples_sha256`` is the digest of
     the samples' bytes if it is known; else they are read.
@@ -55,11 +58,19 @@ def dataset_digest(dataset: Dataset, samples_sha256: str = "") -> str:
         "evaluation_labels": _array(dataset.evaluation_labels),
         "classes": list(dataset.classes),
         "names": _texts(dataset.names),
-        "originals": _texts(original.sha256 for original in dataset.originals),
+        "originals": _texts(dataset.files),
         "graph": sha256(dataset.graph).hexdigest(),
-        "layout": dataset.layout.SerializeToString(deterministic=True).hex() if dataset.layout else "",
+        "layout": _layout(dataset.layout),
     }
+    if dataset.known is not None:
+        parts["known"] = _array(dataset.known)
+    if dataset.shown:
+        parts["shown_layout"] = _layout(dataset.shown.layout)
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _layout(layout: SampleLayout | None) -> str:
+    return layout.SerializeToString(deterministic=True).hex() if layout else ""
 
 
 def _samples(dataset: Dataset, known: str) -> list[object]:

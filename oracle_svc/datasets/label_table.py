@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from labelloop.csv_files.class_rows import ClassRow, read_class_rows
+from labelloop.csv_files.formulas import meanings
 from labelloop.domain.class_names import as_number, comparable, near_match, same_name
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
 SUFFIXES = {".csv", ".tsv", ".txt"}
+_UNKNOWN = {("-1", ""), ("", "-1")}
 _CLASSES_MAX = 10_000
 
 
@@ -22,7 +24,7 @@ class LabelTable:
     """Labels of a pool.
 
     Attributes:
-        labels: [N], each the index of a class.
+        labels: [N], each the index of a class, -1 where it is unknown.
         classes: Class names, index = class.
         notes: What was assumed in reading, a sentence each.
     """
@@ -33,7 +35,10 @@ class LabelTable:
 
 
 def read_label_table(path: Path, count: int, names: Sequence[str], classes: Sequence[str], field: str) -> LabelTable:
-    """Read the class of each of ``count`` samples, as exports of labels and people write them.
+    """Read the classes of ``count`` samples, as exports of labels and people write them.
+
+    The class of a sample is unknown if it has no row, or only rows without a class or with the class -1, unless that is
+    the name of one of ``classes``.
 
     Args:
         names: The samples' names, empty if they have none: then a name is an id.
@@ -42,12 +47,12 @@ def read_label_table(path: Path, count: int, names: Sequence[str], classes: Sequ
         field: The setting to name in errors.
 
     Raises:
-        InvalidInput: The file is no such CSV, a row names no sample of the pool or no class, or a sample has no row, or
-            rows of two classes.
+        InvalidInput: The file is no such CSV, a row names no sample of the pool or no class, or rows give a sample two
+            classes.
     """
     try:
         rows, notes = read_class_rows(path)
-        read = list(rows)
+        read = [row for row in rows if row.class_texts not in _UNKNOWN or "-1" in classes]
         ids = _sample_ids(read, count, names)
         chosen = tuple(classes) or _classes_of(path, read)
         labels = np.full(count, -1, np.int32)
@@ -62,7 +67,6 @@ def read_label_table(path: Path, count: int, names: Sequence[str], classes: Sequ
     except InvalidInput as error:
         error.field = field
         raise
-    _check_whole(path, labels, names, field)
     return LabelTable(labels, chosen, tuple(notes))
 
 
@@ -76,16 +80,24 @@ def _sample_id(row: ClassRow, count: int, names: Sequence[str], of_name: Mapping
     if sample_id is None:
         number = as_number(row.name)
         is_id = not names and number is not None and number == int(number)
-        sample_id = int(number or 0) if is_id else of_name.get(comparable(row.name), -1)
+        sample_id = int(number or 0) if is_id else _named_sample(row, of_name)
         if sample_id < 0:
             question = near_match(row.name, names)
             raise row.row.fault(f"the pool has no sample {row.name!r}{'; ' + question if question else ''}")
     if sample_id >= count:
         raise row.row.fault(f"the pool has no sample {sample_id}: its ids end at {count - 1}")
     own = names[sample_id] if names else str(sample_id)
-    if row.name and not same_name(own, row.name):
+    if row.name and not any(same_name(own, each) for each in meanings(row.name)):
         raise row.row.fault(f"sample {sample_id} is {own!r}, not {row.name!r}: correct id or name")
     return sample_id
+
+
+def _named_sample(row: ClassRow, of_name: Mapping[str, int]) -> int:
+    """Return the sample that the row names, -1 if there is none."""
+    found = {name: of_name[name] for name in map(comparable, meanings(row.name)) if name in of_name}
+    if len(found) > 1:
+        raise row.row.fault(f"{row.name!r} may mean {' or '.join(map(repr, sorted(found)))}: give the id")
+    return next(iter(found.values()), -1)
 
 
 def _classes_of(path: Path, rows: Iterable[ClassRow]) -> tuple[str, ...]:
@@ -119,14 +131,3 @@ def _by_index(path: Path, indices: Mapping[str, int]) -> tuple[str, ...]:
         )
         raise InvalidInput("CLASSES_MISSING", message)
     return in_order
-
-
-def _check_whole(path: Path, labels: NDArray[np.int32], names: Sequence[str], field: str) -> None:
-    missing = np.flatnonzero(labels < 0)
-    if len(missing):
-        first = names[missing[0]] if names else str(missing[0])
-        message = (
-            f"{path} has no class for {len(missing)} of {len(labels)} samples, such as {first!r}: add them, or leave "
-            "labels out and have people label (--labels-from queue)"
-        )
-        raise InvalidInput("LABELS_MISSING", message, field=field)

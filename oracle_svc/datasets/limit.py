@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
 from .dataset import Dataset
-from .parts import chosen
-
-Item = TypeVar("Item")
+from .parts import chosen, rows_of
 
 
 def limited(dataset: Dataset, limit: int, seed: int) -> Dataset:
@@ -41,15 +37,8 @@ def _taken(dataset: Dataset, rows: slice | NDArray[np.int64]) -> Dataset:
         dataset,
         samples=chosen(dataset.samples, rows),
         labels=None if dataset.labels is None else dataset.labels[rows],
-        names=_rows_of(dataset.names, rows),
-        originals=_rows_of(dataset.originals, rows),
+        known=None if dataset.known is None else dataset.known[rows],
+        names=rows_of(dataset.names, rows),
+        originals=rows_of(dataset.originals, rows),
+        shown=dataset.shown and dataset.shown.taken(rows),
     )
-
-
-def _rows_of(items: Sequence[Item], rows: slice | NDArray[np.int64]) -> Sequence[Item]:
-    """Return the items of rows; nothing if there are none, however many rows there are."""
-    if not items:
-        return ()
-    if isinstance(rows, slice):
-        return items[rows]
-    return [items[row] for row in rows.tolist()]

@@ -49,9 +49,9 @@ def found_ids(sample_ids: Sequence[int], digests: Sequence[bytes], names: Sequen
 def _places(dataset: Dataset, wanted: set[bytes]) -> defaultdict[bytes, dict[int, None]]:
     """Return the places of the samples whose digests are wanted, in ascending order."""
     places: defaultdict[bytes, dict[int, None]] = defaultdict(dict)
-    samples = (sample for part in parts_of(dataset.samples) for sample in part)
+    samples, files = (sample for part in parts_of(dataset.samples) for sample in part), dataset.files
     for place, sample in enumerate(samples):
-        digest = sample_digest(sample, dataset.originals[place].sha256 if dataset.originals else "")
+        digest = sample_digest(sample, files[place] if files else "")
         if digest in wanted:
             places[digest][place] = None
     return places

@@ -22,12 +22,17 @@ def samples_bytes(samples: SampleArray) -> int:
     return samples.nbytes
 
 
+def bytes_of(dataset: Dataset) -> int:
+    """Return how many bytes the samples of a dataset have, with what people see in place of them."""
+    return samples_bytes(dataset.samples) + (samples_bytes(dataset.shown.samples) if dataset.shown else 0)
+
+
 def memory_of(dataset: Dataset) -> int:
     """Return about how many bytes of memory the oracle takes for a dataset at most, when it reads or publishes it."""
     count = len(dataset.samples)
     arrays = (dataset.labels, dataset.evaluation_samples, dataset.evaluation_labels)
     kept = sum(array.nbytes for array in arrays if array is not None)
-    held = _held(dataset.samples)
+    held = _held(dataset.samples) + (_held(dataset.shown.samples) if dataset.shown else 0)
     shards = _SHARDS_HELD * min(shard_bytes_max(dataset.samples), max(held, dataset.samples.nbytes))
     return held + kept + max(count * BYTES_A_SAMPLE, shards)
 

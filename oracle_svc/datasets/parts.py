@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from labelloop.domain.sample_array import SampleArray
 from numpy.typing import NDArray
 
 from .scratch import is_small
+
+Item = TypeVar("Item")
 
 _PART_BYTES, _PART_SAMPLES = 16 * 1024 * 1024, 60_000
 
@@ -33,6 +35,15 @@ def chosen(samples: SampleArray, rows: slice | NDArray[np.int64]) -> SampleArray
     if is_view or is_small(samples.nbytes // len(samples) * count):
         return samples[rows]
     return ChosenRows(samples, rows)
+
+
+def rows_of(items: Sequence[Item], rows: slice | NDArray[np.int64]) -> Sequence[Item]:
+    """Return the items of rows; nothing if there are none, however many rows there are."""
+    if not items:
+        return ()
+    if isinstance(rows, slice):
+        return items[rows]
+    return [items[row] for row in rows.tolist()]
 
 
 class ChosenRows:

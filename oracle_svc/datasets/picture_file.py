@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from .picture_depth import is_deep
+from .picture_depth import is_deep, reduced_bits
 from .picture_formats import PICTURE_SUFFIXES, RAW_SUFFIXES, readable_formats
 
 FILE_BYTES_MAX = 256 * 1024 * 1024
@@ -48,6 +48,7 @@ class PictureHeader:
         grey: Whether its declared mode is greyscale, whatever its colours are.
         transparent: Whether it declares transparency.
         animated: Whether it has further frames, or pages, that are shown one after another.
+        reduced_bits: Its bits a channel, if they are more than the 8 that are read; else 0.
     """
 
     width: int
@@ -55,6 +56,7 @@ class PictureHeader:
     grey: bool
     transparent: bool
     animated: bool
+    reduced_bits: int = 0
 
 
 def read_header(path: Path) -> PictureHeader | None:
@@ -64,7 +66,7 @@ def read_header(path: Path) -> PictureHeader | None:
         if not path.is_file():  # reading a pipe or a device may never end
             raise NoPicture("no file, or a link to none")
         with os_errors(), path.open("rb") as file, opened(file, path.suffix) as image:
-            return header_of(image)
+            return replace(header_of(image), reduced_bits=reduced_bits(image, file))
     except NoPicture:
         if is_named_so:
             raise

@@ -36,6 +36,8 @@ def picture_notes(
     if transparent:
         declare = f"declare{'s' if transparent == 1 else ''} transparency, which is laid on {settings.background_name}"
         yield f"{transparent:,} of {counted(len(headers), 'picture')} {declare}"
+    if deep := [header.reduced_bits for header in headers if header.reduced_bits]:
+        yield f"{_of(len(deep), len(headers))} AVIF of up to {max(deep)} bits a channel and read with 8, as 256 levels"
     animated = sum(header.animated for header in headers)
     if animated:
         yield f"{_of(animated, len(headers))} animated or of several pages: only the first picture of each is read"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 from labelloop.artifacts.formats import (
@@ -20,7 +21,7 @@ from labelloop.artifacts.formats import (
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.sample_array import SampleArray
 from labelloop.errors import InvalidInput
-from labelloop.events.v1.events_pb2 import PoolPublished
+from labelloop.events.v1.events_pb2 import PoolPublished, ShownPool
 
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
@@ -34,9 +35,32 @@ _ORIGINALS_AT_ONCE = 4
 async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     """Store the dataset in ``artifacts`` and return the event that names the artifacts by digest.
 
-    Samples are read and stored shard by shard. Raises InvalidInput if they are no longer those of the dataset's digest,
+    Raises InvalidInput if they are no longer those of the dataset's digest,
     or if a file that people are to see has changed since the dataset was read.
     """
+    evaluation = ""
+    if dataset.evaluation_samples is not None and dataset.evaluation_labels is not None:
+        evaluation = await artifacts.put(encode_evaluation(dataset.evaluation_samples, dataset.evaluation_labels))
+    return PoolPublished(
+        pool_sha256=await _put_pool(dataset, artifacts),
+        sample_count=len(dataset.samples),
+        shape=sample_shape(dataset.samples),
+        dtype=dtype_name(dataset.samples),
+        classes=dataset.classes,
+        evaluation_sha256=evaluation,
+        description=dataset.description,
+        stand_in=dataset.stand_in,
+        graph_sha256=await artifacts.put(dataset.graph) if dataset.graph else "",
+        labels_sha256="" if dataset.labels is None else await artifacts.put(encode_labels(dataset.labels)),
+        layout=dataset.layout,
+        duplicates_sha256=await artifacts.put(encode_duplicates(dataset.duplicates)) if len(dataset.duplicates) else "",
+        duplicate_count=len(dataset.duplicates),
+        shown=await _put_shown(dataset, artifacts),
+    )
+
+
+async def _put_pool(dataset: Dataset, artifacts: ArtifactStore) -> str:
+    """Store the samples with their names and originals, shard by shard, and return the digest of the manifest."""
     shards: list[Shard] = []
     for rows in await asyncio.to_thread(lambda: list(shard_rows(dataset.samples))):
         index = await _put_index(dataset, rows, artifacts)
@@ -47,23 +71,27 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     layout = dataset.layout and await artifacts.put(dataset.layout.SerializeToString(deterministic=True))
     shape, dtype = sample_shape(dataset.samples), dtype_name(dataset.samples)
     manifest = PoolManifest.model_validate({"dtype": dtype, "shape": shape, "shards": tuple(shards), "layout": layout})
-    evaluation = ""
-    if dataset.evaluation_samples is not None and dataset.evaluation_labels is not None:
-        evaluation = await artifacts.put(encode_evaluation(dataset.evaluation_samples, dataset.evaluation_labels))
-    return PoolPublished(
-        pool_sha256=await artifacts.put(manifest.to_bytes()),
-        sample_count=len(dataset.samples),
-        shape=shape,
-        dtype=dtype,
-        classes=dataset.classes,
-        evaluation_sha256=evaluation,
-        description=dataset.description,
-        stand_in=dataset.stand_in,
-        graph_sha256=await artifacts.put(dataset.graph) if dataset.graph else "",
-        labels_sha256="" if dataset.labels is None else await artifacts.put(encode_labels(dataset.labels)),
-        layout=dataset.layout,
-        duplicates_sha256=await artifacts.put(encode_duplicates(dataset.duplicates)) if len(dataset.duplicates) else "",
-        duplicate_count=len(dataset.duplicates),
+    return await artifacts.put(manifest.to_bytes())
+
+
+async def _put_shown(dataset: Dataset, artifacts: ArtifactStore) -> ShownPool | None:
+    """Store what people see as a pool of its own, with the same names; None if they see the samples."""
+    shown = dataset.shown
+    if shown is None:
+        return None
+    seen = replace(
+        dataset,
+        samples=shown.samples,
+        shard_digests=shown.shard_digests,
+        layout=shown.layout,
+        originals=shown.originals,
+        shown=None,
+    )
+    return ShownPool(
+        pool_sha256=await _put_pool(seen, artifacts),
+        shape=sample_shape(shown.samples),
+        dtype=dtype_name(shown.samples),
+        layout=shown.layout,
     )
 
 
@@ -84,13 +112,12 @@ def holds_shards(samples: SampleArray, shards: Iterable[Shard]) -> bool:
 
 async def _put_index(dataset: Dataset, rows: slice, artifacts: ArtifactStore) -> str | None:
     """Store what the samples ``rows`` are called and what people see of them; None if that is nothing."""
-    names, originals = tuple(dataset.names[rows]), dataset.originals[rows]
-    if not (names or originals):
+    names, originals, files = tuple(dataset.names[rows]), dataset.originals[rows], tuple(dataset.files[rows])
+    if not (names or files):
         return None
     shown: list[str] = []
     for start in range(0, len(originals), _ORIGINALS_AT_ONCE):
         shown += await _put_originals(originals[start : start + _ORIGINALS_AT_ONCE], artifacts)
-    files = tuple(original.sha256 for original in originals)
     return await artifacts.put(SampleIndex(names=names, originals=tuple(shown), files=files).to_bytes())
 
 

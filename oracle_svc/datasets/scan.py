@@ -19,7 +19,7 @@ def identified(dataset: Dataset) -> Dataset:
     """
     if dataset.samples.dtype == object:
         return replace(with_duplicates(dataset), sha256=dataset_digest(dataset))
-    whole, shards, equal = ArrayDigest(), ShardDigests(), EqualSamples(len(dataset.samples), dataset.originals)
+    whole, shards, equal = ArrayDigest(), ShardDigests(), EqualSamples(len(dataset.samples), dataset.files)
     for rows in shard_rows(dataset.samples):
         in_threads(methodcaller("add", dataset.samples[rows]), (whole, shards, equal), chunk=1)
     return replace(

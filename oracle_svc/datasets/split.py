@@ -25,8 +25,9 @@ from .reading import check_size, read_array
 from .sample_files import array_files, is_array_folder, read_samples
 from .table_file import is_table
 from .tables import read_table
-from .text_set import Texts, sorted_labels
+from .text_set import Texts
 from .texts import is_text_folder, read_text_folder, read_text_table
+from .unknown_labels import named_labels, whole_labels
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Split:
 
     Attributes:
         samples: [N, *shape], validated; large ones are read part by part.
-        labels: [N], with their range not validated yet; None if unknown.
+        labels: [N], with their range not validated yet, -1 where unknown; None if all are unknown.
         classes: Names of the class folders; empty without them.
         names: The name of each sample; empty if they have none.
         originals: What people see of each sample; empty if they see the sample itself.
@@ -166,13 +167,10 @@ def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) 
     if path.suffix.lower() in LABEL_TABLES:
         table = read_label_table(path, len(split.samples), split.names, classes, field)
         return replace(split, labels=table.labels, classes=table.classes, notes=(*split.notes, *table.notes))
-    raw = _read_labels(path, field)
+    raw = whole_labels(_read_labels(path, field), labels, field)
     if raw.dtype.kind == "U" and raw.ndim == 1:
-        names = [comparable(name) for name in raw.tolist()]
-        known = sorted_labels(set(names))
-        index_of = {name: index for index, name in enumerate(known)}
-        raw = np.array([index_of[name] for name in names], np.int64)
-        split = replace(split, classes=known, open_classes=True)
+        raw, known, notes = named_labels([comparable(name) for name in raw.tolist()], classes)
+        split = replace(split, classes=known, open_classes=True, notes=(*split.notes, *notes))
     return replace(split, labels=as_labels(raw, len(split.samples), labels, field))
 
 

@@ -19,7 +19,6 @@ _FAULTS_NAMED = 20
 _CELL_BYTES = 16  # while rows are read
 _CHECKED_EVERY = 1_000
 _NAME_CHARACTERS_MAX = 1_000
-_UNKNOWN_LABELS = ("", "-1")
 
 
 class TableRows:
@@ -28,7 +27,7 @@ class TableRows:
     Attributes:
         columns: What models see, column by column.
         names: The name of each row and its index among those that are read; empty without a column of ids.
-        labels: The label of each row as it is written; empty without a column of labels.
+        labels: The label of each row as it is written, empty where it is unknown; no labels without a column of labels.
         numbers: The number of each row in its file.
     """
 
@@ -77,8 +76,6 @@ class TableRows:
             return f"its id has {len(name):,} characters, not 1 to {_NAME_CHARACTERS_MAX:,}"
         if name in self.names:
             return f"its id {name!r} is that of {self.place(self.names[name])} too"
-        if self._source.label_column and label in _UNKNOWN_LABELS:
-            return f"it has no label ({label!r}), but either all rows have one, or label_column is left out"
         return ""
 
     def place(self, index: int) -> str:

@@ -16,7 +16,7 @@ from .column import CATEGORIES_MAX, Column
 from .dataset import DatasetSource
 from .table_file import TableFile
 from .table_rows import TableRows
-from .text_set import sorted_labels
+from .unknown_labels import named_labels
 
 _COLUMNS_MAX = 10_000
 _NAMED_MAX = 10
@@ -66,15 +66,14 @@ def read_table(path: Path, source: DatasetSource, setting: str, like: SampleLayo
     layout, unknown = _layout(file, columns, like)
     samples = np.stack([_values(column, each) for column, each in zip(columns, layout.columns, strict=True)], axis=1)
     _check_values(file, samples, columns, rows)
-    classes = sorted_labels(set(rows.labels))
-    place = {name: index for index, name in enumerate(classes)}
+    labels, classes, assumed = named_labels(rows.labels, source.classes)
     return Table(
         samples=samples,
-        labels=np.array([place[label] for label in rows.labels], np.int64) if source.label_column else None,
+        labels=labels if source.label_column else None,
         classes=classes if source.label_column else (),
         names=tuple(rows.names),
         layout=layout,
-        notes=(*file.notes, *_told(columns, left_out), *unknown, *rows.notes),
+        notes=(*file.notes, *_told(columns, left_out), *unknown, *assumed, *rows.notes),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from .reading import check_size
 from .row import not_unicode
 
+Notes = tuple[str, ...]
 TEXT_CHARACTERS_MAX = 100_000
 _NAME_CHARACTERS_MAX = 1_000
 _FAULTS_NAMED = 20
@@ -81,10 +83,15 @@ class TextSet:
             return f"its id has {len(name):,} characters, not 1 to {_NAME_CHARACTERS_MAX:,}"
         if name in self._names:
             return f"its id {name!r} is that of {self._names[name]} too"
-        return "it has no label" if self.labelled and not label else ""
+        return ""
 
-    def finished(self, classes: tuple[str, ...] = ()) -> Texts:
-        """Return the texts; labels are indices into ``classes``, or into all labels that occur, sorted.
+    @property
+    def labels(self) -> Sequence[str]:
+        """The label of each text as it is written, empty where it is unknown."""
+        return self._labels
+
+    def finished(self, labels: NDArray[np.int64] | None, classes: tuple[str, ...] = (), notes: Notes = ()) -> Texts:
+        """Return the texts with their ``labels`` ``[n]``, indices into ``classes``, -1 where unknown.
 
         Raises InvalidInput if there are none, or if any cannot be used and none may be left out.
         """
@@ -94,10 +101,7 @@ class TextSet:
             self._refuse("EMPTY_POOL", "it holds no texts: name one that does")
         texts = np.empty(len(self._texts), object)
         texts[:] = self._texts
-        known = classes or (sorted_labels(set(self._labels)) if self.labelled else ())
-        index_of = {name: index for index, name in enumerate(known)}
-        labels = np.array([index_of[label] for label in self._labels], np.int64) if self.labelled else None
-        return Texts(texts, labels, known, tuple(self._names), self._notes())
+        return Texts(texts, labels, classes, tuple(self._names), (*self._notes(), *notes))
 
     def _refuse(self, reason: str, why: str) -> None:
         raise InvalidInput(reason, f"{self.origin}: {why}", field=self.setting, origin=self.origin)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 from labelloop.errors import InvalidInput
 
 from .dataset import DatasetSource
 from .rows import read_rows
 from .text_set import TEXT_CHARACTERS_MAX, Texts, TextSet
+from .unknown_labels import named_labels
 
 _SUFFIX = ".txt"
 _FILE_BYTES_MAX = 4 * TEXT_CHARACTERS_MAX + 3  # four bytes a character, behind a byte-order mark
@@ -30,7 +32,7 @@ def read_text_table(path: Path, source: DatasetSource, field: str) -> Texts:
             continue
         text, *others = row.cells
         texts.add(row.place, text, others[0] if named else None, others[-1] if labelled else None)
-    return texts.finished()
+    return texts.finished(*named_labels(texts.labels, source.classes)) if labelled else texts.finished(None)
 
 
 def is_text_folder(folder: Path) -> bool:
@@ -60,7 +62,10 @@ def read_text_folder(folder: Path, source: DatasetSource, field: str) -> Texts:
     texts = TextSet(str(folder), field, source.skip_bad, named=True, labelled=bool(classes))
     for file in within or files:
         _add(texts, file, folder)
-    return texts.finished(tuple(unicodedata.normalize("NFC", each.name) for each in classes))
+    names = tuple(unicodedata.normalize("NFC", each.name) for each in classes)
+    index_of = {name: index for index, name in enumerate(names)}
+    labels = np.array([index_of[label] for label in texts.labels], np.int64)
+    return texts.finished(labels if classes else None, names)
 
 
 def _add(texts: TextSet, file: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from labelloop.domain.shown_pool import shown_pool
 from labelloop.errors import LabelloopError, NotFound, WrongState
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
@@ -61,7 +62,7 @@ class Samples:
         if labeling.pool is None:
             message = f"the pool of run {labeling.run_id!r} is not published yet"
             raise WrongState("NO_POOL", message, run_id=labeling.run_id)
-        return await self._pools.sample(labeling.pool.pool_sha256, sample_id)
+        return await self._pools.sample(shown_pool(labeling.pool).pool_sha256, sample_id)
 
 
 async def _shown(sample: PublishedSample) -> Picture:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from labelloop.artifacts.texts import decode_texts
-from labelloop.domain.limits import TEXT_DTYPE
+from labelloop.domain.limits import LEARN_FROM_CHARACTERS, LEARN_FROM_SAMPLES, TEXT_DTYPE
 from labelloop.errors import Corrupt, InvalidInput
 from labelloop.runtime.async_cache import AsyncCache
 from labelloop.scorer.v1 import scorer_pb2 as pb
@@ -23,9 +23,7 @@ from scorer_svc.models.graph import Graph
 from scorer_svc.pools.pool import Pool
 
 _KEPT = 4
-_LEARN_FROM_SAMPLES = 20_000  # more do not improve the features
 _LEARN_FROM_BYTES = 128 * 1024 * 1024
-_LEARN_FROM_CHARACTERS = 5_000_000  # half a minute of one core
 _TEXTS_AT_ONCE = 10_000
 _TRIED_SAMPLES = 10
 
@@ -81,7 +79,7 @@ class FeatureService:
 
     async def _learn(self, wanted: LearnedFeatures) -> bytes:
         pool = await self._pools.get(wanted.pool)
-        count = min(_LEARN_FROM_SAMPLES, _LEARN_FROM_BYTES // max(1, pool.sample_bytes) or 1, pool.sample_count)
+        count = min(LEARN_FROM_SAMPLES, _LEARN_FROM_BYTES // max(1, pool.sample_bytes) or 1, pool.sample_count)
         rng = np.random.default_rng(wanted.seed)
         drawn = np.sort(rng.choice(pool.sample_count, count, replace=False)).astype(np.uint32)
         samples = await pool.take(drawn)
@@ -127,7 +125,7 @@ def _some_of(texts: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     """Return texts ``[n]``, or as many of them, drawn at random, as hold the characters that are learned from."""
     order = rng.permutation(len(texts))
     characters = np.cumsum([len(texts[index]) for index in order])
-    count = max(1, int(np.searchsorted(characters, _LEARN_FROM_CHARACTERS, side="right")))
+    count = max(1, int(np.searchsorted(characters, LEARN_FROM_CHARACTERS, side="right")))
     return texts[np.sort(order[:count])]
 
 

@@ -59,6 +59,7 @@ class Graph:
         self.feature_count: int = values_each(samples)
         self.answer_count: int = answer.type.tensor_type.shape.dim[1].dim_value
         self.dtype: str = _DTYPES[samples.type.tensor_type.elem_type]
+        self._takes_column = self.dtype == TEXT_DTYPE and len(samples.type.tensor_type.shape.dim) == 2
         self.takes_missing = any(node.op_type == "IsNaN" for node in graph.node)
         self.work = max(map(values_each, (*graph.input, *graph.value_info, *graph.output)))
         self._tile_samples = next(size for size in _TILES if size * self.work <= _TILE_VALUES or size == 1)
@@ -108,6 +109,7 @@ class Graph:
         return self._run(self._session, rows)[:count]
 
     def _run(self, session: InferenceSession, rows: NDArray[Any]) -> NDArray[np.float32]:
+        rows = rows.reshape(-1, 1) if self._takes_column else rows
         try:
             answer: NDArray[np.float32] = session.run([self._output], {self._input: rows})[0]
         except Exception as error:  # a graph that loads may still fail

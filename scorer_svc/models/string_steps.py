@@ -3,29 +3,41 @@
 ONNX's own checks end the process for some graphs of strings, and do not know ONNX Runtime's Tokenizer; so the steps
 that see strings are checked here, and ONNX gets to see what they leave: counts of terms. Such steps are
 
-- ``Tokenizer`` (com.microsoft), from the input ``[n]`` to tokens;
+- ``Squeeze`` or ``Reshape``, from an input ``[n, 1]`` to texts ``[n]``;
+- ``StringNormalizer``, from texts to texts in lower or upper case;
+- ``Tokenizer`` (com.microsoft), from texts to tokens;
 - ``LabelEncoder`` (ai.onnx.ml), from tokens to int64 codes;
 - ``TfIdfVectorizer``, from tokens or codes to float32 ``[n, terms]``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-_TEXTS, _TOKENS, _CODES = "texts", "tokens", "codes"
+_COLUMN, _TEXTS, _TOKENS, _CODES = "texts in a column", "texts", "tokens", "codes"
+_EXTENSIONS = "ai.onnx.contrib"  # of the package onnxruntime-extensions
 _STEPS_MAX = 16
 _EXPRESSION_BYTES_MAX, _EXPRESSIONS_MAX = 500, 16
 _TERM_TOKENS_MAX = 8
 _SKIPPED_MAX = 5
+_SHAPE_BYTES = 8  # of one number
+_SHOWN_MAX = 5
 _TERMS_MAX = 1_000_000
 _DOMAINS = {"ai.onnx.ml": range(2, 6), "com.microsoft": range(1, 2)}
-_KNOWN = {("com.microsoft", "Tokenizer"), ("ai.onnx.ml", "LabelEncoder"), ("", "TfIdfVectorizer")}
+_KNOWN = {
+    ("", "StringNormalizer"),
+    ("com.microsoft", "Tokenizer"),
+    ("ai.onnx.ml", "LabelEncoder"),
+    ("", "TfIdfVectorizer"),
+}
 _INT, _INTS, _FLOATS = AttributeProto.INT, AttributeProto.INTS, AttributeProto.FLOATS
 _STRING, _STRINGS = AttributeProto.STRING, AttributeProto.STRINGS
 _ATTRIBUTES: dict[str, dict[str, int]] = {
+    "StringNormalizer": {"case_change_action": _STRING, "is_case_sensitive": _INT, "locale": _STRING},  # no stopwords
     "Tokenizer": {
         "mark": _INT,
         "mincharnum": _INT,
@@ -59,15 +71,20 @@ def without_strings(model: ModelProto) -> ModelProto:
     Raises ValueError if the model does not take one input of strings ``[n]``, or reads them in another way.
     """
     _check_versions(model)
-    batch = _checked_input(model.graph)
-    kinds, counts = {model.graph.input[0].name: _TEXTS}, dict[str, int]()
-    rest = []
+    batch, kind = _checked_input(model.graph)
+    kinds, counts = {model.graph.input[0].name: kind}, dict[str, int]()
+    rest, constants = [], {each.name: each for each in model.graph.initializer}
     for node in model.graph.node:
         seen = [kinds[name] for name in node.input if name in kinds]
         if (node.domain, node.op_type) in _KNOWN:
             _take(node, seen, kinds, counts)
+        elif seen == [_COLUMN] and _flattens(node, constants):
+            kinds[node.output[0]] = _TEXTS
         elif seen:
-            raise ValueError(f"{node.op_type} sees strings: only Tokenizer, LabelEncoder and TfIdfVectorizer may")
+            raise ValueError(
+                f"{node.op_type} sees strings: only Tokenizer, LabelEncoder, TfIdfVectorizer and StringNormalizer may, "
+                "and Squeeze or Reshape of an input [n, 1]"
+            )
         else:
             rest.append(node)
     if not counts or len(kinds) + len(counts) > _STEPS_MAX:
@@ -76,24 +93,43 @@ def without_strings(model: ModelProto) -> ModelProto:
 
 
 def _check_versions(model: ModelProto) -> None:
+    if custom := sorted({node.op_type for node in model.graph.node if node.domain == _EXTENSIONS}):
+        raise ValueError(
+            f"it needs custom operators of onnxruntime-extensions ({', '.join(custom[:_SHOWN_MAX])}), which are not "
+            "run here: compute the vectors of the texts yourself and give them beside the pool (embeddings)"
+        )
     for opset in model.opset_import:
         if opset.domain and opset.version not in _DOMAINS.get(opset.domain, ()):
             raise ValueError(f"it uses operators of {opset.domain} {opset.version}, of which nothing is known")
 
 
-def _checked_input(graph: GraphProto) -> str:
-    """Return the name of the first dimension of the only input."""
+def _checked_input(graph: GraphProto) -> tuple[str, str]:
+    """Return the name of the first dimension of the only input, and of what kind it is."""
     sizes = graph.input[0].type.tensor_type.shape.dim
-    if len(graph.input) != 1 or len(sizes) != 1 or not sizes[0].dim_param:
-        raise ValueError("it must take texts as one input of strings [n], for any n")
-    return sizes[0].dim_param
+    is_column = len(sizes) == 2 and sizes[1].dim_value == 1
+    if len(graph.input) != 1 or not (len(sizes) == 1 or is_column) or not sizes[0].dim_param:
+        raise ValueError("it must take texts as one input of strings [n] or [n, 1], for any n")
+    return sizes[0].dim_param, _COLUMN if is_column else _TEXTS
+
+
+def _flattens(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
+    """Return whether a step makes texts ``[n]`` of texts ``[n, 1]``, whatever n is."""
+    wanted = {"Squeeze": ([1], [-1]), "Reshape": ([-1],)}.get(node.op_type, ())
+    target = constants.get(node.input[1]) if len(node.input) == 2 and not node.domain else None
+    if target is None or target.data_type != TensorProto.INT64 or len(target.raw_data) != _SHAPE_BYTES:
+        return False
+    sound = len(node.output) == 1 and node.output[0] and not node.attribute and not target.external_data
+    return bool(sound) and list(memoryview(target.raw_data).cast("q")) in wanted
 
 
 def _take(node: NodeProto, seen: list[str], kinds: dict[str, str], counts: dict[str, int]) -> None:
     """Check a step and note what its output is: what kind of strings, or counts of how many terms."""
     attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
     fault = _plain_fault(node, attributes)
-    if not fault and node.op_type == "Tokenizer":
+    if not fault and node.op_type == "StringNormalizer":
+        fault = "" if seen == [_TEXTS] else "it does not see the texts"
+        kinds[node.output[0]] = _TEXTS
+    elif not fault and node.op_type == "Tokenizer":
         fault = _tokenizer_fault(attributes) if seen == [_TEXTS] else "it does not see the texts"
         kinds[node.output[0]] = _TOKENS
     elif not fault and node.op_type == "LabelEncoder":

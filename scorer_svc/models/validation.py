@@ -43,8 +43,8 @@ _WEIGHT_BYTES: dict[int, int] = {TensorProto.FLOAT: 4, TensorProto.INT64: 8, Ten
 def validated(data: bytes, limits: Limits = MODEL) -> ModelProto:
     """Parse a model, check it, and return it with the shapes of all values that it computes.
 
-    It must map samples ``[n, features]`` of uint8 or float32, or texts ``[n]``, to float32 ``[n, classes]``, or to
-    features instead. Of the steps that see strings, none is in what is returned.
+    It must map samples ``[n, features]`` of uint8 or float32, or texts ``[n]`` or ``[n, 1]``, to float32
+    ``[n, classes]``, or to features instead. Of the steps that see strings, none is in what is returned.
 
     Raises:
         ValueError: ``data`` is not a model, is too large, or does anything else; the message says what is wrong.
@@ -125,8 +125,8 @@ def _faults(model: ModelProto, nodes_max: int, counts: list[ValueInfoProto]) -> 
         takes, gives = (", ".join(map(_described, values)) or "nothing" for values in (graph.input, graph.output))
         yield (
             f"it takes {takes} and gives {gives}, but must take [n, values] of uint8 or float32, each sample flat as "
-            "the pool holds it, or strings [n], and give [n, columns] of float32, for any n: export it with a free "
-            "first dimension, behind a Reshape of its input to [0, height, width, channels] and, where it needs "
+            "the pool holds it, or strings [n] or [n, 1], and give [n, columns] of float32, for any n: export it with "
+            "a free first dimension, behind a Reshape of its input to [0, height, width, channels] and, where it needs "
             "channels first, a Transpose, and with a Flatten at its end"
         )
 

@@ -22,6 +22,7 @@ from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
 from tests.bench.peers.compare import peers
 from tests.bench.ranking import rank_growth, rank_vs_raw_scan, rank_vs_read_limit
+from tests.bench.scaling import scaling_by_rule
 from tests.bench.scoring import stream_rows, stream_rows_of_patches, unary_vs_echo
 from tests.bench.strategy_peers import strategies_vs_peers
 from tests.bench.texts import texts
@@ -38,6 +39,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "large_pools": large_pools,
     "same_pictures": same_pictures,
     "tables_with_time_stamps": tables_with_time_stamps,
+    "scaling_by_rule": scaling_by_rule,
     "new_leader": new_leader,
     "three_of_each": three_of_each,
     "rank_vs_raw_scan": rank_vs_raw_scan,

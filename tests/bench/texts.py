@@ -49,13 +49,19 @@ async def texts() -> dict[str, Any]:
         print(f"{name} is left out: {reason}", flush=True)
     if not sets:
         raise WrongState("NO_TEXTS", f"there are no texts to compare on: {missing}")
-    planned, rows = plan(list(sets), SEEDS[: int(os.environ.get("SEEDS", len(SEEDS)))]), Rows(FOLDER / "rows.json")
+    planned = plan(list(sets), SEEDS[: int(os.environ.get("SEEDS", len(SEEDS)))])
+    return result(await carried_out(sets, planned), missing)
+
+
+async def carried_out(sets: dict[str, TextSet], planned: Sequence[Sequence[Loop]]) -> list[Row]:
+    """Carry out the loops that are not done yet, return all, and write the table of those that are done."""
+    rows = Rows(FOLDER / "rows.json")
     try:
         await _carry_out(sets, planned, rows)
     finally:
-        done = rows.of(loop for stage in planned for loop in stage)
+        done = list(rows.of(loop for stage in planned for loop in stage))
         write_table(_by_texts(done))
-    return result(done, missing)
+    return done
 
 
 def write_table(found: dict[str, dict[str, Accuracies]]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import grpc
 import numpy as np
 import onnxruntime
 import pytest
 from labelloop.artifacts.store import digest_of
 from labelloop.errors import InvalidInput, NotFound, WrongState, from_rpc
+from labelloop.oracle.v1.oracle_pb2 import LabelResult, LeaseNextRequest, SubmitResultsRequest
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, Strategy
 from labelloop.trainer.v1.trainer_pb2 import (
     CancelRunRequest,
@@ -22,6 +26,7 @@ from labelloop_cli.clients import Clients
 
 from tests.blobs import POOL_SIZE, Blobs, spec
 from tests.e2e.driving import finish, start
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -179,3 +184,43 @@ async def test_an_infeasible_spec_is_refused_and_leaves_no_run(
     assert isinstance(error, InvalidInput)
     assert error.field == field
     assert "bad" not in await ids_of_runs(clients)
+
+
+async def test_people_are_asked_only_for_labels_that_the_dataset_lacks(
+    clients: Clients, run_id: str, blobs: Blobs, tmp_path: Path
+) -> None:
+    truth = np.load(blobs.labels)
+    np.save(tmp_path / "labels.npy", np.where(np.arange(POOL_SIZE) < 250, truth, -1))
+    wanted = spec(blobs, protocol=2, stopping_sample_count=0, auto_label_budget=0, label_budget=10, label_source=2)
+    wanted.dataset.labels = str(tmp_path / "labels.npy")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await start(clients, run_id, spec(blobs, dataset=wanted.dataset))
+    assert "50 of 300 samples have no label" in (caught.value.details() or "")
+    await start(clients, run_id, wanted)
+    labelled = 0
+    async with asyncio.timeout(PATIENCE_S):
+        while labelled < 10:
+            leased = await clients.oracle.LeaseNext(LeaseNextRequest(run_id=run_id, annotator="ada", count=10))
+            results = [
+                LabelResult(request_id=each.request_id, label=truth[each.sample_id], annotator="ada")
+                for each in leased.requests
+            ]
+            assert all(each.sample_id >= 250 for each in leased.requests)
+            if results:
+                labelled += (await clients.oracle.SubmitResults(SubmitResultsRequest(results=results))).recorded
+            else:
+                await asyncio.sleep(0.1)  # the next round is being chosen
+    done = await finish(clients, run_id)
+    assert (done.rounds[0].labels, done.run.labels_paid) == (250, 10)
+    records = await clients.labels(run_id)
+    assert {record.sample_id for record in records if record.source == "given"} == set(range(250))
+    assert all(record.label == truth[record.sample_id] for record in records)
+
+    later = f"{run_id}-later"
+    wanted.label_budget = 1
+    np.save(tmp_path / "labels.npy", np.where(np.arange(POOL_SIZE) < 260, truth, -1))
+    await start(clients, later, wanted, continues=run_id)
+    sources = [record.source for record in await clients.labels(later)]
+    new = 10 - len({record.sample_id for record in records} & {*range(250, 260)})
+    assert (sources.count(f"inherited:{run_id}"), sources.count("given")) == (260, new)
+    await clients.trainer.CancelRun(CancelRunRequest(run_id=later))

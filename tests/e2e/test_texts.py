@@ -21,6 +21,7 @@ from labelloop_cli.reporting.run_report import report_on
 from tests.e2e.driving import finish, start
 from tests.e2e.test_cli import labelloop
 from tests.patience import PATIENCE_S
+from tests.sentence_graph import sentence_graph
 from tests.topics import TOPICS, texts_about
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -83,6 +84,29 @@ async def test_a_run_on_texts_ends_with_a_model_of_strings(clients: Clients, run
     answer = clients.trainer.ListLabels(ListLabelsRequest(run_id=run_id))
     records = [record async for part in answer for record in part.labels]
     assert [run.pool.classes[each.label] for each in records] == [topics[each.sample_id] for each in records]
+
+
+async def test_a_users_graph_of_sentences_makes_the_features(clients: Clients, run_id: str, tmp_path: Path) -> None:
+    topics = [*TOPICS]
+    known = [(word, topic) for text, topic in texts_about(POOL_SIZE, 1) for word in text.split()]
+    counts = {word: np.zeros(len(topics)) for word, _ in known}
+    for word, topic in known:
+        counts[word][topics.index(topic)] += 1
+    words = {word: (each / each.sum()).tolist() for word, each in counts.items()}
+    (tmp_path / "sentences.onnx").write_bytes(sentence_graph(words, in_column=True))
+    spec = spec_of(tmp_path)
+    spec.features, spec.dataset.graph = FeatureKind.FEATURE_KIND_GRAPH, str(tmp_path / "sentences.onnx")
+    await start(clients, run_id, spec)
+    run = (await finish(clients, run_id)).run
+    assert run.latest.evaluation.value > 0.8
+    scored = await clients.scorer.Score(scorer_pb2.ScoreRequest(run_id=run_id, texts=["nothing known", "x"]))
+    assert len(scored.predicted) == 2
+
+    (tmp_path / "sentences.onnx").write_bytes(sentence_graph({"x": [1.0]}, custom=True))
+    await start(clients, f"{run_id}-custom", spec)
+    failed = (await finish(clients, f"{run_id}-custom")).run
+    assert failed.phase == Phase.PHASE_FAILED
+    assert "custom operators of onnxruntime-extensions (BertTokenizer)" in failed.message
 
 
 async def test_people_are_shown_the_texts_that_models_learn_from(clients: Clients, run_id: str, tmp_path: Path) -> None:

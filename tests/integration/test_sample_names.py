@@ -97,6 +97,22 @@ async def test_a_label_is_revised_by_names_of_sample_and_class(oracle: FakeOracl
         await label.revise("r", "b.png", "dogs", "kim")
 
 
+async def test_revising_a_sample_that_equals_a_labelled_one_says_which(
+    trainer: FakeTrainer, oracle: FakeOracle
+) -> None:
+    trainer.run.pool.duplicate_count = 2
+    oracle.finder = FakeFinder(FILES, equal={2: 0, 3: 0})
+    with pytest.raises(InvalidInput, match=r"sample 3 equals sample 2 \('7'\) and shares its label") as caught:
+        await label.revise("r", "d.png", "dog", "kim")
+    assert caught.value.reason == "SHARES_A_LABEL"
+    with pytest.raises(InvalidInput, match="sample 0 equals sample 2"):
+        await label.withdraw("r", ["a.png"], "kim")
+    oracle.finder = FakeFinder(FILES, equal={3: 0})
+    with pytest.raises(InvalidInput, match="nobody has said anything of sample 3"):
+        await label.revise("r", "d.png", "dog", "kim")
+    assert not oracle.sent
+
+
 async def test_gold_samples_are_found_in_the_dataset_before_the_run_starts(
     trainer: FakeTrainer, oracle: FakeOracle, tmp_path: Path
 ) -> None:

@@ -14,10 +14,12 @@ from labelloop_cli.clients import Clients, connect
 from labelloop_cli.local.stack import running
 from rich.console import Console
 
+from tests.bench.peers.strategy_rows import Loop
 from tests.study.page import page
 from tests.study.plan import Cell, cells, chosen, spec
 from tests.study.results import Row, rows_of
 from tests.study.telling import tell
+from tests.study.texts import stages, study_texts
 from tests.study.working import TOGETHER, Tell, left_of, read_rows, work
 
 console = Console()
@@ -50,6 +52,12 @@ async def _carry_out(clients: Clients, cell: Cell, told: Tell) -> list[Row]:
     return rows_of(cell, [(result.labels, result.evaluation.value) for result in whole.rounds])
 
 
+async def _study_all(planned: list[Cell], of_texts: list[list[Loop]], output: Path) -> None:
+    if planned:
+        await study(planned, output)
+    await study_texts(of_texts, output, console)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="default strategy and random, 3 seeds, the pool of 4,000")
@@ -57,12 +65,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("out/study"))
     options = parser.parse_args()
     planned = list(chosen(cells(quick=options.quick), options.only))
-    if not planned:
+    of_texts = stages(quick=options.quick, only=options.only)
+    if not planned and not of_texts:
         sys.exit(f"no run of the study is named like {options.only!r}")
     for number in (signal.SIGINT, signal.SIGTERM):  # background jobs ignore SIGINT; SIGTERM would orphan services
         signal.signal(number, signal.default_int_handler)
     try:
-        asyncio.run(study(planned, options.output))
+        asyncio.run(_study_all(planned, of_texts, options.output))
     except* LabelloopError as group:
         sys.exit(str(group.exceptions[0]))
     except* KeyboardInterrupt:

@@ -63,8 +63,6 @@ def test_without_names_a_name_is_an_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("id,class\n0,a\n1,b\n", "has no class for 1 of 3 samples, such as '7'"),
-        ("id,class\n0,a\n1,b\n2,\n", "has no class for 1 of 3 samples"),
         ("id,class\n3,a\n", "row 2: the pool has no sample 3: its ids end at 2"),
         ("name,class\nb.pgn,a\n", "row 2: the pool has no sample 'b.pgn'; did you mean 'b.png'"),
         ("id,name,class\n0,b.png,a\n", "row 2: sample 0 is 'a.png', not 'b.png'"),

@@ -25,8 +25,9 @@ def folder(tmp_path: Path) -> Folder:
         (["a", "b", "a"], "LABELS_COUNT", "3 labels for 4 samples"),
         ([["a"], ["b"], ["a"], ["b"]], "LABELS_SHAPE", "shape (4, 1)"),
         ([[0], [1], [1], [0]], "LABELS_SHAPE", "shape (4, 1)"),
-        ([0.0, 1.0, 1.0, 0.0], "LABELS_SHAPE", "float64"),
-        ([0, 1, -1, -2], "LABEL_RANGE", "row 2: label -1"),
+        ([0.0, 1.0, 0.5, 0.0], "LABELS_SHAPE", "row 2: the label 0.5"),
+        ([0.0, 1.0, np.inf, np.nan], "LABELS_SHAPE", "row 2: the label inf"),
+        ([0, 1, -1, -2], "LABEL_RANGE", "row 3: label -2"),
         ([0, 10_000, 1, 0], "LABEL_RANGE", "row 1: label 10000"),
         (np.array([0, 1, 2**64 - 1, 0], np.uint64), "LABEL_RANGE", "row 2: label 18446744073709551615"),
     ],
@@ -56,7 +57,8 @@ def test_a_label_beyond_the_named_classes_is_refused(folder: Folder) -> None:
         name=folder.save("pool.npy", POOL), labels=folder.save("labels.npy", [0, 1, 2, 0]), classes=("cat", "dog")
     )
     assert error.message.endswith(
-        "row 2: label 2 is not a class, those are 0 to 1: correct the label, or name every class"
+        "row 2: label 2 is not a class, those are 0 to 1: correct the label, name every class, or write -1 where a "
+        "label is unknown"
     )
 
 

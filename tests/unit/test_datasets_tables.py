@@ -130,8 +130,6 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
         ("a,b\n1,2\n1\n1,2,3\n", {}, "BAD_ROWS", "row 3: it has 1 cells, but the header has 2; row 4: it has 3"),
         ("k,a\nu,1\nu,2\n", {"id_column": "k"}, "BAD_ROWS", "row 3: its id 'u' is that of row 2"),
         ("k,a\n,1\n", {"id_column": "k"}, "BAD_ROWS", "row 2: its id has 0 characters"),
-        ("a,y\n1,x\n2,\n", {"label_column": "y"}, "BAD_ROWS", "row 3: it has no label"),
-        ("a,y\n1,x\n2,-1\n", {"label_column": "y"}, "BAD_ROWS", "row 3: it has no label ('-1')"),
         ("a,y\n1,x\n2,z\n", {"label_column": "y"}, "CLASS_MISMATCH", "'z'"),
         ("a,b\n", {}, "EMPTY_POOL", "no rows"),
         ("a,b\n1,2\n", {"id_column": "c"}, "NO_COLUMN", "no column 'c'"),

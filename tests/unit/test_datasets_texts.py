@@ -143,8 +143,28 @@ def test_numbers_are_indices_only_where_no_class_bears_them(tmp_path: Path) -> N
     labels = full(path, classes=tuple("abcdefghijk")).labels
     assert labels is not None
     assert labels.tolist() == [2, 10, 2]
-    with pytest.raises(InvalidInput, match="'2' is none of the run's classes '10', 'x'") as caught:
+    with pytest.raises(InvalidInput, match="the label '2' is no class of the run \\(classes: '10', 'x'\\)") as caught:
         full(path, classes=("10", "x"))
+    assert caught.value.reason == "CLASS_MISMATCH"
+
+
+def test_a_class_is_meant_by_name_or_equal_number_before_it_is_meant_by_index(tmp_path: Path) -> None:
+    rows = [(f"a{i}", "text", label) for i, label in enumerate(("cat", " cafe\u0301", "1"))]
+    path = written_csv(tmp_path / "pool.csv", rows)
+    labels = full(path, classes=("caf\u00e9", "dog", "cat")).labels
+    assert labels is not None
+    assert labels.tolist() == [2, 0, 1]
+    labels = full(path, classes=("caf\u00e9", "01", "cat")).labels
+    assert labels is not None
+    assert labels.tolist() == [2, 0, 1]
+    with pytest.raises(InvalidInput, match="did you mean 'cats'"):
+        full(path, classes=("caf\u00e9", "cats", "1"))
+
+
+def test_thousands_of_labels_that_are_no_classes_are_refused_at_once(tmp_path: Path) -> None:
+    path = written_csv(tmp_path / "pool.csv", [(f"a{i}", "text", f"k{i}") for i in range(2_000)])
+    with pytest.raises(InvalidInput, match="the label 'k0' is no class") as caught:
+        full(path, classes=tuple(f"c{i}" for i in range(2_000)))
     assert caught.value.reason == "CLASS_MISMATCH"
 
 
@@ -153,7 +173,6 @@ BAD_ROWS = {
     "a long text": ("a4", "x" * 100_001, "ham"),
     "an id that stands twice": ("a1", "x", "ham"),
     "no id": ("", "x", "ham"),
-    "no label": ("a4", "x", ""),
     "a short row": ("a4", "x"),
     "a long row": ("a4", "x", "ham", "more"),
 }
@@ -162,7 +181,6 @@ SAID = {
     "a long text": "row 5: the text has 100,001 characters, more than 100,000",
     "an id that stands twice": "row 5: its id 'a1' is that of row 2 too",
     "no id": "row 5: its id has 0 characters",
-    "no label": "row 5: it has no label",
     "a short row": "row 5: it has 2 cells, but the header has 3",
     "a long row": "row 5: it has 4 cells, but the header has 3",
 }

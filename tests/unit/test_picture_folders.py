@@ -7,6 +7,8 @@ import os
 import struct
 import sys
 import zlib
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,11 @@ from PIL import Image
 
 from oracle_svc.datasets import Dataset, DatasetSource, images, load, scratch
 from oracle_svc.datasets.images import PictureFile
-from oracle_svc.datasets.picture_file import PictureHeader
+from oracle_svc.datasets.picture_depth import reduced_bits
+from oracle_svc.datasets.picture_file import PictureHeader, read_header
+from oracle_svc.datasets.picture_notes import picture_notes
 from oracle_svc.datasets.picture_settings import PictureSettings
+from oracle_svc.datasets.picture_size import PicturePlan
 
 from .test_datasets_images import put, read, refused
 
@@ -298,6 +303,23 @@ def test_deep_jpeg_2000_is_refused(tmp_path: Path) -> None:
     precision = data.index(b"\xff\x4f\xff\x51") + 42
     shallow.write_bytes(data[:precision] + b"\x0b" + data[precision + 1 :])
     assert refused(tmp_path, classes=CLASSES).reason == "IMAGE_DEPTH"
+
+
+@pytest.mark.parametrize(("flags", "bits"), [(0x40, 10), (0x60, 12), (0, 0)])
+def test_avif_of_more_than_8_bits_is_read_with_a_note(tmp_path: Path, flags: int, bits: int) -> None:
+    shallow = put(tmp_path / "a.avif", mode="RGB", size=(16, 16))
+    data = bytearray(shallow.read_bytes())
+    place = data.index(b"av1C") + 6
+    data[place] = data[place] & ~0x60 | flags
+    with Image.open(shallow) as image:
+        assert reduced_bits(image, BytesIO(data)) == bits
+    header = read_header(shallow)
+    assert header is not None
+    assert header.reduced_bits == 0
+    header = replace(header, reduced_bits=bits)
+    notes = [*picture_notes([header], PicturePlan((16, 16), True), False, PictureSettings())]
+    said = [f"1 of 1 picture is AVIF of up to {bits} bits a channel and read with 8, as 256 levels"] if bits else []
+    assert notes == said
 
 
 def test_channels_of_fewer_than_8_bits_are_read(tmp_path: Path) -> None:

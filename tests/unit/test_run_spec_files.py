@@ -16,6 +16,7 @@ from labelloop_cli import run_spec
 from labelloop_cli.commands.spec_options import SpecOptions
 from labelloop_cli.run_spec.fields import to_document, to_spec
 from labelloop_cli.run_spec.file import BYTES_MAX, read_spec, without_auto, write_spec
+from labelloop_cli.run_spec.file import PATHS as FILE_PATHS
 from labelloop_cli.run_spec.layers import combined
 
 VALUES: dict[int, st.SearchStrategy[Any]] = {
@@ -41,7 +42,7 @@ def values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
         one: st.SearchStrategy[Any] = messages(field.message_type)
     elif field.enum_type:
         one = st.sampled_from(sorted(field.enum_type.values_by_number))
-    elif field.name in ("name", "labels", "evaluation", "evaluation_labels", "graph"):
+    elif field.name in FILE_PATHS:
         one = PATHS
     else:
         one = VALUES[field.cpp_type]

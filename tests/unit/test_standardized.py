@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from labelloop.domain.value_scale import is_on_one_scale
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout, TableColumn
 from numpy.typing import NDArray
 
@@ -131,3 +132,10 @@ def test_a_column_of_which_nothing_is_known_is_left_at_zero() -> None:
 def test_unusable_samples_are_refused_with_a_reason(samples: NDArray[Any], layout: SampleLayout, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         learn_standardized(samples, layout)
+
+
+@pytest.mark.parametrize("scales", [(1, 1e6), (1, 1e6, 1e6), (1e-4, 1, 1, 1)])
+def test_few_values_are_of_one_scale_only_if_all_vary_alike(scales: tuple[float, ...]) -> None:
+    values = np.random.default_rng(0).normal(size=(200, len(scales)))
+    assert is_on_one_scale(values)
+    assert not is_on_one_scale(values * np.array(scales))

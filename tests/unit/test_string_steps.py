@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from labelloop.errors import InvalidInput
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from scorer_svc.features.texts import learn_texts
 from scorer_svc.models.graph import Graph
 from scorer_svc.models.validation import validated
+from tests.sentence_graph import embedded, sentence_graph
+from trainer_svc.model.onnx_export import joined, to_onnx
 
 TEXTS = ["one two three", "two three four", "three four one"] * 10
 
@@ -62,9 +65,36 @@ def with_texts_in_a_matrix(model: ModelProto) -> None:
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("samples", TensorProto.STRING, ["n", 1]))
 
 
+def put_before(model: ModelProto, kind: str, inputs: list[str], **attributes: Any) -> None:
+    """Have the first step see the texts through another step."""
+    model.graph.node.insert(0, helper.make_node(kind, inputs, ["changed"], **attributes))
+    node(model, "Tokenizer").input[0] = "changed"
+
+
 def with_another_step(model: ModelProto) -> None:
-    model.graph.node.insert(0, helper.make_node("StringNormalizer", ["samples"], ["lower"]))
-    model.graph.node[1].input[0] = "lower"
+    put_before(model, "StringConcat", ["samples", "samples"])
+
+
+def with_words_left_out(model: ModelProto) -> None:
+    put_before(model, "StringNormalizer", ["samples"], stopwords=["one"])
+
+
+def with_texts_flattened_twice(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), "shape"))
+    put_before(model, "Reshape", ["samples", "shape"])
+
+
+def with_texts_mixed(model: ModelProto) -> None:
+    with_texts_in_a_matrix(model)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "shape"))
+    put_before(model, "Reshape", ["samples", "shape"])
+
+
+def with_an_odd_shape(model: ModelProto) -> None:
+    with_texts_in_a_matrix(model)
+    tensor = TensorProto(name="shape", data_type=TensorProto.INT64, dims=[1], raw_data=b"abc")
+    model.graph.initializer.append(tensor)
+    put_before(model, "Reshape", ["samples", "shape"])
 
 
 def with_strings_into_numbers(model: ModelProto) -> None:
@@ -160,6 +190,10 @@ def with_wide_counts(model: ModelProto) -> None:
         with_a_fixed_number_of_texts,
         with_texts_in_a_matrix,
         with_another_step,
+        with_words_left_out,
+        with_texts_flattened_twice,
+        with_texts_mixed,
+        with_an_odd_shape,
         with_strings_into_numbers,
         with_a_step_that_sees_the_texts_twice,
         with_codes_of_codes,
@@ -204,3 +238,26 @@ def test_weights_of_texts_count_as_work() -> None:
     graph = Graph(_learned(), "g", field="f")
     [components] = [each for each in ours().graph.initializer if each.name == "components"]
     assert graph.work >= int(np.prod(components.dims))
+
+
+WORDS = {"red": [1.0, 0.0], "blue": [0.0, 1.0], "two": [0.5, -2.0]}
+SENTENCES = ["red red blue", "nothing known", "two red", ""]
+
+
+@pytest.mark.parametrize("in_column", [False, True])
+@pytest.mark.parametrize("lower", [False, True])
+def test_a_users_graph_embeds_sentences(in_column: bool, lower: bool) -> None:
+    data = sentence_graph(WORDS, in_column=in_column, lower=lower)
+    graph, texts = Graph(data, "g", field="f"), np.array(SENTENCES, object)
+    assert (graph.dtype, graph.feature_count, graph.answer_count) == ("utf8", 1, 3)
+    assert np.allclose(graph.answers(texts), embedded(SENTENCES, WORDS))
+    shouted = graph.answers(np.array([each.upper() for each in SENTENCES], object))
+    assert np.allclose(shouted, embedded(SENTENCES if lower else [""] * 4, WORDS))
+    head = to_onnx(np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32), "float32")
+    model = Graph(joined(data, head), "m", field="f")
+    assert np.allclose(model.classify(texts).sum(axis=1), 1)
+
+
+def test_custom_operators_are_named_with_a_way_out() -> None:
+    with pytest.raises(InvalidInput, match=r"onnxruntime-extensions \(BertTokenizer\).*embeddings"):
+        Graph(sentence_graph(WORDS, custom=True), "g", field="f")

@@ -12,7 +12,12 @@ from labelloop.events.v1.events_pb2 import FeatureKind
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from rich.console import Console
 
+from tests.bench import texts as bench_of_texts
+from tests.bench.peers.strategy_rows import Loop
+from tests.bench.strategy_peers import OURS
+from tests.bench.text_sets import SETS
 from tests.study import page as study_page
+from tests.study import texts as study_of_texts
 from tests.study.plan import AT, DEFAULT, FEATURES, POOLS, RANDOM, ROUNDS, SEEDS, STRATEGIES, Cell, cells, chosen, spec
 from tests.study.results import (
     Beaten,
@@ -27,6 +32,7 @@ from tests.study.results import (
     table,
 )
 from tests.study.telling import tell
+from tests.study.texts import stages, study_texts
 from tests.study.working import Tell, left_of, read_rows, work
 
 
@@ -51,6 +57,40 @@ def test_runs_are_chosen_by_words_in_their_names() -> None:
     found = list(chosen(cells(quick=False), "mnist-60000 patches badge"))
     assert {(cell.pool, cell.features, cell.strategy) for cell in found} == {("mnist-60000", "patches", "badge")}
     assert list(chosen(found, "nothing like it")) == []
+
+
+def test_texts_are_part_of_the_study_and_are_chosen_by_the_same_words() -> None:
+    loops = [loop for stage in stages(quick=False, only="") for loop in stage]
+    assert {loop.pool for loop in loops} == {*SETS}
+    assert {loop.seed for loop in loops} == {*SEEDS}
+    assert {DEFAULT, RANDOM} < {loop.strategy for loop in loops if loop.library == OURS}
+    quick = [loop for stage in stages(quick=True, only="") for loop in stage]
+    assert {loop.library for loop in quick} == {OURS}
+    assert {loop.strategy for loop in quick} == {DEFAULT, RANDOM}
+    assert len({loop.seed for loop in quick}) == 3
+    [stage] = stages(quick=True, only="texts reuters random")
+    assert {(loop.pool, loop.strategy) for loop in stage} == {("reuters-r8", RANDOM)}
+    assert stages(quick=False, only="mnist-4000 patches badge") == []
+
+
+async def test_texts_that_are_not_to_be_had_are_named_and_the_others_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried: list[str] = []
+
+    async def carried_out(sets: object, planned: list[list[Loop]]) -> None:
+        carried.extend(loop.pool for stage in planned for loop in stage)
+        (tmp_path / "bench").mkdir()
+        (tmp_path / "bench" / "table.md").write_text("| texts |")
+
+    monkeypatch.setattr(study_of_texts, "text_sets", lambda: ({"reuters-r8": None}, {"20newsgroups": "no network"}))
+    monkeypatch.setattr(bench_of_texts, "carried_out", carried_out)
+    monkeypatch.setattr(bench_of_texts, "FOLDER", tmp_path / "bench")
+    said = io.StringIO()
+    await study_texts(stages(quick=True, only=""), tmp_path / "study", Console(file=said, width=200))
+    assert {*carried} == {"reuters-r8"}
+    assert "20newsgroups is left out: no network" in said.getvalue()
+    assert (tmp_path / "study" / "texts.md").read_text() == "| texts |"
 
 
 def test_the_spec_of_a_run_follows_its_cell_and_has_no_control_samples() -> None:

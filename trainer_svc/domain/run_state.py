@@ -76,10 +76,12 @@ class RunState(RunView):
         started = event.run_started
         state = cls(RunLog(started), event.run_id, started_at=at, changed_at=at)
         taken_over = started.inheritance
-        source = f"inherited:{taken_over.run_id}" if taken_over.run_id else "given"
-        purposes = taken_over.purposes or [Purpose.PURPOSE_UNSPECIFIED] * len(taken_over.sample_ids)
-        columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled, purposes)
-        for sample_id, label, auto, purpose in zip(*columns, strict=True):
+        count = len(taken_over.sample_ids)
+        given = taken_over.given_count if taken_over.run_id else count
+        sources = [f"inherited:{taken_over.run_id}"] * (count - given) + ["given"] * given
+        purposes = taken_over.purposes or [Purpose.PURPOSE_UNSPECIFIED] * count
+        columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled, sources, purposes)
+        for sample_id, label, auto, source, purpose in zip(*columns, strict=True):
             state.training.append(Example(sample_id, label, auto, source, "", 0, at, None, None, purpose))
         return state
 

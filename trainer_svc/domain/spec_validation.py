@@ -49,8 +49,11 @@ def check_size(started: RunStarted) -> None:
         message = f"the spec takes {spec_bytes} bytes, more than {_SPEC_BYTES_MAX}: shorten names and paths"
         raise LimitExceeded("SPEC_TOO_LARGE", message, field="spec", spec_bytes=spec_bytes)
     if started.ByteSize() > _STARTED_BYTES_MAX:
-        count = len(started.inheritance.sample_ids)
-        message = f"run {started.inheritance.run_id!r} ended with {count} samples, too many to continue it"
+        count, run_id = len(started.inheritance.sample_ids), started.inheritance.run_id
+        if not run_id:
+            message = f"{count:,} labels are known before the run, more than it can take over: give fewer"
+            raise LimitExceeded("TOO_MANY_KNOWN", message, field="known", sample_count=count)
+        message = f"run {run_id!r} ended with {count} samples, too many to continue it"
         raise LimitExceeded("TOO_MUCH_TO_CONTINUE", message, field="continues", sample_count=count)
 
 
@@ -251,7 +254,14 @@ def _guarantee_faults(spec: RunSpec, candidates: int) -> Iterator[tuple[str, str
 def _label_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
     if spec.label_source not in LabelSource.values() or not spec.label_source:
         yield "label_source", "UNKNOWN_LABEL_SOURCE", "name a label source: dataset or queue"
-    if spec.label_source == LabelSource.LABEL_SOURCE_DATASET and not dataset.has_labels:
+    if spec.label_source == LabelSource.LABEL_SOURCE_DATASET and dataset.partly_known_count:
+        missing = dataset.sample_count - dataset.partly_known_count
+        message = (
+            f"{missing:,} of {dataset.sample_count:,} samples have no label in the dataset, and it would be asked for "
+            "them: let people label (queue), or leave those samples out of the pool"
+        )
+        yield "label_source", "PARTLY_LABELLED", message
+    elif spec.label_source == LabelSource.LABEL_SOURCE_DATASET and not dataset.has_labels:
         yield "label_source", "NO_LABELS", "the dataset has no labels: name where they lie, or let people label (queue)"
     if spec.HasField("queue"):
         yield from _queue_faults(spec, dataset)

@@ -25,6 +25,7 @@ def open_samples(
     """Write what waits for a label to a CSV.
 
     Its columns are id, the sample's name if it has one, and class, which is empty; texts and rows are there too.
+    Text that a spreadsheet would take for a formula has an apostrophe in front; `labelloop label submit` knows that.
     """
     from labelloop_cli.operations.open_samples import open_
 

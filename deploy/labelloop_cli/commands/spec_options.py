@@ -45,7 +45,12 @@ class DataOptions:
         "dataset.name",
     ] = ""
     labels: Annotated[
-        str, _data(help="File with the pool's labels (.npy, IDX, or CSV with a row for each sample)."), "dataset.labels"
+        str,
+        _data(
+            help="File with the pool's labels (.npy, IDX, or CSV). -1, NaN, an empty cell or no row: unknown; people "
+            "are asked for those (--labels-from queue), and the others cost nothing."
+        ),
+        "dataset.labels",
     ] = ""
     evaluation: Annotated[
         str,
@@ -96,6 +101,18 @@ class DataOptions:
         str,
         _data(help="ONNX file that computes features from samples, for example an embedding model."),
         "dataset.graph",
+    ] = ""
+    embeddings: Annotated[
+        str,
+        _data(
+            help="File with vectors that models see, while people see the pool's samples. .npy: a row for each sample, "
+            "in the pool's order (rows of a table; files by class and then by name), refused with --skip-bad. .npz "
+            "with the arrays names and embeddings: matched by name."
+        ),
+        "dataset.embeddings",
+    ] = ""
+    evaluation_embeddings: Annotated[
+        str, _data(help="File with the vectors of the evaluation samples."), "dataset.evaluation_embeddings"
     ] = ""
     features: Annotated[
         FeaturesName,

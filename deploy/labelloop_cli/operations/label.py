@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.sample_names import SampleNames
-from labelloop_cli.shared_labels import without_shared
+from labelloop_cli.shared_labels import equal_samples, without_shared
 
 
 async def submit(run_id: str, answers: Path, annotator: str) -> None:
@@ -113,8 +113,7 @@ async def _say_anew(clients: Clients, run_id: str, annotator: str, said: Mapping
     """Submit results that revise earlier ones, by sample, and return how many were recorded."""
     standing = await _standing(clients, run_id)
     if unknown := said.keys() - standing.keys():
-        message = f"nobody has said anything of sample {min(unknown)} yet: `labelloop label submit` takes labels"
-        raise InvalidInput("NOTHING_SAID", message, sample_id=min(unknown))
+        raise await _nothing_said(clients, run_id, min(unknown), standing)
     results = [
         LabelResult(
             request_id=str(RequestId(run_id, standing[sample_id][0], sample_id)),
@@ -126,6 +125,22 @@ async def _say_anew(clients: Clients, run_id: str, annotator: str, said: Mapping
     ]
     response = await clients.oracle.SubmitResults(SubmitResultsRequest(results=results))
     return int(response.recorded)
+
+
+async def _nothing_said(clients: Clients, run_id: str, sample_id: int, standing: Container[int]) -> InvalidInput:
+    """Return the error for a sample without a result, which says whose label it shares if it equals one that has."""
+    samples = SampleNames(clients.oracle, run_id)
+    first_equal = await samples.first_equal(await _pool(clients, run_id))
+    equal = equal_samples(sample_id, first_equal)
+    if asked := [each for each in equal if each in standing]:
+        names = await samples.of([asked[0]])
+        message = (
+            f"sample {sample_id} equals sample {asked[0]} ({names[asked[0]]!r}) and shares its label: name that one "
+            "instead, which changes the label of both"
+        )
+        return InvalidInput("SHARES_A_LABEL", message, sample_id=sample_id, equal_to=asked[0])
+    message = f"nobody has said anything of sample {sample_id} yet: `labelloop label submit` takes labels"
+    return InvalidInput("NOTHING_SAID", message, sample_id=sample_id)
 
 
 async def _standing(clients: Clients, run_id: str) -> dict[int, tuple[int, int]]:

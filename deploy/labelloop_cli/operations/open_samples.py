@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from labelloop.csv_files.class_rows import read_class_rows
+from labelloop.csv_files.formulas import guarded
 from labelloop.errors import InvalidInput
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, ListRequestsRequest
 
@@ -22,7 +23,8 @@ _COLUMNS = ("id", "name", "class", "file", "text")
 async def open_(run_id: str, output: Path, images: Path | None) -> None:
     """Write the samples that wait for a label to a CSV to fill in, and pictures to the folder ``images`` if given.
 
-    Texts and rows of tables are in the CSV itself.
+    Texts and rows of tables are in the CSV itself. Text that a spreadsheet would take for a formula has an apostrophe
+    in front, which `labelloop label submit` understands.
 
     Raises:
         InvalidInput: If ``images`` is given, but the samples are no pictures; or if ``output`` exists and holds classes
@@ -32,7 +34,7 @@ async def open_(run_id: str, output: Path, images: Path | None) -> None:
         with going_on(f"reading what {run_id} asks for"):
             rows = [row async for row in _rows(clients, run_id, images)]
     _check_unsent(rows, output)
-    _write(rows, output)
+    write_table(rows, output)
     console.print(
         f"{len(rows)} samples wait for a label; fill in {output}, then `labelloop label submit {run_id} {output}`"
     )
@@ -41,13 +43,20 @@ async def open_(run_id: str, output: Path, images: Path | None) -> None:
 async def _rows(clients: Clients, run_id: str, images: Path | None) -> AsyncIterator[dict[str, str]]:
     files = FileNames()
     async for request in clients.oracle.ListRequests(ListRequestsRequest(run_id=run_id)):
-        row = {"id": str(request.sample_id), "name": request.sample_name}
-        if request.media_type.partition(";")[0] in _TEXTS:
-            row["text"] = request.content.decode(errors="replace")
+        row = table_row(request)
         if images:
             row["file"] = files.of(request.sample_name or str(request.sample_id), request.media_type)
             _write_picture(request, images, row["file"])
+            row["file"] = guarded(row["file"])
         yield row
+
+
+def table_row(request: LabelRequest) -> dict[str, str]:
+    """Return the cells of a sample, which spreadsheets do not take for formulas."""
+    row = {"id": str(request.sample_id), "name": guarded(request.sample_name)}
+    if request.media_type.partition(";")[0] in _TEXTS:
+        row["text"] = guarded(request.content.decode(errors="replace"))
+    return row
 
 
 def _write_picture(request: LabelRequest, folder: Path, name: str) -> None:
@@ -69,7 +78,7 @@ def _check_unsent(rows: list[dict[str, str]], output: Path) -> None:
         raise InvalidInput("UNSENT_LABELS", message, field="output")
 
 
-def _write(rows: list[dict[str, str]], output: Path) -> None:
+def write_table(rows: list[dict[str, str]], output: Path) -> None:
     """Write a CSV without columns that are empty in all rows, except those that are to be filled in.
 
     A byte order mark tells spreadsheets that text is UTF-8; ASCII needs none.

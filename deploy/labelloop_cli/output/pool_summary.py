@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from labelloop.domain.class_names import printable, shortened
 from labelloop.domain.limits import LEARNED, PATCH_FEATURES
-from labelloop.events.v1.events_pb2 import FeatureKind, SampleKind
+from labelloop.events.v1.events_pb2 import FeatureKind, SampleKind, SampleLayout
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 
 from labelloop_cli.run_options import word
@@ -15,6 +15,12 @@ from labelloop_cli.run_options import word
 _CLASSES_SHOWN = 20
 _FEATURE_BYTES = 4  # float32
 _NOT_WAITED_FOR_S = 1.0
+_KINDS = {
+    SampleKind.SAMPLE_KIND_IMAGE: "pictures",
+    SampleKind.SAMPLE_KIND_ROW: "rows",
+    SampleKind.SAMPLE_KIND_TEXT: "texts",
+    SampleKind.SAMPLE_KIND_VECTOR: "vectors",
+}
 _WIDTHS = {FeatureKind.FEATURE_KIND_PATCHES: PATCH_FEATURES}
 
 
@@ -25,8 +31,10 @@ def facts(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> Ite
         yield "stand-in", "this is not the dataset that was asked for"
     yield "samples", f"{pool.sample_count:,}, {_bytes(pool.pool_bytes)}"
     yield "layout", layout(pool)
+    if pool.HasField("shown_layout"):
+        yield "people see", kind(pool.shown_layout)
     yield "classes", classes(pool)
-    yield "labels", "the dataset has them" if pool.has_labels else "unknown: people are asked (--labels-from queue)"
+    yield "labels", labels(pool)
     yield "evaluation", f"{pool.evaluation_count:,} samples" if pool.evaluation_count else "none: controls are used"
     yield "names", "samples have names" if pool.has_names else "none: samples go by their place, from 0"
     if pool.duplicate_count:
@@ -39,7 +47,8 @@ def facts(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> Ite
 
 def brief(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> str:
     """Describe a pool in one line."""
-    parts = [f"{pool.sample_count:,} samples: {layout(pool)}", f"classes {classes(pool)}"]
+    seen = f" of {kind(pool.shown_layout)}, which people see" if pool.HasField("shown_layout") else ""
+    parts = [f"{pool.sample_count:,} samples: {layout(pool)}{seen}", f"classes {classes(pool)}"]
     if pool.duplicate_count:
         parts.append(f"{pool.duplicate_count:,} duplicates")
     return "; ".join([*parts, f"features {word(FeatureKind.Name(features))}"])
@@ -60,6 +69,19 @@ def layout(pool: DescribeDatasetResponse) -> str:
     if what.kind == SampleKind.SAMPLE_KIND_VECTOR:
         return f"vectors of {math.prod(pool.shape)} values, {pool.dtype}"
     return f"arrays of {' x '.join(map(str, pool.shape))} values, {pool.dtype}"
+
+
+def kind(layout: SampleLayout) -> str:
+    """Name in one word what samples of a layout are."""
+    return _KINDS.get(layout.kind, "arrays")
+
+
+def labels(pool: DescribeDatasetResponse) -> str:
+    """Say how many labels are known, and what becomes of the others."""
+    if pool.partly_known_count:
+        known = f"{pool.partly_known_count:,} of {pool.sample_count:,} are known and cost nothing"
+        return f"{known}; people are asked for the others (--labels-from queue)"
+    return "the dataset has them" if pool.has_labels else "unknown: people are asked (--labels-from queue)"
 
 
 def classes(pool: DescribeDatasetResponse) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labelloop.artifacts.texts import decode_texts
 from labelloop.domain.limits import BY_CLASS_MAX, TEXT_DTYPE
+from labelloop.domain.shown_pool import shown_pool
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import FeatureKind, Protocol
 from labelloop.scorer.v1.scorer_pb2 import GetSamplesRequest, Strategy
@@ -138,8 +139,9 @@ async def _predicted(clients: Clients, whole: GetRunResponse, labels: list[Label
 async def _tiles(clients: Clients, whole: GetRunResponse, shown: list[Asked], names: Mapping[int, str]) -> list[Tile]:
     """Fetch the pictures or texts of ``shown``; none unless the samples are pictures or texts."""
     pool = whole.run.pool
-    if pool.dtype == TEXT_DTYPE:
-        return await _text_tiles(clients, pool.pool_sha256, shown, names)
+    seen = shown_pool(pool)
+    if seen.dtype == TEXT_DTYPE:
+        return await _text_tiles(clients, seen.pool_sha256, shown, names)
     if not shown or not has_pictures(pool):
         return []
     images = await pictures(clients, pool, [each.sample_id for each in shown])

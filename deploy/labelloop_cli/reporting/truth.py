@@ -23,6 +23,7 @@ from labelloop_cli.output.console import tell
 from labelloop_cli.sample_names import SampleNames
 
 _MNIST_LABELS = "train-labels-idx1-ubyte"
+_CLASS_MAX = 2**31
 _TABLES = {".csv", ".tsv", ".txt"}
 Truth = dict[int, int]
 
@@ -92,15 +93,25 @@ def _read_array(path: Path) -> Truth:
         classes = _array(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
     except (OSError, ValueError, EOFError, zlib.error, InvalidInput, Corrupt) as error:
         raise InvalidInput("BAD_TRUTH", f"{path} holds no labels: {error}", field="truth") from error
-    return dict(enumerate(classes.tolist()))
+    return {place: int(label) for place, label in enumerate(classes.tolist()) if label == label and label != -1}
 
 
 def _array(data: bytes) -> NDArray[Any]:
-    """Parse classes ``[n]`` of any integer type. Raises ValueError, InvalidInput or Corrupt if there are none."""
+    """Parse classes ``[n]``: whole numbers, -1 or NaN where unknown.
+
+    Raises ValueError, InvalidInput or Corrupt if there are none.
+    """
     if data.startswith(b"\x93NUMPY"):
         classes: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     else:
         classes = parse_idx(data, "it")
-    if classes.ndim != 1 or classes.dtype.kind not in "iu":
+    if classes.ndim != 1 or not _are_whole(classes):
         raise ValueError(f"it holds {classes.dtype} of {classes.ndim} dimensions, not one whole number a sample")
     return classes
+
+
+def _are_whole(classes: NDArray[Any]) -> bool:
+    if classes.dtype.kind != "f":
+        return classes.dtype.kind in "iu"
+    whole = (np.floor(classes) == classes) & (np.abs(classes) <= _CLASS_MAX)
+    return bool((whole | np.isnan(classes)).all())

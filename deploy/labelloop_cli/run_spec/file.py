@@ -16,7 +16,7 @@ from labelloop_cli.run_spec.fields import Document, to_document, to_spec
 from labelloop_cli.run_spec.yaml_subset import Dumper, Loader
 
 BYTES_MAX = 1024 * 1024
-PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph")
+PATHS = ("name", "labels", "evaluation", "evaluation_labels", "graph", "embeddings", "evaluation_embeddings")
 
 
 def write_spec(spec: RunSpec) -> str:

@@ -41,7 +41,8 @@ class SampleIndex(BaseModel):
         names: The name of each sample, such as its file; empty if they have none.
         originals: For each sample the digest of the artifact that people see, in a format of its own; empty if they see
             the sample itself.
-        files: For each sample the digest of the file that it was read from, if people see that; else empty.
+        files: For each sample the digest of what people see in its place: the file that it was read from, or the sample
+            of which it is a vector; empty if they see the sample itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

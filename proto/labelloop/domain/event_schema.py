@@ -32,6 +32,7 @@ from labelloop.events.v1.events_pb2 import (
     Protocol,
     Purpose,
     RunSpec,
+    ShownPool,
     SkipKind,
 )
 
@@ -40,6 +41,7 @@ _LATEST_S = 253_402_300_799  # the last second of the year 9999, where Timestamp
 _PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
 _LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
 _SKIP_KINDS = SKIP_KINDS | {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED, SkipKind.SKIP_KIND_DISPUTED}
+_DTYPES = {"uint8", "float32", TEXT_DTYPE}
 _ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled"}
 
 
@@ -145,6 +147,8 @@ def _inheritance_fault(taken_over: Inheritance) -> str:
     digests = (taken_over.model_sha256, taken_over.training_state_sha256)
     if fault := _digest_faults((*digests, taken_over.head_sha256, taken_over.features_sha256)):
         return fault
+    if taken_over.given_count > len(taken_over.sample_ids):
+        return "it takes over more given labels than labels"
     columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled)
     return _purposes_fault(taken_over.purposes, *columns) or _repeated(taken_over.sample_ids)
 
@@ -155,11 +159,20 @@ def _pool_fault(pool: PoolPublished) -> str:
         return fault
     if pool.duplicate_count >= max(1, pool.sample_count) or bool(pool.duplicates_sha256) != bool(pool.duplicate_count):
         return "its duplicates do not add up"
-    sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in {"uint8", "float32", TEXT_DTYPE}
+    sound = pool.sample_count and pool.classes and pool.shape and pool.dtype in _DTYPES
     if not sound or math.prod(pool.shape) > COUNT_MAX:
         return "its pool is none"
     fault = layout_fault(pool.layout, tuple(pool.shape)) if pool.HasField("layout") else ""
-    return f"its samples are none: {fault}" if fault else ""
+    return f"its samples are none: {fault}" if fault else _shown_fault(pool.shown) if pool.HasField("shown") else ""
+
+
+def _shown_fault(shown: ShownPool) -> str:
+    if fault := _digest_fault(shown.pool_sha256):
+        return fault
+    if not shown.shape or shown.dtype not in _DTYPES or math.prod(shown.shape) > COUNT_MAX:
+        return "what people see of its pool is no pool"
+    fault = layout_fault(shown.layout, tuple(shown.shape)) if shown.HasField("layout") else ""
+    return f"what people see of its samples is none: {fault}" if fault else ""
 
 
 def _request_fault(request: LabelsRequested) -> str:

@@ -17,6 +17,8 @@ LEARNED = {
     FeatureKind.FEATURE_KIND_STANDARDIZED,
     FeatureKind.FEATURE_KIND_TFIDF,
 }
+LEARN_FROM_SAMPLES = 20_000  # of a pool, drawn at random: more do not improve the features
+LEARN_FROM_CHARACTERS = 5_000_000  # of texts: half a minute of one core
 PATCH_FEATURES = 1_800  # that patches make of a sample
 SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # reasons an annotator may give
 CONTROL_PERCENT_MAX = 50

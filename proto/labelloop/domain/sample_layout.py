@@ -12,7 +12,7 @@ from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.domain.pixel_neighbours import SAMPLES_MIN, Places, resemblance
 from labelloop.domain.sample_array import SampleValues
 from labelloop.domain.value_scale import is_on_one_scale
-from labelloop.events.v1.events_pb2 import PoolPublished, SampleKind, SampleLayout
+from labelloop.events.v1.events_pb2 import PoolPublished, SampleKind, SampleLayout, ShownPool
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 
 FLAT_SIDE_MIN = 8  # pixels: smaller pictures are not recognised in flat samples
@@ -63,7 +63,7 @@ def layout_of_shape(shape: tuple[int, ...], dtype: str) -> SampleLayout:
     return layout
 
 
-def stated_layout(pool: DescribeDatasetResponse | PoolPublished) -> SampleLayout:
+def stated_layout(pool: DescribeDatasetResponse | PoolPublished | ShownPool) -> SampleLayout:
     """Return the layout that a message states, or what shape and dtype say where it states none."""
     return pool.layout if pool.HasField("layout") else layout_of_shape(tuple(pool.shape), pool.dtype)
 

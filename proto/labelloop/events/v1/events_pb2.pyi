@@ -399,6 +399,8 @@ class DatasetSource(_message.Message):
     LABEL_COLUMN_FIELD_NUMBER: _builtins.int
     TEXT_COLUMN_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    EVALUATION_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"mnist", or the path of a .npy file, an IDX file or a folder of images, as the oracle service sees it. Here and in
     the other paths, "upload:<id>" or "upload:<id>/<name>" is a folder or file that a client uploaded.
@@ -431,6 +433,12 @@ class DatasetSource(_message.Message):
     """Tables and texts: the column with the labels; empty where they are unknown."""
     text_column: _builtins.str
     """Texts: the column with the text; set makes the pool a pool of texts."""
+    embeddings: _builtins.str
+    """Path of vectors that models see in place of the samples, which people see: .npy with a row for each sample, in the
+    pool's order, or .npz with the arrays names and embeddings; empty for none.
+    """
+    evaluation_embeddings: _builtins.str
+    """Path of the vectors of the evaluation samples, as for embeddings."""
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class; may be empty where labels are known."""
@@ -458,10 +466,12 @@ class DatasetSource(_message.Message):
         label_column: _builtins.str = ...,
         text_column: _builtins.str = ...,
         columns: _abc.Iterable[_builtins.str] | None = ...,
+        embeddings: _builtins.str = ...,
+        evaluation_embeddings: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "classes", b"classes", "columns", b"columns", "evaluation", b"evaluation", "evaluation_labels", b"evaluation_labels", "fit", b"fit", "graph", b"graph", "id_column", b"id_column", "label_column", b"label_column", "labels", b"labels", "limit_seed", b"limit_seed", "name", b"name", "sample_limit", b"sample_limit", "size", b"size", "skip_bad", b"skip_bad", "text_column", b"text_column"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "classes", b"classes", "columns", b"columns", "embeddings", b"embeddings", "evaluation", b"evaluation", "evaluation_embeddings", b"evaluation_embeddings", "evaluation_labels", b"evaluation_labels", "fit", b"fit", "graph", b"graph", "id_column", b"id_column", "label_column", b"label_column", "labels", b"labels", "limit_seed", b"limit_seed", "name", b"name", "sample_limit", b"sample_limit", "size", b"size", "skip_bad", b"skip_bad", "text_column", b"text_column"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -820,6 +830,7 @@ class Inheritance(_message.Message):
     HEAD_SHA256_FIELD_NUMBER: _builtins.int
     FEATURES_SHA256_FIELD_NUMBER: _builtins.int
     PURPOSES_FIELD_NUMBER: _builtins.int
+    GIVEN_COUNT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that ended; empty for labels that existed before, of no run and without a model."""
     model_sha256: _builtins.str
@@ -830,6 +841,8 @@ class Inheritance(_message.Message):
     """What ranks the pool where its models saw features: SHA-256 of the ONNX graph from features to probabilities."""
     features_sha256: _builtins.str
     """SHA-256 of the graph from samples to what its models saw; empty where they saw the samples."""
+    given_count: _builtins.int
+    """How many of the last samples have the label that the dataset gives them, and not one of the run."""
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Samples that it was trained on at its end, in the order of its training set."""
@@ -858,10 +871,11 @@ class Inheritance(_message.Message):
         head_sha256: _builtins.str = ...,
         features_sha256: _builtins.str = ...,
         purposes: _abc.Iterable[Global___Purpose.ValueType] | None = ...,
+        given_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labelled", b"auto_labelled", "classes", b"classes", "features_sha256", b"features_sha256", "head_sha256", b"head_sha256", "model_sha256", b"model_sha256", "purposes", b"purposes", "run_id", b"run_id", "sample_ids", b"sample_ids", "training_state_sha256", b"training_state_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_labelled", b"auto_labelled", "classes", b"classes", "features_sha256", b"features_sha256", "given_count", b"given_count", "head_sha256", b"head_sha256", "model_sha256", b"model_sha256", "purposes", b"purposes", "run_id", b"run_id", "sample_ids", b"sample_ids", "training_state_sha256", b"training_state_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -922,6 +936,7 @@ class PoolPublished(_message.Message):
     LAYOUT_FIELD_NUMBER: _builtins.int
     DUPLICATES_SHA256_FIELD_NUMBER: _builtins.int
     DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    SHOWN_FIELD_NUMBER: _builtins.int
     pool_sha256: _builtins.str
     """SHA-256 of the manifest; identifies the pool."""
     sample_count: _builtins.int
@@ -958,6 +973,10 @@ class PoolPublished(_message.Message):
     def layout(self) -> Global___SampleLayout:
         """What a sample is; unset in runs of earlier releases."""
 
+    @_builtins.property
+    def shown(self) -> Global___ShownPool:
+        """What people see in place of the pool's samples, which are vectors of them; unset where they see the samples."""
+
     def __init__(
         self,
         *,
@@ -974,14 +993,53 @@ class PoolPublished(_message.Message):
         layout: Global___SampleLayout | None = ...,
         duplicates_sha256: _builtins.str = ...,
         duplicate_count: _builtins.int = ...,
+        shown: Global___ShownPool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout", "shown", b"shown"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "duplicates_sha256", b"duplicates_sha256", "evaluation_sha256", b"evaluation_sha256", "graph_sha256", b"graph_sha256", "labels_sha256", b"labels_sha256", "layout", b"layout", "pool_sha256", b"pool_sha256", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "duplicates_sha256", b"duplicates_sha256", "evaluation_sha256", b"evaluation_sha256", "graph_sha256", b"graph_sha256", "labels_sha256", b"labels_sha256", "layout", b"layout", "pool_sha256", b"pool_sha256", "sample_count", b"sample_count", "shape", b"shape", "shown", b"shown", "stand_in", b"stand_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PoolPublished: _TypeAlias = PoolPublished  # noqa: Y015
+
+@_typing.final
+class ShownPool(_message.Message):
+    """What people see of a pool, in its order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_SHA256_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    pool_sha256: _builtins.str
+    """SHA-256 of the manifest of a pool with as many samples."""
+    dtype: _builtins.str
+    """As in PoolPublished."""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Shape of one sample."""
+
+    @_builtins.property
+    def layout(self) -> Global___SampleLayout:
+        """What a sample is."""
+
+    def __init__(
+        self,
+        *,
+        pool_sha256: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        dtype: _builtins.str = ...,
+        layout: Global___SampleLayout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "layout", b"layout", "pool_sha256", b"pool_sha256", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShownPool: _TypeAlias = ShownPool  # noqa: Y015
 
 @_typing.final
 class SampleLayout(_message.Message):

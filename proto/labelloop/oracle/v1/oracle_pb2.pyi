@@ -87,6 +87,10 @@ class DescribeDatasetResponse(_message.Message):
     REPEATED_COUNT_FIELD_NUMBER: _builtins.int
     READ_SECONDS_FIELD_NUMBER: _builtins.int
     ORACLE_BYTES_FIELD_NUMBER: _builtins.int
+    SHOWN_LAYOUT_FIELD_NUMBER: _builtins.int
+    PARTLY_KNOWN_COUNT_FIELD_NUMBER: _builtins.int
+    PARTLY_KNOWN_IDS_FIELD_NUMBER: _builtins.int
+    PARTLY_KNOWN_CLASSES_FIELD_NUMBER: _builtins.int
     sample_count: _builtins.int
     """Number of samples, after the source's limit."""
     dtype: _builtins.str
@@ -110,11 +114,13 @@ class DescribeDatasetResponse(_message.Message):
     pool_bytes: _builtins.int
     """Bytes that the pool takes."""
     repeated_count: _builtins.int
-    """Of known_ids and found_ids, those that equal another of them, or are it."""
+    """Of known_ids and found_ids, and of partly_known_ids that are neither, those that equal another of them, or are it."""
     read_seconds: _builtins.float
     """Seconds that it took to read and check the dataset, when that was last necessary."""
     oracle_bytes: _builtins.int
     """Bytes of memory that the oracle takes for the dataset at most; 0 from earlier releases."""
+    partly_known_count: _builtins.int
+    """Samples whose label the dataset knows, where it does not know all; 0 where it knows all or none."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shape of one sample."""
@@ -143,6 +149,18 @@ class DescribeDatasetResponse(_message.Message):
     def class_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Samples of each class, index is class; empty where labels are unknown."""
 
+    @_builtins.property
+    def shown_layout(self) -> _events_pb2.SampleLayout:
+        """What people see, where models see vectors of it; else unset."""
+
+    @_builtins.property
+    def partly_known_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those samples, ascending; empty where they are more than a run can take over."""
+
+    @_builtins.property
+    def partly_known_classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The class of each of partly_known_ids."""
+
     def __init__(
         self,
         *,
@@ -167,10 +185,14 @@ class DescribeDatasetResponse(_message.Message):
         repeated_count: _builtins.int = ...,
         read_seconds: _builtins.float = ...,
         oracle_bytes: _builtins.int = ...,
+        shown_layout: _events_pb2.SampleLayout | None = ...,
+        partly_known_count: _builtins.int = ...,
+        partly_known_ids: _abc.Iterable[_builtins.int] | None = ...,
+        partly_known_classes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout", "shown_layout", b"shown_layout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "classes", b"classes", "dataset_sha256", b"dataset_sha256", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "evaluation_count", b"evaluation_count", "found_ids", b"found_ids", "has_graph", b"has_graph", "has_labels", b"has_labels", "has_names", b"has_names", "layout", b"layout", "notes", b"notes", "oracle_bytes", b"oracle_bytes", "pool_bytes", b"pool_bytes", "read_seconds", b"read_seconds", "repeated_count", b"repeated_count", "sample_count", b"sample_count", "shape", b"shape", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "classes", b"classes", "dataset_sha256", b"dataset_sha256", "description", b"description", "dtype", b"dtype", "duplicate_count", b"duplicate_count", "evaluation_count", b"evaluation_count", "found_ids", b"found_ids", "has_graph", b"has_graph", "has_labels", b"has_labels", "has_names", b"has_names", "layout", b"layout", "notes", b"notes", "oracle_bytes", b"oracle_bytes", "partly_known_classes", b"partly_known_classes", "partly_known_count", b"partly_known_count", "partly_known_ids", b"partly_known_ids", "pool_bytes", b"pool_bytes", "read_seconds", b"read_seconds", "repeated_count", b"repeated_count", "sample_count", b"sample_count", "shape", b"shape", "shown_layout", b"shown_layout", "stand_in", b"stand_in", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
