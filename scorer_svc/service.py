@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 import numpy as np
@@ -27,8 +29,8 @@ from scorer_svc.models.warmup import ModelWarmup
 from scorer_svc.numerics.clustering import cluster
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool, check_numbers
-from scorer_svc.ranking.batch import check_batch, rank_together
-from scorer_svc.ranking.rank import Question, Ranking, check, cut, merge, rank
+from scorer_svc.ranking.batch import check_batch, chosen, first_pass, perturbed, seen_ids
+from scorer_svc.ranking.rank import Question, Ranking, answers, by_id, check, cut, merge, rank
 from scorer_svc.scoring.score import Scoring
 from scorer_svc.strategies.uncertainty import Ids
 
@@ -36,10 +38,12 @@ _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 _TEXT_CHARACTERS_MAX = _SAMPLES_BYTES_MAX // 4
 _BY_ID = {Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM}
+_CLUSTER_VALUES_MAX = 150_000_000  # of float32: 600 MB, besides the samples themselves
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
 _CHOSEN_KEPT = 64  # batches, of 10,000 samples at most
-_WITHOUT_VALUES = (Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM)
 _DIGEST = re.compile("[0-9a-f]{64}")
+
+T = TypeVar("T")
 
 
 class Asked(NamedTuple):
@@ -97,8 +101,7 @@ class ScorerService(ScorerServiceServicer):
             check_batch(question, pool.sample_count, pool.sample_size)
             ranking = await self._chosen.get(asked)
         else:
-            parts = pool.spans(request.shards) if pool.holds_texts else await pool.parts(request.shards)
-            ranking = await self._rank(parts, question)
+            ranking = await self._ranked(pool, request.shards, question)
         return pb.RankPoolResponse(
             sample_ids=ranking.sample_ids.tolist(),
             predicted=ranking.predicted.tolist(),
@@ -107,23 +110,54 @@ class ScorerService(ScorerServiceServicer):
             samples=await _read(pool, ranking.sample_ids) if request.with_samples and _small(pool, ranking) else None,
         )
 
+    async def _ranked(self, pool: Pool, shards: Sequence[int], question: Question) -> Ranking:
+        """Rank these shards of a pool, of which no more are in memory at once than fit."""
+        if by_id(question):
+            return await self._ranked_by_id(pool, shards, question)
+        rankings: list[Ranking] = []
+        async with aclosing(pool.groups(shards)) as groups:
+            async for parts in groups:
+                rankings.append(await self._rank(parts, question))
+                if question.limit and len(rankings) > 1:
+                    rankings = [merge(rankings, question.limit)]
+        return rankings[0] if len(rankings) == 1 else await self._run(merge, rankings, question.limit)
+
+    async def _ranked_by_id(self, pool: Pool, shards: Sequence[int], question: Question) -> Ranking:
+        """Rank by ids alone, and read only the samples that come first, if a model is to say what they are."""
+        ranking = await self._rank(pool.spans(shards), replace(question, model=None))
+        if question.model is None:
+            return ranking
+        predicted = np.empty(len(ranking.sample_ids), np.int64)
+        confidence = np.empty(len(ranking.sample_ids), np.float32)
+        async with aclosing(pool.holding(ranking.sample_ids)) as parts:
+            async for part, at in parts:
+                found = await self._run(answers, question.model, part, ranking.sample_ids[at])
+                predicted[at], confidence[at] = found
+        return replace(ranking, predicted=predicted, confidence=confidence)
+
     async def _rank(self, parts: Sequence[Part], question: Question) -> Ranking:
-        loop = asyncio.get_running_loop()
-        pieces = cut(parts, self._score_threads)
-        tasks = [loop.run_in_executor(self._executor, rank, piece, question) for piece in pieces]
-        return merge(await asyncio.gather(*tasks), question.limit)
+        tasks = [self._run(rank, piece, question) for piece in cut(parts, self._score_threads)]
+        rankings = await asyncio.gather(*tasks)
+        return rankings[0] if len(rankings) == 1 else await self._run(merge, rankings, question.limit)
+
+    def _run(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
 
     async def _question(self, asked: Asked) -> tuple[Pool, Question]:
         pool = await self._seen(asked.pool, asked.features)
-        if asked.strategy not in _WITHOUT_VALUES:
+        if asked.strategy not in _BY_ID:
             check_numbers(pool)
         model = await self._model(asked.model) if asked.model else None
         return pool, Question(asked.strategy, asked.limit, _bitmap(asked.leave_out), asked.seed, model)
 
     async def _choose(self, asked: Asked) -> Ranking:
         pool, question = await self._question(asked)
-        parts = await pool.parts()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, rank_together, parts, question)
+        near = await self._ranked(pool, (), first_pass(question, pool.sample_size))
+        if question.strategy == Strategy.STRATEGY_POWER_MARGIN:
+            return await self._run(perturbed, near, question)
+        ids = np.sort(near.sample_ids)
+        seen = await pool.take(seen_ids(question, 0, pool.sample_count, pool.sample_size))
+        return await self._run(chosen, ids, await pool.take(ids), seen, question)
 
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:
         pool = await self._seen(request.pool_sha256, request.features_sha256)
@@ -136,10 +170,8 @@ class ScorerService(ScorerServiceServicer):
             raise _needs_features("clusters are made of values")
         _check_clusters(pool, request.cluster_count)
         check_numbers(pool)
-        samples = np.concatenate([part.samples for part in await pool.parts()])
-        clusters, centroids = await asyncio.get_running_loop().run_in_executor(
-            self._executor, cluster, samples, request.cluster_count, request.seed
-        )
+        samples = await pool.take(np.arange(pool.sample_count, dtype=np.uint32))
+        clusters, centroids = await self._run(cluster, samples, request.cluster_count, request.seed)
         return pb.ClusterPoolResponse(cluster=clusters.tolist(), centroids=centroids.astype("<f4").tobytes())
 
     async def LearnFeatures(self, request: pb.LearnFeaturesRequest, context: Context) -> pb.LearnFeaturesResponse:
@@ -200,7 +232,13 @@ def _check_texts(texts: NDArray[Any]) -> None:
 
 
 def _check_clusters(pool: Pool, cluster_count: int) -> None:
-    sample_count = pool.sample_count
+    sample_count, values = pool.sample_count, pool.sample_count * pool.sample_size
+    if values > _CLUSTER_VALUES_MAX:
+        message = (
+            f"clusters are made of a whole pool in memory, of {_CLUSTER_VALUES_MAX:,} values at most, and this one has "
+            f"{values:,}: cluster a smaller pool, such as a part of it"
+        )
+        raise LimitExceeded("POOL_TOO_LARGE", message, field="pool_sha256", values=values, most=_CLUSTER_VALUES_MAX)
     if not 2 <= cluster_count <= sample_count:
         message = f"the number of clusters must lie between 2 and {sample_count}, not {cluster_count}"
         raise InvalidInput("BAD_CLUSTER_COUNT", message, field="cluster_count", cluster_count=cluster_count)
