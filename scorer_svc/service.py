@@ -37,6 +37,8 @@ from scorer_svc.strategies.uncertainty import Ids
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 _TEXT_CHARACTERS_MAX = _SAMPLES_BYTES_MAX // 4
+_ANSWER_SAMPLES_MAX = 4_000_000  # of 15 bytes each, in one message
+_PART_SAMPLES = 250_000  # of 16 bytes each: 4 MB
 _BY_ID = {Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM}
 _CLUSTER_VALUES_MAX = 150_000_000  # of float32: 600 MB, besides the samples themselves
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
@@ -88,20 +90,8 @@ class ScorerService(ScorerServiceServicer):
         self._chosen = AsyncCache(self._choose, kept=_CHOSEN_KEPT)
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
-        asked = Asked.of(request)
-        pool, question = await self._question(asked)
-        check(question, pool.sample_size)
-        if pool.holds_texts and (request.strategy not in _BY_ID or question.model):
-            raise _needs_features("models and most strategies look at values")
-        together = request.strategy in CHOOSE_TOGETHER
-        if together and request.shards:
-            message = "this strategy chooses a batch together, out of the whole pool: name no shards"
-            raise InvalidInput("NEEDS_WHOLE_POOL", message, field="shards")
-        if together:
-            check_batch(question, pool.sample_count, pool.sample_size)
-            ranking = await self._chosen.get(asked)
-        else:
-            ranking = await self._ranked(pool, request.shards, question)
+        pool = await self._seen(request.pool_sha256, request.features_sha256)
+        ranking = await self._ranking(request, answer_max=_ANSWER_SAMPLES_MAX)
         return pb.RankPoolResponse(
             sample_ids=ranking.sample_ids.tolist(),
             predicted=ranking.predicted.tolist(),
@@ -109,6 +99,29 @@ class ScorerService(ScorerServiceServicer):
             score=ranking.score.tolist(),
             samples=await _read(pool, ranking.sample_ids) if request.with_samples and _small(pool, ranking) else None,
         )
+
+    async def RankPoolStream(
+        self, request: pb.RankPoolStreamRequest, context: Context
+    ) -> AsyncIterator[pb.RankPoolStreamResponse]:
+        ranking = await self._ranking(request.ranking)
+        for start in range(0, max(1, len(ranking.sample_ids)), _PART_SAMPLES):
+            yield _part(ranking, slice(start, start + _PART_SAMPLES))
+
+    async def _ranking(self, request: pb.RankPoolRequest, answer_max: int | None = None) -> Ranking:
+        asked = Asked.of(request)
+        pool, question = await self._question(asked)
+        check(question, pool.sample_size)
+        if pool.holds_texts and (request.strategy not in _BY_ID or question.model):
+            raise _needs_features("models and most strategies look at values")
+        if answer_max is not None:
+            _check_answer(pool.spans(request.shards), question, answer_max)
+        if request.strategy not in CHOOSE_TOGETHER:
+            return await self._ranked(pool, request.shards, question)
+        if request.shards:
+            message = "this strategy chooses a batch together, out of the whole pool: name no shards"
+            raise InvalidInput("NEEDS_WHOLE_POOL", message, field="shards")
+        check_batch(question, pool.sample_count, pool.sample_size)
+        return await self._chosen.get(asked)
 
     async def _ranked(self, pool: Pool, shards: Sequence[int], question: Question) -> Ranking:
         """Rank these shards of a pool, of which no more are in memory at once than fit."""
@@ -208,6 +221,27 @@ class ScorerService(ScorerServiceServicer):
 
     async def _model(self, digest: str) -> Model:
         return await self._models.get(_checked_digest(digest, "model_sha256"))
+
+
+def _part(ranking: Ranking, rows: slice) -> pb.RankPoolStreamResponse:
+    return pb.RankPoolStreamResponse(
+        sample_count=len(ranking.sample_ids),
+        sample_ids=ranking.sample_ids[rows].astype("<u4").tobytes(),
+        predicted=ranking.predicted[rows].astype("<u4").tobytes(),
+        confidence=ranking.confidence[rows].astype("<f4").tobytes(),
+        score=ranking.score[rows].astype("<f4").tobytes(),
+    )
+
+
+def _check_answer(spans: Sequence[Part], question: Question, most: int) -> None:
+    """Raise LimitExceeded if the ranking of ``spans`` has more than ``most`` samples."""
+    held = sum(len(part.samples) for part in spans)
+    if min(question.limit or held, held) <= most:
+        return
+    free = held - sum(question.leave_out.range_cardinality(part.first, part.end) for part in spans)
+    if (asked := min(question.limit or free, free)) > most:
+        message = f"{asked:,} samples are too many for one answer: ask for at most {most:,}, or by RankPoolStream"
+        raise LimitExceeded("RANKING_TOO_LARGE", message, field="limit", asked=asked, most=most)
 
 
 def _checked_digest(digest: str, field: str) -> str:
