@@ -30,6 +30,7 @@ from scorer_svc.numerics.clustering import cluster
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool, check_numbers
 from scorer_svc.ranking.batch import check_batch, chosen, first_pass, perturbed, seen_ids
+from scorer_svc.ranking.kept_samples import KeptSamples
 from scorer_svc.ranking.rank import Question, Ranking, answers, by_id, check, cut, merge, rank
 from scorer_svc.scoring.score import Scoring
 from scorer_svc.strategies.uncertainty import Ids
@@ -91,13 +92,15 @@ class ScorerService(ScorerServiceServicer):
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
         pool = await self._seen(request.pool_sha256, request.features_sha256)
-        ranking = await self._ranking(request, answer_max=_ANSWER_SAMPLES_MAX)
+        kept = KeptSamples() if request.with_samples and _may_be_sent(pool, request.limit) else None
+        ranking = await self._ranking(request, answer_max=_ANSWER_SAMPLES_MAX, kept=kept)
+        along = request.with_samples and (_may_be_sent(pool, len(ranking.sample_ids)) or not len(ranking.sample_ids))
         return pb.RankPoolResponse(
             sample_ids=ranking.sample_ids.tolist(),
             predicted=ranking.predicted.tolist(),
             confidence=ranking.confidence.tolist(),
             score=ranking.score.tolist(),
-            samples=await _read(pool, ranking.sample_ids) if request.with_samples and _small(pool, ranking) else None,
+            samples=await _read(pool, ranking.sample_ids, kept) if along else None,
         )
 
     async def RankPoolStream(
@@ -107,7 +110,9 @@ class ScorerService(ScorerServiceServicer):
         for start in range(0, max(1, len(ranking.sample_ids)), _PART_SAMPLES):
             yield _part(ranking, slice(start, start + _PART_SAMPLES))
 
-    async def _ranking(self, request: pb.RankPoolRequest, answer_max: int | None = None) -> Ranking:
+    async def _ranking(
+        self, request: pb.RankPoolRequest, answer_max: int | None = None, kept: KeptSamples | None = None
+    ) -> Ranking:
         asked = Asked.of(request)
         pool, question = await self._question(asked)
         check(question, pool.sample_size)
@@ -116,26 +121,35 @@ class ScorerService(ScorerServiceServicer):
         if answer_max is not None:
             _check_answer(pool.spans(request.shards), question, answer_max)
         if request.strategy not in CHOOSE_TOGETHER:
-            return await self._ranked(pool, request.shards, question)
+            return await self._ranked(pool, request.shards, question, kept)
         if request.shards:
             message = "this strategy chooses a batch together, out of the whole pool: name no shards"
             raise InvalidInput("NEEDS_WHOLE_POOL", message, field="shards")
         check_batch(question, pool.sample_count, pool.sample_size)
         return await self._chosen.get(asked)
 
-    async def _ranked(self, pool: Pool, shards: Sequence[int], question: Question) -> Ranking:
-        """Rank these shards of a pool, of which no more are in memory at once than fit."""
+    async def _ranked(
+        self, pool: Pool, shards: Sequence[int], question: Question, kept: KeptSamples | None = None
+    ) -> Ranking:
+        """Rank these shards of a pool, of which no more are in memory at once than fit.
+
+        Where they are not all in memory together, the samples that come first are ``kept``, if there is a limit.
+        """
         if by_id(question):
-            return await self._ranked_by_id(pool, shards, question)
+            return await self._ranked_by_id(pool, shards, question, kept)
         rankings: list[Ranking] = []
         async with aclosing(pool.groups(shards)) as groups:
             async for parts in groups:
                 rankings.append(await self._rank(parts, question))
                 if question.limit and len(rankings) > 1:
                     rankings = [merge(rankings, question.limit)]
+                if question.limit and kept and not pool.fits(shards):
+                    kept.keep(parts, rankings[0].sample_ids)
         return rankings[0] if len(rankings) == 1 else await self._run(merge, rankings, question.limit)
 
-    async def _ranked_by_id(self, pool: Pool, shards: Sequence[int], question: Question) -> Ranking:
+    async def _ranked_by_id(
+        self, pool: Pool, shards: Sequence[int], question: Question, kept: KeptSamples | None
+    ) -> Ranking:
         """Rank by ids alone, and read only the samples that come first, if a model is to say what they are."""
         ranking = await self._rank(pool.spans(shards), replace(question, model=None))
         if question.model is None:
@@ -146,6 +160,8 @@ class ScorerService(ScorerServiceServicer):
             async for part, at in parts:
                 found = await self._run(answers, question.model, part, ranking.sample_ids[at])
                 predicted[at], confidence[at] = found
+                if kept and not pool.fits(shards):
+                    kept.add([part], ranking.sample_ids[at])
         return replace(ranking, predicted=predicted, confidence=confidence)
 
     async def _rank(self, parts: Sequence[Part], question: Question) -> Ranking:
@@ -290,12 +306,14 @@ def _check_amount(pool: Pool, count: int) -> None:
         raise LimitExceeded("TOO_MANY_SAMPLES", message, field="sample_ids", asked=count, most=most)
 
 
-def _small(pool: Pool, ranking: Ranking) -> bool:
-    return not pool.holds_texts and pool.sample_bytes * len(ranking.sample_ids) <= _SAMPLES_ALONG_BYTES_MAX
+def _may_be_sent(pool: Pool, count: int) -> bool:
+    """Return whether ``count`` samples, 0 for all, are few enough to be sent along with a ranking."""
+    return not pool.holds_texts and pool.sample_bytes * (count or pool.sample_count) <= _SAMPLES_ALONG_BYTES_MAX
 
 
-async def _read(pool: Pool, sample_ids: Ids) -> pb.GetSamplesResponse:
-    taken = await pool.take(sample_ids)
+async def _read(pool: Pool, sample_ids: Ids, kept: KeptSamples | None = None) -> pb.GetSamplesResponse:
+    found = kept.take(sample_ids) if kept else None
+    taken = await pool.take(sample_ids) if found is None else found
     if pool.holds_texts:
         _check_texts(taken)
     samples = encode_texts(taken) if pool.holds_texts else taken.tobytes()

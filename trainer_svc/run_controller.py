@@ -198,8 +198,16 @@ class RunController:
         seed = seed_for(state.spec.seed, "control")
         ranked = await self._rank(state, count, Strategy.STRATEGY_RANDOM, taken, seed=seed)
         new = len(taken - _spare(state) - BitMap(state.controls)) + count
-        order = list((await self._rank(state, new, Strategy.STRATEGY_RANDOM, state.controls, seed=seed)).sample_ids)
+        order = await self._random_order(state, new, state.controls, seed)
         return _Drawn(ranked, list(taken & BitMap(order[: order.index(ranked.sample_ids[-1])])))
+
+    async def _random_order(self, state: RunState, count: int, left_out: Iterable[int], seed: int) -> list[int]:
+        """Return the first samples in random order. No sample need be read to know them, so that no model is named."""
+        pool, leave_out = _pool(state).pool_sha256, _spare(state) | BitMap(left_out)
+        ranked = await self._scorer_client.rank(
+            pool, "", Strategy.STRATEGY_RANDOM, count, leave_out, seed, features="", with_samples=False
+        )
+        return list(ranked.sample_ids)
 
     async def _auto_label(self, state: RunState, count: int, part: int) -> Event:
         if state.run_log.certificate:

@@ -83,6 +83,10 @@ class Pool(ABC):
             for index in self._places(indices)
         ]
 
+    def fits(self, indices: Sequence[int] = ()) -> bool:
+        """Return whether these shards, or all if none is named, may be in memory together."""
+        return self._fit(self._places(indices))
+
     async def parts(self, indices: Sequence[int] = ()) -> list[Part]:
         """Return these shards in ascending order, or all if none is named. InvalidInput for one that the pool lacks.
 

@@ -82,7 +82,16 @@ class Scorers:
         self._around = around
 
     async def rank(
-        self, pool: str, model: str, strategy: int, limit: int, leave_out: Collection[int], seed: int, *, features: str
+        self,
+        pool: str,
+        model: str,
+        strategy: int,
+        limit: int,
+        leave_out: Collection[int],
+        seed: int,
+        *,
+        features: str,
+        with_samples: bool = True,
     ) -> RankPoolResponse:
         asked = frozenset(leave_out)
         ranked: RankPoolResponse = await self._around.work(lambda: ranking(model, seed, strategy, limit, asked))

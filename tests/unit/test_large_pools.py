@@ -93,6 +93,23 @@ async def test_a_random_ranking_reads_only_the_shards_that_it_chooses_from(tmp_p
     assert {*store.reads} == {digest, *(shards[place] for place in held)}
 
 
+@pytest.mark.parametrize("strategy", [Strategy.STRATEGY_MARGIN, Strategy.STRATEGY_RANDOM], ids=Strategy.Name)
+async def test_a_ranking_with_its_samples_reads_each_shard_once(tmp_path: Path, strategy: Strategy.ValueType) -> None:
+    store = Store()
+    digest, shards = await published(store, SAMPLES, *BOUNDS)
+    model = await store.put(to_onnx(np.random.default_rng(1).normal(0, 0.02, (4, 7)).astype(np.float32), "uint8"))
+    known = pools(store, ArtifactCache(store, tmp_path, LARGEST_SHARD), MappedWindow(LARGEST_SHARD))
+    with ThreadPoolExecutor(1) as executor:
+        loaded = models(store, PrefilterFactory(numpy_kernel, lambda: True))
+        service = ScorerService(known, UNUSED, UNUSED, loaded, UNUSED, UNUSED, executor, 1)
+        request = pb.RankPoolRequest(
+            pool_sha256=digest, model_sha256=model, strategy=strategy, limit=300, with_samples=True
+        )
+        ranked = await service.RankPool(request, UNUSED)
+    assert sorted(read for read in store.reads if read in shards) == sorted(shards)
+    assert ranked.samples.samples == SAMPLES[list(ranked.sample_ids)].tobytes()
+
+
 class Enormous(Pool):
     """Four million samples of 50 values, none of which can be read."""
 

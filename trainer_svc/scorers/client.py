@@ -62,6 +62,7 @@ class Wanted:
     leave_out: BitMap
     seed: int
     features: str
+    with_samples: bool
 
     def request(self, places: Sequence[int]) -> RankPoolRequest:
         """Build the request about these shards; about all if none is named."""
@@ -72,7 +73,7 @@ class Wanted:
             limit=self.limit,
             leave_out=self._left_out,
             seed=self.seed,
-            with_samples=bool(self.limit),
+            with_samples=self.with_samples,
             shards=places,
             features_sha256=self.features,
         )
@@ -116,6 +117,7 @@ class ScorerClient:
         seed: int,
         *,
         features: str = "",
+        with_samples: bool = True,
     ) -> RankPoolResponse:
         """Rank the samples of a pool by a strategy, best first.
 
@@ -127,6 +129,7 @@ class ScorerClient:
             leave_out: Samples to leave out.
             seed: Seed of the strategy's random choices.
             features: Digest of the feature graph; empty if the model takes the samples themselves.
+            with_samples: Whether to return the samples too.
 
         Returns:
             The first ``limit`` samples and their values or features, which are unset if they are too large to send.
@@ -134,7 +137,7 @@ class ScorerClient:
         Raises:
             Corrupt: If one of several scorers ranks other samples than it was asked to.
         """
-        ranking = Wanted(pool, model, strategy, limit, BitMap(leave_out), seed, features)
+        ranking = Wanted(pool, model, strategy, limit, BitMap(leave_out), seed, features, with_samples)
         shards = await self._shards_for(ranking)
         answers = await self._ask_all("RankPool", shards, ranking.request, shards.size)
         if len(answers) == 1:
@@ -160,7 +163,7 @@ class ScorerClient:
             Corrupt: If a scorer ranks other samples than it was asked to.
             WrongState: If there are too many for a scorer that has no RankPoolStream.
         """
-        ranking = Wanted(pool, model, strategy, 0, BitMap(leave_out), seed, features)
+        ranking = Wanted(pool, model, strategy, 0, BitMap(leave_out), seed, features, with_samples=False)
         shards = await self._shards_for(ranking)
         try:
             answers = await self._ask_all("RankPoolStream", shards, ranking.streamed, shards.size, receive=received)
