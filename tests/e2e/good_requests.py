@@ -46,6 +46,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
     skip = oracle_pb2.SkippedSample(sample_id=open_sample, kind=SkipKind.SKIP_KIND_SKIPPED)
     result = oracle_pb2.LabelResult(request_id=f"open/0/{open_sample}/0", annotator="kim", label=1)
     imported = Event(run_id="imported", run_started=RunStarted(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)))
+    ranking = scorer_pb2.RankPoolRequest(pool_sha256=pool, model_sha256=model, strategy=margin, limit=3)
     return {
         "StartRun": trainer_pb2.StartRunRequest(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)),
         "GetRun": trainer_pb2.GetRunRequest(run_id="done"),
@@ -56,7 +57,8 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "GetModel": trainer_pb2.GetModelRequest(run_id="done", round=1),
         "ExportRun": trainer_pb2.ExportRunRequest(run_id="done"),
         "ImportRun": trainer_pb2.ImportRunRequest(event=imported),
-        "RankPool": scorer_pb2.RankPoolRequest(pool_sha256=pool, model_sha256=model, strategy=margin, limit=3),
+        "RankPool": ranking,
+        "RankPoolStream": scorer_pb2.RankPoolStreamRequest(ranking=ranking),
         "GetSamples": scorer_pb2.GetSamplesRequest(pool_sha256=pool, sample_ids=[0, 299, 0]),
         "ClusterPool": scorer_pb2.ClusterPoolRequest(pool_sha256=pool, cluster_count=3),
         "LearnFeatures": scorer_pb2.LearnFeaturesRequest(pool_sha256=pool, seed=1),
