@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import overload
+from typing import Protocol, TypeVar, overload
 
 import numpy as np
 from labelloop.artifacts.formats import dtype_name, sample_shape
 from labelloop.domain.duplicates import Duplicates
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.projections import RunProjections
+from labelloop.events.v1.events_pb2 import PoolPublished
 from labelloop.oracle.v1 import oracle_pb2 as pb
 
 from oracle_svc.datasets.cache import DatasetCache
@@ -22,6 +24,8 @@ from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.samples.published_pools import PublishedPools
 
 _PART = 1_000  # samples in a message
+
+T = TypeVar("T")
 
 
 class DatasetQueries:
@@ -87,46 +91,87 @@ class DatasetQueries:
         return await asyncio.to_thread(found_ids, sample_ids, digests, names, dataset)
 
     async def find(self, request: pb.FindSamplesRequest) -> AsyncIterator[pb.FindSamplesResponse]:
-        """Yield samples by id and name, of a dataset or of a run's pool.
+        """Yield samples by id and name, of a dataset or of a run's pool, in the order asked for.
 
         Raises InvalidInput for an id outside the pool, NotFound for an unknown name.
         """
-        names, duplicates = await self._pool(request)
-        if request.names:
-            chosen: Sequence[int] = await asyncio.to_thread(ids_of, request.names, names)
+        if not request.run_id:
+            dataset = await self._dataset_cache.get(request.dataset)
+            held: _Names = _DatasetNames(dataset.names or IdNames(len(dataset.samples)))
+            duplicates = dataset.duplicates
         else:
-            chosen = list(request.sample_ids) or range(len(names))
-        for sample_id in request.sample_ids:
-            if sample_id >= len(names):
-                message = f"sample {sample_id} lies outside the pool, whose ids end at {len(names) - 1}"
-                raise InvalidInput("UNKNOWN_SAMPLE", message, field="sample_ids", sample_id=sample_id)
-        for part in _parts(chosen):
-            first = duplicates.first_of(np.array(part, np.uint32)).tolist()
-            samples = [
-                pb.NamedSample(sample_id=each, name=names[each], equal_to=equal if equal != each else None)
-                for each, equal in zip(part, first, strict=True)
-            ]
-            yield pb.FindSamplesResponse(samples=samples)
+            pool = self._pool_of(request.run_id)
+            held, duplicates = _PoolNames(self._pools, pool), await self._pools.duplicates(pool)
+        if not request.names and not request.sample_ids:
+            for part in _parts(range(held.count)):
+                yield _found(part, await held.of(part), duplicates)
+            return
+        chosen = await held.find(request.names) if request.names else array("I", request.sample_ids)
+        _check_ids(chosen, held.count)
+        names = await held.of(chosen)  # of all at once, so that the names of each shard are read once
+        for part, called in zip(_parts(chosen), _parts(names), strict=True):
+            yield _found(part, called, duplicates)
 
-    async def _pool(self, request: pb.FindSamplesRequest) -> tuple[Sequence[str], Duplicates]:
-        """Return the name of each sample, its id where samples have none, and those that equal an earlier one."""
-        if request.run_id:
-            pool = self._projections.get(request.run_id).pool
-            if pool is None:
-                message = f"the pool of run {request.run_id!r} is not published yet"
-                raise WrongState("NO_POOL", message, run_id=request.run_id)
-            return await self._names(pool.pool_sha256), await self._pools.duplicates(pool)
-        dataset = await self._dataset_cache.get(request.dataset)
-        return (dataset.names or IdNames(len(dataset.samples))), dataset.duplicates
+    def _pool_of(self, run_id: str) -> PoolPublished:
+        pool = self._projections.get(run_id).pool
+        if pool is None:
+            message = f"the pool of run {run_id!r} is not published yet"
+            raise WrongState("NO_POOL", message, run_id=run_id)
+        return pool
 
-    async def _names(self, pool_sha256: str) -> Sequence[str]:
-        manifest = await self._pools.manifest(pool_sha256)
-        if not any(shard.index for shard in manifest.shards):
-            return IdNames(manifest.sample_count)
-        names: list[str] = []
-        async for first, part in self._pools.all_names(pool_sha256):
-            names.extend(name or str(sample_id) for sample_id, name in enumerate(part, first))
-        return names
+
+class _Names(Protocol):
+    """The names of the samples of a dataset or pool; that of a sample without one is its id."""
+
+    count: int
+
+    async def find(self, names: Sequence[str]) -> Sequence[int]:
+        """Return the samples of these names, in their order. NotFound for an unknown one."""
+        ...
+
+    async def of(self, sample_ids: Sequence[int]) -> Sequence[str]: ...
+
+
+class _DatasetNames:
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names, self.count = names, len(names)
+
+    async def find(self, names: Sequence[str]) -> Sequence[int]:
+        return await asyncio.to_thread(ids_of, names, self._names)
+
+    async def of(self, sample_ids: Sequence[int]) -> Sequence[str]:
+        return [self._names[sample_id] for sample_id in sample_ids]
+
+
+class _PoolNames:
+    """Reads the names of those samples only that are asked for."""
+
+    def __init__(self, pools: PublishedPools, pool: PoolPublished) -> None:
+        self._pools, self._digest, self.count = pools, pool.pool_sha256, pool.sample_count
+
+    async def find(self, names: Sequence[str]) -> Sequence[int]:
+        return await self._pools.find(self._digest, names)
+
+    async def of(self, sample_ids: Sequence[int]) -> Sequence[str]:
+        names = await self._pools.names(self._digest, sample_ids)
+        return [name or str(sample_id) for name, sample_id in zip(names, sample_ids, strict=True)]
+
+
+def _check_ids(sample_ids: Sequence[int], count: int) -> None:
+    """Raise InvalidInput for the first id that is not below ``count``."""
+    for sample_id in sample_ids:
+        if sample_id >= count:
+            message = f"sample {sample_id} lies outside the pool, whose ids end at {count - 1}"
+            raise InvalidInput("UNKNOWN_SAMPLE", message, field="sample_ids", sample_id=sample_id)
+
+
+def _found(sample_ids: Sequence[int], names: Sequence[str], duplicates: Duplicates) -> pb.FindSamplesResponse:
+    first = duplicates.first_of(np.array(sample_ids, np.uint32)).tolist()
+    samples = [
+        pb.NamedSample(sample_id=each, name=name, equal_to=equal if equal != each else None)
+        for each, name, equal in zip(sample_ids, names, first, strict=True)
+    ]
+    return pb.FindSamplesResponse(samples=samples)
 
 
 class IdNames(Sequence[str]):
@@ -146,9 +191,9 @@ class IdNames(Sequence[str]):
         return list(map(str, self._ids[place])) if isinstance(place, slice) else str(self._ids[place])
 
 
-def _parts(sample_ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(sample_ids), _PART):
-        yield sample_ids[start : start + _PART]
+def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), _PART):
+        yield values[start : start + _PART]
 
 
 def _kind(dtype: str, shape: Sequence[int]) -> str:

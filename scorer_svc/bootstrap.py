@@ -22,6 +22,7 @@ from scorer_svc.models.ort_session import share_memory
 from scorer_svc.models.warmup import ModelWarmup
 from scorer_svc.numerics.blas_threads import use_one_thread
 from scorer_svc.pools.pool import pools
+from scorer_svc.pools.window import MappedWindow
 from scorer_svc.prefilter.kernel_choice import PrefilterFactory
 from scorer_svc.scoring.score import Scoring
 from scorer_svc.service import ScorerService
@@ -45,10 +46,12 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     cache = ArtifactCache(artifacts, *room)
     prefilters = PrefilterFactory()
     prefilters.announce()
-    known_pools, known_models, known_graphs = pools(artifacts, cache), models(artifacts, prefilters), graphs(artifacts)
+    window = MappedWindow(int((settings.mapped_gb or settings.cache_gb) * 1e9))
+    known_pools, known_models = pools(artifacts, cache, window), models(artifacts, prefilters)
+    known_graphs = graphs(artifacts)
     executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
     cores = ThreadPoolExecutor(usable_cores(), "features")  # used once per pool, so on all cores
-    seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores)
+    seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores, window)
     newest = ModelWarmup(log, known_models)
     service = ScorerService(
         known_pools,

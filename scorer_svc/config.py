@@ -21,3 +21,8 @@ class ScorerSettings(ServiceSettings):
         gt=0,
         description="how much is kept there, of pools and their features; what was used last stays",
     )
+    mapped_gb: float | None = Field(
+        None,
+        gt=0,
+        description="how much of that each worker maps into memory at once; by default as much as cache_gb",
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 import numpy as np
@@ -28,19 +30,24 @@ from scorer_svc.models.warmup import ModelWarmup
 from scorer_svc.numerics.clustering import cluster
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool, check_numbers
-from scorer_svc.ranking.batch import check_batch, rank_together
-from scorer_svc.ranking.rank import Question, Ranking, check, cut, merge, rank
+from scorer_svc.ranking.batch import check_batch, chosen, first_pass, perturbed, seen_ids
+from scorer_svc.ranking.kept_samples import KeptSamples
+from scorer_svc.ranking.rank import Question, Ranking, answers, by_id, check, cut, merge, rank
 from scorer_svc.scoring.score import Scoring
 from scorer_svc.strategies.uncertainty import Ids
 
 _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 _TEXT_CHARACTERS_MAX = _SAMPLES_BYTES_MAX // 4
+_ANSWER_SAMPLES_MAX = 4_000_000  # of 15 bytes each, in one message
+_PART_SAMPLES = 250_000  # of 16 bytes each: 4 MB
 _BY_ID = {Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM}
+_CLUSTER_VALUES_MAX = 150_000_000  # of float32: 600 MB, besides the samples themselves
 _CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
 _CHOSEN_KEPT = 64  # batches, of 10,000 samples at most
-_WITHOUT_VALUES = (Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM)
 _DIGEST = re.compile("[0-9a-f]{64}")
+
+T = TypeVar("T")
 
 
 class Asked(NamedTuple):
@@ -87,27 +94,16 @@ class ScorerService(ScorerServiceServicer):
         self._chosen = AsyncCache(self._choose, kept=_CHOSEN_KEPT)
 
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:
-        asked = Asked.of(request)
-        pool, question = await self._question(asked)
-        check(question, pool.sample_size)
-        if pool.holds_texts and (request.strategy not in _BY_ID or question.model):
-            raise _needs_features("models and most strategies look at values")
-        together = request.strategy in CHOOSE_TOGETHER
-        if together and request.shards:
-            message = "this strategy chooses a batch together, out of the whole pool: name no shards"
-            raise InvalidInput("NEEDS_WHOLE_POOL", message, field="shards")
-        if together:
-            check_batch(question, pool.sample_count, pool.sample_size)
-            ranking = await self._chosen.get(asked)
-        else:
-            parts = pool.spans(request.shards) if pool.holds_texts else await pool.parts(request.shards)
-            ranking = await self._rank(parts, question)
+        pool = await self._seen(request.pool_sha256, request.features_sha256)
+        kept = KeptSamples() if request.with_samples and _may_be_sent(pool, request.limit) else None
+        ranking = await self._ranking(request, answer_max=_ANSWER_SAMPLES_MAX, kept=kept)
+        along = request.with_samples and (_may_be_sent(pool, len(ranking.sample_ids)) or not len(ranking.sample_ids))
         return pb.RankPoolResponse(
             sample_ids=ranking.sample_ids.tolist(),
             predicted=ranking.predicted.tolist(),
             confidence=ranking.confidence.tolist(),
             score=ranking.score.tolist(),
-            samples=await _read(pool, ranking.sample_ids) if request.with_samples and _small(pool, ranking) else None,
+            samples=await _read(pool, ranking.sample_ids, kept) if along else None,
         )
 
     async def FindFetchedShards(
@@ -117,23 +113,90 @@ class ScorerService(ScorerServiceServicer):
         held = await self._cache.held([shard.sha256 for shard in pool.manifest.shards])
         return pb.FindFetchedShardsResponse(shards=[place for place, has in enumerate(held) if has])
 
+    async def RankPoolStream(
+        self, request: pb.RankPoolStreamRequest, context: Context
+    ) -> AsyncIterator[pb.RankPoolStreamResponse]:
+        ranking = await self._ranking(request.ranking)
+        for start in range(0, max(1, len(ranking.sample_ids)), _PART_SAMPLES):
+            yield _part(ranking, slice(start, start + _PART_SAMPLES))
+
+    async def _ranking(
+        self, request: pb.RankPoolRequest, answer_max: int | None = None, kept: KeptSamples | None = None
+    ) -> Ranking:
+        asked = Asked.of(request)
+        pool, question = await self._question(asked)
+        check(question, pool.sample_size)
+        if pool.holds_texts and (request.strategy not in _BY_ID or question.model):
+            raise _needs_features("models and most strategies look at values")
+        if answer_max is not None:
+            _check_answer(pool.spans(request.shards), question, answer_max)
+        if request.strategy not in CHOOSE_TOGETHER:
+            return await self._ranked(pool, request.shards, question, kept)
+        if request.shards:
+            message = "this strategy chooses a batch together, out of the whole pool: name no shards"
+            raise InvalidInput("NEEDS_WHOLE_POOL", message, field="shards")
+        check_batch(question, pool.sample_count, pool.sample_size)
+        return await self._chosen.get(asked)
+
+    async def _ranked(
+        self, pool: Pool, shards: Sequence[int], question: Question, kept: KeptSamples | None = None
+    ) -> Ranking:
+        """Rank these shards of a pool, of which no more are in memory at once than fit.
+
+        Where they are not all in memory together, the samples that come first are ``kept``, if there is a limit.
+        """
+        if by_id(question):
+            return await self._ranked_by_id(pool, shards, question, kept)
+        rankings: list[Ranking] = []
+        async with aclosing(pool.groups(shards)) as groups:
+            async for parts in groups:
+                rankings.append(await self._rank(parts, question))
+                if question.limit and len(rankings) > 1:
+                    rankings = [merge(rankings, question.limit)]
+                if question.limit and kept and not pool.fits(shards):
+                    kept.keep(parts, rankings[0].sample_ids)
+        return rankings[0] if len(rankings) == 1 else await self._run(merge, rankings, question.limit)
+
+    async def _ranked_by_id(
+        self, pool: Pool, shards: Sequence[int], question: Question, kept: KeptSamples | None
+    ) -> Ranking:
+        """Rank by ids alone, and read only the samples that come first, if a model is to say what they are."""
+        ranking = await self._rank(pool.spans(shards), replace(question, model=None))
+        if question.model is None:
+            return ranking
+        predicted = np.empty(len(ranking.sample_ids), np.int64)
+        confidence = np.empty(len(ranking.sample_ids), np.float32)
+        async with aclosing(pool.holding(ranking.sample_ids)) as parts:
+            async for part, at in parts:
+                found = await self._run(answers, question.model, part, ranking.sample_ids[at])
+                predicted[at], confidence[at] = found
+                if kept and not pool.fits(shards):
+                    kept.add([part], ranking.sample_ids[at])
+        return replace(ranking, predicted=predicted, confidence=confidence)
+
     async def _rank(self, parts: Sequence[Part], question: Question) -> Ranking:
-        loop = asyncio.get_running_loop()
-        pieces = cut(parts, self._score_threads)
-        tasks = [loop.run_in_executor(self._executor, rank, piece, question) for piece in pieces]
-        return merge(await asyncio.gather(*tasks), question.limit)
+        tasks = [self._run(rank, piece, question) for piece in cut(parts, self._score_threads)]
+        rankings = await asyncio.gather(*tasks)
+        return rankings[0] if len(rankings) == 1 else await self._run(merge, rankings, question.limit)
+
+    def _run(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
 
     async def _question(self, asked: Asked) -> tuple[Pool, Question]:
         pool = await self._seen(asked.pool, asked.features)
-        if asked.strategy not in _WITHOUT_VALUES:
+        if asked.strategy not in _BY_ID:
             check_numbers(pool)
         model = await self._model(asked.model) if asked.model else None
         return pool, Question(asked.strategy, asked.limit, _bitmap(asked.leave_out), asked.seed, model)
 
     async def _choose(self, asked: Asked) -> Ranking:
         pool, question = await self._question(asked)
-        parts = await pool.parts()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, rank_together, parts, question)
+        near = await self._ranked(pool, (), first_pass(question, pool.sample_size))
+        if question.strategy == Strategy.STRATEGY_POWER_MARGIN:
+            return await self._run(perturbed, near, question)
+        ids = np.sort(near.sample_ids)
+        seen = await pool.take(seen_ids(question, 0, pool.sample_count, pool.sample_size))
+        return await self._run(chosen, ids, await pool.take(ids), seen, question)
 
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:
         pool = await self._seen(request.pool_sha256, request.features_sha256)
@@ -146,10 +209,8 @@ class ScorerService(ScorerServiceServicer):
             raise _needs_features("clusters are made of values")
         _check_clusters(pool, request.cluster_count)
         check_numbers(pool)
-        samples = np.concatenate([part.samples for part in await pool.parts()])
-        clusters, centroids = await asyncio.get_running_loop().run_in_executor(
-            self._executor, cluster, samples, request.cluster_count, request.seed
-        )
+        samples = await pool.take(np.arange(pool.sample_count, dtype=np.uint32))
+        clusters, centroids = await self._run(cluster, samples, request.cluster_count, request.seed)
         return pb.ClusterPoolResponse(cluster=clusters.tolist(), centroids=centroids.astype("<f4").tobytes())
 
     async def LearnFeatures(self, request: pb.LearnFeaturesRequest, context: Context) -> pb.LearnFeaturesResponse:
@@ -188,6 +249,27 @@ class ScorerService(ScorerServiceServicer):
         return await self._models.get(_checked_digest(digest, "model_sha256"))
 
 
+def _part(ranking: Ranking, rows: slice) -> pb.RankPoolStreamResponse:
+    return pb.RankPoolStreamResponse(
+        sample_count=len(ranking.sample_ids),
+        sample_ids=ranking.sample_ids[rows].astype("<u4").tobytes(),
+        predicted=ranking.predicted[rows].astype("<u4").tobytes(),
+        confidence=ranking.confidence[rows].astype("<f4").tobytes(),
+        score=ranking.score[rows].astype("<f4").tobytes(),
+    )
+
+
+def _check_answer(spans: Sequence[Part], question: Question, most: int) -> None:
+    """Raise LimitExceeded if the ranking of ``spans`` has more than ``most`` samples."""
+    held = sum(len(part.samples) for part in spans)
+    if min(question.limit or held, held) <= most:
+        return
+    free = held - sum(question.leave_out.range_cardinality(part.first, part.end) for part in spans)
+    if (asked := min(question.limit or free, free)) > most:
+        message = f"{asked:,} samples are too many for one answer: ask for at most {most:,}, or by RankPoolStream"
+        raise LimitExceeded("RANKING_TOO_LARGE", message, field="limit", asked=asked, most=most)
+
+
 def _checked_digest(digest: str, field: str) -> str:
     """Return a well-formed digest. InvalidInput otherwise: in the store it could be a wildcard or another folder."""
     if not _DIGEST.fullmatch(digest):
@@ -210,7 +292,13 @@ def _check_texts(texts: NDArray[Any]) -> None:
 
 
 def _check_clusters(pool: Pool, cluster_count: int) -> None:
-    sample_count = pool.sample_count
+    sample_count, values = pool.sample_count, pool.sample_count * pool.sample_size
+    if values > _CLUSTER_VALUES_MAX:
+        message = (
+            f"clusters are made of a whole pool in memory, of {_CLUSTER_VALUES_MAX:,} values at most, and this one has "
+            f"{values:,}: cluster a smaller pool, such as a part of it"
+        )
+        raise LimitExceeded("POOL_TOO_LARGE", message, field="pool_sha256", values=values, most=_CLUSTER_VALUES_MAX)
     if not 2 <= cluster_count <= sample_count:
         message = f"the number of clusters must lie between 2 and {sample_count}, not {cluster_count}"
         raise InvalidInput("BAD_CLUSTER_COUNT", message, field="cluster_count", cluster_count=cluster_count)
@@ -228,12 +316,14 @@ def _check_amount(pool: Pool, count: int) -> None:
         raise LimitExceeded("TOO_MANY_SAMPLES", message, field="sample_ids", asked=count, most=most)
 
 
-def _small(pool: Pool, ranking: Ranking) -> bool:
-    return not pool.holds_texts and pool.sample_bytes * len(ranking.sample_ids) <= _SAMPLES_ALONG_BYTES_MAX
+def _may_be_sent(pool: Pool, count: int) -> bool:
+    """Return whether ``count`` samples, 0 for all, are few enough to be sent along with a ranking."""
+    return not pool.holds_texts and pool.sample_bytes * (count or pool.sample_count) <= _SAMPLES_ALONG_BYTES_MAX
 
 
-async def _read(pool: Pool, sample_ids: Ids) -> pb.GetSamplesResponse:
-    taken = await pool.take(sample_ids)
+async def _read(pool: Pool, sample_ids: Ids, kept: KeptSamples | None = None) -> pb.GetSamplesResponse:
+    found = kept.take(sample_ids) if kept else None
+    taken = await pool.take(sample_ids) if found is None else found
     if pool.holds_texts:
         _check_texts(taken)
     samples = encode_texts(taken) if pool.holds_texts else taken.tobytes()

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,7 @@ from trainer_svc.model.fit import Figures, FitJob, FitResult, carry_out
 from trainer_svc.pool_progress import PoolProgress
 from trainer_svc.run_cache import DuplicateSets, EvaluationSets, RunCache
 from trainer_svc.scorers.client import ScorerClient
+from trainer_svc.scorers.columns import Columns
 from trainer_svc.scorers.rank_merge import unpack
 
 _HOPELESS = (InvalidInput, LimitExceeded)  # a retry would fail in the same way
@@ -176,7 +178,8 @@ class RunController:
         chosen = [await self._rank(state, step.count, step.strategy, seed=seed)] if step.count else []
         request = LabelsRequested(strategy=step.strategy, part=step.part)
         if step.control:
-            taken = state.run_log.taken.union(*(ranked.sample_ids for ranked in chosen))
+            taken = state.run_log.taken.copy()
+            taken.update(*(ranked.sample_ids for ranked in chosen))
             drawn = await self._draw_control(state, step.control, taken)
             request.also_control.extend(drawn.passed)
             chosen.append(drawn.ranked)
@@ -193,7 +196,7 @@ class RunController:
             request.purposes.extend([Purpose.PURPOSE_CHOSEN] * first + [Purpose.PURPOSE_CONTROL] * step.control)
         return Event(run_id=state.run_id, round=state.round, labels_requested=request)
 
-    async def _draw_control(self, state: RunState, count: int, taken: set[int]) -> _Drawn:
+    async def _draw_control(self, state: RunState, count: int, taken: BitMap) -> _Drawn:
         """Draw the next ``count`` samples that are not ``taken``, in a random order of the pool fixed for the run.
 
         Taken samples that come earlier in this order than the last one drawn count as controls too, and need no second
@@ -201,11 +204,21 @@ class RunController:
         """
         seed = seed_for(state.spec.seed, "control")
         ranked = await self._rank(state, count, Strategy.STRATEGY_RANDOM, taken, seed=seed)
-        new = len(BitMap(taken) - _spare(state) - BitMap(state.controls)) + count
-        order = list((await self._rank(state, new, Strategy.STRATEGY_RANDOM, state.controls, seed=seed)).sample_ids)
-        return _Drawn(ranked, sorted(taken.intersection(order[: order.index(ranked.sample_ids[-1])])))
+        new = len(taken - _spare(state) - BitMap(state.controls)) + count
+        order = await self._random_order(state, new, state.controls, seed)
+        return _Drawn(ranked, list(taken & BitMap(order[: order.index(ranked.sample_ids[-1])])))
+
+    async def _random_order(self, state: RunState, count: int, left_out: Iterable[int], seed: int) -> list[int]:
+        """Return the first samples in random order. No sample need be read to know them, so that no model is named."""
+        pool, leave_out = _pool(state).pool_sha256, _spare(state) | BitMap(left_out)
+        ranked = await self._scorer_client.rank(
+            pool, "", Strategy.STRATEGY_RANDOM, count, leave_out, seed, features="", with_samples=False
+        )
+        return list(ranked.sample_ids)
 
     async def _auto_label(self, state: RunState, count: int, part: int) -> Event:
+        if state.run_log.certificate:
+            return await self._take_certified(state, count, part)
         ranked = await self._rank(state, count, Strategy.STRATEGY_MOST_CONFIDENT)
         self._lay_out(state, [ranked])
         given = SamplesAutoLabelled(
@@ -213,15 +226,30 @@ class RunController:
         )
         return Event(run_id=state.run_id, round=state.round, samples_auto_labelled=given)
 
+    async def _take_certified(self, state: RunState, count: int, part: int) -> Event:
+        """Label the next samples that the certificate allows. They are not trained on, so that none is read."""
+        left = (await self._rest(state)).rows(slice(count))
+        given = SamplesAutoLabelled(
+            sample_ids=left.sample_ids.tolist(),
+            classes=left.predicted.tolist(),
+            confidence=left.confidence.tolist(),
+            part=part,
+        )
+        return Event(run_id=state.run_id, round=state.round, samples_auto_labelled=given)
+
+    async def _rest(self, state: RunState) -> Columns:
+        """Rank all samples that were never chosen, most confident first."""
+        return await self._cache_of(state).rest(state.head_sha256, _spare(state) | state.run_log.taken)
+
     async def _certify(self, state: RunState) -> Event:
         """Determine from the audit which of the unlabelled samples may be auto-labelled."""
         guarantee = state.spec.guarantee
         audited = [example for example in state.audit if example.confidence is not None]
         confidence = np.array([example.confidence for example in audited], np.float32)
         correct = np.array([example.predicted == example.label for example in audited], bool)
-        left = await self._rank(state, 0, Strategy.STRATEGY_MOST_CONFIDENT)
-        to_label = np.array(left.confidence, np.float32)
-        audit = certify(confidence, correct, to_label, target=guarantee.target_accuracy, level=guarantee.confidence)
+        left = await self._rest(state)
+        work = partial(certify, confidence, correct, target=guarantee.target_accuracy, level=guarantee.confidence)
+        audit = await asyncio.get_running_loop().run_in_executor(self._executor, work, left.confidence)
         certificate = AutoLabelsCertified(
             threshold=audit.threshold,
             audited=len(audited),
@@ -239,10 +267,10 @@ class RunController:
         state: RunState,
         count: int,
         strategy: Strategy.ValueType,
-        taken: set[int] | None = None,
+        taken: Iterable[int] | None = None,
         seed: int = 0,
     ) -> RankPoolResponse:
-        """Rank the samples not ``taken``, by default those never chosen; return the first ``count``, or all for 0.
+        """Rank the samples not ``taken``, by default those never chosen; return the first ``count``, at least one.
 
         Samples for which an equal one stands are left out.
         """

@@ -25,7 +25,7 @@ from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
 
 from trainer_svc.artifact_sweep import ArtifactSweep
 from trainer_svc.domain.run_state import RunState
-from trainer_svc.domain.spec_validation import check_classes, check_size, check_spec
+from trainer_svc.domain.spec_validation import check_classes, check_labelled, check_size, check_spec
 from trainer_svc.known_labels import given_labels, take_over_known
 from trainer_svc.run_archive import RunArchive
 from trainer_svc.status import label_records, round_result, status_of
@@ -198,16 +198,18 @@ def _inheritance(parent: RunState) -> Inheritance:
     if parent.ended is None or parent.ended.kind == "run_cancelled":
         message = f"run {parent.run_id!r} has not finished, so no run can continue it"
         raise WrongState("RUN_NOT_FINISHED", message, run_id=parent.run_id)
+    check_labelled(parent.run_id, len(parent.training) + len(parent.audit) + len(parent.certified))
+    labelled = parent.labelled
     return Inheritance(
         run_id=parent.run_id,
-        sample_ids=[example.sample_id for example in parent.labelled],
-        classes=[example.label for example in parent.labelled],
-        auto_labelled=[example.auto_labelled for example in parent.labelled],
+        sample_ids=[example.sample_id for example in labelled],
+        classes=[example.label for example in labelled],
+        auto_labelled=[example.auto_labelled for example in labelled],
         model_sha256=parent.model_sha256,
         training_state_sha256=parent.training_state_sha256,
         head_sha256=parent.head_sha256 if parent.features_sha256 else "",
         features_sha256=parent.features_sha256,
-        purposes=[Purpose.PURPOSE_CONTROL if parent.is_control(each) else each.purpose for each in parent.labelled],
+        purposes=[Purpose.PURPOSE_CONTROL if parent.is_control(each) else each.purpose for each in labelled],
     )
 
 

@@ -86,7 +86,7 @@ def round_result(trained: Trained, planned_rounds: int, *, by_class: bool = Fals
 
 
 def label_records(state: RunState) -> Iterator[LabelRecord]:
-    return (_record(example) for example in state.labelled)
+    return (_record(example) for example in state.each_labelled())
 
 
 def _record(example: Example) -> LabelRecord:

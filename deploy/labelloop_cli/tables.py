@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from labelloop.errors import InvalidInput
 
 _FIXED = range(-6, 10)  # exponents of ten of numbers that are written out in full
+_ROWS_AT_ONCE = 100_000  # of a Parquet file
 _PLAIN = 1e-4, 1e6  # range in which the text of numpy is the same
 
 
@@ -82,8 +84,12 @@ def _write_parquet(columns: Columns, rows: Iterable[Row], output: Path) -> None:
         Kind.REAL: pa.float32(),
     }
     schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
-    table = pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows], schema)
-    pyarrow.parquet.write_table(table, output)
+    rows, is_empty = iter(rows), True
+    with pyarrow.parquet.ParquetWriter(output, schema) as writer:
+        while (some := list(islice(rows, _ROWS_AT_ONCE))) or is_empty:
+            is_empty = False
+            named = [dict(zip(columns, row, strict=True)) for row in some]
+            writer.write_table(pa.Table.from_pylist(named, schema))
 
 
 def _pyarrow() -> Any:

@@ -13,7 +13,7 @@ from labelloop.errors import NotFound, WrongState
 from .dataset import Dataset
 from .parts import parts_of
 
-_NAMES_COMPARED = 10_000  # for a suggestion
+NAMES_COMPARED = 10_000  # for a suggestion
 
 
 def found_ids(sample_ids: Sequence[int], digests: Sequence[bytes], names: Sequence[str], dataset: Dataset) -> list[int]:
@@ -85,8 +85,13 @@ def ids_of(names: Sequence[str], pool: Sequence[str]) -> list[int]:
     for name in names:
         sample_id = exact.get(name, near.get(comparable(name)))
         if sample_id is None:
-            close = get_close_matches(name, pool[:_NAMES_COMPARED], n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise NotFound("UNKNOWN_NAME", f"the pool has no sample {name!r}{hint}", field="names", name=name)
+            raise unknown_name(name, pool[:NAMES_COMPARED])
         found.append(sample_id)
     return found
+
+
+def unknown_name(name: str, known: Sequence[str]) -> NotFound:
+    """Return the error for a name that the pool lacks, with a near match among ``known``."""
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return NotFound("UNKNOWN_NAME", f"the pool has no sample {name!r}{hint}", field="names", name=name)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.formats import (
     PoolManifest,
@@ -24,8 +25,12 @@ from labelloop.events.v1.events_pb2 import PoolPublished, SampleLayout
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
 
+from oracle_svc.datasets.matching import NAMES_COMPARED, unknown_name
+from oracle_svc.samples.name_index import NameIndex
+
 _POOLS_KEPT = 32
 _SHARDS_KEPT = 8
+_NAME_INDEXES_KEPT = 2  # of 20 bytes a named sample: 200 MB for ten million
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class PublishedPools:
         self._duplicates: AsyncCache[tuple[str, int], Duplicates] = AsyncCache(self._read_duplicates, kept=_POOLS_KEPT)
         self._shards: AsyncCache[tuple[str, Shard], NDArray[Any]] = AsyncCache(self._read_shard, kept=_SHARDS_KEPT)
         self._indexes: AsyncCache[Shard, SampleIndex] = AsyncCache(self._read_index, kept=_SHARDS_KEPT)
+        self._name_indexes: AsyncCache[str, NameIndex] = AsyncCache(self._index_names, kept=_NAME_INDEXES_KEPT)
 
     async def manifest(self, pool_sha256: str) -> PoolManifest:
         """Return a pool's manifest. Raises NotFound or Corrupt if there is none."""
@@ -73,14 +79,17 @@ class PublishedPools:
             original=await self._artifacts.get(index.originals[row]) if index.originals else None,
         )
 
-    async def names(self, pool_sha256: str, sample_ids: Iterable[int]) -> list[str]:
-        """Return the names of samples, empty for those that have none. Raises NotFound for an id outside the pool."""
+    async def names(self, pool_sha256: str, sample_ids: Sequence[int]) -> list[str]:
+        """Return the names of samples, empty for those that have none. Raises NotFound for an id outside the pool.
+
+        The index of each shard is read once at most.
+        """
         manifest = await self.manifest(pool_sha256)
-        names = []
-        for sample_id in sample_ids:
-            shard, row = _place(manifest, sample_id)
-            index = await self._indexes.get(shard)
-            names.append(index.names[row] if index.names else "")
+        names = [""] * len(sample_ids)
+        for shard, at, rows in _by_shard(manifest, sample_ids):
+            if known := (await self._indexes.get(shard)).names:
+                for place, row in zip(at, rows, strict=True):
+                    names[place] = known[row]
         return names
 
     async def all_names(self, pool_sha256: str) -> AsyncIterator[tuple[int, Sequence[str]]]:
@@ -90,6 +99,19 @@ class PublishedPools:
             index = await self._indexes.get(shard)
             yield first, index.names or ("",) * shard.sample_count
             first += shard.sample_count
+
+    async def find(self, pool_sha256: str, names: Sequence[str]) -> list[int]:
+        """Return the ids of samples by their names, as :func:`oracle_svc.datasets.matching.ids_of` finds them.
+
+        Raises NotFound for the first unknown one, with a near match.
+        """
+        found = await asyncio.to_thread((await self._name_indexes.get(pool_sha256)).find, names)
+        if None not in found:
+            return [sample_id for sample_id in found if sample_id is not None]
+        compared = range(min(NAMES_COMPARED, (await self.manifest(pool_sha256)).sample_count))
+        known = await self.names(pool_sha256, compared)
+        unknown = names[found.index(None)]
+        raise unknown_name(unknown, [name or str(sample_id) for sample_id, name in enumerate(known)])
 
     async def duplicates(self, pool: PoolPublished) -> Duplicates:
         """Return the samples of a pool that equal an earlier one. Raises NotFound or Corrupt without their artifact."""
@@ -125,11 +147,30 @@ class PublishedPools:
         manifest, data = await self.manifest(pool_sha256), await self._cache.map(shard.sha256)
         return await asyncio.to_thread(decode_shard, data, manifest, shard)
 
+    async def _index_names(self, pool_sha256: str) -> NameIndex:
+        index = NameIndex()
+        for shard in (await self.manifest(pool_sha256)).shards:
+            names = (await self._indexes.get(shard)).names
+            await asyncio.to_thread(index.add, names, shard.sample_count)
+        return await asyncio.to_thread(index.finish)
+
     async def _read_index(self, shard: Shard) -> SampleIndex:
         if shard.index is None:
             return SampleIndex()
         data = await self._artifacts.get(shard.index)
         return await asyncio.to_thread(SampleIndex.from_bytes, data, shard.sample_count)
+
+
+def _by_shard(manifest: PoolManifest, sample_ids: Sequence[int]) -> Iterator[tuple[Shard, list[int], list[int]]]:
+    """Yield each shard that holds any of the samples, with the places of those in ``sample_ids`` and their rows."""
+    ids = np.asarray(sample_ids, np.int64)
+    ends = np.cumsum([shard.sample_count for shard in manifest.shards])
+    if len(outside := ids[ids >= ends[-1]]):
+        raise _no_sample(manifest, int(outside[0]))
+    held_in = np.searchsorted(ends, ids, side="right")
+    for index in np.unique(held_in).tolist():
+        at, shard = np.flatnonzero(held_in == index), manifest.shards[index]
+        yield shard, at.tolist(), (ids[at] - (ends[index] - shard.sample_count)).tolist()
 
 
 def _place(manifest: PoolManifest, sample_id: int) -> tuple[Shard, int]:
@@ -139,5 +180,9 @@ def _place(manifest: PoolManifest, sample_id: int) -> tuple[Shard, int]:
         if row < shard.sample_count:
             return shard, row
         row -= shard.sample_count
+    raise _no_sample(manifest, sample_id)
+
+
+def _no_sample(manifest: PoolManifest, sample_id: int) -> NotFound:
     message = f"the pool has {manifest.sample_count} samples, and none {sample_id}"
-    raise NotFound("UNKNOWN_SAMPLE", message, sample_id=sample_id)
+    return NotFound("UNKNOWN_SAMPLE", message, sample_id=sample_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from scorer_svc.models.graph import Graph
 from scorer_svc.pools.part import Part
-from scorer_svc.pools.pool import Pool
+from scorer_svc.pools.pool import Pool, told_of_size
+from scorer_svc.pools.window import MappedFile, MappedWindow
 
 _KEPT = 4
 _AT_ONCE_SAMPLES = 4 * TILE_SAMPLES
@@ -32,21 +33,50 @@ class FeaturePool(Pool):
     ``executor`` runs the graph, on as many cores as it has threads.
     """
 
-    def __init__(self, pool: Pool, graph: Graph, digest: str, folder: CacheFolder, executor: Executor) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        graph: Graph,
+        digest: str,
+        folder: CacheFolder,
+        executor: Executor,
+        window: MappedWindow | None = None,
+    ) -> None:
         self._pool, self._graph, self._digest = pool, graph, digest
         self._folder, self._executor = folder, executor
+        self._window = window or MappedWindow(folder.bytes_max)
         shape, shards = (graph.answer_count,), pool.manifest.shards
         super().__init__(PoolManifest(dtype="float32", shape=shape, shards=shards))
 
     async def _load(self, index: int) -> Part:
+        count, file = self.manifest.shards[index].sample_count, self._file(index)
+        found = await self._window.get(file)
+        values = found[:-_SUM_BYTES].view(np.float32).reshape(count, self._graph.answer_count)
+        return Part(int(self._ends[index]) - count, values)
+
+    def _file(self, index: int) -> MappedFile:
+        shard = self.manifest.shards[index]
+        name, size = f"{shard.sha256[:32]}-{self._digest[:32]}", shard.sample_count * self.sample_bytes
+        return MappedFile(
+            name, size + _SUM_BYTES, lambda: self._made(index, name, size), lambda: self._folder.holds(name)
+        )
+
+    async def _made(self, index: int, name: str, size: int) -> Bytes:
+        """Map the features of a shard. The shard itself is read only if they must be computed."""
+        found = await asyncio.to_thread(self._folder.mapped, name, _wholly(size))
+        if found is not None:
+            return found
         [part] = await self._pool.parts([index])
-        name = f"{self.manifest.shards[index].sha256[:32]}-{self._digest[:32]}"
-        shape = (len(part.samples), self._graph.answer_count)
-        size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
-        found = await asyncio.to_thread(
+        return await asyncio.to_thread(
             self._folder.made, name, size + _SUM_BYTES, _wholly(size), lambda draft: self._extract(part, draft, size)
         )
-        return Part(part.first, found[:size].view(np.float32).reshape(shape))
+
+    def _distance(self, index: int) -> int:
+        name = self._file(index).name
+        return 0 if self._window.holds(name) else 2 - self._folder.holds(name)
+
+    def _fit(self, places: Sequence[int]) -> bool:
+        return sum(self._file(index).size for index in places) <= self._window.bytes_max
 
     def _extract(self, part: Part, draft: Path, size: int) -> None:
         count = len(part.samples)
@@ -95,13 +125,23 @@ def graphs(artifacts: ArtifactStore) -> AsyncCache[str, Graph]:
 
 
 def feature_pools(
-    pools: AsyncCache[str, Pool], known: AsyncCache[str, Graph], folder: CacheFolder, executor: Executor
+    pools: AsyncCache[str, Pool],
+    known: AsyncCache[str, Graph],
+    folder: CacheFolder,
+    executor: Executor,
+    window: MappedWindow | None = None,
 ) -> AsyncCache[tuple[str, str], Pool]:
-    """Return a cache of feature pools by the digests of the pool's manifest and of the graph."""
+    """Return a cache of feature pools by the digests of the pool's manifest and of the graph.
+
+    By default, as many bytes are mapped as the folder holds.
+    """
+    mapped = window or MappedWindow(folder.bytes_max)
 
     async def load(key: tuple[str, str]) -> Pool:
         pool, graph = await pools.get(key[0]), await known.get(key[1])
         check_graph(graph, pool)
-        return FeaturePool(pool, graph, key[1], folder, executor)
+        features = FeaturePool(pool, graph, key[1], folder, executor, mapped)
+        told_of_size("features", key[0], features.sample_count * features.sample_bytes, folder.bytes_max)
+        return features
 
     return AsyncCache(load, kept=_KEPT)

@@ -44,66 +44,78 @@ def check_batch(question: Question, sample_count: int, sample_size: int) -> None
 
 
 def rank_together(parts: Sequence[Part], question: Question) -> Ranking:
-    """Rank a batch in the order in which its samples are chosen.
+    """Rank a batch in the order in which its samples are chosen, out of ``parts`` in memory.
 
     A ``limit`` of 0, or of more than there are, ranks all. How many samples each strategy looks at is limited by
     :data:`scorer_svc.strategies.registry.CANDIDATES_MAX` and the memory that they take.
     """
+    size = int(np.prod(parts[0].samples.shape[1:]))
+    near = rank(parts, first_pass(question, size))
     if question.strategy == Strategy.STRATEGY_POWER_MARGIN:
-        return _by_power_margin(parts, question)
-    near = rank(parts, _first_pass(question, _room(parts)))
-    order = np.argsort(near.sample_ids)
-    ids = near.sample_ids[order]
-    samples = samples_of(parts, ids)
-    candidates = Candidates(
-        ids=ids,
-        values=values_of(samples),
-        probabilities=question.model.probabilities(samples) if question.model else None,
-        chosen=values_of(samples_of(parts, _seen(parts, question))),
-    )
-    del samples
-    at, score = choose(question.strategy, candidates, min(question.limit or len(ids), len(ids)), question.seed)
-    known = order[at] if len(near.predicted) else slice(0)
-    return Ranking(ids[at], near.predicted[known], near.confidence[known], score)
+        return perturbed(near, question)
+    ids = np.sort(near.sample_ids)
+    seen = seen_ids(question, parts[0].first, parts[-1].end, size)
+    return chosen(ids, samples_of(parts, ids), samples_of(parts, seen), question)
 
 
-def _room(parts: Sequence[Part]) -> int:
-    """Return how many samples may be held at once."""
-    return TOGETHER_VALUES_MAX // int(np.prod(parts[0].samples.shape[1:]))
-
-
-def _first_pass(question: Question, room: int) -> Question:
-    """Return the question that shortlists what the strategy looks at: all samples, or some.
+def first_pass(question: Question, sample_size: int) -> Question:
+    """Return the question that shortlists what the strategy looks at, of ``sample_size`` values: all samples, or some.
 
     A random shortlist is drawn with a seed of its own, so that it is no likelier to hold what STRATEGY_RANDOM draws
     with the same seed.
     """
     clustered, limit = question.strategy == Strategy.STRATEGY_CLUSTERED_MARGIN, question.limit
+    if question.strategy == Strategy.STRATEGY_POWER_MARGIN:
+        return replace(question, strategy=Strategy.STRATEGY_MARGIN, limit=0)
     wanted = _TO_SPREAD * limit if clustered else CANDIDATES_MAX
-    shortlist = max(min(wanted, room), TOGETHER_AT_LEAST * limit) if limit else 0
+    shortlist = max(min(wanted, _room(sample_size)), TOGETHER_AT_LEAST * limit) if limit else 0
     if clustered:
         return replace(question, strategy=Strategy.STRATEGY_MARGIN, limit=shortlist)
-    return replace(question, strategy=Strategy.STRATEGY_RANDOM, limit=shortlist, seed=question.seed ^ _SHORTLIST_SEED)
+    seed = question.seed ^ _SHORTLIST_SEED
+    return replace(question, strategy=Strategy.STRATEGY_RANDOM, limit=shortlist, seed=seed, model=None)
 
 
-def _by_power_margin(parts: Sequence[Part], question: Question) -> Ranking:
-    whole = rank(parts, replace(question, strategy=Strategy.STRATEGY_MARGIN, limit=0))
+def _room(sample_size: int) -> int:
+    """Return how many samples may be held at once."""
+    return TOGETHER_VALUES_MAX // sample_size
+
+
+def chosen(ids: Ids, samples: NDArray[Any], seen: NDArray[Any], question: Question) -> Ranking:
+    """Choose the batch among the samples ``[n, *shape]`` with the ascending ``ids``.
+
+    ``seen`` are those of :func:`seen_ids`.
+    """
+    candidates = Candidates(
+        ids=ids,
+        values=values_of(samples),
+        probabilities=question.model.probabilities(samples) if question.model and len(ids) else None,
+        chosen=values_of(seen),
+    )
+    del samples, seen
+    at, score = choose(question.strategy, candidates, min(question.limit or len(ids), len(ids)), question.seed)
+    if candidates.probabilities is None:
+        return Ranking(ids[at], np.empty(0, np.int64), np.empty(0, np.float32), score)
+    rows = candidates.probabilities[at]
+    return Ranking(ids[at], rows.argmax(axis=1), rows.max(axis=1), score)
+
+
+def perturbed(whole: Ranking, question: Question) -> Ranking:
+    """Return the batch of STRATEGY_POWER_MARGIN out of the ranking of all samples by margin."""
     score = power_scores(whole.sample_ids, whole.score, question.seed)
     first = best_first(whole.sample_ids, score, question.limit)
     return Ranking(whole.sample_ids[first], whole.predicted[first], whole.confidence[first], score[first])
 
 
-def _seen(parts: Sequence[Part], question: Question) -> Ids:
-    """Return the samples of the parts that were chosen before, for strategies that keep away from them.
+def seen_ids(question: Question, first: int, end: int, sample_size: int) -> Ids:
+    """Return the samples from ``first`` to ``end`` that were chosen before, for strategies that keep away from them.
 
     If there are too many, those with the highest ids are returned.
     """
     if question.strategy not in _KEEP_AWAY:
         return np.empty(0, np.uint32)
     held = BitMap()
-    for part in parts:
-        held |= question.leave_out & BitMap(range(part.first, part.end))
-    return np.asarray(held.to_array(), np.uint32)[-min(_SEEN_MAX, _room(parts)) :]
+    held.add_range(first, end)
+    return np.asarray((question.leave_out & held).to_array(), np.uint32)[-min(_SEEN_MAX, _room(sample_size)) :]
 
 
 def samples_of(parts: Sequence[Part], ids: Ids) -> NDArray[Any]:

@@ -93,6 +93,25 @@ def cut(parts: Sequence[Part], pieces: int) -> list[list[Part]]:
     return lists
 
 
+def by_id(question: Question) -> bool:
+    """Return whether the order depends on nothing but ids, so that no sample need be read to find it."""
+    return question.strategy in BY_ID
+
+
+def answers(model: Model, part: Part, sample_ids: Ids) -> tuple[NDArray[np.int64], Scores]:
+    """Return the class that ``model`` predicts for samples of ``part`` in any order, and its probability, ``[n]`` each.
+
+    They are those of a ranking: a sample's answer does not depend on the others.
+    """
+    order = np.argsort(sample_ids)
+    predicted, confidence = np.empty(len(order), np.int64), np.empty(len(order), np.float32)
+    for start in range(0, len(order), _AT_ONCE_SAMPLES):
+        rows = order[start : start + _AT_ONCE_SAMPLES]
+        found = _probabilities(model, part.samples, (sample_ids[rows] - part.first).astype(np.intp))
+        predicted[rows], confidence[rows] = found.argmax(axis=1), found.max(axis=1)
+    return predicted, confidence
+
+
 def rank(parts: Sequence[Part], question: Question) -> Ranking:
     """Return the first ``limit`` of the samples of ``parts``."""
     if not question.limit:
@@ -166,8 +185,8 @@ def _hopeful(
 def _score(part: Part, positions: NDArray[np.intp], question: Question) -> Ranking:
     """Score the samples at ``positions`` by the model itself, and return the first ``limit``."""
     ids = (part.first + positions).astype(np.uint32)
-    if by_id := BY_ID.get(question.strategy):
-        scores = by_id(ids, question.seed)
+    if score := BY_ID.get(question.strategy):
+        scores = score(ids, question.seed)
         first = best_first(ids, scores, question.limit)
         rows = _probabilities(question.model, part.samples, positions[first]) if question.model else None
     else:

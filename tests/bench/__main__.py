@@ -16,6 +16,7 @@ from tests.bench.article_peers import article_vs_peers
 from tests.bench.demo import demo_seconds
 from tests.bench.features import batches_of_a_million, features_of_60000
 from tests.bench.guarantee import guarantee_holds
+from tests.bench.large_pool import large_pool
 from tests.bench.large_pools import large_pools
 from tests.bench.layouts import same_pictures, tables_with_time_stamps
 from tests.bench.long_run import long_run
@@ -37,6 +38,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "features_of_60000": features_of_60000,
     "batches_of_a_million": batches_of_a_million,
     "large_pools": large_pools,
+    "large_pool": large_pool,
     "same_pictures": same_pictures,
     "tables_with_time_stamps": tables_with_time_stamps,
     "scaling_by_rule": scaling_by_rule,

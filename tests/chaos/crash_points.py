@@ -39,7 +39,7 @@ _APPENDS = {
     "scorer": (),
 }
 _CALLS = {
-    "trainer": ("RankPool", "GetSamples", "DescribeDataset", "LearnFeatures", "ExtractFeatures"),
+    "trainer": ("RankPool", "RankPoolStream", "GetSamples", "DescribeDataset", "LearnFeatures", "ExtractFeatures"),
     "oracle": (),
     "scorer": (),
 }
@@ -371,6 +371,8 @@ _LEADS: dict[str, Lead] = {
             "append auto_labels_certified",
             "call LearnFeatures",
             "call ExtractFeatures",
+            "call RankPoolStream",
+            "serve RankPoolStream",
             "serve LearnFeatures",
             "serve ExtractFeatures",
         ),

@@ -53,7 +53,7 @@ def faults(events: Sequence[Event]) -> list[str]:
 
 def end_faults(state: RunState) -> list[str]:
     """Return the violations in the final state of a run."""
-    spec, asked = state.spec, state.run_log.taken.difference(state.inheritance.sample_ids)
+    spec, asked = state.spec, {*state.run_log.taken}.difference(state.inheritance.sample_ids)
     paid = {example.sample_id for example in state.labelled if not example.source.startswith("inherited:")}
     found: list[str] = []
     if state.ended is None or state.ended.kind != "run_finished":
@@ -184,7 +184,7 @@ def _choice_faults(state: RunState, sample_ids: Sequence[int], wanted: int) -> I
         yield f"chooses {len(sample_ids)} samples where {wanted} are wanted"
     if len(set(sample_ids)) != len(sample_ids):
         yield "chooses a sample twice"
-    if again := state.run_log.taken.intersection(sample_ids):
+    if again := {*state.run_log.taken}.intersection(sample_ids):
         yield f"chooses samples {sorted(again)} again"
     if state.pool is not None and max(sample_ids, default=0) >= state.pool.sample_count:
         yield f"chooses sample {max(sample_ids)} of a pool of {state.pool.sample_count}"
@@ -195,7 +195,7 @@ def _request_faults(state: RunState, request: LabelsRequested, step: Step) -> It
     yield from _choice_faults(state, request.sample_ids, step.count + step.control)
     if sum(purpose == Purpose.PURPOSE_CONTROL for purpose in request.purposes) != step.control:
         yield f"draws another number at random than {step.control}"
-    if not state.run_log.taken.union(request.sample_ids).issuperset(request.also_control):
+    if not {*state.run_log.taken}.union(request.sample_ids).issuperset(request.also_control):
         yield "counts samples as controls that nobody was asked for"
     if again := state.controls.intersection(request.also_control):
         yield f"counts samples {sorted(again)} as controls again"

@@ -35,6 +35,7 @@ from tests.unused import UNUSED
 from trainer_svc import bootstrap as trainer_bootstrap
 from trainer_svc.domain.run_state import RunState
 from trainer_svc.model.fit import FitJob
+from trainer_svc.scorers.columns import Columns, columns_of
 
 RUN = "run"
 Begin = Callable[[Event, datetime], Any]
@@ -87,11 +88,25 @@ class Scorers:
         self._around = around
 
     async def rank(
-        self, pool: str, model: str, strategy: int, limit: int, leave_out: Collection[int], seed: int, *, features: str
+        self,
+        pool: str,
+        model: str,
+        strategy: int,
+        limit: int,
+        leave_out: Collection[int],
+        seed: int,
+        *,
+        features: str,
+        with_samples: bool = True,
     ) -> RankPoolResponse:
         asked = frozenset(leave_out)
         ranked: RankPoolResponse = await self._around.work(lambda: ranking(model, seed, strategy, limit, asked))
         return ranked
+
+    async def rank_all(
+        self, pool: str, model: str, strategy: int, leave_out: Collection[int], seed: int, *, features: str
+    ) -> Columns:
+        return columns_of(await self.rank(pool, model, strategy, 0, leave_out, seed, features=features))
 
     async def samples(
         self, pool: str, sample_ids: Sequence[int], sample_bytes: int, features: str = ""
@@ -155,8 +170,9 @@ class Trainer(Member):
         self._service = trainer.service
         self.run(trainer.advance_runs())
 
-    def _fit(self, _: Callable[..., Any], job: FitJob) -> Any:
-        return self.around.work(lambda: fit(job))
+    def _fit(self, work: Callable[..., Any], job: Any) -> Any:
+        """Carry out the trainer's work, and in place of a fit that of the simulation."""
+        return self.around.work(lambda: fit(job) if isinstance(job, FitJob) else work(job))
 
     def cancel(self) -> None:
         self.run(self._cancel())

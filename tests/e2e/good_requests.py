@@ -52,6 +52,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
     parts = [part(data) for data in (b"samples", manifest)]
     upload = oracle_pb2.PutUploadRequest(id=digest_of(manifest), name="pool", manifest_parts=[digest_of(manifest)])
     imported = Event(run_id="imported", run_started=RunStarted(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)))
+    ranking = scorer_pb2.RankPoolRequest(pool_sha256=pool, model_sha256=model, strategy=margin, limit=3)
     return {
         "StartRun": trainer_pb2.StartRunRequest(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE)),
         "GetRun": trainer_pb2.GetRunRequest(run_id="done"),
@@ -64,7 +65,8 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "ImportRun": trainer_pb2.ImportRunRequest(event=imported),
         "SweepArtifacts": trainer_pb2.SweepArtifactsRequest(older_than_s=7_200),
         "FindFetchedShards": scorer_pb2.FindFetchedShardsRequest(pool_sha256=pool),
-        "RankPool": scorer_pb2.RankPoolRequest(pool_sha256=pool, model_sha256=model, strategy=margin, limit=3),
+        "RankPool": ranking,
+        "RankPoolStream": scorer_pb2.RankPoolStreamRequest(ranking=ranking),
         "GetSamples": scorer_pb2.GetSamplesRequest(pool_sha256=pool, sample_ids=[0, 299, 0]),
         "ClusterPool": scorer_pb2.ClusterPoolRequest(pool_sha256=pool, cluster_count=3),
         "LearnFeatures": scorer_pb2.LearnFeaturesRequest(pool_sha256=pool, seed=1),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 from labelloop.events.v1.events_pb2 import LabelSource
-from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
+from labelloop.scorer.v1.scorer_pb2 import RankPoolStreamRequest
 from labelloop_cli.clients import Clients
 from labelloop_cli.local.stack import Stack
-from labelloop_cli.reporting.unlabelled import ranked_rest
+from labelloop_cli.reporting.unlabelled import RankedPart, ranked_rest
 from pyroaring import BitMap
 
 from tests.blobs import POOL_SIZE, Blobs, certified_spec
@@ -49,17 +54,32 @@ async def test_unlabelled_samples_are_exported_least_confident_first(
     assert f"{table.num_rows} samples" in text
 
 
-async def test_pages_of_any_size_give_the_same_ranking(clients: Clients, run_id: str, blobs: Blobs) -> None:
+class Older:
+    """The stub of a scorer that has no RankPoolStream."""
+
+    def __init__(self, stub: Any) -> None:
+        self.RankPool = stub.RankPool
+
+    async def RankPoolStream(self, request: RankPoolStreamRequest) -> AsyncIterator[Any]:  # noqa: N802
+        raise AioRpcError(StatusCode.UNIMPLEMENTED, Metadata(), Metadata(), "Method not found!")
+        yield
+
+
+async def test_pages_of_an_older_scorer_give_the_same_ranking(clients: Clients, run_id: str, blobs: Blobs) -> None:
     await start(clients, run_id, certified_spec(blobs, guarantee=None, label_budget=20))
     run = (await finish(clients, run_id)).run
     taken = BitMap(range(100))
     whole = [page async for page in ranked_rest(clients, run, taken)]
     assert len(whole) == 1
     assert sorted(_ids(whole)) == list(range(100, POOL_SIZE))
+    older = replace(clients, scorer=cast(Any, Older(clients.scorer)))
     for size, count in ((7, 29), (100, 3), (POOL_SIZE, 1)):
-        pages = [page async for page in ranked_rest(clients, run, taken, at_once=size)]
+        pages = [page async for page in ranked_rest(older, run, taken, at_once=size)]
         assert len(pages) == count
         assert _ids(pages) == _ids(whole)
+        for name in ("predicted", "confidence"):
+            values = [value for page in pages for value in getattr(page, name)]
+            assert values == [value for page in whole for value in getattr(page, name)]
     assert taken == BitMap(range(100))
 
 
@@ -72,5 +92,5 @@ async def test_an_export_without_a_model_says_so(stack: Stack, clients: Clients,
     assert "no model yet" in text
 
 
-def _ids(pages: list[RankPoolResponse]) -> list[int]:
+def _ids(pages: list[RankedPart]) -> list[int]:
     return [sample_id for page in pages for sample_id in page.sample_ids]

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 from labelloop.artifacts.formats import PoolManifest, Shard
 from labelloop.artifacts.store import digest_of
-from labelloop.errors import LabelloopError
+from labelloop.errors import LabelloopError, Unready
 from labelloop.rpc.call_metrics import CallCounts
 from labelloop.rpc.handlers import guarded
 from labelloop.rpc.server import MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, Context
@@ -24,6 +24,8 @@ from labelloop.scorer.v1.scorer_pb2 import (
     GetSamplesResponse,
     RankPoolRequest,
     RankPoolResponse,
+    RankPoolStreamRequest,
+    RankPoolStreamResponse,
 )
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer, add_ScorerServiceServicer_to_server
 from numpy.typing import NDArray
@@ -31,6 +33,8 @@ from pyroaring import BitMap
 
 from trainer_svc.scorers.channels import ScorerChannels
 from trainer_svc.scorers.client import ScorerClient
+
+AWAY = Unready("STORE_AWAY", "not now")
 
 
 class Pool:
@@ -58,7 +62,10 @@ class Pool:
 
 
 class Scorer(ScorerServiceServicer):
-    """``fault`` is raised by each call; ``heeds_shards`` is False for a scorer older than sharding."""
+    """``fault`` is raised by each call; ``heeds_shards`` is False for a scorer older than sharding.
+
+    ``has_streams`` is False for one older than RankPoolStream. The next ``breaks_after`` streams break after a part.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -67,6 +74,7 @@ class Scorer(ScorerServiceServicer):
         self.called = asyncio.Event()
         self.fault: LabelloopError | None = None
         self.heeds_shards, self.sends_samples = True, True
+        self.has_streams, self.breaks_after = True, 0
         self.address = ""
         self.fetched: list[int] = []
 
@@ -78,6 +86,30 @@ class Scorer(ScorerServiceServicer):
 
     async def RankPool(self, request: RankPoolRequest, context: Context) -> RankPoolResponse:  # noqa: N802
         self._take(request)
+        return self._ranked(request)
+
+    async def RankPoolStream(  # noqa: N802
+        self, request: RankPoolStreamRequest, context: Context
+    ) -> AsyncIterator[RankPoolStreamResponse]:
+        """Rank in parts of seven samples."""
+        if not self.has_streams:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        self._take(request.ranking)
+        ranked = self._ranked(request.ranking)
+        for start in range(0, max(1, len(ranked.sample_ids)), 7):
+            if start and self.breaks_after:
+                self.breaks_after -= 1
+                raise AWAY
+            rows = slice(start, start + 7)
+            yield RankPoolStreamResponse(
+                sample_count=len(ranked.sample_ids),
+                sample_ids=np.array(ranked.sample_ids[rows], "<u4").tobytes(),
+                predicted=np.array(ranked.predicted[rows], "<u4").tobytes(),
+                confidence=np.array(ranked.confidence[rows], "<f4").tobytes(),
+                score=np.array(ranked.score[rows], "<f4").tobytes(),
+            )
+
+    def _ranked(self, request: RankPoolRequest) -> RankPoolResponse:
         left_out = BitMap.deserialize(request.leave_out)
         free = [each for each in self._pool.ids(request.shards if self.heeds_shards else ()) if each not in left_out]
         best = sorted(free, key=lambda sample_id: (_score(sample_id), sample_id))[: request.limit or None]

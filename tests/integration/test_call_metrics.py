@@ -55,6 +55,12 @@ class Scorer(ScorerServiceServicer):
     async def RankPool(self, request: pb.RankPoolRequest, context: Context) -> pb.RankPoolResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def RankPoolStream(  # noqa: N802
+        self, request: pb.RankPoolStreamRequest, context: Context
+    ) -> AsyncIterator[pb.RankPoolStreamResponse]:
+        raise NotImplementedError
+        yield
+
     async def FindFetchedShards(  # noqa: N802
         self, request: pb.FindFetchedShardsRequest, context: Context
     ) -> pb.FindFetchedShardsResponse:

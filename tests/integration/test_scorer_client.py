@@ -7,17 +7,17 @@ import asyncio
 import grpc
 import numpy as np
 import pytest
-from labelloop.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotFound, Unready
+from labelloop.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotFound, WrongState
 from labelloop.scorer.v1.scorer_pb2 import RankPoolRequest, RankPoolResponse, Strategy
 
-from tests.integration.scorers import Pool, Scorer, ranking, scorer_of, scorers, served
+from tests.integration.scorers import AWAY, Pool, Scorer, ranking, scorer_of, scorers, served
 from tests.patience import PATIENCE_S
 from trainer_svc.scorers.addresses import Host
 from trainer_svc.scorers.channels import ScorerChannels
 from trainer_svc.scorers.client import ScorerClient
+from trainer_svc.scorers.columns import Columns
 
 SIZES = (5, 30, 7, 1, 12, 9, 4, 20) * 5  # enough that each scorer gets some, whatever its port
-AWAY = Unready("STORE_AWAY", "not now")
 
 
 async def rank(scorer_client: ScorerClient, pool: Pool, limit: int = 10, model: str = "m") -> RankPoolResponse:
@@ -45,6 +45,61 @@ async def test_several_scorers_rank_as_one_does(limit: int, model: str) -> None:
         assert all(len(scorer.asked) <= 1 for scorer in made)
 
 
+def numbers(ranked: RankPoolResponse | Columns) -> list[list[float]]:
+    return [[*map(float, column)] for column in (ranked.sample_ids, ranked.predicted, ranked.confidence, ranked.score)]
+
+
+async def rank_all(scorer_client: ScorerClient, pool: Pool, model: str = "m") -> Columns:
+    return await scorer_client.rank_all(pool.digest, model, Strategy.STRATEGY_MARGIN, [0, 6, 7, 42], 1)
+
+
+@pytest.mark.parametrize("model", ["m", ""])
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_whole_pool_is_ranked_in_parts_as_at_once(count: int, model: str) -> None:
+    pool = Pool(*SIZES)
+    async with scorers(pool, count) as made, ranking(pool, made) as scorer_client:
+        assert numbers(await rank_all(scorer_client, pool, model)) == numbers(await whole(0, model))
+        assert all(len(scorer.asked) <= 1 for scorer in made)
+
+
+async def test_a_stream_that_breaks_is_asked_for_again() -> None:
+    pool = Pool(*SIZES)
+    for count in (1, 3):
+        async with scorers(pool, count) as made, ranking(pool, made) as scorer_client:
+            for scorer in made:
+                scorer.breaks_after = 2
+            assert numbers(await rank_all(scorer_client, pool)) == numbers(await whole(0))
+            assert any(scorer.breaks_after < 2 for scorer in made)
+
+
+@pytest.mark.parametrize("older", [1, 3])
+async def test_scorers_without_streams_are_asked_for_one_message(older: int) -> None:
+    pool = Pool(*SIZES)
+    async with scorers(pool, 3) as made, ranking(pool, made) as scorer_client:
+        for scorer in made[:older]:
+            scorer.has_streams = False
+        assert numbers(await rank_all(scorer_client, pool)) == numbers(await whole(0))
+
+
+async def test_more_than_a_message_holds_waits_for_newer_scorers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer_svc.scorers.client._ONE_MESSAGE_SAMPLES", 400)
+    pool = Pool(*SIZES)
+    async with scorers(pool, 2) as made, ranking(pool, made) as scorer_client:
+        assert len(await rank_all(scorer_client, pool)) == sum(SIZES) - 4
+        for scorer in made:
+            scorer.has_streams = False
+        with pytest.raises(WrongState, match="too old to rank 436 samples"):
+            await rank_all(scorer_client, pool)
+
+
+async def test_a_stream_about_other_shards_is_detected() -> None:
+    pool = Pool(*SIZES)
+    async with scorers(pool, 2) as made, ranking(pool, made) as scorer_client:
+        made[0].heeds_shards = made[1].heeds_shards = False
+        with pytest.raises(Corrupt):
+            await rank_all(scorer_client, pool)
+
+
 async def test_a_shard_stays_with_its_scorer_and_the_manifest_is_read_once() -> None:
     pool = Pool(*SIZES)
     async with scorers(pool, 3) as made, ranking(pool, made) as scorer_client:
@@ -60,7 +115,7 @@ async def test_a_single_scorer_gets_one_call_for_the_whole_pool() -> None:
     async with scorers(pool, 1) as made, ranking(pool, made) as scorer_client:
         await rank(scorer_client, pool)
         assert [list(request.shards) for request in made[0].asked if isinstance(request, RankPoolRequest)] == [[]]
-        assert pool.reads == 0
+        assert pool.reads == 1  # for its size, which decides how long the call may take
 
 
 async def test_a_pool_of_one_shard_is_served_by_one_scorer() -> None:

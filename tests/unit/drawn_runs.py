@@ -39,7 +39,7 @@ def drawn_run(seed: int) -> list[Recorded]:
 
 def _candidate(kind: str, rng: Random, run_log: RunLog) -> pb.Event:
     round_ = run_log.round
-    free = sorted(set(range(POOL_SIZE)) - run_log.taken)
+    free = sorted(set(range(POOL_SIZE)).difference(run_log.taken))
     ids = rng.sample(free, min(len(free), rng.choice((1, 1, 2, 3))))
     classes, confidence = [rng.randrange(3) for _ in ids], [rng.choice((0.5, 0.75, float("nan"))) for _ in ids]
     match kind:

@@ -101,7 +101,7 @@ def test_a_run_asks_for_each_value_once_and_ends(values: list[int], data: st.Dat
             continue
         assert isinstance(step, RequestLabels)
         free = sorted(
-            {*range(len(values))} - state.run_log.taken - {*spare(state.duplicates, state.run_log.taken).tolist()}
+            {*range(len(values))}.difference(state.run_log.taken, spare(state.duplicates, state.run_log.taken).tolist())
         )
         assert len(free) == state.free_count
         assert step.count <= len(free)

@@ -22,12 +22,14 @@ from labelloop.artifacts.texts import encode_texts
 from labelloop.errors import Corrupt, InvalidInput, Unready
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from scorer_svc.features.pool import FeaturePool, feature_pools, graphs
 from scorer_svc.features.service import FeatureService
 from scorer_svc.models.graph import Graph
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool, pools
+from scorer_svc.pools.window import MappedWindow
 from scorer_svc.strategies.uncertainty import Ids
 from tests.unit.test_pool import PLENTY, SAMPLES, Store, published
 from trainer_svc.model.onnx_export import to_onnx
@@ -77,6 +79,41 @@ async def test_features_are_those_of_the_graph_and_are_cached(tmp_path: Path, ex
     (await again.graphs.get(graph)).answers = None  # type: ignore[method-assign, assignment]
     assert np.array_equal(await whole(await again.seen.get((digest, graph))), expected)
     assert {file.stat().st_ino for file in (tmp_path / "features").iterdir()} == inodes
+
+
+async def test_features_larger_than_the_cache_are_made_from_one_shard_at_a_time(
+    tmp_path: Path, executor: ThreadPoolExecutor
+) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES, 20, 40, 60, 80)
+    graph = await store.put(to_onnx(WIDE, "uint8"))
+    shard_bytes, feature_bytes = SAMPLES[:20].nbytes, 20 * 7 * 4 + 32
+    plain = pools(store, ArtifactCache(store, tmp_path / "artifacts", shard_bytes), MappedWindow(shard_bytes))
+    known, folder = graphs(store), CacheFolder(tmp_path / "features", 2 * feature_bytes)
+    seen = feature_pools(plain, known, folder, executor, MappedWindow(2 * feature_bytes))
+    with capture_logs() as logs:
+        pool = await seen.get((digest, graph))
+    assert [entry["what"] for entry in logs if entry["event"] == "pool_exceeds_cache"] == ["samples", "features"]
+    expected = (await known.get(graph)).answers(SAMPLES)
+    for _ in range(2):
+        found = np.zeros_like(expected)
+        async for [part] in pool.groups():
+            found[part.first : part.end] = part.samples
+            assert sum(file.stat().st_size for file in (tmp_path / "features").iterdir()) <= 3 * feature_bytes
+        assert np.array_equal(found, expected)
+
+
+async def test_samples_are_not_read_where_their_features_are_cached(
+    tmp_path: Path, executor: ThreadPoolExecutor
+) -> None:
+    store = Store()
+    digest, shards = await published(store, SAMPLES, 30)
+    graph = await store.put(to_onnx(WIDE, "uint8"))
+    await whole(await Site(store, tmp_path, executor).seen.get((digest, graph)))
+    for shard in shards:
+        del store.held[shard]
+        (tmp_path / "artifacts" / shard).unlink()
+    assert len(await whole(await Site(store, tmp_path, executor).seen.get((digest, graph)))) == len(SAMPLES)
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", None])

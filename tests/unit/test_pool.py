@@ -13,8 +13,10 @@ from labelloop.artifacts.store import digest_of
 from labelloop.errors import Corrupt, InvalidInput, NotFound, Unready
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout, TableColumn
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from scorer_svc.pools.pool import Pool, pools
+from scorer_svc.pools.window import MappedWindow
 
 SAMPLES = np.random.default_rng(0).integers(0, 256, (100, 2, 3)).astype(np.uint8)
 PLENTY = 10**9
@@ -157,6 +159,49 @@ async def test_the_cache_evicts_least_recently_used_shards_but_mapped_ones_stay(
     parts = await pool.parts()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(shards[2:])
     assert np.array_equal(np.concatenate([part.samples for part in parts]), SAMPLES)
+
+
+@pytest.mark.parametrize(("held", "cached"), [(1, 1), (2, 3), (3, 9), (9, 9)])
+async def test_a_pool_larger_than_memory_and_disk_is_read_in_groups(tmp_path: Path, held: int, cached: int) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES, 10, 20, 30, 40, 50, 60, 70, 80)
+    shard_bytes = SAMPLES[:10].nbytes
+    window, cache = MappedWindow(held * shard_bytes), ArtifactCache(store, tmp_path, cached * shard_bytes)
+    pool = await pools(store, cache, window).get(digest)
+    for _ in range(3):
+        groups = [[part.first for part in group] async for group in pool.groups([3, 1, 2, 5])]
+        assert sorted(first for group in groups for first in group) == [10, 20, 30, 50]
+        assert [len(group) for group in groups] == ([4] if held == 9 else [1] * 4)
+        seen = np.zeros_like(SAMPLES)
+        async for group in pool.groups():
+            for part in group:
+                seen[part.first : part.end] = part.samples
+        assert np.array_equal(seen, SAMPLES)
+        asked = np.array([99, 0, 40, 40, 7, 55], np.uint32)
+        assert np.array_equal(await pool.take(asked), SAMPLES[asked])
+        assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= cached * shard_bytes
+
+
+async def test_what_is_still_in_the_cache_is_read_before_it_is_evicted(tmp_path: Path) -> None:
+    """In their order, each shard would be evicted just before its turn, and all fetched in each ranking."""
+    store = Store()
+    digest, _ = await published(store, SAMPLES, 10, 20, 30, 40, 50, 60, 70, 80)  # nine shards
+    shard_bytes = SAMPLES[:10].nbytes
+    window, cache = MappedWindow(2 * shard_bytes), ArtifactCache(store, tmp_path, 6 * shard_bytes)
+    pool = await pools(store, cache, window).get(digest)
+    for _ in range(3):
+        before = len(store.reads)
+        assert len([group async for group in pool.groups()]) == 9
+    assert len(store.reads) - before <= 9 - 6 + 1
+
+
+async def test_a_pool_larger_than_the_cache_is_reported(tmp_path: Path) -> None:
+    store = Store()
+    digest, _ = await published(store, SAMPLES, 40)
+    for cached, told in ((SAMPLES.nbytes, 0), (SAMPLES.nbytes - 1, 1)):
+        with capture_logs() as logs:
+            await loaded(store, tmp_path, digest, bytes_max=cached)
+        assert [entry["event"] for entry in logs] == ["pool_exceeds_cache"] * told
 
 
 async def test_the_error_for_an_unusable_cache_folder_names_the_setting(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncIterator, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.errors import Corrupt
-from labelloop.scorer.v1.scorer_pb2 import GetSamplesResponse, RankPoolResponse
+from labelloop.scorer.v1.scorer_pb2 import GetSamplesResponse, RankPoolResponse, RankPoolStreamResponse
 from pyroaring import BitMap
 
+from trainer_svc.scorers.columns import columns_of, merged, received
 from trainer_svc.scorers.rank_merge import check_whole, merge, unpack
 
 SHAPE = (2, 3)
@@ -42,6 +45,60 @@ def test_rankings_of_any_partition_merge_to_the_ranking_of_the_whole(
     assert merged == ranking(scores, limit, predicts=predicts)
 
 
+@given(pools, st.integers(1, 5), st.booleans(), st.randoms(use_true_random=False))
+def test_columns_merge_as_answers_do(
+    scores: dict[int, float], count: int, predicts: bool, chance: random.Random
+) -> None:
+    parts: list[dict[int, float]] = [{} for _ in range(count)]
+    for sample_id, score in scores.items():
+        chance.choice(parts)[sample_id] = score
+    answers = [ranking(part, 0, predicts=predicts) for part in parts]
+    found, expected = merged([columns_of(answer) for answer in answers]), merge(answers, 0)
+    assert found.sample_ids.tolist() == list(expected.sample_ids)
+    assert found.score.tolist() == list(expected.score)
+    assert found.predicted.tolist() == list(expected.predicted)
+    assert found.confidence.tolist() == list(expected.confidence)
+
+
+def part_of(count: int, sample_count: int, predicted: int, confidence: int | None = None) -> RankPoolStreamResponse:
+    """A part of a stream with arrays of these lengths."""
+    return RankPoolStreamResponse(
+        sample_count=sample_count,
+        sample_ids=np.arange(count, dtype="<u4").tobytes(),
+        score=np.zeros(count, "<f4").tobytes(),
+        predicted=np.zeros(predicted, "<u4").tobytes(),
+        confidence=np.zeros(predicted if confidence is None else confidence, "<f4").tobytes(),
+    )
+
+
+async def stream(parts: Sequence[RankPoolStreamResponse]) -> AsyncIterator[RankPoolStreamResponse]:
+    for part in parts:
+        yield part
+
+
+@pytest.mark.parametrize(
+    ("parts", "is_whole"),
+    [
+        ([part_of(2, 5, 2), part_of(3, 5, 3)], True),
+        ([part_of(2, 5, 0), part_of(3, 5, 0)], True),
+        ([part_of(0, 0, 0)], True),
+        ([], False),
+        ([part_of(2, 5, 2)], False),  # ended early
+        ([part_of(3, 2, 3)], False),
+        ([part_of(2, 2, 1)], False),
+        ([part_of(2, 2, 2, confidence=0)], False),
+        ([RankPoolStreamResponse(sample_count=1, sample_ids=b"abc", score=b"abcd")], False),
+    ],
+)
+async def test_only_a_whole_stream_is_a_ranking(parts: list[RankPoolStreamResponse], is_whole: bool) -> None:
+    if is_whole:
+        assert len(await received(stream(parts))) == sum(len(part.sample_ids) // 4 for part in parts)
+        return
+    with pytest.raises(Corrupt) as caught:
+        await received(stream(parts))
+    assert caught.value.reason == "BAD_RANKING"
+
+
 def test_equal_scores_are_ordered_by_sample_id() -> None:
     parts = [ranking({4: 0.5, 1: 0.5}, 0, predicts=True), ranking({3: 0.5, 2: -0.5}, 0, predicts=True)]
     assert list(merge(parts, 3).sample_ids) == [2, 1, 3]
@@ -68,10 +125,10 @@ def test_merged_rankings_have_samples_only_if_every_part_has() -> None:
     ],
 )
 def test_only_a_complete_ranking_of_the_requested_ids_passes(answered: list[int], limit: int, whole: bool) -> None:
-    part, free = RankPoolResponse(sample_ids=answered), BitMap([5, 6, 7])
+    free = BitMap([5, 6, 7])
     if whole:
-        check_whole(part, free, limit)
+        check_whole(answered, free, limit)
     else:
         with pytest.raises(Corrupt) as caught:
-            check_whole(part, free, limit)
+            check_whole(answered, free, limit)
         assert caught.value.reason == "BAD_RANKING"

@@ -40,7 +40,7 @@ def test_every_replica_gets_about_its_share() -> None:
 def test_a_sample_is_in_the_shard_that_has_its_id() -> None:
     shards = Shards.of(["a", "b", "c"], [2, 3, 1])
     assert shards.places([0, 1, 2, 4, 5, 6, 2**32 - 1]).tolist() == [0, 0, 1, 1, 2, 2, 2]
-    assert set(Shards.undivided("pool").places([0, 2**32 - 1])) == {0}
+    assert set(shards.undivided("pool").places([0, 2**32 - 1])) == {0}
 
 
 def test_free_ids_of_shards_exclude_those_left_out() -> None:

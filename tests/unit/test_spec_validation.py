@@ -25,7 +25,7 @@ from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
 from tests.unused import UNUSED
-from trainer_svc.domain.spec_validation import VALUES_MAX, check_spec, check_width
+from trainer_svc.domain.spec_validation import VALUES_MAX, check_labelled, check_spec, check_width
 from trainer_svc.run_cache import EvaluationSets
 
 PIXELS, PATCHES, GRAPH, STANDARDIZED = (
@@ -238,9 +238,46 @@ def test_known_samples_that_are_equal_count_once() -> None:
 def test_a_guarantee_is_refused_before_labels_are_paid_if_the_pool_is_too_large_to_rank_at_once() -> None:
     wanted, described = spec(PIXELS), dataset(28)
     wanted.guarantee.CopyFrom(GuaranteeSpec(target_accuracy=0.9, confidence=0.9, audit_size=1_000))
-    check_spec(wanted, described, Inheritance())
-    described.sample_count = 6_000_000
-    described.classes[:] = ["a", "b"]
+    for possible in (1_000_000, 20_000_000):
+        described.sample_count = possible
+        check_spec(wanted, described, Inheritance())
+    described.sample_count = 20_000_001
     with pytest.raises(LimitExceeded, match="order of the pool") as raised:
         check_spec(wanted, described, Inheritance())
     assert raised.value.field == "spec.guarantee"
+
+
+def test_power_margin_is_refused_if_the_pool_is_too_large_to_rank_at_once() -> None:
+    wanted, described = spec(PIXELS), dataset(28)
+    wanted.strategy = Strategy.STRATEGY_POWER_MARGIN
+    described.sample_count = 20_000_000
+    check_spec(wanted, described, Inheritance())
+    described.sample_count = 20_000_001
+    with pytest.raises(LimitExceeded, match="order of the pool") as raised:
+        check_spec(wanted, described, Inheritance())
+    assert raised.value.field == "spec.strategy"
+
+
+def test_a_pool_with_many_classes_is_refused_for_none_of_its_answers() -> None:
+    """Answers are held for a few thousand samples at once."""
+    described = dataset(2)
+    described.sample_count = 100_000_000
+    described.classes[:] = map(str, range(1_000))
+    check_spec(spec(PIXELS), described, Inheritance())
+
+
+@pytest.mark.parametrize(("duplicates", "refused"), [(3_700_000 - 400, False), (3_700_000 - 399, True)])
+def test_more_duplicates_than_a_request_can_leave_out_are_refused(duplicates: int, refused: bool) -> None:
+    described = dataset(2)
+    described.sample_count, described.duplicate_count = 1_000_000_000, duplicates
+    if not refused:
+        check_spec(spec(PIXELS), described, Inheritance())
+        return
+    with pytest.raises(LimitExceeded, match="leaves out"):
+        check_spec(spec(PIXELS), described, Inheritance())
+
+
+def test_a_run_with_millions_of_labels_cannot_be_continued() -> None:
+    check_labelled("r", 300_000)
+    with pytest.raises(LimitExceeded, match="too many to continue"):
+        check_labelled("r", 10_000_000)

@@ -16,10 +16,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import Purpose
-from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord
 from labelloop_cli import tables
 from labelloop_cli.operations import export
+from labelloop_cli.reporting.unlabelled import RankedPart
 from labelloop_cli.tables import Kind, Row
 
 SCHEMA = pa.schema(
@@ -92,7 +92,7 @@ def test_table_without_rows_has_column_names(suffix: str, tmp_path: Path) -> Non
 
 
 def test_unlabelled_samples_keep_their_order(tmp_path: Path) -> None:
-    page = RankPoolResponse(sample_ids=[9, 2], predicted=[0, 3], confidence=[0.25, 1 / 3])
+    page = RankedPart(sample_ids=[9, 2], predicted=[0, 3], confidence=[0.25, 1 / 3])
     tables.write(export.UNLABELLED, export.ranked_rows(page, CLASSES, {}), tmp_path / "rest.csv")
     lines = (tmp_path / "rest.csv").read_text(encoding="utf-8").splitlines()
     assert lines[1:] == ['9,"cat",0.25', '2,"猫",0.33333334']
@@ -145,6 +145,6 @@ def test_tables_name_samples_behind_their_ids_where_they_have_names(tmp_path: Pa
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:3] == ["id", "name", "class"]
     assert {int(row["id"]): row["name"] for row in rows} == names
-    page = RankPoolResponse(sample_ids=[7], predicted=[1], confidence=[0.5])
+    page = RankedPart(sample_ids=[7], predicted=[1], confidence=[0.5])
     assert list(export.ranked_rows(page, CLASSES, names)) == [(7, "猫.png", CLASSES[1], 0.5)]
     assert export.named(export.UNLABELLED, {}) == export.UNLABELLED

@@ -7,7 +7,7 @@ effect. Changed labels of earlier batches are taken in at the same moment, or wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -26,10 +26,10 @@ from labelloop.events.v1.events_pb2 import (
     SamplesAutoLabelled,
 )
 
+from trainer_svc.domain.certified_labels import CertifiedLabels, auto_labelled
 from trainer_svc.domain.equal_samples import free_count
 from trainer_svc.domain.examples import Batch, Example
 
-MODEL_SOURCE = "model"
 AUTO_LABELS_AT_ONCE = 50_000  # in one event; the broker takes up to a megabyte
 _CONTROL = Purpose.PURPOSE_CONTROL  # looked up once: by name it takes a microsecond for each example of each fit
 
@@ -65,7 +65,7 @@ class RunState(RunView):
     drawn_control: int = 0
     controls: set[int] = field(default_factory=set)
     audit: list[Example] = field(default_factory=list)
-    certified: list[Example] = field(default_factory=list)
+    certified: CertifiedLabels = field(default_factory=CertifiedLabels)
     duplicates: Duplicates = NO_DUPLICATES
     _places: dict[int, tuple[Batch, int]] = field(default_factory=dict)
     _times: dict[int, datetime] = field(default_factory=dict)
@@ -94,7 +94,6 @@ class RunState(RunView):
             controls=set(self.controls),
             models=list(self.models),
             audit=list(self.audit),
-            certified=list(self.certified),
         )
 
     @property
@@ -174,8 +173,18 @@ class RunState(RunView):
 
     @property
     def labelled(self) -> list[Example]:
-        """The training set, then audited and certified samples, then those of the open batch that have a label."""
-        return self.training + self.audit + self.certified + self._answered(self.answers.batch)
+        """The examples that :meth:`each_labelled` yields."""
+        return list(self.each_labelled())
+
+    def each_labelled(self) -> Iterator[Example]:
+        """Yield the training set, then audited and certified samples, then those of the open batch with a label.
+
+        They are those of the moment when the first is asked for, whatever becomes of the run.
+        """
+        certified, answered = self.certified, self._answered(self.answers.batch)
+        yield from [*self.training, *self.audit]
+        yield from certified
+        yield from answered
 
     @property
     def first_batch(self) -> int:
@@ -261,14 +270,10 @@ class RunState(RunView):
             self._join([example for examples in revised.values() for example in examples])
 
     def _take_auto_labels(self, given: SamplesAutoLabelled, round_: int, at: datetime) -> None:
-        examples = [
-            Example(sample_id, label, True, MODEL_SOURCE, "", round_, at, predicted=label, confidence=confidence)
-            for sample_id, label, confidence in zip(given.sample_ids, given.classes, given.confidence, strict=True)
-        ]
         if self.run_log.certificate:
-            self.certified += examples
+            self.certified = self.certified.with_more(given, round_, at)
         else:
-            self.training += examples
+            self.training += auto_labelled(given, round_, at)
         self._take_revised()
 
 

@@ -39,7 +39,9 @@ _TEXT_FEATURES = 300
 _OF_TEXTS = {FeatureKind.FEATURE_KIND_TFIDF, FeatureKind.FEATURE_KIND_GRAPH}
 _SAMPLE_VALUES_MAX = 2_000_000  # 8 MB of float32, sent in one request
 _WEIGHTS_MAX = 8_000_000  # a model of 32 MB, sent in one message
-_RANKED_MAX = 5_000_000  # samples with confidences in one message of 64 MB
+_RANKED_MAX = 20_000_000  # samples ranked at once: about 1 GB in trainer and scorer, while rankings are merged
+_LEFT_OUT_MAX = 3_700_000  # samples, of two bytes each, in a request of 8 MB; in smaller pools they take less
+_INHERITED_MAX = _STARTED_BYTES_MAX // 3  # samples: each takes three bytes at least
 VALUES_MAX = 500_000_000  # in one array of float32: 2 GB
 
 
@@ -49,12 +51,21 @@ def check_size(started: RunStarted) -> None:
         message = f"the spec takes {spec_bytes} bytes, more than {_SPEC_BYTES_MAX}: shorten names and paths"
         raise LimitExceeded("SPEC_TOO_LARGE", message, field="spec", spec_bytes=spec_bytes)
     if started.ByteSize() > _STARTED_BYTES_MAX:
-        count, run_id = len(started.inheritance.sample_ids), started.inheritance.run_id
-        if not run_id:
-            message = f"{count:,} labels are known before the run, more than it can take over: give fewer"
-            raise LimitExceeded("TOO_MANY_KNOWN", message, field="known", sample_count=count)
-        message = f"run {run_id!r} ended with {count} samples, too many to continue it"
-        raise LimitExceeded("TOO_MUCH_TO_CONTINUE", message, field="continues", sample_count=count)
+        raise _too_much(started.inheritance.run_id, len(started.inheritance.sample_ids))
+
+
+def check_labelled(run_id: str, count: int) -> None:
+    """Raise LimitExceeded if a run with ``count`` labelled samples cannot be continued, before they are listed."""
+    if count > _INHERITED_MAX:
+        raise _too_much(run_id, count)
+
+
+def _too_much(run_id: str, count: int) -> LimitExceeded:
+    if not run_id:
+        message = f"{count:,} labels are known before the run, more than it can take over: give fewer"
+        return LimitExceeded("TOO_MANY_KNOWN", message, field="known", sample_count=count)
+    message = f"run {run_id!r} ended with {count} samples, too many to continue it"
+    return LimitExceeded("TOO_MUCH_TO_CONTINUE", message, field="continues", sample_count=count)
 
 
 def check_spec(spec: RunSpec, dataset: DescribeDatasetResponse, inheritance: Inheritance) -> None:
@@ -111,9 +122,12 @@ def _amounts(spec: RunSpec, dataset: DescribeDatasetResponse, inherited: int) ->
         yield from _fitted(spec, classes, inherited, width)
         yield "dataset.evaluation", "the evaluation set", max(width + 1, classes) * evaluation_count, VALUES_MAX
     yield "dataset.evaluation", "the evaluation set", max(values, classes) * evaluation_count, VALUES_MAX
-    if spec.HasField("guarantee"):  # the audit is about the order of all that is left, which is one message
+    if spec.HasField("guarantee"):  # the audit is about the order of all that is left
         yield "guarantee", "the order of the pool, for a guarantee,", dataset.sample_count, _RANKED_MAX
-    yield "dataset", "the answers for the pool", classes * dataset.sample_count, VALUES_MAX
+    if Strategy.STRATEGY_POWER_MARGIN in (spec.strategy, spec.first_strategy):
+        yield "strategy", "the order of the pool, for power margin,", dataset.sample_count, _RANKED_MAX
+    left_out = inherited + spec.label_budget + spec.auto_label_budget + dataset.duplicate_count
+    yield "dataset", "what a ranking leaves out", min(left_out, dataset.sample_count // 16), _LEFT_OUT_MAX
 
 
 def _width(spec: RunSpec, dataset: DescribeDatasetResponse) -> int:

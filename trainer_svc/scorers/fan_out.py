@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
@@ -16,7 +17,7 @@ from labelloop.scorer.v1.scorer_pb2 import FindFetchedShardsRequest
 from trainer_svc.scorers.channels import ScorerChannel, ScorerChannels
 from trainer_svc.scorers.sharding import share_out
 
-_CALL_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S = 60.0
 _PROGRESS_TIMEOUT_S = 2.0
 _PASSING = {
     grpc.StatusCode.UNAVAILABLE,
@@ -27,7 +28,18 @@ _PASSING = {
 
 Question = Callable[[Sequence[int]], Message]  # builds the request about these places
 Answers = list[tuple[list[int], Any]]  # the places that an answer is about, and the answer
+Receive = Callable[[AsyncIterable[Any]], Awaitable[Any]]  # puts the parts of a stream together
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What :meth:`FanOut.ask` is asked for, beside the keys."""
+
+    method: str
+    question: Question
+    timeout_s: float
+    receive: Receive | None
 
 
 def _passes(error: BaseException) -> bool:
@@ -43,7 +55,15 @@ class FanOut:
     def __init__(self, replicas: ScorerChannels) -> None:
         self._replicas = replicas
 
-    async def ask(self, method: str, keys: Mapping[int, str], question: Question) -> Answers:
+    async def ask(
+        self,
+        method: str,
+        keys: Mapping[int, str],
+        question: Question,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        receive: Receive | None = None,
+    ) -> Answers:
         """Call ``method`` on the replicas that the keys are assigned to.
 
         Places that a replica does not answer are assigned to the others, until all were tried; after a pause, all are
@@ -53,15 +73,19 @@ class FanOut:
             method: Name of the method of ScorerService.
             keys: The key of each place, usually the digest of a shard, by which it is assigned to a replica.
             question: Builds the request about some of the places.
+            timeout_s: How long a call may take. A scorer that hangs is noticed sooner.
+            receive: Puts the parts of a stream together, for a method that answers with one. A stream that breaks is
+                asked for again, from its start.
 
         Returns:
             Answers that together are about all places.
         """
         await self._replicas.known()
+        asking = _Asking(method, question, timeout_s, receive)
         if len(keys) == 1:  # nearly always: there is nothing to distribute
-            return await self._ask_patiently(method, keys, question)
+            return await self._ask_patiently(asking, keys)
         parts = share_out(keys, self._replicas.to_ask())
-        return await _all_of([self._ask_patiently(method, _at(keys, places), question) for places in parts.values()])
+        return await _all_of([self._ask_patiently(asking, _at(keys, places)) for places in parts.values()])
 
     async def fetched(self, pool: str) -> set[int]:
         """Return the places of the shards of a pool that any scorer has; of scorers that answer within two seconds."""
@@ -75,23 +99,21 @@ class FanOut:
 
         return set().union(*await asyncio.gather(*map(ask, await self._replicas.known())))
 
-    async def _ask_patiently(self, method: str, keys: Mapping[int, str], question: Question) -> Answers:
-        crash_point(f"before call {method}")
+    async def _ask_patiently(self, asking: _Asking, keys: Mapping[int, str]) -> Answers:
+        crash_point(f"before call {asking.method}")
         try:
-            answers = await retry_while_away(lambda: self._ask_each(method, keys, question, frozenset()), _passes)
+            answers = await retry_while_away(lambda: self._ask_each(asking, keys, frozenset()), _passes)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) or error from error
-        crash_point(f"after call {method}")
+        crash_point(f"after call {asking.method}")
         return answers
 
-    async def _ask_each(
-        self, method: str, keys: Mapping[int, str], question: Question, tried: frozenset[str]
-    ) -> Answers:
+    async def _ask_each(self, asking: _Asking, keys: Mapping[int, str], tried: frozenset[str]) -> Answers:
         replicas = self._replicas.to_ask(tried)
 
         async def ask(replica: ScorerChannel, places: list[int]) -> Answers:
             try:
-                return [(places, await self._call(replica, method, question(places)))]
+                return [(places, await self._call(replica, asking, places))]
             except grpc.aio.AioRpcError as error:
                 if not _passes(error):
                     raise
@@ -99,14 +121,15 @@ class FanOut:
                 others = tried | {replica.address}
                 if not self._replicas.to_ask(others):
                     raise
-            return await self._ask_each(method, _at(keys, places), question, others)
+            return await self._ask_each(asking, _at(keys, places), others)
 
         parts = share_out(keys, replicas)
         return await _all_of([ask(replicas[address], places) for address, places in parts.items()])
 
-    async def _call(self, replica: ScorerChannel, method: str, request: Message) -> Any:
-        call = getattr(replica.stub, method)
-        return await call(request, timeout=_CALL_TIMEOUT_S, wait_for_ready=self._replicas.is_one_for_good)
+    async def _call(self, replica: ScorerChannel, asking: _Asking, places: list[int]) -> Any:
+        stub, waits = getattr(replica.stub, asking.method), self._replicas.is_one_for_good
+        call = stub(asking.question(places), timeout=asking.timeout_s, wait_for_ready=waits)
+        return await (asking.receive(call) if asking.receive else call)
 
 
 def _at(keys: Mapping[int, str], places: Sequence[int]) -> dict[int, str]:

@@ -44,15 +44,15 @@ def _picked(parts: Sequence[RankPoolResponse], rows: NDArray[np.intp]) -> GetSam
     return GetSamplesResponse(dtype=parts[0].samples.dtype, shape=parts[0].samples.shape, samples=samples)
 
 
-def check_whole(part: RankPoolResponse, free: BitMap, limit: int) -> None:
-    """Raise Corrupt unless ``part`` ranks ``limit`` of the ids ``free``, or all if those are fewer or it is 0."""
+def check_whole(sample_ids: Sequence[int] | NDArray[np.uint32], free: BitMap, limit: int) -> None:
+    """Raise Corrupt unless the ids are ``limit`` of those in ``free``, or all if those are fewer or it is 0."""
     count = min(limit or len(free), len(free))
-    if len(part.sample_ids) != count or free.intersection_cardinality(BitMap(part.sample_ids)) != count:
+    if len(sample_ids) != count or free.intersection_cardinality(BitMap(sample_ids)) != count:
         message = (
-            f"a scorer that was to rank {count} samples of its shards answered with {len(part.sample_ids)}, not all of "
+            f"a scorer that was to rank {count} samples of its shards answered with {len(sample_ids)}, not all of "
             "them of those: run the same version of scorers and trainer"
         )
-        raise Corrupt("BAD_RANKING", message, asked=count, answered=len(part.sample_ids))
+        raise Corrupt("BAD_RANKING", message, asked=count, answered=len(sample_ids))
 
 
 def unpack(response: GetSamplesResponse) -> NDArray[Any]:

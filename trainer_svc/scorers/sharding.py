@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-_IDS = 2**32  # the most that there can be
-
 
 @dataclass(frozen=True)
 class Shards:
@@ -21,19 +19,20 @@ class Shards:
     Attributes:
         digests: Digests of the shards, in order of their sample ids.
         ends: First sample id after each shard, ``[shards]``.
+        size: Bytes of all samples, or 0 if it is not known.
     """
 
     digests: tuple[str, ...]
     ends: NDArray[np.int64]
+    size: int = 0
 
     @classmethod
-    def of(cls, digests: Sequence[str], sample_counts: Sequence[int]) -> Shards:
-        return cls(tuple(digests), np.cumsum(sample_counts))
+    def of(cls, digests: Sequence[str], sample_counts: Sequence[int], size: int = 0) -> Shards:
+        return cls(tuple(digests), np.cumsum(sample_counts), size)
 
-    @classmethod
-    def undivided(cls, pool: str) -> Shards:
-        """Represent a pool as a single shard, so that one request is about all of it."""
-        return cls((pool,), np.array([_IDS]))
+    def undivided(self, pool: str) -> Shards:
+        """Represent the pool as a single shard, so that one request is about all of it."""
+        return Shards((pool,), self.ends[-1:], self.size)
 
     def places(self, sample_ids: Sequence[int]) -> NDArray[np.intp]:
         """Return the index of the shard that holds each sample, ``[n]``.

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import Purpose
-from labelloop.scorer.v1.scorer_pb2 import RankPoolResponse
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord
 from pyroaring import BitMap
 
 from labelloop_cli import choices, tables
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.output.console import console
-from labelloop_cli.reporting.unlabelled import ranked_rest
+from labelloop_cli.reporting.unlabelled import RankedPart, ranked_rest
 from labelloop_cli.run_options import word
 from labelloop_cli.sample_names import SampleNames
 from labelloop_cli.shared_labels import shared_labels
@@ -113,7 +113,7 @@ async def write_unlabelled(run_id: str, output: Path) -> None:
         shared = shared_labels(records, await samples.first_equal(run.pool))
         taken = BitMap([record.sample_id for record in (*records, *(record for record, _ in shared))])
         pages = [page async for page in ranked_rest(clients, run, taken)]
-        left = [sample_id for page in pages for sample_id in page.sample_ids]
+        left = array("I", (sample_id for page in pages for sample_id in page.sample_ids))
         names = await samples.own(left)
     classes = list(run.pool.classes)
     rows = (row for page in pages for row in ranked_rows(page, classes, names))
@@ -121,7 +121,7 @@ async def write_unlabelled(run_id: str, output: Path) -> None:
     console.print(f"{len(left)} samples that run {run_id} leaves without a label written to {output}")
 
 
-def ranked_rows(page: RankPoolResponse, classes: Sequence[str], names: Names) -> Iterator[Row]:
+def ranked_rows(page: RankedPart, classes: Sequence[str], names: Names) -> Iterator[Row]:
     """Yield one row per sample, with the columns of ``UNLABELLED``, in the order of ``page``."""
     for sample_id, predicted, confidence in zip(page.sample_ids, page.predicted, page.confidence, strict=True):
         yield *_sample(sample_id, names), classes[predicted], confidence

@@ -17,6 +17,11 @@ class ArtifactCache:
 
     def __init__(self, store: ArtifactStore, folder: Path, bytes_max: int) -> None:
         self._store, self._folder = store, CacheFolder(folder, bytes_max)
+        self.bytes_max = bytes_max
+
+    def holds(self, digest: str) -> bool:
+        """Return whether the folder has a copy of the artifact, intact or not."""
+        return self._folder.holds(digest)
 
     async def map(self, digest: str) -> Bytes:
         """Map the bytes of an artifact, ``[size]``, fetching it from the store if the folder lacks an intact copy.

@@ -20,7 +20,11 @@ class CacheFolder:
     """The most recently used files, up to ``bytes_max`` in all. All methods block on the disk."""
 
     def __init__(self, folder: Path, bytes_max: int) -> None:
-        self._folder, self._bytes_max = folder, bytes_max
+        self._folder, self.bytes_max = folder, bytes_max
+
+    def holds(self, name: str) -> bool:
+        """Return whether there is a file of that name, whole or not."""
+        return (self._folder / name).exists()
 
     def mapped(self, name: str, whole: Callable[[Bytes], bool]) -> Bytes | None:
         """Map the bytes ``[size]`` of a file. None if it is missing, or if it is not ``whole``."""
@@ -83,7 +87,7 @@ class CacheFolder:
         for path in self._folder.iterdir():
             with suppress(FileNotFoundError):  # another process has removed its draft
                 files.append((path.stat(), path))
-        excess = sum(stat.st_size for stat, _ in files) + bytes_more - self._bytes_max
+        excess = sum(stat.st_size for stat, _ in files) + bytes_more - self.bytes_max
         for stat, path in sorted(files, key=lambda file: file[0].st_mtime):
             if excess <= 0:
                 break

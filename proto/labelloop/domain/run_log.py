@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 
+from pyroaring import BitMap
+
 from labelloop.domain.limits import LEARNED
 from labelloop.domain.run_end import RUN_ENDS, Ended, end_of
 from labelloop.domain.sample_outcomes import Outcome, SampleOutcomes, outcome_of
@@ -36,7 +38,7 @@ class RunLog:
         started: The event that started the run.
         pool: The run's pool; None until it is published.
         round: The current round: that of the newest model, 0 before the first.
-        taken: All samples ever chosen, gold samples included.
+        taken: All samples ever chosen, gold samples included. A bitmap, as they may be millions.
         answers: Outcomes of the requested samples.
         labelled: Samples of complete batches that have a label, those of an audit included.
         label_count: Number of samples in ``labelled``, which copies of the state share.
@@ -58,7 +60,7 @@ class RunLog:
     started: RunStarted
     pool: PoolPublished | None = None
     round: int = 0
-    taken: set[int] = field(default_factory=set)
+    taken: BitMap = field(default_factory=BitMap)
     answers: SampleOutcomes = field(default_factory=SampleOutcomes)
     labelled: set[int] = field(default_factory=set)
     label_count: int = 0
@@ -83,7 +85,7 @@ class RunLog:
     def as_it_stands(self) -> RunLog:
         """Return a copy whose decisions later events do not change; outcomes and labelled samples are shared."""
         current = copy(self)
-        current.taken, current.answers = set(self.taken), replace(self.answers)
+        current.taken, current.answers = self.taken.copy(), replace(self.answers)
         return current
 
     @property
@@ -184,7 +186,7 @@ class RunLog:
             return fault
         if request.part != self.parts:
             return f"the next request of its round is number {self.parts}"
-        if {*request.also_control}.difference(self.taken, request.sample_ids):
+        if BitMap(request.also_control) - self.taken - BitMap(request.sample_ids):
             return "it counts samples as controls that nobody was asked for"
         audit = Purpose.PURPOSE_AUDIT in request.purposes
         if audit and not (self.round and self.started.spec.HasField("guarantee")):
@@ -204,8 +206,8 @@ class RunLog:
         assert self.pool is not None, "asked after the pool was checked"
         if max(sample_ids) >= self.pool.sample_count:
             return f"sample {max(sample_ids)} lies outside the pool"
-        chosen = self.taken.intersection(sample_ids)
-        return f"sample {min(chosen)} was chosen before" if chosen else ""
+        chosen = self.taken & BitMap(sample_ids)
+        return f"sample {chosen.min()} was chosen before" if chosen else ""
 
     def _auto_fault(self, round_: int, given: SamplesAutoLabelled) -> str:
         assert self.pool is not None, "asked after the pool was checked"

@@ -139,7 +139,8 @@ class RankPoolRequest(_message.Message):
     strategy: Global___Strategy.ValueType
     """How to order."""
     limit: _builtins.int
-    """How many samples to answer with at most; 0 means all that are left. RESOURCE_EXHAUSTED where a strategy that
+    """How many samples to answer with at most; 0 means all that are left. RESOURCE_EXHAUSTED where RankPool would have to
+    answer with more than four million, for which there is RankPoolStream, and where a strategy that
     chooses a batch together would have to choose more than 10,000, or more than half a gigabyte of float32 values.
     """
     leave_out: _builtins.bytes
@@ -644,3 +645,65 @@ class FindFetchedShardsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FindFetchedShardsResponse: _TypeAlias = FindFetchedShardsResponse  # noqa: Y015
+
+@_typing.final
+class RankPoolStreamRequest(_message.Message):
+    """One ranking to make."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ranking(self) -> Global___RankPoolRequest:
+        """Which; ``with_samples`` is ignored."""
+
+    def __init__(
+        self,
+        *,
+        ranking: Global___RankPoolRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ranking", b"ranking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranking", b"ranking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankPoolStreamRequest: _TypeAlias = RankPoolStreamRequest  # noqa: Y015
+
+@_typing.final
+class RankPoolStreamResponse(_message.Message):
+    """The next samples of a ranking: four arrays of one length, little-endian."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    sample_count: _builtins.int
+    """How many samples the whole ranking has; the same in every part."""
+    sample_ids: _builtins.bytes
+    """Sample ids, uint32."""
+    predicted: _builtins.bytes
+    """The class that the model predicts, uint32; empty without a model."""
+    confidence: _builtins.bytes
+    """Largest softmax probability, float32 in [0, 1]; empty without a model."""
+    score: _builtins.bytes
+    """What the strategy ordered by, float32, ascending."""
+    def __init__(
+        self,
+        *,
+        sample_count: _builtins.int = ...,
+        sample_ids: _builtins.bytes = ...,
+        predicted: _builtins.bytes = ...,
+        confidence: _builtins.bytes = ...,
+        score: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "predicted", b"predicted", "sample_count", b"sample_count", "sample_ids", b"sample_ids", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankPoolStreamResponse: _TypeAlias = RankPoolStreamResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class ScorerServiceStub:
                 request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolRequest.SerializeToString,
                 response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolResponse.FromString,
                 _registered_method=True)
+        self.RankPoolStream = channel.unary_stream(
+                '/labelloop.scorer.v1.ScorerService/RankPoolStream',
+                request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolStreamRequest.SerializeToString,
+                response_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolStreamResponse.FromString,
+                _registered_method=True)
         self.GetSamples = channel.unary_unary(
                 '/labelloop.scorer.v1.ScorerService/GetSamples',
                 request_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.GetSamplesRequest.SerializeToString,
@@ -86,6 +91,13 @@ class ScorerServiceServicer:
 
         NOT_FOUND where a digest is unknown to the artifact store, DATA_LOSS where bytes do not match their digest,
         INVALID_ARGUMENT for an unspecified strategy or a strategy that needs a model and got none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RankPoolStream(self, request, context):
+        """The same for any number of samples: the ranking in parts, in their order. At least one part is sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +166,11 @@ def add_ScorerServiceServicer_to_server(servicer, server):
                     request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolRequest.FromString,
                     response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolResponse.SerializeToString,
             ),
+            'RankPoolStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.RankPoolStream,
+                    request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolStreamRequest.FromString,
+                    response_serializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolStreamResponse.SerializeToString,
+            ),
             'GetSamples': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSamples,
                     request_deserializer=labelloop_dot_scorer_dot_v1_dot_scorer__pb2.GetSamplesRequest.FromString,
@@ -218,6 +235,33 @@ class ScorerService:
             '/labelloop.scorer.v1.ScorerService/RankPool',
             labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolRequest.SerializeToString,
             labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RankPoolStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/labelloop.scorer.v1.ScorerService/RankPoolStream',
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolStreamRequest.SerializeToString,
+            labelloop_dot_scorer_dot_v1_dot_scorer__pb2.RankPoolStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

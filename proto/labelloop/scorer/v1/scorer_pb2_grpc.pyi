@@ -39,6 +39,8 @@ class ScorerServiceStub:
     NOT_FOUND where a digest is unknown to the artifact store, DATA_LOSS where bytes do not match their digest,
     INVALID_ARGUMENT for an unspecified strategy or a strategy that needs a model and got none.
     """
+    RankPoolStream: _grpc.UnaryStreamMultiCallable[_scorer_pb2.RankPoolStreamRequest, _scorer_pb2.RankPoolStreamResponse]
+    """The same for any number of samples: the ranking in parts, in their order. At least one part is sent."""
     GetSamples: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.GetSamplesRequest, _scorer_pb2.GetSamplesResponse]
     """Raw samples of a pool by id, as the pool holds them."""
     ClusterPool: _grpc.UnaryUnaryMultiCallable[_scorer_pb2.ClusterPoolRequest, _scorer_pb2.ClusterPoolResponse]
@@ -74,6 +76,8 @@ class ScorerServiceAsyncStub(ScorerServiceStub):
     NOT_FOUND where a digest is unknown to the artifact store, DATA_LOSS where bytes do not match their digest,
     INVALID_ARGUMENT for an unspecified strategy or a strategy that needs a model and got none.
     """
+    RankPoolStream: _aio.UnaryStreamMultiCallable[_scorer_pb2.RankPoolStreamRequest, _scorer_pb2.RankPoolStreamResponse]  # type: ignore[assignment]
+    """The same for any number of samples: the ranking in parts, in their order. At least one part is sent."""
     GetSamples: _aio.UnaryUnaryMultiCallable[_scorer_pb2.GetSamplesRequest, _scorer_pb2.GetSamplesResponse]  # type: ignore[assignment]
     """Raw samples of a pool by id, as the pool holds them."""
     ClusterPool: _aio.UnaryUnaryMultiCallable[_scorer_pb2.ClusterPoolRequest, _scorer_pb2.ClusterPoolResponse]  # type: ignore[assignment]
@@ -112,6 +116,14 @@ class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
         NOT_FOUND where a digest is unknown to the artifact store, DATA_LOSS where bytes do not match their digest,
         INVALID_ARGUMENT for an unspecified strategy or a strategy that needs a model and got none.
         """
+
+    @_abc_1.abstractmethod
+    def RankPoolStream(
+        self,
+        request: _scorer_pb2.RankPoolStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_scorer_pb2.RankPoolStreamResponse], _abc.AsyncIterator[_scorer_pb2.RankPoolStreamResponse]]:
+        """The same for any number of samples: the ranking in parts, in their order. At least one part is sent."""
 
     @_abc_1.abstractmethod
     def GetSamples(
