@@ -31,7 +31,7 @@ def settings_of(manifests: Sequence[Manifest]) -> Mapping[str, str]:
 
 def broker_reads_all_of_its_settings(manifests: Sequence[Manifest]) -> Iterator[str]:
     """Check that its folder is the whole ConfigMap, since files include each other."""
-    pod, [container] = broker(manifests).pod, broker(manifests).containers
+    pod, container = broker(manifests).pod, broker(manifests).main
     config = PurePosixPath(container["args"][container["args"].index("--config") + 1])
     mounts = [each for each in container["volumeMounts"] if each["mountPath"] == str(config.parent)]
     volumes = {volume["name"]: volume.get("configMap", {}) for volume in pod["volumes"]}
@@ -43,7 +43,7 @@ def broker_reads_all_of_its_settings(manifests: Sequence[Manifest]) -> Iterator[
 
 
 def broker_leaves_in_time(manifests: Sequence[Manifest]) -> Iterator[str]:
-    pod, [container] = broker(manifests).pod, broker(manifests).containers
+    pod, container = broker(manifests).pod, broker(manifests).main
     pid_file = container["args"][container["args"].index("--pid") + 1]
     asked = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command")
     if asked != ["nats-server", "--signal", f"ldm={pid_file}"]:
@@ -54,7 +54,7 @@ def broker_leaves_in_time(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def broker_knows_its_memory(manifests: Sequence[Manifest]) -> Iterator[str]:
-    [container] = broker(manifests).containers
+    container = broker(manifests).main
     said = environment(broker(manifests), manifests).get("GOMEMLIMIT", "")
     limit = bytes_of(container["resources"]["limits"]["memory"])
     if not said or not 0.7 * limit <= bytes_of(said.removesuffix("B")) <= 0.9 * limit:
@@ -97,7 +97,7 @@ def _secret_shown(manifests: Sequence[Manifest], host: str) -> str:
     called = [each for each in of_kind(manifests, "Service") if each["metadata"]["name"] in host.split(".")[:2]]
     for workload in workloads(manifests):
         if any(chosen(each["spec"]["selector"], workload.labels) for each in called):
-            mounts = {mount["mountPath"]: mount["name"] for mount in workload.containers[0]["volumeMounts"]}
+            mounts = {mount["mountPath"]: mount["name"] for mount in workload.main["volumeMounts"]}
             volumes = {volume["name"]: volume for volume in workload.pod["volumes"]}
             found = volumes.get(mounts.get("/secrets/tls", ""), {})
             return str(found.get("secret", {}).get("secretName", ""))

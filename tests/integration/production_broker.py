@@ -53,6 +53,12 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def public_keys(folder: Path) -> dict[str, str]:
+    """Return the environment by which a broker knows the keys that `labelloop keys nats` wrote to ``folder``."""
+    names = [f"{user}{kind}" for user in keys.USERS for kind in ("", "-next")]
+    return {f"NATS_NKEY_{name.upper().replace('-', '_')}": (folder / f"{name}.public").read_text() for name in names}
+
+
 @dataclass(frozen=True)
 class Access:
     """The services' keys, and with TLS their certificates, as `labelloop keys` makes them."""
@@ -69,7 +75,7 @@ class Access:
 
     @property
     def environment(self) -> dict[str, str]:
-        users = {f"NATS_NKEY_{user.upper()}": self.seed(user).with_suffix(".public").read_text() for user in keys.USERS}
+        users = public_keys(self.folder / "nkeys")
         if not self.tls:
             return users
         files = {"CERT": "tls.crt", "KEY": "tls.key", "CA": "ca.crt"}

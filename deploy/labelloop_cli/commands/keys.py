@@ -14,10 +14,10 @@ Folder = Annotated[Path, typer.Argument(help="Where to write; made where it is n
 
 @app.command("nats")
 def nats_(folder: Folder) -> None:
-    """Make a key for each user of the broker.
+    """Make a key for each user of the broker, and the one that it changes to next.
 
     FOLDER/<user>.seed is for LABELLOOP_NATS_NKEY_FILE, FOLDER/<user>.public for the broker's environment
-    (NATS_NKEY_<USER>).
+    (NATS_NKEY_<USER>), FOLDER/<user>-next.public too (NATS_NKEY_<USER>_NEXT).
     """
     from labelloop_cli.operations import keys
 
@@ -44,9 +44,9 @@ def tls(
 
 @app.command()
 def cluster() -> None:
-    """Make the Secrets nkey-<user>, from within Kubernetes.
+    """Make or complete the Secrets nkey-<user>, from within Kubernetes.
 
-    They belong to the namespace of this pod. Those that are there stay.
+    They belong to the namespace of this pod. Keys that are there stay.
     """
     from labelloop_cli.operations import keys
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from labelloop.errors import InvalidInput
-from labelloop.eventlog.nkey import UserKey, new_seed
+from labelloop.errors import InvalidInput, WrongState
+from labelloop.eventlog.nkey import BadSeed, UserKey, new_seed
 
 from labelloop_cli.output.console import console
 
@@ -17,16 +17,18 @@ _AUTHORITY_DAYS = 3650
 
 
 def nats_(folder: Path) -> None:
-    """Make an NKey for each user of the NATS broker. Raises InvalidInput if the folder already holds one.
+    """Make two NKeys for each user of the NATS broker. Raises InvalidInput if the folder already holds one.
 
     FOLDER/<user>.seed is for LABELLOOP_NATS_NKEY_FILE, and FOLDER/<user>.public for the broker's environment
-    (NATS_NKEY_<USER>).
+    (NATS_NKEY_<USER>); FOLDER/<user>-next.* are the key that the user changes to one day, which the broker knows from
+    now on (NATS_NKEY_<USER>_NEXT).
     """
-    _check_absent([folder / f"{user}.seed" for user in USERS])
-    for user in USERS:
+    names = [f"{user}{kind}" for user in USERS for kind in ("", "-next")]
+    _check_absent([folder / f"{name}.seed" for name in names])
+    for name in names:
         seed, public = new_nkey()
-        _write(folder / f"{user}.seed", seed)
-        _write(folder / f"{user}.public", public)
+        _write(folder / f"{name}.seed", seed)
+        _write(folder / f"{name}.public", public)
     console.print(f"keys of {', '.join(USERS)} written to {folder}")
 
 
@@ -52,15 +54,44 @@ def tls(folder: Path, hosts: Sequence[str] = (), days: int = 90) -> None:
     console.print(f"certificates of {', '.join(_CERTIFIED)} written to {folder}; the authority's own key was not kept")
 
 
-def cluster() -> None:
-    """Create the Secrets nkey-<user> in this pod's namespace, from within Kubernetes, keeping those that exist."""
-    from labelloop_cli.local.cluster_secrets import in_cluster
+def cluster(account: Path | None = None) -> None:
+    """Complete the Secrets nkey-<user> in this pod's namespace, from within Kubernetes, keeping the keys that exist.
 
-    with in_cluster() as api:
+    ``account`` is the folder of the pod's token, None for where Kubernetes puts it.
+    """
+    from labelloop_cli.local.cluster_secrets import ACCOUNT, in_cluster
+
+    with in_cluster(account or ACCOUNT) as api:
         for user in USERS:
-            seed, public = new_nkey()
-            made = api.create(f"nkey-{user}", {"seed": seed, "public": public})
-            console.print(f"nkey-{user}: {'made' if made else 'there already, left alone'}")
+            added = api.complete(f"nkey-{user}", missing_nkeys)
+            console.print(f"nkey-{user}: {'made ' + ', '.join(added) if added else 'complete, left alone'}")
+
+
+def missing_nkeys(had: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return what a Secret of a user lacks of its two keys, the one in use and the next.
+
+    Raises:
+        WrongState: If a seed is missing whose public key is there: whoever has it can log in, and nobody here does.
+    """
+    added: dict[str, bytes] = {}
+    for prefix in ("", "next-"):
+        seed, public = had.get(f"{prefix}seed"), had.get(f"{prefix}public")
+        if seed is None and public is not None:
+            message = f"the Secret has {prefix}public without {prefix}seed: remove that key, and a new pair is made"
+            raise WrongState("SECRET_INCOMPLETE", message)
+        if seed is None:
+            added[f"{prefix}seed"], added[f"{prefix}public"] = new_nkey()
+        elif public is None:
+            added[f"{prefix}public"] = _public_of(seed, prefix)
+    return added
+
+
+def _public_of(seed: bytes, prefix: str) -> bytes:
+    try:
+        return UserKey(seed.strip()).public.encode()
+    except BadSeed as error:
+        message = f"{prefix}seed of the Secret is not one: {error}; remove that key, and a new pair is made"
+        raise WrongState("SECRET_INCOMPLETE", message) from error
 
 
 def new_nkey() -> tuple[bytes, bytes]:
