@@ -118,6 +118,11 @@ class Node:
         return self.folder / "log"
 
     @property
+    def pid_file(self) -> Path:
+        """Written by the server once it takes signals."""
+        return self.folder / "nats.pid"
+
+    @property
     def environment(self) -> dict[str, str]:
         return {
             "NATS_NAME": self.name,
@@ -134,7 +139,7 @@ class Node:
         self.folder.mkdir(exist_ok=True)
         with self.log_file.open("ab") as output:
             self.process = subprocess.Popen(
-                [self.binary, "--config", self.access.config],
+                [self.binary, "--config", self.access.config, "--pid", self.pid_file],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -51,3 +51,20 @@ def cluster() -> None:
     from labelloop_cli.operations import keys
 
     keys.cluster()
+
+
+@app.command()
+def follow(
+    folder: Annotated[Path, typer.Argument(help="The certificates as they are renewed: see LABELLOOP_TLS_DIR.")],
+    into: Annotated[Path, typer.Argument(help="Where the broker reads them: its files are under INTO/current.")],
+    pid_file: Annotated[Path, typer.Option(help="The broker's file of its process id.")],
+    every_s: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks.")] = 5.0,
+) -> None:
+    """Keep the broker's certificates up to date, without a restart.
+
+    Joins all authorities to trust in one file, and tells the broker to read its files again once they change. Runs
+    until it is stopped.
+    """
+    from labelloop_cli.operations import keys
+
+    keys.follow(folder, into, pid_file, every_s)

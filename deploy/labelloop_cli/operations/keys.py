@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.nkey import BadSeed, UserKey, new_seed
@@ -65,6 +66,36 @@ def cluster(account: Path | None = None) -> None:
         for user in USERS:
             added = api.complete(f"nkey-{user}", missing_nkeys)
             console.print(f"nkey-{user}: {'made ' + ', '.join(added) if added else 'complete, left alone'}")
+
+
+def follow(folder: Path, into: Path, pid_file: Path, every_s: float, stop: Event | None = None) -> None:
+    """Keep the certificates of a nats-server up to date until ``stop``: joined in one folder, and told to the server.
+
+    The metrics, with LABELLOOP_METRICS_PORT set, say when they expire.
+
+    Args:
+        folder: The certificates as they are renewed, as in LABELLOOP_TLS_DIR.
+        into: A folder; the server reads ``into/current``.
+        pid_file: The server's file of its process id.
+        every_s: How often to look.
+
+    Raises:
+        InvalidInput: If the folder's files cannot be used at the start.
+    """
+    from labelloop.observability import metrics
+    from labelloop.rpc.certificates import Renewals
+    from labelloop.rpc.tls import certificate_ends
+    from labelloop.settings import ServiceSettings, read_settings
+
+    from labelloop_cli.local.broker_certificates import Broker, hand_over
+
+    renewals, broker, stop = Renewals(folder), Broker(pid_file), stop or Event()
+    metrics.watch(renewals, certificate_ends)
+    metrics.serve("broker-certificates", read_settings(ServiceSettings))
+    while True:
+        broker.tell(hand_over(renewals.newest(), into))
+        if stop.wait(every_s):
+            return
 
 
 def missing_nkeys(had: Mapping[str, bytes]) -> dict[str, bytes]:
