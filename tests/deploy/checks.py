@@ -23,8 +23,12 @@ from tests.deploy.broker_checks import (
     broker_knows_its_memory,
     broker_leaves_in_time,
     broker_reads_all_of_its_settings,
-    certificates_are_for_the_names_that_are_called,
     nodes_are_enough,
+)
+from tests.deploy.certificate_checks import (
+    both_authorities_are_trusted,
+    certificates_are_for_the_names_that_are_called,
+    renewed_certificates_reach_the_broker,
 )
 from tests.deploy.lifecycle_checks import drains_end_in_time, labels_outlive_the_overlay, upgrades_need_no_room
 from tests.deploy.manifests import Workload, bytes_of, chosen, environment, of_kind, references, title, workloads
@@ -161,8 +165,10 @@ def secrets_come_from_elsewhere(manifests: Sequence[Manifest]) -> Iterator[str]:
         yield f"{title(manifest)} stands in a manifest"
     made = {f"nkey-{user}" for user in USERS if any(_makes_keys(each) for each in workloads(manifests))}
     made |= {each["spec"]["secretName"] for each in of_kind(manifests, "Certificate")} | _MADE_BY_OPERATORS
+    made |= {secret["name"] for secret in references(manifests, "secret") if secret.get("optional")}
     for workload in workloads(manifests):
         asked = {ref["name"] for key in ("secretKeyRef", "secretRef") for ref in references(workload.pod, key)}
+        asked |= {source["name"] for source in references(workload.pod, "secret") if "name" in source}
         for name in (asked | set(references(workload.pod, "secretName"))) - made:
             yield f"{workload.name}: nobody makes the Secret {name}"
 
@@ -225,4 +231,6 @@ CHECKS: tuple[Check, ...] = (
     broker_knows_its_memory,
     nodes_are_enough,
     certificates_are_for_the_names_that_are_called,
+    renewed_certificates_reach_the_broker,
+    both_authorities_are_trusted,
 )

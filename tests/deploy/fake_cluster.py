@@ -20,11 +20,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from tests.deploy import protobuf_secret
 from tests.deploy.defaults import filled_in
 from tests.deploy.kinds import KINDS, Kind, discovery
 from tests.deploy.patching import json_patched, merged
 
 _STATUS = {400: "BadRequest", 404: "NotFound", 409: "AlreadyExists", 422: "Invalid"}
+_WITH_STATUS = {"Deployment", "StatefulSet", "Pod", "Certificate"}
 _ATTACHED = {"exec", "portforward"}  # connections to a pod: asked for, and refused
 Object = dict[str, Any]
 
@@ -83,7 +85,7 @@ class FakeCluster:
         self.versions += 1
         kept = {"uid": f"uid-{_name(manifest)}", "resourceVersion": str(self.versions), "generation": self.versions}
         new["metadata"] = {**new["metadata"], **kept}
-        if "template" in new.get("spec", {}):
+        if kind.name in _WITH_STATUS:
             new["status"] = _running(new)
         self.objects[place] = new
         return new
@@ -185,10 +187,12 @@ def _content(each: Mapping[str, Any]) -> Object:
 
 
 def _running(workload: Object) -> Object:
+    """The status of a workload that is as it should be, a pod that runs, or a certificate that was issued."""
     count = workload["spec"].get("replicas", 1)
     counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "currentReplicas")
     return {
         **dict.fromkeys(counts, count),
+        "phase": "Running",
         "observedGeneration": workload["metadata"]["generation"],
         "conditions": [{"type": "Available", "status": "True"}, {"type": "Ready", "status": "True"}],
     }
@@ -201,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         url = urlsplit(self.path)
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = yaml.safe_load(raw) if raw else None
+        body = protobuf_secret.decoded(raw) if raw.startswith(protobuf_secret.MAGIC) else yaml.safe_load(raw or b"null")
         patch = self.headers.get("Content-Type", "") if self.command == "PATCH" else ""
         try:
             answer = self.cluster.answer(Request(self.command, url.path, parse_qs(url.query), body, patch))
@@ -209,7 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as error:
             status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": str(error)}
             code, answer = error.code, {**status, "reason": error.reason, "code": error.code}
-        data = json.dumps(answer).encode()
+        watched = "watch" in parse_qs(url.query)  # nothing changes by itself
+        data = b"" if watched else json.dumps(answer).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

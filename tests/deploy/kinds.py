@@ -36,6 +36,7 @@ KINDS = (
     Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
     Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
     Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", namespaced=False, short=("pc",)),
+    Kind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False, short=("sc",)),
     Kind("cert-manager.io/v1", "Issuer", "issuers"),
     Kind("cert-manager.io/v1", "Certificate", "certificates", short=("cert", "certs")),
     Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),

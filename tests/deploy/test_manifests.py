@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import subprocess
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
@@ -14,14 +14,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy import broker_checks, checks, lifecycle_checks, pod_security, token_checks
+from tests.deploy import broker_checks, certificate_checks, checks, lifecycle_checks, pod_security, token_checks
 from tests.deploy.atomic_parts import atomic_parts_are_complete
 from tests.deploy.checks import CHECKS, Check
 from tests.deploy.manifests import of_kind
 from tests.deploy.policies import Call, admitted
+from tests.deploy.readme import README, blocks
 from tests.deploy.rendering import KUBERNETES, Manifest, render
 
-README = KUBERNETES.parent / "README.md"
 OVERLAYS = ("local", "production")
 OTHER_COMPONENTS = ("s3", "label-studio", "page", "client")
 SUPPORTED = ("1.32", kubernetes_validate.latest_version())
@@ -102,7 +102,7 @@ def test_the_namespace_restricts_its_pods() -> None:
 
 
 def test_the_overlay_of_the_readme_is_valid(tmp_path: Path) -> None:
-    [written] = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    [written] = [block.text for block in blocks("yaml") if block.heading == "Install"]
     content = written.replace("[../production", f"[{from_(tmp_path)}/overlays/production")
     (tmp_path / "kustomization.yaml").write_text(content.replace("../../components", f"{from_(tmp_path)}/components"))
     manifests = render(tmp_path)
@@ -188,7 +188,9 @@ def rule_of(name: str, way: str, **changes: object) -> Damage:
     return damage
 
 
-CERTIFIED = broker_checks.certificates_are_for_the_names_that_are_called
+RENEWED = certificate_checks.renewed_certificates_reach_the_broker
+AUTHORITIES = certificate_checks.both_authorities_are_trusted
+CERTIFIED = certificate_checks.certificates_are_for_the_names_that_are_called
 TOKEN = token_checks.the_keys_container_alone_holds_a_token
 RETENTION = "persistentVolumeClaimRetentionPolicy"
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "labelloop"}}
@@ -269,6 +271,14 @@ BROKEN: list[tuple[Check, Damage]] = [
     (broker_checks.nodes_are_enough, put("ConfigMap", "labelloop", "data.LABELLOOP_REPLICAS", "5")),
     (CERTIFIED, put("Certificate", "scorer", "spec.dnsNames", ["scorers"])),
     (CERTIFIED, put("Certificate", "nats", "spec.dnsNames", ["nats"])),
+    (RENEWED, put("ConfigMap", "nats-env", "data.NATS_TLS_CA", "/secrets/renewed/ca.crt")),
+    (RENEWED, put_broker("shareProcessNamespace", False)),
+    (RENEWED, put_broker("initContainers.certificates.restartPolicy", None)),
+    (RENEWED, put_broker("initContainers.certificates.args.5", "/tmp/nats.pid")),
+    (RENEWED, put_broker("initContainers.certificates.volumeMounts.run.name", "tmp")),
+    (RENEWED, put_broker("initContainers.certificates.args", ["keys", "nats"])),
+    (AUTHORITIES, put_pod("volumes.tls.projected.sources.2.secret.optional", False)),
+    (AUTHORITIES, put_pod("volumes.tls.projected.sources.1.secret.items", None)),
     (CERTIFIED, put_container("volumeMounts.tls.mountPath", "/secrets")),
 ]
 
@@ -278,6 +288,18 @@ def test_a_check_finds_the_fault_that_it_is_for(check: Check, damage: Damage) ->
     manifests = deepcopy(list(rendered("production")))
     damage(manifests)
     assert list(check(manifests))
+
+
+@pytest.mark.parametrize(("tls", "there", "code"), [("", False, 0), ("yes", False, 1), ("yes", True, 0)])
+def test_the_client_starts_once_its_certificate_is_there(
+    with_everything: Sequence[Manifest], tmp_path: Path, tls: str, there: bool, code: int
+) -> None:
+    client = named(with_everything, "Deployment", "client")["spec"]["template"]["spec"]["containers"][0]
+    if there:
+        (tmp_path / "tls.crt").touch()
+    environment = {"PATH": os.environ["PATH"], "LABELLOOP_TLS_DIR": str(tmp_path) if tls else ""}
+    asked = subprocess.run(client["startupProbe"]["exec"]["command"], env=environment, check=False)
+    assert asked.returncode == code
 
 
 def test_every_check_is_shown_to_fail() -> None:
@@ -311,7 +333,7 @@ CALLS: set[Call] = {
     *((caller, "nats", "TCP", 4222) for caller in ("scorer", "oracle")),
     *(("client", called, "TCP", port) for called, port in zip(SERVICES, (50051, 50052, 50053), strict=True)),
     ("nats", "nats", "TCP", 6222),
-    *(("prometheus", called, "TCP", 9464) for called in SERVICES),
+    *(("prometheus", called, "TCP", 9464) for called in ("nats", *SERVICES)),
     *((caller, "dns", protocol, 53) for caller in INSIDE for protocol in ("TCP", "UDP")),
     *(("nats", somewhere, "TCP", port) for somewhere in OUTSIDE for port in (443, 6443)),  # the API, at any address
 }
