@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import ssl
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from labelloop.rpc.certificates import Renewals, read
 from labelloop.rpc.tls import certificate_ends
 from labelloop_cli.local.broker_certificates import Broker, hand_over
 from labelloop_cli.local.certificates import Pair, authority, issue
+
+from tests.patience import PATIENCE_S
 
 DAY = timedelta(days=1)
 
@@ -110,3 +115,26 @@ def test_a_broker_that_ended_is_not_counted_as_told(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "kill", gone)
     (tmp_path / "nats.pid").write_text("7")
     assert not Broker(tmp_path / "nats.pid").tell("a")
+
+
+def test_the_command_follows_a_folder_until_it_is_stopped(folder: Path, tmp_path: Path) -> None:
+    """As in the broker's pod: with a process that takes the signal, and a log of objects."""
+    into, pid_file = tmp_path / "into", tmp_path / "nats.pid"
+    into.mkdir()
+    ends = "import signal; signal.sigwait([signal.SIGHUP])"
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # which the broker inherits: the signal waits for it
+    broker = subprocess.Popen([sys.executable, "-c", ends])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
+    pid_file.write_text(str(broker.pid))
+    command = [sys.executable, "-m", "labelloop_cli", "keys", "follow", str(folder), str(into)]
+    environment = {**os.environ, "LABELLOOP_LOG_FORMAT": "json"}
+    with subprocess.Popen(
+        [*command, "--pid-file", str(pid_file)], env=environment, stderr=subprocess.PIPE, text=True
+    ) as following:
+        assert broker.wait(PATIENCE_S) == 0  # told, after the files are there
+        assert read(into / "current") == read(folder)
+        following.terminate()
+        _, said = following.communicate(timeout=PATIENCE_S)
+    assert following.returncode == 0, said
+    [line] = map(json.loads, said.splitlines())
+    assert (line["event"], line["pid"]) == ("broker_told_of_certificates", broker.pid)

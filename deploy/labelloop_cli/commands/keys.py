@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -67,4 +68,5 @@ def follow(
     """
     from labelloop_cli.operations import keys
 
-    keys.follow(folder, into, pid_file, every_s)
+    with suppress(KeyboardInterrupt):  # SIGTERM as well: there is nothing to undo
+        keys.follow(folder, into, pid_file, every_s)

@@ -15,6 +15,7 @@ from labelloop_cli.output.console import console
 USERS = ("trainer", "scorer", "oracle", "import")
 _CERTIFIED = ("nats", "trainer", "scorer", "oracle", "client")
 _AUTHORITY_DAYS = 3650
+_FOLLOWS = "broker-certificates"
 
 
 def nats_(folder: Path) -> None:
@@ -83,15 +84,18 @@ def follow(folder: Path, into: Path, pid_file: Path, every_s: float, stop: Event
         InvalidInput: If the folder's files cannot be used at the start.
     """
     from labelloop.observability import metrics
+    from labelloop.observability.logs import set_up_logs
     from labelloop.rpc.certificates import Renewals
     from labelloop.rpc.tls import certificate_ends
     from labelloop.settings import ServiceSettings, read_settings
 
     from labelloop_cli.local.broker_certificates import Broker, hand_over
 
+    settings = read_settings(ServiceSettings)
+    set_up_logs(_FOLLOWS, settings.log_format, settings.log_level)
     renewals, broker, stop = Renewals(folder), Broker(pid_file), stop or Event()
     metrics.watch(renewals, certificate_ends)
-    metrics.serve("broker-certificates", read_settings(ServiceSettings))
+    metrics.serve(_FOLLOWS, settings)
     while True:
         broker.tell(hand_over(renewals.newest(), into))
         if stop.wait(every_s):
