@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.fake_cluster import FakeCluster, kubeconfig, serving
+from tests.deploy.fake_cluster import FakeCluster
+from tests.deploy.fake_server import kubeconfig, serving
 from tests.deploy.rendering import KUBERNETES, kubectl, render
 
 OVERLAYS = ("local", "production")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from labelloop_cli.operations import keys
 
-from tests.deploy.fake_cluster import FakeCluster, serving
+from tests.deploy.fake_cluster import FakeCluster
+from tests.deploy.fake_server import serving
 
 PODS = 3
 

@@ -20,7 +20,8 @@ import typer
 from labelloop_cli.__main__ import app
 from labelloop_cli.operations.keys import missing_nkeys
 
-from tests.deploy.fake_cluster import FakeCluster, kubeconfig, serving
+from tests.deploy.fake_cluster import FakeCluster
+from tests.deploy.fake_server import kubeconfig, serving
 from tests.deploy.manifests import of_kind, workloads
 from tests.deploy.readme import Block, blocks, commands
 from tests.deploy.rendering import KUBERNETES, Manifest, kubectl, render
