@@ -45,7 +45,7 @@ test-pythons: setup-test ## The unit tests on each other supported Python of thi
 test-docker: setup-test ## Build the images and run them: needs root and dockerd (ARGS= goes to pytest)
 	@LABELLOOP_DOCKER=1 $(PYTEST) -p no:xdist tests/docker $(if $(REQUIRE),--require images) $(ARGS)
 
-test-kubernetes: setup-test ## On the cluster of KUBECONFIG, in a namespace of its own, half an hour: tests/kubernetes/README.md
+test-kubernetes: setup-test ## On the cluster of KUBECONFIG, in a namespace of its own, an hour: tests/kubernetes/README.md
 	@LABELLOOP_KUBERNETES=1 $(PYTEST) -p no:xdist -rs tests/kubernetes $(ARGS)
 
 test-queues: setup-queues ## Tools that people label in: RabbitMQ, SQS, webhooks, NATS, and their faults

@@ -22,7 +22,7 @@ OPERATORS = ("cert-manager.io", "monitoring.coreos.com")
 def server() -> str:
     """The version of the cluster's server; skip where nobody asked for it, no cluster is named, or none answers."""
     if os.environ.get("LABELLOOP_KUBERNETES") != "1":
-        pytest.skip("installs on the cluster of KUBECONFIG, half an hour: make test-kubernetes")
+        pytest.skip("installs on the cluster of KUBECONFIG, an hour: make test-kubernetes")
     if not os.environ.get("KUBECONFIG"):
         pytest.skip("KUBECONFIG names no cluster to test on: see tests/kubernetes/README.md")
     command = [kubectl(), "version", "--output", "yaml", "--request-timeout=20s"]

@@ -19,9 +19,9 @@ from tests.kubernetes.overlay import LABEL
 from tests.kubernetes.test_installation import start
 
 RUN = "procedures"
-CALLING_S = 240
+CALLING_S = 480
 CALLER = Path(__file__).with_name("caller.py")
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def under_calls(installed: Installation, run: str) -> Iterator[None]:
 def test_scorers_are_rolled_without_a_failed_call(installed: Installation, run: str) -> None:
     with under_calls(installed, run):
         installed.kubectl("rollout", "restart", "deployment", "scorer")
-        installed.kubectl("rollout", "status", "deployment", "scorer", "--timeout=5m")
+        installed.kubectl("rollout", "status", "deployment", "scorer", "--timeout=10m")
 
 
 def test_a_node_is_drained_without_a_failed_call(production: Installation, run: str) -> None:
