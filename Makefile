@@ -16,8 +16,8 @@ ifeq ($(wildcard requirements.lock),)
 $(error run make in the folder that holds this Makefile, or as: make -C that-folder)
 endif
 
-.PHONY: help setup setup-run setup-test setup-check setup-bench setup-queues demo test test-pythons test-docker test-queues \
-  test-labelstudio nightly check fmt proto lock bench study load chaos soak clean
+.PHONY: help setup setup-run setup-test setup-check setup-bench setup-queues demo test test-pythons test-docker test-kubernetes \
+  test-queues test-labelstudio nightly check fmt proto lock bench study load chaos soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ test-pythons: setup-test ## The unit tests on each other supported Python of thi
 
 test-docker: setup-test ## Build the images and run them: needs root and dockerd (ARGS= goes to pytest)
 	@LABELLOOP_DOCKER=1 $(PYTEST) -p no:xdist tests/docker $(if $(REQUIRE),--require images) $(ARGS)
+
+test-kubernetes: setup-test ## On the cluster of KUBECONFIG, in a namespace of its own, an hour: tests/kubernetes/README.md
+	@LABELLOOP_KUBERNETES=1 $(PYTEST) -p no:xdist -rs tests/kubernetes $(ARGS)
 
 test-queues: setup-queues ## Tools that people label in: RabbitMQ, SQS, webhooks, NATS, and their faults
 	@LABELLOOP_ALL_TOOLS=1 $(PYTEST) $(AT_ONCE) tests/queues $(if $(REQUIRE),--require queues) $(ARGS)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
-from tests.deploy.manifests import Workload, bytes_of, chosen, environment, of_kind, workloads
+from tests.deploy.manifests import Workload, bytes_of, environment, of_kind, workloads
 from tests.deploy.rendering import Manifest
 
 _INCLUDE = re.compile(r"^\s*include\s+\./(\S+)", re.MULTILINE)
 _LAME_DUCK = re.compile(r"^lame_duck_(?:grace_period|duration): (\d+)s$", re.MULTILINE)
-_HOST = re.compile(r"//([^/:,\]]+)")
-_ADDRESSES = ("LABELLOOP_NATS_URL", "LABELLOOP_TRAINER", "LABELLOOP_SCORER", "LABELLOOP_ORACLE", "NATS_ROUTES")
+HOST = re.compile(r"//([^/:,\]]+)")
 
 
 def broker(manifests: Sequence[Manifest]) -> Workload:
@@ -31,7 +28,7 @@ def settings_of(manifests: Sequence[Manifest]) -> Mapping[str, str]:
 
 def broker_reads_all_of_its_settings(manifests: Sequence[Manifest]) -> Iterator[str]:
     """Check that its folder is the whole ConfigMap, since files include each other."""
-    pod, [container] = broker(manifests).pod, broker(manifests).containers
+    pod, container = broker(manifests).pod, broker(manifests).main
     config = PurePosixPath(container["args"][container["args"].index("--config") + 1])
     mounts = [each for each in container["volumeMounts"] if each["mountPath"] == str(config.parent)]
     volumes = {volume["name"]: volume.get("configMap", {}) for volume in pod["volumes"]}
@@ -43,7 +40,7 @@ def broker_reads_all_of_its_settings(manifests: Sequence[Manifest]) -> Iterator[
 
 
 def broker_leaves_in_time(manifests: Sequence[Manifest]) -> Iterator[str]:
-    pod, [container] = broker(manifests).pod, broker(manifests).containers
+    pod, container = broker(manifests).pod, broker(manifests).main
     pid_file = container["args"][container["args"].index("--pid") + 1]
     asked = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command")
     if asked != ["nats-server", "--signal", f"ldm={pid_file}"]:
@@ -54,7 +51,7 @@ def broker_leaves_in_time(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def broker_knows_its_memory(manifests: Sequence[Manifest]) -> Iterator[str]:
-    [container] = broker(manifests).containers
+    container = broker(manifests).main
     said = environment(broker(manifests), manifests).get("GOMEMLIMIT", "")
     limit = bytes_of(container["resources"]["limits"]["memory"])
     if not said or not 0.7 * limit <= bytes_of(said.removesuffix("B")) <= 0.9 * limit:
@@ -64,46 +61,10 @@ def broker_knows_its_memory(manifests: Sequence[Manifest]) -> Iterator[str]:
 def nodes_are_enough(manifests: Sequence[Manifest]) -> Iterator[str]:
     """Check the nodes against the routes and the copies that services request."""
     nodes = broker(manifests).replicas or 0
-    routes = _HOST.findall(environment(broker(manifests), manifests)["NATS_ROUTES"])
+    routes = HOST.findall(environment(broker(manifests), manifests)["NATS_ROUTES"])
     wanted = [f"nats-{number}.nats-nodes" for number in range(nodes)] if nodes > 1 else []
     if routes != wanted:
         yield f"routes lead to {routes}, not to {wanted}"
     for workload in workloads(manifests):
         if workload.is_ours and int(environment(workload, manifests)["LABELLOOP_REPLICAS"]) > nodes:
             yield f"{workload.name}: wants more copies than there are nodes"
-
-
-def certificates_are_for_the_names_that_are_called(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """Check that each called service presents a certificate for its name."""
-    names = {each["spec"]["secretName"]: each["spec"].get("dnsNames", ()) for each in of_kind(manifests, "Certificate")}
-    if not names:
-        return
-    for workload in workloads(manifests):
-        for host in hosts(environment(workload, manifests)):
-            shown = _secret_shown(manifests, host)
-            if not any(_is_for(name, host) for name in names.get(shown, ())):
-                yield f"{workload.name} calls {host}, which shows {shown or 'no certificate'}"
-
-
-def hosts(said: Mapping[str, str]) -> Iterator[str]:
-    """Yield the host names in the addresses of an environment."""
-    for address in (said[name] for name in _ADDRESSES if name in said):
-        found = _HOST.findall(address) if "//" in address else [urlsplit(f"//{address}").hostname]
-        yield from (host for host in found if host)
-
-
-def _secret_shown(manifests: Sequence[Manifest], host: str) -> str:
-    """Return the Secret at /secrets/tls of the pods that ``host`` names, also those of a StatefulSet."""
-    called = [each for each in of_kind(manifests, "Service") if each["metadata"]["name"] in host.split(".")[:2]]
-    for workload in workloads(manifests):
-        if any(chosen(each["spec"]["selector"], workload.labels) for each in called):
-            mounts = {mount["mountPath"]: mount["name"] for mount in workload.containers[0]["volumeMounts"]}
-            volumes = {volume["name"]: volume for volume in workload.pod["volumes"]}
-            found = volumes.get(mounts.get("/secrets/tls", ""), {})
-            return str(found.get("secret", {}).get("secretName", ""))
-    return ""
-
-
-def _is_for(name: str, host: str) -> bool:
-    """Match a certificate's name; a star covers one part."""
-    return name.count(".") == host.count(".") and fnmatch(host, name)

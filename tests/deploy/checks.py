@@ -18,16 +18,28 @@ from oracle_svc.config import OracleSettings
 from oracle_svc.integrations.label_studio.integration import LabelStudioSettings
 from oracle_svc.web.settings import WebSettings
 from scorer_svc.config import ScorerSettings
+from tests.deploy.atomic_parts import atomic_parts_are_complete
 from tests.deploy.broker_checks import (
     broker_knows_its_memory,
     broker_leaves_in_time,
     broker_reads_all_of_its_settings,
-    certificates_are_for_the_names_that_are_called,
     nodes_are_enough,
 )
-from tests.deploy.manifests import bytes_of, chosen, environment, of_kind, references, title, workloads
+from tests.deploy.certificate_checks import (
+    both_authorities_are_trusted,
+    certificates_are_for_the_names_that_are_called,
+    renewed_certificates_reach_the_broker,
+)
+from tests.deploy.lifecycle_checks import (
+    drains_end_in_time,
+    labels_outlive_the_overlay,
+    stateless_pods_leave_dead_nodes_soon,
+    upgrades_need_no_room,
+)
+from tests.deploy.manifests import Workload, bytes_of, chosen, environment, of_kind, references, title, workloads
 from tests.deploy.pod_security import namespaces_restrict_pods, no_links_in_the_environment, pods_are_restricted
-from tests.deploy.rendering import Manifest
+from tests.deploy.rendering import KUBERNETES, Manifest
+from tests.deploy.token_checks import the_keys_container_alone_holds_a_token
 from trainer_svc.config import TrainerSettings
 
 Check: TypeAlias = Callable[[Sequence[Manifest]], Iterator[str]]
@@ -42,9 +54,8 @@ _FULL_NAMES = {
     name: file.DESCRIPTOR.services_by_name[f"{name.capitalize()}Service"].full_name
     for name, file in (("trainer", trainer_pb2), ("scorer", scorer_pb2), ("oracle", oracle_pb2))
 }
+_OF_THE_CLUSTER = "kube-root-ca.crt"  # in each namespace: the authority of its API
 _MADE_BY_OPERATORS = {"s3", "label-studio", "page"}
-_MAY_MAKE_SECRETS = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]
-_ON_DEAD_NODE_S = 30
 _PINNED = re.compile(r".+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 
 
@@ -68,7 +79,11 @@ def ports_match(manifests: Sequence[Manifest]) -> Iterator[str]:
     for service in of_kind(manifests, "Service"):
         for workload in workloads(manifests):
             if chosen(service["spec"]["selector"], workload.labels):
-                ports = {port["name"]: port["containerPort"] for each in workload.containers for port in each["ports"]}
+                ports = {
+                    port["name"]: port["containerPort"]
+                    for each in workload.containers
+                    for port in each.get("ports", ())
+                }
                 for port in service["spec"]["ports"]:
                     if ports.get(port["targetPort"]) != port["port"]:
                         yield f"{title(service)}: port {port['name']} does not lead to {workload.name}'s"
@@ -153,16 +168,23 @@ def settings_exist(manifests: Sequence[Manifest]) -> Iterator[str]:
 def secrets_come_from_elsewhere(manifests: Sequence[Manifest]) -> Iterator[str]:
     for manifest in of_kind(manifests, "Secret"):
         yield f"{title(manifest)} stands in a manifest"
-    made = {f"nkey-{user}" for user in USERS if any(each.name == "keys" for each in workloads(manifests))}
+    made = {f"nkey-{user}" for user in USERS if any(_makes_keys(each) for each in workloads(manifests))}
     made |= {each["spec"]["secretName"] for each in of_kind(manifests, "Certificate")} | _MADE_BY_OPERATORS
+    made |= {secret["name"] for secret in references(manifests, "secret") if secret.get("optional")}
     for workload in workloads(manifests):
         asked = {ref["name"] for key in ("secretKeyRef", "secretRef") for ref in references(workload.pod, key)}
+        asked |= {source["name"] for source in references(workload.pod, "secret") if "name" in source}
         for name in (asked | set(references(workload.pod, "secretName"))) - made:
             yield f"{workload.name}: nobody makes the Secret {name}"
 
 
+def _makes_keys(workload: Workload) -> bool:
+    return any(each.get("args") == ["keys", "cluster"] for each in workload.pod.get("initContainers", ()))
+
+
 def config_maps_exist(manifests: Sequence[Manifest]) -> Iterator[str]:
     there = {manifest["metadata"]["name"] for manifest in of_kind(manifests, "ConfigMap")} | _MADE_BY_OPERATORS
+    there |= {_OF_THE_CLUSTER}
     for workload in workloads(manifests):
         keys = ("configMapRef", "configMapKeyRef", "configMap")
         for name in {ref["name"] for key in keys for ref in references(workload.pod, key)} - there:
@@ -170,7 +192,7 @@ def config_maps_exist(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def volumes_are_there(manifests: Sequence[Manifest]) -> Iterator[str]:
-    claims = {each["metadata"]["name"] for each in of_kind(manifests, "PersistentVolumeClaim")}
+    claims = {folder.name for folder in (KUBERNETES / "claims").iterdir()}
     for workload in workloads(manifests):
         mounted = {mount["name"] for each in workload.containers for mount in each.get("volumeMounts", ())}
         for name in mounted ^ workload.volumes:
@@ -186,42 +208,6 @@ def caches_fit_their_volumes(manifests: Sequence[Manifest]) -> Iterator[str]:
         said = environment(workload, manifests).get("LABELLOOP_CACHE_GB")
         if said and float(said) * 1e9 >= bytes_of(sizes["cache"]):
             yield f"{workload.name}: {said} GB do not fit {sizes['cache']}"
-
-
-def drains_end_in_time(manifests: Sequence[Manifest]) -> Iterator[str]:
-    for workload in workloads(manifests):
-        if workload.is_ours:
-            [container] = workload.containers
-            command, pause_s = container["lifecycle"]["preStop"]["exec"]["command"]
-            drain_s = float(environment(workload, manifests)["LABELLOOP_DRAIN_S"])
-            if command != "sleep" or float(pause_s) + drain_s >= workload.pod["terminationGracePeriodSeconds"]:
-                yield f"{workload.name}: is killed before it has drained"
-
-
-def stateless_pods_leave_dead_nodes_soon(manifests: Sequence[Manifest]) -> Iterator[str]:
-    for workload in workloads(manifests):
-        stay_s = {
-            each["key"].removeprefix("node.kubernetes.io/"): each.get("tolerationSeconds")
-            for each in workload.pod.get("tolerations", ())
-            if each["effect"] == "NoExecute"
-        }
-        if workload.is_ours and stay_s != {"not-ready": _ON_DEAD_NODE_S, "unreachable": _ON_DEAD_NODE_S}:
-            yield f"{workload.name}: is not replaced {_ON_DEAD_NODE_S} s after its node died"
-
-
-def only_keys_holds_a_token(manifests: Sequence[Manifest]) -> Iterator[str]:
-    accounts = {each["metadata"]["name"]: each for each in of_kind(manifests, "ServiceAccount")}
-    for workload in workloads(manifests):
-        name = workload.pod.get("serviceAccountName")
-        if name not in accounts or name != workload.name:
-            yield f"{workload.name}: has no account of its own"
-        elif accounts[name].get("automountServiceAccountToken") is not False:
-            yield f"{workload.name}: its account hands tokens out"
-        if workload.pod.get("automountServiceAccountToken") is not (workload.name == "keys"):
-            yield f"{workload.name}: holds a token, or lacks the one that it needs"
-    for role in of_kind(manifests, "Role", "ClusterRole"):
-        if role["kind"] == "ClusterRole" or role["rules"] != _MAY_MAKE_SECRETS:
-            yield f"{title(role)} may do more than make Secrets"
 
 
 CHECKS: tuple[Check, ...] = (
@@ -242,10 +228,15 @@ CHECKS: tuple[Check, ...] = (
     caches_fit_their_volumes,
     drains_end_in_time,
     stateless_pods_leave_dead_nodes_soon,
-    only_keys_holds_a_token,
+    the_keys_container_alone_holds_a_token,
+    upgrades_need_no_room,
+    labels_outlive_the_overlay,
+    atomic_parts_are_complete,
     broker_reads_all_of_its_settings,
     broker_leaves_in_time,
     broker_knows_its_memory,
     nodes_are_enough,
     certificates_are_for_the_names_that_are_called,
+    renewed_certificates_reach_the_broker,
+    both_authorities_are_trusted,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.deploy.rendering import Manifest
 
-_WORKLOADS = {"Deployment", "StatefulSet", "Job"}
+_WORKLOADS = {"Deployment", "StatefulSet"}
 _UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
 NAME = "app.kubernetes.io/name"
 
@@ -42,6 +42,12 @@ class Workload:
     @property
     def containers(self) -> Sequence[Manifest]:
         return [*self.pod.get("initContainers", ()), *self.pod["containers"]]
+
+    @property
+    def main(self) -> Manifest:
+        """The container that runs what the workload is for."""
+        found: Manifest = self.pod["containers"][0]
+        return found
 
     @property
     def volumes(self) -> set[str]:

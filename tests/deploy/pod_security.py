@@ -15,7 +15,7 @@ _OF_CONTAINER = {
     "capabilities": {"drop": ["ALL"]},
 }
 _OF_POD = {"runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup", "fsGroupChangePolicy", "seccompProfile"}
-_VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}
+_VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 _SHARED = ("hostNetwork", "hostPID", "hostIPC")
 
 

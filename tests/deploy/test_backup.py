@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import nats.js.errors
 import pytest
 from labelloop.artifacts.store import JetStreamArtifacts
 from labelloop.eventlog.connection import connect, signer
@@ -21,7 +23,16 @@ from labelloop_cli.operations.keys import new_nkey
 from nats.aio.client import Client
 
 from tests.deploy.rendering import KUBERNETES
-from tests.integration.production_broker import CONFIG, CONFIGS, Access, Node, lone_node, new_enough, running
+from tests.integration.production_broker import (
+    CONFIG,
+    CONFIGS,
+    Access,
+    Node,
+    lone_node,
+    new_enough,
+    running,
+    three_nodes,
+)
 
 STREAMS = (STREAM, f"OBJ_{ARTIFACT_BUCKET}")
 DATA = bytes(range(256)) * 1000
@@ -46,12 +57,23 @@ def lone_with(public: str, binary: Path, folder: Path) -> Node:
     """Return a broker with production settings whose users include the README's."""
     folder.mkdir()
     node = lone_node(binary, folder)
-    config = folder / "config"
+    return replace(node, access=access_with(public, node, folder / "config"))
+
+
+def access_with(public: str, node: Node, config: Path) -> Access:
     shutil.copytree(CONFIGS, config)
     [block] = re.findall(r"```conf\n(.*?)```", (KUBERNETES.parent / "README.md").read_text(), re.DOTALL)
     users, end, rest = (config / "access.conf").read_text().rpartition("  ]\n}")
     (config / "access.conf").write_text(users + block.replace("UPUBLIC", public) + end + rest)
-    return replace(node, access=Access(node.access.folder, config / CONFIG.name, tls=False))
+    return Access(node.access.folder, config / CONFIG.name, tls=False)
+
+
+def three_with(public: str, binary: Path, folder: Path) -> list[Node]:
+    """Return three nodes of that kind, which share their keys."""
+    folder.mkdir()
+    nodes = three_nodes(binary, folder)
+    access = access_with(public, nodes[0], folder / "config")
+    return [replace(node, access=access) for node in nodes]
 
 
 @asynccontextmanager
@@ -119,6 +141,43 @@ async def test_a_backup_restores_events_and_artifacts_on_an_empty_broker(
         trainer = await connect(empty.url, "trainer", nkey_file=empty.access.seed("trainer"))
         assert await JetStreamArtifacts(trainer).get(digest) == DATA
         assert (await trainer.jetstream().stream_info(STREAM)).state.messages == 1
+        await trainer.close()
+
+
+async def test_a_backup_of_one_node_restores_on_three(
+    nats_binary: Path, tmp_path: Path, public_and_seed: tuple[str, Path]
+) -> None:
+    """The way from one node to three: the services then ask for as many copies."""
+    public, seed = public_and_seed
+    binary = new_enough(nats_binary, tmp_path / "packages")
+    lone, three = lone_with(public, binary, tmp_path / "lone"), three_with(public, binary, tmp_path / "three")
+    with running([lone, *three]):
+        await asyncio.gather(*(node.ready() for node in (lone, *three)))
+        digest = await write(lone)
+        async with connected(lone, seed) as client:
+            backups = [await backed_up(client, stream) for stream in STREAMS]
+        async with connected(three[0], seed) as client:
+            for backup in backups:
+                await restore(client, backup)
+        trainer = await connect(three[1].url, "trainer", nkey_file=three[1].access.seed("trainer"))
+        await EventLog(trainer).ensure_stream(3)
+        assert (await trainer.jetstream().stream_info(STREAM)).config.num_replicas == 3
+        assert await JetStreamArtifacts(trainer).get(digest) == DATA
+        await trainer.close()
+
+
+async def test_three_nodes_do_not_see_what_one_wrote_for_itself(nats_binary: Path, tmp_path: Path) -> None:
+    """Why that way is a move: on the store of a node that stood alone, a cluster begins with nothing."""
+    nodes = three_nodes(new_enough(nats_binary, tmp_path / "packages"), tmp_path)
+    alone = replace(nodes[0], routes="[]", cluster_port=0)
+    with running([alone]):
+        await alone.ready()
+        await write(alone)
+    with running(nodes):
+        await asyncio.gather(*(node.ready() for node in nodes))
+        trainer = await connect(nodes[0].url, "trainer", nkey_file=nodes[0].access.seed("trainer"))
+        with pytest.raises(nats.js.errors.NotFoundError):
+            await trainer.jetstream().stream_info(STREAM)
         await trainer.close()
 
 

@@ -10,7 +10,7 @@ from labelloop_cli.operations import keys
 
 from tests.deploy.manifests import of_kind
 from tests.deploy.rendering import KUBERNETES, Manifest, render
-from tests.integration.production_broker import new_enough
+from tests.integration.production_broker import new_enough, public_keys
 
 TLS = {"CERT": "tls.crt", "KEY": "tls.key", "CA": "ca.crt"}
 
@@ -29,8 +29,7 @@ def test_nats_server_accepts_the_settings(overlay: str, tls: bool, nats_binary: 
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     keys.nats_(tmp_path / "nkeys")
-    for user in keys.USERS:
-        environment[f"NATS_NKEY_{user.upper()}"] = (tmp_path / "nkeys" / f"{user}.public").read_text()
+    environment |= public_keys(tmp_path / "nkeys")
     assert tls == ({f"NATS_TLS_{what}" for what in TLS} <= environment.keys()) == ("tls {" in files["tls.conf"])
     if tls:
         keys.tls(tmp_path / "tls")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import subprocess
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
@@ -16,13 +16,14 @@ import yaml
 from labelloop_cli.__main__ import app
 from typer.main import get_command
 
-from tests.deploy import broker_checks, checks, pod_security
+from tests.deploy import broker_checks, certificate_checks, checks, lifecycle_checks, pod_security, token_checks
+from tests.deploy.atomic_parts import atomic_parts_are_complete
 from tests.deploy.checks import CHECKS, Check
 from tests.deploy.manifests import chosen, of_kind, workloads
 from tests.deploy.policies import Call, admitted
+from tests.deploy.readme import README, blocks
 from tests.deploy.rendering import KUBERNETES, Manifest, render
 
-README = KUBERNETES.parent / "README.md"
 OVERLAYS = ("local", "production")
 OTHER_COMPONENTS = ("s3", "label-studio", "page", "client", "load-test")
 SUPPORTED = ("1.32", kubernetes_validate.latest_version())
@@ -86,20 +87,30 @@ def test_custom_resources_have_the_fields_that_they_need(overlay: Sequence[Manif
 
 def test_all_but_cluster_wide_resources_are_in_the_namespace(overlay: Sequence[Manifest]) -> None:
     assert {manifest["kind"] for manifest in overlay if manifest["metadata"].get("namespace") != "labelloop"} <= {
-        "Namespace",
         "PriorityClass",
     }
 
 
+@pytest.mark.parametrize("folder", ["namespace", "claims/label-studio", "claims/pools"])
+def test_what_is_apart_from_the_overlays_is_valid(folder: str) -> None:
+    for manifest in render(KUBERNETES / folder):
+        kubernetes_validate.validate(manifest, SUPPORTED[0], strict=True)
+        assert "labelloop" in (manifest["metadata"]["name"], manifest["metadata"].get("namespace"))
+
+
+def test_the_namespace_restricts_its_pods() -> None:
+    [namespace] = render(KUBERNETES / "namespace")
+    assert list(pod_security.namespaces_restrict_pods([namespace])) == []
+
+
 def test_the_overlay_of_the_readme_is_valid(tmp_path: Path) -> None:
-    [written] = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    [written] = [block.text for block in blocks("yaml") if block.heading == "Install"]
     content = written.replace("[../production", f"[{from_(tmp_path)}/overlays/production")
     (tmp_path / "kustomization.yaml").write_text(content.replace("../../components", f"{from_(tmp_path)}/components"))
     manifests = render(tmp_path)
     for manifest in of_kind(manifests, "Deployment"):
         kubernetes_validate.validate(manifest, SUPPORTED[-1], strict=True)
-    faults = [fault for check in CHECKS for fault in check(manifests)]
-    assert faults == ["oracle: nobody claims pools"]  # the claim is the operator's
+    assert [fault for check in CHECKS for fault in check(manifests)] == []
 
 
 def test_the_readme_names_the_oldest_kubernetes_and_every_component() -> None:
@@ -167,8 +178,24 @@ def put_broker(path: str, value: object) -> Damage:
     return put("StatefulSet", "nats", f"spec.template.spec.{path}", value)
 
 
-ENFORCE = "pod-security;kubernetes;io/enforce"
-CERTIFIED = broker_checks.certificates_are_for_the_names_that_are_called
+def rule_of(name: str, way: str, **changes: object) -> Damage:
+    """Change the first rule of a policy; None removes a key."""
+
+    def damage(manifests: list[Manifest]) -> None:
+        rule = named(manifests, "NetworkPolicy", name)["spec"][way][0]
+        rule.update(changes)
+        for key in [key for key, value in rule.items() if value is None]:
+            del rule[key]
+
+    return damage
+
+
+RENEWED = certificate_checks.renewed_certificates_reach_the_broker
+AUTHORITIES = certificate_checks.both_authorities_are_trusted
+CERTIFIED = certificate_checks.certificates_are_for_the_names_that_are_called
+TOKEN = token_checks.the_keys_container_alone_holds_a_token
+RETENTION = "persistentVolumeClaimRetentionPolicy"
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "labelloop"}}
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password"}}
 BROKEN: list[tuple[Check, Damage]] = [
     (checks.selectors_match, put("Service", "scorer", "spec.selector.tier", "hot")),
@@ -188,7 +215,7 @@ BROKEN: list[tuple[Check, Damage]] = [
     (checks.images_are_pinned, put_container("image", "labelloop/scorer:latest")),
     (checks.images_are_pinned, put_container("image", "labelloop/scorer")),
     (checks.settings_exist, put_container("env.0.name", "LABELLOOP_CACHE_SIZE")),
-    (pod_security.namespaces_restrict_pods, put("Namespace", "labelloop", f"metadata.labels.{ENFORCE}", "baseline")),
+    (pod_security.namespaces_restrict_pods, lambda manifests: manifests.append(NAMESPACE)),
     (pod_security.pods_are_restricted, put_container("securityContext.readOnlyRootFilesystem", None)),
     (pod_security.pods_are_restricted, put_container("securityContext.capabilities.add", ["NET_RAW"])),
     (pod_security.pods_are_restricted, put_container("securityContext.privileged", True)),
@@ -202,15 +229,36 @@ BROKEN: list[tuple[Check, Damage]] = [
     (pod_security.no_links_in_the_environment, put_pod("enableServiceLinks", None)),
     (checks.secrets_come_from_elsewhere, lambda manifests: manifests.append(SECRET)),
     (checks.secrets_come_from_elsewhere, remove("Certificate", "scorer")),
-    (checks.secrets_come_from_elsewhere, remove("Job", "keys")),
+    (checks.secrets_come_from_elsewhere, put_broker("initContainers.keys.args", ["keys", "nats"])),
     (checks.config_maps_exist, remove("ConfigMap", "nats-config")),
     (checks.volumes_are_there, put_pod("volumes.0", None)),
     (checks.caches_fit_their_volumes, put_container("env.LABELLOOP_CACHE_GB.value", "22")),
-    (checks.drains_end_in_time, put_pod("terminationGracePeriodSeconds", 20)),
-    (checks.stateless_pods_leave_dead_nodes_soon, put_pod("tolerations", [])),
-    (checks.stateless_pods_leave_dead_nodes_soon, put_pod("tolerations.0.tolerationSeconds", 300)),
-    (checks.only_keys_holds_a_token, put_pod("automountServiceAccountToken", True)),
-    (checks.only_keys_holds_a_token, put("Role", "keys", "rules.0.verbs", ["create", "get"])),
+    (lifecycle_checks.drains_end_in_time, put_pod("terminationGracePeriodSeconds", 20)),
+    (lifecycle_checks.stateless_pods_leave_dead_nodes_soon, put_pod("tolerations", [])),
+    (lifecycle_checks.stateless_pods_leave_dead_nodes_soon, put_pod("tolerations.0.tolerationSeconds", 300)),
+    (TOKEN, put_pod("automountServiceAccountToken", True)),
+    (TOKEN, put_broker("containers.0.volumeMounts.config.name", "token")),
+    (TOKEN, put("Role", "nats", "rules.0.verbs", ["create", "get"])),
+    (TOKEN, put("Role", "nats", "rules.1.resourceNames", None)),
+    (lifecycle_checks.upgrades_need_no_room, put("Deployment", "oracle", "spec.strategy.rollingUpdate.maxSurge", 1)),
+    (
+        lifecycle_checks.upgrades_need_no_room,
+        put("Deployment", "scorer", "spec.strategy.rollingUpdate.maxUnavailable", 0),
+    ),
+    (lifecycle_checks.labels_outlive_the_overlay, lambda manifests: manifests.append(NAMESPACE)),
+    (
+        lifecycle_checks.labels_outlive_the_overlay,
+        put("StatefulSet", "nats", f"spec.{RETENTION}.whenDeleted", "Delete"),
+    ),
+    (atomic_parts_are_complete, put("Deployment", "oracle", "spec.strategy.type", None)),
+    (atomic_parts_are_complete, put("StatefulSet", "nats", "spec.volumeClaimTemplates.0.kind", None)),
+    (
+        atomic_parts_are_complete,
+        put_broker("containers.0.env.NATS_NAME.valueFrom.fieldRef", {"fieldPath": "metadata.name"}),
+    ),
+    (atomic_parts_are_complete, put_container("resources.requests.cpu", 1)),
+    (atomic_parts_are_complete, put_container("resources.requests.memory", "1024Mi")),
+    (atomic_parts_are_complete, rule_of("scorer", "ingress", ports=[{"port": 50052}])),
     (
         broker_checks.broker_reads_all_of_its_settings,
         put_broker("containers.0.volumeMounts.config.subPath", "access.conf"),
@@ -227,6 +275,14 @@ BROKEN: list[tuple[Check, Damage]] = [
     (broker_checks.nodes_are_enough, put("ConfigMap", "labelloop", "data.LABELLOOP_REPLICAS", "5")),
     (CERTIFIED, put("Certificate", "scorer", "spec.dnsNames", ["scorers"])),
     (CERTIFIED, put("Certificate", "nats", "spec.dnsNames", ["nats"])),
+    (RENEWED, put("ConfigMap", "nats-env", "data.NATS_TLS_CA", "/secrets/renewed/ca.crt")),
+    (RENEWED, put_broker("shareProcessNamespace", False)),
+    (RENEWED, put_broker("initContainers.certificates.restartPolicy", None)),
+    (RENEWED, put_broker("initContainers.certificates.args.5", "/tmp/nats.pid")),
+    (RENEWED, put_broker("initContainers.certificates.volumeMounts.run.name", "tmp")),
+    (RENEWED, put_broker("initContainers.certificates.args", ["keys", "nats"])),
+    (AUTHORITIES, put_pod("volumes.tls.projected.sources.2.secret.optional", False)),
+    (AUTHORITIES, put_pod("volumes.tls.projected.sources.1.secret.items", None)),
     (CERTIFIED, put_container("volumeMounts.tls.mountPath", "/secrets")),
 ]
 
@@ -236,6 +292,18 @@ def test_a_check_finds_the_fault_that_it_is_for(check: Check, damage: Damage) ->
     manifests = deepcopy(list(rendered("production")))
     damage(manifests)
     assert list(check(manifests))
+
+
+@pytest.mark.parametrize(("tls", "there", "code"), [("", False, 0), ("yes", False, 1), ("yes", True, 0)])
+def test_the_client_starts_once_its_certificate_is_there(
+    with_everything: Sequence[Manifest], tmp_path: Path, tls: str, there: bool, code: int
+) -> None:
+    client = named(with_everything, "Deployment", "client")["spec"]["template"]["spec"]["containers"][0]
+    if there:
+        (tmp_path / "tls.crt").touch()
+    environment = {"PATH": os.environ["PATH"], "LABELLOOP_TLS_DIR": str(tmp_path) if tls else ""}
+    asked = subprocess.run(client["startupProbe"]["exec"]["command"], env=environment, check=False)
+    assert asked.returncode == code
 
 
 def test_every_check_is_shown_to_fail() -> None:
@@ -262,16 +330,16 @@ def test_each_alert_links_to_a_section_of_the_readme() -> None:
 
 
 SERVICES = ("trainer", "scorer", "oracle")
-INSIDE = ("nats", *SERVICES, "keys", "label-studio", "client", "anybody")
+INSIDE = ("nats", *SERVICES, "label-studio", "client", "anybody")
 OUTSIDE = ("prometheus", "dns", "stranger")
 CALLS: set[Call] = {
     *(("trainer", called, "TCP", port) for called, port in (("nats", 4222), ("scorer", 50052), ("oracle", 50053))),
     *((caller, "nats", "TCP", 4222) for caller in ("scorer", "oracle")),
     *(("client", called, "TCP", port) for called, port in zip(SERVICES, (50051, 50052, 50053), strict=True)),
     ("nats", "nats", "TCP", 6222),
-    *(("prometheus", called, "TCP", 9464) for called in SERVICES),
+    *(("prometheus", called, "TCP", 9464) for called in ("nats", *SERVICES)),
     *((caller, "dns", protocol, 53) for caller in INSIDE for protocol in ("TCP", "UDP")),
-    *(("keys", somewhere, "TCP", port) for somewhere in OUTSIDE for port in (443, 6443)),  # the API, at any address
+    *(("nats", somewhere, "TCP", port) for somewhere in OUTSIDE for port in (443, 6443)),  # the API, at any address
 }
 CALLS_OF_OTHER_COMPONENTS: set[Call] = {
     *((caller, somewhere, "TCP", 443) for caller in SERVICES for somewhere in OUTSIDE),  # object storage
@@ -303,18 +371,6 @@ def test_the_load_test_runs_a_command_that_there_is(with_everything: Sequence[Ma
     context = commands.commands[command].make_context(command, options)
     longest_s = 2 * context.params["seconds"]
     assert longest_s < job.manifest["spec"]["activeDeadlineSeconds"]
-
-
-def rule_of(name: str, way: str, **changes: object) -> Damage:
-    """Change the first rule of a policy; None removes a key."""
-
-    def damage(manifests: list[Manifest]) -> None:
-        rule = named(manifests, "NetworkPolicy", name)["spec"][way][0]
-        rule.update(changes)
-        for key in [key for key, value in rule.items() if value is None]:
-            del rule[key]
-
-    return damage
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def public_keys(folder: Path) -> dict[str, str]:
+    """Return the environment by which a broker knows the keys that `labelloop keys nats` wrote to ``folder``."""
+    names = [f"{user}{kind}" for user in keys.USERS for kind in ("", "-next")]
+    return {f"NATS_NKEY_{name.upper().replace('-', '_')}": (folder / f"{name}.public").read_text() for name in names}
+
+
 @dataclass(frozen=True)
 class Access:
     """The services' keys, and with TLS their certificates, as `labelloop keys` makes them."""
@@ -70,7 +76,7 @@ class Access:
 
     @property
     def environment(self) -> dict[str, str]:
-        users = {f"NATS_NKEY_{user.upper()}": self.seed(user).with_suffix(".public").read_text() for user in keys.USERS}
+        users = public_keys(self.folder / "nkeys")
         if not self.tls:
             return users
         files = {"CERT": "tls.crt", "KEY": "tls.key", "CA": "ca.crt"}
@@ -113,6 +119,11 @@ class Node:
         return self.folder / "log"
 
     @property
+    def pid_file(self) -> Path:
+        """Written by the server once it takes signals."""
+        return self.folder / "nats.pid"
+
+    @property
     def environment(self) -> dict[str, str]:
         return {
             "NATS_NAME": self.name,
@@ -129,7 +140,7 @@ class Node:
         self.folder.mkdir(exist_ok=True)
         with self.log_file.open("ab") as output:
             self.process = subprocess.Popen(
-                [self.binary, "--config", self.access.config],
+                [self.binary, "--config", self.access.config, "--pid", self.pid_file],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

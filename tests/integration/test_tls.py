@@ -15,11 +15,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from labelloop.errors import InvalidInput
 from labelloop.eventlog.connection import connect
+from labelloop.observability import metrics
 from labelloop.rpc.server import CHANNEL_OPTIONS, Server
 from labelloop.rpc.tls import channel
 from labelloop.settings import ServiceSettings
 from labelloop_cli.local.certificates import Pair, authority, issue
 from nats.errors import Error as NatsError
+from prometheus_client import generate_latest
 
 from tests.integration.production_broker import new_enough, running, three_nodes
 
@@ -131,6 +133,12 @@ async def test_a_server_uses_renewed_certificates_without_a_restart(folders: Fol
         third = await shown(address, client)
     assert first != second
     assert second == third == (server / "tls.crt").read_text()
+
+
+async def test_a_server_with_tls_tells_when_its_certificates_expire(folders: Folders) -> None:
+    async with serving(folders.write("server", folders.ours)):
+        page = generate_latest(metrics.PAGE).decode()
+    assert 'labelloop_certificate_end_seconds{certificate="server"}' in page
 
 
 async def shown(address: str, client: Path) -> str:

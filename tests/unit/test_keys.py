@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 from labelloop.errors import InvalidInput, NotAllowed, Unready, WrongState
-from labelloop.eventlog.nkey import read_key
+from labelloop.eventlog.nkey import UserKey, read_key
 from labelloop_cli.local.cluster_secrets import Secrets, in_cluster
 from labelloop_cli.operations import keys
 
 
-def test_each_user_has_a_key_of_its_own(tmp_path: Path) -> None:
+def test_each_user_has_two_keys_of_its_own(tmp_path: Path) -> None:
     keys.nats_(tmp_path)
-    publics = {(tmp_path / f"{user}.public").read_text() for user in keys.USERS}
-    assert len(publics) == len(keys.USERS)
-    for user in keys.USERS:
-        seed = tmp_path / f"{user}.seed"
+    names = [f"{user}{kind}" for user in keys.USERS for kind in ("", "-next")]
+    assert len({(tmp_path / f"{name}.public").read_text() for name in names}) == len(names)
+    for name in names:
+        seed = tmp_path / f"{name}.seed"
         assert seed.stat().st_mode & 0o077 == 0
-        assert read_key(seed).public == (tmp_path / f"{user}.public").read_text()
+        assert read_key(seed).public == (tmp_path / f"{name}.public").read_text()
 
 
 def test_certificates_are_for_the_service_and_the_hosts_given(tmp_path: Path) -> None:
@@ -58,46 +60,99 @@ def test_existing_keys_and_certificates_are_not_overwritten(tmp_path: Path) -> N
 
 
 class Api:
-    """The Kubernetes API for creating Secrets."""
+    """The Kubernetes API for Secrets. ``first`` is called before each write, as another pod that is faster."""
 
-    def __init__(self, *, allowed: bool = True) -> None:
-        self.secrets: dict[str, dict[str, str]] = {}
-        self._allowed = allowed
+    def __init__(self, *, allowed: bool = True, first: Callable[[Api], None] = lambda _: None) -> None:
+        self.secrets: dict[str, dict[str, Any]] = {}
+        self._allowed, self._first, self._version = allowed, first, 0
+
+    def put(self, name: str, **data: bytes) -> None:
+        self._version += 1
+        encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+        self.secrets[name] = {"metadata": {"name": name, "resourceVersion": str(self._version)}, "data": encoded}
+
+    def data(self, name: str) -> dict[str, bytes]:
+        return {key: base64.b64decode(value) for key, value in self.secrets[name]["data"].items()}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        assert request.url.path == "/api/v1/namespaces/here/secrets"
-        secret = json.loads(request.content)
         if not self._allowed:
             return httpx.Response(403, text="secrets is forbidden")
-        if secret["metadata"]["name"] in self.secrets:
+        name = request.url.path.removeprefix("/api/v1/namespaces/here/secrets").removeprefix("/")
+        if request.method == "GET":
+            return httpx.Response(200, json=self.secrets[name]) if name in self.secrets else httpx.Response(404)
+        self._first(self)
+        sent = json.loads(request.content)
+        there, name = self.secrets.get(sent["metadata"]["name"]), sent["metadata"]["name"]
+        if (there or {"metadata": {}})["metadata"].get("resourceVersion") != sent["metadata"].get("resourceVersion"):
             return httpx.Response(409)
-        self.secrets[secret["metadata"]["name"]] = secret["data"]
-        return httpx.Response(201)
+        self.put(name, **{key: base64.b64decode(value) for key, value in sent["data"].items()})
+        return httpx.Response(201 if there is None else 200)
 
 
-def secrets(api: Api) -> Secrets:
+def secrets(api: Callable[[httpx.Request], httpx.Response]) -> Secrets:
     return Secrets(httpx.Client(base_url="https://api", transport=httpx.MockTransport(api)), "here")
 
 
-def test_a_secret_is_created_once_and_not_replaced() -> None:
+PAIRS = ["next-public", "next-seed", "public", "seed"]
+
+
+def test_a_secret_gets_two_pairs_of_keys_that_fit() -> None:
     api = Api()
-    assert secrets(api).create("nkey-scorer", {"seed": b"first"})
-    assert not secrets(api).create("nkey-scorer", {"seed": b"second"})
-    assert base64.b64decode(api.secrets["nkey-scorer"]["seed"]) == b"first"
+    assert secrets(api).complete("nkey-scorer", keys.missing_nkeys) == PAIRS
+    data = api.data("nkey-scorer")
+    for prefix in ("", "next-"):
+        assert UserKey(data[f"{prefix}seed"]).public.encode() == data[f"{prefix}public"]
+    assert data["seed"] != data["next-seed"]
 
 
-def test_a_pod_that_may_not_create_secrets_reports_it() -> None:
+def test_keys_that_exist_stay_and_the_missing_pair_is_added() -> None:
+    api = Api()
+    seed, public = keys.new_nkey()
+    api.put("nkey-scorer", seed=seed, public=public)
+    assert secrets(api).complete("nkey-scorer", keys.missing_nkeys) == ["next-public", "next-seed"]
+    assert (api.data("nkey-scorer")["seed"], api.data("nkey-scorer")["public"]) == (seed, public)
+    assert secrets(api).complete("nkey-scorer", keys.missing_nkeys) == []
+
+
+@pytest.mark.parametrize("had", [(), ("seed", "public")], ids=["none", "one-pair"])
+def test_a_pod_that_was_slower_reads_again_and_changes_nothing(had: tuple[str, ...]) -> None:
+    full = dict(zip(PAIRS, [*reversed(keys.new_nkey()), *reversed(keys.new_nkey())], strict=True))
+    api = Api(first=lambda api: api.put("nkey-scorer", **full))
+    if had:
+        api.put("nkey-scorer", **{key: full[key] for key in had})
+    assert secrets(api).complete("nkey-scorer", keys.missing_nkeys) == []
+    assert api.data("nkey-scorer") == full
+
+
+def test_a_secret_that_others_keep_changing_is_given_up() -> None:
+    api = Api(first=lambda api: api.put("nkey-scorer", other=b"1"))
+    with pytest.raises(Unready, match="changed by others"):
+        secrets(api).complete("nkey-scorer", keys.missing_nkeys)
+
+
+def test_a_lost_public_key_is_computed_from_its_seed() -> None:
+    seed, public = keys.new_nkey()
+    assert keys.missing_nkeys({"seed": seed + b"\n", "next-seed": seed, "next-public": public}) == {"public": public}
+
+
+@pytest.mark.parametrize("had", [{"public": b"U"}, {"seed": b"S"}], ids=["no-seed", "no-nkey"])
+def test_a_secret_without_a_usable_seed_is_refused(had: dict[str, bytes]) -> None:
+    with pytest.raises(WrongState, match="remove that key"):
+        keys.missing_nkeys(had)
+
+
+def test_a_pod_that_may_not_touch_secrets_reports_it() -> None:
     with pytest.raises(NotAllowed, match="403: secrets is forbidden"):
-        secrets(Api(allowed=False)).create("nkey-scorer", {})
+        secrets(Api(allowed=False)).complete("nkey-scorer", keys.missing_nkeys)
 
 
-def test_an_unreachable_kubernetes_api_raises_unready() -> None:
+def test_an_unreachable_or_failing_kubernetes_api_raises_unready() -> None:
     def away(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
-    client = httpx.Client(base_url="https://api", transport=httpx.MockTransport(away))
-    with pytest.raises(Unready, match="refused"):
-        Secrets(client, "here").create("nkey-scorer", {})
+    for api, said in ((away, "refused"), (lambda _: httpx.Response(503, text="no etcd"), "no etcd")):
+        with pytest.raises(Unready, match=said):
+            secrets(api).complete("nkey-scorer", keys.missing_nkeys)
 
 
 def test_outside_a_cluster_the_error_names_keys_nats(tmp_path: Path) -> None:

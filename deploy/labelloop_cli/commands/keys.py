@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,10 @@ Folder = Annotated[Path, typer.Argument(help="Where to write; made where it is n
 
 @app.command("nats")
 def nats_(folder: Folder) -> None:
-    """Make a key for each user of the broker.
+    """Make a key for each user of the broker, and the one that it changes to next.
 
     FOLDER/<user>.seed is for LABELLOOP_NATS_NKEY_FILE, FOLDER/<user>.public for the broker's environment
-    (NATS_NKEY_<USER>).
+    (NATS_NKEY_<USER>), FOLDER/<user>-next.public too (NATS_NKEY_<USER>_NEXT).
     """
     from labelloop_cli.operations import keys
 
@@ -44,10 +45,28 @@ def tls(
 
 @app.command()
 def cluster() -> None:
-    """Make the Secrets nkey-<user>, from within Kubernetes.
+    """Make or complete the Secrets nkey-<user>, from within Kubernetes.
 
-    They belong to the namespace of this pod. Those that are there stay.
+    They belong to the namespace of this pod. Keys that are there stay.
     """
     from labelloop_cli.operations import keys
 
     keys.cluster()
+
+
+@app.command()
+def follow(
+    folder: Annotated[Path, typer.Argument(help="The certificates as they are renewed: see LABELLOOP_TLS_DIR.")],
+    into: Annotated[Path, typer.Argument(help="Where the broker reads them: its files are under INTO/current.")],
+    pid_file: Annotated[Path, typer.Option(help="The broker's file of its process id.")],
+    every_s: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks.")] = 5.0,
+) -> None:
+    """Keep the broker's certificates up to date, without a restart.
+
+    Joins all authorities to trust in one file, and tells the broker to read its files again once they change. Runs
+    until it is stopped.
+    """
+    from labelloop_cli.operations import keys
+
+    with suppress(KeyboardInterrupt):  # SIGTERM as well: there is nothing to undo
+        keys.follow(folder, into, pid_file, every_s)

@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 from labelloop.diagnostics.v1.diagnostics_pb2 import DiagnoseRequest, DiagnoseResponse
 from labelloop.diagnostics.v1.diagnostics_pb2_grpc import DiagnosticsServiceStub
+from labelloop.rpc.certificates import Renewals
 from labelloop.rpc.server import CHANNEL_OPTIONS
 from labelloop.rpc.tls import channel, client_context
 
@@ -96,7 +97,7 @@ async def _why(error: grpc.aio.AioRpcError, address: str, host: str, tls_dir: Pa
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 _, writer = await asyncio.open_connection(
-                    name, int(port), ssl=client_context(tls_dir), server_hostname=host or name
+                    name, int(port), ssl=client_context(Renewals(tls_dir)), server_hostname=host or name
                 )
             writer.transport.abort()
         except ssl.SSLCertVerificationError as refused:

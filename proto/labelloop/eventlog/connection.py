@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import ssl
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from nats.js import JetStreamContext
 
 from labelloop.errors import InvalidInput, NotAllowed, Unready
 from labelloop.eventlog.nkey import read_key
+from labelloop.rpc.certificates import Renewals
 from labelloop.rpc.tls import client_context
 from labelloop.runtime.cancellation import was_cancelled, without_losing_cancellation
 from labelloop.settings import ServiceSettings
@@ -44,9 +46,9 @@ class _Connection(Client):
     cancellation is overridden here, including those of its own tasks, so that closing ends the attempts to reconnect.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, renewals: Renewals | None = None) -> None:
         super().__init__()
-        self._name = name
+        self._name, self._renewals = name, renewals
         self._waiting: defaultdict[str, set[asyncio.Future[Exception]]] = defaultdict(set)
 
     def refuse(self, subject: str) -> None:
@@ -121,7 +123,16 @@ class _Connection(Client):
 
     async def _connect_to_server(self, *arguments: Any) -> None:
         self._abort()  # nats-py leaves it open if an attempt fails half way
+        if self._renewals:
+            self.options["tls"] = _context(self._renewals)
         await without_losing_cancellation(super()._connect_to_server(*arguments))
+
+
+def _context(renewals: Renewals) -> ssl.SSLContext:
+    try:
+        return client_context(renewals)
+    except InvalidInput as error:
+        raise NatsError(error.message) from error  # which nats-py reports before it tries again
 
 
 async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file: Path | None = None) -> Client:
@@ -156,12 +167,13 @@ async def connect(url: str, name: str, *, tls_dir: Path | None = None, nkey_file
         said.clear()
         log.info("broker_reconnected", url=url)
 
-    client = _Connection(name)
+    renewals = Renewals(tls_dir) if tls_dir else None
+    client = _Connection(name, renewals)
     try:
         await client.connect(
             url.split(","),
             name=name,
-            tls=client_context(tls_dir) if tls_dir else None,
+            tls=client_context(renewals) if renewals else None,
             signature_cb=signer(client, nkey_file) if nkey_file else None,
             inbox_prefix=inbox_prefix(name),
             connect_timeout=2,

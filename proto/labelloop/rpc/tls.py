@@ -1,34 +1,43 @@
-"""Set up mutual TLS from a folder of ``ca.crt``, ``tls.crt`` and ``tls.key``, as cert-manager writes them.
+"""Set up mutual TLS from a folder of certificates (see :mod:`labelloop.rpc.certificates`).
 
-Servers pick up renewed certificates with the next connection, without a restart; clients do when they start.
+Servers and clients pick up renewed certificates without a restart: servers with the next connection, clients of gRPC
+with the next call, clients of the broker when they connect again.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
-import structlog
+from prometheus_client.core import Metric
 
 from labelloop.errors import InvalidInput
-from labelloop.observability import tracing
-
-_FILES = ("ca.crt", "tls.crt", "tls.key")
-
-log = structlog.get_logger()
+from labelloop.observability import metrics, tracing
+from labelloop.rpc.certificates import Certificates, Renewals
+from labelloop.rpc.certificates import client_context as context_of
+from labelloop.rpc.renewed_channel import RenewedChannel
 
 
 def server_credentials(folder: Path) -> grpc.ServerCredentials:
-    """Return credentials for a server that rejects clients without a certificate of the same authority.
+    """Return credentials for a server that rejects clients without a certificate of an authority that it trusts.
 
     Raises:
         InvalidInput: If the folder's files cannot be used.
     """
-    renewals = _Renewals(folder)
-    return grpc.dynamic_ssl_server_credentials(renewals.first, renewals.newest, require_client_authentication=True)
+    certificates = _ServerCertificates(folder)
+    metrics.watch(certificates.renewals, certificate_ends)
+    return grpc.dynamic_ssl_server_credentials(
+        certificates.current, certificates.newest, require_client_authentication=True
+    )
+
+
+def certificate_ends(renewals: Renewals) -> Iterable[Metric]:
+    """Build the gauge of when the certificates of a folder expire."""
+    text = "When the certificate of that name expires, in seconds since 1970; of several, the first."
+    yield metrics.gauge("labelloop_certificate_end_seconds", text, "certificate", renewals.newest().ends())
 
 
 def channel(
@@ -52,53 +61,42 @@ def channel(
     around = [*interceptors, *tracing.interceptors()]
     if folder is None:
         return grpc.aio.insecure_channel(address, options=options, interceptors=around)
-    authority, certificate, key = _read(folder)
     named = [("grpc.ssl_target_name_override", host)] if host else []
-    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
-    return grpc.aio.secure_channel(address, credentials, options=[*options, *named], interceptors=around)
+
+    def open_with(certificates: Certificates) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(certificates.authorities, certificates.key, certificates.certificate)
+        return grpc.aio.secure_channel(address, credentials, options=[*options, *named], interceptors=around)
+
+    return RenewedChannel(Renewals(folder), open_with)
 
 
-def client_context(folder: Path) -> ssl.SSLContext:
-    """Return the TLS context of connections to the broker; raise InvalidInput if the folder's files cannot be used."""
-    _read(folder)
-    context = ssl.create_default_context(cafile=folder / "ca.crt")
-    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-    return context
+def client_context(renewals: Renewals) -> ssl.SSLContext:
+    """Return a TLS context for a connection to the broker, with the newest certificates.
+
+    Raises:
+        InvalidInput: If the folder changed in this moment, and its files do not fit together.
+    """
+    try:
+        return context_of(renewals.folder, renewals.newest())
+    except OSError as error:
+        message = f"LABELLOOP_TLS_DIR={renewals.folder} was changed while it was read: {error}"
+        raise InvalidInput("BAD_TLS_DIR", message, field="tls_dir", folder=renewals.folder) from error
 
 
-class _Renewals:
+class _ServerCertificates:
     """Provides the current certificates to gRPC, which asks at each new connection, on a thread of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._contents = _read(folder)
-        self.first = self._current = _configuration(self._contents)
+        self.renewals = Renewals(folder)
+        self._contents = self.renewals.newest()
+        self.current = _configuration(self._contents)
 
     def newest(self) -> grpc.ServerCertificateConfiguration:
-        try:
-            contents = _read(self._folder)
-        except InvalidInput as error:  # half renewed: use the previous ones until the rest is there
-            log.warning("certificates_not_renewed", problem=error.message)
-            return self._current
+        contents = self.renewals.newest()
         if contents != self._contents:
-            self._contents, self._current = contents, _configuration(contents)
-            log.info("certificates_renewed", folder=str(self._folder))
-        return self._current
+            self._contents, self.current = contents, _configuration(contents)
+        return self.current
 
 
-def _configuration(contents: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
-    authority, certificate, key = contents
-    return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authority)
-
-
-def _read(folder: Path) -> tuple[bytes, bytes, bytes]:
-    """Read the three files; raise InvalidInput if TLS cannot load them, for which gRPC itself would give no reason."""
-    try:
-        authority, certificate, key = ((folder / name).read_bytes() for name in _FILES)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(folder / "ca.crt")
-        context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-    except (OSError, ssl.SSLError) as error:
-        message = f"LABELLOOP_TLS_DIR={folder} must hold {', '.join(_FILES)} that fit together: {error}"
-        raise InvalidInput("BAD_TLS_DIR", message, field="tls_dir", folder=folder) from error
-    return authority, certificate, key
+def _configuration(of: Certificates) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(of.key, of.certificate)], root_certificates=of.authorities)
