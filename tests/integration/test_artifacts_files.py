@@ -27,6 +27,13 @@ async def test_altered_bytes_are_never_returned(tmp_path: Path) -> None:
         await store.get(digest)
 
 
+@pytest.mark.parametrize("text", ["../outside", "", "a" * 3_000_000, "0" * 63 + "G"])
+async def test_what_is_no_digest_reaches_no_path(tmp_path: Path, text: str) -> None:
+    (tmp_path / "outside").write_bytes(b"a secret")
+    with pytest.raises(InvalidInput, match="no SHA-256"):
+        await FsspecArtifacts(f"file://{tmp_path}/artifacts").get(text)
+
+
 async def test_an_unknown_digest_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         await FsspecArtifacts(f"file://{tmp_path}").get("0" * 64)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from labelloop.artifacts.store import JetStreamArtifacts, digest_of
-from labelloop.errors import Corrupt, NotFound, Unready
+from labelloop.errors import Corrupt, InvalidInput, NotFound, Unready
 from labelloop.eventlog import conditional_publish
 from labelloop.eventlog.connection import connect
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET
@@ -33,6 +33,16 @@ async def test_artifacts_are_read_back(client: Client, data: bytes) -> None:
     digest = await store.put(data)
     assert digest == digest_of(data)
     assert await JetStreamArtifacts(client).get(digest) == data
+
+
+@pytest.mark.parametrize("text", ["*", ">", "", "a" * 3_000_000, f"{digest_of(SMALL)}\n", digest_of(SMALL).upper()])
+async def test_what_is_no_digest_reaches_no_subject(client: Client, text: str) -> None:
+    store = JetStreamArtifacts(client)
+    await store.put(SMALL)
+    with pytest.raises(InvalidInput, match="no SHA-256") as caught:
+        await store.get(text)
+    assert caught.value.reason == "BAD_DIGEST"
+    assert len(caught.value.message) < 200
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["one chunk", "many chunks"])

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from labelloop.artifacts.filesystems import Trouble, bucket_is_missing, opened, protocols, said, trouble_of
-from labelloop.artifacts.store import checked, digest_of, missing
+from labelloop.artifacts.store import check_digest, checked, digest_of, missing
 from labelloop.errors import InvalidInput, LabelloopError, Unready
 from labelloop.runtime.crash_points import crash_point
 
@@ -97,6 +97,7 @@ class FsspecArtifacts:
             raise
 
     async def get(self, digest: str) -> bytes:
+        check_digest(digest)
         return checked(digest, await self._carry_out(self._get, digest))
 
     def _get(self, digest: str) -> bytes:

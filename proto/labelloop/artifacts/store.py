@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from nats.js.api import ObjectInfo, ObjectMetaOptions, ObjectStoreConfig, Storag
 from nats.js.errors import APIError, NotFoundError
 from nats.js.object_store import ObjectStore
 
-from labelloop.errors import Corrupt, NotFound, Unready
+from labelloop.errors import Corrupt, InvalidInput, NotFound, Unready
 from labelloop.eventlog.broker_answers import INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED
 from labelloop.eventlog.conditional_publish import ensure_replicas, publish_once, publish_over, read_or_make
 from labelloop.eventlog.connection import jetstream
@@ -31,6 +32,7 @@ from labelloop.runtime.crash_points import crash_point
 
 JETSTREAM = "jetstream:"  # the URL of the broker's own store
 _CHUNK_BYTES = 512 * 1024
+_DIGEST = re.compile("[0-9a-f]{64}")
 _NO_ROOM = (INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED)  # of the account, on the disk, in the stream
 _CHUNK_NUMBER = "Labelloop-Chunk"  # a header, from 1
 
@@ -43,12 +45,25 @@ class ArtifactStore(Protocol):
         ...
 
     async def get(self, digest: str) -> bytes:
-        """Return the artifact ``digest``; raise NotFound if there is none, Corrupt if its bytes do not match."""
+        """Return the artifact ``digest``.
+
+        Raises:
+            InvalidInput: If ``digest`` is none: clients may send any text, which must not reach paths and subjects.
+            NotFound: If there is no such artifact.
+            Corrupt: If its bytes do not match.
+        """
         ...
 
 
 def digest_of(data: bytes) -> str:
     return sha256(data).hexdigest()
+
+
+def check_digest(text: str) -> None:
+    """Raise InvalidInput if ``text`` is no SHA-256 as artifacts are named."""
+    if not _DIGEST.fullmatch(text):
+        message = f"{text[:64]!r} is no SHA-256: name an artifact by 64 lower-case hex digits"
+        raise InvalidInput("BAD_DIGEST", message, digest=text[:64])
 
 
 def checked(digest: str, data: bytes) -> bytes:
@@ -149,6 +164,7 @@ class JetStreamArtifacts:
         return int((message.headers or {})[_CHUNK_NUMBER]), message.seq or 0
 
     async def get(self, digest: str) -> bytes:
+        check_digest(digest)
         try:
             return checked(digest, await retry_while_away(lambda: self._read(digest)))
         except NotFoundError as error:

@@ -118,6 +118,12 @@ class _Connection(Client):
     async def _flush_pending(self, *arguments: Any, **options: Any) -> Any:
         return await without_losing_cancellation(super()._flush_pending(*arguments, **options))
 
+    async def _process_pong(self) -> None:
+        """Count the answer to a ping whose sender no longer waits, which nats-py would report as an error."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
     async def _process_connect_init(self) -> None:
         await without_losing_cancellation(super()._process_connect_init())
 
