@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from labelloop_cli.local import stack
-from labelloop_cli.local.nats.binary import find_or_get
+from labelloop_cli.local.nats.binary import GIVEN, find_or_get
 from labelloop_cli.local.nats.server import NatsServer
 from platformdirs import user_cache_path
 from threadpoolctl import threadpool_limits
 
 from tests.forking.client import ForkServer
+from tests.integration.production_broker import newer
 
 pytest_plugins = ["tests.required", "pytester"]
 
@@ -26,6 +28,15 @@ settings.load_profile("labelloop")
 
 # A shell's background job (`make test &`) ignores SIGINT, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure() -> None:
+    """With LABELLOOP_NEWEST_BROKER, test with the newest nats-server that is at hand."""
+    if os.environ.get("LABELLOOP_NEWEST_BROKER"):
+        found = next(newer(user_cache_path("labelloop") / "brokers"), None)
+        if found is None:
+            raise pytest.UsageError("LABELLOOP_NEWEST_BROKER is set, but LABELLOOP_NEWER_NATS_SERVER names none")
+        os.environ[GIVEN] = str(found)
 
 
 def pytest_collection_finish() -> None:

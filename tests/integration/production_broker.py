@@ -208,14 +208,19 @@ def running(nodes: list[Node]) -> Iterator[None]:
             node.kill()
 
 
+def newer(into: Path) -> Iterator[Path]:
+    """Yield nats-servers beside the installed one: LABELLOOP_NEWER_NATS_SERVER, then those packed beside the data."""
+    into.mkdir(parents=True, exist_ok=True)
+    if name := os.environ.get("LABELLOOP_NEWER_NATS_SERVER"):
+        yield Path(name)
+    if data_dir := os.environ.get("LABELLOOP_DATA_DIR"):
+        yield from unpacked(Path(data_dir).parent / "nats", into)
+
+
 def new_enough(installed: Path, into: Path) -> Path:
     """Return a nats-server that knows every setting: the installed one, LABELLOOP_NEWER_NATS_SERVER, or one from the
     packages beside the data; skip the test if there is none."""
-    into.mkdir(exist_ok=True)
-    named = [Path(name)] if (name := os.environ.get("LABELLOOP_NEWER_NATS_SERVER")) else []
-    data_dir = os.environ.get("LABELLOOP_DATA_DIR")
-    packed = unpacked(Path(data_dir).parent / "nats", into) if data_dir else iter(())
-    for candidate in chain([installed], named, packed):
+    for candidate in chain([installed], newer(into)):
         if version_of(candidate) >= VERSION_MIN:
             return candidate
     wanted = ".".join(map(str, VERSION_MIN))

@@ -18,6 +18,7 @@ _WITH_EXAMPLES = "tests/unit tests/chaos/test_simulation.py tests/e2e/test_bad_e
 PARTS = (
     Part("chaos", ("make", "chaos")),
     Part("examples", ("make", "test", f"ARGS={_WITH_EXAMPLES}"), {"LABELLOOP_EXAMPLES": "10"}),
+    Part("newest-broker", ("make", "test", "ARGS=tests/integration tests/e2e"), {"LABELLOOP_NEWEST_BROKER": "1"}),
     Part("label-studio", ("make", "test-labelstudio")),
     Part("queues", ("make", "test-queues")),
     Part("images", ("make", "test-docker"), {"LABELLOOP_ROLLS": "100"}),
