@@ -19,7 +19,8 @@ REPEATABLE = frozenset(
     f"/labelloop.{service}.v1.{service.capitalize()}Service/{method}"
     for service, methods in {
         "trainer": "GetRun ListRuns ListLabels GetModel ExportRun StartRun SweepArtifacts",
-        "scorer": "RankPool RankPoolStream GetSamples ClusterPool LearnFeatures ExtractFeatures Score FindFetchedShards",
+        "scorer": "RankPool RankPoolStream GetSamples ClusterPool LearnFeatures ExtractFeatures Score "
+        "FindFetchedShards",
         "oracle": "DescribeDataset FindSamples ListOpenSamples SubmitLabels SkipSamples LeaseNext SubmitResults "
         "GetBacklog ListAnswers ListDeadLetters ListRequests FindMissingParts PutParts PutUpload ListUploads",
     }.items()

@@ -16,7 +16,10 @@ Ts = TypeVarTuple("Ts")
 
 
 class Turns(asyncio.AbstractEventLoop):
-    """``executor`` in ``run_in_executor`` is a function from the work to the future of its result."""
+    """``executor`` in ``run_in_executor`` is a function from the work to the future of its result.
+
+    The default executor, that of ``asyncio.to_thread``, carries work out at once.
+    """
 
     def __init__(self) -> None:
         self._ready: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
@@ -75,7 +78,15 @@ class Turns(asyncio.AbstractEventLoop):
         return asyncio.Task(coro, loop=self, name=name or "task", context=context)
 
     def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = executor(func, *args)
+        future: asyncio.Future[T] = self._done(func, *args) if executor is None else executor(func, *args)
+        return future
+
+    def _done(self, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
         return future
 
     def get_debug(self) -> bool:

@@ -170,7 +170,8 @@ def secrets_come_from_elsewhere(manifests: Sequence[Manifest]) -> Iterator[str]:
         yield f"{title(manifest)} stands in a manifest"
     made = {f"nkey-{user}" for user in USERS if any(_makes_keys(each) for each in workloads(manifests))}
     made |= {each["spec"]["secretName"] for each in of_kind(manifests, "Certificate")} | _MADE_BY_OPERATORS
-    made |= {secret["name"] for secret in references(manifests, "secret") if secret.get("optional")}
+    optional = [secret for secret in references(manifests, "secret") if secret.get("optional")]
+    made |= {secret.get("secretName") or secret["name"] for secret in optional}
     for workload in workloads(manifests):
         asked = {ref["name"] for key in ("secretKeyRef", "secretRef") for ref in references(workload.pod, key)}
         asked |= {source["name"] for source in references(workload.pod, "secret") if "name" in source}

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.deploy.rendering import Manifest
 
-_WORKLOADS = {"Deployment", "StatefulSet"}
+_WORKLOADS = {"Deployment", "StatefulSet", "Job"}
 _UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
 NAME = "app.kubernetes.io/name"
 

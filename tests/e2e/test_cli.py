@@ -51,7 +51,7 @@ async def labelloop(*arguments: str | Path, stack: Stack | None = None, **enviro
 
 def row(run_id: str, table: str) -> str:
     """The line of a run in the output of ``labelloop run list``."""
-    [found] = [line for line in table.splitlines() if run_id in line.split()]
+    [found] = [line for line in table.splitlines() if line.split()[:1] == [run_id]]
     return found
 
 

@@ -111,8 +111,9 @@ class Annotator:
     complaints: list[str] = field(default_factory=list)
 
     async def sample(self) -> str:
-        """The id of the sample shown, once one is."""
+        """The id of the sample shown, once one is painted: Chromium drops keys that come before the first frame."""
         await self.page.wait_for_selector("#frame[data-kind=sample] > *")
+        await self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return await self.page.get_attribute("#frame", "data-sample") or ""
 
     async def press(self, key: str) -> None:

@@ -15,7 +15,7 @@ Folder = Annotated[Path, typer.Argument(help="Where to write; made where it is n
 
 @app.command("nats")
 def nats_(folder: Folder) -> None:
-    """Make a key for each user of the broker, and the one that it changes to next.
+    """Make a key for each user of the broker, and the next one.
 
     FOLDER/<user>.seed is for LABELLOOP_NATS_NKEY_FILE, FOLDER/<user>.public for the broker's environment
     (NATS_NKEY_<USER>), FOLDER/<user>-next.public too (NATS_NKEY_<USER>_NEXT).
