@@ -13,8 +13,10 @@ from labelloop.errors import Corrupt, InvalidInput, NotFound, Unready
 from labelloop.eventlog import conditional_publish
 from labelloop.eventlog.connection import connect
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET
+from labelloop.runtime.backoff import Backoff
 from labelloop_cli.local.nats.server import NatsServer
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
 STREAM = f"OBJ_{ARTIFACT_BUCKET}"
 SMALL, LARGE = b"a model", bytes(range(256)) * 8_000
@@ -43,6 +45,28 @@ async def test_what_is_no_digest_reaches_no_subject(client: Client, text: str) -
         await store.get(text)
     assert caught.value.reason == "BAD_DIGEST"
     assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize(("answers", "is_stored"), [(3, True), (1_000, False)])
+async def test_nodes_that_have_not_heard_of_the_bucket_are_asked_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch, answers: int, is_stored: bool
+) -> None:
+    store = JetStreamArtifacts(client)
+    await store.put(b"another")
+    publish, told = store._js.publish, iter(range(answers))
+
+    async def answer(*arguments: Any, **options: Any) -> Any:
+        if next(told, None) is not None:
+            raise NotFoundError(code=404, err_code=10059, description="stream not found")
+        return await publish(*arguments, **options)
+
+    monkeypatch.setattr(store._js, "publish", answer)
+    monkeypatch.setattr("labelloop.eventlog.retry._BACKOFF", Backoff(0.01, 0.01))
+    if is_stored:
+        assert await store.get(await store.put(SMALL)) == SMALL
+        return
+    with pytest.raises(Unready, match="stream not found"):
+        await store.put(SMALL)
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["one chunk", "many chunks"])

@@ -75,6 +75,7 @@ async def test_the_broker_says_that_a_write_is_in_flight(binary: Path, clients: 
             return error.err_code or 0
         return 0
 
+    await EventLog(clients[0]).append_once(said_by(0, SUBJECTS))  # which waits until the stream has a leader
     said = [await asyncio.gather(*(write(client, run) for client in clients)) for run in range(SUBJECTS)]
     assert {code for codes in said for code in codes} >= {0, IN_FLIGHT}
 

@@ -34,6 +34,7 @@ JETSTREAM = "jetstream:"  # the URL of the broker's own store
 _CHUNK_BYTES = 512 * 1024
 _DIGEST = re.compile("[0-9a-f]{64}")
 _NO_ROOM = (INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED)  # of the account, on the disk, in the stream
+_ABSENT_TRIES = 8  # within some ten seconds
 _CHUNK_NUMBER = "Labelloop-Chunk"  # a header, from 1
 
 log = structlog.get_logger()
@@ -114,12 +115,36 @@ class JetStreamArtifacts:
         digest = digest_of(data)
         crash_point("before put")
         try:
-            await retry_while_away(lambda: self._put(digest, data), _passing(digest))
+            await retry_while_away(lambda: self._put(digest, data), self._passing(digest))
         except APIError as error:
             message = f"the broker does not store artifact {digest}: {error.description}; the run goes on once it does"
             raise Unready("ARTIFACT_STORE_FAILS", message, retry_after_s=1, artifact=digest) from error
         crash_point("after put")
         return digest
+
+    def _passing(self, digest: str) -> Callable[[BaseException], bool]:
+        """Return a function that tells whether storing an artifact is worth another try, and logs each new cause.
+
+        A broker without room is none: the run is held up, and says why. Nor is one that has no bucket for long; nodes
+        of a cluster hear of a new one at different times.
+        """
+        told: set[str] = set()
+        absent = 0
+
+        def passes(error: BaseException) -> bool:
+            nonlocal absent
+            full = isinstance(error, APIError) and error.err_code in _NO_ROOM
+            if is_absent := isinstance(error, NotFoundError):
+                self._bucket, absent = None, absent + 1
+            if full or not (broker_is_away(error) or (is_absent and absent <= _ABSENT_TRIES)):
+                return False
+            problem = str(error) or type(error).__name__
+            if problem not in told:
+                log.warning("artifact_not_stored_yet", artifact=digest, problem=problem)
+            told.add(problem)
+            return True
+
+        return passes
 
     async def _put(self, digest: str, data: bytes) -> None:
         bucket = await self._make()
@@ -210,23 +235,3 @@ def _meta(digest: str, nuid: str, size: int) -> bytes:
         mtime=datetime.now(UTC).isoformat(),
     )
     return json.dumps(info.as_dict()).encode()
-
-
-def _passing(digest: str) -> Callable[[BaseException], bool]:
-    """Return a function that tells whether storing an artifact is worth another try at once, and logs each new cause.
-
-    A broker without room is none: the run is held up, and says why.
-    """
-    told: set[str] = set()
-
-    def passes(error: BaseException) -> bool:
-        full = isinstance(error, APIError) and error.err_code in _NO_ROOM
-        if full or not broker_is_away(error):
-            return False
-        problem = str(error) or type(error).__name__
-        if problem not in told:
-            log.warning("artifact_not_stored_yet", artifact=digest, problem=problem)
-        told.add(problem)
-        return True
-
-    return passes
