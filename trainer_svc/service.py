@@ -33,7 +33,7 @@ from trainer_svc.status import label_records, round_result, status_of
 if TYPE_CHECKING:
     from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
 
-_DATASET_TIMEOUT_S = 120.0  # the first description of MNIST may download it
+_DATASET_TIMEOUT_S = 3_600.0  # of terabytes, or of a pool elsewhere; an oracle that is dead is noticed in seconds
 _WATCH_PAUSE_S = 0.05
 _LABELS_PART = 1_000
 _REASON_CHARACTERS_MAX = 1_000

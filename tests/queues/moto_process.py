@@ -5,14 +5,18 @@ makes it answer the next two requests with that status. Each line is printed whe
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable
 from threading import Lock, Thread
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
+
+_PATIENCE_S = 60.0
 
 
 class OneAtATime:
@@ -50,6 +54,21 @@ def reserved(port: int) -> socket.socket:
     return keeper
 
 
+def listening(port: int) -> socket.socket:
+    """Listen on the port; wait while another program does, which may have been given it while moto was down."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        listener = reserved(port)
+        try:
+            listener.listen(128)
+            return listener
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
 def main(port: int) -> None:
     keeper = reserved(port)
     server: BaseWSGIServer | None = None
@@ -58,7 +77,8 @@ def main(port: int) -> None:
         if line.startswith("refuse"):
             _, application.status, application.count = (int(word) if word.isdigit() else 0 for word in line.split())
         elif line.strip() == "up":
-            server = make_server("127.0.0.1", port, application, threaded=True)
+            with listening(port) as listener:  # of which the server makes a copy
+                server = make_server("127.0.0.1", port, application, threaded=True, fd=listener.fileno())
             Thread(target=server.serve_forever, daemon=True).start()
         elif server is not None:
             server.shutdown()
