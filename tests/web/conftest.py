@@ -111,9 +111,8 @@ class Annotator:
     complaints: list[str] = field(default_factory=list)
 
     async def sample(self) -> str:
-        """The id of the sample shown, once one is painted: Chromium drops keys that come before the first frame."""
+        """The id of the sample shown, once one is."""
         await self.page.wait_for_selector("#frame[data-kind=sample] > *")
-        await self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return await self.page.get_attribute("#frame", "data-sample") or ""
 
     async def press(self, key: str) -> None:
@@ -142,6 +141,8 @@ class Door:
         context = await self._browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         page = await context.new_page()
         page.set_default_timeout(15_000)
+        # The first route makes Chromium intercept requests, and misses some that are made right after it.
+        await page.route("**/nothing-is-here", lambda route: route.abort())
         annotator = Annotator(page, context)
         page.on("console", lambda said: annotator.complaints.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: annotator.complaints.append(str(error)))
