@@ -87,10 +87,10 @@ def _members(path: Path, field: str) -> list[NDArray[Any]]:
                 raise _refusal("EMBEDDINGS_FORMAT", message, field)
             reading.check_size(sum(archive.getinfo(name).file_size for name in _MEMBERS), str(path))
             return [_member(archive, name, path) for name in _MEMBERS]
+    # zipfile raises the last two for a compression that it does not know and for encrypted files.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise Corrupt(
-            "NPZ_DAMAGED", f"{path} is damaged ({error}): save it again with numpy.savez", path=path
-        ) from error
+        message = f"{path} cannot be unpacked ({error}): save it again with numpy.savez"
+        raise Corrupt("NPZ_DAMAGED", message, path=path) from error
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:

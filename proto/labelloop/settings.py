@@ -31,8 +31,8 @@ class ServiceSettings(BaseSettings):
     connection_age_s: float = Field(
         60.0,
         ge=0,
-        description="how long clients may use a connection, give or take a tenth: they then look the name up again and "
-        "find new replicas; calls in flight go on; 0: for ever",
+        description="seconds after which a connection ends, plus or minus a tenth, so that clients find new replicas; "
+        "calls in flight are completed; 0: never",
     )
     log_format: Literal["text", "json"] = Field("text", description="how to log")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what to log")

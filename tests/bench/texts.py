@@ -54,7 +54,7 @@ async def texts() -> dict[str, Any]:
 
 
 async def carried_out(sets: dict[str, TextSet], planned: Sequence[Sequence[Loop]]) -> list[Row]:
-    """Carry out the loops that are not done yet, return all, and write the table of those that are done."""
+    """Run the loops whose results are missing, write the table, and return all results."""
     rows = Rows(FOLDER / "rows.json")
     try:
         await _carry_out(sets, planned, rows)

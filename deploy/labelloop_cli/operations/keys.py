@@ -106,7 +106,7 @@ def missing_nkeys(had: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return what a Secret of a user lacks of its two keys, the one in use and the next.
 
     Raises:
-        WrongState: If a seed is missing whose public key is there: whoever has it can log in, and nobody here does.
+        WrongState: If a public key is there without its seed: someone else may hold the seed, and could log in with it.
     """
     added: dict[str, bytes] = {}
     for prefix in ("", "next-"):

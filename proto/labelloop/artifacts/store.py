@@ -84,9 +84,9 @@ class JetStreamArtifacts:
 
     An artifact that fits into one chunk, as every model does, is written to and read from a chunk subject named by its
     digest. This takes two requests to store and one to read instead of four and six, and the broker rejects a second
-    write. Larger artifacts are written chunk by chunk to a subject of their own, each only after the one before:
-    whoever stores the same artifact, or stores it again after an interruption, goes on where the subject ends. Other
-    clients of the object store see ordinary objects.
+    write. Larger artifacts have a subject of their own, to which chunks are appended in order. Another writer of the
+    same artifact, or a repetition after an interruption, appends what is missing. Other clients of the object store
+    see ordinary objects.
     """
 
     def __init__(self, client: Client, replicas: int = 1) -> None:

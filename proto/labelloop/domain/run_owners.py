@@ -72,7 +72,7 @@ class RunOwners:
         return max(able or held_up, key=lambda replica: sha256(f"{replica} {run_id}".encode()).digest())
 
     def problem(self, run_id: str) -> str:
-        """Return what holds up a run at its owner, as that said; empty if nothing does or this replica owns it."""
+        """Return the problem that a run's owner reported; empty if there is none or this replica is the owner."""
         owner = self._owner(run_id)
         return "" if owner == self.replica else self._others[owner].held_up.get(run_id, "")
 

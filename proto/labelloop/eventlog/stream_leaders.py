@@ -39,7 +39,7 @@ class Answers:
 
 
 class StreamLeaders:
-    """Asks the leaders of ``stream``; the answers of those that reply within half a second count."""
+    """Asks the leaders of ``stream``, and uses the answers that arrive within half a second."""
 
     def __init__(self, client: Client, stream: str) -> None:
         self._client, self._stream = client, stream
