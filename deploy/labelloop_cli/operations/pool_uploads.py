@@ -28,7 +28,10 @@ _SHOWN_DIGITS = 12
 
 
 async def push(path: Path, name: str) -> None:
-    """Upload a file or folder, and print what a run names it by."""
+    """Upload a file or folder, and print what a run names it by. Raises InvalidInput for a URL."""
+    if is_remote(str(path).replace(":/", "://", 1)):  # a path has lost one of its slashes
+        message = "a URL is not uploaded: name it in `labelloop run start`, and the oracle reads it where it is"
+        raise InvalidInput("URL_NOT_UPLOADED", message, field="path")
     async with connect(Endpoints()) as clients:
         pushed, sent = await upload(clients.oracle, path, name)
     console.print(_said(path, pushed, sent), highlight=False, soft_wrap=True)
