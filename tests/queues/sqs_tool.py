@@ -35,7 +35,6 @@ class MotoProcess:
             env=os.environ | _CREDENTIALS | {"MOTO_S3_DEFAULT_MAX_KEYS": "5"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
         self.is_up = False
