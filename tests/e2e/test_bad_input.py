@@ -178,9 +178,17 @@ async def test_very_many_values_get_an_answer_or_a_clean_error(world: World, rpc
 
 @each_rpc
 async def test_a_message_over_the_size_limit_is_refused(world: World, rpc: Rpc) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await world.caller.call(rpc, bytes(MESSAGE_BYTES_MAX + 1))
-    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await _too_large(world, rpc) == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def _too_large(world: World, rpc: Rpc) -> grpc.StatusCode:
+    """Return the status of a message over the limit, sent again where its connection reached its age meanwhile."""
+    for _ in range(3):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await world.caller.call(rpc, bytes(MESSAGE_BYTES_MAX + 1))
+        if caught.value.code() != grpc.StatusCode.UNAVAILABLE:
+            break
+    return caught.value.code()
 
 
 @pytest.mark.parametrize("field", ["name", "labels", "evaluation", "evaluation_labels"])
