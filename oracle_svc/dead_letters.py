@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
 from labelloop.errors import LabelloopError
-from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
+from labelloop.eventlog.conditional_publish import publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_guard import UnguardedLog
+from labelloop.eventlog.stream_setup import wait_for_stream
+from labelloop.eventlog.streams import DEAD_LETTERS as STREAM
+from labelloop.eventlog.streams import DEAD_LETTERS_BYTES_MAX, dead_letters
+from labelloop.eventlog.streams import DEAD_LETTERS_PREFIX as PREFIX
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter
 from labelloop.runtime.crash_points import crash_point
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import DiscardPolicy, StreamConfig
 from structlog import get_logger
 
-STREAM, PREFIX = "LABELLOOP_DEAD", "labelloop-dead.v1"
 _TAKEN, _DISCARDED = _ENDS = "taken", "discarded"
 _ID_CHARACTERS = 32
 _DATA_BYTES_MAX = 256 * 1024
-_BYTES_MAX = 64 * 1024 * 1024
 
 log = get_logger()
 
@@ -37,7 +37,7 @@ class DeadLetters:
     after all or discarded. Beyond ``bytes_max`` the oldest letters are dropped to make room for new ones.
     """
 
-    def __init__(self, client: Client, bytes_max: int = _BYTES_MAX) -> None:
+    def __init__(self, client: Client, bytes_max: int = DEAD_LETTERS_BYTES_MAX) -> None:
         self._client, self._js, self._bytes_max = client, jetstream(client), bytes_max
         self._letters: dict[str, DeadLetter] = {}
         self._bytes = 0
@@ -45,18 +45,7 @@ class DeadLetters:
         self._rollback_guard = UnguardedLog(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
-        config = StreamConfig(
-            name=STREAM,
-            subjects=[f"{PREFIX}.>"],
-            max_bytes=self._bytes_max,
-            discard=DiscardPolicy.OLD,
-            num_replicas=replicas,
-        )
-        info = await retry_while_away(lambda: ensure_stream(self._js, config))
-        if info.config.max_bytes != self._bytes_max:  # created by an earlier oracle, with another limit
-            bounded = replace(info.config, max_bytes=self._bytes_max)
-            info = await retry_while_away(lambda: self._js.update_stream(bounded))
-        await ensure_replicas(self._js, info.config, replicas)
+        await wait_for_stream(self._client, dead_letters(replicas, self._bytes_max))
 
     async def follow(self) -> None:
         """Track the letters that other replicas store or end, until cancelled."""

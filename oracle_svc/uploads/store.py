@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
 from labelloop.artifacts.store import digest_of
 from labelloop.errors import Corrupt, LimitExceeded, NotFound
 from labelloop.eventlog.broker_answers import STORAGE_EXCEEDED, STORE_FAILED, RefusedByBroker
-from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
+from labelloop.eventlog.conditional_publish import publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.retry import broker_is_away, retry_while_away
+from labelloop.eventlog.stream_setup import ensure_stream
+from labelloop.eventlog.streams import UPLOADS as STREAM
+from labelloop.eventlog.streams import UPLOADS_PREFIX as PREFIX
+from labelloop.eventlog.streams import uploads
 from labelloop.oracle.v1.oracle_pb2 import Upload
 from nats.aio.client import Client
-from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-STREAM, PREFIX = "LABELLOOP_UPLOADS", "labelloop-uploads.v1"
 _AT_ONCE = 32
 _GROUP_DIGITS = 2  # of a million parts, 4,000 are in a group
 
@@ -66,15 +67,17 @@ class JetStreamUploads:
     """Uploads in a stream of their own, which the broker keeps below ``bytes_max``."""
 
     def __init__(self, client: Client, bytes_max: int, replicas: int = 1) -> None:
-        self._js, self._bytes_max, self._replicas = jetstream(client), bytes_max, replicas
+        self._client, self._js = client, jetstream(client)
+        self._bytes_max, self._replicas = bytes_max, replicas
         self._made = False
 
     async def _make(self) -> None:
-        """Make the stream once. Raises LimitExceeded if the broker has not the room that it may take."""
+        """Create the stream once. Raises LimitExceeded if the broker has not the room that it may take."""
         if self._made:
             return
         try:
-            await self._ensure_stream()
+            spec = uploads(self._bytes_max, self._replicas)
+            await retry_while_away(lambda: ensure_stream(self._client, spec))
         except RefusedByBroker as error:
             if error.err_code != STORAGE_EXCEEDED:  # the broker reserves what a stream may take when it is made
                 raise
@@ -84,21 +87,6 @@ class JetStreamUploads:
             )
             raise LimitExceeded("UPLOADS_FULL", message, most=self._bytes_max) from error
         self._made = True
-
-    async def _ensure_stream(self) -> None:
-        """Create the stream if it does not exist, and give it the limit of now: it was created with another maybe."""
-        config = StreamConfig(
-            name=STREAM,
-            subjects=[f"{PREFIX}.>"],
-            max_bytes=self._bytes_max,
-            discard=DiscardPolicy.NEW,
-            num_replicas=self._replicas,
-        )
-        info = await retry_while_away(lambda: ensure_stream(self._js, config))
-        if info.config.max_bytes != self._bytes_max:
-            bounded = replace(info.config, max_bytes=self._bytes_max)
-            info = await retry_while_away(lambda: self._js.update_stream(bounded))
-        await ensure_replicas(self._js, info.config, self._replicas)
 
     async def missing(self, digests: Sequence[str]) -> list[str]:
         patterns = sorted({_parts_like(digest) for digest in digests})

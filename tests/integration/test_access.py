@@ -28,7 +28,7 @@ from oracle_svc.integrations.nats import Nats
 from oracle_svc.leases import Leases
 from oracle_svc.uploads.receiver import UploadReceiver
 from oracle_svc.uploads.store import JetStreamUploads
-from tests.integration.production_broker import Node, lone_node, new_enough, running
+from tests.integration.production_broker import Node, lone_node, make_streams, new_enough, running
 from tests.memory_uploads import put_files
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
@@ -56,6 +56,7 @@ async def node(nats_binary: Path, tmp_path: Path) -> AsyncIterator[Node]:
     node = lone_node(new_enough(nats_binary, tmp_path / "packages"), tmp_path)
     with running([node]):
         await node.ready()
+        await make_streams(node)
         yield node
 
 

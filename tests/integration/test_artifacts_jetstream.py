@@ -86,11 +86,12 @@ async def test_artifacts_are_ordinary_objects(client: Client, data: bytes) -> No
 
 
 async def test_artifacts_that_nats_py_stored_are_read_and_not_stored_again(client: Client) -> None:
-    """As earlier versions did."""
+    """As earlier versions did. Their bucket took rollups, by which one message deletes others; it no longer does."""
     store, js = JetStreamArtifacts(client), client.jetstream()
-    await store.put(SMALL)
-    bucket = await js.object_store(ARTIFACT_BUCKET)
+    bucket = await js.create_object_store(ARTIFACT_BUCKET)
     await bucket.put(digest_of(LARGE), LARGE)
+    await store.put(SMALL)
+    assert not (await js.stream_info(STREAM)).config.allow_rollup_hdrs
     before = (await js.stream_info(STREAM)).state.last_seq
     assert await store.get(await store.put(LARGE)) == LARGE
     assert (await js.stream_info(STREAM)).state.last_seq == before

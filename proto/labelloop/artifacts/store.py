@@ -18,15 +18,17 @@ from typing import Protocol
 
 import structlog
 from nats.aio.client import Client
-from nats.js.api import ObjectInfo, ObjectMetaOptions, ObjectStoreConfig, StorageType
+from nats.js.api import ObjectInfo, ObjectMetaOptions
 from nats.js.errors import APIError, NotFoundError
 from nats.js.object_store import ObjectStore
 
 from labelloop.errors import Corrupt, InvalidInput, NotFound, Unready
 from labelloop.eventlog.broker_answers import INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED
-from labelloop.eventlog.conditional_publish import ensure_replicas, publish_once, publish_over, read_or_make
+from labelloop.eventlog.conditional_publish import publish_once, publish_over
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.retry import broker_is_away, retry_while_away
+from labelloop.eventlog.stream_setup import ensure_stream
+from labelloop.eventlog.streams import artifacts
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 from labelloop.runtime.crash_points import crash_point
 
@@ -90,7 +92,7 @@ class JetStreamArtifacts:
     """
 
     def __init__(self, client: Client, replicas: int = 1) -> None:
-        self._js, self._replicas = jetstream(client), replicas
+        self._client, self._js, self._replicas = client, jetstream(client), replicas
         self._bucket: ObjectStore | None = None
         self._made = False
 
@@ -102,14 +104,10 @@ class JetStreamArtifacts:
 
     async def _make(self) -> ObjectStore:
         """Open the bucket to write: create it if it does not exist, and add replicas if it has too few."""
-        config = ObjectStoreConfig(storage=StorageType.FILE, replicas=self._replicas)
-        self._bucket = bucket = await read_or_make(
-            self._open, lambda: self._js.create_object_store(ARTIFACT_BUCKET, config)
-        )
         if not self._made:
-            await ensure_replicas(self._js, (await bucket.status()).stream_info.config, self._replicas)
+            await ensure_stream(self._client, artifacts(self._replicas))
             self._made = True
-        return bucket
+        return await self._open()
 
     async def put(self, data: bytes) -> str:
         digest = digest_of(data)
@@ -135,7 +133,7 @@ class JetStreamArtifacts:
             nonlocal absent
             full = isinstance(error, APIError) and error.err_code in _NO_ROOM
             if is_absent := isinstance(error, NotFoundError):
-                self._bucket, absent = None, absent + 1
+                self._bucket, self._made, absent = None, False, absent + 1
             if full or not (broker_is_away(error) or (is_absent and absent <= _ABSENT_TRIES)):
                 return False
             problem = str(error) or type(error).__name__

@@ -20,17 +20,18 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionReconnectingError, MaxPayloadError
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from labelloop.domain.event_schema import shape_fault
 from labelloop.errors import LimitExceeded, WrongState
-from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
+from labelloop.eventlog.conditional_publish import publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import is_undecided, retry_while_away
 from labelloop.eventlog.rollback_guard import RollbackGuard
 from labelloop.eventlog.stream_leaders import StreamLeaders
+from labelloop.eventlog.stream_setup import wait_for_stream
+from labelloop.eventlog.streams import events
 from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, event_kind, subject_of
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
@@ -83,25 +84,12 @@ class EventLog:
     async def ensure_stream(self, replicas: int = 1) -> None:
         """Create the stream on ``replicas`` nodes of a cluster, or add replicas to an existing one that has fewer.
 
+        Where only the broker's operator may do so, this waits until the stream is there.
+
         Raises:
-            WrongState: If the existing stream has settings that could lose events.
+            WrongState: If the existing stream has settings by which events could be lost or forged.
         """
-        config = StreamConfig(
-            name=STREAM,
-            subjects=[EVERYTHING],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            num_replicas=replicas,
-            deny_delete=True,
-            deny_purge=True,
-        )
-        info = await retry_while_away(lambda: ensure_stream(self._js, config))
-        standing = info.config
-        limits = (standing.max_msgs, standing.max_bytes, standing.max_age)
-        if standing.retention != RetentionPolicy.LIMITS or any(limit and limit > 0 for limit in limits):
-            message = f"stream {STREAM} would forget events: it must have limits retention and no limit of its own"
-            raise WrongState("STREAM_FORGETS", message, stream=STREAM)
-        await ensure_replicas(self._js, standing, replicas)
+        await wait_for_stream(self._client, events(replicas))
 
     async def append_once(self, event: Event) -> Recorded:
         """Write ``event``, or read the event that its subject already has; wait while the broker is away.
