@@ -28,7 +28,7 @@ from labelloop.eventlog.conditional_publish import publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import is_undecided, retry_while_away
-from labelloop.eventlog.rollback_guard import RollbackGuard
+from labelloop.eventlog.rollback_guard import Guard, PassingReader, RollbackGuard
 from labelloop.eventlog.stream_leaders import StreamLeaders
 from labelloop.eventlog.stream_setup import wait_for_stream
 from labelloop.eventlog.streams import events
@@ -183,8 +183,12 @@ class EventLog:
                     return
 
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
-        """Yield all events under ``subject`` after sequence ``after``, in order, without gap or repeat, forever."""
-        async for message in follow_stream(self._client, self._js, STREAM, subject, after, self._rollback_guard):
+        """Yield all events under ``subject`` after sequence ``after``, in order, without gap or repeat, forever.
+
+        Only what a follower of everything reads is checked for rollbacks.
+        """
+        guard: Guard = self._rollback_guard if subject == EVERYTHING else PassingReader(self._rollback_guard)
+        async for message in follow_stream(self._client, self._js, STREAM, subject, after, guard):
             sequence, carrier = message.metadata.sequence.stream, tracing.carrier(message.headers)
             yield Recorded(self._decode(message), sequence, carrier=carrier)
 
