@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
 from labelloop.errors import LabelloopError
-from labelloop.eventlog.conditional_publish import publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_guard import UnguardedLog
+from labelloop.eventlog.strays import publish_first
 from labelloop.eventlog.stream_setup import wait_for_stream
 from labelloop.eventlog.streams import DEAD_LETTERS as STREAM
 from labelloop.eventlog.streams import DEAD_LETTERS_BYTES_MAX, dead_letters
@@ -21,6 +21,7 @@ from labelloop.oracle.v1.oracle_pb2 import DeadLetter
 from labelloop.runtime.crash_points import crash_point
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
 from structlog import get_logger
 
 _TAKEN, _DISCARDED = _ENDS = "taken", "discarded"
@@ -53,14 +54,20 @@ class DeadLetters:
             self._note(message)
 
     def _note(self, message: Msg) -> None:
-        _, _, kind, letter_id = message.subject.split(".", 3)
+        kind, _, letter_id = message.subject.removeprefix(f"{PREFIX}.").partition(".")
         if kind in _ENDS:
-            self._end(letter_id)
+            self._hear_end(letter_id, message)
             return
         try:
             self._add(DeadLetter.FromString(message.data))
         except DecodeError as error:
             log.error("dead_letter_unreadable", id=letter_id, error=str(error))
+
+    def _hear_end(self, letter_id: str, message: Msg) -> None:
+        if message.data:
+            log.error("dead_letter_mark_unreadable", id=letter_id, sequence=message.metadata.sequence.stream)
+        else:
+            self._end(letter_id)
 
     def _add(self, letter: DeadLetter) -> None:
         if letter.id in self._letters or letter.id in self._done:
@@ -92,7 +99,7 @@ class DeadLetters:
         letter.received_at.GetCurrentTime()
         subject, body = f"{PREFIX}.letter.{letter_id}", letter.SerializeToString()
         crash_point("before keep")
-        if await retry_while_away(lambda: publish_once(self._js, subject, body)):
+        if await retry_while_away(lambda: publish_first(self._js, STREAM, subject, body)):
             log.warning("result_dead_lettered", id=letter_id, reason=error.reason)
         crash_point("after keep")
         self._add(letter)
@@ -106,5 +113,10 @@ class DeadLetters:
         await self._mark(_DISCARDED, letter_id)
 
     async def _mark(self, end: str, letter_id: str) -> None:
-        await retry_while_away(lambda: publish_once(self._js, f"{PREFIX}.{end}.{letter_id}", b""))
+        subject = f"{PREFIX}.{end}.{letter_id}"
+        await retry_while_away(lambda: publish_first(self._js, STREAM, subject, b"", _is_mark))
         self._end(letter_id)
+
+
+def _is_mark(message: RawStreamMsg) -> bool:
+    return not message.data

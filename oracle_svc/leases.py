@@ -26,8 +26,11 @@ from labelloop.eventlog.streams import LEASES_PREFIX as PREFIX
 from labelloop.eventlog.streams import leases
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
+from pydantic import TypeAdapter, ValidationError
 
 from oracle_svc.lease_table import Lease, LeaseTable
+
+_LEASE = TypeAdapter(Lease)
 
 log = structlog.get_logger()
 
@@ -122,5 +125,10 @@ def _counted(lease: Lease, expires_at: float) -> Lease:
 
 
 def _lease(data: bytes, sequence: int) -> Lease:
-    said = json.loads(data)
-    return Lease(said["holder"], said["expires_at"], said.get("pushes", 0), said.get("counted", False), sequence)
+    """Read the lease in a message; what is none, such as an answer of the broker, is a lease that nobody holds."""
+    try:
+        said = _LEASE.validate_json(data)
+    except ValidationError as error:
+        log.warning("lease_unreadable", sequence=sequence, problem=str(error).partition("\n")[0])
+        return Lease("", 0.0, sequence=sequence)
+    return replace(said, sequence=sequence)

@@ -10,9 +10,9 @@ from google.protobuf.message import DecodeError
 from labelloop.artifacts.store import digest_of
 from labelloop.errors import Corrupt, LimitExceeded, NotFound
 from labelloop.eventlog.broker_answers import STORAGE_EXCEEDED, STORE_FAILED, RefusedByBroker
-from labelloop.eventlog.conditional_publish import publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.retry import broker_is_away, retry_while_away
+from labelloop.eventlog.strays import IsOurs, first_of_ours, is_answer, is_no_answer, publish_first
 from labelloop.eventlog.stream_setup import ensure_stream
 from labelloop.eventlog.streams import UPLOADS as STREAM
 from labelloop.eventlog.streams import UPLOADS_PREFIX as PREFIX
@@ -102,10 +102,12 @@ class JetStreamUploads:
         return list(info.state.subjects or ())
 
     async def put_part(self, digest: str, data: bytes) -> None:
-        await self._publish(_part(digest), data)
+        await self._publish(_part(digest), data, _is_part(digest))
 
     async def part(self, digest: str) -> bytes:
         data = await self._read(_part(digest))
+        if data is not None and await asyncio.to_thread(digest_of, data) != digest:
+            data = await self._first(_part(digest), _is_part(digest)) or data
         if data is None:
             message = f"an uploaded part {digest} is gone: push the upload again"
             raise NotFound("UPLOAD_INCOMPLETE", message, part=digest)
@@ -121,6 +123,8 @@ class JetStreamUploads:
 
     async def entry(self, upload_id: str) -> Upload:
         data = await self._read(_entry(upload_id))
+        if data is not None and is_answer(data):
+            data = await self._first(_entry(upload_id), is_no_answer)
         if data is None:
             message = f"there is no upload {upload_id!r}: `labelloop pool list` shows those there are"
             raise NotFound("UNKNOWN_UPLOAD", message, upload_id=upload_id)
@@ -144,10 +148,10 @@ class JetStreamUploads:
     async def delete_entry(self, upload_id: str) -> None:
         await self._purge(_entry(upload_id))
 
-    async def _publish(self, subject: str, data: bytes) -> None:
+    async def _publish(self, subject: str, data: bytes, is_ours: IsOurs = is_no_answer) -> None:
         await self._make()
         try:
-            await retry_while_away(lambda: publish_once(self._js, subject, data), _may_pass)
+            await retry_while_away(lambda: publish_first(self._js, STREAM, subject, data, is_ours), _may_pass)
         except APIError as error:
             if error.err_code != STORE_FAILED:
                 raise
@@ -163,6 +167,11 @@ class JetStreamUploads:
         except NotFoundError:
             return None
 
+    async def _first(self, subject: str, is_ours: IsOurs) -> bytes | None:
+        """Return the first message of a subject that is ours; None if there is none."""
+        found = await retry_while_away(lambda: first_of_ours(self._js, STREAM, subject, is_ours))
+        return found.data or b"" if found else None
+
     async def _purge(self, subject: str) -> None:
         await retry_while_away(lambda: self._js.purge_stream(STREAM, subject=subject))
 
@@ -174,6 +183,10 @@ def _part(digest: str) -> str:
 def _parts_like(digest: str) -> str:
     """Return the pattern of the group of parts that ``digest`` belongs to: one request asks for all of them."""
     return f"{PREFIX}.part.{digest[:_GROUP_DIGITS]}.*"
+
+
+def _is_part(digest: str) -> IsOurs:
+    return lambda message: digest_of(message.data or b"") == digest
 
 
 def _entry(upload_id: str) -> str:

@@ -154,8 +154,17 @@ async def test_an_unknown_digest_is_not_found(client: Client) -> None:
 
 
 async def test_altered_bytes_are_never_handed_out(client: Client) -> None:
-    store = JetStreamArtifacts(client)
-    digest = await store.put(SMALL)
+    store, digest = JetStreamArtifacts(client), digest_of(SMALL)
+    await store.put(b"another")
     await client.jetstream().publish(f"$O.{ARTIFACT_BUCKET}.C.{digest}", b"A model")
     with pytest.raises(Corrupt, match="other bytes"):
         await store.get(digest)
+    await store.put(SMALL)
+    assert await store.get(digest) == SMALL
+
+
+async def test_bytes_that_are_written_over_an_artifact_are_passed_over(client: Client) -> None:
+    store = JetStreamArtifacts(client)
+    digest = await store.put(SMALL)
+    await client.jetstream().publish(f"$O.{ARTIFACT_BUCKET}.C.{digest}", b"A model")
+    assert await store.get(digest) == SMALL
