@@ -20,7 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from labelloop.eventlog.connection import next_message
 from labelloop.eventlog.retry import retry_while_away
-from labelloop.eventlog.rollback_guard import RollbackGuard
+from labelloop.eventlog.rollback_guard import Guard
 from labelloop.observability.metrics import FOLLOWINGS_ANEW
 
 _HEARTBEAT_S = 2.0
@@ -40,7 +40,7 @@ async def follow_stream(
     stream: str,
     subject: str,
     after: int,
-    rollback_guard: RollbackGuard,
+    rollback_guard: Guard,
 ) -> AsyncGenerator[Msg, None]:
     """Yield all messages under ``subject`` after sequence ``after``, in order, without gap or repeat, forever.
 
@@ -89,9 +89,7 @@ def _consumer(inbox: str, subject: str, start: int) -> ConsumerConfig:
     )
 
 
-async def _in_order(
-    client: Client, subscription: Subscription, rollback_guard: RollbackGuard
-) -> AsyncGenerator[Msg, None]:
+async def _in_order(client: Client, subscription: Subscription, rollback_guard: Guard) -> AsyncGenerator[Msg, None]:
     seen = 0
     while True:
         message = await next_message(subscription, _SILENCE_LIMIT_S)

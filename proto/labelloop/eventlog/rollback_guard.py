@@ -28,6 +28,24 @@ _LOOKS_BEHIND = 2
 log = structlog.get_logger()
 
 
+class Guard(Protocol):
+    """What a reader of a stream tells about its messages and interruptions, and asks."""
+
+    suspect: bool
+
+    def record(self, message: Msg) -> None:
+        """Take note of a message that was read."""
+        ...
+
+    def pop_stalled(self) -> bool:
+        """Return whether newer messages do not arrive; False until that is found again."""
+        ...
+
+    async def check(self) -> None:
+        """Raise LogRolledBack if a message that was read was taken back."""
+        ...
+
+
 class Leaders(Protocol):
     """All nodes that believe to lead a stream."""
 
@@ -118,6 +136,36 @@ class RollbackGuard:
             if looks == _LOOKS_BEHIND:
                 self._stalled, looks = True, 0
             await asyncio.sleep(_LOOK_EVERY_S)
+
+
+class PassingReader:
+    """What a guard is told by a read beside the follower of all messages: interruptions, and no messages.
+
+    A guard remembers what was read last. A read of many old messages would make it forget the newest ones, which alone
+    may be taken back, and would hide that these do not arrive at the follower.
+    """
+
+    def __init__(self, guard: RollbackGuard) -> None:
+        self._guard = guard
+
+    @property
+    def suspect(self) -> bool:
+        return self._guard.suspect
+
+    @suspect.setter
+    def suspect(self, suspect: bool) -> None:
+        self._guard.suspect = suspect
+
+    def record(self, message: Msg) -> None:
+        """Do nothing."""
+
+    def pop_stalled(self) -> bool:
+        """Return False: that is for the follower to find."""
+        return False
+
+    async def check(self) -> None:
+        """Check the messages of the follower."""
+        await self._guard.check()
 
 
 class UnguardedLog(RollbackGuard):
