@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from labelloop.artifacts.onnx_outline import check_outline
 from labelloop.errors import InvalidInput, LimitExceeded
 
 from .dataset import Dataset, DatasetSource
@@ -52,7 +53,10 @@ def load(
 
 
 def _read_graph(text: str) -> bytes:
-    """Read the graph's bytes unparsed; the scorer validates them."""
+    """Read a graph, of which the outline is checked: what is no graph must not become an artifact.
+
+    The scorer validates what it computes.
+    """
     path = Path(text)
     try:
         if not path.is_file():
@@ -60,10 +64,12 @@ def _read_graph(text: str) -> bytes:
         if path.stat().st_size > _GRAPH_BYTES_MAX:
             message = f"graph: {text} has more than {_GRAPH_BYTES_MAX} bytes"
             raise LimitExceeded("GRAPH_TOO_LARGE", message, field="graph", path=text)
-        return path.read_bytes()
+        data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError for a null character
         message = f"graph: {text!r} cannot be read: {error}"
         raise InvalidInput("UNKNOWN_GRAPH", message, field="graph", path=text) from error
+    check_outline(data, text, "graph")
+    return data
 
 
 def refuse_outside(source: DatasetSource, pools_dir: Path | None, uploads_dir: Path | None = None) -> None:
