@@ -10,6 +10,7 @@ from labelloop.errors import InvalidInput, LimitExceeded
 
 from .dataset import Dataset, DatasetSource
 from .embeddings import check_embeddings, embedded
+from .file_access import is_file, open_file
 from .files import load_files
 from .mnist import load_mnist
 
@@ -59,15 +60,16 @@ def _read_graph(text: str) -> bytes:
     """
     path = Path(text)
     try:
-        if not path.is_file():
+        if not is_file(path):
             raise InvalidInput("UNKNOWN_GRAPH", f"graph: there is no file {text!r}", field="graph", path=text)
-        if path.stat().st_size > _GRAPH_BYTES_MAX:
-            message = f"graph: {text} has more than {_GRAPH_BYTES_MAX} bytes"
-            raise LimitExceeded("GRAPH_TOO_LARGE", message, field="graph", path=text)
-        data = path.read_bytes()
+        with open_file(path) as file:
+            data = file.read(_GRAPH_BYTES_MAX + 1)
     except (OSError, ValueError) as error:  # ValueError for a null character
         message = f"graph: {text!r} cannot be read: {error}"
         raise InvalidInput("UNKNOWN_GRAPH", message, field="graph", path=text) from error
+    if len(data) > _GRAPH_BYTES_MAX:
+        message = f"graph: {text} has more than {_GRAPH_BYTES_MAX} bytes"
+        raise LimitExceeded("GRAPH_TOO_LARGE", message, field="graph", path=text)
     check_outline(data, text, "graph")
     return data
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .file_access import open_file, status_of
 from .file_names import counted
 from .fitting import fitted, flattened, reduce_jpeg, upright
 from .picture_file import (
@@ -121,11 +122,11 @@ def _is_large(file: PictureFile) -> bool:
 
 def _size_of(path: Path) -> int:
     with os_errors():
-        return path.stat().st_size
+        return status_of(path).st_size
 
 
 def _bytes_of(path: Path) -> bytes:
-    with os_errors(), path.open("rb") as file:
+    with os_errors(), open_file(path) as file:
         data = file.read(FILE_BYTES_MAX + 1)
     if len(data) > FILE_BYTES_MAX:
         raise PictureFault(f"larger than {FILE_BYTES_MAX // 1024**2} MiB")

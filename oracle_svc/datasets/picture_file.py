@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from .file_access import is_file, open_file
 from .picture_depth import is_deep, reduced_bits
 from .picture_formats import PICTURE_SUFFIXES, RAW_SUFFIXES, readable_formats
 
@@ -63,9 +64,9 @@ def read_header(path: Path) -> PictureHeader | None:
     """Read the header of the file, or None if it neither is a picture nor is named like one. Raises PictureFault."""
     is_named_so = path.suffix.lower() in PICTURE_SUFFIXES
     try:
-        if not path.is_file():  # reading a pipe or a device may never end
-            raise NoPicture("no file, or a link to none")
-        with os_errors(), path.open("rb") as file, opened(file, path.suffix) as image:
+        if not is_file(path):  # reading a pipe or a device may never end
+            raise NoPicture("no file, or a link, which is not followed")
+        with os_errors(), open_file(path) as file, opened(file, path.suffix) as image:
             return replace(header_of(image), reduced_bits=reduced_bits(image, file))
     except NoPicture:
         if is_named_so:
