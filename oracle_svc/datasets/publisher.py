@@ -26,7 +26,7 @@ from labelloop.events.v1.events_pb2 import PoolPublished, ShownPool
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
 from oracle_svc.datasets.file_access import open_file
-from oracle_svc.datasets.picture_file import FILE_BYTES_MAX
+from oracle_svc.datasets.picture_bounds import FILE_BYTES_MAX
 from oracle_svc.datasets.shards import shard_rows
 from oracle_svc.samples.originals import display
 
