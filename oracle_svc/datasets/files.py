@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
 from .dataset import Dataset, DatasetSource
+from .file_access import is_folder
 from .parquet_parts import is_parquet_folder
 from .picture_settings import PictureSettings, picture_settings
 from .sample_files import is_array_folder
@@ -89,7 +90,7 @@ def _layout(source: DatasetSource, pool: Split) -> tuple[SampleLayout, tuple[str
         return pool.layout, ()
     if pool.samples.dtype == object:
         return SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT), ()
-    if Path(source.name).is_dir() and not is_array_folder(Path(source.name)):
+    if is_folder(Path(source.name)) and not is_array_folder(Path(source.name)):
         return layout_of_shape(pool.samples.shape[1:], pool.samples.dtype.name), ()
     layout, note = layout_of(pool.samples)
     return layout, (note,)
@@ -119,7 +120,7 @@ def file_name(path: str) -> str:
 def _refuse_unused(source: DatasetSource) -> None:
     """Refuse settings of pictures where no folder is read, which would be ignored silently."""
     paths = [Path(path) for path in (source.name, source.evaluation) if exists(path)]
-    if not any(path.is_dir() and not (is_parquet_folder(path) or is_array_folder(path)) for path in paths):
+    if not any(is_folder(path) and not (is_parquet_folder(path) or is_array_folder(path)) for path in paths):
         _refuse_picture_settings(source)
 
 

@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .file_access import open_file, status_of
 from .file_names import counted
 from .fitting import fitted, flattened, reduce_jpeg, upright
+from .picture_bounds import FILE_BYTES_MAX, LARGE_PIXELS
 from .picture_file import (
-    FILE_BYTES_MAX,
-    LARGE_PIXELS,
+    LARGE_BYTES,
     PictureFault,
     PictureHeader,
+    check_bytes,
     check_pixels,
+    check_scans,
     is_grey,
     one_at_a_time,
     opened,
@@ -28,8 +31,6 @@ from .picture_settings import PictureSettings
 from .picture_size import PicturePlan, plan_of
 from .scratch import allocated
 from .threads import in_threads
-
-_LARGE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -116,19 +117,18 @@ def _filled(
 
 
 def _is_large(file: PictureFile) -> bool:
-    return file.header.width * file.header.height >= LARGE_PIXELS or _size_of(file.path) >= _LARGE_BYTES
+    return file.header.width * file.header.height >= LARGE_PIXELS or _size_of(file.path) >= LARGE_BYTES
 
 
 def _size_of(path: Path) -> int:
     with os_errors():
-        return path.stat().st_size
+        return status_of(path).st_size
 
 
 def _bytes_of(path: Path) -> bytes:
-    with os_errors(), path.open("rb") as file:
+    with os_errors(), open_file(path) as file:
         data = file.read(FILE_BYTES_MAX + 1)
-    if len(data) > FILE_BYTES_MAX:
-        raise PictureFault(f"larger than {FILE_BYTES_MAX // 1024**2} MiB")
+    check_bytes(len(data))
     return data
 
 
@@ -136,10 +136,11 @@ def _decode(
     data: bytes, file: PictureFile, plan: PicturePlan, settings: PictureSettings, sample: NDArray[np.uint8]
 ) -> bool:
     """Decode ``data`` into ``sample`` and return whether fitting changed it. Raises PictureFault."""
+    check_scans(data)
     with opened(BytesIO(data), file.path.suffix) as image:
         reduce_jpeg(image, plan.size, settings.fit)
         picture = upright(image)
-        check_pixels(picture.size)
+        check_pixels(picture)
         if not plan.in_colour and not is_grey(picture):
             raise PictureFault("it changed while the folder was read")
         flat = flattened(picture, settings.background, plan.in_colour)

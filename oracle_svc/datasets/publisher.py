@@ -25,7 +25,8 @@ from labelloop.events.v1.events_pb2 import PoolPublished, ShownPool
 
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
-from oracle_svc.datasets.picture_file import FILE_BYTES_MAX
+from oracle_svc.datasets.file_access import open_file
+from oracle_svc.datasets.picture_bounds import FILE_BYTES_MAX
 from oracle_svc.datasets.shards import shard_rows
 from oracle_svc.samples.originals import display
 
@@ -129,7 +130,7 @@ async def _put_originals(originals: Sequence[Original], artifacts: ArtifactStore
 def _read(original: Original) -> bytes:
     """Return what people see of the file. Raises InvalidInput if they are not those that were read into the pool."""
     try:
-        with original.path.open("rb") as file:
+        with open_file(original.path) as file:
             data = file.read(FILE_BYTES_MAX + 1)  # more was never read into the pool
     except OSError as error:
         raise _changed(original, str(error)) from error

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .array_file import ArrayFile
 from .arrays import as_values, values_dtype
+from .file_access import entries_of, is_file, is_folder, open_file
 from .file_names import is_of_desktop
 from .reading import DATA_BYTES_MAX, GZIP_MAGIC, damage_named
 from .scratch import ARRAY_BYTES_MAX, allocated, is_small
@@ -42,7 +43,7 @@ def is_array_folder(folder: Path) -> bool:
         entries = _entries(folder)
     except OSError:  # reading it says why
         return False
-    return bool(entries) and all(path.suffix.lower() == ".npy" and path.is_file() for path in entries)
+    return bool(entries) and all(path.suffix.lower() == ".npy" and is_file(path) for path in entries)
 
 
 def array_files(folder: Path) -> list[Path]:
@@ -64,11 +65,11 @@ def read_samples(path: Path, cache_dir: Path, field: str) -> ArraySamples:
         LimitExceeded: There are too many samples, or they are too large.
         OSError: A file cannot be read.
     """
-    if path.is_dir():
+    if is_folder(path):
         paths = array_files(path)
         return ArraySamples(_opened([ArrayFile.at(each) for each in paths], field), _notes(paths))
-    with path.open("rb") as file:
-        is_packed = path.stat().st_size > 0 and file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    with open_file(path) as file:
+        is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     if is_packed:
         return ArraySamples(_unpacked(path, cache_dir, field), ())
     return ArraySamples(_opened([ArrayFile.at(path)], field), ())
@@ -83,7 +84,7 @@ def _opened(files: Sequence[ArrayFile], field: str) -> SampleValues:
 def _unpacked(path: Path, cache_dir: Path, field: str) -> NDArray[Any]:
     """Unpack a gzipped IDX file, whose header says how much that is before anything is written."""
     origin = str(path)
-    with gzip.open(path) as file:
+    with open_file(path) as packed, gzip.open(packed) as file:
         with damage_named(origin):
             head = file.read(HEADER_BYTES_MAX)
         check_magic(head, origin)
@@ -124,7 +125,7 @@ def _check_limits(shape: tuple[int, ...], dtype: np.dtype[Any], origin: str, fie
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not is_of_desktop(path.name)]
+    return [path for path in entries_of(folder) if not is_of_desktop(path.name)]
 
 
 def _notes(paths: Sequence[Path]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelloop.csv_files.decoding import Opener, open_plainly
 from labelloop.csv_files.rows import Row, Sheet, read_sheet
 from labelloop.domain.class_names import as_number, class_named, class_of
 from labelloop.errors import InvalidInput
@@ -67,7 +68,7 @@ def _check_agreement(class_: str, class_name: str, index: int, classes: Sequence
         raise InvalidInput("AMBIGUOUS_CLASS", message)
 
 
-def read_class_rows(path: Path) -> tuple[Iterator[ClassRow], Sequence[str]]:
+def read_class_rows(path: Path, opener: Opener = open_plainly) -> tuple[Iterator[ClassRow], Sequence[str]]:
     """Open a CSV file with classes of samples.
 
     Returns:
@@ -79,7 +80,7 @@ def read_class_rows(path: Path) -> tuple[Iterator[ClassRow], Sequence[str]]:
             has too many cells, or a class but no sample.
         LimitExceeded: If it is too large.
     """
-    sheet = read_sheet(path, COLUMNS)
+    sheet = read_sheet(path, COLUMNS, opener)
     for needed in (("id", "name"), ("class", "class_name")):
         if not {*needed} & {*sheet.columns}:
             message = f"{path} has the column {' and '.join(sheet.columns)}; it also needs {' or '.join(needed)}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from labelloop.csv_files.decoding import WESTERN, encoding_of, lines_of, unreadable
+from labelloop.csv_files.decoding import WESTERN, Opener, encoding_of, lines_of, open_plainly, unreadable
 from labelloop.domain.class_names import comparable, shortened
 from labelloop.errors import InvalidInput
 
@@ -53,7 +53,7 @@ class Sheet:
     rows: Iterator[Row]
 
 
-def read_sheet(path: Path, known: Sequence[str]) -> Sheet:
+def read_sheet(path: Path, known: Sequence[str], opener: Opener = open_plainly) -> Sheet:
     """Open a CSV file that has some of the columns ``known``; others are ignored.
 
     Commas, semicolons, tabs and bars may separate the cells, and Excel's line ``sep=;`` may come first. Case and spaces
@@ -64,8 +64,8 @@ def read_sheet(path: Path, known: Sequence[str]) -> Sheet:
         InvalidInput: If it is no CSV, has none of the columns, or has one of them twice.
         LimitExceeded: If it is too large.
     """
-    encoding = encoding_of(path)
-    lines = lines_of(path, encoding)
+    encoding = encoding_of(path, opener)
+    lines = lines_of(path, encoding, opener)
     before, header = _header(lines)
     if not header:
         raise unreadable(path, f"it is empty; wanted are the columns {', '.join(known)}")
