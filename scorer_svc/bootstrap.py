@@ -47,8 +47,10 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     prefilters = PrefilterFactory()
     prefilters.announce()
     window = MappedWindow(int((settings.mapped_gb or settings.cache_gb) * 1e9))
-    known_pools, known_models = pools(artifacts, cache, window), models(artifacts, prefilters)
-    known_graphs = graphs(artifacts)
+    vetting = ThreadPoolExecutor(1, "vetting")
+    known_pools = pools(artifacts, cache, window)
+    known_models = models(artifacts, prefilters, vetting, settings.graph_multiply_adds)
+    known_graphs = graphs(artifacts, vetting, settings.graph_multiply_adds)
     executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
     cores = ThreadPoolExecutor(usable_cores(), "features")  # used once per pool, so on all cores
     seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores, window)
@@ -77,6 +79,6 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
             await server.serve(work)
     finally:
         await server.stop()
-        for each in (executor, posted, cores):
+        for each in (executor, posted, cores, vetting):
             each.shutdown(wait=False, cancel_futures=True)
         await client.close()

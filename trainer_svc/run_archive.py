@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 from labelloop.artifacts.formats import PoolManifest, SampleIndex
@@ -76,11 +77,12 @@ class RunArchive:
 
     async def _of_pool(self, pool_sha256: str) -> list[str]:
         """Return the digests of all artifacts that a pool's manifest and its indexes name."""
-        manifest = PoolManifest.from_bytes(await self._artifacts.get(pool_sha256))
+        manifest = await asyncio.to_thread(PoolManifest.from_bytes, await self._artifacts.get(pool_sha256))
         digests = list(manifest.artifacts)
         for shard in manifest.shards:
             if shard.index:
-                index = SampleIndex.from_bytes(await self._artifacts.get(shard.index), shard.sample_count)
+                data = await self._artifacts.get(shard.index)
+                index = await asyncio.to_thread(SampleIndex.from_bytes, data, shard.sample_count)
                 digests += index.originals
         return digests
 

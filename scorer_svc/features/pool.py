@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
 
 from scorer_svc.models.graph import Graph
+from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool, told_of_size
 from scorer_svc.pools.window import MappedFile, MappedWindow
@@ -115,11 +117,18 @@ def check_finite(values: NDArray[np.float32]) -> None:
         raise InvalidInput("BAD_GRAPH", "the graph makes features that are no finite numbers", field="features_sha256")
 
 
-def graphs(artifacts: ArtifactStore) -> AsyncCache[str, Graph]:
-    """Return a cache of feature graphs by digest; NotFound, Corrupt or InvalidInput if there is none."""
+def graphs(
+    artifacts: ArtifactStore, vetting: Executor | None = None, multiply_adds_max: int = MULTIPLY_ADDS_MAX
+) -> AsyncCache[str, Graph]:
+    """Return a cache of feature graphs by digest; NotFound, Corrupt or InvalidInput if there is none.
+
+    They are checked by ``vetting``, one after the other if it has one thread: each may take a second and much memory.
+    """
 
     async def load(digest: str) -> Graph:
-        return Graph(await artifacts.get(digest), digest, field="features_sha256")
+        data = await artifacts.get(digest)
+        checked = partial(Graph, data, digest, field="features_sha256", multiply_adds_max=multiply_adds_max)
+        return await asyncio.get_running_loop().run_in_executor(vetting, checked)
 
     return AsyncCache(load, kept=_KEPT)
 

@@ -69,7 +69,8 @@ class FeatureService:
     async def extract(self, graph: str, samples: bytes) -> pb.ExtractFeaturesResponse:
         """Compute the features of posted samples. InvalidInput if they are not what the graph takes."""
         known = await self._graphs.get(graph)
-        posted = _posted_texts(samples) if known.dtype == TEXT_DTYPE else _posted(known, samples)
+        texts = known.dtype == TEXT_DTYPE
+        posted = await asyncio.to_thread(_posted_texts, samples) if texts else _posted(known, samples)
         features = await self._run(known, posted)
         check_finite(features)
         return pb.ExtractFeaturesResponse(features=features.astype("<f4", copy=False).tobytes())

@@ -220,6 +220,10 @@ class StoredPool(Pool):
         return sum(self._file(index).size for index in places) <= self._window.bytes_max
 
 
+async def _layout(artifacts: ArtifactStore, manifest: PoolManifest) -> SampleLayout:
+    return await asyncio.to_thread(decode_layout, await artifacts.get(manifest.layout or ""), manifest.shape)
+
+
 def pools(artifacts: ArtifactStore, cache: ArtifactCache, window: MappedWindow | None = None) -> AsyncCache[str, Pool]:
     """Return a cache of pools by digest; NotFound or Corrupt if there is none.
 
@@ -228,8 +232,8 @@ def pools(artifacts: ArtifactStore, cache: ArtifactCache, window: MappedWindow |
     mapped = window or MappedWindow(cache.bytes_max)
 
     async def load(digest: str) -> Pool:
-        manifest = PoolManifest.from_bytes(await artifacts.get(digest))
-        layout = decode_layout(await artifacts.get(manifest.layout), manifest.shape) if manifest.layout else None
+        manifest = await asyncio.to_thread(PoolManifest.from_bytes, await artifacts.get(digest))
+        layout = await _layout(artifacts, manifest) if manifest.layout else None
         pool = StoredPool(manifest, cache, mapped, layout)
         told_of_size("samples", digest, pool.sample_count * pool.sample_bytes, cache.bytes_max)
         return pool

@@ -15,7 +15,7 @@ from scorer_svc.scoring.admission import Backlog
 from scorer_svc.scoring.images import Classifier, answer, read_images
 from scorer_svc.scoring.texts import read_texts, work_of
 
-_INLINE_WORK_MAX = 256 * 784  # a tenth of a millisecond; more would delay health checks and small requests
+_INLINE_WORK_MAX = 6_250_000  # multiply-adds, some tenths of a millisecond; more would delay health checks and others
 
 
 class Scoring:
@@ -40,7 +40,7 @@ class Scoring:
         else:
             images = read_images(request, model)
             work = len(images) * model.work
-        if work <= _INLINE_WORK_MAX:
+        if work <= _INLINE_WORK_MAX and model.is_open_for(request.dtype):
             return answer(digest, model.classify(images), request.with_probabilities)
         with self._backlog.taken(work):
             response, seconds = await asyncio.get_running_loop().run_in_executor(

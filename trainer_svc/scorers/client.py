@@ -94,7 +94,7 @@ class ScorerClient:
         self._replicas, self._fan_out = replicas, FanOut(replicas)
 
         async def load(pool: str) -> Shards:
-            manifest = PoolManifest.from_bytes(await artifacts.get(pool))
+            manifest = await asyncio.to_thread(PoolManifest.from_bytes, await artifacts.get(pool))
             shards = manifest.shards
             sample_bytes = 0 if manifest.dtype == TEXT_DTYPE else np.dtype(manifest.dtype).itemsize
             size = manifest.sample_count * math.prod(manifest.shape) * sample_bytes
