@@ -96,6 +96,11 @@ CASES: dict[str, tuple[list[dict[str, str]], int, int, dict[str, str]]] = {
         *(18, 12),
         {"instance": "trainer"},
     ),
+    "LabelloopWaiting": (
+        [*ALL_UP, series("labelloop_waiting_seconds", "0x9 10+60x30", instance="trainer", what="the broker")],
+        *(15, 10),
+        {"instance": "trainer", "what": "the broker"},
+    ),
     "LabelloopFollowingAnew": (
         [*ALL_UP, series("labelloop_followings_anew_total", "0x9 1+1x30", instance="trainer")],
         *(20, 11),

@@ -14,6 +14,7 @@ import structlog
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import NotFound, WrongState
 from labelloop.eventlog.log import EventLog, Recorded
+from labelloop.eventlog.waiting import waiting
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics
 
@@ -118,7 +119,9 @@ class RunProjections(Generic[R]):
         if self._sequence < sequence:
             arrival = asyncio.get_running_loop().create_future()
             self._arrivals.append((sequence, arrival))
-            await arrival
+            with waiting("the broker") as wait:
+                wait.problem = f"event {sequence} has not arrived yet"
+                await arrival
 
     async def wait_for_append(self, recorded: Recorded) -> None:
         """Return once the event that an append returned is applied.
