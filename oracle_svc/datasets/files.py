@@ -11,6 +11,7 @@ from labelloop.domain.sample_array import SampleArray
 from labelloop.domain.sample_layout import layout_of, layout_of_shape
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
+from labelloop.runtime.memory_limit import memory_limit
 from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
@@ -25,7 +26,7 @@ from .unknown_labels import refuse_unknown
 
 Labels = NDArray[np.int32] | None
 
-_EVALUATION_BYTES_MAX = 1024**3
+_EVALUATION_BYTES_MAX = min(1024**3, memory_limit() // 8)  # the pool and other datasets are held as well
 
 
 def load_files(source: DatasetSource, cache_dir: Path) -> Dataset:
@@ -207,7 +208,7 @@ def _evaluation(
 
 
 def _in_memory(samples: SampleArray, origin: str) -> NDArray[Any]:
-    """Read evaluation samples into memory, in which all services hold them. Raises LimitExceeded for over 1 GiB."""
+    """Read evaluation samples into memory, in which all services hold them. Raises LimitExceeded for too much."""
     if samples.nbytes > _EVALUATION_BYTES_MAX:
         raise LimitExceeded(
             "EVALUATION_TOO_LARGE",

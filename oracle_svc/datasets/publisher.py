@@ -41,7 +41,8 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     """
     evaluation = ""
     if dataset.evaluation_samples is not None and dataset.evaluation_labels is not None:
-        evaluation = await artifacts.put(encode_evaluation(dataset.evaluation_samples, dataset.evaluation_labels))
+        encoded = await asyncio.to_thread(encode_evaluation, dataset.evaluation_samples, dataset.evaluation_labels)
+        evaluation = await artifacts.put(encoded)
     return PoolPublished(
         pool_sha256=await _put_pool(dataset, artifacts),
         sample_count=len(dataset.samples),
@@ -52,12 +53,26 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
         description=dataset.description,
         stand_in=dataset.stand_in,
         graph_sha256=await artifacts.put(dataset.graph) if dataset.graph else "",
-        labels_sha256="" if dataset.labels is None else await artifacts.put(encode_labels(dataset.labels)),
+        labels_sha256=await _put_labels(dataset, artifacts),
         layout=dataset.layout,
-        duplicates_sha256=await artifacts.put(encode_duplicates(dataset.duplicates)) if len(dataset.duplicates) else "",
+        duplicates_sha256=await _put_duplicates(dataset, artifacts),
         duplicate_count=len(dataset.duplicates),
         shown=await _put_shown(dataset, artifacts),
     )
+
+
+async def _put_labels(dataset: Dataset, artifacts: ArtifactStore) -> str:
+    """Store the labels, encoded in a thread; return their digest, empty if there are none."""
+    if dataset.labels is None:
+        return ""
+    return await artifacts.put(await asyncio.to_thread(encode_labels, dataset.labels))
+
+
+async def _put_duplicates(dataset: Dataset, artifacts: ArtifactStore) -> str:
+    """Store which samples are equal, encoded in a thread; return the digest, empty if none are."""
+    if not len(dataset.duplicates):
+        return ""
+    return await artifacts.put(await asyncio.to_thread(encode_duplicates, dataset.duplicates))
 
 
 async def _put_pool(dataset: Dataset, artifacts: ArtifactStore) -> str:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from labelloop.artifacts.idx import check_magic, parse_idx
 from labelloop.errors import Corrupt, LimitExceeded
+from labelloop.runtime.memory_limit import memory_limit
 from numpy.typing import NDArray
 
 from .array_file import NPY_MAGIC
@@ -22,7 +23,8 @@ from .file_access import open_file
 GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_PART_BYTES = 16 * 1024 * 1024
 
-DATA_BYTES_MAX = 4 * 1024**3  # of what is held in memory: texts, tables, labels
+DATA_BYTES_MAX = min(4 * 1024**3, memory_limit() // 4)
+"""Bytes of what is held in memory: texts, tables, labels. While they are read, they are there twice."""
 
 
 def unpacked(data: bytes, origin: str) -> bytes:
@@ -66,8 +68,8 @@ def check_size(data_bytes: int, origin: str) -> None:
     if data_bytes > DATA_BYTES_MAX:
         raise LimitExceeded(
             "DATA_TOO_LARGE",
-            f"{origin} takes more than {DATA_BYTES_MAX // 1024**3} GiB of memory, where texts, tables and labels are "
-            "held: split it into smaller pools; arrays of numbers in .npy files may be larger",
+            f"{origin} takes more than {DATA_BYTES_MAX / 1024**3:.1f} GiB of memory, in which texts, tables and labels "
+            "are held: split it into smaller pools; arrays of numbers in .npy files may be larger",
             origin=origin,
             data_bytes=data_bytes,
             data_bytes_max=DATA_BYTES_MAX,

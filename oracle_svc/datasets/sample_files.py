@@ -119,7 +119,8 @@ def _check_limits(shape: tuple[int, ...], dtype: np.dtype[Any], origin: str, fie
     elif size > ARRAY_BYTES_MAX:
         why = f"it holds {size:,} bytes, more than 1 TiB"
     elif sample_bytes * min(shape[0], _TILE) > DATA_BYTES_MAX:
-        why = f"a sample takes {sample_bytes:,} bytes, and {_TILE} of them do not fit into 4 GiB"
+        room = f"{DATA_BYTES_MAX / 1024**3:.1f} GiB"
+        why = f"a sample takes {sample_bytes:,} bytes, and {_TILE} of them do not fit into {room}"
     if why:
         raise LimitExceeded("DATA_TOO_LARGE", f"{origin}: {why}; split the pool, or make samples smaller", field=field)
 

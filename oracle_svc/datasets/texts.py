@@ -22,7 +22,7 @@ def read_text_table(path: Path, source: DatasetSource, field: str) -> Texts:
     """Read the texts, names and labels in the columns that ``source`` names, exactly as the file has them.
 
     ``field`` names the setting of ``path`` in errors. Raises InvalidInput for rows that cannot be used, all together,
-    unless ``source.skip_bad``; LimitExceeded if the texts take more than 4 GiB; and as :func:`read_rows` does.
+    unless ``source.skip_bad``; LimitExceeded if the texts take too much memory; and as :func:`read_rows` does.
     """
     named, labelled = bool(source.id_column), bool(source.label_column)
     texts = TextSet(str(path), field, source.skip_bad, named, labelled)
