@@ -26,6 +26,7 @@ from pyroaring import BitMap
 
 from scorer_svc.features.service import FeatureService
 from scorer_svc.models.model import Model
+from scorer_svc.models.running import stoppable
 from scorer_svc.models.warmup import ModelWarmup
 from scorer_svc.numerics.clustering import cluster
 from scorer_svc.pools.part import Part
@@ -179,8 +180,8 @@ class ScorerService(ScorerServiceServicer):
         rankings = await asyncio.gather(*tasks)
         return rankings[0] if len(rankings) == 1 else await self._run(merge, rankings, question.limit)
 
-    def _run(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
+        return await stoppable(self._executor, work, *arguments)
 
     async def _question(self, asked: Asked) -> tuple[Pool, Question]:
         pool = await self._seen(asked.pool, asked.features)

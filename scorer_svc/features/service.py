@@ -20,6 +20,7 @@ from scorer_svc.features.pool import check_finite, check_graph
 from scorer_svc.features.standardized import learn_standardized
 from scorer_svc.features.texts import learn_texts
 from scorer_svc.models.graph import Graph
+from scorer_svc.models.running import stoppable
 from scorer_svc.pools.pool import Pool
 
 _KEPT = 4
@@ -76,7 +77,7 @@ class FeatureService:
         return pb.ExtractFeaturesResponse(features=features.astype("<f4", copy=False).tobytes())
 
     async def _run(self, graph: Graph, samples: NDArray[Any]) -> NDArray[np.float32]:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, graph.answers, samples)
+        return await stoppable(self._executor, graph.answers, samples)
 
     async def _learn(self, wanted: LearnedFeatures) -> bytes:
         pool = await self._pools.get(wanted.pool)

@@ -52,11 +52,14 @@ class Cost(NamedTuple):
         total: multiply-adds of all steps.
         heaviest: those of the heaviest step.
         held_bytes: bytes of all values together, in whatever order they are computed and dropped.
+        packed: numbers of weights that its steps take, each counted once for every step: a session lays them out anew
+            for each. Not for a sample, but for all.
     """
 
     total: int
     heaviest: int
     held_bytes: int
+    packed: int
 
 
 def cost_of(nodes: Sequence[NodeProto], values: Mapping[str, ValueInfoProto], weights: Mapping[str, Shape]) -> Cost:
@@ -77,7 +80,8 @@ def cost_of(nodes: Sequence[NodeProto], values: Mapping[str, ValueInfoProto], we
             raise ValueError(f"{name!r} is of {TensorProto.DataType.Name(kind).lower()}, not a plain number")
     costs = [_step(node, shapes, weights) * _slowness(node, types) for node in nodes]
     held = sum(math.prod(shapes[name]) * _BYTES[types[name]] for name in shapes)
-    return Cost(sum(costs), max(costs, default=0), held)
+    packed = sum(math.prod(weights[name]) for node in nodes for name in node.input if name in weights)
+    return Cost(sum(costs), max(costs, default=0), held, packed)
 
 
 def _sizes(value: ValueInfoProto) -> list[int]:

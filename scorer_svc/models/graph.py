@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,7 @@ from onnxruntime import InferenceSession
 from scorer_svc.models.cost import Cost
 from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
 from scorer_svc.models.ort_session import open_session
+from scorer_svc.models.running import Stopped, current_stop
 from scorer_svc.models.validation import FEATURES, TooCostly, validated, values_each
 
 _DTYPES: dict[int, str] = {
@@ -120,8 +122,12 @@ class Graph:
 
     def _run(self, session: InferenceSession, rows: NDArray[Any]) -> NDArray[np.float32]:
         rows = rows.reshape(-1, 1) if self._takes_column else rows
+        stop = current_stop()
         try:
-            answer: NDArray[np.float32] = session.run([self._output], {self._input: rows})[0]
+            with stop.run() if stop else nullcontext() as options:
+                answer: NDArray[np.float32] = session.run([self._output], {self._input: rows}, options)[0]
+        except Stopped:
+            raise
         except Exception as error:  # a graph that loads may still fail
             raise InvalidInput("BAD_MODEL", f"the model fails on these samples: {error}", field=self._field) from error
         return answer

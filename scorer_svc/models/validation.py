@@ -55,6 +55,7 @@ class TooCostly(ValueError):
 _HEAD = 50_000_000  # of a softmax of four million weights
 MODEL = Limits(64 * 1024 * 1024, 2_000, 100_000_000, _HEAD)  # a model is sent in one gRPC message
 FEATURES = Limits(48 * 1024 * 1024, 1_998, 98_000_000, 0)  # leaves room for a softmax after it
+_PACKED_MAX = 64_000_000  # numbers of weights of all steps: 256 MB
 _STEP_SHARE = 2  # no step may take more than half of that: a run can be ended between steps only
 _OPSET_MIN = 13  # Softmax, Squeeze and ReduceSum meant something else before, and a model is one graph of one opset
 _VALUES_MAX = 4_000_000  # of one step, for one sample: 16 MB
@@ -134,6 +135,11 @@ def _known_values(graph: onnx.GraphProto, counts: list[ValueInfoProto], limits: 
 
 
 def _check_cost(cost: Cost, most: int) -> None:
+    if cost.packed > _PACKED_MAX:
+        raise TooCostly(
+            f"its steps take {cost.packed:,} numbers of weights, those of several steps counted for each, more than "
+            f"{_PACKED_MAX:,}: take a smaller network"
+        )
     step_most = most // _STEP_SHARE
     if cost.total > most or cost.heaviest > step_most:
         raise TooCostly(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 from onnxruntime import InferenceSession
 
 from scorer_svc.models.cost import Cost
@@ -18,25 +16,10 @@ from scorer_svc.models.graph import Graph
 from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
 from scorer_svc.models.model import Model
 from scorer_svc.models.validation import FEATURES, TooCostly, validated
+from tests.onnx_graphs import graph_of
 from trainer_svc.model.onnx_export import joined, to_onnx
 
 RUN_BYTES_MAX = 512 * 1024 * 1024
-
-
-def graph_of(nodes: Sequence[NodeProto], takes: int, weights: dict[str, NDArray[Any]] | None = None) -> bytes:
-    """Return the graph of ``nodes`` from ``samples`` ``[n, takes]`` to ``features``, whose size is inferred."""
-    graph = helper.make_graph(
-        nodes,
-        "steps",
-        [helper.make_tensor_value_info("samples", TensorProto.FLOAT, ["n", takes])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(values, name) for name, values in (weights or {}).items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
-    model.ir_version = 9
-    model = onnx.shape_inference.infer_shapes(model)
-    del model.graph.value_info[:]
-    return bytes(model.SerializeToString())
 
 
 def convolutions(count: int, kernel: int, size: int, channels: int = 1) -> bytes:
@@ -172,6 +155,14 @@ def test_many_values_held_at_once_are_computed_for_fewer_samples() -> None:
     np.testing.assert_allclose(graph.answers(samples), 1_900 * samples)
     np.testing.assert_allclose(graph.classify(samples), 1_900 * samples)
     assert max(runs) * held <= RUN_BYTES_MAX
+
+
+def test_a_weight_that_many_steps_share_is_counted_for_each() -> None:
+    """A session lays it out anew for each of them: these would take 3.2 GB."""
+    names = ["samples", *(f"p{number}" for number in range(199)), "features"]
+    nodes = [helper.make_node("MatMul", [names[i], "w"], [names[i + 1]]) for i in range(200)]
+    with pytest.raises(TooCostly, match="800,000,000 numbers of weights"):
+        validated(graph_of(nodes, 2_000, {"w": np.ones((2_000, 2_000), np.float32)}), FEATURES)
 
 
 def test_a_heavy_step_is_run_for_few_samples_at_once() -> None:
