@@ -62,6 +62,9 @@ class MemoryLog:
                 each.apply(recorded)
         return self._standing[subject]
 
+    async def newest(self, run_id: str) -> int:
+        return max((each.sequence for each in self._standing.values() if each.event.run_id == run_id), default=0)
+
 
 class Files:
     """A pool that somebody edits: an array with labels, or a folder with a folder of pictures for each class.

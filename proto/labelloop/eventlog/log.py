@@ -38,6 +38,9 @@ from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.crash_points import crash_point
 
+_HEADER_BYTES = 1_024  # the expected sequence and the headers of a trace
+_NO_SEQUENCE = 2**62  # that no message has
+
 log = structlog.get_logger()
 
 
@@ -50,12 +53,14 @@ class Recorded:
         sequence: Its sequence in the stream.
         ours: Whether the append that returned this wrote it.
         carrier: From :meth:`EventLog.follow`, trace headers of the span in which it was written; empty if untraced.
+        data: Its bytes in the stream.
     """
 
     event: Event | None
     sequence: int
     ours: bool = False
     carrier: Mapping[str, str] = field(default_factory=dict, compare=False)
+    data: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def at(self) -> datetime:
@@ -127,7 +132,7 @@ class EventLog:
             raise
         self.writable = True
         if sequence:
-            return Recorded(event, sequence, ours=True)
+            return Recorded(event, sequence, ours=True, data=data)
         standing = await self._stand(event, subject, data)
         ours = standing.ours or standing.event == event  # as after a write of which only the acknowledgement was lost
         metrics.APPENDS_LOST.inc(not ours)
@@ -144,7 +149,7 @@ class EventLog:
         if sequence is None:
             raise NotThereYet(f"another wrote under {subject} at the same time")
         log.warning("event_written_behind_strays", subject=subject, sequence=sequence)
-        return Recorded(event, sequence, ours=True)
+        return Recorded(event, sequence, ours=True, data=data)
 
     async def watch(self) -> None:
         """Watch the stream for rollbacks and stalls, forever; run it alongside the one :meth:`follow` of all events.
@@ -156,6 +161,27 @@ class EventLog:
         """
         await self._rollback_guard.watch()
 
+    @property
+    def event_bytes_max(self) -> int:
+        """How many bytes an event may have: what the broker takes in one message, less its headers."""
+        return self._client.max_payload - _HEADER_BYTES
+
+    async def check_may_append(self, subject: str) -> None:
+        """Check that the broker lets this client write under ``subject``, without writing anything.
+
+        Raises:
+            NotAllowed: If it does not.
+        """
+        await retry_while_away(lambda: publish_over(self._js, subject, b"", _NO_SEQUENCE))
+
+    async def newest(self, run_id: str) -> int:
+        """Return the sequence of the newest message of a run; 0 if there is none."""
+        try:
+            message = await retry_while_away(lambda: self._js.get_last_msg(STREAM, f"{PREFIX}.{run_id}.>"))
+        except NotFoundError:
+            return 0
+        return int(message.seq or 0)
+
     async def last_sequence(self) -> int:
         """Return the sequence of the newest event; 0 if there is none."""
         return int((await retry_while_away(lambda: self._js.stream_info(STREAM))).state.last_seq)
@@ -166,14 +192,10 @@ class EventLog:
 
     async def read_on(self, run_id: str, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """Yield the readable events that a run has now, in order, from the first after sequence ``after``."""
-        subject = f"{PREFIX}.{run_id}.>"
-        try:
-            last = int((await retry_while_away(lambda: self._js.get_last_msg(STREAM, subject))).seq or 0)
-        except NotFoundError:
-            return
+        last = await self.newest(run_id)
         if last <= after:
             return
-        async with aclosing(self.follow(subject, after)) as standing:
+        async with aclosing(self.follow(f"{PREFIX}.{run_id}.>", after)) as standing:
             async for recorded in standing:
                 if recorded.event:
                     yield recorded
@@ -188,7 +210,7 @@ class EventLog:
         guard: Guard = self._rollback_guard if subject == EVERYTHING else PassingReader(self._rollback_guard)
         async for message in follow_stream(self._client, self._js, STREAM, subject, after, guard):
             sequence, carrier = message.metadata.sequence.stream, tracing.carrier(message.headers)
-            yield Recorded(self._decode(message), sequence, carrier=carrier)
+            yield Recorded(self._decode(message), sequence, carrier=carrier, data=message.data)
 
     def _decode(self, message: Msg) -> Event | None:
         try:
@@ -203,8 +225,9 @@ class EventLog:
 
 def _recorded(subject: str, message: RawStreamMsg) -> Recorded:
     assert message.seq is not None, "a message that stands has a sequence"
+    data = message.data or b""
     try:
-        return Recorded(_readable(subject, message.data or b""), message.seq)
+        return Recorded(_readable(subject, data), message.seq, data=data)
     except ValueError as error:
         said = f"what stands under {subject}, at sequence {message.seq}, is no event of ours: {error}"
         raise WrongState("UNREADABLE_EVENT", said, subject=subject, sequence=message.seq) from error
