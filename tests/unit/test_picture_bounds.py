@@ -10,10 +10,11 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from labelloop.errors import Corrupt
+from labelloop.errors import Corrupt, LimitExceeded
 from PIL import EpsImagePlugin, Image
 
-from oracle_svc.datasets import picture_bounds, picture_file
+from oracle_svc.datasets import DatasetSource, images, picture_bounds, picture_file
+from oracle_svc.datasets import load as load_dataset
 from oracle_svc.datasets.picture_bounds import FILE_BYTES_MAX, LARGE_PIXELS, PIXELS_MAX
 from oracle_svc.datasets.picture_file import NoPicture, PictureFault, check_scans, opened, read_header
 from oracle_svc.samples.originals import display
@@ -178,6 +179,19 @@ def test_a_postscript_file_starts_no_program_whatever_its_name(
 def test_what_people_see_is_bounded_alike(make: Callable[[], bytes]) -> None:
     with pytest.raises(Corrupt, match="a sample's original cannot be read as a picture"):
         display(make())
+
+
+def test_decoding_ends_if_it_takes_too_long_for_the_size_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(encoded("PNG"))
+    source = DatasetSource(str(folder), classes=("a", "b"))
+    assert len(load_dataset(source, data_dir=None, cache_dir=tmp_path).samples) == 1
+    monkeypatch.setattr(images, "_SECONDS", -1.0)
+    with pytest.raises(LimitExceeded, match="takes longer than -1 s, which is too long for files of their size"):
+        load_dataset(source, data_dir=None, cache_dir=tmp_path)
 
 
 def test_a_file_too_large_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
