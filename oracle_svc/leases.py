@@ -21,15 +21,14 @@ from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_guard import UnguardedLog
 from labelloop.eventlog.stream_setup import wait_for_stream
-from labelloop.eventlog.streams import LEASES as STREAM
-from labelloop.eventlog.streams import LEASES_PREFIX as PREFIX
-from labelloop.eventlog.streams import leases
+from labelloop.eventlog.streams import LEASES, LEASES_PREFIX, leases
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pydantic import TypeAdapter, ValidationError
 
 from oracle_svc.lease_table import Lease, LeaseTable
 
+STREAM, PREFIX = LEASES, LEASES_PREFIX
 _LEASE = TypeAdapter(Lease)
 
 log = structlog.get_logger()
