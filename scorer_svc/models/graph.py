@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -86,7 +85,7 @@ class Graph:
 
     def is_open_for(self, dtype: str) -> bool:
         """Return whether samples of ``dtype`` can be classified at once; opening a session takes longer than that."""
-        return self.dtype in (TEXT_DTYPE, dtype) or "_float_session" in self.__dict__
+        return self.dtype == dtype or self.dtype == TEXT_DTYPE or "_float_session" in self.__dict__
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Compute ``[n, answers]`` for images ``[n, features]``, uint8 or float32, or for texts ``[n]``.
@@ -122,15 +121,16 @@ class Graph:
 
     def _run(self, session: InferenceSession, rows: NDArray[Any]) -> NDArray[np.float32]:
         rows = rows.reshape(-1, 1) if self._takes_column else rows
-        stop = current_stop()
+        stop, outputs, inputs = current_stop(), [self._output], {self._input: rows}
         try:
-            with stop.run() if stop else nullcontext() as options:
-                answer: NDArray[np.float32] = session.run([self._output], {self._input: rows}, options)[0]
+            if stop is None:
+                return session.run(outputs, inputs)[0]  # type: ignore[no-any-return]
+            with stop.run() as options:
+                return session.run(outputs, inputs, options)[0]  # type: ignore[no-any-return]
         except Stopped:
             raise
         except Exception as error:  # a graph that loads may still fail
             raise InvalidInput("BAD_MODEL", f"the model fails on these samples: {error}", field=self._field) from error
-        return answer
 
 
 def _most_of(cost: Cost) -> int:
