@@ -42,7 +42,16 @@ async def serve(settings: TrainerSettings) -> None:
         oracle = OracleServiceStub(oracle_channel)
         leftovers = Leftovers(client) if settings.artifacts_url == JETSTREAM else None
         scorer_client, owners = ScorerClient(scorers, artifacts), RunOwners(uuid4().hex)
-        trainer = Trainer(log, artifacts, scorer_client, oracle, executor, owners=owners, leftovers=leftovers)
+        trainer = Trainer(
+            log,
+            artifacts,
+            scorer_client,
+            oracle,
+            executor,
+            owners=owners,
+            leftovers=leftovers,
+            import_limits=settings.import_limits,
+        )
         presence = Presence(client, "trainer", owners, trainer.projections, log)
         server.diagnostics.about(client, trainer.projections)
         add_TrainerServiceServicer_to_server(trainer.service, server.grpc)

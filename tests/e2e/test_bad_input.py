@@ -29,7 +29,7 @@ from labelloop_cli.local.stack import Stack, running
 
 from tests.blobs import Blobs, spec, write_blobs
 from tests.e2e.driving import finish, start
-from tests.e2e.good_requests import brief_spec, good_requests, likely_strings, open_samples
+from tests.e2e.good_requests import brief_spec, good_requests, half_import, likely_strings, open_samples
 from tests.e2e.nasty import Likely, damaged, floods, mutations
 from tests.e2e.odd_files import write_odd_files
 from tests.e2e.rpcs import Caller, Rpc, all_rpcs, calling
@@ -81,6 +81,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory, nats_binary: Path) -> 
                 await start(clients, run_id, brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE))
             await open_samples(clients, "spare")  # from here on nothing happens by itself
             [first, *_] = await open_samples(clients)
+            await EventLog(broker).append_once(half_import(blobs))
             good = good_requests(blobs, done, first)
             refused = {name: why async for name, why in _refused(caller, good)}  # before damaged ones change the runs
             likely = likely_strings(blobs, odd, done)

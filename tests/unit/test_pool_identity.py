@@ -61,6 +61,10 @@ class MemoryLog:
                 each.apply(recorded)
         return self._standing[subject]
 
+    async def newest(self, run_id: str) -> int:
+        standing = (each for each in self._standing.values() if each.event and each.event.run_id == run_id)
+        return max((each.sequence for each in standing), default=0)
+
 
 class Files:
     """A pool that somebody edits: an array with labels, or a folder with a folder of pictures for each class.

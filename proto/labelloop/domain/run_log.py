@@ -115,6 +115,8 @@ class RunLog:
     def fault(self, event: Event) -> str:
         """Explain why ``event`` cannot come next; empty if it can. Events after the run's end are late, not wrong."""
         kind = event.WhichOneof("payload")
+        if kind == "import_cleared":
+            return "the run is complete"
         if kind == "run_failed" and not self.over:
             return self._failure_fault(event.round)
         if self.over or kind in RUN_ENDS:

@@ -25,7 +25,7 @@ from nats.js.errors import NotFoundError
 
 from labelloop.domain.event_schema import shape_fault
 from labelloop.errors import LimitExceeded, WrongState
-from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
+from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once, publish_over
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import is_undecided, retry_while_away
@@ -35,6 +35,9 @@ from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, event_kind, 
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.crash_points import crash_point
+
+_HEADER_BYTES = 1_024  # the expected sequence and the headers of a trace
+_NO_SEQUENCE = 2**62  # that no message has
 
 log = structlog.get_logger()
 
@@ -52,12 +55,14 @@ class Recorded:
         sequence: Its sequence in the stream.
         ours: Whether the append that returned this wrote it.
         carrier: From :meth:`EventLog.follow`, trace headers of the span in which it was written; empty if untraced.
+        data: Its bytes in the stream.
     """
 
     event: Event | None
     sequence: int
     ours: bool = False
     carrier: Mapping[str, str] = field(default_factory=dict, compare=False)
+    data: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def at(self) -> datetime:
@@ -142,7 +147,7 @@ class EventLog:
             raise
         self.writable = True
         if sequence:
-            return Recorded(event, sequence, ours=True)
+            return Recorded(event, sequence, ours=True, data=data)
         standing = await self._read_back(subject)
         ours = standing.event == event  # as after a write of which only the acknowledgement was lost
         metrics.APPENDS_LOST.inc(not ours)
@@ -155,7 +160,8 @@ class EventLog:
             raise _NotThereYet(f"another was first under {subject}, and the leader has not got its event") from error
         assert message.seq is not None, "a message that stands has a sequence"
         try:
-            return Recorded(_readable(subject, message.data or b""), message.seq)
+            data = message.data or b""
+            return Recorded(_readable(subject, data), message.seq, data=data)
         except ValueError as error:
             said = f"what stands under {subject}, at sequence {message.seq}, is no event of ours: {error}"
             raise WrongState("UNREADABLE_EVENT", said, subject=subject, sequence=message.seq) from error
@@ -170,6 +176,27 @@ class EventLog:
         """
         await self._rollback_guard.watch()
 
+    @property
+    def event_bytes_max(self) -> int:
+        """How many bytes an event may have: what the broker takes in one message, less its headers."""
+        return self._client.max_payload - _HEADER_BYTES
+
+    async def check_may_append(self, subject: str) -> None:
+        """Check that the broker lets this client write under ``subject``, without writing anything.
+
+        Raises:
+            NotAllowed: If it does not.
+        """
+        await retry_while_away(lambda: publish_over(self._js, subject, b"", _NO_SEQUENCE))
+
+    async def newest(self, run_id: str) -> int:
+        """Return the sequence of the newest message of a run; 0 if there is none."""
+        try:
+            message = await retry_while_away(lambda: self._js.get_last_msg(STREAM, f"{PREFIX}.{run_id}.>"))
+        except NotFoundError:
+            return 0
+        return int(message.seq or 0)
+
     async def last_sequence(self) -> int:
         """Return the sequence of the newest event; 0 if there is none."""
         return int((await retry_while_away(lambda: self._js.stream_info(STREAM))).state.last_seq)
@@ -180,14 +207,10 @@ class EventLog:
 
     async def read_on(self, run_id: str, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """Yield the readable events that a run has now, in order, from the first after sequence ``after``."""
-        subject = f"{PREFIX}.{run_id}.>"
-        try:
-            last = int((await retry_while_away(lambda: self._js.get_last_msg(STREAM, subject))).seq or 0)
-        except NotFoundError:
-            return
+        last = await self.newest(run_id)
         if last <= after:
             return
-        async with aclosing(self.follow(subject, after)) as standing:
+        async with aclosing(self.follow(f"{PREFIX}.{run_id}.>", after)) as standing:
             async for recorded in standing:
                 if recorded.event:
                     yield recorded
@@ -198,7 +221,7 @@ class EventLog:
         """Yield all events under ``subject`` after sequence ``after``, in order, without gap or repeat, forever."""
         async for message in follow_stream(self._client, self._js, STREAM, subject, after, self._rollback_guard):
             sequence, carrier = message.metadata.sequence.stream, tracing.carrier(message.headers)
-            yield Recorded(self._decode(message), sequence, carrier=carrier)
+            yield Recorded(self._decode(message), sequence, carrier=carrier, data=message.data)
 
     def _decode(self, message: Msg) -> Event | None:
         try:

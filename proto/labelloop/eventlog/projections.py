@@ -13,6 +13,7 @@ import structlog
 
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import NotFound, WrongState
+from labelloop.eventlog.beginnings import Beginnings
 from labelloop.eventlog.log import EventLog, Recorded
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics
@@ -41,8 +42,7 @@ R = TypeVar("R", bound=Run)
 class RunProjections(Generic[R]):
     """The states of all runs in one service, kept up to date with the event log.
 
-    Events that precede their ``run_started`` are applied after it: an import writes that one last, so that the run
-    appears completely or not at all.
+    An imported run appears completely or not at all, as :mod:`labelloop.eventlog.beginnings` says.
 
     Args:
         begin: Creates a run's state from its ``run_started`` event and the time at which that was recorded.
@@ -53,16 +53,16 @@ class RunProjections(Generic[R]):
         progress: What a step of a run that takes long has done so far; empty if none does.
         refused: Sequences of events that break the rules of their run; they stay in the log and are skipped.
         carriers: Trace headers of the span in which each run's newest event was written, if that was traced.
+        beginnings: The events of ids of which there is no run, such as those of imports that were cut short.
     """
 
     def __init__(self, begin: Callable[[Event, datetime], R]) -> None:
-        self._begin = begin
+        self.beginnings = Beginnings(begin, self._apply, self._refuse)
         self.runs: dict[str, R] = {}
         self.problems: dict[str, str] = {}
         self.progress: dict[str, str] = {}
         self.refused: set[int] = set()
         self.carriers: dict[str, Mapping[str, str]] = {}
-        self._early: defaultdict[str, list[tuple[Recorded, Event]]] = defaultdict(list)
         self._sequence = 0
         self._arrivals: list[tuple[int, asyncio.Future[None]]] = []
         self._subscriptions: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -94,24 +94,21 @@ class RunProjections(Generic[R]):
         self._arrivals = [waiting for waiting in self._arrivals if not waiting[1].done()]
 
     def _sort(self, recorded: Recorded, event: Event) -> None:
-        run_id = event.run_id
-        if run_id in self.runs:
-            self._apply(recorded, event)
-        elif event.HasField("run_started"):
-            self.runs[run_id] = self._begin(event, recorded.at)
-            for early, early_event in self._early.pop(run_id, ()):
-                self._apply(early, early_event)
-        else:
-            self._early[run_id].append((recorded, event))
+        if event.run_id in self.runs:
+            self._apply(self.runs[event.run_id], recorded, event)
+        elif (run := self.beginnings.take(recorded, event)) is not None:
+            self.runs[event.run_id] = run
 
-    def _apply(self, recorded: Recorded, event: Event) -> None:
-        run = self.runs[event.run_id]
+    def _apply(self, run: R, recorded: Recorded, event: Event) -> None:
         if fault := run.run_log.fault(event):
-            self.refused.add(recorded.sequence)
-            metrics.AGAINST_THE_RULES.inc()
-            log.error("event_against_rules_skipped", run=event.run_id, sequence=recorded.sequence, fault=fault)
+            self._refuse(recorded, event, fault)
             return
         run.apply(event, recorded.at)
+
+    def _refuse(self, recorded: Recorded, event: Event, fault: str) -> None:
+        self.refused.add(recorded.sequence)
+        metrics.AGAINST_THE_RULES.inc()
+        log.error("event_against_rules_skipped", run=event.run_id, sequence=recorded.sequence, fault=fault)
 
     async def wait_for(self, sequence: int) -> None:
         """Return once all events up to ``sequence`` are applied."""
@@ -135,9 +132,18 @@ class RunProjections(Generic[R]):
     def get(self, run_id: str) -> R:
         """Return the state of a run; raise NotFound if there is no such run."""
         if run_id not in self.runs:
-            message = f"there is no run {run_id!r}; `labelloop run list` shows those there are"
-            raise NotFound("UNKNOWN_RUN", message, run_id=run_id)
+            raise NotFound("UNKNOWN_RUN", self._why_unknown(run_id), run_id=run_id)
         return self.runs[run_id]
+
+    def _why_unknown(self, run_id: str) -> str:
+        if run_id in self.beginnings.cleared:
+            return f"there is no run {run_id!r}: its import was given up"
+        if self.beginnings.unfinished(run_id):
+            return (
+                f"there is no run {run_id!r} yet: its import has not ended; if it was cut short, import the file "
+                f"again, or give it up with `labelloop run clear {run_id}`"
+            )
+        return f"there is no run {run_id!r}; `labelloop run list` shows those there are"
 
     def set_problem(self, run_id: str, problem: str) -> None:
         """Set what keeps a run from going on; empty if it goes on."""
