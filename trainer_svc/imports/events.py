@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 from labelloop.domain.event_schema import shape_fault
@@ -29,7 +30,7 @@ class IncomingEvents:
         self._start: Event | None = None
         self._rules: RunLog | None = None
         self._digest = EventsDigest()
-        self._places: list[Place] = []
+        self._begin, self._sizes = spool.size, array("Q")
         self._subjects: set[str] = set()
         self._of_kinds: dict[str, str] = {}
 
@@ -98,9 +99,12 @@ class IncomingEvents:
                 f"{self._event_bytes_max:,}: raise its max_payload"
             )
             raise LimitExceeded("EVENT_TOO_LARGE", message, field="event", most=self._event_bytes_max)
-        self._places.append(self._spool.add(data))
+        self._sizes.append(self._spool.add(data).size)
         self._digest.add(data)
 
     def rest(self) -> Iterator[Event]:
         """Yield the events after ``run_started``, in order."""
-        return (Event.FromString(self._spool.read(place)) for place in self._places)
+        offset = self._begin
+        for size in self._sizes:
+            yield Event.FromString(self._spool.read(Place(offset, size)))
+            offset += size

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
+from itertools import chain, zip_longest
 
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.errors import LimitExceeded, Unready
@@ -141,11 +142,8 @@ class RunImport:
             return False
         if self._projections.runs[run_id].run_log.started == events.start.run_started:
             return True  # and may have gone on since
-        standing = iter(await self._archive.events(run_id))
-        ours = iter((without_import(events.start), *events.rest()))
-        if any(theirs != event for theirs, event in zip(standing, ours, strict=False)) or any(True for _ in ours):
-            raise taken(run_id)
-        if any(True for _ in standing):
+        standing = await self._archive.events(run_id)
+        if not await asyncio.to_thread(_are_equal, standing, chain([without_import(events.start)], events.rest())):
             raise taken(run_id)
         return True
 
@@ -176,3 +174,7 @@ class RunImport:
         if recorded.event != event:
             raise taken(event.run_id)
         return recorded.sequence
+
+
+def _are_equal(some: Iterable[Event], others: Iterable[Event]) -> bool:
+    return all(one == other for one, other in zip_longest(some, others))
