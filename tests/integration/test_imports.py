@@ -273,9 +273,13 @@ async def test_an_import_is_bounded(client: Client, tmp_path: Path) -> None:
         await trainer.take(parts)
 
 
-async def test_an_event_that_the_broker_would_refuse_is_refused_before_any_is_written(trainer: Trainer) -> None:
+@pytest.mark.parametrize("at", [0, 3])
+async def test_an_event_that_the_broker_would_refuse_is_refused_before_any_is_written(
+    trainer: Trainer, at: int
+) -> None:
     events = exported_events()
-    events[3].label_provided.source_event_id = "x" * 2_000_000
+    events[0].run_started.spec.dataset.name = "x" * 2_000_000 if at == 0 else ""
+    events[3].label_provided.source_event_id = "x" * 2_000_000 if at == 3 else ""
     await trainer.refuses(LimitExceeded, "max_payload", import_parts(events))
 
 
