@@ -86,8 +86,10 @@ async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def running(client: Client, folder: Path, limits: ImportLimits | None = None) -> AsyncIterator[Trainer]:
-    log, projections = CutLog(client), RunProjections(RunState.begin)
+async def running(
+    client: Client, folder: Path, limits: ImportLimits | None = None, log: CutLog | None = None
+) -> AsyncIterator[Trainer]:
+    log, projections = log or CutLog(client), RunProjections(RunState.begin)
     artifacts = folder / "artifacts"
     artifacts.mkdir(exist_ok=True)
     store = FsspecArtifacts(f"file://{artifacts}")
@@ -147,7 +149,7 @@ async def test_an_import_cut_at_any_event_is_no_run_and_can_be_repeated(
         with pytest.raises(WrongState, match="choose another run id") as refused:
             await trainer.service.StartRun(StartRunRequest(run_id="r", spec=spec), UNUSED)
         assert refused.value.reason == "RUN_EXISTS"
-        await trainer.refuses(WrongState, "RUN|run", import_parts(exported_events(seed=1)))
+        await trainer.refuses(WrongState, "another import|another run", import_parts(exported_events(seed=1)))
         assert (await trainer.take(import_parts(events))).labels_paid == 3
         assert (await oracle_sees(client)).get("r").run_log.labelled == {0, 1, 2}
 
@@ -271,9 +273,13 @@ async def test_an_import_is_bounded(client: Client, tmp_path: Path) -> None:
         await trainer.take(parts)
 
 
-async def test_an_event_that_the_broker_would_refuse_is_refused_before_any_is_written(trainer: Trainer) -> None:
+@pytest.mark.parametrize("at", [0, 3])
+async def test_an_event_that_the_broker_would_refuse_is_refused_before_any_is_written(
+    trainer: Trainer, at: int
+) -> None:
     events = exported_events()
-    events[3].label_provided.source_event_id = "x" * 2_000_000
+    events[0].run_started.spec.dataset.name = "x" * 2_000_000 if at == 0 else ""
+    events[3].label_provided.source_event_id = "x" * 2_000_000 if at == 3 else ""
     await trainer.refuses(LimitExceeded, "max_payload", import_parts(events))
 
 
@@ -342,3 +348,27 @@ async def test_events_that_stand_are_not_the_beginning_of_a_run_started_here(tra
     recorded = await trainer.log.append_once(pb.Event(run_id="r", run_started=started))
     await trainer.projections.wait_for(recorded.sequence)
     assert trainer.projections.get("r").run_log.labelled == set()
+
+
+class RestartedLog(CutLog):
+    """An event log whose broker is restarted before the fourth append."""
+
+    def __init__(self, client: Client, server: NatsServer) -> None:
+        super().__init__(client)
+        self._server = server
+
+    async def append_once(self, event: pb.Event) -> Recorded:
+        if self.left == COUNT_MAX - 3:
+            await self._server.stop()
+            await self._server.start()
+        return await super().append_once(event)
+
+
+async def test_an_import_goes_on_when_the_broker_comes_back(
+    client: Client, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    log = RestartedLog(client, nats_server)
+    async with running(client, tmp_path, log=log) as trainer:
+        assert (await trainer.take(import_parts(exported_events()))).labels_paid == 3
+        assert log.left == COUNT_MAX - len(exported_events())
+    assert (await oracle_sees(client)).get("r").run_log.labelled == {0, 1, 2}

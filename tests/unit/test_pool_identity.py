@@ -37,7 +37,6 @@ from PIL import Image
 from oracle_svc.bootstrap import Oracle
 from oracle_svc.datasets import scratch
 from oracle_svc.datasets.cache import DatasetCache
-from oracle_svc.datasets.places import Places
 from oracle_svc.domain.labeling_state import LabelingState
 from tests.published import artifacts_in
 from tests.unused import UNUSED
@@ -63,7 +62,8 @@ class MemoryLog:
         return self._standing[subject]
 
     async def newest(self, run_id: str) -> int:
-        return max((each.sequence for each in self._standing.values() if each.event.run_id == run_id), default=0)
+        standing = (each for each in self._standing.values() if each.event and each.event.run_id == run_id)
+        return max((each.sequence for each in standing), default=0)
 
 
 class Files:
@@ -130,7 +130,7 @@ class Services:
     def begin(cls, folder: Path) -> Services:
         runs, labelings = RunProjections(RunState.begin), RunProjections(LabelingState.begin)
         log, artifacts = cast(Any, MemoryLog(runs, labelings)), artifacts_in(folder)
-        cache = DatasetCache(None, folder / "cache", Places(folder))
+        cache = DatasetCache(None, folder / "cache")
         oracle = Oracle(log, artifacts, cache, UNUSED, UNUSED, samples_dir=folder / "s", projections=labelings)
         service = oracle.service()
 

@@ -15,6 +15,8 @@ from labelloop.events.v1.events_pb2 import Event
 from trainer_svc.imports.faults import bad
 from trainer_svc.imports.spool import Place, Spool
 
+_IMPORTED_BYTES = 100  # what is added to run_started
+
 
 class IncomingEvents:
     """The events of an import, checked and kept on disk.
@@ -69,6 +71,7 @@ class IncomingEvents:
         kind, subject = event_kind(event), subject_of(event)
         if self._rules is None:
             check_run_id(event.run_id)
+            self._check_size(event.ByteSize() + _IMPORTED_BYTES)
             self._start, self._rules = event, RunLog(event.run_started)
         else:
             self._keep(event)
@@ -93,14 +96,17 @@ class IncomingEvents:
 
     def _keep(self, event: Event) -> None:
         data = event.SerializeToString(deterministic=True)
-        if len(data) > self._event_bytes_max:
+        self._check_size(len(data))
+        self._sizes.append(self._spool.add(data).size)
+        self._digest.add(data)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._event_bytes_max:
             message = (
-                f"event {len(self._subjects) + 1:,} has {len(data):,} bytes, and the broker takes "
+                f"event {len(self._subjects) + 1:,} has {size:,} bytes, and the broker takes "
                 f"{self._event_bytes_max:,}: raise its max_payload"
             )
             raise LimitExceeded("EVENT_TOO_LARGE", message, field="event", most=self._event_bytes_max)
-        self._sizes.append(self._spool.add(data).size)
-        self._digest.add(data)
 
     def rest(self) -> Iterator[Event]:
         """Yield the events after ``run_started``, in order."""
