@@ -50,6 +50,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     known_pools, known_models = pools(artifacts, cache, window), models(artifacts, prefilters)
     known_graphs = graphs(artifacts)
     executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
+    clustering = ThreadPoolExecutor(1, "clustering")
     cores = ThreadPoolExecutor(usable_cores(), "features")  # used once per pool, so on all cores
     seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores, window)
     newest = ModelWarmup(log, known_models)
@@ -63,6 +64,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
         executor,
         settings.score_threads,
         cache,
+        clustering,
     )
     server.diagnostics.about(client, folders=[settings.cache_dir])
     add_ScorerServiceServicer_to_server(service, server.grpc)
@@ -77,6 +79,6 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
             await server.serve(work)
     finally:
         await server.stop()
-        for each in (executor, posted, cores):
+        for each in (executor, posted, clustering, cores):
             each.shutdown(wait=False, cancel_futures=True)
         await client.close()

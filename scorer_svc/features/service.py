@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from labelloop.artifacts.formats import TILE_SAMPLES
 from labelloop.artifacts.texts import decode_texts
+from labelloop.domain.abandonment import check_wanted
 from labelloop.domain.limits import LEARN_FROM_CHARACTERS, LEARN_FROM_SAMPLES, TEXT_DTYPE
 from labelloop.errors import Corrupt, InvalidInput
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.threads import in_thread
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
 
@@ -26,6 +28,7 @@ _KEPT = 4
 _LEARN_FROM_BYTES = 128 * 1024 * 1024
 _TEXTS_AT_ONCE = 10_000
 _TRIED_SAMPLES = 10
+_AT_ONCE_SAMPLES = 4 * TILE_SAMPLES
 
 
 class LearnedFeatures(NamedTuple):
@@ -39,7 +42,7 @@ class LearnedFeatures(NamedTuple):
 class FeatureService:
     """Learns and applies feature graphs; ``executor`` does the work.
 
-    Learned graphs are cached: a caller whose call timed out gets the result by asking again.
+    Learned graphs are cached. Work ends when nobody waits for it any more.
     """
 
     def __init__(self, pools: AsyncCache[str, Pool], graphs: AsyncCache[str, Graph], executor: Executor) -> None:
@@ -63,7 +66,7 @@ class FeatureService:
         if method not in pb.FeatureMethod.values():
             raise InvalidInput("UNKNOWN_METHOD", f"{method} is no kind of features", field="method")
         data = await self._learned.get(LearnedFeatures(pool, seed, method))
-        learned = await asyncio.get_running_loop().run_in_executor(None, _opened, data)
+        learned = await in_thread(None, _opened, data)
         return pb.LearnFeaturesResponse(graph=data, feature_count=learned.answer_count)
 
     async def extract(self, graph: str, samples: bytes) -> pb.ExtractFeaturesResponse:
@@ -75,7 +78,7 @@ class FeatureService:
         return pb.ExtractFeaturesResponse(features=features.astype("<f4", copy=False).tobytes())
 
     async def _run(self, graph: Graph, samples: NDArray[Any]) -> NDArray[np.float32]:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, graph.answers, samples)
+        return await in_thread(self._executor, _answered, graph, samples)
 
     async def _learn(self, wanted: LearnedFeatures) -> bytes:
         pool = await self._pools.get(wanted.pool)
@@ -90,10 +93,19 @@ class FeatureService:
         else:
             work = partial(learn_patches, samples, wanted.seed, pool.layout)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            return await in_thread(self._executor, work)
         except ValueError as error:
             message = f"no features can be learned from this pool: {error}"
             raise InvalidInput("NOTHING_TO_LEARN", message, field="pool_sha256") from error
+
+
+def _answered(graph: Graph, samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Compute features ``[n, features]`` of posted samples, a few tiles at a time."""
+    found = []
+    for start in range(0, len(samples), _AT_ONCE_SAMPLES):
+        check_wanted()
+        found.append(graph.answers(samples[start : start + _AT_ONCE_SAMPLES]))
+    return np.concatenate(found)
 
 
 def _posted(graph: Graph, samples: bytes) -> NDArray[Any]:

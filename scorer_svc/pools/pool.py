@@ -18,6 +18,7 @@ from labelloop.domain.sample_layout import layout_of_shape
 from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import SampleLayout
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.threads import in_thread
 from numpy.typing import NDArray
 
 from scorer_svc.pools.part import Part
@@ -204,7 +205,7 @@ class StoredPool(Pool):
     async def _decode(self, index: int) -> Part:
         shard = self.manifest.shards[index]
         data = await self._cache.map(shard.sha256)
-        texts = await asyncio.to_thread(decode_shard, data, self.manifest, shard)
+        texts = await in_thread(None, decode_shard, data, self.manifest, shard)
         return Part(int(self._ends[index]) - shard.sample_count, texts)
 
     def _file(self, index: int) -> MappedFile:
