@@ -14,6 +14,7 @@ from labelloop.rpc.server import Server
 from labelloop.runtime.cores import usable_cores
 from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
 
+from scorer_svc.call_bounds import CALL_BOUNDS
 from scorer_svc.config import ScorerSettings
 from scorer_svc.features.pool import feature_pools, graphs
 from scorer_svc.features.service import FeatureService
@@ -33,7 +34,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
 
     Several processes may share a port if each is started with ``shared_port``.
     """
-    server = Server(settings, "labelloop.scorer.v1.ScorerService", shared_port=shared_port)
+    server = Server(settings, "labelloop.scorer.v1.ScorerService", shared_port=shared_port, bounds=CALL_BOUNDS)
     await server.live()
     client = await connect_service(settings, "scorer")
     log = EventLog(client)

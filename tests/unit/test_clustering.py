@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,13 +57,13 @@ def test_pieces_of_iterations_find_what_all_at_once_do(monkeypatch: pytest.Monke
 def test_clustering_that_nobody_waits_for_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, fits = Wanted(), threading.Semaphore(0)
 
-    class Leaving(KMeans):  # type: ignore[misc]
-        def fit(self, values: np.ndarray, y: None = None, sample_weight: None = None) -> Leaving:  # type: ignore[type-arg]
-            fits.release()
-            wanted.abandon()
-            return super().fit(values)
+    def leaving(*settings: Any, **named: Any) -> KMeans:
+        """Leave while an iteration is carried out."""
+        fits.release()
+        wanted.abandon()
+        return KMeans(*settings, **named)
 
-    monkeypatch.setattr("sklearn.cluster.KMeans", Leaving)
+    monkeypatch.setattr("sklearn.cluster.KMeans", leaving)
     monkeypatch.setattr(module, "_AT_ONCE_WORK", 1)
     with pytest.raises(Abandoned):
         wanted.run(lloyd, RNG.normal(size=(500, 4)).astype(np.float32), RNG.normal(size=(5, 4)).astype(np.float32), 300)
