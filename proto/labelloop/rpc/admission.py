@@ -83,7 +83,7 @@ class Turns:
             f"{self._method}: {at_once} calls are being served and {waiting} wait already, which is as many as may: "
             "try again in a moment, or at another replica"
         )
-        limits = {"method": self._method, "at_once": at_once, "waiting": waiting}
+        limits: dict[str, Any] = {"method": self._method, "at_once": at_once, "waiting": waiting}
         return LimitExceeded("TOO_MANY_CALLS", message, retry_after_s=_RETRY_S, **limits)
 
 
