@@ -114,7 +114,10 @@ class ScorerService(ScorerServiceServicer):
     ) -> pb.FindFetchedShardsResponse:
         pool = await self._pools.get(_checked_digest(request.pool_sha256, "pool_sha256"))
         held = await self._cache.held([shard.sha256 for shard in pool.manifest.shards])
-        return pb.FindFetchedShardsResponse(shards=[place for place, has in enumerate(held) if has])
+        there = {place for place, has in enumerate(held) if has}
+        if pool.sample_count * pool.sample_bytes > self._cache.bytes_max:  # never all at once: how far a pass has come
+            there = set(pool.read_lately) or there
+        return pb.FindFetchedShardsResponse(shards=sorted(there))
 
     async def RankPoolStream(
         self, request: pb.RankPoolStreamRequest, context: Context

@@ -77,6 +77,9 @@ class FeaturePool(Pool):
             lambda draft: self._extract(part, draft, size),
         )
 
+    def note_read(self, place: int | None) -> None:
+        self._pool.note_read(place)
+
     def _distance(self, index: int) -> int:
         name = self._file(index).name
         return 0 if self._window.holds(name) else 2 - self._folder.holds(name)
