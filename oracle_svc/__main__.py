@@ -16,6 +16,7 @@ from labelloop.runtime.process import run_service
 from labelloop.settings import read_settings
 
 from oracle_svc.bootstrap import Oracle, oracle_of
+from oracle_svc.call_bounds import CALL_BOUNDS
 from oracle_svc.config import OracleSettings
 from oracle_svc.integrations.base import Integration
 from oracle_svc.integrations.registry import check_called, connected
@@ -29,7 +30,7 @@ from oracle_svc.web.settings import from_environment as web_settings
 
 async def serve(settings: OracleSettings) -> None:
     """Run the oracle until it is stopped: event log, integrations, gRPC service and labelling page."""
-    server = Server(settings, "labelloop.oracle.v1.OracleService")
+    server = Server(settings, "labelloop.oracle.v1.OracleService", bounds=CALL_BOUNDS)
     await server.live()
     client = await connect_service(settings, "oracle")
     web = web_settings()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
-from labelloop.errors import from_rpc
+from labelloop.errors import LimitExceeded, from_rpc
 from labelloop.runtime.backoff import Backoff
 
 from labelloop_cli.operations.addresses import is_this_machine
@@ -97,6 +97,8 @@ class _Calls:
             return f"the {self._service} has not heard of run {run_id} yet", min(
                 _KNOWN_WITHIN_S, self._patience.limit_s
             )
+        if isinstance(ours, LimitExceeded) and ours.retry_after_s:  # refused before anything was done
+            return f"the {self._service} has too much to do", self._patience.limit_s
         if error.code() != grpc.StatusCode.UNAVAILABLE or not self._worth_a_wait or not _repeatable(method, request):
             return "", 0.0
         problem = ours.message if ours else f"the {self._service} at {self._address} does not answer"

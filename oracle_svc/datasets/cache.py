@@ -15,6 +15,7 @@ from labelloop.domain.remote_urls import SETTING, is_remote
 from labelloop.errors import InvalidInput, LabelloopError, Unready
 from labelloop.events.v1.events_pb2 import DatasetSource as SourceMessage
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.threads import in_thread
 
 from oracle_svc.datasets import PATHS, Dataset, load
 from oracle_svc.datasets.closer_look import with_closer_look
@@ -92,7 +93,7 @@ class DatasetCache:
         named = _named(source)
         key = source.SerializeToString(deterministic=True)
         for _ in range(_READS):
-            files = await asyncio.to_thread(self._fingerprint, named)
+            files = await in_thread(None, self._fingerprint, named)
             reading = 0 if files.is_settled(time.time()) else next(self._readings)
             try:
                 return await self._datasets.get(_Key(key, files.digest, reading))
@@ -128,12 +129,12 @@ class DatasetCache:
     async def _load(self, key: _Key) -> Dataset:
         source = SourceMessage.FromString(key.source)
         try:
-            dataset = await asyncio.to_thread(_with_field, lambda: self._read(source))
+            dataset: Dataset = await in_thread(None, _with_field, lambda: self._read(source))
         except LabelloopError as error:
             if error.reason == "DATASET_CHANGED":
                 raise _Changed from error
             raise
-        if (await asyncio.to_thread(self._fingerprint, _named(source))).digest != key.files:
+        if (await in_thread(None, self._fingerprint, _named(source))).digest != key.files:
             raise _Changed
         return dataset
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from labelloop.artifacts.idx import HEADER_BYTES_MAX, check_magic, damaged, idx_header
+from labelloop.domain.abandonment import wanted
 from labelloop.domain.limits import COUNT_MAX
 from labelloop.domain.sample_array import SampleValues
 from labelloop.errors import LimitExceeded
@@ -94,7 +95,7 @@ def _unpacked(path: Path, cache_dir: Path, field: str) -> NDArray[Any]:
         samples = allocated(cache_dir, header.shape, dtype, origin, field, _UNPACK)
         row_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
         at_once, held = max(1, _PART_BYTES // row_bytes), head[header.offset :]
-        for start in range(0, len(samples), at_once):
+        for start in wanted(range(0, len(samples), at_once)):
             part = samples[start : start + at_once]
             size = len(part) * row_bytes
             with damage_named(origin):

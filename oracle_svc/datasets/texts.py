@@ -6,6 +6,7 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+from labelloop.domain.abandonment import wanted
 from labelloop.errors import InvalidInput
 
 from .dataset import DatasetSource
@@ -61,7 +62,7 @@ def read_text_folder(folder: Path, source: DatasetSource, field: str) -> Texts:
         message = f"{folder} must hold either .txt files, or one folder of them for each class"
         raise InvalidInput("FOLDER_LAYOUT", message, field=field, folder=folder)
     texts = TextSet(str(folder), field, source.skip_bad, named=True, labelled=bool(classes))
-    for file in within or files:
+    for file in wanted(within or files):
         _add(texts, file, folder)
     names = tuple(unicodedata.normalize("NFC", each.name) for each in classes)
     index_of = {name: index for index, name in enumerate(names)}

@@ -14,8 +14,10 @@ from labelloop.artifacts.cache_folder import CacheFolder
 from labelloop.artifacts.formats import TILE_SAMPLES, PoolManifest
 from labelloop.artifacts.mapped_files import Bytes, reserve
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.abandonment import check_wanted, passed_on
 from labelloop.errors import InvalidInput
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.threads import in_thread
 from numpy.typing import NDArray
 
 from scorer_svc.models.graph import Graph
@@ -65,13 +67,21 @@ class FeaturePool(Pool):
 
     async def _made(self, index: int, name: str, size: int) -> Bytes:
         """Map the features of a shard. The shard itself is read only if they must be computed."""
-        found = await asyncio.to_thread(self._folder.mapped, name, _wholly(size))
+        found = await in_thread(None, self._folder.mapped, name, _wholly(size))
         if found is not None:
             return found
         [part] = await self._pool.parts([index])
-        return await asyncio.to_thread(
-            self._folder.made, name, size + _SUM_BYTES, _wholly(size), lambda draft: self._extract(part, draft, size)
+        return await in_thread(
+            None,
+            self._folder.made,
+            name,
+            size + _SUM_BYTES,
+            _wholly(size),
+            lambda draft: self._extract(part, draft, size),
         )
+
+    def note_read(self, place: int | None) -> None:
+        self._pool.note_read(place)
 
     def _distance(self, index: int) -> int:
         name = self._file(index).name
@@ -90,8 +100,8 @@ class FeaturePool(Pool):
             values[span] = found = self._graph.answers(part.samples[span])
             check_finite(found)
 
-        for _ in self._executor.map(fill, spans):
-            pass
+        for _ in self._executor.map(passed_on(fill), spans):
+            check_wanted()
         values.flush()
         with draft.open("r+b") as end:
             end.seek(size)

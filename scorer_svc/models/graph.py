@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 from labelloop.artifacts.formats import TILE_SAMPLES
+from labelloop.domain.abandonment import check_wanted
 from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
@@ -120,6 +121,7 @@ class Graph:
         return self._run(self._session, rows)[:count]
 
     def _run(self, session: InferenceSession, rows: NDArray[Any]) -> NDArray[np.float32]:
+        check_wanted()
         rows = rows.reshape(-1, 1) if self._takes_column else rows
         stop, outputs, inputs = current_stop(), [self._output], {self._input: rows}
         try:

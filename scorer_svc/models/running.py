@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
-from functools import partial
+from contextvars import ContextVar
 from threading import Lock
 from typing import TypeVar
 
+from labelloop.runtime.threads import in_thread
 from onnxruntime import RunOptions
 
 T = TypeVar("T")
@@ -64,11 +64,13 @@ def current_stop() -> Stop | None:
 
 
 async def stoppable(executor: Executor | None, work: Callable[..., T], *arguments: object) -> T:
-    """Run ``work`` in a thread; if this is cancelled, the graphs that it runs are ended."""
-    stop, context = Stop(), copy_context()
-    context.run(_CURRENT.set, stop)
+    """Run ``work`` as :func:`~labelloop.runtime.threads.in_thread` does; if this is cancelled, end its runs as well."""
+    stop = Stop()
+    before = _CURRENT.set(stop)
     try:
-        return await asyncio.get_running_loop().run_in_executor(executor, context.run, partial(work, *arguments))
+        return await in_thread(executor, work, *arguments)
     except asyncio.CancelledError:
         stop.set()
         raise
+    finally:
+        _CURRENT.reset(before)

@@ -111,6 +111,11 @@ CASES: dict[str, tuple[list[dict[str, str]], int, int, dict[str, str]]] = {
         *(17, 14),
         {"certificate": "oracle"},
     ),
+    "LabelloopLoopHeld": (
+        [*ALL_UP, series("labelloop_event_loop_lag_seconds", "0x9 0.6x20", instance="scorer")],
+        *(13, 11),
+        {"instance": "scorer"},
+    ),
     "LabelloopCallsFailing": (
         [*ALL_UP, calls("Score", "OK", "0+60x60"), calls("Score", "UNKNOWN", "0x9 0+6x60")],
         *(25, 9),
@@ -211,6 +216,7 @@ def test_no_alert_fires_in_normal_operation(tmp_path: Path, rule_file: Path) -> 
         series("labelloop_append_failures_total", "0x50 1x150", instance="trainer"),
         series("labelloop_grpc_call_seconds_bucket", "0+60x200", method="Score", le="0.05"),
         series("labelloop_grpc_call_seconds_bucket", "0+60x200", method="Score", le="+Inf"),
+        series("labelloop_event_loop_lag_seconds", "0.01x50 3 0.02x149", instance="oracle"),
     ]
     expected = [
         {"eval_time": f"{minute}m", "alertname": alert["alert"], "exp_alerts": []}

@@ -37,6 +37,7 @@ from PIL import Image
 from oracle_svc.bootstrap import Oracle
 from oracle_svc.datasets import scratch
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.places import Places
 from oracle_svc.domain.labeling_state import LabelingState
 from tests.published import artifacts_in
 from tests.unused import UNUSED
@@ -130,7 +131,7 @@ class Services:
     def begin(cls, folder: Path) -> Services:
         runs, labelings = RunProjections(RunState.begin), RunProjections(LabelingState.begin)
         log, artifacts = cast(Any, MemoryLog(runs, labelings)), artifacts_in(folder)
-        cache = DatasetCache(None, folder / "cache")
+        cache = DatasetCache(None, folder / "cache", Places(folder))
         oracle = Oracle(log, artifacts, cache, UNUSED, UNUSED, samples_dir=folder / "s", projections=labelings)
         service = oracle.service()
 

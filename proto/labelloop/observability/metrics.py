@@ -18,6 +18,7 @@ from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
     start_http_server,
@@ -79,6 +80,19 @@ EVENTS_SEEN_AGAIN = Counter(
     "labelloop_events_seen_again_total",
     "Events of the log that came once more and were left out.",
     registry=OURS,
+)
+LOOP_LAG = Gauge(
+    "labelloop_event_loop_lag_seconds",
+    "The longest time within the last minute for which the event loop was held, so that it answered nobody.",
+    registry=OURS,
+    multiprocess_mode="livemax",
+)
+WAITS = Gauge(
+    "labelloop_waits",
+    "How many pieces of work have waited for more than a few seconds, by what they wait for; the log says why.",
+    ["what"],
+    registry=OURS,
+    multiprocess_mode="livesum",
 )
 LOG_LINES_LOST = Counter(
     "labelloop_log_lines_lost_total",

@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 from labelloop.errors import InvalidInput, LabelloopError, status_of, to_status
 from labelloop.observability import tracing
 from labelloop.observability.logs import CALL
+from labelloop.rpc.admission import CallBounds, Turns, in_turn, streamed_in_turn
 from labelloop.rpc.call_metrics import CallCounts, MethodCounts
 from labelloop.rpc.callers import Check, CheckOf, admit, everybody
 from labelloop.runtime.crash_points import crash_point
@@ -28,38 +29,53 @@ Take: TypeAlias = Callable[[Any], Any]
 _REST_TIMEOUT_S = 60.0
 
 
-def guarded(server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf = everybody) -> grpc.aio.Server:
+def guarded(
+    server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf = everybody, bounds: CallBounds | None = None
+) -> grpc.aio.Server:
     """Return a stand-in for ``server`` that wraps the handlers which the generated ``add_..._to_server`` registers.
 
     A LabelloopError in a handler becomes its status; any other exception is a bug, which gRPC logs with its traceback.
-    ``counts`` records every call; ``check_of`` returns the function that refuses callers of a method. Requests are
-    decoded here because gRPC answers INTERNAL to bytes that are no message.
+    ``counts`` records every call; ``check_of`` returns the function that refuses callers of a method, and calls beyond
+    ``bounds`` are refused. Requests are decoded here because gRPC answers INTERNAL to bytes that are no message.
     """
-    return cast(grpc.aio.Server, _Registrar(server, counts, check_of))
+    turns = bounds.turns() if bounds else {}
+    return cast(grpc.aio.Server, _Registrar(server, counts, check_of, turns))
 
 
 class _Registrar:
     """Wraps handlers. Generated code registers each twice, in a generic handler and by name; the latter is used."""
 
-    def __init__(self, server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf) -> None:
-        self._server, self._counts, self._check_of = server, counts, check_of
+    def __init__(
+        self, server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf, turns: Mapping[str, Turns]
+    ) -> None:
+        self._server, self._counts, self._check_of, self._turns = server, counts, check_of, turns
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Ignore them: they are registered by name too."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         wrapped = {
-            method: _guard(handler, service, method, self._counts.of(method), self._check_of(service, method))
+            method: _guard(
+                handler,
+                service,
+                method,
+                self._counts.of(method),
+                self._check_of(service, method),
+                self._turns.get(method),
+            )
             for method, handler in handlers.items()
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
 
-def _guard(handler: Any, service: str, method: str, counts: MethodCounts, check: Check) -> Handler:
+def _guard(handler: Any, service: str, method: str, counts: MethodCounts, check: Check, turns: Turns | None) -> Handler:
     take, encode = _taking(handler.request_deserializer, method), handler.response_serializer
     answer = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
     taking = _of_parts if handler.request_streaming else _of_whole
-    answer = _checked(taking(answer, take), check)
+    answer = taking(answer, take)
+    if turns:
+        answer = (streamed_in_turn if handler.response_streaming else in_turn)(answer, turns)
+    answer = _checked(answer, check)
     if handler.request_streaming and not handler.response_streaming:
         answer = _read_to_the_end(answer)
     if handler.response_streaming:
@@ -135,7 +151,11 @@ def _of_whole(behaviour: Callable[[Any, Any], Any], take: Take) -> Callable[[Any
 
 
 def _of_parts(behaviour: Callable[[Any, Any], Any], take: Take) -> Callable[[Any, Any], Any]:
-    return lambda parts, context: behaviour((take(data) async for data in parts), context)
+    async def taken(parts: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for data in parts:
+            yield take(data)
+
+    return lambda parts, context: behaviour(taken(parts), context)
 
 
 def _read_to_the_end(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from labelloop.errors import LabelloopError, LogRolledBack
 from labelloop.observability import metrics, tracing
 from labelloop.observability.logs import set_up_logs
+from labelloop.runtime.loop_lag import loop_lag
 from labelloop.settings import ServiceSettings
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -28,7 +29,8 @@ async def _serve_and_leave(name: str, settings: S, serve: Callable[[S], Awaitabl
     code = 0
     try:
         metrics.serve(name, settings)
-        await until_signal_or_end(_without_exit(serve(settings)))
+        async with loop_lag():
+            await until_signal_or_end(_without_exit(serve(settings)))
     except* _Exit as group:
         code = group.exceptions[0].code  # type: ignore[union-attr]
     except* LabelloopError as group:
