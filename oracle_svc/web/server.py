@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from labelloop.errors import port_in_use
 from labelloop.runtime.descriptors import listener_budget
+from labelloop.runtime.listening import listening_socket
 from starlette.applications import Starlette
 
 from oracle_svc.http.connections import Guard
@@ -23,7 +24,6 @@ from oracle_svc.web.settings import WebSettings
 
 _ACCEPTED_AT_ONCE = 256  # before any of them can be closed; asyncio accepts as many as may queue
 _TICKS_A_SECOND = 10  # of uvicorn's main loop
-_SILENT_MS = 60_000  # a peer that acknowledges nothing for so long is gone
 
 log = structlog.get_logger()
 
@@ -108,13 +108,9 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((host, port), family=family)
+        return listening_socket(host, port)
     except OSError as error:
         raise port_in_use(host, port, "LABELLOOP_HTTP_PORT") from error
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_MS)
-    return listening
 
 
 def _in_url(host: str) -> str:

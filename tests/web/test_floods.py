@@ -20,10 +20,10 @@ from oracle_svc.http.request_body import read_body
 from oracle_svc.web.app import make_app
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import WebSettings, from_environment
+from tests.half_open import half_open
 from tests.patience import PATIENCE_S
 from tests.web.conftest import TOKEN, eventually
 from tests.web.fake_oracle import FakeOracle, FakeProjections
-from tests.web.half_open import half_open
 
 FLOOD = 2_000
 PATIENT = Deadlines(header_s=PATIENCE_S, body_s=PATIENCE_S, read_s=PATIENCE_S)

@@ -15,6 +15,7 @@ from grpc_health.v1.health import aio as health_aio
 from labelloop.diagnostics.v1.diagnostics_pb2_grpc import add_DiagnosticsServiceServicer_to_server
 from labelloop.errors import port_in_use
 from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.connection_limits import connection_limits
 from labelloop.rpc.diagnostics import Diagnostics
 from labelloop.rpc.handlers import guarded
 from labelloop.rpc.health import Probes
@@ -68,7 +69,8 @@ class Server:
 
     def __init__(self, settings: ServiceSettings, service_name: str, *, shared_port: bool = False) -> None:
         self._settings, self._service_name = settings, service_name
-        options = [*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port)), *_ages(settings.connection_age_s)]
+        ages = _ages(settings.connection_age_s)
+        options = [*_SERVER_OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(shared_port)), *ages]
         self._server = grpc.aio.server(options=options)
         self._counts = CallCounts()
         self.grpc = guarded(self._server, self._counts)
