@@ -27,6 +27,7 @@ from nats.js.errors import NotFoundError
 from oracle_svc.lease_table import KEPT_S, Lease, LeaseTable
 
 STREAM, PREFIX = "LABELLOOP_LEASES", "labelloop-leases.v1"
+_KEYS = f"{PREFIX}.*.*.*.*"  # other subjects are not leases: see web/ended_sessions.py
 
 log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ class Leases(LeaseTable):
 
     async def follow(self) -> None:
         """Track the leases that other replicas write, until cancelled."""
-        async for message in follow_stream(self._client, self._js, STREAM, f"{PREFIX}.>", 0, self._rollback_guard):
+        async for message in follow_stream(self._client, self._js, STREAM, _KEYS, 0, self._rollback_guard):
             self._hear(message.subject, message.data, message.metadata.sequence.stream)
 
     def _hear(self, subject: str, data: bytes, sequence: int) -> None:
