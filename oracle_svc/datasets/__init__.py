@@ -11,6 +11,7 @@ from .dataset import Dataset, DatasetSource
 from .embeddings import check_embeddings, embedded
 from .files import load_files
 from .mnist import load_mnist
+from .names import check_sample_names
 
 __all__ = ["PATHS", "Dataset", "DatasetSource", "load", "refuse_outside"]
 
@@ -48,7 +49,7 @@ def load(
     if source.name == "mnist":
         _refuse_extras(source)
         return embedded(replace(load_mnist(data_dir, cache_dir), graph=graph), source)
-    return embedded(replace(load_files(source, cache_dir), graph=graph), source)
+    return embedded(check_sample_names(replace(load_files(source, cache_dir), graph=graph)), source)
 
 
 def _read_graph(text: str) -> bytes:
