@@ -29,6 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 from oracle_svc.lease_table import Lease, LeaseTable
 
 STREAM, PREFIX = LEASES, LEASES_PREFIX
+_KEYS = f"{PREFIX}.*.*.*.*"  # other subjects are not leases: see web/ended_sessions.py
 _LEASE = TypeAdapter(Lease)
 
 log = structlog.get_logger()
@@ -47,7 +48,7 @@ class Leases(LeaseTable):
 
     async def follow(self) -> None:
         """Track the leases that other replicas write, until cancelled."""
-        async for message in follow_stream(self._client, self._js, STREAM, f"{PREFIX}.>", 0, self._rollback_guard):
+        async for message in follow_stream(self._client, self._js, STREAM, _KEYS, 0, self._rollback_guard):
             self._hear(message.subject, message.data, message.metadata.sequence.stream)
 
     def _hear(self, subject: str, data: bytes, sequence: int) -> None:

@@ -13,6 +13,7 @@ from .embeddings import check_embeddings, embedded
 from .file_access import is_file, open_file
 from .files import load_files
 from .mnist import load_mnist
+from .names import check_sample_names
 from .places import PATHS
 from .roles import check_roles
 
@@ -42,7 +43,7 @@ def load(source: DatasetSource, *, data_dir: Path | None, cache_dir: Path) -> Da
     if source.name == "mnist":
         _refuse_extras(source)
         return embedded(replace(load_mnist(data_dir, cache_dir), graph=graph), source)
-    return embedded(replace(load_files(source, cache_dir), graph=graph), source)
+    return embedded(check_sample_names(replace(load_files(source, cache_dir), graph=graph)), source)
 
 
 def _read_graph(text: str) -> bytes:

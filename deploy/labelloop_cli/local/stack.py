@@ -23,6 +23,7 @@ from labelloop_cli.clients import Endpoints
 from labelloop_cli.extras import check_installed
 from labelloop_cli.local.nats.binary import find_or_get
 from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.page_links import page_links
 from labelloop_cli.output.console import console
 
 _READY_TIMEOUT_S = 300.0  # for a service that hangs: one that ends is reported at once
@@ -144,7 +145,8 @@ class Stack:
 
     Attributes:
         broker: None if the broker is not run by this command.
-        page_url: Link that signs in anyone who opens it; empty if no page was requested.
+        page_url: Link that signs in anyone who opens it on this machine; empty if no page was requested.
+        page_url_of_others: The same for other machines; empty if the page listens here alone.
     """
 
     nats_url: str
@@ -152,6 +154,7 @@ class Stack:
     services: dict[str, Service]
     broker: NatsServer | None
     page_url: str = ""
+    page_url_of_others: str = ""
 
     async def keep_up(self) -> None:
         """Restart services that end, until cancelled. Raises a group with a WrongState if one does not stay up."""
@@ -235,9 +238,9 @@ async def running(
         stack.push_async_callback(trainer.stop)
         await trainer.start()
         endpoints = Endpoints(trainer=trainer.address, scorer=scorer.address, oracle=oracle.address)
-        page_url = f"http://127.0.0.1:{oracle.http_port}/?token={page.token}" if page else ""
+        page_urls = page_links(os.environ, oracle.http_port, page.token) if page else ()
         services = {"trainer": trainer, "scorer": scorer, "oracle": oracle}
-        yield Stack(nats_url, endpoints, services, broker, page_url)
+        yield Stack(nats_url, endpoints, services, broker, *page_urls)
 
 
 def pools_folder() -> Path:
@@ -265,6 +268,8 @@ async def up(
             console.print(f"{name:<8} {service.address}")
         if stack.page_url:
             console.print(f"page     {stack.page_url}", soft_wrap=True)
+        if stack.page_url_of_others not in ("", stack.page_url):
+            console.print(f"         {stack.page_url_of_others} from other machines", soft_wrap=True)
         console.print(
             f"files    runs may name those below {pools_folder()}, and no others; {POOLS_DIR} names another folder",
             soft_wrap=True,

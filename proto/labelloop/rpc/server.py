@@ -17,6 +17,7 @@ from labelloop.errors import port_in_use
 from labelloop.rpc.admission import CallBounds
 from labelloop.rpc.call_metrics import CallCounts
 from labelloop.rpc.callers import Callers, CheckOf, everybody
+from labelloop.rpc.connection_limits import connection_limits
 from labelloop.rpc.diagnostics import Diagnostics
 from labelloop.rpc.handlers import guarded
 from labelloop.rpc.health import Probes
@@ -77,7 +78,8 @@ class Server:
         bounds: CallBounds | None = None,
     ) -> None:
         self._settings, self._service_name = settings, service_name
-        options = [*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port)), *_ages(settings.connection_age_s)]
+        ages = _ages(settings.connection_age_s)
+        options = [*_SERVER_OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(shared_port)), *ages]
         self._server = grpc.aio.server(options=options)
         self._counts = CallCounts()
         self.grpc = guarded(self._server, self._counts, _check_of(settings), bounds)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from labelloop.errors import LabelloopError, LogRolledBack
 from labelloop.observability import metrics, tracing
 from labelloop.observability.logs import set_up_logs
+from labelloop.runtime.descriptors import raise_descriptor_limit
 from labelloop.runtime.loop_lag import loop_lag
 from labelloop.settings import ServiceSettings
 
@@ -22,6 +23,7 @@ def run_service(name: str, settings: S, serve: Callable[[S], Awaitable[None]]) -
     """Serve until SIGTERM or SIGINT, then drain and exit with 0; exit with 1 and a message if it cannot go on."""
     set_up_logs(name, settings.log_format, settings.log_level)
     tracing.set_up(name)
+    raise_descriptor_limit()
     asyncio.run(_serve_and_leave(name, settings, serve))
 
 
