@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 from labelloop.errors import from_rpc
+from labelloop.rpc.statuses import is_away
 from labelloop.runtime.backoff import Backoff
 
 from labelloop_cli.operations.addresses import is_this_machine
@@ -97,7 +98,7 @@ class _Calls:
             return f"the {self._service} has not heard of run {run_id} yet", min(
                 _KNOWN_WITHIN_S, self._patience.limit_s
             )
-        if error.code() != grpc.StatusCode.UNAVAILABLE or not self._worth_a_wait or not _repeatable(method, request):
+        if not is_away(error) or not self._worth_a_wait or not _repeatable(method, request):
             return "", 0.0
         problem = ours.message if ours else f"the {self._service} at {self._address} does not answer"
         return problem, self._patience.limit_s

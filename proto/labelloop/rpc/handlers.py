@@ -19,6 +19,7 @@ from labelloop.errors import InvalidInput, LabelloopError, status_of, to_status
 from labelloop.observability import tracing
 from labelloop.observability.logs import CALL
 from labelloop.rpc.call_metrics import CallCounts, MethodCounts
+from labelloop.rpc.drain import Drain
 from labelloop.runtime.crash_points import crash_point
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -27,34 +28,37 @@ Take: TypeAlias = Callable[[Any], Any]
 _REST_TIMEOUT_S = 60.0
 
 
-def guarded(server: grpc.aio.Server, counts: CallCounts) -> grpc.aio.Server:
+def guarded(server: grpc.aio.Server, counts: CallCounts, drain: Drain | None = None) -> grpc.aio.Server:
     """Return a stand-in for ``server`` that wraps the handlers which the generated ``add_..._to_server`` registers.
 
     A LabelloopError in a handler becomes its status; any other exception is a bug, which gRPC logs with its traceback.
-    ``counts`` records every call. Requests are decoded here because gRPC answers INTERNAL to bytes that are no message.
+    ``counts`` records every call, and ``drain`` may hold its answer back. Requests are decoded here because gRPC
+    answers INTERNAL to bytes that are no message.
     """
-    return cast(grpc.aio.Server, _Registrar(server, counts))
+    return cast(grpc.aio.Server, _Registrar(server, counts, drain or Drain()))
 
 
 class _Registrar:
     """Wraps handlers. Generated code registers each twice, in a generic handler and by name; the latter is used."""
 
-    def __init__(self, server: grpc.aio.Server, counts: CallCounts) -> None:
-        self._server, self._counts = server, counts
+    def __init__(self, server: grpc.aio.Server, counts: CallCounts, drain: Drain) -> None:
+        self._server, self._counts, self._drain = server, counts, drain
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Ignore them: they are registered by name too."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         wrapped = {
-            method: _guard(handler, service, method, self._counts.of(method)) for method, handler in handlers.items()
+            method: _guard(handler, service, method, self._counts.of(method), self._drain)
+            for method, handler in handlers.items()
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
 
-def _guard(handler: Any, service: str, method: str, counts: MethodCounts) -> Handler:
+def _guard(handler: Any, service: str, method: str, counts: MethodCounts, drain: Drain) -> Handler:
     take, encode = _taking(handler.request_deserializer, method), handler.response_serializer
     answer = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
+    answer = drain.stream(answer) if handler.response_streaming else drain.unary(answer)
     if handler.request_streaming:
         answer, take = _of_parts(answer, take), _as_it_is
         if not handler.response_streaming:
