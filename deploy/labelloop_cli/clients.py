@@ -12,6 +12,7 @@ import grpc
 from labelloop.errors import LabelloopError, Unready, WrongState, from_rpc
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
 from labelloop.rpc.server import CHANNEL_OPTIONS
+from labelloop.rpc.statuses import is_away
 from labelloop.rpc.tls import channel
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 from labelloop.trainer.v1 import trainer_pb2 as pb
@@ -70,7 +71,7 @@ class Clients:
                     yield response.run
                 return
             except grpc.aio.AioRpcError as error:
-                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                if not is_away(error):
                     raise
 
     async def labels(self, run_id: str) -> list[pb.LabelRecord]:
@@ -116,7 +117,7 @@ def _as_ours(error: grpc.aio.AioRpcError, endpoints: Endpoints) -> LabelloopErro
     ours = from_rpc(error)
     if ours is not None:
         return ours
-    if error.code() == grpc.StatusCode.UNAVAILABLE:
+    if is_away(error):
         where = f"trainer {endpoints.trainer}, scorer {endpoints.scorer}, oracle {endpoints.oracle}"
         message = (
             f"a service does not answer ({where}); start them with `labelloop up`, or say where they are with "

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 from labelloop.errors import LimitExceeded, from_rpc
+from labelloop.rpc.statuses import is_away
 from labelloop.runtime.backoff import Backoff
 
 from labelloop_cli.operations.addresses import is_this_machine
@@ -99,7 +100,7 @@ class _Calls:
             )
         if isinstance(ours, LimitExceeded) and ours.retry_after_s:  # refused before anything was done
             return f"the {self._service} has too much to do", self._patience.limit_s
-        if error.code() != grpc.StatusCode.UNAVAILABLE or not self._worth_a_wait or not _repeatable(method, request):
+        if not is_away(error) or not self._worth_a_wait or not _repeatable(method, request):
             return "", 0.0
         problem = ours.message if ours else f"the {self._service} at {self._address} does not answer"
         return problem, self._patience.limit_s

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
-from labelloop.eventlog import waiting
+from labelloop.runtime import waiting
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -24,12 +24,18 @@ DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 LOCKS = ROOT / "deploy" / "docker" / "locks"
 DIGITS = ROOT / "deploy" / "environments" / "digits.lock"
 _PORT = 8000
+_PACKAGES = (
+    "python3",
+    "python3-venv",
+    "ca-certificates",
+    "binutils",
+)  # the last one is installed by the Dockerfile elsewhere
 
 
 def base_image(engine: Engine, cache: Path) -> None:
     """Import Debian with its own Python 3.11 under the name of the Dockerfile's base image. Slim images are Debian too,
     except for Python, which has another path in them."""
-    archive = cache / "bookworm.tar"
+    archive = cache / f"bookworm-{digest_of(repr(_PACKAGES).encode())[:16]}.tar"
     if not archive.exists():
         _debootstrap(archive)
     engine.docker("import", archive, argument("PYTHON_IMAGE"))
@@ -37,10 +43,9 @@ def base_image(engine: Engine, cache: Path) -> None:
 
 def _debootstrap(archive: Path) -> None:
     draft = archive.with_suffix(".draft")
-    packages = "python3,python3-venv,ca-certificates"
     with tempfile.TemporaryDirectory() as tree:
         subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", tree],
+            ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", "bookworm", tree],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,

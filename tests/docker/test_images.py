@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from environments import sbom
 
 from tests.docker.conftest import IMAGES, image
 from tests.docker.engine import Engine
+from tests.docker.stack import SERVICES
+from tests.docker.supplies import ROOT
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -19,13 +24,22 @@ PACKAGES = {
     "oracle": {"labelloop", "oracle_svc"},
     "cli": {"labelloop", "labelloop_cli"},
 }
-ALONE = {"torch": {"trainer"}, "onnxruntime": {"scorer"}, "scipy": {"scorer"}, "mlxtend": {"oracle"}}
-ABSENT = ("llvmlite", "matplotlib", "pandas", "pyarrow", "label_studio_sdk")
+ALONE = {
+    "torch": {"trainer"},
+    "onnxruntime": {"scorer"},
+    "scipy": {"scorer"},
+    "mlxtend": {"oracle"},
+    "pyarrow": {"oracle"},
+    "gcsfs": {"oracle"},
+}
+ABSENT = ("llvmlite", "matplotlib", "pandas", "label_studio_sdk")
+MB_AT_MOST = {"trainer": 860, "scorer": 375, "oracle": 600, "cli": 250}  # on x86-64, with Debian's Python
+SHARED_LAYERS = 3  # the file system, /cache, and libraries of all images
 STARTS = {
     "trainer": "import s3fs, trainer_svc.run_controller, trainer_svc.service, torch; assert torch.version.cuda is None",
     "scorer": "import s3fs, scorer_svc.bootstrap",
     "oracle": (
-        "import s3fs, oracle_svc.run_controller, oracle_svc.service\n"
+        "import gcsfs.extended_gcsfs, s3fs, oracle_svc.run_controller, oracle_svc.service\n"
         "from oracle_svc.datasets.stand_in import mnist_stand_in\n"
         "assert mnist_stand_in().stand_in"
     ),
@@ -46,10 +60,18 @@ def run(engine: Engine, name: str, *command: str) -> str:
     return engine.docker("run", *options, image(name), *arguments)
 
 
+def run_program(engine: Engine, name: str, program: str, *more: str) -> str:
+    """Run a program of this folder in the image, in the same way."""
+    mounted = ("--volume", f"{Path(__file__).with_name(program)}:/{program}:ro")
+    options = ("--rm", "--network", "none", *HARDENED, *mounted, *more, "--entrypoint", "python")
+    return engine.docker("run", *options, image(name), f"/{program}")
+
+
 @each
 def test_an_image_has_title_and_version_and_runs_unprivileged(images: Engine, name: str) -> None:
     said = inspect(images, name)
     print(f"{image(name)}: {said['Size'] / 1e6:.0f} MB")
+    assert said["Size"] / 1e6 <= MB_AT_MOST[name]
     assert said["Config"]["User"] == "65532:65532"
     assert said["Config"].get("Healthcheck") is None
     labels = said["Config"]["Labels"]
@@ -66,6 +88,82 @@ def test_an_image_holds_only_its_own_code_and_libraries(images: Engine, name: st
     for library, holders in ALONE.items():
         assert (library in libraries) == (name in holders), library
     assert libraries.isdisjoint(ABSENT)
+
+
+def test_images_share_layers_which_a_node_pulls_once(images: Engine) -> None:
+    layers = {name: inspect(images, name)["RootFS"]["Layers"] for name in IMAGES}
+    of_all = layers["cli"][:SHARED_LAYERS]
+    assert [name for name in IMAGES if layers[name][:SHARED_LAYERS] != of_all] == []
+    of_services = layers["oracle"][: SHARED_LAYERS + 1]
+    assert [name for name in SERVICES if layers[name][: SHARED_LAYERS + 1] != of_services] == []
+
+
+@each
+def test_every_module_of_pythons_library_is_whole(images: Engine, name: str) -> None:
+    program = (
+        "import importlib, sysconfig, warnings\n"
+        "from pathlib import Path\n"
+        "warnings.simplefilter('ignore')\n"  # some are deprecated
+        "names = {p.name.split('.')[0] for p in Path(sysconfig.get_path('stdlib'), 'lib-dynload').glob('*.so')}\n"
+        "print(len([importlib.import_module(name) for name in names if 'test' not in name and name != '_tkinter']))"
+    )
+    assert int(run(images, name, "python", "-c", program)) > 20
+
+
+@each
+def test_an_image_has_time_zones_authorities_and_utf_8(images: Engine, name: str) -> None:
+    program = (
+        "import os, ssl, sys, zoneinfo\n"
+        "print(zoneinfo.ZoneInfo('Europe/Vienna').key, sys.getfilesystemencoding(), sys.stdout.encoding,\n"
+        "      len(os.listdir(ssl.get_default_verify_paths().capath)) > 100)"
+    )
+    assert run(images, name, "python", "-c", program).split() == ["Europe/Vienna", "utf-8", "utf-8", "True"]
+
+
+@each
+def test_no_program_runs_as_its_owner(images: Engine, name: str) -> None:
+    assert run(images, name, "sh", "-c", "find / -xdev -type f -perm /6000 2>/dev/null; true") == ""
+
+
+@each
+def test_debian_lists_only_packages_that_are_there(images: Engine, name: str) -> None:
+    look = (
+        "grep -h -x '/usr/.*\\.so\\.[0-9]*' /var/lib/dpkg/info/*.list | while read f; do test -e $f || echo $f; done;"
+        "grep -c ^Package: /var/lib/dpkg/status; command -v perl dpkg apt-get bash; true"
+    )
+    [count] = run(images, name, "sh", "-c", look).split()
+    assert 30 < int(count) < 100
+
+
+@each
+def test_the_bill_of_materials_names_what_is_installed(
+    images: Engine, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DOCKER_HOST", images.environment["DOCKER_HOST"])
+    sbom.main(tmp_path)
+    bill = json.loads((tmp_path / f"{name}.cdx.json").read_text())
+    assert "properties" not in bill["metadata"]
+    named = {each["purl"] for each in bill["components"] if each.get("hashes")}
+    program = "import importlib.metadata as m; print(*(f'{d.name}@{d.version}' for d in m.distributions()))"
+    installed = dict(each.split("@") for each in run(images, name, "python", "-c", program).split())
+    assert installed.pop("labelloop") == "0.2.0"
+    normal = {re.sub("[-_.]+", "-", library).lower(): version for library, version in installed.items()}
+    assert {f"pkg:pypi/{library}@{version.partition('+')[0]}" for library, version in normal.items()} == named
+    packages = run(images, name, "sh", "-c", "grep -c ^Package: /var/lib/dpkg/status")
+    assert sum(each["purl"].startswith("pkg:deb/") for each in bill["components"]) == int(packages)
+
+
+def test_the_oracle_reads_parquet_from_folders_and_object_stores(images: Engine) -> None:
+    plain = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT=false"  # else it asks for the kind of bucket by gRPC, for a minute
+    said = run_program(images, "oracle", "reading_pools.py", "--env", plain)
+    columns = {"id": ["a", "b"], "value": [1.5, 2.5]}
+    assert said.splitlines() == ["[['a', 1.5], ['b', 2.5]]", f"s3 {columns}", f"gs {columns}"]
+
+
+def test_the_scorer_has_all_numerics_that_features_and_rankings_need(images: Engine) -> None:
+    said = run_program(images, "scorer", "computing.py")
+    assert said.split() == ["clusters", "directions", "texts", "spectrum", "graph"]
 
 
 @each

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tests.docker.stack import COMPOSE, SERVICES
 from tests.docker.supplies import DOCKERFILE, LOCKS, ROOT, argument
 
 PINNED = re.compile(r"^([A-Za-z0-9._-]+(?:\[[a-z0-9,-]+\])?)==(\S+)(?: ; .*)? \\$", re.MULTILINE)
-LOCKED = [*SERVICES, "cli", "llvm"]
+LOCKED = [*SERVICES, "cli", "shared", "services", "llvm"]
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -47,6 +49,32 @@ def test_a_lock_has_versions_and_hashes_but_no_urls(lock: Path) -> None:
     assert all(re.fullmatch(r"\S+==\S+ \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines)
 
 
+def test_what_several_images_hold_is_in_one_lock() -> None:
+    held = {name: pins((LOCKS / f"{name}.lock").read_text()).keys() for name in LOCKED if name != "llvm"}
+    shared, services = held.pop("shared"), held.pop("services")
+    assert not any((shared | services) & each for each in held.values())
+    assert not shared & services
+    assert not held["trainer"] & held["scorer"] & held["oracle"]
+
+
+def test_no_library_is_older_than_the_first_without_a_known_flaw() -> None:
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| ([0-9.]+) \| CVE-", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    floors = {library: Version(version) for library, version in rows}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    asked = [Requirement(each) for group in (project["dependencies"], *extras) for each in group]
+    assert floors
+    assert floors.keys() <= {each.name for each in asked}
+    for each in asked:
+        if floor := floors.get(each.name):
+            assert [Version(bound.version) >= floor for bound in each.specifier if bound.operator == ">="] == [True], (
+                each
+            )
+    for lock in (ROOT / "requirements.lock", *LOCKS.glob("*.lock")):
+        old = {n: v for n, v in pins(lock.read_text()).items() if n in floors and Version(v) < floors[n]}
+        assert old == {}, lock
+
+
 def test_the_torch_version_is_the_one_of_the_project() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     assert pins((LOCKS / "torch.lock").read_text())["torch"] == f"{settings['labelloop']['torch']}+cpu"
@@ -64,5 +92,5 @@ def test_base_images_and_the_broker_image_are_pinned() -> None:
     assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", argument("PYTHON_IMAGE"))
     froms = re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)
     stages = re.findall(r"^FROM \S+ AS (\S+)", DOCKERFILE.read_text(), re.MULTILINE)
-    assert set(froms) <= {"${PYTHON_IMAGE}", *stages}
+    assert set(froms) <= {"${PYTHON_IMAGE}", "scratch", *stages}
     assert re.fullmatch(r"nats:\d+\.\d+\.\d+", yaml.safe_load(COMPOSE.read_text())["services"]["nats"]["image"])

@@ -9,10 +9,12 @@ import asyncio
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import grpc
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -29,10 +31,12 @@ from labelloop.trainer.v1.trainer_pb2 import (
     CancelRunResponse,
     GetRunRequest,
     GetRunResponse,
+    ListLabelsRequest,
     ListRunsRequest,
     Phase,
     WatchRunRequest,
 )
+from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceStub
 from labelloop_cli.clients import Clients, connect
 from labelloop_cli.local.nats.port import HOST
 from labelloop_cli.local.stack import Service, Stack, running
@@ -50,6 +54,9 @@ from tests.e2e.stopping import (
 from tests.e2e.test_crashes import ROUNDS, check_log, long_spec, process_id
 from tests.patience import PATIENCE_S
 
+if TYPE_CHECKING:
+    from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceAsyncStub
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SERVICES = ["trainer", "scorer", "oracle"]
@@ -58,6 +65,7 @@ MOMENTS = 3
 SLOW_LABELS, SLOW_VALUES, SLOW_CLUSTERS = 3_000, 3_000, 220
 DRAIN_S = 2.0
 AT_ONCE_S = 2.0
+CALLERS, ANSWERS_BEFORE = 16, 100
 
 T = TypeVar("T")
 
@@ -161,6 +169,39 @@ async def test_an_open_stream_delays_the_stop_no_longer_than_the_drain(up: Stack
         await watching.read()
         assert await ask_to_stop(trainer, signal.SIGINT) < DRAIN_S + AT_ONCE_S
         watching.cancel()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_callers_of_a_service_that_goes_find_it_unavailable(
+    up: Stack, calm: GetRunResponse, number: signal.Signals
+) -> None:
+    """Clients with gRPC's defaults, which call all the time, one half for streams."""
+    trainer, statuses, answered = up.services["trainer"], Counter[str](), asyncio.Event()
+
+    async def call_until_it_fails(stub: TrainerServiceAsyncStub, streams: bool) -> None:
+        status = "OK"
+        while status == "OK":
+            try:
+                if streams:
+                    _ = [part async for part in stub.ListLabels(ListLabelsRequest(run_id="calm"))]
+                else:
+                    await stub.GetRun(GetRunRequest(run_id="calm"))
+            except grpc.aio.AioRpcError as error:
+                status = error.code().name
+            statuses[status] += 1
+            if statuses["OK"] >= ANSWERS_BEFORE:
+                answered.set()
+
+    async with brought_back(trainer), grpc.aio.insecure_channel(f"{HOST}:{trainer.port}") as channel:
+        stub = TrainerServiceStub(channel)
+        callers = [asyncio.create_task(call_until_it_fails(stub, number % 2 == 0)) for number in range(CALLERS)]
+        async with asyncio.timeout(PATIENCE_S):
+            await answered.wait()
+            assert trainer.process is not None
+            trainer.process.send_signal(number)
+            await trainer.process.wait()
+            await asyncio.gather(*callers)
+    assert statuses.keys() == {"OK", "UNAVAILABLE"}
 
 
 async def test_a_second_stop_signal_changes_nothing(up: Stack, client: Clients, pool: Blobs) -> None:

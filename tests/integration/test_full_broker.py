@@ -15,8 +15,8 @@ from labelloop.artifacts.store import JetStreamArtifacts
 from labelloop.errors import Unready
 from labelloop.eventlog.connection import connect
 from labelloop.eventlog.log import EventLog
-from labelloop.eventlog.waiting import WAITS, tell_waits_to
 from labelloop.events.v1.events_pb2 import Event, RunFinished
+from labelloop.runtime.waiting import WAITS, tell_waits_to
 from nats.aio.client import Client
 
 from tests.integration.one_oracle import until

@@ -14,8 +14,7 @@ from labelloop.errors import LimitExceeded, Unready
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
 from labelloop.observability.metrics import OURS
-from labelloop.runtime import waits
-from labelloop.runtime.waits import told_of_waits, waiting_for
+from labelloop.runtime import waiting
 from structlog.testing import capture_logs
 
 from tests.integration.scorers import Pool, Scorer, ranking, scorer_of, scorers, served
@@ -31,8 +30,8 @@ BUSY = LimitExceeded("TOO_MANY_CALLS", "RankPool: 4 calls are being served: try 
 
 @pytest.fixture(autouse=True)
 def _said_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waits, "SAY_AFTER_S", 0.05)
-    monkeypatch.setattr(waits, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(waiting, "SAY_AFTER_S", 0.05)
+    monkeypatch.setattr(waiting, "_LOOK_EVERY_S", 0.02)
 
 
 class Message:
@@ -58,21 +57,21 @@ class Message:
             await self.changed.wait_for(lambda: all(word in self.text for word in words))
 
 
-def waiting() -> float:
-    return OURS.get_sample_value("labelloop_waits", {"what": "scorers"}) or 0.0
+def waited_s() -> float:
+    return OURS.get_sample_value("labelloop_waiting_seconds", {"what": "the scorers"}) or 0.0
 
 
 @asynccontextmanager
 async def asking(scorer_client: ScorerClient, pool: Pool) -> AsyncIterator[Message]:
     """Rank the pool meanwhile; the block must let it succeed."""
     message = Message()
-    with told_of_waits(message):
-        task = asyncio.create_task(rank(scorer_client, pool))
+    waiting.tell_waits_to(message)
+    task = asyncio.create_task(rank(scorer_client, pool))
     yield message
     async with asyncio.timeout(PATIENCE_S):
         assert await task == await whole()
     assert message.text == "", "it goes on"
-    assert waiting() == 0
+    assert waited_s() == 0
 
 
 @pytest.mark.parametrize("fault", [FULL, BUSY], ids=["full cache", "busy"])
@@ -85,11 +84,11 @@ async def test_what_scorers_answer_while_they_cannot_is_said(fault: Unready | Li
         with capture_logs() as logs:
             async with asking(scorer_client, pool) as message:
                 await message.until_it_holds("RankPool", fault.message, *(scorer.address for scorer in made))
-                assert waiting() >= 1
+                assert waited_s() >= waiting.SAY_AFTER_S
                 for scorer in made:
                     scorer.fault = None
-    assert [line["what"] for line in logs if line["event"] == "waits"]
-    assert [line["what"] for line in logs if line["event"] == "goes_on"]
+    assert [line["what"] for line in logs if line["event"] == "waiting"] == ["the scorers"]
+    assert [line["what"] for line in logs if line["event"] == "waiting_over"] == ["the scorers"]
 
 
 async def test_the_only_scorer_is_named_while_there_is_no_connection() -> None:
@@ -127,7 +126,7 @@ async def test_a_run_shows_what_it_waits_for_until_it_goes_on() -> None:
     full = True
 
     async def advance(run_id: str) -> None:
-        with waiting_for("scorers", lambda: "the cache is full" if full else ""):
+        with waiting.waiting("the scorers", lambda: "the cache is full" if full else ""):
             while full:  # noqa: ASYNC110 - as retries do
                 await asyncio.sleep(0.01)
 
@@ -148,15 +147,17 @@ async def test_a_run_shows_what_it_waits_for_until_it_goes_on() -> None:
 
 async def test_two_waits_of_a_run_are_both_said() -> None:
     message, one, other = Message(), ["a"], ["b"]
-    with told_of_waits(message), waiting_for("x", lambda: one[0]):
-        with waiting_for("x", lambda: other[0]):
-            await message.until_it_holds("a; b")
+    waiting.tell_waits_to(message)
+    with waiting.waiting("x", lambda: one[0]):
+        with waiting.waiting("x", lambda: other[0]):
+            await message.until_it_holds("a", "b", ";")
         assert message.text == "a"
     assert message.text == ""
 
 
 async def test_short_waits_are_not_said() -> None:
     said: list[str] = []
-    with told_of_waits(said.append), waiting_for("x", lambda: "something", after_s=PATIENCE_S):
+    waiting.tell_waits_to(said.append)
+    with waiting.waiting("x", lambda: "something"):
         await asyncio.sleep(0)
     assert said == []

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 from labelloop.domain.run_owners import RunOwners
-from labelloop.eventlog import waiting
 from labelloop.eventlog.broker_answers import StoresNothing, problem_of
 from labelloop.eventlog.conditional_publish import publish_once
 from labelloop.eventlog.log import Recorded
@@ -19,6 +18,7 @@ from labelloop.eventlog.reconciler import reconcile
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.streams import events, leases, stream_of
 from labelloop.events.v1.events_pb2 import Event
+from labelloop.runtime import waiting
 from labelloop.runtime.backoff import Backoff
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, ServiceUnavailableError

@@ -12,7 +12,7 @@ import grpc
 import structlog
 from labelloop.rpc.server import CHANNEL_OPTIONS, OUTLIVE_A_DEAD_PEER
 from labelloop.rpc.tls import channel
-from labelloop.runtime.waits import waiting_for
+from labelloop.runtime.waiting import waiting
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 
 from trainer_svc.scorers.addresses import Host, parse_hosts
@@ -107,7 +107,7 @@ class ScorerChannels:
     async def known(self) -> list[ScorerChannel]:
         """Return all known replicas; wait for the first one if there is none yet."""
         if not self._known:
-            with waiting_for("scorers", self._why_none):
+            with waiting("the scorers", self._why_none):
                 await self._any_known.wait()
         return list(self._known.values())
 

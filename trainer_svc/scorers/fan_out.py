@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from labelloop.errors import LimitExceeded, from_rpc
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.runtime.crash_points import crash_point
-from labelloop.runtime.waits import waiting_for
+from labelloop.runtime.waiting import waiting
 from labelloop.scorer.v1.scorer_pb2 import FindFetchedShardsRequest
 
 from trainer_svc.scorers.channels import ScorerChannel, ScorerChannels
@@ -110,8 +110,8 @@ class FanOut:
     async def _ask_patiently(self, asking: _Asking, keys: Mapping[int, str]) -> Answers:
         crash_point(f"before call {asking.method}")
         try:
-            with waiting_for("scorers", lambda: self._waits_by(asking)):
-                answers = await retry_while_away(lambda: self._ask_each(asking, keys, frozenset()), _passes)
+            with waiting("the scorers", lambda: self._waits_by(asking)):
+                answers = await retry_while_away(lambda: self._ask_each(asking, keys, frozenset()), _passes, what="")
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) or error from error
         crash_point(f"after call {asking.method}")

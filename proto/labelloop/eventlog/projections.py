@@ -15,9 +15,9 @@ from labelloop.domain.run_log import RunLog
 from labelloop.errors import NotFound, WrongState
 from labelloop.eventlog.beginnings import Beginnings
 from labelloop.eventlog.log import EventLog, Recorded
-from labelloop.eventlog.waiting import waiting
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics
+from labelloop.runtime.waiting import waiting
 
 log = structlog.get_logger()
 

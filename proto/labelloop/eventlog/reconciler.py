@@ -16,11 +16,10 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 from labelloop.domain.run_owners import RunOwners
 from labelloop.errors import LabelloopError
 from labelloop.eventlog.projections import Run, RunProjections
-from labelloop.eventlog.waiting import tell_waits_to
 from labelloop.observability import tracing
 from labelloop.runtime.backoff import Backoff
 from labelloop.runtime.cancellation import without_losing_cancellation
-from labelloop.runtime.waits import told_of_waits
+from labelloop.runtime.waiting import tell_waits_to
 
 
 class Reconcilable(Run, Protocol):
@@ -64,8 +63,7 @@ async def _drive_run(projections: RunProjections[R], advance: Advance, owners: R
         while not state.over:
             subscribe.clear()
             try:
-                with told_of_waits(lambda problem: projections.set_problem(run_id, problem)):
-                    await without_losing_cancellation(_advance(projections, advance, run_id))
+                await without_losing_cancellation(_advance(projections, advance, run_id))
             except Exception as error:
                 with bound_contextvars(round=state.round):
                     _say(projections, run_id, error)

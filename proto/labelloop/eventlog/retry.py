@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 from nats.js.errors import APIError
@@ -10,8 +11,8 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop
 from tenacity.stop import StopBaseT
 
 from labelloop.eventlog.broker_answers import Handling, RefusedByBroker, handling_of, problem_of
-from labelloop.eventlog.waiting import waiting
 from labelloop.runtime.backoff import Backoff
+from labelloop.runtime.waiting import Wait, waiting
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ async def retry_while_away(
 ) -> T:
     """Return the result of ``work``; retry at growing intervals for as long as ``passes`` is true of its error.
 
-    After some seconds it is said that ``what`` is waited for, and why.
+    After some seconds it is said that ``what`` is waited for, and why; nothing is said if that is empty.
 
     Raises:
         RefusedByBroker: If the broker's settings or limits forbid it. Other errors of the last try pass through.
@@ -71,7 +72,7 @@ async def _retry(
         if not passes(error):
             raise
         problem = problem_of(error)
-    with waiting(what) as wait:
+    with waiting(what) if what else nullcontext(Wait("")) as wait:
         wait.problem = problem
 
         def may_pass(error: BaseException) -> bool:

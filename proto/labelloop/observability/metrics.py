@@ -89,13 +89,6 @@ LOOP_LAG = Gauge(
     registry=OURS,
     multiprocess_mode="livemax",
 )
-WAITS = Gauge(
-    "labelloop_waits",
-    "How many pieces of work have waited for more than a few seconds, by what they wait for; the log says why.",
-    ["what"],
-    registry=OURS,
-    multiprocess_mode="livesum",
-)
 LOG_LINES_LOST = Counter(
     "labelloop_log_lines_lost_total",
     "Lines of the log that could not be written, because standard error is closed or its disk is full.",

@@ -18,64 +18,74 @@ from grpc_status import rpc_status
 from labelloop.errors import InvalidInput, LabelloopError, status_of, to_status
 from labelloop.observability import tracing
 from labelloop.observability.logs import CALL
-from labelloop.rpc.admission import CallBounds, Turns, in_turn, streamed_in_turn
+from labelloop.rpc.admission import CallBounds, in_turn, streamed_in_turn
 from labelloop.rpc.call_metrics import CallCounts, MethodCounts
 from labelloop.rpc.callers import Check, CheckOf, admit, everybody
+from labelloop.rpc.drain import Drain
 from labelloop.runtime.crash_points import crash_point
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Answer: TypeAlias = Callable[[Any, Any], Any]  # a request and its context: an awaitable, or an iterator of responses
 Take: TypeAlias = Callable[[Any], Any]
 
 _REST_TIMEOUT_S = 60.0
 
 
 def guarded(
-    server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf = everybody, bounds: CallBounds | None = None
+    server: grpc.aio.Server,
+    counts: CallCounts,
+    *,
+    check_of: CheckOf = everybody,
+    bounds: CallBounds | None = None,
+    drain: Drain | None = None,
 ) -> grpc.aio.Server:
     """Return a stand-in for ``server`` that wraps the handlers which the generated ``add_..._to_server`` registers.
 
     A LabelloopError in a handler becomes its status; any other exception is a bug, which gRPC logs with its traceback.
-    ``counts`` records every call; ``check_of`` returns the function that refuses callers of a method, and calls beyond
-    ``bounds`` are refused. Requests are decoded here because gRPC answers INTERNAL to bytes that are no message.
+    Requests are decoded here because gRPC answers INTERNAL to bytes that are no message.
+
+    Args:
+        counts: Records every call.
+        check_of: Returns the function that refuses callers of a method.
+        bounds: Calls beyond them are refused; None for no bounds.
+        drain: May hold answers back while the server ends.
     """
-    turns = bounds.turns() if bounds else {}
-    return cast(grpc.aio.Server, _Registrar(server, counts, check_of, turns))
+    return cast(grpc.aio.Server, _Registrar(server, counts, check_of, bounds, drain or Drain()))
 
 
 class _Registrar:
     """Wraps handlers. Generated code registers each twice, in a generic handler and by name; the latter is used."""
 
     def __init__(
-        self, server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf, turns: Mapping[str, Turns]
+        self, server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf, bounds: CallBounds | None, drain: Drain
     ) -> None:
-        self._server, self._counts, self._check_of, self._turns = server, counts, check_of, turns
+        self._server, self._counts, self._check_of, self._drain = server, counts, check_of, drain
+        self._turns = bounds.turns() if bounds else {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Ignore them: they are registered by name too."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         wrapped = {
-            method: _guard(
-                handler,
-                service,
-                method,
-                self._counts.of(method),
-                self._check_of(service, method),
-                self._turns.get(method),
-            )
+            method: _guard(self._admitting(handler, service, method), handler, service, method, self._counts.of(method))
             for method, handler in handlers.items()
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
+    def _admitting(self, handler: Any, service: str, method: str) -> Answer:
+        """Return what answers requests that are bytes: those of callers that may call, in turn."""
+        answer = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
+        streams = handler.response_streaming
+        answer = self._drain.stream(answer) if streams else self._drain.unary(answer)
+        taking = _of_parts if handler.request_streaming else _of_whole
+        answer = taking(answer, _taking(handler.request_deserializer, method))
+        if turns := self._turns.get(method):
+            answer = (streamed_in_turn if streams else in_turn)(answer, turns)
+        return _checked(answer, self._check_of(service, method))
 
-def _guard(handler: Any, service: str, method: str, counts: MethodCounts, check: Check, turns: Turns | None) -> Handler:
-    take, encode = _taking(handler.request_deserializer, method), handler.response_serializer
-    answer = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
-    taking = _of_parts if handler.request_streaming else _of_whole
-    answer = taking(answer, take)
-    if turns:
-        answer = (streamed_in_turn if handler.response_streaming else in_turn)(answer, turns)
-    answer = _checked(answer, check)
+
+def _guard(answer: Answer, handler: Any, service: str, method: str, counts: MethodCounts) -> Handler:
+    encode = handler.response_serializer
     if handler.request_streaming and not handler.response_streaming:
         answer = _read_to_the_end(answer)
     if handler.response_streaming:
@@ -135,7 +145,7 @@ async def _end(error: BaseException, context: Any, counts: MethodCounts, began_s
         await context.abort_with_status(rpc_status.to_status(to_status(error)))
 
 
-def _checked(behaviour: Callable[[Any, Any], Any], check: Check) -> Callable[[Any, Any], Any]:
+def _checked(behaviour: Answer, check: Check) -> Answer:
     if check is admit:
         return behaviour
 
@@ -146,11 +156,11 @@ def _checked(behaviour: Callable[[Any, Any], Any], check: Check) -> Callable[[An
     return call
 
 
-def _of_whole(behaviour: Callable[[Any, Any], Any], take: Take) -> Callable[[Any, Any], Any]:
+def _of_whole(behaviour: Answer, take: Take) -> Answer:
     return lambda data, context: behaviour(take(data), context)
 
 
-def _of_parts(behaviour: Callable[[Any, Any], Any], take: Take) -> Callable[[Any, Any], Any]:
+def _of_parts(behaviour: Answer, take: Take) -> Answer:
     async def taken(parts: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for data in parts:
             yield take(data)

@@ -19,6 +19,7 @@ from labelloop.rpc.call_metrics import CallCounts
 from labelloop.rpc.callers import Callers, CheckOf, everybody
 from labelloop.rpc.connection_limits import connection_limits
 from labelloop.rpc.diagnostics import Diagnostics
+from labelloop.rpc.drain import Drain
 from labelloop.rpc.handlers import guarded
 from labelloop.rpc.health import Probes
 from labelloop.rpc.tls import server_credentials
@@ -82,13 +83,14 @@ class Server:
         options = [*_SERVER_OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(shared_port)), *ages]
         self._server = grpc.aio.server(options=options)
         self._counts = CallCounts()
-        self.grpc = guarded(self._server, self._counts, _check_of(settings), bounds)
+        self._drain = Drain()
+        self.grpc = guarded(self._server, self._counts, check_of=_check_of(settings), bounds=bounds, drain=self._drain)
         self._probes = Probes(settings, service_name)
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         self.diagnostics = Diagnostics(settings, service_name)
         add_DiagnosticsServiceServicer_to_server(self.diagnostics, self.grpc)
-        self.port = 0
+        self.port, self._stopping = 0, False
 
     async def live(self) -> None:
         """Tell probes that the process is live; raise WrongState if their port is taken."""
@@ -134,9 +136,16 @@ class Server:
             log.info("calls_served", calls=self._counts.by_method())
 
     async def stop(self) -> None:
-        """Refuse new calls and let those in flight end, for at most ``drain_s`` seconds."""
+        """Refuse new calls and let those in flight end, for at most ``drain_s`` seconds.
+
+        Who calls meanwhile is answered, and calls elsewhere next; what does not end in time is UNAVAILABLE.
+        """
         await self._probes.draining()
         await self._health.enter_graceful_shutdown()
+        if self.port and not self._stopping:
+            self._stopping = True
+            await self._drain.settle()
+        asyncio.get_running_loop().call_soon(self._drain.release)  # runs once stop() has told clients, and waits
         await self._server.stop(self._settings.drain_s)
         await self._probes.stop()
 

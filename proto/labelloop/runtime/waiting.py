@@ -1,6 +1,7 @@
 """Say what is waited for once that takes some seconds: in the log, as a metric, and as the problem of a run.
 
-Work on the broker and on the artifact store is repeated for as long as they are away. That must not look like work.
+Work on the broker, the artifact store and the scorers is repeated for as long as they are away or full. That must not
+look like work.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from prometheus_client.core import Metric
 from labelloop.observability import metrics
 
 SAY_AFTER_S = 5.0
+_LOOK_EVERY_S = 1.0
 _LOG_EVERY_S = 60.0
 
 Tell = Callable[[str], None]
-
-_tell: ContextVar[Tell | None] = ContextVar("tell", default=None)
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class Wait:
 
     Attributes:
         what: What for, such as ``the broker``.
-        problem: Why it is not there, as far as is known.
+        problem: Why it is not there, as far as is known; empty if it is, and the work is only long.
     """
 
     what: str
@@ -86,39 +86,63 @@ class Wait:
 
     @property
     def is_long(self) -> bool:
-        return self.seconds >= SAY_AFTER_S
-
-    @property
-    def message(self) -> str:
-        return f"waits for {self.what}: {self.problem}"
+        return bool(self.problem) and self.seconds >= SAY_AFTER_S
 
 
 WAITS = Waits()
 
 
+class _Told:
+    """Tells the sentences of all waits in a context together, whenever one changes."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell, self._by_wait, self._last = tell, dict[int, str](), ""
+
+    def say(self, wait: Wait, message: str) -> None:
+        self._by_wait.pop(id(wait), None)
+        if message:
+            self._by_wait[id(wait)] = message
+        text = "; ".join(dict.fromkeys(self._by_wait.values()))
+        if text != self._last:
+            self._last = text
+            self._tell(text)
+
+
+_TOLD: ContextVar[_Told | None] = ContextVar("told", default=None)
+
+
 def tell_waits_to(tell: Tell) -> None:
     """Have ``tell`` called with what this task waits for, if that takes long, and with "" when it no longer does."""
-    _tell.set(tell)
+    _TOLD.set(_Told(tell))
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[Wait]:
-    """Say what is waited for if the block takes longer than ``SAY_AFTER_S``, and again when ``problem`` changes."""
-    wait, tell, loop = Wait(what), _tell.get(), asyncio.get_running_loop()
+def waiting(what: str, describe: Callable[[], str] | None = None) -> Iterator[Wait]:
+    """Say what is waited for if the block takes longer than ``SAY_AFTER_S``, and again when that changes.
+
+    Args:
+        what: What is waited for, also the label of the metric.
+        describe: Returns the sentence to say now, with what to do; empty if the block is at work. By default
+            ``problem`` of the wait is said.
+    """
+    wait, told, loop = Wait(what), _TOLD.get(), asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = []
 
-    def say() -> None:
-        WAITS.report(wait)
-        if tell:
-            tell(wait.message)
-        timers[:] = [loop.call_later(SAY_AFTER_S, say)]
+    def look() -> None:
+        wait.problem = describe() if describe else wait.problem
+        if wait.is_long:
+            WAITS.report(wait)
+        if told:
+            told.say(wait, wait.problem if describe else f"waits for {what}: {wait.problem}")
+        timers[:] = [loop.call_later(min(SAY_AFTER_S, _LOOK_EVERY_S), look)]
 
-    timers[:] = [loop.call_later(SAY_AFTER_S, say)]
+    timers[:] = [loop.call_later(SAY_AFTER_S, look)]
+    wait.problem = "" if describe else wait.problem
     WAITS.begin(wait)
     try:
         yield wait
     finally:
         timers[0].cancel()
         WAITS.end(wait)
-        if tell and wait.is_long:
-            tell("")
+        if told:
+            told.say(wait, "")
