@@ -51,7 +51,7 @@ class Places:
     def _place(self, text: str, field: str) -> Path:
         if self.pools_dir is None:
             message = (
-                f"{field}: {text!r} is a path, and this oracle reads none: upload it with `labelloop pool push`, or "
+                f"{field}: {text!r} is a path, and this oracle reads none: upload it (`--upload`), or "
                 f"ask its operator to name a folder in {SETTING}"
             )
             raise InvalidInput("PATHS_REFUSED", message, field=field, path=text)
@@ -60,7 +60,7 @@ class Places:
         if place is None or self.hidden.matches(place.relative_to(root)):
             message = (
                 f"{field}: {text!r} lies outside {self.pools_dir}, where the oracle service reads pools, or is hidden "
-                f"there: put it there, upload it with `labelloop pool push`, or ask for another {SETTING}"
+                f"there: put it there, upload it (`--upload`), or ask for another {SETTING}"
             )
             raise InvalidInput("PATH_OUTSIDE", message, field=field, path=text)
         self._check_folder(place, root, field)

@@ -168,7 +168,7 @@ def test_without_a_folder_paths_are_refused_with_what_to_do(pools: Path) -> None
     for text in (pools / "pool.npy", "/no/such/file"):
         error = refused(Places(None), text)
         assert error.reason == "PATHS_REFUSED"
-        assert "`labelloop pool push`" in error.message
+        assert "`--upload`" in error.message
         assert "LABELLOOP_POOLS_DIR" in error.message
     assert place(Places(None), "mnist") == "mnist"
 

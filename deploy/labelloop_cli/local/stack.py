@@ -271,7 +271,7 @@ async def up(
         if stack.page_url_of_others not in ("", stack.page_url):
             console.print(f"         {stack.page_url_of_others} from other machines", soft_wrap=True)
         console.print(
-            f"files    runs may name those below {pools_folder()}, and no others; {POOLS_DIR} names another folder",
+            f"files    runs read those below {pools_folder()} only; set {POOLS_DIR} to another folder, or upload them",
             soft_wrap=True,
         )
         if remote_pools:
