@@ -9,6 +9,7 @@ from labelloop.artifacts.store import ArtifactStore, digest_of
 from labelloop.domain.event_schema import shape_fault
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import InvalidInput, LimitExceeded, NotFound, WrongState
+from labelloop.eventlog.archived_runs import is_about_archives
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.subjects import check_run_id, subject_of
@@ -16,6 +17,7 @@ from labelloop.events.v1.events_pb2 import Event
 from labelloop.trainer.v1.trainer_pb2 import ArtifactPiece, ExportRunResponse, ImportRunRequest
 
 from trainer_svc.domain.run_state import RunState
+from trainer_svc.past_runs import PastRuns
 
 _PIECE_BYTES = 1024 * 1024
 _ARTIFACT_BYTES_MAX = 1024 * _PIECE_BYTES
@@ -26,17 +28,21 @@ class RunArchive:
 
     def __init__(self, projections: RunProjections[RunState], log: EventLog, artifacts: ArtifactStore) -> None:
         self._projections, self._log, self._artifacts = projections, log, artifacts
+        self._past_runs = PastRuns(projections, artifacts)
 
-    async def export(self, run_id: str) -> AsyncIterator[ExportRunResponse]:
+    async def export(self, run_id: str, *, events_only: bool = False) -> AsyncIterator[ExportRunResponse]:
         """Yield a run's events, beginning with ``run_started``, and then its artifacts in pieces.
 
         Raises:
             NotFound: If the run is unknown or an artifact is missing.
         """
-        self._projections.get(run_id)
         events = await self._sound_events(run_id)
+        if not events:
+            self._projections.get(run_id)
         for event in events:
             yield ExportRunResponse(event=event)
+        if events_only:
+            return
         for digest in await self._named(events):
             for piece in _pieces(digest, await self._artifacts.get(digest)):
                 yield ExportRunResponse(artifact=piece)
@@ -46,12 +52,12 @@ class RunArchive:
         return await self._named(await self._sound_events(run_id))
 
     async def _sound_events(self, run_id: str) -> list[Event]:
-        standing = await self._log.read_run(run_id)
-        events = [
-            recorded.event
-            for recorded in standing
-            if recorded.event and recorded.sequence not in self._projections.refused
-        ]
+        if archived := self._projections.archived.runs.get(run_id):
+            return await self._past_runs.events(archived)
+        before = self._projections.archived.before(run_id)
+        standing = [each async for each in self._log.read_on(run_id, before) if not is_about_archives(each)]
+        refused = self._projections.refused
+        events = [each.event for each in standing if each.event and each.sequence not in refused]
         return sorted(events, key=lambda event: not event.HasField("run_started"))  # an import writes it last
 
     async def _named(self, events: list[Event]) -> list[str]:
@@ -100,6 +106,8 @@ class RunArchive:
             if whole := incoming.take(part):
                 await self._artifacts.put(whole)
         events, run_id = incoming.checked(), incoming.run_id
+        if run_id in self._projections.archived:
+            raise _taken(run_id)
         if run_id in self._projections.runs and await self._sound_events(run_id) != events:
             raise _taken(run_id)
         await self._check_complete(events)
@@ -119,7 +127,7 @@ class RunArchive:
 
 
 def _taken(run_id: str) -> WrongState:
-    message = f"there is another run {run_id!r} here already: import this one on another broker"
+    message = f"there is another run {run_id!r} here already, or it is archived: import this one on another broker"
     return WrongState("RUN_EXISTS", message, run_id=run_id)
 
 

@@ -24,17 +24,19 @@ from nats.js.api import RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from labelloop.domain.event_schema import shape_fault
-from labelloop.errors import LimitExceeded, WrongState
+from labelloop.errors import LimitExceeded, Unready, WrongState
 from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import is_undecided, retry_while_away
 from labelloop.eventlog.rollback_guard import RollbackGuard
 from labelloop.eventlog.stream_leaders import StreamLeaders
-from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, event_kind, subject_of
+from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, archived_subject, event_kind, subject_of
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.crash_points import crash_point
+
+_BEHIND_TRIES = 200
 
 log = structlog.get_logger()
 
@@ -92,8 +94,7 @@ class EventLog:
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
             num_replicas=replicas,
-            deny_delete=True,
-            deny_purge=True,
+            deny_delete=True,  # but not deny_purge, which no update takes back: archived runs are purged
         )
         info = await retry_while_away(lambda: ensure_stream(self._js, config))
         standing = info.config
@@ -123,6 +124,36 @@ class EventLog:
         recorded = await retry_while_away(lambda: self._append(event, subject, data))
         crash_point(f"after append {kind}")
         return recorded
+
+    async def append_behind(self, event: Event, last: int) -> Recorded | None:
+        """Write ``event`` if the newest event of its run is that at sequence ``last``, or read what its subject has.
+
+        Returns:
+            The event; None if the run has a newer one, and nothing was written.
+
+        Raises:
+            Unready: If so much is written into the log that none of many tries was the next event.
+        """
+        event.recorded_at.GetCurrentTime()
+        subject, data = subject_of(event), event.SerializeToString(deterministic=True)
+        crash_point(f"before append {event_kind(event)}")
+        for _ in range(_BEHIND_TRIES):
+            newest = await self.last_sequence()
+            if await self._last_under(subject):
+                standing = await retry_while_away(lambda: self._read_back(subject))
+                return replace(standing, ours=standing.event == event)
+            if await self.last_of_run(event.run_id) != last:
+                return None
+            if sequence := await self._write_as(newest + 1, subject, data):
+                crash_point(f"after append {event_kind(event)}")
+                return Recorded(event, sequence, ours=True)
+        message = f"the log is too busy to write {subject} behind the newest event: try again when less is written"
+        raise Unready("LOG_BUSY", message, retry_after_s=1, subject=subject)
+
+    async def _write_as(self, sequence: int, subject: str, data: bytes) -> int | None:
+        """Write a message as the next of the whole stream; None if another came before it."""
+        expecting = {**tracing.headers(), "Nats-Expected-Last-Sequence": str(sequence - 1)}
+        return await retry_while_away(lambda: publish_once(self._js, subject, data, expecting))
 
     async def _append(self, event: Event, subject: str, data: bytes) -> Recorded:
         if self._rollback_guard.suspect:
@@ -179,20 +210,63 @@ class EventLog:
         return [recorded async for recorded in self.read_on(run_id)]
 
     async def read_on(self, run_id: str, after: int = 0) -> AsyncGenerator[Recorded, None]:
-        """Yield the readable events that a run has now, in order, from the first after sequence ``after``."""
-        subject = f"{PREFIX}.{run_id}.>"
-        try:
-            last = int((await retry_while_away(lambda: self._js.get_last_msg(STREAM, subject))).seq or 0)
-        except NotFoundError:
-            return
+        """Yield the readable events that a run has now, in order, from the first after sequence ``after``.
+
+        Raises:
+            Unready: If the run was archived meanwhile, so that events may be missing.
+        """
+        async with aclosing(self.read_all(run_id, after)) as standing:
+            async for recorded in standing:
+                if recorded.event:
+                    yield recorded
+
+    async def read_all(self, run_id: str, after: int = 0) -> AsyncGenerator[Recorded, None]:
+        """Yield what :meth:`read_on` does, and unreadable events."""
+        subject, last = f"{PREFIX}.{run_id}.>", await self.last_of_run(run_id)
         if last <= after:
             return
         async with aclosing(self.follow(subject, after)) as standing:
             async for recorded in standing:
-                if recorded.event:
-                    yield recorded
+                if recorded.sequence > last:
+                    message = f"run {run_id!r} was archived while it was read: try again"
+                    raise Unready("RUN_BEING_ARCHIVED", message, retry_after_s=1, run_id=run_id)
+                yield recorded
                 if recorded.sequence == last:
                     return
+
+    async def last_of_run(self, run_id: str) -> int:
+        """Return the sequence of the newest event of a run; 0 if there is none."""
+        return await self._last_under(f"{PREFIX}.{run_id}.>")
+
+    async def _last_under(self, subject: str) -> int:
+        try:
+            return int((await retry_while_away(lambda: self._js.get_last_msg(STREAM, subject))).seq or 0)
+        except NotFoundError:
+            return 0
+
+    async def check_purge_allowed(self) -> None:
+        """Raise WrongState if an earlier release made the stream, so that nothing is ever removed from it."""
+        if (await retry_while_away(lambda: self._js.stream_info(STREAM))).config.deny_purge:
+            message = (
+                f"the stream {STREAM} was made by an earlier release and allows no purge: archived runs leave the "
+                "services' memory, but not the stream. To make it smaller, export the runs to keep and import them "
+                "into a new broker"
+            )
+            raise WrongState("STREAM_DENIES_PURGE", message, stream=STREAM)
+
+    async def purge_archived(self, run_id: str, sequence: int) -> None:
+        """Remove what stands of a run before its ``run_archived`` at ``sequence``. Safe to call at any time, and again.
+
+        Raises:
+            WrongState: If there is no ``run_archived``, or an earlier release made the stream, so that it allows none.
+            RefusedByBroker: If the broker's permissions forbid it.
+        """
+        subject = archived_subject(f"{PREFIX}.{run_id}.x")
+        if not 0 < sequence <= await self._last_under(subject):
+            message = f"run {run_id!r} is not archived at sequence {sequence}: nothing of it was purged"
+            raise WrongState("RUN_NOT_ARCHIVED", message, run_id=run_id)
+        await self.check_purge_allowed()
+        await retry_while_away(lambda: self._js.purge_stream(STREAM, seq=sequence, subject=f"{PREFIX}.{run_id}.>"))
 
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """Yield all events under ``subject`` after sequence ``after``, in order, without gap or repeat, forever."""

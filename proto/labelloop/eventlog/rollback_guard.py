@@ -20,6 +20,7 @@ from labelloop.errors import LogRolledBack
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_verdict import Verdict
 from labelloop.eventlog.stream_leaders import Answers, Held
+from labelloop.eventlog.subjects import archived_subject
 
 _KEPT = 1_000  # messages; a node notices within seconds that it is cut off
 _LOOK_EVERY_S = 2.0
@@ -70,7 +71,10 @@ class RollbackGuard:
     async def _compare(self) -> None:
         for sequence, subject, data in reversed(self._read.copy()):
             read = (subject, data)
-            if await self._standing(sequence) != read and await self._was_taken_back(sequence, read):
+            standing = await self._standing(sequence)
+            if standing is None and await self._was_purged(sequence, subject):
+                continue
+            if standing != read and await self._was_taken_back(sequence, read):
                 log.error("log_rolled_back", action="restarting", sequence=sequence)
                 raise LogRolledBack(f"event {sequence} of the log is not what it was")
 
@@ -80,6 +84,14 @@ class RollbackGuard:
         except NotFoundError:
             return None
         return message.subject or "", message.data or b""
+
+    async def _was_purged(self, sequence: int, subject: str) -> bool:
+        """Return whether the message's run lies in an archive: what stood before that may be gone."""
+        try:
+            archived = await self._js.get_last_msg(self._stream, archived_subject(subject))
+        except NotFoundError:
+            return False
+        return sequence < (archived.seq or 0)
 
     async def _was_taken_back(self, sequence: int, read: Held) -> bool:
         """Ask all leaders until their answers decide; a single answer may be that of a node which is behind."""
