@@ -153,10 +153,15 @@ class Services:
     def held(self) -> Iterator[dict[str, Any]]:
         trainer, oracle = self.trainers.runs["r"], self.oracles.runs["r"]
         for run_log in (trainer.run_log, oracle.run_log, oracle.progress.run_log, self.scorers.runs["r"].run_log):
-            same = ("pool", "features", "news", "parts", "skipped", "audit_drawn")
-            yield {name: getattr(run_log, name) for name in same} | {
+            yield {
+                "pool": run_log.pool,
+                "features": run_log.features,
                 "ended": run_log.ended and (run_log.ended.kind, run_log.ended.why),
                 "model": (run_log.round, run_log.model_sha256),
+            }
+            if run_log.closed:  # as the scorer's is once the run has ended
+                continue
+            yield {name: getattr(run_log, name) for name in ("news", "parts", "skipped", "audit_drawn")} | {
                 "taken": sorted(run_log.taken),
                 "outcomes": dict(sorted(run_log.answers.standing.items())),
                 "open": sorted(run_log.open),
