@@ -81,7 +81,7 @@ async def fill(client: Client, events: Iterator[pb.Event]) -> int:
         if sent % _FLUSH_EVERY == 0:
             await jetstream(client).stream_info(STREAM)  # answered only after what was sent before
     await client.flush()
-    held = await log.last_sequence()
+    held = await log.last_sequence()  # answered only after what was sent before, too
     if held != before + sent:
         raise RuntimeError(f"the broker kept {held - before} of {sent} events")
     return held

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from labelloop.events.v1.events_pb2 import Event, RunArchived
+from labelloop.events.v1.events_pb2 import Event, PoolPublished, RunArchived
 
 if TYPE_CHECKING:
     from labelloop.eventlog.log import Recorded
@@ -40,6 +40,11 @@ class ArchivedRun:
     sequence: int
     facts: RunArchived
     late: list[tuple[Recorded, Event]] = field(default_factory=list)
+
+    @property
+    def pool(self) -> PoolPublished | None:
+        """The run's pool; None if it had none."""
+        return self.facts.pool if self.facts.HasField("pool") else None
 
 
 class ArchivedRuns:

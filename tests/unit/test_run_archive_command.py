@@ -1,0 +1,59 @@
+"""What the command compares before it removes a run's events from the log."""
+
+from __future__ import annotations
+
+import pytest
+from labelloop.errors import Corrupt
+from labelloop.eventlog.log import Recorded
+from labelloop.events.v1 import events_pb2 as pb
+from labelloop_cli.operations.run_archive import check_kept, of_the_run
+
+from tests.bench.log_events import run_events
+
+EVENTS = list(run_events("r", 6, 3, ended=True))
+ARCHIVED = pb.Event(run_id="r", run_archived=pb.RunArchived())
+RESTORED = pb.Event(run_id="r", run_restored=pb.RunRestored())
+
+
+def stream(*events: pb.Event | None) -> list[Recorded]:
+    return [Recorded(event, sequence) for sequence, event in enumerate(events, start=1)]
+
+
+def packed(events: list[pb.Event]) -> list[bytes]:
+    return [event.SerializeToString(deterministic=True) for event in events]
+
+
+def test_a_whole_archive_passes() -> None:
+    check_kept("r", stream(*EVENTS), packed(EVENTS), 0)
+
+
+def test_what_is_left_of_a_purge_that_was_cut_short_passes() -> None:
+    check_kept("r", stream(*EVENTS[4:9]), packed(EVENTS), 0)
+
+
+@pytest.mark.parametrize("missing", range(len(EVENTS)))
+def test_an_archive_that_lacks_an_event_is_told_before_anything_is_removed(missing: int) -> None:
+    archived = packed(EVENTS[:missing] + EVENTS[missing + 1 :])
+    with pytest.raises(Corrupt, match="lacks 1 events"):
+        check_kept("r", stream(*EVENTS), archived, 0)
+
+
+def test_an_event_that_differs_is_missing() -> None:
+    changed = pb.Event()
+    changed.CopyFrom(EVENTS[3])
+    changed.label_provided.label += 1
+    with pytest.raises(Corrupt):
+        check_kept("r", stream(*EVENTS), packed([*EVENTS[:3], changed, *EVENTS[4:]]), 0)
+
+
+def test_an_unreadable_event_is_removed_only_if_the_archive_says_that_it_was_left_out() -> None:
+    check_kept("r", stream(*EVENTS, None), packed(EVENTS), 1)
+    with pytest.raises(Corrupt):
+        check_kept("r", stream(*EVENTS, None), packed(EVENTS), 0)
+
+
+def test_what_came_after_an_archive_is_the_runs_only_if_it_was_restored() -> None:
+    late, found = EVENTS[3], packed(EVENTS)
+    assert of_the_run(stream(*EVENTS, ARCHIVED, late)) == found
+    assert of_the_run(stream(ARCHIVED, late, ARCHIVED, *EVENTS, RESTORED)) == found
+    assert of_the_run(stream(ARCHIVED, *EVENTS, RESTORED, late)) == [*found, *packed([late])]
