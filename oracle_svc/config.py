@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from labelloop.domain.remote_urls import parsed_prefixes
+from labelloop.eventlog.streams import UPLOAD_GB
 from labelloop.settings import ServiceSettings
 from platformdirs import user_cache_path
 from pydantic import Field, field_validator
@@ -19,7 +20,7 @@ class OracleSettings(ServiceSettings):
     pools_dir: Path | None = Field(None, description="the only folder that runs may name files in; none: any")
     cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads and parts of pools are kept")
     samples_cache_gb: float = Field(1.0, gt=0, description="how much is kept there of pools, to show samples of them")
-    upload_gb: float = Field(2.0, ge=0, description="how much clients may upload in all; 0: nothing")
+    upload_gb: float = Field(UPLOAD_GB, ge=0, description="how much clients may upload in all; 0: nothing")
     remote_pools: str = Field(
         "",
         description="what runs may name elsewhere, separated by commas: s3://bucket/sets/, gs://bucket, "

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
 from labelloop.errors import LabelloopError
-from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_guard import UnguardedLog
+from labelloop.eventlog.strays import publish_first
+from labelloop.eventlog.stream_setup import wait_for_stream
+from labelloop.eventlog.streams import DEAD_LETTERS as STREAM
+from labelloop.eventlog.streams import DEAD_LETTERS_BYTES_MAX, dead_letters
+from labelloop.eventlog.streams import DEAD_LETTERS_PREFIX as PREFIX
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter
 from labelloop.runtime.crash_points import crash_point
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import DiscardPolicy, StreamConfig
+from nats.js.api import RawStreamMsg
 from structlog import get_logger
 
-STREAM, PREFIX = "LABELLOOP_DEAD", "labelloop-dead.v1"
 _TAKEN, _DISCARDED = _ENDS = "taken", "discarded"
 _ID_CHARACTERS = 32
 _DATA_BYTES_MAX = 256 * 1024
-_BYTES_MAX = 64 * 1024 * 1024
 
 log = get_logger()
 
@@ -37,7 +38,7 @@ class DeadLetters:
     after all or discarded. Beyond ``bytes_max`` the oldest letters are dropped to make room for new ones.
     """
 
-    def __init__(self, client: Client, bytes_max: int = _BYTES_MAX) -> None:
+    def __init__(self, client: Client, bytes_max: int = DEAD_LETTERS_BYTES_MAX) -> None:
         self._client, self._js, self._bytes_max = client, jetstream(client), bytes_max
         self._letters: dict[str, DeadLetter] = {}
         self._bytes = 0
@@ -45,18 +46,7 @@ class DeadLetters:
         self._rollback_guard = UnguardedLog(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
-        config = StreamConfig(
-            name=STREAM,
-            subjects=[f"{PREFIX}.>"],
-            max_bytes=self._bytes_max,
-            discard=DiscardPolicy.OLD,
-            num_replicas=replicas,
-        )
-        info = await retry_while_away(lambda: ensure_stream(self._js, config))
-        if info.config.max_bytes != self._bytes_max:  # created by an earlier oracle, with another limit
-            bounded = replace(info.config, max_bytes=self._bytes_max)
-            info = await retry_while_away(lambda: self._js.update_stream(bounded))
-        await ensure_replicas(self._js, info.config, replicas)
+        await wait_for_stream(self._client, dead_letters(replicas, self._bytes_max))
 
     async def follow(self) -> None:
         """Track the letters that other replicas store or end, until cancelled."""
@@ -64,14 +54,20 @@ class DeadLetters:
             self._note(message)
 
     def _note(self, message: Msg) -> None:
-        _, _, kind, letter_id = message.subject.split(".", 3)
+        kind, _, letter_id = message.subject.removeprefix(f"{PREFIX}.").partition(".")
         if kind in _ENDS:
-            self._end(letter_id)
+            self._hear_end(letter_id, message)
             return
         try:
             self._add(DeadLetter.FromString(message.data))
         except DecodeError as error:
             log.error("dead_letter_unreadable", id=letter_id, error=str(error))
+
+    def _hear_end(self, letter_id: str, message: Msg) -> None:
+        if message.data:
+            log.error("dead_letter_mark_unreadable", id=letter_id, sequence=message.metadata.sequence.stream)
+        else:
+            self._end(letter_id)
 
     def _add(self, letter: DeadLetter) -> None:
         if letter.id in self._letters or letter.id in self._done:
@@ -103,7 +99,7 @@ class DeadLetters:
         letter.received_at.GetCurrentTime()
         subject, body = f"{PREFIX}.letter.{letter_id}", letter.SerializeToString()
         crash_point("before keep")
-        if await retry_while_away(lambda: publish_once(self._js, subject, body)):
+        if await retry_while_away(lambda: publish_first(self._js, STREAM, subject, body)):
             log.warning("result_dead_lettered", id=letter_id, reason=error.reason)
         crash_point("after keep")
         self._add(letter)
@@ -117,5 +113,10 @@ class DeadLetters:
         await self._mark(_DISCARDED, letter_id)
 
     async def _mark(self, end: str, letter_id: str) -> None:
-        await retry_while_away(lambda: publish_once(self._js, f"{PREFIX}.{end}.{letter_id}", b""))
+        subject = f"{PREFIX}.{end}.{letter_id}"
+        await retry_while_away(lambda: publish_first(self._js, STREAM, subject, b"", _is_mark))
         self._end(letter_id)
+
+
+def _is_mark(message: RawStreamMsg) -> bool:
+    return not message.data

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from math import inf
 
 from labelloop.domain.ids import LeaseKey, RequestId
-
-KEPT_S = 14 * 24 * 3600
+from labelloop.eventlog.streams import LEASES_KEPT_S
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class LeaseTable:
         if lease.holder:
             for index in (lease.holder, key.request.sample):
                 self._keys.setdefault(index, {})[key] = None
-        while self._heard_at[oldest := next(iter(self._held))] < self._now() - KEPT_S:
+        while self._heard_at[oldest := next(iter(self._held))] < self._now() - LEASES_KEPT_S:
             self.forget(oldest)
 
     def forget(self, key: LeaseKey) -> None:

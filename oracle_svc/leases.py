@@ -15,18 +15,22 @@ from dataclasses import asdict, replace
 import structlog
 from labelloop.domain.ids import LeaseKey
 from labelloop.errors import InvalidInput
-from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_over
+from labelloop.eventlog.conditional_publish import publish_over
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_guard import UnguardedLog
+from labelloop.eventlog.stream_setup import wait_for_stream
+from labelloop.eventlog.streams import LEASES as STREAM
+from labelloop.eventlog.streams import LEASES_PREFIX as PREFIX
+from labelloop.eventlog.streams import leases
 from nats.aio.client import Client
-from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
+from pydantic import TypeAdapter, ValidationError
 
-from oracle_svc.lease_table import KEPT_S, Lease, LeaseTable
+from oracle_svc.lease_table import Lease, LeaseTable
 
-STREAM, PREFIX = "LABELLOOP_LEASES", "labelloop-leases.v1"
+_LEASE = TypeAdapter(Lease)
 
 log = structlog.get_logger()
 
@@ -40,11 +44,7 @@ class Leases(LeaseTable):
         self._rollback_guard = UnguardedLog(self._js, STREAM)
 
     async def ensure_stream(self, replicas: int = 1) -> None:
-        config = StreamConfig(
-            name=STREAM, subjects=[f"{PREFIX}.>"], max_msgs_per_subject=1, max_age=KEPT_S, num_replicas=replicas
-        )
-        info = await retry_while_away(lambda: ensure_stream(self._js, config))
-        await ensure_replicas(self._js, info.config, replicas)
+        await wait_for_stream(self._client, leases(replicas))
 
     async def follow(self) -> None:
         """Track the leases that other replicas write, until cancelled."""
@@ -125,5 +125,10 @@ def _counted(lease: Lease, expires_at: float) -> Lease:
 
 
 def _lease(data: bytes, sequence: int) -> Lease:
-    said = json.loads(data)
-    return Lease(said["holder"], said["expires_at"], said.get("pushes", 0), said.get("counted", False), sequence)
+    """Read the lease in a message; what is none, such as an answer of the broker, is a lease that nobody holds."""
+    try:
+        said = _LEASE.validate_json(data)
+    except ValidationError as error:
+        log.warning("lease_unreadable", sequence=sequence, problem=str(error).partition("\n")[0])
+        return Lease("", 0.0, sequence=sequence)
+    return replace(said, sequence=sequence)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from labelloop_cli.commands import artifacts, export, keys, label, pool, run
+from labelloop_cli.commands import artifacts, broker, export, keys, label, pool, run
 from labelloop_cli.commands.arguments import RunId
 from labelloop_cli.output.interrupts import carry_out
 
@@ -31,6 +31,7 @@ app.add_typer(export.app, name="export")
 app.add_typer(label.app, name="label")
 app.add_typer(keys.app, name="keys")
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(broker.app, name="broker")
 
 
 def _show_version(asked: bool) -> None:

@@ -20,8 +20,12 @@ from typing import ClassVar
 from google.protobuf.json_format import Parse
 from labelloop.domain.ids import RequestId
 from labelloop.errors import LabelloopError, LimitExceeded, Unready
-from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once, publish_over
+from labelloop.eventlog.conditional_publish import publish_once, publish_over
 from labelloop.eventlog.connection import jetstream, next_message
+from labelloop.eventlog.stream_setup import ensure_stream
+from labelloop.eventlog.streams import QUEUE as STREAM
+from labelloop.eventlog.streams import QUEUE_PREFIX as PREFIX
+from labelloop.eventlog.streams import queue
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -29,16 +33,13 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from oracle_svc.integrations.base import ResultSink
 from oracle_svc.integrations.messages import BY_LINK, PREFETCH, asking, hand_over, outlive, to_json
 
-STREAM = "LABELLOOP_QUEUE"
 CONSUMER = "oracle"
-PREFIX = "labelloop-queue.v1"
 REQUESTS, RESULTS = f"{PREFIX}.requests", f"{PREFIX}.results"
-_MAX_AGE_S = 30 * 24 * 3600.0
 _ACK_WAIT_S = 10.0  # for recording a result; those that a dead oracle had taken are redelivered after it
 _PULL_S = 3.0
 _SILENCE_LIMIT_S = 2.0  # beyond its expiry, after which a pull without any reply is given up
@@ -116,8 +117,7 @@ class Nats:
             yield message
 
     async def _ensure_stream(self) -> None:
-        info = await ensure_stream(self._js, _stream(self._replicas))
-        await ensure_replicas(self._js, info.config, self._replicas)
+        await ensure_stream(self._client, queue(self._replicas))
 
 
 _NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}"
@@ -130,19 +130,6 @@ _CONSUMER = ConsumerConfig(
     max_deliver=-1,
     max_ack_pending=1000,
 )
-
-
-def _stream(replicas: int) -> StreamConfig:
-    return StreamConfig(
-        name=STREAM,
-        subjects=[f"{PREFIX}.>"],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
-        max_age=_MAX_AGE_S,
-        num_replicas=replicas,
-        deny_delete=True,
-        deny_purge=True,
-    )
 
 
 async def _take(result_sink: ResultSink, message: Msg) -> None:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
 from labelloop.artifacts.store import digest_of
 from labelloop.errors import Corrupt, LimitExceeded, NotFound
 from labelloop.eventlog.broker_answers import STORAGE_EXCEEDED, STORE_FAILED, RefusedByBroker
-from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.retry import broker_is_away, retry_while_away
+from labelloop.eventlog.strays import IsOurs, first_of_ours, is_answer, is_no_answer, publish_first
+from labelloop.eventlog.stream_setup import ensure_stream
+from labelloop.eventlog.streams import UPLOADS as STREAM
+from labelloop.eventlog.streams import UPLOADS_PREFIX as PREFIX
+from labelloop.eventlog.streams import uploads
 from labelloop.oracle.v1.oracle_pb2 import Upload
 from nats.aio.client import Client
-from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-STREAM, PREFIX = "LABELLOOP_UPLOADS", "labelloop-uploads.v1"
 _AT_ONCE = 32
 _GROUP_DIGITS = 2  # of a million parts, 4,000 are in a group
 
@@ -66,15 +67,17 @@ class JetStreamUploads:
     """Uploads in a stream of their own, which the broker keeps below ``bytes_max``."""
 
     def __init__(self, client: Client, bytes_max: int, replicas: int = 1) -> None:
-        self._js, self._bytes_max, self._replicas = jetstream(client), bytes_max, replicas
+        self._client, self._js = client, jetstream(client)
+        self._bytes_max, self._replicas = bytes_max, replicas
         self._made = False
 
     async def _make(self) -> None:
-        """Make the stream once. Raises LimitExceeded if the broker has not the room that it may take."""
+        """Create the stream once. Raises LimitExceeded if the broker has not the room that it may take."""
         if self._made:
             return
         try:
-            await self._ensure_stream()
+            spec = uploads(self._bytes_max, self._replicas)
+            await retry_while_away(lambda: ensure_stream(self._client, spec))
         except RefusedByBroker as error:
             if error.err_code != STORAGE_EXCEEDED:  # the broker reserves what a stream may take when it is made
                 raise
@@ -84,21 +87,6 @@ class JetStreamUploads:
             )
             raise LimitExceeded("UPLOADS_FULL", message, most=self._bytes_max) from error
         self._made = True
-
-    async def _ensure_stream(self) -> None:
-        """Create the stream if it does not exist, and give it the limit of now: it was created with another maybe."""
-        config = StreamConfig(
-            name=STREAM,
-            subjects=[f"{PREFIX}.>"],
-            max_bytes=self._bytes_max,
-            discard=DiscardPolicy.NEW,
-            num_replicas=self._replicas,
-        )
-        info = await retry_while_away(lambda: ensure_stream(self._js, config))
-        if info.config.max_bytes != self._bytes_max:
-            bounded = replace(info.config, max_bytes=self._bytes_max)
-            info = await retry_while_away(lambda: self._js.update_stream(bounded))
-        await ensure_replicas(self._js, info.config, self._replicas)
 
     async def missing(self, digests: Sequence[str]) -> list[str]:
         patterns = sorted({_parts_like(digest) for digest in digests})
@@ -114,10 +102,12 @@ class JetStreamUploads:
         return list(info.state.subjects or ())
 
     async def put_part(self, digest: str, data: bytes) -> None:
-        await self._publish(_part(digest), data)
+        await self._publish(_part(digest), data, _is_part(digest))
 
     async def part(self, digest: str) -> bytes:
         data = await self._read(_part(digest))
+        if data is not None and await asyncio.to_thread(digest_of, data) != digest:
+            data = await self._first(_part(digest), _is_part(digest)) or data
         if data is None:
             message = f"an uploaded part {digest} is gone: push the upload again"
             raise NotFound("UPLOAD_INCOMPLETE", message, part=digest)
@@ -133,6 +123,8 @@ class JetStreamUploads:
 
     async def entry(self, upload_id: str) -> Upload:
         data = await self._read(_entry(upload_id))
+        if data is not None and is_answer(data):
+            data = await self._first(_entry(upload_id), is_no_answer)
         if data is None:
             message = f"there is no upload {upload_id!r}: `labelloop pool list` shows those there are"
             raise NotFound("UNKNOWN_UPLOAD", message, upload_id=upload_id)
@@ -156,10 +148,10 @@ class JetStreamUploads:
     async def delete_entry(self, upload_id: str) -> None:
         await self._purge(_entry(upload_id))
 
-    async def _publish(self, subject: str, data: bytes) -> None:
+    async def _publish(self, subject: str, data: bytes, is_ours: IsOurs = is_no_answer) -> None:
         await self._make()
         try:
-            await retry_while_away(lambda: publish_once(self._js, subject, data), _may_pass)
+            await retry_while_away(lambda: publish_first(self._js, STREAM, subject, data, is_ours), _may_pass)
         except APIError as error:
             if error.err_code != STORE_FAILED:
                 raise
@@ -175,6 +167,11 @@ class JetStreamUploads:
         except NotFoundError:
             return None
 
+    async def _first(self, subject: str, is_ours: IsOurs) -> bytes | None:
+        """Return the first message of a subject that is ours; None if there is none."""
+        found = await retry_while_away(lambda: first_of_ours(self._js, STREAM, subject, is_ours))
+        return found.data or b"" if found else None
+
     async def _purge(self, subject: str) -> None:
         await retry_while_away(lambda: self._js.purge_stream(STREAM, subject=subject))
 
@@ -186,6 +183,10 @@ def _part(digest: str) -> str:
 def _parts_like(digest: str) -> str:
     """Return the pattern of the group of parts that ``digest`` belongs to: one request asks for all of them."""
     return f"{PREFIX}.part.{digest[:_GROUP_DIGITS]}.*"
+
+
+def _is_part(digest: str) -> IsOurs:
+    return lambda message: digest_of(message.data or b"") == digest
 
 
 def _entry(upload_id: str) -> str:

@@ -21,7 +21,7 @@ from labelloop_cli.local.stack import Service
 from nats.aio.client import Client
 
 from oracle_svc.web.auth import OWN_HEADER
-from tests.integration.production_broker import Node, running, three_nodes
+from tests.integration.production_broker import Node, make_streams, running, three_nodes
 
 COPIES = 3
 USER = "X-User"
@@ -104,6 +104,7 @@ async def production(binary: Path, folder: Path) -> AsyncIterator[Production]:
         stack.enter_context(running(nodes))
         for node in nodes:
             await node.ready()
+        await make_streams(nodes[0], len(nodes))
         services: dict[str, Service] = {}
         for module in ("oracle", "scorer", "trainer"):
             made = [_service(module, number, nodes, folder, services) for number in range(COPIES)]

@@ -22,7 +22,7 @@ class Pod:
 
 
 PODS = [
-    *(Pod(name, {NAME: name}) for name in ("nats", "trainer", "scorer", "oracle", "label-studio")),
+    *(Pod(name, {NAME: name}) for name in ("nats", "streams", "trainer", "scorer", "oracle", "label-studio")),
     Pod("client", {"labelloop-client": "true"}),
     Pod("anybody", {}),
     Pod("prometheus", {}, "monitoring"),

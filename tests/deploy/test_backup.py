@@ -29,6 +29,7 @@ from tests.integration.production_broker import (
     Access,
     Node,
     lone_node,
+    make_streams,
     new_enough,
     running,
     three_nodes,
@@ -160,6 +161,7 @@ async def test_a_backup_of_one_node_restores_on_three(
             for backup in backups:
                 await restore(client, backup)
         trainer = await connect(three[1].url, "trainer", nkey_file=three[1].access.seed("trainer"))
+        await make_streams(three[0], 3)
         await EventLog(trainer).ensure_stream(3)
         assert (await trainer.jetstream().stream_info(STREAM)).config.num_replicas == 3
         assert await JetStreamArtifacts(trainer).get(digest) == DATA
@@ -183,6 +185,7 @@ async def test_three_nodes_do_not_see_what_one_wrote_for_itself(nats_binary: Pat
 
 async def write(node: Node) -> str:
     """Write an event and an artifact, and return the artifact's digest."""
+    await make_streams(node)
     oracle = await connect(node.url, "oracle", nkey_file=node.access.seed("oracle"))
     await EventLog(oracle).ensure_stream()
     await oracle.jetstream().publish("labelloop.v1.lost.0.pool_published", b"pool")

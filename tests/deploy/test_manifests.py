@@ -330,11 +330,11 @@ def test_each_alert_links_to_a_section_of_the_readme() -> None:
 
 
 SERVICES = ("trainer", "scorer", "oracle")
-INSIDE = ("nats", *SERVICES, "label-studio", "client", "anybody")
+INSIDE = ("nats", "streams", *SERVICES, "label-studio", "client", "anybody")
 OUTSIDE = ("prometheus", "dns", "stranger")
 CALLS: set[Call] = {
     *(("trainer", called, "TCP", port) for called, port in (("nats", 4222), ("scorer", 50052), ("oracle", 50053))),
-    *((caller, "nats", "TCP", 4222) for caller in ("scorer", "oracle")),
+    *((caller, "nats", "TCP", 4222) for caller in ("scorer", "oracle", "streams")),
     *(("client", called, "TCP", port) for called, port in zip(SERVICES, (50051, 50052, 50053), strict=True)),
     ("nats", "nats", "TCP", 6222),
     *(("prometheus", called, "TCP", 9464) for called in ("nats", *SERVICES)),
@@ -371,6 +371,14 @@ def test_the_load_test_runs_a_command_that_there_is(with_everything: Sequence[Ma
     context = commands.commands[command].make_context(command, options)
     longest_s = 2 * context.params["seconds"]
     assert longest_s < job.manifest["spec"]["activeDeadlineSeconds"]
+
+
+def test_the_streams_are_made_by_a_command_that_there_is(overlay: Sequence[Manifest]) -> None:
+    [job] = [each for each in workloads(overlay) if each.name == "streams"]
+    [container] = job.containers
+    group, command, *options = container["args"]
+    commands: Any = get_command(app)
+    commands.commands[group].commands[command].make_context(command, options)
 
 
 @pytest.mark.parametrize(

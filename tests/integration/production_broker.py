@@ -18,8 +18,10 @@ from typing import Any
 
 import httpx
 import pytest
+from labelloop.settings import ServiceSettings
 from labelloop_cli.local.nats.port import HOST
 from labelloop_cli.operations import keys
+from labelloop_cli.operations.broker import update_streams
 
 from tests.patience import PATIENCE_S
 
@@ -27,6 +29,7 @@ CONFIGS = Path(__file__).parents[2] / "deploy" / "nats"
 CONFIG = CONFIGS / "nats-server.conf"
 VERSION_MIN = (2, 10, 27)
 _LOOK_EVERY_S = 0.02
+UPLOAD_BYTES_MAX = 1_000_000
 
 
 def version_of(binary: Path) -> tuple[int, ...]:
@@ -206,6 +209,19 @@ def running(nodes: list[Node]) -> Iterator[None]:
     finally:
         for node in nodes:
             node.kill()
+
+
+async def make_streams(node: Node, replicas: int = 1) -> None:
+    """Create and correct all streams as `labelloop broker update` does, with the operator's key."""
+    await update_streams(
+        ServiceSettings(
+            nats_url=node.url,
+            nats_nkey_file=node.access.seed("operator"),
+            tls_dir=node.access.tls_dir("client"),
+            replicas=replicas,
+        ),
+        UPLOAD_BYTES_MAX,
+    )
 
 
 def newer(into: Path) -> Iterator[Path]:

@@ -86,11 +86,12 @@ async def test_artifacts_are_ordinary_objects(client: Client, data: bytes) -> No
 
 
 async def test_artifacts_that_nats_py_stored_are_read_and_not_stored_again(client: Client) -> None:
-    """As earlier versions did."""
+    """As earlier versions did. Their bucket took rollups, by which one message deletes others; it no longer does."""
     store, js = JetStreamArtifacts(client), client.jetstream()
-    await store.put(SMALL)
-    bucket = await js.object_store(ARTIFACT_BUCKET)
+    bucket = await js.create_object_store(ARTIFACT_BUCKET)
     await bucket.put(digest_of(LARGE), LARGE)
+    await store.put(SMALL)
+    assert not (await js.stream_info(STREAM)).config.allow_rollup_hdrs
     before = (await js.stream_info(STREAM)).state.last_seq
     assert await store.get(await store.put(LARGE)) == LARGE
     assert (await js.stream_info(STREAM)).state.last_seq == before
@@ -153,8 +154,17 @@ async def test_an_unknown_digest_is_not_found(client: Client) -> None:
 
 
 async def test_altered_bytes_are_never_handed_out(client: Client) -> None:
-    store = JetStreamArtifacts(client)
-    digest = await store.put(SMALL)
+    store, digest = JetStreamArtifacts(client), digest_of(SMALL)
+    await store.put(b"another")
     await client.jetstream().publish(f"$O.{ARTIFACT_BUCKET}.C.{digest}", b"A model")
     with pytest.raises(Corrupt, match="other bytes"):
         await store.get(digest)
+    await store.put(SMALL)
+    assert await store.get(digest) == SMALL
+
+
+async def test_bytes_that_are_written_over_an_artifact_are_passed_over(client: Client) -> None:
+    store = JetStreamArtifacts(client)
+    digest = await store.put(SMALL)
+    await client.jetstream().publish(f"$O.{ARTIFACT_BUCKET}.C.{digest}", b"A model")
+    assert await store.get(digest) == SMALL

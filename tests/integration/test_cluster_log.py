@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import APIError, NotFoundError
 
-from tests.integration.production_broker import new_enough, running, three_nodes, version_of
+from tests.integration.production_broker import Node, make_streams, new_enough, running, three_nodes, version_of
+from tests.patience import PATIENCE_S
 
 NODES, SUBJECTS = 3, 20
 IN_FLIGHT = 10164
@@ -42,6 +44,8 @@ async def clients(binary: Path, tmp_path: Path) -> AsyncIterator[list[Client]]:
         made = []
         for node in nodes:
             await node.ready()
+        await make_streams(nodes[0], NODES)
+        for node in nodes:
             client = await connect(node.url, "trainer", nkey_file=node.access.seed("trainer"))
             stack.push_async_callback(client.close)
             made.append(client)
@@ -140,3 +144,46 @@ async def test_a_message_that_a_slow_leader_gets_later_was_not_taken_back(client
     assert not done, "the stream ends before it, and may grow"
     await EventLog(clients[0]).append_once(early)
     await checking
+
+
+OLD = 1_200  # more than a guard remembers
+
+
+async def restart(nodes: Sequence[Node], stores: Path | None = None) -> None:
+    """Kill all nodes, replace their stores by those in ``stores`` if it is given, and start them."""
+    for node in nodes:
+        node.kill()
+        if stores:
+            shutil.rmtree(node.folder)
+            shutil.copytree(stores / node.name, node.folder)
+        node.start()
+    for node in nodes:
+        await node.ready()
+
+
+async def test_a_read_of_many_old_events_does_not_hide_a_rollback(binary: Path, tmp_path: Path) -> None:
+    """The broker goes back to a copy of its stores, as after a restored snapshot of its volumes."""
+    nodes = three_nodes(binary, tmp_path)
+    with running(nodes):
+        for node in nodes:
+            await node.ready()
+        await make_streams(nodes[0], NODES)
+        url = ",".join(node.url for node in nodes)
+        client = await connect(url, "trainer", nkey_file=nodes[0].access.seed("trainer"))
+        log = EventLog(client)
+        for i in range(OLD):
+            old = Event(run_id="old", round=i, run_finished=RunFinished(reason="old"))
+            await jetstream(client).publish(subject_of(old), old.SerializeToString())
+        for node in nodes:
+            node.kill()
+            shutil.copytree(node.folder, tmp_path / "copies" / node.name)
+        await restart(nodes)
+        async with aclosing(log.follow()) as events:
+            await log.append_once(said_by(0, 0))
+            while (await anext(events)).sequence <= OLD:
+                pass
+            assert len(await log.read_run("old")) == OLD
+            await restart(nodes, tmp_path / "copies")
+            with pytest.raises(LogRolledBack, match=f"event {OLD + 1}"):
+                await asyncio.wait_for(anext(events), PATIENCE_S)
+        await client.close()

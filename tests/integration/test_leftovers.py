@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -19,7 +20,7 @@ from labelloop_cli.local.nats.server import NatsServer
 from labelloop_cli.operations import artifacts as command
 from nats.aio.client import Client
 
-from tests.integration.production_broker import lone_node, new_enough, running
+from tests.integration.production_broker import lone_node, make_streams, new_enough, running
 from tests.integration.test_artifacts_jetstream import LARGE, SMALL, STREAM
 from tests.unused import UNUSED
 from trainer_svc.artifact_sweep import ArtifactSweep
@@ -44,7 +45,9 @@ async def leave_parts(client: Client, name: str, count: int = 2) -> None:
 
 async def stand_in_for_an_earlier_version(client: Client) -> None:
     """Store an artifact as nats-py does, under a name of its own, and leave parts of another."""
-    bucket = await client.jetstream().object_store(ARTIFACT_BUCKET)
+    js = client.jetstream()
+    await js.update_stream(replace((await js.stream_info(STREAM)).config, allow_rollup_hdrs=True))
+    bucket = await js.object_store(ARTIFACT_BUCKET)
     await bucket.put(digest_of(b"old"), b"old")
     await leave_parts(client, "NIOJuIsOkgPV6uKyrCLLMZ", 3)
 
@@ -114,6 +117,7 @@ async def test_only_the_key_for_imports_may_remove_parts(nats_binary: Path, tmp_
     node = lone_node(new_enough(nats_binary, tmp_path / "packages"), tmp_path)
     with running([node]):
         await node.ready()
+        await make_streams(node)
         trainer = await connect(node.url, "trainer", nkey_file=node.access.seed("trainer"))
         await JetStreamArtifacts(trainer).put(SMALL)
         await leave_parts(trainer, chunks_name(digest_of(b"another")))

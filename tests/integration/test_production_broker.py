@@ -19,6 +19,7 @@ from tests.integration.production_broker import (
     CONFIG,
     Node,
     lone_node,
+    make_streams,
     new_enough,
     running,
     three_nodes,
@@ -57,6 +58,7 @@ async def alone(binary: Path, tmp_path: Path) -> AsyncIterator[Node]:
     node = lone_node(binary, tmp_path)
     with running([node]):
         await node.ready()
+        await make_streams(node)
         yield node
 
 
@@ -66,6 +68,7 @@ async def cluster(binary: Path, tmp_path: Path) -> AsyncIterator[list[Node]]:
     with running(nodes):
         for node in nodes:
             await node.ready()
+        await make_streams(nodes[0], len(nodes))
         yield nodes
 
 

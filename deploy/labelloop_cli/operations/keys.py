@@ -12,7 +12,7 @@ from labelloop.eventlog.nkey import BadSeed, UserKey, new_seed
 
 from labelloop_cli.output.console import console
 
-USERS = ("trainer", "scorer", "oracle", "import")
+USERS = ("trainer", "scorer", "oracle", "import", "operator")
 _CERTIFIED = ("nats", "trainer", "scorer", "oracle", "client")
 _AUTHORITY_DAYS = 3650
 _FOLLOWS = "broker-certificates"

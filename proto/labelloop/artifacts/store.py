@@ -11,22 +11,26 @@ import io
 import json
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Protocol
 
 import structlog
 from nats.aio.client import Client
-from nats.js.api import ObjectInfo, ObjectMetaOptions, ObjectStoreConfig, StorageType
+from nats.errors import Error as NatsError
+from nats.js.api import ObjectInfo, ObjectMetaOptions, RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 from nats.js.object_store import ObjectStore
 
 from labelloop.errors import Corrupt, InvalidInput, NotFound, Unready
 from labelloop.eventlog.broker_answers import INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED
-from labelloop.eventlog.conditional_publish import ensure_replicas, publish_once, publish_over, read_or_make
+from labelloop.eventlog.conditional_publish import publish_over
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.retry import broker_is_away, retry_while_away
+from labelloop.eventlog.strays import IsOurs, first_of_ours, publish_first
+from labelloop.eventlog.stream_setup import ensure_stream
+from labelloop.eventlog.streams import ARTIFACTS, artifacts
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 from labelloop.runtime.crash_points import crash_point
 
@@ -90,7 +94,7 @@ class JetStreamArtifacts:
     """
 
     def __init__(self, client: Client, replicas: int = 1) -> None:
-        self._js, self._replicas = jetstream(client), replicas
+        self._client, self._js, self._replicas = client, jetstream(client), replicas
         self._bucket: ObjectStore | None = None
         self._made = False
 
@@ -102,14 +106,10 @@ class JetStreamArtifacts:
 
     async def _make(self) -> ObjectStore:
         """Open the bucket to write: create it if it does not exist, and add replicas if it has too few."""
-        config = ObjectStoreConfig(storage=StorageType.FILE, replicas=self._replicas)
-        self._bucket = bucket = await read_or_make(
-            self._open, lambda: self._js.create_object_store(ARTIFACT_BUCKET, config)
-        )
         if not self._made:
-            await ensure_replicas(self._js, (await bucket.status()).stream_info.config, self._replicas)
+            await ensure_stream(self._client, artifacts(self._replicas))
             self._made = True
-        return bucket
+        return await self._open()
 
     async def put(self, data: bytes) -> str:
         digest = digest_of(data)
@@ -135,7 +135,7 @@ class JetStreamArtifacts:
             nonlocal absent
             full = isinstance(error, APIError) and error.err_code in _NO_ROOM
             if is_absent := isinstance(error, NotFoundError):
-                self._bucket, absent = None, absent + 1
+                self._bucket, self._made, absent = None, False, absent + 1
             if full or not (broker_is_away(error) or (is_absent and absent <= _ABSENT_TRIES)):
                 return False
             problem = str(error) or type(error).__name__
@@ -147,24 +147,21 @@ class JetStreamArtifacts:
         return passes
 
     async def _put(self, digest: str, data: bytes) -> None:
-        bucket = await self._make()
-        await (self._put_chunk(digest, data) if len(data) <= _CHUNK_BYTES else self._put_chunks(bucket, digest, data))
+        await self._make()
+        await (self._put_chunk(digest, data) if len(data) <= _CHUNK_BYTES else self._put_chunks(digest, data))
 
     async def _put_chunk(self, digest: str, data: bytes) -> None:
         await asyncio.gather(  # no event refers to the artifact before both are written
-            publish_once(self._js, chunk_subject(digest), data),
-            publish_once(self._js, meta_subject(digest), _meta(digest, digest, len(data))),
+            publish_first(self._js, ARTIFACTS, chunk_subject(digest), data, _holds(digest)),
+            publish_first(self._js, ARTIFACTS, meta_subject(digest), _meta(digest, digest, len(data)), _names(digest)),
         )
 
-    async def _put_chunks(self, bucket: ObjectStore, digest: str, data: bytes) -> None:
-        try:
-            await bucket.get_info(digest)
-        except NotFoundError:
-            subject = chunk_subject(chunks_name(digest))
-            await self._write_chunks(
-                subject, [data[at : at + _CHUNK_BYTES] for at in range(0, len(data), _CHUNK_BYTES)]
-            )
-            await publish_once(self._js, meta_subject(digest), _meta(digest, chunks_name(digest), len(data)))
+    async def _put_chunks(self, digest: str, data: bytes) -> None:
+        if not await first_of_ours(self._js, ARTIFACTS, meta_subject(digest), _names(digest)):
+            chunks = [data[at : at + _CHUNK_BYTES] for at in range(0, len(data), _CHUNK_BYTES)]
+            await self._write_chunks(chunk_subject(chunks_name(digest)), chunks)
+            meta = _meta(digest, chunks_name(digest), len(data))
+            await publish_first(self._js, ARTIFACTS, meta_subject(digest), meta, _names(digest))
 
     async def _write_chunks(self, subject: str, chunks: Sequence[bytes]) -> None:
         """Append those chunks to ``subject`` that it does not hold yet."""
@@ -172,8 +169,7 @@ class JetStreamArtifacts:
         while done < len(chunks):
             written = await publish_over(self._js, subject, chunks[done], last, {_CHUNK_NUMBER: str(done + 1)})
             done, last = (done + 1, written) if written else await self._end_of(subject)
-        info = await self._js.stream_info(f"OBJ_{ARTIFACT_BUCKET}", subjects_filter=subject)
-        if (info.state.subjects or {}).get(subject) != len(chunks):
+        if not await self._are_all(subject, len(chunks)):
             message = (
                 f"parts under {subject} were removed while others were added: remove the rest by `labelloop artifacts "
                 "sweep --remove` an hour from now, and the artifact is stored again"
@@ -183,10 +179,30 @@ class JetStreamArtifacts:
     async def _end_of(self, subject: str) -> tuple[int, int]:
         """Return the number of chunks under ``subject`` and the sequence of the last one; 0 and 0 if there is none."""
         try:
-            message = await self._js.get_last_msg(f"OBJ_{ARTIFACT_BUCKET}", subject)
+            last = await self._js.get_last_msg(ARTIFACTS, subject)
         except NotFoundError:
             return 0, 0
-        return int((message.headers or {})[_CHUNK_NUMBER]), message.seq or 0
+        if number := _chunk_number(last):
+            return number, last.seq or 0
+        return max([number async for number, _ in self._chunks(subject)], default=0), last.seq or 0
+
+    async def _are_all(self, subject: str, count: int) -> bool:
+        info = await self._js.stream_info(ARTIFACTS, subjects_filter=subject)
+        if (info.state.subjects or {}).get(subject) == count:
+            return True
+        return [number async for number, _ in self._chunks(subject)] == list(range(1, count + 1))
+
+    async def _chunks(self, subject: str) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Yield the chunks under ``subject`` with their numbers, without messages that are none."""
+        sequence = 1
+        while True:
+            try:
+                message = await self._js.get_msg(ARTIFACTS, sequence, subject=subject, next=True)
+            except NotFoundError:
+                return
+            if number := _chunk_number(message):
+                yield number, message.data or b""
+            sequence = (message.seq or 0) + 1
 
     async def get(self, digest: str) -> bytes:
         check_digest(digest)
@@ -197,12 +213,61 @@ class JetStreamArtifacts:
 
     async def _read(self, digest: str) -> bytes:
         bucket = await self._open()
+        whole = await self._read_whole(digest)
+        if whole is not None and digest_of(whole) == digest:
+            return whole
         try:
-            return (await self._js.get_last_msg(f"OBJ_{ARTIFACT_BUCKET}", chunk_subject(digest))).data or b""
+            return await _read_object(bucket, digest)
+        except (NatsError, Corrupt, ValueError, TypeError) as error:
+            chunks = [data async for _, data in self._chunks(chunk_subject(chunks_name(digest)))]
+            if chunks and digest_of(data := b"".join(chunks)) == digest:
+                log.warning("artifact_read_between_strays", artifact=digest, problem=str(error) or type(error).__name__)
+                return data
+            if whole is not None:
+                return whole  # which is damaged
+            raise
+
+    async def _read_whole(self, digest: str) -> bytes | None:
+        """Return an artifact of one chunk; other bytes if only those are there, None if nothing is."""
+        subject = chunk_subject(digest)
+        try:
+            data = (await self._js.get_last_msg(ARTIFACTS, subject)).data or b""
         except NotFoundError:
-            buffer = io.BytesIO()  # without a file to write to, nats-py's get is quadratic in the size
-            await bucket.get(digest, writeinto=buffer)
-            return buffer.getvalue()
+            return None
+        if digest_of(data) == digest:
+            return data
+        found = await first_of_ours(self._js, ARTIFACTS, subject, _holds(digest))
+        return found.data or b"" if found else data
+
+
+async def _read_object(bucket: ObjectStore, digest: str) -> bytes:
+    buffer = io.BytesIO()  # without a file to write to, nats-py's get is quadratic in the size
+    await bucket.get(digest, writeinto=buffer)
+    return checked(digest, buffer.getvalue())
+
+
+def _holds(digest: str) -> IsOurs:
+    """Return a function that tells whether a message holds the artifact ``digest``."""
+    return lambda message: digest_of(message.data or b"") == digest
+
+
+def _names(digest: str) -> IsOurs:
+    """Return a function that tells whether a message makes chunks the object ``digest``."""
+
+    def names(message: RawStreamMsg) -> bool:
+        try:
+            said = json.loads(message.data or b"")
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(said, dict) and said.get("name") == digest and "nuid" in said
+
+    return names
+
+
+def _chunk_number(message: RawStreamMsg) -> int:
+    """Return the number of a chunk, from 1; 0 if the message is none."""
+    text = (message.headers or {}).get(_CHUNK_NUMBER, "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def chunk_subject(name: str) -> str:

@@ -1,18 +1,16 @@
-"""Publish to a subject only if it is unchanged, and create streams with enough replicas."""
+"""Publish to a subject only if it is unchanged."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
 from nats.js import JetStreamContext
-from nats.js.api import StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from labelloop.eventlog.broker_answers import Handling, handling_of
-from labelloop.eventlog.retry import retry_while_away, retry_while_undecided
+from labelloop.eventlog.retry import retry_while_undecided
 
 _EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -70,16 +68,3 @@ async def read_or_make(read: Callable[[], Awaitable[T]], make: Callable[[], Awai
             return await read()
         except NotFoundError:
             raise error from None  # the overlap is with another stream
-
-
-async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> StreamInfo:
-    """Return the stream's info; create it as ``config`` says if it does not exist."""
-    name = config.name
-    assert name is not None, "streams have names"
-    return await read_or_make(lambda: js.stream_info(name), lambda: js.add_stream(config))
-
-
-async def ensure_replicas(js: JetStreamContext, standing: StreamConfig, replicas: int) -> None:
-    """Raise an existing stream's number of replicas to ``replicas`` if it has fewer."""
-    if (standing.num_replicas or 1) < replicas:
-        await retry_while_away(lambda: js.update_stream(replace(standing, num_replicas=replicas)))

@@ -18,20 +18,22 @@ from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionReconnectingError, MaxPayloadError
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from labelloop.domain.event_schema import shape_fault
 from labelloop.errors import LimitExceeded, Unready, WrongState
-from labelloop.eventlog.conditional_publish import ensure_replicas, ensure_stream, publish_once
+from labelloop.eventlog.conditional_publish import publish_once, publish_over
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import is_undecided, retry_while_away
-from labelloop.eventlog.rollback_guard import RollbackGuard
+from labelloop.eventlog.rollback_guard import Guard, PassingReader, RollbackGuard
+from labelloop.eventlog.strays import NotThereYet, first_of_ours, is_answer, is_no_answer, newest
 from labelloop.eventlog.stream_leaders import StreamLeaders
-from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, archived_subject, event_kind, subject_of
+from labelloop.eventlog.stream_setup import wait_for_stream
+from labelloop.eventlog.streams import events
+from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, event_kind, subject_of
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.crash_points import crash_point
@@ -39,10 +41,6 @@ from labelloop.runtime.crash_points import crash_point
 _BEHIND_TRIES = 200
 
 log = structlog.get_logger()
-
-
-class _NotThereYet(NatsError):
-    """The leader that refused a write for another's is gone, and the new one still applies that: try again."""
 
 
 @dataclass(frozen=True)
@@ -85,24 +83,12 @@ class EventLog:
     async def ensure_stream(self, replicas: int = 1) -> None:
         """Create the stream on ``replicas`` nodes of a cluster, or add replicas to an existing one that has fewer.
 
+        Where only the broker's operator may do so, this waits until the stream is there.
+
         Raises:
-            WrongState: If the existing stream has settings that could lose events.
+            WrongState: If the existing stream has settings by which events could be lost or forged.
         """
-        config = StreamConfig(
-            name=STREAM,
-            subjects=[EVERYTHING],
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            num_replicas=replicas,
-            deny_delete=True,  # but not deny_purge, which no update takes back: archived runs are purged
-        )
-        info = await retry_while_away(lambda: ensure_stream(self._js, config))
-        standing = info.config
-        limits = (standing.max_msgs, standing.max_bytes, standing.max_age)
-        if standing.retention != RetentionPolicy.LIMITS or any(limit and limit > 0 for limit in limits):
-            message = f"stream {STREAM} would forget events: it must have limits retention and no limit of its own"
-            raise WrongState("STREAM_FORGETS", message, stream=STREAM)
-        await ensure_replicas(self._js, standing, replicas)
+        await wait_for_stream(self._client, events(replicas))
 
     async def append_once(self, event: Event) -> Recorded:
         """Write ``event``, or read the event that its subject already has; wait while the broker is away.
@@ -138,13 +124,13 @@ class EventLog:
         subject, data = subject_of(event), event.SerializeToString(deterministic=True)
         crash_point(f"before append {event_kind(event)}")
         for _ in range(_BEHIND_TRIES):
-            newest = await self.last_sequence()
-            if await self._last_under(subject):
-                standing = await retry_while_away(lambda: self._read_back(subject))
-                return replace(standing, ours=standing.event == event)
+            newest_of_all = await self.last_sequence()
+            if standing := await retry_while_away(lambda: first_of_ours(self._js, STREAM, subject, is_no_answer)):
+                recorded = _recorded(subject, standing)
+                return replace(recorded, ours=recorded.event == event)
             if await self.last_of_run(event.run_id) != last:
                 return None
-            if sequence := await self._write_as(newest + 1, subject, data):
+            if sequence := await self._write_as(newest_of_all + 1, subject, data):
                 crash_point(f"after append {event_kind(event)}")
                 return Recorded(event, sequence, ours=True)
         message = f"the log is too busy to write {subject} behind the newest event: try again when less is written"
@@ -152,8 +138,9 @@ class EventLog:
 
     async def _write_as(self, sequence: int, subject: str, data: bytes) -> int | None:
         """Write a message as the next of the whole stream; None if another came before it."""
+        strays = await self._last_under(subject)
         expecting = {**tracing.headers(), "Nats-Expected-Last-Sequence": str(sequence - 1)}
-        return await retry_while_away(lambda: publish_once(self._js, subject, data, expecting))
+        return await retry_while_away(lambda: publish_over(self._js, subject, data, strays, expecting))
 
     async def _append(self, event: Event, subject: str, data: bytes) -> Recorded:
         if self._rollback_guard.suspect:
@@ -174,22 +161,23 @@ class EventLog:
         self.writable = True
         if sequence:
             return Recorded(event, sequence, ours=True)
-        standing = await self._read_back(subject)
-        ours = standing.event == event  # as after a write of which only the acknowledgement was lost
+        standing = await self._stand(event, subject, data)
+        ours = standing.ours or standing.event == event  # as after a write of which only the acknowledgement was lost
         metrics.APPENDS_LOST.inc(not ours)
         return replace(standing, ours=ours)
 
-    async def _read_back(self, subject: str) -> Recorded:
-        try:
-            message = await self._js.get_last_msg(STREAM, subject)
-        except NotFoundError as error:
-            raise _NotThereYet(f"another was first under {subject}, and the leader has not got its event") from error
-        assert message.seq is not None, "a message that stands has a sequence"
-        try:
-            return Recorded(_readable(subject, message.data or b""), message.seq)
-        except ValueError as error:
-            said = f"what stands under {subject}, at sequence {message.seq}, is no event of ours: {error}"
-            raise WrongState("UNREADABLE_EVENT", said, subject=subject, sequence=message.seq) from error
+    async def _stand(self, event: Event, subject: str, data: bytes) -> Recorded:
+        """Return the event that a subject has; write ``event`` if only answers of the broker stand there."""
+        last = await newest(self._js, STREAM, subject)
+        if not is_answer(last.data):
+            return _recorded(subject, last)
+        if first := await first_of_ours(self._js, STREAM, subject, is_no_answer):
+            return _recorded(subject, first)
+        sequence = await publish_over(self._js, subject, data, last.seq or 0, tracing.headers())
+        if sequence is None:
+            raise NotThereYet(f"another wrote under {subject} at the same time")
+        log.warning("event_written_behind_strays", subject=subject, sequence=sequence)
+        return Recorded(event, sequence, ours=True)
 
     async def watch(self) -> None:
         """Watch the stream for rollbacks and stalls, forever; run it alongside the one :meth:`follow` of all events.
@@ -261,16 +249,27 @@ class EventLog:
             WrongState: If there is no ``run_archived``, or an earlier release made the stream, so that it allows none.
             RefusedByBroker: If the broker's permissions forbid it.
         """
-        subject = archived_subject(f"{PREFIX}.{run_id}.x")
-        if not 0 < sequence <= await self._last_under(subject):
+        if not await self._is_archived_at(run_id, sequence):
             message = f"run {run_id!r} is not archived at sequence {sequence}: nothing of it was purged"
             raise WrongState("RUN_NOT_ARCHIVED", message, run_id=run_id)
         await self.check_purge_allowed()
         await retry_while_away(lambda: self._js.purge_stream(STREAM, seq=sequence, subject=f"{PREFIX}.{run_id}.>"))
 
+    async def _is_archived_at(self, run_id: str, sequence: int) -> bool:
+        try:
+            message = await retry_while_away(lambda: self._js.get_msg(STREAM, sequence))
+            event = _readable(message.subject or "", message.data or b"")
+        except (NotFoundError, ValueError):
+            return False
+        return event.run_id == run_id and event.HasField("run_archived")
+
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
-        """Yield all events under ``subject`` after sequence ``after``, in order, without gap or repeat, forever."""
-        async for message in follow_stream(self._client, self._js, STREAM, subject, after, self._rollback_guard):
+        """Yield all events under ``subject`` after sequence ``after``, in order, without gap or repeat, forever.
+
+        Only what a follower of everything reads is checked for rollbacks.
+        """
+        guard: Guard = self._rollback_guard if subject == EVERYTHING else PassingReader(self._rollback_guard)
+        async for message in follow_stream(self._client, self._js, STREAM, subject, after, guard):
             sequence, carrier = message.metadata.sequence.stream, tracing.carrier(message.headers)
             yield Recorded(self._decode(message), sequence, carrier=carrier)
 
@@ -283,6 +282,15 @@ class EventLog:
             place = message.metadata.sequence.stream
             log.error("unreadable_event_skipped", sequence=place, subject=message.subject, error=str(error))
             return None
+
+
+def _recorded(subject: str, message: RawStreamMsg) -> Recorded:
+    assert message.seq is not None, "a message that stands has a sequence"
+    try:
+        return Recorded(_readable(subject, message.data or b""), message.seq)
+    except ValueError as error:
+        said = f"what stands under {subject}, at sequence {message.seq}, is no event of ours: {error}"
+        raise WrongState("UNREADABLE_EVENT", said, subject=subject, sequence=message.seq) from error
 
 
 def _readable(subject: str, data: bytes) -> Event:

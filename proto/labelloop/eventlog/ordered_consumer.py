@@ -19,7 +19,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from labelloop.eventlog.arrivals import Arrivals
 from labelloop.eventlog.retry import retry_while_away
-from labelloop.eventlog.rollback_guard import RollbackGuard
+from labelloop.eventlog.rollback_guard import Guard
 from labelloop.observability.metrics import FOLLOWINGS_ANEW
 
 _HEARTBEAT_S = 2.0
@@ -39,7 +39,7 @@ async def follow_stream(
     stream: str,
     subject: str,
     after: int,
-    rollback_guard: RollbackGuard,
+    rollback_guard: Guard,
 ) -> AsyncGenerator[Msg, None]:
     """Yield all messages under ``subject`` after sequence ``after``, in order, without gap or repeat, forever.
 
@@ -89,7 +89,7 @@ def _consumer(inbox: str, subject: str, start: int) -> ConsumerConfig:
     )
 
 
-async def _in_order(client: Client, arrivals: Arrivals, rollback_guard: RollbackGuard) -> AsyncGenerator[Msg, None]:
+async def _in_order(client: Client, arrivals: Arrivals, rollback_guard: Guard) -> AsyncGenerator[Msg, None]:
     seen = 0
     while True:
         message = await arrivals.next(_SILENCE_LIMIT_S)

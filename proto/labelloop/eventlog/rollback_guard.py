@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Protocol
 
 import structlog
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from labelloop.errors import LogRolledBack
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_verdict import Verdict
+from labelloop.eventlog.strays import first_of_ours, is_no_answer
 from labelloop.eventlog.stream_leaders import Answers, Held
 from labelloop.eventlog.subjects import archived_subject
 
@@ -27,6 +30,24 @@ _LOOK_EVERY_S = 2.0
 _LOOKS_BEHIND = 2
 
 log = structlog.get_logger()
+
+
+class Guard(Protocol):
+    """What a reader of a stream tells about its messages and interruptions, and asks."""
+
+    suspect: bool
+
+    def record(self, message: Msg) -> None:
+        """Take note of a message that was read."""
+        ...
+
+    def pop_stalled(self) -> bool:
+        """Return whether newer messages do not arrive; False until that is found again."""
+        ...
+
+    async def check(self) -> None:
+        """Raise LogRolledBack if a message that was read was taken back."""
+        ...
 
 
 class Leaders(Protocol):
@@ -87,11 +108,9 @@ class RollbackGuard:
 
     async def _was_purged(self, sequence: int, subject: str) -> bool:
         """Return whether the message's run lies in an archive: what stood before that may be gone."""
-        try:
-            archived = await self._js.get_last_msg(self._stream, archived_subject(subject))
-        except NotFoundError:
-            return False
-        return sequence < (archived.seq or 0)
+        return bool(
+            await first_of_ours(self._js, self._stream, archived_subject(subject), partial(_is_behind, sequence))
+        )
 
     async def _was_taken_back(self, sequence: int, read: Held) -> bool:
         """Ask all leaders until their answers decide; a single answer may be that of a node which is behind."""
@@ -130,6 +149,40 @@ class RollbackGuard:
             if looks == _LOOKS_BEHIND:
                 self._stalled, looks = True, 0
             await asyncio.sleep(_LOOK_EVERY_S)
+
+
+class PassingReader:
+    """What a guard is told by a read beside the follower of all messages: interruptions, and no messages.
+
+    A guard remembers what was read last. A read of many old messages would make it forget the newest ones, which alone
+    may be taken back, and would hide that these do not arrive at the follower.
+    """
+
+    def __init__(self, guard: RollbackGuard) -> None:
+        self._guard = guard
+
+    @property
+    def suspect(self) -> bool:
+        return self._guard.suspect
+
+    @suspect.setter
+    def suspect(self, suspect: bool) -> None:
+        self._guard.suspect = suspect
+
+    def record(self, message: Msg) -> None:
+        """Do nothing."""
+
+    def pop_stalled(self) -> bool:
+        """Return False: that is for the follower to find."""
+        return False
+
+    async def check(self) -> None:
+        """Check the messages of the follower."""
+        await self._guard.check()
+
+
+def _is_behind(sequence: int, message: RawStreamMsg) -> bool:
+    return is_no_answer(message) and sequence < (message.seq or 0)
 
 
 class UnguardedLog(RollbackGuard):
