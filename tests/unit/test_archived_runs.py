@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelloop.domain.event_schema import shape_fault
-from labelloop.errors import WrongState
+from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.log import Recorded
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1 import events_pb2 as pb
+from labelloop.trainer.v1.trainer_pb2 import ImportRunRequest
 
 from tests.bench.log_events import run_events
 from tests.examples import examples
 from trainer_svc.domain.run_state import RunState
+from trainer_svc.run_archive import _Incoming
 
 SHA = "a" * 64
 EVENTS = list(run_events("r", 6, 3, ended=True))
@@ -57,6 +59,16 @@ def test_no_late_event_is_taken_up_and_the_run_cannot_be_started_anew() -> None:
     projections = projections_of([*EVENTS, archived(), label, EVENTS[0], *EVENTS], after=len(EVENTS))
     assert not projections.runs
     assert not projections.refused  # such events are late, not wrong
+
+
+@pytest.mark.parametrize("event", [archived(), restored()])
+def test_an_export_cannot_say_that_its_run_is_archived_or_restored(event: pb.Event) -> None:
+    parts = [ImportRunRequest(event=each) for each in [*EVENTS, event]]
+    incoming = _Incoming()
+    for part in parts:
+        incoming.take(part)
+    with pytest.raises(InvalidInput, match="no part of one"):
+        incoming.checked()
 
 
 async def test_a_writer_that_comes_too_late_is_told() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pyroaring import BitMap
 
 from labelloop.domain.limits import LEARNED
-from labelloop.domain.run_end import RUN_ENDS, Ended, end_of
+from labelloop.domain.run_end import ABOUT_ARCHIVES, RUN_ENDS, Ended, end_of
 from labelloop.domain.sample_outcomes import Outcome, SampleOutcomes, outcome_of
 from labelloop.events.v1.events_pb2 import (
     AnswerGiven,
@@ -125,9 +125,11 @@ class RunLog:
 
     def fault(self, event: Event) -> str:
         """Explain why ``event`` cannot come next; empty if it can. Events after the run's end are late, not wrong."""
+        kind = event.WhichOneof("payload")
+        if kind in ABOUT_ARCHIVES:
+            return "it says where a run lies, and is no part of one"
         if self.closed:
             return ""
-        kind = event.WhichOneof("payload")
         if kind == "run_failed" and not self.over:
             return self._failure_fault(event.round)
         if self.over or kind in RUN_ENDS:

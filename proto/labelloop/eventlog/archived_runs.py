@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from labelloop.domain.run_end import ABOUT_ARCHIVES
 from labelloop.events.v1.events_pb2 import Event, PoolPublished, RunArchived
 
 if TYPE_CHECKING:
     from labelloop.eventlog.log import Recorded
 
 log = structlog.get_logger()
-
-
-_ABOUT_ARCHIVES = ("run_archived", "run_restored")
 
 
 @dataclass(frozen=True)
@@ -106,4 +104,4 @@ class ArchivedRuns:
 
 def is_about_archives(recorded: Recorded) -> bool:
     """Return whether an event is no part of its run, but says where that lies."""
-    return recorded.event is not None and recorded.event.WhichOneof("payload") in _ABOUT_ARCHIVES
+    return recorded.event is not None and recorded.event.WhichOneof("payload") in ABOUT_ARCHIVES
