@@ -41,10 +41,11 @@ async def test_an_archived_run_is_listed_reported_exported_continued_and_restore
     cells = row("mine", await run(stack, "run", "list")).split()
     await run(stack, "export", "labels", "mine", "-o", before)
 
-    text = await run(stack, "run", "archive", "mine")
+    text = await run(stack, "run", "archive", "mine", "--sync-s", "0.1")
     assert "run mine archived" in text
+    assert "events of run mine removed from the log" in text
     assert await events_of(stack, "mine") == 1
-    assert "0 removed" in await run(stack, "run", "archive", "mine")
+    assert "\n0 events of run mine removed" in await run(stack, "run", "archive", "mine", "--sync-s", "0")
 
     text = await run(stack, "run", "list")
     assert "1 archived runs are not shown" in text
@@ -78,7 +79,7 @@ async def test_archived_runs_are_listed_by_pages(shared_stack: Stack, shared_cli
     names = [f"paged-{number}" for number in range(3)]
     for name in names:
         await run(shared_stack, "run", "start", *pool_options(blobs), "--run-id", name, "--budget", "10")
-    await run(shared_stack, "run", "archive", *names)
+    await run(shared_stack, "run", "archive", *names, "--sync-s", "0")
     found, after = [], ""
     while True:
         page = await shared_clients.trainer.ListRuns(ListRunsRequest(archived=True, after=after, limit=2))

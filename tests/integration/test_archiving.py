@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -241,6 +243,31 @@ async def test_a_run_is_restored_after_late_events_were_cleared_away(trainer: Tr
     await archive(trainer)
     await trainer.archiving.restore("r")
     assert repr(trainer.projections.get("r")) == before
+
+
+@pytest.mark.parametrize("turns", [0, 3, 10, 30, 100])
+async def test_a_broker_killed_while_it_purges_leaves_the_run_archived(
+    trainer: Trainer, nats_server: NatsServer, begin: Begin, turns: int
+) -> None:
+    await fill(trainer.client, run_events("large", 1_000, 50, ended=True))
+    await trainer.caught_up()
+    before = repr(trainer.projections.get("large"))
+    archived = await trainer.archiving.archive("large")
+    purging = asyncio.create_task(trainer.log.purge_archived("large", archived.sequence))
+    for _ in range(turns):  # of the event loop, so that the request is under way or not
+        await asyncio.sleep(0)
+    os.kill(nats_server.pid, signal.SIGKILL)
+    with pytest.raises(WrongState):
+        await nats_server.wait()
+    await nats_server.start()
+    other = await begin()
+    assert [*other.projections.runs] == ["r"]
+    assert repr(await other.past_runs.state("large")) == before
+    async with asyncio.timeout(PATIENCE_S):
+        await purging
+    standing = [each async for each in other.log.read_all("large")]
+    assert [each.sequence for each in standing] == [archived.sequence]
+    assert await other.log.started_runs() == {"r"}
 
 
 class CrashingLog(EventLog):

@@ -97,6 +97,14 @@ def archive(
     ended_before: Annotated[
         datetime | None, typer.Option(help="Archive all runs that ended before this day or time, in UTC.")
     ] = None,
+    sync_s: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds to wait before anything is removed: the broker's sync_interval, within which it writes to "
+            "its disk. 0 if that is `always`, as in production.",
+        ),
+    ] = 120.0,
 ) -> None:
     """Archive runs that have ended.
 
@@ -108,7 +116,7 @@ def archive(
 
     if not run_ids and not ended_before:
         raise typer.BadParameter("name the runs to archive, or a time with --ended-before")
-    carry_out(run_archive.archive(run_ids or [], ended_before.replace(tzinfo=UTC) if ended_before else None))
+    carry_out(run_archive.archive(run_ids or [], ended_before.replace(tzinfo=UTC) if ended_before else None, sync_s))
 
 
 @app.command()

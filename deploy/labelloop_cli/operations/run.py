@@ -71,7 +71,7 @@ async def show_spec(run_id: str) -> None:
 async def list_(*, as_json: bool = False, archived: bool = False) -> None:
     """Print all runs that are not archived, or all that are, as a table or as one JSON object."""
     async with connect(Endpoints()) as clients:
-        response = await _listing(clients, archived=archived)
+        response = await listing(clients, archived=archived)
     if as_json:
         document = {
             "runs": [run_summary.document(run) for run in response.runs],
@@ -96,7 +96,7 @@ async def list_(*, as_json: bool = False, archived: bool = False) -> None:
         console.print(told, style="yellow")
 
 
-async def _listing(clients: Clients, *, archived: bool) -> pb.ListRunsResponse:
+async def listing(clients: Clients, *, archived: bool) -> pb.ListRunsResponse:
     """Return all pages of the list as one."""
     whole = await clients.trainer.ListRuns(pb.ListRunsRequest(archived=archived))
     more = whole.more

@@ -18,6 +18,7 @@ from labelloop.eventlog.log import EventLog, Recorded
 from labelloop.trainer.v1 import trainer_pb2 as pb
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.operations.run import listing
 from labelloop_cli.output.console import console
 
 USER = "operator"
@@ -25,26 +26,43 @@ _BROKER_WITHIN_S = 10.0
 _ENDED = (pb.Phase.PHASE_FINISHED, pb.Phase.PHASE_CANCELLED, pb.Phase.PHASE_FAILED)
 
 
-async def archive(run_ids: Sequence[str], ended_before: datetime | None) -> None:
-    """Archive runs, or all that ended before ``ended_before``; what an earlier try left undone is done.
+async def archive(run_ids: Sequence[str], ended_before: datetime | None, sync_s: float) -> None:
+    """Archive runs, or all that ended before ``ended_before``, and remove what stands of archived runs in the log.
+
+    Nothing is removed before ``sync_s`` seconds have passed: until the broker has written its data to the disk, a loss
+    of power could take the archive away, and leave the removal. What an earlier try left to remove is removed too.
 
     Raises:
         LabelloopError: If a run cannot be archived; those before it are.
     """
     endpoints = Endpoints()
     async with _broker(endpoints) as log, connect(endpoints) as clients:
+        left = await _left_to_remove(clients, log)
         chosen = [*run_ids, *(await _ended(clients, ended_before) if ended_before else ())]
         for run_id in dict.fromkeys(chosen):
             made = await clients.trainer.ArchiveRun(pb.ArchiveRunRequest(run_id=run_id))
-            removed = await _purge(clients, log, run_id, made)
-            console.print(_told(run_id, made, removed), highlight=False, soft_wrap=True)
-        if not chosen:
+            console.print(_told(run_id, made), highlight=False, soft_wrap=True)
+        if not chosen and not left:
             console.print("no run has ended before then")
+        elif sync_s:
+            console.print(f"waiting {sync_s:.0f} s for the broker to write to its disk")
+            await asyncio.sleep(sync_s)
+        for run_id in dict.fromkeys([*left, *chosen]):
+            made = await clients.trainer.ArchiveRun(pb.ArchiveRunRequest(run_id=run_id))
+            removed = await _purge(clients, log, run_id, made)
+            console.print(f"{removed} events of run {run_id} removed from the log")
 
 
-def _told(run_id: str, made: pb.ArchiveRunResponse, removed: int) -> str:
+async def _left_to_remove(clients: Clients, log: EventLog) -> list[str]:
+    """Return the archived runs of which the log holds more than that they are archived."""
+    archived = (await listing(clients, archived=True)).runs
+    standing = await log.started_runs() if archived else frozenset()
+    return [run.run_id for run in archived if run.run_id in standing]
+
+
+def _told(run_id: str, made: pb.ArchiveRunResponse) -> str:
     left = f", {made.left_out} that broke its rules or could not be read left out" if made.left_out else ""
-    return f"run {run_id} archived: {made.events} events{left}; {removed} removed from the log"
+    return f"run {run_id} archived: {made.events} events{left}"
 
 
 async def restore(run_ids: Sequence[str]) -> None:

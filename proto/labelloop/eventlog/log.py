@@ -222,6 +222,13 @@ class EventLog:
                 if recorded.sequence == last:
                     return
 
+    async def started_runs(self) -> frozenset[str]:
+        """Return the ids of the runs whose ``run_started`` stands."""
+        subjects = f"{PREFIX}.*.0.run_started"
+        info = await retry_while_away(lambda: self._js.stream_info(STREAM, subjects_filter=subjects))
+        standing = info.state.subjects or {}
+        return frozenset(subject.removeprefix(f"{PREFIX}.").partition(".")[0] for subject in standing)
+
     async def last_of_run(self, run_id: str) -> int:
         """Return the sequence of the newest event of a run; 0 if there is none."""
         return await self._last_under(f"{PREFIX}.{run_id}.>")
