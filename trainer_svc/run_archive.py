@@ -30,7 +30,7 @@ class RunArchive:
         self._projections, self._log, self._artifacts = projections, log, artifacts
         self._past_runs = PastRuns(projections, artifacts)
 
-    async def export(self, run_id: str, *, events_only: bool = False) -> AsyncIterator[ExportRunResponse]:
+    async def export(self, run_id: str) -> AsyncIterator[ExportRunResponse]:
         """Yield a run's events, beginning with ``run_started``, and then its artifacts in pieces.
 
         Raises:
@@ -41,8 +41,6 @@ class RunArchive:
             self._projections.get(run_id)
         for event in events:
             yield ExportRunResponse(event=event)
-        if events_only:
-            return
         for digest in await self._named(events):
             for piece in _pieces(digest, await self._artifacts.get(digest)):
                 yield ExportRunResponse(artifact=piece)

@@ -171,7 +171,7 @@ class TrainerService(TrainerServiceServicer):
         return pb.GetModelResponse(model_sha256=digest, model=await self._artifacts.get(digest))
 
     async def ExportRun(self, request: pb.ExportRunRequest, context: Context) -> AsyncIterator[pb.ExportRunResponse]:
-        async for part in self._ledger.export(request.run_id, events_only=request.events_only):
+        async for part in self._ledger.export(request.run_id):
             yield part
 
     async def ImportRun(self, parts: AsyncIterator[pb.ImportRunRequest], context: Context) -> pb.ImportRunResponse:

@@ -1,21 +1,28 @@
 """Archive runs and restore them, for ``labelloop run archive`` and ``labelloop run restore``.
 
 The trainer writes the archive and records it. What stands of the run in the log is removed here, as an operator of the
-broker: no service may. It is compared with the archive before.
+broker: no service may. Before, it is compared with the artifact, both read from where they lie: a trainer that is not
+what it should be can hide a run, but have nothing removed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from labelloop.errors import Corrupt, Unready
+from labelloop.artifacts.archive_file import unpack
+from labelloop.artifacts.opening import open_store
+from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.run_log import RunLog
+from labelloop.errors import Corrupt, Unready, WrongState
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog, Recorded
+from labelloop.events.v1.events_pb2 import Event
 from labelloop.trainer.v1 import trainer_pb2 as pb
+from nats.aio.client import Client
 
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.operations.run import listing
@@ -36,7 +43,8 @@ async def archive(run_ids: Sequence[str], ended_before: datetime | None, sync_s:
         LabelloopError: If a run cannot be archived; those before it are.
     """
     endpoints = Endpoints()
-    async with _broker(endpoints) as log, connect(endpoints) as clients:
+    async with _broker(endpoints) as client, connect(endpoints) as clients:
+        log, store = EventLog(client), open_store(endpoints.artifacts_url, client)
         left = await _left_to_remove(clients, log)
         chosen = [*run_ids, *(await _ended(clients, ended_before) if ended_before else ())]
         for run_id in dict.fromkeys(chosen):
@@ -48,9 +56,7 @@ async def archive(run_ids: Sequence[str], ended_before: datetime | None, sync_s:
             console.print(f"waiting {sync_s:.0f} s for the broker to write to its disk")
             await asyncio.sleep(sync_s)
         for run_id in dict.fromkeys([*left, *chosen]):
-            made = await clients.trainer.ArchiveRun(pb.ArchiveRunRequest(run_id=run_id))
-            removed = await _purge(clients, log, run_id, made)
-            console.print(f"{removed} events of run {run_id} removed from the log")
+            console.print(f"{await purge(log, store, run_id)} events of run {run_id} removed from the log")
 
 
 async def _left_to_remove(clients: Clients, log: EventLog) -> list[str]:
@@ -78,37 +84,69 @@ async def _ended(clients: Clients, before: datetime) -> list[str]:
     return [run.run_id for run in runs if run.phase in _ENDED and run.changed_at.ToDatetime(UTC) < before]
 
 
-async def _purge(clients: Clients, log: EventLog, run_id: str, made: pb.ArchiveRunResponse) -> int:
-    """Remove what stands of the run before its ``run_archived``, if the archive has it; return how many events."""
-    standing = [each async for each in log.read_all(run_id) if each.sequence < made.sequence]
-    if not standing:
-        return 0
-    request = pb.ExportRunRequest(run_id=run_id, events_only=True)
-    archived = [part.event.SerializeToString(deterministic=True) async for part in clients.trainer.ExportRun(request)]
-    check_kept(run_id, standing, archived, made.left_out)
-    await log.purge_archived(run_id, made.sequence)
+async def purge(log: EventLog, store: ArtifactStore, run_id: str) -> int:
+    """Remove what stands of a run before its newest ``run_archived``, and return how many events.
+
+    Raises:
+        WrongState: If the run is not archived.
+        NotFound: If its archive is missing.
+        Corrupt: If its archive is damaged, or lacks an event that stands in the log.
+    """
+    everything = [each async for each in log.read_all(run_id)]
+    archives = [
+        (each.sequence, each.event.run_archived)
+        for each in everything
+        if each.event and each.event.HasField("run_archived")
+    ]
+    if not archives:
+        raise WrongState("RUN_NOT_ARCHIVED", f"run {run_id!r} is not archived: nothing was removed", run_id=run_id)
+    sequence, facts = archives[-1]
+    if standing := [each for each in everything if each.sequence < sequence]:
+        archive = await store.get(facts.archive_sha256)
+        check_kept(run_id, standing, unpack(archive, facts.event_count), facts.left_out)
+        await log.purge_archived(run_id, sequence)
     return len(standing)
 
 
 def check_kept(run_id: str, standing: Iterable[Recorded], archived: Iterable[bytes], left_out: int) -> None:
-    """Raise Corrupt unless ``archived`` has each event of the run in ``standing``, but for ``left_out`` of them."""
-    kept = Counter(archived)
-    lost = sum(event is None or not kept[event] for event in of_the_run(standing))
-    if lost > left_out:
+    """Raise Corrupt unless ``archived`` has each event of the run in ``standing`` that obeys the run's rules.
+
+    What is left of a purge that was cut short does not say which events obeyed them: there, as many may be missing as
+    were ``left_out``.
+    """
+    kept, events = Counter(archived), of_the_run(standing)
+    whole = any(event and event.HasField("run_started") for event in events)
+    lost = sum(not kept[_packed(event)] for event in (sound(events) if whole else filter(None, events)))
+    if lost > (0 if whole else left_out):
         message = (
-            f"the archive of run {run_id!r} lacks {lost} events that stand in the log, where it says that it left out "
-            f"{left_out}: nothing was removed. Report this, and keep the log"
+            f"the archive of run {run_id!r} lacks {lost} events that stand in the log: nothing was removed. Report "
+            "this, and keep the log"
         )
-        raise Corrupt("ARCHIVE_INCOMPLETE", message, run_id=run_id, lost=lost, left_out=left_out)
+        raise Corrupt("ARCHIVE_INCOMPLETE", message, run_id=run_id, lost=lost)
 
 
-def of_the_run(standing: Iterable[Recorded]) -> list[bytes | None]:
+def sound(events: Iterable[Event | None]) -> Iterator[Event]:
+    """Yield those events of a run that can be read and obey its rules, ``run_started`` first."""
+    readable = sorted(filter(None, events), key=lambda event: not event.HasField("run_started"))
+    rules = RunLog(readable[0].run_started)
+    yield readable[0]
+    for event in readable[1:]:
+        if not rules.fault(event):
+            rules.apply(event)
+            yield event
+
+
+def _packed(event: Event) -> bytes:
+    return event.SerializeToString(deterministic=True)
+
+
+def of_the_run(standing: Iterable[Recorded]) -> list[Event | None]:
     """Return the events that were the run's before it was archived last, unreadable ones as None.
 
     What followed an earlier archive is the run's only if ``run_restored`` came after it.
     """
-    kept: list[bytes | None] = []
-    late: list[bytes | None] = []
+    kept: list[Event | None] = []
+    late: list[Event | None] = []
     live = True
     for recorded in standing:
         kind = recorded.event.WhichOneof("payload") if recorded.event else None
@@ -117,14 +155,13 @@ def of_the_run(standing: Iterable[Recorded]) -> list[bytes | None]:
         elif kind == "run_restored":
             live, kept, late = True, kept + late, []
         else:
-            event = recorded.event.SerializeToString(deterministic=True) if recorded.event else None
-            (kept if live else late).append(event)
+            (kept if live else late).append(recorded.event)
     return kept
 
 
 @asynccontextmanager
-async def _broker(endpoints: Endpoints) -> AsyncIterator[EventLog]:
-    """Open the log as the operator. Raises Unready if the broker does not answer."""
+async def _broker(endpoints: Endpoints) -> AsyncIterator[Client]:
+    """Connect to the broker as the operator. Raises Unready if the broker does not answer."""
     where, key = endpoints.nats_url, endpoints.nats_nkey_file
     try:
         async with asyncio.timeout(_BROKER_WITHIN_S):
@@ -136,6 +173,6 @@ async def _broker(endpoints: Endpoints) -> AsyncIterator[EventLog]:
         )
         raise Unready("NO_BROKER", message, url=where) from error
     try:
-        yield EventLog(client)
+        yield client
     finally:
         await client.close()

@@ -839,20 +839,16 @@ class ExportRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
-    EVENTS_ONLY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Its name."""
-    events_only: _builtins.bool
-    """Whether to leave out artifacts."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
-        events_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_only", b"events_only", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
