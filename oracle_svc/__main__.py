@@ -16,12 +16,14 @@ from labelloop.runtime.process import run_service
 from labelloop.settings import read_settings
 
 from oracle_svc.bootstrap import Oracle, oracle_of
+from oracle_svc.call_bounds import CALL_BOUNDS
 from oracle_svc.config import OracleSettings
 from oracle_svc.integrations.base import Integration
 from oracle_svc.integrations.registry import check_called, connected
 from oracle_svc.metrics import dead_letter_gauges
 from oracle_svc.service import OracleService
 from oracle_svc.web.app import make_app
+from oracle_svc.web.ended_sessions import SharedEndedSessions
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import WebSettings
 from oracle_svc.web.settings import from_environment as web_settings
@@ -29,7 +31,7 @@ from oracle_svc.web.settings import from_environment as web_settings
 
 async def serve(settings: OracleSettings) -> None:
     """Run the oracle until it is stopped: event log, integrations, gRPC service and labelling page."""
-    server = Server(settings, "labelloop.oracle.v1.OracleService")
+    server = Server(settings, "labelloop.oracle.v1.OracleService", bounds=CALL_BOUNDS)
     await server.live()
     client = await connect_service(settings, "oracle")
     web = web_settings()
@@ -48,26 +50,39 @@ async def serve(settings: OracleSettings) -> None:
         for tool in tools:
             await exits.enter_async_context(aclosing(tool))
         exits.push_async_callback(server.stop)
-        page = _page(oracle, service, web, tools)
+        ended = SharedEndedSessions(client)
+        page = _page(oracle, service, web, tools, ended)
         if page:
             exits.push_async_callback(page.stop)
         presence = Presence(client, "oracle", oracle.owners, oracle.projections, oracle.log)
-        await _run(oracle, server, page, tools, presence)
+        await _run(oracle, server, page, tools, presence, ended)
 
 
 def _page(
-    oracle: Oracle, service: OracleService, web: WebSettings | None, tools: Sequence[Integration]
+    oracle: Oracle,
+    service: OracleService,
+    web: WebSettings | None,
+    tools: Sequence[Integration],
+    ended: SharedEndedSessions,
 ) -> WebServer | None:
-    return WebServer(make_app(service, oracle.projections, web, oracle.routes(tools)), web) if web else None
+    if web is None:
+        return None
+    return WebServer(make_app(service, oracle.projections, web, oracle.routes(tools), ended=ended), web)
 
 
 async def _run(
-    oracle: Oracle, server: Server, page: WebServer | None, tools: Sequence[Integration], presence: Presence
+    oracle: Oracle,
+    server: Server,
+    page: WebServer | None,
+    tools: Sequence[Integration],
+    presence: Presence,
+    ended: SharedEndedSessions,
 ) -> None:
     async with asyncio.TaskGroup() as tasks:
-        for following in (*oracle.following(), presence.listen()):
+        for following in (*oracle.following(), presence.listen(), ended.follow()):
             tasks.create_task(following)
         await oracle.caught_up()
+        await ended.caught_up()
         work = tasks.create_task(presence.while_present(oracle.work(tools)))
         await server.start()
         if page:

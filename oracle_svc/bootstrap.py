@@ -25,6 +25,8 @@ from starlette.routing import Route
 from oracle_svc.config import OracleSettings
 from oracle_svc.dataset_queries import DatasetQueries
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.hidden_files import HiddenFiles
+from oracle_svc.datasets.places import Places
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.folder_cache import FolderCache
@@ -170,7 +172,7 @@ def oracle_of(settings: OracleSettings, client: Client, links: SignedUrls | None
         dataset_cache=DatasetCache(
             settings.data_dir,
             settings.cache_dir,
-            settings.pools_dir,
+            Places(settings.pools_dir, HiddenFiles.of(settings.hidden_files)),
             UploadCache(uploads, cached),
             RemoteCache(cached, prefixes, Sources(prefixes)),
         ),

@@ -10,6 +10,7 @@ from labelloop.settings import ServiceSettings
 from platformdirs import user_cache_path
 from pydantic import Field, field_validator
 
+from oracle_svc.datasets.hidden_files import HiddenFiles
 from oracle_svc.integrations.dispatcher import RESEND_S
 from oracle_svc.samples.requests import INLINE_BYTES_MAX
 
@@ -17,7 +18,12 @@ from oracle_svc.samples.requests import INLINE_BYTES_MAX
 class OracleSettings(ServiceSettings):
     port: int = Field(50053, ge=0, le=65535, description="the port to listen on; 0 for any free one")
     data_dir: Path | None = Field(None, description="a folder that may hold MNIST already")
-    pools_dir: Path | None = Field(None, description="the only folder that runs may name files in; none: any")
+    pools_dir: Path | None = Field(None, description="the only folder that runs may name files in; none: they may not")
+    hidden_files: str = Field(
+        "",
+        description="what no run may read there, separated by commas: patterns below pools_dir, such as "
+        "truth/*,*.truth.csv; letter case does not matter",
+    )
     cache_dir: Path = Field(user_cache_path("labelloop"), description="where downloads and parts of pools are kept")
     samples_cache_gb: float = Field(1.0, gt=0, description="how much is kept there of pools, to show samples of them")
     upload_gb: float = Field(UPLOAD_GB, ge=0, description="how much clients may upload in all; 0: nothing")
@@ -35,6 +41,12 @@ class OracleSettings(ServiceSettings):
     resend_s: float = Field(
         RESEND_S, ge=1, description="seconds until a tool is asked again for what it did not answer"
     )
+
+    @field_validator("hidden_files")
+    @classmethod
+    def _are_patterns(cls, text: str) -> str:
+        HiddenFiles.of(text)
+        return text
 
     @field_validator("remote_pools")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol, TypeVar, overload
@@ -14,6 +13,7 @@ from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import PoolPublished
 from labelloop.oracle.v1 import oracle_pb2 as pb
+from labelloop.runtime.threads import in_thread
 
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.dataset import Dataset
@@ -66,9 +66,9 @@ class DatasetQueries:
             layout=dataset.layout,
             class_counts=class_counts(dataset),
             has_names=bool(dataset.names),
-            pool_bytes=await asyncio.to_thread(bytes_of, dataset),
+            pool_bytes=await in_thread(None, bytes_of, dataset),
             read_seconds=dataset.read_s,
-            oracle_bytes=await asyncio.to_thread(memory_of, dataset),
+            oracle_bytes=await in_thread(None, memory_of, dataset),
             duplicate_count=len(dataset.duplicates),
             repeated_count=len(known) - len(np.unique(dataset.duplicates.first_of(known))),
             shown_layout=dataset.shown.layout if dataset.shown else None,
@@ -88,7 +88,7 @@ class DatasetQueries:
             raise WrongState("DATASET_CHANGED", message, field="continues")
         digests = await self._pools.digests(pool_sha256, sample_ids)
         names = await self._pools.names(pool_sha256, sample_ids)
-        return await asyncio.to_thread(found_ids, sample_ids, digests, names, dataset)
+        return await in_thread(None, found_ids, sample_ids, digests, names, dataset)
 
     async def find(self, request: pb.FindSamplesRequest) -> AsyncIterator[pb.FindSamplesResponse]:
         """Yield samples by id and name, of a dataset or of a run's pool, in the order asked for.
@@ -138,7 +138,7 @@ class _DatasetNames:
         self._names, self.count = names, len(names)
 
     async def find(self, names: Sequence[str]) -> Sequence[int]:
-        return await asyncio.to_thread(ids_of, names, self._names)
+        return await in_thread(None, ids_of, names, self._names)
 
     async def of(self, sample_ids: Sequence[int]) -> Sequence[str]:
         return [self._names[sample_id] for sample_id in sample_ids]

@@ -14,9 +14,7 @@ from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_guard import UnguardedLog
 from labelloop.eventlog.strays import publish_first
 from labelloop.eventlog.stream_setup import wait_for_stream
-from labelloop.eventlog.streams import DEAD_LETTERS as STREAM
-from labelloop.eventlog.streams import DEAD_LETTERS_BYTES_MAX, dead_letters
-from labelloop.eventlog.streams import DEAD_LETTERS_PREFIX as PREFIX
+from labelloop.eventlog.streams import DEAD_LETTERS, DEAD_LETTERS_BYTES_MAX, DEAD_LETTERS_PREFIX, dead_letters
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter
 from labelloop.runtime.crash_points import crash_point
 from nats.aio.client import Client
@@ -24,6 +22,7 @@ from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from structlog import get_logger
 
+STREAM, PREFIX = DEAD_LETTERS, DEAD_LETTERS_PREFIX
 _TAKEN, _DISCARDED = _ENDS = "taken", "discarded"
 _ID_CHARACTERS = 32
 _DATA_BYTES_MAX = 256 * 1024

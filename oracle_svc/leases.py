@@ -21,15 +21,15 @@ from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_guard import UnguardedLog
 from labelloop.eventlog.stream_setup import wait_for_stream
-from labelloop.eventlog.streams import LEASES as STREAM
-from labelloop.eventlog.streams import LEASES_PREFIX as PREFIX
-from labelloop.eventlog.streams import leases
+from labelloop.eventlog.streams import LEASES, LEASES_PREFIX, leases
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pydantic import TypeAdapter, ValidationError
 
 from oracle_svc.lease_table import Lease, LeaseTable
 
+STREAM, PREFIX = LEASES, LEASES_PREFIX
+_KEYS = f"{PREFIX}.*.*.*.*"  # other subjects are not leases: see web/ended_sessions.py
 _LEASE = TypeAdapter(Lease)
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class Leases(LeaseTable):
 
     async def follow(self) -> None:
         """Track the leases that other replicas write, until cancelled."""
-        async for message in follow_stream(self._client, self._js, STREAM, f"{PREFIX}.>", 0, self._rollback_guard):
+        async for message in follow_stream(self._client, self._js, STREAM, _KEYS, 0, self._rollback_guard):
             self._hear(message.subject, message.data, message.metadata.sequence.stream)
 
     def _hear(self, subject: str, data: bytes, sequence: int) -> None:

@@ -120,7 +120,7 @@ class RunController:
         return await append_answers(self._log, events)
 
     async def _read_labels(self, digest: str) -> NDArray[np.int32]:
-        return decode_labels(await self._artifacts.get(digest))
+        return await asyncio.to_thread(decode_labels, await self._artifacts.get(digest))
 
     async def _labels_in_files(self, labeling: LabelingState, pool: PoolPublished) -> NDArray[np.int32]:
         """Read the labels of a run of an earlier release, which did not publish them.
@@ -131,7 +131,7 @@ class RunController:
         if dataset.labels is None:
             message = f"{dataset.name} has lost its labels since the run was started; bring them back"
             raise WrongState("LABELS_GONE", message, dataset=dataset.name)
-        published = PoolManifest.from_bytes(await self._artifacts.get(pool.pool_sha256))
+        published = await asyncio.to_thread(PoolManifest.from_bytes, await self._artifacts.get(pool.pool_sha256))
         if not await asyncio.to_thread(holds_shards, dataset.samples, published.shards):
             message = (
                 f"the files of {dataset.name} have changed since the pool was published; bring back what they held"

@@ -14,6 +14,7 @@ from labelloop.rpc.server import Server
 from labelloop.runtime.cores import usable_cores
 from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
 
+from scorer_svc.call_bounds import CALL_BOUNDS
 from scorer_svc.config import ScorerSettings
 from scorer_svc.features.pool import feature_pools, graphs
 from scorer_svc.features.service import FeatureService
@@ -33,7 +34,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
 
     Several processes may share a port if each is started with ``shared_port``.
     """
-    server = Server(settings, "labelloop.scorer.v1.ScorerService", shared_port=shared_port)
+    server = Server(settings, "labelloop.scorer.v1.ScorerService", shared_port=shared_port, bounds=CALL_BOUNDS)
     await server.live()
     client = await connect_service(settings, "scorer")
     log = EventLog(client)
@@ -47,9 +48,12 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     prefilters = PrefilterFactory()
     prefilters.announce()
     window = MappedWindow(int((settings.mapped_gb or settings.cache_gb) * 1e9))
-    known_pools, known_models = pools(artifacts, cache, window), models(artifacts, prefilters)
-    known_graphs = graphs(artifacts)
+    vetting = ThreadPoolExecutor(1, "vetting")
+    known_pools = pools(artifacts, cache, window)
+    known_models = models(artifacts, prefilters, vetting, settings.graph_multiply_adds)
+    known_graphs = graphs(artifacts, vetting, settings.graph_multiply_adds)
     executor, posted = ThreadPoolExecutor(settings.score_threads, "score"), ThreadPoolExecutor(1, "posted")
+    clustering = ThreadPoolExecutor(1, "clustering")
     cores = ThreadPoolExecutor(usable_cores(), "features")  # used once per pool, so on all cores
     seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores, window)
     newest = ModelWarmup(log, known_models)
@@ -63,6 +67,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
         executor,
         settings.score_threads,
         cache,
+        clustering,
     )
     server.diagnostics.about(client, folders=[settings.cache_dir])
     add_ScorerServiceServicer_to_server(service, server.grpc)
@@ -77,6 +82,6 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
             await server.serve(work)
     finally:
         await server.stop()
-        for each in (executor, posted, cores):
+        for each in (executor, posted, clustering, cores, vetting):
             each.shutdown(wait=False, cancel_futures=True)
         await client.close()

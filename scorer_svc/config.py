@@ -8,6 +8,8 @@ from labelloop.settings import ServiceSettings
 from platformdirs import user_cache_path
 from pydantic import Field
 
+from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
+
 
 class ScorerSettings(ServiceSettings):
     port: int = Field(50052, ge=0, le=65535, description="the port to listen on; 0 for any free one")
@@ -25,4 +27,9 @@ class ScorerSettings(ServiceSettings):
         None,
         gt=0,
         description="how much of that each worker maps into memory at once; by default as much as cache_gb",
+    )
+    graph_multiply_adds: int = Field(
+        MULTIPLY_ADDS_MAX,
+        ge=1_000_000,
+        description="multiply-adds that a model or a graph of features may take for one sample",
     )

@@ -14,10 +14,12 @@ import grpc
 import numpy as np
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.texts import encode_texts
+from labelloop.domain.abandonment import wanted
 from labelloop.domain.strategies import CHOOSE_TOGETHER
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.rpc.server import MESSAGE_BYTES_MAX, Context
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.threads import in_thread
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceServicer
@@ -26,8 +28,9 @@ from pyroaring import BitMap
 
 from scorer_svc.features.service import FeatureService
 from scorer_svc.models.model import Model
+from scorer_svc.models.running import stoppable
 from scorer_svc.models.warmup import ModelWarmup
-from scorer_svc.numerics.clustering import cluster
+from scorer_svc.numerics.clustering import Plan, cluster, clusters_max, plan
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool, check_numbers
 from scorer_svc.ranking.batch import check_batch, chosen, first_pass, perturbed, seen_ids
@@ -40,10 +43,10 @@ _SAMPLES_ALONG_BYTES_MAX = MESSAGE_BYTES_MAX // 8
 _SAMPLES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 _TEXT_CHARACTERS_MAX = _SAMPLES_BYTES_MAX // 4
 _ANSWER_SAMPLES_MAX = 4_000_000  # of 15 bytes each, in one message
+_INLINE_SAMPLES = 20_000  # a millisecond or two
 _PART_SAMPLES = 250_000  # of 16 bytes each: 4 MB
 _BY_ID = {Strategy.STRATEGY_IN_ORDER, Strategy.STRATEGY_RANDOM}
 _CLUSTER_VALUES_MAX = 150_000_000  # of float32: 600 MB, besides the samples themselves
-_CLUSTER_WORK_MAX = 2_000_000_000  # about a minute of one core
 _CHOSEN_KEPT = 64  # batches, of 10,000 samples at most
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -70,8 +73,8 @@ class Asked(NamedTuple):
 class ScorerService(ScorerServiceServicer):
     """The gRPC methods of the scorer.
 
-    ``executor``, of ``score_threads`` threads, does what takes more than a moment, off the event loop. Choosing a batch
-    jointly may take longer than a call, so batches are cached: a caller whose call timed out gets it by asking again.
+    ``executor``, of ``score_threads`` threads, does what takes more than a moment, off the event loop; ``clustering``
+    makes clusters, so that rankings do not wait for them. Work ends when nobody waits for it any more.
     """
 
     def __init__(
@@ -85,8 +88,9 @@ class ScorerService(ScorerServiceServicer):
         executor: Executor,
         score_threads: int,
         cache: ArtifactCache,
+        clustering: Executor | None = None,
     ) -> None:
-        self._cache = cache
+        self._cache, self._clustering = cache, clustering
         self._pools, self._feature_pools, self._learning = pools, feature_pools, learning
         self._models, self._newest = models, newest
         self._scoring = scoring
@@ -98,20 +102,23 @@ class ScorerService(ScorerServiceServicer):
         kept = KeptSamples() if request.with_samples and _may_be_sent(pool, request.limit) else None
         ranking = await self._ranking(request, answer_max=_ANSWER_SAMPLES_MAX, kept=kept)
         along = request.with_samples and (_may_be_sent(pool, len(ranking.sample_ids)) or not len(ranking.sample_ids))
-        return pb.RankPoolResponse(
-            sample_ids=ranking.sample_ids.tolist(),
-            predicted=ranking.predicted.tolist(),
-            confidence=ranking.confidence.tolist(),
-            score=ranking.score.tolist(),
-            samples=await _read(pool, ranking.sample_ids, kept) if along else None,
-        )
+        if len(ranking.sample_ids) <= _INLINE_SAMPLES:
+            response = _response(ranking)
+        else:
+            response = await self._run(_response, ranking)
+        if along:
+            response.samples.CopyFrom(await self._read(pool, ranking.sample_ids, kept))
+        return response
 
     async def FindFetchedShards(
         self, request: pb.FindFetchedShardsRequest, context: Context
     ) -> pb.FindFetchedShardsResponse:
         pool = await self._pools.get(_checked_digest(request.pool_sha256, "pool_sha256"))
         held = await self._cache.held([shard.sha256 for shard in pool.manifest.shards])
-        return pb.FindFetchedShardsResponse(shards=[place for place, has in enumerate(held) if has])
+        there = {place for place, has in enumerate(held) if has}
+        if pool.sample_count * pool.sample_bytes > self._cache.bytes_max:  # never all at once: how far a pass has come
+            there = set(pool.read_lately) or there
+        return pb.FindFetchedShardsResponse(shards=sorted(there))
 
     async def RankPoolStream(
         self, request: pb.RankPoolStreamRequest, context: Context
@@ -175,12 +182,14 @@ class ScorerService(ScorerServiceServicer):
         return replace(ranking, predicted=predicted, confidence=confidence)
 
     async def _rank(self, parts: Sequence[Part], question: Question) -> Ranking:
-        tasks = [self._run(rank, piece, question) for piece in cut(parts, self._score_threads)]
-        rankings = await asyncio.gather(*tasks)
-        return rankings[0] if len(rankings) == 1 else await self._run(merge, rankings, question.limit)
+        pieces = cut(parts, self._score_threads)
+        if len(pieces) == 1:
+            return await self._run(rank, pieces[0], question)
+        rankings = await asyncio.gather(*[self._run(rank, piece, question) for piece in pieces])
+        return await self._run(merge, rankings, question.limit)
 
-    def _run(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
+        return await stoppable(self._executor, work, *arguments)
 
     async def _question(self, asked: Asked) -> tuple[Pool, Question]:
         pool = await self._seen(asked.pool, asked.features)
@@ -201,16 +210,25 @@ class ScorerService(ScorerServiceServicer):
     async def GetSamples(self, request: pb.GetSamplesRequest, context: Context) -> pb.GetSamplesResponse:
         pool = await self._seen(request.pool_sha256, request.features_sha256)
         _check_amount(pool, len(request.sample_ids))  # before millions of ids are converted
-        return await _read(pool, np.asarray(request.sample_ids, np.uint32))
+        few = len(request.sample_ids) <= _INLINE_SAMPLES
+        ids = _ids(request.sample_ids) if few else await self._run(_ids, request.sample_ids)
+        return await self._read(pool, ids)
+
+    async def _read(self, pool: Pool, sample_ids: Ids, kept: KeptSamples | None = None) -> pb.GetSamplesResponse:
+        found = kept.take(sample_ids) if kept else None
+        taken = await pool.take(sample_ids) if found is None else found
+        samples = await self._run(_encoded, taken) if pool.holds_texts else taken.tobytes()
+        return pb.GetSamplesResponse(dtype=pool.manifest.dtype, shape=pool.manifest.shape, samples=samples)
 
     async def ClusterPool(self, request: pb.ClusterPoolRequest, context: Context) -> pb.ClusterPoolResponse:
         pool = await self._pool(request.pool_sha256)
         if pool.holds_texts:
             raise _needs_features("clusters are made of values")
-        _check_clusters(pool, request.cluster_count)
+        planned = _checked_plan(pool, request.cluster_count)
         check_numbers(pool)
         samples = await pool.take(np.arange(pool.sample_count, dtype=np.uint32))
-        clusters, centroids = await self._run(cluster, samples, request.cluster_count, request.seed)
+        work = cluster, samples, request.cluster_count, request.seed, planned
+        clusters, centroids = await in_thread(self._clustering, *work)
         return pb.ClusterPoolResponse(cluster=clusters.tolist(), centroids=centroids.astype("<f4").tobytes())
 
     async def LearnFeatures(self, request: pb.LearnFeaturesRequest, context: Context) -> pb.LearnFeaturesResponse:
@@ -247,6 +265,26 @@ class ScorerService(ScorerServiceServicer):
 
     async def _model(self, digest: str) -> Model:
         return await self._models.get(_checked_digest(digest, "model_sha256"))
+
+
+def _response(ranking: Ranking) -> pb.RankPoolResponse:
+    """Build the response of a ranking, some samples at a time: other threads, as the event loop's, wait for each."""
+    response = pb.RankPoolResponse()
+    for start in wanted(range(0, len(ranking.sample_ids), _INLINE_SAMPLES)):
+        rows = slice(start, start + _INLINE_SAMPLES)
+        response.sample_ids.extend(ranking.sample_ids[rows].tolist())
+        response.predicted.extend(ranking.predicted[rows].tolist())
+        response.confidence.extend(ranking.confidence[rows].tolist())
+        response.score.extend(ranking.score[rows].tolist())
+    return response
+
+
+def _ids(sample_ids: Sequence[int]) -> Ids:
+    """Convert ids of a message, some at a time for the same reason."""
+    ids = np.empty(len(sample_ids), np.uint32)
+    for start in wanted(range(0, len(ids), _INLINE_SAMPLES)):
+        ids[start : start + _INLINE_SAMPLES] = sample_ids[start : start + _INLINE_SAMPLES]
+    return ids
 
 
 def _part(ranking: Ranking, rows: slice) -> pb.RankPoolStreamResponse:
@@ -291,7 +329,8 @@ def _check_texts(texts: NDArray[Any]) -> None:
         )
 
 
-def _check_clusters(pool: Pool, cluster_count: int) -> None:
+def _checked_plan(pool: Pool, cluster_count: int) -> Plan:
+    """Return how to cluster a pool; raise an error if that would take too much time or memory."""
     sample_count, values = pool.sample_count, pool.sample_count * pool.sample_size
     if values > _CLUSTER_VALUES_MAX:
         message = (
@@ -303,10 +342,12 @@ def _check_clusters(pool: Pool, cluster_count: int) -> None:
         message = f"the number of clusters must lie between 2 and {sample_count}, not {cluster_count}"
         raise InvalidInput("BAD_CLUSTER_COUNT", message, field="cluster_count", cluster_count=cluster_count)
     centroid_bytes = pool.sample_size * np.dtype(np.float32).itemsize
-    most = min(_CLUSTER_WORK_MAX // (sample_count * pool.sample_size), _SAMPLES_BYTES_MAX // centroid_bytes)
-    if cluster_count > most:
+    most = min(clusters_max(sample_count, pool.sample_size), _SAMPLES_BYTES_MAX // centroid_bytes)
+    planned = plan(sample_count, pool.sample_size, cluster_count)
+    if cluster_count > most or planned is None:
         message = f"{cluster_count} clusters of this pool are too much work for one call: ask for at most {most}"
         raise LimitExceeded("TOO_MANY_CLUSTERS", message, field="cluster_count", asked=cluster_count, most=most)
+    return planned
 
 
 def _check_amount(pool: Pool, count: int) -> None:
@@ -321,13 +362,9 @@ def _may_be_sent(pool: Pool, count: int) -> bool:
     return not pool.holds_texts and pool.sample_bytes * (count or pool.sample_count) <= _SAMPLES_ALONG_BYTES_MAX
 
 
-async def _read(pool: Pool, sample_ids: Ids, kept: KeptSamples | None = None) -> pb.GetSamplesResponse:
-    found = kept.take(sample_ids) if kept else None
-    taken = await pool.take(sample_ids) if found is None else found
-    if pool.holds_texts:
-        _check_texts(taken)
-    samples = encode_texts(taken) if pool.holds_texts else taken.tobytes()
-    return pb.GetSamplesResponse(dtype=pool.manifest.dtype, shape=pool.manifest.shape, samples=samples)
+def _encoded(texts: NDArray[Any]) -> bytes:
+    _check_texts(texts)
+    return encode_texts(texts)
 
 
 def _bitmap(leave_out: bytes) -> BitMap:

@@ -16,6 +16,7 @@ import structlog
 from labelloop.errors import WrongState, port_in_use
 from labelloop.rpc.health import Probes
 from labelloop.rpc.server import write_whole
+from prometheus_client.multiprocess import mark_process_dead
 
 from scorer_svc.config import ScorerSettings
 from scorer_svc.metrics import show_workers
@@ -83,6 +84,8 @@ class Worker:
             assert self._process is not None, "it has just been started"
             code = await self._process.wait()
             self.restarts += 1
+            if self._shown:
+                mark_process_dead(self._process.pid, str(self._ready_file.parent))  # type: ignore[no-untyped-call]
             log.warning("worker_died", action="starting it again", number=self._number, exit_code=code)
 
     async def _start(self) -> None:

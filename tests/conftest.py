@@ -31,7 +31,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure() -> None:
-    """With LABELLOOP_NEWEST_BROKER, test with the newest nats-server that is at hand."""
+    """Let runs name files wherever tests make them, and test with the broker that was asked for.
+
+    With LABELLOOP_NEWEST_BROKER that is the newest nats-server at hand.
+    """
+    os.environ[stack.POOLS_DIR] = "/"
     if os.environ.get("LABELLOOP_NEWEST_BROKER"):
         found = next(newer(user_cache_path("labelloop") / "brokers"), None)
         if found is None:

@@ -8,6 +8,7 @@ from labelloop.artifacts.fsspec_store import FsspecArtifacts
 from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished
 
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.places import Places
 from oracle_svc.datasets.publisher import publish
 
 
@@ -18,4 +19,4 @@ def artifacts_in(folder: Path) -> FsspecArtifacts:
 
 async def published(source: DatasetSource, folder: Path) -> PoolPublished:
     """Read a dataset and publish it below ``folder``."""
-    return await publish(await DatasetCache(None, folder).get(source), artifacts_in(folder))
+    return await publish(await DatasetCache(None, folder, Places(folder)).get(source), artifacts_in(folder))

@@ -21,6 +21,7 @@ from labelloop.settings import read_settings
 from labelloop.trainer.v1.trainer_pb2_grpc import add_TrainerServiceServicer_to_server
 
 from trainer_svc.bootstrap import Trainer
+from trainer_svc.call_bounds import CALL_BOUNDS
 from trainer_svc.config import TrainerSettings
 from trainer_svc.model.adam_softmax import settle_arithmetic
 from trainer_svc.scorers.channels import ScorerChannels
@@ -28,7 +29,7 @@ from trainer_svc.scorers.client import ScorerClient
 
 
 async def serve(settings: TrainerSettings) -> None:
-    server = Server(settings, "labelloop.trainer.v1.TrainerService")
+    server = Server(settings, "labelloop.trainer.v1.TrainerService", bounds=CALL_BOUNDS)
     await server.live()
     client = await connect_service(settings, "trainer")
     log = EventLog(client)
@@ -42,7 +43,16 @@ async def serve(settings: TrainerSettings) -> None:
         oracle = OracleServiceStub(oracle_channel)
         leftovers = Leftovers(client) if settings.artifacts_url == JETSTREAM else None
         scorer_client, owners = ScorerClient(scorers, artifacts), RunOwners(uuid4().hex)
-        trainer = Trainer(log, artifacts, scorer_client, oracle, executor, owners=owners, leftovers=leftovers)
+        trainer = Trainer(
+            log,
+            artifacts,
+            scorer_client,
+            oracle,
+            executor,
+            owners=owners,
+            leftovers=leftovers,
+            import_limits=settings.import_limits,
+        )
         presence = Presence(client, "trainer", owners, trainer.projections, log)
         server.diagnostics.about(client, trainer.projections)
         add_TrainerServiceServicer_to_server(trainer.service, server.grpc)

@@ -62,7 +62,7 @@ class Archiving:
         raise Unready("RUN_BUSY", message, retry_after_s=1, run_id=run_id)
 
     async def _facts_again(self, standing: ArchivedRun) -> tuple[int, RunArchived]:
-        return await self._log.last_of_run(standing.run_id), standing.facts
+        return await self._log.newest(standing.run_id), standing.facts
 
     async def _facts(self, run_id: str) -> tuple[int, RunArchived]:
         """Store the archive of a run; return the sequence of its newest event, and what to record."""
@@ -70,7 +70,7 @@ class Archiving:
         if not state.over:
             message = f"run {run_id!r} has not ended: wait for its end, or cancel it first"
             raise WrongState("RUN_NOT_ENDED", message, run_id=run_id)
-        last, before = await self._log.last_of_run(run_id), self._projections.archived.before(run_id)
+        last, before = await self._log.newest(run_id), self._projections.archived.before(run_id)
         standing = [each async for each in self._log.read_all(run_id, before) if not is_about_archives(each)]
         await self._projections.wait_for(last)
         refused = self._projections.refused

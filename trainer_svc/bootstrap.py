@@ -16,6 +16,7 @@ from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
 
 from trainer_svc.domain.run_state import RunState
+from trainer_svc.imports.limits import ImportLimits
 from trainer_svc.pool_progress import PoolProgress
 from trainer_svc.run_controller import RunController
 from trainer_svc.scorers.client import ScorerClient
@@ -38,6 +39,7 @@ class Trainer:
         projections: The state of each run, folded from the log.
         owners: Which trainer advances which run; by default there is no other.
         leftovers: What broken uploads left on the broker; None if artifacts are kept elsewhere.
+        import_limits: How much an import may send.
     """
 
     log: EventLog
@@ -48,10 +50,13 @@ class Trainer:
     projections: RunProjections[RunState] = field(default_factory=lambda: RunProjections(RunState.begin))
     owners: RunOwners = field(default_factory=RunOwners)
     leftovers: Leftovers | None = None
+    import_limits: ImportLimits = field(default_factory=ImportLimits)
 
     @cached_property
     def service(self) -> TrainerService:
-        return TrainerService(self.projections, self.log, self.artifacts, self.oracle, self.leftovers)
+        return TrainerService(
+            self.projections, self.log, self.artifacts, self.oracle, self.leftovers, self.import_limits
+        )
 
     @cached_property
     def run_controller(self) -> RunController:

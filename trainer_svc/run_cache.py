@@ -5,6 +5,7 @@ Everything here can be read again: from the scorers, or from the artifact store.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ class EvaluationSets:
 
     async def _load(self, key: tuple[str, str, int]) -> tuple[Tensor, Tensor]:
         digest, graph, feature_count = key
-        samples, labels = decode_evaluation(await self._artifacts.get(digest))
+        samples, labels = await asyncio.to_thread(decode_evaluation, await self._artifacts.get(digest))
         if len(samples) * feature_count > VALUES_MAX:
             message = f"{len(samples):,} evaluation samples of {feature_count:,} features each are too many: take fewer"
             raise LimitExceeded("TOO_LARGE", message, samples=len(samples), features=feature_count)
@@ -82,7 +83,7 @@ class DuplicateSets:
 
     async def _load(self, key: tuple[str, int]) -> Duplicates:
         digest, sample_count = key
-        return decode_duplicates(await self._artifacts.get(digest), sample_count)
+        return await asyncio.to_thread(decode_duplicates, await self._artifacts.get(digest), sample_count)
 
 
 class RunCache:
@@ -147,7 +148,7 @@ class RunCache:
     async def weights(self, digest: str, dtype: str) -> Tensor:
         """Return the weights ``[classes, features + 1]`` of an exported model that takes features of ``dtype``."""
         if self._weights is None or self._weights[0] != digest:
-            found = weights_of(await self._artifacts.get(digest))
+            found = await asyncio.to_thread(weights_of, await self._artifacts.get(digest))
             if dtype == "uint8":
                 found[:, :-1] *= 255
             self._weights = (digest, torch.from_numpy(found))
@@ -174,7 +175,7 @@ class RunCache:
     async def state(self, digest: str) -> AdamState:
         """Return the training state with this digest."""
         if self._state is None or self._state[0] != digest:
-            self._state = (digest, from_bytes(await self._artifacts.get(digest)))
+            self._state = (digest, await asyncio.to_thread(from_bytes, await self._artifacts.get(digest)))
         return self._state[1]
 
     def keep(self, digest: str, state: AdamState) -> None:

@@ -27,9 +27,12 @@ from trainer_svc.archiving import Archiving
 from trainer_svc.artifact_sweep import ArtifactSweep
 from trainer_svc.domain.run_state import RunState
 from trainer_svc.domain.spec_validation import check_classes, check_labelled, check_size, check_spec
+from trainer_svc.imports.clearing import clear_import
+from trainer_svc.imports.limits import ImportLimits
+from trainer_svc.imports.run_import import RunImport
 from trainer_svc.known_labels import given_labels, take_over_known
 from trainer_svc.past_runs import PastRuns, listed_status
-from trainer_svc.run_archive import RunArchive
+from trainer_svc.run_archive import RunArchive, without_import
 from trainer_svc.status import label_records, round_result, status_of
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ _DATASET_TIMEOUT_S = 3_600.0  # of terabytes, or of a pool elsewhere; an oracle 
 _WATCH_PAUSE_S = 0.05
 _LABELS_PART = 1_000
 _REASON_CHARACTERS_MAX = 1_000
+_DEFAULT_LIMITS = ImportLimits()
 
 
 class TrainerService(TrainerServiceServicer):
@@ -49,15 +53,19 @@ class TrainerService(TrainerServiceServicer):
         artifacts: ArtifactStore,
         oracle: OracleServiceAsyncStub,
         leftovers: Leftovers | None = None,
+        import_limits: ImportLimits = _DEFAULT_LIMITS,
     ) -> None:
         self._projections, self._log, self._artifacts, self._oracle = projections, log, artifacts, oracle
         self._ledger, self._past_runs = RunArchive(projections, log, artifacts), PastRuns(projections, artifacts)
         self._archiving = Archiving(projections, log, artifacts, self._past_runs)
+        self._import = RunImport(projections, log, artifacts, self._ledger, import_limits)
         self._sweep = ArtifactSweep(leftovers, projections, self._ledger) if leftovers else None
 
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         run_id = check_run_id(request.run_id or _new_run_id())
+        await self._check_no_import(run_id)
         started = RunStarted(spec=request.spec)
+        started.imported.SetInParent()
         if request.continues and request.known:
             message = "a run takes over labels from another, or has known ones of its own, not both"
             raise InvalidInput("KNOWN_WITH_CONTINUES", message, field="known")
@@ -71,12 +79,26 @@ class TrainerService(TrainerServiceServicer):
                 started.spec.dataset.CopyFrom(_continued(parent.spec.dataset, request.spec.dataset))
         await self._check(started, parent)
         recorded = await self._log.append_once(Event(run_id=run_id, round=0, run_started=started))
-        if recorded.event is None or recorded.event.run_started != started:
+        if recorded.event is None or not _same_start(recorded.event.run_started, started):
             raise _exists(run_id, recorded.event, started)
         await self._projections.wait_for(recorded.sequence)
         if run_id in self._projections.archived:  # before this trainer knew of it
             raise _archived(run_id)
         return pb.StartRunResponse(run=self._status(run_id))
+
+    async def _check_no_import(self, run_id: str) -> None:
+        """Raise WrongState if events stand under ``run_id`` that are no run: they would take the new run's subjects."""
+        await self._projections.wait_for(await self._log.newest(run_id))
+        beginnings = self._projections.beginnings
+        if run_id in beginnings.cleared:
+            message = f"an import of run {run_id!r} was given up, and its id is not used again: choose another run id"
+            raise WrongState("RUN_EXISTS", message, field="run_id", run_id=run_id)
+        if beginnings.unfinished(run_id):
+            message = (
+                f"an import of run {run_id!r} is under way or was cut short: choose another run id, or import its file "
+                "again to complete it"
+            )
+            raise WrongState("RUN_EXISTS", message, field="run_id", run_id=run_id)
 
     async def _check(self, started: RunStarted, parent: RunState | None) -> None:
         """Check the spec against its dataset, and pin the dataset's content in ``started``.
@@ -127,8 +149,20 @@ class TrainerService(TrainerServiceServicer):
             runs, more = self._past_runs.listed(request.after, request.limit)
         else:
             runs, more = self._listed(request.after, request.limit)
+        unfinished = [
+            pb.UnfinishedImport(
+                run_id=each.run_id, events=each.events, events_expected=each.expected, damaged=each.damaged
+            )
+            for each in self._projections.beginnings.all_unfinished()
+        ]
         unreadable = self._log.undecodable + len(self._projections.refused)
-        return pb.ListRunsResponse(runs=runs, unreadable_events=unreadable, archived=len(self._past_runs), more=more)
+        return pb.ListRunsResponse(
+            runs=runs,
+            unreadable_events=unreadable,
+            unfinished_imports=unfinished,
+            archived=len(self._past_runs),
+            more=more,
+        )
 
     def _listed(self, after: str, limit: int) -> tuple[list[pb.RunStatus], bool]:
         order = list(self._projections.runs)
@@ -149,9 +183,7 @@ class TrainerService(TrainerServiceServicer):
                     await asyncio.sleep(_WATCH_PAUSE_S)  # a burst of labels is sent as one change
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
-        if len(request.reason) > _REASON_CHARACTERS_MAX:
-            message = f"the reason has {len(request.reason)} characters: shorten it to {_REASON_CHARACTERS_MAX}"
-            raise InvalidInput("REASON_TOO_LONG", message, field="reason", most=_REASON_CHARACTERS_MAX)
+        _check_reason(request.reason)
         state = self._projections.get(request.run_id)
         if state.ended:
             message = f"run {request.run_id!r} has ended: {state.ended.why}"
@@ -175,7 +207,16 @@ class TrainerService(TrainerServiceServicer):
             yield part
 
     async def ImportRun(self, parts: AsyncIterator[pb.ImportRunRequest], context: Context) -> pb.ImportRunResponse:
-        return pb.ImportRunResponse(run=self._status(await self._ledger.take_in(parts)))
+        return pb.ImportRunResponse(run=self._status(await self._import.take_in(parts)))
+
+    async def ClearImport(self, request: pb.ClearImportRequest, context: Context) -> pb.ClearImportResponse:
+        _check_reason(request.reason)
+        run_id = check_run_id(request.run_id)
+        if run_id == self._import.run_id:
+            message = f"the import of run {run_id!r} is under way: wait until it has ended"
+            raise WrongState("IMPORT_UNDER_WAY", message, field="run_id", run_id=run_id)
+        reason = request.reason or "given up"
+        return pb.ClearImportResponse(events=await clear_import(self._projections, self._log, run_id, reason))
 
     async def SweepArtifacts(self, request: pb.SweepArtifactsRequest, context: Context) -> pb.SweepArtifactsResponse:
         if self._sweep is None:
@@ -209,6 +250,17 @@ class TrainerService(TrainerServiceServicer):
         return status
 
 
+def _check_reason(reason: str) -> None:
+    if len(reason) > _REASON_CHARACTERS_MAX:
+        message = f"the reason has {len(reason)} characters: shorten it to {_REASON_CHARACTERS_MAX}"
+        raise InvalidInput("REASON_TOO_LONG", message, field="reason", most=_REASON_CHARACTERS_MAX)
+
+
+def _same_start(one: RunStarted, other: RunStarted) -> bool:
+    """Return whether runs are started alike, be they imported or not."""
+    return without_import(Event(run_started=one)) == without_import(Event(run_started=other))
+
+
 def _continued(dataset: DatasetSource, changes: DatasetSource) -> DatasetSource:
     """Return the parent's dataset with what a request that names no pool changes of it."""
     fields = {field.name: value for source in (dataset, changes) for field, value in source.ListFields()}
@@ -221,7 +273,7 @@ def _exists(run_id: str, standing: Event | None, started: RunStarted) -> WrongSt
     wanted.CopyFrom(started)
     if standing:
         wanted.dataset_sha256 = standing.run_started.dataset_sha256
-    if standing and standing.run_started == wanted:
+    if standing and _same_start(standing.run_started, wanted):
         message = f"there is a run {run_id!r} already, of the dataset as it was before its files changed"
         return WrongState("DATASET_CHANGED", f"{message}; choose another run id", run_id=run_id)
     message = f"there is a run {run_id!r} already, with another spec; choose another run id"

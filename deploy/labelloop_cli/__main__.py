@@ -153,11 +153,15 @@ def report(
 @app.command("import")
 def import_(
     path: Annotated[Path, typer.Argument(help="What `labelloop export --run` wrote.", show_default=False)],
+    run_id: Annotated[str, typer.Option(help="Import it under this id.", show_default="the id that it had")] = "",
 ) -> None:
-    """Rebuild a run from its export. It is there whole or not at all, and goes on where the export left it."""
+    """Rebuild a run from its export. It is there whole or not at all, and goes on where the export left it.
+
+    If it is cut short, import the same file again to complete it.
+    """
     from labelloop_cli.operations.archive import import_run
 
-    carry_out(import_run(path), interrupted="stopped; nothing is imported yet: run it again")
+    carry_out(import_run(path, run_id), interrupted="stopped; there is no run yet: import the file again")
 
 
 @app.command()

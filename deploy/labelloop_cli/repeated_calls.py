@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
-from labelloop.errors import from_rpc
+from labelloop.errors import LimitExceeded, from_rpc
 from labelloop.runtime.backoff import Backoff
 
 from labelloop_cli.operations.addresses import is_this_machine
@@ -18,7 +18,8 @@ from labelloop_cli.operations.addresses import is_this_machine
 REPEATABLE = frozenset(
     f"/labelloop.{service}.v1.{service.capitalize()}Service/{method}"
     for service, methods in {
-        "trainer": "GetRun ListRuns ListLabels GetModel ExportRun StartRun SweepArtifacts ArchiveRun RestoreRun",
+        "trainer": "GetRun ListRuns ListLabels GetModel ExportRun StartRun ClearImport SweepArtifacts ArchiveRun "
+        "RestoreRun",
         "scorer": "RankPool RankPoolStream GetSamples ClusterPool LearnFeatures ExtractFeatures Score "
         "FindFetchedShards",
         "oracle": "DescribeDataset FindSamples ListOpenSamples SubmitLabels SkipSamples LeaseNext SubmitResults "
@@ -97,6 +98,8 @@ class _Calls:
             return f"the {self._service} has not heard of run {run_id} yet", min(
                 _KNOWN_WITHIN_S, self._patience.limit_s
             )
+        if isinstance(ours, LimitExceeded) and ours.retry_after_s:  # refused before anything was done
+            return f"the {self._service} has too much to do", self._patience.limit_s
         if error.code() != grpc.StatusCode.UNAVAILABLE or not self._worth_a_wait or not _repeatable(method, request):
             return "", 0.0
         problem = ours.message if ours else f"the {self._service} at {self._address} does not answer"

@@ -1,8 +1,9 @@
 """Write tables as .csv files, or as .parquet files if pyarrow is installed.
 
-The CSV equals that of pyarrow, byte for byte: text is always quoted, so that a spreadsheet does not take it for a
-number or a date; missing values are empty; real numbers have the digits that single precision needs. The ``csv`` module
-of Python 3.11 cannot write this format: it either quotes missing values as well or leaves text unquoted.
+The CSV equals that of pyarrow, byte for byte, except for text that a spreadsheet would take for a formula, which has an
+apostrophe in front (see :mod:`labelloop.csv_files.formulas`). Text is always quoted, so that a spreadsheet does not
+take it for a number or a date; missing values are empty; real numbers have the digits that single precision needs. The
+``csv`` module of Python 3.11 cannot write this format: it either quotes missing values as well or leaves text unquoted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from labelloop.csv_files.formulas import guarded
 from labelloop.errors import InvalidInput
 
 _FIXED = range(-6, 10)  # exponents of ten of numbers that are written out in full
@@ -102,7 +104,7 @@ def _pyarrow() -> Any:
 
 
 def _text(value: str) -> str:
-    escaped = value.replace('"', '""')
+    escaped = guarded(value).replace('"', '""')
     return f'"{escaped}"'
 
 

@@ -18,6 +18,8 @@ from labelloop.artifacts.idx import HEADER_BYTES_MAX, check_magic, damaged, idx_
 from labelloop.errors import Corrupt, InvalidInput
 from numpy.typing import NDArray
 
+from .file_access import descriptor_of, open_file
+
 NPY_MAGIC = b"\x93NUMPY"
 _DIMENSIONS_MAX = 32
 
@@ -60,7 +62,7 @@ class ArrayFile:
 
         Raises InvalidInput for another kind of file, Corrupt for a damaged one, OSError if it cannot be opened.
         """
-        with path.open("rb") as file:
+        with open_file(path) as file:
             version = FileVersion.of(file.fileno())
             if not version.size:  # not read: under /proc it may be endless or block
                 check_magic(b"", str(path))
@@ -79,7 +81,7 @@ class ArrayFile:
     def opened(self) -> Iterator[int]:
         """Open the file and yield its descriptor. Raises InvalidInput if it has changed or is unreadable."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY)
+            descriptor = descriptor_of(self.path)
         except FileNotFoundError as error:
             raise self._changed("it is gone") from error
         except OSError as error:

@@ -15,13 +15,15 @@ from labelloop.domain.remote_urls import SETTING, is_remote
 from labelloop.errors import InvalidInput, LabelloopError, Unready
 from labelloop.events.v1.events_pb2 import DatasetSource as SourceMessage
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.threads import in_thread
 
-from oracle_svc.datasets import PATHS, Dataset, load, refuse_outside
+from oracle_svc.datasets import PATHS, Dataset, load
 from oracle_svc.datasets.closer_look import with_closer_look
 from oracle_svc.datasets.dataset import DatasetSource
 from oracle_svc.datasets.fingerprint import Fingerprint, fingerprint
 from oracle_svc.datasets.limit import limited
 from oracle_svc.datasets.mnist_files import in_data_dir
+from oracle_svc.datasets.places import Places
 from oracle_svc.datasets.scan import identified
 from oracle_svc.remote.cache import RemoteCache
 from oracle_svc.uploads.cache import UploadCache
@@ -56,11 +58,11 @@ class DatasetCache:
         self,
         data_dir: Path | None,
         cache_dir: Path,
-        pools_dir: Path | None = None,
+        places: Places,
         uploads: UploadCache | None = None,
         remote: RemoteCache | None = None,
     ) -> None:
-        self._data_dir, self._cache_dir, self._pools_dir = data_dir, cache_dir, pools_dir
+        self._data_dir, self._cache_dir, self._places = data_dir, cache_dir, places
         self._uploads, self._remote = uploads, remote
         self._datasets: AsyncCache[_Key, Dataset] = AsyncCache(self._load, kept=_KEPT)
         self._readings = count(1)
@@ -70,18 +72,28 @@ class DatasetCache:
 
         Raises a LabelloopError if it cannot be read; Unready if its files change all the time.
         """
-        own = _without_copies(_named(source))
-        _with_field(lambda: refuse_outside(own, self._pools_dir))  # before anything there is examined
-        fetched = await self._fetched(source)
+        # Paths first: whether an upload exists is not told to those whose paths are refused.
+        fetched = await self._fetched(await asyncio.to_thread(self._located, source))
         copies = {getattr(fetched, each): getattr(source, each) for each in PATHS if _is_copied(getattr(source, each))}
         with _origins_named(copies):
             return _with_origins(await self._read_unchanged(fetched), copies)
+
+    def _located(self, source: SourceMessage) -> SourceMessage:
+        """Return the source with the paths on this machine that may be read. Raises InvalidInput for others."""
+        own = _without_copies(_named(source))
+        found = _with_field(lambda: self._places.located(own))
+        located = SourceMessage()
+        located.CopyFrom(source)
+        for field in PATHS:
+            if text := getattr(found, field):
+                setattr(located, field, text)
+        return located
 
     async def _read_unchanged(self, source: SourceMessage) -> Dataset:
         named = _named(source)
         key = source.SerializeToString(deterministic=True)
         for _ in range(_READS):
-            files = await asyncio.to_thread(self._fingerprint, named)
+            files = await in_thread(None, self._fingerprint, named)
             reading = 0 if files.is_settled(time.time()) else next(self._readings)
             try:
                 return await self._datasets.get(_Key(key, files.digest, reading))
@@ -96,7 +108,8 @@ class DatasetCache:
         fetched.CopyFrom(source)
         for field in PATHS:
             if _is_copied(text := getattr(source, field)):
-                setattr(fetched, field, str(await _awaited_with_field(self._path(text, field))))
+                copy = await _awaited_with_field(self._path(text, field))
+                setattr(fetched, field, str(await asyncio.to_thread(copy.resolve)))
         return fetched
 
     async def _path(self, reference: str, field: str) -> Path:
@@ -116,12 +129,12 @@ class DatasetCache:
     async def _load(self, key: _Key) -> Dataset:
         source = SourceMessage.FromString(key.source)
         try:
-            dataset = await asyncio.to_thread(_with_field, lambda: self._read(source))
+            dataset: Dataset = await in_thread(None, _with_field, lambda: self._read(source))
         except LabelloopError as error:
             if error.reason == "DATASET_CHANGED":
                 raise _Changed from error
             raise
-        if (await asyncio.to_thread(self._fingerprint, _named(source))).digest != key.files:
+        if (await in_thread(None, self._fingerprint, _named(source))).digest != key.files:
             raise _Changed
         return dataset
 
@@ -132,10 +145,8 @@ class DatasetCache:
         return fingerprint(paths)
 
     def _read(self, source: SourceMessage) -> Dataset:
-        folders = {"data_dir": self._data_dir, "pools_dir": self._pools_dir}
-        uploads_dir = next((each.folder for each in (self._uploads, self._remote) if each), None)
         begin = time.perf_counter()
-        whole = load(_named(source), cache_dir=self._cache_dir, uploads_dir=uploads_dir, **folders)
+        whole = load(_named(source), data_dir=self._data_dir, cache_dir=self._cache_dir)
         dataset = with_closer_look(identified(limited(whole, source.sample_limit, source.limit_seed)))
         return replace(dataset, read_s=time.perf_counter() - begin)
 

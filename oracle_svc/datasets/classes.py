@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from labelloop.domain.class_names import class_of
+from labelloop.domain.names import name_fault
 from labelloop.errors import InvalidInput, LimitExceeded
 from numpy.typing import NDArray
 
@@ -28,7 +29,8 @@ def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
     They come from ``source``, else from the class folders or the label column, else are counted from the pool's labels.
 
     Raises:
-        InvalidInput: There are fewer than two, or a name is empty, repeated or not UTF-8.
+        InvalidInput: There are fewer than two, or a name is empty, repeated, not UTF-8, longer than 200 characters, or
+            holds characters that cannot be seen.
         LimitExceeded: There are more than 10,000, or their names take more than 256 KiB in all.
     """
     classes = source.classes or pool.classes or _counted_classes(source, pool)
@@ -49,6 +51,7 @@ def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
             field="name",
             class_name=repr(unwritten[0]),
         )
+    _check_seen(classes)
     odd = [name for name, count in Counter(classes).items() if count > 1 or not name]
     if odd:
         raise InvalidInput(
@@ -58,6 +61,13 @@ def class_names(source: DatasetSource, pool: Split) -> tuple[str, ...]:
             class_name=repr(odd[0]),
         )
     return classes
+
+
+def _check_seen(classes: tuple[str, ...]) -> None:
+    for index, name in enumerate(classes):
+        if fault := name_fault(name):
+            message = f"the name of class {index}, {name[:60]!a}, is refused: {fault}"
+            raise InvalidInput("CLASS_NAMES", message, field="classes", class_name=ascii(name[:60]))
 
 
 def _is_text(name: str) -> bool:

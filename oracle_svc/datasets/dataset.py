@@ -83,7 +83,7 @@ class Dataset:
     evaluation_labels: NDArray[np.int32] | None
     """[M]; None if and only if ``evaluation_samples`` is None."""
     graph: bytes = b""
-    """The ONNX graph that computes features from samples, unparsed; empty for none. The scorer validates it."""
+    """The ONNX graph that computes features from samples; empty for none. Only its outline is checked yet."""
     names: Sequence[str] = ()
     """The name of each sample, unique, in NFC; empty if they have none."""
     originals: Sequence[Original] = ()

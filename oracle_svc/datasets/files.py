@@ -11,10 +11,12 @@ from labelloop.domain.sample_array import SampleArray
 from labelloop.domain.sample_layout import layout_of, layout_of_shape
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
+from labelloop.runtime.memory_limit import memory_limit
 from numpy.typing import NDArray
 
 from .classes import class_names, labels_of
 from .dataset import Dataset, DatasetSource
+from .file_access import is_folder
 from .parquet_parts import is_parquet_folder
 from .picture_settings import PictureSettings, picture_settings
 from .sample_files import is_array_folder
@@ -24,7 +26,7 @@ from .unknown_labels import refuse_unknown
 
 Labels = NDArray[np.int32] | None
 
-_EVALUATION_BYTES_MAX = 1024**3
+_EVALUATION_BYTES_MAX = min(1024**3, memory_limit() // 8)  # the pool and other datasets are held as well
 
 
 def load_files(source: DatasetSource, cache_dir: Path) -> Dataset:
@@ -89,7 +91,7 @@ def _layout(source: DatasetSource, pool: Split) -> tuple[SampleLayout, tuple[str
         return pool.layout, ()
     if pool.samples.dtype == object:
         return SampleLayout(kind=SampleKind.SAMPLE_KIND_TEXT), ()
-    if Path(source.name).is_dir() and not is_array_folder(Path(source.name)):
+    if is_folder(Path(source.name)) and not is_array_folder(Path(source.name)):
         return layout_of_shape(pool.samples.shape[1:], pool.samples.dtype.name), ()
     layout, note = layout_of(pool.samples)
     return layout, (note,)
@@ -119,7 +121,7 @@ def file_name(path: str) -> str:
 def _refuse_unused(source: DatasetSource) -> None:
     """Refuse settings of pictures where no folder is read, which would be ignored silently."""
     paths = [Path(path) for path in (source.name, source.evaluation) if exists(path)]
-    if not any(path.is_dir() and not (is_parquet_folder(path) or is_array_folder(path)) for path in paths):
+    if not any(is_folder(path) and not (is_parquet_folder(path) or is_array_folder(path)) for path in paths):
         _refuse_picture_settings(source)
 
 
@@ -206,7 +208,7 @@ def _evaluation(
 
 
 def _in_memory(samples: SampleArray, origin: str) -> NDArray[Any]:
-    """Read evaluation samples into memory, in which all services hold them. Raises LimitExceeded for over 1 GiB."""
+    """Read evaluation samples into memory, in which all services hold them. Raises LimitExceeded for too much."""
     if samples.nbytes > _EVALUATION_BYTES_MAX:
         raise LimitExceeded(
             "EVALUATION_TOO_LARGE",

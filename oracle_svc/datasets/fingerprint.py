@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from .file_access import entries_of, status_of
+
 _SETTLED_S = 2.0  # file systems record times this coarsely, so a later change may leave the recorded time as it is
 
 
@@ -48,7 +50,7 @@ def fingerprint(paths: Iterable[Path]) -> Fingerprint:
 
 def _entries(path: Path) -> Iterator[tuple[str, os.stat_result]]:
     try:
-        found = path.stat()
+        found = status_of(path)
     except (OSError, ValueError):  # missing, not accessible, or no path at all: reading it says which
         return
     yield str(path), found
@@ -60,11 +62,11 @@ def _entries(path: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _listed(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """List a folder by name, without what cannot be examined: broken links, and what is deleted meanwhile."""
+    """List a folder by name, without what is deleted meanwhile; links are not followed."""
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(entries_of(folder))
     except OSError:
         return
     for entry in entries:
         with suppress(OSError):
-            yield entry, entry.stat()
+            yield entry, status_of(entry)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from labelloop.errors import InvalidInput
 
+from .file_access import entries_of, is_folder, is_link
 from .file_names import is_of_desktop, shown
+from .picture_formats import PICTURE_SUFFIXES
 
 
 @dataclass(frozen=True)
 class FolderListing:
-    """The files of a folder, and broken links, pipes and devices, but not the files of desktops.
+    """The files of a folder, and links, pipes and devices, but not the files of desktops.
 
     Attributes:
         files: Those that may be samples, by name; with class folders by class, then by name.
@@ -28,9 +30,9 @@ class FolderListing:
 
 
 def list_folder(folder: Path, field: str) -> FolderListing:
-    """List ``folder``. Raises InvalidInput for folders in class folders."""
-    entries = _entries(folder)
-    folders = [path for path in entries if path.is_dir()]
+    """List ``folder``. Raises InvalidInput for folders in class folders, and for links that may lead to folders."""
+    entries = _entries(folder, field)
+    folders = [path for path in entries if is_folder(path)]
     files = sorted(set(entries) - set(folders))
     if not folders:
         return FolderListing(files, None, (), [])
@@ -56,12 +58,17 @@ def stray(folder: Path, path: Path, where: str, field: str) -> InvalidInput:
 
 
 def _files_of_class(folder: Path, field: str) -> list[Path]:
-    entries = _entries(folder)
+    entries = _entries(folder, field)
     for path in entries:
-        if path.is_dir():  # most likely train/cat, train/dog: those classes would be lost
+        if is_folder(path):  # most likely train/cat, train/dog: those classes would be lost
             raise stray(folder.parent, path, "inside a class folder", field)
     return entries
 
 
-def _entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not is_of_desktop(path.name))
+def _entries(folder: Path, field: str) -> list[Path]:
+    entries = sorted(path for path in entries_of(folder) if not is_of_desktop(path.name))
+    for path in entries:
+        if path.suffix.lower() not in PICTURE_SUFFIXES and is_link(path):  # a class would be lost
+            message = f"{shown(str(path))} is a link, and links are not followed: put there what it leads to"
+            raise InvalidInput("FOLDER_LINK", message, field=field, path=shown(str(path)))
+    return entries

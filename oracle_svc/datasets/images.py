@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,16 +10,20 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from labelloop.errors import LimitExceeded
 from numpy.typing import NDArray
 
+from .file_access import open_file, status_of
 from .file_names import counted
 from .fitting import fitted, flattened, reduce_jpeg, upright
+from .picture_bounds import FILE_BYTES_MAX, LARGE_PIXELS
 from .picture_file import (
-    FILE_BYTES_MAX,
-    LARGE_PIXELS,
+    LARGE_BYTES,
     PictureFault,
     PictureHeader,
+    check_bytes,
     check_pixels,
+    check_scans,
     is_grey,
     one_at_a_time,
     opened,
@@ -29,7 +34,7 @@ from .picture_size import PicturePlan, plan_of
 from .scratch import allocated
 from .threads import in_threads
 
-_LARGE_BYTES = 64 * 1024 * 1024
+_SECONDS, _BYTES_A_SECOND = 600.0, 100_000  # photographs are read a hundred times as fast
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,22 @@ class _Read:
     changed: bool
 
 
+class _Clock:
+    """Ends the reading of pictures that are small files and take long: an upload could occupy a core for days."""
+
+    def __init__(self, origin: str, size: int) -> None:
+        self._origin, self._seconds = origin, _SECONDS + size / _BYTES_A_SECOND
+        self._end = time.monotonic() + self._seconds
+
+    def check(self) -> None:
+        if time.monotonic() > self._end:
+            message = (
+                f"{self._origin}: decoding its pictures takes longer than {self._seconds:,.0f} s, which is too long "
+                "for files of their size: scale down those of many pixels, or split the folder"
+            )
+            raise LimitExceeded("DECODING_TOO_LONG", message, field="size", origin=self._origin)
+
+
 def read_pictures(files: Sequence[PictureFile], settings: PictureSettings, origin: str, cache_dir: Path) -> Pictures:
     """Read the pictures in ``files``, at least one; those that cannot be read are returned as faults.
 
@@ -74,13 +95,14 @@ def read_pictures(files: Sequence[PictureFile], settings: PictureSettings, origi
     colours that the rest would have, the rest is read again.
 
     More than 64 MiB of samples are decoded into a file in ``cache_dir``. Raises LimitExceeded if there is no room for
-    them; ``origin`` names them there.
+    them, or if decoding takes out of proportion long for the files' size; ``origin`` names them there.
     """
+    clock = _Clock(origin, sum(map(_size_of_any, files)))
     rows, faults = list(range(len(files))), dict[int, PictureFault]()
     while True:
         plan = plan_of([files[row].header for row in rows], settings)
         samples = _allocated(plan, len(rows), origin, cache_dir)
-        outcomes = _filled(samples, [files[row] for row in rows], plan, settings)
+        outcomes = _filled(samples, [files[row] for row in rows], plan, settings, clock)
         good = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, _Read)]
         read = [outcome for outcome in outcomes if isinstance(outcome, _Read)]
         faults |= {rows[place]: fault for place, fault in enumerate(outcomes) if isinstance(fault, PictureFault)}
@@ -99,11 +121,16 @@ def _allocated(plan: PicturePlan, count: int, origin: str, cache_dir: Path) -> N
 
 
 def _filled(
-    samples: NDArray[np.uint8], files: Sequence[PictureFile], plan: PicturePlan, settings: PictureSettings
+    samples: NDArray[np.uint8],
+    files: Sequence[PictureFile],
+    plan: PicturePlan,
+    settings: PictureSettings,
+    clock: _Clock,
 ) -> list[_Read | PictureFault]:
     """Decode each file into its row of ``samples`` and return what became of it."""
 
     def fill(row: int) -> _Read | PictureFault:
+        clock.check()
         try:
             with one_at_a_time(_is_large(files[row])):
                 data = _bytes_of(files[row].path)
@@ -116,19 +143,25 @@ def _filled(
 
 
 def _is_large(file: PictureFile) -> bool:
-    return file.header.width * file.header.height >= LARGE_PIXELS or _size_of(file.path) >= _LARGE_BYTES
+    return file.header.width * file.header.height >= LARGE_PIXELS or _size_of(file.path) >= LARGE_BYTES
 
 
 def _size_of(path: Path) -> int:
     with os_errors():
-        return path.stat().st_size
+        return status_of(path).st_size
+
+
+def _size_of_any(file: PictureFile) -> int:
+    try:
+        return _size_of(file.path)
+    except PictureFault:  # reading it says why
+        return 0
 
 
 def _bytes_of(path: Path) -> bytes:
-    with os_errors(), path.open("rb") as file:
+    with os_errors(), open_file(path) as file:
         data = file.read(FILE_BYTES_MAX + 1)
-    if len(data) > FILE_BYTES_MAX:
-        raise PictureFault(f"larger than {FILE_BYTES_MAX // 1024**2} MiB")
+    check_bytes(len(data))
     return data
 
 
@@ -136,10 +169,11 @@ def _decode(
     data: bytes, file: PictureFile, plan: PicturePlan, settings: PictureSettings, sample: NDArray[np.uint8]
 ) -> bool:
     """Decode ``data`` into ``sample`` and return whether fitting changed it. Raises PictureFault."""
+    check_scans(data)
     with opened(BytesIO(data), file.path.suffix) as image:
         reduce_jpeg(image, plan.size, settings.fit)
         picture = upright(image)
-        check_pixels(picture.size)
+        check_pixels(picture)
         if not plan.in_colour and not is_grey(picture):
             raise PictureFault("it changed while the folder was read")
         flat = flattened(picture, settings.background, plan.in_colour)

@@ -14,6 +14,8 @@ from labelloop.domain.class_names import as_number, comparable, near_match, same
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 
+from .file_access import open_file
+
 SUFFIXES = {".csv", ".tsv", ".txt"}
 _UNKNOWN = {("-1", ""), ("", "-1")}
 _CLASSES_MAX = 10_000
@@ -51,7 +53,7 @@ def read_label_table(path: Path, count: int, names: Sequence[str], classes: Sequ
             classes.
     """
     try:
-        rows, notes = read_class_rows(path)
+        rows, notes = read_class_rows(path, open_file)
         read = [row for row in rows if row.class_texts not in _UNKNOWN or "-1" in classes]
         ids = _sample_ids(read, count, names)
         chosen = tuple(classes) or _classes_of(path, read)

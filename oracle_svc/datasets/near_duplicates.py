@@ -13,6 +13,7 @@ from typing import Any
 from unicodedata import normalize
 
 import numpy as np
+from labelloop.domain.abandonment import wanted
 from labelloop.domain.sample_array import SampleArray
 from labelloop.domain.sample_layout import as_pictures
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
@@ -89,7 +90,7 @@ def _of_pictures(samples: SampleArray, layout: SampleLayout, distinct: NDArray[n
 
 def _parts(rows: NDArray[Any], samples: SampleArray, samples_each: int = 1) -> Iterator[slice]:
     at_once = max(1, _BYTES_AT_ONCE // max(1, samples.nbytes // max(1, len(samples)) * samples_each))
-    return (slice(start, start + at_once) for start in range(0, len(rows), at_once))
+    return (slice(start, start + at_once) for start in wanted(range(0, len(rows), at_once)))
 
 
 def _thumbnails(samples: NDArray[Any], layout: SampleLayout, side: int) -> NDArray[np.float32]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from labelloop.errors import InvalidInput, LimitExceeded
 
+from .file_access import entries_of, is_file, is_folder
+
 SUFFIXES = (".parquet", ".pq")
 _PARTS_MAX = 10_000
 _HIDDEN = (".", "_")  # programs that write such folders leave notes of their own there, such as _SUCCESS
@@ -14,10 +16,10 @@ _HIDDEN = (".", "_")  # programs that write such folders leave notes of their ow
 def is_parquet_folder(folder: Path) -> bool:
     """Return whether ``folder`` holds Parquet files and nothing else that is visible."""
     try:
-        visible = [path for path in folder.iterdir() if not path.name.startswith(_HIDDEN)]
+        visible = [path for path in entries_of(folder) if not path.name.startswith(_HIDDEN)]
     except OSError:  # no folder, or one that may not be read, as its reader says
         return False
-    return bool(visible) and all(path.suffix.lower() in SUFFIXES and path.is_file() for path in visible)
+    return bool(visible) and all(path.suffix.lower() in SUFFIXES and is_file(path) for path in visible)
 
 
 def parts_of(path: Path, field: str) -> list[Path]:
@@ -25,9 +27,9 @@ def parts_of(path: Path, field: str) -> list[Path]:
 
     Raises LimitExceeded for too many.
     """
-    if not path.is_dir():
+    if not is_folder(path):
         return [path]
-    parts = sorted(each for each in path.iterdir() if not each.name.startswith(_HIDDEN))
+    parts = sorted(each for each in entries_of(path) if not each.name.startswith(_HIDDEN))
     if len(parts) > _PARTS_MAX:
         message = f"{path} holds {len(parts):,} files, more than {_PARTS_MAX:,}: write fewer, larger ones"
         raise LimitExceeded("TOO_MANY_FILES", message, field=field, path=path, most=_PARTS_MAX)
@@ -37,7 +39,7 @@ def parts_of(path: Path, field: str) -> list[Path]:
 def parts_note(folder: Path) -> str:
     """Return a sentence about the files of a folder."""
     parts = parts_of(folder, "")
-    hidden = sum(1 for _ in folder.iterdir()) - len(parts)
+    hidden = sum(1 for _ in entries_of(folder)) - len(parts)
     left_out = f"; {hidden:,} that begin with '.' or '_' are left out" if hidden else ""
     return f"{len(parts):,} Parquet files are one table, in the order of their names from {parts[0].name!r}{left_out}"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from labelloop.domain.abandonment import wanted
 from labelloop.domain.sample_array import SampleArray
 from numpy.typing import NDArray
 
@@ -24,7 +25,7 @@ def parts_of(samples: SampleArray) -> Iterator[NDArray[Any]]:
     at_once = len(samples)
     if samples.dtype != object:
         at_once = max(1, min(_PART_SAMPLES, _PART_BYTES * len(samples) // max(1, samples.nbytes)))
-    for start in range(0, len(samples), at_once):
+    for start in wanted(range(0, len(samples), at_once)):
         yield samples[start : start + at_once]
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from .file_access import is_file, open_file
+from .picture_bounds import FILE_BYTES_MAX, PIXELS_MAX, MeteredFile, scans_fault, size_fault
 from .picture_depth import is_deep, reduced_bits
 from .picture_formats import PICTURE_SUFFIXES, RAW_SUFFIXES, readable_formats
 
-FILE_BYTES_MAX = 256 * 1024 * 1024
-LARGE_PIXELS = 2**24
+LARGE_BYTES = FILE_BYTES_MAX // 4
 _SHOWN_IN_TURN = frozenset({"GIF", "WEBP", "PNG", "AVIF", "TIFF", "FLI", "DCX"})  # not layers, nor second views
 _large = Lock()
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
@@ -63,14 +66,23 @@ def read_header(path: Path) -> PictureHeader | None:
     """Read the header of the file, or None if it neither is a picture nor is named like one. Raises PictureFault."""
     is_named_so = path.suffix.lower() in PICTURE_SUFFIXES
     try:
-        if not path.is_file():  # reading a pipe or a device may never end
-            raise NoPicture("no file, or a link to none")
-        with os_errors(), path.open("rb") as file, opened(file, path.suffix) as image:
-            return replace(header_of(image), reduced_bits=reduced_bits(image, file))
+        if not is_file(path):  # reading a pipe or a device may never end
+            raise NoPicture("no file, or a link, which is not followed")
+        with os_errors(), open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            check_bytes(size)
+            with one_at_a_time(size >= LARGE_BYTES), opened(file, path.suffix) as image:  # some are read as a whole
+                return replace(header_of(image), reduced_bits=reduced_bits(image, file))
     except NoPicture:
         if is_named_so:
             raise
         return None
+
+
+def check_bytes(size: int) -> None:
+    """Raise PictureFault for a file of more bytes than a picture may have."""
+    if size > FILE_BYTES_MAX:
+        raise PictureFault(f"larger than {FILE_BYTES_MAX // 1024**2} MiB")
 
 
 @contextmanager
@@ -115,13 +127,17 @@ def opened(file: BinaryIO | BytesIO, suffix: str) -> Iterator[Image.Image]:
     try:
         if suffix.lower() in RAW_SUFFIXES:  # they are TIFF, of a thumbnail
             raise PictureFault("a camera's raw file: convert it to JPEG or PNG")
-        with _identified(file, suffix.lower()) as image:
-            check_pixels(image.size)
+        metered = MeteredFile(file)
+        with _identified(metered, suffix.lower()) as image:
+            check_pixels(image)
             if is_deep(image, file):
                 raise DeepPicture(f"more than 8 bits a channel (mode {image.mode}): convert it to 8")
+            metered.admit_body(image)
             yield image
     except PictureFault:
         raise
+    except _BOMBS as error:
+        raise PictureFault(f"it has more than {PIXELS_MAX:,} pixels: scale it down") from error
     except Exception as error:  # decoders raise almost any exception for broken bytes
         raise PictureFault(_words(error)) from error
 
@@ -133,21 +149,26 @@ def one_at_a_time(is_large: bool) -> Iterator[None]:
         yield
 
 
-def check_pixels(size: tuple[int, int]) -> None:
-    """Raise PictureFault for more pixels than Pillow decodes without a warning: a small file may hold gigabytes."""
-    pixels_max = Image.MAX_IMAGE_PIXELS
-    if pixels_max is not None and size[0] * size[1] > pixels_max:
-        raise PictureFault(f"{size[0]}x{size[1]} pixels, more than {pixels_max:,} in all")
+def check_scans(data: bytes) -> None:
+    """Raise PictureFault for the bytes of a JPEG that takes very long to decode for its size."""
+    if fault := scans_fault(data):
+        raise PictureFault(fault)
 
 
-def _identified(file: BinaryIO | BytesIO, suffix: str) -> Image.Image:
+def check_pixels(image: Image.Image) -> None:
+    """Raise PictureFault for more pixels than this process has memory and time for: a small file may hold gigabytes."""
+    if fault := size_fault(image):
+        raise PictureFault(fault)
+
+
+def _identified(file: MeteredFile, suffix: str) -> Image.Image:
     try:
-        return Image.open(file, formats=readable_formats(suffix))
+        return Image.open(cast("IO[bytes]", file), formats=readable_formats(suffix))
     except UnidentifiedImageError as error:
         file.seek(0)
         raise NoPicture("no picture of a known format" if file.read(1) else "an empty file") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureFault(_words(error)) from error
+    except _BOMBS:
+        raise
     except Exception as error:
         if suffix in PICTURE_SUFFIXES:
             raise

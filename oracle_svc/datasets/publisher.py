@@ -25,7 +25,8 @@ from labelloop.events.v1.events_pb2 import PoolPublished, ShownPool
 
 from oracle_svc.datasets import Dataset
 from oracle_svc.datasets.dataset import Original
-from oracle_svc.datasets.picture_file import FILE_BYTES_MAX
+from oracle_svc.datasets.file_access import open_file
+from oracle_svc.datasets.picture_bounds import FILE_BYTES_MAX
 from oracle_svc.datasets.shards import shard_rows
 from oracle_svc.samples.originals import display
 
@@ -40,7 +41,8 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
     """
     evaluation = ""
     if dataset.evaluation_samples is not None and dataset.evaluation_labels is not None:
-        evaluation = await artifacts.put(encode_evaluation(dataset.evaluation_samples, dataset.evaluation_labels))
+        encoded = await asyncio.to_thread(encode_evaluation, dataset.evaluation_samples, dataset.evaluation_labels)
+        evaluation = await artifacts.put(encoded)
     return PoolPublished(
         pool_sha256=await _put_pool(dataset, artifacts),
         sample_count=len(dataset.samples),
@@ -51,12 +53,26 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
         description=dataset.description,
         stand_in=dataset.stand_in,
         graph_sha256=await artifacts.put(dataset.graph) if dataset.graph else "",
-        labels_sha256="" if dataset.labels is None else await artifacts.put(encode_labels(dataset.labels)),
+        labels_sha256=await _put_labels(dataset, artifacts),
         layout=dataset.layout,
-        duplicates_sha256=await artifacts.put(encode_duplicates(dataset.duplicates)) if len(dataset.duplicates) else "",
+        duplicates_sha256=await _put_duplicates(dataset, artifacts),
         duplicate_count=len(dataset.duplicates),
         shown=await _put_shown(dataset, artifacts),
     )
+
+
+async def _put_labels(dataset: Dataset, artifacts: ArtifactStore) -> str:
+    """Store the labels, encoded in a thread; return their digest, empty if there are none."""
+    if dataset.labels is None:
+        return ""
+    return await artifacts.put(await asyncio.to_thread(encode_labels, dataset.labels))
+
+
+async def _put_duplicates(dataset: Dataset, artifacts: ArtifactStore) -> str:
+    """Store which samples are equal, encoded in a thread; return the digest, empty if none are."""
+    if not len(dataset.duplicates):
+        return ""
+    return await artifacts.put(await asyncio.to_thread(encode_duplicates, dataset.duplicates))
 
 
 async def _put_pool(dataset: Dataset, artifacts: ArtifactStore) -> str:
@@ -129,7 +145,7 @@ async def _put_originals(originals: Sequence[Original], artifacts: ArtifactStore
 def _read(original: Original) -> bytes:
     """Return what people see of the file. Raises InvalidInput if they are not those that were read into the pool."""
     try:
-        with original.path.open("rb") as file:
+        with open_file(original.path) as file:
             data = file.read(FILE_BYTES_MAX + 1)  # more was never read into the pool
     except OSError as error:
         raise _changed(original, str(error)) from error

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from labelloop.artifacts.idx import check_magic, parse_idx
 from labelloop.errors import Corrupt, LimitExceeded
+from labelloop.runtime.memory_limit import memory_limit
 from numpy.typing import NDArray
 
 from .array_file import NPY_MAGIC
+from .file_access import open_file
 
 GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_PART_BYTES = 16 * 1024 * 1024
 
-DATA_BYTES_MAX = 4 * 1024**3  # of what is held in memory: texts, tables, labels
+DATA_BYTES_MAX = min(4 * 1024**3, memory_limit() // 4)
+"""Bytes of what is held in memory: texts, tables, labels. While they are read, they are there twice."""
 
 
 def unpacked(data: bytes, origin: str) -> bytes:
@@ -64,8 +68,8 @@ def check_size(data_bytes: int, origin: str) -> None:
     if data_bytes > DATA_BYTES_MAX:
         raise LimitExceeded(
             "DATA_TOO_LARGE",
-            f"{origin} takes more than {DATA_BYTES_MAX // 1024**3} GiB of memory, where texts, tables and labels are "
-            "held: split it into smaller pools; arrays of numbers in .npy files may be larger",
+            f"{origin} takes more than {DATA_BYTES_MAX / 1024**3:.1f} GiB of memory, in which texts, tables and labels "
+            "are held: split it into smaller pools; arrays of numbers in .npy files may be larger",
             origin=origin,
             data_bytes=data_bytes,
             data_bytes_max=DATA_BYTES_MAX,
@@ -78,23 +82,30 @@ def read_array(path: Path) -> NDArray[Any]:
     Raises InvalidInput for another kind of file, Corrupt for a damaged one, LimitExceeded for too large a one, and
     OSError if it cannot be opened.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:  # a file of size 0 is not read: under /proc it may be endless or block
-        head = file.read(len(NPY_MAGIC)) if size else b""
-    check_size(size, str(path))
-    if head == NPY_MAGIC:
-        return _read_npy(path)
-    if head.startswith(GZIP_MAGIC):
-        with gzip.open(path) as packed, damage_named(str(path)):
-            head = packed.read(len(NPY_MAGIC))
-    check_magic(head, str(path))  # before the rest is read, which may be anything, of any size
-    return parse_idx(unpacked(path.read_bytes(), str(path)), str(path))
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = _beginning(file) if size else b""  # a file of size 0 may be endless or block
+        check_size(size, str(path))
+        if head == NPY_MAGIC:
+            return _read_npy(file, path)
+        if head.startswith(GZIP_MAGIC):
+            with gzip.open(file) as packed, damage_named(str(path)):
+                head = packed.read(len(NPY_MAGIC))
+            file.seek(0)
+        check_magic(head, str(path))  # before the rest is read, which may be anything, of any size
+        return parse_idx(unpacked(file.read(size), str(path)), str(path))
 
 
-def _read_npy(path: Path) -> NDArray[Any]:
+def _beginning(file: BinaryIO) -> bytes:
+    head = file.read(len(NPY_MAGIC))
+    file.seek(0)
+    return head
+
+
+def _read_npy(file: BinaryIO, path: Path) -> NDArray[Any]:
     try:
         # No pickles: loading one runs arbitrary code.
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        array: NDArray[Any] = np.load(file, allow_pickle=False)
     except OSError:
         raise
     except Exception as error:  # numpy's parser raises almost any exception for a broken header

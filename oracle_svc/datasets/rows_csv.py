@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -12,6 +13,7 @@ from typing import IO
 
 from labelloop.errors import InvalidInput, LimitExceeded
 
+from .file_access import open_file
 from .row import CELL_CHARACTERS_MAX, Row, not_unicode, places_of
 
 UTF_8 = "utf-8-sig"  # with or without a byte-order mark
@@ -40,10 +42,10 @@ def csv_header(path: Path, field: str, encoding: str = UTF_8) -> tuple[list[str]
 
 @contextmanager
 def _opened(path: Path, encoding: str, field: str) -> Iterator[IO[str]]:
-    with path.open("rb") as binary:
+    with open_file(path) as binary:
         if binary.read(2) in _UTF16_MARKS:
             raise _bad(path, 1, "it is UTF-16: save it as CSV UTF-8", field)
-    with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
+    with TextIOWrapper(open_file(path), encoding, "surrogateescape", "") as file:
         yield file
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from labelloop.errors import InvalidInput, LimitExceeded
 
+from .file_access import open_file
 from .row import CELL_CHARACTERS_MAX, Row
 
 _LINE_BYTES_MAX = 8 * CELL_CHARACTERS_MAX
@@ -19,7 +20,7 @@ def read_jsonl(path: Path, columns: Sequence[str], field: str) -> Iterator[Row]:
     An object without one of ``columns`` is a row with a fault, but the first one must have them all.
     """
     seen = False
-    with path.open("rb") as file:
+    with open_file(path) as file:
         number = 0
         while line := file.readline(_LINE_BYTES_MAX):
             number += 1

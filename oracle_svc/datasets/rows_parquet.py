@@ -9,6 +9,7 @@ from typing import Any
 
 from labelloop.errors import Corrupt, InvalidInput
 
+from .file_access import is_folder, open_file
 from .parquet_parts import other_columns, parts_of
 from .reading import check_size
 from .row import Row, places_of
@@ -28,7 +29,7 @@ def read_parquet(path: Path, columns: Sequence[str], field: str) -> Iterator[Row
             unpacked += _unpacked_bytes(file.metadata, columns)
             check_size(unpacked, str(path))
     for part in parts:
-        yield from _rows(part, columns, field, part.name if path.is_dir() else "")
+        yield from _rows(part, columns, field, part.name if is_folder(path) else "")
 
 
 def _rows(path: Path, columns: Sequence[str], field: str, name: str) -> Iterator[Row]:
@@ -73,7 +74,7 @@ def _opened(path: Path, field: str) -> Iterator[Any]:
     except ImportError as error:
         raise _no_pyarrow(path, field) from error
     try:
-        with parquet.ParquetFile(path) as file:
+        with open_file(path) as opened, parquet.ParquetFile(opened) as file:
             yield file
     except (ArrowException, UnicodeDecodeError) as error:
         raise _damaged(path, field, error) from error

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from labelloop.artifacts.idx import HEADER_BYTES_MAX, check_magic, damaged, idx_header
+from labelloop.domain.abandonment import wanted
 from labelloop.domain.limits import COUNT_MAX
 from labelloop.domain.sample_array import SampleValues
 from labelloop.errors import LimitExceeded
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from .array_file import ArrayFile
 from .arrays import as_values, values_dtype
+from .file_access import entries_of, is_file, is_folder, open_file
 from .file_names import is_of_desktop
 from .reading import DATA_BYTES_MAX, GZIP_MAGIC, damage_named
 from .scratch import ARRAY_BYTES_MAX, allocated, is_small
@@ -42,7 +44,7 @@ def is_array_folder(folder: Path) -> bool:
         entries = _entries(folder)
     except OSError:  # reading it says why
         return False
-    return bool(entries) and all(path.suffix.lower() == ".npy" and path.is_file() for path in entries)
+    return bool(entries) and all(path.suffix.lower() == ".npy" and is_file(path) for path in entries)
 
 
 def array_files(folder: Path) -> list[Path]:
@@ -64,11 +66,11 @@ def read_samples(path: Path, cache_dir: Path, field: str) -> ArraySamples:
         LimitExceeded: There are too many samples, or they are too large.
         OSError: A file cannot be read.
     """
-    if path.is_dir():
+    if is_folder(path):
         paths = array_files(path)
         return ArraySamples(_opened([ArrayFile.at(each) for each in paths], field), _notes(paths))
-    with path.open("rb") as file:
-        is_packed = path.stat().st_size > 0 and file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    with open_file(path) as file:
+        is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     if is_packed:
         return ArraySamples(_unpacked(path, cache_dir, field), ())
     return ArraySamples(_opened([ArrayFile.at(path)], field), ())
@@ -83,7 +85,7 @@ def _opened(files: Sequence[ArrayFile], field: str) -> SampleValues:
 def _unpacked(path: Path, cache_dir: Path, field: str) -> NDArray[Any]:
     """Unpack a gzipped IDX file, whose header says how much that is before anything is written."""
     origin = str(path)
-    with gzip.open(path) as file:
+    with open_file(path) as packed, gzip.open(packed) as file:
         with damage_named(origin):
             head = file.read(HEADER_BYTES_MAX)
         check_magic(head, origin)
@@ -93,7 +95,7 @@ def _unpacked(path: Path, cache_dir: Path, field: str) -> NDArray[Any]:
         samples = allocated(cache_dir, header.shape, dtype, origin, field, _UNPACK)
         row_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
         at_once, held = max(1, _PART_BYTES // row_bytes), head[header.offset :]
-        for start in range(0, len(samples), at_once):
+        for start in wanted(range(0, len(samples), at_once)):
             part = samples[start : start + at_once]
             size = len(part) * row_bytes
             with damage_named(origin):
@@ -118,13 +120,14 @@ def _check_limits(shape: tuple[int, ...], dtype: np.dtype[Any], origin: str, fie
     elif size > ARRAY_BYTES_MAX:
         why = f"it holds {size:,} bytes, more than 1 TiB"
     elif sample_bytes * min(shape[0], _TILE) > DATA_BYTES_MAX:
-        why = f"a sample takes {sample_bytes:,} bytes, and {_TILE} of them do not fit into 4 GiB"
+        room = f"{DATA_BYTES_MAX / 1024**3:.1f} GiB"
+        why = f"a sample takes {sample_bytes:,} bytes, and {_TILE} of them do not fit into {room}"
     if why:
         raise LimitExceeded("DATA_TOO_LARGE", f"{origin}: {why}; split the pool, or make samples smaller", field=field)
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not is_of_desktop(path.name)]
+    return [path for path in entries_of(folder) if not is_of_desktop(path.name)]
 
 
 def _notes(paths: Sequence[Path]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from operator import methodcaller
 
+from labelloop.domain.abandonment import wanted
+
 from .dataset import Dataset
 from .duplicates import EqualSamples, with_duplicates
 from .identity import ArrayDigest, ShardDigests, dataset_digest
@@ -20,7 +22,7 @@ def identified(dataset: Dataset) -> Dataset:
     if dataset.samples.dtype == object:
         return replace(with_duplicates(dataset), sha256=dataset_digest(dataset))
     whole, shards, equal = ArrayDigest(), ShardDigests(), EqualSamples(len(dataset.samples), dataset.files)
-    for rows in shard_rows(dataset.samples):
+    for rows in wanted(shard_rows(dataset.samples)):
         in_threads(methodcaller("add", dataset.samples[rows]), (whole, shards, equal), chunk=1)
     return replace(
         with_duplicates(dataset, equal),

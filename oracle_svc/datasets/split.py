@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .arrays import as_labels
 from .dataset import DatasetSource, Original
+from .file_access import is_file, is_folder, status_of
 from .folders import read_folder
 from .label_table import SUFFIXES as LABEL_TABLES
 from .label_table import read_label_table
@@ -92,7 +93,7 @@ def read_split(
 def exists(text: str) -> bool:
     """Return whether ``text`` is the path of a file or folder; False for pipes and devices, which may never end."""
     try:
-        return bool(text) and (Path(text).is_file() or Path(text).is_dir())
+        return bool(text) and (is_file(Path(text)) or is_folder(Path(text)))
     except OSError:  # for instance a path that is too long
         return False
 
@@ -122,7 +123,7 @@ def _read(
     if is_parquet_folder(path):
         table = _read_table(path, source, field, like)
         return replace(table, notes=(parts_note(path), *table.notes))
-    if path.is_dir():
+    if is_folder(path):
         if is_text_folder(path):
             return _of_texts(read_text_folder(path, source, field), open_classes=False)
         if source.text_column:
@@ -176,12 +177,12 @@ def _with_labels(split: Split, labels: str, field: str, classes: Sequence[str]) 
 
 def _read_labels(path: Path, field: str) -> NDArray[Any]:
     """Read the array in a file, or those in a folder of .npy files, one after the other."""
-    if not path.is_dir():
+    if not is_folder(path):
         return read_array(path)
     if not is_array_folder(path):
         message = f"{path} is a folder of other files than .npy: name a file of labels, or a folder of .npy files alone"
         raise InvalidInput("LABELS_FOLDER", message, field=field, path=path)
-    check_size(sum(each.stat().st_size for each in array_files(path)), str(path))
+    check_size(sum(status_of(each).st_size for each in array_files(path)), str(path))
     parts = [np.atleast_1d(read_array(each)) for each in array_files(path)]
     for each, part in zip(array_files(path), parts, strict=True):
         if part.ndim != 1 or part.dtype.kind != parts[0].dtype.kind:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .file_access import open_file
 from .parquet_parts import SUFFIXES, is_parquet_folder
 from .row import Row
 from .rows_csv import UTF_8, csv_header, read_csv
@@ -65,7 +66,7 @@ class TableFile:
 def _is_utf8(path: Path) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             while part := file.read(_BYTES_AT_ONCE):
                 decoder.decode(part)
         decoder.decode(b"", final=True)

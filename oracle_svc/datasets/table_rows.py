@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from labelloop.domain.abandonment import wanted
 from labelloop.errors import InvalidInput
 
 from .column import Column
@@ -43,7 +44,7 @@ class TableRows:
     def read(self) -> None:
         """Read all rows. Raises InvalidInput for those that cannot be used, all together, unless they are skipped."""
         keys = [name for name in (self._source.id_column, self._source.label_column) if name]
-        for row in self._file.rows([*keys, *(column.name for column in self.columns)]):
+        for row in wanted(self._file.rows([*keys, *(column.name for column in self.columns)])):
             self._add(row, len(keys))
         if self._faults and not self._source.skip_bad:
             self._refuse("BAD_ROWS", f"{self._listed()}: mend them, or leave them out (--skip-bad)")

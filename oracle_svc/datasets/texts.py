@@ -6,9 +6,11 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+from labelloop.domain.abandonment import wanted
 from labelloop.errors import InvalidInput
 
 from .dataset import DatasetSource
+from .file_access import entries_of, is_folder, is_link, open_file
 from .rows import read_rows
 from .text_set import TEXT_CHARACTERS_MAX, Texts, TextSet
 from .unknown_labels import named_labels
@@ -21,7 +23,7 @@ def read_text_table(path: Path, source: DatasetSource, field: str) -> Texts:
     """Read the texts, names and labels in the columns that ``source`` names, exactly as the file has them.
 
     ``field`` names the setting of ``path`` in errors. Raises InvalidInput for rows that cannot be used, all together,
-    unless ``source.skip_bad``; LimitExceeded if the texts take more than 4 GiB; and as :func:`read_rows` does.
+    unless ``source.skip_bad``; LimitExceeded if the texts take too much memory; and as :func:`read_rows` does.
     """
     named, labelled = bool(source.id_column), bool(source.label_column)
     texts = TextSet(str(path), field, source.skip_bad, named, labelled)
@@ -38,8 +40,8 @@ def read_text_table(path: Path, source: DatasetSource, field: str) -> Texts:
 def is_text_folder(folder: Path) -> bool:
     """Return whether the folder, or folders in it, hold .txt files and nothing else that is visible."""
     entries = _visible(folder)
-    within = [entry for each in entries if each.is_dir() for entry in _visible(each)]
-    files = [entry for entry in (*entries, *within) if not entry.is_dir()]
+    within = [entry for each in entries if is_folder(each) for entry in _visible(each)]
+    files = [entry for entry in (*entries, *within) if not is_folder(entry)]
     return bool(files) and all(file.suffix.lower() == _SUFFIX for file in files)
 
 
@@ -53,14 +55,14 @@ def read_text_folder(folder: Path, source: DatasetSource, field: str) -> Texts:
         message = f"{folder} holds .txt files, which have no columns: leave text, id and label columns out"
         raise InvalidInput("NO_COLUMNS", message, field=field, folder=folder)
     entries = _visible(folder)
-    classes = [entry for entry in entries if entry.is_dir()]
-    files = [entry for entry in entries if not entry.is_dir()]
+    classes = [entry for entry in entries if is_folder(entry)]
+    files = [entry for entry in entries if not is_folder(entry)]
     within = [file for each in classes for file in _visible(each)]
-    if (classes and files) or any(file.is_dir() for file in within):
+    if (classes and files) or any(is_folder(file) for file in within):
         message = f"{folder} must hold either .txt files, or one folder of them for each class"
         raise InvalidInput("FOLDER_LAYOUT", message, field=field, folder=folder)
     texts = TextSet(str(folder), field, source.skip_bad, named=True, labelled=bool(classes))
-    for file in within or files:
+    for file in wanted(within or files):
         _add(texts, file, folder)
     names = tuple(unicodedata.normalize("NFC", each.name) for each in classes)
     index_of = {name: index for index, name in enumerate(names)}
@@ -71,14 +73,19 @@ def read_text_folder(folder: Path, source: DatasetSource, field: str) -> Texts:
 def _add(texts: TextSet, file: Path, folder: Path) -> None:
     name = file.relative_to(folder).as_posix()
     label = file.parent.name if file.parent != folder else None
-    if file.stat().st_size > _FILE_BYTES_MAX:
+    if is_link(file):
+        texts.leave_out(name, "it is a link, and links are not followed")
+        return
+    with open_file(file) as opened:
+        data = opened.read(_FILE_BYTES_MAX + 1)
+    if len(data) > _FILE_BYTES_MAX:
         texts.leave_out(name, f"the text has more than {TEXT_CHARACTERS_MAX:,} characters")
         return
     try:
-        texts.add(name, file.read_bytes().decode("utf-8-sig"), name, label)
+        texts.add(name, data.decode("utf-8-sig"), name, label)
     except UnicodeDecodeError as error:
         texts.leave_out(name, f"it is not UTF-8 (byte {error.start:,})")
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in entries_of(folder) if not path.name.startswith("."))

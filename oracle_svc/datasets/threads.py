@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from labelloop.domain.abandonment import passed_on, wanted
+
 _THREADS = min(4, os.cpu_count() or 1)  # each may hold a decoded picture
 _CHUNK = 64  # items of a task
 
@@ -21,7 +23,9 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item], chunk:
     """
 
     def several(start: int) -> list[Result]:
-        return [function(item) for item in items[start : start + chunk]]
+        return [function(item) for item in wanted(items[start : start + chunk])]
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        return [result for results in threads.map(several, range(0, len(items), chunk)) for result in results]
+        return [
+            result for results in threads.map(passed_on(several), range(0, len(items), chunk)) for result in results
+        ]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from . import reading
 from .arrays import as_values
+from .file_access import is_folder, open_file
 from .split import existing
 
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -42,10 +43,10 @@ def read_vectors(text: str, field: str) -> Vectors:
     """
     path = existing(text, field)
     try:
-        if path.is_dir():
+        if is_folder(path):
             raise _refusal("EMBEDDINGS_FORMAT", f"{path} is a folder: name a .npy or .npz file", field)
-        with path.open("rb") as file:
-            is_archive = path.stat().st_size > 0 and file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+        with open_file(path) as file:
+            is_archive = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
         if not is_archive:
             return Vectors(_checked(reading.read_array(path), path, field), None)
         names, values = _members(path, field)
@@ -80,7 +81,7 @@ def _names(raw: NDArray[Any], count: int, path: Path, field: str) -> list[str]:
 def _members(path: Path, field: str) -> list[NDArray[Any]]:
     """Return the arrays ``_MEMBERS`` of an archive, whose sizes are checked before they are unpacked."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             if sorted(archive.namelist()) != sorted(_MEMBERS):
                 found = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:10])
                 message = f"{path} holds {found or 'nothing'}, not names and embeddings: save both with numpy.savez"

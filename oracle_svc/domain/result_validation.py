@@ -9,6 +9,7 @@ from typing import Any
 from labelloop.domain.class_names import class_named, near_match
 from labelloop.domain.ids import RequestId
 from labelloop.domain.limits import COMMENT_CHARACTERS_MAX, SKIP_KINDS, TEXT_CHARACTERS_MAX
+from labelloop.domain.names import name_fault, prose_fault
 from labelloop.domain.sample_outcomes import Outcome
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.events.v1.events_pb2 import (
@@ -70,14 +71,17 @@ def _check_result(result: LabelResult, field: str) -> None:
 
 
 def check_annotator(annotator: str) -> None:
-    """Raise InvalidInput if no requests can be leased under this name: it is empty or too long."""
+    """Raise InvalidInput if no requests can be leased under this name: it is empty, or no name as of check_words."""
     if not annotator:
         raise InvalidInput("NO_ANNOTATOR", "say who takes the requests", field="annotator")
     check_words(annotator)
 
 
 def check_words(annotator: str, comment: str = "", source_event_id: str = "", field: str = "comment") -> None:
-    """Raise InvalidInput if one of the texts is too long to be recorded."""
+    """Raise InvalidInput if one of the texts is too long to be recorded, or holds characters that cannot be seen.
+
+    Every result passes here, by whatever way it came: the page, gRPC, a webhook, a queue, a tool or a file.
+    """
     for what, text, most in (
         ("annotator", annotator, TEXT_CHARACTERS_MAX),
         ("source_event_id", source_event_id, TEXT_CHARACTERS_MAX),
@@ -87,6 +91,9 @@ def check_words(annotator: str, comment: str = "", source_event_id: str = "", fi
             message = f"the {what} has {len(text)} characters: shorten it to {most}"
             place = what if what == "annotator" else field
             raise InvalidInput(f"{what.upper()}_TOO_LONG", message, field=place, characters=len(text), most=most)
+        if fault := prose_fault(text, most) if what == "comment" else name_fault(text, most):
+            place = what if what == "annotator" else field
+            raise InvalidInput(f"BAD_{what.upper()}", f"the {what} is refused: {fault}", field=place)
 
 
 def _check_labeling(labeling: LabelingState) -> None:

@@ -29,7 +29,9 @@ _STATUS_FOR_TOOLS = {**_STATUS, NotAllowed: 401, LimitExceeded: 413}  # of annot
 
 
 def http_status(error: LabelloopError) -> int:
-    """Return the status that a browser is answered with."""
+    """Return the status that a browser is answered with: of limits, 429 if a retry may help and 413 if not."""
+    if isinstance(error, LimitExceeded) and not error.retry_after_s:
+        return 413
     return _STATUS[type(error)]
 
 

@@ -23,9 +23,7 @@ from labelloop.errors import LabelloopError, LimitExceeded, Unready
 from labelloop.eventlog.conditional_publish import publish_once, publish_over
 from labelloop.eventlog.connection import jetstream, next_message
 from labelloop.eventlog.stream_setup import ensure_stream
-from labelloop.eventlog.streams import QUEUE as STREAM
-from labelloop.eventlog.streams import QUEUE_PREFIX as PREFIX
-from labelloop.eventlog.streams import queue
+from labelloop.eventlog.streams import QUEUE, QUEUE_PREFIX, queue
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -38,6 +36,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from oracle_svc.integrations.base import ResultSink
 from oracle_svc.integrations.messages import BY_LINK, PREFETCH, asking, hand_over, outlive, to_json
 
+STREAM, PREFIX = QUEUE, QUEUE_PREFIX
 CONSUMER = "oracle"
 REQUESTS, RESULTS = f"{PREFIX}.requests", f"{PREFIX}.results"
 _ACK_WAIT_S = 10.0  # for recording a result; those that a dead oracle had taken are redelivered after it

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from labelloop.domain.remote_urls import RemoteUrl, allowed_url
 from labelloop.errors import LabelloopError, Unready
+from labelloop.runtime.threads import in_thread
 
 from oracle_svc.folder_cache import FolderCache
 from oracle_svc.remote.copying import Changed, copied
@@ -54,9 +55,8 @@ class RemoteCache:
             Unready: If the store does not answer, files change all the time, or there is no room now.
         """
         url = allowed_url(text, self._prefixes, field)
-        loop = asyncio.get_running_loop()
         async with self._one_at_a_time.setdefault(url, asyncio.Lock()):
-            return await loop.run_in_executor(self._threads, self._copy, url, field)
+            return await in_thread(self._threads, self._copy, url, field)
 
     def _copy(self, url: RemoteUrl, field: str) -> Path:
         try:

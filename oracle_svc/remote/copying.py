@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
+from labelloop.domain.abandonment import passed_on, wanted
 from labelloop.domain.remote_urls import RemoteUrl
 from labelloop.errors import LabelloopError, LimitExceeded
 
@@ -55,7 +56,7 @@ def _written(
     try:
         with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
             starts = range(0, len(objects), _FILES_OF_TASK)
-            return [digest for digests in threads.map(several, starts) for digest in digests]
+            return [digest for digests in threads.map(passed_on(several), starts) for digest in digests]
     except (Changed, LabelloopError):
         raise
     except Exception as error:  # for instance of a file that became shorter
@@ -69,7 +70,7 @@ def _write(path: Path, url: RemoteUrl, each: RemoteObject, source: Source, cache
     hashed, size, room = sha256(), 0, max(each.size, 0)
     with cache.failing():
         path.touch()
-    for block in source.blocks(url, each):
+    for block in wanted(source.blocks(url, each)):
         size += len(block)
         if size > each.size >= 0:
             raise Changed

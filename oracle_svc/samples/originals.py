@@ -8,7 +8,8 @@ from labelloop.errors import Corrupt
 from PIL import Image
 
 from oracle_svc.datasets.fitting import upright
-from oracle_svc.datasets.picture_file import LARGE_PIXELS, PictureFault, one_at_a_time, opened, orientation_of
+from oracle_svc.datasets.picture_bounds import LARGE_PIXELS
+from oracle_svc.datasets.picture_file import PictureFault, check_scans, one_at_a_time, opened, orientation_of
 
 from .encoding import Picture
 
@@ -44,6 +45,7 @@ def display(data: bytes) -> Picture:
     Raises Corrupt if ``data`` is no picture that a pool may hold.
     """
     try:
+        check_scans(data)
         with opened(BytesIO(data), _SUFFIX) as image:
             media_type = _media_type(image)
             small = len(data) <= _BYTES_MAX and max(image.size) <= _SIDE_MAX

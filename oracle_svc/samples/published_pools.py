@@ -131,16 +131,16 @@ class PublishedPools:
         return digests
 
     async def _read_manifest(self, digest: str) -> PoolManifest:
-        return PoolManifest.from_bytes(await self._artifacts.get(digest))
+        return await asyncio.to_thread(PoolManifest.from_bytes, await self._artifacts.get(digest))
 
     async def _read_layout(self, manifest: PoolManifest) -> SampleLayout | None:
         if manifest.layout is None:
             return None
-        return decode_layout(await self._artifacts.get(manifest.layout), manifest.shape)
+        return await asyncio.to_thread(decode_layout, await self._artifacts.get(manifest.layout), manifest.shape)
 
     async def _read_duplicates(self, key: tuple[str, int]) -> Duplicates:
         digest, sample_count = key
-        return decode_duplicates(await self._artifacts.get(digest), sample_count)
+        return await asyncio.to_thread(decode_duplicates, await self._artifacts.get(digest), sample_count)
 
     async def _read_shard(self, key: tuple[str, Shard]) -> NDArray[Any]:
         pool_sha256, shard = key

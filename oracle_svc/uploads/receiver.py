@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from labelloop.artifacts.store import digest_of
 from labelloop.artifacts.upload_manifest import MANIFEST_BYTES_MAX, PART_BYTES, UploadedFile, read_manifest
 from labelloop.domain.limits import TEXT_CHARACTERS_MAX
+from labelloop.domain.names import name_fault
 from labelloop.errors import InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.oracle.v1 import oracle_pb2 as pb
 from labelloop.oracle.v1.oracle_pb2 import Upload
@@ -144,6 +145,8 @@ def _check_name(name: str) -> None:
     if len(name) > TEXT_CHARACTERS_MAX:
         message = f"the name of an upload has at most {TEXT_CHARACTERS_MAX} characters, not {len(name)}"
         raise InvalidInput("NAME_TOO_LONG", message, field="name", most=TEXT_CHARACTERS_MAX)
+    if fault := name_fault(name):
+        raise InvalidInput("BAD_NAME", f"the name of the upload is refused: {fault}", field="name")
 
 
 def _check_count(count: int, most: int, field: str) -> None:

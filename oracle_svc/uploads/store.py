@@ -14,13 +14,12 @@ from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.retry import broker_is_away, retry_while_away
 from labelloop.eventlog.strays import IsOurs, first_of_ours, is_answer, is_no_answer, publish_first
 from labelloop.eventlog.stream_setup import ensure_stream
-from labelloop.eventlog.streams import UPLOADS as STREAM
-from labelloop.eventlog.streams import UPLOADS_PREFIX as PREFIX
-from labelloop.eventlog.streams import uploads
+from labelloop.eventlog.streams import UPLOADS, UPLOADS_PREFIX, uploads
 from labelloop.oracle.v1.oracle_pb2 import Upload
 from nats.aio.client import Client
 from nats.js.errors import APIError, NotFoundError
 
+STREAM, PREFIX = UPLOADS, UPLOADS_PREFIX
 _AT_ONCE = 32
 _GROUP_DIGITS = 2  # of a million parts, 4,000 are in a group
 

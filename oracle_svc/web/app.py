@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from oracle_svc.samples.signed_urls import on_own_page
 from oracle_svc.web.auth import Auth, check_own_page
+from oracle_svc.web.ended_sessions import EndedSessions
 from oracle_svc.web.ports import Projections, Run, Service
 from oracle_svc.web.request_parsing import count_of, object_of, request_ids_of, results_of, text_of
 from oracle_svc.web.responses import HERE, SafeHeaders, page, refuse
@@ -36,6 +37,7 @@ def make_app(
     settings: WebSettings,
     routes: Sequence[BaseRoute] = (),
     lease_s: int = LEASE_S,
+    ended: EndedSessions | None = None,
 ) -> Starlette:
     """Build the web application.
 
@@ -44,8 +46,9 @@ def make_app(
     Args:
         routes: Served beside the page; they authenticate their callers themselves.
         lease_s: Seconds that the page leases requests for.
+        ended: Sessions that were ended; None to remember those that end here.
     """
-    auth, streams = Auth(settings), EventStreams(projections)
+    auth, streams = Auth(settings, EndedSessions() if ended is None else ended), EventStreams(projections)
     site = Site(service, projections, auth, streams, settings.http_url, lease_s)
     app = Starlette(
         routes=[
@@ -105,8 +108,9 @@ class Site:
         )
 
     async def session(self, request: Request) -> Response:
-        """Return the annotator's name; null if they have not given it."""
-        return JSONResponse({"name": self._auth.who(request) or None})
+        """Return the annotator's name, null if they have not given it, and whether they need no token."""
+        name = self._auth.who(request)
+        return JSONResponse({"name": name or None, "known": name is not None})
 
     async def lease(self, request: Request, annotator: str) -> Response:
         """Lease requests, those already held first; without the content of samples that the page has."""
@@ -134,12 +138,15 @@ class Site:
 
     async def events(self, request: Request, annotator: str) -> Response:
         run_id = self._projections.get(request.path_params["run_id"]).run_id
-        told = self._streams.progress(run_id)
+        self._streams.admit(annotator)
+        told = self._streams.progress(run_id, annotator, lambda: self._auth.who(request) == annotator)
         return EventSourceResponse(told, ping=HEARTBEAT_S, ping_message_factory=heartbeat, send_timeout=_SEND_TIMEOUT_S)
 
     async def login(self, request: Request) -> Response:
         if not self._auth.asks_for_token:
             return RedirectResponse("/", status_code=303)
+        if self._auth.came_by_link(request) and request.query_params.get("wrong") is None:
+            return self._auth.take_link(request)
         known = self._auth.who(request) is not None
         return page("login.html.j2", known=known, wrong_link=request.query_params.get("wrong") == "link")
 
@@ -150,7 +157,7 @@ class Site:
 
     async def sign_out(self, request: Request) -> Response:
         check_own_page(request)
-        return self._auth.sign_out(request)
+        return await self._auth.sign_out(request)
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")

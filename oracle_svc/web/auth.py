@@ -11,25 +11,28 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode, urlsplit
 
+from labelloop.domain.names import sound_name
 from labelloop.errors import InvalidInput, NotAllowed
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from oracle_svc.secret_comparison import same_secret
+from oracle_svc.web.ended_sessions import EndedSessions
 from oracle_svc.web.rate_limit import RateLimit
-from oracle_svc.web.session import COOKIE, LIFETIME_S, check_name, seal, unseal
+from oracle_svc.web.session import COOKIE, LIFETIME_S, Session, seal, unseal
 from oracle_svc.web.settings import WebSettings
 
 OWN_HEADER = "X-Labelloop"
+_OF_LINKS = {"token", "name", "next", "wrong"}
 Handler = Callable[[Request, str], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Auth:
-    """Wraps handlers that need the annotator's name."""
+    """Wraps handlers that need the annotator's name. Sessions in ``ended`` are refused."""
 
-    def __init__(self, settings: WebSettings) -> None:
-        self._attempts = RateLimit()
+    def __init__(self, settings: WebSettings, ended: EndedSessions) -> None:
+        self._attempts, self._ended = RateLimit(), ended
         self._token = settings.http_token.get_secret_value() if settings.http_token else ""
         self._header = settings.http_user_header
         self._at_https = settings.http_url.startswith("https:")
@@ -38,8 +41,8 @@ class Auth:
         """Wrap a page: unknown visitors are redirected to sign in; a token in the link signs them in."""
 
         async def endpoint(request: Request) -> Response:
-            if self._token and "token" in request.query_params:
-                return self._take_link(request)
+            if self.came_by_link(request):
+                return self.take_link(request)
             if name := self.who(request):
                 return await handler(request, name)
             if self._header:
@@ -73,8 +76,13 @@ class Auth:
         """Return the annotator's name; None or empty if not given. Raises InvalidInput for an invalid name."""
         if self._header:
             given = request.headers.get(self._header)
-            return check_name(_as_utf8(given)) if given else None
-        return unseal(request.cookies.get(COOKIE, ""), self._token, time.time())
+            return sound_name(_as_utf8(given), "name") if given else None
+        session = self._session(request)
+        return session.name if session else None
+
+    def _session(self, request: Request) -> Session | None:
+        session = unseal(request.cookies.get(COOKIE, ""), self._token, time.time()) if self._token else None
+        return None if session is None or session in self._ended else session
 
     @property
     def asks_for_token(self) -> bool:
@@ -89,28 +97,39 @@ class Auth:
         """
         if not self._token:
             raise InvalidInput("NO_SIGN_IN", "the reverse proxy says who asks: there is nothing to sign in to")
-        if self.who(request) is None and not self._is_right(token):
+        if self.who(request) is None and not self._is_right(request, token):
             raise NotAllowed("WRONG_TOKEN", "that is not the token: ask whoever runs the oracle for it")
-        return self._with_cookie(request, JSONResponse({"name": check_name(name)}), check_name(name))
+        sound = sound_name(name, "name")
+        return self._with_cookie(request, JSONResponse({"name": sound}), sound)
 
-    def sign_out(self, request: Request) -> Response:
+    async def sign_out(self, request: Request) -> Response:
+        """End the session, on all oracles. Raises Unready if that could not be stored: try again."""
+        if session := self._session(request):
+            await self._ended.end(session)
         response = JSONResponse({})
         response.delete_cookie(COOKIE, secure=self._is_secure(request), httponly=True, samesite="strict")
         return response
 
-    def _take_link(self, request: Request) -> Response:
-        """Redirect to the same address without the token, which histories and logs would keep."""
-        query = request.query_params
-        if not self._is_right(query["token"]):
-            return RedirectResponse(f"/login?{urlencode({'next': request.url.path, 'wrong': 'link'})}", status_code=303)
-        name = check_name(query["name"]) if query.get("name") else self.who(request) or ""
-        return self._with_cookie(request, RedirectResponse(request.url.path, status_code=303), name)
+    def came_by_link(self, request: Request) -> bool:
+        """Return whether a link led here that holds a token."""
+        return bool(self._token) and "token" in request.query_params
 
-    def _is_right(self, token: str) -> bool:
-        self._attempts.check()
+    def take_link(self, request: Request) -> Response:
+        """Sign in and redirect to the page that was asked for, without the token, which histories and logs would keep.
+
+        That is the page in ``next``, else the link's own.
+        """
+        query, page = request.query_params, _page_asked_for(request)
+        if not self._is_right(request, query["token"]):
+            return RedirectResponse(f"/login?{urlencode({'next': page, 'wrong': 'link'})}", status_code=303)
+        name = sound_name(query["name"], "name") if query.get("name") else self.who(request) or ""
+        return self._with_cookie(request, RedirectResponse(page, status_code=303), name)
+
+    def _is_right(self, request: Request, token: str) -> bool:
+        """Compare a token. Raises LimitExceeded for a wrong one after too many from the same address, or from all."""
         right = same_secret(token, self._token)
         if not right:
-            self._attempts.note_wrong()
+            self._attempts.note_wrong(request.client.host if request.client else "")
         return right
 
     def _with_cookie(self, request: Request, response: Response, name: str) -> Response:
@@ -140,6 +159,15 @@ def check_own_page(request: Request) -> None:
     if elsewhere or OWN_HEADER not in request.headers or _media_type(request) != "application/json":
         message = f"changes are taken from the oracle's own pages alone: JSON, with a header {OWN_HEADER}"
         raise NotAllowed("CROSS_SITE", message)
+
+
+def _page_asked_for(request: Request) -> str:
+    """Return the path of a page of ours that a link leads to, and what else it asks of that page."""
+    asked = request.query_params.get("next", "")
+    ours = urlsplit(asked).path if asked.startswith("/") and not asked.startswith(("//", "/\\")) else ""
+    path = ours or ("/" if request.url.path == "/login" else request.url.path)
+    rest = [(key, value) for key, value in request.query_params.multi_items() if key not in _OF_LINKS]
+    return f"{path}?{urlencode(rest)}" if rest else path
 
 
 def _same_host(request: Request, origin: str) -> bool:

@@ -14,9 +14,16 @@ from contextlib import contextmanager
 import structlog
 import uvicorn
 from labelloop.errors import port_in_use
+from labelloop.runtime.descriptors import listener_budget
+from labelloop.runtime.listening import listening_socket
 from starlette.applications import Starlette
 
+from oracle_svc.http.connections import Guard
+from oracle_svc.http.deadlines import Deadlines
 from oracle_svc.web.settings import WebSettings
+
+_ACCEPTED_AT_ONCE = 256  # before any of them can be closed; asyncio accepts as many as may queue
+_TICKS_A_SECOND = 10  # of uvicorn's main loop
 
 log = structlog.get_logger()
 
@@ -24,22 +31,37 @@ log = structlog.get_logger()
 class WebServer:
     """Serves the page between :meth:`start` and :meth:`stop`. ``port`` is the one it listens on."""
 
-    def __init__(self, app: Starlette, settings: WebSettings) -> None:
+    def __init__(self, app: Starlette, settings: WebSettings, deadlines: Deadlines | None = None) -> None:
         self._app, self._settings = app, settings
+        most = listener_budget(settings.http_connections)
+        of_one = None if settings.http_user_header else min(most, settings.http_connections_of_one)
+        self._guard = Guard(most, of_one, deadlines, settings.is_proxy)
+        if most < settings.http_connections:
+            action = "holding fewer connections: raise the limit of open files of the process"
+            log.warning("few_descriptors", action=action, connections=most, wanted=settings.http_connections)
         self._server = _Server(
             uvicorn.Config(
                 app,
+                http=self._guard.protocol(),
                 lifespan="off",
                 ws="none",
                 log_config=None,
-                log_level="warning",
+                log_level="error",  # a line for each malformed request would let anybody fill the disk
                 access_log=False,
                 server_header=False,
+                forwarded_allow_ips=settings.proxies,
+                backlog=min(_ACCEPTED_AT_ONCE, most),
                 timeout_graceful_shutdown=math.ceil(settings.drain_s),
-            )
+            ),
+            self._guard,
         )
         self._serving: asyncio.Task[None] | None = None
         self.port = 0
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._guard)
 
     async def start(self) -> None:
         """Listen for connections. Raises WrongState if the port is taken."""
@@ -66,9 +88,9 @@ class WebServer:
 class _Server(uvicorn.Server):
     """Uvicorn server that leaves signals to its process; ``up`` is set once it answers."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, guard: Guard) -> None:
         super().__init__(config)
-        self.up = asyncio.Event()
+        self.up, self._guard = asyncio.Event(), guard
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -78,11 +100,15 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.up.set()
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SECOND == 0:
+            self._guard.close_overdue(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return listening_socket(host, port)
     except OSError as error:
         raise port_in_use(host, port, "LABELLOOP_HTTP_PORT") from error
 

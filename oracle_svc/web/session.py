@@ -1,4 +1,4 @@
-"""Seal and open session cookies, and check annotators' names. Pure functions.
+"""Seal and open session cookies. Pure functions.
 
 The cookie's key is derived from the shared token: every replica of the oracle accepts it, and a new token ends all
 sessions. Deriving it takes 50 ms, once: otherwise a short token could be found by trying cookies instead of tokens.
@@ -10,27 +10,45 @@ import base64
 import binascii
 import hmac
 import json
-import unicodedata
+import secrets
+from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import scrypt
-
-from labelloop.errors import InvalidInput
+from hashlib import scrypt, sha256
 
 from oracle_svc.secret_comparison import same_secret
 
 COOKIE = "labelloop_session"
-LIFETIME_S = 30 * 24 * 3600
-NAME_CHARACTERS_MAX = 200
+LIFETIME_S = 14 * 24 * 3600
+_ID_CHARACTERS = 32
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a cookie says.
+
+    Attributes:
+        name: The annotator's name; empty until they have given it.
+        id: What the session is ended by: 32 hexadecimal digits.
+        until: When it ends by itself, in seconds since the epoch.
+    """
+
+    name: str
+    id: str
+    until: int
 
 
 def seal(name: str, token: str, now_s: float) -> str:
-    """Return a cookie value for a user who knows the token; ``name`` is empty until they have given it."""
-    body = json.dumps({"name": name, "until": int(now_s) + LIFETIME_S}).encode()
+    """Return a new session's cookie value for a user who knows the token."""
+    said = {"name": name, "until": int(now_s) + LIFETIME_S, "salt": secrets.token_urlsafe(9)}
+    body = json.dumps(said).encode()
     return f"{_text(body)}.{_text(_signature(body, token))}"
 
 
-def unseal(cookie: str, token: str, now_s: float) -> str | None:
-    """Return the name that a cookie was sealed with; None if it is not ours, or too old."""
+def unseal(cookie: str, token: str, now_s: float) -> Session | None:
+    """Return the session of a cookie; None if it is not ours, or too old, or made to last longer than ours do.
+
+    Earlier releases made sessions that outlive what is remembered of ended ones.
+    """
     body_text, _, signature_text = cookie.partition(".")
     try:
         body, signature = _bytes(body_text), _bytes(signature_text)
@@ -39,16 +57,9 @@ def unseal(cookie: str, token: str, now_s: float) -> str | None:
     if not same_secret(signature, _signature(body, token)):
         return None
     held = json.loads(body)
-    return str(held["name"]) if held["until"] > now_s else None
-
-
-def check_name(name: str) -> str:
-    """Return the name in NFC, without spaces around it. Raises InvalidInput for an invalid one."""
-    name = unicodedata.normalize("NFC", name).strip()
-    if not name or len(name) > NAME_CHARACTERS_MAX or any(unicodedata.category(each)[0] == "C" for each in name):
-        message = f"say who labels: a name of 1 to {NAME_CHARACTERS_MAX} characters, without control characters"
-        raise InvalidInput("BAD_NAME", message, field="name")
-    return name
+    if not now_s < held["until"] <= int(now_s) + LIFETIME_S:
+        return None
+    return Session(str(held["name"]), sha256(body).hexdigest()[:_ID_CHARACTERS], held["until"])
 
 
 def _signature(body: bytes, token: str) -> bytes:

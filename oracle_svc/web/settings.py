@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+
 from labelloop.errors import InvalidInput
 from labelloop.settings import read_settings
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from oracle_svc.samples.signed_urls import SignedUrls
@@ -37,9 +39,44 @@ class WebSettings(BaseSettings):
         None, min_length=16, description="what links to samples are signed with; none: http_token"
     )
 
+    http_connections: int = Field(
+        1_000, ge=10, description="connections to the port at once; a quarter of all descriptors at most"
+    )
+    http_connections_of_one: int = Field(
+        250,
+        ge=10,
+        description="of these, from one address, or one /64 network of IPv6; http_proxies may have all of them, "
+        "and so may any address where http_user_header is set",
+    )
+    http_proxies: str = Field(
+        "127.0.0.1, ::1",
+        description="addresses and networks of reverse proxies, separated by commas: their X-Forwarded-For says who "
+        "asks",
+    )
+
+    @field_validator("http_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        for each in networks_of(text):
+            ip_network(each)
+        return text
+
     @property
     def listen_host(self) -> str:
         return self.http_host or self.host
+
+    @property
+    def proxies(self) -> list[str]:
+        """Addresses and networks of reverse proxies."""
+        return networks_of(self.http_proxies)
+
+    def is_proxy(self, address: str) -> bool:
+        """Return whether connections from ``address`` come from a reverse proxy."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in ip_network(each) for each in self.proxies)
 
     def check(self) -> None:
         """Raise InvalidInput unless exactly one source names annotators, and links, if used, can be signed."""
@@ -65,6 +102,11 @@ class WebSettings(BaseSettings):
     def _secret(self) -> str:
         secret = self.http_secret or self.http_token
         return secret.get_secret_value() if secret else ""
+
+
+def networks_of(text: str) -> list[str]:
+    """Return the parts of a list that is separated by commas."""
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def from_environment() -> WebSettings | None:

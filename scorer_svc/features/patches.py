@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+from labelloop.domain.abandonment import check_wanted
 from labelloop.domain.sample_layout import as_pictures, layout_of_shape
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
@@ -111,6 +112,7 @@ def _bank(images: NDArray[np.uint8], vectors: int, patch_count: int, rng: np.ran
     mean, whitening = _whitening(normalised)
     units = _unit_vectors(np.asarray((normalised - mean) @ whitening, np.float32), vectors, rng)
     kernel = units @ whitening
+    check_wanted()
     products = normalised @ kernel.T
     products -= kernel @ mean
     threshold = np.quantile(products, 1 - _ACTIVE_SHARE, overwrite_input=True)
@@ -138,6 +140,7 @@ def _averaged(images: NDArray[np.uint8], down: int, across: int) -> NDArray[Any]
     rows, columns = height // down, width // across
     averaged = np.empty((count, rows, columns, channels), np.float32)
     for start in range(0, count, _AVERAGED_AT_ONCE):
+        check_wanted()
         some = images[start : start + _AVERAGED_AT_ONCE, : rows * down, : columns * across]
         cells = some.reshape(len(some), rows, down, columns, across, channels)
         cells.mean(axis=(2, 4), dtype=np.float32, out=averaged[start : start + _AVERAGED_AT_ONCE])
@@ -180,6 +183,7 @@ def _unit_vectors(patches: Patches, count: int, rng: np.random.Generator) -> NDA
     units = patches / np.maximum(np.linalg.norm(patches, axis=1, keepdims=True), 1e-6)
     vectors = units[rng.choice(len(units), count, replace=False)]
     for _ in range(_PASSES):
+        check_wanted()
         nearest = (units @ vectors.T).argmax(axis=1)
         order = np.argsort(nearest, kind="stable")
         found, starts = np.unique(nearest[order], return_index=True)
@@ -194,7 +198,10 @@ def _features(bank: Bank, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     [fed] = session.get_inputs()
     flat = images.reshape(len(images), -1)
     size = max(1, min(_AT_ONCE, _VALUES_AT_ONCE // (len(bank.kernel) * math.prod(bank.places))))
-    parts = [session.run(None, {fed.name: flat[i : i + size]})[0] for i in range(0, len(flat), size)]
+    parts = []
+    for start in range(0, len(flat), size):
+        check_wanted()
+        parts.append(session.run(None, {fed.name: flat[start : start + size]})[0])
     return np.concatenate(parts)
 
 

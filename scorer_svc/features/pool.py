@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from labelloop.artifacts.cache_folder import CacheFolder
 from labelloop.artifacts.formats import TILE_SAMPLES, PoolManifest
 from labelloop.artifacts.mapped_files import Bytes, reserve
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.abandonment import check_wanted, passed_on
 from labelloop.errors import InvalidInput
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.threads import in_thread
 from numpy.typing import NDArray
 
 from scorer_svc.models.graph import Graph
+from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
 from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool, told_of_size
 from scorer_svc.pools.window import MappedFile, MappedWindow
@@ -63,13 +67,21 @@ class FeaturePool(Pool):
 
     async def _made(self, index: int, name: str, size: int) -> Bytes:
         """Map the features of a shard. The shard itself is read only if they must be computed."""
-        found = await asyncio.to_thread(self._folder.mapped, name, _wholly(size))
+        found = await in_thread(None, self._folder.mapped, name, _wholly(size))
         if found is not None:
             return found
         [part] = await self._pool.parts([index])
-        return await asyncio.to_thread(
-            self._folder.made, name, size + _SUM_BYTES, _wholly(size), lambda draft: self._extract(part, draft, size)
+        return await in_thread(
+            None,
+            self._folder.made,
+            name,
+            size + _SUM_BYTES,
+            _wholly(size),
+            lambda draft: self._extract(part, draft, size),
         )
+
+    def note_read(self, place: int | None) -> None:
+        self._pool.note_read(place)
 
     def _distance(self, index: int) -> int:
         name = self._file(index).name
@@ -88,8 +100,8 @@ class FeaturePool(Pool):
             values[span] = found = self._graph.answers(part.samples[span])
             check_finite(found)
 
-        for _ in self._executor.map(fill, spans):
-            pass
+        for _ in self._executor.map(passed_on(fill), spans):
+            check_wanted()
         values.flush()
         with draft.open("r+b") as end:
             end.seek(size)
@@ -115,11 +127,18 @@ def check_finite(values: NDArray[np.float32]) -> None:
         raise InvalidInput("BAD_GRAPH", "the graph makes features that are no finite numbers", field="features_sha256")
 
 
-def graphs(artifacts: ArtifactStore) -> AsyncCache[str, Graph]:
-    """Return a cache of feature graphs by digest; NotFound, Corrupt or InvalidInput if there is none."""
+def graphs(
+    artifacts: ArtifactStore, vetting: Executor | None = None, multiply_adds_max: int = MULTIPLY_ADDS_MAX
+) -> AsyncCache[str, Graph]:
+    """Return a cache of feature graphs by digest; NotFound, Corrupt or InvalidInput if there is none.
+
+    They are checked by ``vetting``, one after the other if it has one thread: each may take a second and much memory.
+    """
 
     async def load(digest: str) -> Graph:
-        return Graph(await artifacts.get(digest), digest, field="features_sha256")
+        data = await artifacts.get(digest)
+        checked = partial(Graph, data, digest, field="features_sha256", multiply_adds_max=multiply_adds_max)
+        return await asyncio.get_running_loop().run_in_executor(vetting, checked)
 
     return AsyncCache(load, kept=_KEPT)
 

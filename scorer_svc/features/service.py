@@ -12,6 +12,7 @@ from labelloop.artifacts.texts import decode_texts
 from labelloop.domain.limits import LEARN_FROM_CHARACTERS, LEARN_FROM_SAMPLES, TEXT_DTYPE
 from labelloop.errors import Corrupt, InvalidInput
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.threads import in_thread
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ from scorer_svc.features.pool import check_finite, check_graph
 from scorer_svc.features.standardized import learn_standardized
 from scorer_svc.features.texts import learn_texts
 from scorer_svc.models.graph import Graph
+from scorer_svc.models.running import stoppable
 from scorer_svc.pools.pool import Pool
 
 _KEPT = 4
@@ -39,7 +41,7 @@ class LearnedFeatures(NamedTuple):
 class FeatureService:
     """Learns and applies feature graphs; ``executor`` does the work.
 
-    Learned graphs are cached: a caller whose call timed out gets the result by asking again.
+    Learned graphs are cached. Work ends when nobody waits for it any more.
     """
 
     def __init__(self, pools: AsyncCache[str, Pool], graphs: AsyncCache[str, Graph], executor: Executor) -> None:
@@ -63,19 +65,20 @@ class FeatureService:
         if method not in pb.FeatureMethod.values():
             raise InvalidInput("UNKNOWN_METHOD", f"{method} is no kind of features", field="method")
         data = await self._learned.get(LearnedFeatures(pool, seed, method))
-        learned = await asyncio.get_running_loop().run_in_executor(None, _opened, data)
+        learned = await in_thread(None, _opened, data)
         return pb.LearnFeaturesResponse(graph=data, feature_count=learned.answer_count)
 
     async def extract(self, graph: str, samples: bytes) -> pb.ExtractFeaturesResponse:
         """Compute the features of posted samples. InvalidInput if they are not what the graph takes."""
         known = await self._graphs.get(graph)
-        posted = _posted_texts(samples) if known.dtype == TEXT_DTYPE else _posted(known, samples)
+        texts = known.dtype == TEXT_DTYPE
+        posted = await asyncio.to_thread(_posted_texts, samples) if texts else _posted(known, samples)
         features = await self._run(known, posted)
         check_finite(features)
         return pb.ExtractFeaturesResponse(features=features.astype("<f4", copy=False).tobytes())
 
     async def _run(self, graph: Graph, samples: NDArray[Any]) -> NDArray[np.float32]:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, graph.answers, samples)
+        return await stoppable(self._executor, graph.answers, samples)
 
     async def _learn(self, wanted: LearnedFeatures) -> bytes:
         pool = await self._pools.get(wanted.pool)
@@ -90,7 +93,7 @@ class FeatureService:
         else:
             work = partial(learn_patches, samples, wanted.seed, pool.layout)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            return await in_thread(self._executor, work)
         except ValueError as error:
             message = f"no features can be learned from this pool: {error}"
             raise InvalidInput("NOTHING_TO_LEARN", message, field="pool_sha256") from error

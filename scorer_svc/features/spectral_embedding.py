@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from labelloop.domain.abandonment import check_wanted
 from numpy.typing import NDArray
 
 from scorer_svc.numerics.pca import Values, half_whitening
@@ -76,6 +77,7 @@ def learn_neighbourhood(samples: Values, seed: int, length: float) -> Neighbourh
         length: root mean square length of a landmark's vector of coordinates.
     """
     mean, onto = half_whitening(samples, seed)
+    check_wanted()
     points = np.asarray((samples - mean) @ onto, np.float32)
     apart = _squared_distances(points)
     first, copies = _distinct(apart)
@@ -86,6 +88,7 @@ def learn_neighbourhood(samples: Values, seed: int, length: float) -> Neighbourh
     narrow = float(_NARROW * np.sqrt(copies @ apart @ copies) / copies.sum())
     widths = np.asarray(np.maximum(widths, narrow), np.float32)
     weights = _weights(np.asarray(apart / widths, np.float32), narrow)
+    check_wanted()
     embedded = _embedded(weights, copies, seed)
     defined = embedded.shape[1]
     if not defined:
@@ -200,7 +203,11 @@ def _leading(matrix: Any, known: Reals, count: int, start: Reals) -> tuple[Reals
 def _lanczos(matrix: Any, known: Reals, count: int, start: Reals) -> tuple[Reals, Reals]:
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    others = LinearOperator(matrix.shape, lambda vector: matrix @ vector - _FAR * (known @ (known.T @ vector)))
+    def times(vector: Reals) -> Any:
+        check_wanted()
+        return matrix @ vector - _FAR * (known @ (known.T @ vector))
+
+    others = LinearOperator(matrix.shape, times)
     values, vectors = eigsh(others, k=count, which="LA", v0=start)
     order = np.argsort(-values)
     return values[order], vectors[:, order]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from labelloop.domain.abandonment import wanted
 from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
 from numpy.typing import NDArray
 
@@ -52,7 +53,9 @@ def learn_standardized(samples: NDArray[Any], layout: SampleLayout) -> bytes:
 
 def _columns(flat: NDArray[Any], numbers: NDArray[np.intp], categories: tuple[tuple[int, int], ...]) -> Columns:
     starts = range(0, len(numbers), _COLUMNS_AT_ONCE)
-    parts = [_scaling(flat[:, numbers[start : start + _COLUMNS_AT_ONCE]].astype(np.float64)) for start in starts]
+    parts = [
+        _scaling(flat[:, numbers[start : start + _COLUMNS_AT_ONCE]].astype(np.float64)) for start in wanted(starts)
+    ]
     middle, gain, mean, rescale = (
         np.concatenate([part[i] for part in parts] or [np.zeros(0)]).astype(np.float32) for i in range(4)
     )

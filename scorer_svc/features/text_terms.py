@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from labelloop.domain.abandonment import check_wanted, wanted
 from numpy.typing import NDArray
 
 Codes = NDArray[np.int64]
@@ -55,13 +56,13 @@ def words_of(texts: Sequence[str], terms_max: int, texts_min: int) -> Terms:
     At most ``terms_max``, each of which ``texts_min`` texts have at least.
     """
     pattern = _word_pattern()
-    tokens = [pattern.findall(text) for text in texts]
+    tokens = [pattern.findall(text) for text in wanted(texts)]
     spellings = Counter(word for words in tokens for word in words)
     index_of: dict[str, int] = {}
     code_of = {word: index_of.setdefault(folded(word), len(index_of) + FIRST) for word in spellings}
     if len(index_of) > _WORDS_MAX:
         raise ValueError(f"it has more than {_WORDS_MAX:,} different words")
-    sequence = _joined([np.fromiter(map(code_of.__getitem__, words), np.int64, len(words)) for words in tokens])
+    sequence = _joined([np.fromiter(map(code_of.__getitem__, words), np.int64, len(words)) for words in wanted(tokens)])
     chosen = _chosen(sequence, len(texts), WORD_SIZES, 2**31, terms_max, texts_min)
     used = set(np.unique(np.concatenate([part.ravel() for part in chosen.terms])).tolist())
     return _with_codes(chosen, _spelled(spellings, code_of, used))
@@ -78,7 +79,7 @@ def characters_of(texts: Sequence[str], terms_max: int, texts_min: int) -> Terms
     coded[letters] = np.arange(len(letters)) + FIRST
     coded[SPACE] = SPACE  # no text holds this control character as a letter: the table calls all space by it
     edge = np.array([SPACE])
-    sequence = _joined([np.concatenate([edge, coded[table[part]], edge]) for part in points])
+    sequence = _joined([np.concatenate([edge, coded[table[part]], edge]) for part in wanted(points)])
     chosen = _chosen(sequence, len(texts), CHARACTER_SIZES, _SYMBOLS_MAX, terms_max, texts_min)
     used = set(np.unique(np.concatenate([part.ravel() for part in chosen.terms])).tolist())
     folds = np.flatnonzero(np.isin(coded[table], list(used)))  # all cases of each letter
@@ -150,6 +151,7 @@ def _counted(codes: Codes, text_of: Codes, size: int, base: int) -> tuple[Codes,
     Returns:
         The packed n-grams, ascending, and for each pair of a text and an n-gram in it their rows and the count.
     """
+    check_wanted()
     count = max(0, len(codes) - size + 1)
     windows = [codes[start : start + count] for start in range(size)]
     usable = text_of[:count] == text_of[size - 1 : size - 1 + count]

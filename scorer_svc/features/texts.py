@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from labelloop.domain.abandonment import check_wanted
 
 from scorer_svc.features.text_onnx import Block, text_graph
 from scorer_svc.features.text_terms import Terms, characters_of, words_of
@@ -38,6 +39,7 @@ def learn_texts(texts: Sequence[str], seed: int) -> bytes:
     if not present:
         raise ValueError("its texts have no words or characters in common")
     matrix = hstack([weighted for _, weighted in present]).tocsr().astype(np.float32)
+    check_wanted()
     dimensions = min(DIMENSIONS_MAX, *matrix.shape)
     with one_thread():
         _, values, directions = randomized_svd(matrix, dimensions, n_iter=_PASSES, random_state=seed % 2**32)

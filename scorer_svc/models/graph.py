@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -10,13 +9,17 @@ from typing import Any
 import numpy as np
 import onnx
 from labelloop.artifacts.formats import TILE_SAMPLES
+from labelloop.domain.abandonment import check_wanted
 from labelloop.domain.limits import TEXT_DTYPE
 from labelloop.errors import InvalidInput
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
+from scorer_svc.models.cost import Cost
+from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
 from scorer_svc.models.ort_session import open_session
-from scorer_svc.models.validation import FEATURES, validated, values_each
+from scorer_svc.models.running import Stopped, current_stop
+from scorer_svc.models.validation import FEATURES, TooCostly, validated, values_each
 
 _DTYPES: dict[int, str] = {
     onnx.TensorProto.UINT8: "uint8",
@@ -25,6 +28,8 @@ _DTYPES: dict[int, str] = {
 }
 _TOKENS_AT_ONCE = 500_000  # a string of 32 bytes or more each, twice: texts are padded to the longest
 _TILE_VALUES = 6_000_000  # 24 MB of intermediate values
+_RUN_BYTES = 512 * 1024 * 1024  # of all values of a run, in whatever order they are computed
+_STEP_MULTIPLY_ADDS = 2_000_000_000  # of one step of a run, which nothing can interrupt
 _TILES = [size for size in range(TILE_SAMPLES, 0, -1) if TILE_SAMPLES % size == 0]  # so that shards hold whole tiles
 
 
@@ -38,33 +43,36 @@ class Graph:
         answer_count: values of an answer.
         dtype: type of a sample's values, "uint8" or "float32"; "utf8" for texts.
         takes_missing: whether values may be missing (NaN), as in tables.
-        work: the largest number of values that any step of the graph holds of one sample, or has as weights for texts.
+        work: multiply-adds for one sample; other steps are counted as so many as they take time.
 
     Args:
         field: the request field that names the graph, for error messages.
+        multiply_adds_max: how many a sample may take.
     """
 
     limits = FEATURES
 
-    def __init__(self, data: bytes, digest: str, *, field: str) -> None:
+    def __init__(self, data: bytes, digest: str, *, field: str, multiply_adds_max: int = MULTIPLY_ADDS_MAX) -> None:
         self.data, self._field = data, field
         try:
-            graph = validated(data, self.limits).graph
+            vetted = validated(data, self.limits, multiply_adds_max)
             self._session = open_session(data)
         except Exception as error:  # ONNX Runtime's exceptions share no other base
+            reason = "MODEL_TOO_COSTLY" if isinstance(error, TooCostly) else "BAD_MODEL"
             message = f"artifact {digest} cannot serve as a model: {error}"
-            raise InvalidInput("BAD_MODEL", message, field=field, model=digest) from error
-        [samples], [answer] = graph.input, graph.output
+            raise InvalidInput(reason, message, field=field, model=digest) from error
+        graph, cost = vetted.model.graph, vetted.cost
+        samples, [answer] = graph.input[0], graph.output
         self._input, self._output = samples.name, answer.name
         self.feature_count: int = values_each(samples)
         self.answer_count: int = answer.type.tensor_type.shape.dim[1].dim_value
         self.dtype: str = _DTYPES[samples.type.tensor_type.elem_type]
         self._takes_column = self.dtype == TEXT_DTYPE and len(samples.type.tensor_type.shape.dim) == 2
         self.takes_missing = any(node.op_type == "IsNaN" for node in graph.node)
-        self.work = max(map(values_each, (*graph.input, *graph.value_info, *graph.output)))
-        self._tile_samples = next(size for size in _TILES if size * self.work <= _TILE_VALUES or size == 1)
-        if self.dtype == TEXT_DTYPE:
-            self.work = max([self.work, *(math.prod(weight.dims) for weight in graph.initializer)])
+        self.work = cost.total
+        widest = max(map(values_each, (samples, *graph.value_info, *graph.output)))
+        self._run_samples = max(1, min(_TILE_VALUES // widest, _most_of(cost)))
+        self._tile_samples = next(size for size in _TILES if size <= self._run_samples)
 
     def answers(self, samples: NDArray[Any]) -> NDArray[np.float32]:
         """Compute ``[n, answers]`` for samples ``[n, *shape]``, in tiles of one size, since sums may depend on it.
@@ -76,6 +84,10 @@ class Graph:
         flat, size = samples.reshape(len(samples), -1), self._tile_samples
         return np.concatenate([self._tile(flat[i : i + size]) for i in range(0, len(flat), size)])
 
+    def is_open_for(self, dtype: str) -> bool:
+        """Return whether samples of ``dtype`` can be classified at once; opening a session takes longer than that."""
+        return self.dtype == dtype or self.dtype == TEXT_DTYPE or "_float_session" in self.__dict__
+
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Compute ``[n, answers]`` for images ``[n, features]``, uint8 or float32, or for texts ``[n]``.
 
@@ -85,7 +97,7 @@ class Graph:
         if self.dtype == TEXT_DTYPE:
             return self.answers(images)
         session = self._session if images.dtype == self.dtype else self._float_session
-        most = max(1, _TILE_VALUES // self.work)
+        most = self._run_samples
         if len(images) <= most:
             return self._run(session, images)
         return np.concatenate([self._run(session, images[i : i + most]) for i in range(0, len(images), most)])
@@ -109,12 +121,23 @@ class Graph:
         return self._run(self._session, rows)[:count]
 
     def _run(self, session: InferenceSession, rows: NDArray[Any]) -> NDArray[np.float32]:
+        check_wanted()
         rows = rows.reshape(-1, 1) if self._takes_column else rows
+        stop, outputs, inputs = current_stop(), [self._output], {self._input: rows}
         try:
-            answer: NDArray[np.float32] = session.run([self._output], {self._input: rows})[0]
+            if stop is None:
+                return session.run(outputs, inputs)[0]  # type: ignore[no-any-return]
+            with stop.run() as options:
+                return session.run(outputs, inputs, options)[0]  # type: ignore[no-any-return]
+        except Stopped:
+            raise
         except Exception as error:  # a graph that loads may still fail
             raise InvalidInput("BAD_MODEL", f"the model fails on these samples: {error}", field=self._field) from error
-        return answer
+
+
+def _most_of(cost: Cost) -> int:
+    """Return of how many samples one run may be, for its memory and for the time until it can be ended."""
+    return min(_RUN_BYTES // max(1, cost.held_bytes), _STEP_MULTIPLY_ADDS // max(1, cost.heaviest))
 
 
 def _in_parts(texts: NDArray[Any], most: int) -> Iterator[NDArray[Any]]:

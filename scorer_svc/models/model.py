@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import Executor
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +13,7 @@ from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
 
 from scorer_svc.models.graph import Graph
+from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
 from scorer_svc.models.validation import MODEL
 from scorer_svc.prefilter.kernel_choice import PrefilterFactory
 from scorer_svc.prefilter.linear_head import linear_softmax
@@ -24,8 +27,14 @@ class Model(Graph):
 
     limits = MODEL
 
-    def __init__(self, data: bytes, digest: str, prefilters: PrefilterFactory | None = None) -> None:
-        super().__init__(data, digest, field="model_sha256")
+    def __init__(
+        self,
+        data: bytes,
+        digest: str,
+        prefilters: PrefilterFactory | None = None,
+        multiply_adds_max: int = MULTIPLY_ADDS_MAX,
+    ) -> None:
+        super().__init__(data, digest, field="model_sha256", multiply_adds_max=multiply_adds_max)
         self.class_count = self.answer_count
         self._prefilters = prefilters or PrefilterFactory()
 
@@ -42,10 +51,20 @@ class Model(Graph):
         return np.asfortranarray(self.answers(samples))
 
 
-def models(artifacts: ArtifactStore, prefilters: PrefilterFactory) -> AsyncCache[str, Model]:
-    """Return a cache of models by digest; NotFound, Corrupt or InvalidInput if there is none."""
+def models(
+    artifacts: ArtifactStore,
+    prefilters: PrefilterFactory,
+    vetting: Executor | None = None,
+    multiply_adds_max: int = MULTIPLY_ADDS_MAX,
+) -> AsyncCache[str, Model]:
+    """Return a cache of models by digest; NotFound, Corrupt or InvalidInput if there is none.
+
+    They are checked by ``vetting``, one after the other if it has one thread: each may take a second and much memory.
+    """
 
     async def load(digest: str) -> Model:
-        return Model(await artifacts.get(digest), digest, prefilters)
+        data = await artifacts.get(digest)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(vetting, Model, data, digest, prefilters, multiply_adds_max)
 
     return AsyncCache(load, kept=_KEPT)

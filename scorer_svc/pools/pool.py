@@ -18,6 +18,7 @@ from labelloop.domain.sample_layout import layout_of_shape
 from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import SampleLayout
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.threads import in_thread
 from numpy.typing import NDArray
 
 from scorer_svc.pools.part import Part
@@ -39,6 +40,16 @@ class Pool(ABC):
     def __init__(self, manifest: PoolManifest, layout: SampleLayout | None = None) -> None:
         self.manifest, self.layout = manifest, layout or layout_of_shape(manifest.shape, manifest.dtype)
         self._ends = np.cumsum([shard.sample_count for shard in manifest.shards])
+        self._read_lately: set[int] = set()
+
+    @property
+    def read_lately(self) -> frozenset[int]:
+        """The shards that the newest pass over shards one by one has read so far."""
+        return frozenset(self._read_lately)
+
+    def note_read(self, place: int | None) -> None:
+        """Note that a pass has read a shard; None where a pass begins."""
+        self._read_lately = self._read_lately | {place} if place is not None else set()
 
     @abstractmethod
     async def _load(self, index: int) -> Part:
@@ -110,9 +121,11 @@ class Pool(ABC):
     async def _one_by_one(self, places: Sequence[int]) -> AsyncGenerator[Part, None]:
         order = sorted(places, key=lambda index: (self._distance(index), index))
         ahead: asyncio.Future[Part] | None = None
+        self.note_read(None)
         try:
             for turn, index in enumerate(order, 1):
                 part = await (ahead or self._load(index))
+                self.note_read(index)
                 ahead = asyncio.ensure_future(self._load(order[turn])) if turn < len(order) else None
                 yield part
         finally:
@@ -204,7 +217,7 @@ class StoredPool(Pool):
     async def _decode(self, index: int) -> Part:
         shard = self.manifest.shards[index]
         data = await self._cache.map(shard.sha256)
-        texts = await asyncio.to_thread(decode_shard, data, self.manifest, shard)
+        texts = await in_thread(None, decode_shard, data, self.manifest, shard)
         return Part(int(self._ends[index]) - shard.sample_count, texts)
 
     def _file(self, index: int) -> MappedFile:
@@ -220,6 +233,10 @@ class StoredPool(Pool):
         return sum(self._file(index).size for index in places) <= self._window.bytes_max
 
 
+async def _layout(artifacts: ArtifactStore, manifest: PoolManifest) -> SampleLayout:
+    return await asyncio.to_thread(decode_layout, await artifacts.get(manifest.layout or ""), manifest.shape)
+
+
 def pools(artifacts: ArtifactStore, cache: ArtifactCache, window: MappedWindow | None = None) -> AsyncCache[str, Pool]:
     """Return a cache of pools by digest; NotFound or Corrupt if there is none.
 
@@ -228,8 +245,8 @@ def pools(artifacts: ArtifactStore, cache: ArtifactCache, window: MappedWindow |
     mapped = window or MappedWindow(cache.bytes_max)
 
     async def load(digest: str) -> Pool:
-        manifest = PoolManifest.from_bytes(await artifacts.get(digest))
-        layout = decode_layout(await artifacts.get(manifest.layout), manifest.shape) if manifest.layout else None
+        manifest = await asyncio.to_thread(PoolManifest.from_bytes, await artifacts.get(digest))
+        layout = await _layout(artifacts, manifest) if manifest.layout else None
         pool = StoredPool(manifest, cache, mapped, layout)
         told_of_size("samples", digest, pool.sample_count * pool.sample_bytes, cache.bytes_max)
         return pool

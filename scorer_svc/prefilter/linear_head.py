@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
+from labelloop.artifacts.onnx_bytes import lean
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
@@ -31,10 +32,11 @@ class LinearSoftmax:
 def linear_softmax(model: bytes) -> LinearSoftmax | None:
     """Return the weights of ``model`` if it is softmax regression and nothing else; None for any other graph."""
     try:
+        nodes = onnx.load_model_from_string(lean(model).data).graph.node  # weights may be many megabytes
+        if [node.op_type for node in nodes] != _OPERATORS or any(node.domain for node in nodes):
+            return None
         graph = onnx.load_model_from_string(model).graph
-    except DecodeError:
-        return None
-    if [node.op_type for node in graph.node] != _OPERATORS or any(node.domain for node in graph.node):
+    except (DecodeError, ValueError):
         return None
     cast, gemm, softmax = graph.node
     constants = {tensor.name: tensor for tensor in graph.initializer}

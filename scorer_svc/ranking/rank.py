@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from labelloop.domain.abandonment import check_wanted
 from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL
 from labelloop.errors import InvalidInput
 from labelloop.scorer.v1.scorer_pb2 import Strategy
@@ -106,6 +107,7 @@ def answers(model: Model, part: Part, sample_ids: Ids) -> tuple[NDArray[np.int64
     order = np.argsort(sample_ids)
     predicted, confidence = np.empty(len(order), np.int64), np.empty(len(order), np.float32)
     for start in range(0, len(order), _AT_ONCE_SAMPLES):
+        check_wanted()
         rows = order[start : start + _AT_ONCE_SAMPLES]
         found = _probabilities(model, part.samples, (sample_ids[rows] - part.first).astype(np.intp))
         predicted[rows], confidence[rows] = found.argmax(axis=1), found.max(axis=1)
@@ -118,12 +120,14 @@ def rank(parts: Sequence[Part], question: Question) -> Ranking:
         return _in_order(parts, question)
     best, prefilter = _NOTHING, question.model.prefilter if question.model and question.strategy in BY_MODEL else None
     for part in parts:
+        check_wanted()
         near = free = _free(part, question.leave_out)
         if prefilter and len(free) > _WORTH_SCREENING * question.limit:
             near = _hopeful(part, free, question, prefilter, _last_score(best, question.limit))
             if len(near) > len(free) // 2:  # its estimates exclude too little
                 prefilter = None
         for start in range(0, len(near), _AT_ONCE_SAMPLES):
+            check_wanted()
             if _last_score(best, question.limit) <= FLOORS.get(question.strategy, -np.inf):
                 return best  # no later sample can come first: no score is lower, and ids ascend
             best = merge([best, _score(part, near[start : start + _AT_ONCE_SAMPLES], question)], question.limit)

@@ -23,7 +23,7 @@ class Classifier(Protocol):
         class_count: number of classes.
         dtype: type of the values; "utf8" for texts.
         takes_missing: whether values may be missing (NaN).
-        work: the largest number of values that any step holds of one image.
+        work: multiply-adds for one image; other steps are counted as so many as they take time.
     """
 
     feature_count: int
@@ -31,6 +31,10 @@ class Classifier(Protocol):
     dtype: str
     takes_missing: bool
     work: int
+
+    def is_open_for(self, dtype: str) -> bool:
+        """Return whether values of ``dtype`` can be classified at once: a session for them is open."""
+        ...
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Compute ``[n, classes]`` for images ``[n, features]`` or texts ``[n]``."""

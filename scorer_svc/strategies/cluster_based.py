@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from typing import Any
 
 import numpy as np
+from labelloop.domain.abandonment import check_wanted
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from scorer_svc.numerics.lloyd import Clusters, lloyd
 from scorer_svc.numerics.pca import half_whitened
 from scorer_svc.strategies.candidates import Candidates, Positions, Scores, Values, in_place
 from scorer_svc.strategies.distances import Euclidean
@@ -66,6 +67,7 @@ def _by_typicality(values: Values, members: NDArray[np.intp]) -> list[int]:
     neighbours = min(_NEIGHBOURS, len(members) - 1)
     mean = np.empty(len(members), np.float32)
     for start in range(0, len(members), _PART):
+        check_wanted()
         rows = slice(start, start + _PART)
         nearest = np.partition(inside.distances(rows, everyone), neighbours, axis=1)[:, : neighbours + 1]
         mean[rows] = np.sqrt(nearest).sum(axis=1)  # includes the sample itself, at distance 0
@@ -83,13 +85,11 @@ def _clustered(values: Values, count: int, seed: int) -> tuple[NDArray[np.intp],
     starts = _STARTS_WORK // (len(values) * count)
     steps = int(np.clip(starts * _STEPS_MAX, _STEPS_MIN, _STEPS_MAX))
     runs = [_run(values, points, count, steps, rng) for _ in range(int(np.clip(starts, 1, _STARTS_MAX)))]
-    best = min(runs, key=lambda run: float(run.inertia_))
-    return best.labels_.astype(np.intp), best.cluster_centers_
+    best = min(runs, key=lambda run: run.spread)
+    return best.of, best.centroids
 
 
-def _run(values: Values, points: Euclidean, count: int, steps_max: int, rng: Generator) -> Any:
-    from sklearn.cluster import KMeans
-
+def _run(values: Values, points: Euclidean, count: int, steps_max: int, rng: Generator) -> Clusters:
     first, seed = int(rng.integers(len(values))), int(rng.integers(2**63))
     start = values[k_means_plus_plus(points, first, min(count, len(values)), seed)]
-    return KMeans(len(start), init=start, n_init=1, max_iter=steps_max).fit(values)
+    return lloyd(values, start, steps_max)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
+from labelloop.domain.abandonment import check_wanted
 from numpy.typing import NDArray
 
 from scorer_svc.strategies.candidates import Positions, Values
@@ -38,6 +39,7 @@ class Points(ABC):
     def lower(self, nearest: Distances, chosen: Positions) -> None:
         """Lower ``nearest`` of the first points, in place, to their distances from the nearest of ``chosen``."""
         for start in range(0, len(nearest), _TILE):
+            check_wanted()
             rows = slice(start, min(start + _TILE, len(nearest)))
             np.minimum(nearest[rows], self.distances(rows, chosen).min(axis=1), out=nearest[rows])
 

@@ -43,7 +43,7 @@ async def article_vs_peers() -> dict[str, Any]:
         folder = Path(name)
         pythons, skipped = await _installed()
         _save(dataset, folder / "data.npz")
-        async with running(folder / "store") as stack, connect(stack.endpoints) as clients:
+        async with running(folder / "store", pools_dir=folder) as stack, connect(stack.endpoints) as clients:
             await warm_up(clients, "warm")
             turns = [await _turn(clients, str(pair), pythons, folder / "data.npz") for pair in range(_PAIRS)]
     ratios = {name: median(turn["services"]["seconds"] / turn[name]["seconds"] for turn in turns) for name in pythons}

@@ -70,7 +70,11 @@ async def large_pool() -> dict[str, Any]:
         folder = Path(name)
         await asyncio.to_thread(_write, wanted, folder)
         with _environment({"LABELLOOP_CACHE_GB": str(wanted.cache_gb)}):
-            async with running(folder / "store") as stack, connect(stack.endpoints) as clients, _peaks(stack) as peaks:
+            async with (
+                running(folder / "store", pools_dir=folder) as stack,
+                connect(stack.endpoints) as clients,
+                _peaks(stack) as peaks,
+            ):
                 begin = time.perf_counter()
                 whole = await _run(clients, wanted, folder)
                 seconds = time.perf_counter() - begin

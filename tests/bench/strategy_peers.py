@@ -111,7 +111,7 @@ async def _carry_out(planned: Sequence[Loop], rows: Rows) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         data = await asyncio.to_thread(_save, folder, POOLS[planned[0].pool])
-        async with running(folder / "store") as stack, connect(stack.endpoints) as clients:
+        async with running(folder / "store", pools_dir=folder) as stack, connect(stack.endpoints) as clients:
             for part in (first, planned):
                 await work(rows.to_do(part), rows, lambda loop: _one(clients, data[loop.features], loop))
 

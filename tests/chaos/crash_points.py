@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import Message
 from labelloop.domain.run_end import RUN_ENDS
 from labelloop.eventlog.log import EventLog
-from labelloop.events.v1.events_pb2 import Event, LabelSource, QueueSpec, RunStarted, SkipKind
+from labelloop.events.v1.events_pb2 import Event, ImportedEvents, LabelSource, QueueSpec, RunStarted, SkipKind
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
@@ -36,6 +36,7 @@ _APPENDS = {
         "run_failed",
         "run_archived",
         "run_restored",
+        "import_cleared",
     ),
     "oracle": ("pool_published", "label_provided", "sample_skipped", "label_withdrawn", "answer_given", "run_failed"),
     "scorer": (),
@@ -352,6 +353,15 @@ async def _import_again(trial: Trial) -> None:
                 raise
 
 
+async def _clear_import(trial: Trial) -> None:
+    """Give up an import of which only ``run_started`` stands."""
+    run_id = f"{trial.run_id}-cleared"
+    started = RunStarted(spec=spec(trial.world.blobs), imported=ImportedEvents(count=1, sha256="0" * 64))
+    await EventLog(trial.world.client).append_once(Event(run_id=run_id, run_started=started))
+    request = trainer_pb2.ClearImportRequest(run_id=run_id, reason="tried out")
+    await again_until_answered(trial.world.clients.trainer.ClearImport, request)
+
+
 async def _watch(trial: Trial) -> None:
     await trial.world.watch.first(trial.run_id, lambda seen: seen.kind == "model_trained")
     async for _ in trial.world.clients.watch(trial.run_id):
@@ -402,6 +412,8 @@ _LEADS: dict[str, Lead] = {
         _certify,
     ),
     "append run_cancelled": _cancel,
+    "append import_cleared": _clear_import,
+    "serve ClearImport": _clear_import,
     "append run_failed": _fail,
     **dict.fromkeys(("append run_archived", "serve ArchiveRun"), _archive),
     **dict.fromkeys(("append run_restored", "serve RestoreRun"), _restore),

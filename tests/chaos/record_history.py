@@ -52,7 +52,7 @@ async def record(version: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         blobs = write_blobs(folder)
-        async with running(folder / "store") as stack, connect(stack.endpoints) as clients:
+        async with running(folder / "store", pools_dir=folder) as stack, connect(stack.endpoints) as clients:
             await start(clients, "history", spec(blobs))
             await finish(clients, "history")
             events = await events_of(stack.nats_url, "history")

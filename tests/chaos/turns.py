@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
+from labelloop.eventlog import waiting
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -41,8 +43,8 @@ class Turns(asyncio.AbstractEventLoop):
 
     @property
     def sleepers(self) -> int:
-        """The number of timers, which never fire."""
-        return len(self._asleep)
+        """The number of timers that wake sleeping tasks, without those that say what is waited for; none ever fires."""
+        return sum(handle._callback.__module__ != waiting.__name__ for handle in self._asleep)  # type: ignore[attr-defined]
 
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None

@@ -142,6 +142,7 @@ class _Hall:
         environment = {"LABELLOOP_NATS_URL": nats_url, "LABELLOOP_REPLICAS": "3" if self.nodes else "1"}
         environment["LABELLOOP_CACHE_DIR"] = str(self.folder / f"cache{copy}")
         environment["LABELLOOP_LOG_FORMAT"] = "json"
+        environment["LABELLOOP_POOLS_DIR"] = str(self.folder)
         environment[ARMED] = str(logs / f"{module}.crash")
         if self.plan.artifacts:
             environment["LABELLOOP_ARTIFACTS_URL"] = f"file://{self.plan.artifacts}"

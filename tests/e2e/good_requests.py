@@ -1,4 +1,7 @@
-"""A valid request for each RPC, to services with the runs "done", "open" and "spare"; the last two await labels."""
+"""A valid request for each RPC, to services with the runs "done", "open" and "spare"; the last two await labels.
+
+Of the run "half" only the beginning of an import stands.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import asyncio
 from google.protobuf.message import Message
 from labelloop.artifacts.store import digest_of
 from labelloop.artifacts.upload_manifest import write_manifest
-from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec, RunStarted, SkipKind
+from labelloop.events.v1.events_pb2 import Event, ImportedEvents, LabelSource, Protocol, RunSpec, RunStarted, SkipKind
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
@@ -38,6 +41,13 @@ async def open_samples(clients: Clients, run_id: str = "open") -> list[int]:
             await asyncio.sleep(0.01)
 
 
+def half_import(blobs: Blobs) -> Event:
+    """Return the first event of an import of two."""
+    started = RunStarted(spec=brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE))
+    started.imported.CopyFrom(ImportedEvents(count=1, sha256="0" * 64))
+    return Event(run_id="half", run_started=started)
+
+
 def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -> dict[str, Message]:
     """Return a valid request for each RPC, by the RPC's name."""
     pool, model = done.pool.pool_sha256, done.latest.model_sha256
@@ -65,6 +75,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "ImportRun": trainer_pb2.ImportRunRequest(event=imported),
         "ArchiveRun": trainer_pb2.ArchiveRunRequest(run_id="spare"),
         "RestoreRun": trainer_pb2.RestoreRunRequest(run_id="open"),
+        "ClearImport": trainer_pb2.ClearImportRequest(run_id="half", reason="cut short"),
         "SweepArtifacts": trainer_pb2.SweepArtifactsRequest(older_than_s=7_200),
         "FindFetchedShards": scorer_pb2.FindFetchedShardsRequest(pool_sha256=pool),
         "RankPool": ranking,

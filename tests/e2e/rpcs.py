@@ -17,7 +17,16 @@ from labelloop.trainer.v1 import trainer_pb2
 from labelloop_cli.clients import Endpoints
 
 _DEADLINE_S = 30.0
-_WRITES = {"StartRun", "CancelRun", "ImportRun", "SubmitLabels", "SkipSamples", "SubmitResults", "CancelRequests"}
+_WRITES = {
+    "StartRun",
+    "CancelRun",
+    "ImportRun",
+    "ClearImport",
+    "SubmitLabels",
+    "SkipSamples",
+    "SubmitResults",
+    "CancelRequests",
+}
 _FILES = {"trainer": trainer_pb2, "scorer": scorer_pb2, "oracle": oracle_pb2}
 
 

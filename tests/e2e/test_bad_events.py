@@ -17,6 +17,7 @@ from labelloop.events.v1.events_pb2 import (
     AutoLabelsCertified,
     Event,
     FeaturesLearned,
+    ImportCleared,
     LabelWithdrawn,
     RunCancelled,
     RunFailed,
@@ -66,6 +67,7 @@ def bad_events(good: list[Event]) -> list[tuple[str, bytes]]:
         Event(run_id="good", features_learned=FeaturesLearned(features_sha256="0" * 64, feature_count=3)),
         Event(run_id="good", round=1, auto_labels_certified=AutoLabelsCertified(threshold=0.9, audited=3, count=1)),
         Event(run_id="good", run_failed=RunFailed(reason="GONE", message="gone")),
+        Event(run_id="good", import_cleared=ImportCleared(reason="given up")),
     ]
     kinds = {event_kind(event): event for event in (*good, *ends)}
     assert kinds.keys() == {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}

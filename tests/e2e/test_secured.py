@@ -21,7 +21,7 @@ from labelloop_cli.operations.doctor import checks_of_services
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, point_at, start
 from tests.integration.probing import health
-from tests.integration.production_broker import Node, free_ports, new_enough, running, three_nodes
+from tests.integration.production_broker import Node, free_ports, make_streams, new_enough, running, three_nodes
 
 FULL_NAMES = {name: f"labelloop.{name}.v1.{name.capitalize()}Service" for name in ("trainer", "scorer", "oracle")}
 
@@ -49,6 +49,7 @@ async def secured(nats_binary: Path, tmp_path: Path) -> AsyncIterator[Secured]:
         exits.enter_context(running(nodes))
         for node in nodes:
             await node.ready()
+        await make_streams(nodes[0], len(nodes))
         services: dict[str, Service] = {}
         for name in ("oracle", "scorer", "trainer"):
             environment = environment_of(name, nodes, ports[name], tmp_path)

@@ -26,6 +26,7 @@ from labelloop_cli.local.nats.server import NatsServer
 from oracle_svc.bootstrap import Oracle, oracle_of
 from oracle_svc.config import OracleSettings
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.places import Places
 from oracle_svc.datasets.publisher import publish
 from oracle_svc.leases import Leases
 from tests.blobs import write_blobs
@@ -78,7 +79,7 @@ async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
     )
     request = LabelsRequested(sample_ids=samples, score=[0.0] * len(samples))
     client = await connect(server.url, "test")
-    dataset = await DatasetCache(None, folder).get(source)
+    dataset = await DatasetCache(None, folder, Places(folder)).get(source)
     pool = await publish(dataset, open_store("jetstream:", client))
     log = EventLog(client)
     await log.ensure_stream()

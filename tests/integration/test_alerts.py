@@ -96,6 +96,11 @@ CASES: dict[str, tuple[list[dict[str, str]], int, int, dict[str, str]]] = {
         *(18, 12),
         {"instance": "trainer"},
     ),
+    "LabelloopWaiting": (
+        [*ALL_UP, series("labelloop_waiting_seconds", "0x9 10+60x30", instance="trainer", what="the broker")],
+        *(15, 10),
+        {"instance": "trainer", "what": "the broker"},
+    ),
     "LabelloopFollowingAnew": (
         [*ALL_UP, series("labelloop_followings_anew_total", "0x9 1+1x30", instance="trainer")],
         *(20, 11),
@@ -105,6 +110,11 @@ CASES: dict[str, tuple[list[dict[str, str]], int, int, dict[str, str]]] = {
         [*ALL_UP, series("labelloop_certificate_end_seconds", f"{WEEK_S + 600}x60", certificate="oracle", pod="a")],
         *(17, 14),
         {"certificate": "oracle"},
+    ),
+    "LabelloopLoopHeld": (
+        [*ALL_UP, series("labelloop_event_loop_lag_seconds", "0x9 0.6x20", instance="scorer")],
+        *(13, 11),
+        {"instance": "scorer"},
     ),
     "LabelloopCallsFailing": (
         [*ALL_UP, calls("Score", "OK", "0+60x60"), calls("Score", "UNKNOWN", "0x9 0+6x60")],
@@ -206,6 +216,7 @@ def test_no_alert_fires_in_normal_operation(tmp_path: Path, rule_file: Path) -> 
         series("labelloop_append_failures_total", "0x50 1x150", instance="trainer"),
         series("labelloop_grpc_call_seconds_bucket", "0+60x200", method="Score", le="0.05"),
         series("labelloop_grpc_call_seconds_bucket", "0+60x200", method="Score", le="+Inf"),
+        series("labelloop_event_loop_lag_seconds", "0.01x50 3 0.02x149", instance="oracle"),
     ]
     expected = [
         {"eval_time": f"{minute}m", "alertname": alert["alert"], "exp_alerts": []}

@@ -58,7 +58,7 @@ async def test_the_trainer_archives_and_only_the_operator_purges(node: Node) -> 
     log, store = EventLog(operator), JetStreamArtifacts(operator)
     assert await purge(log, store, "r") == len(EVENTS)
     assert await purge(log, store, "r") == 0
-    assert await log.last_of_run("r") == sequence
+    assert await log.newest("r") == sequence
     await trainer.close()
     await operator.close()
 

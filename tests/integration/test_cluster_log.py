@@ -185,5 +185,6 @@ async def test_a_read_of_many_old_events_does_not_hide_a_rollback(binary: Path, 
             assert len(await log.read_run("old")) == OLD
             await restart(nodes, tmp_path / "copies")
             with pytest.raises(LogRolledBack, match=f"event {OLD + 1}"):
-                await asyncio.wait_for(anext(events), PATIENCE_S)
+                async with asyncio.timeout(PATIENCE_S):
+                    await anext(events)
         await client.close()

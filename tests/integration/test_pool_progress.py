@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +128,26 @@ async def test_a_scorer_tells_the_shards_that_are_on_its_disk(tmp_path: Path) ->
     assert list((await service.FindFetchedShards(request, UNUSED)).shards) == [0, 2]
     with pytest.raises(InvalidInput, match="64 lower-case hex digits"):
         await service.FindFetchedShards(FindFetchedShardsRequest(pool_sha256="../x"), UNUSED)
+
+
+async def test_a_scorer_tells_how_far_it_has_read_a_pool_that_exceeds_its_cache(tmp_path: Path) -> None:
+    store = FsspecArtifacts(f"file://{tmp_path}/store")
+    data = [encode_shard(np.full((5, 2), value, np.float32)) for value in range(4)]
+    cache = ArtifactCache(store, tmp_path / "cache", 2 * len(data[0]))
+    shards = tuple([Shard(sha256=await store.put(each), sample_count=5) for each in data])
+    digest = await store.put(PoolManifest(dtype="float32", shape=(2,), shards=shards).to_bytes())
+    known = pools(store, cache)
+    service = ScorerService(known, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, 1, cache)
+    request = FindFetchedShardsRequest(pool_sha256=digest)
+
+    async def told() -> list[int]:
+        return list((await service.FindFetchedShards(request, UNUSED)).shards)
+
+    for _ in range(2):  # rankings
+        async with aclosing((await known.get(digest)).groups()) as groups:
+            counts = [len(await told()) async for _ in groups]
+        assert counts == [1, 2, 3, 4]
+        assert await told() == [0, 1, 2, 3], "it is complete, though the cache holds half"
 
 
 def test_people_who_watch_a_run_see_its_progress() -> None:

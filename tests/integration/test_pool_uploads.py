@@ -18,6 +18,7 @@ from labelloop_cli.operations import pool_uploads, run
 from labelloop_cli.run_spec.request import start_request
 
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.places import Places
 from oracle_svc.folder_cache import FolderCache
 from oracle_svc.uploads.cache import UploadCache
 from oracle_svc.uploads.receiver import UploadReceiver
@@ -86,9 +87,10 @@ async def test_what_is_over_the_limit_is_refused_before_anything_is_sent(oracle:
 
 
 async def test_uploads_are_listed_and_removed_by_name_or_id(
-    oracle: FakeOracle, capsys: pytest.CaptureFixture[str]
+    oracle: FakeOracle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await put_files(oracle.uploads, {"a": b"1"}, "pets")
+    monkeypatch.setattr("oracle_svc.uploads.receiver._check_name", lambda name: None)  # an earlier release took any
     second = await put_files(oracle.uploads, {"a": b"2"}, "\x1b]0;x\x07")
     await pool_uploads.list_()
     said = capsys.readouterr().out
@@ -160,8 +162,8 @@ async def test_a_pool_in_the_broker_is_read_by_any_oracle_until_it_is_removed(
     other = JetStreamUploads(client, 10_000_000)
     cache = UploadCache(other, FolderCache(tmp_path / "elsewhere", 10_000_000))
     source = DatasetSource(name=f"upload:{upload.id}/pool.npy", labels=f"upload:{labels.id}", classes="abc")
-    dataset = await DatasetCache(None, tmp_path, None, cache).get(source)
-    local = await DatasetCache(None, tmp_path).get(
+    dataset = await DatasetCache(None, tmp_path, Places(None), cache).get(source)
+    local = await DatasetCache(None, tmp_path, Places(tmp_path)).get(
         DatasetSource(name=str(blobs.samples), labels=str(blobs.labels), classes="abc")
     )
     assert dataset.sha256 == local.sha256

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import descriptor_pool
-from labelloop.errors import LabelloopError, NotFound, Unready, WrongState
+from labelloop.errors import LabelloopError, LimitExceeded, NotFound, Unready, WrongState
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceServicer, add_OracleServiceServicer_to_server
 from labelloop.rpc.call_metrics import CallCounts
@@ -165,6 +165,17 @@ async def test_a_call_that_reads_is_repeated_until_it_succeeds(clients: Clients,
     trainer_says.errors = [Unready("AWAY", "not now")] * 3
     assert (await clients.trainer.GetRun(trainer_pb2.GetRunRequest(run_id="r"))).run.run_id == "r"
     assert trainer_says.calls == ["GetRun"] * 4
+
+
+async def test_a_call_that_a_busy_service_refused_is_repeated_even_if_it_writes(
+    clients: Clients, trainer_says: Flaky
+) -> None:
+    trainer_says.errors = [LimitExceeded("TOO_MANY_CALLS", "later", retry_after_s=1)]
+    await clients.trainer.CancelRun(trainer_pb2.CancelRunRequest(run_id="r"))
+    assert trainer_says.calls == ["CancelRun"] * 2
+    trainer_says.errors = [LimitExceeded("TOO_LARGE", "never")]
+    with pytest.raises(grpc.aio.AioRpcError, match="never"):
+        await clients.trainer.CancelRun(trainer_pb2.CancelRunRequest(run_id="r"))
 
 
 async def test_a_stream_is_repeated_from_its_start_only(clients: Clients, trainer_says: Flaky) -> None:

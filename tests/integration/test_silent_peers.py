@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.errors import ConnectionReconnectingError
 
 from tests.chaos.proxy import Proxy
-from tests.integration.production_broker import Node, new_enough, running, three_nodes
+from tests.integration.production_broker import Node, make_streams, new_enough, running, three_nodes
 from tests.integration.scorers import Pool
 from tests.integration.tls_scorers import Behind, tls_scorers
 
@@ -56,6 +56,7 @@ async def cluster(nats_binary: Path, tmp_path: Path) -> AsyncIterator[Cluster]:
         stack.enter_context(running(nodes))
         for node in nodes:
             await node.ready()
+        await make_streams(nodes[0], NODES)
         yield Cluster(nodes, [await stack.enter_async_context(Proxy(node.port)) for node in nodes])
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +15,12 @@ from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.log import Recorded
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1 import events_pb2 as pb
-from labelloop.trainer.v1.trainer_pb2 import ImportRunRequest
 
 from tests.bench.log_events import run_events
 from tests.examples import examples
 from trainer_svc.domain.run_state import RunState
-from trainer_svc.run_archive import _Incoming
+from trainer_svc.imports.events import IncomingEvents
+from trainer_svc.imports.spool import Spool
 
 SHA = "a" * 64
 EVENTS = list(run_events("r", 6, 3, ended=True))
@@ -62,13 +64,13 @@ def test_no_late_event_is_taken_up_and_the_run_cannot_be_started_anew() -> None:
 
 
 @pytest.mark.parametrize("event", [archived(), restored()])
-def test_an_export_cannot_say_that_its_run_is_archived_or_restored(event: pb.Event) -> None:
-    parts = [ImportRunRequest(event=each) for each in [*EVENTS, event]]
-    incoming = _Incoming()
-    for part in parts:
-        incoming.take(part)
-    with pytest.raises(InvalidInput, match="no part of one"):
-        incoming.checked()
+def test_an_export_cannot_say_that_its_run_is_archived_or_restored(event: pb.Event, tmp_path: Path) -> None:
+    with closing(Spool(tmp_path, 1_000_000)) as spool:
+        incoming = IncomingEvents(spool, 1_000, 1_000_000)
+        for each in EVENTS:
+            incoming.take(each)
+        with pytest.raises(InvalidInput, match="no part of one"):
+            incoming.take(event)
 
 
 async def test_a_writer_that_comes_too_late_is_told() -> None:

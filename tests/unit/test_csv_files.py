@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from pathlib import Path
 from unicodedata import normalize
 
@@ -151,3 +152,16 @@ def test_in_an_export_with_classes_named_by_numbers_the_column_class_holds_indic
         read(written(tmp_path, "id,class,class_name\n0,1,1\n"), ["1", "2", "3"])
     with pytest.raises(InvalidInput, match="row 2: class '1' may be a name or an index: fill in class_name"):
         read(written(tmp_path, "id,class,class_name\n0,1,\n"), ["1", "2", "3"])
+
+
+def test_short_rows_of_a_file_with_many_columns_take_little_memory(tmp_path: Path) -> None:
+    header = ",".join(["id", "class", *(f"c{number}" for number in range(20_000))])
+    path = written(tmp_path, header + "\n" + "".join(f"{number},cat\n" for number in range(2_000)))
+    tracemalloc.start()
+    try:
+        rows = list(read_class_rows(path)[0])
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert [row.sample_id for row in rows] == list(range(2_000))
+    assert rows[0].class_texts == ("cat", "")

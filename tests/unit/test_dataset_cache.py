@@ -14,6 +14,7 @@ from PIL import Image
 
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.fingerprint import fingerprint
+from oracle_svc.datasets.places import Places
 from tests.blobs import Blobs, write_blobs
 
 
@@ -24,7 +25,7 @@ def blobs(tmp_path: Path) -> Blobs:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> DatasetCache:
-    return DatasetCache(None, tmp_path / "cache")
+    return DatasetCache(None, tmp_path / "cache", Places(tmp_path))
 
 
 def settle(*paths: Path) -> None:
@@ -105,7 +106,7 @@ async def test_a_limit_draws_from_all_classes_unless_its_seed_is_0(cache: Datase
 
 
 async def test_a_path_outside_the_pools_folder_is_refused_before_it_is_examined(tmp_path: Path, blobs: Blobs) -> None:
-    cache = DatasetCache(None, tmp_path, tmp_path / "allowed")
+    cache = DatasetCache(None, tmp_path, Places(tmp_path / "allowed"))
     for name in (str(blobs.samples), str(tmp_path / "absent.npy")):
         with pytest.raises(InvalidInput, match="outside") as refused:
             await cache.get(DatasetSource(name=name))

@@ -141,30 +141,3 @@ def test_the_error_for_an_unknown_name_lists_the_accepted_ones(folder: Folder, n
 def test_mnist_takes_no_other_settings(folder: Folder, field: str) -> None:
     error = folder.refused(name="mnist", **{field: ("0", "1") if field == "classes" else "labels.npy"})
     assert (error.reason, error.field) == ("NOT_FOR_MNIST", field)
-
-
-@pytest.mark.parametrize("field", ["name", "labels", "evaluation", "evaluation_labels"])
-@pytest.mark.parametrize("how", ["absolute", "upwards", "by a link", "no path at all"])
-def test_files_outside_the_pools_folder_are_refused(folder: Folder, field: str, how: str) -> None:
-    pools = folder.path / "pools"
-    pools.mkdir()
-    secret = folder.save("secret.npy", POOL)
-    (pools / "link.npy").symlink_to(secret)
-    np.save(pools / "pool.npy", POOL)
-    path = {
-        "absolute": secret,
-        "upwards": f"{pools}/../secret.npy",
-        "by a link": f"{pools}/link.npy",
-        "no path at all": "\0",
-    }[how]
-    named: dict[str, Any] = {"name": f"{pools}/pool.npy", "classes": ("cat", "dog"), field: path}
-    source = DatasetSource(**named)
-    with pytest.raises(InvalidInput) as caught:
-        load(source, data_dir=None, cache_dir=folder.path / "cache", pools_dir=pools)
-    assert (caught.value.reason, caught.value.field) == ("PATH_OUTSIDE", field)
-
-
-def test_files_in_the_pools_folder_are_read(folder: Folder) -> None:
-    source = DatasetSource(name=folder.save("pool.npy", POOL), classes=("cat", "dog"))
-    found = load(source, data_dir=None, cache_dir=folder.path / "cache", pools_dir=folder.path)
-    assert len(found.samples) == len(POOL)

@@ -27,6 +27,7 @@ from oracle_svc.datasets.duplicates import first_equal
 from oracle_svc.datasets.identity import dataset_digest
 from oracle_svc.datasets.limit import limited
 from oracle_svc.datasets.matching import found_ids
+from oracle_svc.datasets.places import Places
 from oracle_svc.samples.published_pools import PublishedPools
 from tests.published import artifacts_in, published
 
@@ -275,7 +276,7 @@ async def test_the_cache_reads_vectors_again_when_they_change(tmp_path: Path) ->
     path = saved(tmp_path / "e.npy", vectors(4))
     source = text_source(tmp_path)
     message = SourceMessage(name=source.name, text_column="text", label_column="kind", embeddings=path)
-    cache = DatasetCache(None, tmp_path)
+    cache = DatasetCache(None, tmp_path, Places(tmp_path))
     before = await cache.get(message)
     saved(tmp_path / "e.npy", vectors(4) + 1)
     after = await cache.get(message)

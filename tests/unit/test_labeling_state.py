@@ -203,6 +203,9 @@ def test_a_label_can_replace_a_skip() -> None:
         ("ANNOTATOR_TOO_LONG", {"request_id": "r/0/3", "label": 1, "annotator": "x" * 201}),
         ("COMMENT_TOO_LONG", {"request_id": "r/0/3", "label": 1, "comment": "x" * 1001}),
         ("SOURCE_EVENT_ID_TOO_LONG", {"request_id": "r/0/3", "label": 1, "source_event_id": "x" * 201}),
+        ("BAD_ANNOTATOR", {"request_id": "r/0/3", "label": 1, "annotator": "a\u202eb"}),
+        ("BAD_COMMENT", {"request_id": "r/0/3", "label": 1, "comment": "a\x1b[2J"}),
+        ("BAD_SOURCE_EVENT_ID", {"request_id": "r/0/3", "label": 1, "source_event_id": "a\nb"}),
     ],
 )
 def test_invalid_results_are_refused_with_their_reason(reason: str, result: dict[str, Any]) -> None:

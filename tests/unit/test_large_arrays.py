@@ -29,6 +29,7 @@ from oracle_svc.datasets.dataset import Dataset
 from oracle_svc.datasets.duplicates import first_equal
 from oracle_svc.datasets.memory import memory_of
 from oracle_svc.datasets.parts import ChosenRows
+from oracle_svc.datasets.places import Places
 from oracle_svc.datasets.publisher import holds_shards, publish
 from oracle_svc.datasets.stored_array import StoredArray
 from tests.published import artifacts_in, published
@@ -37,6 +38,10 @@ from .test_idx import to_idx
 
 ONE_TILE = 250 * 12
 SAMPLES = (np.arange(1_100 * 12) * 7 % 251).reshape(1_100, 4, 3)
+
+
+def datasets_in(folder: Path) -> DatasetCache:
+    return DatasetCache(None, folder, Places(folder))
 
 
 @pytest.fixture
@@ -120,7 +125,7 @@ async def test_digests_depend_neither_on_size_nor_on_files(
     for values, kind in ((VALUES.astype(np.uint8), "uint8"), (VALUES / 250, "float64")):
         path = written(tmp_path / kind, values, how)
         source = DatasetSource(name=str(path), labels=str(tmp_path / "y.npy"))
-        cache = DatasetCache(None, tmp_path / "cache")
+        cache = DatasetCache(None, tmp_path / "cache", Places(tmp_path))
         assert (await cache.get(source)).sha256 == DIGESTS[kind]
         source.sample_limit, source.limit_seed = 100, 5
         assert (await cache.get(source)).sha256 == DIGESTS[f"{kind}, drawn"]
@@ -162,7 +167,7 @@ async def test_a_large_pool_is_published_as_it_is(tmp_path: Path, limit: int, ho
     ]
     rows = np.sort(np.random.RandomState([3, 0]).permutation(len(values))[:limit]) if limit else slice(None)
     np.testing.assert_array_equal(np.concatenate(read), values[rows])
-    dataset = await DatasetCache(None, tmp_path).get(source)
+    dataset = await DatasetCache(None, tmp_path, Places(tmp_path)).get(source)
     assert holds_shards(dataset.samples, manifest.shards)
 
 
@@ -191,7 +196,9 @@ def replaced(path: Path) -> None:
 @pytest.mark.parametrize("edit", [rewritten, cut_short, replaced, Path.unlink])
 async def test_a_file_edited_before_it_is_published_fails_the_run(tmp_path: Path, edit: Edit) -> None:
     np.save(tmp_path / "x.npy", SAMPLES.astype(np.uint8))
-    dataset = await DatasetCache(None, tmp_path).get(DatasetSource(name=str(tmp_path / "x.npy"), classes="ab"))
+    dataset = await DatasetCache(None, tmp_path, Places(tmp_path)).get(
+        DatasetSource(name=str(tmp_path / "x.npy"), classes="ab")
+    )
     edit(tmp_path / "x.npy")
     with pytest.raises(InvalidInput, match="start a new run") as refused:
         await publish(dataset, artifacts_in(tmp_path))
@@ -202,7 +209,9 @@ async def test_a_file_edited_before_it_is_published_fails_the_run(tmp_path: Path
 @pytest.mark.parametrize("edit", [rewritten, cut_short, replaced])
 async def test_a_file_edited_while_it_is_published_is_no_mixture(tmp_path: Path, edit: Edit) -> None:
     np.save(tmp_path / "x.npy", SAMPLES.astype(np.uint8))
-    dataset = await DatasetCache(None, tmp_path).get(DatasetSource(name=str(tmp_path / "x.npy"), classes="ab"))
+    dataset = await DatasetCache(None, tmp_path, Places(tmp_path)).get(
+        DatasetSource(name=str(tmp_path / "x.npy"), classes="ab")
+    )
     artifacts, put = artifacts_in(tmp_path), artifacts_in(tmp_path).put
 
     async def edited_meanwhile(data: bytes) -> str:
@@ -222,7 +231,9 @@ async def test_a_failing_disk_is_not_taken_for_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     np.save(tmp_path / "x.npy", SAMPLES.astype(np.uint8))
-    dataset = await DatasetCache(None, tmp_path).get(DatasetSource(name=str(tmp_path / "x.npy"), classes="ab"))
+    dataset = await DatasetCache(None, tmp_path, Places(tmp_path)).get(
+        DatasetSource(name=str(tmp_path / "x.npy"), classes="ab")
+    )
 
     def failing(*_: Any) -> None:
         raise OSError(errno.EIO, "the disk fails")
@@ -247,7 +258,9 @@ async def test_a_file_edited_while_it_is_described_is_read_again(
             edit(tmp_path / "x.npy")
 
     monkeypatch.setattr(duplicates.EqualSamples, "add", add_and_edit)
-    dataset = await DatasetCache(None, tmp_path).get(DatasetSource(name=str(tmp_path / "x.npy"), classes="ab"))
+    dataset = await DatasetCache(None, tmp_path, Places(tmp_path)).get(
+        DatasetSource(name=str(tmp_path / "x.npy"), classes="ab")
+    )
     np.testing.assert_array_equal(dataset.samples[:], SAMPLES[::-1])
 
 
@@ -359,9 +372,9 @@ async def test_pictures_that_take_much_room_are_decoded_into_a_file(
         Image.new("L", size, number % 30).save(folder_of(tmp_path / "pool") / f"{number:02}.png")
     (tmp_path / "pool/05.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     source = DatasetSource(name=str(tmp_path / "pool"), classes="ab", skip_bad=True, sample_limit=20, limit_seed=1)
-    in_memory = await DatasetCache(None, tmp_path / "cache").get(source)
+    in_memory = await DatasetCache(None, tmp_path / "cache", Places(tmp_path)).get(source)
     monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 0)
-    in_file = await DatasetCache(None, tmp_path / "cache").get(source)
+    in_file = await DatasetCache(None, tmp_path / "cache", Places(tmp_path)).get(source)
     assert (memory_of(in_memory) - memory_of(in_file)) == in_memory.samples.nbytes
     assert in_memory.sha256 == in_file.sha256
     np.testing.assert_array_equal(in_memory.duplicates.first, in_file.duplicates.first)
@@ -448,17 +461,17 @@ async def test_memory_to_expect_leaves_out_what_stays_in_files(
     monkeypatch.setattr(shards, "_ARRAY_BYTES_MAX", ONE_TILE)
     source = DatasetSource(name=str(written(tmp_path / "x", SAMPLES.astype(np.uint8), how)), classes="ab")
     reading = 1_100 * 24
-    held = await DatasetCache(None, tmp_path).get(source)
+    held = await DatasetCache(None, tmp_path, Places(tmp_path)).get(source)
     assert memory_of(held) == SAMPLES.size + reading
     assert held.read_s > 0
     monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 0)
-    assert memory_of(await DatasetCache(None, tmp_path).get(source)) == reading
+    assert memory_of(await DatasetCache(None, tmp_path, Places(tmp_path)).get(source)) == reading
 
 
 async def test_a_pool_takes_a_fraction_of_its_size_in_memory(tmp_path: Path) -> None:
     size = 384 * 2**20
     path = header_of(tmp_path / "x.npy", (size // 2**14, 2**14), size)
-    cache = DatasetCache(None, tmp_path / "cache")
+    cache = DatasetCache(None, tmp_path / "cache", Places(tmp_path))
     tracemalloc.start()
     dataset = await cache.get(DatasetSource(name=str(path), classes="ab"))
     pool = await publish(dataset, artifacts_in(tmp_path))

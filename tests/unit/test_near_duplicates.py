@@ -21,6 +21,7 @@ from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.closer_look import with_closer_look
 from oracle_svc.datasets.duplicates import with_duplicates
 from oracle_svc.datasets.near_duplicates import Seen, near_duplicates
+from oracle_svc.datasets.places import Places
 
 CLASSES = ("a", "b")
 
@@ -140,5 +141,5 @@ def test_a_note_says_when_features_are_learned_from_a_part_of_the_texts(monkeypa
 async def test_a_pool_is_looked_at_when_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "pool.csv").write_text("text\nYes!\nno\nyes\n")
     source = SourceMessage(name=str(tmp_path / "pool.csv"), text_column="text", classes=CLASSES)
-    dataset = await DatasetCache(None, tmp_path).get(source)
+    dataset = await DatasetCache(None, tmp_path, Places(tmp_path)).get(source)
     assert any("nearly equal" in note for note in dataset.notes)

@@ -62,7 +62,7 @@ def test_the_graph_computes_the_features_of_its_bank(shape: tuple[int, ...], sid
 def test_learned_graphs_are_valid_scaled_and_reproducible(shape: tuple[int, ...]) -> None:
     samples = images(200, *shape)
     data = learn_patches(samples, 3)
-    onnx.checker.check_model(validated(data))
+    onnx.checker.check_model(validated(data).model)
     graph = Graph(data, "g", field="f")
     assert (graph.feature_count, graph.answer_count, graph.dtype) == (int(np.prod(shape)), PATCH_FEATURES, "uint8")
     features = graph.answers(samples)
@@ -88,7 +88,7 @@ def test_pictures_have_the_same_features_in_any_layout_and_scale(shape: tuple[in
         layout = layout_of_shape(shape, "uint8")
         layout.full_scale, layout.channels_first = scale, channels_first
         data = learn_patches(np.ascontiguousarray(given), 0, layout)
-        onnx.checker.check_model(validated(data))
+        onnx.checker.check_model(validated(data).model)
         graph = Graph(data, "g", field="f")
         assert (graph.feature_count, graph.dtype) == (int(np.prod(shape)), given.dtype.name)
         np.testing.assert_allclose(graph.answers(given), expected, atol=2e-3)

@@ -238,7 +238,7 @@ def test_a_broken_link_and_a_pipe_are_not_left_out_silently(tmp_path: Path) -> N
     put(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "missing.png")
     os.mkfifo(tmp_path / "pipe")
-    assert "b.png (no file, or a link to none)" in refused(tmp_path, classes=CLASSES).message
+    assert "b.png (no file, or a link, which is not followed)" in refused(tmp_path, classes=CLASSES).message
     dataset = read(tmp_path, classes=CLASSES, skip_bad=True)
     assert list(dataset.names) == ["a.png"]
     assert "1 file is no picture and is left out: pipe" in dataset.notes

@@ -37,6 +37,7 @@ from PIL import Image
 from oracle_svc.bootstrap import Oracle
 from oracle_svc.datasets import scratch
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.places import Places
 from oracle_svc.domain.labeling_state import LabelingState
 from tests.published import artifacts_in
 from tests.unused import UNUSED
@@ -60,6 +61,10 @@ class MemoryLog:
             for each in self._projections:
                 each.apply(recorded)
         return self._standing[subject]
+
+    async def newest(self, run_id: str) -> int:
+        standing = (each for each in self._standing.values() if each.event and each.event.run_id == run_id)
+        return max((each.sequence for each in standing), default=0)
 
 
 class Files:
@@ -126,7 +131,7 @@ class Services:
     def begin(cls, folder: Path) -> Services:
         runs, labelings = RunProjections(RunState.begin), RunProjections(LabelingState.begin)
         log, artifacts = cast(Any, MemoryLog(runs, labelings)), artifacts_in(folder)
-        cache = DatasetCache(None, folder / "cache")
+        cache = DatasetCache(None, folder / "cache", Places(folder))
         oracle = Oracle(log, artifacts, cache, UNUSED, UNUSED, samples_dir=folder / "s", projections=labelings)
         service = oracle.service()
 

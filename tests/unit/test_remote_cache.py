@@ -16,6 +16,7 @@ from labelloop.errors import InvalidInput, LimitExceeded, NotAllowed, NotFound, 
 from labelloop.events.v1.events_pb2 import DatasetSource
 
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.places import Places
 from oracle_svc.folder_cache import FolderCache
 from oracle_svc.remote import objects
 from oracle_svc.remote.buckets import Buckets
@@ -226,14 +227,14 @@ async def test_two_callers_share_one_copy(store: Objects, cache: RemoteCache) ->
 async def test_a_dataset_of_remote_files_equals_that_of_local_ones(tmp_path: Path) -> None:
     samples, labels = np.arange(12, dtype=np.uint8).reshape(4, 3), np.array([0, 1, 0, 1])
     store = Objects(**{"x.npy": npy(samples), "y.npy": npy(labels)})
-    datasets = DatasetCache(None, tmp_path, tmp_path / "allowed", None, made(store, tmp_path))
+    datasets = DatasetCache(None, tmp_path, Places(tmp_path / "allowed"), None, made(store, tmp_path))
     source = DatasetSource(name="s3://bucket/sets/x.npy", labels="s3://bucket/sets/y.npy", classes=["a", "b"])
     dataset = await datasets.get(source)
     assert dataset.name == "x.npy"
     np.save(tmp_path / "x.npy", samples)
     np.save(tmp_path / "y.npy", labels)
     local = DatasetSource(name=str(tmp_path / "x.npy"), labels=str(tmp_path / "y.npy"), classes=["a", "b"])
-    assert (await DatasetCache(None, tmp_path).get(local)).sha256 == dataset.sha256
+    assert (await DatasetCache(None, tmp_path, Places(tmp_path)).get(local)).sha256 == dataset.sha256
     store.files["y.npy"] = npy(1 - labels)
     assert (await datasets.get(source)).sha256 != dataset.sha256
 
@@ -241,7 +242,7 @@ async def test_a_dataset_of_remote_files_equals_that_of_local_ones(tmp_path: Pat
 async def test_errors_and_notes_name_the_url_not_the_copy(tmp_path: Path) -> None:
     table = "a,b,c\n1,x,no\n2,y,yes\n3,\xe9,no\n".encode("latin-1")
     store = Objects(**{"x.npy": b"nonsense", "t.csv": table})
-    datasets = DatasetCache(None, tmp_path, None, None, made(store, tmp_path))
+    datasets = DatasetCache(None, tmp_path, Places(None), None, made(store, tmp_path))
     with pytest.raises(InvalidInput, match=r"s3://bucket/sets/x.npy") as raised:
         await datasets.get(DatasetSource(name="s3://bucket/sets/x.npy", classes=["a", "b"]))
     assert str(tmp_path) not in str(raised.value)
@@ -253,7 +254,7 @@ async def test_errors_and_notes_name_the_url_not_the_copy(tmp_path: Path) -> Non
 async def test_without_prefixes_urls_are_refused_by_the_setting(tmp_path: Path) -> None:
     for remote in (None, RemoteCache(FolderCache(tmp_path, 10), (), Sources(()))):
         with pytest.raises(InvalidInput, match="ask its operator to set LABELLOOP_REMOTE_POOLS") as raised:
-            await DatasetCache(None, tmp_path, None, None, remote).get(DatasetSource(name="s3://bucket/x.npy"))
+            await DatasetCache(None, tmp_path, Places(None), None, remote).get(DatasetSource(name="s3://bucket/x.npy"))
         assert raised.value.field == "dataset.name"
 
 

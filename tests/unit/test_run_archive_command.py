@@ -6,13 +6,11 @@ import pytest
 from labelloop.errors import Corrupt
 from labelloop.eventlog.log import Recorded
 from labelloop.events.v1 import events_pb2 as pb
-from labelloop_cli.operations.run_archive import check_kept, of_the_run
+from labelloop_cli.operations.run_archive import check_kept, events_of_run
 
 from tests.bench.log_events import run_events
 
 EVENTS = list(run_events("r", 6, 3, ended=True))
-ARCHIVED = pb.Event(run_id="r", run_archived=pb.RunArchived())
-RESTORED = pb.Event(run_id="r", run_restored=pb.RunRestored())
 
 
 def stream(*events: pb.Event | None) -> list[Recorded]:
@@ -57,7 +55,9 @@ def test_what_the_archive_claims_to_leave_out_excuses_nothing() -> None:
 
 
 def test_what_came_after_an_archive_is_the_runs_only_if_it_was_restored() -> None:
-    late, found = EVENTS[3], EVENTS
-    assert of_the_run(stream(*EVENTS, ARCHIVED, late)) == found
-    assert of_the_run(stream(ARCHIVED, late, ARCHIVED, *EVENTS, RESTORED)) == found
-    assert of_the_run(stream(ARCHIVED, *EVENTS, RESTORED, late)) == [*found, late]
+    facts = pb.RunArchived(archive_sha256="a" * 64, event_count=1, last_sequence=1)
+    archived, again = (pb.Event(run_id="r", round=number, run_archived=facts) for number in (0, 1))
+    restored = pb.Event(run_id="r", round=1, run_restored=pb.RunRestored(event_count=len(EVENTS)))
+    assert events_of_run("r", stream(*EVENTS, archived, EVENTS[3])) == EVENTS
+    assert events_of_run("r", stream(archived, EVENTS[3], again, *EVENTS, restored)) == EVENTS
+    assert events_of_run("r", stream(*EVENTS[2:])) is None

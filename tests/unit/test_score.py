@@ -35,12 +35,15 @@ LARGE = pb.ScoreRequest(dtype="uint8", images=bytes(1_000 * FEATURES))
 class Slow:
     """A model that blocks if called in a worker thread, and records the number of images of each call."""
 
-    dtype, class_count, feature_count, work = "uint8", 2, FEATURES, FEATURES
+    dtype, class_count, feature_count, work = "uint8", 2, FEATURES, 20 * FEATURES
     takes_missing = False
 
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.begun, self.released = threading.Event(), threading.Event()
+
+    def is_open_for(self, dtype: str) -> bool:
+        return dtype == self.dtype
 
     def classify(self, images: NDArray[Any]) -> NDArray[np.float32]:
         self.asked.append(len(images))
@@ -88,12 +91,12 @@ def test_work_that_would_wait_too_long_is_refused_until_the_backlog_shrinks() ->
     backlog = Backlog()
     with ExitStack() as taken:
         for _ in range(11):  # more than 0.1 s at the initially assumed pace
-            taken.enter_context(backlog.taken(10_000_000))
+            taken.enter_context(backlog.taken(100_000_000))
         with pytest.raises(LimitExceeded) as caught:
             taken.enter_context(backlog.taken(1))
         assert caught.value.reason == "OVERLOADED"
         assert caught.value.retry_after_s == backlog.delay_s > 0
-    with backlog.taken(10_000_000):
+    with backlog.taken(100_000_000):
         pass
 
 
@@ -131,6 +134,25 @@ async def test_large_requests_are_refused_at_once_under_overload_and_accepted_af
     answers = await asyncio.gather(*(call for call in calls if call not in refused))
     assert answers
     assert await scoring.score(LARGE, model, "m") == answers[0]
+
+
+async def test_a_model_that_takes_much_for_one_image_does_not_hold_others_up(scoring: Scoring, model: Slow) -> None:
+    heavy = Slow()
+    heavy.work = 1_000_000_000
+    large = asyncio.create_task(scoring.score(SMALL, heavy, "heavy"))
+    await asyncio.to_thread(heavy.begun.wait, PATIENCE_S)
+    assert len((await scoring.score(SMALL, model, "m")).predicted) == 1
+    assert not large.done()
+    heavy.released.set()
+    assert len((await large).predicted) == 1
+
+
+async def test_a_session_for_another_type_is_opened_off_the_event_loop(scoring: Scoring, model: Slow) -> None:
+    floats = pb.ScoreRequest(dtype="float32", images=bytes(4 * FEATURES))
+    call = asyncio.create_task(scoring.score(floats, model, "m"))
+    assert await asyncio.to_thread(model.begun.wait, PATIENCE_S)  # in another thread
+    model.released.set()
+    await call
 
 
 class Late:

@@ -29,7 +29,7 @@ def table(*categories: int) -> SampleLayout:
 
 def graph_of(samples: NDArray[Any], layout: SampleLayout = VECTOR) -> Graph:
     data = learn_standardized(samples, layout)
-    onnx.checker.check_model(validated(data, FEATURES))
+    onnx.checker.check_model(validated(data, FEATURES).model)
     assert learn_standardized(samples, layout) == data
     return Graph(data, "g", field="f")
 

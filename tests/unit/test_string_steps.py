@@ -47,7 +47,7 @@ def size_of(model: ModelProto) -> int:
 
 
 def test_a_learned_graph_is_accepted() -> None:
-    inferred = validated(_learned())
+    inferred = validated(_learned()).model
     assert [value.name for value in inferred.graph.input] == ["samples"]
     assert not {each.op_type for each in inferred.graph.node} & {"Tokenizer", "LabelEncoder", "TfIdfVectorizer"}
     assert Graph(_learned(), "g", field="f").dtype == "utf8"

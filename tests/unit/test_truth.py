@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import struct
+import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from labelloop.errors import InvalidInput, NotFound
+from labelloop.errors import InvalidInput, LimitExceeded, NotFound
 from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished, RunSpec
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RunStatus
 from labelloop_cli.reporting import truth
@@ -140,3 +141,25 @@ def test_a_file_that_contradicts_labels_from_the_dataset_is_not_the_truth(tmp_pa
     assert truth_of(run_on("pool.npy", path), told, None) is None
     by_people = [LabelRecord(sample_id=0, label=2, source="queue")]
     assert truth_of(run_on("pool.npy"), by_people, path) == {0: 3, 1: 1, 2: 4}
+
+
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(truth, "_BYTES_MAX", 1_000_000)
+    path = tmp_path / "labels.gz"
+    path.write_bytes(gzip.compress(bytes(100_000_000)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(LimitExceeded, match="1,000,000 bytes"):
+            read_truth(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000,)", "(-1,)", "(1e3,)", "((((", "'x'"])
+def test_a_header_that_claims_nonsense_is_a_message(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    path = tmp_path / "labels.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    with pytest.raises(InvalidInput, match="holds no labels"):
+        read_truth(path)

@@ -17,6 +17,7 @@ from labelloop.oracle.v1.oracle_pb2 import Upload
 from numpy.typing import NDArray
 
 from oracle_svc.datasets.cache import DatasetCache
+from oracle_svc.datasets.places import Places
 from oracle_svc.folder_cache import FolderCache
 from oracle_svc.uploads.cache import UploadCache
 from oracle_svc.uploads.receiver import UploadReceiver
@@ -113,7 +114,7 @@ async def test_a_dataset_of_uploads_equals_that_of_the_files(
     upload = await put(store, {"pool.npy": npy(samples)})
     of_labels = await put(store, {"y.npy": npy(labels)})
     allowed = tmp_path / "pools"
-    datasets = DatasetCache(None, tmp_path, allowed, cache)
+    datasets = DatasetCache(None, tmp_path, Places(allowed), cache)
     named = f"upload:{of_labels.id}/y.npy"
     dataset = await datasets.get(DatasetSource(name=f"upload:{upload.id}", labels=named, classes=["a", "b"]))
     assert (dataset.samples[:] == samples).all()
@@ -121,7 +122,7 @@ async def test_a_dataset_of_uploads_equals_that_of_the_files(
     np.save(tmp_path / "same.npy", samples)
     np.save(tmp_path / "y.npy", labels)
     local = DatasetSource(name=str(tmp_path / "same.npy"), labels=str(tmp_path / "y.npy"), classes=["a", "b"])
-    assert (await DatasetCache(None, tmp_path).get(local)).sha256 == dataset.sha256
+    assert (await DatasetCache(None, tmp_path, Places(tmp_path)).get(local)).sha256 == dataset.sha256
     with pytest.raises(InvalidInput, match="outside"):
         await datasets.get(DatasetSource(name=f"upload:{upload.id}", labels=str(tmp_path / "y.npy")))
     with pytest.raises(InvalidInput, match="outside"):
@@ -130,7 +131,7 @@ async def test_a_dataset_of_uploads_equals_that_of_the_files(
 
 async def test_errors_of_uploads_name_the_field_as_requests_do(cache: UploadCache, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as raised:
-        await DatasetCache(None, tmp_path, None, cache).get(DatasetSource(name="upload:x"))
+        await DatasetCache(None, tmp_path, Places(None), cache).get(DatasetSource(name="upload:x"))
     assert raised.value.field == "dataset.name"
     with pytest.raises(InvalidInput, match="this oracle has none"):
-        await DatasetCache(None, tmp_path).get(DatasetSource(name=f"upload:{'0' * 64}"))
+        await DatasetCache(None, tmp_path, Places(tmp_path)).get(DatasetSource(name=f"upload:{'0' * 64}"))

@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -24,13 +25,14 @@ from starlette.routing import Route
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.web.app import make_app
 from oracle_svc.web.ports import Projections
-from oracle_svc.web.rate_limit import AGAIN_S, AT_ONCE, RateLimit
+from oracle_svc.web.rate_limit import AGAIN_S, ALL_AT_ONCE, AT_ONCE, RateLimit
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.session import LIFETIME_S, seal, unseal
 from oracle_svc.web.settings import WebSettings, from_environment
-from oracle_svc.web.sse import EventStreams, heartbeat
+from oracle_svc.web.sse import STREAMS_OF_ONE, EventStreams, heartbeat
+from tests.bad_names import BAD_NAMES
 from tests.patience import PATIENCE_S
-from tests.web.conftest import TOKEN, FakeSite
+from tests.web.conftest import TOKEN, FakeSite, eventually
 from tests.web.fake_oracle import FakeOracle, FakeProjections
 
 OWN = {"X-Labelloop": "1", "Content-Type": "application/json"}
@@ -112,7 +114,7 @@ async def test_reading_requires_signing_in(stranger: httpx.AsyncClient) -> None:
     assert (await stranger.get(f"{RUN}/events")).status_code == 401
     page = await stranger.get("/runs/digits")
     assert (page.status_code, page.headers["location"]) == (303, "/login?next=%2Fruns%2Fdigits")
-    assert (await stranger.get("/api/session")).json() == {"name": None}
+    assert (await stranger.get("/api/session")).json() == {"name": None, "known": False}
 
 
 async def test_the_health_check_needs_no_sign_in(stranger: httpx.AsyncClient) -> None:
@@ -159,50 +161,70 @@ async def test_a_wrong_token_does_not_sign_in(stranger: httpx.AsyncClient) -> No
     assert not stranger.cookies
 
 
-def test_the_rate_of_wrong_tokens_is_limited() -> None:
+def refused_for_s(attempts: RateLimit, address: str) -> float:
+    """Try a wrong token, and return how long to wait; 0 if the try was counted."""
+    try:
+        attempts.note_wrong(address)
+    except LimitExceeded as error:
+        return error.retry_after_s if f"try again in {error.retry_after_s} s" in error.message else -1.0
+    return 0.0
+
+
+def test_the_rate_of_wrong_tokens_of_an_address_is_limited() -> None:
     clock = 1000.0
     attempts = RateLimit(lambda: clock)
-    for _ in range(AT_ONCE):
-        attempts.check()
-        attempts.note_wrong()
-    with pytest.raises(LimitExceeded, match="try again in 3 s") as refused:
-        attempts.check()
-    assert refused.value.retry_after_s == AGAIN_S
+    assert [refused_for_s(attempts, "192.0.2.1") for _ in range(AT_ONCE + 2)] == [0.0] * AT_ONCE + [AGAIN_S, AGAIN_S]
+    assert refused_for_s(attempts, "192.0.2.2") == 0.0
     clock += AGAIN_S
-    attempts.check()
-    attempts.note_wrong()
-    clock += 0.9 * AGAIN_S
-    with pytest.raises(LimitExceeded, match="try again in 1 s"):
-        attempts.check()
+    assert [refused_for_s(attempts, "::ffff:192.0.2.1") for _ in range(2)] == [0.0, AGAIN_S]
     clock += 1000 * AGAIN_S
-    for _ in range(AT_ONCE):
-        attempts.check()
-        attempts.note_wrong()
-    with pytest.raises(LimitExceeded):
-        attempts.check()
+    assert [refused_for_s(attempts, "192.0.2.1") for _ in range(AT_ONCE + 1)] == [0.0] * AT_ONCE + [AGAIN_S]
 
 
-async def test_after_many_wrong_tokens_the_right_one_is_refused_too(
-    stranger: httpx.AsyncClient, client: httpx.AsyncClient
-) -> None:
+def test_addresses_of_one_ipv6_network_share_a_limit() -> None:
+    attempts = RateLimit(lambda: 1000.0)
+    waits = [refused_for_s(attempts, f"2001:db8:0:1::{number:x}") for number in range(AT_ONCE + 1)]
+    assert waits == [0.0] * AT_ONCE + [AGAIN_S]
+    assert refused_for_s(attempts, "2001:db8:0:2::1") == 0.0
+
+
+def test_wrong_tokens_of_all_addresses_together_are_limited_in_bounded_memory() -> None:
+    attempts = RateLimit(lambda: 1000.0)
+    waits = [refused_for_s(attempts, f"10.{number >> 8}.{number & 255}.1") for number in range(20_000)]
+    assert waits.index(1.0) == ALL_AT_ONCE
+    assert len(attempts) <= 10_000
+
+
+async def test_after_many_wrong_tokens_the_right_one_still_opens_the_page(stranger: httpx.AsyncClient) -> None:
     answers = [(await stranger.get("/?token=guess&name=eve")).status_code for _ in range(AT_ONCE // 2)]
     while answers[-1] != 429 and len(answers) < 3 * AT_ONCE:
         answers.append((await stranger.post("/login", json={"token": "guess", "name": "eve"})).status_code)
     assert answers[AT_ONCE // 2 - 1 : AT_ONCE] == [303, *[403] * (AT_ONCE // 2)]
-    refused = await stranger.post("/login", json={"token": TOKEN, "name": "eve"})
+    refused = await stranger.post("/login", json={"token": "guess", "name": "eve"})
     assert (refused.status_code, refused.json()["reason"]) == (429, "TOO_MANY_ATTEMPTS")
     assert 1 <= int(refused.headers["retry-after"]) <= AGAIN_S
-    link = await stranger.get(f"/?token={TOKEN}&name=eve", headers={"Accept": "text/html"})
+    link = await stranger.get("/?token=guess&name=eve", headers={"Accept": "text/html"})
     assert link.status_code == 429
-    assert 1 <= int(link.headers["retry-after"]) <= AGAIN_S
     assert "try again in" in link.text
     assert not stranger.cookies
-    assert await lease(client), "who is signed in goes on"
+    answer = await stranger.post("/login", json={"token": TOKEN, "name": "ada"})
+    assert answer.status_code == 200
+    assert await lease(stranger)
 
 
-@pytest.mark.parametrize("name", ["", "   ", "x" * 201, "a\nb", "a\u202eb"])
+async def test_wrong_tokens_behind_a_proxy_count_for_the_address_that_it_names(stranger: httpx.AsyncClient) -> None:
+    async def guess(address: str) -> int:
+        headers = {"X-Forwarded-For": address}  # trusted from 127.0.0.1, the test's address
+        return (await stranger.post("/login", json={"token": "guess", "name": "eve"}, headers=headers)).status_code
+
+    assert [await guess("192.0.2.1") for _ in range(AT_ONCE + 1)] == [403] * AT_ONCE + [429]
+    assert await guess("192.0.2.2") == 403
+
+
+@pytest.mark.parametrize("name", ["", "   ", *BAD_NAMES.values()])
 async def test_signing_in_needs_a_valid_name(stranger: httpx.AsyncClient, name: str) -> None:
-    answer = await stranger.post("/login", json={"token": TOKEN, "name": name})
+    said = json.dumps({"token": TOKEN, "name": name}).encode()
+    answer = await stranger.post("/login", content=said)
     assert (answer.status_code, answer.json()["reason"]) == (400, "BAD_NAME")
 
 
@@ -236,7 +258,7 @@ async def test_an_https_address_makes_the_cookie_secure() -> None:
 async def test_a_link_signs_in_and_the_address_keeps_no_token(stranger: httpx.AsyncClient) -> None:
     answer = await stranger.get(f"/runs/digits?token={TOKEN}&name=ada")
     assert (answer.status_code, answer.headers["location"]) == (303, "/runs/digits")
-    assert (await stranger.get("/api/session")).json() == {"name": "ada"}
+    assert (await stranger.get("/api/session")).json() == {"name": "ada", "known": True}
 
 
 async def test_a_link_without_a_name_asks_only_for_the_name(stranger: httpx.AsyncClient) -> None:
@@ -244,25 +266,54 @@ async def test_a_link_without_a_name_asks_only_for_the_name(stranger: httpx.Asyn
     page = await stranger.get("/", follow_redirects=True)
     assert page.url.path == "/login"
     assert 'name="token"' not in page.text
+    assert (await stranger.get("/api/session")).json() == {"name": None, "known": True}
     assert (await stranger.post("/login", json={"name": "ada"})).status_code == 200
-    assert (await stranger.get("/api/session")).json() == {"name": "ada"}
+    assert (await stranger.get("/api/session")).json() == {"name": "ada", "known": True}
 
 
 async def test_a_link_with_a_wrong_token_leads_to_the_form(stranger: httpx.AsyncClient) -> None:
     page = await stranger.get("/?token=guess&name=eve", follow_redirects=True)
     assert page.url.path == "/login"
     assert "wrong token" in page.text
-    assert (await stranger.get("/api/session")).json() == {"name": None}
+    assert (await stranger.get("/api/session")).json() == {"name": None, "known": False}
 
 
-async def test_signing_out_ends_the_session(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("asked", "page"),
+    [
+        ("/login?next=/runs/digits", "/runs/digits"),
+        ("/?next=/runs/digits", "/runs/digits"),
+        ("/runs/digits?view=small", "/runs/digits?view=small"),
+        ("/login?", "/"),
+        ("/?next=//evil.example/runs/digits", "/"),
+        ("/?next=/%5Cevil.example", "/"),
+        ("/?next=https://evil.example/", "/"),
+    ],
+)
+async def test_a_link_leads_to_the_page_that_was_asked_for(stranger: httpx.AsyncClient, asked: str, page: str) -> None:
+    answer = await stranger.get(f"{asked}&token={TOKEN}&name=ada".replace("?&", "?"))
+    assert (answer.status_code, answer.headers["location"]) == (303, page)
+    assert (await stranger.get("/api/session")).json() == {"name": "ada", "known": True}
+
+
+async def test_signing_out_ends_the_session(client: httpx.AsyncClient, stranger: httpx.AsyncClient) -> None:
+    kept = dict(client.cookies)
+    other = await stranger.post("/login", json={"token": TOKEN, "name": "ada"})
+    assert other.status_code == 200
     await client.post("/logout", json={})
-    assert (await client.get("/api/session")).json() == {"name": None}
+    assert (await client.get("/api/session")).json() == {"name": None, "known": False}
+    client.cookies.update(kept)  # as somebody would who had copied the cookie
+    assert (await client.get("/api/session")).json() == {"name": None, "known": False}
+    assert (await client.post(f"{RUN}/next", json={})).status_code == 401
+    assert await lease(stranger), "a session of the same name goes on"
 
 
 def test_forged_and_expired_cookies_are_refused() -> None:
     cookie = seal("ada", TOKEN, 1000.0)
-    assert unseal(cookie, TOKEN, 1001.0) == "ada"
+    session = unseal(cookie, TOKEN, 1001.0)
+    assert session is not None
+    assert (session.name, session.until) == ("ada", 1000 + LIFETIME_S)
+    assert unseal(cookie, TOKEN, 999.0) is None, "it lasts longer than sessions do"
     assert unseal(cookie, "another token", 1001.0) is None
     assert unseal(cookie, TOKEN, 1001.0 + LIFETIME_S) is None
     body, _, signature = cookie.partition(".")
@@ -306,7 +357,7 @@ async def test_invalid_input_is_refused(client: httpx.AsyncClient, path: str, bo
 
 async def test_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
     answer = await client.post(f"{RUN}/answers", content=b" " * 100_000)
-    assert (answer.status_code, answer.json()["reason"]) == (429, "BODY_TOO_LARGE")
+    assert (answer.status_code, answer.json()["reason"]) == (413, "BODY_TOO_LARGE")
 
 
 @pytest.mark.parametrize("path", ["/runs/none", "/api/runs/none/events"])
@@ -324,7 +375,8 @@ async def test_an_unknown_run_is_not_found(client: httpx.AsyncClient, path: str)
         (InvalidInput("A", "m"), 400),
         (WrongState("A", "m"), 409),
         (NotAllowed("A", "m"), 403),
-        (LimitExceeded("A", "m"), 429),
+        (LimitExceeded("A", "m"), 413),
+        (LimitExceeded("A", "m", retry_after_s=3.0), 429),
         (Unready("A", "m", retry_after_s=3.0), 503),
         (Corrupt("A", "m"), 500),
     ],
@@ -418,6 +470,38 @@ async def test_quick_changes_share_progress_events(fake_site: FakeSite) -> None:
     assert messages < 4, "not one for each"
 
 
+async def test_a_stream_ends_with_the_session_that_opened_it(
+    fake_site: FakeSite, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oracle_svc.web.sse.LOOK_AGAIN_S", 0.05)
+    async with asyncio.timeout(PATIENCE_S), client.stream("GET", f"{RUN}/events") as response:
+        told = events(response)
+        assert [(await anext(told))[0] for _ in range(2)] == ["curves", "now"]
+        await client.post("/logout", json={})
+        assert [kind async for kind, _ in told if kind != "beat"] == []
+
+
+async def test_one_annotator_cannot_take_all_streams(
+    fake_site: FakeSite, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as opened:
+        for _ in range(STREAMS_OF_ONE):
+            response = await opened.enter_async_context(client.stream("GET", f"{RUN}/events"))
+            assert response.status_code == 200
+        refused = await client.get(f"{RUN}/events")
+        assert (refused.status_code, refused.json()["reason"]) == (429, "TOO_MANY_STREAMS")
+        async with httpx.AsyncClient(base_url=fake_site.url, headers=OWN) as other:
+            await other.post("/login", json={"token": TOKEN, "name": "bob"})
+            async with other.stream("GET", f"{RUN}/events") as response:
+                assert response.status_code == 200
+
+    async def opened_again() -> int:
+        async with client.stream("GET", f"{RUN}/events") as response:
+            return response.status_code
+
+    await eventually(opened_again, lambda status: status == 200)
+
+
 def test_a_heartbeat_is_a_named_event() -> None:
     assert heartbeat().encode() == b"event: beat\r\ndata: {}\r\nretry: 2000\r\n\r\n"
 
@@ -482,11 +566,14 @@ async def test_a_reverse_proxys_header_names_the_annotator() -> None:
         assert (await client.post(f"{RUN}/next", json={})).status_code == 401
         assert (await client.get("/runs/digits")).status_code == 403
         named = {"X-Forwarded-User": "zoë".encode()}
-        assert (await client.get("/api/session", headers=named)).json() == {"name": "zoë"}  # type: ignore[arg-type]
+        assert (await client.get("/api/session", headers=named)).json()["name"] == "zoë"  # type: ignore[arg-type]
         assert "Sign out" not in (await client.get("/runs/digits", headers=named)).text  # type: ignore[arg-type]
         assert (await client.get("/login")).headers["location"] == "/"
         assert (await client.post("/login", json={"name": "eve", "token": ""})).status_code == 400
-        assert (await client.get("/api/session", headers={"Cookie": "labelloop_session=x"})).json() == {"name": None}
+        assert (await client.get("/api/session", headers={"Cookie": "labelloop_session=x"})).json() == {
+            "name": None,
+            "known": False,
+        }
 
 
 async def test_the_proxys_header_is_ignored_if_a_token_is_required(fake_site: FakeSite) -> None:

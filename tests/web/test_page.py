@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelloop.errors import InvalidInput, Unready
+from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, Unready
 from labelloop.events.v1.events_pb2 import QueueSpec
 from playwright.async_api import Route, expect
 
@@ -312,10 +312,11 @@ async def test_result_is_resent_to_an_unready_oracle(fake_site: FakeSite, door: 
     await until(fake_site, {sample: 7})
 
 
-async def test_refused_result_shows_the_reason(fake_site: FakeSite, door: Door) -> None:
+@pytest.mark.parametrize("kind", [InvalidInput, LimitExceeded])
+async def test_refused_result_shows_the_reason(fake_site: FakeSite, door: Door, kind: type[LabelloopError]) -> None:
     ada = await door.enter(fake_site)
     sample = int(await ada.sample())
-    fake_site.oracle.failure = InvalidInput("NOT_ASKED_FOR", "that sample is not asked for any more")
+    fake_site.oracle.failure = kind("SOME_REASON", "that sample is not asked for any more")
     await ada.press("7")
     await expect(ada.page.locator("#toast")).to_have_text("that sample is not asked for any more")
     await expect(ada.page.locator("#done li")).to_have_count(0)
@@ -463,6 +464,18 @@ async def test_link_on_another_site_keeps_the_sign_in(site: Site, door: Door) ->
     await ada.page.goto(f"{elsewhere}/healthz")
     await ada.page.evaluate(f"location.href = '{site.url}/runs/{site.run_id}'")
     await ada.sample()
+
+
+async def test_link_without_a_name_on_another_site_asks_for_the_name_alone(site: Site, door: Door) -> None:
+    ada = await door.arrive()
+    elsewhere = site.url.replace("127.0.0.1", "localhost")  # another site to the browser: no cookie comes along
+    await ada.page.goto(f"{elsewhere}/healthz")
+    await ada.page.evaluate(f"location.href = '{site.url}/runs/{site.run_id}?token={site.token}'")
+    await expect(ada.page.get_by_label("Token")).to_have_count(0)
+    await ada.page.get_by_label("Your name").fill("ada")
+    await ada.page.get_by_role("button", name="Start labelling").click()
+    await ada.sample()
+    assert ada.page.url == f"{site.url}/runs/{site.run_id}"
 
 
 async def test_another_site_cannot_submit_results(fake_site: FakeSite, door: Door) -> None:

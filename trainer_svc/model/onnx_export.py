@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx.compose
+from labelloop.artifacts.onnx_bytes import lean
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -48,8 +49,10 @@ def joined(features: bytes, head: bytes) -> bytes:
     The names inside ``features`` get a prefix, so that none collides with one of the head's. It takes samples or texts.
 
     Raises:
-        ValueError: If ``features`` has an older opset, in which the head's operators mean something else.
+        ValueError: If ``features`` is no plain graph, or has an older opset, in which the head's operators mean
+            something else.
     """
+    lean(features)  # of untrusted bytes, parsers make many times as many
     front, back = (onnx.load_model_from_string(data) for data in (features, head))
     opsets = {each.domain: each.version for each in front.opset_import}
     opset = opsets[""]
@@ -74,7 +77,12 @@ def joined(features: bytes, head: bytes) -> bytes:
 
 
 def weights_of(model: bytes) -> NDArray[np.float32]:
-    """Return the weights ``[classes, features + 1]`` of a model that :func:`to_onnx` made for float32 features."""
+    """Return the weights ``[classes, features + 1]`` of a model that :func:`to_onnx` made for float32 features.
+
+    Raises:
+        ValueError: If ``model`` is none.
+    """
+    lean(model)  # of untrusted bytes, parsers make many times as many
     constants = {
         each.name: numpy_helper.to_array(each) for each in onnx.load_model_from_string(model).graph.initializer
     }

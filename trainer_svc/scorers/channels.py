@@ -8,14 +8,17 @@ import socket
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
+import grpc
 import structlog
 from labelloop.rpc.server import CHANNEL_OPTIONS, OUTLIVE_A_DEAD_PEER
 from labelloop.rpc.tls import channel
+from labelloop.runtime.waits import waiting_for
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub
 
 from trainer_svc.scorers.addresses import Host, parse_hosts
 
 _AWAY_S = 10.0
+_UNCONNECTED = (grpc.ChannelConnectivity.CONNECTING, grpc.ChannelConnectivity.TRANSIENT_FAILURE)
 _LOOK_UP_EVERY_S = 5.0
 # Reconnects on its own; by default, the channel would reconnect at the next call, which would have to wait.
 _RECONNECT = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
@@ -103,13 +106,28 @@ class ScorerChannels:
 
     async def known(self) -> list[ScorerChannel]:
         """Return all known replicas; wait for the first one if there is none yet."""
-        await self._any_known.wait()
+        if not self._known:
+            with waiting_for("scorers", self._why_none):
+                await self._any_known.wait()
         return list(self._known.values())
 
     def to_ask(self, tried: Collection[str] = ()) -> dict[str, ScorerChannel]:
         """Return the channels that were not ``tried``, by address: those that have not failed lately, else all."""
         untried = {address: replica for address, replica in self._known.items() if address not in tried}
         return {address: replica for address, replica in untried.items() if not replica.is_away} or untried
+
+    def _why_none(self) -> str:
+        """Return why no replica is known; empty if one is."""
+        if self._known:
+            return ""
+        names = ", ".join(f"{host.name}:{host.port}" for host in self._hosts)
+        return f"no scorer is known: no name of LABELLOOP_SCORER={names} has an address; start one, or mend the name"
+
+    def unconnected(self) -> list[str]:
+        """Return the addresses of the replica that calls wait for, if there is one for good and no connection to it."""
+        if not self.is_one_for_good:
+            return []
+        return [address for address, each in self._known.items() if each.channel.get_state() in _UNCONNECTED]
 
     @property
     def is_one_for_good(self) -> bool:

@@ -37,7 +37,7 @@ from pyroaring import BitMap
 
 from trainer_svc.scorers.channels import ScorerChannels
 from trainer_svc.scorers.columns import Columns, columns_of, merged, received
-from trainer_svc.scorers.fan_out import CALL_TIMEOUT_S, Answers, FanOut, Receive
+from trainer_svc.scorers.fan_out import LONG_CALL_TIMEOUT_S, Answers, FanOut, Receive
 from trainer_svc.scorers.rank_merge import check_whole, merge, unpack
 from trainer_svc.scorers.sharding import Shards
 
@@ -94,7 +94,7 @@ class ScorerClient:
         self._replicas, self._fan_out = replicas, FanOut(replicas)
 
         async def load(pool: str) -> Shards:
-            manifest = PoolManifest.from_bytes(await artifacts.get(pool))
+            manifest = await asyncio.to_thread(PoolManifest.from_bytes, await artifacts.get(pool))
             shards = manifest.shards
             sample_bytes = 0 if manifest.dtype == TEXT_DTYPE else np.dtype(manifest.dtype).itemsize
             size = manifest.sample_count * math.prod(manifest.shape) * sample_bytes
@@ -203,12 +203,16 @@ class ScorerClient:
         size: int,
         receive: Receive | None = None,
     ) -> Answers:
-        """Ask about all shards; the larger the pool, the longer a call may take."""
+        """Ask about all shards; the larger the pool, the longer a call may take.
+
+        What is computed lasts as long as its call, so that a call that chooses a batch or computes features must not
+        end before.
+        """
 
         def question(places: Sequence[int]) -> Message:
             return request(places if len(places) < len(shards.digests) else ())
 
-        keys, timeout_s = dict(enumerate(shards.digests)), CALL_TIMEOUT_S + size / _READ_BYTES_S
+        keys, timeout_s = dict(enumerate(shards.digests)), LONG_CALL_TIMEOUT_S + size / _READ_BYTES_S
         return await self._fan_out.ask(method, keys, question, timeout_s=timeout_s, receive=receive)
 
     async def learn(
@@ -216,7 +220,9 @@ class ScorerClient:
     ) -> LearnFeaturesResponse:
         """Learn a feature graph from a pool, or check the one with the digest ``graph`` if that is not empty."""
         request = LearnFeaturesRequest(pool_sha256=pool, seed=seed, graph_sha256=graph, method=method)
-        [(_, learned)] = await self._fan_out.ask("LearnFeatures", {0: pool}, lambda _: request)
+        [(_, learned)] = await self._fan_out.ask(
+            "LearnFeatures", {0: pool}, lambda _: request, timeout_s=LONG_CALL_TIMEOUT_S
+        )
         assert isinstance(learned, LearnFeaturesResponse)
         return learned
 
@@ -254,7 +260,7 @@ class ScorerClient:
             return GetSamplesRequest(pool_sha256=pool, sample_ids=wanted, features_sha256=features)
 
         keys = {place: shards.digests[place] for place in np.unique(held_in).tolist()}
-        timeout_s = CALL_TIMEOUT_S + shards.size / _READ_BYTES_S
+        timeout_s = LONG_CALL_TIMEOUT_S + shards.size / _READ_BYTES_S
         answers = await self._fan_out.ask("GetSamples", keys, question, timeout_s=timeout_s)
         if len(answers) == 1:
             return unpack(answers[0][1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
@@ -12,12 +12,15 @@ from google.protobuf.message import Message
 from labelloop.errors import LimitExceeded, from_rpc
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.runtime.crash_points import crash_point
+from labelloop.runtime.waits import waiting_for
 from labelloop.scorer.v1.scorer_pb2 import FindFetchedShardsRequest
 
 from trainer_svc.scorers.channels import ScorerChannel, ScorerChannels
 from trainer_svc.scorers.sharding import share_out
 
 CALL_TIMEOUT_S = 60.0
+# For what a scorer may compute, which ends with its call. A scorer that is dead is noticed within seconds.
+LONG_CALL_TIMEOUT_S = 900.0
 _PROGRESS_TIMEOUT_S = 2.0
 _PASSING = {
     grpc.StatusCode.UNAVAILABLE,
@@ -34,12 +37,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Asking:
-    """What :meth:`FanOut.ask` is asked for, beside the keys."""
+    """What :meth:`FanOut.ask` is asked for, beside the keys.
+
+    Attributes:
+        problems: Why the newest call to each scorer, by address, did not succeed.
+    """
 
     method: str
     question: Question
     timeout_s: float
     receive: Receive | None
+    problems: dict[str, str] = field(default_factory=dict)
 
 
 def _passes(error: BaseException) -> bool:
@@ -102,7 +110,8 @@ class FanOut:
     async def _ask_patiently(self, asking: _Asking, keys: Mapping[int, str]) -> Answers:
         crash_point(f"before call {asking.method}")
         try:
-            answers = await retry_while_away(lambda: self._ask_each(asking, keys, frozenset()), _passes)
+            with waiting_for("scorers", lambda: self._waits_by(asking)):
+                answers = await retry_while_away(lambda: self._ask_each(asking, keys, frozenset()), _passes)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) or error from error
         crash_point(f"after call {asking.method}")
@@ -117,7 +126,8 @@ class FanOut:
             except grpc.aio.AioRpcError as error:
                 if not _passes(error):
                     raise
-                replica.failed(error.details() or error.code().name)
+                asking.problems[replica.address] = problem = error.details() or error.code().name
+                replica.failed(problem)
                 others = tried | {replica.address}
                 if not self._replicas.to_ask(others):
                     raise
@@ -129,7 +139,16 @@ class FanOut:
     async def _call(self, replica: ScorerChannel, asking: _Asking, places: list[int]) -> Any:
         stub, waits = getattr(replica.stub, asking.method), self._replicas.is_one_for_good
         call = stub(asking.question(places), timeout=asking.timeout_s, wait_for_ready=waits)
-        return await (asking.receive(call) if asking.receive else call)
+        answer = await (asking.receive(call) if asking.receive else call)
+        asking.problems.pop(replica.address, None)
+        return answer
+
+    def _waits_by(self, asking: _Asking) -> str:
+        """Return which scorers do not do what they are asked, and why; empty if they are at work."""
+        silent = dict.fromkeys(self._replicas.unconnected(), "it does not answer: is it up?")
+        problems = asking.problems | silent
+        told = "; ".join(f"the scorer at {address}: {problem}" for address, problem in problems.items())
+        return f"{asking.method} is tried again: {told}" if told else ""
 
 
 def _at(keys: Mapping[int, str], places: Sequence[int]) -> dict[int, str]:

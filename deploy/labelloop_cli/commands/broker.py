@@ -26,7 +26,7 @@ def update(
         ),
     ] = 2.0,
 ) -> None:
-    """Create the streams that are missing, and correct the settings of the others.
+    """Create missing streams, and correct the settings of the others.
 
     Run it at an installation, after an upgrade, and when a service says so; on a broker without users services do the
     same by themselves. Deletes no message. Reads LABELLOOP_NATS_URL, LABELLOOP_NATS_NKEY_FILE, LABELLOOP_TLS_DIR,

@@ -13,7 +13,7 @@ from labelloop_cli.commands.help_panels import PanelledCommand, flattened, given
 from labelloop_cli.commands.spec_options import SpecOptions
 from labelloop_cli.output.interrupts import carry_out
 
-app = typer.Typer(help="Start, list, watch, cancel and archive runs.", no_args_is_help=True)
+app = typer.Typer(help="Start, list, watch, cancel and archive runs; give up imports.", no_args_is_help=True)
 _STILL_GOING = "stopped watching; the run goes on"
 
 
@@ -135,3 +135,16 @@ def cancel(
     from labelloop_cli.operations import run
 
     carry_out(run.cancel(run_id, reason))
+
+
+@app.command()
+def clear(
+    run_id: RunId, reason: Annotated[str, typer.Option(help="Why, for people.")] = "given up by the operator"
+) -> None:
+    """Give up an import that was cut short. Its run id is not used again.
+
+    `labelloop run list` shows such imports. To complete one instead, import its file again.
+    """
+    from labelloop_cli.operations import run
+
+    carry_out(run.clear(run_id, reason))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import json
 import os
 import secrets
@@ -22,12 +23,14 @@ from labelloop_cli.clients import Endpoints
 from labelloop_cli.extras import check_installed
 from labelloop_cli.local.nats.binary import find_or_get
 from labelloop_cli.local.nats.server import NatsServer
+from labelloop_cli.local.page_links import page_links
 from labelloop_cli.output.console import console
 
 _READY_TIMEOUT_S = 300.0  # for a service that hangs: one that ends is reported at once
 _STOP_TIMEOUT_S = 15.0
 _RESTARTS_MAX = 5
 _LOG_TAIL_LINES = 5
+POOLS_DIR, HIDDEN_FILES = "LABELLOOP_POOLS_DIR", "LABELLOOP_HIDDEN_FILES"
 
 T = TypeVar("T")
 
@@ -142,7 +145,8 @@ class Stack:
 
     Attributes:
         broker: None if the broker is not run by this command.
-        page_url: Link that signs in anyone who opens it; empty if no page was requested.
+        page_url: Link that signs in anyone who opens it on this machine; empty if no page was requested.
+        page_url_of_others: The same for other machines; empty if the page listens here alone.
     """
 
     nats_url: str
@@ -150,6 +154,7 @@ class Stack:
     services: dict[str, Service]
     broker: NatsServer | None
     page_url: str = ""
+    page_url_of_others: str = ""
 
     async def keep_up(self) -> None:
         """Restart services that end, until cancelled. Raises a group with a WrongState if one does not stay up."""
@@ -193,6 +198,7 @@ async def running(
     ports: tuple[int, int, int] = (0, 0, 0),
     page: Page | None = None,
     remote_pools: str = "",
+    pools_dir: Path | None = None,
 ) -> AsyncIterator[Stack]:
     """Start everything, with its data under ``store``, and stop all of it at the end of the block, however it ends.
 
@@ -200,6 +206,7 @@ async def running(
         nats_url: Broker to use; if empty, one is started on ``nats_port``.
         ports: Ports of trainer, scorer and oracle; 0 for any free one.
         remote_pools: URLs below which runs may name pools, separated by commas; if empty, what the environment says.
+        pools_dir: The folder in which runs may name files; by default that of :func:`pools_folder`.
 
     Raises:
         WrongState: Before anything is started, if a service's libraries are not installed.
@@ -221,7 +228,8 @@ async def running(
         scorer = Service("scorer", logs, {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}, scorer_port)
         web = {"LABELLOOP_HTTP_PORT": str(page.port), "LABELLOOP_HTTP_TOKEN": page.token} if page else {}
         remote = {"LABELLOOP_REMOTE_POOLS": remote_pools} if remote_pools else {}
-        oracle = Service("oracle", logs, shared | web | remote, oracle_port)
+        pools = files_settings(pools_dir or pools_folder(), store)
+        oracle = Service("oracle", logs, shared | web | remote | pools, oracle_port)
         for service in (scorer, oracle):
             stack.push_async_callback(service.stop)
         await asyncio.gather(scorer.start(), oracle.start())
@@ -230,9 +238,23 @@ async def running(
         stack.push_async_callback(trainer.stop)
         await trainer.start()
         endpoints = Endpoints(trainer=trainer.address, scorer=scorer.address, oracle=oracle.address)
-        page_url = f"http://127.0.0.1:{oracle.http_port}/?token={page.token}" if page else ""
+        page_urls = page_links(os.environ, oracle.http_port, page.token) if page else ()
         services = {"trainer": trainer, "scorer": scorer, "oracle": oracle}
-        yield Stack(nats_url, endpoints, services, broker, page_url)
+        yield Stack(nats_url, endpoints, services, broker, *page_urls)
+
+
+def pools_folder() -> Path:
+    """Return the folder in which runs may name files: the one that the environment names, else the working folder."""
+    return Path(os.environ.get(POOLS_DIR) or Path.cwd()).absolute()
+
+
+def files_settings(pools_dir: Path, store: Path) -> dict[str, str]:
+    """Return the settings on files that runs may name: those in ``pools_dir``, but not in ``store``, where logs are."""
+    hidden, folder, ours = os.environ.get(HIDDEN_FILES, ""), pools_dir.resolve(), store.resolve()
+    if ours.is_relative_to(folder) and ours != folder:
+        pattern = glob.escape(ours.relative_to(folder).as_posix()).replace(",", "?")
+        hidden = f"{hidden},{pattern}"
+    return {POOLS_DIR: str(pools_dir), HIDDEN_FILES: hidden}
 
 
 async def up(
@@ -246,6 +268,12 @@ async def up(
             console.print(f"{name:<8} {service.address}")
         if stack.page_url:
             console.print(f"page     {stack.page_url}", soft_wrap=True)
+        if stack.page_url_of_others not in ("", stack.page_url):
+            console.print(f"         {stack.page_url_of_others} from other machines", soft_wrap=True)
+        console.print(
+            f"files    runs may name those below {pools_folder()}, and no others; {POOLS_DIR} names another folder",
+            soft_wrap=True,
+        )
         if remote_pools:
             console.print(f"pools below {remote_pools} are read with this terminal's credentials", soft_wrap=True)
         console.print(f"data and logs in {store}; Ctrl-C stops everything, `labelloop up` goes on from there")

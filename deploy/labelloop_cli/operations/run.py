@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import typer
+from google.protobuf import json_format
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource
 from labelloop.trainer.v1 import trainer_pb2 as pb
@@ -77,6 +78,12 @@ async def list_(*, as_json: bool = False, archived: bool = False) -> None:
             "runs": [run_summary.document(run) for run in response.runs],
             "unreadable_events": response.unreadable_events,
             "archived": response.archived,
+            "unfinished_imports": [
+                json_format.MessageToDict(
+                    each, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+                )
+                for each in response.unfinished_imports
+            ],
         }
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
@@ -91,6 +98,7 @@ async def list_(*, as_json: bool = False, archived: bool = False) -> None:
             console.print(f"{run.run_id}: {said}", highlight=False, soft_wrap=True)
     if response.archived and not archived:
         console.print(f"{response.archived} archived runs are not shown; see them with --archived")
+    tell(map(run_summary.unfinished, response.unfinished_imports))
     if response.unreadable_events:
         told = f"{response.unreadable_events} events on the stream cannot be read and are passed over"
         console.print(told, style="yellow")
@@ -173,3 +181,10 @@ async def cancel(run_id: str, reason: str) -> None:
     async with connect(Endpoints()) as clients:
         run = (await clients.trainer.CancelRun(pb.CancelRunRequest(run_id=run_id, reason=reason))).run
     console.print(f"run {run_id} cancelled with {run_summary.paid(run)}")
+
+
+async def clear(run_id: str, reason: str) -> None:
+    """Give up an import that was cut short, and print how many events are void."""
+    async with connect(Endpoints()) as clients:
+        cleared = await clients.trainer.ClearImport(pb.ClearImportRequest(run_id=run_id, reason=reason))
+    console.print(f"the import of run {run_id} is given up: {cleared.events} events are void, and its id is used up")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from labelloop.artifacts.archive_file import unpack
@@ -18,8 +19,10 @@ from labelloop.artifacts.opening import open_store
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import Corrupt, Unready, WrongState
+from labelloop.eventlog.archived_runs import is_about_archives
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog, Recorded
+from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from nats.aio.client import Client
@@ -109,54 +112,51 @@ async def purge(log: EventLog, store: ArtifactStore, run_id: str) -> int:
 
 
 def check_kept(run_id: str, standing: Iterable[Recorded], archived: Iterable[bytes], left_out: int) -> None:
-    """Raise Corrupt unless ``archived`` has each event of the run in ``standing`` that obeys the run's rules.
+    """Raise Corrupt unless ``archived`` has each event in ``standing`` that the services take for the run's.
 
-    What is left of a purge that was cut short does not say which events obeyed them: there, as many may be missing as
-    were ``left_out``.
+    What is left of a purge that was cut short does not say which these are: there, as many may be missing as were
+    ``left_out``.
     """
-    kept, events = Counter(archived), of_the_run(standing)
-    whole = any(event and event.HasField("run_started") for event in events)
-    lost = sum(not kept[_packed(event)] for event in (sound(events) if whole else filter(None, events)))
-    if lost > (0 if whole else left_out):
+    kept, read = Counter(archived), list(standing)
+    events = events_of_run(run_id, read)
+    if whole := events is not None:
+        left_out = 0
+    else:
+        events = [each.event for each in read if each.event and not is_about_archives(each)]
+    lost = sum(not kept[event.SerializeToString(deterministic=True)] for event in events or ())
+    if lost > left_out:
         message = (
             f"the archive of run {run_id!r} lacks {lost} events that stand in the log: nothing was removed. Report "
             "this, and keep the log"
         )
-        raise Corrupt("ARCHIVE_INCOMPLETE", message, run_id=run_id, lost=lost)
+        raise Corrupt("ARCHIVE_INCOMPLETE", message, run_id=run_id, lost=lost, whole=whole)
 
 
-def sound(events: Iterable[Event | None]) -> Iterator[Event]:
-    """Yield those events of a run that can be read and obey its rules, ``run_started`` first."""
-    readable = sorted(filter(None, events), key=lambda event: not event.HasField("run_started"))
-    rules = RunLog(readable[0].run_started)
-    yield readable[0]
-    for event in readable[1:]:
-        if not rules.fault(event):
-            rules.apply(event)
-            yield event
+@dataclass
+class _Kept:
+    """The events of a run, as services project it."""
+
+    run_log: RunLog
+    events: list[Event]
+
+    @property
+    def over(self) -> bool:
+        return self.run_log.over
+
+    def apply(self, event: Event, at: datetime) -> None:
+        self.run_log.apply(event)
+        self.events.append(event)
 
 
-def _packed(event: Event) -> bytes:
-    return event.SerializeToString(deterministic=True)
-
-
-def of_the_run(standing: Iterable[Recorded]) -> list[Event | None]:
-    """Return the events that were the run's before it was archived last, unreadable ones as None.
-
-    What followed an earlier archive is the run's only if ``run_restored`` came after it.
-    """
-    kept: list[Event | None] = []
-    late: list[Event | None] = []
-    live = True
+def events_of_run(run_id: str, standing: Iterable[Recorded]) -> list[Event] | None:
+    """Return the events that services take for the run's before it was archived last; None if its start is missing."""
+    projections = RunProjections(lambda event, _: _Kept(RunLog(event.run_started), [event]))
+    found: list[Event] | None = None
     for recorded in standing:
-        kind = recorded.event.WhichOneof("payload") if recorded.event else None
-        if kind == "run_archived":
-            live, late = False, []
-        elif kind == "run_restored":
-            live, kept, late = True, kept + late, []
-        else:
-            (kept if live else late).append(recorded.event)
-    return kept
+        projections.apply(recorded)
+        run = projections.runs.get(run_id)
+        found = run.events if run else found
+    return found
 
 
 @asynccontextmanager

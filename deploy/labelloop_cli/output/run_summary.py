@@ -7,7 +7,7 @@ from typing import Any
 from labelloop.domain.statistics import GUESSING, tells_little
 from labelloop.events.v1.events_pb2 import Protocol
 from labelloop.scorer.v1.scorer_pb2 import Strategy
-from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, Phase, RoundResult, RunStatus
+from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, Phase, RoundResult, RunStatus, UnfinishedImport
 
 from labelloop_cli.run_options import word
 
@@ -116,3 +116,12 @@ def paid(run: RunStatus) -> str:
 def _audited(run: RunStatus) -> int:
     """Count the audit labels: while an audit is under way, the labels paid for beyond the budget."""
     return max(run.audit_labels, run.labels_paid - run.spec.label_budget)
+
+
+def unfinished(each: UnfinishedImport) -> str:
+    """Say how far an import has come that is under way or was cut short, and what to do."""
+    of = f" of {each.events_expected}" if each.events_expected else ""
+    again = "" if each.damaged else "import the file again to complete it, or "
+    state = "is damaged" if each.damaged else "is under way or was cut short"
+    clear = f"give it up with `labelloop run clear {each.run_id}`"
+    return f"the import of run {each.run_id} {state}: {each.events}{of} events stand; {again}{clear}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from labelloop.artifacts.idx import parse_idx
 from labelloop.csv_files.class_rows import read_class_rows
-from labelloop.errors import Corrupt, InvalidInput, NotFound
+from labelloop.errors import Corrupt, InvalidInput, LimitExceeded, NotFound
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RunStatus
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
@@ -24,6 +24,7 @@ from labelloop_cli.sample_names import SampleNames
 
 _MNIST_LABELS = "train-labels-idx1-ubyte"
 _CLASS_MAX = 2**31
+_BYTES_MAX = 512 * 1024 * 1024  # 64 million classes of eight bytes
 _TABLES = {".csv", ".tsv", ".txt"}
 Truth = dict[int, int]
 
@@ -76,7 +77,7 @@ def _mnist_folders() -> list[Path]:
 async def read_truth(path: Path, classes: Sequence[str], samples: SampleNames) -> Truth:
     """Read class by sample id from a CSV (.csv, .tsv or .txt), a .npy or an IDX file; the latter two may be gzipped.
 
-    Raises NotFound if there is no file, and InvalidInput if it cannot be read.
+    Raises NotFound if there is no file, InvalidInput if it cannot be read, LimitExceeded if it is too large.
     """
     if path.suffix.lower() in _TABLES:
         rows, notes = read_class_rows(path)
@@ -89,11 +90,22 @@ def _read_array(path: Path) -> Truth:
     if not path.is_file():
         raise NotFound("NO_FILE", f"there is no file {path}", path=path)
     try:
-        data = path.read_bytes()
-        classes = _array(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
+        classes = _array(_read(path))
     except (OSError, ValueError, EOFError, zlib.error, InvalidInput, Corrupt) as error:
         raise InvalidInput("BAD_TRUTH", f"{path} holds no labels: {error}", field="truth") from error
     return {place: int(label) for place, label in enumerate(classes.tolist()) if label == label and label != -1}
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked. Raises LimitExceeded if they are too many."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        data = (gzip.GzipFile(fileobj=file) if packed else file).read(_BYTES_MAX + 1)
+    if len(data) > _BYTES_MAX:
+        message = f"{path} takes more than {_BYTES_MAX:,} bytes, which is more than labels of a pool do: is it another?"
+        raise LimitExceeded("TRUTH_TOO_LARGE", message, field="truth", most=_BYTES_MAX)
+    return data
 
 
 def _array(data: bytes) -> NDArray[Any]:
@@ -101,13 +113,18 @@ def _array(data: bytes) -> NDArray[Any]:
 
     Raises ValueError, InvalidInput or Corrupt if there are none.
     """
-    if data.startswith(b"\x93NUMPY"):
-        classes: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    else:
-        classes = parse_idx(data, "it")
+    classes = _npy(data) if data.startswith(b"\x93NUMPY") else parse_idx(data, "it")
     if classes.ndim != 1 or not _are_whole(classes):
         raise ValueError(f"it holds {classes.dtype} of {classes.ndim} dimensions, not one whole number a sample")
     return classes
+
+
+def _npy(data: bytes) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:  # almost any, for a broken header; MemoryError for one that claims too much
+        raise ValueError(f"it is cut short or damaged: {error}") from error
+    return array
 
 
 def _are_whole(classes: NDArray[Any]) -> bool:

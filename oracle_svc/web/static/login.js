@@ -25,5 +25,6 @@ form.addEventListener("submit", async (event) => {
 form.querySelector("button").disabled = false;
 
 // A link on another site brings no cookie along (SameSite=Strict); from here it is sent.
-const { name } = await get("/api/session");
+const { name, known } = await get("/api/session");
 if (name) location.replace(next());
+if (known) document.getElementById("token-part")?.remove();

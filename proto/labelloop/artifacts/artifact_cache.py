@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from labelloop.artifacts.cache_folder import CacheFolder
 from labelloop.artifacts.mapped_files import Bytes
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.runtime.threads import in_thread
 
 
 class ArtifactCache:
@@ -28,15 +28,15 @@ class ArtifactCache:
 
         NotFound and Corrupt as the store raises them; Unready if the folder cannot hold the artifact.
         """
-        mapped = await asyncio.to_thread(self._folder.mapped, digest, lambda data: _is(data, digest))
+        mapped = await in_thread(None, self._folder.mapped, digest, lambda data: _is(data, digest))
         if mapped is None:
             data = await self._store.get(digest)
-            mapped = await asyncio.to_thread(self._folder.keep, digest, len(data), lambda draft: _written(draft, data))
+            mapped = await in_thread(None, self._folder.keep, digest, len(data), lambda draft: _written(draft, data))
         return mapped
 
     async def held(self, digests: Sequence[str]) -> list[bool]:
         """Return for each artifact whether the folder has a file of it. Its bytes are not looked at."""
-        return await asyncio.to_thread(lambda: [self._folder.has(digest) for digest in digests])
+        return await in_thread(None, lambda: [self._folder.has(digest) for digest in digests])
 
 
 def _is(data: Bytes, digest: str) -> bool:

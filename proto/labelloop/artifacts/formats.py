@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -29,6 +29,10 @@ from labelloop.events.v1.events_pb2 import SampleLayout
 
 TILE_SAMPLES = 250  # models score pools in tiles of this size, because a row's sum may depend on it
 SHARD_SAMPLES = 60_000
+_MANIFEST_BYTES_MAX = 4 * 1024 * 1024  # of more than 20,000 shards; parsers hold Python's lock
+_SHARDS_MAX = 50_000
+_INDEX_BYTES_MAX = 32 * 1024 * 1024  # 500 bytes for each sample of a shard
+_BRACKETS_MAX = 8 * SHARD_SAMPLES  # in names; of two bytes "{}", a parser makes hundreds
 
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -46,9 +50,9 @@ class SampleIndex(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    names: tuple[str, ...] = ()
-    originals: tuple[Digest, ...] = ()
-    files: tuple[Digest, ...] = ()
+    names: Annotated[tuple[str, ...], FailFast()] = ()  # else the errors of hostile bytes take gigabytes
+    originals: Annotated[tuple[Digest, ...], FailFast()] = ()
+    files: Annotated[tuple[Digest, ...], FailFast()] = ()
 
     def to_bytes(self) -> bytes:
         return _json(self)
@@ -56,6 +60,7 @@ class SampleIndex(BaseModel):
     @classmethod
     def from_bytes(cls, data: bytes, sample_count: int) -> SampleIndex:
         """Parse the index of a shard; raise Corrupt if ``data`` is not one of ``sample_count`` samples."""
+        _check_size(data, _INDEX_BYTES_MAX, _BRACKETS_MAX, "BAD_INDEX", "index of samples")
         try:
             index = cls.model_validate_json(data)
         except ValidationError as error:
@@ -88,8 +93,8 @@ class PoolManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     dtype: Literal["uint8", "float32", "utf8"]
-    shape: tuple[int, ...]
-    shards: tuple[Shard, ...] = Field(min_length=1)
+    shape: Annotated[tuple[int, ...], FailFast()]
+    shards: Annotated[tuple[Shard, ...], FailFast()] = Field(min_length=1)
     layout: Digest | None = None
 
     @property
@@ -108,10 +113,19 @@ class PoolManifest(BaseModel):
     @classmethod
     def from_bytes(cls, data: bytes) -> PoolManifest:
         """Parse a manifest; raise Corrupt if ``data`` is not one."""
+        _check_size(data, _MANIFEST_BYTES_MAX, _SHARDS_MAX, "BAD_MANIFEST", "pool manifest")
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise Corrupt("BAD_MANIFEST", f"this artifact is no pool manifest: {error.errors()[0]['msg']}") from error
+
+
+def _check_size(data: bytes, bytes_max: int, brackets_max: int, reason: str, name: str) -> None:
+    """Raise Corrupt if ``data`` is more JSON than a parser should be given."""
+    if len(data) > bytes_max:
+        raise Corrupt(reason, f"this artifact is no {name}: it has {len(data):,} bytes, more than {bytes_max:,}")
+    if (brackets := data.count(b"{") + data.count(b"[")) > brackets_max:
+        raise Corrupt(reason, f"this artifact is no {name}: it holds {brackets:,} brackets, more than {brackets_max:,}")
 
 
 def encode_shard(samples: NDArray[Any]) -> bytes:

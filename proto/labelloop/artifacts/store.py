@@ -35,6 +35,7 @@ from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 from labelloop.runtime.crash_points import crash_point
 
 JETSTREAM = "jetstream:"  # the URL of the broker's own store
+_STORE = "the broker's artifact store"
 _CHUNK_BYTES = 512 * 1024
 _DIGEST = re.compile("[0-9a-f]{64}")
 _NO_ROOM = (INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED)  # of the account, on the disk, in the stream
@@ -115,7 +116,7 @@ class JetStreamArtifacts:
         digest = digest_of(data)
         crash_point("before put")
         try:
-            await retry_while_away(lambda: self._put(digest, data), self._passing(digest))
+            await retry_while_away(lambda: self._put(digest, data), self._passing(digest), _STORE)
         except APIError as error:
             message = f"the broker does not store artifact {digest}: {error.description}; the run goes on once it does"
             raise Unready("ARTIFACT_STORE_FAILS", message, retry_after_s=1, artifact=digest) from error
@@ -207,7 +208,7 @@ class JetStreamArtifacts:
     async def get(self, digest: str) -> bytes:
         check_digest(digest)
         try:
-            return checked(digest, await retry_while_away(lambda: self._read(digest)))
+            return checked(digest, await retry_while_away(lambda: self._read(digest), what=_STORE))
         except NotFoundError as error:
             raise missing(digest) from error
 

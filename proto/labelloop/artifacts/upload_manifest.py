@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from labelloop.domain import names as seen
 from labelloop.errors import InvalidInput, LimitExceeded
 
 PART_BYTES = 512 * 1024  # fits into a message of the broker
@@ -103,6 +104,8 @@ def name_fault(name: str) -> str:
         return "is no plain path below the upload"
     if len(encoded) > _NAME_BYTES_MAX or any(len(part.encode()) > _PART_OF_NAME_BYTES_MAX for part in parts):
         return f"is too long: at most {_NAME_BYTES_MAX} bytes, and {_PART_OF_NAME_BYTES_MAX} between slashes"
+    if fault := seen.name_fault(name, _NAME_BYTES_MAX):
+        return f"is refused: {fault}"
     return f"has more than {_DEPTH_MAX} levels of folders" if len(parts) > _DEPTH_MAX else ""
 
 

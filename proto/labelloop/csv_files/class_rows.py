@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelloop.csv_files.decoding import Opener, open_plainly
+from labelloop.csv_files.formulas import meanings
 from labelloop.csv_files.rows import Row, Sheet, read_sheet
 from labelloop.domain.class_names import as_number, class_named, class_of
 from labelloop.errors import InvalidInput
@@ -38,16 +40,30 @@ class ClassRow:
         """Return the index of the row's class among ``classes``.
 
         A class is given by name or index in the column ``class``, by name in ``class_name``, or in both, which then
-        agree. Raises InvalidInput otherwise.
+        agree. An apostrophe in front of a name may be there to keep it from being a formula. Raises InvalidInput
+        otherwise.
         """
         class_, class_name = self.class_texts
         try:
+            class_, class_name = _meant(class_, "", classes), _meant(class_name, class_, classes)
             index = class_of(class_name or class_, classes)
             if "class_name" in self.row.cells and class_:
                 _check_agreement(class_, class_name, index, classes)
             return index
         except InvalidInput as error:
             raise self.row.fault(error.message, field="class") from error
+
+
+def _meant(cell: str, index: str, classes: Sequence[str]) -> str:
+    """Return the name that a cell stands for, by the ``index`` beside it if it may be two classes' names."""
+    found = {each: class_named(each, classes) for each in meanings(cell)}
+    named = [each for each, at in found.items() if at is not None]
+    if len(named) > 1:
+        named = [each for each in named if as_number(index) == found[each]]
+        if not named:
+            message = f"{cell!r} may mean {' or '.join(map(repr, found))}: give the index of the class in class"
+            raise InvalidInput("AMBIGUOUS_CLASS", message)
+    return named[0] if named else next(iter(found))
 
 
 def _check_agreement(class_: str, class_name: str, index: int, classes: Sequence[str]) -> None:
@@ -67,7 +83,7 @@ def _check_agreement(class_: str, class_name: str, index: int, classes: Sequence
         raise InvalidInput("AMBIGUOUS_CLASS", message)
 
 
-def read_class_rows(path: Path) -> tuple[Iterator[ClassRow], Sequence[str]]:
+def read_class_rows(path: Path, opener: Opener = open_plainly) -> tuple[Iterator[ClassRow], Sequence[str]]:
     """Open a CSV file with classes of samples.
 
     Returns:
@@ -79,7 +95,7 @@ def read_class_rows(path: Path) -> tuple[Iterator[ClassRow], Sequence[str]]:
             has too many cells, or a class but no sample.
         LimitExceeded: If it is too large.
     """
-    sheet = read_sheet(path, COLUMNS)
+    sheet = read_sheet(path, COLUMNS, opener)
     for needed in (("id", "name"), ("class", "class_name")):
         if not {*needed} & {*sheet.columns}:
             message = f"{path} has the column {' and '.join(sheet.columns)}; it also needs {' or '.join(needed)}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
+from typing import BinaryIO
 
 from labelloop.errors import InvalidInput, LimitExceeded, NotFound
 
@@ -21,8 +23,16 @@ _MARKS = (  # that of UTF-32 begins with that of UTF-16
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods, .xls
 WESTERN = "cp1252"
 
+Opener = Callable[[Path], BinaryIO]
+"""Opens a file for reading bytes."""
 
-def encoding_of(path: Path) -> str:
+
+def open_plainly(path: Path) -> BinaryIO:
+    """Open a file, following links."""
+    return path.open("rb")
+
+
+def encoding_of(path: Path, opener: Opener = open_plainly) -> str:
     """Return the encoding of a text file: by its byte order mark, else UTF-8 if it is that, else Windows-1252.
 
     Raises:
@@ -38,9 +48,9 @@ def encoding_of(path: Path) -> str:
         message = f"{path} has {size:,} bytes: a CSV file may have {BYTES_MAX:,}; split it"
         raise LimitExceeded("CSV_TOO_LARGE", message, path=path, bytes=size)
     try:
-        with path.open("rb") as file:
+        with opener(path) as file:
             head = file.read(_PIECE_BYTES)
-        return _marked(path, head) or ("utf-8" if _is_utf8(path) else WESTERN)
+        return _marked(path, head) or ("utf-8" if _is_utf8(path, opener) else WESTERN)
     except OSError as error:
         raise unreadable(path, str(error)) from error
 
@@ -56,9 +66,9 @@ def _marked(path: Path, head: bytes) -> str:
     return ""
 
 
-def _is_utf8(path: Path) -> bool:
+def _is_utf8(path: Path, opener: Opener) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
+    with opener(path) as file:
         try:
             while piece := file.read(_PIECE_BYTES):
                 decoder.decode(piece)
@@ -68,13 +78,13 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def lines_of(path: Path, encoding: str) -> Iterator[str]:
+def lines_of(path: Path, encoding: str, opener: Opener = open_plainly) -> Iterator[str]:
     """Yield the lines of a file with their ends.
 
     Raises InvalidInput for a byte that is not of ``encoding``, or for a line of more than a million characters.
     """
     try:
-        with path.open(encoding=encoding, newline="") as file:
+        with TextIOWrapper(opener(path), encoding, newline="") as file:
             while line := file.readline(LINE_CHARACTERS_MAX + 1):
                 if len(line) > LINE_CHARACTERS_MAX:
                     raise unreadable(path, f"it has a line of more than {LINE_CHARACTERS_MAX:,} characters")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from labelloop.csv_files.decoding import WESTERN, encoding_of, lines_of, unreadable
+from labelloop.csv_files.decoding import WESTERN, Opener, encoding_of, lines_of, open_plainly, unreadable
 from labelloop.domain.class_names import comparable, shortened
 from labelloop.errors import InvalidInput
 
@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         number: Its number as a spreadsheet shows it: the first row of the file is 1.
-        cells: Its cells by column, without spaces around them; empty where the row is short.
+        cells: Its cells by known column, without spaces around them; empty where the row is short.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Sheet:
     rows: Iterator[Row]
 
 
-def read_sheet(path: Path, known: Sequence[str]) -> Sheet:
+def read_sheet(path: Path, known: Sequence[str], opener: Opener = open_plainly) -> Sheet:
     """Open a CSV file that has some of the columns ``known``; others are ignored.
 
     Commas, semicolons, tabs and bars may separate the cells, and Excel's line ``sep=;`` may come first. Case and spaces
@@ -64,8 +64,8 @@ def read_sheet(path: Path, known: Sequence[str]) -> Sheet:
         InvalidInput: If it is no CSV, has none of the columns, or has one of them twice.
         LimitExceeded: If it is too large.
     """
-    encoding = encoding_of(path)
-    lines = lines_of(path, encoding)
+    encoding = encoding_of(path, opener)
+    lines = lines_of(path, encoding, opener)
     before, header = _header(lines)
     if not header:
         raise unreadable(path, f"it is empty; wanted are the columns {', '.join(known)}")
@@ -73,7 +73,7 @@ def read_sheet(path: Path, known: Sequence[str]) -> Sheet:
     columns = _names(header, delimiter)
     _check_columns(path, columns, known)
     notes = [f"{path} is not UTF-8 and was read as Windows-1252"] if encoding == WESTERN else []
-    rows = _rows(path, _records(path, chain([header], lines), delimiter, before), before, columns)
+    rows = _rows(path, _records(path, chain([header], lines), delimiter, before), before, columns, known)
     return Sheet(path, [name for name in columns if name in known], notes, rows)
 
 
@@ -114,7 +114,11 @@ def _records(path: Path, lines: Iterable[str], delimiter: str, before: int) -> I
         raise unreadable(path, f"line {before + reader.line_num}: {error}") from error
 
 
-def _rows(path: Path, records: Iterator[list[str]], before: int, columns: Sequence[str]) -> Iterator[Row]:
+def _rows(
+    path: Path, records: Iterator[list[str]], before: int, columns: Sequence[str], known: Sequence[str]
+) -> Iterator[Row]:
+    """Yield rows with the cells of known columns: a short row of a file with many columns must not take much memory."""
+    places = [(place, name) for place, name in enumerate(columns) if name in known]
     next(records)
     for number, cells in enumerate(records, start=before + 2):
         stripped = [cell.strip() for cell in cells]
@@ -123,5 +127,5 @@ def _rows(path: Path, records: Iterator[list[str]], before: int, columns: Sequen
         if any(stripped[len(columns) :]):
             problem = f"it has {len(cells)} cells, but there are {len(columns)} columns: is a cell without its quotes?"
             raise Row(path, number, {}).fault(problem)
-        padded = stripped + [""] * (len(columns) - len(cells))
-        yield Row(path, number, dict(zip(columns, padded, strict=False)))
+        cells_of = {name: stripped[place] if place < len(stripped) else "" for place, name in places}
+        yield Row(path, number, cells_of)

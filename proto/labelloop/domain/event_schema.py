@@ -25,6 +25,7 @@ from labelloop.events.v1.events_pb2 import (
     Event,
     FeatureKind,
     GuaranteeSpec,
+    ImportedEvents,
     Inheritance,
     LabelSource,
     LabelsRequested,
@@ -44,7 +45,7 @@ _PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
 _LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
 _SKIP_KINDS = SKIP_KINDS | {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED, SkipKind.SKIP_KIND_DISPUTED}
 _DTYPES = {"uint8", "float32", TEXT_DTYPE}
-_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled"}
+_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled", "import_cleared"}
 
 
 def shape_fault(event: Event) -> str:
@@ -58,7 +59,7 @@ def shape_fault(event: Event) -> str:
         case "run_started":
             started = event.run_started
             fault = _spec_fault(started.spec) or _digest_fault(started.dataset_sha256, may_lack=True)
-            return fault or _inheritance_fault(started.inheritance)
+            return fault or _imported_fault(started.imported) or _inheritance_fault(started.inheritance)
         case "pool_published":
             return _pool_fault(event.pool_published)
         case "features_learned":
@@ -166,6 +167,12 @@ def _inheritance_fault(taken_over: Inheritance) -> str:
         return "it takes over more given labels than labels"
     columns = (taken_over.sample_ids, taken_over.classes, taken_over.auto_labelled)
     return _purposes_fault(taken_over.purposes, *columns) or _repeated(taken_over.sample_ids)
+
+
+def _imported_fault(imported: ImportedEvents) -> str:
+    if not imported.count:
+        return "it gives the digest of no events" if imported.sha256 else ""
+    return _digest_fault(imported.sha256)
 
 
 def _pool_fault(pool: PoolPublished) -> str:

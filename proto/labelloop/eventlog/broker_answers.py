@@ -104,6 +104,44 @@ BY_CODE: Mapping[int, Handling] = MappingProxyType(
 _BY_CLASS = MappingProxyType({404: _ABSENT, 429: _WAIT, 503: _WAIT})
 
 
+_NO_ROOM = (
+    "its disk or its store is full: make room (NATS_MAX_FILE_STORE, or a larger disk); nats-server 2.15 stores nothing "
+    "after that until it is restarted"
+)
+_PROBLEMS: Mapping[int, str] = MappingProxyType(
+    {
+        STORE_FAILED: _NO_ROOM,
+        INSUFFICIENT_RESOURCES: _NO_ROOM,
+        STORAGE_EXCEEDED: _NO_ROOM,
+        10076: "JetStream has switched itself off, as it does on a full disk: make room and restart the broker",
+        10039: "JetStream is not enabled: it has switched itself off, or the broker is just starting",
+        10008: "no node leads the stream: too few nodes are up or reach each other",
+        10118: "the nodes of the stream are away",
+    }
+)
+
+
+class StoresNothing(NatsError):
+    """A write was not answered although the broker answers other requests."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it answers but stores nothing: too few of its nodes reach each other, or its disk is or was full. Make "
+            "room, then restart the broker: nats-server 2.15 stores nothing before that"
+        )
+
+
+def problem_of(error: BaseException) -> str:
+    """Say why a request fails, and what to do about it where that is known."""
+    if isinstance(error, APIError):
+        known = _PROBLEMS.get(error.err_code or 0)
+        said = f"{error.description or 'no answer'} (code {error.err_code})" if error.err_code else "JetStream is off"
+        return f"{known} [{said}]" if known else said
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    return str(error) or type(error).__name__
+
+
 class RefusedByBroker(WrongState):
     """The broker refuses a request because of its settings or limits; ``err_code`` is its code for that."""
 

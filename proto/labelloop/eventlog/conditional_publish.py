@@ -6,11 +6,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
+from nats.js.api import PubAck
 from nats.js.errors import APIError, NotFoundError
 
-from labelloop.eventlog.broker_answers import Handling, handling_of
+from labelloop.eventlog.broker_answers import Handling, StoresNothing, handling_of
 from labelloop.eventlog.retry import retry_while_undecided
+from labelloop.eventlog.streams import stream_of
 
 _EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -42,11 +46,23 @@ async def publish_over(
     """
     expecting = {**headers, _EXPECT_LAST: str(last)}
     try:
-        return int((await retry_while_undecided(lambda: js.publish(subject, data, headers=expecting))).seq)
+        return int((await retry_while_undecided(lambda: _publish(js, subject, data, expecting))).seq)
     except APIError as error:
         if handling_of(error) is not Handling.READ_BACK:
             raise
         return None
+
+
+async def _publish(js: JetStreamContext, subject: str, data: bytes, headers: dict[str, str]) -> PubAck:
+    """Publish a message. Raises StoresNothing if that is not answered although the stream's settings can be read."""
+    try:
+        return await js.publish(subject, data, headers=headers)
+    except NatsTimeoutError as error:
+        try:
+            await js.stream_info(stream_of(subject))
+        except NatsError:
+            raise error from None
+        raise StoresNothing from error
 
 
 async def read_or_make(read: Callable[[], Awaitable[T]], make: Callable[[], Awaitable[T]]) -> T:

@@ -39,6 +39,8 @@ from labelloop.observability import metrics, tracing
 from labelloop.runtime.crash_points import crash_point
 
 _BEHIND_TRIES = 200
+_HEADER_BYTES = 1_024  # the expected sequence and the headers of a trace
+_NO_SEQUENCE = 2**62  # that no message has
 
 log = structlog.get_logger()
 
@@ -52,12 +54,14 @@ class Recorded:
         sequence: Its sequence in the stream.
         ours: Whether the append that returned this wrote it.
         carrier: From :meth:`EventLog.follow`, trace headers of the span in which it was written; empty if untraced.
+        data: Its bytes in the stream.
     """
 
     event: Event | None
     sequence: int
     ours: bool = False
     carrier: Mapping[str, str] = field(default_factory=dict, compare=False)
+    data: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def at(self) -> datetime:
@@ -128,11 +132,11 @@ class EventLog:
             if standing := await retry_while_away(lambda: first_of_ours(self._js, STREAM, subject, is_no_answer)):
                 recorded = _recorded(subject, standing)
                 return replace(recorded, ours=recorded.event == event)
-            if await self.last_of_run(event.run_id) != last:
+            if await self.newest(event.run_id) != last:
                 return None
             if sequence := await self._write_as(newest_of_all + 1, subject, data):
                 crash_point(f"after append {event_kind(event)}")
-                return Recorded(event, sequence, ours=True)
+                return Recorded(event, sequence, ours=True, data=data)
         message = f"the log is too busy to write {subject} behind the newest event: try again when less is written"
         raise Unready("LOG_BUSY", message, retry_after_s=1, subject=subject)
 
@@ -160,7 +164,7 @@ class EventLog:
             raise
         self.writable = True
         if sequence:
-            return Recorded(event, sequence, ours=True)
+            return Recorded(event, sequence, ours=True, data=data)
         standing = await self._stand(event, subject, data)
         ours = standing.ours or standing.event == event  # as after a write of which only the acknowledgement was lost
         metrics.APPENDS_LOST.inc(not ours)
@@ -177,7 +181,7 @@ class EventLog:
         if sequence is None:
             raise NotThereYet(f"another wrote under {subject} at the same time")
         log.warning("event_written_behind_strays", subject=subject, sequence=sequence)
-        return Recorded(event, sequence, ours=True)
+        return Recorded(event, sequence, ours=True, data=data)
 
     async def watch(self) -> None:
         """Watch the stream for rollbacks and stalls, forever; run it alongside the one :meth:`follow` of all events.
@@ -188,6 +192,23 @@ class EventLog:
             LogRolledBack: If the broker took back an event that was read.
         """
         await self._rollback_guard.watch()
+
+    @property
+    def event_bytes_max(self) -> int:
+        """How many bytes an event may have: what the broker takes in one message, less its headers."""
+        return self._client.max_payload - _HEADER_BYTES
+
+    async def check_may_append(self, subject: str) -> None:
+        """Check that the broker lets this client write under ``subject``, without writing anything.
+
+        Raises:
+            NotAllowed: If it does not.
+        """
+        await retry_while_away(lambda: publish_over(self._js, subject, b"", _NO_SEQUENCE))
+
+    async def newest(self, run_id: str) -> int:
+        """Return the sequence of the newest message of a run; 0 if there is none."""
+        return await self._last_under(f"{PREFIX}.{run_id}.>")
 
     async def last_sequence(self) -> int:
         """Return the sequence of the newest event; 0 if there is none."""
@@ -210,10 +231,10 @@ class EventLog:
 
     async def read_all(self, run_id: str, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """Yield what :meth:`read_on` does, and unreadable events."""
-        subject, last = f"{PREFIX}.{run_id}.>", await self.last_of_run(run_id)
+        last = await self.newest(run_id)
         if last <= after:
             return
-        async with aclosing(self.follow(subject, after)) as standing:
+        async with aclosing(self.follow(f"{PREFIX}.{run_id}.>", after)) as standing:
             async for recorded in standing:
                 if recorded.sequence > last:
                     message = f"run {run_id!r} was archived while it was read: try again"
@@ -228,10 +249,6 @@ class EventLog:
         info = await retry_while_away(lambda: self._js.stream_info(STREAM, subjects_filter=subjects))
         standing = info.state.subjects or {}
         return frozenset(subject.removeprefix(f"{PREFIX}.").partition(".")[0] for subject in standing)
-
-    async def last_of_run(self, run_id: str) -> int:
-        """Return the sequence of the newest event of a run; 0 if there is none."""
-        return await self._last_under(f"{PREFIX}.{run_id}.>")
 
     async def _last_under(self, subject: str) -> int:
         try:
@@ -278,7 +295,7 @@ class EventLog:
         guard: Guard = self._rollback_guard if subject == EVERYTHING else PassingReader(self._rollback_guard)
         async for message in follow_stream(self._client, self._js, STREAM, subject, after, guard):
             sequence, carrier = message.metadata.sequence.stream, tracing.carrier(message.headers)
-            yield Recorded(self._decode(message), sequence, carrier=carrier)
+            yield Recorded(self._decode(message), sequence, carrier=carrier, data=message.data)
 
     def _decode(self, message: Msg) -> Event | None:
         try:
@@ -293,8 +310,9 @@ class EventLog:
 
 def _recorded(subject: str, message: RawStreamMsg) -> Recorded:
     assert message.seq is not None, "a message that stands has a sequence"
+    data = message.data or b""
     try:
-        return Recorded(_readable(subject, message.data or b""), message.seq)
+        return Recorded(_readable(subject, data), message.seq, data=data)
     except ValueError as error:
         said = f"what stands under {subject}, at sequence {message.seq}, is no event of ours: {error}"
         raise WrongState("UNREADABLE_EVENT", said, subject=subject, sequence=message.seq) from error

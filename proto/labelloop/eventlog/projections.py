@@ -14,7 +14,9 @@ import structlog
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import NotFound, WrongState
 from labelloop.eventlog.archived_runs import ArchivedRuns
+from labelloop.eventlog.beginnings import Beginnings
 from labelloop.eventlog.log import EventLog, Recorded
+from labelloop.eventlog.waiting import waiting
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics
 
@@ -42,8 +44,7 @@ R = TypeVar("R", bound=Run)
 class RunProjections(Generic[R]):
     """The states of all runs in one service, kept up to date with the event log.
 
-    Events that precede their ``run_started`` are applied after it: an import writes that one last, so that the run
-    appears completely or not at all.
+    An imported run appears completely or not at all, as :mod:`labelloop.eventlog.beginnings` says.
 
     Args:
         begin: Creates a run's state from its ``run_started`` event and the time at which that was recorded.
@@ -55,17 +56,18 @@ class RunProjections(Generic[R]):
         refused: Sequences of events that break the rules of their run; they stay in the log and are skipped.
         carriers: Trace headers of the span in which each run's newest event was written, if that was traced.
         archived: The runs that lie in an archive, of which there is no state.
+        beginnings: The events of ids of which there is no run, such as those of imports that were cut short.
     """
 
     def __init__(self, begin: Callable[[Event, datetime], R]) -> None:
         self._begin = begin
+        self.beginnings = Beginnings(begin, self._apply, self._refuse)
         self.runs: dict[str, R] = {}
         self.problems: dict[str, str] = {}
         self.progress: dict[str, str] = {}
         self.refused: set[int] = set()
         self.carriers: dict[str, Mapping[str, str]] = {}
         self.archived = ArchivedRuns()
-        self._early: defaultdict[str, list[tuple[Recorded, Event]]] = defaultdict(list)
         self._sequence = 0
         self._arrivals: list[tuple[int, asyncio.Future[None]]] = []
         self._subscriptions: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -97,28 +99,25 @@ class RunProjections(Generic[R]):
         self._arrivals = [waiting for waiting in self._arrivals if not waiting[1].done()]
 
     def _sort(self, recorded: Recorded, event: Event) -> None:
-        run_id, kind = event.run_id, event.WhichOneof("payload")
+        kind = event.WhichOneof("payload")
         if kind == "run_archived":
             self._archive(recorded, event)
         elif kind == "run_restored":
             self._restore(recorded, event)
-        elif run_id in self.archived:
+        elif event.run_id in self.archived:
             self.archived.hold(recorded, event)
-        elif run_id in self.runs:
-            self._apply(recorded, event)
-        elif event.HasField("run_started"):
-            self.runs[run_id] = self._begin(event, recorded.at)
-            for early, early_event in self._early.pop(run_id, ()):
-                self._apply(early, early_event)
-        else:
-            self._early[run_id].append((recorded, event))
+        elif event.run_id in self.runs:
+            self._apply(self.runs[event.run_id], recorded, event)
+        elif (run := self.beginnings.take(recorded, event)) is not None:
+            self.runs[event.run_id] = run
 
     def _archive(self, recorded: Recorded, event: Event) -> None:
         if fault := self.archived.archive(recorded, event):
             self._refuse(recorded, event, fault)
             return
-        for held in (self.runs, self.problems, self.progress, self.carriers, self._early):
+        for held in (self.runs, self.problems, self.progress, self.carriers):
             held.pop(event.run_id, None)
+        self.beginnings.forget(event.run_id)
 
     def _restore(self, recorded: Recorded, event: Event) -> None:
         """Build the state of a run anew from the events that followed its ``run_archived``."""
@@ -128,12 +127,11 @@ class RunProjections(Generic[R]):
                 self.archived.hold(recorded, event)
             return
         (start, started), *others = self.archived.restore(event.run_id)
-        self.runs[event.run_id] = self._begin(started, start.at)
+        run = self.runs[event.run_id] = self._begin(started, start.at)
         for other, other_event in others:
-            self._apply(other, other_event)
+            self._apply(run, other, other_event)
 
-    def _apply(self, recorded: Recorded, event: Event) -> None:
-        run = self.runs[event.run_id]
+    def _apply(self, run: R, recorded: Recorded, event: Event) -> None:
         if fault := run.run_log.fault(event):
             self._refuse(recorded, event, fault)
         else:
@@ -149,7 +147,9 @@ class RunProjections(Generic[R]):
         if self._sequence < sequence:
             arrival = asyncio.get_running_loop().create_future()
             self._arrivals.append((sequence, arrival))
-            await arrival
+            with waiting("the broker") as wait:
+                wait.problem = f"event {sequence} has not arrived yet"
+                await arrival
 
     async def wait_for_append(self, recorded: Recorded) -> None:
         """Return once the event that an append returned is applied.
@@ -175,9 +175,18 @@ class RunProjections(Generic[R]):
         if run_id in self.archived:
             raise _archived(run_id)
         if run_id not in self.runs:
-            message = f"there is no run {run_id!r}; `labelloop run list` shows those there are"
-            raise NotFound("UNKNOWN_RUN", message, run_id=run_id)
+            raise NotFound("UNKNOWN_RUN", self._why_unknown(run_id), run_id=run_id)
         return self.runs[run_id]
+
+    def _why_unknown(self, run_id: str) -> str:
+        if run_id in self.beginnings.cleared:
+            return f"there is no run {run_id!r}: its import was given up"
+        if self.beginnings.unfinished(run_id):
+            return (
+                f"there is no run {run_id!r} yet: its import has not ended; if it was cut short, import the file "
+                f"again, or give it up with `labelloop run clear {run_id}`"
+            )
+        return f"there is no run {run_id!r}; `labelloop run list` shows those there are"
 
     def set_problem(self, run_id: str, problem: str) -> None:
         """Set what keeps a run from going on; empty if it goes on. Archived runs have none."""

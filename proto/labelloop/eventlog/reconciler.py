@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -15,9 +16,11 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 from labelloop.domain.run_owners import RunOwners
 from labelloop.errors import LabelloopError
 from labelloop.eventlog.projections import Run, RunProjections
+from labelloop.eventlog.waiting import tell_waits_to
 from labelloop.observability import tracing
 from labelloop.runtime.backoff import Backoff
 from labelloop.runtime.cancellation import without_losing_cancellation
+from labelloop.runtime.waits import told_of_waits
 
 
 class Reconcilable(Run, Protocol):
@@ -55,12 +58,14 @@ async def reconcile(projections: RunProjections[R], advance: Advance, owners: Ru
 async def _drive_run(projections: RunProjections[R], advance: Advance, owners: RunOwners, run_id: str) -> None:
     """Advance one run at each of its changes until it ends; report errors and retry later."""
     state, tries = projections.get(run_id), 0
-    bind_contextvars(run=run_id)  # in this task only
+    bind_contextvars(run=run_id)  # in this task only, as what follows
+    tell_waits_to(partial(projections.set_problem, run_id))
     with projections.subscribe(run_id) as subscribe:
         while not state.over and projections.runs.get(run_id) is state:  # not archived meanwhile
             subscribe.clear()
             try:
-                await without_losing_cancellation(_advance(projections, advance, run_id))
+                with told_of_waits(lambda problem: projections.set_problem(run_id, problem)):
+                    await without_losing_cancellation(_advance(projections, advance, run_id))
             except Exception as error:
                 with bound_contextvars(round=state.round):
                     _say(projections, run_id, error)

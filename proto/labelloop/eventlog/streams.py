@@ -9,13 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labelloop.eventlog.subjects import ARTIFACT_BUCKET, EVERYTHING, STREAM
+from labelloop.eventlog.subjects import ARTIFACT_BUCKET, EVERYTHING, PREFIX, STREAM
 
 LEASES, LEASES_PREFIX = "LABELLOOP_LEASES", "labelloop-leases.v1"
 DEAD_LETTERS, DEAD_LETTERS_PREFIX = "LABELLOOP_DEAD", "labelloop-dead.v1"
 UPLOADS, UPLOADS_PREFIX = "LABELLOOP_UPLOADS", "labelloop-uploads.v1"
 QUEUE, QUEUE_PREFIX = "LABELLOOP_QUEUE", "labelloop-queue.v1"
 ARTIFACTS = f"OBJ_{ARTIFACT_BUCKET}"
+_BY_PREFIX = {
+    PREFIX: STREAM,
+    LEASES_PREFIX: LEASES,
+    DEAD_LETTERS_PREFIX: DEAD_LETTERS,
+    UPLOADS_PREFIX: UPLOADS,
+    QUEUE_PREFIX: QUEUE,
+    f"$O.{ARTIFACT_BUCKET}": ARTIFACTS,
+}
 
 LEASES_KEPT_S = 14 * 24 * 3600
 DEAD_LETTERS_BYTES_MAX = 64 * 1024 * 1024
@@ -110,3 +118,8 @@ def uploads(bytes_max: int, replicas: int = 1) -> StreamSpec:
 def queue(replicas: int = 1) -> StreamSpec:
     """Return the stream of requests to annotators on the broker, and of their results."""
     return StreamSpec(QUEUE, (f"{QUEUE_PREFIX}.>",), replicas, kept_s=_QUEUE_KEPT_S, append_only=True)
+
+
+def stream_of(subject: str) -> str:
+    """Return the name of the stream that stores messages under ``subject``; empty if none does."""
+    return next((name for prefix, name in _BY_PREFIX.items() if subject.startswith(f"{prefix}.")), "")

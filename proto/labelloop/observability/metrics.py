@@ -18,15 +18,18 @@ from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
-    start_http_server,
+    make_wsgi_app,
     write_to_textfile,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from labelloop.errors import port_in_use
+from labelloop.observability.metrics_server import MetricsServer
+from labelloop.runtime.listening import listening_socket
 from labelloop.settings import ServiceSettings
 
 T = TypeVar("T")
@@ -79,6 +82,19 @@ EVENTS_SEEN_AGAIN = Counter(
     "labelloop_events_seen_again_total",
     "Events of the log that came once more and were left out.",
     registry=OURS,
+)
+LOOP_LAG = Gauge(
+    "labelloop_event_loop_lag_seconds",
+    "The longest time within the last minute for which the event loop was held, so that it answered nobody.",
+    registry=OURS,
+    multiprocess_mode="livemax",
+)
+WAITS = Gauge(
+    "labelloop_waits",
+    "How many pieces of work have waited for more than a few seconds, by what they wait for; the log says why.",
+    ["what"],
+    registry=OURS,
+    multiprocess_mode="livesum",
 )
 LOG_LINES_LOST = Counter(
     "labelloop_log_lines_lost_total",
@@ -150,11 +166,12 @@ def serve(service: str, settings: ServiceSettings) -> None:
         return
     host, port = settings.host, settings.metrics_port
     try:
-        server, _ = start_http_server(port, host.strip("[]"), PAGE)
+        listening = listening_socket(host.strip("[]"), port)
     except OSError as error:
         raise port_in_use(host, port, "LABELLOOP_METRICS_PORT") from error
     PAGE.register(_Started(service))
-    log.info("metrics", host=host, port=server.server_port)
+    log.info("metrics", host=host, port=listening.getsockname()[1])
+    MetricsServer(make_wsgi_app(PAGE)).start(listening)
 
 
 def set_down_computed() -> None:

@@ -7,6 +7,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from labelloop.errors import port_in_use
+from labelloop.rpc.connection_limits import connection_limits
 from labelloop.settings import ServiceSettings
 
 LIVE = "live"
@@ -32,7 +33,7 @@ class Probes:
         """Start to answer probes; raise WrongState if the port is taken."""
         if self._port is None:
             return
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *connection_limits()])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         try:
             self.port = server.add_insecure_port(f"{self._host}:{self._port}")

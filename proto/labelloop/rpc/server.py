@@ -14,7 +14,10 @@ from grpc_health.v1.health import aio as health_aio
 
 from labelloop.diagnostics.v1.diagnostics_pb2_grpc import add_DiagnosticsServiceServicer_to_server
 from labelloop.errors import port_in_use
+from labelloop.rpc.admission import CallBounds
 from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.callers import Callers, CheckOf, everybody
+from labelloop.rpc.connection_limits import connection_limits
 from labelloop.rpc.diagnostics import Diagnostics
 from labelloop.rpc.handlers import guarded
 from labelloop.rpc.health import Probes
@@ -58,7 +61,7 @@ class Server:
     """A service's gRPC server: call :meth:`live`, :meth:`start`, :meth:`ready` and :meth:`serve`, in this order.
 
     It serves until SIGTERM or SIGINT, or until the service's own work fails. A port in use is an error, unless it is a
-    ``shared_port``, on which several processes listen side by side.
+    ``shared_port``, on which several processes listen side by side. Calls beyond ``bounds`` are refused.
 
     Attributes:
         grpc: The server to add servicers to.
@@ -66,12 +69,20 @@ class Server:
         port: The port it listens on; 0 before :meth:`start`.
     """
 
-    def __init__(self, settings: ServiceSettings, service_name: str, *, shared_port: bool = False) -> None:
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        service_name: str,
+        *,
+        shared_port: bool = False,
+        bounds: CallBounds | None = None,
+    ) -> None:
         self._settings, self._service_name = settings, service_name
-        options = [*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port)), *_ages(settings.connection_age_s)]
+        ages = _ages(settings.connection_age_s)
+        options = [*_SERVER_OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(shared_port)), *ages]
         self._server = grpc.aio.server(options=options)
         self._counts = CallCounts()
-        self.grpc = guarded(self._server, self._counts)
+        self.grpc = guarded(self._server, self._counts, _check_of(settings), bounds)
         self._probes = Probes(settings, service_name)
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
@@ -128,6 +139,10 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_s)
         await self._probes.stop()
+
+
+def _check_of(settings: ServiceSettings) -> CheckOf:
+    return Callers(settings.client_names).check_of if settings.tls_dir else everybody
 
 
 def _ages(connection_age_s: float) -> list[tuple[str, int]]:

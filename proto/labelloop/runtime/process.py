@@ -12,6 +12,8 @@ from typing import TypeVar
 from labelloop.errors import LabelloopError, LogRolledBack
 from labelloop.observability import metrics, tracing
 from labelloop.observability.logs import set_up_logs
+from labelloop.runtime.descriptors import raise_descriptor_limit
+from labelloop.runtime.loop_lag import loop_lag
 from labelloop.settings import ServiceSettings
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -21,6 +23,7 @@ def run_service(name: str, settings: S, serve: Callable[[S], Awaitable[None]]) -
     """Serve until SIGTERM or SIGINT, then drain and exit with 0; exit with 1 and a message if it cannot go on."""
     set_up_logs(name, settings.log_format, settings.log_level)
     tracing.set_up(name)
+    raise_descriptor_limit()
     asyncio.run(_serve_and_leave(name, settings, serve))
 
 
@@ -28,7 +31,8 @@ async def _serve_and_leave(name: str, settings: S, serve: Callable[[S], Awaitabl
     code = 0
     try:
         metrics.serve(name, settings)
-        await until_signal_or_end(_without_exit(serve(settings)))
+        async with loop_lag():
+            await until_signal_or_end(_without_exit(serve(settings)))
     except* _Exit as group:
         code = group.exceptions[0].code  # type: ignore[union-attr]
     except* LabelloopError as group:

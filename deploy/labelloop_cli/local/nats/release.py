@@ -22,6 +22,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm6
 _TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 _ANSWER_WITHIN_S = 8.0
 _DOWNLOAD_WITHIN_S = 300.0
+_DOWNLOAD_BYTES_MAX = 128 * 1024 * 1024  # an archive has 7 MB, its program 18
 
 
 def from_release(cache: Path, host: Host) -> Path:
@@ -83,6 +84,9 @@ def _download(host: Host, name: str) -> bytes:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 body.write(chunk)
+                if body.tell() > _DOWNLOAD_BYTES_MAX:
+                    message = f"{url} has more than {_DOWNLOAD_BYTES_MAX:,} bytes, which no release has"
+                    raise NotFound("DOWNLOAD_FAILED", message, url=url)
                 if time.monotonic() > deadline:
                     raise NotFound("DOWNLOAD_FAILED", f"{url} took longer than {_DOWNLOAD_WITHIN_S:.0f} s", url=url)
     except httpx.HTTPError as error:

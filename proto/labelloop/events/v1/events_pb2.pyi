@@ -284,6 +284,7 @@ class Event(_message.Message):
     AUTO_LABELS_CERTIFIED_FIELD_NUMBER: _builtins.int
     RUN_ARCHIVED_FIELD_NUMBER: _builtins.int
     RUN_RESTORED_FIELD_NUMBER: _builtins.int
+    IMPORT_CLEARED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that this belongs to."""
     round: _builtins.int
@@ -356,6 +357,10 @@ class Event(_message.Message):
     def run_restored(self) -> Global___RunRestored:
         """That of the run_archived that it takes back."""
 
+    @_builtins.property
+    def import_cleared(self) -> Global___ImportCleared:
+        """Always round 0, so that it stands once."""
+
     def __init__(
         self,
         *,
@@ -378,12 +383,13 @@ class Event(_message.Message):
         auto_labels_certified: Global___AutoLabelsCertified | None = ...,
         run_archived: Global___RunArchived | None = ...,
         run_restored: Global___RunRestored | None = ...,
+        import_cleared: Global___ImportCleared | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn", "features_learned", "auto_labels_certified", "run_archived", "run_restored"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn", "features_learned", "auto_labels_certified", "run_archived", "run_restored", "import_cleared"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -902,6 +908,7 @@ class RunStarted(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     INHERITANCE_FIELD_NUMBER: _builtins.int
     DATASET_SHA256_FIELD_NUMBER: _builtins.int
+    IMPORTED_FIELD_NUMBER: _builtins.int
     dataset_sha256: _builtins.str
     """SHA-256 that identifies the dataset's content when the run was started: pool, names, labels, evaluation set, classes
     and graph. A dataset that differs when it is published fails the run. Empty in runs of earlier releases.
@@ -914,20 +921,78 @@ class RunStarted(_message.Message):
     def inheritance(self) -> Global___Inheritance:
         """Set where the run continues another."""
 
+    @_builtins.property
+    def imported(self) -> Global___ImportedEvents:
+        """The events that an import wrote for the run, beside this one. There is no run before all of them stand. Count 0 in a
+        run that was started here: no event from before its start is part of it. Absent in runs of earlier releases, whose
+        imports wrote this event last: what stands before it is part of the run.
+        """
+
     def __init__(
         self,
         *,
         spec: Global___RunSpec | None = ...,
         inheritance: Global___Inheritance | None = ...,
         dataset_sha256: _builtins.str = ...,
+        imported: Global___ImportedEvents | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["inheritance", b"inheritance", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["imported", b"imported", "inheritance", b"inheritance", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_sha256", b"dataset_sha256", "inheritance", b"inheritance", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_sha256", b"dataset_sha256", "imported", b"imported", "inheritance", b"inheritance", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunStarted: _TypeAlias = RunStarted  # noqa: Y015
+
+@_typing.final
+class ImportedEvents(_message.Message):
+    """The events of an imported run but for its run_started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many there are."""
+    sha256: _builtins.str
+    """SHA-256 over them in their order: for each, its length in bytes as 8 bytes in big-endian order, then its bytes as
+    they stand in the stream. Empty where count is 0.
+    """
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportedEvents: _TypeAlias = ImportedEvents  # noqa: Y015
+
+@_typing.final
+class ImportCleared(_message.Message):
+    """An operator gave up an import that was cut short: what stands of it is void, and its run id is not used again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCleared: _TypeAlias = ImportCleared  # noqa: Y015
 
 @_typing.final
 class PoolPublished(_message.Message):

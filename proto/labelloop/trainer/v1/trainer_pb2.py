@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from labelloop.events.v1 import events_pb2 as labelloop_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"labelloop/trainer/v1/trainer.proto\x12\x14labelloop.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a labelloop/events/v1/events.proto\"\xac\x01\n\x10MeasuredAccuracy\x12\x0f\n\x07\x63orrect\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\x01\x12\x10\n\x08\x62\x61lanced\x18\x07 \x01(\x01\x12\x15\n\rclass_correct\x18\x08 \x03(\r\x12\x13\n\x0b\x63lass_total\x18\t \x03(\r\"\xeb\x04\n\x0bRoundResult\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0e\n\x06labels\x18\x02 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x03 \x01(\r\x12\x38\n\x08stopping\x18\x04 \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12:\n\nevaluation\x18\x05 \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12\x14\n\x0cmodel_sha256\x18\x06 \x01(\t\x12\r\n\x05steps\x18\x07 \x01(\r\x12\r\n\x05\x66it_s\x18\x08 \x01(\x01\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x63\x61libration_error\x18\n \x01(\x01\x12$\n\x1c\x65valuation_calibration_error\x18\x0b \x01(\x01\x12\x16\n\x0e\x63ontrol_labels\x18\x0c \x01(\r\x12\x37\n\x07\x63ontrol\x18\r \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12\x42\n\x12\x63ontrol_evaluation\x18\x0e \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12\x16\n\tagreement\x18\x0f \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11\x65xpected_accuracy\x18\x10 \x01(\x01\x12\n\n\x02l2\x18\x11 \x01(\x01\x12\x13\n\x0btemperature\x18\x12 \x01(\x01\x12\x15\n\rcontrol_bound\x18\x13 \x01(\x01\x42\x0c\n\n_agreement\"\xa1\x05\n\tRunStatus\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12*\n\x05phase\x18\x03 \x01(\x0e\x32\x1b.labelloop.trainer.v1.Phase\x12\r\n\x05round\x18\x04 \x01(\r\x12\x16\n\x0eplanned_rounds\x18\x05 \x01(\r\x12\x13\n\x0blabels_paid\x18\x06 \x01(\r\x12\x13\n\x0blabels_open\x18\x07 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x08 \x01(\r\x12\x30\n\x04pool\x18\t \x01(\x0b\x32\".labelloop.events.v1.PoolPublished\x12\x31\n\x06latest\x18\n \x01(\x0b\x32!.labelloop.trainer.v1.RoundResult\x12\x0f\n\x07message\x18\x0b \x01(\t\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcontinues\x18\x0e \x01(\t\x12\x17\n\x0fsamples_skipped\x18\x0f \x01(\r\x12=\n\x0b\x63\x65rtificate\x18\x10 \x01(\x0b\x32(.labelloop.events.v1.AutoLabelsCertified\x12\x14\n\x0c\x61udit_labels\x18\x11 \x01(\r\x12\x36\n\x08\x66\x65\x61tures\x18\x12 \x01(\x0b\x32$.labelloop.events.v1.FeaturesLearned\x12\x13\n\x0bhead_sha256\x18\x13 \x01(\t\x12\x10\n\x08progress\x18\x14 \x01(\t\x12\x10\n\x08\x61rchived\x18\x1e \x01(\x08\"\x91\x01\n\x0fStartRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12\x11\n\tcontinues\x18\x03 \x01(\t\x12/\n\x05known\x18\x04 \x03(\x0b\x32 .labelloop.trainer.v1.KnownLabel\".\n\nKnownLabel\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\"@\n\x10StartRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"q\n\x0eGetRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\x12\x31\n\x06rounds\x18\x02 \x03(\x0b\x32!.labelloop.trainer.v1.RoundResult\"A\n\x0fListRunsRequest\x12\x10\n\x08\x61rchived\x18\n \x01(\x08\x12\r\n\x05\x61\x66ter\x18\x0b \x01(\t\x12\r\n\x05limit\x18\x0c \x01(\r\"|\n\x10ListRunsResponse\x12\x19\n\x11unreadable_events\x18\x02 \x01(\r\x12-\n\x04runs\x18\x01 \x03(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\x12\x10\n\x08\x61rchived\x18\x14 \x01(\r\x12\x0c\n\x04more\x18\x15 \x01(\x08\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"@\n\x10WatchRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x11\x43\x61ncelRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"#\n\x11ListLabelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xc4\x02\n\x0bLabelRecord\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\x12\x15\n\rauto_labelled\x18\x03 \x01(\x08\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tannotator\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\r\x12\x16\n\tpredicted\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nconfidence\x18\x08 \x01(\x02H\x01\x88\x01\x01\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07purpose\x18\n \x01(\x0e\x32\x1c.labelloop.events.v1.Purpose\x12\x12\n\x05score\x18\x0b \x01(\x02H\x02\x88\x01\x01\x42\x0c\n\n_predictedB\r\n\x0b_confidenceB\x08\n\x06_score\"G\n\x12ListLabelsResponse\x12\x31\n\x06labels\x18\x01 \x03(\x0b\x32!.labelloop.trainer.v1.LabelRecord\"0\n\x0fGetModelRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\"7\n\x10GetModelResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\x0c\"\"\n\x10\x45xportRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\";\n\rArtifactPiece\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"\x81\x01\n\x11\x45xportRunResponse\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.labelloop.events.v1.EventH\x00\x12\x37\n\x08\x61rtifact\x18\x02 \x01(\x0b\x32#.labelloop.trainer.v1.ArtifactPieceH\x00\x42\x06\n\x04part\"\x80\x01\n\x10ImportRunRequest\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.labelloop.events.v1.EventH\x00\x12\x37\n\x08\x61rtifact\x18\x02 \x01(\x0b\x32#.labelloop.trainer.v1.ArtifactPieceH\x00\x42\x06\n\x04part\"A\n\x11ImportRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"=\n\x15SweepArtifactsRequest\x12\x0e\n\x06remove\x18\x01 \x01(\x08\x12\x14\n\x0colder_than_s\x18\x02 \x01(\r\"z\n\rLeftoverParts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05parts\x18\x02 \x01(\r\x12-\n\tnewest_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07removed\x18\x04 \x01(\x08\x12\x0c\n\x04kept\x18\x05 \x01(\t\"P\n\x16SweepArtifactsResponse\x12\x36\n\tleftovers\x18\x01 \x03(\x0b\x32#.labelloop.trainer.v1.LeftoverParts\"#\n\x11\x41rchiveRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\x8e\x01\n\x12\x41rchiveRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x03 \x01(\r\x12\x10\n\x08left_out\x18\x04 \x01(\r\x12\x16\n\x0e\x61rchive_sha256\x18\x05 \x01(\t\"#\n\x11RestoreRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"B\n\x12RestoreRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus*\x97\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x14\n\x10PHASE_PUBLISHING\x10\x01\x12\x13\n\x0fPHASE_LABELLING\x10\x02\x12\x11\n\rPHASE_WORKING\x10\x03\x12\x12\n\x0ePHASE_FINISHED\x10\x04\x12\x13\n\x0fPHASE_CANCELLED\x10\x05\x12\x10\n\x0cPHASE_FAILED\x10\x06\x32\x83\t\n\x0eTrainerService\x12Y\n\x08StartRun\x12%.labelloop.trainer.v1.StartRunRequest\x1a&.labelloop.trainer.v1.StartRunResponse\x12S\n\x06GetRun\x12#.labelloop.trainer.v1.GetRunRequest\x1a$.labelloop.trainer.v1.GetRunResponse\x12Y\n\x08ListRuns\x12%.labelloop.trainer.v1.ListRunsRequest\x1a&.labelloop.trainer.v1.ListRunsResponse\x12[\n\x08WatchRun\x12%.labelloop.trainer.v1.WatchRunRequest\x1a&.labelloop.trainer.v1.WatchRunResponse0\x01\x12\\\n\tCancelRun\x12&.labelloop.trainer.v1.CancelRunRequest\x1a\'.labelloop.trainer.v1.CancelRunResponse\x12\x61\n\nListLabels\x12\'.labelloop.trainer.v1.ListLabelsRequest\x1a(.labelloop.trainer.v1.ListLabelsResponse0\x01\x12Y\n\x08GetModel\x12%.labelloop.trainer.v1.GetModelRequest\x1a&.labelloop.trainer.v1.GetModelResponse\x12^\n\tExportRun\x12&.labelloop.trainer.v1.ExportRunRequest\x1a\'.labelloop.trainer.v1.ExportRunResponse0\x01\x12^\n\tImportRun\x12&.labelloop.trainer.v1.ImportRunRequest\x1a\'.labelloop.trainer.v1.ImportRunResponse(\x01\x12k\n\x0eSweepArtifacts\x12+.labelloop.trainer.v1.SweepArtifactsRequest\x1a,.labelloop.trainer.v1.SweepArtifactsResponse\x12_\n\nArchiveRun\x12\'.labelloop.trainer.v1.ArchiveRunRequest\x1a(.labelloop.trainer.v1.ArchiveRunResponse\x12_\n\nRestoreRun\x12\'.labelloop.trainer.v1.RestoreRunRequest\x1a(.labelloop.trainer.v1.RestoreRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"labelloop/trainer/v1/trainer.proto\x12\x14labelloop.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a labelloop/events/v1/events.proto\"\xac\x01\n\x10MeasuredAccuracy\x12\x0f\n\x07\x63orrect\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\x01\x12\x10\n\x08\x62\x61lanced\x18\x07 \x01(\x01\x12\x15\n\rclass_correct\x18\x08 \x03(\r\x12\x13\n\x0b\x63lass_total\x18\t \x03(\r\"\xeb\x04\n\x0bRoundResult\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0e\n\x06labels\x18\x02 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x03 \x01(\r\x12\x38\n\x08stopping\x18\x04 \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12:\n\nevaluation\x18\x05 \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12\x14\n\x0cmodel_sha256\x18\x06 \x01(\t\x12\r\n\x05steps\x18\x07 \x01(\r\x12\r\n\x05\x66it_s\x18\x08 \x01(\x01\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x63\x61libration_error\x18\n \x01(\x01\x12$\n\x1c\x65valuation_calibration_error\x18\x0b \x01(\x01\x12\x16\n\x0e\x63ontrol_labels\x18\x0c \x01(\r\x12\x37\n\x07\x63ontrol\x18\r \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12\x42\n\x12\x63ontrol_evaluation\x18\x0e \x01(\x0b\x32&.labelloop.trainer.v1.MeasuredAccuracy\x12\x16\n\tagreement\x18\x0f \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11\x65xpected_accuracy\x18\x10 \x01(\x01\x12\n\n\x02l2\x18\x11 \x01(\x01\x12\x13\n\x0btemperature\x18\x12 \x01(\x01\x12\x15\n\rcontrol_bound\x18\x13 \x01(\x01\x42\x0c\n\n_agreement\"\xa1\x05\n\tRunStatus\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12*\n\x05phase\x18\x03 \x01(\x0e\x32\x1b.labelloop.trainer.v1.Phase\x12\r\n\x05round\x18\x04 \x01(\r\x12\x16\n\x0eplanned_rounds\x18\x05 \x01(\r\x12\x13\n\x0blabels_paid\x18\x06 \x01(\r\x12\x13\n\x0blabels_open\x18\x07 \x01(\r\x12\x13\n\x0b\x61uto_labels\x18\x08 \x01(\r\x12\x30\n\x04pool\x18\t \x01(\x0b\x32\".labelloop.events.v1.PoolPublished\x12\x31\n\x06latest\x18\n \x01(\x0b\x32!.labelloop.trainer.v1.RoundResult\x12\x0f\n\x07message\x18\x0b \x01(\t\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tcontinues\x18\x0e \x01(\t\x12\x17\n\x0fsamples_skipped\x18\x0f \x01(\r\x12=\n\x0b\x63\x65rtificate\x18\x10 \x01(\x0b\x32(.labelloop.events.v1.AutoLabelsCertified\x12\x14\n\x0c\x61udit_labels\x18\x11 \x01(\r\x12\x36\n\x08\x66\x65\x61tures\x18\x12 \x01(\x0b\x32$.labelloop.events.v1.FeaturesLearned\x12\x13\n\x0bhead_sha256\x18\x13 \x01(\t\x12\x10\n\x08progress\x18\x14 \x01(\t\x12\x10\n\x08\x61rchived\x18\x1e \x01(\x08\"\x91\x01\n\x0fStartRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12*\n\x04spec\x18\x02 \x01(\x0b\x32\x1c.labelloop.events.v1.RunSpec\x12\x11\n\tcontinues\x18\x03 \x01(\t\x12/\n\x05known\x18\x04 \x03(\x0b\x32 .labelloop.trainer.v1.KnownLabel\".\n\nKnownLabel\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\"@\n\x10StartRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"q\n\x0eGetRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\x12\x31\n\x06rounds\x18\x02 \x03(\x0b\x32!.labelloop.trainer.v1.RoundResult\"A\n\x0fListRunsRequest\x12\x10\n\x08\x61rchived\x18\n \x01(\x08\x12\r\n\x05\x61\x66ter\x18\x0b \x01(\t\x12\r\n\x05limit\x18\x0c \x01(\r\"\xc0\x01\n\x10ListRunsResponse\x12\x19\n\x11unreadable_events\x18\x02 \x01(\r\x12-\n\x04runs\x18\x01 \x03(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\x12\x10\n\x08\x61rchived\x18\x14 \x01(\r\x12\x0c\n\x04more\x18\x15 \x01(\x08\x12\x42\n\x12unfinished_imports\x18\n \x03(\x0b\x32&.labelloop.trainer.v1.UnfinishedImport\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"@\n\x10WatchRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"2\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x11\x43\x61ncelRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"#\n\x11ListLabelsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\xc4\x02\n\x0bLabelRecord\x12\x11\n\tsample_id\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\r\x12\x15\n\rauto_labelled\x18\x03 \x01(\x08\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tannotator\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\r\x12\x16\n\tpredicted\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nconfidence\x18\x08 \x01(\x02H\x01\x88\x01\x01\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07purpose\x18\n \x01(\x0e\x32\x1c.labelloop.events.v1.Purpose\x12\x12\n\x05score\x18\x0b \x01(\x02H\x02\x88\x01\x01\x42\x0c\n\n_predictedB\r\n\x0b_confidenceB\x08\n\x06_score\"G\n\x12ListLabelsResponse\x12\x31\n\x06labels\x18\x01 \x03(\x0b\x32!.labelloop.trainer.v1.LabelRecord\"0\n\x0fGetModelRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\"7\n\x10GetModelResponse\x12\x14\n\x0cmodel_sha256\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\x0c\"\"\n\x10\x45xportRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\";\n\rArtifactPiece\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"\x81\x01\n\x11\x45xportRunResponse\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.labelloop.events.v1.EventH\x00\x12\x37\n\x08\x61rtifact\x18\x02 \x01(\x0b\x32#.labelloop.trainer.v1.ArtifactPieceH\x00\x42\x06\n\x04part\"\x80\x01\n\x10ImportRunRequest\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.labelloop.events.v1.EventH\x00\x12\x37\n\x08\x61rtifact\x18\x02 \x01(\x0b\x32#.labelloop.trainer.v1.ArtifactPieceH\x00\x42\x06\n\x04part\"A\n\x11ImportRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"=\n\x15SweepArtifactsRequest\x12\x0e\n\x06remove\x18\x01 \x01(\x08\x12\x14\n\x0colder_than_s\x18\x02 \x01(\r\"z\n\rLeftoverParts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05parts\x18\x02 \x01(\r\x12-\n\tnewest_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07removed\x18\x04 \x01(\x08\x12\x0c\n\x04kept\x18\x05 \x01(\t\"P\n\x16SweepArtifactsResponse\x12\x36\n\tleftovers\x18\x01 \x03(\x0b\x32#.labelloop.trainer.v1.LeftoverParts\"#\n\x11\x41rchiveRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\x8e\x01\n\x12\x41rchiveRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x03 \x01(\r\x12\x10\n\x08left_out\x18\x04 \x01(\r\x12\x16\n\x0e\x61rchive_sha256\x18\x05 \x01(\t\"#\n\x11RestoreRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"B\n\x12RestoreRunResponse\x12,\n\x03run\x18\x01 \x01(\x0b\x32\x1f.labelloop.trainer.v1.RunStatus\"4\n\x12\x43learImportRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"%\n\x13\x43learImportResponse\x12\x0e\n\x06\x65vents\x18\x01 \x01(\r\"\\\n\x10UnfinishedImport\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06\x65vents\x18\x02 \x01(\r\x12\x17\n\x0f\x65vents_expected\x18\x03 \x01(\r\x12\x0f\n\x07\x64\x61maged\x18\x04 \x01(\x08*\x97\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x14\n\x10PHASE_PUBLISHING\x10\x01\x12\x13\n\x0fPHASE_LABELLING\x10\x02\x12\x11\n\rPHASE_WORKING\x10\x03\x12\x12\n\x0ePHASE_FINISHED\x10\x04\x12\x13\n\x0fPHASE_CANCELLED\x10\x05\x12\x10\n\x0cPHASE_FAILED\x10\x06\x32\xe7\t\n\x0eTrainerService\x12Y\n\x08StartRun\x12%.labelloop.trainer.v1.StartRunRequest\x1a&.labelloop.trainer.v1.StartRunResponse\x12S\n\x06GetRun\x12#.labelloop.trainer.v1.GetRunRequest\x1a$.labelloop.trainer.v1.GetRunResponse\x12Y\n\x08ListRuns\x12%.labelloop.trainer.v1.ListRunsRequest\x1a&.labelloop.trainer.v1.ListRunsResponse\x12[\n\x08WatchRun\x12%.labelloop.trainer.v1.WatchRunRequest\x1a&.labelloop.trainer.v1.WatchRunResponse0\x01\x12\\\n\tCancelRun\x12&.labelloop.trainer.v1.CancelRunRequest\x1a\'.labelloop.trainer.v1.CancelRunResponse\x12\x61\n\nListLabels\x12\'.labelloop.trainer.v1.ListLabelsRequest\x1a(.labelloop.trainer.v1.ListLabelsResponse0\x01\x12Y\n\x08GetModel\x12%.labelloop.trainer.v1.GetModelRequest\x1a&.labelloop.trainer.v1.GetModelResponse\x12^\n\tExportRun\x12&.labelloop.trainer.v1.ExportRunRequest\x1a\'.labelloop.trainer.v1.ExportRunResponse0\x01\x12^\n\tImportRun\x12&.labelloop.trainer.v1.ImportRunRequest\x1a\'.labelloop.trainer.v1.ImportRunResponse(\x01\x12\x62\n\x0b\x43learImport\x12(.labelloop.trainer.v1.ClearImportRequest\x1a).labelloop.trainer.v1.ClearImportResponse\x12k\n\x0eSweepArtifacts\x12+.labelloop.trainer.v1.SweepArtifactsRequest\x1a,.labelloop.trainer.v1.SweepArtifactsResponse\x12_\n\nArchiveRun\x12\'.labelloop.trainer.v1.ArchiveRunRequest\x1a(.labelloop.trainer.v1.ArchiveRunResponse\x12_\n\nRestoreRun\x12\'.labelloop.trainer.v1.RestoreRunRequest\x1a(.labelloop.trainer.v1.RestoreRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labelloop.trainer.v1.trainer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PHASE']._serialized_start=3951
-  _globals['_PHASE']._serialized_end=4102
+  _globals['_PHASE']._serialized_start=4207
+  _globals['_PHASE']._serialized_end=4358
   _globals['_MEASUREDACCURACY']._serialized_start=128
   _globals['_MEASUREDACCURACY']._serialized_end=300
   _globals['_ROUNDRESULT']._serialized_start=303
@@ -53,50 +53,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRUNRESPONSE']._serialized_end=2008
   _globals['_LISTRUNSREQUEST']._serialized_start=2010
   _globals['_LISTRUNSREQUEST']._serialized_end=2075
-  _globals['_LISTRUNSRESPONSE']._serialized_start=2077
-  _globals['_LISTRUNSRESPONSE']._serialized_end=2201
-  _globals['_WATCHRUNREQUEST']._serialized_start=2203
-  _globals['_WATCHRUNREQUEST']._serialized_end=2236
-  _globals['_WATCHRUNRESPONSE']._serialized_start=2238
-  _globals['_WATCHRUNRESPONSE']._serialized_end=2302
-  _globals['_CANCELRUNREQUEST']._serialized_start=2304
-  _globals['_CANCELRUNREQUEST']._serialized_end=2354
-  _globals['_CANCELRUNRESPONSE']._serialized_start=2356
-  _globals['_CANCELRUNRESPONSE']._serialized_end=2421
-  _globals['_LISTLABELSREQUEST']._serialized_start=2423
-  _globals['_LISTLABELSREQUEST']._serialized_end=2458
-  _globals['_LABELRECORD']._serialized_start=2461
-  _globals['_LABELRECORD']._serialized_end=2785
-  _globals['_LISTLABELSRESPONSE']._serialized_start=2787
-  _globals['_LISTLABELSRESPONSE']._serialized_end=2858
-  _globals['_GETMODELREQUEST']._serialized_start=2860
-  _globals['_GETMODELREQUEST']._serialized_end=2908
-  _globals['_GETMODELRESPONSE']._serialized_start=2910
-  _globals['_GETMODELRESPONSE']._serialized_end=2965
-  _globals['_EXPORTRUNREQUEST']._serialized_start=2967
-  _globals['_EXPORTRUNREQUEST']._serialized_end=3001
-  _globals['_ARTIFACTPIECE']._serialized_start=3003
-  _globals['_ARTIFACTPIECE']._serialized_end=3062
-  _globals['_EXPORTRUNRESPONSE']._serialized_start=3065
-  _globals['_EXPORTRUNRESPONSE']._serialized_end=3194
-  _globals['_IMPORTRUNREQUEST']._serialized_start=3197
-  _globals['_IMPORTRUNREQUEST']._serialized_end=3325
-  _globals['_IMPORTRUNRESPONSE']._serialized_start=3327
-  _globals['_IMPORTRUNRESPONSE']._serialized_end=3392
-  _globals['_SWEEPARTIFACTSREQUEST']._serialized_start=3394
-  _globals['_SWEEPARTIFACTSREQUEST']._serialized_end=3455
-  _globals['_LEFTOVERPARTS']._serialized_start=3457
-  _globals['_LEFTOVERPARTS']._serialized_end=3579
-  _globals['_SWEEPARTIFACTSRESPONSE']._serialized_start=3581
-  _globals['_SWEEPARTIFACTSRESPONSE']._serialized_end=3661
-  _globals['_ARCHIVERUNREQUEST']._serialized_start=3663
-  _globals['_ARCHIVERUNREQUEST']._serialized_end=3698
-  _globals['_ARCHIVERUNRESPONSE']._serialized_start=3701
-  _globals['_ARCHIVERUNRESPONSE']._serialized_end=3843
-  _globals['_RESTORERUNREQUEST']._serialized_start=3845
-  _globals['_RESTORERUNREQUEST']._serialized_end=3880
-  _globals['_RESTORERUNRESPONSE']._serialized_start=3882
-  _globals['_RESTORERUNRESPONSE']._serialized_end=3948
-  _globals['_TRAINERSERVICE']._serialized_start=4105
-  _globals['_TRAINERSERVICE']._serialized_end=5260
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2078
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2270
+  _globals['_WATCHRUNREQUEST']._serialized_start=2272
+  _globals['_WATCHRUNREQUEST']._serialized_end=2305
+  _globals['_WATCHRUNRESPONSE']._serialized_start=2307
+  _globals['_WATCHRUNRESPONSE']._serialized_end=2371
+  _globals['_CANCELRUNREQUEST']._serialized_start=2373
+  _globals['_CANCELRUNREQUEST']._serialized_end=2423
+  _globals['_CANCELRUNRESPONSE']._serialized_start=2425
+  _globals['_CANCELRUNRESPONSE']._serialized_end=2490
+  _globals['_LISTLABELSREQUEST']._serialized_start=2492
+  _globals['_LISTLABELSREQUEST']._serialized_end=2527
+  _globals['_LABELRECORD']._serialized_start=2530
+  _globals['_LABELRECORD']._serialized_end=2854
+  _globals['_LISTLABELSRESPONSE']._serialized_start=2856
+  _globals['_LISTLABELSRESPONSE']._serialized_end=2927
+  _globals['_GETMODELREQUEST']._serialized_start=2929
+  _globals['_GETMODELREQUEST']._serialized_end=2977
+  _globals['_GETMODELRESPONSE']._serialized_start=2979
+  _globals['_GETMODELRESPONSE']._serialized_end=3034
+  _globals['_EXPORTRUNREQUEST']._serialized_start=3036
+  _globals['_EXPORTRUNREQUEST']._serialized_end=3070
+  _globals['_ARTIFACTPIECE']._serialized_start=3072
+  _globals['_ARTIFACTPIECE']._serialized_end=3131
+  _globals['_EXPORTRUNRESPONSE']._serialized_start=3134
+  _globals['_EXPORTRUNRESPONSE']._serialized_end=3263
+  _globals['_IMPORTRUNREQUEST']._serialized_start=3266
+  _globals['_IMPORTRUNREQUEST']._serialized_end=3394
+  _globals['_IMPORTRUNRESPONSE']._serialized_start=3396
+  _globals['_IMPORTRUNRESPONSE']._serialized_end=3461
+  _globals['_SWEEPARTIFACTSREQUEST']._serialized_start=3463
+  _globals['_SWEEPARTIFACTSREQUEST']._serialized_end=3524
+  _globals['_LEFTOVERPARTS']._serialized_start=3526
+  _globals['_LEFTOVERPARTS']._serialized_end=3648
+  _globals['_SWEEPARTIFACTSRESPONSE']._serialized_start=3650
+  _globals['_SWEEPARTIFACTSRESPONSE']._serialized_end=3730
+  _globals['_ARCHIVERUNREQUEST']._serialized_start=3732
+  _globals['_ARCHIVERUNREQUEST']._serialized_end=3767
+  _globals['_ARCHIVERUNRESPONSE']._serialized_start=3770
+  _globals['_ARCHIVERUNRESPONSE']._serialized_end=3912
+  _globals['_RESTORERUNREQUEST']._serialized_start=3914
+  _globals['_RESTORERUNREQUEST']._serialized_end=3949
+  _globals['_RESTORERUNRESPONSE']._serialized_start=3951
+  _globals['_RESTORERUNRESPONSE']._serialized_end=4017
+  _globals['_CLEARIMPORTREQUEST']._serialized_start=4019
+  _globals['_CLEARIMPORTREQUEST']._serialized_end=4071
+  _globals['_CLEARIMPORTRESPONSE']._serialized_start=4073
+  _globals['_CLEARIMPORTRESPONSE']._serialized_end=4110
+  _globals['_UNFINISHEDIMPORT']._serialized_start=4112
+  _globals['_UNFINISHEDIMPORT']._serialized_end=4204
+  _globals['_TRAINERSERVICE']._serialized_start=4361
+  _globals['_TRAINERSERVICE']._serialized_end=5616
 # @@protoc_insertion_point(module_scope)

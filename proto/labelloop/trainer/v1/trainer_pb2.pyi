@@ -535,6 +535,7 @@ class ListRunsResponse(_message.Message):
     RUNS_FIELD_NUMBER: _builtins.int
     ARCHIVED_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    UNFINISHED_IMPORTS_FIELD_NUMBER: _builtins.int
     unreadable_events: _builtins.int
     """Events on the stream that could not be read, or broke the rules of their run, and were passed over."""
     archived: _builtins.int
@@ -545,6 +546,10 @@ class ListRunsResponse(_message.Message):
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunStatus]:
         """Oldest first; archived runs in the order in which they were archived."""
 
+    @_builtins.property
+    def unfinished_imports(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnfinishedImport]:
+        """Imports that were cut short, of which there is no run."""
+
     def __init__(
         self,
         *,
@@ -552,10 +557,11 @@ class ListRunsResponse(_message.Message):
         runs: _abc.Iterable[Global___RunStatus] | None = ...,
         archived: _builtins.int = ...,
         more: _builtins.bool = ...,
+        unfinished_imports: _abc.Iterable[Global___UnfinishedImport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "more", b"more", "runs", b"runs", "unreadable_events", b"unreadable_events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "more", b"more", "runs", b"runs", "unfinished_imports", b"unfinished_imports", "unreadable_events", b"unreadable_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1171,3 +1177,85 @@ class RestoreRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RestoreRunResponse: _TypeAlias = RestoreRunResponse  # noqa: Y015
+
+@_typing.final
+class ClearImportRequest(_message.Message):
+    """Which import to give up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The id of its run."""
+    reason: _builtins.str
+    """Why, for people; at most 1,000 characters."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearImportRequest: _TypeAlias = ClearImportRequest  # noqa: Y015
+
+@_typing.final
+class ClearImportResponse(_message.Message):
+    """What was given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    events: _builtins.int
+    """How many events are void."""
+    def __init__(
+        self,
+        *,
+        events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearImportResponse: _TypeAlias = ClearImportResponse  # noqa: Y015
+
+@_typing.final
+class UnfinishedImport(_message.Message):
+    """An import that was cut short."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    EVENTS_EXPECTED_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The id of its run."""
+    events: _builtins.int
+    """How many events stand, run_started included."""
+    events_expected: _builtins.int
+    """How many there would be; 0 where that is not known."""
+    damaged: _builtins.bool
+    """True where its events are not those that it announced, so that it can only be cleared."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        events: _builtins.int = ...,
+        events_expected: _builtins.int = ...,
+        damaged: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "events", b"events", "events_expected", b"events_expected", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnfinishedImport: _TypeAlias = UnfinishedImport  # noqa: Y015

@@ -80,6 +80,11 @@ class TrainerServiceStub:
                 request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunRequest.SerializeToString,
                 response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunResponse.FromString,
                 _registered_method=True)
+        self.ClearImport = channel.unary_unary(
+                '/labelloop.trainer.v1.TrainerService/ClearImport',
+                request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ClearImportRequest.SerializeToString,
+                response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ClearImportResponse.FromString,
+                _registered_method=True)
         self.SweepArtifacts = channel.unary_unary(
                 '/labelloop.trainer.v1.TrainerService/SweepArtifacts',
                 request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsRequest.SerializeToString,
@@ -161,7 +166,17 @@ class TrainerServiceServicer:
     def ImportRun(self, request_iterator, context):
         """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
         all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
-        FAILED_PRECONDITION where another run has that id.
+        FAILED_PRECONDITION where another run has that id, RESOURCE_EXHAUSTED where it is larger than the trainer is set to
+        take, UNAVAILABLE while another import is under way. Nothing is written before all parts are checked. An import that
+        is cut short after that is no run: send the same again to complete it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearImport(self, request, context):
+        """Gives up an import that was cut short: what stands of it is void for good, and its run id is not used again.
+        NOT_FOUND where there is no such import, FAILED_PRECONDITION where the run is complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -241,6 +256,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.ImportRun,
                     request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunRequest.FromString,
                     response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunResponse.SerializeToString,
+            ),
+            'ClearImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearImport,
+                    request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ClearImportRequest.FromString,
+                    response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ClearImportResponse.SerializeToString,
             ),
             'SweepArtifacts': grpc.unary_unary_rpc_method_handler(
                     servicer.SweepArtifacts,
@@ -502,6 +522,33 @@ class TrainerService:
             '/labelloop.trainer.v1.TrainerService/ImportRun',
             labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunRequest.SerializeToString,
             labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ImportRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.trainer.v1.TrainerService/ClearImport',
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ClearImportRequest.SerializeToString,
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ClearImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

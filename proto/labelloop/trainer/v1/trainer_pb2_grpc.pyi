@@ -54,7 +54,13 @@ class TrainerServiceStub:
     ImportRun: _grpc.StreamUnaryMultiCallable[_trainer_pb2.ImportRunRequest, _trainer_pb2.ImportRunResponse]
     """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
     all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
-    FAILED_PRECONDITION where another run has that id.
+    FAILED_PRECONDITION where another run has that id, RESOURCE_EXHAUSTED where it is larger than the trainer is set to
+    take, UNAVAILABLE while another import is under way. Nothing is written before all parts are checked. An import that
+    is cut short after that is no run: send the same again to complete it.
+    """
+    ClearImport: _grpc.UnaryUnaryMultiCallable[_trainer_pb2.ClearImportRequest, _trainer_pb2.ClearImportResponse]
+    """Gives up an import that was cut short: what stands of it is void for good, and its run id is not used again.
+    NOT_FOUND where there is no such import, FAILED_PRECONDITION where the run is complete.
     """
     SweepArtifacts: _grpc.UnaryUnaryMultiCallable[_trainer_pb2.SweepArtifactsRequest, _trainer_pb2.SweepArtifactsResponse]
     """What uploads of artifacts that broke off left on the broker, and its removal. Never removes what a run names.
@@ -98,7 +104,13 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     ImportRun: _aio.StreamUnaryMultiCallable[_trainer_pb2.ImportRunRequest, _trainer_pb2.ImportRunResponse]  # type: ignore[assignment]
     """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
     all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
-    FAILED_PRECONDITION where another run has that id.
+    FAILED_PRECONDITION where another run has that id, RESOURCE_EXHAUSTED where it is larger than the trainer is set to
+    take, UNAVAILABLE while another import is under way. Nothing is written before all parts are checked. An import that
+    is cut short after that is no run: send the same again to complete it.
+    """
+    ClearImport: _aio.UnaryUnaryMultiCallable[_trainer_pb2.ClearImportRequest, _trainer_pb2.ClearImportResponse]  # type: ignore[assignment]
+    """Gives up an import that was cut short: what stands of it is void for good, and its run id is not used again.
+    NOT_FOUND where there is no such import, FAILED_PRECONDITION where the run is complete.
     """
     SweepArtifacts: _aio.UnaryUnaryMultiCallable[_trainer_pb2.SweepArtifactsRequest, _trainer_pb2.SweepArtifactsResponse]  # type: ignore[assignment]
     """What uploads of artifacts that broke off left on the broker, and its removal. Never removes what a run names.
@@ -193,7 +205,19 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_trainer_pb2.ImportRunResponse, _abc.Awaitable[_trainer_pb2.ImportRunResponse]]:
         """Rebuilds an exported run under its own id; it goes on where the export left it. The run is there whole or not at
         all; sending the same again changes nothing. INVALID_ARGUMENT where the parts are not those of a sound export,
-        FAILED_PRECONDITION where another run has that id.
+        FAILED_PRECONDITION where another run has that id, RESOURCE_EXHAUSTED where it is larger than the trainer is set to
+        take, UNAVAILABLE while another import is under way. Nothing is written before all parts are checked. An import that
+        is cut short after that is no run: send the same again to complete it.
+        """
+
+    @_abc_1.abstractmethod
+    def ClearImport(
+        self,
+        request: _trainer_pb2.ClearImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_pb2.ClearImportResponse, _abc.Awaitable[_trainer_pb2.ClearImportResponse]]:
+        """Gives up an import that was cut short: what stands of it is void for good, and its run id is not used again.
+        NOT_FOUND where there is no such import, FAILED_PRECONDITION where the run is complete.
         """
 
     @_abc_1.abstractmethod

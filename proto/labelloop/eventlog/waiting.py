@@ -1,0 +1,124 @@
+"""Say what is waited for once that takes some seconds: in the log, as a metric, and as the problem of a run.
+
+Work on the broker and on the artifact store is repeated for as long as they are away. That must not look like work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import structlog
+from prometheus_client.core import Metric
+
+from labelloop.observability import metrics
+
+SAY_AFTER_S = 5.0
+_LOG_EVERY_S = 60.0
+
+Tell = Callable[[str], None]
+
+_tell: ContextVar[Tell | None] = ContextVar("tell", default=None)
+
+log = structlog.get_logger()
+
+
+class Waits:
+    """The waits of this process that are going on. Logs each thing that is waited for once a minute, not each wait."""
+
+    def __init__(self) -> None:
+        self._all: list[Wait] = []
+        self._logged_at: dict[str, float] = {}
+        metrics.watch(self, Waits._gauge)
+
+    def begin(self, wait: Wait) -> None:
+        self._all.append(wait)
+
+    def end(self, wait: Wait) -> None:
+        self._all.remove(wait)
+        if wait.what in self._logged_at and not any(other.what == wait.what and other.is_long for other in self._all):
+            del self._logged_at[wait.what]
+            log.info("waiting_over", what=wait.what, waited_s=round(wait.seconds))
+
+    def report(self, wait: Wait) -> None:
+        """Log what is waited for, unless that was done within the last minute."""
+        now = asyncio.get_running_loop().time()
+        if now - self._logged_at.get(wait.what, -_LOG_EVERY_S) >= _LOG_EVERY_S:
+            self._logged_at[wait.what] = now
+            log.warning("waiting", what=wait.what, problem=wait.problem, for_s=round(wait.seconds))
+
+    def _gauge(self) -> Iterator[Metric]:
+        text = "Seconds for which something has been waited for, from five on; what is there has no value."
+        yield metrics.gauge("labelloop_waiting_seconds", text, "what", self.oldest_s())
+
+    def oldest_s(self) -> dict[str, float]:
+        """Return how long each thing has been waited for, those that were just begun left out; for any thread."""
+        found: dict[str, float] = {}
+        for wait in list(self._all):
+            if wait.is_long:
+                found[wait.what] = max(wait.seconds, found.get(wait.what, 0.0))
+        return found
+
+
+@dataclass(eq=False)
+class Wait:
+    """One wait.
+
+    Attributes:
+        what: What for, such as ``the broker``.
+        problem: Why it is not there, as far as is known.
+    """
+
+    what: str
+    problem: str = "it does not answer"
+    _clock: Callable[[], float] = field(default_factory=lambda: asyncio.get_running_loop().time)
+    _since_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._since_s = self._clock()
+
+    @property
+    def seconds(self) -> float:
+        return self._clock() - self._since_s
+
+    @property
+    def is_long(self) -> bool:
+        return self.seconds >= SAY_AFTER_S
+
+    @property
+    def message(self) -> str:
+        return f"waits for {self.what}: {self.problem}"
+
+
+WAITS = Waits()
+
+
+def tell_waits_to(tell: Tell) -> None:
+    """Have ``tell`` called with what this task waits for, if that takes long, and with "" when it no longer does."""
+    _tell.set(tell)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[Wait]:
+    """Say what is waited for if the block takes longer than ``SAY_AFTER_S``, and again when ``problem`` changes."""
+    wait, tell, loop = Wait(what), _tell.get(), asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+
+    def say() -> None:
+        WAITS.report(wait)
+        if tell:
+            tell(wait.message)
+        timers[:] = [loop.call_later(SAY_AFTER_S, say)]
+
+    timers[:] = [loop.call_later(SAY_AFTER_S, say)]
+    WAITS.begin(wait)
+    try:
+        yield wait
+    finally:
+        timers[0].cancel()
+        WAITS.end(wait)
+        if tell and wait.is_long:
+            tell("")
