@@ -113,7 +113,8 @@ class DatasetQueries:
             yield _found(part, called, duplicates)
 
     def _pool_of(self, run_id: str) -> PoolPublished:
-        pool = self._projections.get(run_id).pool
+        archived = self._projections.archived.runs.get(run_id)
+        pool = archived.pool if archived else self._projections.get(run_id).pool
         if pool is None:
             message = f"the pool of run {run_id!r} is not published yet"
             raise WrongState("NO_POOL", message, run_id=run_id)

@@ -40,8 +40,10 @@ class ArtifactSweep:
     async def _named(self) -> set[str]:
         """Return the digests of all artifacts that any run names."""
         named: set[str] = set()
-        for run_id in list(self._projections.runs):
+        archived = self._projections.archived.runs
+        for run_id in [*self._projections.runs, *archived]:
             named.update(await self._archive.named(run_id))
+        named.update(each.facts.archive_sha256 for each in archived.values())
         return named
 
     async def _swept(self, leftover: Leftover, named: set[str], *, remove: bool) -> LeftoverParts:

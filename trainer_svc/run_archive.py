@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.eventlog.archived_runs import is_about_archives
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
@@ -14,6 +15,7 @@ from labelloop.trainer.v1.trainer_pb2 import ArtifactPiece, ExportRunResponse
 
 from trainer_svc.artifact_names import Named, named_by_artifact, named_by_event
 from trainer_svc.domain.run_state import RunState
+from trainer_svc.past_runs import PastRuns
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -23,6 +25,7 @@ class RunArchive:
 
     def __init__(self, projections: RunProjections[RunState], log: EventLog, artifacts: ArtifactStore) -> None:
         self._projections, self._log, self._artifacts = projections, log, artifacts
+        self._past_runs = PastRuns(projections, artifacts)
 
     async def export(self, run_id: str) -> AsyncIterator[ExportRunResponse]:
         """Yield a run's events, beginning with ``run_started``, and then its artifacts in pieces.
@@ -30,8 +33,9 @@ class RunArchive:
         Raises:
             NotFound: If the run is unknown or an artifact is missing.
         """
-        self._projections.get(run_id)
         events = await self.events(run_id)
+        if not events:
+            self._projections.get(run_id)
         for event in events:
             yield ExportRunResponse(event=event)
         for digest in await self._named(events):
@@ -44,12 +48,12 @@ class RunArchive:
 
     async def events(self, run_id: str) -> list[Event]:
         """Return the events of a run that obey its rules, ``run_started`` first, without traces of an import."""
-        standing = await self._log.read_run(run_id)
-        events = [
-            recorded.event
-            for recorded in standing
-            if recorded.event and recorded.sequence not in self._projections.refused
-        ]
+        if archived := self._projections.archived.runs.get(run_id):
+            return [without_import(event) for event in await self._past_runs.events(archived)]
+        before = self._projections.archived.before(run_id)
+        standing = [each async for each in self._log.read_on(run_id, before) if not is_about_archives(each)]
+        refused = self._projections.refused
+        events = [each.event for each in standing if each.event and each.sequence not in refused]
         return sorted(map(without_import, events), key=lambda event: not event.HasField("run_started"))
 
     async def _named(self, events: Iterable[Event]) -> list[str]:

@@ -23,6 +23,7 @@ from labelloop.runtime.crash_points import crash_point
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2_grpc import TrainerServiceServicer
 
+from trainer_svc.archiving import Archiving
 from trainer_svc.artifact_sweep import ArtifactSweep
 from trainer_svc.domain.run_state import RunState
 from trainer_svc.domain.spec_validation import check_classes, check_labelled, check_size, check_spec
@@ -30,6 +31,7 @@ from trainer_svc.imports.clearing import clear_import
 from trainer_svc.imports.limits import ImportLimits
 from trainer_svc.imports.run_import import RunImport
 from trainer_svc.known_labels import given_labels, take_over_known
+from trainer_svc.past_runs import PastRuns, listed_status
 from trainer_svc.run_archive import RunArchive, without_import
 from trainer_svc.status import label_records, round_result, status_of
 
@@ -54,7 +56,8 @@ class TrainerService(TrainerServiceServicer):
         import_limits: ImportLimits = _DEFAULT_LIMITS,
     ) -> None:
         self._projections, self._log, self._artifacts, self._oracle = projections, log, artifacts, oracle
-        self._ledger = RunArchive(projections, log, artifacts)
+        self._ledger, self._past_runs = RunArchive(projections, log, artifacts), PastRuns(projections, artifacts)
+        self._archiving = Archiving(projections, log, artifacts, self._past_runs)
         self._import = RunImport(projections, log, artifacts, self._ledger, import_limits)
         self._sweep = ArtifactSweep(leftovers, projections, self._ledger) if leftovers else None
 
@@ -66,7 +69,9 @@ class TrainerService(TrainerServiceServicer):
         if request.continues and request.known:
             message = "a run takes over labels from another, or has known ones of its own, not both"
             raise InvalidInput("KNOWN_WITH_CONTINUES", message, field="known")
-        parent = self._projections.get(request.continues) if request.continues else None
+        if run_id in self._projections.archived:
+            raise _archived(run_id)
+        parent = await self._past_runs.state(request.continues) if request.continues else None
         started.inheritance.MergeFrom(given_labels(request))
         if parent:
             started.inheritance.CopyFrom(_inheritance(parent))
@@ -77,6 +82,8 @@ class TrainerService(TrainerServiceServicer):
         if recorded.event is None or not _same_start(recorded.event.run_started, started):
             raise _exists(run_id, recorded.event, started)
         await self._projections.wait_for(recorded.sequence)
+        if run_id in self._projections.archived:  # before this trainer knew of it
+            raise _archived(run_id)
         return pb.StartRunResponse(run=self._status(run_id))
 
     async def _check_no_import(self, run_id: str) -> None:
@@ -130,15 +137,18 @@ class TrainerService(TrainerServiceServicer):
         return dataset
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
-        state = self._projections.get(request.run_id)
+        state = await self._past_runs.state(request.run_id)
         rounds = [
             round_result(trained, state.planned_rounds, by_class=trained is state.models[-1])
             for trained in state.models
         ]
-        return pb.GetRunResponse(run=self._status(request.run_id), rounds=rounds)
+        return pb.GetRunResponse(run=self._status_of(state), rounds=rounds)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
-        runs = [self._status(run_id) for run_id in self._projections.runs]
+        if request.archived:
+            runs, more = self._past_runs.listed(request.after, request.limit)
+        else:
+            runs, more = self._listed(request.after, request.limit)
         unfinished = [
             pb.UnfinishedImport(
                 run_id=each.run_id, events=each.events, events_expected=each.expected, damaged=each.damaged
@@ -146,16 +156,28 @@ class TrainerService(TrainerServiceServicer):
             for each in self._projections.beginnings.all_unfinished()
         ]
         unreadable = self._log.undecodable + len(self._projections.refused)
-        return pb.ListRunsResponse(runs=runs, unreadable_events=unreadable, unfinished_imports=unfinished)
+        return pb.ListRunsResponse(
+            runs=runs,
+            unreadable_events=unreadable,
+            unfinished_imports=unfinished,
+            archived=len(self._past_runs),
+            more=more,
+        )
+
+    def _listed(self, after: str, limit: int) -> tuple[list[pb.RunStatus], bool]:
+        order = list(self._projections.runs)
+        start = order.index(after) + 1 if after in self._projections.runs else 0
+        end = start + limit if limit else len(order)
+        return [self._status(run_id) for run_id in order[start:end]], end < len(order)
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
-        state = self._projections.get(request.run_id)
+        state = await self._past_runs.state(request.run_id)
         with self._projections.subscribe(request.run_id) as subscribe:
             over = False
             while not over:
                 subscribe.clear()
                 over = state.over  # read before sending: if the run ends meanwhile, one more response follows
-                yield pb.WatchRunResponse(run=self._status(request.run_id))
+                yield pb.WatchRunResponse(run=self._status_of(state))
                 if not over:
                     await subscribe.wait()
                     await asyncio.sleep(_WATCH_PAUSE_S)  # a burst of labels is sent as one change
@@ -172,12 +194,12 @@ class TrainerService(TrainerServiceServicer):
         return pb.CancelRunResponse(run=self._status(request.run_id))
 
     async def ListLabels(self, request: pb.ListLabelsRequest, context: Context) -> AsyncIterator[pb.ListLabelsResponse]:
-        records = label_records(self._projections.get(request.run_id))
+        records = label_records(await self._past_runs.state(request.run_id))
         while part := list(islice(records, _LABELS_PART)):
             yield pb.ListLabelsResponse(labels=part)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        digest = _model_of(self._projections.get(request.run_id), request.round)
+        digest = _model_of(await self._past_runs.state(request.run_id), request.round)
         return pb.GetModelResponse(model_sha256=digest, model=await self._artifacts.get(digest))
 
     async def ExportRun(self, request: pb.ExportRunRequest, context: Context) -> AsyncIterator[pb.ExportRunResponse]:
@@ -202,9 +224,30 @@ class TrainerService(TrainerServiceServicer):
             raise WrongState("NOTHING_TO_SWEEP", message)
         return pb.SweepArtifactsResponse(leftovers=await self._sweep.sweep(request))
 
+    async def ArchiveRun(self, request: pb.ArchiveRunRequest, context: Context) -> pb.ArchiveRunResponse:
+        archived = await self._archiving.archive(request.run_id)
+        facts = archived.facts
+        return pb.ArchiveRunResponse(
+            run=listed_status(archived),
+            sequence=archived.sequence,
+            events=facts.event_count,
+            left_out=facts.left_out,
+            archive_sha256=facts.archive_sha256,
+        )
+
+    async def RestoreRun(self, request: pb.RestoreRunRequest, context: Context) -> pb.RestoreRunResponse:
+        await self._archiving.restore(request.run_id)
+        return pb.RestoreRunResponse(run=self._status(request.run_id))
+
     def _status(self, run_id: str) -> pb.RunStatus:
+        return self._status_of(self._projections.get(run_id))
+
+    def _status_of(self, state: RunState) -> pb.RunStatus:
+        run_id = state.run_id
         problem, progress = self._projections.problems, self._projections.progress
-        return status_of(self._projections.get(run_id), problem.get(run_id, ""), progress.get(run_id, ""))
+        status = status_of(state, problem.get(run_id, ""), progress.get(run_id, ""))
+        status.archived = run_id in self._projections.archived
+        return status
 
 
 def _check_reason(reason: str) -> None:
@@ -234,6 +277,11 @@ def _exists(run_id: str, standing: Event | None, started: RunStarted) -> WrongSt
         message = f"there is a run {run_id!r} already, of the dataset as it was before its files changed"
         return WrongState("DATASET_CHANGED", f"{message}; choose another run id", run_id=run_id)
     message = f"there is a run {run_id!r} already, with another spec; choose another run id"
+    return WrongState("RUN_EXISTS", message, run_id=run_id)
+
+
+def _archived(run_id: str) -> WrongState:
+    message = f"there was a run {run_id!r}, which is archived; choose another run id"
     return WrongState("RUN_EXISTS", message, run_id=run_id)
 
 

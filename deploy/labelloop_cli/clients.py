@@ -36,6 +36,9 @@ class Endpoints(BaseSettings):
         trainer: The trainer's address.
         scorer: The scorer's address.
         oracle: The oracle's address.
+        nats_url: The broker, which only `labelloop run archive` connects to.
+        nats_nkey_file: The seed of the operator's key, where the broker asks for keys.
+        artifacts_url: Where artifacts lie, for `labelloop run archive`: jetstream: or any fsspec URL.
         tls_dir: A folder of ca.crt, tls.crt and tls.key: connections to the services then use TLS.
         retry_s: Seconds for which a service that does not answer is asked again, if that is safe; 0 for not at all.
     """
@@ -45,6 +48,9 @@ class Endpoints(BaseSettings):
     trainer: str = Field("127.0.0.1:50051")
     scorer: str = Field("127.0.0.1:50052")
     oracle: str = Field("127.0.0.1:50053")
+    nats_url: str = Field("nats://127.0.0.1:4222")
+    nats_nkey_file: Path | None = None
+    artifacts_url: str = Field("jetstream:")
     tls_dir: Path | None = None
     retry_s: float = Field(30.0, ge=0)
 

@@ -19,7 +19,8 @@ from labelloop_cli.operations.addresses import is_this_machine
 REPEATABLE = frozenset(
     f"/labelloop.{service}.v1.{service.capitalize()}Service/{method}"
     for service, methods in {
-        "trainer": "GetRun ListRuns ListLabels GetModel ExportRun StartRun ClearImport SweepArtifacts",
+        "trainer": "GetRun ListRuns ListLabels GetModel ExportRun StartRun ClearImport SweepArtifacts ArchiveRun "
+        "RestoreRun",
         "scorer": "RankPool RankPoolStream GetSamples ClusterPool LearnFeatures ExtractFeatures Score "
         "FindFetchedShards",
         "oracle": "DescribeDataset FindSamples ListOpenSamples SubmitLabels SkipSamples LeaseNext SubmitResults "

@@ -15,6 +15,8 @@ from labelloop.events.v1.events_pb2 import Event
 class LatestModel(RunView):
     """A run, reduced to its models. ``on_change`` is called for each new model and at the end of the run.
 
+    Once the run has ended, nothing is kept of its samples: after many runs that would be most of a scorer's memory.
+
     Attributes:
         served: the model that answers until the newest is in memory; empty if there is none.
     """
@@ -24,5 +26,9 @@ class LatestModel(RunView):
     served: str = ""
 
     def apply(self, event: Event, at: datetime) -> None:
-        if self.run_log.apply(event) and (event.HasField("model_trained") or end_of(event)):
+        if not self.run_log.apply(event):
+            return
+        if self.run_log.over and not self.run_log.closed:
+            self.run_log.close()
+        if event.HasField("model_trained") or end_of(event):
             self.on_change(self)

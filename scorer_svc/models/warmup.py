@@ -73,9 +73,17 @@ class ModelWarmup:
 
     def digest(self, run_id: str) -> str:
         """Return the model that answers for a run. NotFound if there is no such run, or no model of it yet."""
+        if archived := self._projections.archived.runs.get(run_id):
+            return _named(run_id, archived.facts.model_sha256)
         run = self._projections.get(run_id)
-        if not run.model_sha256:
-            message = f"run {run_id!r} has no model yet: ask again once it has been trained"
-            raise NotFound("NO_MODEL_YET", message, run_id=run_id)
+        _named(run_id, run.model_sha256)
         run.served = run.served or run.model_sha256
         return run.served
+
+
+def _named(run_id: str, digest: str) -> str:
+    """Return ``digest``; raise NotFound if it is empty."""
+    if not digest:
+        message = f"run {run_id!r} has no model yet: ask again once it has been trained"
+        raise NotFound("NO_MODEL_YET", message, run_id=run_id)
+    return digest

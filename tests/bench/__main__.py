@@ -19,6 +19,7 @@ from tests.bench.guarantee import guarantee_holds
 from tests.bench.large_pool import large_pool
 from tests.bench.large_pools import large_pools
 from tests.bench.layouts import same_pictures, tables_with_time_stamps
+from tests.bench.log_start import archived_log, live_memory, log_start
 from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
 from tests.bench.peers.compare import peers
@@ -42,6 +43,9 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "same_pictures": same_pictures,
     "tables_with_time_stamps": tables_with_time_stamps,
     "scaling_by_rule": scaling_by_rule,
+    "log_start": log_start,
+    "live_memory": live_memory,
+    "archived_log": archived_log,
     "new_leader": new_leader,
     "three_of_each": three_of_each,
     "rank_vs_raw_scan": rank_vs_raw_scan,

@@ -34,6 +34,8 @@ _APPENDS = {
         "run_finished",
         "run_cancelled",
         "run_failed",
+        "run_archived",
+        "run_restored",
         "import_cleared",
     ),
     "oracle": ("pool_published", "label_provided", "sample_skipped", "label_withdrawn", "answer_given", "run_failed"),
@@ -134,6 +136,27 @@ async def _cancel(trial: Trial) -> None:
         if error.code() != grpc.StatusCode.FAILED_PRECONDITION:  # cancelled by a call whose response was lost
             raise
     await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_cancelled")
+
+
+async def _archive(trial: Trial) -> None:
+    """Start a run, cancel it, archive it and purge what stands of it."""
+    run_id = await _start_by_hand(trial, "archived")
+    trainer = trial.world.clients.trainer
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    await again_until_answered(trainer.CancelRun, trainer_pb2.CancelRunRequest(run_id=run_id))
+    request = trainer_pb2.ArchiveRunRequest(run_id=run_id)
+    archived = await again_until_answered(trainer.ArchiveRun, request)
+    await EventLog(trial.world.client).purge_archived(run_id, archived.sequence)
+
+
+async def _restore(trial: Trial) -> None:
+    """Archive a run as :func:`_archive` does, and bring it back."""
+    await _archive(trial)
+    run_id = f"{trial.run_id}-archived"
+    request = trainer_pb2.RestoreRunRequest(run_id=run_id)
+    restored = await again_until_answered(trial.world.clients.trainer.RestoreRun, request)
+    assert restored.run.phase == trainer_pb2.Phase.PHASE_CANCELLED
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_restored")
 
 
 async def _submit(trial: Trial) -> None:
@@ -392,6 +415,8 @@ _LEADS: dict[str, Lead] = {
     "append import_cleared": _clear_import,
     "serve ClearImport": _clear_import,
     "append run_failed": _fail,
+    **dict.fromkeys(("append run_archived", "serve ArchiveRun"), _archive),
+    **dict.fromkeys(("append run_restored", "serve RestoreRun"), _restore),
     "append sample_skipped": _skip,
     "append label_withdrawn": _change_mind,
     "append answer_given": _agree,

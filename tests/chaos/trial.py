@@ -150,7 +150,11 @@ async def again_until_answered(call: Callable[..., Awaitable[Any]], request: Mes
         try:
             return await call(request, wait_for_ready=True, timeout=20)
         except grpc.aio.AioRpcError as error:
-            if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+            if error.code() not in {
+                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.CANCELLED,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+            }:
                 raise
 
 

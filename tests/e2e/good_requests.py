@@ -73,6 +73,8 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "GetModel": trainer_pb2.GetModelRequest(run_id="done", round=1),
         "ExportRun": trainer_pb2.ExportRunRequest(run_id="done"),
         "ImportRun": trainer_pb2.ImportRunRequest(event=imported),
+        "ArchiveRun": trainer_pb2.ArchiveRunRequest(run_id="spare"),
+        "RestoreRun": trainer_pb2.RestoreRunRequest(run_id="open"),
         "ClearImport": trainer_pb2.ClearImportRequest(run_id="half", reason="cut short"),
         "SweepArtifacts": trainer_pb2.SweepArtifactsRequest(older_than_s=7_200),
         "FindFetchedShards": scorer_pb2.FindFetchedShardsRequest(pool_sha256=pool),

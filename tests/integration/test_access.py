@@ -35,7 +35,7 @@ KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fiel
 ANSWERS = {"label_provided", "sample_skipped", "label_withdrawn", "answer_given"}
 OF_ORACLE = {"pool_published"} | ANSWERS
 MAY = {
-    "trainer": KINDS - {"pool_published"} - ANSWERS,
+    "trainer": KINDS - {"pool_published", "run_restored"} - ANSWERS,
     "scorer": set[str](),
     "oracle": OF_ORACLE,
     "import": KINDS,

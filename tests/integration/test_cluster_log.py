@@ -94,7 +94,7 @@ async def test_exactly_one_of_several_conditional_writes_succeeds(clients: list[
 class BehindAtFirst:
     """A leader that has not applied the newest message yet; the leaders who are asked afterwards have."""
 
-    async def get_msg(self, stream: str, sequence: int) -> Any:
+    async def get_msg(self, stream: str, sequence: int, **_: object) -> Any:
         raise NotFoundError(code=404, err_code=10037)
 
 

@@ -153,10 +153,15 @@ class Services:
     def held(self) -> Iterator[dict[str, Any]]:
         trainer, oracle = self.trainers.runs["r"], self.oracles.runs["r"]
         for run_log in (trainer.run_log, oracle.run_log, oracle.progress.run_log, self.scorers.runs["r"].run_log):
-            same = ("pool", "features", "news", "parts", "skipped", "audit_drawn")
-            yield {name: getattr(run_log, name) for name in same} | {
+            yield {
+                "pool": run_log.pool,
+                "features": run_log.features,
                 "ended": run_log.ended and (run_log.ended.kind, run_log.ended.why),
                 "model": (run_log.round, run_log.model_sha256),
+            }
+            if run_log.closed:  # as the scorer's is once the run has ended
+                continue
+            yield {name: getattr(run_log, name) for name in ("news", "parts", "skipped", "audit_drawn")} | {
                 "taken": sorted(run_log.taken),
                 "outcomes": dict(sorted(run_log.answers.standing.items())),
                 "open": sorted(run_log.open),
@@ -184,5 +189,5 @@ def test_states_hold_what_the_list_of_events_says(events: list[Recorded]) -> Non
 
 def test_the_runs_drawn_hold_events_of_all_kinds() -> None:
     kinds = {entry.kind for events in RUNS for entry in effective(events)}
-    outside = {"import_cleared"}  # of an import that is no run
+    outside = {"import_cleared", "run_archived", "run_restored"}  # they decide whether there is a run at all
     assert kinds == {each.name for each in pb.Event.DESCRIPTOR.oneofs_by_name["payload"].fields} - outside

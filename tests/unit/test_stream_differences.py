@@ -39,7 +39,7 @@ UNSAFE: dict[str, Any] = {
     "republish": {"src": ">", "dest": "labelloop.v1.r.1.label.7.0"},
     "subject_transform": {"src": ">", "dest": "other.>"},
     "deny_delete": False,
-    "deny_purge": False,
+    "allow_rollup_hdrs": True,
     "allow_msg_ttl": True,
     "subject_delete_marker_ttl": 1_000,
     "allow_msg_counter": True,
@@ -49,7 +49,6 @@ UNSAFE: dict[str, Any] = {
 SAFE: dict[str, Any] = {
     "num_replicas": 1,
     "subjects": ["labelloop.v1.old.>"],
-    "allow_rollup_hdrs": True,
     "discard": "new",
     "some_setting_of_a_later_broker": True,
 }

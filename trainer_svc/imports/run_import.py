@@ -137,6 +137,8 @@ class RunImport:
         await self._projections.wait_for(await self._log.newest(run_id))
         if run_id in self._projections.beginnings.cleared:
             raise given_up(run_id)
+        if run_id in self._projections.archived:
+            raise taken(run_id)
         if run_id not in self._projections.runs:
             await self._check_beginning(events)
             return False

@@ -1,7 +1,8 @@
-"""Define ``labelloop run``: start, list, watch and cancel runs, and show their specs."""
+"""Define ``labelloop run``: start, list, watch, cancel and archive runs, and show their specs."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from labelloop_cli.commands.help_panels import PanelledCommand, flattened, given
 from labelloop_cli.commands.spec_options import SpecOptions
 from labelloop_cli.output.interrupts import carry_out
 
-app = typer.Typer(help="Start, list, watch and cancel runs; give up imports.", no_args_is_help=True)
+app = typer.Typer(help="Start, list, watch, cancel and archive runs; give up imports.", no_args_is_help=True)
 _STILL_GOING = "stopped watching; the run goes on"
 
 
@@ -72,11 +73,14 @@ def spec(run_id: RunId) -> None:
 
 
 @app.command("list")
-def list_(json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False) -> None:
-    """Show all runs."""
+def list_(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="Show archived runs, and no others.")] = False,
+) -> None:
+    """Show all runs, but for archived ones."""
     from labelloop_cli.operations import run
 
-    carry_out(run.list_(as_json=json))
+    carry_out(run.list_(as_json=json, archived=archived))
 
 
 @app.command()
@@ -85,6 +89,42 @@ def watch(run_id: RunId) -> None:
     from labelloop_cli.operations import run
 
     carry_out(run.watch(run_id), interrupted=_STILL_GOING)
+
+
+@app.command()
+def archive(
+    run_ids: Annotated[list[str] | None, typer.Argument(help="The runs' ids.", show_default=False)] = None,
+    ended_before: Annotated[
+        datetime | None, typer.Option(help="Archive all runs that ended before this day or time, in UTC.")
+    ] = None,
+    sync_s: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds to wait before anything is removed: the broker's sync_interval, within which it writes to "
+            "its disk. 0 if that is `always`, as in production.",
+        ),
+    ] = 120.0,
+) -> None:
+    """Archive runs that have ended.
+
+    Services drop them from memory, and the log gets smaller. Archived runs can be listed, reported, exported and
+    continued as before, but take no more answers. Needs the broker (LABELLOOP_NATS_URL), and the operator's key if it
+    asks for keys. If it is interrupted, run it again.
+    """
+    from labelloop_cli.operations import run_archive
+
+    if not run_ids and not ended_before:
+        raise typer.BadParameter("name the runs to archive, or a time with --ended-before")
+    carry_out(run_archive.archive(run_ids or [], ended_before.replace(tzinfo=UTC) if ended_before else None, sync_s))
+
+
+@app.command()
+def restore(run_ids: Annotated[list[str], typer.Argument(help="The runs' ids.", show_default=False)]) -> None:
+    """Bring archived runs back. If it is interrupted, run it again."""
+    from labelloop_cli.operations import run_archive
+
+    carry_out(run_archive.restore(run_ids))
 
 
 @app.command()

@@ -69,14 +69,15 @@ async def show_spec(run_id: str) -> None:
     )
 
 
-async def list_(*, as_json: bool = False) -> None:
-    """Print all runs, as a table or as one JSON object."""
+async def list_(*, as_json: bool = False, archived: bool = False) -> None:
+    """Print all runs that are not archived, or all that are, as a table or as one JSON object."""
     async with connect(Endpoints()) as clients:
-        response = await clients.trainer.ListRuns(pb.ListRunsRequest())
+        response = await listing(clients, archived=archived)
     if as_json:
         document = {
             "runs": [run_summary.document(run) for run in response.runs],
             "unreadable_events": response.unreadable_events,
+            "archived": response.archived,
             "unfinished_imports": [
                 json_format.MessageToDict(
                     each, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -86,17 +87,33 @@ async def list_(*, as_json: bool = False) -> None:
         }
         typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
-    if not response.runs:
+    if not response.runs and archived:
+        console.print("no run is archived; archive runs that have ended with `labelloop run archive`")
+    elif not response.runs:
         console.print("no runs yet; start one with `labelloop run start`")
     else:
         console.print(listed(list(response.runs)))
     for run in response.runs:
         if said := run.message or run.progress:
             console.print(f"{run.run_id}: {said}", highlight=False, soft_wrap=True)
+    if response.archived and not archived:
+        console.print(f"{response.archived} archived runs are not shown; see them with --archived")
     tell(map(run_summary.unfinished, response.unfinished_imports))
     if response.unreadable_events:
         told = f"{response.unreadable_events} events on the stream cannot be read and are passed over"
         console.print(told, style="yellow")
+
+
+async def listing(clients: Clients, *, archived: bool) -> pb.ListRunsResponse:
+    """Return all pages of the list as one."""
+    whole = await clients.trainer.ListRuns(pb.ListRunsRequest(archived=archived))
+    more = whole.more
+    while more:
+        request = pb.ListRunsRequest(archived=archived, after=whole.runs[-1].run_id)
+        page = await clients.trainer.ListRuns(request)
+        whole.runs.extend(page.runs)
+        more = page.more
+    return whole
 
 
 def listed(runs: list[pb.RunStatus]) -> Table:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from labelloop.domain.limits import (
     ANNOTATORS_MAX,
+    ARCHIVES_MAX,
     AUDIT_MAX,
     BY_CLASS_MAX,
     CONTROL_PERCENT_MAX,
@@ -32,6 +33,7 @@ from labelloop.events.v1.events_pb2 import (
     PoolPublished,
     Protocol,
     Purpose,
+    RunArchived,
     RunSpec,
     ShownPool,
     SkipKind,
@@ -79,7 +81,20 @@ def shape_fault(event: Event) -> str:
         case "samples_auto_labelled":
             given = event.samples_auto_labelled
             return _uneven(given.sample_ids, given.classes, given.confidence) or _repeated(given.sample_ids)
+        case "run_archived":
+            return _archived_fault(event.round, event.run_archived)
+        case "run_restored":
+            return "" if event.run_restored.event_count else "it restores no events"
     return ""
+
+
+def _archived_fault(generation: int, archived: RunArchived) -> str:
+    if generation > ARCHIVES_MAX:
+        return "no run is archived as often"
+    if not archived.event_count or not archived.last_sequence:
+        return "its archive is empty"
+    fault = _digest_fault(archived.archive_sha256) or _digest_fault(archived.model_sha256, may_lack=True)
+    return fault or (_pool_fault(archived.pool) if archived.HasField("pool") else "")
 
 
 def _digest_fault(digest: str, *, may_lack: bool = False) -> str:

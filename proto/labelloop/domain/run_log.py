@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pyroaring import BitMap
 
 from labelloop.domain.limits import LEARNED
-from labelloop.domain.run_end import RUN_ENDS, Ended, end_of
+from labelloop.domain.run_end import ABOUT_ARCHIVES, RUN_ENDS, Ended, end_of
 from labelloop.domain.sample_outcomes import Outcome, SampleOutcomes, outcome_of
 from labelloop.events.v1.events_pb2 import (
     AnswerGiven,
@@ -55,6 +55,7 @@ class RunLog:
         to_certify: Number of auto-labels that the certificate still allows.
         auto_parts: Number of events with certified auto-labels.
         ended: How the run ended; None before.
+        closed: Whether :meth:`close` was called.
     """
 
     started: RunStarted
@@ -77,6 +78,7 @@ class RunLog:
     to_certify: int = 0
     auto_parts: int = 0
     ended: Ended | None = None
+    closed: bool = False
 
     def __post_init__(self) -> None:
         self.gold = {sample.sample_id: sample.label for sample in self.started.spec.queue.gold}
@@ -87,6 +89,15 @@ class RunLog:
         current = copy(self)
         current.taken, current.answers = self.taken.copy(), replace(self.answers)
         return current
+
+    def close(self) -> None:
+        """Drop what is known of single samples of a run that has ended, for a service that has no use for it.
+
+        Outcomes that come late then have no effect here, and no fault is found in them.
+        """
+        assert self.over, "before its end, samples decide what may come next"
+        self.closed = True
+        self.answers, self.labelled, self.taken, self.gold = SampleOutcomes(), set(), BitMap(), {}
 
     @property
     def over(self) -> bool:
@@ -115,6 +126,10 @@ class RunLog:
     def fault(self, event: Event) -> str:
         """Explain why ``event`` cannot come next; empty if it can. Events after the run's end are late, not wrong."""
         kind = event.WhichOneof("payload")
+        if kind in ABOUT_ARCHIVES:
+            return "it says where a run lies, and is no part of one"
+        if self.closed:
+            return ""
         if kind == "import_cleared":
             return "the run is complete"
         if kind == "run_failed" and not self.over:
@@ -239,6 +254,8 @@ class RunLog:
         After the end of the run, only outcomes of requested samples still have one.
         """
         self.completed = self.revised = ()
+        if self.closed:
+            return False
         outcome = outcome_of(event)
         if self.over and not (outcome and not self._outcome_fault(event.round, outcome)):
             return False

@@ -104,6 +104,11 @@ class Beginnings(Generic[R]):
         """Yield every import that was cut short, or is under way."""
         return filter(None, map(self.unfinished, [*self._imports, *self._early]))
 
+    def forget(self, run_id: str) -> None:
+        """Drop what is held of an id whose run lies in an archive."""
+        self._imports.pop(run_id, None)
+        self._early.pop(run_id, None)
+
     def _clear(self, run_id: str) -> None:
         self.cleared.add(run_id)
         self._imports.pop(run_id, None)

@@ -23,7 +23,7 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from labelloop.domain.event_schema import shape_fault
-from labelloop.errors import LimitExceeded, WrongState
+from labelloop.errors import LimitExceeded, Unready, WrongState
 from labelloop.eventlog.conditional_publish import publish_once, publish_over
 from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.ordered_consumer import follow_stream
@@ -38,6 +38,7 @@ from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.crash_points import crash_point
 
+_BEHIND_TRIES = 200
 _HEADER_BYTES = 1_024  # the expected sequence and the headers of a trace
 _NO_SEQUENCE = 2**62  # that no message has
 
@@ -114,6 +115,37 @@ class EventLog:
         crash_point(f"after append {kind}")
         return recorded
 
+    async def append_behind(self, event: Event, last: int) -> Recorded | None:
+        """Write ``event`` if the newest event of its run is that at sequence ``last``, or read what its subject has.
+
+        Returns:
+            The event; None if the run has a newer one, and nothing was written.
+
+        Raises:
+            Unready: If so much is written into the log that none of many tries was the next event.
+        """
+        event.recorded_at.GetCurrentTime()
+        subject, data = subject_of(event), event.SerializeToString(deterministic=True)
+        crash_point(f"before append {event_kind(event)}")
+        for _ in range(_BEHIND_TRIES):
+            newest_of_all = await self.last_sequence()
+            if standing := await retry_while_away(lambda: first_of_ours(self._js, STREAM, subject, is_no_answer)):
+                recorded = _recorded(subject, standing)
+                return replace(recorded, ours=recorded.event == event)
+            if await self.newest(event.run_id) != last:
+                return None
+            if sequence := await self._write_as(newest_of_all + 1, subject, data):
+                crash_point(f"after append {event_kind(event)}")
+                return Recorded(event, sequence, ours=True, data=data)
+        message = f"the log is too busy to write {subject} behind the newest event: try again when less is written"
+        raise Unready("LOG_BUSY", message, retry_after_s=1, subject=subject)
+
+    async def _write_as(self, sequence: int, subject: str, data: bytes) -> int | None:
+        """Write a message as the next of the whole stream; None if another came before it."""
+        strays = await self._last_under(subject)
+        expecting = {**tracing.headers(), "Nats-Expected-Last-Sequence": str(sequence - 1)}
+        return await retry_while_away(lambda: publish_over(self._js, subject, data, strays, expecting))
+
     async def _append(self, event: Event, subject: str, data: bytes) -> Recorded:
         if self._rollback_guard.suspect:
             await self._rollback_guard.check()
@@ -176,11 +208,7 @@ class EventLog:
 
     async def newest(self, run_id: str) -> int:
         """Return the sequence of the newest message of a run; 0 if there is none."""
-        try:
-            message = await retry_while_away(lambda: self._js.get_last_msg(STREAM, f"{PREFIX}.{run_id}.>"))
-        except NotFoundError:
-            return 0
-        return int(message.seq or 0)
+        return await self._last_under(f"{PREFIX}.{run_id}.>")
 
     async def last_sequence(self) -> int:
         """Return the sequence of the newest event; 0 if there is none."""
@@ -191,16 +219,73 @@ class EventLog:
         return [recorded async for recorded in self.read_on(run_id)]
 
     async def read_on(self, run_id: str, after: int = 0) -> AsyncGenerator[Recorded, None]:
-        """Yield the readable events that a run has now, in order, from the first after sequence ``after``."""
+        """Yield the readable events that a run has now, in order, from the first after sequence ``after``.
+
+        Raises:
+            Unready: If the run was archived meanwhile, so that events may be missing.
+        """
+        async with aclosing(self.read_all(run_id, after)) as standing:
+            async for recorded in standing:
+                if recorded.event:
+                    yield recorded
+
+    async def read_all(self, run_id: str, after: int = 0) -> AsyncGenerator[Recorded, None]:
+        """Yield what :meth:`read_on` does, and unreadable events."""
         last = await self.newest(run_id)
         if last <= after:
             return
         async with aclosing(self.follow(f"{PREFIX}.{run_id}.>", after)) as standing:
             async for recorded in standing:
-                if recorded.event:
-                    yield recorded
+                if recorded.sequence > last:
+                    message = f"run {run_id!r} was archived while it was read: try again"
+                    raise Unready("RUN_BEING_ARCHIVED", message, retry_after_s=1, run_id=run_id)
+                yield recorded
                 if recorded.sequence == last:
                     return
+
+    async def started_runs(self) -> frozenset[str]:
+        """Return the ids of the runs whose ``run_started`` stands."""
+        subjects = f"{PREFIX}.*.0.run_started"
+        info = await retry_while_away(lambda: self._js.stream_info(STREAM, subjects_filter=subjects))
+        standing = info.state.subjects or {}
+        return frozenset(subject.removeprefix(f"{PREFIX}.").partition(".")[0] for subject in standing)
+
+    async def _last_under(self, subject: str) -> int:
+        try:
+            return int((await retry_while_away(lambda: self._js.get_last_msg(STREAM, subject))).seq or 0)
+        except NotFoundError:
+            return 0
+
+    async def check_purge_allowed(self) -> None:
+        """Raise WrongState if an earlier release made the stream, so that nothing is ever removed from it."""
+        if (await retry_while_away(lambda: self._js.stream_info(STREAM))).config.deny_purge:
+            message = (
+                f"the stream {STREAM} was made by an earlier release and allows no purge: archived runs leave the "
+                "services' memory, but not the stream. To make it smaller, export the runs to keep and import them "
+                "into a new broker"
+            )
+            raise WrongState("STREAM_DENIES_PURGE", message, stream=STREAM)
+
+    async def purge_archived(self, run_id: str, sequence: int) -> None:
+        """Remove what stands of a run before its ``run_archived`` at ``sequence``. Safe to call at any time, and again.
+
+        Raises:
+            WrongState: If there is no ``run_archived``, or an earlier release made the stream, so that it allows none.
+            RefusedByBroker: If the broker's permissions forbid it.
+        """
+        if not await self._is_archived_at(run_id, sequence):
+            message = f"run {run_id!r} is not archived at sequence {sequence}: nothing of it was purged"
+            raise WrongState("RUN_NOT_ARCHIVED", message, run_id=run_id)
+        await self.check_purge_allowed()
+        await retry_while_away(lambda: self._js.purge_stream(STREAM, seq=sequence, subject=f"{PREFIX}.{run_id}.>"))
+
+    async def _is_archived_at(self, run_id: str, sequence: int) -> bool:
+        try:
+            message = await retry_while_away(lambda: self._js.get_msg(STREAM, sequence))
+            event = _readable(message.subject or "", message.data or b"")
+        except (NotFoundError, ValueError):
+            return False
+        return event.run_id == run_id and event.HasField("run_archived")
 
     async def follow(self, subject: str = EVERYTHING, after: int = 0) -> AsyncGenerator[Recorded, None]:
         """Yield all events under ``subject`` after sequence ``after``, in order, without gap or repeat, forever.

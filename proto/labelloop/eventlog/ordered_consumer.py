@@ -13,12 +13,11 @@ from functools import partial
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from labelloop.eventlog.connection import next_message
+from labelloop.eventlog.arrivals import Arrivals
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_guard import Guard
 from labelloop.observability.metrics import FOLLOWINGS_ANEW
@@ -49,11 +48,12 @@ async def follow_stream(
     """
     last = after
     while True:
-        subscription = await client.subscribe(client.new_inbox())
+        arrivals = Arrivals(client)
+        subscription = await client.subscribe(client.new_inbox(), cb=arrivals.receive)
         try:
             consumer = _consumer(subscription.subject, subject, last + 1)
             await retry_while_away(partial(js.add_consumer, stream, consumer))
-            async with aclosing(_in_order(client, subscription, rollback_guard)) as messages:
+            async with aclosing(_in_order(client, arrivals, rollback_guard)) as messages:
                 async for message in messages:
                     last = message.metadata.sequence.stream
                     rollback_guard.record(message)
@@ -89,10 +89,10 @@ def _consumer(inbox: str, subject: str, start: int) -> ConsumerConfig:
     )
 
 
-async def _in_order(client: Client, subscription: Subscription, rollback_guard: Guard) -> AsyncGenerator[Msg, None]:
+async def _in_order(client: Client, arrivals: Arrivals, rollback_guard: Guard) -> AsyncGenerator[Msg, None]:
     seen = 0
     while True:
-        message = await next_message(subscription, _SILENCE_LIMIT_S)
+        message = await arrivals.next(_SILENCE_LIMIT_S)
         headers = message.headers or {}
         if "Status" in headers:
             if message.reply:  # flow control: the broker continues once this is answered

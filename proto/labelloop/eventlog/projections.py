@@ -13,6 +13,7 @@ import structlog
 
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import NotFound, WrongState
+from labelloop.eventlog.archived_runs import ArchivedRuns
 from labelloop.eventlog.beginnings import Beginnings
 from labelloop.eventlog.log import EventLog, Recorded
 from labelloop.events.v1.events_pb2 import Event
@@ -54,16 +55,19 @@ class RunProjections(Generic[R]):
         progress: What a step of a run that takes long has done so far; empty if none does.
         refused: Sequences of events that break the rules of their run; they stay in the log and are skipped.
         carriers: Trace headers of the span in which each run's newest event was written, if that was traced.
+        archived: The runs that lie in an archive, of which there is no state.
         beginnings: The events of ids of which there is no run, such as those of imports that were cut short.
     """
 
     def __init__(self, begin: Callable[[Event, datetime], R]) -> None:
+        self._begin = begin
         self.beginnings = Beginnings(begin, self._apply, self._refuse)
         self.runs: dict[str, R] = {}
         self.problems: dict[str, str] = {}
         self.progress: dict[str, str] = {}
         self.refused: set[int] = set()
         self.carriers: dict[str, Mapping[str, str]] = {}
+        self.archived = ArchivedRuns()
         self._sequence = 0
         self._arrivals: list[tuple[int, asyncio.Future[None]]] = []
         self._subscriptions: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -85,7 +89,7 @@ class RunProjections(Generic[R]):
             return
         if recorded.event is not None:
             self._sort(recorded, recorded.event)
-            if recorded.carrier:
+            if recorded.carrier and recorded.event.run_id not in self.archived:
                 self.carriers[recorded.event.run_id] = recorded.carrier
             self.notify(recorded.event.run_id)
         self._sequence = recorded.sequence
@@ -95,16 +99,43 @@ class RunProjections(Generic[R]):
         self._arrivals = [waiting for waiting in self._arrivals if not waiting[1].done()]
 
     def _sort(self, recorded: Recorded, event: Event) -> None:
-        if event.run_id in self.runs:
+        kind = event.WhichOneof("payload")
+        if kind == "run_archived":
+            self._archive(recorded, event)
+        elif kind == "run_restored":
+            self._restore(recorded, event)
+        elif event.run_id in self.archived:
+            self.archived.hold(recorded, event)
+        elif event.run_id in self.runs:
             self._apply(self.runs[event.run_id], recorded, event)
         elif (run := self.beginnings.take(recorded, event)) is not None:
             self.runs[event.run_id] = run
 
+    def _archive(self, recorded: Recorded, event: Event) -> None:
+        if fault := self.archived.archive(recorded, event):
+            self._refuse(recorded, event, fault)
+            return
+        for held in (self.runs, self.problems, self.progress, self.carriers):
+            held.pop(event.run_id, None)
+        self.beginnings.forget(event.run_id)
+
+    def _restore(self, recorded: Recorded, event: Event) -> None:
+        """Build the state of a run anew from the events that followed its ``run_archived``."""
+        if fault := self.archived.fault_of_restoration(event):
+            self._refuse(recorded, event, fault)
+            if event.run_id in self.archived:
+                self.archived.hold(recorded, event)
+            return
+        (start, started), *others = self.archived.restore(event.run_id)
+        run = self.runs[event.run_id] = self._begin(started, start.at)
+        for other, other_event in others:
+            self._apply(run, other, other_event)
+
     def _apply(self, run: R, recorded: Recorded, event: Event) -> None:
         if fault := run.run_log.fault(event):
             self._refuse(recorded, event, fault)
-            return
-        run.apply(event, recorded.at)
+        else:
+            run.apply(event, recorded.at)
 
     def _refuse(self, recorded: Recorded, event: Event, fault: str) -> None:
         self.refused.add(recorded.sequence)
@@ -125,15 +156,24 @@ class RunProjections(Generic[R]):
 
         Raises:
             WrongState: If it breaks the rules of its run. It occupies the subject of the run's next event, so that
-                the run cannot go on.
+                the run cannot go on. Also if the run lies in an archive.
         """
         await self.wait_for(recorded.sequence)
+        if recorded.event and recorded.event.run_id in self.archived:
+            raise _archived(recorded.event.run_id)
         if recorded.sequence in self.refused:
             message = f"the event at sequence {recorded.sequence} of the log breaks the rules of its run and blocks it"
             raise WrongState("RUN_BLOCKED", message, sequence=recorded.sequence)
 
     def get(self, run_id: str) -> R:
-        """Return the state of a run; raise NotFound if there is no such run."""
+        """Return the state of a run.
+
+        Raises:
+            NotFound: If there is no such run.
+            WrongState: If it lies in an archive.
+        """
+        if run_id in self.archived:
+            raise _archived(run_id)
         if run_id not in self.runs:
             raise NotFound("UNKNOWN_RUN", self._why_unknown(run_id), run_id=run_id)
         return self.runs[run_id]
@@ -149,21 +189,21 @@ class RunProjections(Generic[R]):
         return f"there is no run {run_id!r}; `labelloop run list` shows those there are"
 
     def set_problem(self, run_id: str, problem: str) -> None:
-        """Set what keeps a run from going on; empty if it goes on."""
-        if self.problems.get(run_id, "") != problem:
+        """Set what keeps a run from going on; empty if it goes on. Archived runs have none."""
+        if run_id in self.runs and self.problems.get(run_id, "") != problem:
             self.problems[run_id] = problem
             self.notify(run_id)
 
     def set_progress(self, run_id: str, progress: str) -> None:
         """Set what a step of a run has done so far; empty once it has ended."""
-        if self.progress.get(run_id, "") != progress:
+        if run_id in self.runs and self.progress.get(run_id, "") != progress:
             self.progress[run_id] = progress
             self.notify(run_id)
 
     def held_up(self) -> list[str]:
         """Return the unfinished runs that have a problem; may be called from another thread."""
-        problems = self.problems.copy()
-        return [run_id for run_id, problem in problems.items() if problem and not self.runs[run_id].over]
+        problems, runs = self.problems.copy(), self.runs.copy()
+        return [run_id for run_id, problem in problems.items() if problem and run_id in runs and not runs[run_id].over]
 
     def notify(self, run_id: str) -> None:
         for changed in (*self._subscriptions.get(run_id, ()), *self._subscriptions.get("", ())):
@@ -178,3 +218,11 @@ class RunProjections(Generic[R]):
             yield changed
         finally:
             self._subscriptions[run_id].discard(changed)
+
+
+def _archived(run_id: str) -> WrongState:
+    message = (
+        f"run {run_id!r} is archived: `labelloop report`, `export` and `run list --archived` read it, and "
+        f"`labelloop run restore {run_id}` brings it back"
+    )
+    return WrongState("RUN_ARCHIVED", message, run_id=run_id)

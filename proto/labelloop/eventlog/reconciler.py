@@ -60,7 +60,7 @@ async def _drive_run(projections: RunProjections[R], advance: Advance, owners: R
     bind_contextvars(run=run_id)  # in this task only, as what follows
     tell_waits_to(partial(projections.set_problem, run_id))
     with projections.subscribe(run_id) as subscribe:
-        while not state.over:
+        while not state.over and projections.runs.get(run_id) is state:  # not archived meanwhile
             subscribe.clear()
             try:
                 await without_losing_cancellation(_advance(projections, advance, run_id))

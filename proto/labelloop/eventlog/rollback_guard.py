@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Protocol
 
 import structlog
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from labelloop.errors import LogRolledBack
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_verdict import Verdict
+from labelloop.eventlog.strays import first_of_ours, is_no_answer
 from labelloop.eventlog.stream_leaders import Answers, Held
+from labelloop.eventlog.subjects import archived_subject
 
 _KEPT = 1_000  # messages; a node notices within seconds that it is cut off
 _LOOK_EVERY_S = 2.0
@@ -88,7 +92,10 @@ class RollbackGuard:
     async def _compare(self) -> None:
         for sequence, subject, data in reversed(self._read.copy()):
             read = (subject, data)
-            if await self._standing(sequence) != read and await self._was_taken_back(sequence, read):
+            standing = await self._standing(sequence)
+            if standing is None and await self._was_purged(sequence, subject):
+                continue
+            if standing != read and await self._was_taken_back(sequence, read):
                 log.error("log_rolled_back", action="restarting", sequence=sequence)
                 raise LogRolledBack(f"event {sequence} of the log is not what it was")
 
@@ -98,6 +105,12 @@ class RollbackGuard:
         except NotFoundError:
             return None
         return message.subject or "", message.data or b""
+
+    async def _was_purged(self, sequence: int, subject: str) -> bool:
+        """Return whether the message's run lies in an archive: what stood before that may be gone."""
+        return bool(
+            await first_of_ours(self._js, self._stream, archived_subject(subject), partial(_is_behind, sequence))
+        )
 
     async def _was_taken_back(self, sequence: int, read: Held) -> bool:
         """Ask all leaders until their answers decide; a single answer may be that of a node which is behind."""
@@ -166,6 +179,10 @@ class PassingReader:
     async def check(self) -> None:
         """Check the messages of the follower."""
         await self._guard.check()
+
+
+def _is_behind(sequence: int, message: RawStreamMsg) -> bool:
+    return is_no_answer(message) and sequence < (message.seq or 0)
 
 
 class UnguardedLog(RollbackGuard):

@@ -7,7 +7,7 @@ may have any. A setting that is not listed is reported if it is set, because wha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -132,7 +132,9 @@ def _differences(wanted: Mapping[str, Any], standing: Mapping[str, Any]) -> Iter
         is_now = standing.get(setting)
         should = wanted.get(setting)
         if not _is_same(setting, is_now, should):
-            yield _difference(setting, is_now, should)
+            found = _difference(setting, is_now, should)
+            rolls_up = setting == "allow_rollup_hdrs" and wanted.get("deny_delete")
+            yield replace(found, is_safe=False) if rolls_up else found
 
 
 def _difference(setting: str, standing: Any, wanted: Any) -> Difference:

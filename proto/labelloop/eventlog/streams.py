@@ -45,6 +45,7 @@ class StreamSpec:
         newest_only: Whether it keeps only the newest message of each subject.
         refuses: Whether it refuses messages beyond ``bytes_max``; otherwise it discards the oldest.
         append_only: Whether the broker must refuse to delete its messages.
+        purged: Whether the operator purges messages of it all the same.
         direct: Whether clients of the object store may read it from any node.
     """
 
@@ -56,6 +57,7 @@ class StreamSpec:
     newest_only: bool = False
     refuses: bool = False
     append_only: bool = False
+    purged: bool = False
     direct: bool = False
 
     @property
@@ -75,14 +77,17 @@ class StreamSpec:
             "max_age": self.kept_s * 1_000_000_000,
             "discard": "new" if self.refuses else "old",
             "deny_delete": self.append_only,
-            "deny_purge": self.append_only,
+            "deny_purge": self.append_only and not self.purged,
             "allow_direct": self.direct,
         }
 
 
 def events(replicas: int = 1) -> StreamSpec:
-    """Return the stream of the event log."""
-    return StreamSpec(STREAM, (EVERYTHING,), replicas, append_only=True)
+    """Return the stream of the event log, from which archived runs are purged.
+
+    Streams of earlier releases allow no purge, which no update changes.
+    """
+    return StreamSpec(STREAM, (EVERYTHING,), replicas, append_only=True, purged=True)
 
 
 def artifacts(replicas: int = 1) -> StreamSpec:

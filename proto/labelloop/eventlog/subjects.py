@@ -37,7 +37,8 @@ def subject_of(event: Event) -> str:
     Requests that replace skipped samples have ``...labels_requested.<part>``, further parts of auto-labels
     ``...samples_auto_labelled.<part>``. The outcome of a sample, be it a label, a skip or a withdrawal, has
     ``...label.<sample>.<revision>``, so that only one of the three can be written. The annotation result of one of
-    several annotators has ``...answer.<sample>.<slot>.<revision>``.
+    several annotators has ``...answer.<sample>.<slot>.<revision>``. For ``run_archived`` and ``run_restored``, the
+    number of the archive takes the place of the round.
     """
     place = f"{PREFIX}.{event.run_id}.{event.round}"
     kind = event_kind(event)
@@ -49,3 +50,9 @@ def subject_of(event: Event) -> str:
         return f"{place}.answer.{given.sample_id}.{given.slot}.{given.revision}"
     part = event.labels_requested.part or event.samples_auto_labelled.part
     return f"{place}.{kind}.{part}" if part else f"{place}.{kind}"
+
+
+def archived_subject(subject: str) -> str:
+    """Return the subjects, with a wildcard, of ``run_archived`` of the run that an event's ``subject`` names."""
+    run_id = subject.removeprefix(f"{PREFIX}.").partition(".")[0]
+    return f"{PREFIX}.{run_id}.*.run_archived"

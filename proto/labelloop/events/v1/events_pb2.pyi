@@ -282,6 +282,8 @@ class Event(_message.Message):
     LABEL_WITHDRAWN_FIELD_NUMBER: _builtins.int
     FEATURES_LEARNED_FIELD_NUMBER: _builtins.int
     AUTO_LABELS_CERTIFIED_FIELD_NUMBER: _builtins.int
+    RUN_ARCHIVED_FIELD_NUMBER: _builtins.int
+    RUN_RESTORED_FIELD_NUMBER: _builtins.int
     IMPORT_CLEARED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that this belongs to."""
@@ -348,6 +350,14 @@ class Event(_message.Message):
         """The last round, whose model it is about."""
 
     @_builtins.property
+    def run_archived(self) -> Global___RunArchived:
+        """Not a round but how often the run was restored before: 0 first."""
+
+    @_builtins.property
+    def run_restored(self) -> Global___RunRestored:
+        """That of the run_archived that it takes back."""
+
+    @_builtins.property
     def import_cleared(self) -> Global___ImportCleared:
         """Always round 0, so that it stands once."""
 
@@ -371,13 +381,15 @@ class Event(_message.Message):
         label_withdrawn: Global___LabelWithdrawn | None = ...,
         features_learned: Global___FeaturesLearned | None = ...,
         auto_labels_certified: Global___AutoLabelsCertified | None = ...,
+        run_archived: Global___RunArchived | None = ...,
+        run_restored: Global___RunRestored | None = ...,
         import_cleared: Global___ImportCleared | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn", "features_learned", "auto_labels_certified", "import_cleared"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn", "features_learned", "auto_labels_certified", "run_archived", "run_restored", "import_cleared"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -1733,3 +1745,77 @@ class RunFailed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunFailed: _TypeAlias = RunFailed  # noqa: Y015
+
+@_typing.final
+class RunArchived(_message.Message):
+    """A run that has ended lies in an archive: what stands of it in the stream before this may be purged, and what comes
+    after it is no part of the run, unless run_restored says so.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARCHIVE_SHA256_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    MODEL_SHA256_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    archive_sha256: _builtins.str
+    """SHA-256 of the artifact with the run's events."""
+    event_count: _builtins.int
+    """How many events it holds."""
+    left_out: _builtins.int
+    """How many events of the run it leaves out, because they broke its rules or could not be read."""
+    last_sequence: _builtins.int
+    """Sequence in the stream of the run's newest event."""
+    model_sha256: _builtins.str
+    """SHA-256 of its newest model, or of the inherited one; empty where it had none."""
+    status: _builtins.bytes
+    """The trainer's RunStatus as clients received it in lists, serialised: this file cannot import the trainer's. Without
+    the spec's gold samples.
+    """
+    @_builtins.property
+    def pool(self) -> Global___PoolPublished:
+        """The run's pool; unset where it had none."""
+
+    def __init__(
+        self,
+        *,
+        archive_sha256: _builtins.str = ...,
+        event_count: _builtins.int = ...,
+        left_out: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+        pool: Global___PoolPublished | None = ...,
+        model_sha256: _builtins.str = ...,
+        status: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "event_count", b"event_count", "last_sequence", b"last_sequence", "left_out", b"left_out", "model_sha256", b"model_sha256", "pool", b"pool", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunArchived: _TypeAlias = RunArchived  # noqa: Y015
+
+@_typing.final
+class RunRestored(_message.Message):
+    """The events between run_archived and this one are the run's again, all of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    event_count: _builtins.int
+    """How many events there are."""
+    def __init__(
+        self,
+        *,
+        event_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_count", b"event_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunRestored: _TypeAlias = RunRestored  # noqa: Y015

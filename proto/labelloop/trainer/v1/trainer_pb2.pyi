@@ -263,6 +263,7 @@ class RunStatus(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     HEAD_SHA256_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Its name."""
     phase: Global___Phase.ValueType
@@ -291,6 +292,8 @@ class RunStatus(_message.Message):
     """
     progress: _builtins.str
     """What a step that takes long has done so far, in a sentence; empty where none does. Not a fault, unlike message."""
+    archived: _builtins.bool
+    """Whether it lies in the archive. In lists, spec is without gold samples then."""
     @_builtins.property
     def spec(self) -> _events_pb2.RunSpec:
         """What it does."""
@@ -342,10 +345,11 @@ class RunStatus(_message.Message):
         features: _events_pb2.FeaturesLearned | None = ...,
         head_sha256: _builtins.str = ...,
         progress: _builtins.str = ...,
+        archived: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "changed_at", b"changed_at", "features", b"features", "latest", b"latest", "pool", b"pool", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "progress", b"progress", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "progress", b"progress", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -493,16 +497,29 @@ Global___GetRunResponse: _TypeAlias = GetRunResponse  # noqa: Y015
 
 @_typing.final
 class ListRunsRequest(_message.Message):
-    """No choice yet."""
+    """Which runs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    archived: _builtins.bool
+    """Whether to list archived runs, and no others."""
+    after: _builtins.str
+    """List only runs behind this one; empty for all."""
+    limit: _builtins.int
+    """List at most so many; 0 for no limit, but at most 500 archived runs."""
     def __init__(
         self,
+        *,
+        archived: _builtins.bool = ...,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "archived", b"archived", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,12 +533,18 @@ class ListRunsResponse(_message.Message):
 
     UNREADABLE_EVENTS_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     UNFINISHED_IMPORTS_FIELD_NUMBER: _builtins.int
     unreadable_events: _builtins.int
     """Events on the stream that could not be read, or broke the rules of their run, and were passed over."""
+    archived: _builtins.int
+    """Archived runs in all."""
+    more: _builtins.bool
+    """Whether there are more behind the last of these."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunStatus]:
-        """Oldest first."""
+        """Oldest first; archived runs in the order in which they were archived."""
 
     @_builtins.property
     def unfinished_imports(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnfinishedImport]:
@@ -532,11 +555,13 @@ class ListRunsResponse(_message.Message):
         *,
         unreadable_events: _builtins.int = ...,
         runs: _abc.Iterable[Global___RunStatus] | None = ...,
+        archived: _builtins.int = ...,
+        more: _builtins.bool = ...,
         unfinished_imports: _abc.Iterable[Global___UnfinishedImport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs", "unfinished_imports", b"unfinished_imports", "unreadable_events", b"unreadable_events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "more", b"more", "runs", b"runs", "unfinished_imports", b"unfinished_imports", "unreadable_events", b"unreadable_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1044,6 +1069,114 @@ class SweepArtifactsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SweepArtifactsResponse: _TypeAlias = SweepArtifactsResponse  # noqa: Y015
+
+@_typing.final
+class ArchiveRunRequest(_message.Message):
+    """Which run to archive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveRunRequest: _TypeAlias = ArchiveRunRequest  # noqa: Y015
+
+@_typing.final
+class ArchiveRunResponse(_message.Message):
+    """The archived run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    ARCHIVE_SHA256_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence of its run_archived in the stream: what stands of the run before it may be purged."""
+    events: _builtins.int
+    """Events in the archive."""
+    left_out: _builtins.int
+    """Events of the run that the archive leaves out, because they broke the run's rules or could not be read."""
+    archive_sha256: _builtins.str
+    """SHA-256 of the artifact."""
+    @_builtins.property
+    def run(self) -> Global___RunStatus:
+        """As it stood."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___RunStatus | None = ...,
+        sequence: _builtins.int = ...,
+        events: _builtins.int = ...,
+        left_out: _builtins.int = ...,
+        archive_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "events", b"events", "left_out", b"left_out", "run", b"run", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveRunResponse: _TypeAlias = ArchiveRunResponse  # noqa: Y015
+
+@_typing.final
+class RestoreRunRequest(_message.Message):
+    """Which run to restore."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreRunRequest: _TypeAlias = RestoreRunRequest  # noqa: Y015
+
+@_typing.final
+class RestoreRunResponse(_message.Message):
+    """The restored run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> Global___RunStatus:
+        """Where it stands."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___RunStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreRunResponse: _TypeAlias = RestoreRunResponse  # noqa: Y015
 
 @_typing.final
 class ClearImportRequest(_message.Message):

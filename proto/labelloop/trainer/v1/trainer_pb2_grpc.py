@@ -90,6 +90,16 @@ class TrainerServiceStub:
                 request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsRequest.SerializeToString,
                 response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsResponse.FromString,
                 _registered_method=True)
+        self.ArchiveRun = channel.unary_unary(
+                '/labelloop.trainer.v1.TrainerService/ArchiveRun',
+                request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ArchiveRunRequest.SerializeToString,
+                response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ArchiveRunResponse.FromString,
+                _registered_method=True)
+        self.RestoreRun = channel.unary_unary(
+                '/labelloop.trainer.v1.TrainerService/RestoreRun',
+                request_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.RestoreRunRequest.SerializeToString,
+                response_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.RestoreRunResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -180,6 +190,25 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ArchiveRun(self, request, context):
+        """Archives a run that has ended: its events become an artifact, all services drop it from memory, and the operator may
+        purge what stands of it in the stream. The run can be read, exported and continued as before, and takes no more
+        answers. Archiving it again changes nothing. FAILED_PRECONDITION where it has not ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreRun(self, request, context):
+        """Brings an archived run back. The run is there whole or not at all; a restoration that was cut short is completed by
+        another. FAILED_PRECONDITION where an event that came late stands in the place of one of the run's: archive the run
+        again with an operator's purge, then restore it. PERMISSION_DENIED where the trainer's key does not let it write
+        labels, as with imports.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -237,6 +266,16 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.SweepArtifacts,
                     request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsRequest.FromString,
                     response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsResponse.SerializeToString,
+            ),
+            'ArchiveRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArchiveRun,
+                    request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ArchiveRunRequest.FromString,
+                    response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ArchiveRunResponse.SerializeToString,
+            ),
+            'RestoreRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreRun,
+                    request_deserializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.RestoreRunRequest.FromString,
+                    response_serializer=labelloop_dot_trainer_dot_v1_dot_trainer__pb2.RestoreRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -537,6 +576,60 @@ class TrainerService:
             '/labelloop.trainer.v1.TrainerService/SweepArtifacts',
             labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsRequest.SerializeToString,
             labelloop_dot_trainer_dot_v1_dot_trainer__pb2.SweepArtifactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArchiveRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.trainer.v1.TrainerService/ArchiveRun',
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ArchiveRunRequest.SerializeToString,
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.ArchiveRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.trainer.v1.TrainerService/RestoreRun',
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.RestoreRunRequest.SerializeToString,
+            labelloop_dot_trainer_dot_v1_dot_trainer__pb2.RestoreRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,17 @@ class TrainerServiceStub:
     """What uploads of artifacts that broke off left on the broker, and its removal. Never removes what a run names.
     PERMISSION_DENIED where the trainer's key does not allow the removal.
     """
+    ArchiveRun: _grpc.UnaryUnaryMultiCallable[_trainer_pb2.ArchiveRunRequest, _trainer_pb2.ArchiveRunResponse]
+    """Archives a run that has ended: its events become an artifact, all services drop it from memory, and the operator may
+    purge what stands of it in the stream. The run can be read, exported and continued as before, and takes no more
+    answers. Archiving it again changes nothing. FAILED_PRECONDITION where it has not ended.
+    """
+    RestoreRun: _grpc.UnaryUnaryMultiCallable[_trainer_pb2.RestoreRunRequest, _trainer_pb2.RestoreRunResponse]
+    """Brings an archived run back. The run is there whole or not at all; a restoration that was cut short is completed by
+    another. FAILED_PRECONDITION where an event that came late stands in the place of one of the run's: archive the run
+    again with an operator's purge, then restore it. PERMISSION_DENIED where the trainer's key does not let it write
+    labels, as with imports.
+    """
 
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
@@ -104,6 +115,17 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     SweepArtifacts: _aio.UnaryUnaryMultiCallable[_trainer_pb2.SweepArtifactsRequest, _trainer_pb2.SweepArtifactsResponse]  # type: ignore[assignment]
     """What uploads of artifacts that broke off left on the broker, and its removal. Never removes what a run names.
     PERMISSION_DENIED where the trainer's key does not allow the removal.
+    """
+    ArchiveRun: _aio.UnaryUnaryMultiCallable[_trainer_pb2.ArchiveRunRequest, _trainer_pb2.ArchiveRunResponse]  # type: ignore[assignment]
+    """Archives a run that has ended: its events become an artifact, all services drop it from memory, and the operator may
+    purge what stands of it in the stream. The run can be read, exported and continued as before, and takes no more
+    answers. Archiving it again changes nothing. FAILED_PRECONDITION where it has not ended.
+    """
+    RestoreRun: _aio.UnaryUnaryMultiCallable[_trainer_pb2.RestoreRunRequest, _trainer_pb2.RestoreRunResponse]  # type: ignore[assignment]
+    """Brings an archived run back. The run is there whole or not at all; a restoration that was cut short is completed by
+    another. FAILED_PRECONDITION where an event that came late stands in the place of one of the run's: archive the run
+    again with an operator's purge, then restore it. PERMISSION_DENIED where the trainer's key does not let it write
+    labels, as with imports.
     """
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -206,6 +228,29 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_trainer_pb2.SweepArtifactsResponse, _abc.Awaitable[_trainer_pb2.SweepArtifactsResponse]]:
         """What uploads of artifacts that broke off left on the broker, and its removal. Never removes what a run names.
         PERMISSION_DENIED where the trainer's key does not allow the removal.
+        """
+
+    @_abc_1.abstractmethod
+    def ArchiveRun(
+        self,
+        request: _trainer_pb2.ArchiveRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_pb2.ArchiveRunResponse, _abc.Awaitable[_trainer_pb2.ArchiveRunResponse]]:
+        """Archives a run that has ended: its events become an artifact, all services drop it from memory, and the operator may
+        purge what stands of it in the stream. The run can be read, exported and continued as before, and takes no more
+        answers. Archiving it again changes nothing. FAILED_PRECONDITION where it has not ended.
+        """
+
+    @_abc_1.abstractmethod
+    def RestoreRun(
+        self,
+        request: _trainer_pb2.RestoreRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_pb2.RestoreRunResponse, _abc.Awaitable[_trainer_pb2.RestoreRunResponse]]:
+        """Brings an archived run back. The run is there whole or not at all; a restoration that was cut short is completed by
+        another. FAILED_PRECONDITION where an event that came late stands in the place of one of the run's: archive the run
+        again with an operator's purge, then restore it. PERMISSION_DENIED where the trainer's key does not let it write
+        labels, as with imports.
         """
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
