@@ -33,9 +33,9 @@ class RunArchive:
         Raises:
             NotFound: If the run is unknown or an artifact is missing.
         """
+        if run_id not in self._projections.archived:
+            self._projections.get(run_id)  # before the id becomes part of a subject
         events = await self.events(run_id)
-        if not events:
-            self._projections.get(run_id)
         for event in events:
             yield ExportRunResponse(event=event)
         for digest in await self._named(events):

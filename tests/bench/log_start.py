@@ -135,4 +135,5 @@ async def _start(service: str, url: str) -> dict[str, float]:
     output, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"reading as {service} failed with exit code {process.returncode}")
-    return {key: float(value) for key, value in json.loads(output).items()}
+    figures = output.splitlines()[-1]  # behind what was logged
+    return {key: float(value) for key, value in json.loads(figures).items()}

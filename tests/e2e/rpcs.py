@@ -22,6 +22,8 @@ _WRITES = {
     "CancelRun",
     "ImportRun",
     "ClearImport",
+    "ArchiveRun",
+    "RestoreRun",
     "SubmitLabels",
     "SkipSamples",
     "SubmitResults",
