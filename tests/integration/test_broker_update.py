@@ -14,9 +14,10 @@ from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.stream_setup import change_settings, create_stream, ensure_stream, read_settings
 from labelloop.eventlog.streams import StreamSpec, artifacts, dead_letters, events
 from labelloop.settings import ServiceSettings
-from labelloop_cli.operations.broker import specs_of, update_streams
+from labelloop_cli.operations.broker import follow_streams, specs_of, update_streams
 from nats.aio.client import Client
 
+from tests.integration.one_oracle import until
 from tests.integration.production_broker import UPLOAD_BYTES_MAX, Node, lone_node, new_enough, running
 
 Output = pytest.CaptureFixture[str]
@@ -71,7 +72,27 @@ async def test_settings_that_differ_are_shown_and_then_corrected(
     assert (await read_settings(operator, events().name))["max_age"] == 60_000_000_000
     await update_streams(settings, 0)
     standing = await read_settings(operator, events().name)
-    assert (standing["max_age"], standing["deny_delete"], standing["deny_purge"]) == (0, True, True)
+    assert (standing["max_age"], standing["deny_delete"]) == (0, True)
+
+
+async def test_streams_are_looked_after_until_a_person_has_to_act(
+    settings: ServiceSettings, operator: Client, capsys: Output
+) -> None:
+    name, said = artifacts().name, list[str]()
+    following = asyncio.create_task(follow_streams(settings, 0, every_s=0.05))
+
+    def told(text: str) -> bool:
+        said.append(capsys.readouterr().out)
+        return text in "".join(said)
+
+    await until(lambda: told(f"{name}: as it should be"))
+    await change_settings(operator, name, {**await read_settings(operator, name), "allow_rollup_hdrs": True})
+    await until(lambda: told(f"{name}: changed: allow_rollup_hdrs is True"))
+    assert not (await read_settings(operator, name)).get("allow_rollup_hdrs")
+    assert "".join(said).count(f"{dead_letters().name}: as it should be") == 1, "it is not said each time"
+    await change_settings(operator, name, {**await read_settings(operator, name), "sealed": True})
+    with pytest.raises(WrongState, match=f"{name} differs in what the broker cannot change"):
+        await following
 
 
 async def test_what_the_broker_cannot_change_is_said_after_the_other_streams_are_made(

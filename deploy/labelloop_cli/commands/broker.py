@@ -25,6 +25,7 @@ def update(
             min=0, envvar="LABELLOOP_UPLOAD_GB", help="As for the oracle: how much clients may upload in all."
         ),
     ] = 2.0,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on, and do the same each minute.")] = False,
 ) -> None:
     """Create missing streams, and correct the settings of the others.
 
@@ -34,6 +35,12 @@ def update(
     """
     from labelloop.settings import ServiceSettings, read_settings
 
-    from labelloop_cli.operations.broker import update_streams
+    from labelloop_cli.operations.broker import follow_streams, update_streams
 
-    carry_out(update_streams(read_settings(ServiceSettings), int(upload_gb * 1e9), dry_run=dry_run))
+    settings, upload_bytes_max = read_settings(ServiceSettings), int(upload_gb * 1e9)
+    if follow and dry_run:
+        raise typer.BadParameter("--dry-run and --follow exclude each other")
+    if follow:
+        carry_out(follow_streams(settings, upload_bytes_max))
+    else:
+        carry_out(update_streams(settings, upload_bytes_max, dry_run=dry_run))

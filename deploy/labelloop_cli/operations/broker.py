@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from labelloop.artifacts.store import JETSTREAM
 from labelloop.errors import LimitExceeded, WrongState
@@ -18,9 +20,38 @@ from nats.js.errors import NotFoundError
 
 from labelloop_cli.output.console import console
 
+_EVERY_S = 60.0
 
-async def update_streams(settings: ServiceSettings, upload_bytes_max: int, *, dry_run: bool = False) -> None:
-    """Create the streams that are missing and correct the others, printing a line for each.
+Tell = Callable[[str], None]
+
+
+async def follow_streams(settings: ServiceSettings, upload_bytes_max: int, every_s: float = _EVERY_S) -> None:
+    """Do as :func:`update_streams` does, again and again, printing only what differs from the last time.
+
+    Raises as that does, so that whoever supervises the command shows that something is wrong.
+    """
+    before = set[str]()
+    while True:
+        now = set[str]()
+        await update_streams(settings, upload_bytes_max, tell=partial(_print_new, before, now))
+        before = now
+        await asyncio.sleep(every_s)
+
+
+def _print_new(before: set[str], now: set[str], line: str) -> None:
+    now.add(line)
+    if line not in before:
+        _print(line)
+
+
+def _print(line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+async def update_streams(
+    settings: ServiceSettings, upload_bytes_max: int, *, dry_run: bool = False, tell: Tell = _print
+) -> None:
+    """Create the streams that are missing and correct the others, telling a line for each.
 
     Raises:
         WrongState: If a stream differs in what the broker cannot change. The others are done before.
@@ -29,7 +60,7 @@ async def update_streams(settings: ServiceSettings, upload_bytes_max: int, *, dr
     client = await connect_service(settings, "operator")
     specs = specs_of(settings, upload_bytes_max)
     try:
-        left = [problem for spec in specs if (problem := await _update(client, spec, dry_run=dry_run))]
+        left = [problem for spec in specs if (problem := await _update(client, spec, tell, dry_run=dry_run))]
     finally:
         await client.close()
     if left:
@@ -48,30 +79,30 @@ def specs_of(settings: ServiceSettings, upload_bytes_max: int) -> Sequence[Strea
     return specs + ([uploads(upload_bytes_max, replicas)] if upload_bytes_max else [])
 
 
-async def _update(client: Client, spec: StreamSpec, *, dry_run: bool) -> WrongState | LimitExceeded | None:
+async def _update(client: Client, spec: StreamSpec, tell: Tell, *, dry_run: bool) -> WrongState | LimitExceeded | None:
     """Create or correct one stream; return what is left to say."""
     try:
         standing = await retry_while_away(lambda: read_settings(client, spec.name))
     except NotFoundError:
-        return await _make(client, spec, dry_run=dry_run)
+        return await _make(client, spec, tell, dry_run=dry_run)
     found = differences(spec, standing)
     if (changeable := [each for each in found if each.can_change]) and not dry_run:
         settings = mended(spec, standing, changeable)
         await retry_while_away(lambda: change_settings(client, spec.name, settings))
-    _tell(f"{spec.name}: {_outcome(changeable, dry_run=dry_run)}")
+    tell(f"{spec.name}: {_outcome(changeable, dry_run=dry_run)}")
     others = [each for each in found if not each.can_change]
     if not others:
         return None
-    _tell(f"{spec.name}: the broker cannot change: {said(others)}")
+    tell(f"{spec.name}: the broker cannot change: {said(others)}")
     message = (
         f"stream {spec.name} differs in what the broker cannot change: {said(others)}; create it anew, from a backup"
     )
     return None if all(each.is_safe for each in others) else WrongState("STREAM_UNSAFE", message, stream=spec.name)
 
 
-async def _make(client: Client, spec: StreamSpec, *, dry_run: bool) -> LimitExceeded | None:
+async def _make(client: Client, spec: StreamSpec, tell: Tell, *, dry_run: bool) -> LimitExceeded | None:
     if dry_run:
-        _tell(f"{spec.name}: would be created")
+        tell(f"{spec.name}: would be created")
         return None
     try:
         await retry_while_away(lambda: create_stream(client, spec))
@@ -83,7 +114,7 @@ async def _make(client: Client, spec: StreamSpec, *, dry_run: bool) -> LimitExce
             "LABELLOOP_UPLOAD_GB here and for the oracle, or give the broker more disk"
         )
         return LimitExceeded("UPLOADS_FULL", message, field="upload_gb")
-    _tell(f"{spec.name}: created")
+    tell(f"{spec.name}: created")
     return None
 
 
@@ -91,7 +122,3 @@ def _outcome(changeable: Sequence[Difference], *, dry_run: bool) -> str:
     if not changeable:
         return "as it should be" if not dry_run else "nothing to change"
     return f"{'would change' if dry_run else 'changed'}: {said(changeable)}"
-
-
-def _tell(line: str) -> None:
-    console.print(line, highlight=False, soft_wrap=True)
