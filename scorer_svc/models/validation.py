@@ -16,6 +16,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from scorer_svc.models.cost import Cost, cost_of
 from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
+from scorer_svc.models.ranks import check_ranks
 from scorer_svc.models.string_steps import takes_strings, without_strings
 
 
@@ -93,6 +94,7 @@ def validated(data: bytes, limits: Limits = MODEL, multiply_adds_max: int = MULT
     if texts:
         model = without_strings(model)
         counts.extend(model.graph.input)
+    check_ranks(model.graph)
     for fault in _faults(model, limits.nodes, counts, bare.weight_bytes):
         raise ValueError(fault)
     weights = {each.name: list(each.dims) for each in model.graph.initializer}

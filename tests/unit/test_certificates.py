@@ -8,13 +8,14 @@ import signal
 import ssl
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from labelloop.errors import InvalidInput
 from labelloop.rpc.certificates import Renewals, read
-from labelloop.rpc.tls import certificate_ends
+from labelloop.rpc.tls import ServerCertificates, certificate_ends
 from labelloop_cli.local.broker_certificates import Broker, hand_over
 from labelloop_cli.local.certificates import Pair, authority, issue
 
@@ -51,6 +52,17 @@ def test_an_empty_authority_does_not_mean_those_of_the_system(folder: Path) -> N
     (folder / "ca.crt").write_text("\n")
     with pytest.raises(InvalidInput, match=r"ca\.crt is empty"):
         read(folder)
+
+
+def test_grpc_is_told_of_certificates_only_when_they_change(folder: Path) -> None:
+    """It replaces what it is told without a lock: told at each connection, it aborts under many of them."""
+    certificates = ServerCertificates(folder)
+    assert [certificates.changed() for _ in range(3)] == [None] * 3
+    write(folder, authority(9 * DAY), 2 * DAY)
+    with ThreadPoolExecutor(8) as threads:
+        told = [each for each in threads.map(lambda _: certificates.changed(), range(64)) if each is not None]
+    assert told == [certificates.current]
+    assert certificates.changed() is None
 
 
 def test_a_half_renewed_folder_leaves_the_certificates_before(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import grpc
@@ -27,10 +28,12 @@ def server_credentials(folder: Path) -> grpc.ServerCredentials:
     Raises:
         InvalidInput: If the folder's files cannot be used.
     """
-    certificates = _ServerCertificates(folder)
+    certificates = ServerCertificates(folder)
     metrics.watch(certificates.renewals, certificate_ends)
     return grpc.dynamic_ssl_server_credentials(
-        certificates.current, certificates.newest, require_client_authentication=True
+        certificates.current,
+        certificates.changed,  # type: ignore[arg-type]  # its type lacks the None that gRPC documents
+        require_client_authentication=True,
     )
 
 
@@ -83,19 +86,27 @@ def client_context(renewals: Renewals) -> ssl.SSLContext:
         raise InvalidInput("BAD_TLS_DIR", message, field="tls_dir", folder=renewals.folder) from error
 
 
-class _ServerCertificates:
-    """Provides the current certificates to gRPC, which asks at each new connection, on a thread of its own."""
+class ServerCertificates:
+    """Provides certificates to gRPC, which asks at each new connection, on several threads of its own.
+
+    It is told of a change once: whatever it is given it installs for all connections, without a lock, and ends the
+    process if many handshakes are under way while it does.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.renewals = Renewals(folder)
         self._contents = self.renewals.newest()
         self.current = _configuration(self._contents)
+        self._lock = Lock()
 
-    def newest(self) -> grpc.ServerCertificateConfiguration:
-        contents = self.renewals.newest()
-        if contents != self._contents:
+    def changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the certificates if they are others than those that gRPC has; None if not."""
+        with self._lock:
+            contents = self.renewals.newest()
+            if contents == self._contents:
+                return None
             self._contents, self.current = contents, _configuration(contents)
-        return self.current
+            return self.current
 
 
 def _configuration(of: Certificates) -> grpc.ServerCertificateConfiguration:
