@@ -11,6 +11,7 @@ CALL_BOUNDS = CallBounds(
         Bound(["StartRun"], at_once=16, waiting=64, where="waits for the oracle, which reads the dataset"),
         Bound(["ListLabels", "GetModel"], at_once=8, waiting=64, where="the event loop, 1,000 labels at a time"),
         Bound(["ExportRun"], at_once=4, waiting=8, where="the event loop, waiting for broker and store"),
+        Bound(["ArchiveRun", "RestoreRun"], at_once=2, waiting=8, where="the event loop, waiting for broker and store"),
         Bound(["ImportRun"], at_once=1, waiting=2, where="the event loop, waiting for the client, broker and store"),
         Bound(["SweepArtifacts"], at_once=1, waiting=2, where="the event loop, waiting for the broker"),
     ],
@@ -19,5 +20,6 @@ CALL_BOUNDS = CallBounds(
         "ListRuns": _MEMORY,
         "WatchRun": "answered from memory at each change, at most twenty times a second",
         "CancelRun": "writes one event",
+        "ClearImport": "writes one event",
     },
 )

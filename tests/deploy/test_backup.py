@@ -34,6 +34,7 @@ from tests.integration.production_broker import (
     running,
     three_nodes,
 )
+from tests.patience import PATIENCE_S
 
 STREAMS = (STREAM, f"OBJ_{ARTIFACT_BUCKET}")
 DATA = bytes(range(256)) * 1000
@@ -108,12 +109,22 @@ async def backed_up(client: Client, stream: str) -> Backup:
 
 async def restore(client: Client, backup: Backup) -> None:
     name = backup.about["config"]["name"]
-    asked = await client.request(f"$JS.API.STREAM.RESTORE.{name}", json.dumps(backup.about).encode())
-    to = json.loads(asked.data)["deliver_subject"]
+    asked = await answered(client, f"$JS.API.STREAM.RESTORE.{name}", json.dumps(backup.about).encode())
+    to = json.loads(asked)["deliver_subject"]
     for piece in backup.pieces:
-        await client.request(to, piece, timeout=5)
-    done = json.loads((await client.request(to, b"", timeout=5)).data)
+        await answered(client, to, piece)
+    done = json.loads(await answered(client, to, b""))
     assert "error" not in done, done
+
+
+async def answered(client: Client, subject: str, data: bytes) -> bytes:
+    """Return the answer, asked for again while no node knows of the one that listens, as in a cluster that is young."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return (await client.request(subject, data, timeout=5)).data
+            except nats.errors.NoRespondersError:
+                await asyncio.sleep(0.05)
 
 
 async def is_refused(client: Client, subject: str) -> bool:

@@ -19,8 +19,10 @@ from labelloop.events.v1.events_pb2 import (
     FeaturesLearned,
     ImportCleared,
     LabelWithdrawn,
+    RunArchived,
     RunCancelled,
     RunFailed,
+    RunRestored,
     SampleSkipped,
     SkipKind,
 )
@@ -67,6 +69,8 @@ def bad_events(good: list[Event]) -> list[tuple[str, bytes]]:
         Event(run_id="good", features_learned=FeaturesLearned(features_sha256="0" * 64, feature_count=3)),
         Event(run_id="good", round=1, auto_labels_certified=AutoLabelsCertified(threshold=0.9, audited=3, count=1)),
         Event(run_id="good", run_failed=RunFailed(reason="GONE", message="gone")),
+        Event(run_id="good", run_archived=RunArchived(archive_sha256="0" * 64, event_count=1, last_sequence=1)),
+        Event(run_id="good", run_restored=RunRestored(event_count=1)),
         Event(run_id="good", import_cleared=ImportCleared(reason="given up")),
     ]
     kinds = {event_kind(event): event for event in (*good, *ends)}

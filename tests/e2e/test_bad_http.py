@@ -63,6 +63,7 @@ each_request = pytest.mark.parametrize("name", GOOD)
 class World:
     stack: Stack
     cookie: str
+    other_cookie: str
     open_id: str
 
     @property
@@ -80,7 +81,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory, nats_binary: Path) -> 
         async with running(folder / "store", page=Page(token=_TOKEN)) as stack, connect(stack.endpoints) as clients:
             await start(clients, "open", brief_spec(write_blobs(folder), LabelSource.LABEL_SOURCE_QUEUE))
             [first, *_] = await open_samples(clients)
-            yield World(stack, await _sign_in(stack.services["oracle"].http_port), f"open/0/{first}/0")
+            port = stack.services["oracle"].http_port
+            yield World(stack, await _sign_in(port), await _sign_in(port), f"open/0/{first}/0")
 
 
 async def _sign_in(port: int) -> str:
@@ -102,7 +104,8 @@ def signed(world: World, request: Http) -> Http:
     if not isinstance(request.body, bytes):
         request = replace(request, body=json.loads(json.dumps(request.body).replace(_ANY_ID, world.open_id)))
     if request.target != "/queue/results":
-        return replace(request, headers={"Cookie": world.cookie, **request.headers})
+        cookie = world.other_cookie if request.target.startswith("/logout") else world.cookie  # of a session that ends
+        return replace(request, headers={"Cookie": cookie, **request.headers})
     body = request.body if isinstance(request.body, bytes) else json.dumps(request.body).encode()
     headers = Signatures([_SECRET]).headers(f"msg_{uuid4().hex}", body.decode(errors="replace"))
     return replace(request, headers={**headers, **request.headers}, body=body)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.formats import PoolManifest, SampleIndex, Shard
 from labelloop.errors import InvalidInput, NotFound
+from labelloop.eventlog.archived_runs import ArchivedRuns
 from labelloop.events.v1.events_pb2 import PoolPublished
 from labelloop.oracle.v1.oracle_pb2 import FindSamplesRequest
 
@@ -74,7 +75,7 @@ def test_names_take_twenty_bytes_each() -> None:
 
 class Runs:
     def __init__(self, pool: PoolPublished) -> None:
-        self.pool = pool
+        self.pool, self.archived = pool, ArchivedRuns()
 
     def get(self, run_id: str) -> Runs:
         return self

@@ -86,7 +86,7 @@ class Stream:
     def __init__(self, later: Held) -> None:
         self.later, self.questions = later, 0
 
-    async def get_msg(self, stream: str, sequence: int) -> Any:
+    async def get_msg(self, stream: str, sequence: int, **options: Any) -> Any:
         raise NotFoundError(code=404, err_code=10037)
 
     async def ask(self, sequence: int) -> Answers:
