@@ -128,10 +128,10 @@ class RunLog:
         kind = event.WhichOneof("payload")
         if kind in ABOUT_ARCHIVES:
             return "it says where a run lies, and is no part of one"
-        if self.closed:
-            return ""
         if kind == "import_cleared":
             return "the run is complete"
+        if self.closed:
+            return ""
         if kind == "run_failed" and not self.over:
             return self._failure_fault(event.round)
         if self.over or kind in RUN_ENDS:
