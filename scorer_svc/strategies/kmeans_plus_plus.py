@@ -6,6 +6,7 @@ Products of matrices are ten times faster than one product with a vector for eac
 from __future__ import annotations
 
 import numpy as np
+from labelloop.domain.abandonment import check_wanted
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -31,6 +32,7 @@ def k_means_plus_plus(points: Points, first: int, count: int, seed: int) -> Posi
     nearest = np.full(len(points.squares), np.inf, np.float32)
     newest = chosen
     while True:
+        check_wanted()
         points.lower(nearest, newest)
         nearest[newest] = 0
         if len(chosen) == count or not nearest.any():
@@ -74,6 +76,7 @@ def farthest_first(points: Points, nearest: Distances, count: int) -> tuple[Posi
     chosen, distances = np.empty(0, np.intp), np.empty(0, np.float32)
     everything = np.arange(len(nearest), dtype=np.uint32)
     while len(chosen) < count:
+        check_wanted()
         ahead = best_first(everything, -nearest, _AHEAD + 1)
         bound = nearest[ahead[_AHEAD]] if len(ahead) > _AHEAD else np.float32(-1)
         ahead = np.sort(ahead[:_AHEAD])

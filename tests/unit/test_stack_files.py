@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 from labelloop.errors import InvalidInput
@@ -42,5 +42,10 @@ def test_the_store_with_its_logs_is_hidden_from_runs(
 
 def test_a_store_beside_the_pools_needs_no_hiding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(HIDDEN_FILES, raising=False)
-    for store in (tmp_path, tmp_path / "pools"):
-        assert files_settings(tmp_path / "pools", store)[HIDDEN_FILES] == ""
+    assert files_settings(tmp_path / "pools", tmp_path)[HIDDEN_FILES] == ""
+
+
+def test_a_store_in_the_folder_of_pools_itself_is_hidden(tmp_path: Path) -> None:
+    hidden = HiddenFiles.of(files_settings(tmp_path, tmp_path)[HIDDEN_FILES])
+    assert all(hidden.matches(PurePath(name, "file")) for name in ("nats", "logs", "cache"))
+    assert not hidden.matches(PurePath("photos"))

@@ -26,6 +26,7 @@ from labelloop_cli.local.nats.server import NatsServer
 from labelloop_cli.local.page_links import page_links
 from labelloop_cli.output.console import console
 
+_IN_STORE = ("nats", "logs", "cache")
 _READY_TIMEOUT_S = 300.0  # for a service that hangs: one that ends is reported at once
 _STOP_TIMEOUT_S = 15.0
 _RESTARTS_MAX = 5
@@ -250,11 +251,13 @@ def pools_folder() -> Path:
 
 def files_settings(pools_dir: Path, store: Path) -> dict[str, str]:
     """Return the settings on files that runs may name: those in ``pools_dir``, but not in ``store``, where logs are."""
-    hidden, folder, ours = os.environ.get(HIDDEN_FILES, ""), pools_dir.resolve(), store.resolve()
-    if ours.is_relative_to(folder) and ours != folder:
-        pattern = glob.escape(ours.relative_to(folder).as_posix()).replace(",", "?")
-        hidden = f"{hidden},{pattern}"
-    return {POOLS_DIR: str(pools_dir), HIDDEN_FILES: hidden}
+    folder, ours = pools_dir.resolve(), store.resolve()
+    hidden = [os.environ.get(HIDDEN_FILES, "")]
+    if ours == folder:
+        hidden += _IN_STORE
+    elif ours.is_relative_to(folder):
+        hidden.append(glob.escape(ours.relative_to(folder).as_posix()).replace(",", "?"))
+    return {POOLS_DIR: str(pools_dir), HIDDEN_FILES: ",".join(hidden)}
 
 
 async def up(
