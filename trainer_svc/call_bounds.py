@@ -12,7 +12,6 @@ CALL_BOUNDS = CallBounds(
         Bound(["ListLabels", "GetModel"], at_once=8, waiting=64, where="the event loop, 1,000 labels at a time"),
         Bound(["ExportRun"], at_once=4, waiting=8, where="the event loop, waiting for broker and store"),
         Bound(["ArchiveRun", "RestoreRun"], at_once=2, waiting=8, where="the event loop, waiting for broker and store"),
-        Bound(["ImportRun"], at_once=1, waiting=2, where="the event loop, waiting for the client, broker and store"),
         Bound(["SweepArtifacts"], at_once=1, waiting=2, where="the event loop, waiting for the broker"),
     ],
     unbounded={
@@ -21,5 +20,6 @@ CALL_BOUNDS = CallBounds(
         "WatchRun": "answered from memory at each change, at most twenty times a second",
         "CancelRun": "writes one event",
         "ClearImport": "writes one event",
+        "ImportRun": "one at a time, and others are refused at once: `IMPORT_UNDER_WAY`",
     },
 )

@@ -75,7 +75,9 @@ async def test_a_corrupt_model_is_reported_and_never_used(stack: Stack, blobs: B
         digest = (await finish(clients, "parent")).run.latest.model_sha256
         broker = await connect_broker(stack.nats_url, "test")
         try:
-            await broker.jetstream().publish(f"$O.{ARTIFACT_BUCKET}.C.{digest}", b"not the model")
+            js, subject = broker.jetstream(), f"$O.{ARTIFACT_BUCKET}.C.{digest}"
+            await js.purge_stream(f"OBJ_{ARTIFACT_BUCKET}", subject=subject)  # behind the model it would be passed over
+            await js.publish(subject, b"not the model")
         finally:
             await broker.close()
         process = stack.services["scorer"].process

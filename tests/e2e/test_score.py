@@ -12,7 +12,8 @@ from labelloop.errors import LimitExceeded, NotFound, from_rpc
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetModelResponse
-from labelloop_cli.clients import Clients
+from labelloop_cli.clients import Clients, connect
+from labelloop_cli.local.stack import Stack
 from numpy.typing import NDArray
 
 from tests.blobs import IMAGE_BYTES, Blobs, spec
@@ -147,11 +148,15 @@ async def test_each_answer_is_of_one_model_while_models_change(clients: Clients,
         assert list(response.probabilities) == expected.ravel().tolist()
 
 
-async def test_overload_is_refused_and_the_server_recovers(clients: Clients, run_id: str, blobs: Blobs) -> None:
+async def test_overload_is_refused_and_the_server_recovers(
+    clients: Clients, shared_stack: Stack, run_id: str, blobs: Blobs
+) -> None:
     model, images = await trained(clients, run_id, blobs), np.load(blobs.samples).reshape(-1, IMAGE_BYTES)
     many = np.resize(images, (65_536, IMAGE_BYTES))
     request = pb.ScoreRequest(run_id=run_id, dtype="uint8", images=many.tobytes(), with_probabilities=True)
-    outcomes = await asyncio.gather(*(clients.scorer.Score(request) for _ in range(100)), return_exceptions=True)
+    async with connect(shared_stack.endpoints.model_copy(update={"retry_s": 0.0})) as impatient:
+        calls = [impatient.scorer.Score(request) for _ in range(100)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
     answers = [outcome for outcome in outcomes if isinstance(outcome, pb.ScoreResponse)]
     refusals = [from_rpc(outcome) for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)]
     assert len(answers) + len(refusals) == len(outcomes)

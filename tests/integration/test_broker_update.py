@@ -16,6 +16,7 @@ from labelloop.eventlog.streams import StreamSpec, artifacts, dead_letters, even
 from labelloop.settings import ServiceSettings
 from labelloop_cli.operations.broker import follow_streams, specs_of, update_streams
 from nats.aio.client import Client
+from structlog.testing import capture_logs
 
 from tests.integration.one_oracle import until
 from tests.integration.production_broker import UPLOAD_BYTES_MAX, Node, lone_node, new_enough, running
@@ -127,15 +128,15 @@ async def test_a_service_waits_until_its_stream_is_made(
 
 
 async def test_a_service_says_what_it_may_not_correct_and_goes_on(
-    settings: ServiceSettings, operator: Client, trainer: Client, capsys: Output
+    settings: ServiceSettings, operator: Client, trainer: Client
 ) -> None:
     await update_streams(settings, 0)
     name = artifacts().name
     await change_settings(operator, name, {**await read_settings(operator, name), "allow_rollup_hdrs": True})
-    capsys.readouterr()
-    await ensure_stream(trainer, artifacts())
-    said = capsys.readouterr().out
-    assert "stream_differs" in said
+    with capture_logs() as logs:
+        await ensure_stream(trainer, artifacts())
+    [line] = [each for each in logs if each["event"] == "stream_differs"]
+    said = str(line)
     assert "allow_rollup_hdrs is True and should not be set" in said
     assert "labelloop broker update" in said
     assert (await read_settings(operator, name))["allow_rollup_hdrs"]

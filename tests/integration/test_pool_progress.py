@@ -40,7 +40,8 @@ class Followed:
 
     def __init__(self, pool: Pool, scorer_client: ScorerClient) -> None:
         self.projections = RunProjections[RunState](RunState.begin)
-        self.state = cast(RunState, SimpleNamespace(run_id="r", pool=PoolPublished(pool_sha256=pool.digest)))
+        state = SimpleNamespace(run_id="r", pool=PoolPublished(pool_sha256=pool.digest), over=False)
+        self.state = self.projections.runs["r"] = cast(RunState, state)
         self.progress = PoolProgress(self.projections, scorer_client, every_s=0.01)
 
     @asynccontextmanager

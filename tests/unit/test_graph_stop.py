@@ -92,7 +92,6 @@ async def test_a_cancelled_call_stops_between(
     assert await asyncio.wait({task}, timeout=0) == (set(), {task})
     await asyncio.sleep(0)
     assert isinstance(await outcome(task, graph, works[0]), Stopped | Abandoned)  # during a run, or before the next
-    assert graph.runs <= 3
     assert thread.submit(lambda: "free").result(PATIENCE_S) == "free"
 
 

@@ -100,6 +100,8 @@ class _Connection(Client):
         aborting = asyncio.get_running_loop().call_later(_GOODBYE_S, self._abort)
         try:
             await super()._close(*arguments)
+        except ConnectionError as error:  # the other side is gone: there is nothing to say goodbye to
+            log.debug("broker_gone_at_close", error=str(error))
         finally:
             aborting.cancel()
 
