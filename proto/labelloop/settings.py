@@ -26,6 +26,9 @@ class ServiceSettings(BaseSettings):
     tls_dir: Path | None = Field(
         None, description="a folder of ca.crt, tls.crt and tls.key: every connection is then TLS, both ends with one"
     )
+    clients: str = Field(
+        "client", description="common names of certificates that may call everything over TLS, separated by commas"
+    )
     nats_nkey_file: Path | None = Field(None, description="the seed by which the broker knows the service")
     drain_s: float = Field(5.0, ge=0, description="how long calls in flight may take to end after SIGTERM")
     connection_age_s: float = Field(
@@ -36,6 +39,11 @@ class ServiceSettings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="how to log")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what to log")
+
+    @property
+    def client_names(self) -> frozenset[str]:
+        """The names in ``clients``."""
+        return frozenset(name.strip() for name in self.clients.split(",") if name.strip())
 
 
 S = TypeVar("S", bound=BaseSettings)

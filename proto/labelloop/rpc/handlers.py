@@ -19,6 +19,7 @@ from labelloop.errors import InvalidInput, LabelloopError, status_of, to_status
 from labelloop.observability import tracing
 from labelloop.observability.logs import CALL
 from labelloop.rpc.call_metrics import CallCounts, MethodCounts
+from labelloop.rpc.callers import Check, CheckOf, admit, everybody
 from labelloop.runtime.crash_points import crash_point
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -27,51 +28,53 @@ Take: TypeAlias = Callable[[Any], Any]
 _REST_TIMEOUT_S = 60.0
 
 
-def guarded(server: grpc.aio.Server, counts: CallCounts) -> grpc.aio.Server:
+def guarded(server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf = everybody) -> grpc.aio.Server:
     """Return a stand-in for ``server`` that wraps the handlers which the generated ``add_..._to_server`` registers.
 
     A LabelloopError in a handler becomes its status; any other exception is a bug, which gRPC logs with its traceback.
-    ``counts`` records every call. Requests are decoded here because gRPC answers INTERNAL to bytes that are no message.
+    ``counts`` records every call; ``check_of`` returns the function that refuses callers of a method. Requests are
+    decoded here because gRPC answers INTERNAL to bytes that are no message.
     """
-    return cast(grpc.aio.Server, _Registrar(server, counts))
+    return cast(grpc.aio.Server, _Registrar(server, counts, check_of))
 
 
 class _Registrar:
     """Wraps handlers. Generated code registers each twice, in a generic handler and by name; the latter is used."""
 
-    def __init__(self, server: grpc.aio.Server, counts: CallCounts) -> None:
-        self._server, self._counts = server, counts
+    def __init__(self, server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf) -> None:
+        self._server, self._counts, self._check_of = server, counts, check_of
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Ignore them: they are registered by name too."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         wrapped = {
-            method: _guard(handler, service, method, self._counts.of(method)) for method, handler in handlers.items()
+            method: _guard(handler, service, method, self._counts.of(method), self._check_of(service, method))
+            for method, handler in handlers.items()
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
 
-def _guard(handler: Any, service: str, method: str, counts: MethodCounts) -> Handler:
+def _guard(handler: Any, service: str, method: str, counts: MethodCounts, check: Check) -> Handler:
     take, encode = _taking(handler.request_deserializer, method), handler.response_serializer
     answer = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
-    if handler.request_streaming:
-        answer, take = _of_parts(answer, take), _as_it_is
-        if not handler.response_streaming:
-            answer = _read_to_the_end(answer)
+    taking = _of_parts if handler.request_streaming else _of_whole
+    answer = _checked(taking(answer, take), check)
+    if handler.request_streaming and not handler.response_streaming:
+        answer = _read_to_the_end(answer)
     if handler.response_streaming:
-        streamed = tracing.stream(_stream(answer, take, method, counts), service, method)
+        streamed = tracing.stream(_stream(answer, method, counts), service, method)
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(streamed, None, encode)
         return grpc.unary_stream_rpc_method_handler(streamed, None, encode)
-    call = tracing.unary(_unary(answer, take, method, counts), service, method)
+    call = tracing.unary(_unary(answer, method, counts), service, method)
     if handler.request_streaming:
         return grpc.stream_unary_rpc_method_handler(call, None, encode)
     return grpc.unary_unary_rpc_method_handler(call, None, encode)
 
 
 def _unary(
-    behaviour: Callable[[Any, Any], Awaitable[Any]], take: Take, method: str, counts: MethodCounts
+    behaviour: Callable[[Any, Any], Awaitable[Any]], method: str, counts: MethodCounts
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     before, after = f"before serve {method}", f"after serve {method}"
 
@@ -79,7 +82,7 @@ def _unary(
         crash_point(before)
         began_s = perf_counter()
         try:
-            response = await behaviour(take(data), context)
+            response = await behaviour(data, context)
         except BaseException as error:
             await _end(error, context, counts, began_s)
             raise
@@ -91,7 +94,7 @@ def _unary(
 
 
 def _stream(
-    behaviour: Callable[[Any, Any], AsyncIterator[Any]], take: Take, method: str, counts: MethodCounts
+    behaviour: Callable[[Any, Any], AsyncIterator[Any]], method: str, counts: MethodCounts
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     before, after = f"before serve {method}", f"after serve {method}"
 
@@ -99,7 +102,7 @@ def _stream(
         crash_point(before)
         began_s = perf_counter()
         try:
-            async for response in behaviour(take(data), context):
+            async for response in behaviour(data, context):
                 yield response
                 crash_point(after)
         except BaseException as error:
@@ -114,6 +117,21 @@ async def _end(error: BaseException, context: Any, counts: MethodCounts, began_s
     counts.ended(status_of(error, context), began_s)
     if isinstance(error, LabelloopError):
         await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+def _checked(behaviour: Callable[[Any, Any], Any], check: Check) -> Callable[[Any, Any], Any]:
+    if check is admit:
+        return behaviour
+
+    def call(data: Any, context: Any) -> Any:
+        check(context)
+        return behaviour(data, context)
+
+    return call
+
+
+def _of_whole(behaviour: Callable[[Any, Any], Any], take: Take) -> Callable[[Any, Any], Any]:
+    return lambda data, context: behaviour(take(data), context)
 
 
 def _of_parts(behaviour: Callable[[Any, Any], Any], take: Take) -> Callable[[Any, Any], Any]:
@@ -135,10 +153,6 @@ def _read_to_the_end(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callabl
             raise
 
     return call
-
-
-def _as_it_is(parts: Any) -> Any:
-    return parts
 
 
 def _taking(decode: Take, method: str) -> Take:

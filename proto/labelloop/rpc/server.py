@@ -15,6 +15,7 @@ from grpc_health.v1.health import aio as health_aio
 from labelloop.diagnostics.v1.diagnostics_pb2_grpc import add_DiagnosticsServiceServicer_to_server
 from labelloop.errors import port_in_use
 from labelloop.rpc.call_metrics import CallCounts
+from labelloop.rpc.callers import Callers, CheckOf, everybody
 from labelloop.rpc.diagnostics import Diagnostics
 from labelloop.rpc.handlers import guarded
 from labelloop.rpc.health import Probes
@@ -71,7 +72,7 @@ class Server:
         options = [*_SERVER_OPTIONS, ("grpc.so_reuseport", int(shared_port)), *_ages(settings.connection_age_s)]
         self._server = grpc.aio.server(options=options)
         self._counts = CallCounts()
-        self.grpc = guarded(self._server, self._counts)
+        self.grpc = guarded(self._server, self._counts, _check_of(settings))
         self._probes = Probes(settings, service_name)
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
@@ -128,6 +129,10 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.drain_s)
         await self._probes.stop()
+
+
+def _check_of(settings: ServiceSettings) -> CheckOf:
+    return Callers(settings.client_names).check_of if settings.tls_dir else everybody
 
 
 def _ages(connection_age_s: float) -> list[tuple[str, int]]:
