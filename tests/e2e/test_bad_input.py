@@ -33,10 +33,11 @@ from tests.e2e.good_requests import brief_spec, good_requests, likely_strings, o
 from tests.e2e.nasty import Likely, damaged, floods, mutations
 from tests.e2e.odd_files import write_odd_files
 from tests.e2e.rpcs import Caller, Rpc, all_rpcs, calling
+from tests.e2e.unharmed import unharmed
+from tests.examples import examples
 
 _GROWTH_MAX_BYTES = 512 * 1024**2
 _REFUSALS = (InvalidInput, NotFound, WrongState, Corrupt, LimitExceeded)
-_FAULT = re.compile("Traceback|fault of ours|never retrieved")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 each_rpc = pytest.mark.parametrize("rpc", all_rpcs(), ids=lambda rpc: rpc.name)
@@ -101,26 +102,12 @@ async def _refused(caller: Caller, good: Mapping[str, Message]) -> AsyncIterator
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
 async def nothing_else_changes(world: World) -> AsyncIterator[None]:
     """Check that no process restarts, grows much or logs a fault, and only runs named by accepted calls change."""
-    processes, peaks, events = _process_ids(world.stack), _peak_bytes(world.stack), await _events_by_run(world.log)
-    yield
-    assert _process_ids(world.stack) == processes
-    grown = {service: peak - peaks[service] for service, peak in _peak_bytes(world.stack).items()}
-    assert max(grown.values()) < _GROWTH_MAX_BYTES, grown
+    events = await _events_by_run(world.log)
+    with unharmed(world.stack, _GROWTH_MAX_BYTES):
+        yield
     after = await _events_by_run(world.log)
     changed = {run_id for run_id in after if after[run_id] != events[run_id]}
     assert changed <= world.caller.touched
-    for service in world.stack.services.values():
-        assert not _FAULT.search(service.log_file.read_text()), service.name
-
-
-def _process_ids(stack: Stack) -> dict[str, int]:
-    processes = {name: service.process for name, service in stack.services.items()}
-    return {name: process.pid for name, process in processes.items() if process and process.returncode is None}
-
-
-def _peak_bytes(stack: Stack) -> dict[str, int]:
-    statuses = {name: Path(f"/proc/{pid}/status").read_text() for name, pid in _process_ids(stack).items()}
-    return {name: int(status.partition("VmHWM:")[2].split()[0]) * 1024 for name, status in statuses.items()}
 
 
 async def _events_by_run(log: EventLog) -> Counter[str]:
@@ -155,7 +142,7 @@ async def test_the_good_request_of_each_rpc_is_accepted(world: World) -> None:
 
 
 @each_rpc
-@settings(some, max_examples=25)
+@settings(some, max_examples=examples(25))
 @given(data=st.data())
 async def test_damaged_requests_get_an_answer_or_a_clean_error(world: World, rpc: Rpc, data: st.DataObject) -> None:
     good = world.good[rpc.name].SerializeToString(deterministic=True)
@@ -163,7 +150,7 @@ async def test_damaged_requests_get_an_answer_or_a_clean_error(world: World, rpc
 
 
 @each_rpc
-@settings(some, max_examples=60)
+@settings(some, max_examples=examples(60))
 @given(data=st.data())
 async def test_odd_values_get_an_answer_or_a_clean_error(world: World, rpc: Rpc, data: st.DataObject) -> None:
     message = data.draw(mutations(world.good[rpc.name], world.likely))

@@ -15,9 +15,15 @@ class Part:
 
 
 _WITH_EXAMPLES = "tests/unit tests/chaos/test_simulation.py tests/e2e/test_bad_events.py"
+# A million messages, files and texts, in hours.
+_DAMAGED = (
+    "tests/e2e/test_bad_input.py tests/e2e/test_bad_http.py tests/e2e/test_bad_events.py "
+    "tests/unit/test_damaged_pools.py tests/unit/test_damaged_texts.py"
+)
 PARTS = (
     Part("chaos", ("make", "chaos")),
     Part("examples", ("make", "test", f"ARGS={_WITH_EXAMPLES}"), {"LABELLOOP_EXAMPLES": "10"}),
+    Part("damaged-input", ("make", "test", f"ARGS=--timeout=36000 {_DAMAGED}"), {"LABELLOOP_EXAMPLES": "100"}),
     Part("newest-broker", ("make", "test", "ARGS=tests/integration tests/e2e"), {"LABELLOOP_NEWEST_BROKER": "1"}),
     Part("label-studio", ("make", "test-labelstudio")),
     Part("queues", ("make", "test-queues")),
