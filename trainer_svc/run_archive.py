@@ -48,7 +48,7 @@ class RunArchive:
 
     async def events(self, run_id: str) -> list[Event]:
         """Return the events of a run that obey its rules, ``run_started`` first, without traces of an import."""
-        if archived := self._projections.archived.runs.get(run_id):
+        if archived := self._projections.archived.readable(run_id):
             return [without_import(event) for event in await self._past_runs.events(archived)]
         before = self._projections.archived.before(run_id)
         standing = [each async for each in self._log.read_on(run_id, before) if not is_about_archives(each)]

@@ -37,8 +37,8 @@ def subject_of(event: Event) -> str:
     Requests that replace skipped samples have ``...labels_requested.<part>``, further parts of auto-labels
     ``...samples_auto_labelled.<part>``. The outcome of a sample, be it a label, a skip or a withdrawal, has
     ``...label.<sample>.<revision>``, so that only one of the three can be written. The annotation result of one of
-    several annotators has ``...answer.<sample>.<slot>.<revision>``. For ``run_archived`` and ``run_restored``, the
-    number of the archive takes the place of the round.
+    several annotators has ``...answer.<sample>.<slot>.<revision>``. For ``run_archived``, ``run_restored`` and
+    ``run_deleted``, the number of the archive takes the place of the round.
     """
     place = f"{PREFIX}.{event.run_id}.{event.round}"
     kind = event_kind(event)
