@@ -107,8 +107,9 @@ class RunSurvey:
                     named = [*self._named[run_id], *await self._named_in_archive(run_id)]
                     await all_named(self._store, named, needed)
                 except LabelloopError as error:
-                    error.message = f"what run {run_id!r} needs is not known: {error.message}; nothing was removed"
-                    raise
+                    message = f"what run {run_id!r} needs is not known: {error.message}; nothing was removed"
+                    retry_after_s = error.retry_after_s
+                    raise type(error)(error.reason, message, retry_after_s=retry_after_s, run_id=run_id) from error
         return needed
 
     async def needed_since(self, apart_from: Collection[str]) -> set[str]:
