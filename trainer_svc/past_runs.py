@@ -82,7 +82,9 @@ def listed_status(archived: ArchivedRun) -> RunStatus:
         status = RunStatus.FromString(archived.facts.status)
     except DecodeError as error:
         status = RunStatus(message=f"what its archive says of it cannot be read: {error}")
-    status.run_id, status.archived, status.deleted = archived.run_id, True, archived.deleted is not None
+    status.run_id, status.archived = archived.run_id, True
+    if archived.deleted:
+        status.deleted, status.message = True, archived.deleted.reason or "no reason given"
     return status
 
 

@@ -17,6 +17,7 @@ from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.operations.pool import described_dataset
 from labelloop_cli.operations.pool_uploads import upload_paths
+from labelloop_cli.operations.run_removal import purge_import
 from labelloop_cli.output import run_summary
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.output.pool_summary import brief
@@ -123,7 +124,7 @@ def listed(runs: list[pb.RunStatus]) -> Table:
     """
     columns: dict[str, Callable[[pb.RunStatus], str]] = {
         "run": lambda run: run.run_id,
-        "state": lambda run: word(pb.Phase.Name(run.phase)),
+        "state": run_summary.state,
         "round": lambda run: f"{run.round}/{run.planned_rounds}",
         "labels": run_summary.labels,
         "auto": lambda run: run_summary.auto_labels(run).partition("/")[0],
@@ -183,8 +184,13 @@ async def cancel(run_id: str, reason: str) -> None:
     console.print(f"run {run_id} cancelled with {run_summary.paid(run)}")
 
 
-async def clear(run_id: str, reason: str) -> None:
-    """Give up an import that was cut short, and print how many events are void."""
+async def clear(run_id: str, reason: str, *, purged: bool = False) -> None:
+    """Give up an import that was cut short, and print how many events are void.
+
+    If they are to be ``purged``, remove them from the log as the broker's operator.
+    """
     async with connect(Endpoints()) as clients:
         cleared = await clients.trainer.ClearImport(pb.ClearImportRequest(run_id=run_id, reason=reason))
     console.print(f"the import of run {run_id} is given up: {cleared.events} events are void, and its id is used up")
+    if purged:
+        await purge_import(run_id)

@@ -26,7 +26,7 @@ from labelloop.events.v1.events_pb2 import Event
 
 
 @dataclass
-class _Followed(RunView):
+class Followed(RunView):
     """A run, without what is known of its samples once it has ended."""
 
     def apply(self, event: Event, at: datetime) -> None:
@@ -45,7 +45,7 @@ class RunSurvey:
 
     def __init__(self, log: EventLog, store: ArtifactStore) -> None:
         self._log, self._store = log, store
-        self.projections = RunProjections(lambda event, _: _Followed(RunLog(event.run_started)))
+        self.projections = RunProjections(lambda event, _: Followed(RunLog(event.run_started)))
         self.unreadable = 0
         self._named: dict[str, dict[Named, None]] = {}
         self._new: list[tuple[str, Named]] = []
