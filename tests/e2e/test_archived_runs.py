@@ -60,6 +60,7 @@ async def test_an_archived_run_is_listed_reported_exported_continued_and_restore
     assert "budget" in await run(stack, "run", "spec", "mine")
     [watched] = [each.run async for each in shared_clients.trainer.WatchRun(WatchRunRequest(run_id="mine"))]
     assert watched.archived
+    assert "it is archived" in await run(stack, "run", "watch", "mine")
     await run(stack, "run", "start", "--continues", "mine", "--run-id", "child", "--budget", "10")
 
     code, text = await labelloop("run", "cancel", "mine", stack=stack)
@@ -81,7 +82,8 @@ async def test_a_deleted_run_is_listed_and_nothing_else(
     shared_stack: Stack, shared_clients: Clients, blobs: Blobs, tmp_path: Path
 ) -> None:
     stack = shared_stack
-    await run(stack, "run", "start", *pool_options(blobs), "--run-id", "gone", "--budget", "20")
+    rounds = ("--budget", "20", "--first-batch", "5", "--batch-size", "5")
+    await run(stack, "run", "start", *pool_options(blobs), "--run-id", "gone", *rounds)
     await run(stack, "run", "start", "--continues", "gone", "--run-id", "heir", "--budget", "10")
     before, after = tmp_path / "before.csv", tmp_path / "after.csv"
     await run(stack, "export", "labels", "heir", "-o", before)

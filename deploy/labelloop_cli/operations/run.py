@@ -165,7 +165,9 @@ async def _watch(clients: Clients, run_id: str) -> None:
             progress.update(bar, completed=run.round, total=run.planned_rounds or 1, note=_note(run))
     if run.phase == pb.Phase.PHASE_FAILED:
         raise WrongState("RUN_FAILED", f"run {run_id} failed: {run.message}", run_id=run_id)
-    console.print(f"run {run_id} {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {run_summary.accuracy(run)}")
+    archived = "; it is archived and takes no more answers" if run.archived else ""
+    outcome = f"run {run_id} {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {run_summary.accuracy(run)}"
+    console.print(f"{outcome}{archived}", soft_wrap=True)
 
 
 def _note(run: pb.RunStatus) -> str:
