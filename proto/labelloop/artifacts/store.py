@@ -269,7 +269,6 @@ class JetStreamArtifacts:
             last = (await self._js.get_last_msg(ARTIFACTS, subject)).seq or 0
         except NotFoundError:
             return False
-        crash_point("before remove")
         return await self._js.purge_stream(ARTIFACTS, seq=last + 1, subject=subject)
 
     async def listed(self) -> list[str]:
