@@ -298,6 +298,21 @@ async def test_what_another_run_needs_but_nobody_can_read_stops_a_deletion() -> 
         await world.deletion("r").plan()
 
 
+@pytest.mark.parametrize("digest", ["../../etc/passwd", "*", ">", "A" * 64])
+async def test_an_archive_that_names_no_artifacts_removes_nothing_by_it(digest: str) -> None:
+    world = World()
+    for name in ("r", "other"):
+        world.start(name, 0, [0])
+        bad = next(event for event in world.log.messages.values() if event.run_id == name and event.round)
+        bad.model_trained.model_sha256 = digest if name == "r" else bad.model_trained.model_sha256
+        world.archive(name)
+    plan = await world.deletion("r").plan()
+    assert any("SHA-256" in note for note in plan.notes)
+    assert digest not in plan.artifacts
+    with pytest.raises(Corrupt, match="'r' needs is not known"):
+        await world.deletion("other").plan()
+
+
 async def test_what_a_run_comes_to_need_meanwhile_stays() -> None:
     world = World()
     world.start("r", 0, [0, 1])

@@ -13,7 +13,7 @@ from labelloop_cli.commands.help_panels import PanelledCommand, flattened, given
 from labelloop_cli.commands.spec_options import SpecOptions
 from labelloop_cli.output.interrupts import carry_out
 
-app = typer.Typer(help="Start, list, watch, cancel, archive and delete runs; give up imports.", no_args_is_help=True)
+app = typer.Typer(help="Start, watch, cancel, archive and delete runs; give up imports.", no_args_is_help=True)
 SyncSeconds = Annotated[
     float,
     typer.Option(
@@ -138,11 +138,12 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the ids to be typed again.")] = False,
     sync_s: SyncSeconds = 120.0,
 ) -> None:
-    """Delete archived runs: nobody can read their labels, models and events any more.
+    """Delete archived runs for good.
 
-    Artifacts that other runs need stay, as does what a run that continues one of them took over. The ids are not used
-    again. Needs the broker (LABELLOOP_NATS_URL), and the operator's key if it asks for keys. If it is interrupted, run
-    it again. Backups, exported files and caches are yours to delete.
+    Nobody can read their labels, models and events any more, and their ids are not used again. Artifacts that other
+    runs need stay, as does what a run that continues one of them took over. Needs the broker (LABELLOOP_NATS_URL), and
+    the operator's key if it asks for keys. If it is interrupted, run it again. Backups, exported files and caches are
+    yours to delete.
     """
     from labelloop_cli.operations import run_removal
 

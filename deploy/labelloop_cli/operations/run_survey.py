@@ -16,6 +16,7 @@ from labelloop.artifacts.archive_file import unpack
 from labelloop.artifacts.artifact_walk import all_named
 from labelloop.artifacts.named_artifacts import Named, named_by_event
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.event_schema import shape_fault
 from labelloop.domain.run_log import RunLog
 from labelloop.domain.run_view import RunView
 from labelloop.errors import Corrupt, LabelloopError, NotFound, Unready
@@ -140,9 +141,17 @@ class RunSurvey:
 def _named_by_archive(archived: ArchivedRun, data: bytes) -> list[Named]:
     found: dict[Named, None] = {}
     for number, packed in enumerate(unpack(data, archived.facts.event_count), start=1):
-        try:
-            found.update(dict.fromkeys(named_by_event(Event.FromString(packed))))
-        except DecodeError as error:
-            message = f"event {number} in the archive of run {archived.run_id!r} is none: {error}"
-            raise Corrupt("BAD_ARCHIVE", message, run_id=archived.run_id) from error
+        found.update(dict.fromkeys(named_by_event(_event(archived, number, packed))))
     return list(found)
+
+
+def _event(archived: ArchivedRun, number: int, packed: bytes) -> Event:
+    try:
+        event = Event.FromString(packed)
+        fault = shape_fault(event) or ("" if event.run_id == archived.run_id else "it belongs to another run")
+    except DecodeError as error:
+        fault = str(error)
+    if fault:
+        message = f"event {number} in the archive of run {archived.run_id!r} is none: {fault}"
+        raise Corrupt("BAD_ARCHIVE", message, run_id=archived.run_id)
+    return event
