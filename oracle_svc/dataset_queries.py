@@ -113,7 +113,7 @@ class DatasetQueries:
             yield _found(part, called, duplicates)
 
     def _pool_of(self, run_id: str) -> PoolPublished:
-        archived = self._projections.archived.runs.get(run_id)
+        archived = self._projections.archived.readable(run_id)
         pool = archived.pool if archived else self._projections.get(run_id).pool
         if pool is None:
             message = f"the pool of run {run_id!r} is not published yet"

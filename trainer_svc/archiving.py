@@ -44,13 +44,13 @@ class Archiving:
         An archived run with events that came too late is archived once more, so that these can be purged.
 
         Raises:
-            WrongState: If the run has not ended, or the stream allows no purge.
+            WrongState: If the run has not ended or was deleted, or the stream allows no purge.
             Unready: If events of the run keep coming.
         """
         await self._log.check_purge_allowed()
         for _ in range(_TRIES):
             await self._projections.wait_for(await self._log.last_sequence())
-            standing = self._projections.archived.runs.get(run_id)
+            standing = self._projections.archived.readable(run_id)
             if standing and not standing.late:
                 return standing
             last, facts = await (self._facts_again(standing) if standing else self._facts(run_id))
@@ -101,10 +101,10 @@ class Archiving:
 
         Raises:
             NotFound: If there is no such run.
-            WrongState: If an event that came late stands in the place of one of the run's.
+            WrongState: If an event that came late stands in the place of one of the run's, or the run was deleted.
         """
         await self._projections.wait_for(await self._log.last_sequence())
-        archived = self._projections.archived.runs.get(run_id)
+        archived = self._projections.archived.readable(run_id)
         if archived is None:
             self._projections.get(run_id)
             return

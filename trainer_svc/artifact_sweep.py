@@ -40,7 +40,7 @@ class ArtifactSweep:
     async def _named(self) -> set[str]:
         """Return the digests of all artifacts that any run names."""
         named: set[str] = set()
-        archived = self._projections.archived.runs
+        archived = {key: each for key, each in self._projections.archived.runs.items() if not each.deleted}
         for run_id in [*self._projections.runs, *archived]:
             named.update(await self._archive.named(run_id))
         named.update(each.facts.archive_sha256 for each in archived.values())

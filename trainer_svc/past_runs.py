@@ -40,8 +40,9 @@ class PastRuns:
         Raises:
             NotFound: If there is no such run, or no artifact with its events.
             Corrupt: If the archive is damaged.
+            WrongState: If the run was deleted.
         """
-        archived = self._projections.archived.runs.get(run_id)
+        archived = self._projections.archived.readable(run_id)
         if archived is None:
             return self._projections.get(run_id)
         return await self._states.get((run_id, archived.sequence))
@@ -52,7 +53,8 @@ class PastRuns:
         return await asyncio.to_thread(_folded, archived, events)  # a large run would hold up the event loop
 
     async def events(self, archived: ArchivedRun) -> list[Event]:
-        """Return the events of an archived run, ``run_started`` first. Raises NotFound, or Corrupt."""
+        """Return the events of an archived run, ``run_started`` first. Raises NotFound, Corrupt or WrongState."""
+        self._projections.archived.readable(archived.run_id)
         data = await self._artifacts.get(archived.facts.archive_sha256)
         return await asyncio.to_thread(_events, archived, data)
 
@@ -81,6 +83,8 @@ def listed_status(archived: ArchivedRun) -> RunStatus:
     except DecodeError as error:
         status = RunStatus(message=f"what its archive says of it cannot be read: {error}")
     status.run_id, status.archived = archived.run_id, True
+    if archived.deleted:
+        status.deleted, status.message = True, archived.deleted.reason or "no reason given"
     return status
 
 

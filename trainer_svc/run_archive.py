@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 
+from labelloop.artifacts.artifact_walk import all_named
+from labelloop.artifacts.named_artifacts import named_by_event
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.eventlog.archived_runs import is_about_archives
 from labelloop.eventlog.log import EventLog
@@ -13,7 +13,6 @@ from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.trainer.v1.trainer_pb2 import ArtifactPiece, ExportRunResponse
 
-from trainer_svc.artifact_names import Named, named_by_artifact, named_by_event
 from trainer_svc.domain.run_state import RunState
 from trainer_svc.past_runs import PastRuns
 
@@ -48,7 +47,7 @@ class RunArchive:
 
     async def events(self, run_id: str) -> list[Event]:
         """Return the events of a run that obey its rules, ``run_started`` first, without traces of an import."""
-        if archived := self._projections.archived.runs.get(run_id):
+        if archived := self._projections.archived.readable(run_id):
             return [without_import(event) for event in await self._past_runs.events(archived)]
         before = self._projections.archived.before(run_id)
         standing = [each async for each in self._log.read_on(run_id, before) if not is_about_archives(each)]
@@ -58,16 +57,8 @@ class RunArchive:
 
     async def _named(self, events: Iterable[Event]) -> list[str]:
         """Return the digests of all artifacts that ``events`` name, each once, after the one that names it."""
-        waiting = deque(named for event in events for named in named_by_event(event))
-        seen: dict[str, Named] = {}
-        while waiting:
-            named = waiting.popleft()
-            if named.sha256 not in seen or (named.names_others and not seen[named.sha256].names_others):
-                seen[named.sha256] = named
-                if named.names_others:
-                    data = await self._artifacts.get(named.sha256)
-                    waiting.extend(await asyncio.to_thread(_named_by, named, data))
-        return list(seen)
+        named = [each for event in events for each in named_by_event(event)]
+        return list(await all_named(self._artifacts, named))
 
 
 def without_import(event: Event) -> Event:
@@ -78,10 +69,6 @@ def without_import(event: Event) -> Event:
     plain.CopyFrom(event)
     plain.run_started.ClearField("imported")
     return plain
-
-
-def _named_by(named: Named, data: bytes) -> list[Named]:
-    return list(named_by_artifact(named, data))
 
 
 def _pieces(digest: str, data: bytes) -> Iterator[ArtifactPiece]:

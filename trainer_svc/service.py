@@ -13,6 +13,7 @@ import grpc
 from labelloop.artifacts.leftovers import Leftovers
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.errors import InvalidInput, NotFound, Unready, WrongState, from_rpc
+from labelloop.eventlog.archived_runs import ArchivedRun
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.subjects import check_run_id
@@ -69,8 +70,8 @@ class TrainerService(TrainerServiceServicer):
         if request.continues and request.known:
             message = "a run takes over labels from another, or has known ones of its own, not both"
             raise InvalidInput("KNOWN_WITH_CONTINUES", message, field="known")
-        if run_id in self._projections.archived:
-            raise _archived(run_id)
+        if archived := self._projections.archived.runs.get(run_id):
+            raise _taken(archived)
         parent = await self._past_runs.state(request.continues) if request.continues else None
         started.inheritance.MergeFrom(given_labels(request))
         if parent:
@@ -82,8 +83,8 @@ class TrainerService(TrainerServiceServicer):
         if recorded.event is None or not _same_start(recorded.event.run_started, started):
             raise _exists(run_id, recorded.event, started)
         await self._projections.wait_for(recorded.sequence)
-        if run_id in self._projections.archived:  # before this trainer knew of it
-            raise _archived(run_id)
+        if archived := self._projections.archived.runs.get(run_id):  # before this trainer knew of it
+            raise _taken(archived)
         return pb.StartRunResponse(run=self._status(run_id))
 
     async def _check_no_import(self, run_id: str) -> None:
@@ -280,8 +281,9 @@ def _exists(run_id: str, standing: Event | None, started: RunStarted) -> WrongSt
     return WrongState("RUN_EXISTS", message, run_id=run_id)
 
 
-def _archived(run_id: str) -> WrongState:
-    message = f"there was a run {run_id!r}, which is archived; choose another run id"
+def _taken(archived: ArchivedRun) -> WrongState:
+    run_id, became = archived.run_id, "was deleted" if archived.deleted else "is archived"
+    message = f"there was a run {run_id!r}, which {became}; choose another run id"
     return WrongState("RUN_EXISTS", message, run_id=run_id)
 
 

@@ -36,9 +36,9 @@ class Endpoints(BaseSettings):
         trainer: The trainer's address.
         scorer: The scorer's address.
         oracle: The oracle's address.
-        nats_url: The broker, which only `labelloop run archive` connects to.
+        nats_url: The broker, which only `labelloop run archive`, `delete` and `clear --purge` connect to.
         nats_nkey_file: The seed of the operator's key, where the broker asks for keys.
-        artifacts_url: Where artifacts lie, for `labelloop run archive`: jetstream: or any fsspec URL.
+        artifacts_url: Where artifacts lie, for `labelloop run archive` and `delete`: jetstream: or any fsspec URL.
         tls_dir: A folder of ca.crt, tls.crt and tls.key: connections to the services then use TLS.
         retry_s: Seconds for which a service that does not answer is asked again, if that is safe; 0 for not at all.
     """

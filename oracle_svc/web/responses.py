@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from labelloop.errors import LabelloopError
+from labelloop.errors import LabelloopError, WrongState
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -33,9 +33,25 @@ def page(template: str, status: int = 200, headers: dict[str, str] | None = None
 async def refuse(request: Request, error: Exception) -> Response:
     """Return a LabelloopError with its HTTP status: as a page for browsers that follow a link, else as JSON."""
     assert isinstance(error, LabelloopError), "registered for these alone"
+    title, error = _in_words(error)
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-        return page("error.html.j2", http_status(error), retry_headers(error), message=error.message)
+        return page("error.html.j2", http_status(error), retry_headers(error), title=title, message=error.message)
     return refuse_browser(error)
+
+
+def _in_words(error: LabelloopError) -> tuple[str, LabelloopError]:
+    """Return a title, and the error in the words of people who label and have followed a link to an earlier run."""
+    run_id = error.values.get("run_id", "")
+    if error.reason == "RUN_ARCHIVED":
+        message = (
+            f"Run {run_id} has ended and is archived. There is nothing left to label in it, and all answers are kept. "
+            f"Whoever runs labelloop can bring it back: labelloop run restore {run_id}."
+        )
+        return "This run is archived", WrongState(error.reason, message, run_id=run_id)
+    if error.reason == "RUN_DELETED":
+        message = f"Run {run_id} was deleted. Nothing of it can be shown, and there is nothing left to label in it."
+        return "This run was deleted", WrongState(error.reason, message, run_id=run_id)
+    return "That did not work", error
 
 
 class SafeHeaders:

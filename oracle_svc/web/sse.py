@@ -62,6 +62,8 @@ class EventStreams:
             try:
                 while not self._over and stands():
                     subscribe.clear()
+                    if run_id not in self._projections.runs:  # archived meanwhile: asking again tells
+                        return
                     progress = self._projections.get(run_id).progress
                     if told != (told := curves_version(progress)):
                         yield _event("curves", curves_json(progress))

@@ -72,8 +72,13 @@ class ModelWarmup:
         run.served = digest
 
     def digest(self, run_id: str) -> str:
-        """Return the model that answers for a run. NotFound if there is no such run, or no model of it yet."""
-        if archived := self._projections.archived.runs.get(run_id):
+        """Return the model that answers for a run.
+
+        Raises:
+            NotFound: If there is no such run, or no model of it yet.
+            WrongState: If the run was deleted.
+        """
+        if archived := self._projections.archived.readable(run_id):
             return _named(run_id, archived.facts.model_sha256)
         run = self._projections.get(run_id)
         _named(run_id, run.model_sha256)

@@ -41,6 +41,7 @@ _APPENDS = {
     "oracle": ("pool_published", "label_provided", "sample_skipped", "label_withdrawn", "answer_given", "run_failed"),
     "scorer": (),
 }
+_OF_THE_OPERATOR = {"run_deleted"}  # no service writes it; see tests/integration/test_run_deletion.py
 _CALLS = {
     "trainer": ("RankPool", "RankPoolStream", "GetSamples", "DescribeDataset", "LearnFeatures", "ExtractFeatures"),
     "oracle": (),
@@ -78,7 +79,7 @@ def crash_points(seed: int) -> list[CrashPoint]:
 
     For an action that a run repeats, the seed chooses the occurrence.
     """
-    done = {kind for kinds in _APPENDS.values() for kind in kinds}
+    done = {kind for kinds in _APPENDS.values() for kind in kinds} | _OF_THE_OPERATOR
     assert done == {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}, "an event has no writer"
     rng = random.Random(seed)
     points = []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
 import pytest
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog
-from labelloop.trainer.v1.trainer_pb2 import ListRunsRequest, WatchRunRequest
+from labelloop.scorer.v1.scorer_pb2 import ScoreRequest
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, ListRunsRequest, WatchRunRequest
 from labelloop_cli.clients import Clients
 from labelloop_cli.local.stack import Stack
 
@@ -58,6 +60,7 @@ async def test_an_archived_run_is_listed_reported_exported_continued_and_restore
     assert "budget" in await run(stack, "run", "spec", "mine")
     [watched] = [each.run async for each in shared_clients.trainer.WatchRun(WatchRunRequest(run_id="mine"))]
     assert watched.archived
+    assert "it is archived" in await run(stack, "run", "watch", "mine")
     await run(stack, "run", "start", "--continues", "mine", "--run-id", "child", "--budget", "10")
 
     code, text = await labelloop("run", "cancel", "mine", stack=stack)
@@ -73,6 +76,58 @@ async def test_an_archived_run_is_listed_reported_exported_continued_and_restore
     assert row("mine", await run(stack, "run", "list")).split() == cells
     await run(stack, "export", "labels", "mine", "-o", after)
     assert after.read_text() == before.read_text()
+
+
+async def test_a_deleted_run_is_listed_and_nothing_else(
+    shared_stack: Stack, shared_clients: Clients, blobs: Blobs, tmp_path: Path
+) -> None:
+    stack = shared_stack
+    rounds = ("--budget", "20", "--first-batch", "5", "--batch-size", "5")
+    await run(stack, "run", "start", *pool_options(blobs), "--run-id", "gone", *rounds)
+    await run(stack, "run", "start", "--continues", "gone", "--run-id", "heir", "--budget", "10")
+    before, after = tmp_path / "before.csv", tmp_path / "after.csv"
+    await run(stack, "export", "labels", "heir", "-o", before)
+    model = (await shared_clients.trainer.GetModel(GetModelRequest(run_id="gone", round=1))).model_sha256
+    code, text = await labelloop("run", "delete", "gone", "--yes", stack=stack, LABELLOOP_NATS_URL=stack.nats_url)
+    assert code != 0
+    assert "archive it first" in text
+    await run(stack, "run", "archive", "gone", "--sync-s", "0")
+
+    text = await run(stack, "run", "delete", "gone", "--dry-run")
+    assert "nothing was removed" in text
+    assert model in text
+    assert "that other runs need stay" in text
+    code, text = await labelloop("run", "delete", "gone", stack=stack, LABELLOOP_NATS_URL=stack.nats_url)
+    assert code != 0, "nobody typed the id"
+    await run(stack, "export", "labels", "gone", "-o", after)
+
+    assert "gone deleted" in await run(
+        stack, "run", "delete", "gone", "--yes", "--sync-s", "0", "--reason", "moved out"
+    )
+    text = await run(stack, "run", "list", "--archived")
+    assert " deleted " in row("gone", text)
+    assert "gone: moved out" in text
+    for command in (
+        ["report", "gone", "-o", tmp_path / "report.html"],
+        ["export", "labels", "gone", "-o", after],
+        ["export", "--run", "gone", "-o", tmp_path / "gone.zip"],
+        ["run", "restore", "gone"],
+        ["run", "start", "--continues", "gone", "--budget", "10"],
+    ):
+        code, text = await labelloop(*command, stack=stack, LABELLOOP_NATS_URL=stack.nats_url)
+        assert code != 0
+        assert "was deleted (moved out)" in " ".join(text.split()), command
+    with pytest.raises(grpc.aio.AioRpcError, match="was deleted"):
+        await shared_clients.scorer.Score(ScoreRequest(run_id="gone"))
+    code, text = await labelloop("run", "start", *pool_options(blobs), "--run-id", "gone", stack=stack)
+    assert code != 0
+    assert "which was deleted; choose another run id" in text
+
+    await run(stack, "export", "labels", "heir", "-o", after)
+    assert after.read_text() == before.read_text()
+    await run(stack, "report", "heir", "-o", tmp_path / "report.html")
+    await run(stack, "export", "--run", "heir", "-o", tmp_path / "heir.zip")
+    await run(stack, "run", "start", "--continues", "heir", "--run-id", "heir-2", "--budget", "10")
 
 
 async def test_archived_runs_are_listed_by_pages(shared_stack: Stack, shared_clients: Clients, blobs: Blobs) -> None:

@@ -21,6 +21,7 @@ from labelloop.events.v1.events_pb2 import (
     LabelWithdrawn,
     RunArchived,
     RunCancelled,
+    RunDeleted,
     RunFailed,
     RunRestored,
     SampleSkipped,
@@ -71,6 +72,7 @@ def bad_events(good: list[Event]) -> list[tuple[str, bytes]]:
         Event(run_id="good", run_failed=RunFailed(reason="GONE", message="gone")),
         Event(run_id="good", run_archived=RunArchived(archive_sha256="0" * 64, event_count=1, last_sequence=1)),
         Event(run_id="good", run_restored=RunRestored(event_count=1)),
+        Event(run_id="good", run_deleted=RunDeleted(reason="asked for")),
         Event(run_id="good", import_cleared=ImportCleared(reason="given up")),
     ]
     kinds = {event_kind(event): event for event in (*good, *ends)}

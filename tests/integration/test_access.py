@@ -35,11 +35,11 @@ KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fiel
 ANSWERS = {"label_provided", "sample_skipped", "label_withdrawn", "answer_given"}
 OF_ORACLE = {"pool_published"} | ANSWERS
 MAY = {
-    "trainer": KINDS - {"pool_published", "run_restored"} - ANSWERS,
+    "trainer": KINDS - {"pool_published", "run_restored", "run_deleted"} - ANSWERS,
     "scorer": set[str](),
     "oracle": OF_ORACLE,
     "import": KINDS,
-    "operator": set[str](),
+    "operator": {"run_deleted"},
 }
 MAY_PURGE = {"operator": {f"$JS.API.STREAM.PURGE.{STREAM}"}}
 

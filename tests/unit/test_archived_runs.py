@@ -63,7 +63,7 @@ def test_no_late_event_is_taken_up_and_the_run_cannot_be_started_anew() -> None:
     assert not projections.refused  # such events are late, not wrong
 
 
-@pytest.mark.parametrize("event", [archived(), restored()])
+@pytest.mark.parametrize("event", [archived(), restored(), pb.Event(run_id="r", run_deleted=pb.RunDeleted())])
 def test_an_export_cannot_say_that_its_run_is_archived_or_restored(event: pb.Event, tmp_path: Path) -> None:
     with closing(Spool(tmp_path, 1_000_000)) as spool:
         incoming = IncomingEvents(spool, 1_000, 1_000_000)
@@ -141,3 +141,39 @@ def test_the_time_of_the_start_is_kept_by_a_restoration() -> None:
     after = projections_of([*EVENTS, archived(), *EVENTS, restored()]).get("r")
     assert isinstance(after.started_at, datetime)
     assert after.started_at == Recorded(EVENTS[0], 1).at
+
+
+def deleted(generation: int = 0) -> pb.Event:
+    return pb.Event(run_id="r", round=generation, run_deleted=pb.RunDeleted(reason="asked for by the hospital"))
+
+
+def test_a_deleted_run_says_so_wherever_it_is_asked_for() -> None:
+    projections = projections_of([*EVENTS, archived(), deleted()])
+    for ask in (projections.get, projections.archived.readable):
+        with pytest.raises(WrongState, match="was deleted") as caught:
+            ask("r")
+        assert caught.value.reason == "RUN_DELETED"
+
+
+@pytest.mark.parametrize(
+    "later", [[*EVENTS, restored()], [EVENTS[3]], [archived(1)], [archived(1), *EVENTS, restored(1)], [deleted()]]
+)
+def test_nothing_that_follows_brings_a_deleted_run_back(later: list[pb.Event]) -> None:
+    projections = projections_of([*EVENTS, archived(), deleted(), *later])
+    assert not projections.runs
+    assert projections.archived.runs["r"].deleted
+    assert not projections.archived.runs["r"].late
+
+
+@pytest.mark.parametrize("before", [EVENTS, [*EVENTS, archived(), *EVENTS, restored()], [*EVENTS, archived(3)], []])
+def test_only_the_archive_that_is_named_is_deleted(before: list[pb.Event]) -> None:
+    projections = projections_of([*before, deleted()])
+    assert len(before) + 1 in projections.refused
+    assert not any(each.deleted for each in projections.archived.runs.values())
+
+
+async def test_a_writer_that_comes_after_the_deletion_is_told() -> None:
+    projections = projections_of([*EVENTS, archived(), deleted(), EVENTS[0]])
+    with pytest.raises(WrongState) as caught:
+        await projections.wait_for_append(Recorded(EVENTS[0], len(EVENTS) + 3, ours=True))
+    assert caught.value.reason == "RUN_DELETED"

@@ -10,6 +10,7 @@ from hashlib import sha256
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from labelloop.artifacts.named_artifacts import Named, named_by_event
 from labelloop.artifacts.store import digest_of
 from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded
 from labelloop.events.v1 import events_pb2 as pb
@@ -17,7 +18,6 @@ from labelloop.trainer.v1.trainer_pb2 import ArtifactPiece, ImportRunRequest
 
 from tests.e2e.nasty import Likely, mutations
 from tests.exported_run import ARTIFACTS, exported_events, import_parts
-from trainer_svc.artifact_names import Named, named_by_event
 from trainer_svc.imports.artifacts import IncomingArtifacts
 from trainer_svc.imports.events import IncomingEvents
 from trainer_svc.imports.spool import Spool

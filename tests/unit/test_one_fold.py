@@ -189,5 +189,10 @@ def test_states_hold_what_the_list_of_events_says(events: list[Recorded]) -> Non
 
 def test_the_runs_drawn_hold_events_of_all_kinds() -> None:
     kinds = {entry.kind for events in RUNS for entry in effective(events)}
-    outside = {"import_cleared", "run_archived", "run_restored"}  # they decide whether there is a run at all
+    outside = {
+        "import_cleared",
+        "run_archived",
+        "run_restored",
+        "run_deleted",
+    }  # they decide whether there is a run at all
     assert kinds == {each.name for each in pb.Event.DESCRIPTOR.oneofs_by_name["payload"].fields} - outside

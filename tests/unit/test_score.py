@@ -12,9 +12,19 @@ from typing import Any, NoReturn, cast
 import grpc
 import numpy as np
 import pytest
-from labelloop.errors import Corrupt, LabelloopError, LimitExceeded, NotFound
+from labelloop.errors import Corrupt, LabelloopError, LimitExceeded, NotFound, WrongState
 from labelloop.eventlog.log import EventLog, Recorded
-from labelloop.events.v1.events_pb2 import Event, Inheritance, LabelsRequested, ModelTrained, PoolPublished, RunStarted
+from labelloop.events.v1.events_pb2 import (
+    Event,
+    Inheritance,
+    LabelsRequested,
+    ModelTrained,
+    PoolPublished,
+    RunArchived,
+    RunCancelled,
+    RunDeleted,
+    RunStarted,
+)
 from labelloop.runtime.async_cache import AsyncCache
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
@@ -252,6 +262,20 @@ async def test_an_unknown_run_and_a_run_without_a_model_are_not_found(newest: Mo
     with pytest.raises(NotFound) as without:
         newest.digest("r")
     assert (unknown.value.reason, without.value.reason) == ("UNKNOWN_RUN", "NO_MODEL_YET")
+
+
+async def test_a_deleted_run_has_no_model_that_answers(newest: ModelWarmup, log: Log) -> None:
+    begin(log, "a" * 64)
+    log.write(run_cancelled=RunCancelled(reason="enough"))
+    facts = RunArchived(archive_sha256="b" * 64, event_count=3, last_sequence=3, model_sha256="a" * 64)
+    log.write(run_archived=facts)
+    await newest.catch_up()
+    assert newest.digest("r") == "a" * 64
+    log.write(run_deleted=RunDeleted())
+    await newest.catch_up()
+    with pytest.raises(WrongState) as deleted:
+        newest.digest("r")
+    assert deleted.value.reason == "RUN_DELETED"
 
 
 async def test_a_run_keeps_its_model_until_the_next_one_is_in_memory(

@@ -15,6 +15,7 @@ from typing import Any
 
 from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.errors import LabelloopError, NotFound
+from labelloop.eventlog.archived_runs import ArchivedRun, refusal
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
     Event,
@@ -23,6 +24,8 @@ from labelloop.events.v1.events_pb2 import (
     ModelTrained,
     PoolPublished,
     QueueSpec,
+    RunArchived,
+    RunDeleted,
     RunFinished,
     RunSpec,
     RunStarted,
@@ -41,12 +44,21 @@ _PIXELS = 28
 class FakeProjections:
     def __init__(self) -> None:
         self.runs: dict[str, LabelingState] = {}
+        self.archived: dict[str, ArchivedRun] = {}
         self._subscriptions: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def get(self, run_id: str) -> LabelingState:
+        if run_id in self.archived:
+            raise refusal(self.archived[run_id])
         if run_id not in self.runs:
             raise NotFound("UNKNOWN_RUN", f"there is no run {run_id!r}", run_id=run_id)
         return self.runs[run_id]
+
+    def archive(self, run_id: str, deleted: RunDeleted | None = None) -> None:
+        self.runs.pop(run_id, None)
+        self.archived[run_id] = ArchivedRun(run_id, 0, 1, RunArchived(), deleted=deleted)
+        for subscribe in self._subscriptions[run_id]:
+            subscribe.set()
 
     def take(self, event: Event) -> None:
         at = datetime.now(UTC)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from labelloop.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotAllowed, Unready, WrongState
 from labelloop.eventlog.projections import RunProjections
-from labelloop.events.v1.events_pb2 import QueueSpec
+from labelloop.events.v1.events_pb2 import QueueSpec, RunDeleted
 from labelloop.oracle.v1.oracle_pb2 import LabelResult, LeaseNextRequest, SubmitResultsRequest
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -367,6 +367,35 @@ async def test_an_unknown_run_is_not_found(client: httpx.AsyncClient, path: str)
     shown = await client.get(path, headers={"Accept": "text/html"})
     assert shown.status_code == 404
     assert "there is no run" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("deleted", "reason", "said"),
+    [
+        (None, "RUN_ARCHIVED", "all answers are kept"),
+        (RunDeleted(), "RUN_DELETED", "nothing left to label in it"),
+    ],
+)
+async def test_an_old_link_says_what_became_of_the_run(
+    client: httpx.AsyncClient, fake_site: FakeSite, deleted: RunDeleted | None, reason: str, said: str
+) -> None:
+    fake_site.projections.archive(fake_site.run_id, deleted)
+    for path in (f"/runs/{fake_site.run_id}", f"/api/runs/{fake_site.run_id}/events"):
+        shown = await client.get(path, headers={"Accept": "text/html"})
+        assert shown.status_code == 409
+        assert said in shown.text
+        assert "That did not work" not in shown.text
+    refused = await client.post(f"{RUN}/next", json={"count": 1})
+    assert (refused.status_code, refused.json()["reason"]) == (409, reason)
+    assert said in refused.json()["message"]
+
+
+async def test_progress_ends_when_the_run_is_archived(client: httpx.AsyncClient, fake_site: FakeSite) -> None:
+    async with asyncio.timeout(PATIENCE_S), client.stream("GET", f"{RUN}/events") as answer:
+        lines = answer.aiter_lines()
+        assert await anext(lines)
+        fake_site.projections.archive(fake_site.run_id)
+        assert [line async for line in lines]
 
 
 @pytest.mark.parametrize(

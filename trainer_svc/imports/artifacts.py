@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from hashlib import sha256
 
+from labelloop.artifacts.named_artifacts import Named, named_by_artifact
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.errors import LabelloopError, LimitExceeded, NotFound
 from labelloop.trainer.v1.trainer_pb2 import ArtifactPiece
 
-from trainer_svc.artifact_names import Named, named_by_artifact
 from trainer_svc.imports.faults import bad
 from trainer_svc.imports.spool import Place, Spool
 

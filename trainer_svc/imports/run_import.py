@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from itertools import chain, zip_longest
 
+from labelloop.artifacts.named_artifacts import named_by_event
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.errors import LimitExceeded, Unready
 from labelloop.eventlog.log import EventLog
@@ -14,7 +15,6 @@ from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.trainer.v1.trainer_pb2 import ImportRunRequest
 
-from trainer_svc.artifact_names import named_by_event
 from trainer_svc.domain.run_state import RunState
 from trainer_svc.imports.artifacts import IncomingArtifacts
 from trainer_svc.imports.events import IncomingEvents

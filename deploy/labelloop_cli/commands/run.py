@@ -1,4 +1,4 @@
-"""Define ``labelloop run``: start, list, watch, cancel and archive runs, and show their specs."""
+"""Define ``labelloop run``: start, list, watch, cancel, archive and delete runs, and show their specs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from labelloop_cli.commands.help_panels import PanelledCommand, flattened, given
 from labelloop_cli.commands.spec_options import SpecOptions
 from labelloop_cli.output.interrupts import carry_out
 
-app = typer.Typer(help="Start, list, watch, cancel and archive runs; give up imports.", no_args_is_help=True)
+app = typer.Typer(help="Start, watch, cancel, archive and delete runs; give up imports.", no_args_is_help=True)
+SyncSeconds = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="Seconds to wait before anything is removed: the broker's sync_interval, within which it writes to its "
+        "disk. 0 if that is `always`, as in production.",
+    ),
+]
 _STILL_GOING = "stopped watching; the run goes on"
 
 
@@ -97,14 +105,7 @@ def archive(
     ended_before: Annotated[
         datetime | None, typer.Option(help="Archive all runs that ended before this day or time, in UTC.")
     ] = None,
-    sync_s: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            help="Seconds to wait before anything is removed: the broker's sync_interval, within which it writes to "
-            "its disk. 0 if that is `always`, as in production.",
-        ),
-    ] = 120.0,
+    sync_s: SyncSeconds = 120.0,
 ) -> None:
     """Archive runs that have ended.
 
@@ -128,6 +129,31 @@ def restore(run_ids: Annotated[list[str], typer.Argument(help="The runs' ids.", 
 
 
 @app.command()
+def delete(
+    run_ids: Annotated[list[str], typer.Argument(help="The runs' ids.", show_default=False)],
+    reason: Annotated[str, typer.Option(help="Why, for people.")] = "deleted by the operator",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would be removed, with every artifact; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the ids to be typed again.")] = False,
+    sync_s: SyncSeconds = 120.0,
+) -> None:
+    """Delete archived runs for good.
+
+    Nobody can read their labels, models and events any more, and their ids are not used again. Artifacts that other
+    runs need stay, as does what a run that continues one of them took over. Needs the broker (LABELLOOP_NATS_URL), and
+    the operator's key if it asks for keys. If it is interrupted, run it again. Backups, exported files and caches are
+    yours to delete.
+    """
+    from labelloop_cli.operations import run_removal
+
+    def ask(run_id: str) -> str:
+        return str(typer.prompt(f"this cannot be taken back; type {run_id} to delete it"))
+
+    carry_out(run_removal.delete(run_ids, reason, sync_s, None if yes else ask, dry_run=dry_run))
+
+
+@app.command()
 def cancel(
     run_id: RunId, reason: Annotated[str, typer.Option(help="Why, for people.")] = "cancelled by the operator"
 ) -> None:
@@ -139,7 +165,16 @@ def cancel(
 
 @app.command()
 def clear(
-    run_id: RunId, reason: Annotated[str, typer.Option(help="Why, for people.")] = "given up by the operator"
+    run_id: RunId,
+    reason: Annotated[str, typer.Option(help="Why, for people.")] = "given up by the operator",
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge",
+            help="Remove its events from the log, too. Needs the broker (LABELLOOP_NATS_URL), and the operator's key "
+            "if it asks for keys.",
+        ),
+    ] = False,
 ) -> None:
     """Give up an import that was cut short. Its run id is not used again.
 
@@ -147,4 +182,4 @@ def clear(
     """
     from labelloop_cli.operations import run
 
-    carry_out(run.clear(run_id, reason))
+    carry_out(run.clear(run_id, reason, purged=purge))

@@ -17,6 +17,7 @@ from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.operations.pool import described_dataset
 from labelloop_cli.operations.pool_uploads import upload_paths
+from labelloop_cli.operations.run_removal import purge_import
 from labelloop_cli.output import run_summary
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.output.pool_summary import brief
@@ -123,7 +124,7 @@ def listed(runs: list[pb.RunStatus]) -> Table:
     """
     columns: dict[str, Callable[[pb.RunStatus], str]] = {
         "run": lambda run: run.run_id,
-        "state": lambda run: word(pb.Phase.Name(run.phase)),
+        "state": run_summary.state,
         "round": lambda run: f"{run.round}/{run.planned_rounds}",
         "labels": run_summary.labels,
         "auto": lambda run: run_summary.auto_labels(run).partition("/")[0],
@@ -164,7 +165,9 @@ async def _watch(clients: Clients, run_id: str) -> None:
             progress.update(bar, completed=run.round, total=run.planned_rounds or 1, note=_note(run))
     if run.phase == pb.Phase.PHASE_FAILED:
         raise WrongState("RUN_FAILED", f"run {run_id} failed: {run.message}", run_id=run_id)
-    console.print(f"run {run_id} {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {run_summary.accuracy(run)}")
+    archived = "; it is archived and takes no more answers" if run.archived else ""
+    outcome = f"run {run_id} {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {run_summary.accuracy(run)}"
+    console.print(f"{outcome}{archived}", soft_wrap=True)
 
 
 def _note(run: pb.RunStatus) -> str:
@@ -183,8 +186,13 @@ async def cancel(run_id: str, reason: str) -> None:
     console.print(f"run {run_id} cancelled with {run_summary.paid(run)}")
 
 
-async def clear(run_id: str, reason: str) -> None:
-    """Give up an import that was cut short, and print how many events are void."""
+async def clear(run_id: str, reason: str, *, purged: bool = False) -> None:
+    """Give up an import that was cut short, and print how many events are void.
+
+    If they are to be ``purged``, remove them from the log as the broker's operator.
+    """
     async with connect(Endpoints()) as clients:
         cleared = await clients.trainer.ClearImport(pb.ClearImportRequest(run_id=run_id, reason=reason))
     console.print(f"the import of run {run_id} is given up: {cleared.events} events are void, and its id is used up")
+    if purged:
+        await purge_import(run_id)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,21 +17,18 @@ from labelloop.artifacts.archive_file import unpack
 from labelloop.artifacts.opening import open_store
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.run_log import RunLog
-from labelloop.errors import Corrupt, Unready, WrongState
+from labelloop.errors import Corrupt, WrongState
 from labelloop.eventlog.archived_runs import is_about_archives
-from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog, Recorded
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.trainer.v1 import trainer_pb2 as pb
-from nats.aio.client import Client
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.operations.operator_connection import operator_of
 from labelloop_cli.operations.run import listing
 from labelloop_cli.output.console import console
 
-USER = "operator"
-_BROKER_WITHIN_S = 10.0
 _ENDED = (pb.Phase.PHASE_FINISHED, pb.Phase.PHASE_CANCELLED, pb.Phase.PHASE_FAILED)
 
 
@@ -46,7 +42,7 @@ async def archive(run_ids: Sequence[str], ended_before: datetime | None, sync_s:
         LabelloopError: If a run cannot be archived; those before it are.
     """
     endpoints = Endpoints()
-    async with _broker(endpoints) as client, connect(endpoints) as clients:
+    async with operator_of(endpoints) as client, connect(endpoints) as clients:
         log, store = EventLog(client), open_store(endpoints.artifacts_url, client)
         left = await _left_to_remove(clients, log)
         chosen = [*run_ids, *(await _ended(clients, ended_before) if ended_before else ())]
@@ -66,7 +62,7 @@ async def _left_to_remove(clients: Clients, log: EventLog) -> list[str]:
     """Return the archived runs of which the log holds more than that they are archived."""
     archived = (await listing(clients, archived=True)).runs
     standing = await log.started_runs() if archived else frozenset()
-    return [run.run_id for run in archived if run.run_id in standing]
+    return [run.run_id for run in archived if run.run_id in standing and not run.deleted]
 
 
 def _told(run_id: str, made: pb.ArchiveRunResponse) -> str:
@@ -91,23 +87,19 @@ async def purge(log: EventLog, store: ArtifactStore, run_id: str) -> int:
     """Remove what stands of a run before its newest ``run_archived``, and return how many events.
 
     Raises:
-        WrongState: If the run is not archived.
+        WrongState: If the run is not archived, or was deleted.
         NotFound: If its archive is missing.
         Corrupt: If its archive is damaged, or lacks an event that stands in the log.
     """
     everything = [each async for each in log.read_all(run_id)]
-    archives = [
-        (each.sequence, each.event.run_archived)
-        for each in everything
-        if each.event and each.event.HasField("run_archived")
-    ]
-    if not archives:
+    archived = _projected(everything).archived.readable(run_id)
+    if archived is None:
         raise WrongState("RUN_NOT_ARCHIVED", f"run {run_id!r} is not archived: nothing was removed", run_id=run_id)
-    sequence, facts = archives[-1]
-    if standing := [each for each in everything if each.sequence < sequence]:
+    if standing := [each for each in everything if each.sequence < archived.sequence]:
+        facts = archived.facts
         archive = await store.get(facts.archive_sha256)
         check_kept(run_id, standing, unpack(archive, facts.event_count), facts.left_out)
-        await log.purge_archived(run_id, sequence)
+        await log.purge_archived(run_id, archived.sequence)
     return len(standing)
 
 
@@ -148,31 +140,23 @@ class _Kept:
         self.events.append(event)
 
 
+def _projections() -> RunProjections[_Kept]:
+    return RunProjections(lambda event, _: _Kept(RunLog(event.run_started), [event]))
+
+
+def _projected(everything: Iterable[Recorded]) -> RunProjections[_Kept]:
+    projections = _projections()
+    for recorded in everything:
+        projections.apply(recorded)
+    return projections
+
+
 def events_of_run(run_id: str, standing: Iterable[Recorded]) -> list[Event] | None:
     """Return the events that services take for the run's before it was archived last; None if its start is missing."""
-    projections = RunProjections(lambda event, _: _Kept(RunLog(event.run_started), [event]))
+    projections = _projections()
     found: list[Event] | None = None
     for recorded in standing:
         projections.apply(recorded)
         run = projections.runs.get(run_id)
         found = run.events if run else found
     return found
-
-
-@asynccontextmanager
-async def _broker(endpoints: Endpoints) -> AsyncIterator[Client]:
-    """Connect to the broker as the operator. Raises Unready if the broker does not answer."""
-    where, key = endpoints.nats_url, endpoints.nats_nkey_file
-    try:
-        async with asyncio.timeout(_BROKER_WITHIN_S):
-            client = await connect_broker(where, USER, tls_dir=endpoints.tls_dir, nkey_file=key)
-    except TimeoutError as error:
-        message = (
-            f"the broker does not answer at {where}: say where it is with LABELLOOP_NATS_URL, and give the operator's "
-            "key with LABELLOOP_NATS_NKEY_FILE where it asks for keys"
-        )
-        raise Unready("NO_BROKER", message, url=where) from error
-    try:
-        yield client
-    finally:
-        await client.close()

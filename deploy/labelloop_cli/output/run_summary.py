@@ -40,12 +40,18 @@ def short_accuracy(run: RunStatus) -> str:
     return f"{found[0].value:.4f}" if found else NONE
 
 
+def state(run: RunStatus) -> str:
+    """Return where a run stands, in a word."""
+    return "deleted" if run.deleted else word(Phase.Name(run.phase))
+
+
 def document(run: RunStatus) -> dict[str, Any]:
     """Return what programs read of a run: names of states and strategies as on the command line, times in UTC."""
     found = judged_by(run.latest, run.spec.protocol) if run.HasField("latest") else None
     return {
         "run_id": run.run_id,
-        "state": word(Phase.Name(run.phase)),
+        "state": state(run),
+        "archived": run.archived,
         "message": run.message,
         "progress": run.progress,
         "dataset": run.spec.dataset.name,

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from labelloop.artifacts.filesystems import Trouble, bucket_is_missing, opened, protocols, said, trouble_of
-from labelloop.artifacts.store import check_digest, checked, digest_of, missing
+from labelloop.artifacts.store import check_digest, checked, digest_of, is_digest, missing
 from labelloop.errors import InvalidInput, LabelloopError, Unready
 from labelloop.runtime.crash_points import crash_point
 
@@ -108,6 +108,30 @@ class FsspecArtifacts:
                 raise
             raise missing(digest) from error
         return data
+
+    async def remove(self, digest: str) -> bool:
+        """Remove an artifact and return whether there was one. Raises Unready if the store fails or refuses."""
+        check_digest(digest)
+        return await self._carry_out(self._remove, self._path(digest))
+
+    def _remove(self, path: str) -> bool:
+        try:
+            self._fs.rm_file(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def listed(self) -> list[str]:
+        """Return the digests of all artifacts; empty if there is no folder yet."""
+        return await self._carry_out(self._list)
+
+    def _list(self) -> list[str]:
+        try:
+            paths: list[str] = self._fs.ls(self._root, detail=False, refresh=True)
+        except FileNotFoundError:
+            return []
+        names = (path.rstrip("/").rpartition("/")[2] for path in paths)
+        return sorted(name for name in names if is_digest(name))
 
     def _path(self, digest: str) -> str:
         return f"{self._root}/{digest}"

@@ -13,14 +13,14 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from labelloop.artifacts.store import chunk_subject, meta_subject
-from labelloop.errors import Corrupt, Unready
+from labelloop.errors import Corrupt
 from labelloop.eventlog.connection import jetstream
+from labelloop.eventlog.stream_subjects import counted_subjects
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 
 _STREAM = f"OBJ_{ARTIFACT_BUCKET}"
 _CHUNKS, _METAS = chunk_subject(""), f"$O.{ARTIFACT_BUCKET}.M."
 _OF_DIGEST = re.compile(r"([0-9a-f]{64})(-chunks)?")
-_NO_STREAM = 10059
 
 
 @dataclass(frozen=True)
@@ -86,21 +86,8 @@ class Leftovers:
         return bool(leftover.digest) and await self._last(meta_subject(leftover.digest)) is not None
 
     async def _counts(self) -> dict[str, int]:
-        """Return the number of messages by subject. The broker tells 100,000 subjects at a time."""
-        counts: dict[str, int] = {}
-        while True:
-            question = json.dumps({"subjects_filter": f"$O.{ARTIFACT_BUCKET}.>", "offset": len(counts)}).encode()
-            reply = await self._client.request(f"$JS.API.STREAM.INFO.{_STREAM}", question, timeout=30)
-            answer = json.loads(reply.data)
-            if problem := answer.get("error"):
-                if problem.get("err_code") == _NO_STREAM:
-                    return counts
-                message = f"the broker does not list artifacts: {problem.get('description')}; try again"
-                raise Unready("NO_ARTIFACT_LIST", message)
-            told = answer["state"].get("subjects") or {}
-            counts |= told
-            if not told or len(counts) >= answer.get("total", 0):
-                return counts
+        """Return the number of messages by subject."""
+        return await counted_subjects(self._client, _STREAM, f"$O.{ARTIFACT_BUCKET}.>")
 
     async def _owned(self, metas: Collection[str]) -> set[str]:
         """Return the names of the chunks that these objects own."""

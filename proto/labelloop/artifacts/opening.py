@@ -7,7 +7,7 @@ from nats.aio.client import Client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from labelloop.artifacts.fsspec_store import FsspecArtifacts
-from labelloop.artifacts.store import JETSTREAM, ArtifactStore, JetStreamArtifacts
+from labelloop.artifacts.store import JETSTREAM, ArtifactStore, ErasableStore, JetStreamArtifacts
 from labelloop.errors import Unready
 from labelloop.runtime.backoff import Backoff
 
@@ -16,7 +16,7 @@ _BACKOFF = Backoff(0.5, 5.0, jitter_s=0.5)
 log = structlog.get_logger()
 
 
-def open_store(url: str, client: Client, replicas: int = 1) -> ArtifactStore:
+def open_store(url: str, client: Client, replicas: int = 1) -> ErasableStore:
     """Open the store at ``url``: ``jetstream:`` for the broker's own, on ``replicas`` nodes, or any fsspec URL."""
     return JetStreamArtifacts(client, replicas) if url == JETSTREAM else FsspecArtifacts(url)
 

@@ -10,9 +10,10 @@ import asyncio
 import io
 import json
 import re
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from labelloop.eventlog.connection import jetstream
 from labelloop.eventlog.retry import broker_is_away, retry_while_away
 from labelloop.eventlog.strays import IsOurs, first_of_ours, publish_first
 from labelloop.eventlog.stream_setup import ensure_stream
+from labelloop.eventlog.stream_subjects import counted_subjects
 from labelloop.eventlog.streams import ARTIFACTS, artifacts
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET
 from labelloop.runtime.crash_points import crash_point
@@ -38,6 +40,7 @@ JETSTREAM = "jetstream:"  # the URL of the broker's own store
 _STORE = "the broker's artifact store"
 _CHUNK_BYTES = 512 * 1024
 _DIGEST = re.compile("[0-9a-f]{64}")
+_METAS = f"$O.{ARTIFACT_BUCKET}.M."
 _NO_ROOM = (INSUFFICIENT_RESOURCES, STORAGE_EXCEEDED, STORE_FAILED)  # of the account, on the disk, in the stream
 _ABSENT_TRIES = 8  # within some ten seconds
 _CHUNK_NUMBER = "Labelloop-Chunk"  # a header, from 1
@@ -61,13 +64,32 @@ class ArtifactStore(Protocol):
         ...
 
 
+class ErasableStore(ArtifactStore, Protocol):
+    """A store that artifacts can be removed from, with a key that may."""
+
+    async def remove(self, digest: str) -> bool:
+        """Remove an artifact, or what is left of it, and return whether anything was.
+
+        The caller knows that nobody needs it.
+        """
+        ...
+
+    async def listed(self) -> list[str]:
+        """Return the digests of all artifacts."""
+        ...
+
+
 def digest_of(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
+def is_digest(text: str) -> bool:
+    return bool(_DIGEST.fullmatch(text))
+
+
 def check_digest(text: str) -> None:
     """Raise InvalidInput if ``text`` is no SHA-256 as artifacts are named."""
-    if not _DIGEST.fullmatch(text):
+    if not is_digest(text):
         message = f"{text[:64]!r} is no SHA-256: name an artifact by 64 lower-case hex digits"
         raise InvalidInput("BAD_DIGEST", message, digest=text[:64])
 
@@ -228,6 +250,31 @@ class JetStreamArtifacts:
                 return whole  # which is damaged
             raise
 
+    async def remove(self, digest: str) -> bool:
+        """Remove an artifact, or what is left of it, and return whether anything was.
+
+        What makes chunks an object goes first: if only the chunks were gone, a writer would take the artifact for
+        stored.
+
+        Raises:
+            NotAllowed: If the broker's permissions forbid it.
+        """
+        check_digest(digest)
+        subjects = (meta_subject(digest), chunk_subject(digest), chunk_subject(chunks_name(digest)))
+        removed = [await retry_while_away(partial(self._purge, subject), what=_STORE) for subject in subjects]
+        return any(removed)
+
+    async def _purge(self, subject: str) -> bool:
+        try:
+            last = (await self._js.get_last_msg(ARTIFACTS, subject)).seq or 0
+        except NotFoundError:
+            return False
+        return await self._js.purge_stream(ARTIFACTS, seq=last + 1, subject=subject)
+
+    async def listed(self) -> list[str]:
+        subjects = await counted_subjects(self._client, ARTIFACTS, f"{_METAS}>")
+        return [digest for subject in subjects if (digest := _digest_of_meta(subject))]
+
     async def _read_whole(self, digest: str) -> bytes | None:
         """Return an artifact of one chunk; other bytes if only those are there, None if nothing is."""
         subject = chunk_subject(digest)
@@ -278,7 +325,16 @@ def chunk_subject(name: str) -> str:
 
 def meta_subject(digest: str) -> str:
     """Return the subject of the message that makes chunks an object."""
-    return f"$O.{ARTIFACT_BUCKET}.M.{urlsafe_b64encode(digest.encode()).decode()}"
+    return f"{_METAS}{urlsafe_b64encode(digest.encode()).decode()}"
+
+
+def _digest_of_meta(subject: str) -> str:
+    """Return the digest of the artifact that a subject makes an object; empty if it is that of another object."""
+    try:
+        name = urlsafe_b64decode(subject.removeprefix(_METAS)).decode()
+    except ValueError:
+        return ""
+    return name if is_digest(name) else ""
 
 
 def chunks_name(digest: str) -> str:

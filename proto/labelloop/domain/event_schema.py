@@ -85,6 +85,8 @@ def shape_fault(event: Event) -> str:
             return _archived_fault(event.round, event.run_archived)
         case "run_restored":
             return "" if event.run_restored.event_count else "it restores no events"
+        case "run_deleted":
+            return "no run is archived as often" if event.round > ARCHIVES_MAX else ""
     return ""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from labelloop.events.v1.events_pb2 import Event
 
 RUN_ENDS = frozenset({"run_finished", "run_cancelled", "run_failed"})  # payloads that end a run
-ABOUT_ARCHIVES = frozenset({"run_archived", "run_restored"})  # payloads that say where a run lies that has ended
+ABOUT_ARCHIVES = frozenset({"run_archived", "run_restored", "run_deleted"})  # say where a run lies that has ended
 
 
 @dataclass(frozen=True)

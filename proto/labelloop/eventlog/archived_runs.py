@@ -3,17 +3,21 @@
 ``run_archived`` decides: what stands of the run before it lies in the archive and may be purged, and what comes after
 it is no part of the run. So no service, however late, can start the run anew, and no answer that comes late is taken
 up. Events that follow are held, since ``run_restored`` makes them the run's again, provided that they are complete.
+
+``run_deleted`` behind it decides for ever: nothing brings the run back, and nothing that follows is held. Its
+``run_archived`` stays, so that its id stays taken.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from labelloop.domain.run_end import ABOUT_ARCHIVES
-from labelloop.events.v1.events_pb2 import Event, PoolPublished, RunArchived
+from labelloop.errors import WrongState
+from labelloop.events.v1.events_pb2 import Event, PoolPublished, RunArchived, RunDeleted
 
 if TYPE_CHECKING:
     from labelloop.eventlog.log import Recorded
@@ -31,6 +35,7 @@ class ArchivedRun:
         sequence: Sequence of its ``run_archived``; nothing before that is needed any more.
         facts: What ``run_archived`` says of it.
         late: Events that followed: those of a restoration under way, or of writers that came too late.
+        deleted: What ``run_deleted`` says; None unless the run was deleted.
     """
 
     run_id: str
@@ -38,6 +43,7 @@ class ArchivedRun:
     sequence: int
     facts: RunArchived
     late: list[tuple[Recorded, Event]] = field(default_factory=list)
+    deleted: RunDeleted | None = None
 
     @property
     def pool(self) -> PoolPublished | None:
@@ -60,6 +66,13 @@ class ArchivedRuns:
     def __contains__(self, run_id: object) -> bool:
         return run_id in self.runs
 
+    def readable(self, run_id: str) -> ArchivedRun | None:
+        """Return an archived run; None if there is none of that id. Raises WrongState if it was deleted."""
+        archived = self.runs.get(run_id)
+        if archived and archived.deleted:
+            raise refusal(archived)
+        return archived
+
     def next_generation(self, run_id: str) -> int:
         """Return the generation that the run's next archive has."""
         return self._generations.get(run_id, -1) + 1
@@ -70,6 +83,8 @@ class ArchivedRuns:
 
     def archive(self, recorded: Recorded, event: Event) -> str:
         """Take in ``run_archived``; return why it cannot stand, or an empty string."""
+        if event.run_id in self.runs and self.runs[event.run_id].deleted:
+            return "the run was deleted"
         if event.round < self.next_generation(event.run_id):
             return f"the run's next archive is number {self.next_generation(event.run_id)}"
         self._generations[event.run_id] = event.round
@@ -78,17 +93,32 @@ class ArchivedRuns:
         return ""
 
     def hold(self, recorded: Recorded, event: Event) -> None:
-        """Hold an event that follows ``run_archived``."""
+        """Hold an event that follows ``run_archived``; drop it if the run was deleted."""
         archived = self.runs[event.run_id]
+        if archived.deleted:
+            log.info("event_of_deleted_run_ignored", run=event.run_id, sequence=recorded.sequence)
+            return
         if not archived.late:
             log.warning("event_of_archived_run_ignored", run=event.run_id, sequence=recorded.sequence)
         archived.late.append((recorded, event))
+
+    def delete(self, event: Event) -> str:
+        """Take in ``run_deleted``; return why it cannot stand, or an empty string."""
+        archived = self.runs.get(event.run_id)
+        if archived is None or archived.generation != event.round:
+            return f"the run has no archive number {event.round} that could be deleted"
+        if archived.deleted:
+            return "the run was deleted before"
+        self.runs[event.run_id] = replace(archived, deleted=event.run_deleted, late=[])
+        return ""
 
     def fault_of_restoration(self, event: Event) -> str:
         """Return why ``run_restored`` cannot stand; empty if it can."""
         archived = self.runs.get(event.run_id)
         if archived is None or archived.generation != event.round:
             return f"the run has no archive number {event.round} that it could take back"
+        if archived.deleted:
+            return "the run was deleted"
         if len(archived.late) != event.run_restored.event_count:
             return (
                 f"{len(archived.late)} events follow the archive where there must be {event.run_restored.event_count}"
@@ -105,3 +135,16 @@ class ArchivedRuns:
 def is_about_archives(recorded: Recorded) -> bool:
     """Return whether an event is no part of its run, but says where that lies."""
     return recorded.event is not None and recorded.event.WhichOneof("payload") in ABOUT_ARCHIVES
+
+
+def refusal(archived: ArchivedRun) -> WrongState:
+    """Return the error for a run that lies in an archive where only one that is there will do."""
+    run_id = archived.run_id
+    if archived.deleted:
+        message = f"run {run_id!r} was deleted ({archived.deleted.reason or 'no reason given'}): nobody can read it"
+        return WrongState("RUN_DELETED", message, run_id=run_id)
+    message = (
+        f"run {run_id!r} is archived: `labelloop report`, `export` and `run list --archived` read it, and "
+        f"`labelloop run restore {run_id}` brings it back"
+    )
+    return WrongState("RUN_ARCHIVED", message, run_id=run_id)

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -33,7 +34,15 @@ from labelloop.eventlog.strays import NotThereYet, first_of_ours, is_answer, is_
 from labelloop.eventlog.stream_leaders import StreamLeaders
 from labelloop.eventlog.stream_setup import wait_for_stream
 from labelloop.eventlog.streams import events
-from labelloop.eventlog.subjects import EVERYTHING, PREFIX, STREAM, event_kind, subject_of
+from labelloop.eventlog.subjects import (
+    EVERYTHING,
+    PREFIX,
+    STREAM,
+    ending_subjects,
+    event_kind,
+    subject_of,
+    void_subjects,
+)
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.crash_points import crash_point
@@ -278,6 +287,23 @@ class EventLog:
             raise WrongState("RUN_NOT_ARCHIVED", message, run_id=run_id)
         await self.check_purge_allowed()
         await retry_while_away(lambda: self._js.purge_stream(STREAM, seq=sequence, subject=f"{PREFIX}.{run_id}.>"))
+
+    async def purge_void(self, run_id: str) -> None:
+        """Remove what stands of an id that has no run for ever, but for the events that say so.
+
+        The newest event of all stays for now, whatever it is, since readers wait for it. Safe to call again.
+
+        Raises:
+            WrongState: If no run of that id was deleted and no import of it given up, or the stream allows no purge.
+            RefusedByBroker: If the broker's permissions forbid it.
+        """
+        if not [True for subject in ending_subjects(run_id) if await self._last_under(subject)]:
+            message = f"no run {run_id!r} was deleted, and no import of it given up: nothing of it was purged"
+            raise WrongState("RUN_NOT_DELETED", message, run_id=run_id)
+        await self.check_purge_allowed()
+        last = await self.last_sequence()
+        for subject in void_subjects(run_id):
+            await retry_while_away(partial(self._js.purge_stream, STREAM, seq=last, subject=subject))
 
     async def _is_archived_at(self, run_id: str, sequence: int) -> bool:
         try:

@@ -13,7 +13,7 @@ import structlog
 
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import NotFound, WrongState
-from labelloop.eventlog.archived_runs import ArchivedRuns
+from labelloop.eventlog.archived_runs import ArchivedRuns, refusal
 from labelloop.eventlog.beginnings import Beginnings
 from labelloop.eventlog.log import EventLog, Recorded
 from labelloop.events.v1.events_pb2 import Event
@@ -104,6 +104,9 @@ class RunProjections(Generic[R]):
             self._archive(recorded, event)
         elif kind == "run_restored":
             self._restore(recorded, event)
+        elif kind == "run_deleted":
+            if fault := self.archived.delete(event):
+                self._refuse(recorded, event, fault)
         elif event.run_id in self.archived:
             self.archived.hold(recorded, event)
         elif event.run_id in self.runs:
@@ -160,7 +163,7 @@ class RunProjections(Generic[R]):
         """
         await self.wait_for(recorded.sequence)
         if recorded.event and recorded.event.run_id in self.archived:
-            raise _archived(recorded.event.run_id)
+            raise refusal(self.archived.runs[recorded.event.run_id])
         if recorded.sequence in self.refused:
             message = f"the event at sequence {recorded.sequence} of the log breaks the rules of its run and blocks it"
             raise WrongState("RUN_BLOCKED", message, sequence=recorded.sequence)
@@ -170,10 +173,10 @@ class RunProjections(Generic[R]):
 
         Raises:
             NotFound: If there is no such run.
-            WrongState: If it lies in an archive.
+            WrongState: If it lies in an archive, or was deleted.
         """
         if run_id in self.archived:
-            raise _archived(run_id)
+            raise refusal(self.archived.runs[run_id])
         if run_id not in self.runs:
             raise NotFound("UNKNOWN_RUN", self._why_unknown(run_id), run_id=run_id)
         return self.runs[run_id]
@@ -218,11 +221,3 @@ class RunProjections(Generic[R]):
             yield changed
         finally:
             self._subscriptions[run_id].discard(changed)
-
-
-def _archived(run_id: str) -> WrongState:
-    message = (
-        f"run {run_id!r} is archived: `labelloop report`, `export` and `run list --archived` read it, and "
-        f"`labelloop run restore {run_id}` brings it back"
-    )
-    return WrongState("RUN_ARCHIVED", message, run_id=run_id)

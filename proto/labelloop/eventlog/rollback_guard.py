@@ -23,7 +23,7 @@ from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.rollback_verdict import Verdict
 from labelloop.eventlog.strays import first_of_ours, is_no_answer
 from labelloop.eventlog.stream_leaders import Answers, Held
-from labelloop.eventlog.subjects import archived_subject
+from labelloop.eventlog.subjects import archived_subject, ending_subjects, run_of
 
 _KEPT = 1_000  # messages; a node notices within seconds that it is cut off
 _LOOK_EVERY_S = 2.0
@@ -107,10 +107,15 @@ class RollbackGuard:
         return message.subject or "", message.data or b""
 
     async def _was_purged(self, sequence: int, subject: str) -> bool:
-        """Return whether the message's run lies in an archive: what stood before that may be gone."""
-        return bool(
-            await first_of_ours(self._js, self._stream, archived_subject(subject), partial(_is_behind, sequence))
-        )
+        """Return whether the message may be gone: its run was archived after it, or its id has no run for ever."""
+        run_id = run_of(subject)
+        if await self._stands(archived_subject(run_id), sequence):
+            return True
+        found = [await self._stands(each) for each in ending_subjects(run_id) if each != subject]
+        return any(found)
+
+    async def _stands(self, subject: str, after: int = 0) -> bool:
+        return bool(await first_of_ours(self._js, self._stream, subject, partial(_is_behind, after)))
 
     async def _was_taken_back(self, sequence: int, read: Held) -> bool:
         """Ask all leaders until their answers decide; a single answer may be that of a node which is behind."""

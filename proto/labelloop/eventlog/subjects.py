@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from labelloop.domain.sample_outcomes import OUTCOMES
 from labelloop.errors import InvalidInput
@@ -37,8 +38,8 @@ def subject_of(event: Event) -> str:
     Requests that replace skipped samples have ``...labels_requested.<part>``, further parts of auto-labels
     ``...samples_auto_labelled.<part>``. The outcome of a sample, be it a label, a skip or a withdrawal, has
     ``...label.<sample>.<revision>``, so that only one of the three can be written. The annotation result of one of
-    several annotators has ``...answer.<sample>.<slot>.<revision>``. For ``run_archived`` and ``run_restored``, the
-    number of the archive takes the place of the round.
+    several annotators has ``...answer.<sample>.<slot>.<revision>``. For ``run_archived``, ``run_restored`` and
+    ``run_deleted``, the number of the archive takes the place of the round.
     """
     place = f"{PREFIX}.{event.run_id}.{event.round}"
     kind = event_kind(event)
@@ -52,7 +53,26 @@ def subject_of(event: Event) -> str:
     return f"{place}.{kind}.{part}" if part else f"{place}.{kind}"
 
 
-def archived_subject(subject: str) -> str:
-    """Return the subjects, with a wildcard, of ``run_archived`` of the run that an event's ``subject`` names."""
-    run_id = subject.removeprefix(f"{PREFIX}.").partition(".")[0]
+def run_of(subject: str) -> str:
+    """Return the id of the run that an event's ``subject`` names."""
+    return subject.removeprefix(f"{PREFIX}.").partition(".")[0]
+
+
+def archived_subject(run_id: str) -> str:
+    """Return the subjects, with a wildcard, of ``run_archived`` of a run."""
     return f"{PREFIX}.{run_id}.*.run_archived"
+
+
+def ending_subjects(run_id: str) -> tuple[str, ...]:
+    """Return the subjects, with a wildcard, of the events after which there is never a run of that id."""
+    return f"{PREFIX}.{run_id}.*.run_deleted", f"{PREFIX}.{run_id}.0.import_cleared"
+
+
+def void_subjects(run_id: str) -> Iterator[str]:
+    """Yield the subjects of all events of a run id but those that say that there is no run."""
+    kinds = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
+    for kind in sorted(kinds - {*OUTCOMES, "answer_given", "run_archived", "run_deleted", "import_cleared"}):
+        yield f"{PREFIX}.{run_id}.*.{kind}"
+        yield f"{PREFIX}.{run_id}.*.{kind}.>"
+    yield f"{PREFIX}.{run_id}.*.label.>"
+    yield f"{PREFIX}.{run_id}.*.answer.>"

@@ -284,6 +284,7 @@ class Event(_message.Message):
     AUTO_LABELS_CERTIFIED_FIELD_NUMBER: _builtins.int
     RUN_ARCHIVED_FIELD_NUMBER: _builtins.int
     RUN_RESTORED_FIELD_NUMBER: _builtins.int
+    RUN_DELETED_FIELD_NUMBER: _builtins.int
     IMPORT_CLEARED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that this belongs to."""
@@ -358,6 +359,10 @@ class Event(_message.Message):
         """That of the run_archived that it takes back."""
 
     @_builtins.property
+    def run_deleted(self) -> Global___RunDeleted:
+        """That of the run_archived that it follows."""
+
+    @_builtins.property
     def import_cleared(self) -> Global___ImportCleared:
         """Always round 0, so that it stands once."""
 
@@ -383,13 +388,14 @@ class Event(_message.Message):
         auto_labels_certified: Global___AutoLabelsCertified | None = ...,
         run_archived: Global___RunArchived | None = ...,
         run_restored: Global___RunRestored | None = ...,
+        run_deleted: Global___RunDeleted | None = ...,
         import_cleared: Global___ImportCleared | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_deleted", b"run_deleted", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_deleted", b"run_deleted", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn", "features_learned", "auto_labels_certified", "run_archived", "run_restored", "import_cleared"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn", "features_learned", "auto_labels_certified", "run_archived", "run_restored", "run_deleted", "import_cleared"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -1819,3 +1825,27 @@ class RunRestored(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunRestored: _TypeAlias = RunRestored  # noqa: Y015
+
+@_typing.final
+class RunDeleted(_message.Message):
+    """The operator deleted an archived run: nobody reads it any more, what stands of it but run_archived and this may be
+    purged, and its run id is not used again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunDeleted: _TypeAlias = RunDeleted  # noqa: Y015

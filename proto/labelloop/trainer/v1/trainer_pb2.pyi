@@ -264,6 +264,7 @@ class RunStatus(_message.Message):
     HEAD_SHA256_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     ARCHIVED_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Its name."""
     phase: Global___Phase.ValueType
@@ -294,6 +295,8 @@ class RunStatus(_message.Message):
     """What a step that takes long has done so far, in a sentence; empty where none does. Not a fault, unlike message."""
     archived: _builtins.bool
     """Whether it lies in the archive. In lists, spec is without gold samples then."""
+    deleted: _builtins.bool
+    """Whether it was deleted: lists then show what was known of it when it was archived, and nothing else can be read."""
     @_builtins.property
     def spec(self) -> _events_pb2.RunSpec:
         """What it does."""
@@ -346,10 +349,11 @@ class RunStatus(_message.Message):
         head_sha256: _builtins.str = ...,
         progress: _builtins.str = ...,
         archived: _builtins.bool = ...,
+        deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "changed_at", b"changed_at", "features", b"features", "latest", b"latest", "pool", b"pool", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "progress", b"progress", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "deleted", b"deleted", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "progress", b"progress", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

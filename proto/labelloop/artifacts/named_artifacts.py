@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from labelloop.artifacts.formats import PoolManifest, SampleIndex
-from labelloop.events.v1.events_pb2 import Event
+from labelloop.events.v1.events_pb2 import Event, PoolPublished
 
 
 class Named(NamedTuple):
@@ -28,15 +28,23 @@ class Named(NamedTuple):
 
 def named_by_event(event: Event) -> Iterator[Named]:
     """Yield what an event names; manifests first, so that they precede what they name."""
-    pool, model, taken_over = event.pool_published, event.model_trained, event.run_started.inheritance
-    manifests = (pool.pool_sha256, pool.shown.pool_sha256)
+    model, taken_over = event.model_trained, event.run_started.inheritance
+    yield from _named_by_pool(event.pool_published)
+    yield from _named_by_pool(event.run_archived.pool)
     others = (
-        *(pool.evaluation_sha256, pool.graph_sha256, pool.labels_sha256, pool.duplicates_sha256),
+        event.run_archived.archive_sha256,
+        event.run_archived.model_sha256,
         event.features_learned.features_sha256,
         *(model.model_sha256, model.head_sha256, model.training_state_sha256),
         *(taken_over.model_sha256, taken_over.training_state_sha256),
         *(taken_over.head_sha256, taken_over.features_sha256),
     )
+    yield from (Named(digest) for digest in others if digest)
+
+
+def _named_by_pool(pool: PoolPublished) -> Iterator[Named]:
+    manifests = (pool.pool_sha256, pool.shown.pool_sha256)
+    others = (pool.evaluation_sha256, pool.graph_sha256, pool.labels_sha256, pool.duplicates_sha256)
     yield from (Named(digest, is_manifest=True) for digest in manifests if digest)
     yield from (Named(digest) for digest in others if digest)
 
