@@ -29,6 +29,7 @@ from oracle_svc.datasets.hidden_files import HiddenFiles
 from oracle_svc.datasets.places import Places
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.listed_run import ended_run
 from oracle_svc.folder_cache import FolderCache
 from oracle_svc.integrations.base import Called, Integration
 from oracle_svc.integrations.dispatcher import PUSH_WITHIN_S, RESEND_S, IntegrationDispatcher
@@ -81,7 +82,9 @@ class Oracle:
     samples_dir: Path = field(default_factory=lambda: user_cache_path("labelloop") / "samples")
     samples_bytes_max: int = 1_000_000_000
     resend_s: float = RESEND_S
-    projections: RunProjections[LabelingState] = field(default_factory=lambda: RunProjections(LabelingState.begin))
+    projections: RunProjections[LabelingState] = field(
+        default_factory=lambda: RunProjections(LabelingState.begin, ended_run)
+    )
     owners: RunOwners = field(default_factory=RunOwners)
 
     @cached_property

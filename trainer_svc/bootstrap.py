@@ -21,6 +21,7 @@ from trainer_svc.pool_progress import PoolProgress
 from trainer_svc.run_controller import RunController
 from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.service import TrainerService
+from trainer_svc.status import status_of
 
 if TYPE_CHECKING:
     from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
@@ -47,7 +48,7 @@ class Trainer:
     scorer_client: ScorerClient
     oracle: OracleServiceAsyncStub
     executor: Executor
-    projections: RunProjections[RunState] = field(default_factory=lambda: RunProjections(RunState.begin))
+    projections: RunProjections[RunState] = field(default_factory=lambda: RunProjections(RunState.begin, status_of))
     owners: RunOwners = field(default_factory=RunOwners)
     leftovers: Leftovers | None = None
     import_limits: ImportLimits = field(default_factory=ImportLimits)

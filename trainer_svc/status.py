@@ -18,7 +18,7 @@ _ENDS = {
 }
 
 
-def status_of(state: RunState, problem: str, progress: str = "") -> RunStatus:
+def status_of(state: RunState, problem: str = "", progress: str = "") -> RunStatus:
     """Return the status of a run.
 
     Args:

@@ -29,8 +29,9 @@ def projections_of(service: str) -> RunProjections[Any]:
     match service:
         case "trainer":
             from trainer_svc.domain.run_state import RunState
+            from trainer_svc.status import status_of
 
-            return RunProjections(RunState.begin)
+            return RunProjections(RunState.begin, status_of)
         case "scorer":
             from labelloop.domain.run_log import RunLog
 
@@ -39,8 +40,9 @@ def projections_of(service: str) -> RunProjections[Any]:
             return RunProjections(lambda event, _: LatestModel(RunLog(event.run_started), event.run_id, lambda _: None))
         case _:
             from oracle_svc.domain.labeling_state import LabelingState
+            from oracle_svc.domain.listed_run import ended_run
 
-            return RunProjections(LabelingState.begin)
+            return RunProjections(LabelingState.begin, ended_run)
 
 
 def resident_mb() -> float:

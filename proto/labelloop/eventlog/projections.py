@@ -16,6 +16,7 @@ from labelloop.errors import NotFound, WrongState
 from labelloop.eventlog.archived_runs import ArchivedRuns
 from labelloop.eventlog.beginnings import Beginnings
 from labelloop.eventlog.log import EventLog, Recorded
+from labelloop.eventlog.run_states import RunStates
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics
 from labelloop.runtime.waiting import waiting
@@ -48,6 +49,7 @@ class RunProjections(Generic[R]):
 
     Args:
         begin: Creates a run's state from its ``run_started`` event and the time at which that was recorded.
+        summarize: What is kept, beside the events, of the state of a run that has ended; None to keep the state.
 
     Attributes:
         runs: The state of each run.
@@ -59,10 +61,9 @@ class RunProjections(Generic[R]):
         beginnings: The events of ids of which there is no run, such as those of imports that were cut short.
     """
 
-    def __init__(self, begin: Callable[[Event, datetime], R]) -> None:
-        self._begin = begin
-        self.beginnings = Beginnings(begin, self._apply, self._refuse)
-        self.runs: dict[str, R] = {}
+    def __init__(self, begin: Callable[[Event, datetime], R], summarize: Callable[[R], object] | None = None) -> None:
+        self.runs: RunStates[R] = RunStates(begin, summarize)
+        self.beginnings = Beginnings(self.runs.begin, self._apply, self._refuse)
         self.problems: dict[str, str] = {}
         self.progress: dict[str, str] = {}
         self.refused: set[int] = set()
@@ -110,12 +111,15 @@ class RunProjections(Generic[R]):
             self._apply(self.runs[event.run_id], recorded, event)
         elif (run := self.beginnings.take(recorded, event)) is not None:
             self.runs[event.run_id] = run
+        elif kind == "import_cleared":
+            self.runs.drop(event.run_id)
 
     def _archive(self, recorded: Recorded, event: Event) -> None:
         if fault := self.archived.archive(recorded, event):
             self._refuse(recorded, event, fault)
             return
-        for held in (self.runs, self.problems, self.progress, self.carriers):
+        self.runs.drop(event.run_id)
+        for held in (self.problems, self.progress, self.carriers):
             held.pop(event.run_id, None)
         self.beginnings.forget(event.run_id)
 
@@ -127,7 +131,7 @@ class RunProjections(Generic[R]):
                 self.archived.hold(recorded, event)
             return
         (start, started), *others = self.archived.restore(event.run_id)
-        run = self.runs[event.run_id] = self._begin(started, start.at)
+        run = self.runs[event.run_id] = self.runs.begin(started, start.at)
         for other, other_event in others:
             self._apply(run, other, other_event)
 
@@ -135,7 +139,7 @@ class RunProjections(Generic[R]):
         if fault := run.run_log.fault(event):
             self._refuse(recorded, event, fault)
         else:
-            run.apply(event, recorded.at)
+            self.runs.apply(run, event, recorded.at, recorded.data)
 
     def _refuse(self, recorded: Recorded, event: Event, fault: str) -> None:
         self.refused.add(recorded.sequence)
@@ -202,8 +206,8 @@ class RunProjections(Generic[R]):
 
     def held_up(self) -> list[str]:
         """Return the unfinished runs that have a problem; may be called from another thread."""
-        problems, runs = self.problems.copy(), self.runs.copy()
-        return [run_id for run_id, problem in problems.items() if problem and run_id in runs and not runs[run_id].over]
+        problems = self.problems.copy()
+        return [run_id for run_id, problem in problems.items() if problem and self.runs.is_going(run_id)]
 
     def notify(self, run_id: str) -> None:
         for changed in (*self._subscriptions.get(run_id, ()), *self._subscriptions.get("", ())):
