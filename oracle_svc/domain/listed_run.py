@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from labelloop.domain.summaries import Summaries
 from labelloop.events.v1.events_pb2 import LabelSource, PoolPublished, RunSpec
 from labelloop.oracle.v1.oracle_pb2 import Backlog
+from labelloop.snapshots.v1.snapshots_pb2 import EndedRun as KeptRun
 
 from oracle_svc.domain.backlog import backlog_of
 from oracle_svc.domain.labeling_state import LabelingState
@@ -60,3 +62,34 @@ def listed_run(labeling: LabelingState) -> ListedRun:
 def ended_run(labeling: LabelingState) -> EndedRun:
     """Return what is shown of a run that has ended: nothing of it is leased."""
     return EndedRun(listed_run(labeling), backlog_of(labeling, 0))
+
+
+def _dumped(ended: EndedRun) -> bytes:
+    listed = ended.listed
+    message = KeptRun(
+        spec=listed.spec,
+        pool=listed.pool,
+        labels=listed.labels,
+        accuracy=listed.accuracy,
+        guessing=listed.guessing,
+        backlog=ended.backlog,
+    )
+    return message.SerializeToString()
+
+
+def _loaded(data: bytes) -> EndedRun:
+    message = KeptRun.FromString(data)
+    listed = ListedRun(
+        message.backlog.run_id,
+        message.spec,
+        message.pool if message.HasField("pool") else None,
+        True,
+        message.labels,
+        message.accuracy if message.HasField("accuracy") else None,
+        message.guessing if message.HasField("guessing") else None,
+    )
+    return EndedRun(listed, message.backlog)
+
+
+ENDED_RUNS = Summaries(_dumped, _loaded)
+"""How ended runs are kept in a snapshot."""

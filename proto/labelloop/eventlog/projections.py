@@ -58,6 +58,7 @@ class RunProjections(Generic[R]):
         refused: Sequences of events that break the rules of their run; they stay in the log and are skipped.
         carriers: Trace headers of the span in which each run's newest event was written, if that was traced.
         archived: The runs that lie in an archive, of which there is no state.
+        newest: The newest event that was applied by this process; None before the first.
         beginnings: The events of ids of which there is no run, such as those of imports that were cut short.
     """
 
@@ -69,6 +70,7 @@ class RunProjections(Generic[R]):
         self.refused: set[int] = set()
         self.carriers: dict[str, Mapping[str, str]] = {}
         self.archived = ArchivedRuns()
+        self.newest: Recorded | None = None
         self._sequence = 0
         self._arrivals: list[tuple[int, asyncio.Future[None]]] = []
         self._subscriptions: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -80,7 +82,7 @@ class RunProjections(Generic[R]):
 
     async def follow(self, log: EventLog) -> None:
         """Apply the events of the log as it grows, forever."""
-        async for recorded in log.follow():
+        async for recorded in log.follow(after=self._sequence):
             self.apply(recorded)
 
     def apply(self, recorded: Recorded) -> None:
@@ -93,11 +95,17 @@ class RunProjections(Generic[R]):
             if recorded.carrier and recorded.event.run_id not in self.archived:
                 self.carriers[recorded.event.run_id] = recorded.carrier
             self.notify(recorded.event.run_id)
-        self._sequence = recorded.sequence
+        self._sequence, self.newest = recorded.sequence, recorded
         for sequence, arrival in self._arrivals:
             if sequence <= self._sequence and not arrival.done():
                 arrival.set_result(None)
         self._arrivals = [waiting for waiting in self._arrivals if not waiting[1].done()]
+
+    def go_on_from(self, sequence: int, runs: RunStates[R]) -> None:
+        """Take over the states of all runs as of ``sequence``, before any event is applied."""
+        assert not self._sequence, "states are taken over before events are applied"
+        self._sequence, self.runs = sequence, runs
+        self.beginnings = Beginnings(runs.begin, self._apply, self._refuse)
 
     def _sort(self, recorded: Recorded, event: Event) -> None:
         kind = event.WhichOneof("payload")

@@ -36,6 +36,18 @@ class _Packed(NamedTuple):
     summary: Any
 
 
+class KeptRun(NamedTuple):
+    """What is kept of a run.
+
+    Attributes:
+        summary: What is shown of it if it has ended and its state is not kept; None otherwise.
+    """
+
+    run_id: str
+    events: PackedEvents
+    summary: Any
+
+
 class RunStates(MutableMapping[str, R], Generic[R]):
     """The state of each run by its id, in the order in which runs were started.
 
@@ -74,15 +86,15 @@ class RunStates(MutableMapping[str, R], Generic[R]):
             return
         events.add(data or event.SerializeToString(deterministic=True))
         if events.count > FOLDED_AT_ONCE_MAX:
-            del self._events[event.run_id]
             self._ended.pop(event.run_id, None)
 
     def _settle(self, run_id: str, state: R) -> None:
         """Note that the run was used, if it has ended, and pack those that were not for longest."""
-        if not state.over or run_id not in self._events:
+        events = self._events.get(run_id)
+        if not state.over or not events or events.count > FOLDED_AT_ONCE_MAX:
             return
         self._ended.pop(run_id, None)
-        self._ended[run_id] = self._events[run_id].count
+        self._ended[run_id] = events.count
         while len(self._ended) > 1 and sum(self._ended.values()) > _FOLDED_KEPT:
             self._pack(next(iter(self._ended)))
 
@@ -115,6 +127,25 @@ class RunStates(MutableMapping[str, R], Generic[R]):
         states = list(self._states.values()) if among is None else [self._states[run_id] for run_id in among]
         return [of_summary(each.summary) if isinstance(each, _Packed) else of_state(each) for each in states]
 
+    def kept(self) -> list[KeptRun]:
+        """Return what is kept of each run, in the order in which they were started."""
+        assert self._summarize, "without it, no events are kept"
+        return [
+            KeptRun(run_id, self._events[run_id], state.summary if isinstance(state, _Packed) else None)
+            for run_id, state in self._states.items()
+        ]
+
+    def taken_over(self, runs: Iterable[KeptRun]) -> RunStates[R]:
+        """Return the states that :meth:`kept` was called of; runs without a summary are folded, which may take long."""
+        states = RunStates(self._begin, self._summarize)
+        for run in runs:
+            states._events[run.run_id] = run.events
+            if run.summary is None:
+                states[run.run_id] = self._folded(run.events)
+            else:
+                states._states[run.run_id] = _Packed(run.summary)
+        return states
+
     def drop(self, run_id: str) -> None:
         """Drop a run, if there is one, and the events of one that :meth:`begin` returned."""
         self._states.pop(run_id, None)
@@ -124,12 +155,12 @@ class RunStates(MutableMapping[str, R], Generic[R]):
     def __getitem__(self, run_id: str) -> R:
         state = self._states[run_id]
         if isinstance(state, _Packed):
-            state = self._states[run_id] = self._folded(run_id)
+            state = self._states[run_id] = self._folded(self._events[run_id])
         self._settle(run_id, state)
         return state
 
-    def _folded(self, run_id: str) -> R:
-        events = iter(self._events[run_id])
+    def _folded(self, packed: PackedEvents) -> R:
+        events = iter(packed)
         first = next(events)
         state = self._begin(first, first.recorded_at.ToDatetime(UTC))
         for event in events:
