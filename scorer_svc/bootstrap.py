@@ -71,11 +71,14 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     )
     server.diagnostics.about(client, folders=[settings.cache_dir])
     add_ScorerServiceServicer_to_server(service, server.grpc)
+    snapshots = newest.snapshots(settings.cache_dir / "snapshots")
     try:
+        await snapshots.restore()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(newest.follow())
             tasks.create_task(log.watch())
             await newest.catch_up()
+            tasks.create_task(snapshots.keep())
             work = tasks.create_task(newest.warm())
             await server.start()
             await server.ready()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +15,7 @@ import labelloop
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labelloop.domain.run_log import RunLog
 from labelloop.domain.summaries import Summaries
 from labelloop.errors import Corrupt, LabelloopError, NotAllowed, NotFound
 from labelloop.eventlog import run_states
@@ -28,15 +30,26 @@ from structlog.testing import capture_logs
 
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.listed_run import ENDED_RUNS, ended_run
+from scorer_svc.models.latest import MODELS, LatestModel, model_of
 from tests.bench.log_events import run_events
 from tests.examples import examples
 from tests.unit.test_run_states import several_runs
 from trainer_svc.domain.run_state import RunState
 from trainer_svc.status import STATUSES, status_of
 
+
+def begin_model(event: pb.Event, at: datetime) -> LatestModel:
+    return LatestModel(RunLog(event.run_started), event.run_id, unheard)
+
+
+def unheard(run: LatestModel) -> None:
+    """Take no notice of a new model."""
+
+
 SERVICES: dict[str, tuple[Any, Any, Summaries]] = {
     "trainer": (RunState.begin, status_of, STATUSES),
     "oracle": (LabelingState.begin, ended_run, ENDED_RUNS),
+    "scorer": (begin_model, model_of, MODELS),
 }
 
 
