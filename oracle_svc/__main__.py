@@ -85,8 +85,8 @@ async def _run(
     async with asyncio.TaskGroup() as tasks:
         for following in (*oracle.following(), presence.listen(), ended.follow()):
             tasks.create_task(following)
+        tasks.create_task(snapshots.keep())  # a start that is cut short is not in vain
         await oracle.caught_up()
-        tasks.create_task(snapshots.keep())
         await ended.caught_up()
         work = tasks.create_task(presence.while_present(oracle.work(tools)))
         await server.start()

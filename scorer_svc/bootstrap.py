@@ -77,8 +77,8 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(newest.follow())
             tasks.create_task(log.watch())
+            tasks.create_task(snapshots.keep())  # a start that is cut short is not in vain
             await newest.catch_up()
-            tasks.create_task(snapshots.keep())
             work = tasks.create_task(newest.warm())
             await server.start()
             await server.ready()

@@ -74,8 +74,8 @@ async def _run(
         following = (*trainer.following(), scorers.follow(), trainer.pool_progress.follow(), presence.listen())
         for each in following:
             tasks.create_task(each)
+        tasks.create_task(snapshots.keep())  # a start that is cut short is not in vain
         await trainer.caught_up()
-        tasks.create_task(snapshots.keep())
         work = tasks.create_task(presence.while_present(trainer.advance_runs()))
         await server.start()
         await server.ready()
