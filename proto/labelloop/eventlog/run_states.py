@@ -91,7 +91,7 @@ class RunStates(MutableMapping[str, R], Generic[R]):
     def _settle(self, run_id: str, state: R) -> None:
         """Note that the run was used, if it has ended, and pack those that were not for longest."""
         events = self._events.get(run_id)
-        if not state.over or not events or events.count > FOLDED_AT_ONCE_MAX:
+        if not events or not state.over or events.count > FOLDED_AT_ONCE_MAX:
             return
         self._ended.pop(run_id, None)
         self._ended[run_id] = events.count
