@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 
 from labelloop.artifacts.opening import wait_until_usable
 from labelloop.eventlog.connection import connect_service
+from labelloop.eventlog.log_snapshots import LogSnapshots
 from labelloop.eventlog.presence import Presence
 from labelloop.observability.metrics import watch
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
@@ -55,7 +56,8 @@ async def serve(settings: OracleSettings) -> None:
         if page:
             exits.push_async_callback(page.stop)
         presence = Presence(client, "oracle", oracle.owners, oracle.projections, oracle.log)
-        await _run(oracle, server, page, tools, presence, ended)
+        snapshots = oracle.snapshots(settings.cache_dir / "snapshots")
+        await _run(oracle, server, page, tools, presence, ended, snapshots)
 
 
 def _page(
@@ -77,10 +79,13 @@ async def _run(
     tools: Sequence[Integration],
     presence: Presence,
     ended: SharedEndedSessions,
+    snapshots: LogSnapshots,
 ) -> None:
+    await snapshots.restore()
     async with asyncio.TaskGroup() as tasks:
         for following in (*oracle.following(), presence.listen(), ended.follow()):
             tasks.create_task(following)
+        tasks.create_task(snapshots.keep())  # a start that is cut short is not in vain
         await oracle.caught_up()
         await ended.caught_up()
         work = tasks.create_task(presence.while_present(oracle.work(tools)))

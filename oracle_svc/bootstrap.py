@@ -16,6 +16,7 @@ from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.remote_urls import parsed_prefixes
 from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.log_snapshots import LogSnapshots
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
 from nats.aio.client import Client
@@ -29,6 +30,7 @@ from oracle_svc.datasets.hidden_files import HiddenFiles
 from oracle_svc.datasets.places import Places
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.listed_run import ENDED_RUNS, ended_run
 from oracle_svc.folder_cache import FolderCache
 from oracle_svc.integrations.base import Called, Integration
 from oracle_svc.integrations.dispatcher import PUSH_WITHIN_S, RESEND_S, IntegrationDispatcher
@@ -81,7 +83,9 @@ class Oracle:
     samples_dir: Path = field(default_factory=lambda: user_cache_path("labelloop") / "samples")
     samples_bytes_max: int = 1_000_000_000
     resend_s: float = RESEND_S
-    projections: RunProjections[LabelingState] = field(default_factory=lambda: RunProjections(LabelingState.begin))
+    projections: RunProjections[LabelingState] = field(
+        default_factory=lambda: RunProjections(LabelingState.begin, ended_run)
+    )
     owners: RunOwners = field(default_factory=RunOwners)
 
     @cached_property
@@ -138,6 +142,10 @@ class Oracle:
         """Create the streams that do not exist yet."""
         for stream in (self.log, self.leases, self.dead_letters):
             await stream.ensure_stream(replicas)
+
+    def snapshots(self, folder: Path) -> LogSnapshots:
+        """Return the snapshots in ``folder`` of what this oracle reads of the log."""
+        return LogSnapshots(folder, "oracle", self.log, self.projections, ENDED_RUNS)
 
     def following(self) -> list[Coroutine[Any, Any, None]]:
         """Return the work that keeps this oracle up to date with the streams."""

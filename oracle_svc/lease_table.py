@@ -78,6 +78,10 @@ class LeaseTable:
         found = [key for key in self._held_of(holder) if key.request.run_id == run_id]
         return sorted(found, key=lambda key: self._held[key].sequence)
 
+    def runs_of(self, holder: str) -> list[str]:
+        """Return the runs that ``holder`` holds requests of."""
+        return list(dict.fromkeys(key.request.run_id for key in self._held_of(holder)))
+
     def held_of_sample(self, request: RequestId) -> list[LeaseKey]:
         """Return the keys that anybody holds of the sample of ``request``."""
         return self._held_of(request.sample)

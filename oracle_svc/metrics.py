@@ -44,7 +44,7 @@ def queue_gauges(projections: RunProjections[LabelingState]) -> Iterator[Metric]
     """Yield the open samples and the longest wait, by label source, and the runs that are held up."""
     depth, age_s = dict.fromkeys(_SOURCES.values(), 0.0), dict.fromkeys(_SOURCES.values(), 0.0)
     now = datetime.now(UTC)
-    for labeling in list(projections.runs.values()):
+    for labeling in projections.runs.going():
         if labeling.waits_since:
             source = _SOURCES[labeling.spec.label_source]
             depth[source] += len(labeling.open)
@@ -52,7 +52,5 @@ def queue_gauges(projections: RunProjections[LabelingState]) -> Iterator[Metric]
     yield gauge("labelloop_open_samples", "Samples that wait for a label, by who is to give it.", "source", depth)
     text = "For how long the oldest batch that is not whole has been waiting; 0 where none is."
     yield gauge("labelloop_oldest_request_age_seconds", text, "source", age_s)
-    refused = [
-        labeling.run_id for labeling in list(projections.runs.values()) if labeling.refusal and not labeling.over
-    ]
+    refused = [labeling.run_id for labeling in projections.runs.going() if labeling.refusal]
     yield held_up([*projections.held_up(), *refused])

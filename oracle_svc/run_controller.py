@@ -153,7 +153,7 @@ async def watch_deadlines(projections: RunProjections[LabelingState]) -> None:
             await asyncio.sleep(_LOOK_EVERY_S)
             subscribe.clear()
             now = datetime.now(UTC)
-            waiting = [labeling for labeling in projections.runs.values() if labeling.deadline]
+            waiting = [labeling for labeling in projections.runs.going() if labeling.deadline]
             for labeling in waiting:
                 if labeling.deadline and labeling.deadline <= now:
                     projections.notify(labeling.run_id)

@@ -19,6 +19,7 @@ from oracle_svc.dataset_queries import DatasetQueries
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.backlog import backlog_of, is_answer
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.listed_run import EndedRun
 from oracle_svc.domain.resolution import skipped
 from oracle_svc.domain.result_validation import check_annotator, check_words
 from oracle_svc.request_dispenser import RequestDispenser
@@ -69,7 +70,7 @@ class OracleService(OracleServiceServicer):
                 sample_id=sample_id,
                 pool_sha256=labeling.pool.pool_sha256,
             )
-            for labeling in self._labelings(request.run_id)
+            for labeling in self._unfinished(request.run_id)
             if labeling.pool and labeling.for_people
             for sample_id in labeling.open
         ]
@@ -127,7 +128,7 @@ class OracleService(OracleServiceServicer):
             message = f"a lease lasts at most {_LEASE_MAX_S} s, not {lease_s}"
             raise InvalidInput("LEASE_TOO_LONG", message, field="lease_s", most=_LEASE_MAX_S)
         labelings = [
-            labeling for labeling in self._labelings(request.run_id) if request.run_id or not labeling.spec.queue.tool
+            labeling for labeling in self._unfinished(request.run_id) if request.run_id or not labeling.spec.queue.tool
         ]
         requests = await self._counter.lease(labelings, request.annotator, count, lease_s)
         return pb.LeaseNextResponse(requests=requests)
@@ -154,8 +155,11 @@ class OracleService(OracleServiceServicer):
         return pb.CancelRequestsResponse(cancelled=cancelled, repeated_count=len(request.sample_ids) - cancelled)
 
     async def GetBacklog(self, request: pb.GetBacklogRequest, context: Context) -> pb.GetBacklogResponse:
-        labelings = [labeling for labeling in self._labelings(request.run_id) if labeling.for_people]
-        runs = [backlog_of(labeling, self._counter.leased_count(labeling)) for labeling in labelings]
+        if request.run_id:
+            self._projections.get(request.run_id)
+        asked = [request.run_id] if request.run_id else None
+        backlogs = self._projections.runs.each(self._backlog, _backlog_of_ended, asked)
+        runs = [backlog for backlog in backlogs if backlog]
         return pb.GetBacklogResponse(runs=runs, dead_letters=len(self._dead_letters.letters), tools=self._tools)
 
     async def ListAnswers(self, request: pb.ListAnswersRequest, context: Context) -> pb.ListAnswersResponse:
@@ -234,8 +238,17 @@ class OracleService(OracleServiceServicer):
             raise LimitExceeded("UPLOADS_OFF", "this oracle has nowhere to keep uploads: name a path on its machine")
         return self._received
 
-    def _labelings(self, run_id: str) -> list[LabelingState]:
-        return [self._projections.get(run_id)] if run_id else list(self._projections.runs.values())
+    def _backlog(self, labeling: LabelingState) -> pb.Backlog | None:
+        """Return the backlog of a run whose labels people give; None of any other."""
+        return backlog_of(labeling, self._counter.leased_count(labeling)) if labeling.for_people else None
+
+    def _unfinished(self, run_id: str) -> list[LabelingState]:
+        """Return the run of that id, or all that have not ended if it is empty: others have no open samples."""
+        return [self._projections.get(run_id)] if run_id else self._projections.runs.going()
+
+
+def _backlog_of_ended(ended: EndedRun) -> pb.Backlog | None:
+    return ended.backlog if ended.listed.for_people else None
 
 
 def _check_letters(ids: Iterable[str], among: Container[str]) -> None:

@@ -71,10 +71,13 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     )
     server.diagnostics.about(client, folders=[settings.cache_dir])
     add_ScorerServiceServicer_to_server(service, server.grpc)
+    snapshots = newest.snapshots(settings.cache_dir / "snapshots")
     try:
+        await snapshots.restore()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(newest.follow())
             tasks.create_task(log.watch())
+            tasks.create_task(snapshots.keep())  # a start that is cut short is not in vain
             await newest.catch_up()
             work = tasks.create_task(newest.warm())
             await server.start()

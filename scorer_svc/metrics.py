@@ -30,8 +30,8 @@ def models_in_use(projections: RunProjections[LatestModel]) -> Iterator[Metric]:
     """Yield the model that answers for each active run."""
     text = "1 for the model, by its digest, that answers for a run that goes on."
     family = GaugeMetricFamily("labelloop_model_info", text, labels=["run", "model"])
-    for run in list(projections.runs.values()):
-        if run.model_sha256 and not run.over:
+    for run in projections.runs.going():
+        if run.model_sha256:
             family.add_metric([run.run_id, run.served or run.model_sha256], 1.0)
     yield family
 

@@ -12,6 +12,7 @@ from labelloop.artifacts.store import JETSTREAM
 from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.log_snapshots import LogSnapshots
 from labelloop.eventlog.presence import Presence
 from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceStub
 from labelloop.rpc.server import CHANNEL_OPTIONS, OUTLIVE_A_DEAD_PEER, Server
@@ -57,7 +58,7 @@ async def serve(settings: TrainerSettings) -> None:
         server.diagnostics.about(client, trainer.projections)
         add_TrainerServiceServicer_to_server(trainer.service, server.grpc)
         try:
-            await _run(trainer, server, scorers, presence)
+            await _run(trainer, server, scorers, presence, trainer.snapshots(settings.cache_dir / "snapshots"))
         finally:
             await server.stop()
             await scorers.close()
@@ -65,11 +66,15 @@ async def serve(settings: TrainerSettings) -> None:
             await client.close()
 
 
-async def _run(trainer: Trainer, server: Server, scorers: ScorerChannels, presence: Presence) -> None:
+async def _run(
+    trainer: Trainer, server: Server, scorers: ScorerChannels, presence: Presence, snapshots: LogSnapshots
+) -> None:
+    await snapshots.restore()
     async with asyncio.TaskGroup() as tasks:
         following = (*trainer.following(), scorers.follow(), trainer.pool_progress.follow(), presence.listen())
         for each in following:
             tasks.create_task(each)
+        tasks.create_task(snapshots.keep())  # a start that is cut short is not in vain
         await trainer.caught_up()
         work = tasks.create_task(presence.while_present(trainer.advance_runs()))
         await server.start()

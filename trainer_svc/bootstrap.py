@@ -6,12 +6,14 @@ from collections.abc import Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelloop.artifacts.leftovers import Leftovers
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.log_snapshots import LogSnapshots
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.reconciler import reconcile
 
@@ -21,6 +23,7 @@ from trainer_svc.pool_progress import PoolProgress
 from trainer_svc.run_controller import RunController
 from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.service import TrainerService
+from trainer_svc.status import STATUSES, status_of
 
 if TYPE_CHECKING:
     from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
@@ -47,7 +50,7 @@ class Trainer:
     scorer_client: ScorerClient
     oracle: OracleServiceAsyncStub
     executor: Executor
-    projections: RunProjections[RunState] = field(default_factory=lambda: RunProjections(RunState.begin))
+    projections: RunProjections[RunState] = field(default_factory=lambda: RunProjections(RunState.begin, status_of))
     owners: RunOwners = field(default_factory=RunOwners)
     leftovers: Leftovers | None = None
     import_limits: ImportLimits = field(default_factory=ImportLimits)
@@ -73,6 +76,10 @@ class Trainer:
     @cached_property
     def pool_progress(self) -> PoolProgress:
         return PoolProgress(self.projections, self.scorer_client)
+
+    def snapshots(self, folder: Path) -> LogSnapshots:
+        """Return the snapshots in ``folder`` of what this trainer reads of the log."""
+        return LogSnapshots(folder, "trainer", self.log, self.projections, STATUSES)
 
     def following(self) -> list[Coroutine[Any, Any, None]]:
         """Return the work that keeps this trainer up to date with the event log."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from labelloop.runtime.cores import usable_cores
 from labelloop.settings import ServiceSettings
+from platformdirs import user_cache_path
 from pydantic import AfterValidator, Field
 
 from trainer_svc.imports.limits import EVENTS_MAX, ImportLimits
@@ -30,6 +31,8 @@ class TrainerSettings(ServiceSettings):
     )
     import_s: float = Field(3_600.0, gt=0, le=604_800, description="how long an import may take")
     import_dir: Path | None = Field(None, description="where an import is kept meanwhile; none: with temporary files")
+
+    cache_dir: Path = Field(user_cache_path("labelloop"), description="where what was read of the log is kept")
 
     @property
     def import_limits(self) -> ImportLimits:

@@ -29,10 +29,9 @@ _PHASES = {number: name.removeprefix("PHASE_").lower() for name, number in Phase
 
 def run_gauges(projections: RunProjections[RunState]) -> Iterator[Metric]:
     """Yield the number of runs by phase, the round of each unfinished run, and the runs that are held up."""
-    runs = list(projections.runs.values())
-    phases = Tally(_PHASES[phase_of(run)] for run in runs)
+    phases = Tally(_PHASES[phase] for phase in projections.runs.each(phase_of, lambda status: status.phase))
     counts = {name: float(phases[name]) for name in _PHASES.values()}
     yield gauge("labelloop_runs", "Runs that there are, by what they are doing.", "phase", counts)
-    rounds = {run.run_id: float(run.round) for run in runs if not run.over}
+    rounds = {run.run_id: float(run.round) for run in projections.runs.going()}
     yield gauge("labelloop_run_round", "The newest model's round, of each run that goes on.", "run", rounds)
     yield held_up(projections.held_up())

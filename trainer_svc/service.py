@@ -169,7 +169,8 @@ class TrainerService(TrainerServiceServicer):
         order = list(self._projections.runs)
         start = order.index(after) + 1 if after in self._projections.runs else 0
         end = start + limit if limit else len(order)
-        return [self._status(run_id) for run_id in order[start:end]], end < len(order)
+        shown = self._projections.runs.each(self._status_of, _as_it_is, order[start:end])
+        return shown, end < len(order)
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
         state = await self._past_runs.state(request.run_id)
@@ -249,6 +250,10 @@ class TrainerService(TrainerServiceServicer):
         status = status_of(state, problem.get(run_id, ""), progress.get(run_id, ""))
         status.archived = run_id in self._projections.archived
         return status
+
+
+def _as_it_is(status: pb.RunStatus) -> pb.RunStatus:
+    return status
 
 
 def _check_reason(reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from labelloop.domain.summaries import Summaries
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, Phase, RoundResult, RunStatus
 
 from trainer_svc.accuracies import measured
@@ -18,7 +19,7 @@ _ENDS = {
 }
 
 
-def status_of(state: RunState, problem: str, progress: str = "") -> RunStatus:
+def status_of(state: RunState, problem: str = "", progress: str = "") -> RunStatus:
     """Return the status of a run.
 
     Args:
@@ -104,3 +105,7 @@ def _record(example: Example) -> LabelRecord:
     )
     record.recorded_at.FromDatetime(example.at)
     return record
+
+
+STATUSES = Summaries(lambda status: bytes(status.SerializeToString()), RunStatus.FromString)
+"""How the statuses of ended runs are kept in a snapshot."""

@@ -148,7 +148,7 @@ class IntegrationDispatcher:
 
         Raises if the tool is away, or for an internal fault; requests refused for one run do not hold up others.
         """
-        for labeling in list(self._projections.runs.values()):
+        for labeling in self._concerned():
             if labeling.spec.queue.tool != self._queue.name or not labeling.for_people or not labeling.pool:
                 continue
             refused = self._refused.get(labeling.run_id)
@@ -166,6 +166,15 @@ class IntegrationDispatcher:
             else:
                 labeling.refusal = ""
                 self._refused.pop(labeling.run_id, None)
+
+    def _concerned(self) -> list[LabelingState]:
+        """Return the runs that go on, and those that have ended while the tool holds or refused requests of them."""
+        runs = self._projections.runs
+        for run_id in self._refused.keys() - runs.keys():  # archived meanwhile
+            del self._refused[run_id]
+        told = dict.fromkeys([*self._leases.runs_of(self._holder), *self._refused])
+        ended = [runs[run_id] for run_id in told if run_id in runs and not runs.is_going(run_id)]
+        return [*runs.going(), *ended]
 
     async def _supply_run(self, labeling: LabelingState) -> None:
         await self._retract(labeling)

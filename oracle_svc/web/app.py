@@ -7,7 +7,6 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from labelloop.errors import LabelloopError
-from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.oracle.v1 import oracle_pb2 as pb
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
@@ -17,10 +16,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from oracle_svc.domain.listed_run import EndedRun, ListedRun, listed_run
 from oracle_svc.samples.signed_urls import on_own_page
 from oracle_svc.web.auth import Auth, check_own_page
 from oracle_svc.web.ended_sessions import EndedSessions
-from oracle_svc.web.ports import Projections, Run, Service
+from oracle_svc.web.ports import Projections, Service
 from oracle_svc.web.request_parsing import count_of, object_of, request_ids_of, results_of, text_of
 from oracle_svc.web.responses import HERE, SafeHeaders, page, refuse
 from oracle_svc.web.settings import WebSettings
@@ -84,9 +84,7 @@ class Site:
 
     async def index(self, request: Request, annotator: str) -> Response:
         """List the runs that people label; if there is only one, redirect to it."""
-        runs = [
-            run for run in self._projections.runs.values() if run.spec.label_source == LabelSource.LABEL_SOURCE_QUEUE
-        ]
+        runs = [run for run in self._projections.runs.each(listed_run, _listed_of_ended) if run.for_people]
         if len(runs) == 1:
             return RedirectResponse(f"/runs/{runs[0].run_id}", status_code=303)
         backlog = await self._service.GetBacklog(pb.GetBacklogRequest(), None)
@@ -163,8 +161,11 @@ class Site:
         return PlainTextResponse("ok\n")
 
 
-def _row(run: Run, backlog: pb.Backlog) -> dict[str, Any]:
-    progress = run.progress
+def _listed_of_ended(ended: EndedRun) -> ListedRun:
+    return ended.listed
+
+
+def _row(run: ListedRun, backlog: pb.Backlog) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "description": run.pool.description if run.pool else "",
@@ -172,10 +173,10 @@ def _row(run: Run, backlog: pb.Backlog) -> dict[str, Any]:
         "over": run.over,
         "open": backlog.open,
         "leased": backlog.leased,
-        "labels": len(progress.labels),
+        "labels": run.labels,
         "budget": run.spec.label_budget,
-        "accuracy": progress.points[-1].accuracy if progress.points else None,
-        "guessing": progress.points[-1].guessing if progress.points else None,
+        "accuracy": run.accuracy,
+        "guessing": run.guessing,
     }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from labelloop.eventlog.run_states import RunStates
 from labelloop.events.v1.events_pb2 import PoolPublished, RunSpec
 from labelloop.oracle.v1 import oracle_pb2 as pb
 
+from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.progress import Progress
 
 
@@ -52,7 +53,7 @@ class Projections(Protocol):
     """All runs, and subscriptions to their changes; RunProjections implements it."""
 
     @property
-    def runs(self) -> Mapping[str, Run]: ...
+    def runs(self) -> RunStates[LabelingState]: ...
 
     def get(self, run_id: str) -> Run:
         """Return a run. Raises NotFound if there is none."""

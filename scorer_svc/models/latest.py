@@ -8,6 +8,7 @@ from datetime import datetime
 
 from labelloop.domain.run_end import end_of
 from labelloop.domain.run_view import RunView
+from labelloop.domain.summaries import Summaries
 from labelloop.events.v1.events_pb2 import Event
 
 
@@ -32,3 +33,12 @@ class LatestModel(RunView):
             self.run_log.close()
         if event.HasField("model_trained") or end_of(event):
             self.on_change(self)
+
+
+def model_of(run: LatestModel) -> str:
+    """Return the digest of a run's newest model, which is all that is needed of a run that has ended."""
+    return run.model_sha256
+
+
+MODELS = Summaries(str.encode, bytes.decode)
+"""How the models of ended runs are kept in a snapshot."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
 
 import structlog
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import LabelloopError, NotFound
 from labelloop.eventlog.log import EventLog
+from labelloop.eventlog.log_snapshots import LogSnapshots
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
@@ -16,7 +18,7 @@ from labelloop.runtime.async_cache import AsyncCache
 from structlog.contextvars import bound_contextvars
 
 from scorer_svc.metrics import models_in_use
-from scorer_svc.models.latest import LatestModel
+from scorer_svc.models.latest import MODELS, LatestModel, model_of
 from scorer_svc.models.model import Model
 
 _AT_THE_START = 32  # half of the models that the cache keeps
@@ -30,11 +32,15 @@ class ModelWarmup:
     def __init__(self, events: EventLog, models: AsyncCache[str, Model]) -> None:
         self._events, self._models = events, models
         self._arrivals: asyncio.Queue[LatestModel] = asyncio.Queue()
-        self._projections = RunProjections(self._begin)
+        self._projections = RunProjections(self._begin, model_of)
         metrics.watch(self._projections, models_in_use)
 
     def _begin(self, event: Event, at: datetime) -> LatestModel:
         return LatestModel(RunLog(event.run_started), event.run_id, self._arrivals.put_nowait)
+
+    def snapshots(self, folder: Path) -> LogSnapshots:
+        """Return the snapshots in ``folder`` of what is read of the log."""
+        return LogSnapshots(folder, "scorer", self._events, self._projections, MODELS)
 
     async def follow(self) -> None:
         """Follow the event log, forever."""
@@ -48,7 +54,7 @@ class ModelWarmup:
         await self._projections.wait_for(await self._events.last_sequence())
         while not self._arrivals.empty():
             self._arrivals.get_nowait()
-        going = [run for run in self._projections.runs.values() if run.model_sha256 and not run.over]
+        going = [run for run in self._projections.runs.going() if run.model_sha256]
         for run in going[-_AT_THE_START:]:
             await self._load(run)
         metrics.set_down_computed()
@@ -80,10 +86,16 @@ class ModelWarmup:
         """
         if archived := self._projections.archived.readable(run_id):
             return _named(run_id, archived.facts.model_sha256)
-        run = self._projections.get(run_id)
-        _named(run_id, run.model_sha256)
-        run.served = run.served or run.model_sha256
-        return run.served
+        if run_id not in self._projections.runs:
+            self._projections.get(run_id)  # says why there is none
+        [served] = self._projections.runs.each(_served, str, [run_id])
+        return _named(run_id, served)
+
+
+def _served(run: LatestModel) -> str:
+    """Return the model that answers for a run; empty if it has none yet. From then on, that model does."""
+    run.served = run.served or run.model_sha256
+    return run.served
 
 
 def _named(run_id: str, digest: str) -> str:

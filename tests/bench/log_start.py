@@ -36,11 +36,16 @@ _LIVE_RUNS, _LIVE_LABELS = 20, 500
 
 
 async def log_start() -> dict[str, Any]:
-    """Measure the start of each service over ended runs, LABELLOOP_BENCH_RUNS of LABELLOOP_BENCH_LABELS labels each."""
+    """Measure the start of each service from a snapshot of the log, and without one.
+
+    The log has LABELLOOP_BENCH_RUNS ended runs of LABELLOOP_BENCH_LABELS labels each, none of them archived, and 20
+    that go on.
+    """
     runs = int(os.environ.get("LABELLOOP_BENCH_RUNS", "200"))
     labels = int(os.environ.get("LABELLOOP_BENCH_LABELS", "480"))
     ended = chain.from_iterable(run_events(f"run-{i}", labels, _BATCH, ended=True) for i in range(runs))
-    result = await _starts(ended)
+    live = chain.from_iterable(run_events(f"live-{i}", _LIVE_LABELS, _BATCH, ended=False) for i in range(_LIVE_RUNS))
+    result = await _starts(chain(ended, live), again=True)
     worst_s = max(each["seconds"] for each in result["services"].values())
     worst_mb = max(each["mb"] for each in result["services"].values())
     return {
@@ -74,7 +79,8 @@ async def archived_log() -> dict[str, Any]:
         live = (run_events(f"live-{i}", _LIVE_LABELS, _BATCH, ended=False) for i in range(_LIVE_RUNS))
         events = await fill(client, chain.from_iterable(live))
         state = (await jetstream(client).stream_info(STREAM)).state
-        services = {name: await _start(name, server.url) for name in SERVICES}
+        with TemporaryDirectory() as folder:
+            services = {name: await _start(name, server.url, folder) for name in SERVICES}
     worst_s, worst_mb = (max(each[key] for each in services.values()) for key in ("seconds", "mb"))
     return {
         "value": worst_s,
@@ -111,10 +117,16 @@ async def _write_archived(client: Client, runs: int, labels: int) -> list[float]
     return purges_s
 
 
-async def _starts(events: Iterator[Event]) -> dict[str, Any]:
+async def _starts(events: Iterator[Event], *, again: bool = False) -> dict[str, Any]:
+    """Start each service without a snapshot, and ``again`` from the one that it took then."""
     async with _broker() as (server, client):
         held = await fill(client, events)
-        return {"events": held, "services": {name: await _start(name, server.url) for name in SERVICES}}
+        with TemporaryDirectory() as folder:
+            first = {name: await _start(name, server.url, folder) for name in SERVICES}
+            if not again:
+                return {"events": held, "services": first}
+            services = {name: await _start(name, server.url, folder) for name in SERVICES}
+            return {"events": held, "services": services, "without_snapshot": first}
 
 
 @asynccontextmanager
@@ -128,9 +140,9 @@ async def _broker() -> AsyncIterator[tuple[NatsServer, Client]]:
                 await client.close()
 
 
-async def _start(service: str, url: str) -> dict[str, float]:
+async def _start(service: str, url: str, folder: str) -> dict[str, float]:
     """Read the log in a process of its own, as ``service`` does."""
-    command = (sys.executable, "-m", "tests.bench.log_reader", service, url)
+    command = (sys.executable, "-m", "tests.bench.log_reader", service, url, folder)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     if process.returncode:

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 from labelloop.domain.ids import LeaseKey
 from labelloop.eventlog.projections import RunProjections
-from labelloop.events.v1.events_pb2 import (
-    Event,
-)
+from labelloop.events.v1.events_pb2 import Event, RunArchived, RunCancelled
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
 from labelloop_cli.local.nats.server import NatsServer
 
@@ -174,6 +172,19 @@ async def test_a_refusal_by_the_tool_is_reported_and_blocks_no_other_run(
         await until(lambda: labeling.refusal == "")
         assert held_up(one.projections) == []
     assert tool.pushed[3:] == ids(asked)
+
+
+@pytest.mark.usefixtures("asked")
+async def test_a_run_that_is_archived_is_not_tried_again(nats_server: NatsServer, tmp_path: Path) -> None:
+    tool = ListTool(refused={"r"})
+    async with oracle(nats_server, tmp_path) as one:
+        dispatcher = one.dispatcher(tool)
+        async with pumping(dispatcher):
+            await until(lambda: bool(dispatcher._refused))
+            await one.log.append_once(Event(run_id="r", run_cancelled=RunCancelled(reason="enough")))
+            facts = RunArchived(archive_sha256="a" * 64, event_count=1, last_sequence=1)
+            await one.log.append_once(Event(run_id="r", run_archived=facts))
+            await until(lambda: "r" in one.projections.archived and not dispatcher._refused)
 
 
 def held_up(projections: RunProjections[LabelingState]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from labelloop.artifacts.leftovers import Leftover, Leftovers
@@ -154,7 +154,7 @@ class Archive:
 
 def sweeping(found: Found) -> ArtifactSweep:
     projections = RunProjections[RunState](RunState.begin)
-    projections.runs = {"r": UNUSED, "s": UNUSED}
+    projections.runs = cast(Any, {"r": UNUSED, "s": UNUSED})
     return ArtifactSweep(cast(Leftovers, found), projections, cast(RunArchive, Archive()))
 
 

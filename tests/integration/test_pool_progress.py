@@ -40,8 +40,10 @@ class Followed:
 
     def __init__(self, pool: Pool, scorer_client: ScorerClient) -> None:
         self.projections = RunProjections[RunState](RunState.begin)
-        state = SimpleNamespace(run_id="r", pool=PoolPublished(pool_sha256=pool.digest), over=False)
-        self.state = self.projections.runs["r"] = cast(RunState, state)
+        self.state = cast(
+            RunState, SimpleNamespace(run_id="r", pool=PoolPublished(pool_sha256=pool.digest), over=False)
+        )
+        self.projections.runs["r"] = self.state
         self.progress = PoolProgress(self.projections, scorer_client, every_s=0.01)
 
     @asynccontextmanager

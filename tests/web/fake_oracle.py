@@ -16,6 +16,7 @@ from typing import Any
 from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.errors import LabelloopError, NotFound
 from labelloop.eventlog.archived_runs import ArchivedRun, refusal
+from labelloop.eventlog.run_states import RunStates
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
     Event,
@@ -34,6 +35,7 @@ from labelloop.oracle.v1 import oracle_pb2 as pb
 from PIL import Image, ImageDraw, ImageFont
 
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.listed_run import ended_run
 from oracle_svc.domain.open_requests import OpenRequest, for_annotator, next_revision, request_of
 from oracle_svc.domain.result_validation import admit
 
@@ -43,7 +45,7 @@ _PIXELS = 28
 
 class FakeProjections:
     def __init__(self) -> None:
-        self.runs: dict[str, LabelingState] = {}
+        self.runs = RunStates(LabelingState.begin, ended_run)
         self.archived: dict[str, ArchivedRun] = {}
         self._subscriptions: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
@@ -63,9 +65,9 @@ class FakeProjections:
     def take(self, event: Event) -> None:
         at = datetime.now(UTC)
         if event.HasField("run_started"):
-            self.runs[event.run_id] = LabelingState.begin(event, at)
+            self.runs[event.run_id] = self.runs.begin(event, at)
         else:
-            self.runs[event.run_id].apply(event, at)
+            self.runs.apply(self.runs[event.run_id], event, at)
         for subscribe in self._subscriptions[event.run_id]:
             subscribe.set()
 

@@ -235,7 +235,8 @@ async def running(
             stack.push_async_callback(service.stop)
         await asyncio.gather(scorer.start(), oracle.start())
         peers = {"LABELLOOP_SCORER": scorer.address, "LABELLOOP_ORACLE": oracle.address}
-        trainer = Service("trainer", logs, shared | peers, trainer_port)
+        kept = {"LABELLOOP_CACHE_DIR": str(store / "cache")}
+        trainer = Service("trainer", logs, shared | peers | kept, trainer_port)
         stack.push_async_callback(trainer.stop)
         await trainer.start()
         endpoints = Endpoints(trainer=trainer.address, scorer=scorer.address, oracle=oracle.address)

@@ -10,6 +10,7 @@ up. Events that follow are held, since ``run_restored`` makes them the run's aga
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,15 @@ class ArchivedRuns:
         self.runs: dict[str, ArchivedRun] = {}
         self._generations: dict[str, int] = {}
         self._restored: dict[str, int] = {}
+
+    def facts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the number of each run's newest archive, and behind which sequence restored runs stand."""
+        return dict(self._generations), dict(self._restored)
+
+    def go_on_from(self, runs: Iterable[ArchivedRun], facts: tuple[Mapping[str, int], Mapping[str, int]]) -> None:
+        """Take over archived runs, and what :meth:`facts` returned of them."""
+        self.runs = {run.run_id: run for run in runs}
+        self._generations, self._restored = dict(facts[0]), dict(facts[1])
 
     def __contains__(self, run_id: object) -> bool:
         return run_id in self.runs

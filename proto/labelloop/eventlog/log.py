@@ -27,6 +27,7 @@ from labelloop.domain.event_schema import shape_fault
 from labelloop.errors import LimitExceeded, Unready, WrongState
 from labelloop.eventlog.conditional_publish import publish_once, publish_over
 from labelloop.eventlog.connection import jetstream
+from labelloop.eventlog.log_position import position_at
 from labelloop.eventlog.ordered_consumer import follow_stream
 from labelloop.eventlog.retry import is_undecided, retry_while_away
 from labelloop.eventlog.rollback_guard import Guard, PassingReader, RollbackGuard
@@ -46,6 +47,7 @@ from labelloop.eventlog.subjects import (
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.crash_points import crash_point
+from labelloop.snapshots.v1.snapshots_pb2 import LogPosition
 
 _BEHIND_TRIES = 200
 _HEADER_BYTES = 1_024  # the expected sequence and the headers of a trace
@@ -258,6 +260,22 @@ class EventLog:
         info = await retry_while_away(lambda: self._js.stream_info(STREAM, subjects_filter=subjects))
         standing = info.state.subjects or {}
         return frozenset(subject.removeprefix(f"{PREFIX}.").partition(".")[0] for subject in standing)
+
+    async def created(self) -> str:
+        """Return when the stream was made, which tells it from others."""
+        return str((await retry_while_away(lambda: self._js.stream_info(STREAM))).created)
+
+    async def position(self, recorded: Recorded) -> LogPosition | None:
+        """Return by what it can be told later that the log still holds ``recorded``; None if it does not any more."""
+        position = await retry_while_away(lambda: position_at(self._js, STREAM, recorded.sequence))
+        return position if position and position.data == recorded.data else None
+
+    async def go_on_from(self, position: LogPosition) -> bool:
+        """Return whether the log still holds what it held at ``position``, and remember that it must."""
+        if await retry_while_away(lambda: position_at(self._js, STREAM, position.sequence)) != position:
+            return False
+        self._rollback_guard.remember(position.sequence, position.subject, position.data)
+        return True
 
     async def _last_under(self, subject: str) -> int:
         try:

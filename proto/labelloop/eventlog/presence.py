@@ -134,7 +134,7 @@ class Presence:
             self._projections.notify(run_id)
 
     def _unfinished(self) -> list[str]:
-        return [run_id for run_id, run in list(self._projections.runs.items()) if not run.over]
+        return [run_id for run_id in self._projections.runs if self._projections.runs.is_going(run_id)]
 
     def owned(self) -> list[str]:
         """Return the unfinished runs that this replica advances; may be called from another thread."""

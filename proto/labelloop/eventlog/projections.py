@@ -16,6 +16,7 @@ from labelloop.errors import NotFound, WrongState
 from labelloop.eventlog.archived_runs import ArchivedRuns, refusal
 from labelloop.eventlog.beginnings import Beginnings
 from labelloop.eventlog.log import EventLog, Recorded
+from labelloop.eventlog.run_states import RunStates
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics
 from labelloop.runtime.waiting import waiting
@@ -48,6 +49,7 @@ class RunProjections(Generic[R]):
 
     Args:
         begin: Creates a run's state from its ``run_started`` event and the time at which that was recorded.
+        summarize: What is kept, beside the events, of the state of a run that has ended; None to keep the state.
 
     Attributes:
         runs: The state of each run.
@@ -56,18 +58,19 @@ class RunProjections(Generic[R]):
         refused: Sequences of events that break the rules of their run; they stay in the log and are skipped.
         carriers: Trace headers of the span in which each run's newest event was written, if that was traced.
         archived: The runs that lie in an archive, of which there is no state.
+        newest: The newest event that was applied by this process; None before the first.
         beginnings: The events of ids of which there is no run, such as those of imports that were cut short.
     """
 
-    def __init__(self, begin: Callable[[Event, datetime], R]) -> None:
-        self._begin = begin
-        self.beginnings = Beginnings(begin, self._apply, self._refuse)
-        self.runs: dict[str, R] = {}
+    def __init__(self, begin: Callable[[Event, datetime], R], summarize: Callable[[R], object] | None = None) -> None:
+        self.runs: RunStates[R] = RunStates(begin, summarize)
+        self.beginnings = Beginnings(self.runs.begin, self._apply, self._refuse)
         self.problems: dict[str, str] = {}
         self.progress: dict[str, str] = {}
         self.refused: set[int] = set()
         self.carriers: dict[str, Mapping[str, str]] = {}
         self.archived = ArchivedRuns()
+        self.newest: Recorded | None = None
         self._sequence = 0
         self._arrivals: list[tuple[int, asyncio.Future[None]]] = []
         self._subscriptions: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -79,7 +82,7 @@ class RunProjections(Generic[R]):
 
     async def follow(self, log: EventLog) -> None:
         """Apply the events of the log as it grows, forever."""
-        async for recorded in log.follow():
+        async for recorded in log.follow(after=self._sequence):
             self.apply(recorded)
 
     def apply(self, recorded: Recorded) -> None:
@@ -92,11 +95,17 @@ class RunProjections(Generic[R]):
             if recorded.carrier and recorded.event.run_id not in self.archived:
                 self.carriers[recorded.event.run_id] = recorded.carrier
             self.notify(recorded.event.run_id)
-        self._sequence = recorded.sequence
+        self._sequence, self.newest = recorded.sequence, recorded
         for sequence, arrival in self._arrivals:
             if sequence <= self._sequence and not arrival.done():
                 arrival.set_result(None)
         self._arrivals = [waiting for waiting in self._arrivals if not waiting[1].done()]
+
+    def go_on_from(self, sequence: int, runs: RunStates[R]) -> None:
+        """Take over the states of all runs as of ``sequence``, before any event is applied."""
+        assert not self._sequence, "states are taken over before events are applied"
+        self._sequence, self.runs = sequence, runs
+        self.beginnings = Beginnings(runs.begin, self._apply, self._refuse)
 
     def _sort(self, recorded: Recorded, event: Event) -> None:
         kind = event.WhichOneof("payload")
@@ -113,12 +122,15 @@ class RunProjections(Generic[R]):
             self._apply(self.runs[event.run_id], recorded, event)
         elif (run := self.beginnings.take(recorded, event)) is not None:
             self.runs[event.run_id] = run
+        elif kind == "import_cleared":
+            self.runs.drop(event.run_id)
 
     def _archive(self, recorded: Recorded, event: Event) -> None:
         if fault := self.archived.archive(recorded, event):
             self._refuse(recorded, event, fault)
             return
-        for held in (self.runs, self.problems, self.progress, self.carriers):
+        self.runs.drop(event.run_id)
+        for held in (self.problems, self.progress, self.carriers):
             held.pop(event.run_id, None)
         self.beginnings.forget(event.run_id)
 
@@ -130,7 +142,7 @@ class RunProjections(Generic[R]):
                 self.archived.hold(recorded, event)
             return
         (start, started), *others = self.archived.restore(event.run_id)
-        run = self.runs[event.run_id] = self._begin(started, start.at)
+        run = self.runs[event.run_id] = self.runs.begin(started, start.at)
         for other, other_event in others:
             self._apply(run, other, other_event)
 
@@ -138,7 +150,7 @@ class RunProjections(Generic[R]):
         if fault := run.run_log.fault(event):
             self._refuse(recorded, event, fault)
         else:
-            run.apply(event, recorded.at)
+            self.runs.apply(run, event, recorded.at, recorded.data)
 
     def _refuse(self, recorded: Recorded, event: Event, fault: str) -> None:
         self.refused.add(recorded.sequence)
@@ -205,8 +217,8 @@ class RunProjections(Generic[R]):
 
     def held_up(self) -> list[str]:
         """Return the unfinished runs that have a problem; may be called from another thread."""
-        problems, runs = self.problems.copy(), self.runs.copy()
-        return [run_id for run_id, problem in problems.items() if problem and run_id in runs and not runs[run_id].over]
+        problems = self.problems.copy()
+        return [run_id for run_id, problem in problems.items() if problem and self.runs.is_going(run_id)]
 
     def notify(self, run_id: str) -> None:
         for changed in (*self._subscriptions.get(run_id, ()), *self._subscriptions.get("", ())):

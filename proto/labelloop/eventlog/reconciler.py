@@ -49,6 +49,8 @@ async def reconcile(projections: RunProjections[R], advance: Advance, owners: Ru
             while True:
                 for run_id in projections.runs.keys() - begun:
                     begun.add(run_id)
+                    if not projections.runs.is_going(run_id):
+                        continue
                     tasks.create_task(_drive_run(projections, advance, owners, run_id))
                 await subscribe.wait()
                 subscribe.clear()

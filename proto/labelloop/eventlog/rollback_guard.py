@@ -78,6 +78,14 @@ class RollbackGuard:
         self._newest = max(self._newest, sequence)
         self._read.append((sequence, message.subject, message.data))
 
+    def remember(self, sequence: int, subject: str, data: bytes) -> None:
+        """Take note of a message that was read before this process started, and of none before it.
+
+        Whatever takes back a message before it takes it back as well.
+        """
+        self._newest = max(self._newest, sequence)
+        self._read.append((sequence, subject, data))
+
     async def check(self) -> None:
         """Compare the messages with the stream if ``suspect``; the broker's errors pass through while it is away.
 

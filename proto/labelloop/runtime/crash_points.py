@@ -4,7 +4,7 @@
 point for the third time removes the file and ends with SIGKILL. The name of a point is ``before`` or ``after`` and an
 operation: ``append`` and the kind of the event, ``put`` (an artifact), ``call`` and the method called on another
 service, ``serve`` and the method called by a client, ``push`` or ``retract`` (requests, to or from an annotation tool),
-or ``keep`` (a dead letter).
+or ``keep`` (a dead letter, or a snapshot).
 """
 
 from __future__ import annotations
