@@ -110,9 +110,23 @@ async def restore(client: Client, backup: Backup) -> None:
     asked = await client.request(f"$JS.API.STREAM.RESTORE.{name}", json.dumps(backup.about).encode())
     to = json.loads(asked.data)["deliver_subject"]
     for piece in backup.pieces:
-        await client.request(to, piece, timeout=5)
-    done = json.loads((await client.request(to, b"", timeout=5)).data)
+        await heard(client, to, piece)
+    done = json.loads(await heard(client, to, b""))
     assert "error" not in done, done
+
+
+async def heard(client: Client, subject: str, data: bytes) -> bytes:
+    """Send data once somebody listens, and return the reply.
+
+    In a cluster the node that restores may be another than the client's, which learns of its interest in the subject
+    only after the client has been told to send. What reached no listener was not sent, so it may be sent again.
+    """
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return (await client.request(subject, data, timeout=5)).data
+            except nats.errors.NoRespondersError:
+                await asyncio.sleep(0.01)
 
 
 async def is_refused(client: Client, subject: str) -> bool:
