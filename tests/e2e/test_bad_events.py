@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog
@@ -35,18 +34,13 @@ from nats.aio.client import Client
 from tests.blobs import Blobs, spec
 from tests.e2e.driving import finish, start
 from tests.e2e.nasty import damaged, mutations
-from tests.examples import examples
+from tests.e2e.unharmed import FAULT
+from tests.examples import drawn, examples
 from tests.patience import PATIENCE_S
 
-_EXAMPLES_A_KIND = examples(10)
-_FAULT = re.compile("Traceback|fault of ours|never retrieved")
-some = settings(
-    max_examples=_EXAMPLES_A_KIND,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+_EXAMPLES = 10
+_EXAMPLES_A_KIND = examples(_EXAMPLES)
+some = drawn(_EXAMPLES)
 
 
 @pytest.fixture
@@ -128,4 +122,4 @@ async def test_bad_events_are_counted_and_do_not_affect_other_runs(
     assert [service.process for service in stack.services.values()] == processes
     assert all(process and process.returncode is None for process in processes)
     for service in stack.services.values():
-        assert not _FAULT.search(Path(service.log_file).read_text()), service.name
+        assert not FAULT.search(Path(service.log_file).read_text()), service.name

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop_cli.clients import connect
@@ -25,7 +25,7 @@ from tests.e2e.good_requests import brief_spec, open_samples
 from tests.e2e.nasty import damaged
 from tests.e2e.raw_http import Http, exchange, odd
 from tests.e2e.unharmed import unharmed
-from tests.examples import examples
+from tests.examples import drawn
 from tests.ports import free_port
 
 _TOKEN, _SECRET = "sesame-open-sesame", "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU="
@@ -36,9 +36,6 @@ _ANY_ID = "open/0/1/0"  # of a request that is perhaps not open
 _ANSWER = {"request_id": _ANY_ID, "label": 1}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-some = settings(
-    derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
-)
 GOOD = {
     "list of runs": Http("GET", "/"),
     "link with a token": Http("GET", f"/?token={_TOKEN}&name=ada"),
@@ -122,7 +119,7 @@ async def test_good_requests_are_taken(world: World, name: str) -> None:
 
 
 @each_request
-@settings(some, max_examples=examples(60))
+@drawn(60)
 @given(data=st.data())
 async def test_odd_requests_are_answered_below_500(world: World, name: str, data: st.DataObject) -> None:
     request = data.draw(odd(GOOD[name]))
@@ -130,7 +127,7 @@ async def test_odd_requests_are_answered_below_500(world: World, name: str, data
 
 
 @each_request
-@settings(some, max_examples=examples(40))
+@drawn(40)
 @given(data=st.data())
 async def test_damaged_requests_are_answered_below_500(world: World, name: str, data: st.DataObject) -> None:
     whole = replace(GOOD[name], headers={"Cookie": "", **GOOD[name].headers}).data()

@@ -15,7 +15,7 @@ import grpc
 import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, WrongState, from_rpc
 from labelloop.eventlog.connection import connect as connect_broker
@@ -34,16 +34,13 @@ from tests.e2e.nasty import Likely, damaged, floods, mutations
 from tests.e2e.odd_files import write_odd_files
 from tests.e2e.rpcs import Caller, Rpc, all_rpcs, calling
 from tests.e2e.unharmed import unharmed
-from tests.examples import examples
+from tests.examples import drawn
 
 _GROWTH_MAX_BYTES = 512 * 1024**2
 _REFUSALS = (InvalidInput, NotFound, WrongState, Corrupt, LimitExceeded)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 each_rpc = pytest.mark.parametrize("rpc", all_rpcs(), ids=lambda rpc: rpc.name)
-some = settings(
-    derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
-)
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,7 +140,7 @@ async def test_the_good_request_of_each_rpc_is_accepted(world: World) -> None:
 
 
 @each_rpc
-@settings(some, max_examples=examples(25))
+@drawn(25)
 @given(data=st.data())
 async def test_damaged_requests_get_an_answer_or_a_clean_error(world: World, rpc: Rpc, data: st.DataObject) -> None:
     good = world.good[rpc.name].SerializeToString(deterministic=True)
@@ -151,7 +148,7 @@ async def test_damaged_requests_get_an_answer_or_a_clean_error(world: World, rpc
 
 
 @each_rpc
-@settings(some, max_examples=examples(60))
+@drawn(60)
 @given(data=st.data())
 async def test_odd_values_get_an_answer_or_a_clean_error(world: World, rpc: Rpc, data: st.DataObject) -> None:
     message = data.draw(mutations(world.good[rpc.name], world.likely))

@@ -8,24 +8,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotFound
 
 from oracle_svc.datasets import Dataset, DatasetSource, load
 from tests.e2e.nasty import damaged
-from tests.examples import examples
+from tests.examples import drawn
 from tests.unit.damaged_pools import COUNT, POOLS
 
 _GROWTH_MAX_KIB = 256 * 1024
 _REFUSALS = (InvalidInput, NotFound, Corrupt, LimitExceeded)
-some = settings(
-    max_examples=examples(100),
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+some = drawn(100)
 each_pool = pytest.mark.parametrize("kind", POOLS)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.errors import LabelloopError
@@ -19,15 +19,9 @@ from oracle_svc.http.request_body import json_object
 from oracle_svc.tool_results import read_result
 from tests.e2e.nasty import damaged
 from tests.e2e.raw_http import odd_json
-from tests.examples import examples
+from tests.examples import drawn
 
-some = settings(
-    max_examples=examples(150),
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+some = drawn(150)
 RESULT = {"request_id": "run/0/1/0", "annotator": "kim", "label": 1, "seconds": 1.5, "name": "a.png"}
 DEEP = [b"[" * 100_000, b'{"a":' * 100_000, b'{"label": ' + b"9" * 10_000 + b"}", b'{"annotator": "\\ud800"}']
 CSV = "\ufeffid;name;class;class_name\n0;a.png;1;two\n1;b.png;;\n2;'=c;0;one\n"

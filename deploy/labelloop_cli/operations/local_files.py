@@ -45,9 +45,7 @@ def local_files(path: Path) -> tuple[list[LocalFile], int]:
         InvalidInput: If there are no files, or links, pipes or names that cannot be uploaded among them.
         LimitExceeded: If there are too many files.
     """
-    root = found_here(path)
-    if root is None:
-        raise NotFound("NO_FILE", f"there is no file or folder {str(path)!r}", field="path", path=path)
+    root = here(path)
     if root.is_file():
         return _checked([LocalFile(root, root.name, root.stat().st_size)]), 0
     files, hidden = [], 0
@@ -67,6 +65,14 @@ def local_files(path: Path) -> tuple[list[LocalFile], int]:
     if not files:
         raise InvalidInput("NO_FILES", f"the folder {str(path)!r} has no files", field="path", path=path)
     return _checked(files), hidden
+
+
+def here(path: Path) -> Path:
+    """Return the absolute path of a file or folder, without links; raise NotFound if there is none."""
+    root = found_here(path)
+    if root is None:
+        raise NotFound("NO_FILE", f"there is no file or folder {str(path)!r}", field="path", path=path)
+    return root
 
 
 def found_here(path: Path) -> Path | None:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.operations.addresses import is_this_machine
-from labelloop_cli.operations.local_files import found_here
+from labelloop_cli.operations.local_files import found_here, here
 from labelloop_cli.operations.upload import reference, upload
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.run_spec.file import PATHS
@@ -28,10 +28,14 @@ _SHOWN_DIGITS = 12
 
 
 async def push(path: Path, name: str) -> None:
-    """Upload a file or folder, and print what a run names it by. Raises InvalidInput for a URL."""
+    """Upload a file or folder, and print what a run names it by.
+
+    Raises, before a service is called, InvalidInput for a URL and NotFound for what is not there.
+    """
     if is_remote(str(path).replace(":/", "://", 1)):  # a path has lost one of its slashes
         message = "a URL is not uploaded: name it in `labelloop run start`, and the oracle reads it where it is"
         raise InvalidInput("URL_NOT_UPLOADED", message, field="path")
+    here(path)
     async with connect(Endpoints()) as clients:
         pushed, sent = await upload(clients.oracle, path, name)
     console.print(_said(path, pushed, sent), highlight=False, soft_wrap=True)
