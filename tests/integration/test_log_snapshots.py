@@ -115,7 +115,8 @@ async def test_a_broker_that_takes_back_the_newest_event_of_a_snapshot_is_notice
         async with opened(nats_server) as (_, others):
             await others.append_once(late(8))
             with pytest.raises(LogRolledBack):
-                await asyncio.wait_for(following, PATIENCE_S)
+                async with asyncio.timeout(PATIENCE_S):
+                    await following
 
 
 async def test_a_broker_that_was_made_anew_is_read_from_the_start(nats_server: NatsServer, tmp_path: Path) -> None:

@@ -190,7 +190,8 @@ class Log:
 
     def write(self, round_: int = 0, **payload: Any) -> None:
         self._count += 1
-        self._events.put_nowait(Recorded(Event(run_id="r", round=round_, **payload), self._count))
+        event = Event(run_id="r", round=round_, **payload)
+        self._events.put_nowait(Recorded(event, self._count, data=event.SerializeToString()))
 
     def write_round(self, number: int, model: str) -> None:
         """Write a requested and provided label, and the model fitted to it."""
@@ -201,7 +202,8 @@ class Log:
     async def last_sequence(self) -> int:
         return self._count
 
-    async def follow(self) -> AsyncIterator[Recorded]:
+    async def follow(self, after: int = 0) -> AsyncIterator[Recorded]:
+        assert after == 0
         while True:
             yield await self._events.get()
 

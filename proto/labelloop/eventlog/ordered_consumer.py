@@ -43,8 +43,9 @@ async def follow_stream(
 ) -> AsyncGenerator[Msg, None]:
     """Yield all messages under ``subject`` after sequence ``after``, in order, without gap or repeat, forever.
 
-    ``rollback_guard`` records each message. After every interruption it becomes suspect and is checked before any
-    further message is read.
+    ``rollback_guard`` records each message. It becomes suspect whenever the stream is read on, after an interruption or
+    from a snapshot, and is checked once the consumer stands, before any further message is read: what the broker takes
+    back after that interrupts the consumer.
     """
     last = after
     while True:
@@ -53,6 +54,8 @@ async def follow_stream(
         try:
             consumer = _consumer(subscription.subject, subject, last + 1)
             await retry_while_away(partial(js.add_consumer, stream, consumer))
+            rollback_guard.suspect = rollback_guard.suspect or last > 0
+            await retry_while_away(rollback_guard.check)
             async with aclosing(_in_order(client, arrivals, rollback_guard)) as messages:
                 async for message in messages:
                     last = message.metadata.sequence.stream
@@ -66,7 +69,6 @@ async def follow_stream(
             if isinstance(error, TimeoutError):  # no heartbeat: the node at the other end may be cut off
                 await client.force_reconnect()
             rollback_guard.suspect = True
-            await retry_while_away(rollback_guard.check)
         finally:
             if not client.is_closed:
                 await subscription.unsubscribe()
