@@ -35,6 +35,9 @@ SERVING = 1
 FEW = 1_000  # descriptors: half of what the flood would take
 HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
+OUT_OF_DESCRIPTORS = "socket.accept() out of system resource"
+"""What asyncio logs before it accepts again a second later. gRPC accepts a connection before it closes it as one too
+many, so a busy machine may see more than the limit for a moment."""
 PAGE = {"LABELLOOP_HTTP_PORT": "0", "LABELLOOP_HTTP_TOKEN": "open-sesame"}
 
 
@@ -132,7 +135,9 @@ async def test_a_run_goes_on_while_every_port_of_the_oracle_is_flooded(
             assert len([*Path(f"/proc/{pid}/fd").iterdir()]) < FEW
         async with grpc.aio.insecure_channel(up.services["oracle"].address) as channel:
             await OracleServiceStub(channel).GetBacklog(GetBacklogRequest(), wait_for_ready=True, timeout=PATIENCE_S)
-        assert not [line for line in up.lines("oracle") if line["level"] == "error"]
+        assert not [
+            line for line in up.lines("oracle") if line["level"] == "error" and OUT_OF_DESCRIPTORS not in line["event"]
+        ]
 
 
 async def test_half_open_connections_to_grpc_are_closed_and_others_served() -> None:
