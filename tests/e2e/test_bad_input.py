@@ -22,7 +22,7 @@ from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.oracle.v1 import oracle_pb2
-from labelloop.rpc.server import MESSAGE_BYTES_MAX
+from labelloop.rpc.server import MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX
 from labelloop.trainer.v1 import trainer_pb2
 from labelloop_cli.clients import Clients, connect
 from labelloop_cli.local.stack import Stack, running
@@ -120,11 +120,12 @@ async def _events_by_run(log: EventLog) -> Counter[str]:
 
 
 async def send(world: World, rpc: Rpc, data: bytes) -> None:
-    """Make a call that may be refused only with one of our errors."""
+    """Make a call that may be refused only with one of our errors, or by gRPC if it is over the size limit."""
     try:
         await world.caller.call(rpc, data)
     except grpc.aio.AioRpcError as error:
-        _check_refusal(error)
+        if len(data) <= REQUEST_BYTES_MAX or error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
+            _check_refusal(error)
 
 
 def _check_refusal(refusal: grpc.aio.AioRpcError) -> None:
