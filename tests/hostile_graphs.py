@@ -83,6 +83,10 @@ def _widen(draw: st.DrawFn, draft: Draft, name: str) -> None:
 
 
 def _square(draw: st.DrawFn, draft: Draft, name: str) -> None:
+    _by_itself(draft, name)
+
+
+def _by_itself(draft: Draft, name: str) -> None:
     shape = draft.shapes[name]
     if len(shape) >= 2:
         turned = draft.add(
@@ -179,6 +183,16 @@ def hostile_graphs(draw: st.DrawFn) -> HostileGraph:
     end = draft.add("Flatten", [last], (math.prod(draft.shapes[last]),))
     data = _model(draft, kind, takes, end).SerializeToString()
     return HostileGraph(data, " ".join(node.op_type for node in draft.nodes))
+
+
+def costly_graph() -> HostileGraph:
+    """Return a small model that multiplies ``[16_384, 1]`` by ``[1, 16_384]`` for each sample."""
+    takes = 16_384
+    draft = Draft({"samples": (takes,)})
+    draft.add("Unsqueeze", ["samples", draft.weight(np.array([2]))], (takes, 1))
+    _by_itself(draft, "v0")
+    end = draft.add("Flatten", ["v2"], (takes * takes,))
+    return HostileGraph(_model(draft, TensorProto.FLOAT, takes, end).SerializeToString(), "a square")
 
 
 def _model(draft: Draft, kind: int, takes: int, end: str) -> Any:

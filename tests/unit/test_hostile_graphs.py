@@ -7,14 +7,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given
 from labelloop.errors import LabelloopError
 from labelloop.scorer.v1 import scorer_pb2 as pb
 
 from scorer_svc.models.graph import Graph
 from scorer_svc.models.model import Model
 from scorer_svc.scoring.score import Scoring
-from tests.hostile_graphs import HostileGraph, hostile_graphs
+from tests.examples import drawn
+from tests.hostile_graphs import HostileGraph, costly_graph, hostile_graphs
 
 EXPECTED = {"scored", "BAD_MODEL", "MODEL_TOO_COSTLY", "NO_ANSWER", "SCORING_TOO_LONG", "TOO_MANY_IMAGES"}
 MULTIPLY_ADDS = 100_000_000
@@ -39,8 +40,9 @@ def scored(data: bytes, rows: int, executor: ThreadPoolExecutor) -> str:
 def test_a_hostile_graph_is_refused_or_ends_within_the_bound() -> None:
     outcomes = set[str]()
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @drawn(200)
     @given(hostile_graphs())
+    @example(costly_graph())
     def check(hostile: HostileGraph) -> None:
         with ThreadPoolExecutor(1) as executor:
             began = time.monotonic()
@@ -50,10 +52,10 @@ def test_a_hostile_graph_is_refused_or_ends_within_the_bound() -> None:
         assert outcome in EXPECTED
 
     check()
-    assert outcomes >= {"scored", "BAD_MODEL", "MODEL_TOO_COSTLY"}, "the grammar draws graphs of each outcome"
+    assert outcomes >= {"scored", "BAD_MODEL", "MODEL_TOO_COSTLY"}, "graphs of each of these outcomes were tried"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@drawn(100)
 @given(hostile_graphs())
 def test_a_graph_that_is_accepted_can_be_run_for_any_number_of_samples(hostile: HostileGraph) -> None:
     """Shapes are as they were inferred, and answers of samples do not depend on others."""
