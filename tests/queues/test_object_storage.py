@@ -215,7 +215,7 @@ async def test_a_service_ends_with_a_sentence_if_its_bucket_is_missing(
     settings = {"LABELLOOP_NATS_URL": nats_server.url, "LABELLOOP_ARTIFACTS_URL": "s3://no-such-bucket/artifacts"}
     service = Service(name, tmp_path, settings)
     with pytest.raises(
-        WrongState, match=rf"the {name} ended.*\n.*{name}: LABELLOOP_ARTIFACTS_URL=.*no bucket"
+        WrongState, match=rf"(?s)the {name} ended.*\n.*{name}: LABELLOOP_ARTIFACTS_URL=.*no bucket"
     ) as ended:
         await service.start()
     assert "Traceback" not in str(ended.value)
