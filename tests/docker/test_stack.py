@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
+from tests.blobs import Blobs
 from tests.docker.stack import PORTS, SERVICES, Stack
+from tests.docker.supplies import ROOT
+from tests.hostile_graphs import costly_graph
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -50,6 +54,16 @@ def test_a_run_finishes(stack: Stack, run_id: str) -> None:
     said = stack.command("run", "list")
     assert run_id in said
     assert "finished" in said
+
+
+def test_hostile_clients_do_no_harm_to_the_published_ports(stack: Stack, blobs: Blobs) -> None:
+    graph = blobs.samples.with_name("costly.onnx")
+    graph.write_bytes(costly_graph().data)
+    before = [stack.inspect(service)["State"]["StartedAt"] for service in SERVICES]
+    names = [path.name for path in (blobs.samples, blobs.labels, graph)]
+    script = ("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.docker.hostile_client", *names)
+    stack.engine.checked(stack.engine.inside(*script))
+    assert [stack.inspect(service)["State"]["StartedAt"] for service in SERVICES] == before
 
 
 def test_services_exit_cleanly_on_sigterm_and_runs_outlive_containers(stack: Stack, run_id: str) -> None:
