@@ -15,6 +15,7 @@ import grpc
 from labelloop.errors import LabelloopError, from_rpc
 from labelloop.events.v1.events_pb2 import DatasetSource, Event, FeatureKind, Protocol, RunSpec
 from labelloop.oracle.v1.oracle_pb2 import GetBacklogRequest
+from labelloop.runtime.descriptors import raise_descriptor_limit
 from labelloop.trainer.v1.trainer_pb2 import ImportRunRequest, Phase, StartRunRequest
 from labelloop_cli.clients import Clients, Endpoints, connect
 
@@ -112,6 +113,7 @@ async def flood(clients: Clients, honest: DatasetSource) -> AsyncIterator[str]:
 
 
 async def main(samples: str, labels: str, graph: str) -> list[str]:
+    raise_descriptor_limit()
     honest = DatasetSource(name=f"/data/{samples}", labels=f"/data/{labels}")
     async with connect(Endpoints()) as clients:
         attacks = (
