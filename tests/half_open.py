@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 _AT_ONCE = 100
+_PORTS = itertools.cycle(range(10_000, 20_000))
+"""Below those that the kernel gives to servers: one that other tests start again finds its port free."""
 
 
 @asynccontextmanager
@@ -26,6 +29,20 @@ async def half_open(url: str, count: int, sent: bytes = b"", source: str = "127.
             half.socket.close()
 
 
+def _bound(source: str) -> socket.socket:
+    """Return a socket at a port of ``source`` that no other uses."""
+    while True:
+        made = socket.socket()
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # also where a connection has just ended
+        try:
+            made.bind((source, next(_PORTS)))
+        except OSError:
+            made.close()
+        else:
+            return made
+
+
 class Half:
     """A connection that the test drives by hand."""
 
@@ -35,9 +52,7 @@ class Half:
     @classmethod
     async def open(cls, address: tuple[str, int], sent: bytes, source: str) -> Half:
         loop = asyncio.get_running_loop()
-        made = socket.socket()
-        made.setblocking(False)
-        made.bind((source, 0))
+        made = _bound(source)
         await loop.sock_connect(made, address)
         half = cls(made)
         await half.send(sent)
