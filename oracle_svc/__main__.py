@@ -85,7 +85,7 @@ async def _run(
     async with asyncio.TaskGroup() as tasks:
         for following in (*oracle.following(), presence.listen(), ended.follow()):
             tasks.create_task(following)
-        tasks.create_task(snapshots.keep())  # a start that is cut short is not in vain
+        tasks.create_task(snapshots.keep())  # while the log is read too: the next start goes on from there
         await oracle.caught_up()
         await ended.caught_up()
         work = tasks.create_task(presence.while_present(oracle.work(tools)))

@@ -77,7 +77,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(newest.follow())
             tasks.create_task(log.watch())
-            tasks.create_task(snapshots.keep())  # a start that is cut short is not in vain
+            tasks.create_task(snapshots.keep())  # while the log is read too: the next start goes on from there
             await newest.catch_up()
             work = tasks.create_task(newest.warm())
             await server.start()

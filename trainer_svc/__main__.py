@@ -74,7 +74,7 @@ async def _run(
         following = (*trainer.following(), scorers.follow(), trainer.pool_progress.follow(), presence.listen())
         for each in following:
             tasks.create_task(each)
-        tasks.create_task(snapshots.keep())  # a start that is cut short is not in vain
+        tasks.create_task(snapshots.keep())  # while the log is read too: the next start goes on from there
         await trainer.caught_up()
         work = tasks.create_task(presence.while_present(trainer.advance_runs()))
         await server.start()

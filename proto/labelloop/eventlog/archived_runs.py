@@ -4,8 +4,8 @@
 it is no part of the run. So no service, however late, can start the run anew, and no answer that comes late is taken
 up. Events that follow are held, since ``run_restored`` makes them the run's again, provided that they are complete.
 
-``run_deleted`` behind it decides for ever: nothing brings the run back, and nothing that follows is held. Its
-``run_archived`` stays, so that its id stays taken.
+A later ``run_deleted`` is final: the run cannot be restored, and events that follow are not held. Its
+``run_archived`` stays, so that no other run can have its id.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ArchivedRuns:
         self._restored: dict[str, int] = {}
 
     def facts(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Return the number of each run's newest archive, and behind which sequence restored runs stand."""
+        """Return the number of each run's newest archive, and after which sequence events of restored runs are."""
         return dict(self._generations), dict(self._restored)
 
     def go_on_from(self, runs: Iterable[ArchivedRun], facts: tuple[Mapping[str, int], Mapping[str, int]]) -> None:

@@ -307,7 +307,7 @@ class EventLog:
         await retry_while_away(lambda: self._js.purge_stream(STREAM, seq=sequence, subject=f"{PREFIX}.{run_id}.>"))
 
     async def purge_void(self, run_id: str) -> None:
-        """Remove what stands of an id that has no run for ever, but for the events that say so.
+        """Remove the events of an id that can never have a run, except for the events that say so.
 
         The newest event of all stays for now, whatever it is, since readers wait for it. Safe to call again.
 

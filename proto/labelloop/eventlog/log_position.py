@@ -11,8 +11,8 @@ from labelloop.snapshots.v1.snapshots_pb2 import LogPosition
 async def position_at(js: JetStreamContext, stream: str, sequence: int) -> LogPosition | None:
     """Return the message at ``sequence``, and when it and the stream came about; None if there is no such message.
 
-    A stream that was made anew, or rolled back to before the message, has another there, or none: the broker stamps
-    messages with the time.
+    A position identifies a message: a stream that was made anew, or rolled back to before it, holds none at the
+    sequence, or one that the broker stored at another time.
     """
     created = (await js.stream_info(stream)).created
     try:

@@ -115,7 +115,7 @@ class RollbackGuard:
         return message.subject or "", message.data or b""
 
     async def _was_purged(self, sequence: int, subject: str) -> bool:
-        """Return whether the message may be gone: its run was archived after it, or its id has no run for ever."""
+        """Return whether the message may be gone: its run was archived after it, or its id can never have a run."""
         run_id = run_of(subject)
         if await self._stands(archived_subject(run_id), sequence):
             return True
