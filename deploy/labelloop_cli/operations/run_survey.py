@@ -98,7 +98,7 @@ class RunSurvey:
         """Return the artifacts that any run needs, ``apart_from`` some.
 
         Raises:
-            LabelloopError: If an archive, a manifest or an index cannot be read: the artifacts that it names are then unknown.
+            LabelloopError: If an archive, a manifest or an index cannot be read, so that its artifacts are unknown.
         """
         needed: dict[str, Named] = {}
         self._new.clear()
