@@ -51,7 +51,9 @@ def machine_code(features: int, classes: int) -> Code:
     Unavailable without llvmlite, or if it fails to compile, or if the code computes wrong sums.
     """
     try:
-        from scorer_svc.prefilter.machine_code import compiled, this_processor  # 50 MB and 0.15 s
+        from labelloop.runtime.machine_code import this_processor  # 50 MB and 0.15 s
+
+        from scorer_svc.prefilter.machine_code import compiled
     except Exception as error:  # a library built for another system fails in many ways
         raise Unavailable(f"llvmlite cannot be imported: {error}") from error
     try:
