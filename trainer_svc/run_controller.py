@@ -8,10 +8,11 @@ from array import array
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
+import structlog
 import torch
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.domain.run_owners import RunOwners
@@ -66,9 +67,12 @@ from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.scorers.columns import Columns
 from trainer_svc.scorers.rank_merge import unpack
 
+_FASTER_WITH = "pip install 'labelloop[llvm]'"
 _HOPELESS = (InvalidInput, LimitExceeded)  # a retry would fail in the same way
 _FEATURE_SEED = 0  # the seed of feature learning: the same for all runs on a pool, so that they share the features
 _METHODS = {FeatureKind.FEATURE_KIND_STANDARDIZED: FeatureMethod.FEATURE_METHOD_STANDARDIZED}
+
+log = structlog.get_logger()
 
 
 class _Drawn(NamedTuple):
@@ -306,6 +310,8 @@ class RunController:
         with tracing.span("fit", {}, run=state.run_id, round=state.round + 1):
             result = await asyncio.get_running_loop().run_in_executor(self._executor, carry_out, job)
         FIT_SECONDS.observe(result.fit_s)
+        if result.why_torch:
+            _log_once(result.why_torch)
         model, head, training_state = await self._store(result)
         if result.state:
             cache.keep(training_state, result.state)
@@ -356,6 +362,12 @@ class RunController:
 
     async def _put(self, data: bytes) -> str:
         return await self._artifacts.put(data) if data else ""
+
+
+@cache
+def _log_once(why: str) -> None:
+    """Log why PyTorch takes the steps of fits by the published protocol."""
+    log.info("fit_by_pytorch", action="steps take about three times as long", why=why, faster_with=_FASTER_WITH)
 
 
 def _flags(values: Iterable[bool]) -> Tensor:

@@ -15,7 +15,7 @@ SERVICES = {
     "oracle": "reads datasets and gets labels",
 }
 OPTIONAL = {
-    "llvm": "faster rankings",
+    "llvm": "faster rankings and fits",
     "amqp": "a queue of requests in RabbitMQ",
     "sqs": "a queue of requests in Amazon SQS",
     "s3": "artifacts and pools in S3",

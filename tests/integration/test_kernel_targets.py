@@ -1,4 +1,4 @@
-"""The integer kernel, compiled for other processors than this one, computes exact integer sums."""
+"""Code compiled for other processors than this one: the integer kernel is exact, and steps of fits are right."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ import pytest
 
 from scorer_svc.prefilter.integer_kernel import GROUP, PRODUCTS, Code, is_exact
 from tests.unit.kernels import SIZES, array_at
+from trainer_svc.model.fused_step import CLASSES_MAX, StepFunctions, is_right
 
 binding = pytest.importorskip("llvmlite.binding", reason="the extra llvm is not installed")
 
-from scorer_svc.prefilter.machine_code import Processor, compiled, object_file  # noqa: E402
+from labelloop.runtime.machine_code import Processor  # noqa: E402
+
+from scorer_svc.prefilter.machine_code import compiled, object_file  # noqa: E402
+from trainer_svc.model.fused_code import step_functions  # noqa: E402
 
 LENGTHS = [*range(1, PRODUCTS + 2), 2 * PRODUCTS - 1, 2 * PRODUCTS, 2 * PRODUCTS + 1]
 X86 = "x86_64-unknown-linux-gnu"
@@ -55,17 +59,27 @@ int main(int argc, char **argv) {
 """
 
 
-@pytest.mark.parametrize("name", PROCESSORS)
-def test_code_for_older_and_newer_x86_processors_computes_exact_sums(name: str) -> None:
+@pytest.fixture(params=PROCESSORS)
+def processor(request: pytest.FixtureRequest) -> Processor:
+    """An x86 processor whose code runs here."""
     if platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip(f"this processor is {platform.machine()}: it runs no code for x86-64")
-    cpu, switches, needed = PROCESSORS[name]
+    cpu, switches, needed = PROCESSORS[request.param]
     here = {feature for feature, there in binding.get_host_cpu_features().items() if there}
     if missing := needed - here:
         pytest.skip(f"this processor lacks {', '.join(sorted(missing))}")
-    processor = Processor(X86, cpu, switches)
+    return Processor(X86, cpu, switches)
+
+
+def test_code_for_older_and_newer_x86_processors_computes_exact_sums(processor: Processor) -> None:
     for features, classes in [*((length, 3) for length in LENGTHS), *((40, GROUP + more) for more in (-1, 0, 1, 11))]:
         assert is_exact(compiled(features, classes, processor), features, classes), (features, classes)
+
+
+def test_steps_of_fits_are_right_on_older_and_newer_x86_processors(processor: Processor) -> None:
+    for features, classes in [(1, 1), (15, 3), (16, 4), (17, 5), (784, 10), (100, CLASSES_MAX)]:
+        functions = StepFunctions(*step_functions(features, classes, processor))
+        assert is_right(functions, features, classes), (features, classes)
 
 
 @pytest.mark.parametrize("name", ARM_FEATURES)

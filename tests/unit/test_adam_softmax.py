@@ -15,8 +15,13 @@ from trainer_svc.model.adam_softmax import (
     start_state,
     with_bias,
 )
+from trainer_svc.model.fused_step import StepFunctions, Unavailable
 from trainer_svc.model.onnx_export import to_onnx
 from trainer_svc.model.training_state import from_bytes, to_bytes
+
+
+def no_code(features: int, classes: int) -> StepFunctions:
+    raise Unavailable("float64")
 
 
 def digits(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,7 +60,8 @@ def test_the_published_fit_equals_plain_autograd() -> None:
     features, stop = features.double(), (stop_features.double(), stop_labels)
     zeros = torch.zeros(4, 26, dtype=torch.float64)
     start = AdamState(zeros, zeros, zeros, 0)
-    fitted = fit_published(features, labels, *stop, start)
+    fitted = fit_published(features, labels, *stop, start, no_code)
+    assert fitted.why_torch == "float64"
     weights, first, step, best = autograd_published(features, labels, stop, start)
     assert fitted.state.step == fitted.steps == step
     assert fitted.stopping.correct == best

@@ -129,7 +129,7 @@ def test_requirements_for_other_pythons_and_systems_are_ignored() -> None:
 def test_optional_libraries_may_be_missing() -> None:
     found = {check.name: check for check in extra_checks(extras(llvmlite=None))}
     assert found["llvm"] == Check(
-        "llvm", True, "optional, not installed: llvmlite", "faster rankings: pip install 'labelloop[llvm]'"
+        "llvm", True, "optional, not installed: llvmlite", "faster rankings and fits: pip install 'labelloop[llvm]'"
     )
 
 

@@ -67,7 +67,7 @@ class Figures:
 @dataclass(frozen=True)
 class FitResult:
     """``head`` is empty where the model itself ranks the pool, ``state`` None in protocols that carry nothing over.
-    ``fit_s`` leaves reporting and export out."""
+    ``fit_s`` leaves reporting and export out. ``why_torch`` says why PyTorch took the published protocol's steps."""
 
     model: bytes
     head: bytes
@@ -75,6 +75,7 @@ class FitResult:
     state: AdamState | None
     figures: Figures
     fit_s: float
+    why_torch: str = ""
 
     @property
     def training_state(self) -> bytes:
@@ -95,7 +96,8 @@ def _published(job: FitJob) -> FitResult:
     stopping = tally_largest(torch.mm(weights, features.T), labels)
     evaluation = tally_largest(torch.mm(weights, job.evaluation[0].T), job.evaluation[1]) if job.report else NOTHING
     figures = Figures(fitted.steps, stopping, evaluation)
-    return FitResult(to_onnx(weights.numpy(), job.dtype), b"", weights, fitted.state, figures, fit_s)
+    model = to_onnx(weights.numpy(), job.dtype)
+    return FitResult(model, b"", weights, fitted.state, figures, fit_s, fitted.why_torch)
 
 
 def _honest(job: FitJob) -> FitResult:
