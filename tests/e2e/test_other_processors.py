@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -49,7 +50,14 @@ async def sites(stack: Stack, tmp_path: Path) -> AsyncIterator[tuple[Site, Site]
     async with AsyncExitStack() as exits:
         folder = tmp_path / "old"
         folder.mkdir()
-        shared = {"LABELLOOP_NATS_URL": stack.nats_url, "LABELLOOP_CACHE_DIR": str(folder / "cache"), **OLD_PROCESSOR}
+        (folder / "llvmlite.py").write_text("raise ImportError('LLVM has no code for this processor')")
+        paths = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        shared = {
+            "LABELLOOP_NATS_URL": stack.nats_url,
+            "LABELLOOP_CACHE_DIR": str(folder / "cache"),
+            "PYTHONPATH": paths,
+        }
+        shared |= OLD_PROCESSOR
         scorer = Service("scorer", folder, shared)
         exits.push_async_callback(scorer.stop)
         await scorer.start()
