@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scorer_svc.prefilter.integer_kernel import Compiler, Weights, logits, machine_code, order
 from scorer_svc.prefilter.linear_head import LinearSoftmax
-from scorer_svc.prefilter.score_bounds import ESTIMATES, ROUNDING, lipschitz
+from scorer_svc.prefilter.score_bounds import ESTIMATES, reach
 
 _SAMPLE_MAX = 255
 _WEIGHT_MAX = 2**15 - 1
@@ -61,9 +61,9 @@ class Prefilter:
     def __init__(self, weights: Weights, error: float) -> None:
         self._weights, self._logit_error = weights, error
 
-    def error(self, strategy: Strategy.ValueType) -> float:
-        """Return the most by which an estimate differs from the score by the model itself."""
-        return lipschitz(strategy, len(self._weights.bias)) * self._logit_error + ROUNDING
+    def reach(self, strategy: Strategy.ValueType, score: float) -> float:
+        """Return the highest score by the model of a sample with the estimate ``score``, and the reverse."""
+        return reach(strategy, score, self._logit_error, len(self._weights.bias))
 
     def estimates(self, samples: NDArray[np.uint8], strategy: Strategy.ValueType) -> NDArray[np.float32]:
         """Estimate ``[n]`` scores by ``strategy`` of samples ``[n, *shape]``.

@@ -176,13 +176,13 @@ def _hopeful(
 ) -> NDArray[np.intp]:
     """Return those of ``free`` that may be among the first ``limit``, all of which score at most ``bound``.
 
-    Estimates are off by at most e. If the ``limit``-th lowest estimate is t, the ``limit``-th lowest score is at most
-    t + e, so a sample that scores as low has an estimate of at most t + 2 e.
+    If the ``limit``-th lowest estimate is t, the ``limit``-th lowest score is at most what t can reach, so the estimate
+    of a sample that scores as low is at most what that can reach in turn.
     """
     estimates = prefilter.estimates(part.samples, question.strategy)[free]
-    error = prefilter.error(question.strategy)
-    last = np.partition(estimates, question.limit - 1)[question.limit - 1]
-    near: NDArray[np.intp] = free[estimates <= min(last + 2 * error, bound + error)]
+    last = float(np.partition(estimates, question.limit - 1)[question.limit - 1])
+    lowest = min(prefilter.reach(question.strategy, last), bound)
+    near: NDArray[np.intp] = free[estimates <= prefilter.reach(question.strategy, lowest)]
     return near
 
 

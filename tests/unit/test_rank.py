@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from labelloop.errors import InvalidInput
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from scorer_svc.models.model import Model
 from scorer_svc.pools.part import Part
 from scorer_svc.prefilter.integer_kernel import Code, Unavailable
 from scorer_svc.prefilter.kernel_choice import PrefilterFactory
+from scorer_svc.prefilter.score_bounds import ESTIMATES, reach
 from scorer_svc.ranking import rank as rank_module
 from scorer_svc.ranking.rank import Question, Ranking, check, cut, merge, rank
 from scorer_svc.strategies.uncertainty import BY_ID, BY_MODEL
@@ -130,8 +132,40 @@ def test_prefilter_estimates_are_within_their_error_bound(
     scorer = model(weights(seed, classes, size))
     if scorer.prefilter is None:
         return
-    off = np.abs(scorer.prefilter.estimates(samples, strategy) - BY_MODEL[strategy](scorer.probabilities(samples)))
-    assert off.max() <= scorer.prefilter.error(strategy)
+    estimates, scores = scorer.prefilter.estimates(samples, strategy), BY_MODEL[strategy](scorer.probabilities(samples))
+    for one, other in ((estimates, scores), (scores, estimates)):
+        assert (other <= [scorer.prefilter.reach(strategy, float(score)) for score in one]).all()
+
+
+@given(
+    logits=arrays(np.float64, st.tuples(st.integers(2, 100), st.just(20)), elements=st.floats(-40, 40)),
+    error=st.sampled_from([0.0, 1e-6, 1e-3, 0.1, 0.25]),
+    seed=st.integers(0, 10**6),
+    strategy=st.sampled_from([*ESTIMATES]),
+)
+@settings(max_examples=examples(100), deadline=None)
+def test_scores_of_logits_that_are_off_are_within_reach_of_each_other(
+    logits: NDArray[np.float64], error: float, seed: int, strategy: Strategy.ValueType
+) -> None:
+    moved = logits + np.random.default_rng(seed).choice([-error, error], logits.shape)
+    one, other = (ESTIMATES[strategy](each.astype(np.float32)) for each in (logits, moved))
+    rounding = float(np.spacing(np.float32(40)))  # of both logits
+    for here, there in ((one, other), (other, one)):
+        assert (there <= [reach(strategy, float(score), error + rounding, len(logits)) for score in here]).all()
+
+
+@pytest.mark.parametrize("strategy", ESTIMATES)
+def test_what_is_within_reach_rises_with_the_score(strategy: Strategy.ValueType) -> None:
+    sign = -1 if strategy == Strategy.STRATEGY_MOST_CONFIDENT else 1
+    scores = np.sort(sign * np.r_[np.linspace(0.1, 1, 500), 1 - np.logspace(-8, -2, 500)])
+    reached = [reach(strategy, float(score), 0.02, 10) for score in scores]
+    assert (np.diff(reached) >= 0).all()
+    assert reach(strategy, np.inf, 0.02, 10) == np.inf
+
+
+def test_most_confident_samples_are_told_from_nearly_as_confident_ones() -> None:
+    """By its Lipschitz constant, a probability of 0.999 could be one of 0.989."""
+    assert -reach(Strategy.STRATEGY_MOST_CONFIDENT, -0.999, 0.02, 10) == pytest.approx(0.999, abs=5e-5)
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])
