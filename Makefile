@@ -58,12 +58,13 @@ test-labelstudio: setup-queues ## The same for Label Studio, installed once, fiv
 nightly: setup-queues setup-bench ## What is too long for each change; says when each part last passed (ONLY=words, LIST=1)
 	@$(BIN)/python -m tests.nightly $(if $(LIST),--list) $(ONLY)
 
-check: setup-check ## Formatting, lint, types, and drift of the generated code
+check: setup-check ## Formatting, lint, types, and drift of the generated code, pages and schemas
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/python deploy/generate_protos.py --check
 	@$(BIN)/python deploy/configuration.py --check
+	@$(BIN)/python -m schemas --check
 
 fmt: setup-check ## Format and mend what lint can mend
 	@$(BIN)/ruff format .
