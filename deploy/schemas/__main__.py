@@ -6,12 +6,13 @@ import sys
 
 from schemas.documents import FOLDER, generated, stale
 from schemas.json_schema import Undescribed
+from schemas.openapi import Undocumented
 
 
 def main() -> None:
     try:
         names, wanted = stale(), generated()
-    except Undescribed as error:
+    except (Undescribed, Undocumented) as error:
         sys.exit(str(error))
     if sys.argv[1:] == ["--check"]:
         if names:

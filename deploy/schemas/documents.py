@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from schemas import asyncapi, openapi
+from schemas.envelopes import envelopes
 from schemas.json_schema import Schema
 from schemas.messages import PUBLISHED, schema_of
 
@@ -13,12 +15,13 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
 
 def documents() -> Mapping[str, Schema]:
-    """Return the documents by the names of their files. Raises Undescribed."""
-    return {each.file_name: schema_of(each) for each in PUBLISHED}
+    """Return the documents by the names of their files. Raises Undescribed, Undocumented."""
+    messages = {each.file_name: schema_of(each) for each in PUBLISHED}
+    return {**messages, **envelopes(), asyncapi.FILE: asyncapi.asyncapi(), openapi.FILE: openapi.openapi()}
 
 
 def generated() -> dict[str, str]:
-    """Return the texts of the files, by name. Raises Undescribed."""
+    """Return the texts of the files, by name. Raises Undescribed, Undocumented."""
     return {name: json.dumps(each, indent=2, ensure_ascii=False) + "\n" for name, each in documents().items()}
 
 

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from labelloop.domain.ids import REQUEST_ID
 from labelloop.domain.limits import COMMENT_CHARACTERS_MAX, SKIP_KINDS, TEXT_CHARACTERS_MAX
 from labelloop.events.v1.events_pb2 import SkipKind
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult, LabelRetraction, LabelVerdict
 
 from oracle_svc.domain.result_validation import REVISION_MAX
 from oracle_svc.integrations.messages import to_json
@@ -50,7 +50,9 @@ class Published(NamedTuple):
 
 REQUEST = Published(LabelRequest.DESCRIPTOR, "label-request.schema.json", is_sent=True)
 RESULT = Published(LabelResult.DESCRIPTOR, "label-result.schema.json", is_sent=False)
-PUBLISHED = (REQUEST, RESULT)
+VERDICT = Published(LabelVerdict.DESCRIPTOR, "label-verdict.schema.json", is_sent=True)
+RETRACTION = Published(LabelRetraction.DESCRIPTOR, "label-retraction.schema.json", is_sent=True)
+PUBLISHED = (REQUEST, RESULT, VERDICT, RETRACTION)
 
 
 def schema_of(published: Published) -> Schema:
