@@ -1,0 +1,75 @@
+"""Programs in other languages, written from the published schemas and pages, label whole runs.
+
+They know the samples by their content alone: a label that stands at another sample than the one they saw is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oracle_svc.samples.encoding import picture_of
+from tests.blobs import write_blobs
+from tests.queues.foreign.programs import ANNOTATOR, Command, ForeignTool, foreign_tool, go, node
+from tests.queues.test_faults import RUN, Campaign, started, until
+from tests.queues.tool import Tool
+
+pytestmark = pytest.mark.timeout(1_200)
+
+
+@pytest.fixture(params=[node, go], ids=["node", "go"])
+def command(request: pytest.FixtureRequest) -> Command:
+    found: Command = request.param
+    return found
+
+
+@pytest.fixture(params=["webhook", "nats"])
+async def campaign(
+    request: pytest.FixtureRequest,
+    command: Command,
+    tmp_path: Path,
+    nats_binary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Campaign]:
+    def start(folder: Path) -> AbstractAsyncContextManager[Tool]:
+        return foreign_tool(request.param, command, folder)
+
+    async with started(start, tmp_path, monkeypatch) as made:
+        yield made
+
+
+def tool_of(campaign: Campaign) -> ForeignTool:
+    """Return the program, with the right class of each sample."""
+    tool = campaign.tool
+    assert isinstance(tool, ForeignTool)
+    samples = np.load(write_blobs(campaign.crash_at.parent).samples)
+    tool.classes = {picture_of(each).sha256: str(label) for each, label in zip(samples, campaign.truth, strict=True)}
+    assert len(tool.classes) == len(samples), "no two samples look the same"
+    return tool
+
+
+async def test_a_foreign_program_labels_a_whole_run(campaign: Campaign) -> None:
+    tool = tool_of(campaign)
+    await tool.begin(campaign.stack, RUN)
+    await campaign.begin()
+    await until(campaign.is_over)
+    campaign.asked = tool.answered
+    await campaign.check_end()
+    assert {record.annotator for record in await campaign.clients.labels(RUN)} == {ANNOTATOR}
+    assert [each for each in tool.said if "request_id" in each and "problem" in each] == []
+
+
+async def test_a_foreign_program_that_cannot_tell_skips(campaign: Campaign) -> None:
+    tool = tool_of(campaign)
+    tool.classes = {digest: name for digest, name in tool.classes.items() if name != "0"}
+    await tool.begin(campaign.stack, RUN)
+    await campaign.begin()
+    await until(campaign.is_over)
+    campaign.asked = tool.answered
+    await campaign.check_end()
+    status = await campaign.status()
+    assert status.samples_skipped == len(tool.answered) - status.labels_paid > 0
