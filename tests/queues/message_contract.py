@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pytest
 from google.protobuf.json_format import ParseDict
 from labelloop.errors import LimitExceeded, Unready
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, Prediction
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction, Prediction
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from oracle_svc.integrations.base import Integration, ResultSink
@@ -56,6 +56,15 @@ def requests(count: int, *, run: str = RUN) -> list[LabelRequest]:
 
 def result(request_id: str, *, label: int = 1, revision: int = 0) -> dict[str, Any]:
     return {"request_id": request_id, "label": label, "annotator": "ann", "revision": revision}
+
+
+def retractions(asked: Sequence[LabelRequest]) -> list[LabelRetraction]:
+    return [
+        LabelRetraction(
+            request_id=each.request_id, run_id=each.run_id, attempt=each.attempt, next_revision=each.next_revision
+        )
+        for each in asked
+    ]
 
 
 def ids(asked: Sequence[LabelRequest]) -> list[str]:
@@ -260,4 +269,4 @@ class MessageQueueContract:
     async def test_retracting_a_missing_request_is_no_error(self, queue: Integration, tool: MessageTool) -> None:
         async with serving(queue, FakeIntake()):
             await queue.push(requests(1))
-            await queue.retract([*ids(requests(1)), "run-1/2/99/0"])
+            await queue.retract(retractions([*requests(1), LabelRequest(request_id="run-1/2/99/0", run_id=RUN)]))

@@ -30,7 +30,7 @@ from tests.patience import PATIENCE_S
 from tests.queues.fake_intake import FakeIntake
 from tests.queues.http_server import served
 from tests.queues.large_samples import fetched, shown_large_samples
-from tests.queues.message_contract import PNG, ids, push_at_last, requests, result, serving
+from tests.queues.message_contract import PNG, ids, push_at_last, requests, result, retractions, serving
 from tests.queues.webhook_tool import WebhookTool, new_id, new_secret, webhook_tool
 
 
@@ -101,7 +101,7 @@ async def test_only_equal_batches_have_equal_message_ids(queue: Webhook, tool: W
 
 
 async def test_retracted_requests_are_sent_to_the_tool_in_batches(queue: Webhook, tool: WebhookTool) -> None:
-    await queue.retract([*ids(requests(120))])
+    await queue.retract(retractions(requests(120)))
     assert tool.retracted == ids(requests(120))
     assert [message.said["type"] for message in tool.messages] == ["labels.retracted"] * 2
 
