@@ -10,12 +10,13 @@ from labelloop.eventlog.streams import queue
 from pydantic_settings import BaseSettings
 
 from oracle_svc.integrations.amqp import AmqpSettings
-from oracle_svc.integrations.nats import REQUESTS, RESULTS, STREAM
+from oracle_svc.integrations.nats import REQUESTS, RESULTS, STREAM, VERDICTS
 from oracle_svc.integrations.sqs import BODY_BYTES_MAX, SqsSettings
 from oracle_svc.integrations.webhook.integration import RESULTS_PATH, WebhookSettings
+from oracle_svc.result_json import RESULT_BYTES_MAX
 from schemas.envelopes import REQUESTED_FILE, RETRACTED_FILE, SUBMITTED_FILE
 from schemas.json_schema import Schema
-from schemas.messages import REQUEST, RESULT
+from schemas.messages import REQUEST, RESULT, VERDICT
 
 FILE = "asyncapi.json"
 _FORMAT = "application/schema+json;version=draft-2020-12"
@@ -52,8 +53,8 @@ def asyncapi() -> Schema:
         "info": {
             "title": "labelloop oracle",
             "version": "1",
-            "description": "The application of this document is the oracle: it sends requests to label and receives "
-            "results. A tool does the opposite.",
+            "description": "The application of this document is the oracle: it sends requests to label and verdicts, "
+            f"and receives results, of at most {RESULT_BYTES_MAX} bytes. A tool does the opposite.",
         },
         "defaultContentType": "application/json",
         "servers": {name: dict(server) for name, server in _SERVERS.items()},
@@ -138,6 +139,15 @@ def _channels() -> dict[str, Channel]:
             {"nats": {}},
             {"run": "run_id of the request."},
         ),
+        "nats-verdicts": Channel(
+            "nats",
+            f"{VERDICTS}.{{run}}",
+            f"What became of each result. {kept}",
+            VERDICT.file_name,
+            True,
+            {"nats": {}},
+            {"run": "run_id of the request."},
+        ),
         "amqp-requests": Channel(
             "amqp",
             _default(AmqpSettings, "requests"),
@@ -155,6 +165,15 @@ def _channels() -> dict[str, Channel]:
             False,
             _amqp("results"),
         ),
+        "amqp-verdicts": Channel(
+            "amqp",
+            None,
+            f"{_setting(AmqpSettings, 'verdicts')} A result whose reply_to is a queue that the broker named for its "
+            "client (direct reply-to, or amq.gen-...) is answered there instead, with its correlation_id.",
+            VERDICT.file_name,
+            True,
+            {},
+        ),
         "sqs-requests": Channel(
             "sqs",
             None,
@@ -164,6 +183,7 @@ def _channels() -> dict[str, Channel]:
             {},
         ),
         "sqs-results": Channel("sqs", None, _setting(SqsSettings, "results_url"), RESULT.file_name, False, {}),
+        "sqs-verdicts": Channel("sqs", None, _setting(SqsSettings, "verdicts_url"), VERDICT.file_name, True, {}),
         "webhook-requested": Channel("webhook", None, _setting(WebhookSettings, "url"), REQUESTED_FILE, True, _http()),
         "webhook-retracted": Channel("webhook", None, _setting(WebhookSettings, "url"), RETRACTED_FILE, True, _http()),
         "webhook-submitted": Channel(

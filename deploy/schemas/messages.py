@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,73 +12,73 @@ from google.protobuf.message import Message
 from labelloop.domain.ids import REQUEST_ID
 from labelloop.domain.limits import COMMENT_CHARACTERS_MAX, SKIP_KINDS, TEXT_CHARACTERS_MAX
 from labelloop.events.v1.events_pb2 import SkipKind
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult, LabelRetraction, LabelVerdict
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult, LabelRetraction, LabelVerdict, Verdict
 
 from oracle_svc.domain.result_validation import REVISION_MAX
-from oracle_svc.integrations.messages import to_json
+from oracle_svc.integrations.messages import document, request_document
 from schemas.comments import comments_of
 from schemas.json_schema import Describer, Schema, always_printed, nothing_always
 
 _PROTOS = Path(__file__).resolve().parents[2] / "proto" / "labelloop"
-_RESULT = LabelResult.DESCRIPTOR.full_name
-_LIMITS: Mapping[str, Schema] = {
-    "request_id": {"pattern": f"^{REQUEST_ID.pattern}$"},
-    "skip": {"enum": [SkipKind.Name(each) for each in sorted(SKIP_KINDS)]},
-    "withdrawn": {"const": True},
-    "annotator": {"maxLength": TEXT_CHARACTERS_MAX},
-    "revision": {"maximum": REVISION_MAX},
-    "time_spent_s": {"minimum": 0},
-    "source_event_id": {"maxLength": TEXT_CHARACTERS_MAX},
-    "comment": {"maxLength": COMMENT_CHARACTERS_MAX},
+_ALWAYS_SET = {
+    LabelRequest: ("request_id", "run_id", "media_type", "sha256"),
+    LabelResult: ("request_id", "answer"),
 }
-"""What :mod:`oracle_svc.domain.result_validation` refuses, by field of a result."""
+"""Fields and oneofs that the code always sets, or without which it refuses a message."""
+_LIMITS: Mapping[type[Message], Mapping[str, Schema]] = {
+    LabelResult: {
+        "request_id": {"pattern": f"^{REQUEST_ID.pattern}$"},
+        "skip": {"enum": [SkipKind.Name(each) for each in sorted(SKIP_KINDS)]},
+        "withdrawn": {"const": True},
+        "annotator": {"maxLength": TEXT_CHARACTERS_MAX},
+        "revision": {"maximum": REVISION_MAX},
+        "time_spent_s": {"minimum": 0},
+        "source_event_id": {"maxLength": TEXT_CHARACTERS_MAX},
+        "comment": {"maxLength": COMMENT_CHARACTERS_MAX},
+    },
+    LabelVerdict: {"verdict": {"enum": [name for name in Verdict.keys() if Verdict.Value(name)]}},  # noqa: SIM118
+}
+"""What :mod:`oracle_svc.domain.result_validation` refuses, and what is never sent."""
 
 
 class Published(NamedTuple):
     """A published message.
 
     Attributes:
-        message: Its type.
+        kind: Its type.
         file_name: The file with its schema.
-        is_sent: Whether the oracle sends it; otherwise the oracle takes it.
+        printed: What the oracle sends of it; None for what it takes.
     """
 
-    message: Descriptor
+    kind: type[Message]
     file_name: str
-    is_sent: bool
+    printed: Callable[[Any], dict[str, Any]] | None
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return self.kind.DESCRIPTOR  # type: ignore[return-value]
 
 
-REQUEST = Published(LabelRequest.DESCRIPTOR, "label-request.schema.json", is_sent=True)
-RESULT = Published(LabelResult.DESCRIPTOR, "label-result.schema.json", is_sent=False)
-VERDICT = Published(LabelVerdict.DESCRIPTOR, "label-verdict.schema.json", is_sent=True)
-RETRACTION = Published(LabelRetraction.DESCRIPTOR, "label-retraction.schema.json", is_sent=True)
+REQUEST = Published(LabelRequest, "label-request.schema.json", request_document)
+RESULT = Published(LabelResult, "label-result.schema.json", None)
+VERDICT = Published(LabelVerdict, "label-verdict.schema.json", document)
+RETRACTION = Published(LabelRetraction, "label-retraction.schema.json", document)
 PUBLISHED = (REQUEST, RESULT, VERDICT, RETRACTION)
 
 
 def schema_of(published: Published) -> Schema:
     """Return a message's schema as a document. Raises Undescribed."""
-    return (_sent() if published.is_sent else _taken()).document(published.message, published.file_name)
-
-
-def printed(message: Message) -> dict[str, Any]:
-    """Return what the oracle sends of a message."""
-    value: dict[str, Any] = json.loads(to_json(message))  # type: ignore[arg-type]
-    return value
-
-
-def _sent() -> Describer:
-    return Describer(_comments(), always_printed(printed))
-
-
-def _taken() -> Describer:
-    return Describer(
+    name = published.descriptor.full_name
+    describer = Describer(
         _comments(),
-        nothing_always,
-        {f"{_RESULT}.{name}": limit for name, limit in _LIMITS.items()},
-        frozenset({f"{_RESULT}.request_id", f"{_RESULT}.answer"}),
+        always_printed(published.printed) if published.printed else nothing_always,
+        {f"{name}.{field}": limit for field, limit in _LIMITS.get(published.kind, {}).items()},
+        frozenset(f"{name}.{field}" for field in _ALWAYS_SET.get(published.kind, ())),
     )
+    return describer.document(published.descriptor, published.file_name)
 
 
+@cache
 def _comments() -> Mapping[str, str]:
     return {
         name: comment

@@ -7,22 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
 from schemas import asyncapi, openapi
 from schemas.documents import documents
 from schemas.envelopes import envelopes
 from schemas.routes import PRIVATE, paths_and_methods, routes
 
 from oracle_svc.integrations.webhook.integration import RESULTS_PATH
+from tests.unit.published_documents import registry
 from tests.unit.test_schemas import validator
 
 DOCUMENTS = documents()
 OPENAPI, ASYNCAPI = DOCUMENTS[openapi.FILE], DOCUMENTS[asyncapi.FILE]
-REGISTRY: Registry[Any] = Registry().with_resources(
-    (name, Resource.from_contents({"$schema": Draft202012Validator.META_SCHEMA["$id"], **document}))
-    for name, document in DOCUMENTS.items()
-)
+REGISTRY = registry(DOCUMENTS)
 _METHODS = {"get", "post", "put", "patch", "delete", "head", "options", "trace"}
 
 

@@ -42,7 +42,7 @@ REQUESTED, RETRACTED, SUBMITTED = "labels.requested", "labels.retracted", "label
 RESULTS_PATH = "/queue/results"
 BODY_BYTES_MAX = 1024 * 1024
 RESULTS_MAX = 1000
-_TOGETHER = 100  # requests per message
+REQUESTS_MAX = 100  # per message
 _TAKE_NO_RETRACTION = ("400", "404", "405", "410", "422")  # what receivers answer that know requests alone
 _TAKE_WITHIN_S = 20.0  # senders time out after about this
 
@@ -98,8 +98,8 @@ class Webhook:
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         """Send requests, with the errors of :meth:`Sender.post`."""
-        for i in range(0, len(requests), _TOGETHER):
-            part = [request_document(each) for each in requests[i : i + _TOGETHER]]
+        for i in range(0, len(requests), REQUESTS_MAX):
+            part = [request_document(each) for each in requests[i : i + REQUESTS_MAX]]
             await self._send(REQUESTED, {"requests": part})
 
     async def retract(self, retractions: Sequence[LabelRetraction]) -> None:
@@ -107,8 +107,8 @@ class Webhook:
 
         A receiver that takes no such message holds nothing up: the oracle refuses late results.
         """
-        for i in range(0, len(retractions), _TOGETHER):
-            part = retractions[i : i + _TOGETHER]
+        for i in range(0, len(retractions), REQUESTS_MAX):
+            part = retractions[i : i + REQUESTS_MAX]
             data = {"retractions": [*map(document, part)], "request_ids": [each.request_id for each in part]}
             try:
                 await self._send(RETRACTED, data)

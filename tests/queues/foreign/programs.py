@@ -110,6 +110,11 @@ class ForeignTool:
         """The ids of the requests that it sent results for, in order."""
         return [each["request_id"] for each in self.said if "request_id" in each and "problem" not in each]
 
+    @property
+    def verdicts(self) -> list[str]:
+        """What it was told of its results, in order."""
+        return [each["verdict"] for each in self.said if "verdict" in each]
+
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None, "a pipe"
         while line := await process.stdout.readline():

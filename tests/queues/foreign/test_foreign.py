@@ -62,6 +62,12 @@ async def test_a_foreign_program_labels_a_whole_run(campaign: Campaign) -> None:
     assert {record.annotator for record in await campaign.clients.labels(RUN)} == {ANNOTATOR}
     assert [each for each in tool.said if "request_id" in each and "problem" in each] == []
 
+    async def are_told() -> bool:
+        return len(tool.verdicts) >= len(tool.answered)
+
+    await until(are_told)
+    assert set(tool.verdicts) == {"VERDICT_RECORDED"}
+
 
 async def test_a_foreign_program_that_cannot_tell_skips(campaign: Campaign) -> None:
     tool = tool_of(campaign)

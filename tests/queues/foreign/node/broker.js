@@ -1,4 +1,4 @@
-// As much of the NATS protocol as an annotator needs: publish, request and pull, over plain TCP and without headers.
+// As much of the NATS protocol as an annotator needs: publish, subscribe, request and pull, over plain TCP and without headers.
 import { randomUUID } from "node:crypto";
 import { connect } from "node:net";
 
@@ -19,9 +19,9 @@ export async function broker(address) {
 class Broker {
   #socket;
   #inbox = `_INBOX.${randomUUID()}`;
-  #replies = new Map(); // by subscription: a message that is pulled keeps the subject that it was published under
+  #taking = new Map(); // by subscription: a message that is pulled keeps the subject that it was published under
   #came = Buffer.alloc(0);
-  #requests = 0;
+  #subscriptions = 0;
   #failure;
 
   constructor(socket) {
@@ -48,19 +48,25 @@ class Broker {
   /** Publish, and return the first reply: {data, reply, status}. */
   request(subject, data, withinMs = 10_000) {
     if (this.#failure) return Promise.reject(this.#failure);
-    const id = `${++this.#requests}`;
-    const inbox = `${this.#inbox}.${id}`;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => settle(reject, new Error(`${subject} is not answered`)), withinMs);
+      const inbox = `${this.#inbox}.${this.#subscriptions}`;
       const settle = (how, what) => {
         clearTimeout(timer);
-        if (this.#replies.delete(id)) this.#write(`UNSUB ${id}\r\n`);
+        end();
         how(what);
       };
-      this.#replies.set(id, { take: (reply) => settle(resolve, reply), fail: (error) => settle(reject, error) });
-      this.#write(`SUB ${inbox} ${id}\r\n`);
+      const end = this.subscribe(inbox, (reply) => settle(resolve, reply), (error) => settle(reject, error));
+      const timer = setTimeout(() => settle(reject, new Error(`${subject} is not answered`)), withinMs);
       this.publish(subject, data, inbox);
     });
+  }
+
+  /** Have `take` called with each message, or `fail` once none will come; return a function that ends this. */
+  subscribe(subject, take, fail = () => {}) {
+    const id = `${++this.#subscriptions}`;
+    this.#taking.set(id, { take, fail });
+    this.#write(`SUB ${subject} ${id}\r\n`);
+    return () => this.#taking.delete(id) && this.#write(`UNSUB ${id}\r\n`);
   }
 
   /** Call JetStream, or publish into a stream; throws what it answers as an error. */
@@ -77,7 +83,7 @@ class Broker {
 
   #end(error) {
     this.#failure ??= error;
-    for (const each of [...this.#replies.values()]) each.fail(this.#failure);
+    for (const each of [...this.#taking.values()]) each.fail(this.#failure);
     this.#socket.destroy();
   }
 
@@ -107,7 +113,7 @@ class Broker {
       const body = this.#came.subarray(end + 2, end + 2 + size);
       const status = Number(/^NATS\/1\.0 (\d+)/.exec(body.toString("latin1", 0, headed))?.[1] ?? 0);
       const reply = parts.length > (headed ? 4 : 3) ? parts[2] : "";
-      this.#replies.get(parts[1])?.take({ data: body.subarray(headed), reply, status });
+      this.#taking.get(parts[1])?.take({ data: body.subarray(headed), reply, status });
       size += 2;
     } else if (kind === "PING") {
       this.#write("PONG\r\n");

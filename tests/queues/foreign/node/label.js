@@ -11,8 +11,7 @@ export function labeller(path, annotator) {
     if (digest !== request.sha256) throw new Error(`${request.request_id}: this is not the sample that was asked for`);
     const found = known[digest];
     const answer = found === undefined ? { skip: "SKIP_KIND_SKIPPED" } : { class_name: found };
-    const { request_id, next_revision: revision = 0 } = request;
-    return { request_id, annotator, revision, ...answer };
+    return { request_id: request.request_id, annotator, revision: request.next_revision, ...answer };
   };
 }
 

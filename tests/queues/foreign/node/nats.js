@@ -24,6 +24,10 @@ async function work(nats) {
       },
     }),
   );
+  nats.subscribe(`labelloop-queue.v1.verdicts.${run}`, ({ data }) => {
+    const { request_id, verdict, reason, message } = JSON.parse(data);
+    say({ told: request_id, verdict, reason, message });
+  });
   for (;;) {
     const pull = JSON.stringify({ batch: 1, expires: PULL_S * NANOSECONDS });
     const next = `$JS.API.CONSUMER.MSG.NEXT.${STREAM}.${CONSUMER}`;
@@ -32,8 +36,8 @@ async function work(nats) {
     const request = JSON.parse(data);
     try {
       const result = await label(request);
-      const { seq } = await nats.call(`labelloop-queue.v1.results.${run}`, JSON.stringify(result));
-      say({ ...result, seq });
+      await nats.call(`labelloop-queue.v1.results.${run}`, JSON.stringify(result));
+      say(result);
     } catch (error) {
       say({ request_id: request.request_id, problem: error.message });
       continue; // what is not acknowledged comes again

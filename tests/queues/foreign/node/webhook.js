@@ -28,16 +28,17 @@ function isSigned(headers, body) {
   });
 }
 
+const placeOf = (each) => `${each.request_id}#${each.next_revision}.${each.attempt}`;
+
 /** Take a message; one that is sent again has the id that it had. */
 function take(id, { type, data }) {
   if (seen.has(id)) return;
   seen.add(id);
   if (seen.size > REMEMBERED) seen.delete(seen.values().next().value);
   if (type === "labels.requested") {
-    for (const each of data.requests) waiting.set(`${each.request_id}#${each.next_revision ?? 0}.${each.attempt ?? 0}`, each);
+    for (const each of data.requests) waiting.set(placeOf(each), each);
   } else if (type === "labels.retracted") {
-    const gone = new Set(data.request_ids);
-    for (const [place, each] of waiting) if (gone.has(each.request_id)) waiting.delete(place);
+    for (const each of data.retractions) waiting.delete(placeOf(each));
   } // others are of a later release
 }
 
@@ -52,7 +53,7 @@ async function bodyOf(request) {
   return Buffer.concat(parts);
 }
 
-/** Send results, the same message under the same id until it is accepted; return the verdicts. */
+/** Send results, the same message under the same id until it is accepted; return the verdict on each. */
 async function submit(results) {
   const body = Buffer.from(JSON.stringify({ type: "label.submitted", data: { results } }));
   const id = `msg_${randomUUID()}`;
@@ -67,7 +68,7 @@ async function submit(results) {
     try {
       const signal = AbortSignal.timeout(30_000);
       const response = await fetch(`${oracle}/queue/results`, { method: "POST", body, headers, signal });
-      if (response.ok) return (await response.json()).verdicts;
+      if (response.ok) return (await response.json()).results;
       if (response.status < 500) throw new Refused(`${response.status} ${await response.text()}`);
     } catch (error) {
       if (error instanceof Refused) throw error; // sent again it would be refused again
@@ -99,6 +100,6 @@ for (;;) {
     }
   }
   const verdicts = results.length ? await submit(results) : [];
-  results.forEach((each, i) => say({ ...each, verdict: verdicts[i] }));
+  results.forEach((each, i) => say({ ...each, verdict: verdicts[i].verdict }));
   await pause(50);
 }
