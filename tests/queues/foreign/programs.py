@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,7 +38,9 @@ def go(transport: str, folder: Path) -> list[str]:
     """Build the annotator in Go and return its command."""
     if (binary := shutil.which("go")) is None:
         pytest.skip("there is no Go toolchain here: apt-get install golang-go")
-    return [binary, "run", "-C", str(FOLDER / "go"), ".", transport]
+    built = folder / "annotator"
+    subprocess.run([binary, "build", "-o", built, "."], cwd=FOLDER / "go", check=True)
+    return [str(built), transport]
 
 
 class ForeignTool:
@@ -45,35 +48,35 @@ class ForeignTool:
 
     Attributes:
         name: The transport, as a run's spec calls the tool.
+        http_port: The oracle's port.
+        links: Whether it gets each sample as a link, as large ones are sent.
         classes: The class name of each sample, by the SHA-256 of what people see of it; set before ``connect``.
     """
 
-    def __init__(self, name: str, command: Command, folder: Path) -> None:
+    def __init__(self, name: str, command: Command, folder: Path, http_port: int, *, links: bool) -> None:
         self.name, self._command, self._folder = name, command(name, folder), folder
         self.classes: dict[str, str] = {}
         self.said: list[dict[str, Any]] = []
-        self._secret, self._port = new_secret(), free_port() if name == "webhook" else 0
+        self._secret, self._links = new_secret(), links
+        self._port, self._oracle = free_port(), f"http://127.0.0.1:{http_port}"
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        if self.name != "webhook":
-            return {}
-        return {
+        links = {"LABELLOOP_HTTP_URL": self._oracle, "LABELLOOP_INLINE_BYTES_MAX": "1"}
+        hook = {
             "LABELLOOP_WEBHOOK_URL": f"http://127.0.0.1:{self._port}/hook",
             "LABELLOOP_WEBHOOK_SECRET": self._secret,
-            "LABELLOOP_HTTP_PORT": "0",
-            "LABELLOOP_HTTP_TOKEN": "a token of the page",
         }
+        return {**(links if self._links else {}), **(hook if self.name == "webhook" else {})}
 
     async def begin(self, stack: Stack, run: str) -> None:
         """Start the program for a run."""
         answers = self._folder / "answers.json"
         answers.write_text(json.dumps(self.classes))
         assert stack.broker is not None, "the stack started one"
-        oracle = f"http://127.0.0.1:{stack.services['oracle'].http_port}"
-        places = {"webhook": (str(self._port), oracle), "nats": (stack.broker.url, run)}
+        places = {"webhook": (str(self._port), self._oracle), "nats": (stack.broker.url, run)}
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             *places[self.name],
@@ -122,8 +125,10 @@ class ForeignTool:
 
 
 @asynccontextmanager
-async def foreign_tool(name: str, command: Command, folder: Path) -> AsyncIterator[ForeignTool]:
-    tool = ForeignTool(name, command, folder)
+async def foreign_tool(
+    name: str, command: Command, folder: Path, http_port: int, *, links: bool
+) -> AsyncIterator[ForeignTool]:
+    tool = ForeignTool(name, command, folder, http_port, links=links)
     try:
         yield tool
     finally:

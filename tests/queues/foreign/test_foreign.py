@@ -14,11 +14,13 @@ import pytest
 
 from oracle_svc.samples.encoding import picture_of
 from tests.blobs import write_blobs
+from tests.ports import free_port
 from tests.queues.foreign.programs import ANNOTATOR, Command, ForeignTool, foreign_tool, go, node
 from tests.queues.test_faults import RUN, Campaign, started, until
 from tests.queues.tool import Tool
 
 pytestmark = pytest.mark.timeout(1_200)
+LINKS = ", samples as links"
 
 
 @pytest.fixture(params=[node, go], ids=["node", "go"])
@@ -27,7 +29,7 @@ def command(request: pytest.FixtureRequest) -> Command:
     return found
 
 
-@pytest.fixture(params=["webhook", "nats"])
+@pytest.fixture
 async def campaign(
     request: pytest.FixtureRequest,
     command: Command,
@@ -35,10 +37,13 @@ async def campaign(
     nats_binary: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Campaign]:
-    def start(folder: Path) -> AbstractAsyncContextManager[Tool]:
-        return foreign_tool(request.param, command, folder)
+    port = free_port()
 
-    async with started(start, tmp_path, monkeypatch) as made:
+    def start(folder: Path) -> AbstractAsyncContextManager[Tool]:
+        name = request.param.removesuffix(LINKS)
+        return foreign_tool(name, command, folder, port, links=name != request.param)
+
+    async with started(start, tmp_path, monkeypatch, port) as made:
         yield made
 
 
@@ -52,6 +57,7 @@ def tool_of(campaign: Campaign) -> ForeignTool:
     return tool
 
 
+@pytest.mark.parametrize("campaign", ["webhook", f"webhook{LINKS}", "nats", f"nats{LINKS}"], indirect=True)
 async def test_a_foreign_program_labels_a_whole_run(campaign: Campaign) -> None:
     tool = tool_of(campaign)
     await tool.begin(campaign.stack, RUN)
@@ -69,6 +75,7 @@ async def test_a_foreign_program_labels_a_whole_run(campaign: Campaign) -> None:
     assert set(tool.verdicts) == {"VERDICT_RECORDED"}
 
 
+@pytest.mark.parametrize("campaign", ["webhook", "nats"], indirect=True)
 async def test_a_foreign_program_that_cannot_tell_skips(campaign: Campaign) -> None:
     tool = tool_of(campaign)
     tool.classes = {digest: name for digest, name in tool.classes.items() if name != "0"}
