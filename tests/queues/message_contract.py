@@ -128,6 +128,17 @@ class MessageQueueContract:
         assert [ParseDict(each, LabelRequest()) for each in found] == asked
         assert base64.b64decode(found[0]["content"]) == PNG
 
+    async def test_zeros_are_there_and_empty_texts_are_not(self, queue: Integration, tool: MessageTool) -> None:
+        asked = LabelRequest(request_id="run-1/0/0/0", run_id=RUN, sha256="ab", media_type="image/png", content=PNG)
+        asked.prediction.confidence = 0.0
+        async with serving(queue, FakeIntake()):
+            await queue.push([asked])
+            [found] = await come(tool, 1)
+        numbers = ("round", "sample_id", "slot", "priority", "annotator_count", "next_revision", "attempt")
+        assert [found[name] for name in numbers] == [0] * len(numbers)
+        assert (found["classes"], found["prediction"]) == ([], {"label": 0, "confidence": 0})
+        assert not {"uri", "sample_name", "deadline", "lease_expires_at"} & found.keys()
+
     @pytest.mark.parametrize("number", ["next_revision", "attempt"])
     async def test_a_revised_or_retried_request_arrives(
         self, queue: Integration, tool: MessageTool, number: str
