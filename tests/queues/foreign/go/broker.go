@@ -92,12 +92,7 @@ func (b *broker) publish(subject, reply string, data []byte) error {
 	return b.write(fmt.Sprintf("PUB %s %d\r\n%s\r\n", subject, len(data), data))
 }
 
-// subscribe has take called with each message, one after the other; take must not block.
-func (b *broker) subscribe(subject string, take func(delivery)) error {
-	_, err := b.listen(subject, take)
-	return err
-}
-
+// listen has take called with each message of a subject; take must not block.
 func (b *broker) listen(subject string, take func(delivery)) (string, error) {
 	b.mutex.Lock()
 	b.count++

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	stream    = "LABELLOOP_QUEUE"
-	subjects  = "labelloop-queue.v1"
-	pullS     = 5
-	annotates = "0" // the slot; give each of several annotators a slot of their own
+	stream   = "LABELLOOP_QUEUE"
+	subjects = "labelloop-queue.v1"
+	slot     = "0" // with several annotators, give each a slot of their own
+	pullFor  = 5 * time.Second
 )
 
 func labelOverNats(address, run string, labeller *Labeller) {
@@ -29,12 +29,24 @@ func workOverNats(address, run string, labeller *Labeller) error {
 		return err
 	}
 	defer nats.close()
-	consumer := run + "-" + annotates
+	consumer, ended := run+"-"+slot, make(chan error, 2)
+	requests := fmt.Sprintf("%s.requests.%s.*.*.%s", subjects, run, slot)
+	go func() {
+		ended <- nats.pulled(consumer, requests, func(data []byte) (bool, error) {
+			return answer(nats, run, labeller, data)
+		})
+	}()
+	go func() { ended <- nats.pulled(consumer+"-verdicts", subjects+".verdicts."+run, tell) }()
+	return <-ended
+}
+
+// pulled reads a subject with a durable consumer, and acknowledges what handle returns true for: the rest comes again.
+func (b *broker) pulled(consumer, subject string, handle func([]byte) (bool, error)) error {
 	config, err := json.Marshal(map[string]any{
 		"stream_name": stream,
 		"config": map[string]any{
 			"durable_name":   consumer,
-			"filter_subject": fmt.Sprintf("%s.requests.%s.*.*.%s", subjects, run, annotates),
+			"filter_subject": subject,
 			"ack_policy":     "explicit",
 			"deliver_policy": "all",
 			"ack_wait":       (30 * time.Second).Nanoseconds(),
@@ -43,50 +55,56 @@ func workOverNats(address, run string, labeller *Labeller) error {
 	if err != nil {
 		return err
 	}
-	if err := nats.call("$JS.API.CONSUMER.DURABLE.CREATE."+stream+"."+consumer, config); err != nil {
+	if err := b.call("$JS.API.CONSUMER.DURABLE.CREATE."+stream+"."+consumer, config); err != nil {
 		return err
 	}
-	if err := nats.subscribe(subjects+".verdicts."+run, sayVerdict); err != nil {
-		return err
-	}
+	pull := []byte(fmt.Sprintf(`{"batch": 1, "expires": %d}`, pullFor.Nanoseconds()))
 	for {
-		if err := labelOne(nats, run, consumer, labeller); err != nil {
+		next, err := b.request("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+consumer, pull, 2*pullFor)
+		if err != nil {
+			return err
+		}
+		if next.status != 0 { // 404, 408: nothing to do
+			continue
+		}
+		done, err := handle(next.data)
+		if err == nil && done {
+			err = b.publish(next.reply, "", []byte("+ACK"))
+		}
+		if err != nil {
 			return err
 		}
 	}
 }
 
-func labelOne(nats *broker, run, consumer string, labeller *Labeller) error {
-	pull := fmt.Sprintf(`{"batch": 1, "expires": %d}`, (pullS * time.Second).Nanoseconds())
-	came, err := nats.request("$JS.API.CONSUMER.MSG.NEXT."+stream+"."+consumer, []byte(pull), 2*pullS*time.Second)
-	if err != nil || came.status != 0 { // 404, 408: nothing to do
-		return err
-	}
+func answer(nats *broker, run string, labeller *Labeller, data []byte) (bool, error) {
 	var request Request
-	if err := json.Unmarshal(came.data, &request); err != nil {
-		return err
+	if err := json.Unmarshal(data, &request); err != nil {
+		return false, err
 	}
 	result, err := labeller.label(request)
 	if err != nil {
 		say(map[string]any{"request_id": request.RequestID, "problem": err.Error()})
-		return nil // what is not acknowledged comes again
+		return false, nil
 	}
-	data, err := json.Marshal(result)
+	said, err := json.Marshal(result)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := nats.call(subjects+".results."+run, data); err != nil {
-		return err
+	if err := nats.call(subjects+".results."+run, said); err != nil {
+		return false, err
 	}
 	say(map[string]any{"request_id": result.RequestID})
-	return nats.publish(came.reply, "", []byte("+ACK"))
+	return true, nil
 }
 
-func sayVerdict(came delivery) {
+func tell(data []byte) (bool, error) {
 	var verdict Verdict
-	if json.Unmarshal(came.data, &verdict) == nil {
-		say(map[string]any{"told": verdict.RequestID, "verdict": verdict.Verdict, "reason": verdict.Reason})
+	if err := json.Unmarshal(data, &verdict); err != nil {
+		return false, err
 	}
+	say(map[string]any{"told": verdict.RequestID, "verdict": verdict.Verdict, "reason": verdict.Reason})
+	return true, nil
 }
 
 // call calls JetStream, or publishes into a stream.

@@ -1,4 +1,4 @@
-// As much of the NATS protocol as an annotator needs: publish, subscribe, request and pull, over plain TCP and without headers.
+// As much of the NATS protocol as an annotator needs: publish, request and pull, over plain TCP and without headers.
 import { randomUUID } from "node:crypto";
 import { connect } from "node:net";
 
@@ -21,7 +21,7 @@ class Broker {
   #inbox = `_INBOX.${randomUUID()}`;
   #taking = new Map(); // by subscription: a message that is pulled keeps the subject that it was published under
   #came = Buffer.alloc(0);
-  #subscriptions = 0;
+  #requests = 0;
   #failure;
 
   constructor(socket) {
@@ -48,25 +48,19 @@ class Broker {
   /** Publish, and return the first reply: {data, reply, status}. */
   request(subject, data, withinMs = 10_000) {
     if (this.#failure) return Promise.reject(this.#failure);
+    const id = `${++this.#requests}`;
+    const inbox = `${this.#inbox}.${id}`;
     return new Promise((resolve, reject) => {
-      const inbox = `${this.#inbox}.${this.#subscriptions}`;
       const settle = (how, what) => {
         clearTimeout(timer);
-        end();
+        if (this.#taking.delete(id)) this.#write(`UNSUB ${id}\r\n`);
         how(what);
       };
-      const end = this.subscribe(inbox, (reply) => settle(resolve, reply), (error) => settle(reject, error));
       const timer = setTimeout(() => settle(reject, new Error(`${subject} is not answered`)), withinMs);
+      this.#taking.set(id, { take: (reply) => settle(resolve, reply), fail: (error) => settle(reject, error) });
+      this.#write(`SUB ${inbox} ${id}\r\n`);
       this.publish(subject, data, inbox);
     });
-  }
-
-  /** Have `take` called with each message, or `fail` once none will come; return a function that ends this. */
-  subscribe(subject, take, fail = () => {}) {
-    const id = `${++this.#subscriptions}`;
-    this.#taking.set(id, { take, fail });
-    this.#write(`SUB ${subject} ${id}\r\n`);
-    return () => this.#taking.delete(id) && this.#write(`UNSUB ${id}\r\n`);
   }
 
   /** Call JetStream, or publish into a stream; throws what it answers as an error. */

@@ -10,40 +10,49 @@ const PULL_S = 5;
 
 const label = labeller(answers, annotator);
 
-async function work(nats) {
-  await nats.call(
-    `$JS.API.CONSUMER.DURABLE.CREATE.${STREAM}.${CONSUMER}`,
-    JSON.stringify({
-      stream_name: STREAM,
-      config: {
-        durable_name: CONSUMER,
-        filter_subject: `labelloop-queue.v1.requests.${run}.*.*.${slot}`,
-        ack_policy: "explicit",
-        deliver_policy: "all",
-        ack_wait: 30 * NANOSECONDS,
-      },
-    }),
-  );
-  nats.subscribe(`labelloop-queue.v1.verdicts.${run}`, ({ data }) => {
-    const { request_id, verdict, reason, message } = JSON.parse(data);
-    say({ told: request_id, verdict, reason, message });
-  });
+/** Read `subject` with a durable consumer, and acknowledge what `handle` returns true for: the rest comes again. */
+async function pulled(nats, consumer, subject, handle) {
+  const config = {
+    durable_name: consumer,
+    filter_subject: subject,
+    ack_policy: "explicit",
+    deliver_policy: "all",
+    ack_wait: 30 * NANOSECONDS,
+  };
+  const created = `$JS.API.CONSUMER.DURABLE.CREATE.${STREAM}.${consumer}`;
+  await nats.call(created, JSON.stringify({ stream_name: STREAM, config }));
+  const pull = JSON.stringify({ batch: 1, expires: PULL_S * NANOSECONDS });
   for (;;) {
-    const pull = JSON.stringify({ batch: 1, expires: PULL_S * NANOSECONDS });
-    const next = `$JS.API.CONSUMER.MSG.NEXT.${STREAM}.${CONSUMER}`;
-    const { data, reply, status } = await nats.request(next, pull, 2_000 * PULL_S);
-    if (status) continue; // nothing to do: 404, 408
-    const request = JSON.parse(data);
-    try {
-      const result = await label(request);
-      await nats.call(`labelloop-queue.v1.results.${run}`, JSON.stringify(result));
-      say(result);
-    } catch (error) {
-      say({ request_id: request.request_id, problem: error.message });
-      continue; // what is not acknowledged comes again
-    }
-    nats.publish(reply, "+ACK");
+    const next = await nats.request(`$JS.API.CONSUMER.MSG.NEXT.${STREAM}.${consumer}`, pull, 2_000 * PULL_S);
+    if (next.status) continue; // nothing to do: 404, 408
+    if (await handle(JSON.parse(next.data))) nats.publish(next.reply, "+ACK");
   }
+}
+
+async function answer(nats, request) {
+  let result;
+  try {
+    result = await label(request);
+  } catch (error) {
+    say({ request_id: request.request_id, problem: error.message });
+    return false;
+  }
+  await nats.call(`labelloop-queue.v1.results.${run}`, JSON.stringify(result));
+  say(result);
+  return true;
+}
+
+function tell({ request_id, verdict, reason, message }) {
+  say({ told: request_id, verdict, reason, message });
+  return true;
+}
+
+function work(nats) {
+  const requests = `labelloop-queue.v1.requests.${run}.*.*.${slot}`;
+  return Promise.all([
+    pulled(nats, CONSUMER, requests, (request) => answer(nats, request)),
+    pulled(nats, `${CONSUMER}-verdicts`, `labelloop-queue.v1.verdicts.${run}`, tell),
+  ]);
 }
 
 for (;;) {
