@@ -15,7 +15,7 @@ from labelloop.errors import InvalidInput
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 
 RESULT_BYTES_MAX = 256 * 1024
-_UNREADABLE = (ValueError, RecursionError, OverflowError, SystemError)  # protobuf does not convert the last two
+UNREADABLE = (ValueError, RecursionError, OverflowError, SystemError)  # protobuf does not convert the last two
 _NAMED_MAX = 50
 _NAMED = re.compile(rb'"request_?[iI]d"\s{0,20}:\s{0,20}"((?:[A-Za-z0-9_-]|\\?/){1,130})"')
 
@@ -33,7 +33,7 @@ def read_result(data: bytes) -> LabelResult:
         if not isinstance(document, dict):
             raise ParseError("it is not an object")
         return ParseDict(_known(document, LabelResult.DESCRIPTOR), LabelResult())
-    except (ParseError, *_UNREADABLE) as error:
+    except (ParseError, *UNREADABLE) as error:
         text = " ".join(str(error).split())[:1000].encode(errors="replace").decode()
         raise InvalidInput("MALFORMED", f"this is no label result as JSON: {text}", field="result") from error
 
