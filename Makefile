@@ -70,8 +70,9 @@ fmt: setup-check ## Format and mend what lint can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-proto: setup-check ## Generate Python from the protos
+proto: setup-check ## Generate Python and the published schemas from the protos
 	@$(BIN)/python deploy/generate_protos.py
+	@$(BIN)/python -m schemas
 
 lock: ## Write requirements.lock and the images' locks (ARGS=--upgrade to choose new versions)
 	@$(ENVIRONMENTS).locks $(ARGS)

@@ -25,6 +25,8 @@ _ALWAYS_SET = {
     LabelResult: ("request_id", "answer"),
 }
 """Fields and oneofs that the code always sets, or without which it refuses a message."""
+_EXACTLY_ONE = {LabelRequest: ("content", "uri")}
+"""Fields of which exactly one is set, although no oneof says so: :mod:`oracle_svc.samples.requests`."""
 _LIMITS: Mapping[type[Message], Mapping[str, Schema]] = {
     LabelResult: {
         "request_id": {"pattern": f"^{REQUEST_ID.pattern}$"},
@@ -75,7 +77,10 @@ def schema_of(published: Published) -> Schema:
         {f"{name}.{field}": limit for field, limit in _LIMITS.get(published.kind, {}).items()},
         frozenset(f"{name}.{field}" for field in _ALWAYS_SET.get(published.kind, ())),
     )
-    return describer.document(published.descriptor, published.file_name)
+    schema = describer.document(published.descriptor, published.file_name)
+    if fields := _EXACTLY_ONE.get(published.kind):
+        schema["oneOf"] = [{"required": [each]} for each in fields]
+    return schema
 
 
 @cache

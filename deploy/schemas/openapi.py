@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from configuration import variable
@@ -16,6 +16,7 @@ from oracle_svc.integrations.webhook.integration import (
     REQUESTED,
     RESULTS_PATH,
     RETRACTED,
+    TAKE_NO_RETRACTION,
     WebhookSettings,
 )
 from oracle_svc.integrations.webhook.signatures import ID, SIGNATURE, TIMESTAMP, TOLERANCE_S
@@ -95,7 +96,7 @@ def openapi() -> Schema:
         "paths": _paths(),
         "webhooks": {
             REQUESTED: {"post": _webhook("Requests to label.", REQUESTED_FILE)},
-            RETRACTED: {"post": _webhook("Requests that need no result any more.", RETRACTED_FILE)},
+            RETRACTED: {"post": _webhook("Requests that need no result any more.", RETRACTED_FILE, TAKE_NO_RETRACTION)},
         },
         "components": {"schemas": {"Error": _ERROR}, "securitySchemes": _SECURITY},
     }
@@ -114,7 +115,9 @@ def _paths() -> Schema:
     return described
 
 
-def _webhook(summary: str, file_name: str) -> Schema:
+def _webhook(summary: str, file_name: str, ignored: Sequence[str] = ()) -> Schema:
+    """Return what the oracle calls; it takes the statuses ``ignored`` for an answer of a receiver that needs no such
+    message."""
     return {
         "summary": summary,
         "description": f"Sent by POST to {variable(WebhookSettings, 'url')}. {_SIGNED} Each try of a message has the "
@@ -128,6 +131,7 @@ def _webhook(summary: str, file_name: str) -> Schema:
             "425": {"description": "Sent again later."},
             "429": {"description": "Sent again later, after Retry-After."},
             "5XX": {"description": "Sent again later, after Retry-After if it is given."},
+            **{status: {"description": "The message is not needed; it is not sent again."} for status in ignored},
             "default": {"description": "The message is refused, which holds up its run until an operator acts."},
         },
     }

@@ -12,6 +12,8 @@ from schemas.documents import documents
 from schemas.envelopes import envelopes
 from schemas.routes import PRIVATE, paths_and_methods, routes
 
+from oracle_svc.integrations.nats import Nats
+from oracle_svc.integrations.registry import OPTIONAL
 from oracle_svc.integrations.webhook.integration import RESULTS_PATH
 from tests.unit.published_documents import registry
 from tests.unit.test_schemas import validator
@@ -126,6 +128,13 @@ def test_asyncapi_has_what_the_specification_requires() -> None:
         assert operation["action"] in {"send", "receive"}
         channel = operation["channel"]["$ref"]
         assert all(each["$ref"].startswith(f"{channel}/messages/") for each in operation["messages"])
+
+
+def test_each_message_queue_has_channels_for_requests_results_and_verdicts() -> None:
+    queues = {Nats.name, *OPTIONAL} - {"webhook"}  # whose verdicts are in its answers
+    for queue in queues:
+        assert {f"{queue}-requests", f"{queue}-results", f"{queue}-verdicts"} <= set(ASYNCAPI["channels"])
+    assert {name.partition("-")[0] for name in ASYNCAPI["channels"]} == {*queues, "webhook"}
 
 
 def test_each_channel_names_its_parameters_and_messages() -> None:

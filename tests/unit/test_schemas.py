@@ -117,6 +117,11 @@ def test_what_the_oracle_sends_validates(published: Published, data: st.DataObje
         field = published.descriptor.fields_by_name[name]
         if field.cpp_type == FieldDescriptor.CPPTYPE_STRING and name not in published.printed(published.kind()):
             setattr(message, name, "x")
+    if isinstance(message, LabelRequest):
+        if data.draw(st.booleans()):
+            message.uri, message.content = "", message.content or b"x"
+        else:
+            message.uri, message.content = message.uri or "x", b""
     if isinstance(message, LabelVerdict):
         message.verdict = message.verdict or Verdict.VERDICT_REFUSED
     validator(schema).validate(published.printed(message))

@@ -43,7 +43,7 @@ RESULTS_PATH = "/queue/results"
 BODY_BYTES_MAX = 1024 * 1024
 RESULTS_MAX = 1000
 REQUESTS_MAX = 100  # per message
-_TAKE_NO_RETRACTION = ("400", "404", "405", "410", "422")  # what receivers answer that know requests alone
+TAKE_NO_RETRACTION = ("400", "404", "405", "410", "422")  # what receivers answer that know requests alone
 _TAKE_WITHIN_S = 20.0  # senders time out after about this
 
 log = structlog.get_logger()
@@ -113,7 +113,7 @@ class Webhook:
             try:
                 await self._send(RETRACTED, data)
             except WrongState as error:
-                if error.values.get("status") not in _TAKE_NO_RETRACTION:
+                if error.values.get("status") not in TAKE_NO_RETRACTION:
                     raise
                 log.warning("retraction_refused_by_tool", tool=self.name, reason=error.reason, problem=error.message)
 
