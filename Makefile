@@ -58,19 +58,21 @@ test-labelstudio: setup-queues ## The same for Label Studio, installed once, fiv
 nightly: setup-queues setup-bench ## What is too long for each change; says when each part last passed (ONLY=words, LIST=1)
 	@$(BIN)/python -m tests.nightly $(if $(LIST),--list) $(ONLY)
 
-check: setup-check ## Formatting, lint, types, and drift of the generated code
+check: setup-check ## Formatting, lint, types, and drift of the generated code, pages and schemas
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/python deploy/generate_protos.py --check
 	@$(BIN)/python deploy/configuration.py --check
+	@$(BIN)/python -m schemas --check
 
 fmt: setup-check ## Format and mend what lint can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-proto: setup-check ## Generate Python from the protos
+proto: setup-check ## Generate Python and the published schemas from the protos
 	@$(BIN)/python deploy/generate_protos.py
+	@$(BIN)/python -m schemas
 
 lock: ## Write requirements.lock and the images' locks (ARGS=--upgrade to choose new versions)
 	@$(ENVIRONMENTS).locks $(ARGS)

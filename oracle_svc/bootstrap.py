@@ -33,7 +33,7 @@ from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.listed_run import ENDED_RUNS, ended_run
 from oracle_svc.folder_cache import FolderCache
 from oracle_svc.integrations.base import Called, Integration
-from oracle_svc.integrations.dispatcher import PUSH_WITHIN_S, RESEND_S, IntegrationDispatcher
+from oracle_svc.integrations.dispatcher import PUSH_WITHIN_S, IntegrationDispatcher
 from oracle_svc.integrations.request_retries import RequestRetries
 from oracle_svc.leases import Leases
 from oracle_svc.remote.cache import RemoteCache
@@ -67,7 +67,6 @@ class Oracle:
         inline_bytes_max: Largest encoded sample to send inline, in bytes.
         samples_dir: Where parts of pools are cached, to show samples of them.
         samples_bytes_max: Bytes that may be cached there.
-        resend_s: Seconds that a request may be in a tool without a result before it is pushed again.
         projections: The state of each run, folded from the log.
         owners: Which oracle answers which run from its dataset; by default there is no other.
     """
@@ -82,7 +81,6 @@ class Oracle:
     inline_bytes_max: int = INLINE_BYTES_MAX
     samples_dir: Path = field(default_factory=lambda: user_cache_path("labelloop") / "samples")
     samples_bytes_max: int = 1_000_000_000
-    resend_s: float = RESEND_S
     projections: RunProjections[LabelingState] = field(
         default_factory=lambda: RunProjections(LabelingState.begin, ended_run)
     )
@@ -129,7 +127,7 @@ class Oracle:
     def dispatcher(self, tool: Integration, push_within_s: float = PUSH_WITHIN_S) -> IntegrationDispatcher:
         """Build the dispatcher of requests to a tool, and of its results."""
         sink, state = self.result_sink(tool.name), (self.projections, self.log, self.leases, self.dispenser)
-        return IntegrationDispatcher(tool, sink, *state, self.resend_s, push_within_s)
+        return IntegrationDispatcher(tool, sink, *state, push_within_s)
 
     def routes(self, tools: Iterable[Integration] = ()) -> list[Route]:
         """Build the routes beside the labelling page: those that ``tools`` call, and samples at their links."""
@@ -184,13 +182,12 @@ def oracle_of(settings: OracleSettings, client: Client, links: SignedUrls | None
             UploadCache(uploads, cached),
             RemoteCache(cached, prefixes, Sources(prefixes)),
         ),
-        leases=Leases(client),
+        leases=Leases(client, resend_s=settings.resend_s),
         dead_letters=DeadLetters(client),
         uploads=UploadReceiver(uploads, upload_bytes_max),
         links=links,
         inline_bytes_max=settings.inline_bytes_max,
         samples_dir=settings.cache_dir / "samples",
         samples_bytes_max=int(settings.samples_cache_gb * 1e9),
-        resend_s=settings.resend_s,
         owners=RunOwners(uuid4().hex),
     )

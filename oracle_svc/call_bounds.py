@@ -17,6 +17,7 @@ CALL_BOUNDS = CallBounds(
         Bound(["PutUpload", "RemoveUpload"], at_once=2, waiting=8, where=f"{_THREADS}, then the broker"),
         Bound(["ListAnswers"], at_once=4, waiting=32, where=_BROKER),
         Bound(["ReplayDeadLetters"], at_once=1, waiting=4, where=_BROKER),
+        Bound(["ResendRequests"], at_once=1, waiting=8, where=_BROKER),
     ],
     unbounded={
         "ListOpenSamples": _MEMORY,

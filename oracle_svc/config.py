@@ -11,7 +11,7 @@ from platformdirs import user_cache_path
 from pydantic import Field, field_validator
 
 from oracle_svc.datasets.hidden_files import HiddenFiles
-from oracle_svc.integrations.dispatcher import RESEND_S
+from oracle_svc.lease_table import RESEND_S
 from oracle_svc.samples.requests import INLINE_BYTES_MAX
 
 

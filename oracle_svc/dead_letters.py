@@ -89,11 +89,16 @@ class DeadLetters:
         """Letters neither recorded nor discarded, oldest first. Safe to read from another thread."""
         return MappingProxyType(self._letters.copy())
 
-    async def keep(self, source: str, data: bytes, error: LabelloopError) -> None:
+    async def keep(self, source: str, data: bytes, error: LabelloopError, request_id: str = "") -> None:
         """Store a refused result and return once it is durable. Data beyond 256 KiB is cut."""
         letter_id = sha256(source.encode() + b"\0" + data).hexdigest()[:_ID_CHARACTERS]
         letter = DeadLetter(
-            id=letter_id, source=source, reason=error.reason, message=error.message, data=data[:_DATA_BYTES_MAX]
+            id=letter_id,
+            source=source,
+            reason=error.reason,
+            message=error.message,
+            data=data[:_DATA_BYTES_MAX],
+            request_id=request_id,
         )
         letter.received_at.GetCurrentTime()
         subject, body = f"{PREFIX}.letter.{letter_id}", letter.SerializeToString()

@@ -10,6 +10,8 @@ from math import inf
 from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.eventlog.streams import LEASES_KEPT_S
 
+RESEND_S = 86_400.0
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -17,9 +19,13 @@ class Lease:
 
     Attributes:
         holder: Who holds it; empty once released.
-        expires_at: Seconds since the epoch.
+        expires_at: When it ends if ``pushed_at`` is 0. All times are in seconds since the epoch.
         pushes: Attempt counter: how many pushes the tool has taken, or answered with a result that was refused.
         counted: Whether ``pushes`` includes the push that this lease was taken for.
+        pushed_at: When the tool took the request; 0 before, and from earlier releases. The lease then ends when the
+            tool is to be asked again, by the setting that is in force now.
+        dropped_at: When the tool drops the request by itself; 0 if it does not.
+        next_revision: That of the request that the tool took.
         sequence: Stream sequence of the message that states the lease.
     """
 
@@ -27,17 +33,36 @@ class Lease:
     expires_at: float
     pushes: int = 0
     counted: bool = False
+    pushed_at: float = 0.0
+    dropped_at: float = 0.0
+    next_revision: int = 0
     sequence: int = 0
+
+    @property
+    def attempt(self) -> int:
+        """The attempt of the newest request that was pushed under the lease."""
+        return self.pushes if self.holder and not self.counted else max(0, self.pushes - 1)
+
+    def ends_at(self, resend_s: float) -> float:
+        """Return when it ends if a tool is asked again ``resend_s`` seconds after a push."""
+        if not self.pushed_at:
+            return self.expires_at
+        return min(self.pushed_at + resend_s, self.dropped_at or inf)
 
 
 NONE = Lease("", 0.0)
 
 
 class LeaseTable:
-    """The newest known state of each lease. ``now`` gives seconds since the epoch."""
+    """The newest known state of each lease.
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    Args:
+        now: Gives seconds since the epoch.
+        resend_s: Seconds that a request may be in a tool without a result before it is pushed again.
+    """
+
+    def __init__(self, now: Callable[[], float], resend_s: float = RESEND_S) -> None:
+        self._now, self._resend_s = now, resend_s
         self._held: OrderedDict[LeaseKey, Lease] = OrderedDict()  # least recently updated first
         self._heard_at: dict[LeaseKey, float] = {}
         self._keys: dict[str | RequestId, dict[LeaseKey, None]] = {}  # by holder, and by sample
@@ -66,8 +91,11 @@ class LeaseTable:
 
     def holder(self, key: LeaseKey) -> str:
         """Return who holds the lease now, as far as this replica knows; empty if nobody does."""
-        lease = self.lease(key)
-        return lease.holder if lease.expires_at > self._now() else ""
+        return self.lease(key).holder if self._left_s(key) > 0 else ""
+
+    def _left_s(self, key: LeaseKey) -> float:
+        """Return seconds until a lease ends; 0 or less if it has."""
+        return self.lease(key).ends_at(self._resend_s) - self._now()
 
     def pushes(self, key: LeaseKey) -> int:
         """Return the attempt counter of the lease, as far as this replica knows."""
@@ -88,7 +116,7 @@ class LeaseTable:
 
     def ends_in_s(self, holder: str) -> float:
         """Return seconds until the first of ``holder``'s leases ends; infinity if there is none."""
-        return min((self._held[key].expires_at - self._now() for key in self._held_of(holder)), default=inf)
+        return min((self._left_s(key) for key in self._held_of(holder)), default=inf)
 
     def _held_of(self, index: str | RequestId) -> list[LeaseKey]:
         return [key for key in self._keys.get(index, ()) if self.holder(key)]

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from math import inf
 
 import structlog
 from labelloop.domain.ids import LeaseKey
@@ -26,7 +27,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from pydantic import TypeAdapter, ValidationError
 
-from oracle_svc.lease_table import Lease, LeaseTable
+from oracle_svc.lease_table import RESEND_S, Lease, LeaseTable
 
 STREAM, PREFIX = LEASES, LEASES_PREFIX
 _KEYS = f"{PREFIX}.*.*.*.*"  # other subjects are not leases: see web/ended_sessions.py
@@ -36,10 +37,10 @@ log = structlog.get_logger()
 
 
 class Leases(LeaseTable):
-    """All leases, followed from the stream. ``now`` gives seconds since the epoch."""
+    """All leases, followed from the stream."""
 
-    def __init__(self, client: Client, now: Callable[[], float] = time.time) -> None:
-        super().__init__(now)
+    def __init__(self, client: Client, now: Callable[[], float] = time.time, resend_s: float = RESEND_S) -> None:
+        super().__init__(now, resend_s)
         self._client, self._js = client, jetstream(client)
         self._rollback_guard = UnguardedLog(self._js, STREAM)
 
@@ -78,21 +79,34 @@ class Leases(LeaseTable):
         """Release the lease; return whether ``holder`` held it until now."""
         return self.holder(key) == holder and await self._write(key, Lease("", 0.0, self.pushes(key)))
 
-    async def confirm(self, key: LeaseKey, holder: str, taken_until: float, for_s: float) -> None:
-        """Renew a lease for ``for_s`` seconds once its request is in the tool, unless it was shortened meanwhile.
+    async def confirm(
+        self, key: LeaseKey, holder: str, taken_until: float, *, next_revision: int = 0, kept_s: float = inf
+    ) -> None:
+        """Note that the request of a lease is in the tool, unless the lease was shortened meanwhile.
 
-        ``taken_until`` is the expiry that :meth:`take` returned.
+        Args:
+            taken_until: The expiry that :meth:`take` returned.
+            next_revision: That of the request.
+            kept_s: Seconds after which the tool drops the request by itself.
         """
         while (lease := self.lease(key)).holder == holder and lease.expires_at == taken_until:
-            if await self._write(key, _counted(lease, self._now() + for_s)):
+            now_s = self._now()
+            pushed = replace(
+                _counted(lease, now_s + min(self._resend_s, kept_s)),
+                pushed_at=now_s,
+                dropped_at=0.0 if kept_s == inf else now_s + kept_s,
+                next_revision=next_revision,
+            )
+            if await self._write(key, pushed):
                 return
 
-    async def shorten(self, key: LeaseKey, holder: str, to_s: float) -> None:
-        """End the lease in at most ``to_s`` seconds, because the holder's result was refused."""
+    async def shorten(self, key: LeaseKey, holder: str, to_s: float) -> bool:
+        """End the lease in at most ``to_s`` seconds, so that its holder is asked again; return whether that is new."""
         await self._read(key)  # another replica may have taken it a moment ago
-        while (lease := self.lease(key)).holder == holder and lease.expires_at > self._now() + to_s:
-            if await self._write(key, _counted(lease, self._now() + to_s)):
-                return
+        while self.lease(key).holder == holder and self._left_s(key) > to_s:
+            if await self._write(key, _counted(self.lease(key), self._now() + to_s)):
+                return True
+        return False
 
     async def _write(self, key: LeaseKey, lease: Lease) -> bool:
         said = asdict(lease)
@@ -119,9 +133,9 @@ class Leases(LeaseTable):
 
 
 def _counted(lease: Lease, expires_at: float) -> Lease:
-    """Return the lease with another expiry and with its push counted, once."""
+    """Return the lease with a fixed expiry and with its push counted, once."""
     pushes = lease.pushes if lease.counted else lease.pushes + 1
-    return replace(lease, expires_at=expires_at, pushes=pushes, counted=True)
+    return replace(lease, expires_at=expires_at, pushed_at=0.0, pushes=pushes, counted=True)
 
 
 def _lease(data: bytes, sequence: int) -> Lease:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from labelloop.domain.ids import LeaseKey, RequestId
@@ -12,6 +13,8 @@ from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.open_requests import OpenRequest, for_annotator, in_conflict, is_asked, next_revision
 from oracle_svc.leases import Leases
 from oracle_svc.samples.requests import Samples
+
+_TOGETHER = 100  # concurrent writes
 
 
 def person(annotator: str) -> str:
@@ -64,6 +67,26 @@ class RequestDispenser:
         requests = dict.fromkeys(RequestId.parse(request_id) for request_id in request_ids)
         keys = [key for request in requests for key in self._leases.held_of_sample(request) if key.request == request]
         return len({key.request for key in keys if await self._leases.release(key, holder)})
+
+    async def resend(self, labeling: LabelingState, sample_ids: Collection[int]) -> int:
+        """Have the run's tool asked again now for the open requests that it has.
+
+        Args:
+            sample_ids: The samples; none for all.
+
+        Returns:
+            How many requests are asked again.
+        """
+        holder = tool_holder(labeling.spec.queue.tool)
+        held = [key for key in self._leases.held_by(holder, labeling.run_id) if self._leases.lease(key).counted]
+        keys = [key for key in held if not sample_ids or key.request.sample_id in sample_ids]
+        open_ = [key for key in keys if is_asked(labeling, key)]
+        ended = 0
+        for i in range(0, len(open_), _TOGETHER):
+            ended += sum(
+                await asyncio.gather(*(self._leases.shorten(key, holder, 0) for key in open_[i : i + _TOGETHER]))
+            )
+        return ended
 
     async def claim(self, labeling: LabelingState, lease: LeaseKey, holder: str, for_s: float) -> float:
         """Take a lease, or renew the holder's own, unless somebody else holds one that conflicts with it.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from contextlib import aclosing
 
 from labelloop.domain.ids import RequestId, request_id_prefix
-from labelloop.errors import InvalidInput, LimitExceeded, NotFound
+from labelloop.errors import InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import SkipKind
@@ -154,6 +154,23 @@ class OracleService(OracleServiceServicer):
         cancelled = sum(recorded.ours for recorded in standing)
         return pb.CancelRequestsResponse(cancelled=cancelled, repeated_count=len(request.sample_ids) - cancelled)
 
+    async def ResendRequests(self, request: pb.ResendRequestsRequest, context: Context) -> pb.ResendRequestsResponse:
+        labeling = self._projections.get(request.run_id)
+        if len(request.sample_ids) > _RESULTS_MAX:
+            message = (
+                f"{len(request.sample_ids)} samples are too many for one call: name at most {_RESULTS_MAX}, or none"
+            )
+            raise InvalidInput("TOO_MANY", message, field="sample_ids", most=_RESULTS_MAX)
+        if not (labeling.for_people and labeling.spec.queue.tool):
+            message = f"run {request.run_id!r} is not labelled in a tool: there is nobody to ask again"
+            raise WrongState("NO_TOOL", message, run_id=request.run_id)
+        for sample_id in request.sample_ids:
+            if sample_id not in labeling.gold:
+                self._request_id(request.run_id, sample_id, "sample_ids")
+        resent = await self._counter.resend(labeling, set(request.sample_ids))
+        self._projections.notify(request.run_id)  # leases ended sooner than dispatchers expect
+        return pb.ResendRequestsResponse(resent=resent)
+
     async def GetBacklog(self, request: pb.GetBacklogRequest, context: Context) -> pb.GetBacklogResponse:
         if request.run_id:
             self._projections.get(request.run_id)
@@ -176,8 +193,7 @@ class OracleService(OracleServiceServicer):
         return response
 
     async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
-        about = f'"{request_id_prefix(request.run_id)}'.encode() if request.run_id else b""
-        letters = [letter for letter in self._dead_letters.letters.values() if about in letter.data][::-1]
+        letters = [each for each in self._dead_letters.letters.values() if _is_about(each, request.run_id)][::-1]
         begin = 0
         if request.after_id:
             ids = [letter.id for letter in letters]
@@ -249,6 +265,12 @@ class OracleService(OracleServiceServicer):
 
 def _backlog_of_ended(ended: EndedRun) -> pb.Backlog | None:
     return ended.backlog if ended.listed.for_people else None
+
+
+def _is_about(letter: pb.DeadLetter, run_id: str) -> bool:
+    """Return whether a letter is about a run: it names a request of it. Any letter is if ``run_id`` is empty."""
+    begin = request_id_prefix(run_id)
+    return not run_id or letter.request_id.startswith(begin) or f'"{begin}'.encode() in letter.data
 
 
 def _check_letters(ids: Iterable[str], among: Container[str]) -> None:

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from google.protobuf.json_format import MessageToJson
 from labelloop.domain.ids import RequestId
+from labelloop.domain.limits import TEXT_CHARACTERS_MAX
 from labelloop.errors import InvalidInput, LabelloopError, NotFound, WrongState
-from labelloop.oracle.v1.oracle_pb2 import DeadLetter, LabelResult
+from labelloop.oracle.v1.oracle_pb2 import DeadLetter, LabelResult, LabelVerdict, Verdict
 
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.integrations.base import RecordStatus, source_of
 from oracle_svc.integrations.request_retries import RequestRetries
+from oracle_svc.result_json import named_requests, read_result
 from oracle_svc.result_recorder import ResultRecorder
 
 _REFUSALS = (InvalidInput, NotFound, WrongState)  # an automatic retry would not help
-
-
-def read_result(data: bytes) -> LabelResult:
-    """Parse a LabelResult from JSON. Raises InvalidInput if ``data`` is not one."""
-    try:
-        return Parse(data.decode(), LabelResult())
-    except (UnicodeDecodeError, ParseError) as error:
-        message = f"this is no label result as JSON: {' '.join(str(error).split())}"
-        raise InvalidInput("MALFORMED", message, field="result") from error
+_MESSAGE_CHARACTERS_MAX = 1000
 
 
 class ToolResultSink:
@@ -36,25 +30,61 @@ class ToolResultSink:
         self._ask_again = ask_again
 
     async def take(self, result: LabelResult) -> RecordStatus:
-        return await self._take(result, _json(result))
+        try:
+            return await self._record(result)
+        except _REFUSALS as error:
+            await self._refuse(_json(result), _requests_of(result, b""), error)
+            return RecordStatus.REFUSED
 
-    async def take_json(self, data: bytes) -> RecordStatus:
+    async def take_json(self, data: bytes) -> LabelVerdict:
+        result, requests = LabelResult(), list[RequestId]()
         try:
             result = read_result(data)
-        except InvalidInput as error:
-            await self._dead_letters.keep(self._source, data, error)
-            return RecordStatus.REFUSED
-        return await self._take(result, data)
-
-    async def _take(self, result: LabelResult, data: bytes) -> RecordStatus:
-        try:
-            recorded = await self._recorder.take([result], self._source)
+            requests = _requests_of(result, data)
+            verdict = self._verdict(result, requests)
+            verdict.verdict = _VERDICTS[await self._record(result)]
         except _REFUSALS as error:
-            await self._dead_letters.keep(self._source, data, error)
-            with suppress(InvalidInput):  # it may not name a request
-                await self._ask_again(RequestId.parse(result.request_id))
-            return RecordStatus.REFUSED
+            requests = requests or named_requests(data)
+            verdict = self._verdict(result, requests)
+            verdict.verdict, verdict.reason = Verdict.VERDICT_REFUSED, error.reason
+            verdict.message = error.message[:_MESSAGE_CHARACTERS_MAX]
+            await self._refuse(data, requests, error)
+        return verdict
+
+    async def _record(self, result: LabelResult) -> RecordStatus:
+        recorded = await self._recorder.take([result], self._source)
         return RecordStatus.RECORDED if recorded else RecordStatus.REPEATED
+
+    async def _refuse(self, data: bytes, requests: list[RequestId], error: LabelloopError) -> None:
+        await self._dead_letters.keep(self._source, data, error, str(requests[0]) if requests else "")
+        for request in requests:
+            await self._ask_again(request)
+
+    def _verdict(self, result: LabelResult, requests: list[RequestId]) -> LabelVerdict:
+        """Begin the verdict on a result, with the attempt that it answers."""
+        verdict = LabelVerdict(
+            annotator=result.annotator[:TEXT_CHARACTERS_MAX],
+            source_event_id=result.source_event_id[:TEXT_CHARACTERS_MAX],
+            revision=result.revision,
+        )
+        if requests:
+            verdict.request_id, verdict.run_id = str(requests[0]), requests[0].run_id
+            verdict.attempt = self._ask_again.attempt(requests[0], result.revision)
+        return verdict
+
+
+_VERDICTS = {
+    RecordStatus.RECORDED: Verdict.VERDICT_RECORDED,
+    RecordStatus.REPEATED: Verdict.VERDICT_REPEATED,
+    RecordStatus.REFUSED: Verdict.VERDICT_REFUSED,
+}
+
+
+def _requests_of(result: LabelResult, data: bytes) -> list[RequestId]:
+    """Return the request that a result is for; those that its data names in another way if it names none."""
+    with suppress(InvalidInput):
+        return [RequestId.parse(result.request_id)]
+    return named_requests(data)
 
 
 def _json(result: LabelResult) -> bytes:

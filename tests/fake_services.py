@@ -125,6 +125,10 @@ class FakeOracle(OracleServiceServicer):
         self.sent.append(request)
         return oracle_pb2.CancelRequestsResponse(cancelled=len(request.sample_ids))
 
+    async def ResendRequests(self, request: Any, context: Any) -> oracle_pb2.ResendRequestsResponse:  # noqa: N802
+        self.sent.append(request)
+        return oracle_pb2.ResendRequestsResponse(resent=len(request.sample_ids) or 7)
+
 
 @asynccontextmanager
 async def served(trainer: FakeTrainer, oracle: FakeOracle, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:

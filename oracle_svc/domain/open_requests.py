@@ -101,6 +101,19 @@ def is_asked(labeling: LabelingState, lease: LeaseKey) -> bool:
     return open_ and current and slot not in labeling.given.get(sample_id, {})
 
 
+def is_answered_by(labeling: LabelingState, lease: LeaseKey, source: str) -> bool:
+    """Return whether ``source`` gave the result of the slot whose lease this is."""
+    sample_id, slot = lease.request.sample_id, lease.request.slot
+    if slot is None:
+        return False
+    if given := labeling.given.get(sample_id, {}).get(slot):
+        return given.source == source
+    if labeling.annotators > 1:
+        return False
+    heard = labeling.heard.get(sample_id, {}).values()
+    return any(each.source == source and each.answer_revision >= lease.revision for each in heard)
+
+
 def in_conflict(labeling: LabelingState, lease: LeaseKey, held: Iterable[LeaseKey]) -> list[LeaseKey]:
     """Return those of the leases ``held`` that conflict with ``lease`` and whose requests are still open.
 

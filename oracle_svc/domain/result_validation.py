@@ -24,7 +24,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelResult
 
 from oracle_svc.domain.labeling_state import LabelingState
 
-_REVISION_MAX = 1_000_000
+REVISION_MAX = 1_000_000
 _TAKEN_BACK = {SkipKind.SKIP_KIND_EXPIRED: "its deadline is over", SkipKind.SKIP_KIND_CANCELLED: "it was taken back"}
 
 
@@ -41,7 +41,7 @@ def admit(labeling: LabelingState, result: LabelResult, source: str, field: str)
             or has ended, or the request expired or was cancelled, or another annotator's result would be withdrawn.
     """
     request = RequestId.parse(result.request_id)
-    _check_result(result, field)
+    check_result(result, field)
     _check_labeling(labeling)
     label = _class_of(labeling, request, result, field) if result.WhichOneof("answer") != "skip" else 0
     if request.sample_id in labeling.gold and request.round == 0:
@@ -54,12 +54,12 @@ def admit(labeling: LabelingState, result: LabelResult, source: str, field: str)
     return _the_only_one(labeling, request, result, source, label, field)
 
 
-def _check_result(result: LabelResult, field: str) -> None:
+def check_result(result: LabelResult, field: str) -> None:
     check_words(result.annotator, result.comment, result.source_event_id, field)
     if not 0 <= result.time_spent_s < math.inf:
         raise InvalidInput("BAD_TIME", "time_spent_s must be seconds, 0 or more", field=field)
-    if result.revision > _REVISION_MAX:
-        message = f"revision {result.revision} lies above {_REVISION_MAX}: count a request's revisions from 0"
+    if result.revision > REVISION_MAX:
+        message = f"revision {result.revision} lies above {REVISION_MAX}: count a request's revisions from 0"
         raise InvalidInput("BAD_REVISION", message, field=field, revision=result.revision)
     said = result.WhichOneof("answer")
     if said is None or (said == "withdrawn" and not result.withdrawn):

@@ -25,7 +25,7 @@ _STATUS: dict[type[LabelloopError], int] = {
     Corrupt: 500,
     Unready: 503,
 }
-_STATUS_FOR_TOOLS = {**_STATUS, NotAllowed: 401, LimitExceeded: 413}  # of annotation tools only size is limited
+STATUS_FOR_TOOLS = {**_STATUS, NotAllowed: 401, LimitExceeded: 413}  # of annotation tools only size is limited
 
 
 def http_status(error: LabelloopError) -> int:
@@ -49,7 +49,7 @@ def refuse_browser(error: LabelloopError) -> Response:
 
 def refuse_tool(error: LabelloopError) -> Response:
     """Answer an annotation tool, which authenticates itself with each call: 401 asks it to do so in another way."""
-    return _as_json(error, _STATUS_FOR_TOOLS[type(error)])
+    return _as_json(error, STATUS_FOR_TOOLS[type(error)])
 
 
 def _as_json(error: LabelloopError, status: int) -> Response:

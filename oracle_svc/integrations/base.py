@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import ClassVar, Protocol, runtime_checkable
 
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult, LabelRetraction, LabelVerdict
 from starlette.routing import Route
 
 _QUEUE = "queue:"
@@ -39,8 +39,12 @@ class ResultSink(Protocol):
 
     async def take(self, result: LabelResult) -> RecordStatus: ...
 
-    async def take_json(self, data: bytes) -> RecordStatus:
-        """Take a LabelResult as JSON; malformed data is refused and kept as a dead letter."""
+    async def take_json(self, data: bytes) -> LabelVerdict:
+        """Take a LabelResult as JSON; malformed data is refused and kept as a dead letter.
+
+        Returns:
+            The verdict, for whoever sent the result.
+        """
         ...
 
 
@@ -65,7 +69,7 @@ class Integration(Protocol):
         """
         ...
 
-    async def retract(self, request_ids: Sequence[str]) -> None:
+    async def retract(self, retractions: Sequence[LabelRetraction]) -> None:
         """Remove requests that need no result any more, as far as the tool can. They may be gone already."""
         ...
 
@@ -76,6 +80,17 @@ class Integration(Protocol):
     async def aclose(self) -> None:
         """Close connections of its own, after the last use."""
         ...
+
+
+@runtime_checkable
+class Dropping(Protocol):
+    """An integration whose tool drops requests by itself.
+
+    Attributes:
+        kept_s: Seconds after which it does.
+    """
+
+    kept_s: float
 
 
 @runtime_checkable

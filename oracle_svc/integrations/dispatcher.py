@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from time import monotonic
 
 import structlog
@@ -25,18 +26,17 @@ from labelloop.domain.ids import LeaseKey
 from labelloop.errors import LabelloopError, Unready
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction
 from labelloop.runtime.backoff import Backoff
 from labelloop.runtime.cancellation import without_losing_cancellation
 from labelloop.runtime.crash_points import crash_point
 
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.domain.open_requests import OpenRequest, for_tool, is_asked, revision_for_anybody
-from oracle_svc.integrations.base import Integration, ResultSink
+from oracle_svc.domain.open_requests import OpenRequest, for_tool, is_answered_by, is_asked, revision_for_anybody
+from oracle_svc.integrations.base import Dropping, Integration, ResultSink, source_of
 from oracle_svc.leases import Leases
 from oracle_svc.request_dispenser import RequestDispenser, tool_holder
 
-RESEND_S = 86_400.0
 PUSH_WITHIN_S = 20.0  # time limit for a part of the requests, well within their leases
 _PUSH_S = 30.0
 _PART = 50
@@ -73,7 +73,6 @@ class IntegrationDispatcher:
     """Pushes requests into one tool, retracts obsolete ones, and runs the intake of its results.
 
     Args:
-        resend_s: Seconds that a request may be in the tool without a result before it is pushed again.
         push_within_s: Seconds that the tool may take to accept a part of the requests.
     """
 
@@ -85,12 +84,12 @@ class IntegrationDispatcher:
         log: EventLog,
         leases: Leases,
         dispenser: RequestDispenser,
-        resend_s: float = RESEND_S,
         push_within_s: float = PUSH_WITHIN_S,
     ) -> None:
         self._queue, self._result_sink, self._projections, self._log = queue, result_sink, projections, log
         self._leases, self._dispenser = leases, dispenser
-        self._resend_s, self._push_within_s = resend_s, push_within_s
+        self._push_within_s = push_within_s
+        self._kept_s = queue.kept_s if isinstance(queue, Dropping) else inf
         self._holder = tool_holder(queue.name)
         self._refused: dict[str, _Refused] = {}
 
@@ -234,7 +233,10 @@ class IntegrationDispatcher:
             await self._leases.release(claim.ask.lease, self._holder)
 
     async def _confirm(self, claim: _Claim) -> None:
-        await self._leases.confirm(claim.ask.lease, self._holder, claim.until, self._resend_s)
+        revision = claim.request.next_revision
+        await self._leases.confirm(
+            claim.ask.lease, self._holder, claim.until, next_revision=revision, kept_s=self._kept_s
+        )
 
     def _numbered(self, labeling: LabelingState, claim: _Claim) -> LabelRequest:
         claim.request.next_revision = revision_for_anybody(labeling, claim.ask.sample_id)
@@ -242,17 +244,32 @@ class IntegrationDispatcher:
         return claim.request
 
     async def _retract(self, labeling: LabelingState) -> None:
-        """Retract the requests in the tool that are answered, or no longer asked for."""
+        """Retract the requests in the tool that are answered, or no longer asked for.
+
+        A tool that has one request for each annotator is not told of those that it answered itself.
+        """
         if not self._unwanted(labeling):
             return
         await self._catch_up()
         if not (done := self._unwanted(labeling)):
             return
+        source = source_of(self._queue.name)
+        told = [key for key in done if self._queue.whole_samples or not is_answered_by(labeling, key, source)]
         crash_point("before retract")
-        await self._queue.retract([str(key.request) for key in done])
+        if told:
+            await self._queue.retract([self._retraction(key) for key in told])
         crash_point("after retract")
         for key in done:
             await self._leases.release(key, self._holder)
+
+    def _retraction(self, key: LeaseKey) -> LabelRetraction:
+        lease = self._leases.lease(key)
+        return LabelRetraction(
+            request_id=str(key.request),
+            run_id=key.request.run_id,
+            attempt=lease.attempt,
+            next_revision=lease.next_revision or key.revision,
+        )
 
     def _unwanted(self, labeling: LabelingState) -> list[LeaseKey]:
         """Return leases that are no longer needed, except for samples whose answers are still to be resolved.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import Any
 
 import structlog
-from google.protobuf.json_format import MessageToJson
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from labelloop.errors import LabelloopError
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelVerdict
 from labelloop.runtime.backoff import Backoff
 from labelloop.runtime.cancellation import without_losing_cancellation
 
@@ -25,9 +28,35 @@ _LASTED_S = 10.0
 log = structlog.get_logger()
 
 
+def request_document(request: LabelRequest) -> dict[str, Any]:
+    """Return a request as what JSON holds: numbers and lists also if they are 0 or empty, texts unless they are."""
+    return _without_empty_texts(document(request))
+
+
+def document(message: Message) -> dict[str, Any]:
+    """Return a message as what JSON holds: every field but those that say that they are absent."""
+    found: dict[str, Any] = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return found
+
+
 def to_json(request: LabelRequest) -> str:
-    """Encode a request as a message body, in ASCII; fields that are 0 or empty are left out."""
-    return MessageToJson(request, preserving_proto_field_name=True, indent=None)
+    """Encode a request as a message body, in ASCII."""
+    return json.dumps(request_document(request))
+
+
+def verdict_json(verdict: LabelVerdict) -> str:
+    """Encode a verdict as a message body, in ASCII."""
+    return json.dumps(document(verdict))
+
+
+def _without_empty_texts(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_empty_texts(value) if isinstance(value, dict) else value
+        for name, value in found.items()
+        if value != ""
+    }
 
 
 def asking(request: LabelRequest) -> str:
@@ -37,15 +66,14 @@ def asking(request: LabelRequest) -> str:
     return f"{request.request_id}#{request.next_revision}.{request.attempt}"
 
 
-async def hand_over(result_sink: ResultSink, data: bytes, *, tries: int, tool: str) -> float | None:
+async def hand_over(result_sink: ResultSink, data: bytes, *, tries: int, tool: str) -> LabelVerdict | float:
     """Hand the result in ``data`` to the sink, on its ``tries``-th delivery.
 
     Returns:
-        None once the result may be forgotten; else seconds until it should be delivered again.
+        The verdict once the result may be forgotten; else seconds until it should be delivered again.
     """
     try:
-        await result_sink.take_json(data)
-        return None
+        return await result_sink.take_json(data)
     except LabelloopError as error:
         again_s = max(BACKOFF.pause_s(tries), error.retry_after_s)
         log.warning("result_returned_to_queue", tool=tool, reason=error.reason, problem=error.message, again_s=again_s)

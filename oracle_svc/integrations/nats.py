@@ -3,8 +3,8 @@
 Requests are published under ``labelloop-queue.v1.requests.<run>.<round>.<sample>.<slot>``, each once: a repeated push
 finds it there, and writes it again only if it is asked again. The annotators' client reads them with a durable consumer
 of its own, filtered by run, or by run and slot, and publishes results to ``labelloop-queue.v1.results.<run>`` with
-JetStream, so that results wait for an oracle that is away. All replicas share one consumer of results. Messages are
-dropped after 30 days.
+JetStream, so that results wait for an oracle that is away. All replicas share one consumer of results. What became of a
+result is published under ``labelloop-queue.v1.verdicts.<run>``. Messages are dropped after 30 days.
 
 The stream cannot be purged, so requests are not retracted: the oracle refuses late results.
 """
@@ -24,7 +24,7 @@ from labelloop.eventlog.conditional_publish import publish_once, publish_over
 from labelloop.eventlog.connection import jetstream, next_message
 from labelloop.eventlog.stream_setup import ensure_stream
 from labelloop.eventlog.streams import QUEUE, QUEUE_PREFIX, queue
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction, LabelVerdict
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -34,15 +34,26 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from oracle_svc.integrations.base import ResultSink
-from oracle_svc.integrations.messages import BY_LINK, PREFETCH, asking, hand_over, outlive, to_json
+from oracle_svc.integrations.messages import (
+    BY_LINK,
+    PREFETCH,
+    asking,
+    hand_over,
+    outlive,
+    to_json,
+    verdict_json,
+)
+from oracle_svc.integrations.verdict_outbox import VerdictOutbox
 
 STREAM, PREFIX = QUEUE, QUEUE_PREFIX
 CONSUMER = "oracle"
-REQUESTS, RESULTS = f"{PREFIX}.requests", f"{PREFIX}.results"
+REQUESTS, RESULTS, VERDICTS = f"{PREFIX}.requests", f"{PREFIX}.results", f"{PREFIX}.verdicts"
 _ACK_WAIT_S = 10.0  # for recording a result; those that a dead oracle had taken are redelivered after it
 _PULL_S = 3.0
 _SILENCE_LIMIT_S = 2.0  # beyond its expiry, after which a pull without any reply is given up
 _TOGETHER = 100  # concurrent writes
+
+_Reply = tuple[str, LabelVerdict]  # where the result was published, below RESULTS
 
 
 class Nats:
@@ -54,6 +65,7 @@ class Nats:
     def __init__(self, client: Client, replicas: int = 1) -> None:
         self._client, self._replicas = client, replicas
         self._js: JetStreamContext = jetstream(client)
+        self._outbox: VerdictOutbox[_Reply] = VerdictOutbox(self.name, self._tell, _TOGETHER)
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         """Publish requests. Raises Unready while the broker is away, LimitExceeded beyond its max_payload."""
@@ -69,12 +81,13 @@ class Nats:
             message = f"stream {STREAM} takes no requests just now: {error or type(error).__name__}"
             raise Unready("QUEUE_AWAY", message, stream=STREAM) from error
 
-    async def retract(self, request_ids: Sequence[str]) -> None:
+    async def retract(self, retractions: Sequence[LabelRetraction]) -> None:
         """Do nothing: the stream cannot be purged."""
 
     async def serve(self, result_sink: ResultSink) -> None:
         """Take results until cancelled, surviving outages and a broker that denies access until that is corrected."""
-        await outlive(self.name, lambda: self._read(result_sink), (NatsError, LabelloopError))
+        async with self._outbox.running():
+            await outlive(self.name, lambda: self._read(result_sink), (NatsError, LabelloopError))
 
     async def aclose(self) -> None:
         """Do nothing: the connection is the oracle's."""
@@ -98,7 +111,7 @@ class Nats:
             while True:
                 async with asyncio.TaskGroup() as tasks, aclosing(self._pulled(subscription)) as messages:
                     async for message in messages:
-                        tasks.create_task(_take(result_sink, message))
+                        tasks.create_task(self._take(result_sink, message))
         finally:
             if not self._client.is_closed:
                 await subscription.unsubscribe()
@@ -115,6 +128,20 @@ class Nats:
                 return  # the request expired
             yield message
 
+    async def _take(self, result_sink: ResultSink, message: Msg) -> None:
+        """Hand over one result, then acknowledge it: one acknowledged and not recorded would be lost."""
+        tries = message.metadata.num_delivered
+        taken = await hand_over(result_sink, message.data, tries=tries, tool=self.name)
+        if isinstance(taken, LabelVerdict):
+            await message.ack()
+            self._outbox.put((message.subject.removeprefix(f"{RESULTS}."), taken))
+        else:
+            await message.nak(delay=taken)
+
+    async def _tell(self, replies: Sequence[_Reply]) -> None:
+        publish = self._js.publish
+        await asyncio.gather(*(publish(f"{VERDICTS}.{to}", verdict_json(each).encode()) for to, each in replies))
+
     async def _ensure_stream(self) -> None:
         await ensure_stream(self._client, queue(self._replicas))
 
@@ -129,13 +156,3 @@ _CONSUMER = ConsumerConfig(
     max_deliver=-1,
     max_ack_pending=1000,
 )
-
-
-async def _take(result_sink: ResultSink, message: Msg) -> None:
-    """Hand over one result, then acknowledge it: one acknowledged and not recorded would be lost."""
-    tries = message.metadata.num_delivered
-    again_s = await hand_over(result_sink, message.data, tries=tries, tool=Nats.name)
-    if again_s is None:
-        await message.ack()
-    else:
-        await message.nak(delay=again_s)

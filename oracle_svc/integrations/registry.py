@@ -21,7 +21,7 @@ from oracle_svc.integrations.label_studio.integration import LabelStudio, from_e
 from oracle_svc.integrations.label_studio.predictions import Prediction
 from oracle_svc.integrations.nats import Nats
 
-_OPTIONAL = {  # integration -> its module here, and the setting that enables it
+OPTIONAL = {  # integration -> its module here, and the setting that enables it
     "webhook": ("webhook.integration", "URL"),
     "amqp": ("amqp", "URL"),
     "sqs": ("sqs", "REQUESTS_URL"),
@@ -44,7 +44,7 @@ def connected(client: Client, replicas: int, projections: RunProjections[Labelin
         return None
 
     made = [_made("LABEL_STUDIO", lambda: from_environment(said_by_log, prediction))]
-    for name, (module, setting) in _OPTIONAL.items():
+    for name, (module, setting) in OPTIONAL.items():
         if os.environ.get(f"LABELLOOP_{name.upper()}_{setting}"):
             made.append(_made(name.upper(), _maker(name, module)))
     return [Nats(client, replicas), *(queue for queue in made if queue)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labelloop.domain.ids import RequestId
+from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.eventlog.projections import RunProjections
 from labelloop.runtime.backoff import Backoff
 
@@ -31,7 +31,24 @@ class RequestRetries:
         labeling = self._projections.runs.get(request.run_id)
         if labeling is None:
             return
-        lease = slot_lease(labeling, replace(request, slot=request.slot or 0))
+        lease = _lease(labeling, request)
         pause_s = _BACKOFF.pause_s(self._leases.pushes(lease) + 1)
         await self._leases.shorten(lease, self._holder, pause_s)
         self._projections.notify(labeling.run_id)  # the lease ends sooner than the dispatcher expects
+
+    def attempt(self, request: RequestId, revision: int) -> int:
+        """Return the attempt with which the tool was last asked, as far as this replica knows.
+
+        Args:
+            revision: That of a result for the request. Once it is recorded, a request would have a larger one.
+        """
+        labeling = self._projections.runs.get(request.run_id)
+        if labeling is None:
+            return 0
+        now = _lease(labeling, request)
+        keys = (now, replace(now, revision=revision), replace(now, revision=0))
+        return next((lease.attempt for key in keys if (lease := self._leases.lease(key)).sequence), 0)
+
+
+def _lease(labeling: LabelingState, request: RequestId) -> LeaseKey:
+    return slot_lease(labeling, replace(request, slot=request.slot or 0))

@@ -1,10 +1,11 @@
 """Exchange requests and results with annotators over two existing SQS queues, standard or FIFO.
 
-The annotators' client receives requests, sends results, and deletes a request after sending its result. SQS cannot
-remove single messages, so a request that is no longer wanted stays until the queue's retention ends; the oracle refuses
-late results. A FIFO queue drops a request that is pushed again within five minutes, unless it is asked again; a
-standard queue then holds it twice. Each run is a message group of a FIFO queue, of which SQS serves one receiver at a
-time: if several annotators work on a run, use a standard queue. The result queue should have no redrive policy: it
+The annotators' client receives requests, sends results, and deletes a request after sending its result. What became of
+each result is sent to a third queue, if one is set. SQS cannot remove single messages, so a request that is no longer
+wanted stays until the queue's retention ends; the oracle refuses late results. A FIFO queue drops a request that is
+pushed again within five minutes, unless it is asked again; a standard queue then holds it twice. Each request is a
+message group of its own in a FIFO queue, because SQS serves a group to one receiver at a time: any number of annotators
+work at once, and requests that are asked again keep their order. The result queue should have no redrive policy: it
 would take results away from an oracle whose event log is away for long.
 """
 
@@ -16,18 +17,20 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from threading import Event
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import boto3
 import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from labelloop.errors import InvalidInput, LimitExceeded, Unready
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction, LabelVerdict
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from oracle_svc.integrations.base import ResultSink
-from oracle_svc.integrations.messages import BACKOFF, BY_LINK, asking, hand_over, outlive, to_json
+from oracle_svc.integrations.messages import BACKOFF, BY_LINK, asking, hand_over, outlive, to_json, verdict_json
+from oracle_svc.integrations.verdict_outbox import VerdictOutbox
 
 BODY_BYTES_MAX = 256 * 1024  # of a message, and of all messages of a batch together
 _BATCH_MAX = 10
@@ -47,6 +50,7 @@ class SqsSettings(BaseSettings):
 
     requests_url: str | None = Field(None, pattern=_URL, description="the queue that requests are put into")
     results_url: str | None = Field(None, pattern=_URL, description="the queue that results are read from")
+    verdicts_url: str | None = Field(None, pattern=_URL, description="the queue that verdicts on results are put into")
     endpoint_url: str | None = Field(None, pattern=_URL, description="where SQS answers, if not at AWS")
     region: str | None = Field(None, description="the queues' region; none: as boto3 finds it")
 
@@ -68,7 +72,7 @@ def from_environment() -> Sqs | None:
     except BotoCoreError as error:
         message = f"SQS cannot be set up: {error}; see LABELLOOP_SQS_REGION and the AWS settings"
         raise InvalidInput("BAD_SQS_SETTINGS", message, field="region") from error
-    return Sqs(client, settings.requests_url, settings.results_url)
+    return Sqs(client, settings.requests_url, settings.results_url, settings.verdicts_url)
 
 
 class Sqs:
@@ -77,9 +81,10 @@ class Sqs:
     name: ClassVar[str] = "sqs"
     whole_samples: ClassVar[bool] = False
 
-    def __init__(self, client: Any, requests_url: str, results_url: str) -> None:
+    def __init__(self, client: Any, requests_url: str, results_url: str, verdicts_url: str | None = None) -> None:
         self._client, self._requests_url, self._results_url = client, requests_url, results_url
-        self._fifo = requests_url.endswith(".fifo")
+        self._verdicts_url = verdicts_url
+        self._outbox: VerdictOutbox[LabelVerdict] = VerdictOutbox(self.name, self._tell, _BATCH_MAX)
         self._half_pushed: set[str] = set()
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
@@ -101,11 +106,12 @@ class Sqs:
             raise Unready("QUEUE_AWAY", message, queue=self._requests_url) from error
         self._half_pushed.difference_update(asking(request) for request in requests)
 
-    async def retract(self, request_ids: Sequence[str]) -> None:
+    async def retract(self, retractions: Sequence[LabelRetraction]) -> None:
         """Do nothing: SQS cannot remove single messages."""
 
     async def serve(self, result_sink: ResultSink) -> None:
-        await outlive(self.name, lambda: self._read(result_sink), _AWAY)
+        async with self._outbox.running():
+            await outlive(self.name, lambda: self._read(result_sink), _AWAY)
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._client.close)
@@ -119,10 +125,7 @@ class Sqs:
                 f"{BODY_BYTES_MAX}: {BY_LINK}"
             )
             raise LimitExceeded("REQUEST_TOO_LARGE", message, request_id=request.request_id)
-        if self._fifo:
-            digest = sha256(asking(request).encode()).hexdigest()
-            entry |= {"MessageGroupId": request.run_id, "MessageDeduplicationId": digest}
-        return entry
+        return entry | _ordered(self._requests_url, request.request_id, asking(request))
 
     async def _send(self, batch: Sequence[dict[str, str]]) -> None:
         """Send a batch, retrying the entries that fail."""
@@ -180,12 +183,28 @@ class Sqs:
         done: list[dict[str, Any]] = []
         later: list[dict[str, Any]] = []
         for entry, task in zip(_entries(messages), handed, strict=True):
-            if (again_s := task.result()) is None:
+            taken = task.result()
+            if isinstance(taken, LabelVerdict):
                 done.append(entry)
+                if self._verdicts_url:
+                    self._outbox.put(taken)
             else:
-                later.append(entry | {"VisibilityTimeout": math.ceil(again_s)})
+                later.append(entry | {"VisibilityTimeout": math.ceil(taken)})
         await self._settle("delete_message_batch", done)
         await self._settle("change_message_visibility_batch", later)
+
+    async def _tell(self, verdicts: Sequence[LabelVerdict]) -> None:
+        """Send verdicts, at most a batch. Raises Unready if SQS has not taken them all."""
+        url = self._verdicts_url or ""
+        bodies = [verdict_json(each) for each in verdicts]
+        entries = [
+            {"Id": str(place), "MessageBody": body, **_ordered(url, each.request_id or "none", f"{uuid4()}")}
+            for place, (each, body) in enumerate(zip(verdicts, bodies, strict=True))
+        ]
+        answer = await self._call("send_message_batch", url, Entries=entries)
+        if failed := answer.get("Failed"):
+            message = f"SQS does not take {len(failed)} verdicts: {failed[0].get('Message', '')}"
+            raise Unready("QUEUE_AWAY", message, queue=url)
 
     async def _settle(self, call: str, entries: Sequence[dict[str, Any]]) -> None:
         if not entries:
@@ -197,6 +216,18 @@ class Sqs:
     async def _call(self, call: str, queue_url: str, **parameters: Any) -> dict[str, Any]:
         answer: dict[str, Any] = await asyncio.to_thread(getattr(self._client, call), QueueUrl=queue_url, **parameters)
         return answer
+
+
+def _ordered(queue_url: str, group: str, once: str) -> dict[str, str]:
+    """Return what a FIFO queue needs beside a message; nothing for a standard queue.
+
+    Args:
+        group: What is delivered in order.
+        once: What is the same for the same message.
+    """
+    if not queue_url.endswith(".fifo"):
+        return {}
+    return {"MessageGroupId": group, "MessageDeduplicationId": sha256(once.encode()).hexdigest()}
 
 
 def batches(entries: Sequence[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
@@ -218,6 +249,6 @@ def _entries(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"Id": str(place), "ReceiptHandle": each["ReceiptHandle"]} for place, each in enumerate(messages)]
 
 
-async def _hand_over(result_sink: ResultSink, message: dict[str, Any]) -> float | None:
+async def _hand_over(result_sink: ResultSink, message: dict[str, Any]) -> LabelVerdict | float:
     tries = int(message["Attributes"]["ApproximateReceiveCount"])
     return await hand_over(result_sink, message["Body"].encode(), tries=tries, tool=Sqs.name)

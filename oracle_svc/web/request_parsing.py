@@ -11,6 +11,7 @@ from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from starlette.requests import Request
 
 from oracle_svc.http.request_body import json_object, read_body
+from oracle_svc.result_json import UNREADABLE
 
 BODY_BYTES_MAX = 64 * 1024
 RESULTS_MAX = 100
@@ -64,7 +65,7 @@ def _result(given: object, run_id: str, annotator: str) -> LabelResult:
         raise InvalidInput("BAD_RESULT", "an answer is a JSON object: a LabelResult", field="results")
     try:
         result: LabelResult = ParseDict(given, LabelResult())
-    except (ParseError, ValueError) as error:  # ValueError: text that is not Unicode
+    except (ParseError, *UNREADABLE) as error:
         raise InvalidInput("BAD_RESULT", f"an answer is no LabelResult: {error}", field="results") from error
     _check_run(result.request_id, run_id, "results")
     result.annotator = annotator

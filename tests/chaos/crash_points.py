@@ -189,6 +189,15 @@ async def _cancel_requests(trial: Trial) -> None:
     await _give_labels(trial, run_id, instead.event.labels_requested.sample_ids)
 
 
+async def _resend_requests(trial: Trial) -> None:
+    """Start a run that is labelled in a tool, have the tool asked again, and give the labels in another way."""
+    run_id = await _start_by_hand(trial, "resent", QueueSpec(tool="nats"))
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    request = oracle_pb2.ResendRequestsRequest(run_id=run_id, sample_ids=asked.event.labels_requested.sample_ids)
+    await _until_read(trial.world.clients.oracle.ResendRequests, request)
+    await _give_labels(trial, run_id, asked.event.labels_requested.sample_ids)
+
+
 async def _change_mind(trial: Trial) -> None:
     """Start a run whose first label is withdrawn and given again before the second one is given."""
     run_id = await _start_by_hand(trial, "withdrawn")
@@ -451,6 +460,7 @@ _LEADS: dict[str, Lead] = {
     ),
     "serve SubmitResults": _change_mind,
     "serve CancelRequests": _cancel_requests,
+    "serve ResendRequests": _resend_requests,
     "serve GetBacklog": _ask("oracle", "GetBacklog", lambda _, __: oracle_pb2.GetBacklogRequest()),
     "serve ListAnswers": _ask(
         "oracle", "ListAnswers", lambda trial, _: oracle_pb2.ListAnswersRequest(run_id=trial.run_id)

@@ -95,6 +95,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "ReleaseLeases": oracle_pb2.ReleaseLeasesRequest(annotator="kim", request_ids=[f"open/0/{open_sample}/0"]),
         "SubmitResults": oracle_pb2.SubmitResultsRequest(results=[result]),
         "CancelRequests": oracle_pb2.CancelRequestsRequest(run_id="open", sample_ids=[open_sample], annotator="kim"),
+        "ResendRequests": oracle_pb2.ResendRequestsRequest(run_id="open", sample_ids=[open_sample]),
         "GetBacklog": oracle_pb2.GetBacklogRequest(run_id="open"),
         "ListAnswers": oracle_pb2.ListAnswersRequest(run_id="done", limit=3),
         "ListDeadLetters": oracle_pb2.ListDeadLettersRequest(),

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import ClassVar
 
 from labelloop.errors import LimitExceeded, Unready
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction
 
 from oracle_svc.integrations.base import ResultSink
 from oracle_svc.integrations.dispatcher import IntegrationDispatcher
@@ -28,6 +28,7 @@ class ListTool:
     next_revisions: list[int] = field(default_factory=list)
     attempts: list[int] = field(default_factory=list)
     retracted: list[str] = field(default_factory=list)
+    retractions: list[LabelRetraction] = field(default_factory=list)
     down: bool = False
     stuck: bool = False
     refused: set[str] = field(default_factory=set)
@@ -46,8 +47,9 @@ class ListTool:
         if self.stuck:
             await asyncio.get_running_loop().create_future()
 
-    async def retract(self, request_ids: Sequence[str]) -> None:
-        self.retracted += request_ids
+    async def retract(self, retractions: Sequence[LabelRetraction]) -> None:
+        self.retracted += [each.request_id for each in retractions]
+        self.retractions += retractions
 
     async def aclose(self) -> None:
         """Nothing to close."""

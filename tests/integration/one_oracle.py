@@ -36,11 +36,13 @@ RESEND_S = 3600.0
 
 
 @asynccontextmanager
-async def oracle(server: NatsServer, cache: Path, now: Callable[[], float] = time.time) -> AsyncIterator[Oracle]:
+async def oracle(
+    server: NatsServer, cache: Path, now: Callable[[], float] = time.time, resend_s: float = RESEND_S
+) -> AsyncIterator[Oracle]:
     """An oracle without a server, by the clock ``now``."""
     client = await connect(server.url, "test")
-    settings = OracleSettings(nats_url=server.url, cache_dir=cache, resend_s=RESEND_S)
-    one = replace(oracle_of(settings, client, None), leases=Leases(client, now))
+    settings = OracleSettings(nats_url=server.url, cache_dir=cache)
+    one = replace(oracle_of(settings, client, None), leases=Leases(client, now, resend_s))
     await one.ensure_streams()
     following = [asyncio.create_task(work) for work in one.following()]
     try:

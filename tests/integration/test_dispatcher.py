@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from labelloop.domain.ids import LeaseKey
+from labelloop.errors import InvalidInput, NotFound
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event, RunArchived, RunCancelled
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult, LabelVerdict, ResendRequestsRequest, Verdict
 from labelloop_cli.local.nats.server import NatsServer
 
 from oracle_svc.bootstrap import Oracle
@@ -21,7 +22,8 @@ from oracle_svc.integrations.base import RecordStatus
 from oracle_svc.metrics import dead_letter_gauges, queue_gauges
 from oracle_svc.tool_results import replay
 from tests.integration.list_tool import ListTool, pumping
-from tests.integration.one_oracle import ask, oracle, slot_key, until
+from tests.integration.one_oracle import RESEND_S, ask, oracle, slot_key, until
+from tests.unused import UNUSED
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ async def test_requests_are_pushed_once_and_in_order_across_oracle_restarts(
         oracle(nats_server, tmp_path) as third,
         pumping(second.dispatcher(tool), third.dispatcher(tool)),
     ):
-        await second.recorder.take([LabelResult(request_id=ids(asked)[0], label=1)], "queue:list")
+        await second.recorder.take([LabelResult(request_id=ids(asked)[0], label=1)], "queue")
         await until(lambda: tool.retracted != [])
     assert tool.pushed == ids(asked)
     assert set(tool.retracted) == {ids(asked)[0]}
@@ -279,6 +281,118 @@ async def test_an_invalid_result_before_its_push_is_confirmed_is_requested_again
     assert tool.pushed[3] == "r/0/7/0"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"request_id": "r/0/7/0", "label": "seven"}',
+        b'{"request_id": "r/0/7/0", "label": 1, }',
+        b'{"type": "label.submitted", "data": {"results": [{"request_id": "r\\/0\\/7\\/0", "label": 1}]}}',
+    ],
+)
+async def test_a_result_that_cannot_be_parsed_is_requested_again_and_its_sender_told_why(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int], data: bytes
+) -> None:
+    tool, clock = ListTool(), [1_000.0]
+    async with (
+        oracle(nats_server, tmp_path, lambda: clock[0]) as one,
+        oracle(nats_server, tmp_path, lambda: clock[0]) as other,
+        pumping(one.dispatcher(tool)),
+    ):
+        await until(lambda: all(other.leases.lease(slot_key(each)).pushed_at for each in asked))
+        verdict = await other.result_sink("list").take_json(data)
+        assert (verdict.request_id, verdict.run_id, verdict.attempt) == ("r/0/7/0", "r", 0)
+        assert (verdict.verdict, bool(verdict.reason), bool(verdict.message)) == (Verdict.VERDICT_REFUSED, True, True)
+        clock[0] += 60
+        one.projections.notify("r")
+        await until(lambda: len(tool.pushed) == 4)
+        assert (tool.pushed[3], tool.attempts[3]) == ("r/0/7/0", 1)
+        good = b'{"request_id": "r/0/7/0", "label": 0, "annotator": "kim", "source_event_id": "x", "tool_version": 3}'
+        await until(lambda: bool(other.leases.lease(slot_key(7)).pushed_at))
+        verdicts = [await other.result_sink("list").take_json(good) for _ in range(2)]
+        letters = other.dead_letters.letters.values()
+    told = LabelVerdict(request_id="r/0/7/0", run_id="r", annotator="kim", attempt=1, source_event_id="x")
+    for verdict, word in zip(verdicts, (Verdict.VERDICT_RECORDED, Verdict.VERDICT_REPEATED), strict=True):
+        told.verdict = word
+        assert verdict == told
+    assert [letter.request_id for letter in letters] == ["r/0/7/0"]
+
+
+async def test_a_retraction_names_the_attempt_and_is_not_sent_to_who_answered(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool, clock = ListTool(), [1_000.0]
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as one, pumping(one.dispatcher(tool)):
+        await until(lambda: all(one.leases.lease(slot_key(each)).pushed_at for each in asked))
+        clock[0] += 2 * RESEND_S
+        one.projections.notify("r")
+        await until(lambda: len(tool.pushed) == 6)
+        await until(lambda: all(one.leases.lease(slot_key(each)).pushes == 2 for each in asked))
+        await one.result_sink("list").take(LabelResult(request_id="r/0/7/0", label=1))
+        await one.recorder.take([LabelResult(request_id="r/0/3/0", label=1)], "queue")
+        await until(lambda: not one.leases.holder(slot_key(3)) and not one.leases.holder(slot_key(7)))
+    [told] = tool.retractions
+    assert (told.request_id, told.run_id, told.attempt, told.next_revision) == ("r/0/3/0", "r", 1, 0)
+
+
+async def test_a_request_can_be_sent_again_at_once_by_any_oracle(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool()
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        async with pumping(one.dispatcher(tool)):
+            await until(lambda: all(other.leases.lease(slot_key(each)).pushed_at for each in asked))
+        await one.result_sink("list").take(LabelResult(request_id="r/0/3/0", label=1))
+        await other.caught_up()
+        service, context = other.service(), UNUSED
+        some = await service.ResendRequests(ResendRequestsRequest(run_id="r", sample_ids=[7, 3]), context)
+        assert some.resent == 1, "one is answered"
+        rest = await service.ResendRequests(ResendRequestsRequest(run_id="r"), context)
+        assert rest.resent == 1, "one is to be asked again already"
+        for run_id, sample_ids in (("r", [8]), ("r", [7] * 1001), ("none", [])):
+            with pytest.raises((InvalidInput, NotFound)):
+                await service.ResendRequests(ResendRequestsRequest(run_id=run_id, sample_ids=sample_ids), context)
+        async with pumping(other.dispatcher(tool)):
+            await until(lambda: len(tool.pushed) == 5)
+    assert tool.pushed[3:] == ["r/0/7/0", "r/0/5/0"]
+    assert tool.attempts[3:] == [1, 1]
+
+
+@pytest.mark.parametrize("resend_s", [60.0, 7200.0])
+async def test_another_time_to_resend_holds_for_what_is_out_already(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int], resend_s: float
+) -> None:
+    tool, clock = ListTool(), [1_000.0]
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as one, pumping(one.dispatcher(tool)):
+        await until(lambda: all(one.leases.lease(slot_key(each)).pushed_at for each in asked))
+    async with (
+        oracle(nats_server, tmp_path, lambda: clock[0], resend_s) as next_one,
+        pumping(next_one.dispatcher(tool)),
+    ):
+        await until(lambda: all(next_one.leases.holder(slot_key(each)) for each in asked))
+        clock[0] += resend_s - 1
+        assert all(next_one.leases.holder(slot_key(each)) for each in asked)
+        clock[0] += 1
+        next_one.projections.notify("r")
+        await until(lambda: len(tool.pushed) == 6)
+
+
+async def test_a_request_that_the_tool_drops_is_sent_again_then(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    @dataclass
+    class DroppingTool(ListTool):
+        kept_s: float = 60.0
+
+    tool, clock = DroppingTool(), [1_000.0]
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as one, pumping(one.dispatcher(tool)):
+        await until(lambda: all(one.leases.lease(slot_key(each)).pushed_at for each in asked))
+        clock[0] += 59
+        assert one.leases.holder(slot_key(7))
+        clock[0] += 1
+        one.projections.notify("r")
+        await until(lambda: len(tool.pushed) == 6)
+
+
 async def test_results_are_recorded_once_and_invalid_ones_kept_once_as_dead_letters(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
@@ -296,17 +410,15 @@ async def test_results_are_recorded_once_and_invalid_ones_kept_once_as_dead_lett
             b'{"request_id": "r/0/3/0"}',
         ]
         for data in (*bad, *bad):
-            assert await one.result_sink("list").take_json(data) == RecordStatus.REFUSED
-            assert await other.result_sink("list").take_json(data) == RecordStatus.REFUSED
+            for each in (one, other):
+                assert (await each.result_sink("list").take_json(data)).verdict == Verdict.VERDICT_REFUSED
         await until(lambda: len(other.dead_letters.letters) == len(bad))
         assert {letter.data for letter in other.dead_letters.letters.values()} == set(bad)
         assert {letter.reason for letter in other.dead_letters.letters.values()} == {
             *("UNKNOWN_CLASS", "NOT_ASKED_FOR", "UNKNOWN_RUN", "MALFORMED", "NO_ANSWER")
         }
-        assert (
-            await one.result_sink("list").take_json(b'{"request_id": "%s", "label": 0}' % second.encode())
-            == RecordStatus.RECORDED
-        )
+        taken = await one.result_sink("list").take_json(b'{"request_id": "%s", "label": 0}' % second.encode())
+        assert taken.verdict == Verdict.VERDICT_RECORDED
         standing = one.projections.get("r").answers.standing
         assert {key: outcome.label for key, outcome in standing.items()} == {7: 1, 3: 0}  # type: ignore[union-attr]
 
@@ -316,7 +428,7 @@ async def test_a_dead_letter_whose_replay_succeeds_is_removed_for_good(
 ) -> None:
     early = b'{"request_id": "later/0/3", "label": 1}'
     async with oracle(nats_server, tmp_path) as one:
-        assert await one.result_sink("list").take_json(early) == RecordStatus.REFUSED
+        assert (await one.result_sink("list").take_json(early)).verdict == Verdict.VERDICT_REFUSED
         [letter] = one.dead_letters.letters.values()
         assert await replay(letter, one.recorder, one.dead_letters)
         await start_again(one, "later")

@@ -96,8 +96,8 @@ async def test_a_push_counts_once_if_refused_before_or_after_it_is_confirmed(
             assert one.leases.pushes(key) == attempt
             until_s = await one.leases.take(key, "tool:list", 30)
             if confirmed_first:
-                await one.leases.confirm(key, "tool:list", until_s, 3600)
+                await one.leases.confirm(key, "tool:list", until_s)
             await one.leases.shorten(key, "tool:list", 2)
             await one.leases.shorten(key, "tool:list", 1)
-            await one.leases.confirm(key, "tool:list", until_s, 3600)
+            await one.leases.confirm(key, "tool:list", until_s)
             assert await one.leases.release(key, "tool:list")

@@ -73,6 +73,12 @@ class RabbitNode:
             self._epmd.wait()
             self._epmd = None
 
+    def control(self, *command: str) -> None:
+        """Run a command of rabbitmqctl."""
+        program = self._binary.with_name("rabbitmqctl")
+        environment = os.environ | self._environment() | {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ""}
+        subprocess.run([program, *command], env=environment, check=True, capture_output=True, timeout=PATIENCE_S)
+
     def _environment(self) -> dict[str, str]:
         plugins = self._folder / "plugins"
         plugins.write_text("[].\n")

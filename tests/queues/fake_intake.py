@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
-from google.protobuf.json_format import Parse, ParseError
-from labelloop.errors import Unready
-from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from labelloop.errors import InvalidInput, Unready
+from labelloop.oracle.v1.oracle_pb2 import LabelResult, LabelVerdict, Verdict
 
 from oracle_svc.integrations.base import RecordStatus
+from oracle_svc.result_json import read_result
 from tests.patience import PATIENCE_S
 
 T = TypeVar("T")
@@ -30,14 +31,14 @@ class FakeIntake:
     async def take(self, result: LabelResult) -> RecordStatus:
         return await self._noted(self._take, result)
 
-    async def take_json(self, data: bytes) -> RecordStatus:
-        try:
-            result = Parse(data, LabelResult())
-        except ParseError:
-            result = LabelResult()
-        if not result.request_id:  # "[]" parses
-            return await self._noted(self._refuse, data)
-        return await self.take(result)
+    async def take_json(self, data: bytes) -> LabelVerdict:
+        result = LabelResult()
+        with suppress(InvalidInput):
+            result = read_result(data)
+        taken = await (self.take(result) if result.request_id else self._noted(self._refuse, data))
+        verdict = LabelVerdict(request_id=result.request_id, annotator=result.annotator)
+        verdict.verdict = Verdict.Value(f"VERDICT_{taken.name}")
+        return verdict
 
     async def until(self, holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
         """Return once ``holds`` is true after a result came; TimeoutError if that takes too long."""

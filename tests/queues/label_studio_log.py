@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from labelloop.errors import Unready
-from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from labelloop.oracle.v1.oracle_pb2 import LabelResult, LabelVerdict
 
 from oracle_svc.integrations.base import RecordStatus
 from tests.patience import PATIENCE_S
@@ -38,7 +38,7 @@ class FakeLog:
             self.recorded.append(result)
             return RecordStatus.RECORDED
 
-    async def take_json(self, data: bytes) -> RecordStatus:
+    async def take_json(self, data: bytes) -> LabelVerdict:
         raise AssertionError("Label Studio's results are never JSON")
 
     def said(self, request_id: str) -> list[LabelResult]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pytest
 from google.protobuf.json_format import ParseDict
 from labelloop.errors import LimitExceeded, Unready
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, Prediction
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction, Prediction
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from oracle_svc.integrations.base import Integration, ResultSink
@@ -56,6 +56,15 @@ def requests(count: int, *, run: str = RUN) -> list[LabelRequest]:
 
 def result(request_id: str, *, label: int = 1, revision: int = 0) -> dict[str, Any]:
     return {"request_id": request_id, "label": label, "annotator": "ann", "revision": revision}
+
+
+def retractions(asked: Sequence[LabelRequest]) -> list[LabelRetraction]:
+    return [
+        LabelRetraction(
+            request_id=each.request_id, run_id=each.run_id, attempt=each.attempt, next_revision=each.next_revision
+        )
+        for each in asked
+    ]
 
 
 def ids(asked: Sequence[LabelRequest]) -> list[str]:
@@ -118,6 +127,17 @@ class MessageQueueContract:
             found = await come(tool, 25)
         assert [ParseDict(each, LabelRequest()) for each in found] == asked
         assert base64.b64decode(found[0]["content"]) == PNG
+
+    async def test_zeros_are_there_and_empty_texts_are_not(self, queue: Integration, tool: MessageTool) -> None:
+        asked = LabelRequest(request_id="run-1/0/0/0", run_id=RUN, sha256="ab", media_type="image/png", content=PNG)
+        asked.prediction.confidence = 0.0
+        async with serving(queue, FakeIntake()):
+            await queue.push([asked])
+            [found] = await come(tool, 1)
+        numbers = ("round", "sample_id", "slot", "priority", "annotator_count", "next_revision", "attempt")
+        assert [found[name] for name in numbers] == [0] * len(numbers)
+        assert (found["classes"], found["prediction"]) == ([], {"label": 0, "confidence": 0})
+        assert not {"uri", "sample_name", "deadline", "lease_expires_at"} & found.keys()
 
     @pytest.mark.parametrize("number", ["next_revision", "attempt"])
     async def test_a_revised_or_retried_request_arrives(
@@ -260,4 +280,4 @@ class MessageQueueContract:
     async def test_retracting_a_missing_request_is_no_error(self, queue: Integration, tool: MessageTool) -> None:
         async with serving(queue, FakeIntake()):
             await queue.push(requests(1))
-            await queue.retract([*ids(requests(1)), "run-1/2/99/0"])
+            await queue.retract(retractions([*requests(1), LabelRequest(request_id="run-1/2/99/0", run_id=RUN)]))

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from aio_pika import DeliveryMode
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import ChannelNotFoundEntity
 from labelloop.errors import Unready
 from pydantic import ValidationError
 
+from oracle_svc.integrations import amqp
 from oracle_svc.integrations.amqp import Amqp, from_environment
+from oracle_svc.integrations.base import Dropping
+from tests.patience import PATIENCE_S
 from tests.queues.all_tools import only_with_all_tools
 from tests.queues.amqp_tool import AmqpTool, RabbitNode, rabbitmq_binary
 from tests.queues.fake_intake import FakeIntake
@@ -62,6 +68,17 @@ async def queue(tool: AmqpTool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield queue
 
 
+async def come_to_exist(tool: AmqpTool, name: str) -> None:
+    async def exists() -> bool:
+        try:
+            await (await tool.channel()).declare_queue(name, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        return True
+
+    await eventually(exists)
+
+
 class TestAmqp(MessageQueueContract):
     async def test_requests_are_persistent_and_carry_id_and_priority(self, queue: Amqp, tool: AmqpTool) -> None:
         async with serving(queue, FakeIntake()):
@@ -89,7 +106,90 @@ class TestAmqp(MessageQueueContract):
         assert [message.message_id for message in messages] == ids([asked[0], asked[1], asked[3]])
         assert messages[0].expiration is not None
         assert 3590 < float(str(messages[0].expiration)) <= 3600
-        assert messages[1].expiration is None, "RabbitMQ knows no more than 49 days"
+        assert {messages[i].expiration for i in (1, 2)} == {86_400.0}, "when they are asked again"
+
+    async def test_requests_expire_when_they_are_asked_again(
+        self, tool: AmqpTool, node: RabbitNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in (tool.environment | {"LABELLOOP_RESEND_S": "1"}).items():
+            monkeypatch.setenv(name, value)
+        queue = from_environment()
+        assert queue is not None
+        assert isinstance(queue, Dropping)
+        assert queue.kept_s == 1
+        async with aclosing(queue):
+            await queue.push(requests(3))
+            await asyncio.sleep(1.2)
+            assert await tool.messages() == []
+
+    async def test_an_expiry_that_the_broker_does_not_know_is_left_out(self, tool: AmqpTool, node: RabbitNode) -> None:
+        async with aclosing(Amqp(node.url, tool.requests_queue, tool.results_queue, kept_s=100 * 86_400)) as queue:
+            await queue.push(requests(1))
+            assert [message.expiration for message in await tool.messages()] == [None], "it knows 49 days"
+
+    async def test_requests_held_back_by_a_memory_alarm_are_published_once(
+        self, tool: AmqpTool, node: RabbitNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(amqp, "_CONFIRM_WITHIN_S", 1.0)
+        asked = requests(60)
+        async with aclosing(Amqp(node.url, tool.requests_queue, tool.results_queue)) as queue:
+            await queue.push(asked[:1])
+            await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.00001")
+            try:
+                for _ in range(3):
+                    with pytest.raises(Unready, match="not confirmed"):
+                        await queue.push(asked[1:])
+            finally:
+                await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.6")
+            await push_at_last(queue, asked[1:])
+            found = [message.message_id for message in await tool.messages()]
+        assert sorted(filter(None, found)) == sorted(ids(asked))
+
+    @pytest.mark.parametrize("direct", [True, False], ids=["direct", "own queue"])
+    async def test_a_verdict_goes_to_the_queue_that_the_broker_named(
+        self, queue: Amqp, tool: AmqpTool, direct: bool
+    ) -> None:
+        channel, replies = await tool.channel(), asyncio.Queue[AbstractIncomingMessage]()
+        if direct:
+            inbox = await channel.get_queue("amq.rabbitmq.reply-to", ensure=False)
+        else:
+            inbox = await channel.declare_queue(exclusive=True)
+        await inbox.consume(replies.put, no_ack=True)
+        await channel.declare_queue(tool.results_queue, durable=True)
+        async with serving(queue, FakeIntake(), emptying=tool):
+            for data, correlation_id in ((json.dumps(result("run-1/2/0/0")), "a"), ("no json", "b")):
+                message = Message(data.encode(), correlation_id=correlation_id, reply_to=inbox.name)
+                await channel.default_exchange.publish(message, tool.results_queue)
+                async with asyncio.timeout(PATIENCE_S):
+                    reply = await replies.get()
+                assert reply.correlation_id == correlation_id
+                verdict = json.loads(reply.body)
+                expected = {"a": ("run-1/2/0/0", "VERDICT_RECORDED"), "b": ("", "VERDICT_REFUSED")}
+                assert (verdict["request_id"], verdict["verdict"]) == expected[correlation_id]
+
+    async def test_a_result_cannot_have_a_verdict_put_into_a_queue_of_its_choice(
+        self, tool: AmqpTool, node: RabbitNode
+    ) -> None:
+        verdicts, channel = f"{tool.results_queue}.verdicts", await tool.channel()
+        await channel.declare_queue(tool.requests_queue, durable=True, arguments={"x-max-priority": 9})
+        async with (
+            aclosing(Amqp(node.url, tool.requests_queue, tool.results_queue, verdicts)) as queue,
+            serving(queue, FakeIntake()),
+        ):
+            for reply_to in (tool.requests_queue, "amq.direct", ""):
+                await channel.declare_queue(tool.results_queue, durable=True)
+                message = Message(json.dumps(result("run-1/2/0/0")).encode(), message_id="m", reply_to=reply_to)
+                await channel.default_exchange.publish(message, tool.results_queue)
+
+            async def told() -> bool:
+                kept = await (await tool.channel()).declare_queue(verdicts, passive=True)
+                return kept.declaration_result.message_count == 3
+
+            await come_to_exist(tool, verdicts)
+            await eventually(told)
+        assert await tool.messages() == []
+        inbox = await channel.get_queue(verdicts)
+        assert (await inbox.get(no_ack=True)).correlation_id == "m"
 
     async def test_existing_queues_are_used_as_they_are(self, queue: Amqp, tool: AmqpTool) -> None:
         channel = await tool.channel()

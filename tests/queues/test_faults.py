@@ -167,13 +167,15 @@ async def campaign(
 
 
 @asynccontextmanager
-async def started(start: Start, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Campaign]:
+async def started(
+    start: Start, folder: Path, monkeypatch: pytest.MonkeyPatch, http_port: int = 0
+) -> AsyncIterator[Campaign]:
     crash_at = folder / "crash_at"
     monkeypatch.setenv("LABELLOOP_CRASH_AT", str(crash_at))
     async with start(folder) as tool:
         for name, value in tool.environment.items():
             monkeypatch.setenv(name, value)
-        async with running(folder / "store", page=Page()) as stack, connect(stack.endpoints) as clients:
+        async with running(folder / "store", page=Page(http_port)) as stack, connect(stack.endpoints) as clients:
             await tool.connect(stack)
             truth = np.load(write_blobs(folder).labels)
             yield Campaign(tool, stack, clients, truth, crash_at)

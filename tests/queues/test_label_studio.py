@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from labelloop.errors import InvalidInput, NotAllowed, Unready
 from labelloop.events.v1.events_pb2 import SkipKind
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, Prediction
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction, Prediction
 from pydantic import SecretStr
 
 from oracle_svc.integrations.base import Integration
@@ -284,7 +284,8 @@ async def test_retracted_requests_are_deleted_unless_answered(
     await tool.requests()
     await tool.answer({"request_id": f"{run_id}/0/1", "annotator": "kim", "label": 0})
     await tool.answer({"request_id": f"{run_id}/0/2", "annotator": "kim", "skip": "SKIP_KIND_SKIPPED"})
-    await queue.retract([f"{run_id}/0/{i}" for i in range(3)] + [f"{run_id}/0/99", "nobody/0/0"])
+    gone = [f"{run_id}/0/{i}" for i in range(3)] + [f"{run_id}/0/99", "nobody/0/0"]
+    await queue.retract([LabelRetraction(request_id=each) for each in gone])
     left = [task["data"]["labelloop_request_id"] for task in tasks_of(server, run_id)]
     assert left == [f"{run_id}/0/{i}" for i in (1, 2, 3)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from labelloop_cli.local.nats.server import NatsServer
 from nats.aio.client import Client
 
 from oracle_svc.integrations.nats import STREAM, Nats
+from tests.patience import PATIENCE_S
 from tests.queues.fake_intake import FakeIntake
-from tests.queues.message_contract import MessageQueueContract, come, eventually, ids, requests, serving
+from tests.queues.message_contract import MessageQueueContract, come, eventually, ids, requests, result, serving
 from tests.queues.nats_tool import NatsTool, nats_tool
 
 
@@ -73,6 +75,31 @@ class TestSubjects(MessageQueueContract):
             await eventually(there)
             await js.publish("labelloop-queue.v1.results.run-1", b"another")
             await result_sink.until(lambda: len(result_sink.refused) == 2)
+
+    async def test_verdicts_are_published_by_run(self, queue: Nats, client: Client) -> None:
+        js = jetstream(client)
+        verdicts = await js.subscribe("labelloop-queue.v1.verdicts.run-1", ordered_consumer=True)
+        result_sink = FakeIntake()
+        said = [json.dumps(result("run-1/2/0/0")), json.dumps(result("run-1/2/0/0")), '{"no": "json"', "[]"]
+        async with serving(queue, result_sink):
+            told = []
+            for data in said:
+                await js.publish("labelloop-queue.v1.results.run-1", data.encode())
+                told.append(json.loads((await verdicts.next_msg(timeout=PATIENCE_S)).data))
+        assert [each["verdict"] for each in told] == [
+            *("VERDICT_RECORDED", "VERDICT_REPEATED", "VERDICT_REFUSED", "VERDICT_REFUSED")
+        ]
+        assert told[0] == {
+            "request_id": "run-1/2/0/0",
+            "run_id": "",
+            "annotator": "ann",
+            "verdict": "VERDICT_RECORDED",
+            "reason": "",
+            "message": "",
+            "attempt": 0,
+            "source_event_id": "",
+            "revision": 0,
+        }
 
     async def test_stream_denies_purging_and_deleting(self, queue: Nats, client: Client) -> None:
         config = (await jetstream(client).stream_info(STREAM)).config

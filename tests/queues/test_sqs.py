@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -13,7 +14,8 @@ from pydantic import ValidationError
 
 from oracle_svc.integrations.sqs import Sqs, batches, from_environment
 from tests.queues.all_tools import only_with_all_tools
-from tests.queues.message_contract import MessageQueueContract, ids, requests
+from tests.queues.fake_intake import FakeIntake
+from tests.queues.message_contract import MessageQueueContract, eventually, ids, requests, result, serving
 from tests.queues.sqs_tool import MotoProcess, SqsTool
 
 pytest.importorskip("moto.server", reason="moto, flask or flask-cors is not installed")
@@ -70,6 +72,53 @@ class TestSqs(MessageQueueContract):
         found = [each["request_id"] for each in await tool.requests()]
         twice = [] if tool.requests_url.endswith(".fifo") else ids(requests(5))
         assert sorted(found) == sorted(ids(requests(7)) + twice)
+
+    async def test_several_annotators_work_on_one_run_at_a_time(self, queue: Sqs, tool: SqsTool) -> None:
+        await queue.push(requests(6))
+        held = []
+        for _ in range(6):
+            answer = await asyncio.to_thread(
+                tool.client.receive_message, QueueUrl=tool.requests_url, MaxNumberOfMessages=1, VisibilityTimeout=60
+            )
+            held += [json.loads(message["Body"])["request_id"] for message in answer.get("Messages", [])]
+        assert sorted(held) == ids(requests(6)), "none is deleted yet"
+
+    async def test_verdicts_are_put_into_their_queue(self, tool: SqsTool) -> None:
+        verdicts_url = tool.results_url.replace("results", "verdicts")
+        attributes = {"FifoQueue": "true"} if verdicts_url.endswith(".fifo") else {}
+        name = verdicts_url.rpartition("/")[2]
+        await asyncio.to_thread(tool.client.create_queue, QueueName=name, Attributes=attributes)
+        queue = Sqs(tool.client, tool.requests_url, tool.results_url, verdicts_url)
+        told: list[dict[str, Any]] = []
+        async with serving(queue, FakeIntake(), emptying=tool):
+            await tool.answer(result("run-1/2/0/0"))
+            await tool.answer(result("run-1/2/0/0"))
+            await tool.send(b"no json")
+
+            async def all_told() -> bool:
+                answer = await asyncio.to_thread(
+                    tool.client.receive_message, QueueUrl=verdicts_url, MaxNumberOfMessages=10, VisibilityTimeout=600
+                )
+                told.extend(json.loads(message["Body"]) for message in answer.get("Messages", []))
+                for message in answer.get("Messages", []):
+                    receipt = message["ReceiptHandle"]
+                    await asyncio.to_thread(tool.client.delete_message, QueueUrl=verdicts_url, ReceiptHandle=receipt)
+                return len(told) >= 3
+
+            await eventually(all_told)
+        found = sorted((each["request_id"], each["verdict"]) for each in told)
+        expected = [("", "VERDICT_REFUSED"), ("run-1/2/0/0", "VERDICT_RECORDED"), ("run-1/2/0/0", "VERDICT_REPEATED")]
+        assert found == expected
+
+    async def test_a_verdicts_queue_that_takes_nothing_holds_up_no_result(self, tool: SqsTool) -> None:
+        queue, result_sink = (
+            Sqs(tool.client, tool.requests_url, tool.results_url, f"{tool.results_url}-none"),
+            FakeIntake(),
+        )
+        async with serving(queue, result_sink, emptying=tool):
+            for sample in range(30):
+                await tool.answer(result(f"run-1/2/{sample}/0"))
+            await result_sink.until_all(30)
 
     async def test_failed_entries_of_a_batch_are_retried(self, tool: SqsTool) -> None:
         failing = PartlyFailing(tool.client, times=1)

@@ -30,7 +30,7 @@ from tests.patience import PATIENCE_S
 from tests.queues.fake_intake import FakeIntake
 from tests.queues.http_server import served
 from tests.queues.large_samples import fetched, shown_large_samples
-from tests.queues.message_contract import PNG, ids, push_at_last, requests, result, serving
+from tests.queues.message_contract import PNG, ids, push_at_last, requests, result, retractions, serving
 from tests.queues.webhook_tool import WebhookTool, new_id, new_secret, webhook_tool
 
 
@@ -101,9 +101,42 @@ async def test_only_equal_batches_have_equal_message_ids(queue: Webhook, tool: W
 
 
 async def test_retracted_requests_are_sent_to_the_tool_in_batches(queue: Webhook, tool: WebhookTool) -> None:
-    await queue.retract([*ids(requests(120))])
+    await queue.retract(retractions(requests(120)))
     assert tool.retracted == ids(requests(120))
     assert [message.said["type"] for message in tool.messages] == ["labels.retracted"] * 2
+
+
+async def test_another_retraction_of_a_request_has_another_id(queue: Webhook, tool: WebhookTool) -> None:
+    [asked] = requests(1)
+    await queue.retract(retractions([asked]))
+    await queue.retract(retractions([asked]))
+    asked.attempt = 1
+    await queue.retract(retractions([asked]))
+    asked.next_revision = 2
+    await queue.retract(retractions([asked]))
+    first, again, attempt, revision = (message.id for message in tool.messages)
+    assert first == again
+    assert len({first, attempt, revision}) == 3
+    assert tool.messages[-1].said["data"] == {
+        "retractions": [{"request_id": asked.request_id, "run_id": "run-1", "attempt": 1, "next_revision": 2}],
+        "request_ids": [asked.request_id],
+    }
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 422])
+async def test_a_receiver_that_takes_no_retraction_holds_nothing_up(
+    queue: Webhook, tool: WebhookTool, status: int
+) -> None:
+    tool.refusals = [Response(status_code=status)] * 2
+    await queue.retract(retractions(requests(120)))
+    await queue.push(requests(1))
+    assert [message.answered for message in tool.messages] == [status, status, 204]
+
+
+async def test_a_retraction_that_is_refused_for_its_signature_is_an_error(queue: Webhook, tool: WebhookTool) -> None:
+    tool.refusals = [Response(status_code=401)]
+    with pytest.raises(WrongState, match="_SECRET"):
+        await queue.retract(retractions(requests(1)))
 
 
 async def test_an_empty_push_or_retraction_sends_no_message(queue: Webhook, tool: WebhookTool) -> None:
@@ -206,9 +239,11 @@ async def test_results_of_one_message_are_recorded_in_order(queue: Webhook, tool
         await wait_served(tool)
         many = [result(f"run-1/2/{i}/0") for i in range(200)]
         response = await tool.post(submitted(*many))
-        assert (response.status_code, response.json()) == (200, {"verdicts": ["recorded"] * 200})
+        assert (response.status_code, response.json()["verdicts"]) == (200, ["recorded"] * 200)
         response = await tool.post(submitted(many[7], result("run-1/2/7/0", label=0, revision=1)))
-        assert response.json() == {"verdicts": ["repeated", "recorded"]}
+        assert response.json()["verdicts"] == ["repeated", "recorded"]
+        named = [(each["request_id"], each["verdict"]) for each in response.json()["results"]]
+        assert named == [("run-1/2/7/0", "VERDICT_REPEATED"), ("run-1/2/7/0", "VERDICT_RECORDED")]
     assert result_sink.ids()[1:] == [each["request_id"] for each in many] + ["run-1/2/7/0"]
 
 
@@ -218,7 +253,7 @@ async def test_malformed_results_are_kept_as_refused_and_the_others_recorded(que
     async with serving(queue, result_sink):
         await wait_served(tool)
         response = await tool.post(submitted(result("run-1/2/0/0"), *bad, result("run-1/2/1/0")))
-    assert response.json() == {"verdicts": ["recorded", *["refused"] * len(bad), "recorded"]}
+    assert response.json()["verdicts"] == ["recorded", *["refused"] * len(bad), "recorded"]
     assert [json.loads(data) for data in result_sink.refused] == bad
 
 
@@ -348,7 +383,7 @@ async def test_results_get_503_until_the_result_sink_is_available_again(queue: W
         assert int(response.headers["retry-after"]) >= 1
         result_sink.away = False
         response = await tool.post(body, message_id=message_id)
-        assert response.json() == {"verdicts": ["recorded"] * 2}
+        assert response.json()["verdicts"] == ["recorded"] * 2
 
 
 async def test_results_get_503_if_the_result_sink_takes_too_long(tool: WebhookTool) -> None:
@@ -366,7 +401,7 @@ async def test_results_get_503_while_the_integration_is_not_serving(queue: Webho
     assert (await tool.post(body, message_id=message_id)).status_code == 503
     async with serving(queue, result_sink):
         await wait_served(tool)
-        assert (await tool.post(body, message_id=message_id)).json() == {"verdicts": ["recorded"]}
+        assert (await tool.post(body, message_id=message_id)).json()["verdicts"] == ["recorded"]
     response = await tool.post(submitted(result("run-1/2/1/0")))
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert len(result_sink.recorded) == 2

@@ -16,7 +16,7 @@ from labelloop_cli.run_spec.fields import to_document
 from labelloop_cli.run_spec.file import read_spec, write_spec
 
 from oracle_svc.http.request_body import json_object
-from oracle_svc.tool_results import read_result
+from oracle_svc.result_json import read_result
 from tests.e2e.nasty import damaged
 from tests.e2e.raw_http import odd_json
 from tests.examples import drawn

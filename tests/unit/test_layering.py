@@ -50,6 +50,7 @@ PURE = [
     "oracle_svc/datasets/picture_size.py",
     "oracle_svc/samples/encoding.py",
     "oracle_svc/samples/originals.py",
+    "oracle_svc/result_json.py",
 ]
 IO = {"asyncio", "nats", "grpc", "httpx", "socket", "subprocess", "fsspec", "pathlib", "structlog"}
 

@@ -102,6 +102,19 @@ def cancel(
 
 
 @app.command()
+def resend(
+    run_id: RunId,
+    samples: Annotated[
+        list[str] | None, typer.Argument(help="The samples, by name or id; all that the tool has where none is given.")
+    ] = None,
+) -> None:
+    """Ask the run's tool again now for what it has not answered."""
+    from labelloop_cli.operations import label
+
+    carry_out(label.resend(run_id, samples or []))
+
+
+@app.command()
 def backlog(run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "") -> None:
     """What waits for people, and how they did."""
     from labelloop_cli.operations.backlog import show_backlog

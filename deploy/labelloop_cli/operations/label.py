@@ -16,6 +16,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
     CancelRequestsRequest,
     LabelResult,
     ListAnswersRequest,
+    ResendRequestsRequest,
     SkippedSample,
     SkipSamplesRequest,
     SubmitLabelsRequest,
@@ -89,6 +90,15 @@ async def cancel(run_id: str, samples: Sequence[str], annotator: str, comment: s
         )
         response = await clients.oracle.CancelRequests(request)
     console.print(f"{response.cancelled} requests cancelled, {response.repeated_count} answered already")
+
+
+async def resend(run_id: str, samples: Sequence[str]) -> None:
+    """Have the run's tool asked again for samples, or for all that it has not answered if there are none."""
+    async with connect(Endpoints()) as clients:
+        sample_ids = await SampleNames(clients.oracle, run_id).meant(samples)
+        request = ResendRequestsRequest(run_id=run_id, sample_ids=sample_ids)
+        response = await clients.oracle.ResendRequests(request)
+    console.print(f"{response.resent} requests are asked again")
 
 
 async def _classes(clients: Clients, run_id: str) -> Sequence[str]:

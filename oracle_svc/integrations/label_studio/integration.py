@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 import structlog
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, LabelloopError, NotFound, Unready
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult, LabelRetraction
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.routing import Route
@@ -92,10 +92,10 @@ class LabelStudio:
             self._forget(project.id)
             raise
 
-    async def retract(self, request_ids: Sequence[str]) -> None:
+    async def retract(self, retractions: Sequence[LabelRetraction]) -> None:
         by_run: dict[str, list[str]] = defaultdict(list)
-        for request_id in request_ids:
-            by_run[RequestId.parse(request_id).run_id].append(request_id)
+        for each in retractions:
+            by_run[RequestId.parse(each.request_id).run_id].append(each.request_id)
         for run_id, ids in by_run.items():
             project_id = await self._find(run_id)
             if project_id:

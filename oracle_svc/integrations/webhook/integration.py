@@ -1,15 +1,17 @@
 """Exchange requests and results with a custom annotation tool by POST, in both directions as Standard Webhooks.
 
 The oracle sends ``{"type": "labels.requested", "timestamp": ..., "data": {"requests": [...]}}``, at most 100 at once,
-and ``{"type": "labels.retracted", ..., "data": {"request_ids": [...]}}``. The id of a message is derived from its data:
-a message that is sent again has the same id, so a receiver that remembers ids takes it once. After an oracle died,
+and ``{"type": "labels.retracted", ..., "data": {"retractions": [...], "request_ids": [...]}}``. The id of a message is
+derived from its data, which name each request with its ``attempt`` and ``next_revision``: a message that is sent again
+has the same id, so a receiver that remembers ids takes it once, and another message has another. After an oracle died,
 requests may come again in another batch: recognise them by their ``request_id``. A request that is asked again, because
 it was never answered, or its result was withdrawn or refused, has another ``attempt`` or ``next_revision`` too.
 
 The tool sends ``{"type": "label.submitted", "data": {"results": [...]}}`` to ``POST /queue/results``. The answer is
-``200 {"verdicts": [...]}``, one for each result, once all of them are durable: "recorded", "repeated" or "refused". On
-503, 5xx or no answer the tool sends the same again, under the same id with a new signature. 401 asks for another
-signature, 413 for fewer results, 409 for an id not used before, 400 for another body.
+``200 {"verdicts": [...], "results": [...]}``, one of each for each result, once all of them are durable: "recorded",
+"repeated" or "refused", and a LabelVerdict with the reason. On 503, 5xx or no answer the tool sends the same again,
+under the same id with a new signature. 401 asks for another signature, 413 for fewer results, 409 for an id not used
+before, 400 for another body.
 """
 
 from __future__ import annotations
@@ -21,9 +23,8 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import structlog
-from google.protobuf.json_format import MessageToDict
-from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, Unready
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, Unready, WrongState
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction, LabelVerdict, Verdict
 from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.requests import Request
@@ -33,6 +34,7 @@ from starlette.routing import Route
 from oracle_svc.http.error_status import refuse_tool
 from oracle_svc.http.request_body import read_body
 from oracle_svc.integrations.base import ResultSink
+from oracle_svc.integrations.messages import document, request_document
 from oracle_svc.integrations.webhook.sender import Sender
 from oracle_svc.integrations.webhook.signatures import ID, SeenMessages, Signatures, check_secret, content_digest
 
@@ -40,7 +42,8 @@ REQUESTED, RETRACTED, SUBMITTED = "labels.requested", "labels.retracted", "label
 RESULTS_PATH = "/queue/results"
 BODY_BYTES_MAX = 1024 * 1024
 RESULTS_MAX = 1000
-_TOGETHER = 100  # requests per message
+REQUESTS_MAX = 100  # per message
+TAKE_NO_RETRACTION = ("400", "404", "405", "410", "422")  # what receivers answer that know requests alone
 _TAKE_WITHIN_S = 20.0  # senders time out after about this
 
 log = structlog.get_logger()
@@ -95,14 +98,24 @@ class Webhook:
 
     async def push(self, requests: Sequence[LabelRequest]) -> None:
         """Send requests, with the errors of :meth:`Sender.post`."""
-        for i in range(0, len(requests), _TOGETHER):
-            part = [MessageToDict(each, preserving_proto_field_name=True) for each in requests[i : i + _TOGETHER]]
+        for i in range(0, len(requests), REQUESTS_MAX):
+            part = [request_document(each) for each in requests[i : i + REQUESTS_MAX]]
             await self._send(REQUESTED, {"requests": part})
 
-    async def retract(self, request_ids: Sequence[str]) -> None:
-        """Announce retracted requests, with the errors of :meth:`Sender.post`."""
-        for i in range(0, len(request_ids), _TOGETHER):
-            await self._send(RETRACTED, {"request_ids": list(request_ids[i : i + _TOGETHER])})
+    async def retract(self, retractions: Sequence[LabelRetraction]) -> None:
+        """Announce retracted requests, with the errors of :meth:`Sender.post`.
+
+        A receiver that takes no such message holds nothing up: the oracle refuses late results.
+        """
+        for i in range(0, len(retractions), REQUESTS_MAX):
+            part = retractions[i : i + REQUESTS_MAX]
+            data = {"retractions": [*map(document, part)], "request_ids": [each.request_id for each in part]}
+            try:
+                await self._send(RETRACTED, data)
+            except WrongState as error:
+                if error.values.get("status") not in TAKE_NO_RETRACTION:
+                    raise
+                log.warning("retraction_refused_by_tool", tool=self.name, reason=error.reason, problem=error.message)
 
     async def serve(self, result_sink: ResultSink) -> None:
         """Take results while this runs."""
@@ -128,19 +141,21 @@ class Webhook:
             self._signatures.check(request.headers, body)
             results = _results_of(body)
             self._seen.note(request.headers[ID], content_digest(SUBMITTED, results))
-            return JSONResponse({"verdicts": await self._take(results)})
+            verdicts = await self._take(results)
+            words = [Verdict.Name(each.verdict).removeprefix("VERDICT_").lower() for each in verdicts]
+            return JSONResponse({"verdicts": words, "results": [*map(document, verdicts)]})
         except LabelloopError as error:
             log.warning("webhook_refused", reason=error.reason, problem=error.message)
             return refuse_tool(error)
 
-    async def _take(self, results: Sequence[Any]) -> list[str]:
+    async def _take(self, results: Sequence[Any]) -> list[LabelVerdict]:
         """Take results one after the other, as they may depend on each other. Raises Unready if it cannot now."""
         if self._result_sink is None:
             raise Unready("NOT_SERVING", "the oracle is about to start, or to end: send the same again")
         result_sink = self._result_sink
         try:
             async with asyncio.timeout(self._take_within_s):
-                return [(await result_sink.take_json(json.dumps(result).encode())).value for result in results]
+                return [await result_sink.take_json(json.dumps(result).encode()) for result in results]
         except TimeoutError as error:
             raise Unready("TOO_SLOW", "not all of it could be recorded in time: send the same again") from error
         except LabelloopError as error:  # whatever the error: nothing could be done now

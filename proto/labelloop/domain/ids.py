@@ -10,7 +10,7 @@ from labelloop.domain.limits import COUNT_MAX, TEXT_CHARACTERS_MAX
 from labelloop.errors import InvalidInput
 
 _RUN, _NUMBER, _POSITIVE = r"([A-Za-z0-9_-]{1,64})", r"(0|[1-9][0-9]{0,9})", r"([1-9][0-9]{0,9})"
-_REQUEST_ID = re.compile(rf"{_RUN}/{_NUMBER}/{_NUMBER}(?:/{_NUMBER})?")
+REQUEST_ID = re.compile(rf"{_RUN}/{_NUMBER}/{_NUMBER}(?:/{_NUMBER})?")
 _LEASE_KEY = re.compile(rf"{_RUN}\.{_NUMBER}\.{_NUMBER}\.(?:of{_POSITIVE}|{_NUMBER}(?:-{_POSITIVE})?)")
 
 
@@ -33,7 +33,7 @@ class RequestId:
     @classmethod
     def parse(cls, text: str) -> RequestId:
         """Parse a request id; raise InvalidInput if ``text`` is not one."""
-        if parts := _parts(_REQUEST_ID, text):
+        if parts := _parts(REQUEST_ID, text):
             return cls(*parts)
         shown = text[:TEXT_CHARACTERS_MAX]
         message = f"{shown!r} is no request id: send back the request's own"

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from labelloop.events.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    """Never sent."""
+    VERDICT_RECORDED: _Verdict.ValueType  # 1
+    """It is in the event log now."""
+    VERDICT_REPEATED: _Verdict.ValueType  # 2
+    """The log had it, or another annotator's, already."""
+    VERDICT_REFUSED: _Verdict.ValueType  # 3
+    """It is invalid or too late. A dead letter keeps it; a request that is still open is asked again."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """What became of a result."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+"""Never sent."""
+VERDICT_RECORDED: Verdict.ValueType  # 1
+"""It is in the event log now."""
+VERDICT_REPEATED: Verdict.ValueType  # 2
+"""The log had it, or another annotator's, already."""
+VERDICT_REFUSED: Verdict.ValueType  # 3
+"""It is invalid or too late. A dead letter keeps it; a request that is still open is asked again."""
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
 class DescribeDatasetRequest(_message.Message):
@@ -743,6 +772,94 @@ class LabelResult(_message.Message):
 Global___LabelResult: _TypeAlias = LabelResult  # noqa: Y015
 
 @_typing.final
+class LabelVerdict(_message.Message):
+    """The answer to a result of a tool. As JSON it is what tools are sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in the result; empty where it names no request."""
+    run_id: _builtins.str
+    """The run of the request; empty where the result names no request."""
+    annotator: _builtins.str
+    """As in the result; empty where it could not be read."""
+    verdict: Global___Verdict.ValueType
+    """What became of the result."""
+    reason: _builtins.str
+    """UPPER_SNAKE; empty unless the result is refused."""
+    message: _builtins.str
+    """What is wrong and what to do; empty unless the result is refused."""
+    attempt: _builtins.int
+    """The attempt with which the tool was last asked before the result came."""
+    source_event_id: _builtins.str
+    """As in the result; empty where it could not be read."""
+    revision: _builtins.int
+    """As in the result; 0 where it could not be read."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        annotator: _builtins.str = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        source_event_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "attempt", b"attempt", "message", b"message", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "run_id", b"run_id", "source_event_id", b"source_event_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelVerdict: _TypeAlias = LabelVerdict  # noqa: Y015
+
+@_typing.final
+class LabelRetraction(_message.Message):
+    """A request that needs no result any more. As JSON it is what tools that can be told are sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    NEXT_REVISION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As requested."""
+    run_id: _builtins.str
+    """The run that asked."""
+    attempt: _builtins.int
+    """The attempt of the request that is retracted. A later request with a larger one is not."""
+    next_revision: _builtins.int
+    """The next_revision of the request that is retracted."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        next_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "next_revision", b"next_revision", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelRetraction: _TypeAlias = LabelRetraction  # noqa: Y015
+
+@_typing.final
 class LeaseNextRequest(_message.Message):
     """Who wants how much."""
 
@@ -961,6 +1078,56 @@ class CancelRequestsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelRequestsResponse: _TypeAlias = CancelRequestsResponse  # noqa: Y015
+
+@_typing.final
+class ResendRequestsRequest(_message.Message):
+    """What to ask again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    @_builtins.property
+    def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The samples, at most 1000; empty for all that the tool has."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        sample_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "sample_ids", b"sample_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResendRequestsRequest: _TypeAlias = ResendRequestsRequest  # noqa: Y015
+
+@_typing.final
+class ResendRequestsResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESENT_FIELD_NUMBER: _builtins.int
+    resent: _builtins.int
+    """Requests that are asked again now."""
+    def __init__(
+        self,
+        *,
+        resent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resent", b"resent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResendRequestsResponse: _TypeAlias = ResendRequestsResponse  # noqa: Y015
 
 @_typing.final
 class GetBacklogRequest(_message.Message):
@@ -1234,6 +1401,7 @@ class DeadLetter(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names it."""
     source: _builtins.str
@@ -1244,6 +1412,8 @@ class DeadLetter(_message.Message):
     """What is wrong and what to do."""
     data: _builtins.bytes
     """What came."""
+    request_id: _builtins.str
+    """The request that it answers; empty where it names none, and from earlier releases."""
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp:
         """When it came first."""
@@ -1257,10 +1427,11 @@ class DeadLetter(_message.Message):
         message: _builtins.str = ...,
         data: _builtins.bytes = ...,
         received_at: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "id", b"id", "message", b"message", "reason", b"reason", "received_at", b"received_at", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "id", b"id", "message", b"message", "reason", b"reason", "received_at", b"received_at", "request_id", b"request_id", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,6 +74,10 @@ class OracleServiceStub:
     """
     CancelRequests: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]
     """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
+    ResendRequests: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ResendRequestsRequest, _oracle_pb2.ResendRequestsResponse]
+    """Asks the tool again now for requests that it has and has not answered, instead of after LABELLOOP_RESEND_S. Those that
+    are not in the tool are left alone. FAILED_PRECONDITION for a run that is not labelled in a tool.
+    """
     GetBacklog: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.GetBacklogRequest, _oracle_pb2.GetBacklogResponse]
     """What waits, and who answered how well, by run."""
     ListAnswers: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListAnswersRequest, _oracle_pb2.ListAnswersResponse]
@@ -141,6 +145,10 @@ class OracleServiceAsyncStub(OracleServiceStub):
     """
     CancelRequests: _aio.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]  # type: ignore[assignment]
     """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
+    ResendRequests: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ResendRequestsRequest, _oracle_pb2.ResendRequestsResponse]  # type: ignore[assignment]
+    """Asks the tool again now for requests that it has and has not answered, instead of after LABELLOOP_RESEND_S. Those that
+    are not in the tool are left alone. FAILED_PRECONDITION for a run that is not labelled in a tool.
+    """
     GetBacklog: _aio.UnaryUnaryMultiCallable[_oracle_pb2.GetBacklogRequest, _oracle_pb2.GetBacklogResponse]  # type: ignore[assignment]
     """What waits, and who answered how well, by run."""
     ListAnswers: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListAnswersRequest, _oracle_pb2.ListAnswersResponse]  # type: ignore[assignment]
@@ -256,6 +264,16 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.CancelRequestsResponse, _abc.Awaitable[_oracle_pb2.CancelRequestsResponse]]:
         """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
+
+    @_abc_1.abstractmethod
+    def ResendRequests(
+        self,
+        request: _oracle_pb2.ResendRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.ResendRequestsResponse, _abc.Awaitable[_oracle_pb2.ResendRequestsResponse]]:
+        """Asks the tool again now for requests that it has and has not answered, instead of after LABELLOOP_RESEND_S. Those that
+        are not in the tool are left alone. FAILED_PRECONDITION for a run that is not labelled in a tool.
+        """
 
     @_abc_1.abstractmethod
     def GetBacklog(

@@ -1,0 +1,3 @@
+module labelloop.example/annotator
+
+go 1.19
