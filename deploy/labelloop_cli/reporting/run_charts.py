@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from labelloop.domain.statistics import wilson_interval
+from labelloop.domain.statistics import exact_interval
 from numpy.typing import NDArray
 
 from labelloop_cli.reporting.charts import COLOURS, PALE, lines, percents, style
@@ -25,7 +25,7 @@ Points = Sequence[tuple[float, float]]
 
 def interval_curve(
     labels: list[int],
-    values: list[float],
+    values: list[float | None],
     low: list[float],
     high: list[float],
     reach: str,
@@ -34,11 +34,13 @@ def interval_curve(
     """Draw one accuracy by labels, with its interval as a band.
 
     Args:
+        values: Accuracies in [0, 1]; None where only the interval is known.
         reach: Name of what the x axis counts.
         guessing: The majority baseline to compare the accuracy with, in [0, 1]; None for none.
     """
+    known = [(x, y) for x, y in zip(labels, values, strict=True) if y is not None]
     marks: list[Mark] = [
-        Line(labels, percents(values), COLOURS[0], "accuracy", dotted=True),
+        Line(*_percent(known), COLOURS[0], "accuracy", dotted=True),
         Band(labels, percents(low), percents(high), COLOURS[0], "95 % interval"),
     ]
     if guessing is not None:
@@ -80,7 +82,7 @@ def reliability(confidence: Sequence[float], correct: Sequence[bool]) -> str:
         count, hits = int(of_bin.sum()), int(right[of_bin].sum())
         x.append(100 * float(sure[of_bin].mean()))
         y.append(100 * hits / count)
-        ends.append(wilson_interval(hits, count))
+        ends.append(exact_interval(hits, count))
         radii.append(3 + 7 * (count / len(sure)) ** 0.5)
     low, high = percents([low for low, _ in ends]), percents([high for _, high in ends])
     unknown = [float("nan")] * int((~finite).sum())  # the picture states how many values it leaves out

@@ -43,11 +43,8 @@ class Proportion:
 
     @property
     def digits(self) -> int:
-        """Decimal places of the per cent: the first in which half the interval has a digit, at most two."""
-        if self.only_range:
-            return 0
-        half = 50 * (self.high - self.low)
-        return min(_DIGITS_MAX, max(0, -math.floor(math.log10(half)))) if half else _DIGITS_MAX
+        """Decimal places of the per cent."""
+        return 0 if self.only_range else digits_for(self.low, self.high)
 
     @property
     def headline(self) -> str:
@@ -76,11 +73,22 @@ class Proportion:
         return rounded_down(self.low, self.digits)
 
     def _high(self) -> str:
-        scale = 10**self.digits
-        return f"{math.ceil(100 * self.high * scale - _TINY) / scale:.{self.digits}f}"
+        return rounded_up(self.high, self.digits)
+
+
+def digits_for(low: float, high: float) -> int:
+    """Return the decimal places of a per cent: the first in which half its interval has a digit, at most two."""
+    half = 50 * (high - low)
+    return min(_DIGITS_MAX, max(0, -math.floor(math.log10(half)))) if half > 0 else _DIGITS_MAX
 
 
 def rounded_down(share: float, digits: int) -> str:
     """Return a share in per cent without its sign, rounded down, as a lower bound must be."""
     scale = 10**digits
     return f"{math.floor(100 * share * scale + _TINY) / scale:.{digits}f}"
+
+
+def rounded_up(share: float, digits: int) -> str:
+    """Return a share in per cent without its sign, rounded up, as an upper bound must be."""
+    scale = 10**digits
+    return f"{math.ceil(100 * share * scale - _TINY) / scale:.{digits}f}"
