@@ -64,18 +64,20 @@ def ended_run(labeling: LabelingState) -> EndedRun:
 
 
 def _kept(accuracy: AccuracyEstimate) -> KeptEstimate:
-    share = accuracy.share
     return KeptEstimate(
-        measured_on=accuracy.measured_on, correct=share.correct, total=share.total, guessing=accuracy.guessing
+        measured_on=accuracy.measured_on,
+        correct=accuracy.share.correct,
+        total=accuracy.share.total,
+        most_frequent=accuracy.guessing.correct if accuracy.guessing else None,
     )
 
 
 def _read(kept: KeptEstimate) -> AccuracyEstimate:
     """Raise ValueError unless the counts are those of a share."""
-    if not 0 < kept.total >= kept.correct or kept.measured_on not in MEASURED_ON:
+    if not 0 < kept.total >= max(kept.correct, kept.most_frequent) or kept.measured_on not in MEASURED_ON:
         raise ValueError("the estimate of a run that has ended does not add up")
     measured_on = next(each for each in MEASURED_ON if each == kept.measured_on)
-    guessing = kept.guessing if kept.HasField("guessing") else None
+    guessing = Proportion(kept.most_frequent, kept.total) if kept.HasField("most_frequent") else None
     return AccuracyEstimate(measured_on, Proportion(kept.correct, kept.total), guessing)
 
 

@@ -137,3 +137,20 @@ def test_guessing_stands_beside_an_estimate_on_imbalanced_classes() -> None:
         "accuracy (evaluation set, n = 10,000) 99.88 % (98.86 % by guessing the most frequent class), "
         "95 % interval 99.79 to 99.94 %"
     )
+
+
+@pytest.mark.parametrize(
+    ("most_frequent", "total", "beside"),
+    [
+        (1, 1, ""),
+        (4, 4, ""),
+        (20, 20, " (between 83 % and 100 % by guessing the most frequent class)"),
+        (60, 100, " (60 % by guessing the most frequent class)"),
+        (40, 100, ""),
+        (0, 100, ""),
+    ],
+)
+def test_imbalance_of_few_samples_may_be_chance(most_frequent: int, total: int, beside: str) -> None:
+    found = accuracy_estimate(NOTHING, counts(total, total, most_frequent), NOTHING, published=False, class_count=3)
+    assert found is not None
+    assert found.beside == beside

@@ -77,7 +77,9 @@ def test_an_interval_that_allows_both_gives_no_verdict() -> None:
 
 
 def test_too_few_measurements_give_no_estimate() -> None:
-    assert "3 control samples are not enough" in missing(RoundResult(control_labels=3, evaluation=measured(0.5)))
+    assert "Not enough control samples to tell: 3, and" in missing(
+        RoundResult(control_labels=3, evaluation=measured(0.5))
+    )
     assert "after 4 rounds" in missing(*rounds(0.95)[-3:])
     assert "not measured" in missing(RoundResult(control_labels=40, stopping=measured(0.5)))
     few = MeasuredAccuracy(correct=20, total=20)

@@ -49,8 +49,7 @@ def test_without_an_evaluation_set_control_samples_are_used() -> None:
     text = page(run_of(rounds, Protocol.PROTOCOL_HONEST), labels())
     assert "<b>between 35 % and 100 %</b><span>accuracy (6 control samples)</span>" in text
     assert "control samples, drawn at random" in text
-    assert "<b>Saving not known</b><span>not enough control samples to tell</span>" in text
-    assert "6 control samples are not enough to tell; it takes 30." in text
+    assert "<b>No saving shown</b><span>Not enough control samples to tell: 6, and it takes 30.</span>" in text
     assert not [said for said in ("Auto-labels", "When to stop", "The truth") if said in text]
 
 

@@ -98,7 +98,7 @@ def _tell(yours: pb.GetRunResponse, others: list[pb.GetRunResponse]) -> None:
     table = Table("labels", "yours", "at random", box=None, padding=(0, 3, 0, 0))
     for each in yours.rounds:
         drawn = at_random.get(each.labels)
-        table.add_row(str(each.labels), _share(each.evaluation), f"{drawn:.1%}" if drawn else "–")
+        table.add_row(str(each.labels), _share(each.evaluation), f"{100 * drawn:.1f} %" if drawn else "–")
     console.print(table)
     console.print(
         f"\nyour {yours.run.labels_paid} labels: {run_summary.accuracy(yours.run)}",

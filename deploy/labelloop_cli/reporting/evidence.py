@@ -10,6 +10,7 @@ more random labels to give.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -68,7 +69,7 @@ class Saved:
         random_labels: Estimated number of random labels for that accuracy.
         low: Lower end of the interval of ``random_labels``.
         high: Upper end.
-        points: Labels and accuracy of each control model; the curves are fitted to them.
+        points: Labels of each control model and the share that it has right; the curves are fitted to them.
         steep: Curve whose odds of an error fall as a power of the labels.
         flat: Curve whose error does.
     """
@@ -79,9 +80,14 @@ class Saved:
     random_labels: float
     low: float
     high: float
-    points: list[tuple[int, float]]
+    points: list[tuple[int, Proportion]]
     steep: Shape
     flat: Shape
+
+    @property
+    def unit(self) -> int:
+        """What figures are rounded to: the second digit of half the interval."""
+        return int(10 ** max(0, math.floor(math.log10(max(1.0, (self.high - self.low) / 2))) - 1))
 
     @property
     def saved(self) -> float:
@@ -94,6 +100,11 @@ class Saved:
     @property
     def saved_high(self) -> float:
         return self.high - self.labels
+
+    def rounded(self, amount: float) -> int:
+        """Round a number of labels; the size of the pool and what is left of it stay as they are."""
+        exact = amount >= self.pool or abs(amount - (self.pool - self.labels)) < 1
+        return round(amount) if exact else (round(amount / self.unit) * self.unit or round(amount))
 
     @property
     def verdict(self) -> Verdict:
@@ -127,7 +138,7 @@ def labels_saved(whole: GetRunResponse, seed: int = 0) -> Saved | NotKnown:
     steep, flat = (_Fit(found, own, of_odds=of_odds) for of_odds in (True, False))
     rng = np.random.default_rng(seed)
     ends = np.percentile([steep.draws(rng), flat.draws(rng)], _ENDS, axis=1)
-    low, high = min(float(ends[0].min()), pool), min(float(ends[1].max()), pool)
+    low, high = (float(np.clip(each, 1, pool)) for each in (ends[0].min(), ends[1].max()))
     return Saved(
         reached=estimate.share,
         labels=last.labels,
@@ -135,7 +146,7 @@ def labels_saved(whole: GetRunResponse, seed: int = 0) -> Saved | NotKnown:
         random_labels=float(np.clip(np.sqrt(steep.needed * flat.needed), low, high)),
         low=low,
         high=high,
-        points=[(result.control_labels, result.control_evaluation.value) for result in found],
+        points=[(result.control_labels, _share(result.control_evaluation)) for result in found],
         steep=steep.shape,
         flat=flat.shape,
     )
@@ -145,14 +156,14 @@ def _missing(whole: GetRunResponse, found: Sequence[RoundResult]) -> str:
     """Return what an estimate lacks; empty if it lacks nothing."""
     run, last = whole.run, whole.rounds[-1]
     if last.control_labels < RELIABLE_MIN:
-        return f"{last.control_labels} control samples are not enough to tell; it takes {RELIABLE_MIN}."
+        return f"Not enough control samples to tell: {last.control_labels}, and it takes {RELIABLE_MIN}."
     estimate = estimate_of(last, run.spec.protocol)
     if estimate is None or estimate.measured_on == "stopping set" or estimate.share.only_range:
         return "Not known: the newest model's accuracy was not measured on enough samples."
     if len({result.control_labels for result in found}) < _POINTS_MIN:
         return f"Not enough models to tell: control samples must have been judged after {_POINTS_MIN} rounds."
     if last.labels >= run.pool.sample_count - run.pool.duplicate_count:
-        return "Nothing: the whole pool is labelled."
+        return "The whole pool is labelled."
     return ""
 
 
@@ -192,6 +203,10 @@ def _scaled(errors: Array, of_odds: bool) -> Array:
 def _error(accuracy: MeasuredAccuracy) -> float:
     """Return the error by the rule of succession (Laplace 1774), never 0, which has no logarithm."""
     return (accuracy.total - accuracy.correct + 1) / (accuracy.total + 2)
+
+
+def _share(measured: MeasuredAccuracy) -> Proportion:
+    return Proportion(measured.correct, measured.total)
 
 
 def _redrawn(rng: np.random.Generator, accuracy: MeasuredAccuracy) -> float:

@@ -85,8 +85,9 @@ def balanced(measured: MeasuredAccuracy) -> Balanced:
 
 
 def guessing(measured: MeasuredAccuracy, classes: Sequence[str]) -> float | None:
-    """Return the majority baseline if the accuracy tells little without it; else None."""
-    return measured.baseline if tells_little(measured.baseline, len(classes)) else None
+    """Return the majority baseline if the accuracy tells little without it and enough samples show it; else None."""
+    enough = measured.total >= RELIABLE_MIN
+    return measured.baseline if enough and tells_little(measured.baseline, len(classes)) else None
 
 
 def auto_majority(labels: Sequence[LabelRecord], classes: Sequence[str]) -> tuple[str, float] | None:

@@ -36,7 +36,7 @@ def learning(whole: GetRunResponse) -> str:
         [known.share.low for _, known in shown],
         [known.share.high for _, known in shown],
         "labels and auto-labels" if auto else "labels",
-        shown[-1][1].guessing,
+        guessing.value if (guessing := shown[-1][1].guessing) else None,
     )
 
 

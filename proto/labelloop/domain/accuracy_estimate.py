@@ -23,13 +23,13 @@ class AccuracyEstimate:
     Attributes:
         measured_on: The samples that it was measured on.
         share: How many of them the model has right.
-        guessing: Share of the most frequent class in them, in [0, 1], where classes are so imbalanced that the accuracy
+        guessing: How many of them are of the most frequent class, where classes are so imbalanced that the accuracy
             tells little without it; else None.
     """
 
     measured_on: MeasuredOn
     share: Proportion
-    guessing: float | None = None
+    guessing: Proportion | None = None
 
     @property
     def name(self) -> str:
@@ -47,7 +47,10 @@ class AccuracyEstimate:
     @property
     def beside(self) -> str:
         """The majority baseline, to follow the headline; empty where classes are balanced."""
-        return "" if self.guessing is None else f" ({100 * self.guessing:.{self.share.digits}f} % {GUESSING})"
+        if self.guessing is None:
+            return ""
+        value, digits = self.guessing.value, self.share.digits
+        return f" ({self.guessing.headline if value is None else f'{100 * value:.{digits}f} %'} {GUESSING})"
 
 
 def accuracy_estimate(
@@ -69,7 +72,13 @@ def accuracy_estimate(
         candidates = (*candidates, ("stopping set", stopping))
     for measured_on, counts in candidates:
         if 0 < counts.total >= counts.correct:
-            baseline = counts.most_frequent / counts.total
-            guessing = baseline if tells_little(baseline, class_count) else None
+            guessing = majority(counts.most_frequent, counts.total, class_count)
             return AccuracyEstimate(measured_on, Proportion(counts.correct, counts.total), guessing)
     return None
+
+
+def majority(most_frequent: int, total: int, class_count: int) -> Proportion | None:
+    """Return the majority baseline where classes are imbalanced, which few samples must show beyond chance."""
+    share = Proportion(min(most_frequent, total), total)
+    baseline = share.low if share.value is None else share.value
+    return share if tells_little(baseline, class_count) else None

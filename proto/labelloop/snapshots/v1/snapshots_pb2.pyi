@@ -324,27 +324,27 @@ class AccuracyEstimate(_message.Message):
     MEASURED_ON_FIELD_NUMBER: _builtins.int
     CORRECT_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
-    GUESSING_FIELD_NUMBER: _builtins.int
+    MOST_FREQUENT_FIELD_NUMBER: _builtins.int
     measured_on: _builtins.str
     """The samples: "evaluation", "control" or "stopping set"."""
     correct: _builtins.int
     total: _builtins.int
-    guessing: _builtins.float
-    """Share of their most frequent class, in [0, 1], if classes are imbalanced."""
+    most_frequent: _builtins.int
+    """Samples of their most frequent class; unset unless classes are imbalanced."""
     def __init__(
         self,
         *,
         measured_on: _builtins.str = ...,
         correct: _builtins.int = ...,
         total: _builtins.int = ...,
-        guessing: _builtins.float | None = ...,
+        most_frequent: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_guessing", b"_guessing", "guessing", b"guessing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_most_frequent", b"_most_frequent", "most_frequent", b"most_frequent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guessing", b"_guessing", "correct", b"correct", "guessing", b"guessing", "measured_on", b"measured_on", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_most_frequent", b"_most_frequent", "correct", b"correct", "measured_on", b"measured_on", "most_frequent", b"most_frequent", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__guessing: _TypeAlias = _typing.Literal["guessing"]  # noqa: Y015
-    _WhichOneofArgType__guessing: _TypeAlias = _typing.Literal["_guessing", b"_guessing"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__guessing) -> _WhichOneofReturnType__guessing | None: ...
+    _WhichOneofReturnType__most_frequent: _TypeAlias = _typing.Literal["most_frequent"]  # noqa: Y015
+    _WhichOneofArgType__most_frequent: _TypeAlias = _typing.Literal["_most_frequent", b"_most_frequent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_frequent) -> _WhichOneofReturnType__most_frequent | None: ...
 
 Global___AccuracyEstimate: _TypeAlias = AccuracyEstimate  # noqa: Y015
