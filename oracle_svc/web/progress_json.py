@@ -6,6 +6,7 @@ label changes none of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,8 @@ from labelloop.domain.accuracy_estimate import AccuracyEstimate
 from labelloop.domain.proportion import Proportion
 
 from oracle_svc.domain.progress import LastLabel, Point, Progress, RoundChange
+
+_POINTS_MAX = 300
 
 
 def now_json(progress: Progress) -> dict[str, Any]:
@@ -39,11 +42,17 @@ def now_json(progress: Progress) -> dict[str, Any]:
 def curves_json(progress: Progress) -> dict[str, Any]:
     """Return what each round changes. Shares and accuracies are in [0, 1]."""
     return {
-        "learning": [_point(point) for point in progress.points],
+        "learning": [_point(point) for point in thinned(progress.points)],
         "confidence": [asdict(batch) for batch in progress.batches],
         "newest_batch": progress.sureness,
         "change": _change(progress.change),
     }
+
+
+def thinned(points: Sequence[Point]) -> Sequence[Point]:
+    """Return at most 300 of the points, evenly spread, with the newest: a drawing is no wider."""
+    step = -(-len(points) // _POINTS_MAX) or 1
+    return points[::-1][::step][::-1]
 
 
 def curves_version(progress: Progress) -> tuple[int, ...]:

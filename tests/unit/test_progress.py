@@ -240,6 +240,14 @@ def test_agreement_has_a_share_only_where_there_are_enough_samples() -> None:
     assert now_json(progress)["agreement"] == "50 %"
 
 
+def test_the_curve_of_a_very_long_run_is_thinned_and_ends_with_the_newest_model() -> None:
+    many = fold(begun(), *(trained(each, each, evaluation=right(50)) for each in range(1, 1_002)))
+    shown = curves_json(many)["learning"]
+    assert len(shown) == 251
+    assert (shown[0]["labels"], shown[-1]["labels"]) == (1, 1_001)
+    assert curves_json(fold(begun(), trained(1, 1, evaluation=right(50))))["learning"][0]["labels"] == 1
+
+
 def test_confidence_is_kept_by_batch_and_for_the_newest_batch_by_sample() -> None:
     progress = fold(begun(), asked(0, 1), label(0, 1, 0), trained(1, 1))
     fold(progress, asked(1, 2, 3, said=((0, 0.5), (1, 0.25))))

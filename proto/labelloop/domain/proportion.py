@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from labelloop.domain.statistics import exact_interval
 
@@ -29,13 +30,17 @@ class Proportion:
         """The share, in [0, 1]; None where so few samples give a range alone."""
         return None if self.only_range else self.correct / self.total
 
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        return exact_interval(self.correct, self.total)
+
     @property
     def low(self) -> float:
-        return exact_interval(self.correct, self.total)[0]
+        return self._ends[0]
 
     @property
     def high(self) -> float:
-        return exact_interval(self.correct, self.total)[1]
+        return self._ends[1]
 
     @property
     def only_range(self) -> bool:
