@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from labelloop.domain.statistics import wilson_interval
+from labelloop.domain.statistics import exact_interval
 
 from oracle_svc.domain.consensus import Skip
 
@@ -64,7 +64,7 @@ def _quality(annotator: str, judgements: Sequence[Judgement]) -> AnnotatorQualit
     gold = [each.outcome == each.gold_label for each in labels if each.gold_label is not None]
     compared = [each.outcome == each.label for each in labels if each.label is not None]
     times_s = [each.time_spent_s for each in judgements if each.time_spent_s]
-    low, high = wilson_interval(sum(gold), len(gold)) if gold else (0.0, 0.0)
+    low, high = exact_interval(sum(gold), len(gold)) if gold else (0.0, 0.0)
     return AnnotatorQuality(
         annotator=annotator,
         answers=len(judgements),

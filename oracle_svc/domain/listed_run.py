@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from labelloop.domain.accuracy_estimate import MEASURED_ON, AccuracyEstimate
+from labelloop.domain.proportion import Proportion
 from labelloop.domain.summaries import Summaries
 from labelloop.events.v1.events_pb2 import LabelSource, PoolPublished, RunSpec
 from labelloop.oracle.v1.oracle_pb2 import Backlog
+from labelloop.snapshots.v1.snapshots_pb2 import AccuracyEstimate as KeptEstimate
 from labelloop.snapshots.v1.snapshots_pb2 import EndedRun as KeptRun
 
 from oracle_svc.domain.backlog import backlog_of
@@ -19,8 +22,7 @@ class ListedRun:
 
     Attributes:
         labels: Number of current labels.
-        accuracy: Of the newest model that was measured, in [0, 1]; None if none was.
-        guessing: As of that model's point.
+        accuracy: Estimate for the newest model; None if there is none.
     """
 
     run_id: str
@@ -28,8 +30,7 @@ class ListedRun:
     pool: PoolPublished | None
     over: bool
     labels: int
-    accuracy: float | None
-    guessing: float | None
+    accuracy: AccuracyEstimate | None
 
     @property
     def for_people(self) -> bool:
@@ -47,15 +48,13 @@ class EndedRun:
 def listed_run(labeling: LabelingState) -> ListedRun:
     """Return what the list of runs shows of a run."""
     progress = labeling.progress
-    newest = progress.points[-1] if progress.points else None
     return ListedRun(
         labeling.run_id,
         labeling.spec,
         labeling.pool,
         labeling.over,
         len(progress.labels),
-        newest.accuracy if newest else None,
-        newest.guessing if newest else None,
+        progress.accuracy,
     )
 
 
@@ -64,15 +63,32 @@ def ended_run(labeling: LabelingState) -> EndedRun:
     return EndedRun(listed_run(labeling), backlog_of(labeling, 0))
 
 
+def _kept(accuracy: AccuracyEstimate) -> KeptEstimate:
+    return KeptEstimate(
+        measured_on=accuracy.measured_on,
+        correct=accuracy.share.correct,
+        total=accuracy.share.total,
+        most_frequent=accuracy.guessing.correct if accuracy.guessing else None,
+    )
+
+
+def _read(kept: KeptEstimate) -> AccuracyEstimate:
+    """Raise ValueError unless the counts are those of a share."""
+    if not 0 < kept.total >= max(kept.correct, kept.most_frequent) or kept.measured_on not in MEASURED_ON:
+        raise ValueError("the estimate of a run that has ended does not add up")
+    measured_on = next(each for each in MEASURED_ON if each == kept.measured_on)
+    guessing = Proportion(kept.most_frequent, kept.total) if kept.HasField("most_frequent") else None
+    return AccuracyEstimate(measured_on, Proportion(kept.correct, kept.total), guessing)
+
+
 def _dumped(ended: EndedRun) -> bytes:
     listed = ended.listed
     message = KeptRun(
         spec=listed.spec,
         pool=listed.pool,
         labels=listed.labels,
-        accuracy=listed.accuracy,
-        guessing=listed.guessing,
         backlog=ended.backlog,
+        estimate=_kept(listed.accuracy) if listed.accuracy else None,
     )
     return message.SerializeToString()
 
@@ -85,8 +101,7 @@ def _loaded(data: bytes) -> EndedRun:
         message.pool if message.HasField("pool") else None,
         True,
         message.labels,
-        message.accuracy if message.HasField("accuracy") else None,
-        message.guessing if message.HasField("guessing") else None,
+        _read(message.estimate) if message.HasField("estimate") else None,
     )
     return EndedRun(listed, message.backlog)
 

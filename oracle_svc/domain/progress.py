@@ -4,46 +4,36 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from labelloop.domain.accuracy_estimate import AccuracyEstimate, accuracy_estimate
 from labelloop.domain.run_view import RunView
-from labelloop.domain.statistics import tells_little, wilson_interval
 from labelloop.events.v1.events_pb2 import (
-    Accuracy,
     Event,
     LabelProvided,
     LabelsRequested,
     ModelTrained,
+    Protocol,
 )
 
-Measured = Literal["evaluation", "validation"]
 Phase = Literal["starting", "labelling", "training", "over"]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A model's accuracy with its 95 per cent confidence interval, all in [0, 1].
+    """What is known of a model's accuracy.
 
     Attributes:
         labels: Number of labels that it was trained on.
         auto_labels: Number of auto-labels that it was trained on.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-        guessing: Accuracy of guessing the most frequent class, if the classes are so imbalanced that the accuracy tells
-            little without it.
     """
 
     round: int
     labels: int
     auto_labels: int
-    accuracy: float
-    low: float
-    high: float
-    measured_on: Measured
-    guessing: float | None = None
+    estimate: AccuracyEstimate
 
 
 @dataclass(frozen=True)
@@ -98,22 +88,20 @@ class RoundChange:
     Attributes:
         round: The last completed round.
         labels: Number of labels added between the two models.
-        before: Accuracy of the previous model, in [0, 1].
-        after: Accuracy of the newest model, in [0, 1].
-        guessing: As of the newest model's point.
     """
 
     round: int
     labels: int
-    before: float
-    after: float
-    measured_on: Measured
-    guessing: float | None = None
+    before: AccuracyEstimate
+    after: AccuracyEstimate
 
     @property
-    def gain_per_label(self) -> float:
-        """Gain in accuracy per label, as a share."""
-        return (self.after - self.before) / self.labels
+    def gain_per_label(self) -> float | None:
+        """Gain in accuracy per label, as a share; None unless the two intervals lie apart."""
+        before, after = self.before.share, self.after.share
+        if before.value is None or after.value is None or (before.low <= after.high and after.low <= before.high):
+            return None
+        return (after.value - before.value) / self.labels
 
 
 @dataclass
@@ -126,6 +114,8 @@ class Progress(RunView):
         compared: Current labels whose sample had a prediction.
         agreed: Current labels that equal the prediction.
         batch_size: Number of samples in the newest request.
+        points: One for each model whose accuracy can be estimated.
+        accuracy: Estimate for the newest model; None if there is none.
         sureness: The model's confidence in each sample of the newest round, ascending.
     """
 
@@ -136,6 +126,7 @@ class Progress(RunView):
     agreed: int = 0
     batch_size: int = 0
     points: list[Point] = field(default_factory=list)
+    accuracy: AccuracyEstimate | None = None
     batches: list[Sureness] = field(default_factory=list)
     sureness: list[float] = field(default_factory=list)
     last: LastLabel | None = None
@@ -200,30 +191,22 @@ class Progress(RunView):
             self.agreed += by * (prediction.label == label)
 
     def _learn(self, round_: int, model: ModelTrained) -> None:
-        if (point := _point(round_, model, len(self.pool.classes) if self.pool else 0)) is None:
+        self.accuracy = accuracy_estimate(
+            model.evaluation,
+            model.control,
+            model.stopping,
+            published=self.spec.protocol == Protocol.PROTOCOL_PUBLISHED,
+            class_count=len(self.pool.classes) if self.pool else 0,
+        )
+        if (found := self.accuracy) is None:
             return
-        before = next((each for each in reversed(self.points) if each.measured_on == point.measured_on), None)
-        if before and point.labels > before.labels:
-            labels = point.labels - before.labels
-            self.change = RoundChange(
-                round_ - 1, labels, before.accuracy, point.accuracy, point.measured_on, point.guessing
-            )
-        self.points.append(point)
+        alike = (each for each in reversed(self.points) if each.estimate.measured_on == found.measured_on)
+        before = next(alike, None)
+        if before and model.labels > before.labels:
+            self.change = RoundChange(round_ - 1, model.labels - before.labels, before.estimate, found)
+        self.points.append(Point(round_, model.labels, model.auto_labels, found))
 
 
 def _share(value: float) -> float:
     """Clip ``value`` to [0, 1] for plotting, and map NaN to 0: the event log guarantees only that it is a number."""
     return 0.0 if math.isnan(value) else min(1.0, max(0.0, value))
-
-
-def _point(round_: int, model: ModelTrained, class_count: int) -> Point | None:
-    """Return the accuracy on the evaluation set or, if not measured, on the validation samples; None without either."""
-    on_what: Sequence[tuple[Measured, Accuracy]] = (("evaluation", model.evaluation), ("validation", model.stopping))
-    for measured_on, measured in on_what:
-        if 0 < measured.total >= measured.correct:
-            low, high = wilson_interval(measured.correct, measured.total)
-            accuracy = measured.correct / measured.total
-            baseline = measured.most_frequent / measured.total
-            guessing = baseline if tells_little(baseline, class_count) else None
-            return Point(round_, model.labels, model.auto_labels, accuracy, low, high, measured_on, guessing)
-    return None

@@ -176,7 +176,6 @@ def _row(run: ListedRun, backlog: pb.Backlog) -> dict[str, Any]:
         "labels": run.labels,
         "budget": run.spec.label_budget,
         "accuracy": run.accuracy,
-        "guessing": run.guessing,
     }
 
 

@@ -6,15 +6,20 @@ label changes none of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from oracle_svc.domain.progress import LastLabel, Progress, RoundChange
+from labelloop.domain.accuracy_estimate import AccuracyEstimate
+from labelloop.domain.proportion import Proportion
+
+from oracle_svc.domain.progress import LastLabel, Point, Progress, RoundChange
+
+_POINTS_MAX = 300
 
 
 def now_json(progress: Progress) -> dict[str, Any]:
     """Return what each label may change. Shares and accuracies are in [0, 1]."""
-    latest = progress.points[-1] if progress.points else None
     return {
         "phase": progress.phase,
         "round": progress.round,
@@ -27,7 +32,8 @@ def now_json(progress: Progress) -> dict[str, Any]:
         "counts": [progress.counts[each] for each in range(len(progress.pool.classes if progress.pool else ()))],
         "compared": progress.compared,
         "agreed": progress.agreed,
-        "accuracy": asdict(latest) if latest else None,
+        "agreement": _agreement(progress.agreed, progress.compared),
+        "accuracy": accuracy_json(progress.accuracy) if progress.accuracy else None,
         "last": _last(progress.last, hide_opinion=progress.spec.queue.hide_predictions),
         "ended": asdict(progress.ended) if progress.ended else None,
     }
@@ -36,11 +42,17 @@ def now_json(progress: Progress) -> dict[str, Any]:
 def curves_json(progress: Progress) -> dict[str, Any]:
     """Return what each round changes. Shares and accuracies are in [0, 1]."""
     return {
-        "learning": [asdict(point) for point in progress.points],
+        "learning": [_point(point) for point in thinned(progress.points)],
         "confidence": [asdict(batch) for batch in progress.batches],
         "newest_batch": progress.sureness,
         "change": _change(progress.change),
     }
+
+
+def thinned(points: Sequence[Point]) -> Sequence[Point]:
+    """Return at most 300 of the points, evenly spread, with the newest: a drawing is no wider."""
+    step = -(-len(points) // _POINTS_MAX) or 1
+    return points[::-1][::step][::-1]
 
 
 def curves_version(progress: Progress) -> tuple[int, ...]:
@@ -55,5 +67,42 @@ def _last(last: LastLabel | None, *, hide_opinion: bool) -> dict[str, Any] | Non
     return {"sample_id": last.sample_id, "label": last.label, "annotator": last.annotator, "opinion": shown}
 
 
+def accuracy_json(found: AccuracyEstimate) -> dict[str, Any]:
+    """Return an estimate: its figures and its texts. ``value`` is null where only a range is known."""
+    share = found.share
+    return {
+        "measured_on": found.measured_on,
+        "name": found.name,
+        "text": found.text,
+        "headline": share.headline,
+        "short": share.short,
+        "beside": found.beside,
+        "value": share.value,
+        "low": share.low,
+        "high": share.high,
+        "correct": share.correct,
+        "total": share.total,
+    }
+
+
+def _agreement(agreed: int, compared: int) -> str | None:
+    """Return the share of labels that equal the prediction, in per cent; null where they are too few for a share."""
+    share = Proportion(agreed, compared) if compared else None
+    return share.headline if share and not share.only_range else None
+
+
+def _point(point: Point) -> dict[str, Any]:
+    own = {"round": point.round, "labels": point.labels, "auto_labels": point.auto_labels}
+    return own | accuracy_json(point.estimate)
+
+
 def _change(change: RoundChange | None) -> dict[str, Any] | None:
-    return {**asdict(change), "gain_per_label": change.gain_per_label} if change else None
+    if change is None:
+        return None
+    return {
+        "round": change.round,
+        "labels": change.labels,
+        "before": accuracy_json(change.before),
+        "after": accuracy_json(change.after),
+        "gain_per_label": change.gain_per_label,
+    }

@@ -78,7 +78,7 @@ async def test_the_report_judges_auto_labels_and_shows_each_samples_purpose(
     auto = [record for record in records if record.auto_labelled]
     right = sum(record.label == truth[record.sample_id] for record in auto)
     text = " ".join(page.read_text().split())
-    assert f"The truth is known here: <b>{100 * right / len(auto):.2f} %</b> are right, {right} of {len(auto)}" in text
+    assert f"The truth is known here: <b>{right} of {len(auto)}</b> are right, " in text
     assert f"The audit cost {run.audit_labels} labels (30.00)" in text  # at the spec's price
     assert "No rule held before the budget was spent" in text
     assert text.count("<td>audit</td>") == run.audit_labels

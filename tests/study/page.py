@@ -39,7 +39,7 @@ def page(rows: Sequence[Row], *, whole: bool) -> str:
 
 
 def _chart(curves: Curves) -> str:
-    """Mean accuracy over seeds by labels; default and random have a band of one standard deviation."""
+    """Draw mean accuracy over seeds by labels; default and random have a band of one sample standard deviation."""
     bands: list[Mark] = []
     lines: list[Mark] = []
     for strategy in (each for each in STRATEGIES if each in curves):
@@ -47,10 +47,11 @@ def _chart(curves: Curves) -> str:
         length = min(len(curve) for curve in seeds.values())
         labels = [x for x, _ in next(iter(seeds.values()))][:length]
         values = 100 * np.array([[y for _, y in curve[:length]] for curve in seeds.values()])
-        mean, spread = values.mean(axis=0), values.std(axis=0)
+        mean = values.mean(axis=0)
         marked = strategy in (DEFAULT, RANDOM)
         lines.append(Line(labels, mean.tolist(), colour, strategy, width=2.4 if marked else 1.2))
-        if marked:
+        if marked and len(values) > 1:
+            spread = values.std(axis=0, ddof=1)
             bands.append(Band(labels, (mean - spread).tolist(), (mean + spread).tolist(), colour))
     panel = Panel([*bands, *lines], Axis("labels", whole=True), Axis("accuracy on all test images, %"), height=270)
     return picture("Accuracy by labels, of each strategy", [panel], width=WIDTH)

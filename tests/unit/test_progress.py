@@ -16,6 +16,7 @@ from labelloop.events.v1.events_pb2 import (
     LabelWithdrawn,
     ModelTrained,
     PoolPublished,
+    Protocol,
     QueueSpec,
     RunCancelled,
     RunFailed,
@@ -26,7 +27,7 @@ from labelloop.events.v1.events_pb2 import (
     SampleSkipped,
 )
 
-from oracle_svc.domain.progress import Prediction, Progress, RoundChange
+from oracle_svc.domain.progress import Prediction, Progress
 from oracle_svc.web.progress_json import curves_json, curves_version, now_json
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,9 +69,17 @@ def withdrawn(round_: int, sample_id: int, revision: int = 1) -> Event:
 
 
 def trained(
-    round_: int, labels: int, *, evaluation: Accuracy | None = None, stopping: Accuracy | None = None, auto: int = 0
+    round_: int,
+    labels: int,
+    *,
+    evaluation: Accuracy | None = None,
+    stopping: Accuracy | None = None,
+    control: Accuracy | None = None,
+    auto: int = 0,
 ) -> Event:
-    model = ModelTrained(model_sha256=SHA, labels=labels, auto_labels=auto, evaluation=evaluation, stopping=stopping)
+    model = ModelTrained(
+        model_sha256=SHA, labels=labels, auto_labels=auto, evaluation=evaluation, stopping=stopping, control=control
+    )
     return Event(round=round_, model_trained=model)
 
 
@@ -114,10 +123,11 @@ def test_guessing_stands_beside_an_accuracy_on_imbalanced_classes_only() -> None
     uneven.most_frequent, even.most_frequent = 90, 40
     progress = fold(begun(), asked(0, 1, 2), label(0, 1, 0), trained(1, 1, evaluation=even), label(0, 2, 0))
     fold(progress, trained(2, 2, evaluation=uneven))
-    assert [point["guessing"] for point in curves_json(progress)["learning"]] == [None, 0.9]
-    assert curves_json(progress)["change"]["guessing"] == now_json(progress)["accuracy"]["guessing"] == 0.9
+    beside = " (90 % by guessing the most frequent class)"
+    assert [point["beside"] for point in curves_json(progress)["learning"]] == ["", beside]
+    assert curves_json(progress)["change"]["after"]["beside"] == now_json(progress)["accuracy"]["beside"] == beside
     fold(progress, trained(3, 3, evaluation=right(97)))  # of an earlier release
-    assert now_json(progress)["accuracy"]["guessing"] is None
+    assert now_json(progress)["accuracy"]["beside"] == ""
 
 
 def test_agreement_counts_current_labels_of_samples_with_a_prediction() -> None:
@@ -157,42 +167,85 @@ def test_a_label_without_a_prediction_neither_agrees_nor_disagrees() -> None:
     assert progress.last.agreed is None
 
 
-def test_accuracy_is_measured_on_the_evaluation_set_else_on_validation_samples() -> None:
+def test_accuracy_is_measured_on_the_evaluation_set_else_on_control_samples() -> None:
     progress = fold(
         begun(),
-        trained(1, 3, stopping=right(5, 10)),
-        trained(2, 6, stopping=right(6, 10), evaluation=right(70)),
-        trained(3, 9),
+        trained(1, 3, stopping=right(80), control=right(4, 4)),
+        trained(2, 6, stopping=right(81), control=right(30, 32), evaluation=right(70)),
     )
-    assert [(point.labels, point.accuracy, point.measured_on) for point in progress.points] == [
-        (3, 0.5, "validation"),
-        (6, 0.7, "evaluation"),
+    assert [(point["labels"], point["headline"], point["name"]) for point in curves_json(progress)["learning"]] == [
+        (3, "between 39 % and 100 %", "accuracy (4 control samples)"),
+        (6, "70 %", "accuracy (evaluation set, n = 100)"),
     ]
+    assert now_json(progress)["accuracy"]["text"] == (
+        "accuracy (evaluation set, n = 100) 70 %, 95 % interval 60 to 79 %"
+    )
+    assert curves_json(progress)["learning"][0]["value"] is None
+
+
+def test_what_was_cross_validated_on_chosen_samples_is_no_accuracy() -> None:
+    progress = fold(begun(), trained(1, 3, evaluation=right(70)), trained(2, 6, stopping=right(81)))
+    assert [point.labels for point in progress.points] == [3]
+    assert now_json(progress)["accuracy"] is None
+
+
+def test_a_published_run_shows_the_samples_that_it_stops_on() -> None:
+    spec = RunSpec(batch_size=3, label_budget=6, protocol=Protocol.PROTOCOL_PUBLISHED)
+    progress = fold(Progress(RunLog(RunStarted(spec=spec))), trained(1, 3, stopping=right(360, 400)))
+    assert now_json(progress)["accuracy"]["name"] == "accuracy (stopping set, n = 400)"
 
 
 def test_intervals_contain_the_accuracy_and_lie_between_0_and_1() -> None:
     progress = fold(begun(), trained(1, 1, evaluation=right(0)), trained(2, 2, evaluation=right(100)))
-    worst, best = progress.points
-    assert worst.low == 0.0 < worst.high == pytest.approx(0.0370, abs=1e-4)  # Wilson 1927, n = 100
+    worst, best = (point.estimate.share for point in progress.points)
+    assert worst.low == 0.0 < worst.high == pytest.approx(0.0362, abs=1e-4)  # Clopper and Pearson 1934, n = 100
     assert best.low == pytest.approx(1 - worst.high)
     assert best.high == 1.0
 
 
 def test_the_accuracy_gain_of_a_rounds_labels_is_reported() -> None:
-    first = fold(begun(), trained(1, 10, evaluation=right(50)))
+    first = fold(begun(), trained(1, 10, evaluation=right(500, 1_000)))
     assert first.change is None
-    progress = fold(first, trained(2, 20, evaluation=right(60)))
-    assert progress.change == RoundChange(1, 10, 0.5, 0.6, "evaluation")
+    progress = fold(first, trained(2, 20, evaluation=right(600, 1_000)))
+    assert progress.change is not None
     assert progress.change.gain_per_label == pytest.approx(0.01)
-    fold(progress, trained(3, 20, evaluation=right(58), auto=10))
+    told = curves_json(progress)["change"]
+    assert (told["round"], told["labels"], told["before"]["headline"], told["after"]["headline"]) == (
+        *(1, 10, "50 %", "60 %"),
+    )
+    fold(progress, trained(3, 20, evaluation=right(580, 1_000), auto=10))
     assert progress.change.round == 1, "auto-labels are nobody's"
 
 
+def test_a_gain_that_may_be_chance_is_not_reported() -> None:
+    progress = fold(begun(), trained(1, 10, evaluation=right(50)), trained(2, 20, evaluation=right(60)))
+    assert curves_json(progress)["change"]["gain_per_label"] is None
+    few = fold(begun(), trained(1, 10, control=right(0, 20)), trained(2, 20, control=right(20, 20)))
+    assert curves_json(few)["change"]["gain_per_label"] is None
+
+
 def test_accuracies_on_different_samples_are_not_compared() -> None:
-    progress = fold(begun(), trained(1, 10, stopping=right(5, 10)), trained(2, 20, evaluation=right(60)))
+    progress = fold(begun(), trained(1, 10, control=right(50)), trained(2, 20, evaluation=right(60)))
     assert progress.change is None
-    fold(progress, trained(3, 30, stopping=right(8, 10)))
-    assert progress.change == RoundChange(2, 20, 0.5, 0.8, "validation")
+    fold(progress, trained(3, 30, control=right(80)))
+    assert progress.change is not None
+    assert (progress.change.labels, progress.change.before.share.correct) == (20, 50)
+
+
+def test_agreement_has_a_share_only_where_there_are_enough_samples() -> None:
+    said = tuple((0, 0.5) for _ in range(30))
+    progress = fold(begun(), asked(1, *range(30), said=said), *(label(1, each, each % 2) for each in range(29)))
+    assert (now_json(progress)["agreed"], now_json(progress)["agreement"]) == (15, None)
+    fold(progress, label(1, 29, 1))
+    assert now_json(progress)["agreement"] == "50 %"
+
+
+def test_the_curve_of_a_very_long_run_is_thinned_and_ends_with_the_newest_model() -> None:
+    many = fold(begun(), *(trained(each, each, evaluation=right(50)) for each in range(1, 1_002)))
+    shown = curves_json(many)["learning"]
+    assert len(shown) == 251
+    assert (shown[0]["labels"], shown[-1]["labels"]) == (1, 1_001)
+    assert curves_json(fold(begun(), trained(1, 1, evaluation=right(50))))["learning"][0]["labels"] == 1
 
 
 def test_confidence_is_kept_by_batch_and_for_the_newest_batch_by_sample() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from labelloop.domain.proportion import Proportion
 from labelloop_cli.load.calls import Outcomes
 from labelloop_cli.reporting import charts, run_charts
 from labelloop_cli.reporting.charts import COLOURS, style
@@ -52,7 +53,11 @@ CHARTS: dict[str, Callable[[], str]] = {
     "interval": lambda: run_charts.interval_curve(LABELS, VALUES, [0.5, 0.7, 0.8], [0.7, 0.9, 1], "labels"),
     "interval, one": lambda: run_charts.interval_curve([1], [1.0], [0.9], [1.0], "labels and auto-labels"),
     "saved": lambda: run_charts.saved_curve(
-        list(zip(LABELS, VALUES, strict=True)), [(10, 0.4), (20, 0.5)], REACH, 1 - REACH**-0.4, 1 - REACH**-0.3
+        list(zip(LABELS, VALUES, strict=True)),
+        [(10, Proportion(4, 10)), (20, Proportion(50, 100))],
+        REACH,
+        1 - REACH**-0.4,
+        1 - REACH**-0.3,
     ),
     "reliability": lambda: run_charts.reliability([0.2, 0.25, 0.9, 1.0], [False, True, True, True]),
     "calibration": lambda: run_charts.calibration_curves({"evaluation set": [(50, 0.1), (100, 0.05)]}),

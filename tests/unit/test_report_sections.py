@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from labelloop.domain.proportion import Proportion
 from labelloop.events.v1.events_pb2 import PoolPublished, Protocol, Purpose, RunSpec, StoppingSpec
 from labelloop.trainer.v1.trainer_pb2 import (
     GetRunResponse,
@@ -34,9 +35,9 @@ def auto(sample_id: int, label: int) -> LabelRecord:
 def test_auto_labels_are_judged_by_hidden_labels_if_known() -> None:
     labels = [auto(0, 1), auto(1, 1), auto(2, 0), LabelRecord(sample_id=3, label=0)]
     judged = sections.auto_labels(labels, {0: 1, 1: 0, 3: 1})
-    assert (judged.count, judged.right, judged.accuracy) == (2, 1, 0.5)
-    assert sections.auto_labels(labels, None).accuracy is None
-    assert sections.auto_labels([], {0: 1}).accuracy is None
+    assert (judged.count, judged.right, judged.share) == (2, 1, Proportion(1, 2))
+    assert sections.auto_labels(labels, None).share is None
+    assert sections.auto_labels([], {0: 1}).share is None
 
 
 def rounds_of_rules() -> list[RoundResult]:

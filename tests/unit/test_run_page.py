@@ -44,19 +44,22 @@ def page(whole: GetRunResponse, records: list[LabelRecord], *, price: float = 0.
 
 
 def test_without_an_evaluation_set_control_samples_are_used() -> None:
-    rounds = [RoundResult(round=1, labels=60, stopping=measured(0.6), control=measured(0.8), control_labels=6)]
+    control = MeasuredAccuracy(correct=5, total=6)
+    rounds = [RoundResult(round=1, labels=60, stopping=measured(0.6), control=control, control_labels=6)]
     text = page(run_of(rounds, Protocol.PROTOCOL_HONEST), labels())
-    assert "80.00 %" in text
+    assert "<b>between 35 % and 100 %</b><span>accuracy (6 control samples)</span>" in text
     assert "control samples, drawn at random" in text
-    assert "6 control samples say too little yet" in text
+    assert "<b>No saving shown</b><span>Not enough control samples to tell: 6, and it takes 30.</span>" in text
     assert not [said for said in ("Auto-labels", "When to stop", "The truth") if said in text]
 
 
-def test_a_cross_validated_accuracy_is_marked_as_of_hard_samples() -> None:
+def test_a_cross_validated_share_of_hard_samples_is_no_accuracy() -> None:
     rounds = [RoundResult(round=1, labels=60, stopping=measured(0.6))]
     text = page(run_of(rounds, Protocol.PROTOCOL_HONEST), labels())
-    assert "60.00 %" in text
-    assert "by cross-validation: hard ones" in text
+    assert "<b>Accuracy not known</b>" in text
+    assert "<td>60 %</td>" in text
+    assert "Most were chosen for being hard, so it is not the accuracy" in text
+    assert "Learning curve" not in text
 
 
 def test_auto_labels_of_a_published_run_are_shown_as_not_audited() -> None:
@@ -66,7 +69,7 @@ def test_auto_labels_of_a_published_run_are_shown_as_not_audited() -> None:
     text = page(whole, [*labels(), *auto], truth=True)
     assert "the test samples that it stops on" in text
     assert "no audit says how many are right" in text
-    assert "<b>50.00 %</b> are right, 1 of 2" in text
+    assert "<b>1 of 2</b> are right." in text
     assert "the bound" not in text
 
 
@@ -91,7 +94,7 @@ def test_a_bound_that_the_truth_violates_is_reported() -> None:
 def test_an_audit_that_allows_no_auto_labels_is_reported() -> None:
     text = page(certified(), labels())
     assert "Nothing is auto-labelled" in text
-    assert "90.00 % with 95 % confidence (3 looked at, the strictest first)" in text
+    assert "90 % with 95 % confidence (3 looked at, the strictest first)" in text
 
 
 def test_at_most_2000_samples_are_listed() -> None:
@@ -138,21 +141,22 @@ def of_three(result: RoundResult) -> GetRunResponse:
 def test_the_majority_baseline_stands_beside_every_accuracy_on_imbalanced_classes() -> None:
     result = RoundResult(round=1, labels=60, evaluation=imbalanced(), control=imbalanced(), calibration_error=0.1)
     text = page(of_three(result), labels())
-    beside = "(99.00 % by guessing the most frequent class)"
-    assert f"<b>99.10 %</b><span>accuracy {beside}, 98.30 to 99.50" in text
-    assert "<b>55.00 %</b><span>balanced accuracy: mean recall over the classes that occur (50.00 % by guessing" in text
-    assert f"991 of 1000 are right {beside}" in text
+    beside = "(99.0 % by guessing the most frequent class)"
+    assert f"<b>99.1 %</b><span>accuracy (evaluation set, n = 1,000) {beside}, 95 % interval 98.2 to 99.6 %" in text
+    assert "<b>55 %</b><span>balanced accuracy: mean recall over the classes that occur (50 % by guessing" in text
+    assert "of them), 95 % interval 50 to 73 %</span>" in text
+    assert "991 of 1000 are right: 98.2 to 99.6 % of the pool" in text
     assert "guessing the most frequent class</text>" in text
-    assert "Evaluation: guessing the most frequent class would give 99.00 % in the last round" in text
-    assert "Control: guessing the most frequent class would give 99.00 % in the last round" in text
+    assert "Evaluation: guessing the most frequent class would give 99.0 % in the last round" in text
+    assert "Control: guessing the most frequent class would give 99.0 % in the last round" in text
 
 
 def test_recall_by_class_is_listed_worst_first_with_its_interval() -> None:
     text = page(of_three(RoundResult(round=1, labels=60, evaluation=imbalanced())), labels())
     table = text[text.index("Recall by class") : text.index("Labels by class")]
-    assert "guessing the most frequent class, cat, would give 99.00 %" in table
-    assert table.index("<td>dog</td><td>10.0</td><td>1.8 to 40.4</td><td>1</td><td>10</td>") < table.index(
-        "<td>cat</td><td>100.0</td><td>99.6 to 100.0</td><td>990</td><td>990</td>"
+    assert "guessing the most frequent class, cat, would give 99.0 %" in table
+    assert table.index("<td>dog</td><td>–</td><td>0 to 45 %</td><td>1</td><td>10</td>") < table.index(
+        "<td>cat</td><td>100.0 %</td><td>99.6 to 100.0 %</td><td>990</td><td>990</td>"
     )
     assert "nothing is known of them (1): fox." in table
     assert "recall over the 2 classes that occur" in table
@@ -161,12 +165,12 @@ def test_recall_by_class_is_listed_worst_first_with_its_interval() -> None:
 def test_recall_of_more_than_a_thousand_classes_is_said_not_to_be_recorded() -> None:
     text = page(of_three(RoundResult(round=1, labels=60, evaluation=imbalanced(by_class=False))), labels())
     assert "Recall by class is not recorded for more than 1,000 classes" in text
-    assert "<b>55.00 %</b>" in text
+    assert "<b>55 %</b>" in text
 
 
 def test_a_run_of_an_earlier_release_is_shown_without_recall_and_baseline() -> None:
     text = page(run_of([RoundResult(round=1, labels=60, evaluation=measured(0.9))], Protocol.PROTOCOL_HONEST), labels())
-    assert "90.00 %" in text
+    assert "90 %" in text
     assert not [said for said in ("Recall by class", "guessing", "balanced accuracy") if said in text]
 
 
@@ -193,7 +197,7 @@ def test_auto_labels_that_are_nearly_all_of_one_class_are_said_to_be() -> None:
     whole = run_of([RoundResult(round=1, labels=60, stopping=measured(0.6))], Protocol.PROTOCOL_PUBLISHED)
     whole.run.auto_labels = 10
     auto = [LabelRecord(sample_id=100 + each, label=int(each > 8), auto_labelled=True) for each in range(10)]
-    assert "90.00 % of the auto-labels are of one class, cat." in page(whole, [*labels(), *auto])
+    assert "90 % of the auto-labels are of one class, cat." in page(whole, [*labels(), *auto])
     even = [LabelRecord(sample_id=100 + each, label=each % 2, auto_labelled=True) for each in range(10)]
     assert "are of one class" not in page(whole, [*labels(), *even])
 
@@ -204,5 +208,5 @@ def test_a_hundred_classes_are_listed_and_the_others_counted() -> None:
     listed = recall(found, names)
     assert listed is not None
     assert (len(listed.rows), listed.left_out, listed.occurring) == (100, 50, 150)
-    assert [row.correct for row in listed.rows] == [*range(100)]
+    assert [row.share.correct for row in listed.rows] == [*range(100)]
     assert recall(found, names[1:]) is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from io import StringIO
 
 import pytest
@@ -27,29 +26,36 @@ HONEST = RunSpec(protocol=Protocol.PROTOCOL_HONEST, label_budget=400)
 @pytest.mark.parametrize(
     ("latest", "protocol", "said"),
     [
-        (RoundResult(evaluation=EVALUATION, control=CONTROL, stopping=STOPPING), 2, "0.9000 .*evaluation, n=100"),
-        (RoundResult(control=CONTROL, stopping=STOPPING), 2, "0.8000 .*control, n=100"),
-        (RoundResult(stopping=STOPPING), 2, "0.6000 .*cross-validated, n=100"),
-        (RoundResult(stopping=STOPPING), 1, "0.6000 .*stopping set, n=100"),
-        (RoundResult(), 2, "–"),
+        (
+            *(RoundResult(evaluation=EVALUATION, control=CONTROL, stopping=STOPPING), 2),
+            "accuracy (evaluation set, n = 100) 90 %, 95 % interval 82 to 96 %",
+        ),
+        (
+            *(RoundResult(control=CONTROL, stopping=STOPPING), 2),
+            "accuracy (100 control samples) 80 %, 95 % interval 70 to 88 %",
+        ),
+        (
+            *(RoundResult(control=MeasuredAccuracy(correct=4, total=4), stopping=STOPPING), 2),
+            "accuracy (4 control samples) between 39 % and 100 %",
+        ),
+        (RoundResult(stopping=STOPPING), 2, "accuracy not known"),
+        (RoundResult(stopping=STOPPING), 1, "accuracy (stopping set, n = 100) 60 %, 95 % interval 49 to 70 %"),
+        (RoundResult(), 2, "accuracy not known"),
     ],
 )
 def test_an_accuracy_names_its_samples_and_prefers_random_ones(
     latest: RoundResult, protocol: Protocol.ValueType, said: str
 ) -> None:
     run = RunStatus(spec=RunSpec(protocol=protocol), latest=latest)
-    assert re.match(said, run_summary.accuracy(run))
+    assert run_summary.accuracy(run) == said
 
 
 def test_the_majority_baseline_stands_beside_an_accuracy_on_imbalanced_classes() -> None:
-    imbalanced = MeasuredAccuracy(correct=9_988, total=10_000, value=0.9988, low=0.998, high=0.9993, baseline=0.9886)
-    imbalanced.balanced = 0.95
+    imbalanced = MeasuredAccuracy(correct=9_988, total=10_000, baseline=0.9886)
     run = RunStatus(spec=HONEST, latest=RoundResult(evaluation=imbalanced), pool=PoolPublished(classes=["ok", "bad"]))
-    assert run_summary.accuracy(run) == (
-        "0.9988 (0.9886 by guessing the most frequent class, balanced 0.9500; 0.998 to 0.999, evaluation, n=10000)"
-    )
+    assert "99.88 % (98.86 % by guessing the most frequent class), 95 % interval" in run_summary.accuracy(run)
     run.latest.evaluation.baseline = 0.5
-    assert run_summary.accuracy(run) == "0.9988 (0.998 to 0.999, evaluation, n=10000)"
+    assert "99.88 %, 95 % interval" in run_summary.accuracy(run)
 
 
 def test_a_run_of_an_earlier_release_has_no_baseline_beside_its_accuracy() -> None:
@@ -78,7 +84,8 @@ def test_classes_are_imbalanced_from_one_and_a_half_times_an_even_share_or_two_t
 
 
 def test_a_run_without_a_model_has_no_accuracy() -> None:
-    assert run_summary.accuracy(RunStatus(spec=HONEST)) == "–"
+    assert run_summary.accuracy(RunStatus(spec=HONEST)) == "accuracy not known"
+    assert run_summary.short_accuracy(RunStatus(spec=HONEST)) == "–"
 
 
 def test_audit_labels_are_not_part_of_the_budget() -> None:
@@ -138,8 +145,8 @@ def test_a_line_of_the_list_fits_into_80_columns_with_whole_words() -> None:
     shown = printed(listed([full("20261129-143533-0a1b"), full("a-name-of-25-characters-a")]))
     assert [line.split() for line in shown] == [
         ["run", "state", "round", "labels", "auto", "accuracy"],
-        ["20261129-143533-0a1b", "publishing", "100/1000", "10000/10000", "100000", "0.9120"],
-        ["a-name-of-25-characters-a", "publishing", "100/1000", "10000/10000", "100000", "0.9120"],
+        ["20261129-143533-0a1b", "publishing", "100/1000", "10000/10000", "100000", "91", "%"],
+        ["a-name-of-25-characters-a", "publishing", "100/1000", "10000/10000", "100000", "91", "%"],
     ]
 
 
@@ -148,7 +155,7 @@ def test_an_id_that_is_too_long_is_broken_and_loses_no_character() -> None:
     assert len(run_id) == 64
     shown = printed(listed([full(run_id)]))
     assert "".join(line.split()[0] for line in shown[1:]) == run_id
-    assert shown[1].split()[1:] == ["publishing", "100/1000", "10000/10000", "100000", "0.9120"]
+    assert shown[1].split()[1:] == ["publishing", "100/1000", "10000/10000", "100000", "91", "%"]
 
 
 def printed(table: Table) -> list[str]:
@@ -165,4 +172,13 @@ def test_programs_read_words_numbers_and_times_of_a_run() -> None:
     assert (document["state"], document["started_at"]) == ("publishing", "2026-11-29T14:35:33Z")
     assert document["accuracy"]["measured_on"] == "evaluation"
     assert document["accuracy"]["value"] == 0.912
+    assert (document["accuracy"]["short"], document["accuracy"]["name"]) == (
+        *("91 %", "accuracy (evaluation set, n = 1,000)"),
+    )
+    assert document["cross_validated_agreement"] is None
+    few = RunStatus(latest=RoundResult(control=measured(20), stopping=STOPPING))
+    few.latest.control.total = 24
+    document = run_summary.document(few)
+    assert (document["accuracy"]["value"], document["accuracy"]["short"]) == (None, "62–96 %")
+    assert document["cross_validated_agreement"] == {"correct": 60, "total": 100}
     assert run_summary.document(RunStatus(run_id="new"))["accuracy"] is None

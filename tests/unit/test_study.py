@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 from labelloop.events.v1.events_pb2 import FeatureKind
 from labelloop.scorer.v1.scorer_pb2 import Strategy
+from labelloop_cli.reporting.charts import style
 from rich.console import Console
 
 from tests.bench import texts as bench_of_texts
@@ -34,6 +36,7 @@ from tests.study.results import (
 from tests.study.telling import tell
 from tests.study.texts import stages, study_texts
 from tests.study.working import Tell, left_of, read_rows, work
+from tests.svg_reading import Drawing
 
 
 def test_the_plan_holds_every_combination_once_ordered_by_seed() -> None:
@@ -189,6 +192,17 @@ def test_the_page_and_the_terminal_show_the_same_results() -> None:
     assert page.count("<svg") == len(FEATURES)
     assert "Not all of the study" not in page
     assert "Not all of the study" in study_page.page(rows()[:8], whole=False)
+
+
+def test_a_band_of_the_page_is_one_sample_standard_deviation() -> None:
+    page = study_page.page(rows()[: len(rows()) // len(FEATURES)], whole=False)
+    [svg] = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    found, colour = Drawing(svg), style(STRATEGIES.index(DEFAULT))[0]
+    [band] = found.areas(colour)
+    point = (found.text("90").y - found.text("95").y) / 5  # of accuracy, on the y axis
+    end = max(x for x, _ in band)
+    edges = sorted(y for x, y in band if x == end)
+    assert (edges[-1] - edges[0]) / point == pytest.approx(2 * 2.0, abs=0.1)
 
 
 class Interrupted(Exception):

@@ -177,12 +177,17 @@ async def test_learning_curve_grows_with_each_round(site: Site, door: Door) -> N
     dots = ada.page.locator("#learning circle")
     await expect(dots).to_have_count(1, timeout=PATIENCE_S * 1000)
     await expect(ada.page.locator("#learning svg")).to_have_attribute(
-        "aria-label", re.compile(rf"Accuracy by labels: [\d.]+ % with {site.batch_size} labels")
+        "aria-label",
+        re.compile(
+            rf"Accuracy by labels: With {site.batch_size} labels: accuracy \(evaluation set, n = [\d,]+\) [\d.]+ %"
+        ),
     )
     await expect(ada.page.locator("#confidence rect")).to_have_count(site.batch_size)
     await label_all(ada, site.batch_size)
     await expect(dots).to_have_count(2, timeout=PATIENCE_S * 1000)
-    await expect(ada.page.locator("#last .change")).to_contain_text(re.compile(r"Round 2: accuracy .* a label"))
+    await expect(ada.page.locator("#last .change")).to_contain_text(
+        re.compile(r"Round 2: accuracy \(evaluation set, n = [\d,]+\) .* → ")
+    )
     await label_all(ada, 1)
     await expect(ada.page.locator("#last")).to_contain_text("3 by ada")
     await expect(ada.page.locator("#last")).to_contain_text(re.compile("agreed|differed"))
@@ -565,12 +570,12 @@ async def test_guessing_stands_beside_accuracies_on_imbalanced_classes(fake_site
     fake_site.oracle.start_run("uneven", batch_size=2, budget=4)
     ada = await door.enter(fake_site)
     await label_all(ada, 2)
-    beside = "(75.0 % by guessing the most frequent class)"
-    await expect(ada.page.locator("#learning")).to_contain_text(f"% {beside} with 2 labels")
+    beside = "(75 % by guessing the most frequent class)"
+    await expect(ada.page.locator("#learning")).to_contain_text(f"% {beside}, 95 % interval ")
     await label_all(ada, 2)
     await expect(ada.page.locator("#last .change")).to_contain_text(f"% {beside}")
     await expect(ada.page.locator("#frame")).to_contain_text(
-        re.compile(rf"Accuracy at the end [\d.]+ % {re.escape(beside)}, with 4 labels")
+        re.compile(rf"At the end, with 4 labels: accuracy \(evaluation set, n = 400\) \d+ % {re.escape(beside)}")
     )
     assert ada.complaints == []
 

@@ -9,8 +9,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from labelloop.domain.accuracy_estimate import majority
 from labelloop.domain.limits import BY_CLASS_MAX, KAPPA
-from labelloop.domain.statistics import GUESSING, tells_little
+from labelloop.domain.proportion import rounded_down
+from labelloop.domain.statistics import GUESSING
 from labelloop.events.v1.events_pb2 import ModelTrained, StoppingSpec
 from numpy.typing import NDArray
 
@@ -45,7 +47,8 @@ def _reasons(spec: StoppingSpec, models: Sequence[ModelTrained], looks: int) -> 
         if low >= spec.target_accuracy:
             yield (
                 f"{newest.control.correct} of {newest.control.total} control samples are right{_guessed(newest)}: "
-                f"at least {low:.3f} of the pool, which meets the target of {spec.target_accuracy}"
+                f"at least {rounded_down(low, 1)} % of the pool, which meets the target of "
+                f"{100 * spec.target_accuracy:g} %"
             )
     last = models[-spec.stable_rounds :] if spec.stable_rounds else []
     if 0 < spec.stable_rounds <= len(last) and all(model.agreement >= KAPPA for model in last):
@@ -62,10 +65,10 @@ def _reasons(spec: StoppingSpec, models: Sequence[ModelTrained], looks: int) -> 
 
 def _guessed(model: ModelTrained) -> str:
     control = model.control
-    baseline = control.most_frequent / control.total if control.total else 0.0
-    return (
-        f" ({baseline:.4f} {GUESSING})" if tells_little(baseline, len(control.class_total) or BY_CLASS_MAX + 1) else ""
-    )
+    if not control.total:
+        return ""
+    guess = majority(control.most_frequent, control.total, len(control.class_total) or BY_CLASS_MAX + 1)
+    return f" ({guess.headline} {GUESSING})" if guess else ""
 
 
 def control_bound(model: ModelTrained, looks: int) -> float:

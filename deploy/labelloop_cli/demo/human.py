@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
+from labelloop.domain.proportion import Proportion
 from labelloop.errors import WrongState
 from labelloop.trainer.v1 import trainer_pb2 as pb
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -16,6 +17,7 @@ from labelloop_cli.clients import Clients, connect
 from labelloop_cli.demo.plan import BY_HAND, RANDOM_BESIDE, beside_by_hand, by_hand
 from labelloop_cli.local.saved_page import keep_page, kept_page
 from labelloop_cli.local.stack import Page, running
+from labelloop_cli.output import run_summary
 from labelloop_cli.output.console import console
 from labelloop_cli.reporting.run_report import report_on
 
@@ -53,10 +55,9 @@ async def _watched(clients: Clients) -> tuple[pb.GetRunResponse, list[pb.GetRunR
         bar = progress.add_task("your labels", total=BY_HAND, at="")
 
         def show(run: pb.RunStatus) -> None:
-            measured = run.latest.evaluation
-            accuracy = f"accuracy {measured.value:.1%}" if measured.total else ""
+            known = f"accuracy {run_summary.short_accuracy(run)}" if run.HasField("latest") else ""
             held_up = run.message if run.phase < pb.Phase.PHASE_FINISHED else ""
-            progress.update(bar, completed=run.labels_paid, at=held_up or accuracy)
+            progress.update(bar, completed=run.labels_paid, at=held_up or known)
 
         async with asyncio.TaskGroup() as tasks:
             yours = tasks.create_task(_ended(clients, _RUN, show))
@@ -97,11 +98,10 @@ def _tell(yours: pb.GetRunResponse, others: list[pb.GetRunResponse]) -> None:
     table = Table("labels", "yours", "at random", box=None, padding=(0, 3, 0, 0))
     for each in yours.rounds:
         drawn = at_random.get(each.labels)
-        table.add_row(str(each.labels), f"{each.evaluation.value:.1%}", f"{drawn:.1%}" if drawn else "–")
+        table.add_row(str(each.labels), _share(each.evaluation), f"{100 * drawn:.1f} %" if drawn else "–")
     console.print(table)
     console.print(
-        f"\nyour {yours.run.labels_paid} labels: {measured.value:.1%} of {measured.total:,} test digits "
-        f"({measured.low:.1%} to {measured.high:.1%})",
+        f"\nyour {yours.run.labels_paid} labels: {run_summary.accuracy(yours.run)}",
         highlight=False,
     )
     needed = next((count for count, accuracy in at_random.items() if accuracy >= measured.value), None)
@@ -110,6 +110,10 @@ def _tell(yours: pb.GetRunResponse, others: list[pb.GetRunResponse]) -> None:
         + (f"it takes {needed} of them to get there" if needed else f"{max(at_random)} do not get there"),
         highlight=False,
     )
+
+
+def _share(measured: pb.MeasuredAccuracy) -> str:
+    return Proportion(measured.correct, measured.total).short if measured.total else "–"
 
 
 def random_curve(runs: list[pb.GetRunResponse]) -> dict[int, float]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from statistics import fmean
 
-from labelloop.events.v1.events_pb2 import Protocol
 from labelloop.trainer.v1.trainer_pb2 import Phase, RunStatus
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from labelloop_cli.demo.plan import Experiment
+from labelloop_cli.output import run_summary
 
 
 def planned_rounds(experiment: Experiment) -> int:
@@ -52,10 +53,9 @@ class LiveView:
     def update(self, status: RunStatus) -> None:
         self._statuses[status.run_id] = status
         if not self._console.is_terminal and status.phase == Phase.PHASE_FINISHED:
-            accuracy = _accuracy(status)
             self._console.print(
                 f"{self._seconds():6.1f} s  {status.run_id}: {status.round} rounds, {status.labels_paid} labels paid, "
-                f"{status.auto_labels} auto-labels, accuracy {accuracy:.4f}",
+                f"{status.auto_labels} auto-labels, {run_summary.accuracy(status)}",
                 soft_wrap=True,
             )
 
@@ -75,7 +75,6 @@ class LiveView:
         statuses = [self._statuses[run_id] for run_id in runs if run_id in self._statuses]
         total = sum(planned_rounds(self._of[run_id]) for run_id in runs)
         done = sum(status.round for status in statuses)
-        measured = [_accuracy(status) for status in statuses if status.HasField("latest")]
         problems = [status.message for status in statuses if status.message and status.phase < Phase.PHASE_FINISHED]
         return [
             name if len(runs) == 1 else f"{name} ({len(runs)} runs)",
@@ -83,7 +82,7 @@ class LiveView:
             f"{done}/{total}",
             str(sum(status.labels_paid for status in statuses)),
             str(sum(status.auto_labels for status in statuses)),
-            f"{sum(measured) / len(measured):.4f}" if measured else "–",
+            _accuracy(statuses),
             Text(problems[0], style="yellow") if problems else "",
         ]
 
@@ -99,10 +98,10 @@ class LiveView:
         return f"{done} of {total} rounds, {pace:.1f} rounds/s, {left}"
 
 
-def _accuracy(status: RunStatus) -> float:
-    """Return a run's newest accuracy on all test samples, or else the one that decides when to stop.
-
-    The latter is used without an evaluation set, and under the published protocol, as in the article.
-    """
-    latest, published = status.latest, status.spec.protocol == Protocol.PROTOCOL_PUBLISHED
-    return float(latest.stopping.value if published or not latest.HasField("evaluation") else latest.evaluation.value)
+def _accuracy(statuses: list[RunStatus]) -> str:
+    """Return the accuracy of a run, or the mean of several runs' shares."""
+    if len(statuses) == 1:
+        return run_summary.short_accuracy(statuses[0])
+    found = [run_summary.estimate_of(status.latest, status.spec.protocol) for status in statuses]
+    values = [each.share.value for each in found if each and each.share.value is not None]
+    return f"mean {fmean(values):.1%}" if values else run_summary.NONE

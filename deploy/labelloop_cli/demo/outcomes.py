@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from labelloop.domain.proportion import rounded_down
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, RoundResult, RunStatus
 
 from labelloop_cli.choices import ProtocolName
@@ -125,7 +126,7 @@ def audit_line(row: dict[str, Any]) -> str:
     share = 100 * count / (count + audit["left"])
     return (
         f"better_auto: after an audit of {audit['labels']} labels, {count:,} of the rest ({share:.0f} %) are "
-        f"auto-labelled, at least {100 * audit['lower_bound']:.2f} % of them right, so the audit says with 95 % "
+        f"auto-labelled, at least {rounded_down(audit['lower_bound'], 2)} % of them right, so the audit says with 95 % "
         f"confidence; {100 * audit['true_accuracy']:.2f} % are"
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from labelloop.domain.class_names import printable, shortened
 from labelloop.domain.ids import RequestId
+from labelloop.domain.proportion import Proportion
 from labelloop.errors import InvalidInput, LabelloopError
 from labelloop.oracle.v1.oracle_pb2 import (
     Backlog,
@@ -48,7 +49,7 @@ def _annotators(run: Backlog) -> Table:
     who = Column("annotator", no_wrap=True)  # do not break names in a narrow terminal
     table = Table(who, "answers", "skips", "as the label", "gold right", "95 % interval", "seconds", title=run.run_id)
     for each in run.annotators:
-        interval = f"{each.gold_low:.2f} to {each.gold_high:.2f}" if each.gold else "–"
+        interval = Proportion(each.gold_right, each.gold).interval if each.gold else "–"
         agreed, gold = f"{each.agreed}/{each.compared}", f"{each.gold_right}/{each.gold}"
         seconds = f"{each.time_spent_s:.1f}" if each.time_spent_s else "–"
         table.add_row(each.annotator or "–", str(each.answers), str(each.skips), agreed, gold, interval, seconds)

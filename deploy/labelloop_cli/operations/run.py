@@ -166,12 +166,12 @@ async def _watch(clients: Clients, run_id: str) -> None:
     if run.phase == pb.Phase.PHASE_FAILED:
         raise WrongState("RUN_FAILED", f"run {run_id} failed: {run.message}", run_id=run_id)
     archived = "; it is archived and takes no more answers" if run.archived else ""
-    outcome = f"run {run_id} {word(pb.Phase.Name(run.phase))}: {run.message}; accuracy {run_summary.accuracy(run)}"
+    outcome = f"run {run_id} {word(pb.Phase.Name(run.phase))}: {run.message}; {run_summary.accuracy(run)}"
     console.print(f"{outcome}{archived}", soft_wrap=True)
 
 
 def _note(run: pb.RunStatus) -> str:
-    note = f"{run_summary.paid(run)}, accuracy {run_summary.accuracy(run)}"
+    note = f"{run_summary.paid(run)}, {run_summary.accuracy(run)}"
     if run.labels_open and run.phase == pb.Phase.PHASE_LABELLING:
         note += f", waiting for {run.labels_open} labels"
     if run.progress:

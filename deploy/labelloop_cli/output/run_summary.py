@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from labelloop.domain.statistics import GUESSING, tells_little
-from labelloop.events.v1.events_pb2 import Protocol
+from labelloop.domain.accuracy_estimate import AccuracyEstimate, accuracy_estimate
+from labelloop.events.v1.events_pb2 import Accuracy, Protocol
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, Phase, RoundResult, RunStatus, UnfinishedImport
 
 from labelloop_cli.run_options import word
 
 NONE = "–"
+UNKNOWN = "accuracy not known"
 
 
-def judged(result: RoundResult) -> MeasuredAccuracy | None:
-    """Return a model's accuracy on the evaluation set or, without one, on the control samples; None without both."""
-    if result.HasField("evaluation"):
-        return result.evaluation
-    return result.control if result.HasField("control") else None
+def estimate_of(
+    result: RoundResult, protocol: Protocol.ValueType, classes: Sequence[str] = ()
+) -> AccuracyEstimate | None:
+    """Return what is known of a model's accuracy; None if nothing is."""
+    return accuracy_estimate(
+        _counts(result.evaluation),
+        _counts(result.control),
+        _counts(result.stopping),
+        published=protocol == Protocol.PROTOCOL_PUBLISHED,
+        class_count=len(classes),
+    )
 
 
-def judged_by(result: RoundResult, protocol: Protocol.ValueType) -> tuple[MeasuredAccuracy, str] | None:
-    """Return a model's accuracy and the name of the samples it was measured on; None if there are none.
+def measured_by(result: RoundResult, estimate: AccuracyEstimate) -> MeasuredAccuracy:
+    """Return the figures of a model on the samples of its estimate."""
+    by = {"evaluation": result.evaluation, "control": result.control, "stopping set": result.stopping}
+    return by[estimate.measured_on]
 
-    The accuracy that decided when to stop is the last resort: in cross-validation, it is measured on labelled samples,
-    which were chosen for being hard.
-    """
-    if accuracy := judged(result):
-        return accuracy, "evaluation" if result.HasField("evaluation") else "control"
-    if not result.HasField("stopping"):
-        return None
-    return result.stopping, "stopping set" if protocol == Protocol.PROTOCOL_PUBLISHED else "cross-validated"
+
+def _counts(measured: MeasuredAccuracy) -> Accuracy:
+    most_frequent = round(measured.baseline * measured.total)
+    return Accuracy(correct=measured.correct, total=measured.total, most_frequent=most_frequent)
+
+
+def _newest(run: RunStatus) -> AccuracyEstimate | None:
+    return estimate_of(run.latest, run.spec.protocol, run.pool.classes)
 
 
 def short_accuracy(run: RunStatus) -> str:
     """Format the newest accuracy alone, for tables."""
-    found = judged_by(run.latest, run.spec.protocol) if run.HasField("latest") else None
-    return f"{found[0].value:.4f}" if found else NONE
+    found = _newest(run)
+    return found.share.short if found else NONE
 
 
 def state(run: RunStatus) -> str:
@@ -47,7 +57,6 @@ def state(run: RunStatus) -> str:
 
 def document(run: RunStatus) -> dict[str, Any]:
     """Return what programs read of a run: names of states and strategies as on the command line, times in UTC."""
-    found = judged_by(run.latest, run.spec.protocol) if run.HasField("latest") else None
     return {
         "run_id": run.run_id,
         "state": state(run),
@@ -63,35 +72,50 @@ def document(run: RunStatus) -> dict[str, Any]:
         "labels_open": run.labels_open,
         "audit_labels": _audited(run),
         "auto_labels": run.auto_labels,
-        "accuracy": _measured(*found) if found else None,
+        "accuracy": _estimated(run),
+        "cross_validated_agreement": _cross_validated(run),
         "continues": run.continues,
         "started_at": run.started_at.ToJsonString(),
         "changed_at": run.changed_at.ToJsonString(),
     }
 
 
-def _measured(accuracy: MeasuredAccuracy, on: str) -> dict[str, Any]:
-    names = ("value", "low", "high", "correct", "total", "baseline", "balanced")
-    return {"measured_on": on, **{name: getattr(accuracy, name) for name in names}}
+def _estimated(run: RunStatus) -> dict[str, Any] | None:
+    """Return the estimate for the newest model; ``value`` is None where only a range is known."""
+    found = _newest(run)
+    if found is None:
+        return None
+    share, measured = found.share, measured_by(run.latest, found)
+    return {
+        "measured_on": found.measured_on,
+        "name": found.name,
+        "text": found.text,
+        "short": share.short,
+        "value": share.value,
+        "low": share.low,
+        "high": share.high,
+        "correct": share.correct,
+        "total": share.total,
+        "baseline": measured.baseline,
+        "balanced": measured.balanced,
+    }
+
+
+def _cross_validated(run: RunStatus) -> dict[str, int] | None:
+    """Return how many labelled samples the newest model's folds predict; most were chosen for being hard."""
+    counts = run.latest.stopping
+    if run.spec.protocol == Protocol.PROTOCOL_PUBLISHED or not counts.total:
+        return None
+    return {"correct": counts.correct, "total": counts.total}
 
 
 def accuracy(run: RunStatus) -> str:
-    """Format the newest accuracy with its interval and the samples it was measured on.
+    """Say what is known of the newest model's accuracy.
 
-    If the classes of these samples are imbalanced, the majority baseline and the balanced accuracy stand beside it.
+    If the classes of the samples that it was measured on are imbalanced, the majority baseline stands beside it.
     """
-    found = judged_by(run.latest, run.spec.protocol) if run.HasField("latest") else None
-    if not found:
-        return NONE
-    measured, on = found
-    interval = f"{measured.low:.3f} to {measured.high:.3f}, {on}, n={measured.total}"
-    return f"{measured.value:.4f} ({_beside(measured, run)}{interval})"
-
-
-def _beside(measured: MeasuredAccuracy, run: RunStatus) -> str:
-    if not tells_little(measured.baseline, len(run.pool.classes)):
-        return ""
-    return f"{measured.baseline:.4f} {GUESSING}, balanced {measured.balanced:.4f}; "
+    found = _newest(run)
+    return found.text if found else UNKNOWN
 
 
 def labels(run: RunStatus) -> str:

@@ -4,25 +4,30 @@ The control samples of a run are drawn at random. Models trained on them alone, 
 how accuracy grows with random labels, up to the number of control samples. How many random labels would reach the run's
 own accuracy depends on how that learning curve continues. Real curves lie between one whose error falls as a power of
 the labels (Hestness and others 2017), which is rather too flat, and one whose odds of an error do, which is rather too
-steep. The estimate lies between the two; the interval reaches from one to the other.
+steep. The estimate lies between the two; the interval reaches from one to the other. Both end at the pool, which has no
+more random labels to give.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, RoundResult
+from labelloop.domain.proportion import RELIABLE_MIN, Proportion
+from labelloop.trainer.v1.trainer_pb2 import GetRunResponse, MeasuredAccuracy, RoundResult
 from numpy.typing import NDArray
 
-from labelloop_cli.output.run_summary import judged
+from labelloop_cli.output.run_summary import estimate_of
 
 _DRAWS = 2_000
 _ENDS = (2.5, 97.5)  # percentiles
 _POINTS_MIN = 4
 _SLOPES = (-4.0, -0.05)  # the range found in learning curves
 Array = NDArray[np.float64]
+Verdict = Literal["fewer", "more", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -59,23 +64,30 @@ class Saved:
     """Estimate of the random labels that a run's accuracy would have taken.
 
     Attributes:
-        accuracy: The run's own accuracy, reached with ``labels``.
-        random_labels: Estimated number of random labels for that accuracy, at most the size of the pool.
+        reached: The run's own accuracy, reached with ``labels``.
+        pool: Number of samples that can be labelled: neither figure below exceeds it.
+        random_labels: Estimated number of random labels for that accuracy.
         low: Lower end of the interval of ``random_labels``.
-        high: Upper end; None if it would be the size of the pool or more.
-        points: Labels and accuracy of each control model; the curves are fitted to them.
+        high: Upper end.
+        points: Labels of each control model and the share that it has right; the curves are fitted to them.
         steep: Curve whose odds of an error fall as a power of the labels.
         flat: Curve whose error does.
     """
 
-    accuracy: float
+    reached: Proportion
     labels: int
+    pool: int
     random_labels: float
     low: float
-    high: float | None
-    points: list[tuple[int, float]]
+    high: float
+    points: list[tuple[int, Proportion]]
     steep: Shape
     flat: Shape
+
+    @property
+    def unit(self) -> int:
+        """What figures are rounded to: the second digit of half the interval."""
+        return int(10 ** max(0, math.floor(math.log10(max(1.0, (self.high - self.low) / 2))) - 1))
 
     @property
     def saved(self) -> float:
@@ -86,37 +98,73 @@ class Saved:
         return self.low - self.labels
 
     @property
-    def saved_high(self) -> float | None:
-        return None if self.high is None else self.high - self.labels
+    def saved_high(self) -> float:
+        return self.high - self.labels
+
+    def rounded(self, amount: float) -> int:
+        """Round a number of labels; the size of the pool and what is left of it stay as they are."""
+        exact = amount >= self.pool or abs(amount - (self.pool - self.labels)) < 1
+        return round(amount) if exact else (round(amount / self.unit) * self.unit or round(amount))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the run took fewer labels than random choice would have, more, or the interval allows both."""
+        if self.saved_low > 0:
+            return "fewer"
+        return "more" if self.saved_high < 0 else "unclear"
 
 
-def labels_saved(rounds: Sequence[RoundResult], pool_size: int, seed: int = 0) -> Saved | None:
-    """Estimate the labels saved, or return None if the control samples do not suffice.
+@dataclass(frozen=True)
+class NotKnown:
+    """Why nothing can be said about labels saved."""
 
-    They suffice if their models were judged at four numbers of control samples or more, and the run's own model was
-    judged too.
+    why: str
 
-    The interval is that of a parametric bootstrap, 95 per cent for either curve: the errors of all models are redrawn
-    from their binomial distributions, and those of the control models scattered as widely as they lie from the curve.
+
+def labels_saved(whole: GetRunResponse, seed: int = 0) -> Saved | NotKnown:
+    """Estimate the labels saved from at least 30 control samples, whose models were judged at four sizes or more.
+
+    The interval is that of a bootstrap, 95 per cent for either curve: the errors of all models are drawn from their
+    posterior distributions (Jeffreys 1946), and those of the control models scattered as widely as they lie from the
+    curve.
     """
-    last = next((result for result in reversed(rounds) if judged(result)), None)
-    own = judged(last) if last else None
-    found = [result for result in rounds if result.HasField("control_evaluation") and result.control_labels > 1]
-    if last is None or own is None or len({result.control_labels for result in found}) < _POINTS_MIN:
-        return None
+    run, last = whole.run, whole.rounds[-1]
+    pool = run.pool.sample_count - run.pool.duplicate_count
+    estimate = estimate_of(last, run.spec.protocol)
+    found = [result for result in whole.rounds if result.HasField("control_evaluation") and result.control_labels > 1]
+    if (why := _missing(whole, found)) or estimate is None:
+        return NotKnown(why)
+    own = last.evaluation if estimate.measured_on == "evaluation" else last.control
     steep, flat = (_Fit(found, own, of_odds=of_odds) for of_odds in (True, False))
     rng = np.random.default_rng(seed)
-    low, high = np.percentile(steep.draws(rng), _ENDS[0]), np.percentile(flat.draws(rng), _ENDS[1])
+    ends = np.percentile([steep.draws(rng), flat.draws(rng)], _ENDS, axis=1)
+    low, high = (float(np.clip(each, 1, pool)) for each in (ends[0].min(), ends[1].max()))
     return Saved(
-        accuracy=own.value,
+        reached=estimate.share,
         labels=last.labels,
-        random_labels=min(float(np.sqrt(steep.needed * flat.needed)), pool_size),
-        low=float(low),
-        high=float(high) if high < pool_size else None,
-        points=[(result.control_labels, result.control_evaluation.value) for result in found],
+        pool=pool,
+        random_labels=float(np.clip(np.sqrt(steep.needed * flat.needed), low, high)),
+        low=low,
+        high=high,
+        points=[(result.control_labels, _share(result.control_evaluation)) for result in found],
         steep=steep.shape,
         flat=flat.shape,
     )
+
+
+def _missing(whole: GetRunResponse, found: Sequence[RoundResult]) -> str:
+    """Return what an estimate lacks; empty if it lacks nothing."""
+    run, last = whole.run, whole.rounds[-1]
+    if last.control_labels < RELIABLE_MIN:
+        return f"Not enough control samples to tell: {last.control_labels}, and it takes {RELIABLE_MIN}."
+    estimate = estimate_of(last, run.spec.protocol)
+    if estimate is None or estimate.measured_on == "stopping set" or estimate.share.only_range:
+        return "Not known: the newest model's accuracy was not measured on enough samples."
+    if len({result.control_labels for result in found}) < _POINTS_MIN:
+        return f"Not enough models to tell: control samples must have been judged after {_POINTS_MIN} rounds."
+    if last.labels >= run.pool.sample_count - run.pool.duplicate_count:
+        return "The whole pool is labelled."
+    return ""
 
 
 class _Fit:
@@ -157,6 +205,10 @@ def _error(accuracy: MeasuredAccuracy) -> float:
     return (accuracy.total - accuracy.correct + 1) / (accuracy.total + 2)
 
 
+def _share(measured: MeasuredAccuracy) -> Proportion:
+    return Proportion(measured.correct, measured.total)
+
+
 def _redrawn(rng: np.random.Generator, accuracy: MeasuredAccuracy) -> float:
-    wrong = rng.binomial(accuracy.total, 1 - accuracy.value)
-    return float((wrong + 1) / (accuracy.total + 2))
+    """Draw an error that the counts allow: also without any error seen, there is room for one."""
+    return float(rng.beta(accuracy.total - accuracy.correct + 0.5, accuracy.correct + 0.5))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from labelloop.domain.class_names import shortened
+from labelloop.domain.proportion import Proportion, rounded_down
+from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -46,11 +48,18 @@ def percent(share: float | None, digits: int = 2) -> str:
     return "–" if share is None else f"{share * 100:.{digits}f}"
 
 
+def short(measured: MeasuredAccuracy) -> str:
+    """Say a share for a cell of a table; a dash where none was measured."""
+    return Proportion(measured.correct, measured.total).short if measured.total else "–"
+
+
 def render(template: str, **values: Any) -> str:
     """Render ``template`` with ``values``; a value that is not given is an error."""
     environment = Environment(
         loader=PackageLoader("labelloop_cli.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["percent"] = percent
+    environment.filters["lower_bound"] = rounded_down
+    environment.filters["short"] = short
     environment.filters["shortened"] = shortened
     return environment.get_template(template).render(**values)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from labelloop.domain.statistics import wilson_interval
+from labelloop.domain.proportion import Proportion
+from labelloop.domain.statistics import exact_interval
 from numpy.typing import NDArray
 
 from labelloop_cli.reporting.charts import COLOURS, PALE, lines, percents, style
@@ -25,7 +26,7 @@ Points = Sequence[tuple[float, float]]
 
 def interval_curve(
     labels: list[int],
-    values: list[float],
+    values: Sequence[float | None],
     low: list[float],
     high: list[float],
     reach: str,
@@ -34,33 +35,40 @@ def interval_curve(
     """Draw one accuracy by labels, with its interval as a band.
 
     Args:
+        values: Accuracies in [0, 1]; None where only the interval is known.
         reach: Name of what the x axis counts.
         guessing: The majority baseline to compare the accuracy with, in [0, 1]; None for none.
     """
-    marks: list[Mark] = [
-        Line(labels, percents(values), COLOURS[0], "accuracy", dotted=True),
-        Band(labels, percents(low), percents(high), COLOURS[0], "95 % interval"),
-    ]
+    known = [(x, y) for x, y in zip(labels, values, strict=True) if y is not None]
+    marks: list[Mark] = [Line(*_percent(known), COLOURS[0], "accuracy", dotted=True)] if known else []
+    marks.append(Band(labels, percents(low), percents(high), COLOURS[0], "95 % interval"))
     if guessing is not None:
         marks.append(Rule("y", 100 * guessing, PALE, "guessing the most frequent class"))
     return _one(f"Accuracy by {reach}", Panel(marks, Axis(reach, whole=True), Axis("accuracy, %")))
 
 
 def saved_curve(
-    own: Points, control: Points, labels: NDArray[np.float64], steep: NDArray[np.float64], flat: NDArray[np.float64]
+    own: Points,
+    control: Sequence[tuple[float, Proportion]],
+    labels: NDArray[np.float64],
+    steep: NDArray[np.float64],
+    flat: NDArray[np.float64],
 ) -> str:
     """Draw accuracy by labels for a run's own models and for models of its control samples, with the latter's forecast.
 
     Args:
         own: Labels and accuracy of each model of the run.
-        control: The same for models of control samples alone.
+        control: Labels of each model of control samples alone, and the share that it has right.
         labels: Numbers of labels ``[n]`` at which ``steep`` and ``flat`` forecast the accuracy of more random labels.
         steep: Accuracies ``[n]``, one edge of the forecast's band.
         flat: Accuracies ``[n]``, its other edge.
     """
+    known = [(x, share.value) for x, share in control if share.value is not None]
+    low, high = percents([share.low for _, share in control]), percents([share.high for _, share in control])
     marks: list[Mark] = [
         Line(*_percent(own), COLOURS[0], "as chosen", dotted=True),
-        Dots(*_percent(control), COLOURS[1], "control samples alone"),
+        Spans([x for x, _ in control], low, high, COLOURS[1]),
+        Dots(*_percent(known), COLOURS[1], "control samples alone"),
         Band(labels.tolist(), percents(steep.tolist()), percents(flat.tolist()), COLOURS[1], "more of them, between"),
     ]
     if own:
@@ -80,7 +88,7 @@ def reliability(confidence: Sequence[float], correct: Sequence[bool]) -> str:
         count, hits = int(of_bin.sum()), int(right[of_bin].sum())
         x.append(100 * float(sure[of_bin].mean()))
         y.append(100 * hits / count)
-        ends.append(wilson_interval(hits, count))
+        ends.append(exact_interval(hits, count))
         radii.append(3 + 7 * (count / len(sure)) ** 0.5)
     low, high = percents([low for low, _ in ends]), percents([high for _, high in ends])
     unknown = [float("nan")] * int((~finite).sum())  # the picture states how many values it leaves out

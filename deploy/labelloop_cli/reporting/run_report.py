@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labelloop.artifacts.texts import decode_texts
 from labelloop.domain.limits import BY_CLASS_MAX, TEXT_DTYPE
+from labelloop.domain.proportion import Proportion
 from labelloop.domain.shown_pool import shown_pool
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import FeatureKind, Protocol
@@ -18,11 +19,11 @@ from pyroaring import BitMap
 
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.operations.pictures import has_pictures, pictures
-from labelloop_cli.output.run_summary import judged_by
+from labelloop_cli.output.run_summary import estimate_of, measured_by
 from labelloop_cli.reporting import evidence, sections
 from labelloop_cli.reporting.asked import Asked, asked_for
 from labelloop_cli.reporting.page import Tile, beginning, picture, render
-from labelloop_cli.reporting.recall import auto_majority, guessing, recall
+from labelloop_cli.reporting.recall import auto_majority, balanced, guessing, recall
 from labelloop_cli.reporting.truth import Truth, truth_of
 from labelloop_cli.reporting.unlabelled import ranked_rest
 from labelloop_cli.run_options import word
@@ -91,8 +92,10 @@ def run_page(
     """
     run = whole.run
     newest, classes = whole.rounds[-1], list(run.pool.classes)
-    last = judged_by(newest, run.spec.protocol)
-    saved = evidence.labels_saved(whole.rounds, run.pool.sample_count - run.pool.duplicate_count)
+    estimate = estimate_of(newest, run.spec.protocol, classes)
+    measured = measured_by(newest, estimate) if estimate else None
+    saved = evidence.labels_saved(whole)
+    told = saved if isinstance(saved, evidence.Saved) else None
     return render(
         "run.html.j2",
         run=run,
@@ -103,14 +106,18 @@ def run_page(
         features=word(FeatureKind.Name(run.spec.features)) if run.spec.features else "pixels",
         rounds=whole.rounds,
         newest=newest,
-        last=last,
-        recall=recall(last[0], classes) if last else None,
+        estimate=estimate,
+        measured=measured,
+        control=Proportion(newest.control.correct, newest.control.total) if newest.control.total else None,
+        recall=recall(measured, classes) if measured else None,
+        balanced=balanced(measured) if measured else None,
         by_class_max=BY_CLASS_MAX,
         guessing=partial(guessing, classes=classes),
         auto_majority=auto_majority(labels, classes),
         learning=sections.learning(whole),
-        saved=saved,
-        saved_curve=sections.saved_curve(whole.rounds, saved) if saved else "",
+        saved=told,
+        not_saved=saved.why if isinstance(saved, evidence.NotKnown) else "",
+        saved_curve=sections.saved_curve(whole, told) if told else "",
         auto=sections.auto_labels(labels, truth),
         stopping=sections.stopping(whole),
         reliability=sections.reliability(labels),

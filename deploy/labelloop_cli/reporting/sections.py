@@ -8,41 +8,49 @@ from dataclasses import dataclass
 
 import numpy as np
 from labelloop.domain.limits import KAPPA
+from labelloop.domain.proportion import RELIABLE_MIN, Proportion
 from labelloop.events.v1.events_pb2 import Purpose
 from labelloop.trainer.v1.trainer_pb2 import GetRunResponse, LabelRecord, Phase, RoundResult
 from numpy.typing import NDArray
 
-from labelloop_cli.output.run_summary import judged, judged_by
+from labelloop_cli.output.run_summary import estimate_of
 from labelloop_cli.reporting import run_charts
 from labelloop_cli.reporting.asked import Asked
 from labelloop_cli.reporting.evidence import Saved
-from labelloop_cli.reporting.recall import guessing
 from labelloop_cli.reporting.run_charts import Watched
 
-_RELIABLE_MIN = 30  # samples; fewer do not suffice to judge calibration
 _CLASS_ROWS = 100
 
 
 def learning(whole: GetRunResponse) -> str:
     """Draw the learning curve of the rounds judged on the same samples as the newest; empty if none was judged."""
-    found = [(result, accuracy) for result in whole.rounds if (accuracy := judged_by(result, whole.run.spec.protocol))]
+    classes, protocol = whole.run.pool.classes, whole.run.spec.protocol
+    found = [(result, known) for result in whole.rounds if (known := estimate_of(result, protocol, classes))]
     if not found:
         return ""
-    shown = [(result, accuracy[0]) for result, accuracy in found if accuracy[1] == found[-1][1][1]]
+    shown = [(result, known) for result, known in found if known.measured_on == found[-1][1].measured_on]
     auto = any(result.auto_labels for result, _ in shown)
     return run_charts.interval_curve(
         [result.labels + result.auto_labels for result, _ in shown],
-        [accuracy.value for _, accuracy in shown],
-        [accuracy.low for _, accuracy in shown],
-        [accuracy.high for _, accuracy in shown],
+        [known.share.value for _, known in shown],
+        [known.share.low for _, known in shown],
+        [known.share.high for _, known in shown],
         "labels and auto-labels" if auto else "labels",
-        guessing(shown[-1][1], whole.run.pool.classes),
+        guessing.value if (guessing := shown[-1][1].guessing) else None,
     )
 
 
-def saved_curve(rounds: Sequence[RoundResult], saved: Saved) -> str:
-    own = [(float(result.labels), accuracy.value) for result in rounds if (accuracy := judged(result))]
-    reach = np.geomspace(saved.points[0][0], max(saved.flat.labels(1 - saved.accuracy), own[-1][0]), 60)
+def saved_curve(whole: GetRunResponse, saved: Saved) -> str:
+    """Draw the curves behind an estimate of labels saved, as far as the pool goes."""
+    known = [(result, estimate_of(result, whole.run.spec.protocol)) for result in whole.rounds]
+    own = [
+        (float(result.labels), value)
+        for result, each in known
+        if each and each.measured_on != "stopping set" and (value := each.share.value) is not None
+    ]
+    needed = saved.flat.labels(1 - saved.reached.correct / saved.reached.total)
+    end = min(max(needed, saved.labels), max(saved.pool, saved.labels))
+    reach = np.geomspace(saved.points[0][0], end, 60)
     return run_charts.saved_curve(own, saved.points, reach, 1 - saved.steep.errors(reach), 1 - saved.flat.errors(reach))
 
 
@@ -54,8 +62,8 @@ class AutoLabels:
     right: int | None
 
     @property
-    def accuracy(self) -> float | None:
-        return None if self.right is None or not self.count else self.right / self.count
+    def share(self) -> Proportion | None:
+        return None if self.right is None or not self.count else Proportion(self.right, self.count)
 
 
 def auto_labels(labels: Sequence[LabelRecord], truth: Mapping[int, int] | None) -> AutoLabels:
@@ -116,7 +124,7 @@ def reliability(labels: Sequence[LabelRecord]) -> Reliability | None:
         (Purpose.PURPOSE_CONTROL, "control samples, each by the model that there was when it was asked for"),
     ):
         drawn = [label for label in labels if label.purpose == purpose and label.HasField("confidence")]
-        if len(drawn) >= _RELIABLE_MIN:
+        if len(drawn) >= RELIABLE_MIN:
             right = [label.predicted == label.label for label in drawn]
             return Reliability(
                 run_charts.reliability([label.confidence for label in drawn], right), f"{len(drawn)} {on}"

@@ -10,42 +10,35 @@ const TOP = 8;
 const BOTTOM = 22;
 const DOTS_MAX = 40;
 
-const NAMES = { evaluation: "the evaluation set", validation: "validation samples" };
+const SERIES = { evaluation: "evaluation", control: "control", "stopping set": "control" }; // and how it is drawn
 
 export function learningChart(points) {
   if (!points.length) return null;
-  const series = ["evaluation", "validation"]
-    .map((name) => ({ name, points: points.filter((point) => point.measured_on === name) }))
+  const series = Object.entries(SERIES)
+    .map(([on, name]) => ({ name, points: points.filter((point) => point.measured_on === on) }))
     .filter(({ points: own }) => own.length);
   const total = (point) => point.labels + point.auto_labels;
   const x = scale([0, Math.max(...points.map(total))], [LEFT, W - RIGHT]);
   const y = scale(range(points.flatMap((point) => [point.low, point.high])), [H - BOTTOM, TOP]);
   const svg = frame(`Accuracy by labels: ${learningWords(points)}`, x, y, "labels");
   for (const { name, points: own } of series) {
-    const places = own.map((point) => [x(total(point)), y(point.accuracy)]);
+    const known = own.filter((point) => point.value !== null); // the others are ranges
+    const places = known.map((point) => [x(total(point)), y(point.value)]);
     const band = [
       ...own.map((point) => [x(total(point)), y(point.high)]),
       ...own.map((point) => [x(total(point)), y(point.low)]).reverse(),
     ];
     svg.append(s("polygon", { class: `band ${name}`, points: listed(band) }));
-    svg.append(...line(places, name, percent(own.at(-1).accuracy)));
+    if (places.length) svg.append(...line(places, name, known.at(-1).short));
   }
   return svg;
 }
 
-// What stands beside an accuracy where the classes are imbalanced.
-export function beside({ guessing }) {
-  return guessing === null ? "" : ` (${percent(guessing)} by guessing the most frequent class)`;
-}
-
 export function learningWords(points) {
-  if (!points.length) return "No model yet: it learns when the first round is labelled.";
+  if (!points.length) return "No accuracy is known yet. It is measured on an evaluation set or on control samples.";
   const newest = points.at(-1);
   const with_ = newest.auto_labels ? ` and ${whole(newest.auto_labels)} of its own` : "";
-  return (
-    `${percent(newest.accuracy)}${beside(newest)} with ${some(newest.labels, "label")}${with_} on ${NAMES[newest.measured_on]}; ` +
-    `95 % interval ${percent(newest.low)} to ${percent(newest.high)}.`
-  );
+  return `With ${some(newest.labels, "label")}${with_}: ${newest.text}.`;
 }
 
 export function confidenceChart(batches) {

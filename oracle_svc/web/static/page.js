@@ -1,7 +1,6 @@
 // The page of a run: what lies on the desk, keys and buttons, and beside them how the model is doing.
 
 import { post } from "./api.js";
-import { beside } from "./charts.js";
 import { Desk } from "./desk.js";
 import { h, percent, shortened, some, whole } from "./dom.js";
 import { keysOf } from "./keys.js";
@@ -46,7 +45,7 @@ const live = new Live(`/api/runs/${run}/events`, {
   curves: (data) => {
     const roundEnded = curves && data.change && data.change.round !== curves.change?.round;
     curves = data;
-    if (roundEnded) announce(`Round ${data.change.round + 1} is done. Accuracy ${percent(data.change.after)}${beside(data.change)}.`);
+    if (roundEnded) announce(`Round ${data.change.round + 1} is done: ${data.change.after.text}.`);
     renderProgress();
   },
   up: () => {
@@ -271,7 +270,7 @@ function whyEmpty() {
 
 function over() {
   const { kind, why } = now.ended;
-  const best = now.accuracy ? `Accuracy at the end ${percent(now.accuracy.accuracy)}${beside(now.accuracy)}, with ${some(now.labels, "label")}.` : `${some(now.labels, "label")}.`;
+  const best = now.accuracy ? `At the end, with ${some(now.labels, "label")}: ${now.accuracy.text}.` : `${some(now.labels, "label")}.`;
   if (kind === "run_finished") return ["All done, thank you", best, false];
   return [kind === "run_failed" ? "The run failed" : "The run was cancelled", [why, best].filter(Boolean).join(". "), false];
 }

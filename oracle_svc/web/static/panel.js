@@ -1,6 +1,6 @@
 // Beside the image: what the labels did.
 
-import { batchChart, beside, confidenceChart, confidenceWords, learningChart, learningWords } from "./charts.js";
+import { batchChart, confidenceChart, confidenceWords, learningChart, learningWords } from "./charts.js";
 import { h, percent, some, whole } from "./dom.js";
 
 export function showPanel(now, curves, classes, at) {
@@ -36,23 +36,31 @@ function round(now) {
 
 function change(ended) {
   if (!ended) return [];
-  const points = 100 * ended.gain_per_label;
-  const gain = `${points < 0 ? "−" : "+"}${Math.abs(points).toFixed(2)}`;
+  const { before, after } = ended;
   return [
     h(
       "p",
       { class: "change" },
-      `Round ${ended.round + 1}: accuracy `,
-      h("b", {}, `${(100 * ended.before).toFixed(1)} → ${percent(ended.after)}`),
-      beside(ended) || null,
-      h("span", { class: points < 0 ? "no small" : "yes small" }, `${gain} points a label`),
+      `Round ${ended.round + 1}: ${after.name} `,
+      h("b", {}, `${before.headline} → ${after.headline}`),
+      after.beside || null,
+      gain(ended.gain_per_label),
     ),
   ];
 }
 
-function agreement({ agreed, compared }) {
+// Unless the two intervals lie apart, the difference may be chance.
+function gain(perLabel) {
+  if (perLabel === null) return h("span", { class: "small pale" }, "may be chance");
+  const points = 100 * perLabel;
+  const said = `${points < 0 ? "−" : "+"}${Math.abs(points).toFixed(2)} points a label`;
+  return h("span", { class: points < 0 ? "no small" : "yes small" }, said);
+}
+
+function agreement({ agreed, compared, agreement: share }) {
   if (!compared) return [];
-  return [h("p", { class: "small pale" }, `People and model agree on ${percent(agreed / compared, 0)} of ${some(compared, "sample")}.`)];
+  const said = `People and model agree on ${whole(agreed)} of ${some(compared, "sample")}${share ? ` (${share})` : ""}.`;
+  return [h("p", { class: "small pale" }, said)];
 }
 
 function counts(perClass, classes, at) {

@@ -1593,7 +1593,8 @@ class ModelTrained(_message.Message):
     @_builtins.property
     def stopping(self) -> Global___Accuracy:
         """On test samples that decided when to stop, as published; in the honest protocol, on the labelled samples
-        themselves, each judged by a model that was fitted without it (cross-validation).
+        themselves, each judged by a model that was fitted without it (cross-validation): no estimate for the pool, because
+        most of them were chosen for being hard.
         """
 
     @_builtins.property

@@ -287,39 +287,64 @@ class EndedRun(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
-    ACCURACY_FIELD_NUMBER: _builtins.int
-    GUESSING_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
     labels: _builtins.int
-    accuracy: _builtins.float
-    guessing: _builtins.float
     @_builtins.property
     def spec(self) -> _events_pb2.RunSpec: ...
     @_builtins.property
     def pool(self) -> _events_pb2.PoolPublished: ...
     @_builtins.property
     def backlog(self) -> _oracle_pb2.Backlog: ...
+    @_builtins.property
+    def estimate(self) -> Global___AccuracyEstimate: ...
     def __init__(
         self,
         *,
         spec: _events_pb2.RunSpec | None = ...,
         pool: _events_pb2.PoolPublished | None = ...,
         labels: _builtins.int = ...,
-        accuracy: _builtins.float | None = ...,
-        guessing: _builtins.float | None = ...,
         backlog: _oracle_pb2.Backlog | None = ...,
+        estimate: Global___AccuracyEstimate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_guessing", b"_guessing", "accuracy", b"accuracy", "backlog", b"backlog", "guessing", b"guessing", "pool", b"pool", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "estimate", b"estimate", "pool", b"pool", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_guessing", b"_guessing", "accuracy", b"accuracy", "backlog", b"backlog", "guessing", b"guessing", "labels", b"labels", "pool", b"pool", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "estimate", b"estimate", "labels", b"labels", "pool", b"pool", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__accuracy: _TypeAlias = _typing.Literal["accuracy"]  # noqa: Y015
-    _WhichOneofArgType__accuracy: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy"]  # noqa: Y015
-    _WhichOneofReturnType__guessing: _TypeAlias = _typing.Literal["guessing"]  # noqa: Y015
-    _WhichOneofArgType__guessing: _TypeAlias = _typing.Literal["_guessing", b"_guessing"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy) -> _WhichOneofReturnType__accuracy | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__guessing) -> _WhichOneofReturnType__guessing | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndedRun: _TypeAlias = EndedRun  # noqa: Y015
+
+@_typing.final
+class AccuracyEstimate(_message.Message):
+    """What was known of the newest model's accuracy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEASURED_ON_FIELD_NUMBER: _builtins.int
+    CORRECT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    MOST_FREQUENT_FIELD_NUMBER: _builtins.int
+    measured_on: _builtins.str
+    """The samples: "evaluation", "control" or "stopping set"."""
+    correct: _builtins.int
+    total: _builtins.int
+    most_frequent: _builtins.int
+    """Samples of their most frequent class; unset unless classes are imbalanced."""
+    def __init__(
+        self,
+        *,
+        measured_on: _builtins.str = ...,
+        correct: _builtins.int = ...,
+        total: _builtins.int = ...,
+        most_frequent: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_most_frequent", b"_most_frequent", "most_frequent", b"most_frequent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_most_frequent", b"_most_frequent", "correct", b"correct", "measured_on", b"measured_on", "most_frequent", b"most_frequent", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__most_frequent: _TypeAlias = _typing.Literal["most_frequent"]  # noqa: Y015
+    _WhichOneofArgType__most_frequent: _TypeAlias = _typing.Literal["_most_frequent", b"_most_frequent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_frequent) -> _WhichOneofReturnType__most_frequent | None: ...
+
+Global___AccuracyEstimate: _TypeAlias = AccuracyEstimate  # noqa: Y015

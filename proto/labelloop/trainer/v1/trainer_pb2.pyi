@@ -63,7 +63,9 @@ Global___Phase: _TypeAlias = Phase  # noqa: Y015
 
 @_typing.final
 class MeasuredAccuracy(_message.Message):
-    """An accuracy with its 95 per cent Wilson interval."""
+    """A count of right answers with its 95 per cent Wilson interval. What is shown to people as a run's accuracy is decided
+    in domain/accuracy_estimate.py: evaluation, else control; below 30 answers its interval alone.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -182,7 +184,9 @@ class RoundResult(_message.Message):
     """
     @_builtins.property
     def stopping(self) -> Global___MeasuredAccuracy:
-        """On what decided when to stop."""
+        """PROTOCOL_PUBLISHED: on what decided when to stop. PROTOCOL_HONEST: on the labelled samples, by cross-validation. Most
+        of those were chosen for being hard, so that it is no estimate of the accuracy on the pool.
+        """
 
     @_builtins.property
     def evaluation(self) -> Global___MeasuredAccuracy:
@@ -194,8 +198,8 @@ class RoundResult(_message.Message):
 
     @_builtins.property
     def control(self) -> Global___MeasuredAccuracy:
-        """On the control samples, each judged by a model that was fitted without it: an honest estimate of the accuracy on
-        the pool. Unset without control samples.
+        """On the control samples, each judged by a model that was fitted without it: an estimate of the accuracy on the
+        pool. Unset without control samples.
         """
 
     @_builtins.property
