@@ -9,10 +9,11 @@ from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import LabelSource
 from labelloop.observability.metrics import OURS, gauge, held_up
 from prometheus_client import Counter
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.tool_states import DIRECTIONS, ToolStates
 from oracle_svc.integrations.base import tool_of
 
 LABELS_PAID = Counter(
@@ -38,6 +39,17 @@ def dead_letter_gauges(dead_letters: DeadLetters, tools: Sequence[str]) -> Itera
         waiting[tool] = waiting.get(tool, 0.0) + 1
     text = "Results that a tool brought and that could not be taken: they wait to be replayed."
     yield gauge("labelloop_dead_letters", text, "tool", waiting)
+
+
+def tool_gauges(states: ToolStates, tools: Sequence[str]) -> Iterator[Metric]:
+    """Yield whether each of the connected ``tools`` is away, by direction."""
+    text = "1 while requests, results or retractions do not pass between this oracle and a tool, else 0."
+    family = GaugeMetricFamily("labelloop_tool_away", text, labels=["tool", "direction"])
+    away = {(each.tool, each.direction) for each in states.away()}
+    for tool in tools:
+        for direction in DIRECTIONS:
+            family.add_metric([tool, direction], float((tool, direction) in away))
+    yield family
 
 
 def queue_gauges(projections: RunProjections[LabelingState]) -> Iterator[Metric]:

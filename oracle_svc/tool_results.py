@@ -10,6 +10,7 @@ from labelloop.errors import InvalidInput, LabelloopError, NotFound, WrongState
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter, LabelResult
 
 from oracle_svc.dead_letters import DeadLetters
+from oracle_svc.domain.tool_states import ToolStates
 from oracle_svc.integrations.base import RecordStatus, source_of
 from oracle_svc.integrations.request_retries import RequestRetries
 from oracle_svc.result_recorder import ResultRecorder
@@ -30,8 +31,14 @@ class ToolResultSink:
     """Result sink of one tool, which is asked again when its result is refused."""
 
     def __init__(
-        self, tool: str, recorder: ResultRecorder, dead_letters: DeadLetters, ask_again: RequestRetries
+        self,
+        tool: str,
+        recorder: ResultRecorder,
+        dead_letters: DeadLetters,
+        ask_again: RequestRetries,
+        states: ToolStates,
     ) -> None:
+        self._tool, self._states = tool, states
         self._source, self._recorder, self._dead_letters = source_of(tool), recorder, dead_letters
         self._ask_again = ask_again
 
@@ -45,6 +52,9 @@ class ToolResultSink:
             await self._dead_letters.keep(self._source, data, error)
             return RecordStatus.REFUSED
         return await self._take(result, data)
+
+    def note_reading(self, problem: str = "") -> None:
+        self._states.note(self._tool, "results", problem)
 
     async def _take(self, result: LabelResult, data: bytes) -> RecordStatus:
         try:

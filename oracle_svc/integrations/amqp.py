@@ -29,6 +29,10 @@ from oracle_svc.integrations.messages import PREFETCH, asking, describe, hand_ov
 
 _AWAY: tuple[type[Exception], ...] = CONNECTION_EXCEPTIONS  # RuntimeError too: something is closed already
 _CONNECT_WITHIN_S, _CONFIRM_WITHIN_S = 5.0, 10.0
+_UNCONFIRMED = (
+    "it is not reached, or confirms nothing: see whether the broker runs, and whether an alarm about its memory or its "
+    "disk blocks publishers"
+)
 _TOGETHER = 50  # requests published concurrently
 _PRIORITY_MAX = 9
 _EXPIRATION_MAX_S = (2**32 - 1) / 1000  # RabbitMQ's own limit
@@ -75,7 +79,8 @@ class Amqp:
                     await self._publish(missing[i : i + _TOGETHER])
             except _AWAY as error:
                 await self.aclose()
-                message = f"the AMQP queue {self._requests} takes no requests just now: {describe(error)}"
+                why = _UNCONFIRMED if isinstance(error, TimeoutError) else describe(error)
+                message = f"the AMQP queue {self._requests} takes no requests just now: {why}"
                 raise Unready("QUEUE_AWAY", message, queue=self._requests) from error
             self._half_pushed.difference_update(asking(request) for request in requests)
 
@@ -83,7 +88,7 @@ class Amqp:
         """Do nothing: AMQP cannot remove single messages."""
 
     async def serve(self, result_sink: ResultSink) -> None:
-        await outlive(self.name, lambda: self._consume(result_sink), _AWAY)
+        await outlive(self.name, lambda: self._consume(result_sink), _AWAY, result_sink)
 
     async def aclose(self) -> None:
         """Close the connection that requests are published over; ``serve`` closes its own."""
@@ -121,6 +126,7 @@ class Amqp:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=PREFETCH)
             inbox = await _inbox(channel, self._results)
+            result_sink.note_reading()
             async with asyncio.TaskGroup() as tasks:
                 while (message := await inbox.get()) is not None:
                     tasks.create_task(_take(result_sink, message))

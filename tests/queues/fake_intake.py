@@ -25,6 +25,7 @@ class FakeIntake:
         self.repeated: list[LabelResult] = []
         self.refused: list[bytes] = []
         self.turned_away = self.held = 0
+        self.reading_problem = ""
         self._changed = asyncio.Condition()
 
     async def take(self, result: LabelResult) -> RecordStatus:
@@ -38,6 +39,9 @@ class FakeIntake:
         if not result.request_id:  # "[]" parses
             return await self._noted(self._refuse, data)
         return await self.take(result)
+
+    def note_reading(self, problem: str = "") -> None:
+        self.reading_problem = problem
 
     async def until(self, holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
         """Return once ``holds`` is true after a result came; TimeoutError if that takes too long."""
