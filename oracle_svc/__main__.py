@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 
 from labelloop.artifacts.opening import wait_until_usable
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.hold_up_reports import HoldUpReports
 from labelloop.eventlog.log_snapshots import LogSnapshots
@@ -47,7 +48,7 @@ async def serve(settings: OracleSettings) -> None:
     watch(oracle.tool_states, lambda states: tool_gauges(states, names))
     watch(oracle.dead_letters, lambda letters: dead_letter_gauges(letters, names))
     service = oracle.service(names)
-    server.diagnostics.about(client, oracle.projections, [settings.cache_dir])
+    server.diagnostics.about(client, oracle.projections, [settings.cache_dir], oracle.tool_states.away)
     add_OracleServiceServicer_to_server(service, server.grpc)
     async with AsyncExitStack() as exits:  # in reverse: the page is stopped first
         exits.push_async_callback(client.close)
@@ -74,7 +75,12 @@ def _page(
 ) -> WebServer | None:
     if web is None:
         return None
-    return WebServer(make_app(service, oracle.projections, web, oracle.routes(tools), ended=ended), web)
+
+    def held_up(run_id: str) -> list[HoldUp]:
+        return service.held_up_by(oracle.projections.get(run_id))
+
+    app = make_app(service, oracle.projections, web, oracle.routes(tools), ended=ended, held_up=held_up)
+    return WebServer(app, web)
 
 
 async def _run(
