@@ -70,7 +70,7 @@ class RabbitNode:
     def allow_memory(self, share: float) -> None:
         """Set the share of the machine's memory beyond which an alarm blocks publishers; 0 blocks them now."""
         control = self._binary.with_name("rabbitmqctl")
-        command = [control, "-n", _NODE, "set_vm_memory_high_watermark", str(share)]
+        command = [str(control), "-n", _NODE, "set_vm_memory_high_watermark", str(share)]
         subprocess.run(command, env=os.environ | self._environment(), check=True, stdout=subprocess.DEVNULL)
 
     def stop(self) -> None:
