@@ -296,6 +296,25 @@ async def test_a_run_keeps_its_model_until_the_next_one_is_in_memory(
     await serves(newest, "b")
 
 
+async def test_a_model_that_cannot_be_loaded_holds_up_its_run_until_it_can(
+    newest: ModelWarmup, log: Log, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scorer_svc.models.warmup._AGAIN_S", 0.01)
+    store.gates["a"].set()
+    store.broken.add("a")
+    begin(log)
+    log.write_round(1, "a")
+    async with asyncio.timeout(PATIENCE_S):
+        while not newest.hold_ups():  # noqa: ASYNC110 - other tasks change it, which set no event
+            await asyncio.sleep(0)
+        [held_up] = newest.hold_ups()
+        assert (held_up.service, held_up.run_id) == ("scorer", "r")
+        assert held_up.problem == "the run's model answers no request: a"
+        store.broken.clear()
+        while newest.hold_ups():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
 async def test_a_scorer_is_not_ready_before_it_holds_the_models_of_unfinished_runs(
     newest: ModelWarmup, log: Log, store: Store
 ) -> None:
