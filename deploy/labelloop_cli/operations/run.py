@@ -95,7 +95,7 @@ async def list_(*, as_json: bool = False, archived: bool = False) -> None:
     else:
         console.print(listed(list(response.runs)))
     for run in response.runs:
-        for said in _standing(run):
+        for said in standing(run):
             console.print(f"{run.run_id}: {said}", highlight=False, soft_wrap=True)
     if response.archived and not archived:
         console.print(f"{response.archived} archived runs are not shown; see them with --archived")
@@ -105,7 +105,7 @@ async def list_(*, as_json: bool = False, archived: bool = False) -> None:
         console.print(told, style="yellow")
 
 
-def _standing(run: pb.RunStatus) -> list[str]:
+def standing(run: pb.RunStatus) -> list[str]:
     """Return what holds a run up, or else why it ended or what it does, if there is something to say."""
     held_up = [f"held up {hold_ups.told(each)}" for each in hold_ups.faults(list(run.held_up))]
     return held_up or [said for said in [run.message or run.progress] if said]
