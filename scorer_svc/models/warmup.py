@@ -21,6 +21,7 @@ from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.waiting import WAITS
 from structlog.contextvars import bound_contextvars
 
 from scorer_svc.metrics import models_in_use
@@ -92,8 +93,16 @@ class ModelWarmup:
                 del self._failed[run_id]
 
     def hold_ups(self) -> list[HoldUp]:
-        """Return which runs have a model that this scorer cannot load."""
-        return [each for run_id, each in self._failed.items() if self._projections.runs.is_going(run_id)]
+        """Return which runs have a model that this scorer cannot load, and what it waits for.
+
+        Calls do not say which run they are for. What the scorer waits for is reported of all runs that do not wait for
+        labels.
+        """
+        going = self._projections.runs.going()
+        failed = [self._failed[run.run_id] for run in going if run.run_id in self._failed]
+        waits = WAITS.began().items()
+        working = [run.run_id for run in going if waits and run.pool and not run.run_log.open]
+        return [*failed, *(HoldUp(SERVICE, text, at, run_id) for run_id in working for text, at in waits)]
 
     async def _load(self, run: LatestModel) -> None:
         digest = run.model_sha256

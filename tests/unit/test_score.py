@@ -25,6 +25,7 @@ from labelloop.events.v1.events_pb2 import (
     RunDeleted,
     RunStarted,
 )
+from labelloop.runtime import waiting
 from labelloop.runtime.async_cache import AsyncCache
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
@@ -313,6 +314,23 @@ async def test_a_model_that_cannot_be_loaded_holds_up_its_run_until_it_can(
         store.broken.clear()
         while newest.hold_ups():  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def test_what_a_scorer_waits_for_holds_up_the_runs_that_do_not_wait_for_labels(
+    newest: ModelWarmup, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SAY_AFTER_S", 0.0)
+    begin(log)
+    await newest.catch_up()
+    assert newest.hold_ups() == []
+    with waiting.waiting("the artifact store") as wait:
+        wait.problem = "it is full"
+        [held_up] = newest.hold_ups()
+        assert (held_up.run_id, held_up.problem) == ("r", "waits for the artifact store: it is full")
+        assert newest.hold_ups() == [held_up], "it began once"
+        log.write(labels_requested=LabelsRequested(sample_ids=[1], score=[0.0]))
+        await newest.catch_up()
+        assert newest.hold_ups() == []
 
 
 async def test_a_scorer_is_not_ready_before_it_holds_the_models_of_unfinished_runs(
