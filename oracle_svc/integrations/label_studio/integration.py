@@ -183,6 +183,8 @@ class LabelStudio:
                     )
                 self._unheard.add(project_id)
                 self._forget(project_id)
+                if self._settings.project:  # there is no other
+                    raise
 
     async def _look_at(self, project_id: int, task_ids: Sequence[int]) -> None:
         if self._result_sink is None:
