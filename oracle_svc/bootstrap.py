@@ -13,6 +13,7 @@ from uuid import uuid4
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.opening import open_store
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.domain.remote_urls import parsed_prefixes
 from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.log import EventLog
@@ -29,8 +30,10 @@ from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.hidden_files import HiddenFiles
 from oracle_svc.datasets.places import Places
 from oracle_svc.dead_letters import DeadLetters
+from oracle_svc.domain.backlog import refused
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.listed_run import ENDED_RUNS, ended_run
+from oracle_svc.domain.tool_states import SERVICE, ToolStates
 from oracle_svc.folder_cache import FolderCache
 from oracle_svc.integrations.base import Called, Integration
 from oracle_svc.integrations.dispatcher import PUSH_WITHIN_S, IntegrationDispatcher
@@ -106,6 +109,15 @@ class Oracle:
     def run_controller(self) -> RunController:
         return RunController(self.projections, self.log, self.dataset_cache, self.artifacts, self.owners)
 
+    @cached_property
+    def tool_states(self) -> ToolStates:
+        return ToolStates()
+
+    def hold_ups(self) -> list[HoldUp]:
+        """Return what holds up the runs that this oracle advances, and which tools it does not reach."""
+        own = (each for each in self.projections.own_hold_ups(SERVICE) if self.owners.mine(each.run_id))
+        return [*self.tool_states.away(), *own, *filter(None, map(refused, self.projections.runs.going()))]
+
     def service(self, tools: Sequence[str] = ()) -> OracleService:
         """Build the gRPC service, which names the connected ``tools`` to clients."""
         return OracleService(
@@ -117,17 +129,18 @@ class Oracle:
             self.dead_letters,
             tools,
             self.uploads,
+            self.tool_states,
         )
 
     def result_sink(self, tool: str) -> ToolResultSink:
         """Build the sink of a tool's results."""
         retries = RequestRetries(tool, self.projections, self.leases)
-        return ToolResultSink(tool, self.recorder, self.dead_letters, retries)
+        return ToolResultSink(tool, self.recorder, self.dead_letters, retries, self.tool_states)
 
     def dispatcher(self, tool: Integration, push_within_s: float = PUSH_WITHIN_S) -> IntegrationDispatcher:
         """Build the dispatcher of requests to a tool, and of its results."""
         sink, state = self.result_sink(tool.name), (self.projections, self.log, self.leases, self.dispenser)
-        return IntegrationDispatcher(tool, sink, *state, push_within_s)
+        return IntegrationDispatcher(tool, sink, *state, push_within_s, self.tool_states)
 
     def routes(self, tools: Iterable[Integration] = ()) -> list[Route]:
         """Build the routes beside the labelling page: those that ``tools`` call, and samples at their links."""

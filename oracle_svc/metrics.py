@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import LabelSource
-from labelloop.observability.metrics import OURS, gauge, held_up
+from labelloop.observability.metrics import OURS, gauge, held_up, held_up_seconds
 from prometheus_client import Counter
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from oracle_svc.dead_letters import DeadLetters
+from oracle_svc.domain.backlog import refused
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.tool_states import DIRECTIONS, SERVICE, ToolStates
 from oracle_svc.integrations.base import tool_of
 
 LABELS_PAID = Counter(
@@ -40,6 +42,17 @@ def dead_letter_gauges(dead_letters: DeadLetters, tools: Sequence[str]) -> Itera
     yield gauge("labelloop_dead_letters", text, "tool", waiting)
 
 
+def tool_gauges(states: ToolStates, tools: Sequence[str]) -> Iterator[Metric]:
+    """Yield whether each of the connected ``tools`` is away, by direction."""
+    text = "1 while requests, results or retractions do not pass between this oracle and a tool, else 0."
+    family = GaugeMetricFamily("labelloop_tool_away", text, labels=["tool", "direction"])
+    away = {(each.tool, each.direction) for each in states.away()}
+    for tool in tools:
+        for direction in DIRECTIONS:
+            family.add_metric([tool, direction], float((tool, direction) in away))
+    yield family
+
+
 def queue_gauges(projections: RunProjections[LabelingState]) -> Iterator[Metric]:
     """Yield the open samples and the longest wait, by label source, and the runs that are held up."""
     depth, age_s = dict.fromkeys(_SOURCES.values(), 0.0), dict.fromkeys(_SOURCES.values(), 0.0)
@@ -52,5 +65,6 @@ def queue_gauges(projections: RunProjections[LabelingState]) -> Iterator[Metric]
     yield gauge("labelloop_open_samples", "Samples that wait for a label, by who is to give it.", "source", depth)
     text = "For how long the oldest batch that is not whole has been waiting; 0 where none is."
     yield gauge("labelloop_oldest_request_age_seconds", text, "source", age_s)
-    refused = [labeling.run_id for labeling in projections.runs.going() if labeling.refusal]
-    yield held_up([*projections.held_up(), *refused])
+    rejected = [each for labeling in projections.runs.going() if (each := refused(labeling))]
+    yield held_up([*projections.held_up(), *(each.run_id for each in rejected)])
+    yield held_up_seconds([*projections.own_hold_ups(SERVICE), *rejected])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import numpy as np
@@ -90,11 +90,21 @@ class RunController:
 
     async def _publish(self, labeling: LabelingState) -> Event:
         try:
-            published = await self._published_pool(labeling)
+            with self._telling(labeling.run_id):
+                published = await self._published_pool(labeling)
         except _HOPELESS as error:  # fail the run: no label is paid for yet
             failed = RunFailed(reason=error.reason, message=error.message)
             return Event(run_id=labeling.run_id, round=0, run_failed=failed)
         return Event(run_id=labeling.run_id, round=0, pool_published=published)
+
+    @contextmanager
+    def _telling(self, run_id: str) -> Iterator[None]:
+        """Tell that the pool is being read, while the block reads and stores it."""
+        self._projections.set_progress(run_id, "the oracle reads the pool")
+        try:
+            yield
+        finally:
+            self._projections.set_progress(run_id, "")
 
     async def _published_pool(self, labeling: LabelingState) -> PoolPublished:
         """Publish the run's dataset, once for all runs of equal content.
@@ -107,7 +117,14 @@ class RunController:
             raise InvalidInput("DATASET_CHANGED", message, field="dataset.name", name=dataset.name)
         key = dataset.sha256, dataset.description
         if key not in self._published:
-            self._published[key] = await publish(dataset, self._artifacts)
+            count = len(dataset.samples)
+
+            def tell(stored: int) -> None:
+                progress = f"the oracle stores the pool: {stored:,} of {count:,} samples"
+                self._projections.set_progress(labeling.run_id, progress)
+
+            tell(0)
+            self._published[key] = await publish(dataset, self._artifacts, tell)
         return self._published[key]
 
     async def _answer(self, labeling: LabelingState, round_: int, sample_ids: tuple[int, ...]) -> list[Recorded]:

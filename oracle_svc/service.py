@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from contextlib import aclosing
 
+from labelloop.domain.hold_ups import HoldUp, merged, message_of
 from labelloop.domain.ids import RequestId, request_id_prefix
 from labelloop.errors import InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.eventlog.log import EventLog
@@ -17,11 +18,12 @@ from labelloop.rpc.server import Context
 
 from oracle_svc.dataset_queries import DatasetQueries
 from oracle_svc.dead_letters import DeadLetters
-from oracle_svc.domain.backlog import backlog_of, is_answer
+from oracle_svc.domain.backlog import backlog_of, held_up_by, is_answer
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.listed_run import EndedRun
 from oracle_svc.domain.resolution import skipped
 from oracle_svc.domain.result_validation import check_annotator, check_words
+from oracle_svc.domain.tool_states import SERVICE, ToolStates
 from oracle_svc.request_dispenser import RequestDispenser
 from oracle_svc.result_recorder import ResultRecorder, append_answers
 from oracle_svc.tool_results import replay
@@ -46,10 +48,11 @@ class OracleService(OracleServiceServicer):
         dead_letters: DeadLetters,
         tools: Sequence[str] = (),
         uploads: UploadReceiver | None = None,
+        tool_states: ToolStates | None = None,
     ) -> None:
         self._projections, self._log, self._datasets, self._tools = projections, log, datasets, tools
         self._recorder, self._counter, self._dead_letters = recorder, counter, dead_letters
-        self._received = uploads
+        self._received, self._tool_states = uploads, tool_states or ToolStates()
 
     async def DescribeDataset(self, request: pb.DescribeDatasetRequest, context: Context) -> pb.DescribeDatasetResponse:
         described = await self._datasets.describe(request)
@@ -177,7 +180,13 @@ class OracleService(OracleServiceServicer):
         asked = [request.run_id] if request.run_id else None
         backlogs = self._projections.runs.each(self._backlog, _backlog_of_ended, asked)
         runs = [backlog for backlog in backlogs if backlog]
-        return pb.GetBacklogResponse(runs=runs, dead_letters=len(self._dead_letters.letters), tools=self._tools)
+        away = merged([*self._tool_states.away(), *self._projections.hold_ups.of_tools()])
+        return pb.GetBacklogResponse(
+            runs=runs,
+            dead_letters=len(self._dead_letters.letters),
+            tools=self._tools,
+            tools_away=map(message_of, away),
+        )
 
     async def ListAnswers(self, request: pb.ListAnswersRequest, context: Context) -> pb.ListAnswersResponse:
         self._projections.get(request.run_id)
@@ -256,7 +265,15 @@ class OracleService(OracleServiceServicer):
 
     def _backlog(self, labeling: LabelingState) -> pb.Backlog | None:
         """Return the backlog of a run whose labels people give; None of any other."""
-        return backlog_of(labeling, self._counter.leased_count(labeling)) if labeling.for_people else None
+        if not labeling.for_people:
+            return None
+        return backlog_of(labeling, self._counter.leased_count(labeling), self.held_up_by(labeling))
+
+    def held_up_by(self, labeling: LabelingState) -> list[HoldUp]:
+        """Return what holds a run up now, whichever service it concerns."""
+        tool = labeling.spec.queue.tool
+        away = [each for each in self._tool_states.away() if each.tool == tool]
+        return held_up_by(labeling, [*away, *self._projections.held_up_by(SERVICE, labeling.run_id, tool)])
 
     def _unfinished(self, run_id: str) -> list[LabelingState]:
         """Return the run of that id, or all that have not ended if it is empty: others have no open samples."""

@@ -11,6 +11,7 @@ from labelloop.errors import InvalidInput, LabelloopError, NotFound, WrongState
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter, LabelResult, LabelVerdict, Verdict
 
 from oracle_svc.dead_letters import DeadLetters
+from oracle_svc.domain.tool_states import ToolStates
 from oracle_svc.integrations.base import RecordStatus, source_of
 from oracle_svc.integrations.request_retries import RequestRetries
 from oracle_svc.result_json import named_requests, read_result
@@ -24,8 +25,14 @@ class ToolResultSink:
     """Result sink of one tool, which is asked again when its result is refused."""
 
     def __init__(
-        self, tool: str, recorder: ResultRecorder, dead_letters: DeadLetters, ask_again: RequestRetries
+        self,
+        tool: str,
+        recorder: ResultRecorder,
+        dead_letters: DeadLetters,
+        ask_again: RequestRetries,
+        states: ToolStates,
     ) -> None:
+        self._tool, self._states = tool, states
         self._source, self._recorder, self._dead_letters = source_of(tool), recorder, dead_letters
         self._ask_again = ask_again
 
@@ -50,6 +57,9 @@ class ToolResultSink:
             verdict.message = error.message[:_MESSAGE_CHARACTERS_MAX]
             await self._refuse(data, requests, error)
         return verdict
+
+    def note_reading(self, problem: str = "") -> None:
+        self._states.note(self._tool, "results", problem)
 
     async def _record(self, result: LabelResult) -> RecordStatus:
         recorded = await self._recorder.take([result], self._source)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.cache_folder import CacheFolder
 from labelloop.artifacts.opening import open_store, wait_until_usable
 from labelloop.eventlog.connection import connect_service
+from labelloop.eventlog.hold_up_reports import HoldUpReports
 from labelloop.eventlog.log import EventLog
 from labelloop.rpc.server import Server
 from labelloop.runtime.cores import usable_cores
@@ -20,7 +22,7 @@ from scorer_svc.features.pool import feature_pools, graphs
 from scorer_svc.features.service import FeatureService
 from scorer_svc.models.model import models
 from scorer_svc.models.ort_session import share_memory
-from scorer_svc.models.warmup import ModelWarmup
+from scorer_svc.models.warmup import SERVICE, ModelWarmup
 from scorer_svc.numerics.blas_threads import use_one_thread
 from scorer_svc.pools.pool import pools
 from scorer_svc.pools.window import MappedWindow
@@ -79,6 +81,8 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
             tasks.create_task(log.watch())
             tasks.create_task(snapshots.keep())  # while the log is read too: the next start goes on from there
             await newest.catch_up()
+            reports = HoldUpReports(client, SERVICE, uuid4().hex, newest.hold_ups)
+            tasks.create_task(reports.exchange())
             work = tasks.create_task(newest.warm())
             await server.start()
             await server.ready()

@@ -11,6 +11,7 @@ from labelloop.artifacts.opening import open_store, wait_until_usable
 from labelloop.artifacts.store import JETSTREAM
 from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.connection import connect_service
+from labelloop.eventlog.hold_up_reports import HoldUpReports
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.log_snapshots import LogSnapshots
 from labelloop.eventlog.presence import Presence
@@ -27,6 +28,7 @@ from trainer_svc.config import TrainerSettings
 from trainer_svc.model.adam_softmax import settle_arithmetic
 from trainer_svc.scorers.channels import ScorerChannels
 from trainer_svc.scorers.client import ScorerClient
+from trainer_svc.status import SERVICE
 
 
 async def serve(settings: TrainerSettings) -> None:
@@ -55,10 +57,13 @@ async def serve(settings: TrainerSettings) -> None:
             import_limits=settings.import_limits,
         )
         presence = Presence(client, "trainer", owners, trainer.projections, log)
+        reports = HoldUpReports(
+            client, SERVICE, owners.replica, trainer.hold_ups, trainer.projections.hold_ups, trainer.projections
+        )
         server.diagnostics.about(client, trainer.projections)
         add_TrainerServiceServicer_to_server(trainer.service, server.grpc)
         try:
-            await _run(trainer, server, scorers, presence, trainer.snapshots(settings.cache_dir / "snapshots"))
+            await _run(trainer, server, scorers, presence, reports, trainer.snapshots(settings.cache_dir / "snapshots"))
         finally:
             await server.stop()
             await scorers.close()
@@ -67,12 +72,17 @@ async def serve(settings: TrainerSettings) -> None:
 
 
 async def _run(
-    trainer: Trainer, server: Server, scorers: ScorerChannels, presence: Presence, snapshots: LogSnapshots
+    trainer: Trainer,
+    server: Server,
+    scorers: ScorerChannels,
+    presence: Presence,
+    reports: HoldUpReports,
+    snapshots: LogSnapshots,
 ) -> None:
     await snapshots.restore()
     async with asyncio.TaskGroup() as tasks:
         following = (*trainer.following(), scorers.follow(), trainer.pool_progress.follow(), presence.listen())
-        for each in following:
+        for each in (*following, reports.exchange()):
             tasks.create_task(each)
         tasks.create_task(snapshots.keep())  # while the log is read too: the next start goes on from there
         await trainer.caught_up()

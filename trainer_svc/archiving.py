@@ -83,7 +83,7 @@ class Archiving:
             last_sequence=last,
             pool=state.pool,
             model_sha256=state.model_sha256,
-            status=short_status(status_of(state, "")).SerializeToString(deterministic=True),
+            status=short_status(status_of(state)).SerializeToString(deterministic=True),
         )
 
     async def _stored(self, events: Sequence[Event]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelloop.artifacts.leftovers import Leftovers
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.domain.run_owners import RunOwners
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.log_snapshots import LogSnapshots
@@ -23,7 +24,7 @@ from trainer_svc.pool_progress import PoolProgress
 from trainer_svc.run_controller import RunController
 from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.service import TrainerService
-from trainer_svc.status import STATUSES, status_of
+from trainer_svc.status import SERVICE, STATUSES, status_of
 
 if TYPE_CHECKING:
     from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
@@ -80,6 +81,10 @@ class Trainer:
     def snapshots(self, folder: Path) -> LogSnapshots:
         """Return the snapshots in ``folder`` of what this trainer reads of the log."""
         return LogSnapshots(folder, "trainer", self.log, self.projections, STATUSES)
+
+    def hold_ups(self) -> list[HoldUp]:
+        """Return what holds up the runs that this trainer advances."""
+        return [each for each in self.projections.own_hold_ups(SERVICE) if self.owners.mine(each.run_id)]
 
     def following(self) -> list[Coroutine[Any, Any, None]]:
         """Return the work that keeps this trainer up to date with the event log."""

@@ -6,13 +6,13 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 
 from labelloop.eventlog.projections import RunProjections
-from labelloop.observability.metrics import OURS, gauge, held_up
+from labelloop.observability.metrics import OURS, gauge, held_up, held_up_seconds
 from labelloop.trainer.v1.trainer_pb2 import Phase
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import Metric
 
 from trainer_svc.domain.run_state import RunState
-from trainer_svc.status import phase_of
+from trainer_svc.status import SERVICE, phase_of
 
 ROUNDS = Counter("labelloop_rounds_total", "Rounds that ended in a model which this process recorded.", registry=OURS)
 AUTO_LABELS = Counter(
@@ -35,3 +35,4 @@ def run_gauges(projections: RunProjections[RunState]) -> Iterator[Metric]:
     rounds = {run.run_id: float(run.round) for run in projections.runs.going()}
     yield gauge("labelloop_run_round", "The newest model's round, of each run that goes on.", "run", rounds)
     yield held_up(projections.held_up())
+    yield held_up_seconds(projections.own_hold_ups(SERVICE))

@@ -34,7 +34,7 @@ from trainer_svc.imports.run_import import RunImport
 from trainer_svc.known_labels import given_labels, take_over_known
 from trainer_svc.past_runs import PastRuns, listed_status
 from trainer_svc.run_archive import RunArchive, without_import
-from trainer_svc.status import label_records, round_result, status_of
+from trainer_svc.status import SERVICE, label_records, round_result, status_of
 
 if TYPE_CHECKING:
     from labelloop.oracle.v1.oracle_pb2_grpc import OracleServiceAsyncStub
@@ -245,10 +245,9 @@ class TrainerService(TrainerServiceServicer):
         return self._status_of(self._projections.get(run_id))
 
     def _status_of(self, state: RunState) -> pb.RunStatus:
-        run_id = state.run_id
-        problem, progress = self._projections.problems, self._projections.progress
-        status = status_of(state, problem.get(run_id, ""), progress.get(run_id, ""))
-        status.archived = run_id in self._projections.archived
+        held_up = self._projections.held_up_by(SERVICE, state.run_id, state.spec.queue.tool)
+        status = status_of(state, held_up)
+        status.archived = state.run_id in self._projections.archived
         return status
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from labelloop.domain.hold_ups import HoldUp, message_of, said
+from labelloop.domain.run_stage import beginning_of
 from labelloop.domain.summaries import Summaries
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, Phase, RoundResult, RunStatus
 
@@ -12,6 +14,7 @@ from trainer_svc.domain.examples import Example
 from trainer_svc.domain.run_state import RunState, Trained
 from trainer_svc.domain.stopping import control_bound
 
+SERVICE = "trainer"
 _ENDS = {
     "run_finished": Phase.PHASE_FINISHED,
     "run_cancelled": Phase.PHASE_CANCELLED,
@@ -19,13 +22,14 @@ _ENDS = {
 }
 
 
-def status_of(state: RunState, problem: str = "", progress: str = "") -> RunStatus:
+def status_of(state: RunState, held_up: Sequence[HoldUp] = ()) -> RunStatus:
     """Return the status of a run.
 
     Args:
-        problem: What currently keeps it from going on; empty if nothing does.
-        progress: What a step that takes long has done so far; empty if none does.
+        held_up: What holds it up now, long steps among it.
     """
+    found = () if state.ended else [each for each in held_up if state.open_labels or not each.tool]
+    at_work = "; ".join(dict.fromkeys(each.problem for each in found if each.at_work))
     status = RunStatus(
         run_id=state.run_id,
         spec=state.spec,
@@ -38,13 +42,14 @@ def status_of(state: RunState, problem: str = "", progress: str = "") -> RunStat
         samples_skipped=state.samples_skipped,
         pool=state.pool,
         latest=round_result(state.models[-1], state.planned_rounds) if state.models else None,
-        message=state.ended.why if state.ended else problem,
+        message=state.ended.why if state.ended else said(found, SERVICE),
         continues=state.inheritance.run_id,
         certificate=state.run_log.certificate,
         audit_labels=state.audit_labels,
         features=state.run_log.features,
         head_sha256=state.head_sha256,
-        progress="" if state.ended else progress,
+        progress=at_work or beginning_of(state.run_log),
+        held_up=map(message_of, found),
     )
     status.started_at.FromDatetime(state.started_at)
     status.changed_at.FromDatetime(state.changed_at)

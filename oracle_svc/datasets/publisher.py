@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -33,8 +33,17 @@ from oracle_svc.samples.originals import display
 _ORIGINALS_AT_ONCE = 4
 
 
-async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
+Tell = Callable[[int], None]
+
+
+def _nobody(stored: int) -> None:
+    """Tell nobody."""
+
+
+async def publish(dataset: Dataset, artifacts: ArtifactStore, tell: Tell = _nobody) -> PoolPublished:
     """Store the dataset in ``artifacts`` and return the event that names the artifacts by digest.
+
+    ``tell`` is called with the number of samples stored so far.
 
     Raises InvalidInput if they are no longer those of the dataset's digest,
     or if a file that people are to see has changed since the dataset was read.
@@ -44,7 +53,7 @@ async def publish(dataset: Dataset, artifacts: ArtifactStore) -> PoolPublished:
         encoded = await asyncio.to_thread(encode_evaluation, dataset.evaluation_samples, dataset.evaluation_labels)
         evaluation = await artifacts.put(encoded)
     return PoolPublished(
-        pool_sha256=await _put_pool(dataset, artifacts),
+        pool_sha256=await _put_pool(dataset, artifacts, tell),
         sample_count=len(dataset.samples),
         shape=sample_shape(dataset.samples),
         dtype=dtype_name(dataset.samples),
@@ -75,7 +84,7 @@ async def _put_duplicates(dataset: Dataset, artifacts: ArtifactStore) -> str:
     return await artifacts.put(await asyncio.to_thread(encode_duplicates, dataset.duplicates))
 
 
-async def _put_pool(dataset: Dataset, artifacts: ArtifactStore) -> str:
+async def _put_pool(dataset: Dataset, artifacts: ArtifactStore, tell: Tell = _nobody) -> str:
     """Store the samples with their names and originals, shard by shard, and return the digest of the manifest."""
     shards: list[Shard] = []
     for rows in await asyncio.to_thread(lambda: list(shard_rows(dataset.samples))):
@@ -84,6 +93,7 @@ async def _put_pool(dataset: Dataset, artifacts: ArtifactStore) -> str:
         if dataset.shard_digests and digest != dataset.shard_digests[len(shards)]:
             raise _samples_changed(dataset, rows)
         shards.append(Shard(sha256=digest, sample_count=rows.stop - rows.start, index=index))
+        tell(rows.stop)
     layout = dataset.layout and await artifacts.put(dataset.layout.SerializeToString(deterministic=True))
     shape, dtype = sample_shape(dataset.samples), dtype_name(dataset.samples)
     manifest = PoolManifest.model_validate({"dtype": dtype, "shape": shape, "shards": tuple(shards), "layout": layout})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from labelloop.domain.hold_ups import HoldUp, merged, message_of
+from labelloop.domain.run_stage import stage_of
 from labelloop.domain.sample_outcomes import outcome_of
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, SampleSkipped
 from labelloop.oracle.v1.oracle_pb2 import AnnotatorRecord, Backlog
@@ -11,6 +13,7 @@ from labelloop.oracle.v1.oracle_pb2 import AnnotatorRecord, Backlog
 from oracle_svc.domain.annotator_quality import AnnotatorQuality, Judgement, records
 from oracle_svc.domain.consensus import Skip
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.tool_states import SERVICE
 
 
 def is_answer(event: Event) -> bool:
@@ -18,8 +21,30 @@ def is_answer(event: Event) -> bool:
     return outcome_of(event) is not None or event.HasField("answer_given")
 
 
-def backlog_of(labeling: LabelingState, leased: int) -> Backlog:
-    """Build a run's backlog; ``leased`` is the number of its open samples that are leased."""
+def refused(labeling: LabelingState) -> HoldUp | None:
+    """Return the hold-up of a run whose requests its tool rejects; None of another."""
+    if labeling.over or not labeling.refusal:
+        return None
+    problem = f"{labeling.spec.queue.tool} does not take its requests: {labeling.refusal}"
+    return HoldUp(SERVICE, problem, labeling.refused_since, labeling.run_id)
+
+
+def held_up_by(labeling: LabelingState, found: Iterable[HoldUp]) -> list[HoldUp]:
+    """Return what holds a run up: what is ``found``, without tools while it asks nothing of them, and its refusal."""
+    if labeling.over:
+        return []
+    refusal = refused(labeling)
+    own = [each for each in found if labeling.open or not each.tool]
+    return merged([*own, refusal] if refusal else own)
+
+
+def backlog_of(labeling: LabelingState, leased: int, held_up: Iterable[HoldUp] = ()) -> Backlog:
+    """Build a run's backlog.
+
+    Args:
+        leased: The number of its open samples that are leased.
+        held_up: What holds it up now.
+    """
     standing = labeling.answers.standing.values()
     backlog = Backlog(
         run_id=labeling.run_id,
@@ -31,6 +56,8 @@ def backlog_of(labeling: LabelingState, leased: int) -> Backlog:
         labelled=sum(isinstance(outcome, LabelProvided) for outcome in standing),
         skipped=sum(isinstance(outcome, SampleSkipped) for outcome in standing),
         annotators=[_record(each) for each in records(_judgements(labeling))],
+        held_up=map(message_of, held_up),
+        progress=stage_of(labeling.run_log),
     )
     if labeling.waits_since:
         backlog.waits_since.FromDatetime(labeling.waits_since)

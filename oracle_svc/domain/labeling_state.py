@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,7 @@ class LabelingState(RunView):
         asked_at: Time of the newest request for labels.
         progress: Progress to show to people.
         refusal: Why the annotation tool rejects the run's requests; empty while it accepts them. Not from the log.
+        refused_since: Since when it does, in seconds since 1970.
     """
 
     run_id: str
@@ -85,6 +87,7 @@ class LabelingState(RunView):
     predictions: dict[int, Prediction] = field(default_factory=dict)
     asked_at: datetime | None = None
     refusal: str = ""
+    refused_since: float = 0.0
     _heard: int = 0
 
     def __post_init__(self) -> None:
@@ -127,6 +130,12 @@ class LabelingState(RunView):
         for sample_id, heard in answered.items():
             if self.unresolved.get(sample_id) == heard:
                 del self.unresolved[sample_id]
+
+    def refuse(self, why: str) -> None:
+        """Note why the annotation tool rejects the run's requests; empty if it accepts them."""
+        if not self.refusal:
+            self.refused_since = time.time()
+        self.refusal = why
 
     @property
     def open(self) -> dict[int, None]:

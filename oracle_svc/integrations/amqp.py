@@ -34,6 +34,10 @@ from oracle_svc.lease_table import RESEND_S
 
 _AWAY: tuple[type[Exception], ...] = CONNECTION_EXCEPTIONS  # RuntimeError too: something is closed already
 _CONNECT_WITHIN_S, _CONFIRM_WITHIN_S = 5.0, 10.0
+_UNCONFIRMED = (
+    "it is not reached, or confirms nothing: see whether the broker runs, and whether an alarm about its memory or its "
+    "disk blocks publishers"
+)
 _TOGETHER = 50  # requests published concurrently
 _PRIORITY_MAX = 9
 _EXPIRATION_MAX_S = (2**32 - 1) / 1000  # RabbitMQ's own limit
@@ -94,7 +98,7 @@ class Amqp:
                     await self._publish(missing[i : i + _TOGETHER])
             except _AWAY as error:
                 await self.aclose()
-                raise self._away(describe(error)) from error
+                raise self._away(_UNCONFIRMED if isinstance(error, TimeoutError) else describe(error)) from error
             self._half_pushed.difference_update(asking(request) for request in requests)
 
     async def retract(self, retractions: Sequence[LabelRetraction]) -> None:
@@ -102,7 +106,7 @@ class Amqp:
 
     async def serve(self, result_sink: ResultSink) -> None:
         async with self._outbox.running():
-            await outlive(self.name, lambda: self._consume(result_sink), _AWAY)
+            await outlive(self.name, lambda: self._consume(result_sink), _AWAY, result_sink)
 
     async def aclose(self) -> None:
         """Close the connection that requests are published over; ``serve`` closes its own."""
@@ -134,7 +138,7 @@ class Amqp:
             if error := task.exception():
                 raise error
         if late:
-            raise self._away(f"it has not confirmed {len(late)} of them; they are not published again")
+            raise self._away(f"{_UNCONFIRMED}; {len(late)} are out and are not published again")
 
     async def _send(self, channel: AbstractChannel, request: LabelRequest) -> None:
         await channel.default_exchange.publish(_message(request, self.kept_s), self._requests, mandatory=True)
@@ -166,6 +170,7 @@ class Amqp:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=PREFETCH)
             inbox = await _inbox(channel, self._results)
+            result_sink.note_reading()
             async with asyncio.TaskGroup() as tasks:
                 while (message := await inbox.get()) is not None:
                     tasks.create_task(self._take(result_sink, message))

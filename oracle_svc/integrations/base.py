@@ -47,6 +47,10 @@ class ResultSink(Protocol):
         """
         ...
 
+    def note_reading(self, problem: str = "") -> None:
+        """Note why no results can be read from the tool, or that they are read if ``problem`` is empty."""
+        ...
+
 
 class Integration(Protocol):
     """An annotation tool, or a message queue that leads to one.
@@ -74,7 +78,7 @@ class Integration(Protocol):
         ...
 
     async def serve(self, result_sink: ResultSink) -> None:
-        """Deliver results to ``result_sink`` until cancelled, surviving outages of the tool."""
+        """Deliver results to ``result_sink`` until cancelled, surviving outages of the tool, which it is told of."""
         ...
 
     async def aclose(self) -> None:

@@ -8,14 +8,15 @@ All replicas hold leases under the tool's name, so that any of them can retract 
 event log arrive over separate streams: a replica catches up with the log before it acts on a lease.
 
 A tool that is away is left alone for a while, with all its runs. A run whose requests the tool refuses waits on its
-own; the service's log and the labeling state say why, and the backlog and the gauge of held-up runs show it.
+own; the service's log and the labeling state say why, and the backlog and the gauge of held-up runs show it. That a
+tool is away is noted by direction.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from math import inf
@@ -23,7 +24,7 @@ from time import monotonic
 
 import structlog
 from labelloop.domain.ids import LeaseKey
-from labelloop.errors import LabelloopError, Unready
+from labelloop.errors import LabelloopError, NotAllowed, Unready
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction
@@ -33,6 +34,7 @@ from labelloop.runtime.crash_points import crash_point
 
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.open_requests import OpenRequest, for_tool, is_answered_by, is_asked, revision_for_anybody
+from oracle_svc.domain.tool_states import Direction, ToolStates
 from oracle_svc.integrations.base import Dropping, Integration, ResultSink, source_of
 from oracle_svc.leases import Leases
 from oracle_svc.request_dispenser import RequestDispenser, tool_holder
@@ -42,6 +44,7 @@ _PUSH_S = 30.0
 _PART = 50
 _LOOK_EVERY_S = 30.0
 _BACKOFF = Backoff(1.0, 30.0)
+_SUPPLY: tuple[Direction, ...] = ("requests", "retractions")
 _TOGETHER_S = 0.05  # changes within this time are handled together
 
 log = structlog.get_logger()
@@ -74,6 +77,7 @@ class IntegrationDispatcher:
 
     Args:
         push_within_s: Seconds that the tool may take to accept a part of the requests.
+        states: Takes note of whether the tool is away.
     """
 
     def __init__(
@@ -85,12 +89,13 @@ class IntegrationDispatcher:
         leases: Leases,
         dispenser: RequestDispenser,
         push_within_s: float = PUSH_WITHIN_S,
+        states: ToolStates | None = None,
     ) -> None:
         self._queue, self._result_sink, self._projections, self._log = queue, result_sink, projections, log
         self._leases, self._dispenser = leases, dispenser
         self._push_within_s = push_within_s
         self._kept_s = queue.kept_s if isinstance(queue, Dropping) else inf
-        self._holder = tool_holder(queue.name)
+        self._holder, self._states = tool_holder(queue.name), states or ToolStates()
         self._refused: dict[str, _Refused] = {}
 
     @property
@@ -110,6 +115,7 @@ class IntegrationDispatcher:
                 await without_losing_cancellation(self._queue.serve(self._result_sink))
             except Exception as error:
                 self._say("results_not_received", error)
+                self._note("results", error)
                 asked_s = _asked_s(error)
             await asyncio.sleep(max(_BACKOFF.pause_s(tries), asked_s))
 
@@ -126,6 +132,8 @@ class IntegrationDispatcher:
                     await asyncio.sleep(max(_BACKOFF.pause_s(tries), _asked_s(error)))
                     continue
                 tries = 0
+                for direction in () if self._refused else _SUPPLY:  # nothing fails, or nothing is left to be done
+                    self._states.note(self._queue.name, direction)
                 await asyncio.sleep(_TOGETHER_S)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._look_in_s()):
@@ -135,6 +143,23 @@ class IntegrationDispatcher:
         """Return seconds until the next check that no change of a run triggers."""
         waits_s = [refused.again_at_s - monotonic() for refused in self._refused.values()]
         return max(0.0, min([_LOOK_EVERY_S, self._leases.ends_in_s(self._holder), *waits_s]))
+
+    def _note(self, direction: Direction, error: Exception) -> None:
+        problem = error.message if isinstance(error, LabelloopError) else f"{type(error).__name__}: {error}"
+        self._states.note(self._queue.name, direction, problem)
+
+    @contextmanager
+    def _noting(self, direction: Direction) -> Iterator[None]:
+        """Note how a call to the tool ends. A refusal concerns one run, and shows that the tool is there."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, LabelloopError) and not isinstance(error, (Unready, NotAllowed)):
+                self._states.note(self._queue.name, direction)
+            else:
+                self._note(direction, error)
+            raise
+        self._states.note(self._queue.name, direction)
 
     def _say(self, what: str, error: Exception, **more: str) -> None:
         if isinstance(error, LabelloopError):
@@ -159,11 +184,11 @@ class IntegrationDispatcher:
                 raise
             except LabelloopError as error:
                 self._say("requests_refused_by_tool", error, run=labeling.run_id)
-                labeling.refusal = error.message
+                labeling.refuse(error.message)
                 tries = refused.tries + 1 if refused else 1
                 self._refused[labeling.run_id] = _Refused(tries, monotonic() + _BACKOFF.pause_s(tries))
             else:
-                labeling.refusal = ""
+                labeling.refuse("")
                 self._refused.pop(labeling.run_id, None)
 
     def _concerned(self) -> list[LabelingState]:
@@ -207,13 +232,16 @@ class IntegrationDispatcher:
                 asked = [claim for claim in claims if self._is_ours(labeling, claim.ask.lease)]
                 crash_point("before push")
                 if asked:
-                    await self._queue.push([self._numbered(labeling, claim) for claim in asked])
+                    with self._noting("requests"):
+                        await self._queue.push([self._numbered(labeling, claim) for claim in asked])
                 crash_point("after push")
         except Exception as error:
             await self._release(claims)
             if isinstance(error, TimeoutError):
                 message = f"{self._queue.name} did not take {len(made)} requests within {self._push_within_s:g} s"
-                raise Unready("TOOL_SLOW", message, tool=self._queue.name) from error
+                slow = Unready("TOOL_SLOW", message, tool=self._queue.name)
+                self._note("requests", slow)
+                raise slow from error
             raise
         await self._release(claim for claim in claims if claim not in asked)
         await asyncio.gather(*(self._confirm(claim) for claim in asked))
@@ -257,7 +285,8 @@ class IntegrationDispatcher:
         told = [key for key in done if self._queue.whole_samples or not is_answered_by(labeling, key, source)]
         crash_point("before retract")
         if told:
-            await self._queue.retract([self._retraction(key) for key in told])
+            with self._noting("retractions"):
+                await self._queue.retract([self._retraction(key) for key in told])
         crash_point("after retract")
         for key in done:
             await self._leases.release(key, self._holder)

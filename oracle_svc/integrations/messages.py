@@ -80,8 +80,13 @@ async def hand_over(result_sink: ResultSink, data: bytes, *, tries: int, tool: s
         return again_s
 
 
-async def outlive(tool: str, work: Callable[[], Awaitable[None]], away: tuple[type[Exception], ...]) -> None:
-    """Run ``work`` until cancelled; restart it a second after it returned or raised one of ``away``."""
+async def outlive(
+    tool: str, work: Callable[[], Awaitable[None]], away: tuple[type[Exception], ...], result_sink: ResultSink
+) -> None:
+    """Run ``work`` until cancelled; restart it a second after it returned or raised one of ``away``.
+
+    ``result_sink`` is told of what it raised. That results are read again, ``work`` itself must tell.
+    """
     said, began_s = "", 0.0
     while True:
         if monotonic() - began_s > _LASTED_S:
@@ -94,6 +99,7 @@ async def outlive(tool: str, work: Callable[[], Awaitable[None]], away: tuple[ty
             if text != said:
                 log.warning("queue_unreachable", tool=tool, problem=text)
             said = text
+            result_sink.note_reading(text)
         await asyncio.sleep(_AGAIN_AFTER_S)
 
 

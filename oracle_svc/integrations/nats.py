@@ -87,7 +87,7 @@ class Nats:
     async def serve(self, result_sink: ResultSink) -> None:
         """Take results until cancelled, surviving outages and a broker that denies access until that is corrected."""
         async with self._outbox.running():
-            await outlive(self.name, lambda: self._read(result_sink), (NatsError, LabelloopError))
+            await outlive(self.name, lambda: self._read(result_sink), (NatsError, LabelloopError), result_sink)
 
     async def aclose(self) -> None:
         """Do nothing: the connection is the oracle's."""
@@ -111,7 +111,9 @@ class Nats:
             while True:
                 async with asyncio.TaskGroup() as tasks, aclosing(self._pulled(subscription)) as messages:
                     async for message in messages:
+                        result_sink.note_reading()
                         tasks.create_task(self._take(result_sink, message))
+                result_sink.note_reading()  # the pull was answered, if only by its end
         finally:
             if not self._client.is_closed:
                 await subscription.unsubscribe()

@@ -111,7 +111,7 @@ class Sqs:
 
     async def serve(self, result_sink: ResultSink) -> None:
         async with self._outbox.running():
-            await outlive(self.name, lambda: self._read(result_sink), _AWAY)
+            await outlive(self.name, lambda: self._read(result_sink), _AWAY, result_sink)
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._client.close)
@@ -154,7 +154,9 @@ class Sqs:
         stopped = Event()
         try:
             while True:
-                await self._take(result_sink, await asyncio.to_thread(self._received, stopped))
+                received = await asyncio.to_thread(self._received, stopped)
+                result_sink.note_reading()
+                await self._take(result_sink, received)
         finally:
             stopped.set()
 

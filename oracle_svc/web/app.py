@@ -24,7 +24,7 @@ from oracle_svc.web.ports import Projections, Service
 from oracle_svc.web.request_parsing import count_of, object_of, request_ids_of, results_of, text_of
 from oracle_svc.web.responses import HERE, SafeHeaders, page, refuse
 from oracle_svc.web.settings import WebSettings
-from oracle_svc.web.sse import HEARTBEAT_S, EventStreams, heartbeat
+from oracle_svc.web.sse import HEARTBEAT_S, EventStreams, HeldUp, heartbeat
 
 LEASE_S = 300  # the page renews while it is used; an annotator who leaves holds up others for no longer
 AHEAD_MAX = 50
@@ -38,6 +38,7 @@ def make_app(
     routes: Sequence[BaseRoute] = (),
     lease_s: int = LEASE_S,
     ended: EndedSessions | None = None,
+    held_up: HeldUp = lambda _: (),
 ) -> Starlette:
     """Build the web application.
 
@@ -47,8 +48,9 @@ def make_app(
         routes: Served beside the page; they authenticate their callers themselves.
         lease_s: Seconds that the page leases requests for.
         ended: Sessions that were ended; None to remember those that end here.
+        held_up: Returns what holds up the run of an id.
     """
-    auth, streams = Auth(settings, EndedSessions() if ended is None else ended), EventStreams(projections)
+    auth, streams = Auth(settings, EndedSessions() if ended is None else ended), EventStreams(projections, held_up)
     site = Site(service, projections, auth, streams, settings.http_url, lease_s)
     app = Starlette(
         routes=[

@@ -11,17 +11,26 @@ from dataclasses import asdict
 from typing import Any
 
 from labelloop.domain.accuracy_estimate import AccuracyEstimate
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.domain.proportion import Proportion
+from labelloop.domain.run_stage import stage_of
 
 from oracle_svc.domain.progress import LastLabel, Point, Progress, RoundChange
 
 _POINTS_MAX = 300
 
 
-def now_json(progress: Progress) -> dict[str, Any]:
-    """Return what each label may change. Shares and accuracies are in [0, 1]."""
+def now_json(progress: Progress, held_up: Sequence[HoldUp] = ()) -> dict[str, Any]:
+    """Return what each label may change. Shares and accuracies are in [0, 1].
+
+    Args:
+        held_up: What holds the run up now, long steps among it.
+    """
+    at_work = [each.problem for each in held_up if each.at_work]
     return {
         "phase": progress.phase,
+        "doing": "; ".join(at_work) or stage_of(progress.run_log),
+        "held_up": [_hold_up(each) for each in held_up if not each.at_work],
         "round": progress.round,
         "labels": len(progress.labels),
         "budget": progress.spec.label_budget,
@@ -37,6 +46,12 @@ def now_json(progress: Progress) -> dict[str, Any]:
         "last": _last(progress.last, hide_opinion=progress.spec.queue.hide_predictions),
         "ended": asdict(progress.ended) if progress.ended else None,
     }
+
+
+def _hold_up(hold_up: HoldUp) -> dict[str, Any]:
+    """Return a hold-up; ``since`` is in seconds since 1970."""
+    names = ("service", "tool", "direction", "problem", "since")
+    return {name: getattr(hold_up, name) for name in names}
 
 
 def curves_json(progress: Progress) -> dict[str, Any]:

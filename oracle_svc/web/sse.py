@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.errors import LimitExceeded
 from sse_starlette import ServerSentEvent
 
@@ -23,11 +24,14 @@ RETRY_MS = 2_000  # after which a browser reconnects
 _TOGETHER_S = 0.15  # changes within it are sent together: a label causes several events, an import thousands
 
 
-class EventStreams:
-    """All open event streams, kept so that they can be ended."""
+HeldUp = Callable[[str], Sequence[HoldUp]]
 
-    def __init__(self, projections: Projections) -> None:
-        self._projections = projections
+
+class EventStreams:
+    """All open event streams, kept so that they can be ended. ``held_up`` returns what holds up the run of an id."""
+
+    def __init__(self, projections: Projections, held_up: HeldUp = lambda _: ()) -> None:
+        self._projections, self._held_up = projections, held_up
         self._subscriptions: set[asyncio.Event] = set()
         self._of: Counter[str] = Counter()
         self._over = False
@@ -67,7 +71,7 @@ class EventStreams:
                     progress = self._projections.get(run_id).progress
                     if told != (told := curves_version(progress)):
                         yield _event("curves", curves_json(progress))
-                    if said != (said := now_json(progress)):
+                    if said != (said := now_json(progress, self._held_up(run_id))):
                         yield _event("now", said)
                     with suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_AGAIN_S):

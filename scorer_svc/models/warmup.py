@@ -1,12 +1,18 @@
-"""Load each new model into memory before the first request for it."""
+"""Load each new model into memory before the first request for it.
+
+A model that cannot be loaded is reported as what holds up its run, and tried again until it can.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import structlog
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import LabelloopError, NotFound
 from labelloop.eventlog.log import EventLog
@@ -15,12 +21,15 @@ from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.observability import metrics, tracing
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.runtime.waiting import WAITS
 from structlog.contextvars import bound_contextvars
 
 from scorer_svc.metrics import models_in_use
 from scorer_svc.models.latest import MODELS, LatestModel, model_of
 from scorer_svc.models.model import Model
 
+SERVICE = "scorer"
+_AGAIN_S = 15.0
 _AT_THE_START = 32  # half of the models that the cache keeps
 
 log = structlog.get_logger()
@@ -32,6 +41,7 @@ class ModelWarmup:
     def __init__(self, events: EventLog, models: AsyncCache[str, Model]) -> None:
         self._events, self._models = events, models
         self._arrivals: asyncio.Queue[LatestModel] = asyncio.Queue()
+        self._failed: dict[str, HoldUp] = {}
         self._projections = RunProjections(self._begin, model_of)
         metrics.watch(self._projections, models_in_use)
 
@@ -60,10 +70,39 @@ class ModelWarmup:
         metrics.set_down_computed()
 
     async def warm(self) -> None:
-        """Load new models as they appear, forever."""
+        """Load new models as they appear, and those that failed again, forever."""
         while True:
-            await self._load(await self._arrivals.get())
-            metrics.set_down_computed()
+            if run := await self._next():
+                await self._load(run)
+                metrics.set_down_computed()
+            else:
+                await self._load_failed()
+
+    async def _next(self) -> LatestModel | None:
+        """Return the next run that changed; None if it is time to load again what failed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_AGAIN_S if self._failed else None):
+                return await self._arrivals.get()
+        return None
+
+    async def _load_failed(self) -> None:
+        for run_id in list(self._failed):
+            if self._projections.runs.is_going(run_id):
+                await self._try(run_id, self._projections.get(run_id).model_sha256)
+            else:
+                del self._failed[run_id]
+
+    def hold_ups(self) -> list[HoldUp]:
+        """Return which runs have a model that this scorer cannot load, and what it waits for.
+
+        Calls do not say which run they are for. What the scorer waits for is reported of all runs that do not wait for
+        labels.
+        """
+        going = self._projections.runs.going()
+        failed = [self._failed[run.run_id] for run in going if run.run_id in self._failed]
+        waits = WAITS.began().items()
+        working = [run.run_id for run in going if waits and run.pool and not run.run_log.open]
+        return [*failed, *(HoldUp(SERVICE, text, at, run_id) for run_id in working for text, at in waits)]
 
     async def _load(self, run: LatestModel) -> None:
         digest = run.model_sha256
@@ -71,11 +110,19 @@ class ModelWarmup:
             return
         carrier = self._projections.carriers.get(run.run_id, {})
         with bound_contextvars(run=run.run_id, round=run.round), tracing.span("warm", carrier, run=run.run_id):
-            try:
-                await self._models.get(digest)
-            except LabelloopError as error:  # a request for it gets the same error and handles it
-                log.warning("warmup_failed", problem=error.message)
+            await self._try(run.run_id, digest)
         run.served = digest
+
+    async def _try(self, run_id: str, digest: str) -> None:
+        try:
+            await self._models.get(digest)
+        except LabelloopError as error:  # a request for it gets the same error and handles it
+            log.warning("warmup_failed", problem=error.message)
+            problem = f"the run's model answers no request: {error.message}"
+            since = self._failed[run_id].since if run_id in self._failed else time.time()
+            self._failed[run_id] = HoldUp(SERVICE, problem, since, run_id)
+        else:
+            self._failed.pop(run_id, None)
 
     def digest(self, run_id: str) -> str:
         """Return the model that answers for a run.

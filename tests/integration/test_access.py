@@ -12,6 +12,7 @@ from labelloop.artifacts.store import JetStreamArtifacts, digest_of
 from labelloop.domain.ids import LeaseKey
 from labelloop.errors import InvalidInput, NotAllowed, NotFound
 from labelloop.eventlog.connection import connect, connect_service
+from labelloop.eventlog.hold_up_reports import PREFIX as HOLD_UPS
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.presence import PREFIX as REPLICAS
 from labelloop.eventlog.retry import retry_while_away
@@ -184,6 +185,34 @@ async def test_replicas_hear_those_of_their_own_service_and_no_other(node: Node)
         "oracle": [f"{REPLICAS}.oracle oracle"],
         "scorer": [],
         "operator": [],
+    }
+
+
+async def test_trainers_and_oracles_hear_what_holds_up_any_service_from_nobody_else(node: Node) -> None:
+    heard: dict[str, list[str]] = {user: [] for user in USERS}
+    clients = {user: await connected(node, user) for user in USERS}
+
+    def hear(user: str) -> Callable[[Msg], Awaitable[None]]:
+        async def heed(message: Msg) -> None:
+            heard[user].append(f"{message.subject} {message.data.decode()}")
+
+        return heed
+
+    for user, client in clients.items():
+        await client.subscribe(f"{HOLD_UPS}.*", cb=hear(user))
+        await client.flush()
+    for user, client in clients.items():
+        for service in ("trainer", "scorer", "oracle"):
+            await client.publish(f"{HOLD_UPS}.{service}", user.encode())
+        await client.flush()
+    for client in clients.values():
+        await client.flush()
+        await client.close()
+    said = {f"{HOLD_UPS}.trainer trainer", f"{HOLD_UPS}.trainer import"}
+    said |= {f"{HOLD_UPS}.scorer scorer", f"{HOLD_UPS}.oracle oracle"}
+    hearing = {"trainer", "import", "oracle"}
+    assert {user: {*each} for user, each in heard.items()} == {
+        user: said if user in hearing else set() for user in USERS
     }
 
 

@@ -86,6 +86,15 @@ CASES: dict[str, tuple[list[dict[str, str]], int, int, dict[str, str]]] = {
         *(12, 9),
         {"tool": "nats"},
     ),
+    "LabelloopToolAway": (
+        [
+            *ALL_UP,
+            series("labelloop_tool_away", "0x9 1x30", tool="webhook", direction="requests", instance="a"),
+            series("labelloop_tool_away", "0x40", tool="webhook", direction="requests", instance="b"),
+        ],
+        *(16, 13),
+        {"tool": "webhook", "direction": "requests"},
+    ),
     "LabelloopEventPassedOver": (
         [*ALL_UP, series("labelloop_events_passed_over_total", "0x9 1x100", why="unreadable")],
         *(12, 9),

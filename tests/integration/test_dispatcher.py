@@ -12,7 +12,14 @@ from labelloop.domain.ids import LeaseKey
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event, RunArchived, RunCancelled
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelResult, LabelVerdict, ResendRequestsRequest, Verdict
+from labelloop.oracle.v1.oracle_pb2 import (
+    GetBacklogRequest,
+    LabelRequest,
+    LabelResult,
+    LabelVerdict,
+    ResendRequestsRequest,
+    Verdict,
+)
 from labelloop_cli.local.nats.server import NatsServer
 
 from oracle_svc.bootstrap import Oracle
@@ -142,6 +149,35 @@ async def test_an_unavailable_tool_gets_all_requests_once_it_is_back(
     assert tool.pushed == ids(asked)
 
 
+async def test_a_tool_that_is_away_is_noted_until_it_takes_requests(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool(down=True)
+    async with oracle(nats_server, tmp_path) as one, pumping(one.dispatcher(tool)):
+        await until(lambda: bool(one.hold_ups()))
+        [away] = one.hold_ups()
+        assert (away.service, away.tool, away.direction) == ("oracle", "list", "requests")
+        assert away.problem == "the tool is away"
+        backlog = await one.service(["list"]).GetBacklog(GetBacklogRequest(), UNUSED)
+        assert [each.problem for each in backlog.tools_away] == ["the tool is away"]
+        assert [each.tool for each in backlog.runs[0].held_up] == ["list"]
+        await until(lambda: len(tool.tries_at_s) > 1)
+        assert [each.since for each in one.hold_ups()] == [away.since]
+        tool.down = False
+        await until(lambda: len(tool.pushed) == 3)
+        await until(lambda: not one.hold_ups())
+
+
+async def test_a_tool_that_is_away_is_not_missed_once_nothing_is_asked_of_it(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    tool = ListTool(down=True)
+    async with oracle(nats_server, tmp_path) as one, pumping(one.dispatcher(tool)):
+        await until(lambda: bool(one.hold_ups()))
+        await one.log.append_once(Event(run_id="r", run_cancelled=RunCancelled(reason="enough")))
+        await until(lambda: not one.hold_ups())
+
+
 async def test_no_push_is_retried_before_the_tools_retry_after_has_passed(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:
@@ -165,6 +201,9 @@ async def test_a_refusal_by_the_tool_is_reported_and_blocks_no_other_run(
         await until(lambda: labeling.refusal != "")
         assert backlog_of(labeling, 0).problem == "set LABELLOOP_HTTP_URL"
         assert held_up(one.projections) == ["r"]
+        [hold_up] = one.hold_ups()
+        assert (hold_up.run_id, hold_up.tool) == ("r", ""), "the tool itself is there"
+        assert hold_up.problem == "list does not take its requests: set LABELLOOP_HTTP_URL"
         await start_again(one, "other")
         await until(lambda: len(tool.pushed) == 3)
         assert {each.partition("/")[0] for each in tool.pushed} == {"other"}

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import grpc
 import pytest
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.errors import InvalidInput, NotFound
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.connection import jetstream
+from labelloop.events.v1.events_pb2 import Event, FeatureKind, RunSpec, RunStarted
 from labelloop.oracle.v1.oracle_pb2 import (
     DiscardDeadLettersRequest,
     LabelResult,
@@ -22,7 +24,7 @@ from labelloop.rpc.call_metrics import CallCounts
 from labelloop.rpc.handlers import guarded
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.local.nats.server import NatsServer
-from labelloop_cli.operations import backlog, label
+from labelloop_cli.operations import backlog, label, open_samples
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from oracle_svc.bootstrap import Oracle
@@ -73,6 +75,44 @@ async def test_names_that_look_like_markup_are_shown_as_is(one: Oracle, capsys: 
     assert capsys.readouterr().out.count(ODD) == 1
     await backlog.show_backlog("")
     assert ODD in capsys.readouterr().out
+
+
+async def test_the_backlog_names_tools_that_are_away_and_what_holds_up_runs(
+    one: Oracle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one.tool_states.note("list", "results", "the token is refused")
+    one.projections.set_problem("r", "the disk is full")
+    one.projections.hold_ups.hear("trainer", "t", [HoldUp("trainer", "no scorer answers", 60.0, "r")])
+    await backlog.show_backlog("")
+    said = capsys.readouterr().out
+    assert "UTC, list is away (results): the token is refused" in said
+    assert "r is held up since 1970-01-01 00:01:00 UTC, the trainer: no scorer answers" in said
+    assert "UTC, the oracle: the disk is full" in said
+    one.tool_states.note("list", "results")
+    one.projections.set_problem("r", "")
+    one.projections.hold_ups.hear("trainer", "t", [])
+    await backlog.show_backlog("r")
+    said = capsys.readouterr().out
+    assert "away" not in said
+    assert "held up" not in said
+
+
+async def test_a_run_that_asks_for_nothing_yet_says_what_is_done_instead(
+    one: Oracle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = RunSpec()
+    spec.CopyFrom(one.projections.get("r").spec)
+    spec.features = FeatureKind.FEATURE_KIND_PATCHES
+    recorded = await one.log.append_once(Event(run_id="new", run_started=RunStarted(spec=spec)))
+    await one.projections.wait_for(recorded.sequence)
+    await backlog.show_backlog("new")
+    assert "new: the pool is being read and stored" in capsys.readouterr().out
+    pool = one.projections.get("r").pool
+    recorded = await one.log.append_once(Event(run_id="new", pool_published=pool))
+    await one.projections.wait_for(recorded.sequence)
+    await open_samples.open_("new", tmp_path / "open.csv", None)
+    said = capsys.readouterr().out
+    assert "no sample waits for a label yet; new: features are being learned from the pool" in said
 
 
 async def send(one: Oracle, run_id: str, count: int) -> None:

@@ -65,6 +65,23 @@ def labels(one: Oracle) -> dict[int, int]:
     return {key: outcome.label for key, outcome in one.projections.get("r").answers.standing.items()}  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(("status", "said"), [(401, "does not take the token"), (404, "has no such thing")])
+async def test_that_no_results_can_be_read_is_noted_though_all_requests_are_there(
+    nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio, status: int, said: str
+) -> None:
+    async with oracle(nats_server, tmp_path) as one, serving(one):
+        await studio.asked.wait()
+        assert one.hold_ups() == []
+        studio.gone = status
+        await until(lambda: bool(one.hold_ups()))
+        [away] = one.hold_ups()
+        assert (away.tool, away.direction) == ("label-studio", "results")
+        assert said in away.problem
+        assert "legacy" not in away.problem.replace("legacy tokens", "")
+        studio.gone = 0
+        await until(lambda: not one.hold_ups())
+
+
 async def test_tasks_without_a_valid_request_become_dead_letters_and_block_no_others(
     nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio
 ) -> None:

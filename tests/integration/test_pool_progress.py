@@ -15,6 +15,7 @@ import pytest
 from labelloop.artifacts.artifact_cache import ArtifactCache
 from labelloop.artifacts.formats import PoolManifest, Shard, encode_shard
 from labelloop.artifacts.fsspec_store import FsspecArtifacts
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.errors import InvalidInput, Unready
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event, PoolPublished, RunSpec, RunStarted
@@ -155,6 +156,8 @@ async def test_a_scorer_tells_how_far_it_has_read_a_pool_that_exceeds_its_cache(
 
 def test_people_who_watch_a_run_see_its_progress() -> None:
     started = Event(run_id="r", run_started=RunStarted(spec=RunSpec(label_budget=10, batch_size=5)))
-    run: RunStatus = status_of(RunState.begin(started, datetime.now(UTC)), "", "1 of 3 shards")
+    run: RunStatus = status_of(
+        RunState.begin(started, datetime.now(UTC)), [HoldUp("trainer", "1 of 3 shards", 0, at_work=True)]
+    )
     assert (run.progress, run.message) == ("1 of 3 shards", "")
     assert _note(run).endswith(", 1 of 3 shards")

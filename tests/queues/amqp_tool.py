@@ -23,6 +23,7 @@ from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
 _DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on the PATH switches to another user
+_NODE = "labelloop@localhost"
 _GREETING = b"AMQP\x00\x00\x09\x01"
 
 
@@ -66,6 +67,12 @@ class RabbitNode:
             self._node.wait()
             self._node = None
 
+    def allow_memory(self, share: float) -> None:
+        """Set the share of the machine's memory beyond which an alarm blocks publishers; 0 blocks them now."""
+        control = self._binary.with_name("rabbitmqctl")
+        command = [str(control), "-n", _NODE, "set_vm_memory_high_watermark", str(share)]
+        subprocess.run(command, env=os.environ | self._environment(), check=True, stdout=subprocess.DEVNULL)
+
     def stop(self) -> None:
         self.kill()
         if self._epmd is not None:
@@ -86,7 +93,7 @@ class RabbitNode:
             "HOME": str(self._folder),  # where its cookie is kept
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": "labelloop@localhost",
+            "RABBITMQ_NODENAME": _NODE,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),

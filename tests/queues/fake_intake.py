@@ -26,6 +26,7 @@ class FakeIntake:
         self.repeated: list[LabelResult] = []
         self.refused: list[bytes] = []
         self.turned_away = self.held = 0
+        self.reading_problem = ""
         self._changed = asyncio.Condition()
 
     async def take(self, result: LabelResult) -> RecordStatus:
@@ -39,6 +40,9 @@ class FakeIntake:
         verdict = LabelVerdict(request_id=result.request_id, annotator=result.annotator)
         verdict.verdict = Verdict.Value(f"VERDICT_{taken.name}")
         return verdict
+
+    def note_reading(self, problem: str = "") -> None:
+        self.reading_problem = problem
 
     async def until(self, holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
         """Return once ``holds`` is true after a result came; TimeoutError if that takes too long."""

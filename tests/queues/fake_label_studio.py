@@ -22,12 +22,12 @@ PROJECT = 7
 
 
 class FakeLabelStudio:
-    """One project with ``classes``. A call for tasks sets ``asked``, and its response waits for ``free``.
-    ``imported`` holds the ids of requests that were imported by the API. As with SQLite, the id of the last task is
-    used again once that task is deleted."""
+    """One project with ``classes``; ``gone`` is the status of refusals, 0 while it is there. A call for tasks sets
+    ``asked``, and its response waits for ``free``. ``imported`` holds the ids of requests that were imported by the
+    API. As with SQLite, the id of the last task is used again once that task is deleted."""
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self._config = config_of(classes)
+        self._config, self.gone = config_of(classes), 0
         self._ids = count(1)
         self._tasks: list[dict[str, Any]] = []
         self.imported: list[str] = []
@@ -67,6 +67,8 @@ class FakeLabelStudio:
         ]
 
     async def _project(self, _: Request) -> Response:
+        if self.gone:
+            return Response(status_code=self.gone)
         return JSONResponse({"id": PROJECT, "label_config": self._config, "maximum_annotations": 1})
 
     async def _import(self, request: Request) -> Response:
@@ -85,6 +87,8 @@ class FakeLabelStudio:
     async def _some_tasks(self, request: Request) -> Response:
         self.asked.set()
         await self.free.wait()
+        if self.gone:
+            return Response(status_code=self.gone)
         query = json.loads(request.query_params["query"])
         after_id = query["filters"]["items"][0]["value"]
         wanted = query.get("selectedItems", {"included": [task["id"] for task in self._tasks]})["included"]

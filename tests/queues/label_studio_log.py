@@ -22,6 +22,9 @@ class FakeLog:
         self.repeated = self.turned_away = 0
         self._changed = asyncio.Condition()
 
+    def note_reading(self, problem: str = "") -> None:
+        self.reading_problem = problem
+
     async def take(self, result: LabelResult) -> RecordStatus:
         async with self._changed:
             self._changed.notify_all()

@@ -139,6 +139,25 @@ class MessageQueueContract:
         assert (found["classes"], found["prediction"]) == ([], {"label": 0, "confidence": 0})
         assert not {"uri", "sample_name", "deadline", "lease_expires_at"} & found.keys()
 
+    async def test_that_results_cannot_be_read_is_noted_until_they_can(
+        self, queue: Integration, tool: MessageTool
+    ) -> None:
+        result_sink = FakeIntake()
+
+        async def is_away() -> bool:
+            return bool(result_sink.reading_problem)
+
+        async def is_back() -> bool:
+            return not result_sink.reading_problem
+
+        async with serving(queue, result_sink):
+            await tool.go_down()
+            try:
+                await eventually(is_away)
+            finally:
+                await tool.come_back()
+            await eventually(is_back)
+
     @pytest.mark.parametrize("number", ["next_revision", "attempt"])
     async def test_a_revised_or_retried_request_arrives(
         self, queue: Integration, tool: MessageTool, number: str

@@ -249,6 +249,22 @@ class TestAmqp(MessageQueueContract):
         assert sorted(away.ids() + present.ids()) == [f"run-1/2/{sample}/0" for sample in range(3)]
         await nothing_left(tool)
 
+    async def test_a_memory_alarm_that_blocks_publishers_is_named(
+        self, queue: Amqp, node: RabbitNode, tool: AmqpTool
+    ) -> None:
+        result_sink = FakeIntake()
+        async with serving(queue, result_sink):
+            await queue.push(requests(1))
+            await asyncio.to_thread(node.allow_memory, 0)
+            try:
+                with pytest.raises(Unready, match="an alarm about its memory or its disk blocks publishers"):
+                    await queue.push(requests(3))
+                assert result_sink.reading_problem == "", "results can be read"
+            finally:
+                await asyncio.to_thread(node.allow_memory, 0.6)
+            await push_at_last(queue, requests(3))
+            assert {each["request_id"] for each in await come(tool, 3)} >= {*ids(requests(3))}
+
     @pytest.mark.parametrize("url", ["http://127.0.0.1", "rabbit"])
     def test_an_invalid_url_is_a_settings_error(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LABELLOOP_AMQP_URL", url)

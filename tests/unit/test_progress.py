@@ -7,10 +7,13 @@ import math
 from datetime import UTC, datetime
 
 import pytest
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.domain.run_log import RunLog
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
     Event,
+    FeatureKind,
+    FeaturesLearned,
     LabelProvided,
     LabelsRequested,
     LabelWithdrawn,
@@ -85,6 +88,30 @@ def trained(
 
 def right(correct: int, total: int = 100) -> Accuracy:
     return Accuracy(correct=correct, total=total)
+
+
+def test_what_is_done_before_the_first_samples_is_told() -> None:
+    spec = RunSpec(features=FeatureKind.FEATURE_KIND_PATCHES, batch_size=3, label_budget=6)
+    progress = Progress(RunLog(RunStarted(spec=spec)))
+    published = Event(pool_published=PoolPublished(classes=["a", "b", "c"]))
+    events = (published, Event(features_learned=FeaturesLearned()), asked(0, 1))
+    said = [now_json(progress)["doing"], *(now_json(fold(progress, event))["doing"] for event in events)]
+    assert said == [
+        "the pool is being read and stored",
+        "features are being learned from the pool",
+        "the first samples are being chosen",
+        "",
+    ]
+
+
+def test_what_holds_the_run_up_is_told_and_a_long_step_in_place_of_the_stage() -> None:
+    problem = HoldUp("oracle", "refused", 5.0, tool="webhook", direction="requests")
+    step = HoldUp("oracle", "the oracle stores the pool: 5 of 9 samples", 1.0, "r", at_work=True)
+    told = now_json(fold(begun()), [step, problem])
+    assert told["doing"] == step.problem
+    assert told["held_up"] == [
+        {"service": "oracle", "tool": "webhook", "direction": "requests", "problem": "refused", "since": 5.0}
+    ]
 
 
 def test_labels_are_counted_by_class_and_a_revision_counts_once() -> None:

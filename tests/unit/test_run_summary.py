@@ -6,10 +6,11 @@ import json
 from io import StringIO
 
 import pytest
+from labelloop.diagnostics.v1.diagnostics_pb2 import HoldUp
 from labelloop.domain.statistics import tells_little
 from labelloop.events.v1.events_pb2 import AutoLabelsCertified, GuaranteeSpec, PoolPublished, Protocol, RunSpec
 from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, Phase, RoundResult, RunStatus
-from labelloop_cli.operations.run import listed
+from labelloop_cli.operations.run import listed, standing
 from labelloop_cli.output import run_summary
 from rich.console import Console
 from rich.table import Table
@@ -81,6 +82,33 @@ def test_classes_are_imbalanced_from_one_and_a_half_times_an_even_share_or_two_t
     baseline: float, class_count: int, *, little: bool
 ) -> None:
     assert tells_little(baseline, class_count) is little
+
+
+def test_what_holds_a_run_up_is_told_with_its_service_and_since_when() -> None:
+    run = RunStatus(run_id="r", message="no scorer; oracle: refused", progress="the scorers fetch the pool")
+    assert standing(run) == [run.message], "of an earlier release"
+    run.held_up.add(service="trainer", problem="the scorers fetch the pool", at_work=True)
+    for each in (
+        HoldUp(service="trainer", problem="no scorer"),
+        HoldUp(service="oracle", problem="refused", tool="amqp", direction="results"),
+    ):
+        each.since.FromSeconds(60)
+        run.held_up.append(each)
+    assert standing(run) == [
+        "held up since 1970-01-01 00:01:00 UTC, the trainer: no scorer",
+        "held up since 1970-01-01 00:01:00 UTC, amqp is away (results): refused",
+    ]
+    assert run_summary.document(run)["held_up"][2] == {
+        "service": "oracle",
+        "tool": "amqp",
+        "direction": "results",
+        "problem": "refused",
+        "since": "1970-01-01T00:01:00Z",
+        "at_work": False,
+    }
+    del run.held_up[1:]
+    run.message = ""
+    assert standing(run) == ["the scorers fetch the pool"]
 
 
 def test_a_run_without_a_model_has_no_accuracy() -> None:

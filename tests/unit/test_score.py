@@ -25,6 +25,7 @@ from labelloop.events.v1.events_pb2 import (
     RunDeleted,
     RunStarted,
 )
+from labelloop.runtime import waiting
 from labelloop.runtime.async_cache import AsyncCache
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from numpy.typing import NDArray
@@ -294,6 +295,42 @@ async def test_a_run_keeps_its_model_until_the_next_one_is_in_memory(
     assert newest.digest("r") == "a"
     store.gates["b"].set()
     await serves(newest, "b")
+
+
+async def test_a_model_that_cannot_be_loaded_holds_up_its_run_until_it_can(
+    newest: ModelWarmup, log: Log, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scorer_svc.models.warmup._AGAIN_S", 0.01)
+    store.gates["a"].set()
+    store.broken.add("a")
+    begin(log)
+    log.write_round(1, "a")
+    async with asyncio.timeout(PATIENCE_S):
+        while not newest.hold_ups():  # noqa: ASYNC110 - other tasks change it, which set no event
+            await asyncio.sleep(0)
+        [held_up] = newest.hold_ups()
+        assert (held_up.service, held_up.run_id) == ("scorer", "r")
+        assert held_up.problem == "the run's model answers no request: a"
+        store.broken.clear()
+        while newest.hold_ups():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_what_a_scorer_waits_for_holds_up_the_runs_that_do_not_wait_for_labels(
+    newest: ModelWarmup, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SAY_AFTER_S", 0.0)
+    begin(log)
+    await newest.catch_up()
+    assert newest.hold_ups() == []
+    with waiting.waiting("the artifact store") as wait:
+        wait.problem = "it is full"
+        [held_up] = newest.hold_ups()
+        assert (held_up.run_id, held_up.problem) == ("r", "waits for the artifact store: it is full")
+        assert newest.hold_ups() == [held_up], "it began once"
+        log.write(labels_requested=LabelsRequested(sample_ids=[1], score=[0.0]))
+        await newest.catch_up()
+        assert newest.hold_ups() == []
 
 
 async def test_a_scorer_is_not_ready_before_it_holds_the_models_of_unfinished_runs(

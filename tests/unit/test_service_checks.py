@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from labelloop.diagnostics.v1.diagnostics_pb2 import Broker, DiagnoseResponse, Disk, HeldUpRun, Stream
+from labelloop.diagnostics.v1.diagnostics_pb2 import Broker, DiagnoseResponse, Disk, HeldUpRun, HoldUp, Stream
 from labelloop_cli.local.checks import Check
 from labelloop_cli.operations.service_answers import Answer, clock_ahead
 from labelloop_cli.operations.service_checks import service_checks
@@ -50,6 +50,13 @@ def test_a_service_that_is_well_passes_every_check() -> None:
         ("trainer disk", "5.0 GB of 10.0 GB free at /cache"),
         ("runs", "none is held up"),
     ]
+
+
+def test_a_tool_that_is_away_is_a_fault() -> None:
+    away = HoldUp(service="oracle", problem="refused", tool="webhook", direction="requests")
+    away.since.FromSeconds(60)
+    fault = only_fault(checks(said(tools_away=[away])))
+    assert fault.found == "since 1970-01-01 00:01:00 UTC, webhook is away (requests): refused"
 
 
 def test_without_tls_there_is_no_certificate_to_check() -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import pytest
+from labelloop.domain.hold_ups import HoldUp
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from pydantic import SecretStr
 
@@ -58,6 +59,7 @@ class FakeSite:
     run_id: str = "digits"
     batch_size: int = 5
     budget: int = 15
+    held_up: list[HoldUp] = field(default_factory=list)
 
     async def labels(self) -> dict[int, int]:
         return dict(self.projections.get(self.run_id).progress.labels)
@@ -85,7 +87,9 @@ async def serving(lease_s: int = LEASE_S) -> AsyncIterator[FakeSite]:
     site = FakeSite(FakeOracle(projections), projections)
     site.oracle.start_run(site.run_id, batch_size=site.batch_size, budget=site.budget)
     settings = WebSettings(http_port=0, http_token=SecretStr(TOKEN), drain_s=1)
-    server = WebServer(make_app(site.oracle, projections, settings, lease_s=lease_s), settings)
+    server = WebServer(
+        make_app(site.oracle, projections, settings, lease_s=lease_s, held_up=lambda _: list(site.held_up)), settings
+    )
     await server.start()
     site.url = f"http://127.0.0.1:{server.port}"
     yield site

@@ -71,6 +71,11 @@ class FakeProjections:
         for subscribe in self._subscriptions[event.run_id]:
             subscribe.set()
 
+    def touch(self, run_id: str) -> None:
+        """Notify those who watch a run, of which no event came."""
+        for subscribe in self._subscriptions[run_id]:
+            subscribe.set()
+
     @contextmanager
     def subscribe(self, run_id: str = "") -> Iterator[asyncio.Event]:
         subscribe = asyncio.Event()

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, Unready
-from labelloop.events.v1.events_pb2 import QueueSpec
+from labelloop.events.v1.events_pb2 import Event, LabelSource, QueueSpec, RunSpec, RunStarted
 from playwright.async_api import Route, expect
 
 from tests.patience import PATIENCE_S
@@ -587,6 +588,33 @@ async def test_run_labelled_in_a_tool_can_be_watched(fake_site: FakeSite, door: 
     await expect(ada.page.locator("#frame")).to_contain_text("Labelled in label-studio")
     await expect(ada.page.locator("#progress-text")).to_contain_text("0 of")
     assert not fake_site.oracle.leased
+
+
+async def test_what_holds_a_run_up_is_shown_where_samples_would_be(fake_site: FakeSite, door: Door) -> None:
+    fake_site.run_id = "watched"
+    fake_site.oracle.start_run("watched", queue=QueueSpec(tool="webhook"))
+    away = HoldUp("oracle", "the receiver refuses <b>connections</b>", 5.0, tool="webhook", direction="requests")
+    fake_site.held_up.append(away)
+    ada = await door.enter(fake_site)
+    frame = ada.page.locator("#frame")
+    await expect(frame).to_contain_text("webhook is away: the receiver refuses <b>connections</b>.")
+    fake_site.held_up.clear()
+    fake_site.projections.touch("watched")
+    await expect(frame).to_contain_text("This run's samples are put into that tool")
+    assert ada.complaints == []
+
+
+async def test_a_run_that_begins_says_what_is_done(fake_site: FakeSite, door: Door) -> None:
+    fake_site.run_id = "new"
+    spec = RunSpec(label_source=LabelSource.LABEL_SOURCE_QUEUE, label_budget=9, batch_size=3)
+    fake_site.projections.take(Event(run_id="new", run_started=RunStarted(spec=spec)))
+    ada = await door.enter(fake_site)
+    frame = ada.page.locator("#frame")
+    await expect(frame).to_contain_text("The pool is being read and stored. The first samples come after that.")
+    fake_site.held_up.append(HoldUp("oracle", "the bucket is missing", 5.0, "new"))
+    fake_site.projections.touch("new")
+    await expect(frame).to_contain_text("The run is held up")
+    await expect(frame).to_contain_text("the oracle: the bucket is missing.")
 
 
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "'\"&lt;"])

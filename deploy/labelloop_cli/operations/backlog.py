@@ -20,6 +20,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
 from rich.table import Column, Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.output import hold_ups
 from labelloop_cli.output.console import console
 from labelloop_cli.sample_names import SampleNames
 
@@ -34,15 +35,27 @@ async def show_backlog(run_id: str) -> None:
         counts = (run.open, run.leased, run.disputed, run.labelled, run.skipped)
         table.add_row(run.run_id, run.tool or "–", *map(str, counts), since)
     console.print(table if response.runs else "no run asks people for labels")
+    for away in response.tools_away:
+        console.print(f"tool {hold_ups.told(away)}", style="yellow", highlight=False, soft_wrap=True)
     for run in response.runs:
-        if run.problem:
-            told = f"{run.tool} does not take the requests of {run.run_id}: {run.problem}"
-            console.print(told, style="yellow", highlight=False, soft_wrap=True)
+        for text in standing(run):
+            console.print(text, style="yellow", highlight=False, soft_wrap=True)
         if run.annotators:
             console.print(_annotators(run))
     if response.dead_letters:
         told = f"{response.dead_letters} results could not be taken: see `labelloop label dead`"
         console.print(told, style="yellow")
+
+
+def standing(run: Backlog) -> list[str]:
+    """Return what holds a run up, apart from tools that are away, or else what is done before it asks for samples."""
+    held_up = [each for each in hold_ups.faults(list(run.held_up)) if not each.tool]
+    if held_up:
+        return [f"{run.run_id} is held up {hold_ups.told(each)}" for each in held_up]
+    if run.problem:  # of an oracle of an earlier release
+        return [f"{run.tool} does not take the requests of {run.run_id}: {run.problem}"]
+    at_work = [each.problem for each in run.held_up if each.at_work]
+    return [f"{run.run_id}: {text}" for text in at_work or [run.progress] if text]
 
 
 def _annotators(run: Backlog) -> Table:

@@ -10,9 +10,10 @@ from pathlib import Path
 from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.csv_files.formulas import guarded
 from labelloop.errors import InvalidInput
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest, ListRequestsRequest
+from labelloop.oracle.v1.oracle_pb2 import GetBacklogRequest, LabelRequest, ListRequestsRequest
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.operations.backlog import standing
 from labelloop_cli.output.console import console, going_on
 from labelloop_cli.output.file_names import FileNames
 
@@ -33,11 +34,21 @@ async def open_(run_id: str, output: Path, images: Path | None) -> None:
     async with connect(Endpoints()) as clients:
         with going_on(f"reading what {run_id} asks for"):
             rows = [row async for row in _rows(clients, run_id, images)]
+        why_none = [] if rows else await _why_none(clients, run_id)
     _check_unsent(rows, output)
     write_table(rows, output)
+    if why_none:
+        console.print(f"no sample waits for a label yet; {'; '.join(why_none)}", highlight=False, soft_wrap=True)
+        return
     console.print(
         f"{len(rows)} samples wait for a label; fill in {output}, then `labelloop label submit {run_id} {output}`"
     )
+
+
+async def _why_none(clients: Clients, run_id: str) -> list[str]:
+    """Return what is done, or what is in the way, before a run asks for samples; empty if it has ended."""
+    response = await clients.oracle.GetBacklog(GetBacklogRequest(run_id=run_id))
+    return [text for run in response.runs for text in standing(run)]
 
 
 async def _rows(clients: Clients, run_id: str, images: Path | None) -> AsyncIterator[dict[str, str]]:

@@ -18,7 +18,7 @@ from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.operations.pool import described_dataset
 from labelloop_cli.operations.pool_uploads import upload_paths
 from labelloop_cli.operations.run_removal import purge_import
-from labelloop_cli.output import run_summary
+from labelloop_cli.output import hold_ups, run_summary
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.output.pool_summary import brief
 from labelloop_cli.run_options import chosen_features, word
@@ -95,7 +95,7 @@ async def list_(*, as_json: bool = False, archived: bool = False) -> None:
     else:
         console.print(listed(list(response.runs)))
     for run in response.runs:
-        if said := run.message or run.progress:
+        for said in standing(run):
             console.print(f"{run.run_id}: {said}", highlight=False, soft_wrap=True)
     if response.archived and not archived:
         console.print(f"{response.archived} archived runs are not shown; see them with --archived")
@@ -103,6 +103,12 @@ async def list_(*, as_json: bool = False, archived: bool = False) -> None:
     if response.unreadable_events:
         told = f"{response.unreadable_events} events on the stream cannot be read and are passed over"
         console.print(told, style="yellow")
+
+
+def standing(run: pb.RunStatus) -> list[str]:
+    """Return what holds a run up, or else why it ended or what it does, if there is something to say."""
+    held_up = [f"held up {hold_ups.told(each)}" for each in hold_ups.faults(list(run.held_up))]
+    return held_up or [said for said in [run.message or run.progress] if said]
 
 
 async def listing(clients: Clients, *, archived: bool) -> pb.ListRunsResponse:

@@ -9,6 +9,7 @@ from labelloop.diagnostics.v1.diagnostics_pb2 import Broker, DiagnoseResponse
 
 from labelloop_cli.local.checks import DISK_NEEDED_BYTES, Check
 from labelloop_cli.operations.service_answers import Answer
+from labelloop_cli.output.hold_ups import told
 
 CLOCKS_DIFFER_MAX = timedelta(seconds=5)
 CERTIFICATE_LEFT_MIN = timedelta(days=14)  # cert-manager renews those of the manifests with 30 days left
@@ -53,6 +54,9 @@ def _of_instance(answer: Answer, version: str, now: datetime) -> Iterator[Check]
     if response.HasField("certificate_ends"):
         yield certificate_check(f"{title} certificate", response.certificate_ends.ToDatetime(now.tzinfo), now)
     yield _broker(f"{title} broker", response.broker)
+    for away in response.tools_away:
+        advice = f"see that {away.tool} runs and takes the oracle's credentials; what waits passes by itself after that"
+        yield Check(f"{title} tool", False, told(away), advice)
     for disk in response.disks:
         ok = disk.bytes_free >= DISK_NEEDED_BYTES
         said = f"{_gb(disk.bytes_free)} of {_gb(disk.bytes)} free at {disk.folder}"

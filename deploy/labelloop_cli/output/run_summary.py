@@ -10,6 +10,7 @@ from labelloop.events.v1.events_pb2 import Accuracy, Protocol
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, Phase, RoundResult, RunStatus, UnfinishedImport
 
+from labelloop_cli.output import hold_ups
 from labelloop_cli.run_options import word
 
 NONE = "–"
@@ -63,6 +64,7 @@ def document(run: RunStatus) -> dict[str, Any]:
         "archived": run.archived,
         "message": run.message,
         "progress": run.progress,
+        "held_up": [hold_ups.document(each) for each in run.held_up],
         "dataset": run.spec.dataset.name,
         "strategy": word(Strategy.Name(run.spec.strategy)),
         "round": run.round,

@@ -107,10 +107,12 @@ class LabelStudio:
             try:
                 await self._look_everywhere()
                 away = ""
+                result_sink.note_reading()
             except LabelloopError as error:
                 if error.reason != away:
                     log.warning("label_studio_unreachable", reason=error.reason, problem=error.message)
                 away = error.reason
+                result_sink.note_reading(error.message)
             await asyncio.sleep(self._settings.poll_s)
 
     async def aclose(self) -> None:
@@ -181,6 +183,8 @@ class LabelStudio:
                     )
                 self._unheard.add(project_id)
                 self._forget(project_id)
+                if self._settings.project:  # there is no other
+                    raise
 
     async def _look_at(self, project_id: int, task_ids: Sequence[int]) -> None:
         if self._result_sink is None:

@@ -120,6 +120,7 @@ class Webhook:
     async def serve(self, result_sink: ResultSink) -> None:
         """Take results while this runs."""
         self._result_sink = result_sink
+        result_sink.note_reading()
         try:
             await asyncio.Event().wait()
         finally:

@@ -257,15 +257,31 @@ function emptiness() {
 }
 
 function whyEmpty() {
-  if (tool) return [`Labelled in ${tool}`, "This run's samples are put into that tool. Here you can watch.", false];
+  const heldUp = whatHoldsUp();
+  if (tool) return [`Labelled in ${tool}`, heldUp || "This run's samples are put into that tool. Here you can watch.", false];
   if (now?.ended) return over();
   if (!now || !desk.filled) return ["Fetching samples", "", true];
   if (desk.outbox.size) return ["Sending your answers", "", true];
+  if (heldUp && !now.open) return ["The run is held up", heldUp, true];
   if (now.phase === "training") return ["The model is learning", `It has ${some(now.labels, "label")} now, and will ask for the next.`, true];
-  if (now.phase === "starting") return ["The run is starting", "The first samples come in a moment.", true];
+  if (now.phase === "starting") return ["The run is starting", now.doing ? `${sentence(now.doing)}. The first samples come after that.` : "The first samples come in a moment.", true];
   if (desk.refusal) return ["Nothing to label", desk.refusal, false];
   if (away()) return ["Are you still there?", "What lay here went back, so that others may have it. Press a key or tap to go on.", false];
   return ["Others hold the rest of this round", `${some(now.open, "sample")} wait for them. What they let go comes here.`, true];
+}
+
+// What holds the run up, in a sentence; empty where nothing does.
+function whatHoldsUp() {
+  return (now?.held_up ?? [])
+    .map(({ service, tool: away, problem, since }) => {
+      const time = new Date(1_000 * since).toLocaleTimeString();
+      return `Since ${time}, ${away ? `${away} is away` : `the ${service}`}: ${problem}.`;
+    })
+    .join(" ");
+}
+
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function over() {

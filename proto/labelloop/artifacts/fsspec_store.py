@@ -12,11 +12,13 @@ from labelloop.artifacts.filesystems import Trouble, bucket_is_missing, opened, 
 from labelloop.artifacts.store import check_digest, checked, digest_of, is_digest, missing
 from labelloop.errors import InvalidInput, LabelloopError, Unready
 from labelloop.runtime.crash_points import crash_point
+from labelloop.runtime.waiting import waiting
 
 _SETTING = "LABELLOOP_ARTIFACTS_URL"
 _OBJECT_STORES = frozenset({"s3", "gs", "abfs"})  # the first of the names that fsspec has for them
 _TRIED = b"labelloop was here to see whether it can write and read\n"
 _AT_ONCE = 8
+_SLOW_S = 60.0
 
 T = TypeVar("T")
 
@@ -138,12 +140,20 @@ class FsspecArtifacts:
 
     async def _carry_out(self, work: Callable[..., T], *arguments: object) -> T:
         """Run ``work`` in a thread; raise Unready if the store fails for now, for example because it is full."""
+        slow_at = asyncio.get_running_loop().time() + _SLOW_S
         try:
-            return await self._in_thread(work, *arguments)
+            with waiting("the artifact store", lambda: self._slow(slow_at)):
+                return await self._in_thread(work, *arguments)
         except Exception as error:
             if (translated := self._translated(error)) is error:
                 raise
             raise translated from error
+
+    def _slow(self, slow_at: float) -> str:
+        """Return that the store does not answer, once it should have; large artifacts may take some time."""
+        if asyncio.get_running_loop().time() < slow_at:
+            return ""
+        return f"the artifact store at {self._root} has not answered for {_SLOW_S:.0f} s: see that it can be reached"
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from labelloop.domain.hold_ups import HoldUp, HoldUps, merged
 from labelloop.domain.run_log import RunLog
 from labelloop.errors import NotFound, WrongState
 from labelloop.eventlog.archived_runs import ArchivedRuns, refusal
@@ -55,6 +57,7 @@ class RunProjections(Generic[R]):
         runs: The state of each run.
         problems: What keeps a run from going on; empty if nothing does.
         progress: What a step of a run that takes long has done so far; empty if none does.
+        hold_ups: What holds up runs and tools, as other replicas and services report it.
         refused: Sequences of events that break the rules of their run; they stay in the log and are skipped.
         carriers: Trace headers of the span in which each run's newest event was written, if that was traced.
         archived: The runs that lie in an archive, of which there is no state.
@@ -67,6 +70,8 @@ class RunProjections(Generic[R]):
         self.beginnings = Beginnings(self.runs.begin, self._apply, self._refuse)
         self.problems: dict[str, str] = {}
         self.progress: dict[str, str] = {}
+        self._since: dict[tuple[str, bool], float] = {}
+        self.hold_ups = HoldUps()
         self.refused: set[int] = set()
         self.carriers: dict[str, Mapping[str, str]] = {}
         self.archived = ArchivedRuns()
@@ -132,6 +137,8 @@ class RunProjections(Generic[R]):
         self.runs.drop(event.run_id)
         for held in (self.problems, self.progress, self.carriers):
             held.pop(event.run_id, None)
+        for at_work in (False, True):
+            self._since.pop((event.run_id, at_work), None)
         self.beginnings.forget(event.run_id)
 
     def _restore(self, recorded: Recorded, event: Event) -> None:
@@ -207,13 +214,42 @@ class RunProjections(Generic[R]):
         """Set what keeps a run from going on; empty if it goes on. Archived runs have none."""
         if run_id in self.runs and self.problems.get(run_id, "") != problem:
             self.problems[run_id] = problem
+            self._note_time(run_id, problem, at_work=False)
             self.notify(run_id)
 
     def set_progress(self, run_id: str, progress: str) -> None:
         """Set what a step of a run has done so far; empty once it has ended."""
         if run_id in self.runs and self.progress.get(run_id, "") != progress:
             self.progress[run_id] = progress
+            self._note_time(run_id, progress, at_work=True)
             self.notify(run_id)
+
+    def _note_time(self, run_id: str, text: str, *, at_work: bool) -> None:
+        """Note when something began to hold a run up; other words for it do not make it newer."""
+        if text:
+            self._since.setdefault((run_id, at_work), time.time())
+        else:
+            self._since.pop((run_id, at_work), None)
+
+    def own_hold_ups(self, service: str, run_id: str = "") -> list[HoldUp]:
+        """Return what holds up a run here, or all unfinished runs if none is named; for any thread.
+
+        Args:
+            service: The name of this service.
+        """
+        keys = [(run_id, False), (run_id, True)] if run_id else list(self._since)
+        texts = {False: self.problems, True: self.progress}
+        return [
+            HoldUp(service, text, since, each, at_work=at_work)
+            for each, at_work in keys
+            if (since := self._since.get((each, at_work))) is not None
+            and (text := texts[at_work].get(each, ""))
+            and self.runs.is_going(each)
+        ]
+
+    def held_up_by(self, service: str, run_id: str, tool: str = "") -> list[HoldUp]:
+        """Return what holds up a run that uses ``tool``, here and as others report it, oldest first."""
+        return merged([*self.own_hold_ups(service, run_id), *self.hold_ups.of_run(run_id, tool)])
 
     def held_up(self) -> list[str]:
         """Return the unfinished runs that have a problem; may be called from another thread."""

@@ -27,6 +27,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from labelloop.domain.hold_ups import HoldUp
 from labelloop.errors import port_in_use
 from labelloop.observability.metrics_server import MetricsServer
 from labelloop.runtime.listening import listening_socket
@@ -138,6 +139,17 @@ def held_up(run_ids: Iterable[str]) -> Metric:
     """Build the gauge of runs that cannot go on until the problem named in the logs is fixed."""
     text = "1 for each run that has a problem: it is tried again, and the log says what it is."
     return gauge("labelloop_run_held_up", text, "run", dict.fromkeys(run_ids, 1.0))
+
+
+def held_up_seconds(found: Iterable[HoldUp]) -> Metric:
+    """Build the gauge of how long runs have been held up."""
+    text = "Seconds for which the problem of a run has lasted; a run without one has no value."
+    since: dict[str, float] = {}
+    for each in found:
+        if each.run_id and not each.at_work:
+            since[each.run_id] = min(each.since, since.get(each.run_id, each.since))
+    now = time.time()
+    return gauge("labelloop_run_held_up_seconds", text, "run", {run_id: now - at for run_id, at in since.items()})
 
 
 class _Started(Collector):

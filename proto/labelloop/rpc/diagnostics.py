@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,12 +20,16 @@ from nats.js.errors import NotFoundError
 from labelloop import __version__
 from labelloop.diagnostics.v1 import diagnostics_pb2 as pb
 from labelloop.diagnostics.v1.diagnostics_pb2_grpc import DiagnosticsServiceServicer
+from labelloop.domain.hold_ups import HoldUp, message_of
 from labelloop.errors import LabelloopError
 from labelloop.eventlog.subjects import ARTIFACT_BUCKET, STREAM
 from labelloop.settings import ServiceSettings
 
 _STREAMS = (STREAM, f"OBJ_{ARTIFACT_BUCKET}")
 _BROKER_TIMEOUT_S = 2.0
+
+
+ToolsAway = Callable[[], Iterable[HoldUp]]
 
 
 class Runs(Protocol):
@@ -49,10 +53,17 @@ class Diagnostics(DiagnosticsServiceServicer):
         self._client: Client | None = None
         self._runs: Runs | None = None
         self._folders: Sequence[Path] = ()
+        self._tools_away: ToolsAway = tuple
 
-    def about(self, client: Client, runs: Runs | None = None, folders: Sequence[Path] = ()) -> None:
-        """Set the connection to the broker, the runs, and the folders that the service uses."""
-        self._client, self._runs, self._folders = client, runs, folders
+    def about(
+        self,
+        client: Client,
+        runs: Runs | None = None,
+        folders: Sequence[Path] = (),
+        tools_away: ToolsAway = tuple,
+    ) -> None:
+        """Set the connection to the broker, the runs, the folders and the tools that the service uses."""
+        self._client, self._runs, self._folders, self._tools_away = client, runs, folders, tools_away
 
     async def Diagnose(self, request: pb.DiagnoseRequest, context: Any) -> pb.DiagnoseResponse:  # noqa: N802
         response = pb.DiagnoseResponse(
@@ -61,6 +72,7 @@ class Diagnostics(DiagnosticsServiceServicer):
             version=__version__,
             broker=await _broker(self._client) if self._client else None,
             disks=await asyncio.to_thread(_disks, self._folders),
+            tools_away=map(message_of, self._tools_away()),
         )
         if self._runs:
             problems = self._runs.problems

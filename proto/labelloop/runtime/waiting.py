@@ -7,6 +7,7 @@ look like work.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -54,6 +55,14 @@ class Waits:
         text = "Seconds for which something has been waited for, from five on; what is there has no value."
         yield metrics.gauge("labelloop_waiting_seconds", text, "what", self.oldest_s())
 
+    def began(self) -> dict[str, float]:
+        """Return each sentence that long waits say, and when the first of them began, in seconds since 1970."""
+        found: dict[str, float] = {}
+        for wait in list(self._all):
+            if wait.is_long:
+                found[wait.sentence] = min(wait.began_at, found.get(wait.sentence, wait.began_at))
+        return found
+
     def oldest_s(self) -> dict[str, float]:
         """Return how long each thing has been waited for, those that were just begun left out; for any thread."""
         found: dict[str, float] = {}
@@ -70,10 +79,14 @@ class Wait:
     Attributes:
         what: What for, such as ``the broker``.
         problem: Why it is not there, as far as is known; empty if it is, and the work is only long.
+        is_told: Whether ``problem`` is a whole sentence already.
+        began_at: When it began, in seconds since 1970.
     """
 
     what: str
     problem: str = "it does not answer"
+    is_told: bool = False
+    began_at: float = field(default_factory=time.time)
     _clock: Callable[[], float] = field(default_factory=lambda: asyncio.get_running_loop().time)
     _since_s: float = field(init=False)
 
@@ -83,6 +96,10 @@ class Wait:
     @property
     def seconds(self) -> float:
         return self._clock() - self._since_s
+
+    @property
+    def sentence(self) -> str:
+        return self.problem if self.is_told else f"waits for {self.what}: {self.problem}"
 
     @property
     def is_long(self) -> bool:
@@ -125,7 +142,7 @@ def waiting(what: str, describe: Callable[[], str] | None = None) -> Iterator[Wa
         describe: Returns the sentence to say now, with what to do; empty if the block is at work. By default
             ``problem`` of the wait is said.
     """
-    wait, told, loop = Wait(what), _TOLD.get(), asyncio.get_running_loop()
+    wait, told, loop = Wait(what, is_told=describe is not None), _TOLD.get(), asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = []
 
     def look() -> None:
@@ -133,7 +150,7 @@ def waiting(what: str, describe: Callable[[], str] | None = None) -> Iterator[Wa
         if wait.is_long:
             WAITS.report(wait)
         if told:
-            told.say(wait, wait.problem if describe else f"waits for {what}: {wait.problem}")
+            told.say(wait, wait.sentence)
         timers[:] = [loop.call_later(min(SAY_AFTER_S, _LOOK_EVERY_S), look)]
 
     timers[:] = [loop.call_later(SAY_AFTER_S, look)]

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*labelloop/diagnostics/v1/diagnostics.proto\x12\x18labelloop.diagnostics.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n\x0f\x44iagnoseRequest\"\xbc\x02\n\x10\x44iagnoseResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10\x63\x65rtificate_ends\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06\x62roker\x18\x06 \x01(\x0b\x32 .labelloop.diagnostics.v1.Broker\x12-\n\x05\x64isks\x18\x07 \x03(\x0b\x32\x1e.labelloop.diagnostics.v1.Disk\x12\x34\n\x07held_up\x18\x08 \x03(\x0b\x32#.labelloop.diagnostics.v1.HeldUpRun\"]\n\x06\x42roker\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x31\n\x07streams\x18\x03 \x03(\x0b\x32 .labelloop.diagnostics.v1.Stream\"H\n\x06Stream\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x10\n\x08replicas\x18\x03 \x01(\r\x12\x0f\n\x07\x63urrent\x18\x04 \x01(\r\"9\n\x04\x44isk\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\x12\x12\n\nbytes_free\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\",\n\tHeldUpRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t2w\n\x12\x44iagnosticsService\x12\x61\n\x08\x44iagnose\x12).labelloop.diagnostics.v1.DiagnoseRequest\x1a*.labelloop.diagnostics.v1.DiagnoseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*labelloop/diagnostics/v1/diagnostics.proto\x12\x18labelloop.diagnostics.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n\x0f\x44iagnoseRequest\"\xf2\x02\n\x10\x44iagnoseResponse\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10\x63\x65rtificate_ends\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06\x62roker\x18\x06 \x01(\x0b\x32 .labelloop.diagnostics.v1.Broker\x12-\n\x05\x64isks\x18\x07 \x03(\x0b\x32\x1e.labelloop.diagnostics.v1.Disk\x12\x34\n\x07held_up\x18\x08 \x03(\x0b\x32#.labelloop.diagnostics.v1.HeldUpRun\x12\x34\n\ntools_away\x18\x15 \x03(\x0b\x32 .labelloop.diagnostics.v1.HoldUp\"\x87\x01\n\x06HoldUp\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04tool\x18\x04 \x01(\t\x12\x11\n\tdirection\x18\x05 \x01(\t\x12\x0f\n\x07\x61t_work\x18\x06 \x01(\x08\"]\n\x06\x42roker\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x31\n\x07streams\x18\x03 \x03(\x0b\x32 .labelloop.diagnostics.v1.Stream\"H\n\x06Stream\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x10\n\x08replicas\x18\x03 \x01(\r\x12\x0f\n\x07\x63urrent\x18\x04 \x01(\r\"9\n\x04\x44isk\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\x12\x12\n\nbytes_free\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\",\n\tHeldUpRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t2w\n\x12\x44iagnosticsService\x12\x61\n\x08\x44iagnose\x12).labelloop.diagnostics.v1.DiagnoseRequest\x1a*.labelloop.diagnostics.v1.DiagnoseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DIAGNOSEREQUEST']._serialized_start=105
   _globals['_DIAGNOSEREQUEST']._serialized_end=122
   _globals['_DIAGNOSERESPONSE']._serialized_start=125
-  _globals['_DIAGNOSERESPONSE']._serialized_end=441
-  _globals['_BROKER']._serialized_start=443
-  _globals['_BROKER']._serialized_end=536
-  _globals['_STREAM']._serialized_start=538
-  _globals['_STREAM']._serialized_end=610
-  _globals['_DISK']._serialized_start=612
-  _globals['_DISK']._serialized_end=669
-  _globals['_HELDUPRUN']._serialized_start=671
-  _globals['_HELDUPRUN']._serialized_end=715
-  _globals['_DIAGNOSTICSSERVICE']._serialized_start=717
-  _globals['_DIAGNOSTICSSERVICE']._serialized_end=836
+  _globals['_DIAGNOSERESPONSE']._serialized_end=495
+  _globals['_HOLDUP']._serialized_start=498
+  _globals['_HOLDUP']._serialized_end=633
+  _globals['_BROKER']._serialized_start=635
+  _globals['_BROKER']._serialized_end=728
+  _globals['_STREAM']._serialized_start=730
+  _globals['_STREAM']._serialized_end=802
+  _globals['_DISK']._serialized_start=804
+  _globals['_DISK']._serialized_end=861
+  _globals['_HELDUPRUN']._serialized_start=863
+  _globals['_HELDUPRUN']._serialized_end=907
+  _globals['_DIAGNOSTICSSERVICE']._serialized_start=909
+  _globals['_DIAGNOSTICSSERVICE']._serialized_end=1028
 # @@protoc_insertion_point(module_scope)

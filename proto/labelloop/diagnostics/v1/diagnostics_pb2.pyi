@@ -50,6 +50,7 @@ class DiagnoseResponse(_message.Message):
     BROKER_FIELD_NUMBER: _builtins.int
     DISKS_FIELD_NUMBER: _builtins.int
     HELD_UP_FIELD_NUMBER: _builtins.int
+    TOOLS_AWAY_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """"trainer", "scorer" or "oracle"."""
     instance: _builtins.str
@@ -76,6 +77,10 @@ class DiagnoseResponse(_message.Message):
     def held_up(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldUpRun]:
         """Runs that it cannot advance now."""
 
+    @_builtins.property
+    def tools_away(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldUp]:
+        """Tools that it does not reach now."""
+
     def __init__(
         self,
         *,
@@ -87,14 +92,59 @@ class DiagnoseResponse(_message.Message):
         broker: Global___Broker | None = ...,
         disks: _abc.Iterable[Global___Disk] | None = ...,
         held_up: _abc.Iterable[Global___HeldUpRun] | None = ...,
+        tools_away: _abc.Iterable[Global___HoldUp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["broker", b"broker", "certificate_ends", b"certificate_ends", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker", b"broker", "certificate_ends", b"certificate_ends", "disks", b"disks", "held_up", b"held_up", "instance", b"instance", "now", b"now", "service", b"service", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broker", b"broker", "certificate_ends", b"certificate_ends", "disks", b"disks", "held_up", b"held_up", "instance", b"instance", "now", b"now", "service", b"service", "tools_away", b"tools_away", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DiagnoseResponse: _TypeAlias = DiagnoseResponse  # noqa: Y015
+
+@_typing.final
+class HoldUp(_message.Message):
+    """What holds up a run, or keeps requests and results from passing between the oracle and a tool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    AT_WORK_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """The service that it concerns: "trainer", "scorer" or "oracle"."""
+    problem: _builtins.str
+    """Why, in words."""
+    tool: _builtins.str
+    """The tool; empty where it is not about one."""
+    direction: _builtins.str
+    """What does not pass: "requests", "results" or "retractions"; empty where it is not about a tool."""
+    at_work: _builtins.bool
+    """True where it is a long step that is under way, and no fault."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When it began, by the clock of that service."""
+
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        tool: _builtins.str = ...,
+        direction: _builtins.str = ...,
+        at_work: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_work", b"at_work", "direction", b"direction", "problem", b"problem", "service", b"service", "since", b"since", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldUp: _TypeAlias = HoldUp  # noqa: Y015
 
 @_typing.final
 class Broker(_message.Message):

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from labelloop.diagnostics.v1 import diagnostics_pb2 as _diagnostics_pb2
 from labelloop.events.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
@@ -1225,6 +1226,8 @@ class Backlog(_message.Message):
     WAITS_SINCE_FIELD_NUMBER: _builtins.int
     ANNOTATORS_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    HELD_UP_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     tool: _builtins.str
@@ -1241,6 +1244,8 @@ class Backlog(_message.Message):
     """Samples skipped, rejected, cancelled or expired."""
     problem: _builtins.str
     """Why the tool does not take what the run asks; empty while it does."""
+    progress: _builtins.str
+    """What is done before the next samples are asked for, in a sentence; empty where some are, and once the run has ended."""
     @_builtins.property
     def waits_since(self) -> _timestamp_pb2.Timestamp:
         """When the oldest batch that is not whole was asked for; absent where none is."""
@@ -1248,6 +1253,10 @@ class Backlog(_message.Message):
     @_builtins.property
     def annotators(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnnotatorRecord]:
         """By name."""
+
+    @_builtins.property
+    def held_up(self) -> _containers.RepeatedCompositeFieldContainer[_diagnostics_pb2.HoldUp]:
+        """What holds the run up now, whichever service it concerns, oldest first."""
 
     def __init__(
         self,
@@ -1262,10 +1271,12 @@ class Backlog(_message.Message):
         waits_since: _timestamp_pb2.Timestamp | None = ...,
         annotators: _abc.Iterable[Global___AnnotatorRecord] | None = ...,
         problem: _builtins.str = ...,
+        held_up: _abc.Iterable[_diagnostics_pb2.HoldUp] | None = ...,
+        progress: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["waits_since", b"waits_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotators", b"annotators", "disputed", b"disputed", "labelled", b"labelled", "leased", b"leased", "open", b"open", "problem", b"problem", "run_id", b"run_id", "skipped", b"skipped", "tool", b"tool", "waits_since", b"waits_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotators", b"annotators", "disputed", b"disputed", "held_up", b"held_up", "labelled", b"labelled", "leased", b"leased", "open", b"open", "problem", b"problem", "progress", b"progress", "run_id", b"run_id", "skipped", b"skipped", "tool", b"tool", "waits_since", b"waits_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1280,6 +1291,7 @@ class GetBacklogResponse(_message.Message):
     RUNS_FIELD_NUMBER: _builtins.int
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
+    TOOLS_AWAY_FIELD_NUMBER: _builtins.int
     dead_letters: _builtins.int
     """Over all runs."""
     @_builtins.property
@@ -1290,16 +1302,21 @@ class GetBacklogResponse(_message.Message):
     def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tools that the oracle is connected to, by name."""
 
+    @_builtins.property
+    def tools_away(self) -> _containers.RepeatedCompositeFieldContainer[_diagnostics_pb2.HoldUp]:
+        """Those of them that an oracle does not reach now, one entry for each direction, oldest first."""
+
     def __init__(
         self,
         *,
         runs: _abc.Iterable[Global___Backlog] | None = ...,
         dead_letters: _builtins.int = ...,
         tools: _abc.Iterable[_builtins.str] | None = ...,
+        tools_away: _abc.Iterable[_diagnostics_pb2.HoldUp] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "runs", b"runs", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "runs", b"runs", "tools", b"tools", "tools_away", b"tools_away"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from labelloop.diagnostics.v1 import diagnostics_pb2 as _diagnostics_pb2
 from labelloop.events.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
@@ -267,6 +268,7 @@ class RunStatus(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     HEAD_SHA256_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    HELD_UP_FIELD_NUMBER: _builtins.int
     ARCHIVED_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
@@ -329,6 +331,10 @@ class RunStatus(_message.Message):
     def features(self) -> _events_pb2.FeaturesLearned:
         """The features that models see; unset where they see the samples as they are."""
 
+    @_builtins.property
+    def held_up(self) -> _containers.RepeatedCompositeFieldContainer[_diagnostics_pb2.HoldUp]:
+        """What holds the run up now, whichever service it concerns, oldest first; empty once it has ended."""
+
     def __init__(
         self,
         *,
@@ -352,12 +358,13 @@ class RunStatus(_message.Message):
         features: _events_pb2.FeaturesLearned | None = ...,
         head_sha256: _builtins.str = ...,
         progress: _builtins.str = ...,
+        held_up: _abc.Iterable[_diagnostics_pb2.HoldUp] | None = ...,
         archived: _builtins.bool = ...,
         deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "changed_at", b"changed_at", "features", b"features", "latest", b"latest", "pool", b"pool", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "deleted", b"deleted", "features", b"features", "head_sha256", b"head_sha256", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "progress", b"progress", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "audit_labels", b"audit_labels", "auto_labels", b"auto_labels", "certificate", b"certificate", "changed_at", b"changed_at", "continues", b"continues", "deleted", b"deleted", "features", b"features", "head_sha256", b"head_sha256", "held_up", b"held_up", "labels_open", b"labels_open", "labels_paid", b"labels_paid", "latest", b"latest", "message", b"message", "phase", b"phase", "planned_rounds", b"planned_rounds", "pool", b"pool", "progress", b"progress", "round", b"round", "run_id", b"run_id", "samples_skipped", b"samples_skipped", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,31 @@
+"""Say what holds up a run or a tool, and since when. Pure functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labelloop.diagnostics.v1.diagnostics_pb2 import HoldUp
+
+
+def told(hold_up: HoldUp) -> str:
+    """Return what holds something up, which service it concerns, and since when, in one line."""
+    since = hold_up.since.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
+    what = f"{hold_up.tool} is away ({hold_up.direction})" if hold_up.tool else f"the {hold_up.service}"
+    return f"since {since} UTC, {what}: {hold_up.problem}"
+
+
+def faults(held_up: list[HoldUp]) -> list[HoldUp]:
+    """Return those that are no long step under way."""
+    return [each for each in held_up if not each.at_work]
+
+
+def document(hold_up: HoldUp) -> dict[str, Any]:
+    """Return what programs read of a hold-up."""
+    return {
+        "service": hold_up.service,
+        "tool": hold_up.tool,
+        "direction": hold_up.direction,
+        "problem": hold_up.problem,
+        "since": hold_up.since.ToJsonString(),
+        "at_work": hold_up.at_work,
+    }
