@@ -1,4 +1,4 @@
-"""A valid request for each RPC, to services with the runs "done", "open", "spare" and "tool"; the last three await labels.
+"""A valid request for each RPC, to services with the runs "done", and "open", "spare" and "tool", which await labels.
 
 Of the run "half" only the beginning of an import stands.
 """
