@@ -20,12 +20,12 @@ from schemas.comments import comments_of
 from schemas.json_schema import Describer, Schema, always_printed, nothing_always
 
 _PROTOS = Path(__file__).resolve().parents[2] / "proto" / "labelloop"
-_ALWAYS_SET = {
+_ALWAYS_SET: Mapping[type[Message], tuple[str, ...]] = {
     LabelRequest: ("request_id", "run_id", "media_type", "sha256"),
     LabelResult: ("request_id", "answer"),
 }
 """Fields and oneofs that the code always sets, or without which it refuses a message."""
-_EXACTLY_ONE = {LabelRequest: ("content", "uri")}
+_EXACTLY_ONE: Mapping[type[Message], tuple[str, ...]] = {LabelRequest: ("content", "uri")}
 """Fields of which exactly one is set, although no oneof says so: :mod:`oracle_svc.samples.requests`."""
 _LIMITS: Mapping[type[Message], Mapping[str, Schema]] = {
     LabelResult: {

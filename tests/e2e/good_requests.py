@@ -1,4 +1,4 @@
-"""A valid request for each RPC, to services with the runs "done", "open" and "spare"; the last two await labels.
+"""A valid request for each RPC, to services with the runs "done", and "open", "spare" and "tool", which await labels.
 
 Of the run "half" only the beginning of an import stands.
 """
@@ -10,7 +10,16 @@ import asyncio
 from google.protobuf.message import Message
 from labelloop.artifacts.store import digest_of
 from labelloop.artifacts.upload_manifest import write_manifest
-from labelloop.events.v1.events_pb2 import Event, ImportedEvents, LabelSource, Protocol, RunSpec, RunStarted, SkipKind
+from labelloop.events.v1.events_pb2 import (
+    Event,
+    ImportedEvents,
+    LabelSource,
+    Protocol,
+    QueueSpec,
+    RunSpec,
+    RunStarted,
+    SkipKind,
+)
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
@@ -23,10 +32,10 @@ from tests.memory_uploads import part, uploaded
 from tests.patience import PATIENCE_S
 
 
-def brief_spec(blobs: Blobs, source: LabelSource.ValueType) -> RunSpec:
+def brief_spec(blobs: Blobs, source: LabelSource.ValueType, *, tool: str = "") -> RunSpec:
     """Return the spec of a run with one round of five labels."""
     changes = {"protocol": Protocol.PROTOCOL_HONEST, "stopping_sample_count": 0, "auto_label_budget": 0}
-    return spec(blobs, label_source=source, label_budget=5, **changes)
+    return spec(blobs, label_source=source, label_budget=5, queue=QueueSpec(tool=tool) if tool else None, **changes)
 
 
 async def open_samples(clients: Clients, run_id: str = "open") -> list[int]:
@@ -95,7 +104,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "ReleaseLeases": oracle_pb2.ReleaseLeasesRequest(annotator="kim", request_ids=[f"open/0/{open_sample}/0"]),
         "SubmitResults": oracle_pb2.SubmitResultsRequest(results=[result]),
         "CancelRequests": oracle_pb2.CancelRequestsRequest(run_id="open", sample_ids=[open_sample], annotator="kim"),
-        "ResendRequests": oracle_pb2.ResendRequestsRequest(run_id="open", sample_ids=[open_sample]),
+        "ResendRequests": oracle_pb2.ResendRequestsRequest(run_id="tool"),
         "GetBacklog": oracle_pb2.GetBacklogRequest(run_id="open"),
         "ListAnswers": oracle_pb2.ListAnswersRequest(run_id="done", limit=3),
         "ListDeadLetters": oracle_pb2.ListDeadLettersRequest(),

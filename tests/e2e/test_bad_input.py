@@ -77,6 +77,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory, nats_binary: Path) -> 
             done = (await finish(clients, "done")).run
             for run_id in ("open", "spare"):
                 await start(clients, run_id, brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE))
+            await start(clients, "tool", brief_spec(blobs, LabelSource.LABEL_SOURCE_QUEUE, tool="nats"))
+            await open_samples(clients, "tool")
             await open_samples(clients, "spare")  # from here on nothing happens by itself
             [first, *_] = await open_samples(clients)
             await EventLog(broker).append_once(half_import(blobs))

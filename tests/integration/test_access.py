@@ -18,7 +18,7 @@ from labelloop.eventlog.presence import PREFIX as REPLICAS
 from labelloop.eventlog.retry import retry_while_away
 from labelloop.eventlog.subjects import PREFIX, STREAM, subject_of
 from labelloop.events.v1.events_pb2 import Event
-from labelloop.oracle.v1.oracle_pb2 import LabelRequest
+from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelVerdict
 from labelloop.settings import ServiceSettings
 from labelloop_cli.operations.keys import USERS
 from nats.aio.client import Client
@@ -129,13 +129,14 @@ async def test_the_scorer_may_read_but_not_store_artifacts(node: Node) -> None:
     await scorer.close()
 
 
-async def test_the_oracle_may_repeat_requests_and_take_and_read_leases(node: Node) -> None:
+async def test_the_oracle_may_repeat_requests_send_verdicts_and_take_and_read_leases(node: Node) -> None:
     client = await connected(node, "oracle")
     request, queue = LabelRequest(request_id="r/0/7/0", run_id="r"), Nats(client)
     for request.attempt in range(3):
         await queue.push([request])
+    await queue._tell([("r", LabelVerdict(request_id="r/0/7/0"))])
     info = await client.jetstream().stream_info(QUEUE_STREAM)
-    assert info.state.messages == 3
+    assert info.state.messages == 4
     leases, key = Leases(client), LeaseKey.parse("r.0.7.0")
     await leases.ensure_stream()
     until = await leases.take(key, "tool:nats", 60)

@@ -29,7 +29,8 @@ from nats.js.api import DiscardPolicy, StreamConfig
 
 from oracle_svc.bootstrap import Oracle
 from oracle_svc.dead_letters import PREFIX, STREAM, DeadLetters
-from tests.integration.one_oracle import ask, oracle, until
+from tests.integration.list_tool import ListTool, pumping
+from tests.integration.one_oracle import ask, oracle, slot_key, until
 from tests.unused import UNUSED
 
 ODD = "[/x] :cat: [bold]"
@@ -64,6 +65,22 @@ async def test_people_lease_requests_of_a_tools_run_only_if_they_name_the_run(on
         assert not anything.requests, "the run is labelled in a tool"
         named = await clients.oracle.LeaseNext(LeaseNextRequest(annotator="kim", count=3, run_id="r"))
         assert len(named.requests) == 3
+
+
+async def test_an_operator_can_have_the_tool_asked_again(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
+    tool = ListTool()
+    async with pumping(one.dispatcher(tool)):
+        await until(lambda: all(one.leases.lease(slot_key(each)).pushed_at for each in (7, 3, 5)))
+        await label.resend("r", ["3"])
+        await until(lambda: len(tool.pushed) == 4)
+        await until(lambda: all(one.leases.lease(slot_key(each)).pushed_at for each in (7, 3, 5)))
+        await label.resend("r", [])
+        await until(lambda: len(tool.pushed) == 7)
+    assert tool.pushed[3] == "r/0/3/0"
+    assert tool.pushed[4:] == ["r/0/7/0", "r/0/3/0", "r/0/5/0"]
+    assert capsys.readouterr().out == "1 requests are asked again\n3 requests are asked again\n"
+    with pytest.raises((InvalidInput, NotFound)):
+        await label.resend("r", ["no such sample"])
 
 
 async def test_names_that_look_like_markup_are_shown_as_is(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:

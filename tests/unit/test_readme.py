@@ -1,4 +1,4 @@
-"""The page about annotation tools shows the annotator that is tested."""
+"""The page about annotation tools shows the annotator and the permissions that are tested."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def test_the_annotator_on_the_page_is_the_one_that_is_tested() -> None:
     annotator = (ROOT / "tests/queues/example_annotator.py").read_text().strip()
     assert f"```python\n{annotator}\n```" in (ROOT / "oracle_svc/docs/integrations.md").read_text()
     assert len(annotator.splitlines()) <= 40
+
+
+def test_the_permissions_on_the_page_are_those_that_are_tested() -> None:
+    permissions = (ROOT / "tests/queues/foreign/annotator.conf").read_text().strip()
+    assert f"```\n{permissions}\n```" in (ROOT / "oracle_svc/docs/integrations.md").read_text()
