@@ -39,13 +39,14 @@ async def show_backlog(run_id: str) -> None:
             told = f"{run.tool} does not take the requests of {run.run_id}: {run.problem}"
             console.print(told, style="yellow", highlight=False, soft_wrap=True)
         if run.annotators:
-            console.print(_annotators(run))
+            console.print(annotators_of(run))
     if response.dead_letters:
         told = f"{response.dead_letters} results could not be taken: see `labelloop label dead`"
         console.print(told, style="yellow")
 
 
-def _annotators(run: Backlog) -> Table:
+def annotators_of(run: Backlog) -> Table:
+    """Build a table of the annotators' quality: counts, and the interval of their share of gold samples."""
     who = Column("annotator", no_wrap=True)  # do not break names in a narrow terminal
     table = Table(who, "answers", "skips", "as the label", "gold right", "95 % interval", "seconds", title=run.run_id)
     for each in run.annotators:
