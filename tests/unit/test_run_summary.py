@@ -9,7 +9,9 @@ import pytest
 from labelloop.diagnostics.v1.diagnostics_pb2 import HoldUp
 from labelloop.domain.statistics import tells_little
 from labelloop.events.v1.events_pb2 import AutoLabelsCertified, GuaranteeSpec, PoolPublished, Protocol, RunSpec
+from labelloop.oracle.v1.oracle_pb2 import AnnotatorRecord, Backlog
 from labelloop.trainer.v1.trainer_pb2 import MeasuredAccuracy, Phase, RoundResult, RunStatus
+from labelloop_cli.operations.backlog import annotators_of
 from labelloop_cli.operations.run import listed, standing
 from labelloop_cli.output import run_summary
 from rich.console import Console
@@ -186,11 +188,19 @@ def test_an_id_that_is_too_long_is_broken_and_loses_no_character() -> None:
     assert shown[1].split()[1:] == ["publishing", "100/1000", "10000/10000", "100000", "91", "%"]
 
 
-def printed(table: Table) -> list[str]:
-    """Lines of a table on a terminal of 80 columns."""
+def printed(table: Table, width: int = 80) -> list[str]:
+    """Lines of a table on a terminal of ``width`` columns."""
     output = StringIO()
-    Console(file=output, width=80).print(table)
+    Console(file=output, width=width).print(table)
     return output.getvalue().splitlines()
+
+
+def test_gold_samples_are_shown_as_counts_with_an_interval_in_per_cent() -> None:
+    known = AnnotatorRecord(annotator="kim", answers=50, compared=40, agreed=38, gold=4, gold_right=3)
+    none = AnnotatorRecord(annotator="lee", answers=2)
+    shown = printed(annotators_of(Backlog(run_id="r", annotators=[known, none])), width=120)
+    assert any("38/40" in line and "3/4" in line and "19 to 100 %" in line for line in shown)
+    assert any("lee" in line and "0/0" in line and "–" in line for line in shown)
 
 
 def test_programs_read_words_numbers_and_times_of_a_run() -> None:

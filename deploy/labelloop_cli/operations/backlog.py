@@ -41,7 +41,7 @@ async def show_backlog(run_id: str) -> None:
         for text in standing(run):
             console.print(text, style="yellow", highlight=False, soft_wrap=True)
         if run.annotators:
-            console.print(_annotators(run))
+            console.print(annotators_of(run))
     if response.dead_letters:
         told = f"{response.dead_letters} results could not be taken: see `labelloop label dead`"
         console.print(told, style="yellow")
@@ -58,7 +58,8 @@ def standing(run: Backlog) -> list[str]:
     return [f"{run.run_id}: {text}" for text in at_work or [run.progress] if text]
 
 
-def _annotators(run: Backlog) -> Table:
+def annotators_of(run: Backlog) -> Table:
+    """Build a table of the annotators' quality: counts, and the interval of their share of gold samples."""
     who = Column("annotator", no_wrap=True)  # do not break names in a narrow terminal
     table = Table(who, "answers", "skips", "as the label", "gold right", "95 % interval", "seconds", title=run.run_id)
     for each in run.annotators:
