@@ -11,6 +11,7 @@ from labelloop.oracle.v1.oracle_pb2 import AnnotatorRecord, Backlog
 from oracle_svc.domain.annotator_quality import AnnotatorQuality, Judgement, records
 from oracle_svc.domain.consensus import Skip
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.late_answers import contradicting
 
 
 def is_answer(event: Event) -> bool:
@@ -30,7 +31,8 @@ def backlog_of(labeling: LabelingState, leased: int) -> Backlog:
         disputed=sum(bool(labeling.disputed.get(sample_id)) for sample_id in labeling.open),
         labelled=sum(isinstance(outcome, LabelProvided) for outcome in standing),
         skipped=sum(isinstance(outcome, SampleSkipped) for outcome in standing),
-        annotators=[_record(each) for each in records(_judgements(labeling))],
+        contradicted=sum(bool(contradicting(labeling, sample_id)) for sample_id in labeling.late),
+        annotators=_records(labeling),
     )
     if labeling.waits_since:
         backlog.waits_since.FromDatetime(labeling.waits_since)
@@ -52,6 +54,15 @@ def _judgements(labeling: LabelingState) -> Iterator[Judgement]:
             yield Judgement(standing.annotator, standing.label, standing.time_spent_s)
         elif isinstance(standing, SampleSkipped) and standing.annotator:
             yield Judgement(standing.annotator, Skip(standing.kind), 0.0)
+
+
+def _records(labeling: LabelingState) -> list[AnnotatorRecord]:
+    """Return a record of everybody who answered, by name, those who only contradicted among them."""
+    found = {each.annotator: _record(each) for each in records(_judgements(labeling))}
+    late = {(each.annotator, sample_id) for sample_id in labeling.late for each in contradicting(labeling, sample_id)}
+    for annotator, _ in late:
+        found.setdefault(annotator, AnnotatorRecord(annotator=annotator)).contradicting += 1
+    return [found[annotator] for annotator in sorted(found)]
 
 
 def _record(quality: AnnotatorQuality) -> AnnotatorRecord:

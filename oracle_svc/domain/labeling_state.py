@@ -62,6 +62,11 @@ class Wait:
 Action = PublishPool | AnswerLabels | Resolve | Expire | Wait
 
 
+def is_late(given: AnswerGiven) -> bool:
+    """Return whether an answer came after its sample was settled, so that it decides nothing."""
+    return given.WhichOneof("answer") in ("late_label", "late_skip")
+
+
 @dataclass
 class LabelingState(RunView):
     """The oracle's projection of one run.
@@ -70,6 +75,9 @@ class LabelingState(RunView):
         given: Each annotator's newest result for gold samples and, if several are asked, others; by sample and slot.
         unresolved: Samples whose new results may change the current outcome, with the running number of the newest.
         disputed: How many annotators are asked in all, by sample; 0 if no more than at first.
+        late: Answers that came after their sample was settled and contradicted its outcome, in the order of the log, by
+            sample. They decide nothing.
+        known: Names of the annotators who have answered anything.
         heard: Newest outcome by sample and annotator. If one annotator is asked, it is their annotation result.
         asked_at: Time of the newest request for labels.
         progress: Progress to show to people.
@@ -80,6 +88,8 @@ class LabelingState(RunView):
     given: dict[int, dict[int, AnswerGiven]] = field(default_factory=dict)
     unresolved: dict[int, int] = field(default_factory=dict)
     disputed: dict[int, int] = field(default_factory=dict)
+    late: dict[int, list[AnswerGiven]] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
     heard: dict[int, dict[str, Outcome]] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
     predictions: dict[int, Prediction] = field(default_factory=dict)
@@ -101,6 +111,7 @@ class LabelingState(RunView):
         self.progress.apply(event, at)
         if outcome := outcome_of(event):
             self.heard.setdefault(outcome.sample_id, {})[outcome.annotator] = outcome
+            self.known.update(filter(None, [outcome.annotator]))
         elif event.HasField("labels_requested"):
             self.asked_at = at
             self._ask(event.labels_requested)
@@ -115,6 +126,10 @@ class LabelingState(RunView):
             self.predictions[sample_id] = Prediction(label=label, confidence=confidence, model_sha256=self.model_sha256)
 
     def _take_given(self, given: AnswerGiven) -> None:
+        self.known.update(filter(None, [given.annotator]))
+        if is_late(given):
+            self.late.setdefault(given.sample_id, []).append(given)
+            return
         slots = self.given.setdefault(given.sample_id, {})
         if given.slot in slots and slots[given.slot].revision >= given.revision:
             return

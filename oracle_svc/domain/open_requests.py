@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from itertools import count, islice
 
 from labelloop.domain.ids import LeaseKey, RequestId
+from labelloop.domain.limits import ANNOTATORS_MAX
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
 from oracle_svc.domain.labeling_state import LabelingState
 
 _GOLD_EVERY = 10  # other requests per request for a gold sample
+_GOLD_ANSWERS_MAX = 100  # of one gold sample
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def for_annotator(labeling: LabelingState, annotator: str) -> Iterator[OpenReque
     others = len(answers) - gold + sum(annotator in words for words in labeling.heard.values())
     open_ = (ask for ask in _slots(labeling) if not _spoke(labeling, ask.sample_id, annotator))
     if gold * _GOLD_EVERY <= others and labeling.open:
-        yield from islice((ask for ask in _gold(labeling) if not _spoke(labeling, ask.sample_id, annotator)), 1)
+        yield from islice((ask for ask in _gold(labeling, 1) if not _spoke(labeling, ask.sample_id, annotator)), 1)
     yield from open_
 
 
@@ -73,18 +75,19 @@ def revision_for_anybody(labeling: LabelingState, sample_id: int) -> int:
 def for_tool(labeling: LabelingState, *, whole_samples: bool) -> Iterator[OpenRequest]:
     """Yield the requests for a tool, preceded by those for gold samples.
 
-    There is one gold sample, and one more for every ten samples requested; each is for all annotators.
+    There is one gold sample, and one more for every ten samples requested. A tool that shares samples out among its
+    annotators gets each for one annotator more than have answered it. Any other gets a request for as many annotators
+    as are asked for other samples, or as have answered anything in the run if these are more: nobody can answer a
+    second one.
 
     Args:
         whole_samples: Yield one request per sample instead of one per slot.
     """
     if not labeling.open:
         return
-    gold = islice(
-        dict.fromkeys(ask.sample_id for ask in _gold(labeling)), 1 + len(labeling.answers.rounds) // _GOLD_EVERY
-    )
-    wanted = set(gold)
-    asks = [*(ask for ask in _gold(labeling) if ask.sample_id in wanted), *_slots(labeling)]
+    wanted = set(islice(labeling.gold, 1 + len(labeling.answers.rounds) // _GOLD_EVERY))
+    gold = _gold(labeling, int(whole_samples))
+    asks = [*(ask for ask in gold if ask.sample_id in wanted), *_slots(labeling)]
     if not whole_samples:
         yield from asks
         return
@@ -137,10 +140,14 @@ def _slots(labeling: LabelingState) -> Iterator[OpenRequest]:
             yield OpenRequest(labeling.run_id, round_, sample_id, slot, answered + lacking, revision)
 
 
-def _gold(labeling: LabelingState) -> Iterator[OpenRequest]:
+def _gold(labeling: LabelingState, least: int) -> Iterator[OpenRequest]:
+    """Yield requests for gold samples, at least ``least`` for each."""
+    wanted = min(max(labeling.annotators, len(labeling.known)), ANNOTATORS_MAX)
     for sample_id in labeling.gold:
         answered = len(labeling.standing_answers(sample_id))
-        for slot in _free_slots(labeling, sample_id, max(1, labeling.annotators - answered)):
+        if answered >= _GOLD_ANSWERS_MAX:
+            continue
+        for slot in _free_slots(labeling, sample_id, max(least, wanted - answered)):
             yield OpenRequest(labeling.run_id, 0, sample_id, slot, labeling.annotators)
 
 

@@ -197,7 +197,8 @@ class OracleServiceServicer:
 
     def SubmitResults(self, request, context):
         """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
-        fault. A result that stands already, by request, annotator and revision, changes nothing.
+        fault. A result that stands already, by request, annotator and revision, changes nothing. Where several annotators
+        are asked, FAILED_PRECONDITION (ANSWERED_ALREADY) for an annotator's second slot of a sample.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

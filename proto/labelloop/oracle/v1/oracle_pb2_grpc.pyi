@@ -70,7 +70,8 @@ class OracleServiceStub:
     """Gives leased requests back before they expire."""
     SubmitResults: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.SubmitResultsRequest, _oracle_pb2.SubmitResultsResponse]
     """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
-    fault. A result that stands already, by request, annotator and revision, changes nothing.
+    fault. A result that stands already, by request, annotator and revision, changes nothing. Where several annotators
+    are asked, FAILED_PRECONDITION (ANSWERED_ALREADY) for an annotator's second slot of a sample.
     """
     CancelRequests: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]
     """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
@@ -137,7 +138,8 @@ class OracleServiceAsyncStub(OracleServiceStub):
     """Gives leased requests back before they expire."""
     SubmitResults: _aio.UnaryUnaryMultiCallable[_oracle_pb2.SubmitResultsRequest, _oracle_pb2.SubmitResultsResponse]  # type: ignore[assignment]
     """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
-    fault. A result that stands already, by request, annotator and revision, changes nothing.
+    fault. A result that stands already, by request, annotator and revision, changes nothing. Where several annotators
+    are asked, FAILED_PRECONDITION (ANSWERED_ALREADY) for an annotator's second slot of a sample.
     """
     CancelRequests: _aio.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]  # type: ignore[assignment]
     """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
@@ -246,7 +248,8 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.SubmitResultsResponse, _abc.Awaitable[_oracle_pb2.SubmitResultsResponse]]:
         """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
-        fault. A result that stands already, by request, annotator and revision, changes nothing.
+        fault. A result that stands already, by request, annotator and revision, changes nothing. Where several annotators
+        are asked, FAILED_PRECONDITION (ANSWERED_ALREADY) for an annotator's second slot of a sample.
         """
 
     @_abc_1.abstractmethod
