@@ -8,6 +8,7 @@ from labelloop.domain.sample_outcomes import outcome_of
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, SampleSkipped
 from labelloop.oracle.v1.oracle_pb2 import AnnotatorRecord, Backlog
 
+from oracle_svc.domain.agreement import agreement_of
 from oracle_svc.domain.annotator_quality import AnnotatorQuality, Judgement, records
 from oracle_svc.domain.consensus import Skip
 from oracle_svc.domain.labeling_state import LabelingState
@@ -34,9 +35,21 @@ def backlog_of(labeling: LabelingState, leased: int) -> Backlog:
         contradicted=sum(bool(contradicting(labeling, sample_id)) for sample_id in labeling.late),
         annotators=_records(labeling),
     )
+    agreement = agreement_of(_classes(labeling))
+    backlog.shared_samples = agreement.shared
+    if agreement.pairs is not None:
+        backlog.pair_agreement = agreement.pairs
+    if agreement.alpha is not None:
+        backlog.alpha = agreement.alpha
     if labeling.waits_since:
         backlog.waits_since.FromDatetime(labeling.waits_since)
     return backlog
+
+
+def _classes(labeling: LabelingState) -> Iterator[list[int]]:
+    """Yield the classes that annotators were asked for and gave to each sample."""
+    for sample_id in labeling.given:
+        yield [each.label for each in labeling.standing_answers(sample_id) if each.HasField("label")]
 
 
 def _judgements(labeling: LabelingState) -> Iterator[Judgement]:
