@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -57,6 +57,11 @@ def for_annotator(labeling: LabelingState, annotator: str) -> Iterator[OpenReque
     if gold * _GOLD_EVERY <= others and labeling.open:
         yield from islice((ask for ask in _gold(labeling, 1) if not _spoke(labeling, ask.sample_id, annotator)), 1)
     yield from open_
+
+
+def fair_share(labeling: LabelingState, people: Collection[str]) -> int:
+    """Return how many of a run's open requests each of ``people`` may hold so that all have some, rounded up."""
+    return -(-sum(1 for _ in _slots(labeling)) // len(people))
 
 
 def next_revision(labeling: LabelingState, sample_id: int, annotator: str) -> int:
