@@ -79,7 +79,7 @@ async def test_tabs_of_one_person_at_several_oracles_share_their_leases(
 ) -> None:
     async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
         tabs = await asyncio.gather(*(given(each, "kim", 2) for each in (one, other, one, other)))
-        assert [[request.sample_id for request in requests] for requests in tabs] == [[7, 3]] * 4
+        assert [{request.sample_id for request in requests} for requests in tabs] == [{7, 3}] * 4
 
 
 async def test_leases_of_other_releases_are_read_and_unknown_forms_ignored(
