@@ -7,6 +7,8 @@ from itertools import permutations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from labelloop.oracle.v1.oracle_pb2 import Backlog
+from labelloop_cli.operations.backlog import agreement_lines
 
 from oracle_svc.domain.agreement import SHARED_MIN, agreement_of
 
@@ -69,3 +71,13 @@ def test_agreement_by_chance_alone_is_no_agreement() -> None:
     found = agreement_of(samples)
     assert found.pairs == pytest.approx(0.625)
     assert found.alpha == pytest.approx(0, abs=0.01)
+
+
+def test_the_backlog_says_how_far_annotators_agree() -> None:
+    few = Backlog(run_id="r", shared_samples=1, pair_agreement=0.5)
+    assert agreement_lines(few) == ["r: 50% of pairs of answers agree, too few to tell how much is chance (1 sample)"]
+    many = Backlog(run_id="r", shared_samples=40, pair_agreement=0.9, alpha=0.8, contradicted=2)
+    agree, contradicted = agreement_lines(many)
+    assert agree == "r: 90% of pairs of answers agree, alpha 0.80 (40 samples)"
+    assert "2 samples; `labelloop label contradicted r` shows them" in contradicted
+    assert agreement_lines(Backlog(run_id="r")) == []

@@ -39,14 +39,14 @@ async def show_backlog(run_id: str) -> None:
             console.print(told, style="yellow", highlight=False, soft_wrap=True)
         if run.annotators:
             console.print(_annotators(run))
-        for told in _agreement(run):
+        for told in agreement_lines(run):
             console.print(told, highlight=False, soft_wrap=True)
     if response.dead_letters:
         told = f"{response.dead_letters} results could not be taken: see `labelloop label dead`"
         console.print(told, style="yellow")
 
 
-def _agreement(run: Backlog) -> list[str]:
+def agreement_lines(run: Backlog) -> list[str]:
     """Return what is to be said of a run's annotators together."""
     told = []
     if run.shared_samples:

@@ -64,7 +64,8 @@ class OracleServiceStub:
         """
     LeaseNext: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.LeaseNextRequest, _oracle_pb2.LeaseNextResponse]
     """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
-    they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+    they hold already come first, their leases renewed. Fewer, or none, where no more are open, or where the others are
+    more than a fair share of what is open; who would get nothing takes over one from an annotator who holds more.
     """
     ReleaseLeases: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ReleaseLeasesRequest, _oracle_pb2.ReleaseLeasesResponse]
     """Gives leased requests back before they expire."""
@@ -132,7 +133,8 @@ class OracleServiceAsyncStub(OracleServiceStub):
         """
     LeaseNext: _aio.UnaryUnaryMultiCallable[_oracle_pb2.LeaseNextRequest, _oracle_pb2.LeaseNextResponse]  # type: ignore[assignment]
     """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
-    they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+    they hold already come first, their leases renewed. Fewer, or none, where no more are open, or where the others are
+    more than a fair share of what is open; who would get nothing takes over one from an annotator who holds more.
     """
     ReleaseLeases: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ReleaseLeasesRequest, _oracle_pb2.ReleaseLeasesResponse]  # type: ignore[assignment]
     """Gives leased requests back before they expire."""
@@ -230,7 +232,8 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.LeaseNextResponse, _abc.Awaitable[_oracle_pb2.LeaseNextResponse]]:
         """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
-        they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+        they hold already come first, their leases renewed. Fewer, or none, where no more are open, or where the others are
+        more than a fair share of what is open; who would get nothing takes over one from an annotator who holds more.
         """
 
     @_abc_1.abstractmethod
