@@ -111,7 +111,7 @@ def backlog(run_id: Annotated[str, typer.Argument(help="The run; all where none 
 
 @app.command()
 def contradicted(run_id: RunId) -> None:
-    """Show samples of which somebody said something else, after they had a label.
+    """Show samples whose label a later answer contradicts.
 
     First comes what stands, then what was said later. It changes no label: `labelloop label revise` does.
     """
