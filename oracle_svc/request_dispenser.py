@@ -102,16 +102,17 @@ class RequestDispenser:
 
     def _people(self, labeling: LabelingState) -> dict[str, list[LeaseKey]]:
         """Return what each person holds of a run's open samples, least recently renewed first."""
-        found: dict[str, list[LeaseKey]] = {}
-        for sample_id in labeling.open:
-            sample = RequestId(labeling.run_id, labeling.answers.rounds[sample_id], sample_id)
-            for key in self._leases.held_of_sample(sample):
-                holder = self._leases.holder(key)
-                if holder.startswith(_PERSON) and is_asked(labeling, key):
-                    found.setdefault(holder, []).append(key)
-        return {
-            holder: sorted(keys, key=lambda key: self._leases.lease(key).sequence) for holder, keys in found.items()
-        }
+        found = {}
+        for holder in self._leases.holders():
+            if holder.startswith(_PERSON):
+                held = self._leases.held_by(holder, labeling.run_id)
+                found[holder] = [key for key in held if self._counts(labeling, key)]
+        return {holder: keys for holder, keys in found.items() if keys}
+
+    @staticmethod
+    def _counts(labeling: LabelingState, key: LeaseKey) -> bool:
+        """Return whether a lease counts to its holder's share."""
+        return key.request.sample_id in labeling.open and is_asked(labeling, key)
 
     async def _leased(
         self, labeling: LabelingState, ask: OpenRequest, annotator: str, expires_at: float

@@ -61,7 +61,7 @@ def for_annotator(labeling: LabelingState, annotator: str) -> Iterator[OpenReque
 
 def fair_share(labeling: LabelingState, people: Collection[str]) -> int:
     """Return how many of a run's open requests each of ``people`` may hold so that all have some, rounded up."""
-    return -(-sum(1 for _ in _slots(labeling)) // len(people))
+    return -(-sum(_lacking(labeling, sample_id) for sample_id in labeling.open) // len(people))
 
 
 def next_revision(labeling: LabelingState, sample_id: int, annotator: str) -> int:
@@ -138,11 +138,16 @@ def _slots(labeling: LabelingState) -> Iterator[OpenRequest]:
     """Yield one request for each annotator that an open sample still needs."""
     for sample_id in labeling.open:
         round_ = labeling.answers.rounds[sample_id]
-        answered = len(labeling.standing_answers(sample_id))
-        lacking = max(0, max(labeling.annotators, labeling.disputed.get(sample_id, 0)) - answered)
+        answered, lacking = len(labeling.standing_answers(sample_id)), _lacking(labeling, sample_id)
         for slot in _free_slots(labeling, sample_id, lacking):
             revision = _slot_revision(labeling, sample_id)
             yield OpenRequest(labeling.run_id, round_, sample_id, slot, answered + lacking, revision)
+
+
+def _lacking(labeling: LabelingState, sample_id: int) -> int:
+    """Return how many annotators an open sample still needs."""
+    wanted = max(labeling.annotators, labeling.disputed.get(sample_id, 0))
+    return max(0, wanted - len(labeling.standing_answers(sample_id)))
 
 
 def _gold(labeling: LabelingState, least: int) -> Iterator[OpenRequest]:
