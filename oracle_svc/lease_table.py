@@ -106,6 +106,10 @@ class LeaseTable:
         found = [key for key in self._held_of(holder) if key.request.run_id == run_id]
         return sorted(found, key=lambda key: self._held[key].sequence)
 
+    def holders(self) -> list[str]:
+        """Return everybody who holds leases, or did lately."""
+        return [index for index in self._keys if isinstance(index, str)]
+
     def runs_of(self, holder: str) -> list[str]:
         """Return the runs that ``holder`` holds requests of."""
         return list(dict.fromkeys(key.request.run_id for key in self._held_of(holder)))

@@ -10,16 +10,24 @@ from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.domain.open_requests import OpenRequest, for_annotator, in_conflict, is_asked, next_revision
+from oracle_svc.domain.open_requests import (
+    OpenRequest,
+    fair_share,
+    for_annotator,
+    in_conflict,
+    is_asked,
+    next_revision,
+)
 from oracle_svc.leases import Leases
 from oracle_svc.samples.requests import Samples
 
 _TOGETHER = 100  # concurrent writes
+_PERSON = "person:"
 
 
 def person(annotator: str) -> str:
-    """Return the name under which an annotator holds leases."""
-    return f"person:{annotator}"
+    """Return the name under which an annotator holds leases, the same in all of their browser tabs."""
+    return f"{_PERSON}{annotator}"
 
 
 def tool_holder(tool: str) -> str:
@@ -38,28 +46,84 @@ class RequestDispenser:
     ) -> list[LabelRequest]:
         """Lease up to ``count`` requests to ``annotator`` for ``for_s`` seconds, run by run.
 
-        Of each run, requests that the annotator already holds come first.
+        Of each run, requests that the annotator already holds come first. Of the others they are given no more than
+        their fair share: the run's open requests, divided among those who hold some and themselves. An annotator for
+        whom nothing is free takes over one request of who holds the most, if these are more than the share: the one
+        that they would come to last. Gold samples do not count.
         """
         holder = person(annotator)
         given: list[LabelRequest] = []
+        labelings = [labeling for labeling in labelings if labeling.pool and labeling.for_people]
         for labeling in labelings:
-            if labeling.pool is None or not labeling.for_people:
-                continue
-            asks = list(for_annotator(labeling, annotator))
-            held = {key.request: i for i, key in enumerate(self._leases.held_by(holder, labeling.run_id))}
-            taken: set[int] = set()  # an annotator fills one slot of a sample at most
-            for ask in sorted(asks, key=lambda ask: held.get(ask.lease.request, len(held))):
-                if len(given) == count:
-                    return given
-                if ask.sample_id in taken:
-                    continue
-                if expires_at := await self.claim(labeling, ask.lease, holder, for_s):
-                    taken.add(ask.sample_id)
-                    request = await self.request(labeling, ask)
-                    request.next_revision = next_revision(labeling, ask.sample_id, annotator)
-                    request.lease_expires_at.FromDatetime(datetime.fromtimestamp(expires_at, UTC))
-                    given.append(request)
+            for ask, expires_at in await self._claim_share(labeling, annotator, count - len(given), for_s):
+                given.append(await self._leased(labeling, ask, annotator, expires_at))
+            if len(given) == count:
+                return given
+        gold = {(labeling.run_id, sample_id) for labeling in labelings for sample_id in labeling.gold}
+        if gold.issuperset((request.run_id, request.sample_id) for request in given):
+            for labeling in labelings:
+                if found := await self._take_over(labeling, holder, for_s, list(for_annotator(labeling, annotator))):
+                    return [*given, await self._leased(labeling, found[0], annotator, found[1])]
         return given
+
+    async def _claim_share(
+        self, labeling: LabelingState, annotator: str, count: int, for_s: float
+    ) -> list[tuple[OpenRequest, float]]:
+        """Take or renew the leases of up to ``count`` requests of a run; return the requests and when they expire."""
+        holder = person(annotator)
+        asks = list(for_annotator(labeling, annotator))
+        held = {key.request: i for i, key in enumerate(self._leases.held_by(holder, labeling.run_id))}
+        share = fair_share(labeling, {holder, *self._people(labeling)})
+        claimed: list[tuple[OpenRequest, float]] = []
+        taken: set[int] = set()  # an annotator fills one slot of a sample at most
+        for ask in sorted(asks, key=lambda ask: held.get(ask.lease.request, len(held))):
+            if len(claimed) == count:
+                break
+            counts = ask.sample_id not in labeling.gold
+            if ask.sample_id in taken or (counts and share <= 0 and self._leases.holder(ask.lease) != holder):
+                continue
+            if expires_at := await self.claim(labeling, ask.lease, holder, for_s):
+                taken.add(ask.sample_id)
+                share -= counts
+                claimed.append((ask, expires_at))
+        return claimed
+
+    async def _take_over(
+        self, labeling: LabelingState, holder: str, for_s: float, asks: Sequence[OpenRequest]
+    ) -> tuple[OpenRequest, float] | None:
+        """Take one of ``asks`` over from a person who holds more than their share; None if nobody does."""
+        people, wanted = self._people(labeling), {ask.lease: ask for ask in asks}
+        share = fair_share(labeling, {holder, *people})
+        for other in sorted(people, key=lambda each: (-len(people[each]), each)):
+            if other == holder or len(people[other]) <= share:
+                continue
+            for key in people[other][:0:-1]:  # never the first, which they are working on
+                if key in wanted and (expires_at := await self._leases.hand_over(key, other, holder, for_s)):
+                    return wanted[key], expires_at
+        return None
+
+    def _people(self, labeling: LabelingState) -> dict[str, list[LeaseKey]]:
+        """Return what each person holds of a run's open samples, least recently renewed first."""
+        found = {}
+        for holder in self._leases.holders():
+            if holder.startswith(_PERSON):
+                held = self._leases.held_by(holder, labeling.run_id)
+                found[holder] = [key for key in held if self._counts(labeling, key)]
+        return {holder: keys for holder, keys in found.items() if keys}
+
+    @staticmethod
+    def _counts(labeling: LabelingState, key: LeaseKey) -> bool:
+        """Return whether a lease counts to its holder's share."""
+        return key.request.sample_id in labeling.open and is_asked(labeling, key)
+
+    async def _leased(
+        self, labeling: LabelingState, ask: OpenRequest, annotator: str, expires_at: float
+    ) -> LabelRequest:
+        """Build the message of a request that an annotator holds."""
+        request = await self.request(labeling, ask)
+        request.next_revision = next_revision(labeling, ask.sample_id, annotator)
+        request.lease_expires_at.FromDatetime(datetime.fromtimestamp(expires_at, UTC))
+        return request
 
     async def release(self, annotator: str, request_ids: Sequence[str]) -> int:
         """Release an annotator's requests; return how many they held. Raises InvalidInput for a malformed id."""

@@ -12,7 +12,7 @@ from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 
-from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.labeling_state import LabelingState, is_late
 from oracle_svc.domain.result_validation import admit
 from oracle_svc.metrics import LABELS_PAID
 
@@ -48,7 +48,8 @@ class ResultRecorder:
             field: The request field that errors name.
 
         Returns:
-            How many are recorded now; the others were recorded before, or came after another annotator's.
+            How many count from now on; the others were recorded before, or came after their sample was settled. Of the
+            latter, those that contradict its outcome are in the log as late answers.
 
         Raises:
             InvalidInput, WrongState, NotFound: For the first result that cannot be taken.
@@ -66,12 +67,12 @@ class ResultRecorder:
         return admit(self._projections.get(RequestId.parse(result.request_id).run_id), result, source, field)
 
     async def _record(self, result: LabelResult, event: Event | None, source: str, field: str) -> bool:
-        """Return whether the event is recorded now; if another took its place, validate the result again."""
+        """Return whether the result counts from now on; if another event took its place, validate it again."""
         while event:
             recorded = await append_answer(self._log, event)
             await self._projections.wait_for(recorded.sequence)
             if recorded.ours:
-                return True
+                return not is_late(event.answer_given)
             event = self._admit(result, source, field)
         return False
 

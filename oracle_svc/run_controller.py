@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.files import file_name
 from oracle_svc.datasets.publisher import holds_shards, publish
+from oracle_svc.domain.answer_history import posteriors_at
 from oracle_svc.domain.consensus import posteriors
 from oracle_svc.domain.labeling_state import (
     AnswerLabels,
@@ -32,7 +33,7 @@ from oracle_svc.domain.labeling_state import (
     Wait,
     next_action,
 )
-from oracle_svc.domain.resolution import Posteriors, expire, settle, to_weigh
+from oracle_svc.domain.resolution import Posteriors, expire, settle, still_newest, to_weigh, weighs
 from oracle_svc.metrics import queue_gauges
 from oracle_svc.result_recorder import append_answers
 
@@ -75,13 +76,15 @@ class RunController:
                 case AnswerLabels(round_, sample_ids):
                     done = await self._answer(labeling, round_, sample_ids)
                 case Resolve(answered):
-                    events, disputed = settle(labeling, answered, await _weighed(labeling, answered))
+                    weighed = await _weighed(labeling, answered, labeling.annotators)
+                    events, disputed = settle(labeling, still_newest(labeling, answered), weighed)
                     labeling.disputed.update(disputed)
                     done = await append_answers(self._log, events)
                     labeling.mark_resolved(answered)
                     self._projections.notify(run_id)  # more annotators may be wanted now
                 case Expire(sample_ids):
-                    weighed = await _weighed(labeling, sample_ids)
+                    newest = {sample_id: labeling.newest_answer(sample_id) for sample_id in sample_ids}
+                    weighed = await _weighed(labeling, newest, wanted=1)
                     done = await append_answers(self._log, expire(labeling, sample_ids, weighed))
                 case Wait():
                     return
@@ -157,9 +160,18 @@ class RunController:
         return dataset.labels
 
 
-async def _weighed(labeling: LabelingState, sample_ids: Iterable[int]) -> Posteriors:
-    """Return class posteriors for these samples if the run's agreement rule weighs annotators, else none."""
-    votes = to_weigh(labeling, sample_ids)
+async def _weighed(labeling: LabelingState, answered: Mapping[int, int], wanted: int) -> Posteriors:
+    """Return class posteriors for these samples if the run's agreement rule weighs annotators, else none.
+
+    Args:
+        answered: Running number of each sample's newest result.
+        wanted: Number of votes without which a sample is not decided.
+    """
+    if labeling.resolution_version:
+        if not weighs(labeling):
+            return {}
+        return await asyncio.to_thread(posteriors_at, labeling.history, answered, labeling.gold, wanted)
+    votes = to_weigh(labeling, answered)
     return await asyncio.to_thread(posteriors, votes, labeling.gold) if votes else {}
 
 

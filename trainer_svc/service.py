@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import grpc
 from labelloop.artifacts.leftovers import Leftovers
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.limits import RESOLUTION_VERSION
 from labelloop.errors import InvalidInput, NotFound, Unready, WrongState, from_rpc
 from labelloop.eventlog.archived_runs import ArchivedRun
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
 from labelloop.eventlog.subjects import check_run_id
-from labelloop.events.v1.events_pb2 import DatasetSource, Event, Inheritance, Purpose, RunCancelled, RunStarted
+from labelloop.events.v1.events_pb2 import DatasetSource, Event, Inheritance, Purpose, RunCancelled, RunSpec, RunStarted
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetRequest, DescribeDatasetResponse
 from labelloop.rpc.server import Context
 from labelloop.runtime.crash_points import crash_point
@@ -67,6 +68,7 @@ class TrainerService(TrainerServiceServicer):
         await self._check_no_import(run_id)
         started = RunStarted(spec=request.spec)
         started.imported.SetInParent()
+        _set_resolution_version(started.spec)
         if request.continues and request.known:
             message = "a run takes over labels from another, or has known ones of its own, not both"
             raise InvalidInput("KNOWN_WITH_CONTINUES", message, field="known")
@@ -261,9 +263,26 @@ def _check_reason(reason: str) -> None:
         raise InvalidInput("REASON_TOO_LONG", message, field="reason", most=_REASON_CHARACTERS_MAX)
 
 
+def _set_resolution_version(spec: RunSpec) -> None:
+    """Set the version of the rules by which answers become a label, whatever the client says: the newest.
+
+    It stays unset where one annotator is asked, as no rules apply then.
+    """
+    if spec.queue.annotators > 1:
+        spec.queue.resolution_version = RESOLUTION_VERSION
+    elif spec.HasField("queue"):
+        spec.queue.ClearField("resolution_version")
+
+
 def _same_start(one: RunStarted, other: RunStarted) -> bool:
-    """Return whether runs are started alike, be they imported or not."""
-    return without_import(Event(run_started=one)) == without_import(Event(run_started=other))
+    """Return whether runs are started alike, be they imported or not, by this release or an earlier one."""
+    alike = []
+    for started in (one, other):
+        event = Event(run_started=started)
+        if event.run_started.spec.HasField("queue"):
+            event.run_started.spec.queue.ClearField("resolution_version")
+        alike.append(without_import(event))
+    return alike[0] == alike[1]
 
 
 def _continued(dataset: DatasetSource, changes: DatasetSource) -> DatasetSource:

@@ -10,9 +10,11 @@ from labelloop.domain.sample_outcomes import outcome_of
 from labelloop.events.v1.events_pb2 import Event, LabelProvided, SampleSkipped
 from labelloop.oracle.v1.oracle_pb2 import AnnotatorRecord, Backlog
 
+from oracle_svc.domain.agreement import agreement_of
 from oracle_svc.domain.annotator_quality import AnnotatorQuality, Judgement, records
 from oracle_svc.domain.consensus import Skip
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.late_answers import contradicting
 from oracle_svc.domain.tool_states import SERVICE
 
 
@@ -55,13 +57,26 @@ def backlog_of(labeling: LabelingState, leased: int, held_up: Iterable[HoldUp] =
         disputed=sum(bool(labeling.disputed.get(sample_id)) for sample_id in labeling.open),
         labelled=sum(isinstance(outcome, LabelProvided) for outcome in standing),
         skipped=sum(isinstance(outcome, SampleSkipped) for outcome in standing),
-        annotators=[_record(each) for each in records(_judgements(labeling))],
+        contradicted=sum(bool(contradicting(labeling, sample_id)) for sample_id in labeling.late),
+        annotators=_records(labeling),
         held_up=map(message_of, held_up),
         progress=stage_of(labeling.run_log),
     )
+    agreement = agreement_of(_classes(labeling))
+    backlog.shared_samples = agreement.shared
+    if agreement.pairs is not None:
+        backlog.pair_agreement = agreement.pairs
+    if agreement.alpha is not None:
+        backlog.alpha = agreement.alpha
     if labeling.waits_since:
         backlog.waits_since.FromDatetime(labeling.waits_since)
     return backlog
+
+
+def _classes(labeling: LabelingState) -> Iterator[list[int]]:
+    """Yield the classes that annotators were asked for and gave to each sample."""
+    for sample_id in labeling.given:
+        yield [each.label for each in labeling.standing_answers(sample_id) if each.HasField("label")]
 
 
 def _judgements(labeling: LabelingState) -> Iterator[Judgement]:
@@ -79,6 +94,15 @@ def _judgements(labeling: LabelingState) -> Iterator[Judgement]:
             yield Judgement(standing.annotator, standing.label, standing.time_spent_s)
         elif isinstance(standing, SampleSkipped) and standing.annotator:
             yield Judgement(standing.annotator, Skip(standing.kind), 0.0)
+
+
+def _records(labeling: LabelingState) -> list[AnnotatorRecord]:
+    """Return a record of everybody who answered, by name, those who only contradicted among them."""
+    found = {each.annotator: _record(each) for each in records(_judgements(labeling))}
+    late = {(each.annotator, sample_id) for sample_id in labeling.late for each in contradicting(labeling, sample_id)}
+    for annotator, _ in late:
+        found.setdefault(annotator, AnnotatorRecord(annotator=annotator)).contradicting += 1
+    return [found[annotator] for annotator in sorted(found)]
 
 
 def _record(quality: AnnotatorQuality) -> AnnotatorRecord:

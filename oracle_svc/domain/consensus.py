@@ -14,6 +14,8 @@ SURE = 0.8
 """Least posterior at which a label is accepted. If annotators are right four times in five, two who differ do not reach
 it, but two out of three who agree do."""
 
+_PAIR = 2  # annotators
+
 KNOWN_AFTER = 20
 """Number of class results from which on an annotator is weighted. With fewer, error rates are so uncertain that one
 annotator who errs often may outweigh two who do not."""
@@ -65,7 +67,14 @@ class Vote:
     outcome: int | Skip
 
 
-def decide(votes: Sequence[Vote], *, wanted: int, most: int, posterior: Mapping[int, float] | None = None) -> Outcome:
+def decide(
+    votes: Sequence[Vote],
+    *,
+    wanted: int,
+    most: int,
+    posterior: Mapping[int, float] | None = None,
+    version: int = 0,
+) -> Outcome:
     """Decide the outcome of a sample by majority, or by posterior if one is given.
 
     After ``wanted`` votes, an outcome with more than half of the votes is accepted. If there is none, one more
@@ -77,10 +86,15 @@ def decide(votes: Sequence[Vote], *, wanted: int, most: int, posterior: Mapping[
         most: Largest number of annotators to ask.
         posterior: Probability by class. If given, and the votes are not unanimous, the most probable class is chosen
             instead of the most frequent one, and accepted if its probability is at least ``SURE``.
+        version: Version of the rules of the run. From 1 on, two annotators who contradict each other never settle a
+            sample by themselves, only a class that somebody gave is accepted, and a posterior is heeded even if the
+            votes are unanimous.
     """
     count = len(votes)
     if count < wanted:
         return Undecided(wanted - count)
+    if version:
+        return _decided(votes, posterior) or (Undecided(1) if count < most else Skip(SkipKind.SKIP_KIND_DISPUTED))
     said = Counter(vote.outcome for vote in votes)
     outcome, share = max(said.items(), key=lambda item: (item[1], not isinstance(item[0], Skip)))
     half = 2 * share > count
@@ -95,16 +109,43 @@ def decide(votes: Sequence[Vote], *, wanted: int, most: int, posterior: Mapping[
     return Undecided(1) if count < most else Skip(SkipKind.SKIP_KIND_DISPUTED)
 
 
+def _decided(votes: Sequence[Vote], posterior: Mapping[int, float] | None) -> Label | Skip | None:
+    """Return the outcome on which votes agree by the rules of version 1; None if they do not."""
+    count, said = len(votes), Counter(vote.outcome for vote in votes)
+    outcome, share = max(said.items(), key=lambda item: (item[1], not isinstance(item[0], Skip)))
+    if isinstance(outcome, Skip):
+        return outcome if 2 * share > count else None
+    if not posterior:
+        return Label(outcome, count, share / count) if 2 * share > count else None
+    label = max(posterior, key=lambda each: (posterior[each], -each))
+    settled = count > _PAIR or share == count
+    return Label(label, count, posterior[label]) if settled and label in said and posterior[label] >= SURE else None
+
+
+def doubted(votes: Sequence[Vote], gold: Mapping[str, tuple[int, int]]) -> bool:
+    """Return whether a posterior is to be heeded: votes differ, or an annotator is mostly wrong about gold samples.
+
+    Two votes that differ need none, because a third annotator is asked in any case.
+
+    Args:
+        gold: How many of their results for gold samples are right, and how many there are, by annotator.
+    """
+    records = [gold.get(vote.annotator, (0, 0)) for vote in votes]
+    return len(votes) > _PAIR if disputed(votes) else any(2 * right < count for right, count in records)
+
+
 def disputed(votes: Sequence[Vote]) -> bool:
     """Return whether the votes differ, so that it matters which annotator gave which."""
     return len({vote.outcome for vote in votes}) > 1
 
 
-def posteriors(votes: Mapping[int, Sequence[Vote]], truth: Mapping[int, int]) -> dict[int, dict[int, float]]:
+def posteriors(
+    votes: Mapping[int, Sequence[Vote]], truth: Mapping[int, int], *, led: bool = False
+) -> dict[int, dict[int, float]]:
     """Return class probabilities by sample, for samples whose annotators all have at least ``KNOWN_AFTER`` results.
 
-    They are estimated from all votes by the model of Dawid and Skene; ``truth`` holds the classes of gold samples.
-    Samples with only skips are left out.
+    They are estimated from all votes by the model of Dawid and Skene, ``led`` as in :func:`class_posteriors`; ``truth``
+    holds the classes of gold samples. Samples with only skips are left out.
     """
     answers = [
         (sample_id, vote.annotator, vote.outcome)
@@ -116,5 +157,5 @@ def posteriors(votes: Mapping[int, Sequence[Vote]], truth: Mapping[int, int]) ->
     strangers = {sample_id for sample_id, annotator, _ in answers if counts[annotator] < KNOWN_AFTER}
     if strangers.issuperset(sample_id for sample_id, _, _ in answers):
         return {}
-    found = class_posteriors(answers, truth)
+    found = class_posteriors(answers, truth, led=led)
     return {sample_id: each for sample_id, each in found.items() if sample_id not in strangers}

@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 
 _ITERATIONS_MAX = 100
 _TOLERANCE = 1e-7
+_EXPECTED = 0.8
+"""Share of right results of an annotator whose results for samples of known class are not known."""
+
+_EXPECTED_WEIGHT = 1.0
+"""Results that the expectation weighs like."""
 
 Answer = tuple[int, str, int]
 
 
 def class_posteriors(
-    answers: Sequence[Answer], truth: Mapping[int, int], *, prior: float = 1.0
+    answers: Sequence[Answer], truth: Mapping[int, int], *, prior: float = 1.0, led: bool = False
 ) -> dict[int, dict[int, float]]:
     """Return the probability of each class, by sample.
 
@@ -34,6 +39,9 @@ def class_posteriors(
         prior: Pseudo-count of results per annotator and class, and of samples, spread evenly over the classes. With a
             prior close to 0, an error that an annotator has not made in a few results counts as impossible, and that
             annotator outweighs everybody else.
+        led: Start from what the samples of known class show of each annotator, and spread the pseudo-counts of results
+            accordingly, instead of starting from the share of results for each class. Otherwise the estimate may settle
+            on believing an annotator who is always wrong. Runs of earlier releases are resolved without it.
     """
     if not answers:
         return {}
@@ -45,11 +53,39 @@ def class_posteriors(
     said = np.searchsorted(classes, [row[2] for row in rows])
     certain = np.full((len(samples), len(classes)), np.nan)
     certain[list(known)] = np.eye(len(classes))[np.searchsorted(classes, list(known.values()))]
-    posterior = _maximised(sample, annotator, said, certain, prior / len(classes))
+    even = prior / len(classes)
+    pseudo_counts = _led(sample, annotator, said, certain, prior) if led else np.float64(even)
+    posterior = _maximised(sample, annotator, said, certain, even, pseudo_counts, led=led)
     return {
         key: dict(zip(classes.tolist(), row, strict=True))
         for key, row in zip(samples.tolist(), posterior.tolist(), strict=True)
     }
+
+
+def _led(
+    sample: NDArray[np.intp],
+    annotator: NDArray[np.intp],
+    said: NDArray[np.intp],
+    certain: NDArray[np.float64],
+    prior: float,
+) -> NDArray[np.float64]:
+    """Return pseudo-counts [annotators, classes given, true classes] that sum to ``prior`` for each true class.
+
+    Each annotator's share of right results is that for samples of known class, drawn towards the expectation; their
+    errors are spread evenly. Arguments are as for :func:`_maximised`.
+    """
+    classes = certain.shape[1]
+    known = ~np.isnan(certain[sample, 0])
+    hits = certain[sample, said] == 1.0
+    right = np.bincount(annotator[known & hits], minlength=annotator.max() + 1)
+    count = np.bincount(annotator[known], minlength=annotator.max() + 1)
+    accuracy = (right + _EXPECTED * _EXPECTED_WEIGHT) / (count + _EXPECTED_WEIGHT)
+    if classes == 1:
+        return np.full((len(accuracy), 1, 1), prior)
+    spread = np.repeat(((1 - accuracy) / (classes - 1))[:, None, None], classes, axis=1).repeat(classes, axis=2)
+    diagonal = np.arange(classes)
+    spread[:, diagonal, diagonal] = accuracy[:, None]
+    return prior * spread
 
 
 def _maximised(
@@ -58,6 +94,9 @@ def _maximised(
     said: NDArray[np.intp],
     certain: NDArray[np.float64],
     pseudo_count: float,
+    pseudo_counts: NDArray[np.float64] | np.float64,
+    *,
+    led: bool,
 ) -> NDArray[np.float64]:
     """Return posteriors [samples, classes].
 
@@ -66,15 +105,20 @@ def _maximised(
         annotator: Annotator index of each result [answers].
         said: Class index of each result [answers].
         certain: Posteriors of samples whose class is known, NaN for others [samples, classes].
-        pseudo_count: Added to each count of results and of samples.
+        pseudo_count: Added to each count of samples.
+        pseudo_counts: Added to each count of results [annotators, classes given, true classes], or one for all.
+        led: Whether the first estimate of the annotators counts samples of known class alone.
     """
     unknown = np.isnan(certain)
     posterior = np.zeros(certain.shape)
-    np.add.at(posterior, (sample, said), 1.0)
-    posterior = np.where(unknown, posterior / posterior.sum(axis=1, keepdims=True), certain)
+    if not led:
+        np.add.at(posterior, (sample, said), 1.0)
+        posterior = np.where(unknown, posterior / posterior.sum(axis=1, keepdims=True), certain)
+    else:
+        posterior = np.where(unknown, posterior, certain)
     shape = annotator.max() + 1, certain.shape[1], certain.shape[1]
     for _ in range(_ITERATIONS_MAX):
-        confusion = np.full(shape, pseudo_count)  # [annotator, class given, true class]
+        confusion = np.broadcast_to(pseudo_counts, shape).copy()  # [annotator, class given, true class]
         np.add.at(confusion, (annotator, said), posterior[sample])
         confusion /= confusion.sum(axis=1, keepdims=True)
         frequency = posterior.sum(axis=0, where=unknown) + pseudo_count

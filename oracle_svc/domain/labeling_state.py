@@ -63,6 +63,11 @@ class Wait:
 Action = PublishPool | AnswerLabels | Resolve | Expire | Wait
 
 
+def is_late(given: AnswerGiven) -> bool:
+    """Return whether an answer came after its sample was settled, so that it decides nothing."""
+    return given.WhichOneof("answer") in ("late_label", "late_skip")
+
+
 @dataclass
 class LabelingState(RunView):
     """The oracle's projection of one run.
@@ -71,6 +76,11 @@ class LabelingState(RunView):
         given: Each annotator's newest result for gold samples and, if several are asked, others; by sample and slot.
         unresolved: Samples whose new results may change the current outcome, with the running number of the newest.
         disputed: How many annotators are asked in all, by sample; 0 if no more than at first.
+        history: Every result in ``given`` and those that it replaced, in the order of the log.
+        numbers: Running numbers of each sample's results, from 1 in that order, ascending.
+        late: Answers that came after their sample was settled and contradicted its outcome, in the order of the log, by
+            sample. They decide nothing.
+        known: Names of the annotators who have answered anything.
         heard: Newest outcome by sample and annotator. If one annotator is asked, it is their annotation result.
         asked_at: Time of the newest request for labels.
         progress: Progress to show to people.
@@ -82,13 +92,16 @@ class LabelingState(RunView):
     given: dict[int, dict[int, AnswerGiven]] = field(default_factory=dict)
     unresolved: dict[int, int] = field(default_factory=dict)
     disputed: dict[int, int] = field(default_factory=dict)
+    history: list[AnswerGiven] = field(default_factory=list)
+    numbers: dict[int, list[int]] = field(default_factory=dict)
+    late: dict[int, list[AnswerGiven]] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
     heard: dict[int, dict[str, Outcome]] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
     predictions: dict[int, Prediction] = field(default_factory=dict)
     asked_at: datetime | None = None
     refusal: str = ""
     refused_since: float = 0.0
-    _heard: int = 0
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.run_log)
@@ -104,6 +117,8 @@ class LabelingState(RunView):
         self.progress.apply(event, at)
         if outcome := outcome_of(event):
             self.heard.setdefault(outcome.sample_id, {})[outcome.annotator] = outcome
+            self.known.update(filter(None, [outcome.annotator]))
+            self._note_settled(outcome)
         elif event.HasField("labels_requested"):
             self.asked_at = at
             self._ask(event.labels_requested)
@@ -118,12 +133,31 @@ class LabelingState(RunView):
             self.predictions[sample_id] = Prediction(label=label, confidence=confidence, model_sha256=self.model_sha256)
 
     def _take_given(self, given: AnswerGiven) -> None:
+        self.known.update(filter(None, [given.annotator]))
+        if is_late(given):
+            self.late.setdefault(given.sample_id, []).append(given)
+            return
         slots = self.given.setdefault(given.sample_id, {})
         if given.slot in slots and slots[given.slot].revision >= given.revision:
             return
         slots[given.slot] = given
+        self.history.append(given)
+        self.numbers.setdefault(given.sample_id, []).append(len(self.history))
         if given.sample_id not in self.gold:
-            self.unresolved[given.sample_id] = self._heard = self._heard + 1
+            self.unresolved[given.sample_id] = len(self.history)
+
+    def _note_settled(self, outcome: Outcome) -> None:
+        """Note whether an outcome takes all results of its sample into account: it need not be decided again then.
+
+        In runs of earlier releases, outcomes do not say so, and every start decides all samples again.
+        """
+        newest = self.newest_answer(outcome.sample_id)
+        if not self.resolution_version or not newest:
+            return
+        if outcome.answers_heard >= newest:
+            self.unresolved.pop(outcome.sample_id, None)
+        else:
+            self.unresolved[outcome.sample_id] = newest
 
     def mark_resolved(self, answered: Mapping[int, int]) -> None:
         """Mark samples as resolved, except those with a result newer than the running number in ``answered``."""
@@ -160,6 +194,15 @@ class LabelingState(RunView):
     def annotators_max(self) -> int:
         """How many annotators are asked at most for a sample whose results differ."""
         return self.spec.queue.annotators_max or self.annotators + _MORE_AT_MOST
+
+    @property
+    def resolution_version(self) -> int:
+        """Version of the rules by which several results become a label."""
+        return self.spec.queue.resolution_version
+
+    def newest_answer(self, sample_id: int) -> int:
+        """Return the running number of a sample's newest result; 0 if there is none."""
+        return self.numbers[sample_id][-1] if sample_id in self.numbers else 0
 
     @property
     def waits_since(self) -> datetime | None:

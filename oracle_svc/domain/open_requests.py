@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count, islice
 
 from labelloop.domain.ids import LeaseKey, RequestId
+from labelloop.domain.limits import ANNOTATORS_MAX
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
 from oracle_svc.domain.labeling_state import LabelingState
 
 _GOLD_EVERY = 10  # other requests per request for a gold sample
+_GOLD_ANSWERS_MAX = 100  # of one gold sample
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,13 @@ def for_annotator(labeling: LabelingState, annotator: str) -> Iterator[OpenReque
     others = len(answers) - gold + sum(annotator in words for words in labeling.heard.values())
     open_ = (ask for ask in _slots(labeling) if not _spoke(labeling, ask.sample_id, annotator))
     if gold * _GOLD_EVERY <= others and labeling.open:
-        yield from islice((ask for ask in _gold(labeling) if not _spoke(labeling, ask.sample_id, annotator)), 1)
+        yield from islice((ask for ask in _gold(labeling, 1) if not _spoke(labeling, ask.sample_id, annotator)), 1)
     yield from open_
+
+
+def fair_share(labeling: LabelingState, people: Collection[str]) -> int:
+    """Return how many of a run's open requests each of ``people`` may hold so that all have some, rounded up."""
+    return -(-sum(_lacking(labeling, sample_id) for sample_id in labeling.open) // len(people))
 
 
 def next_revision(labeling: LabelingState, sample_id: int, annotator: str) -> int:
@@ -73,18 +80,19 @@ def revision_for_anybody(labeling: LabelingState, sample_id: int) -> int:
 def for_tool(labeling: LabelingState, *, whole_samples: bool) -> Iterator[OpenRequest]:
     """Yield the requests for a tool, preceded by those for gold samples.
 
-    There is one gold sample, and one more for every ten samples requested; each is for all annotators.
+    There is one gold sample, and one more for every ten samples requested. A tool that shares samples out among its
+    annotators gets each for one annotator more than have answered it. Any other gets a request for as many annotators
+    as are asked for other samples, or as have answered anything in the run if these are more: nobody can answer a
+    second one.
 
     Args:
         whole_samples: Yield one request per sample instead of one per slot.
     """
     if not labeling.open:
         return
-    gold = islice(
-        dict.fromkeys(ask.sample_id for ask in _gold(labeling)), 1 + len(labeling.answers.rounds) // _GOLD_EVERY
-    )
-    wanted = set(gold)
-    asks = [*(ask for ask in _gold(labeling) if ask.sample_id in wanted), *_slots(labeling)]
+    wanted = set(islice(labeling.gold, 1 + len(labeling.answers.rounds) // _GOLD_EVERY))
+    gold = _gold(labeling, int(whole_samples))
+    asks = [*(ask for ask in gold if ask.sample_id in wanted), *_slots(labeling)]
     if not whole_samples:
         yield from asks
         return
@@ -143,17 +151,26 @@ def _slots(labeling: LabelingState) -> Iterator[OpenRequest]:
     """Yield one request for each annotator that an open sample still needs."""
     for sample_id in labeling.open:
         round_ = labeling.answers.rounds[sample_id]
-        answered = len(labeling.standing_answers(sample_id))
-        lacking = max(0, max(labeling.annotators, labeling.disputed.get(sample_id, 0)) - answered)
+        answered, lacking = len(labeling.standing_answers(sample_id)), _lacking(labeling, sample_id)
         for slot in _free_slots(labeling, sample_id, lacking):
             revision = _slot_revision(labeling, sample_id)
             yield OpenRequest(labeling.run_id, round_, sample_id, slot, answered + lacking, revision)
 
 
-def _gold(labeling: LabelingState) -> Iterator[OpenRequest]:
+def _lacking(labeling: LabelingState, sample_id: int) -> int:
+    """Return how many annotators an open sample still needs."""
+    wanted = max(labeling.annotators, labeling.disputed.get(sample_id, 0))
+    return max(0, wanted - len(labeling.standing_answers(sample_id)))
+
+
+def _gold(labeling: LabelingState, least: int) -> Iterator[OpenRequest]:
+    """Yield requests for gold samples, at least ``least`` for each."""
+    wanted = min(max(labeling.annotators, len(labeling.known)), ANNOTATORS_MAX)
     for sample_id in labeling.gold:
         answered = len(labeling.standing_answers(sample_id))
-        for slot in _free_slots(labeling, sample_id, max(1, labeling.annotators - answered)):
+        if answered >= _GOLD_ANSWERS_MAX:
+            continue
+        for slot in _free_slots(labeling, sample_id, max(least, wanted - answered)):
             yield OpenRequest(labeling.run_id, 0, sample_id, slot, labeling.annotators)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from labelloop.events.v1.events_pb2 import (
     AgreementRule,
-    AnswerGiven,
     Event,
     LabelProvided,
     LabelWithdrawn,
@@ -14,6 +13,7 @@ from labelloop.events.v1.events_pb2 import (
     SkipKind,
 )
 
+from oracle_svc.domain.answer_history import votes_of
 from oracle_svc.domain.consensus import Label, Outcome, Skip, Undecided, Vote, decide, disputed
 from oracle_svc.domain.labeling_state import LabelingState
 
@@ -25,15 +25,28 @@ Posteriors = Mapping[int, Mapping[int, float]]
 
 
 def to_weigh(labeling: LabelingState, sample_ids: Iterable[int]) -> dict[int, list[Vote]]:
-    """Return the votes from which to estimate how reliable each annotator is, by sample.
+    """Return the votes from which to estimate how reliable each annotator is, by sample, in a run of version 0.
 
     Returns the votes of the whole run if its agreement rule weights annotators and the votes for one of ``sample_ids``
     differ, else none.
     """
-    weighs = labeling.spec.queue.agreement == AgreementRule.AGREEMENT_RULE_DAWID_SKENE
-    if not weighs or not any(disputed(_votes(labeling, sample_id)) for sample_id in sample_ids):
+    if not weighs(labeling) or not any(disputed(_votes(labeling, sample_id)) for sample_id in sample_ids):
         return {}
     return {sample_id: _votes(labeling, sample_id) for sample_id in labeling.given}
+
+
+def weighs(labeling: LabelingState) -> bool:
+    """Return whether the agreement rule of a run weights annotators."""
+    return labeling.spec.queue.agreement == AgreementRule.AGREEMENT_RULE_DAWID_SKENE
+
+
+def still_newest(labeling: LabelingState, answered: Mapping[int, int]) -> list[int]:
+    """Return the samples that have no newer result than ``answered`` says: these others are to be resolved again."""
+    return [
+        sample_id
+        for sample_id, number in answered.items()
+        if not labeling.resolution_version or labeling.newest_answer(sample_id) == number
+    ]
 
 
 def settle(
@@ -47,8 +60,8 @@ def settle(
         posteriors: Class probabilities by sample; a sample without an entry is decided by majority.
     """
     events, disputed = [], {}
+    limits = {"wanted": labeling.annotators, "most": labeling.annotators_max, "version": labeling.resolution_version}
     for sample_id in sample_ids:
-        limits = {"wanted": labeling.annotators, "most": labeling.annotators_max}
         votes = _votes(labeling, sample_id)
         outcome = decide(votes, **limits, posterior=posteriors.get(sample_id))
         asked = len(votes) + outcome.more if isinstance(outcome, Undecided) else 0
@@ -71,7 +84,7 @@ def expire(labeling: LabelingState, sample_ids: Iterable[int], posteriors: Poste
     for sample_id in sample_ids:
         votes = _votes(labeling, sample_id)
         expired = Skip(SkipKind.SKIP_KIND_EXPIRED)
-        limits = {"wanted": len(votes), "most": len(votes)}
+        limits = {"wanted": len(votes), "most": len(votes), "version": labeling.resolution_version}
         outcome = decide(votes, **limits, posterior=posteriors.get(sample_id)) if votes else expired
         if event := _change(labeling, sample_id, outcome):
             events.append(event)
@@ -79,11 +92,7 @@ def expire(labeling: LabelingState, sample_ids: Iterable[int], posteriors: Poste
 
 
 def _votes(labeling: LabelingState, sample_id: int) -> list[Vote]:
-    return [Vote(answer.annotator, _outcome(answer)) for answer in labeling.standing_answers(sample_id)]
-
-
-def _outcome(answer: AnswerGiven) -> int | Skip:
-    return answer.label if answer.HasField("label") else Skip(answer.skip)
+    return votes_of(labeling.standing_answers(sample_id))
 
 
 def _change(labeling: LabelingState, sample_id: int, outcome: Outcome) -> Event | None:
@@ -127,6 +136,8 @@ def skipped(
 def _event(labeling: LabelingState, outcome: LabelProvided | SampleSkipped | LabelWithdrawn) -> Event:
     """Wrap a sample's next outcome in an event, and number it with the sample's next revision."""
     outcome.revision = labeling.answers.next_revision(outcome.sample_id)
+    if labeling.resolution_version:
+        outcome.answers_heard = labeling.newest_answer(outcome.sample_id)
     event = Event(run_id=labeling.run_id, round=labeling.answers.rounds[outcome.sample_id])
     match outcome:
         case LabelProvided():

@@ -23,13 +23,16 @@ from labelloop.events.v1.events_pb2 import (
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.late_answers import answer_of, late_answer
 
 REVISION_MAX = 1_000_000
 _TAKEN_BACK = {SkipKind.SKIP_KIND_EXPIRED: "its deadline is over", SkipKind.SKIP_KIND_CANCELLED: "it was taken back"}
 
 
 def admit(labeling: LabelingState, result: LabelResult, source: str, field: str) -> Event | None:
-    """Return the event for ``result``; None if it is recorded already, or came after all that were asked for.
+    """Return the event for ``result``; None if it is recorded already, or agrees with the outcome of a settled sample.
+
+    A result that contradicts the outcome of a settled sample becomes a late answer, which decides nothing.
 
     Args:
         source: Recorded as the event's source.
@@ -38,7 +41,8 @@ def admit(labeling: LabelingState, result: LabelResult, source: str, field: str)
     Raises:
         InvalidInput: If the result can never be accepted: it is malformed, or the run did not request it.
         WrongState: If the run does not accept it in its current state: it has no pool, gets its labels from its dataset
-            or has ended, or the request expired or was cancelled, or another annotator's result would be withdrawn.
+            or has ended, or the request expired or was cancelled, or another annotator's result would be withdrawn, or
+            its annotator has answered another request for the sample.
     """
     request = RequestId.parse(result.request_id)
     check_result(result, field)
@@ -133,13 +137,19 @@ def _the_only_one(
     """
     sample_id = request.sample_id
     before = labeling.heard.get(sample_id, {}).get(result.annotator)
-    if before and result.revision <= before.answer_revision:
+    if before and result.revision < before.answer_revision:
         return None
-    _check_not_taken_back(labeling, sample_id, field)
     standing = labeling.answers.standing.get(sample_id)
     holds = standing is not None and not isinstance(standing, LabelWithdrawn)
+    if before and result.revision == before.answer_revision:
+        if isinstance(before, LabelWithdrawn) or _says_the_same(before, result, label):
+            return None
+        if sample_id in labeling.open:
+            raise _answered_already(request, result, before.answer_revision, field)
+        return late_answer(labeling, request, result, source, label, field)
+    _check_not_taken_back(labeling, sample_id, field)
     if holds and result.revision == 0:
-        return None
+        return late_answer(labeling, request, result, source, label, field)
     _check_open(labeling, sample_id, field)
     if standing and holds and result.withdrawn and not result.overrules:
         _check_own(standing, result, field)
@@ -162,6 +172,18 @@ def _the_only_one(
             provided = LabelProvided(label=label, time_spent_s=result.time_spent_s, **given)
             event.label_provided.CopyFrom(provided)
     return event
+
+
+def _says_the_same(before: AnswerGiven | Outcome, result: LabelResult, label: int) -> bool:
+    """Return whether a result has the class, or the skip, or withdraws, as ``before`` does."""
+    match result.WhichOneof("answer"):
+        case "skip":
+            return (before.kind if isinstance(before, SampleSkipped) else getattr(before, "skip", 0)) == result.skip
+        case "withdrawn":
+            return isinstance(before, AnswerGiven) and before.withdrawn
+        case _:
+            named = isinstance(before, LabelProvided) or (isinstance(before, AnswerGiven) and before.HasField("label"))
+            return named and getattr(before, "label", None) == label
 
 
 def _check_open(labeling: LabelingState, sample_id: int, field: str) -> None:
@@ -201,24 +223,16 @@ def _one_of_several(
         message = f"several annotators are asked for sample {sample_id}: say which of them answers"
         raise InvalidInput("NO_ANNOTATOR", message, field=field, sample_id=sample_id)
     own = next((slot for slot, given in slots.items() if given.annotator == result.annotator), None)
-    if own is not None and result.revision <= slots[own].revision:
+    if own is not None and _stands(slots[own], request, result, label, field):
         return None
     _check_not_taken_back(labeling, sample_id, field)
     _check_open(labeling, sample_id, field)
-    if own is None:
-        if sample_id not in labeling.gold and sample_id not in labeling.open:
-            return None  # all annotators who were asked have responded
-        own = _slot(labeling, request, slots)
-    given = AnswerGiven(
-        sample_id=sample_id,
-        slot=own,
-        revision=result.revision,
-        source=source,
-        annotator=result.annotator,
-        time_spent_s=result.time_spent_s,
-        source_event_id=result.source_event_id,
-        comment=result.comment,
-    )
+    if own is None and sample_id not in labeling.gold and sample_id not in labeling.open:
+        return late_answer(labeling, request, result, source, label, field)
+    slot = _slot(labeling, request, slots) if own is None else own
+    given = answer_of(result, request, source, slot)
+    if request.slot not in (None, slot):
+        given.requested_slot = request.slot or 0
     match result.WhichOneof("answer"):
         case "skip":
             given.skip = result.skip
@@ -227,6 +241,33 @@ def _one_of_several(
         case _:
             given.label = label
     return Event(run_id=labeling.run_id, round=request.round, answer_given=given)
+
+
+def _stands(own: AnswerGiven, request: RequestId, result: LabelResult, label: int, field: str) -> bool:
+    """Return whether a result repeats its annotator's answer ``own``, or is an older revision of it.
+
+    Raises WrongState for another answer of the same revision, and for an answer to the request of another slot while
+    ``own`` holds: nobody is two annotators, and somebody else has to be asked.
+    """
+    asked = own.requested_slot if own.HasField("requested_slot") else own.slot
+    if request.slot not in (None, asked, own.slot) and not own.withdrawn:
+        message = (
+            f"{result.annotator!r} has answered request {request.sample}/{asked} of the same sample: {request} wants "
+            "another annotator"
+        )
+        raise WrongState("ANSWERED_ALREADY", message, field=field, sample_id=request.sample_id)
+    if result.revision == own.revision and not _says_the_same(own, result, label):
+        raise _answered_already(request, result, own.revision, field)
+    return result.revision <= own.revision
+
+
+def _answered_already(request: RequestId, result: LabelResult, revision: int, field: str) -> WrongState:
+    """Return the error for a result that differs from its annotator's own of the same revision."""
+    message = (
+        f"{result.annotator!r} has said something else of sample {request.sample_id} as revision {revision}: send a "
+        f"correction as revision {revision + 1}"
+    )
+    return WrongState("ANSWERED_ALREADY", message, field=field, sample_id=request.sample_id)
 
 
 def _slot(labeling: LabelingState, request: RequestId, slots: Mapping[int, AnswerGiven]) -> int:

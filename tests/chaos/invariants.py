@@ -20,6 +20,7 @@ from labelloop.events.v1.events_pb2 import (
     SamplesAutoLabelled,
 )
 
+from oracle_svc.domain.resolution import AGREEMENT_SOURCE
 from trainer_svc.domain.policy import (
     AutoLabel,
     Certify,
@@ -133,6 +134,8 @@ class Audit:
                 yield from _failure_faults(state, event)
             case "label_provided" | "sample_skipped" | "label_withdrawn":
                 yield from _outcome_faults(state, event)
+            case "answer_given":
+                yield from _answer_faults(state, event)
             case _:
                 yield from self._step_faults(state, event, kind)
 
@@ -245,7 +248,20 @@ def _outcome_faults(state: RunState, event: Event) -> Iterator[str]:
     assert outcome is not None
     if fault := state.answers.fault(event.round, outcome):
         yield fault
+    if outcome.source == AGREEMENT_SOURCE and state.spec.queue.annotators <= 1:
+        yield "is decided by agreement where one annotator is asked"
     yield from _class_faults(state, event.label_provided.label)
+
+
+def _answer_faults(state: RunState, event: Event) -> Iterator[str]:
+    given = event.answer_given
+    if state.answers.rounds.get(given.sample_id) != event.round:
+        yield f"round {event.round} did not ask for sample {given.sample_id}"
+    elif given.WhichOneof("answer") not in ("late_label", "late_skip"):
+        yield "one annotator is asked, and their answer is the label"
+    elif given.sample_id not in state.answers.standing:
+        yield "comes late for a sample that nobody has answered"
+    yield from _class_faults(state, given.late_label)
 
 
 def _class_faults(state: RunState, label: int) -> Iterator[str]:

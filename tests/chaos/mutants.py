@@ -32,6 +32,27 @@ class LogThatLosesLabels(Log):
         return super().write(event)
 
 
+class LogThatLosesContradictions(Log):
+    """Acknowledges answers that contradict a label without storing them."""
+
+    def write(self, event: Event) -> Recorded:
+        if event.HasField("answer_given"):
+            return Recorded(event, len(self.events))
+        return super().write(event)
+
+
+class StateThatBelievesTheLast(LabelingState):
+    """Lets an answer that comes late decide about its sample's label."""
+
+    def apply(self, event: Event, at: datetime) -> None:
+        if event.HasField("answer_given"):
+            plain = Event.FromString(event.SerializeToString())
+            plain.answer_given.label = event.answer_given.late_label
+            super().apply(plain, at)
+        else:
+            super().apply(event, at)
+
+
 class StateByArrival(RunState):
     """Trains on labels in the order in which they arrived."""
 
@@ -119,6 +140,11 @@ def _trainer(state: type[RunState]) -> Parts:
 MUTANTS = {
     "a log that takes second writes": (Parts(log=LogThatTakesSecondWrites), "stands already"),
     "a log that loses labels": (Parts(log=LogThatLosesLabels), "were accepted, but stand nowhere"),
+    "a log that loses contradictions": (Parts(log=LogThatLosesContradictions), "were accepted, and vanished"),
+    "an oracle that believes the last": (
+        Parts(oracle=lambda world: Oracle(world, StateThatBelievesTheLast.begin)),
+        "is decided by agreement",
+    ),
     "a trainer that takes labels in order of arrival": (
         _trainer(StateByArrival),
         "the model was fitted on other labels",

@@ -129,6 +129,23 @@ class World:
         held = {event.label_provided.sample_id for event in self.events if event.HasField("label_provided")}
         if lost := {label.sample_id for label in request.labels} - held - self.skipped:
             self._lost.append(f"labels of samples {sorted(lost)} were accepted, but stand nowhere")
+        if not self.over:  # afterwards, nothing is recorded any more
+            self._note_vanished({(label.sample_id, label.label) for label in request.labels}, request.annotator)
+
+    def _note_vanished(self, accepted: set[tuple[int, int]], annotator: str) -> None:
+        """Note classes that an annotator gave, that were accepted, and of which the log says nothing.
+
+        Of another annotator's label of the same class, it need not say that this one agrees; nor does it say more of a
+        sample that was withdrawn or skipped.
+        """
+        late = [event.answer_given for event in self.events if event.HasField("answer_given")]
+        kept = {(each.sample_id, each.late_label) for each in late if each.annotator == annotator}
+        provided = [event.label_provided for event in self.events if event.HasField("label_provided")]
+        kept |= {(each.sample_id, each.label) for each in provided}
+        unsettled = {event.label_withdrawn.sample_id for event in self.events if event.HasField("label_withdrawn")}
+        vanished = [each for each in sorted(accepted - kept) if each[0] not in unsettled | self.skipped]
+        if vanished:
+            self._lost.append(f"contradictions {vanished} by {annotator} were accepted, and vanished")
 
     @property
     def events(self) -> list[Event]:

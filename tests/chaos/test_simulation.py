@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec, RunStarted
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
+from tests.chaos.few_workers import FewWorkers, Leases, LeasesThatLast
 from tests.chaos.invariants import faults
 from tests.chaos.mutants import MUTANTS
-from tests.chaos.simulation import MEMBERS_MAX, Parts, Schedule, World, run_schedule
+from tests.chaos.simulation import MEMBERS_MAX, Parts, Schedule, Violation, World, run_schedule
 from tests.chaos.stand_ins import CLASSES, POOL_SIZE, draw_started
 from tests.examples import examples
 
@@ -161,6 +162,21 @@ def _is_found(parts: Parts, said: str) -> bool:
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_every_mutant_is_detected(mutant: str) -> None:
     assert _is_found(*MUTANTS[mutant])
+
+
+def test_no_slot_waits_for_a_day_because_one_worker_takes_two_of_a_sample() -> None:
+    for seed in range(100):
+        FewWorkers(seed, Leases()).run()
+
+
+def test_a_slot_that_waits_after_a_refusal_is_detected() -> None:
+    found = 0
+    for seed in range(20):
+        try:
+            FewWorkers(seed, LeasesThatLast()).run()
+        except Violation:
+            found += 1
+    assert found
 
 
 def calm_log() -> list[Event]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,14 @@ from labelloop.oracle.v1.oracle_pb2 import (
     SubmitResultsRequest,
 )
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, Phase, RunStatus
+from labelloop_cli.__main__ import app
 from labelloop_cli.clients import Clients
 from labelloop_cli.local.stack import Stack
 from PIL import Image
+from typer.testing import CliRunner
 
 from tests.blobs import Blobs, spec
-from tests.e2e.driving import finish, start
+from tests.e2e.driving import finish, point_at, start
 from tests.patience import PATIENCE_S
 
 QUEUE = 2
@@ -80,15 +84,15 @@ async def test_a_request_contains_the_sample_and_the_classes(clients: Clients, b
 
 async def test_leases_are_exclusive_until_they_are_released_or_expire(clients: Clients, blobs: Blobs) -> None:
     await begin(clients, blobs)
-    kim, lee = await asyncio.gather(lease(clients, "kim", 3), lease(clients, "lee", 3))
-    assert {request.sample_id for request in kim}.isdisjoint(request.sample_id for request in lee)
-    assert len(kim) + len(lee) == 5
-    assert [each.request_id for each in await lease(clients, "kim", 3)] == [each.request_id for each in kim]
+    held = await asyncio.gather(*(lease(clients, name, 2) for name in ("kim", "lee", "max")))
+    assert len({request.sample_id for requests in held for request in requests}) == sum(map(len, held)) == 5
+    kim = held[0]
+    assert [each.request_id for each in await lease(clients, "kim", 2)] == [each.request_id for each in kim]
     assert {each.next_revision for each in kim} == {0}
     assert await lease(clients, "pat") == []
     await say(clients, kim[0], "kim", label=0)
     await say(clients, kim[0], "kim", withdrawn=True, revision=1)
-    assert {each.sample_id: each.next_revision for each in await lease(clients, "kim", 3)}[kim[0].sample_id] == 2
+    assert {each.sample_id: each.next_revision for each in await lease(clients, "kim", 2)}[kim[0].sample_id] == 2
     ids = [request.request_id for request in kim]
     released = await clients.oracle.ReleaseLeases(ReleaseLeasesRequest(annotator="kim", request_ids=ids))
     assert released.released == len(kim)
@@ -97,6 +101,59 @@ async def test_leases_are_exclusive_until_they_are_released_or_expire(clients: C
     async with asyncio.timeout(PATIENCE_S):
         while not await lease(clients, "kim", 3):  # until pat's leases have expired
             pass
+
+
+async def test_a_third_annotator_is_not_left_with_nothing(clients: Clients, blobs: Blobs) -> None:
+    truth = np.load(blobs.labels)
+    await begin(clients, blobs)
+    kim, lee = await lease(clients, "kim", 4), await lease(clients, "lee", 4)
+    assert (len(kim), len(lee)) == (4, 1)
+    [pat] = await lease(clients, "pat", 4)
+    assert pat.request_id == kim[3].request_id, "the one that kim would come to last"
+    assert [each.request_id for each in await lease(clients, "kim", 4)] == [each.request_id for each in kim[:3]]
+    assert await say(clients, pat, "kim", label=int(truth[pat.sample_id])) == 1, "whoever answers first"
+    assert await say(clients, pat, "pat", label=int(truth[pat.sample_id])) == 0
+    [next_one] = await lease(clients, "pat", 4)
+    assert next_one.request_id == kim[2].request_id
+
+
+async def test_the_tabs_of_one_annotator_are_one_annotator(clients: Clients, blobs: Blobs) -> None:
+    await begin(clients, blobs)
+    tabs = await asyncio.gather(*(lease(clients, "kim", 3) for _ in range(4)))
+    ids = [sorted(request.request_id for request in requests) for requests in tabs]
+    assert ids == [ids[0]] * 4
+    assert len(ids[0]) == 3
+    assert await say(clients, tabs[0][0], "kim", label=1) == 1
+    assert await say(clients, tabs[0][0], "kim", label=1) == 0, "from another tab"
+
+
+async def test_a_contradicting_answer_is_listed_and_changes_nothing(
+    clients: Clients, blobs: Blobs, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(clients, blobs)
+    first, second, *_ = await lease(clients, "kim", 5)
+    assert await say(clients, first, "kim", label=1) == 1
+    assert await say(clients, first, "lee", label=2, comment="look at its tail") == 0
+    assert await say(clients, second, "kim", label=0) == 1
+    assert await say(clients, second, "lee", label=0) == 0
+    said = (await clients.oracle.ListAnswers(ListAnswersRequest(run_id=RUN))).events
+    assert [(each.answer_given.annotator, each.answer_given.late_label) for each in said[1:2]] == [("lee", 2)]
+    assert len(said) == 3
+    backlog = await until(clients, lambda backlog: backlog.runs[0].contradicted == 1)
+    assert {each.annotator: each.contradicting for each in backlog.runs[0].annotators} == {"kim": 0, "lee": 1}
+    point_at(stack.endpoints, monkeypatch)
+
+    async def run(*words: str) -> str:
+        return (await asyncio.to_thread(CliRunner().invoke, app, [*words])).output
+
+    shown = await run("label", "contradicted", RUN)
+    assert f"sample {first.sample_id}: 1 by kim; 2 by lee (look at its tail)" in shown
+    assert f"sample {second.sample_id}" not in shown
+    assert f"labelloop label contradicted {RUN}" in await run("label", "backlog", RUN)
+    await run("export", "labels", RUN, "-o", str(tmp_path / "labels.csv"))
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        rows = {int(row["id"]): row["contradicted_by"] for row in csv.DictReader(file)}
+    assert rows == {first.sample_id: "2 by lee (look at its tail)", second.sample_id: ""}
 
 
 async def test_leases_survive_a_restart_of_the_oracle(clients: Clients, blobs: Blobs, stack: Stack) -> None:
@@ -160,6 +217,10 @@ async def test_consensus_outvotes_a_wrong_annotator_whom_gold_samples_reveal(cli
     assert (quality["errs"].gold_right, quality["errs"].agreed) == (0, 0)
     assert quality["kim"].gold == quality["kim"].gold_right > 0
     assert quality["kim"].time_spent_s == 2.0
+    assert run.shared_samples == 5 + 2, "gold samples among them"
+    assert (0 < run.pair_agreement < 1, run.HasField("alpha")) == (True, False)
+    started = (await clients.trainer.GetRun(GetRunRequest(run_id=RUN))).run
+    assert started.spec.queue.resolution_version == 1
 
 
 async def test_samples_not_labelled_by_their_deadline_are_replaced(clients: Clients, blobs: Blobs) -> None:

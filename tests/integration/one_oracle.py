@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from labelloop.artifacts.opening import open_store
 from labelloop.domain.ids import LeaseKey, RequestId
@@ -66,8 +67,8 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
-    """Start run r, which requests these of 300 samples."""
+async def ask(server: NatsServer, folder: Path, samples: Sequence[int], **queue: Any) -> None:
+    """Start run r, which requests these of 300 samples; ``queue`` are fields of its ``QueueSpec``."""
     source = write_blobs(folder).source()
     source.classes.extend("abc")
     spec = RunSpec(
@@ -77,7 +78,7 @@ async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
         batch_size=len(samples),
         report_every=1,
         protocol=2,  # type: ignore[arg-type]
-        queue=QueueSpec(tool="list"),
+        queue=QueueSpec(tool="list", **queue),
     )
     request = LabelsRequested(sample_ids=samples, score=[0.0] * len(samples))
     client = await connect(server.url, "test")

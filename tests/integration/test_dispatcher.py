@@ -305,6 +305,56 @@ async def test_an_invalid_result_is_requested_again_after_growing_pauses(
     assert sorted({*tool.attempts}) == [0, 1, 2, 3][: len({*tool.attempts})], "another number each time"
 
 
+async def test_a_second_slot_answered_by_one_person_is_asked_again_soon(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """One of a tool's few annotators takes both requests of a sample; pauses grow while they keep doing so."""
+    await ask(nats_server, tmp_path, [7], annotators=2)
+    tool, clock, pauses_s = ListTool(), [1_000.0], []
+
+    async with oracle(nats_server, tmp_path, lambda: clock[0]) as one, pumping(one.dispatcher(tool)):
+
+        def left_s() -> float:
+            return one.leases._held[slot_key(7, 1)].expires_at - clock[0]
+
+        await until(lambda: tool.pushed == ["r/0/7/0", "r/0/7/1"])
+        sink = one.result_sink("list")
+        first, second = (LabelResult(request_id=each, label=1, annotator="kim") for each in tool.pushed)
+        assert await sink.take(first) == RecordStatus.RECORDED
+        assert await sink.take(first) == RecordStatus.REPEATED
+        for pushed in range(2, 5):
+            await until(lambda: len(tool.pushed) == pushed and left_s() == 3600)  # noqa: B023
+            assert await sink.take(second) == RecordStatus.REFUSED
+            await until(lambda: left_s() < 3600)
+            pauses_s.append(left_s())
+            clock[0] += pauses_s[-1]
+            one.projections.notify("r")
+        await until(lambda: len(tool.pushed) == 5)
+        assert {letter.reason for letter in one.dead_letters.letters.values()} == {"ANSWERED_ALREADY"}
+        assert await sink.take(LabelResult(request_id="r/0/7/1", label=1, annotator="lee")) == RecordStatus.RECORDED
+        assert len(one.projections.get("r").standing_answers(7)) == 2
+    assert tool.pushed[2:] == ["r/0/7/1"] * 3
+    assert pauses_s == [2, 4, 8]
+
+
+async def test_a_contradicting_answer_is_in_the_log_once_and_changes_no_label(
+    nats_server: NatsServer, tmp_path: Path, asked: list[int]
+) -> None:
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        [request, *_] = ids(asked)
+        assert await one.result_sink("list").take(LabelResult(request_id=request, label=1, annotator="kim"))
+        words = [LabelResult(request_id=request, label=2, annotator=name) for name in ("lee", "pat")]
+        sinks = (one.result_sink("list"), other.result_sink("list"))
+        await asyncio.gather(*(sink.take(word) for word in words for sink in sinks))
+        late = [each.event.answer_given for each in await one.log.read_run("r") if each.event]
+        assert sorted((each.annotator, each.late_label) for each in late if each.sample_id) == [("lee", 2), ("pat", 2)]
+        await until(lambda: len(other.projections.get("r").late[7]) == 2)
+        for each in (one, other):
+            labeling = each.projections.get("r")
+            assert labeling.answers.standing[7].label == 1  # type: ignore[union-attr]
+            assert backlog_of(labeling, 0).contradicted == 1
+
+
 async def test_an_invalid_result_before_its_push_is_confirmed_is_requested_again(
     nats_server: NatsServer, tmp_path: Path, asked: list[int]
 ) -> None:

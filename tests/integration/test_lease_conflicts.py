@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -71,6 +72,14 @@ async def test_a_tool_gets_no_request_leased_to_a_person_at_another_oracle(
             one.projections.notify("r")
             await until(lambda: len(tool.pushed) == 3)
         assert samples(tool.pushed) == [3, 5, 7]
+
+
+async def test_tabs_of_one_person_at_several_oracles_share_their_leases(
+    nats_server: NatsServer, tmp_path: Path, tool: ListTool
+) -> None:
+    async with oracle(nats_server, tmp_path) as one, oracle(nats_server, tmp_path) as other:
+        tabs = await asyncio.gather(*(given(each, "kim", 2) for each in (one, other, one, other)))
+        assert [{request.sample_id for request in requests} for requests in tabs] == [{7, 3}] * 4
 
 
 async def test_leases_of_other_releases_are_read_and_unknown_forms_ignored(

@@ -6,6 +6,8 @@ from collections import Counter
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oracle_svc.domain.dawid_skene import Answer, class_posteriors
 
@@ -118,6 +120,72 @@ def test_class_frequencies_are_not_estimated_from_the_samples() -> None:
     alone = class_posteriors(answers, {})
     for sample, posterior in alone.items():
         assert found[sample] == pytest.approx(posterior, abs=1e-6)
+
+
+def slow_posteriors(answers: list[Answer], truth: dict[int, int]) -> dict[int, dict[int, float]]:
+    """The led estimate as its equations say, with dictionaries and 100 iterations."""
+    samples, people = sorted({each[0] for each in answers}), sorted({each[1] for each in answers})
+    known = {each: truth[each] for each in samples if each in truth}
+    classes = sorted({each[2] for each in answers} | set(known.values()))
+    pseudo: dict[tuple[str, int, int], float] = {}
+    for who in people:
+        gold = [label == known[i] for i, name, label in answers if name == who and i in known]
+        accuracy = (sum(gold) + 0.8) / (len(gold) + 1)
+        for said in classes:
+            for true in classes:
+                off = (1 - accuracy) / (len(classes) - 1) if len(classes) > 1 else 0.0
+                pseudo[who, said, true] = (accuracy if said == true else off) if len(classes) > 1 else 1.0
+    fixed = {i: {c: float(c == label) for c in classes} for i, label in known.items()}
+    posterior = {i: fixed.get(i, dict.fromkeys(classes, 0.0)) for i in samples}
+    for _ in range(100):
+        confusion = dict(pseudo)
+        for i, who, said in answers:
+            for true in classes:
+                confusion[who, said, true] += posterior[i][true]
+        column = {
+            (who, true): sum(confusion[who, said, true] for said in classes) for who in people for true in classes
+        }
+        frequency = {c: sum(posterior[i][c] for i in samples if i not in known) + 1 / len(classes) for c in classes}
+        likelihood = {i: dict(frequency) for i in samples}
+        for i, who, said in answers:
+            for true in classes:
+                likelihood[i][true] *= confusion[who, said, true] / column[who, true]
+        before = posterior
+        posterior = {
+            i: fixed.get(i) or {c: likelihood[i][c] / sum(likelihood[i].values()) for c in classes} for i in samples
+        }
+        if max(abs(posterior[i][c] - before[i][c]) for i in samples for c in classes) < 1e-7:
+            break
+    return posterior
+
+
+@given(
+    answers=st.lists(
+        st.tuples(st.integers(0, 8), st.sampled_from("abc"), st.integers(0, 2)),
+        min_size=1,
+        max_size=25,
+        unique_by=lambda answer: answer[:2],
+    ),
+    truth=st.dictionaries(st.integers(0, 8), st.integers(0, 2), max_size=4),
+)
+def test_the_led_estimate_equals_a_slow_reference(answers: list[Answer], truth: dict[int, int]) -> None:
+    found, expected = class_posteriors(answers, truth, led=True), slow_posteriors(answers, truth)
+    assert found.keys() == expected.keys()
+    for sample, posterior in found.items():
+        assert posterior == pytest.approx(expected[sample], abs=1e-5)
+    assert class_posteriors(answers[::-1], truth, led=True) == found, "whatever the order, bit for bit"
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_an_annotator_whom_gold_shows_to_be_wrong_is_not_believed(classes: int) -> None:
+    """Two who are always wrong outnumber one who is mostly right; four samples of known class tell them apart."""
+    right = 0
+    for seed in range(5):
+        answers, labels = simulated(seed, {"kim": 0.95, "wrong": 0.0, "worse": 0.0}, samples=38, classes=classes)
+        truth = dict(enumerate(labels[:4]))
+        found = class_posteriors(answers, truth, led=True)
+        right += sum(most_probable(found[i]) == labels[i] for i in range(4, 38))
+    assert right > 0.9 * 5 * 34
 
 
 def test_few_answers_do_not_make_an_annotator_infallible() -> None:

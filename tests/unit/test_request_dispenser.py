@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from labelloop.domain.ids import LeaseKey
-from labelloop.events.v1.events_pb2 import Event
+from labelloop.events.v1.events_pb2 import Event, GoldSample
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 
 from oracle_svc.domain.labeling_state import LabelingState
@@ -42,6 +42,12 @@ class LocalLeases(LeaseTable):
         if held:
             self.write(key, "", 0.0)
         return held
+
+    async def hand_over(self, key: LeaseKey, holder: str, to: str, for_s: float) -> float:
+        if self.holder(key) != holder:
+            return 0.0
+        self.write(key, to, self.time_s + for_s)
+        return self.time_s + for_s
 
     def write(self, key: LeaseKey, holder: str, expires_at: float) -> None:
         self.sequence += 1
@@ -184,3 +190,52 @@ async def test_release_counts_only_requests_that_the_annotator_holds() -> None:
     await room.give("kim", 1)
     assert await room.dispenser.release("lee", ["r/0/3/0"]) == 0
     assert await room.dispenser.release("kim", ["r/0/3/0", "r/0/3/0", "r/0/5/0"]) == 1
+
+
+async def test_nobody_waits_with_nothing_while_another_holds_more_than_a_share() -> None:
+    """Of a batch of 8, two people hold all when a third one comes, and more after that."""
+    room = Room(*range(8))
+    first = await room.give("kim", 8)
+    assert len(first) == 8
+    assert await room.give("lee", 4) == [first[7]], "the one that kim would come to last"
+    assert await room.give("lee", 4) == [first[7]], "lee has something to do"
+    assert await room.give("kim", 8) == first[:7]
+    assert await room.give("pat", 4) == [first[6]]
+    for number in range(5):
+        assert await room.give(f"a{number}", 4), "everybody has one"
+    assert await room.give("one more", 4) == []
+    assert await room.give("kim", 8) == first[:1], "which kim is working on"
+
+
+async def test_an_annotator_is_given_no_more_than_a_share() -> None:
+    room = Room(*range(8))
+    assert len(await room.give("kim", 2)) == 2
+    assert len(await room.give("lee", 8)) == 4
+    assert len(await room.give("pat", 8)) == 2, "what is left"
+    assert len(await room.give("kim", 8)) == 2
+    assert await room.dispenser.release("lee", [f"r/0/{each}/0" for each in range(8)]) == 4
+    assert len(await room.give("kim", 8)) == 4, "half of what is open"
+
+
+async def test_gold_samples_do_not_count_to_the_share() -> None:
+    room = Room(0, 1, 2, 3, gold=[GoldSample(sample_id=9, label=2)])
+    assert len(await room.give("kim", 8)) == 5
+    assert await room.give("lee", 8) == ["r/0/3/0"]
+    room.say(9, "kim", label=2)
+    assert await room.give("pat", 8) == ["r/0/9/1", "r/0/2/0"]
+
+
+async def test_no_slot_is_taken_over_by_who_has_answered_another_one() -> None:
+    room = Room(0, 1, annotators=2)
+    assert await room.give("kim", 1) == ["r/0/0/0"]
+    room.say(0, "kim", label=1)
+    assert await room.give("lee", 4) == ["r/0/0/1", "r/0/1/0"]
+    assert await room.give("kim", 4) == ["r/0/1/1"]
+    assert await room.give("pat", 4) == ["r/0/1/0"], "which lee would come to last"
+    assert await room.give("max", 4) == []
+
+
+async def test_two_tabs_of_one_annotator_share_their_leases() -> None:
+    room = Room(3, 5, 7)
+    tabs = await asyncio.gather(room.give("kim", 2), room.give("kim", 2))
+    assert list(tabs) == [["r/0/3/0", "r/0/5/0"]] * 2

@@ -49,8 +49,15 @@ def values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     return st.lists(one, max_size=3) if field.is_repeated else one
 
 
-# Every run has a dataset: without one it cannot be started.
-SPECS = messages(RunSpec.DESCRIPTOR).map(lambda fields: RunSpec(**{"dataset": {}, **fields}))
+def chosen(fields: dict[str, Any]) -> RunSpec:
+    """Return the spec, with a dataset, as every run has, and without what the trainer sets when a run starts."""
+    spec = RunSpec(**{"dataset": {}, **fields})
+    if spec.HasField("queue"):
+        spec.queue.ClearField("resolution_version")
+    return spec
+
+
+SPECS = messages(RunSpec.DESCRIPTOR).map(chosen)
 
 
 def started(path: Path) -> RunSpec:

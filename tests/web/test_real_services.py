@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from labelloop.events.v1.events_pb2 import Protocol, QueueSpec
@@ -113,6 +114,31 @@ async def test_the_page_keeps_a_label_while_the_oracle_restarts_and_continues(re
 
     await real.stack.while_up(label_meanwhile())
     assert real.stack.services["oracle"].restarts == 1
+
+
+async def test_tabs_of_one_annotator_hold_the_same_requests_and_a_third_person_gets_some(real: RealSite) -> None:
+    own = {"X-Labelloop": "1"}
+
+    async def leased(tab: httpx.AsyncClient) -> list[str]:
+        answer = await tab.post(f"/api/runs/{real.run_id}/next", json={"count": 3})
+        return sorted(each["request_id"] for each in answer.json()["requests"])
+
+    async with AsyncExitStack() as stack:
+        tabs = []
+        for name in ("ada", "ada", "ben", "cleo"):
+            tab = await stack.enter_async_context(httpx.AsyncClient(base_url=real.url, headers=own))
+            await tab.post("/login", json={"token": real.token, "name": name})
+            tabs.append(tab)
+        async with asyncio.timeout(PATIENCE_S):
+            while not await leased(tabs[0]):  # noqa: ASYNC110  # until the run asks
+                await asyncio.sleep(0.05)
+        one, other = await asyncio.gather(*map(leased, tabs[:2]))
+        assert one == other
+        assert len(one) == 3
+        ben, cleo = await leased(tabs[2]), await leased(tabs[3])
+        assert len(ben) == 2
+        assert set(cleo) < set(one), "of the two, ada holds more"
+        assert set(await leased(tabs[1])) == set(one) - set(cleo)
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ def labels(
 
     Its columns are id, the sample's name if it has one, class, class_name, source, annotator, round, time, confidence,
     and why each label was asked for. Samples that equal a labelled one have its class, the source "duplicate", and the
-    labelled one's id in the column equal_to. `labelloop label submit`, --gold and --truth read it back.
+    labelled one's id in the column equal_to. Later answers that contradict labels are in the column contradicted_by.
+    `labelloop label submit`, --gold and --truth read it back.
     """
     from labelloop_cli.operations.export import write_labels
 

@@ -123,6 +123,17 @@ def backlog(run_id: Annotated[str, typer.Argument(help="The run; all where none 
 
 
 @app.command()
+def contradicted(run_id: RunId) -> None:
+    """Show samples whose label a later answer contradicts.
+
+    First comes what stands, then what was said later. It changes no label: `labelloop label revise` does.
+    """
+    from labelloop_cli.operations import label
+
+    carry_out(label.show_contradicted(run_id))
+
+
+@app.command()
 def dead(
     run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "",
     all_: Annotated[bool, typer.Option("--all", help="Show them all, not the newest alone.")] = False,

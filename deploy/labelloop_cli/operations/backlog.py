@@ -42,6 +42,8 @@ async def show_backlog(run_id: str) -> None:
             console.print(text, style="yellow", highlight=False, soft_wrap=True)
         if run.annotators:
             console.print(annotators_of(run))
+        for told in agreement_lines(run):
+            console.print(told, highlight=False, soft_wrap=True)
     if response.dead_letters:
         told = f"{response.dead_letters} results could not be taken: see `labelloop label dead`"
         console.print(told, style="yellow")
@@ -58,15 +60,33 @@ def standing(run: Backlog) -> list[str]:
     return [f"{run.run_id}: {text}" for text in at_work or [run.progress] if text]
 
 
+def agreement_lines(run: Backlog) -> list[str]:
+    """Return what is to be said of a run's annotators together."""
+    told = []
+    if run.shared_samples:
+        beyond = f"alpha {run.alpha:.2f}" if run.HasField("alpha") else "too few to tell how much is chance"
+        samples = f"{run.shared_samples} sample" + "s" * (run.shared_samples != 1)
+        told.append(f"{run.run_id}: {run.pair_agreement:.0%} of pairs of answers agree, {beyond} ({samples})")
+    if run.contradicted:
+        samples = f"{run.contradicted} sample" + "s" * (run.contradicted != 1)
+        command = f"`labelloop label contradicted {run.run_id}`"
+        told.append(f"{run.run_id}: later answers contradict what stands of {samples}; {command} shows them")
+    return told
+
+
 def annotators_of(run: Backlog) -> Table:
     """Build a table of the annotators' quality: counts, and the interval of their share of gold samples."""
     who = Column("annotator", no_wrap=True)  # do not break names in a narrow terminal
-    table = Table(who, "answers", "skips", "as the label", "gold right", "95 % interval", "seconds", title=run.run_id)
+    late = ["contradicting"] if any(each.contradicting for each in run.annotators) else []
+    table = Table(
+        who, "answers", "skips", "as the label", "gold right", "95 % interval", "seconds", *late, title=run.run_id
+    )
     for each in run.annotators:
         interval = Proportion(each.gold_right, each.gold).interval if each.gold else "–"
         agreed, gold = f"{each.agreed}/{each.compared}", f"{each.gold_right}/{each.gold}"
         seconds = f"{each.time_spent_s:.1f}" if each.time_spent_s else "–"
-        table.add_row(each.annotator or "–", str(each.answers), str(each.skips), agreed, gold, interval, seconds)
+        row = (str(each.answers), str(each.skips), agreed, gold, interval, seconds)
+        table.add_row(each.annotator or "–", *row, *([str(each.contradicting)] if late else []))
     return table
 
 

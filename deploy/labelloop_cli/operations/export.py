@@ -6,14 +6,15 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from labelloop.errors import WrongState
-from labelloop.events.v1.events_pb2 import Purpose
-from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord
+from labelloop.errors import NotFound, WrongState
+from labelloop.events.v1.events_pb2 import LabelSource, Purpose
+from labelloop.trainer.v1.trainer_pb2 import GetModelRequest, GetRunRequest, LabelRecord, RunStatus
 from pyroaring import BitMap
 
 from labelloop_cli import choices, tables
-from labelloop_cli.clients import Endpoints, connect
-from labelloop_cli.output.console import console
+from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.contradictions import contradicted, late_words
+from labelloop_cli.output.console import console, tell
 from labelloop_cli.reporting.unlabelled import RankedPart, ranked_rest
 from labelloop_cli.run_options import word
 from labelloop_cli.sample_names import SampleNames
@@ -48,12 +49,32 @@ async def write_labels(run_id: str, output: Path, kind: choices.LabelKind) -> No
         equal_to = {record.sample_id: labelled for record, labelled in shared}
         records = [record for record in (*records, *(record for record, _ in shared)) if _is_of(kind, record)]
         names = await samples.own([record.sample_id for record in records])
+        later = await _contradicted(clients, run)
     columns = with_equal(named(LABELS, names)) if run.pool.duplicate_count else named(LABELS, names)
     rows = label_rows(records, list(run.pool.classes), names, equal_to if run.pool.duplicate_count else None)
+    if later:
+        columns = {**columns, "contradicted_by": Kind.TEXT}
+        rows = ((*row, later.get(record.sample_id)) for row, record in zip(rows, records, strict=True))
     tables.write(columns, rows, output)
     written = sum(record.sample_id in equal_to for record in records)
     equal = f", {written} of them of samples that equal a labelled one" if written else ""
     console.print(f"{len(records)} labels of run {run_id}{equal} written to {output}")
+
+
+async def _contradicted(clients: Clients, run: RunStatus) -> Names:
+    """Return what later answers say that contradict a label of the run, in words, by sample."""
+    if run.spec.label_source != LabelSource.LABEL_SOURCE_QUEUE:
+        return {}
+    try:
+        found = await contradicted(clients, run.run_id)
+    except (NotFound, WrongState) as error:  # the run is archived, for example
+        tell([f"answers that contradict labels are left out: {error.message}"])
+        return {}
+    classes = list(run.pool.classes)
+    return {
+        sample_id: "; ".join(late_words(late, classes) for late in answers.contradicting)
+        for sample_id, answers in found.items()
+    }
 
 
 def _is_of(kind: choices.LabelKind, record: LabelRecord) -> bool:

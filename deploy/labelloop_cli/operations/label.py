@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from labelloop.csv_files.class_rows import read_class_rows
-from labelloop.domain.class_names import class_of
+from labelloop.domain.class_names import class_of, printable, shortened
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.events.v1.events_pb2 import PoolPublished, SkipKind
 from labelloop.oracle.v1.oracle_pb2 import (
     CancelRequestsRequest,
     LabelResult,
-    ListAnswersRequest,
     ResendRequestsRequest,
     SkippedSample,
     SkipSamplesRequest,
@@ -26,6 +25,7 @@ from labelloop.oracle.v1.oracle_pb2 import (
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
 
 from labelloop_cli.clients import Clients, Endpoints, connect
+from labelloop_cli.contradictions import contradicted, late_words, listed_answers, outcome_words
 from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.output.console import console, tell
 from labelloop_cli.sample_names import SampleNames
@@ -101,6 +101,23 @@ async def resend(run_id: str, samples: Sequence[str]) -> None:
     console.print(f"{response.resent} requests are asked again")
 
 
+async def show_contradicted(run_id: str) -> None:
+    """Print the samples of a run that later answers contradict, with what stands and what each answer says."""
+    async with connect(Endpoints()) as clients:
+        found = await contradicted(clients, run_id)
+        classes = await _classes(clients, run_id) if found else ()
+        names = await SampleNames(clients.oracle, run_id).own([*found])
+    for sample_id, answers in found.items():
+        name = f" ({shortened(names[sample_id])})" if names else ""
+        said = [
+            outcome_words(answers.standing, classes),
+            *(late_words(each, classes) for each in answers.contradicting),
+        ]
+        console.print(printable(f"sample {sample_id}{name}: {'; '.join(said)}"), highlight=False, soft_wrap=True)
+    count = f"{len(found)} sample" + "s" * (len(found) != 1)
+    console.print(f"{count} of run {run_id} contradicted; `labelloop label revise` changes a label")
+
+
 async def _classes(clients: Clients, run_id: str) -> Sequence[str]:
     """Return the names of a run's classes. Raises WrongState if its pool is not read yet."""
     return list((await _pool(clients, run_id)).classes)
@@ -156,15 +173,9 @@ async def _nothing_said(clients: Clients, run_id: str, sample_id: int, standing:
 async def _standing(clients: Clients, run_id: str) -> dict[int, tuple[int, int]]:
     """Return the round and the highest revision of the recorded results, by sample."""
     standing: dict[int, tuple[int, int]] = {}
-    after = 0
-    while True:
-        request = ListAnswersRequest(run_id=run_id, after_sequence=after, limit=10_000)
-        response = await clients.oracle.ListAnswers(request)
-        for event in response.events:
-            said = getattr(event, event.WhichOneof("payload") or "")
-            number = said.revision if event.HasField("answer_given") else said.answer_revision
-            _, before = standing.get(said.sample_id, (0, 0))
-            standing[said.sample_id] = (event.round, max(before, number))
-        if not response.events:
-            return standing
-        after = response.last_sequence
+    async for event in listed_answers(clients, run_id):
+        said = getattr(event, event.WhichOneof("payload") or "")
+        number = said.revision if event.HasField("answer_given") else said.answer_revision
+        _, before = standing.get(said.sample_id, (0, 0))
+        standing[said.sample_id] = (event.round, max(before, number))
+    return standing

@@ -13,15 +13,20 @@ from labelloop.errors import InvalidInput
 from labelloop.events.v1.events_pb2 import RunSpec
 
 Document = dict[str, Any]
+_SET_AT_START = {"resolution_version"}
 _INTEGER_MAX = {FieldDescriptor.CPPTYPE_UINT32: 2**32 - 1, FieldDescriptor.CPPTYPE_UINT64: 2**64 - 1}
 
 
 def to_document(message: Message) -> Document:
-    """Return all fields of ``message`` in the order of the contract, without the messages that are unset."""
+    """Return all fields of ``message`` in the order of the contract, without the messages that are unset.
+
+    What the trainer sets when a run starts is left out.
+    """
     return {
         field.name: _plain(field, getattr(message, field.name))
         for field in message.DESCRIPTOR.fields
-        if field.is_repeated or field.message_type is None or message.HasField(field.name)
+        if field.name not in _SET_AT_START
+        and (field.is_repeated or field.message_type is None or message.HasField(field.name))
     }
 
 

@@ -214,7 +214,8 @@ def _purposes_fault(purposes: Sequence[Purpose.ValueType], *columns: Sequence[ob
 
 
 def _given_fault(given: AnswerGiven) -> str:
-    if given.WhichOneof("answer") == "skip" and given.skip not in SKIP_KINDS:
+    skips = {"skip": given.skip, "late_skip": given.late_skip}
+    if skips.get(given.WhichOneof("answer") or "", SkipKind.SKIP_KIND_SKIPPED) not in SKIP_KINDS:
         return "it does not say why"
     sound = given.WhichOneof("answer") and (given.withdrawn or not given.HasField("withdrawn"))
     return "" if sound else "it says nothing of its sample"

@@ -196,7 +196,7 @@ class RunLog:
         asked = given.sample_id in self.gold if not round_ else False
         if not asked and self.answers.rounds.get(given.sample_id) != round_:
             return f"round {round_} did not ask for sample {given.sample_id}"
-        return self._class_fault(given.label)
+        return self._class_fault(given.late_label if given.HasField("late_label") else given.label)
 
     def _request_fault(self, round_: int, request: LabelsRequested) -> str:
         if fault := self._choice_fault(round_, request.sample_ids):

@@ -804,6 +804,7 @@ class QueueSpec(_message.Message):
     DEADLINE_S_FIELD_NUMBER: _builtins.int
     HIDE_PREDICTIONS_FIELD_NUMBER: _builtins.int
     GOLD_FIELD_NUMBER: _builtins.int
+    RESOLUTION_VERSION_FIELD_NUMBER: _builtins.int
     tool: _builtins.str
     """The tool that requests are put into, by the name that the oracle has for it; empty: people fetch them (gRPC, the page)."""
     annotators: _builtins.int
@@ -816,6 +817,10 @@ class QueueSpec(_message.Message):
     """Seconds from the request on, after which a sample without an answer leaves its batch; 0 means never."""
     hide_predictions: _builtins.bool
     """Whether annotators do without the model's prediction."""
+    resolution_version: _builtins.int
+    """Version of the rules by which several answers become a label; the trainer sets it when a run starts. 0 in runs of
+    earlier releases, whose answers are resolved as they were there.
+    """
     @_builtins.property
     def gold(self) -> _containers.RepeatedCompositeFieldContainer[Global___GoldSample]:
         """Samples whose class is known."""
@@ -830,10 +835,11 @@ class QueueSpec(_message.Message):
         deadline_s: _builtins.int = ...,
         hide_predictions: _builtins.bool = ...,
         gold: _abc.Iterable[Global___GoldSample] | None = ...,
+        resolution_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotators", b"annotators", "annotators_max", b"annotators_max", "deadline_s", b"deadline_s", "gold", b"gold", "hide_predictions", b"hide_predictions", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotators", b"annotators", "annotators_max", b"annotators_max", "deadline_s", b"deadline_s", "gold", b"gold", "hide_predictions", b"hide_predictions", "resolution_version", b"resolution_version", "tool", b"tool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1290,6 +1296,7 @@ class LabelProvided(_message.Message):
     ANSWER_COUNT_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
     ANSWER_REVISION_FIELD_NUMBER: _builtins.int
+    ANSWERS_HEARD_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     label: _builtins.int
@@ -1310,6 +1317,10 @@ class LabelProvided(_message.Message):
     """How sure the agreement is, in [0, 1]: the share of the answers, or the posterior; 0 where one annotator is asked."""
     answer_revision: _builtins.int
     """0 first; the annotator's own next word on the sample has a larger number."""
+    answers_heard: _builtins.int
+    """Where several annotators are asked: how many answers of the run, in the order of its log, were taken into account. 0
+    where one is asked, and in runs of earlier releases.
+    """
     def __init__(
         self,
         *,
@@ -1323,10 +1334,11 @@ class LabelProvided(_message.Message):
         answer_count: _builtins.int = ...,
         agreement: _builtins.float = ...,
         answer_revision: _builtins.int = ...,
+        answers_heard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotator", b"annotator", "answer_count", b"answer_count", "answer_revision", b"answer_revision", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotator", b"annotator", "answer_count", b"answer_count", "answer_revision", b"answer_revision", "answers_heard", b"answers_heard", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1344,6 +1356,7 @@ class LabelWithdrawn(_message.Message):
     ANNOTATOR_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     ANSWER_REVISION_FIELD_NUMBER: _builtins.int
+    ANSWERS_HEARD_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     revision: _builtins.int
@@ -1356,6 +1369,8 @@ class LabelWithdrawn(_message.Message):
     """What the source calls it; may be empty."""
     answer_revision: _builtins.int
     """As for a label."""
+    answers_heard: _builtins.int
+    """As for a label."""
     def __init__(
         self,
         *,
@@ -1365,10 +1380,11 @@ class LabelWithdrawn(_message.Message):
         annotator: _builtins.str = ...,
         source_event_id: _builtins.str = ...,
         answer_revision: _builtins.int = ...,
+        answers_heard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "answers_heard", b"answers_heard", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1376,7 +1392,9 @@ Global___LabelWithdrawn: _TypeAlias = LabelWithdrawn  # noqa: Y015
 
 @_typing.final
 class AnswerGiven(_message.Message):
-    """What one annotator said of a sample, where several are asked, or of a gold sample."""
+    """What one annotator said of a sample, where several are asked, or of a gold sample; or what somebody said of a sample
+    that was settled already, if it contradicts what stands.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1386,11 +1404,14 @@ class AnswerGiven(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     SKIP_FIELD_NUMBER: _builtins.int
     WITHDRAWN_FIELD_NUMBER: _builtins.int
+    LATE_LABEL_FIELD_NUMBER: _builtins.int
+    LATE_SKIP_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     ANNOTATOR_FIELD_NUMBER: _builtins.int
     TIME_SPENT_S_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    REQUESTED_SLOT_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     slot: _builtins.int
@@ -1403,6 +1424,12 @@ class AnswerGiven(_message.Message):
     """No class, and why."""
     withdrawn: _builtins.bool
     """True: what they said before holds no longer."""
+    late_label: _builtins.int
+    """A class, said after the sample was settled: it is kept for people to see, and decides nothing. Its slot is 1000 or
+    above, and counts such answers of the sample.
+    """
+    late_skip: Global___SkipKind.ValueType
+    """No class, and why, said after the sample was settled."""
     source: _builtins.str
     """Where this comes from, for example "queue"."""
     annotator: _builtins.str
@@ -1413,6 +1440,8 @@ class AnswerGiven(_message.Message):
     """What the source calls it; may be empty."""
     comment: _builtins.str
     """In their words; may be empty."""
+    requested_slot: _builtins.int
+    """The slot of the request that was answered, where somebody else had taken it before; unset where it is slot."""
     def __init__(
         self,
         *,
@@ -1422,18 +1451,26 @@ class AnswerGiven(_message.Message):
         label: _builtins.int = ...,
         skip: Global___SkipKind.ValueType = ...,
         withdrawn: _builtins.bool = ...,
+        late_label: _builtins.int = ...,
+        late_skip: Global___SkipKind.ValueType = ...,
         source: _builtins.str = ...,
         annotator: _builtins.str = ...,
         time_spent_s: _builtins.float = ...,
         source_event_id: _builtins.str = ...,
         comment: _builtins.str = ...,
+        requested_slot: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "label", b"label", "skip", b"skip", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_requested_slot", b"_requested_slot", "answer", b"answer", "label", b"label", "late_label", b"late_label", "late_skip", b"late_skip", "requested_slot", b"requested_slot", "skip", b"skip", "withdrawn", b"withdrawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer", b"answer", "comment", b"comment", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "skip", b"skip", "slot", b"slot", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requested_slot", b"_requested_slot", "annotator", b"annotator", "answer", b"answer", "comment", b"comment", "label", b"label", "late_label", b"late_label", "late_skip", b"late_skip", "requested_slot", b"requested_slot", "revision", b"revision", "sample_id", b"sample_id", "skip", b"skip", "slot", b"slot", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["label", "skip", "withdrawn"]  # noqa: Y015
+    _WhichOneofReturnType__requested_slot: _TypeAlias = _typing.Literal["requested_slot"]  # noqa: Y015
+    _WhichOneofArgType__requested_slot: _TypeAlias = _typing.Literal["_requested_slot", b"_requested_slot"]  # noqa: Y015
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["label", "skip", "withdrawn", "late_label", "late_skip"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__requested_slot) -> _WhichOneofReturnType__requested_slot | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 
 Global___AnswerGiven: _TypeAlias = AnswerGiven  # noqa: Y015
@@ -1452,6 +1489,7 @@ class SampleSkipped(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     ANSWER_REVISION_FIELD_NUMBER: _builtins.int
+    ANSWERS_HEARD_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     kind: Global___SkipKind.ValueType
@@ -1468,6 +1506,8 @@ class SampleSkipped(_message.Message):
     """What the source calls the answer; may be empty."""
     answer_revision: _builtins.int
     """As for a label."""
+    answers_heard: _builtins.int
+    """As for a label."""
     def __init__(
         self,
         *,
@@ -1479,10 +1519,11 @@ class SampleSkipped(_message.Message):
         revision: _builtins.int = ...,
         source_event_id: _builtins.str = ...,
         answer_revision: _builtins.int = ...,
+        answers_heard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "comment", b"comment", "kind", b"kind", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "answers_heard", b"answers_heard", "comment", b"comment", "kind", b"kind", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

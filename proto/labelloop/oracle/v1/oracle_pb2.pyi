@@ -1003,7 +1003,9 @@ class SubmitResultsResponse(_message.Message):
     recorded: _builtins.int
     """Results recorded now."""
     repeated_count: _builtins.int
-    """Results that stood already, or that came behind another annotator's."""
+    """Results that stood already, or that came behind another annotator's. Of the latter, those that contradict what
+    stands are kept for people to see (late_label, late_skip) and decide nothing.
+    """
     def __init__(
         self,
         *,
@@ -1168,6 +1170,7 @@ class AnnotatorRecord(_message.Message):
     GOLD_LOW_FIELD_NUMBER: _builtins.int
     GOLD_HIGH_FIELD_NUMBER: _builtins.int
     TIME_SPENT_S_FIELD_NUMBER: _builtins.int
+    CONTRADICTING_FIELD_NUMBER: _builtins.int
     annotator: _builtins.str
     """Who."""
     answers: _builtins.int
@@ -1188,6 +1191,8 @@ class AnnotatorRecord(_message.Message):
     """See gold_low."""
     time_spent_s: _builtins.float
     """Median seconds that an answer took; 0 where nobody knows."""
+    contradicting: _builtins.int
+    """Samples of which they said, after they were settled, something else than what stands."""
     def __init__(
         self,
         *,
@@ -1201,10 +1206,11 @@ class AnnotatorRecord(_message.Message):
         gold_low: _builtins.float = ...,
         gold_high: _builtins.float = ...,
         time_spent_s: _builtins.float = ...,
+        contradicting: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed", b"agreed", "annotator", b"annotator", "answers", b"answers", "compared", b"compared", "gold", b"gold", "gold_high", b"gold_high", "gold_low", b"gold_low", "gold_right", b"gold_right", "skips", b"skips", "time_spent_s", b"time_spent_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed", b"agreed", "annotator", b"annotator", "answers", b"answers", "compared", b"compared", "contradicting", b"contradicting", "gold", b"gold", "gold_high", b"gold_high", "gold_low", b"gold_low", "gold_right", b"gold_right", "skips", b"skips", "time_spent_s", b"time_spent_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1228,6 +1234,10 @@ class Backlog(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     HELD_UP_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    SHARED_SAMPLES_FIELD_NUMBER: _builtins.int
+    PAIR_AGREEMENT_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    CONTRADICTED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     tool: _builtins.str
@@ -1246,6 +1256,18 @@ class Backlog(_message.Message):
     """Why the tool does not take what the run asks; empty while it does."""
     progress: _builtins.str
     """What is done before the next samples are asked for, in a sentence; empty where some are, and once the run has ended."""
+    shared_samples: _builtins.int
+    """Samples that at least two annotators gave a class, gold samples included."""
+    pair_agreement: _builtins.float
+    """Of all pairs of annotators who gave the same sample a class, the share that gave the same class; each sample weighs
+    by its number of annotators. Unset where no sample is shared.
+    """
+    alpha: _builtins.float
+    """Krippendorff's alpha for nominal data over these classes: 1 is perfect agreement, 0 what chance gives. Unset where
+    fewer than 10 samples are shared, or all answers name one class: too few to tell.
+    """
+    contradicted: _builtins.int
+    """Samples of which somebody said, after they were settled, something else than what stands."""
     @_builtins.property
     def waits_since(self) -> _timestamp_pb2.Timestamp:
         """When the oldest batch that is not whole was asked for; absent where none is."""
@@ -1273,12 +1295,23 @@ class Backlog(_message.Message):
         problem: _builtins.str = ...,
         held_up: _abc.Iterable[_diagnostics_pb2.HoldUp] | None = ...,
         progress: _builtins.str = ...,
+        shared_samples: _builtins.int = ...,
+        pair_agreement: _builtins.float | None = ...,
+        alpha: _builtins.float | None = ...,
+        contradicted: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["waits_since", b"waits_since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_pair_agreement", b"_pair_agreement", "alpha", b"alpha", "pair_agreement", b"pair_agreement", "waits_since", b"waits_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotators", b"annotators", "disputed", b"disputed", "held_up", b"held_up", "labelled", b"labelled", "leased", b"leased", "open", b"open", "problem", b"problem", "progress", b"progress", "run_id", b"run_id", "skipped", b"skipped", "tool", b"tool", "waits_since", b"waits_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_pair_agreement", b"_pair_agreement", "alpha", b"alpha", "annotators", b"annotators", "contradicted", b"contradicted", "disputed", b"disputed", "held_up", b"held_up", "labelled", b"labelled", "leased", b"leased", "open", b"open", "pair_agreement", b"pair_agreement", "problem", b"problem", "progress", b"progress", "run_id", b"run_id", "shared_samples", b"shared_samples", "skipped", b"skipped", "tool", b"tool", "waits_since", b"waits_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
+    _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
+    _WhichOneofReturnType__pair_agreement: _TypeAlias = _typing.Literal["pair_agreement"]  # noqa: Y015
+    _WhichOneofArgType__pair_agreement: _TypeAlias = _typing.Literal["_pair_agreement", b"_pair_agreement"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pair_agreement) -> _WhichOneofReturnType__pair_agreement | None: ...
 
 Global___Backlog: _TypeAlias = Backlog  # noqa: Y015
 

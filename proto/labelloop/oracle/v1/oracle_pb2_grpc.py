@@ -187,7 +187,8 @@ class OracleServiceServicer:
 
     def LeaseNext(self, request, context):
         """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
-        they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+        they hold already come first, their leases renewed. Fewer, or none, where no more are open, or where the others are
+        more than a fair share of what is open; who would get nothing takes over one from an annotator who holds more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,7 +203,8 @@ class OracleServiceServicer:
 
     def SubmitResults(self, request, context):
         """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
-        fault. A result that stands already, by request, annotator and revision, changes nothing.
+        fault. A result that stands already, by request, annotator and revision, changes nothing. Where several annotators
+        are asked, FAILED_PRECONDITION (ANSWERED_ALREADY) for an annotator's second slot of a sample.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

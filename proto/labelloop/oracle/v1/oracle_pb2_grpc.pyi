@@ -64,13 +64,15 @@ class OracleServiceStub:
         """
     LeaseNext: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.LeaseNextRequest, _oracle_pb2.LeaseNextResponse]
     """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
-    they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+    they hold already come first, their leases renewed. Fewer, or none, where no more are open, or where the others are
+    more than a fair share of what is open; who would get nothing takes over one from an annotator who holds more.
     """
     ReleaseLeases: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ReleaseLeasesRequest, _oracle_pb2.ReleaseLeasesResponse]
     """Gives leased requests back before they expire."""
     SubmitResults: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.SubmitResultsRequest, _oracle_pb2.SubmitResultsResponse]
     """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
-    fault. A result that stands already, by request, annotator and revision, changes nothing.
+    fault. A result that stands already, by request, annotator and revision, changes nothing. Where several annotators
+    are asked, FAILED_PRECONDITION (ANSWERED_ALREADY) for an annotator's second slot of a sample.
     """
     CancelRequests: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]
     """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
@@ -135,13 +137,15 @@ class OracleServiceAsyncStub(OracleServiceStub):
         """
     LeaseNext: _aio.UnaryUnaryMultiCallable[_oracle_pb2.LeaseNextRequest, _oracle_pb2.LeaseNextResponse]  # type: ignore[assignment]
     """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
-    they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+    they hold already come first, their leases renewed. Fewer, or none, where no more are open, or where the others are
+    more than a fair share of what is open; who would get nothing takes over one from an annotator who holds more.
     """
     ReleaseLeases: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ReleaseLeasesRequest, _oracle_pb2.ReleaseLeasesResponse]  # type: ignore[assignment]
     """Gives leased requests back before they expire."""
     SubmitResults: _aio.UnaryUnaryMultiCallable[_oracle_pb2.SubmitResultsRequest, _oracle_pb2.SubmitResultsResponse]  # type: ignore[assignment]
     """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
-    fault. A result that stands already, by request, annotator and revision, changes nothing.
+    fault. A result that stands already, by request, annotator and revision, changes nothing. Where several annotators
+    are asked, FAILED_PRECONDITION (ANSWERED_ALREADY) for an annotator's second slot of a sample.
     """
     CancelRequests: _aio.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]  # type: ignore[assignment]
     """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
@@ -236,7 +240,8 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.LeaseNextResponse, _abc.Awaitable[_oracle_pb2.LeaseNextResponse]]:
         """The next requests for an annotator, theirs until the lease expires: nobody else is given them meanwhile. Those that
-        they hold already come first, their leases renewed. Fewer, or none, where no more are open.
+        they hold already come first, their leases renewed. Fewer, or none, where no more are open, or where the others are
+        more than a fair share of what is open; who would get nothing takes over one from an annotator who holds more.
         """
 
     @_abc_1.abstractmethod
@@ -254,7 +259,8 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.SubmitResultsResponse, _abc.Awaitable[_oracle_pb2.SubmitResultsResponse]]:
         """Takes results: labels, skips, withdrawals, and revisions of them. All or none: INVALID_ARGUMENT for the first at
-        fault. A result that stands already, by request, annotator and revision, changes nothing.
+        fault. A result that stands already, by request, annotator and revision, changes nothing. Where several annotators
+        are asked, FAILED_PRECONDITION (ANSWERED_ALREADY) for an annotator's second slot of a sample.
         """
 
     @_abc_1.abstractmethod
