@@ -15,6 +15,7 @@ from oracle_svc.domain.progress import LastLabel, Progress, RoundChange
 def now_json(progress: Progress) -> dict[str, Any]:
     """Return what each label may change. Shares and accuracies are in [0, 1]."""
     latest = progress.points[-1] if progress.points else None
+    blind = progress.spec.queue.hide_predictions
     return {
         "phase": progress.phase,
         "round": progress.round,
@@ -25,10 +26,10 @@ def now_json(progress: Progress) -> dict[str, Any]:
         "open": len(progress.run_log.open),
         "batch": progress.batch_size,
         "counts": [progress.counts[each] for each in range(len(progress.pool.classes if progress.pool else ()))],
-        "compared": progress.compared,
-        "agreed": progress.agreed,
+        "compared": 0 if blind else progress.compared,  # how they change tells what was predicted
+        "agreed": 0 if blind else progress.agreed,
         "accuracy": asdict(latest) if latest else None,
-        "last": _last(progress.last, hide_opinion=progress.spec.queue.hide_predictions),
+        "last": _last(progress.last, hide_opinion=blind),
         "ended": asdict(progress.ended) if progress.ended else None,
     }
 
@@ -38,7 +39,8 @@ def curves_json(progress: Progress) -> dict[str, Any]:
     return {
         "learning": [asdict(point) for point in progress.points],
         "confidence": [asdict(batch) for batch in progress.batches],
-        "newest_batch": progress.sureness,
+        # In the order in which samples are asked for: with predictions hidden, people are not to know.
+        "newest_batch": [] if progress.spec.queue.hide_predictions else progress.sureness,
         "change": _change(progress.change),
     }
 

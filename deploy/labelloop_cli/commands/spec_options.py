@@ -177,8 +177,15 @@ class SpecOptions(DataOptions):
         "queue.deadline_s",
     ] = 0
     hide_predictions: Annotated[
-        bool, _people(help="Do not show people the model's prediction."), "queue.hide_predictions"
-    ] = False
+        bool,
+        _people(
+            "--hide-predictions/--show-predictions",
+            " /--no-hide-predictions",
+            help="Whether people see the model's prediction. Shown, it saves time, but people tend to agree with it, "
+            "also where it is wrong: its mistakes then become labels, and accuracy looks higher than it is.",
+        ),
+        "queue.hide_predictions",
+    ] = True
     gold: Annotated[
         Path | None,
         _people(

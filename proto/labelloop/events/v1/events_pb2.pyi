@@ -815,7 +815,7 @@ class QueueSpec(_message.Message):
     deadline_s: _builtins.int
     """Seconds from the request on, after which a sample without an answer leaves its batch; 0 means never."""
     hide_predictions: _builtins.bool
-    """Whether annotators do without the model's prediction."""
+    """Whether annotators do without the model's prediction. The command sets it unless predictions are to be shown."""
     @_builtins.property
     def gold(self) -> _containers.RepeatedCompositeFieldContainer[Global___GoldSample]:
         """Samples whose class is known."""
