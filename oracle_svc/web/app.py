@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from oracle_svc.domain.guidelines_html import guidelines_html
 from oracle_svc.domain.listed_run import EndedRun, ListedRun, listed_run
 from oracle_svc.samples.signed_urls import on_own_page
 from oracle_svc.web.auth import Auth, check_own_page
@@ -101,6 +102,7 @@ class Site:
             annotator=annotator,
             description=description,
             classes=list(run.pool.classes) if run.pool else [],
+            guidelines=guidelines_html(run.spec.queue.guidelines),
             by_token=self._auth.asks_for_token,
             lease_s=self._lease_s,
         )
@@ -120,6 +122,8 @@ class Site:
         leased = await self._service.LeaseNext(asked, None)
         for each in leased.requests:
             each.uri = on_own_page(each.uri, self._base_url)
+            each.ClearField("guidelines")  # the page has them
+            each.ClearField("guidelines_uri")
             if each.request_id in there:
                 each.ClearField("content")
         return _json(leased)

@@ -186,6 +186,14 @@ class SpecOptions(DataOptions):
         ),
         "queue.hide_predictions",
     ] = True
+    guidelines: Annotated[
+        Path | None,
+        _people(
+            help="File (Markdown or plain text, up to 64 KiB) that says how to label. The page, Label Studio and "
+            "requests to tools show it.",
+        ),
+        "queue.guidelines",
+    ] = None
     gold: Annotated[
         Path | None,
         _people(

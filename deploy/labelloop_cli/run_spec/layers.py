@@ -32,7 +32,8 @@ def field_paths() -> dict[str, str]:
 
 
 def combined(options: SpecOptions, given: set[str], file: Document) -> Document:
-    """Return the document of the run to start; its features may be ``auto``, its gold samples the path of a file.
+    """Return the document of the run to start; its features may be ``auto``, its gold samples and its
+    guidelines the path of a file.
 
     Args:
         options: Values of all options.
@@ -77,6 +78,8 @@ def _plain(name: str, value: Any) -> Any:
         return [each.strip() for each in value.split(",") if each.strip()]
     if name == "gold":
         return value or []
+    if name == "guidelines":
+        return value or ""
     return value
 
 

@@ -112,7 +112,20 @@ function toggleOpinion() {
 
 // Keys
 
-const KEYS = { s: skip, x: reject, u: undo, z: undo, Backspace: undo, p: toggleOpinion };
+// Guidelines are open at first; each browser keeps for each run whether they are.
+
+const guidelines = at("guidelines");
+if (guidelines) {
+  const kept = `labelloop/guidelines/${run}`;
+  guidelines.open = stored(() => localStorage.getItem(kept)) !== "closed";
+  guidelines.addEventListener("toggle", () => stored(() => localStorage.setItem(kept, guidelines.open ? "open" : "closed")));
+}
+
+function toggleGuidelines() {
+  if (guidelines) guidelines.open = !guidelines.open;
+}
+
+const KEYS = { s: skip, x: reject, u: undo, z: undo, Backspace: undo, p: toggleOpinion, g: toggleGuidelines };
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
