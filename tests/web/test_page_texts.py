@@ -71,6 +71,36 @@ async def test_digit_keys_choose_classes(
     await eventually(fake_site.labels, lambda labels: labels == expected)
 
 
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (("spam", "ham", "other"), "Keys: 1 to 3, in the order of the classes."),
+        (tuple(f"c{i}" for i in range(10)), "Keys: 1 to 9, then 0, in the order of the classes."),
+        (
+            tuple(f"c{i}" for i in range(11)),
+            "Keys: 1 to 9, then 0, in the order of the classes; / finds the others by name.",
+        ),
+        (tuple("0123456789"), "Keys: each digit is its own class."),
+        (("7", "none"), "Keys: each digit is its own class; click or tap the others."),
+    ],
+)
+async def test_the_page_says_which_keys_choose_classes(
+    fake_site: FakeSite, door: Door, classes: tuple[str, ...], said: str
+) -> None:
+    begin(fake_site, ["a"], classes)
+    ada = await door.enter(fake_site)
+    await ada.sample()
+    await expect(ada.page.locator("#keys-hint")).to_have_text(said)
+
+
+async def test_a_class_that_is_a_digit_is_on_its_own_key(fake_site: FakeSite, door: Door) -> None:
+    begin(fake_site, ["a"], tuple("0123456789"))
+    ada = await door.enter(fake_site)
+    sample = int(await ada.sample())
+    await ada.press("7")
+    await eventually(fake_site.labels, lambda labels: labels == {sample: 7})
+
+
 async def test_a_key_without_a_class_does_nothing(fake_site: FakeSite, door: Door) -> None:
     begin(fake_site, ["a"])
     ada = await door.enter(fake_site)

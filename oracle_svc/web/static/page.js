@@ -4,7 +4,7 @@ import { get, passes, post } from "./api.js";
 import { beside } from "./charts.js";
 import { Desk } from "./desk.js";
 import { h, percent, shortened, some, whole } from "./dom.js";
-import { keysOf } from "./keys.js";
+import { keysInWords, keysOf } from "./keys.js";
 import { Live } from "./live.js";
 import { stored } from "./stored.js";
 import { showPanel } from "./panel.js";
@@ -169,6 +169,8 @@ function renderClasses() {
   box.dataset.kind = classes.length > FEW_CLASSES ? "many" : longest <= 3 ? "short" : "long";
   box.replaceChildren(...classes.map((name, index) => classButton(name, index, keys[index])));
   at("filter-box").hidden = classes.length <= FEW_CLASSES;
+  at("keys-hint").textContent = keysInWords(classes);
+  at("keys-hint").hidden = !classes.length;
 }
 
 function classButton(name, index, key) {
