@@ -16,7 +16,7 @@ export function keysInWords(classes) {
   if (!classes.length) return "";
   if (classes.some(digit)) {
     const others = classes.every(digit) ? "" : "; click or tap the others";
-    return `Keys: each digit is its own class${others}.`;
+    return `Keys: a digit chooses the class of that name${others}.`;
   }
   if (classes.length === 1) return "Key: 1.";
   const last = classes.length < KEYS ? ` to ${classes.length}` : " to 9, then 0";
