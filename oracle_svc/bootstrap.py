@@ -52,7 +52,7 @@ from oracle_svc.tool_results import ToolResultSink
 from oracle_svc.uploads.cache import UploadCache
 from oracle_svc.uploads.receiver import UploadReceiver
 from oracle_svc.uploads.store import JetStreamUploads
-from oracle_svc.web.sample_endpoint import sample_route
+from oracle_svc.web.sample_endpoint import guidelines_route, sample_route
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,9 @@ class Oracle:
         """Build the routes beside the labelling page: those that ``tools`` call, and samples at their links."""
         routes = [route for tool in tools if isinstance(tool, Called) for route in tool.routes()]
         if self.links:
-            routes.append(sample_route(self.links, AskedSamples(self.projections, self.samples).picture))
+            asked = AskedSamples(self.projections, self.samples)
+            routes.append(guidelines_route(self.links, asked.guidelines))
+            routes.append(sample_route(self.links, asked.picture))
         return routes
 
     async def ensure_streams(self, replicas: int = 1) -> None:

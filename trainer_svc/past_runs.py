@@ -69,10 +69,20 @@ class PastRuns:
 
 
 def short_status(status: RunStatus) -> RunStatus:
-    """Return what lists show of an archived run: without gold samples, which may be many."""
+    """Return what lists show of an archived run: without gold samples, which may be many, and guidelines."""
     short = RunStatus()
     short.CopyFrom(status)
     short.spec.queue.ClearField("gold")
+    return without_guidelines(short)
+
+
+def without_guidelines(status: RunStatus) -> RunStatus:
+    """Return what lists show of a run: without guidelines, which are long and which a list does not need."""
+    if not status.spec.queue.guidelines:
+        return status
+    short = RunStatus()
+    short.CopyFrom(status)
+    short.spec.queue.ClearField("guidelines")
     return short
 
 

@@ -33,7 +33,7 @@ from trainer_svc.imports.clearing import clear_import
 from trainer_svc.imports.limits import ImportLimits
 from trainer_svc.imports.run_import import RunImport
 from trainer_svc.known_labels import given_labels, take_over_known
-from trainer_svc.past_runs import PastRuns, listed_status
+from trainer_svc.past_runs import PastRuns, listed_status, without_guidelines
 from trainer_svc.run_archive import RunArchive, without_import
 from trainer_svc.status import SERVICE, label_records, round_result, status_of
 
@@ -172,7 +172,7 @@ class TrainerService(TrainerServiceServicer):
         start = order.index(after) + 1 if after in self._projections.runs else 0
         end = start + limit if limit else len(order)
         shown = self._projections.runs.each(self._status_of, _as_it_is, order[start:end])
-        return shown, end < len(order)
+        return [*map(without_guidelines, shown)], end < len(order)
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
         state = await self._past_runs.state(request.run_id)

@@ -60,12 +60,21 @@ def up(
     scorer_port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any.")] = 50052,
     oracle_port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any.")] = 50053,
     annotate: Annotated[bool, typer.Option("--annotate", help="Serve the page that people label on.")] = False,
-    page_port: Annotated[int, typer.Option(min=0, max=65535, help="The page's port; 0 for any.")] = 8080,
+    page_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="The page's port; 0 for the one that it had, or any.",
+            show_default="the one that it had, or 8080",
+        ),
+    ] = None,
     token: Annotated[
         str,
         typer.Option(
             envvar="LABELLOOP_HTTP_TOKEN",
-            help="The secret that opens the page and signs links to samples; a new one at each start without.",
+            help="The secret that opens the page and signs links to samples.",
+            show_default="one that is kept in the store",
         ),
     ] = "",
     remote_pools: Annotated[
@@ -79,12 +88,20 @@ def up(
     ] = "",
 ) -> None:
     """Start a broker and the three services here, until Ctrl-C."""
-    from labelloop_cli.local.stack import Page, up
+    from labelloop_cli.local.up import up
 
     ports = (trainer_port, scorer_port, oracle_port)
-    page = (Page(page_port, token) if token else Page(page_port)) if annotate else None
     carry_out(
-        up(store, nats, nats_port, ports, page, remote_pools),
+        up(
+            store,
+            nats,
+            nats_port,
+            ports,
+            annotate=annotate,
+            page_port=page_port,
+            token=token,
+            remote_pools=remote_pools,
+        ),
         interrupted="everything stopped; `labelloop up` goes on from here",
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from labelloop.domain.ids import RequestId
 from labelloop.domain.sample_outcomes import Outcome
@@ -19,6 +20,24 @@ def said(labeling: LabelingState, request: RequestId, source: str) -> list[Label
     given = [each for each in labeling.given.get(request.sample_id, {}).values() if each.source == source]
     heard = [each for each in labeling.heard.get(request.sample_id, {}).values() if each.source == source]
     return [*(_given(each, classes) for each in given), *(_heard(each, classes) for each in heard)]
+
+
+class Answers(Protocol):
+    """Recorded results of a run, as LabelingState has them."""
+
+    @property
+    def given(self) -> Mapping[int, Mapping[int, AnswerGiven]]: ...
+
+    @property
+    def heard(self) -> Mapping[int, Mapping[str, Outcome]]: ...
+
+
+def said_by(answers: Answers, sample_id: int, annotator: str) -> bool:
+    """Return whether a label or skip of a sample by ``annotator`` is recorded and not withdrawn."""
+    given = [each for each in answers.given.get(sample_id, {}).values() if each.annotator == annotator]
+    if any(each.WhichOneof("answer") in ("label", "skip") for each in given):
+        return True
+    return isinstance(answers.heard.get(sample_id, {}).get(annotator), LabelProvided | SampleSkipped)
 
 
 def _given(given: AnswerGiven, classes: Sequence[str]) -> LabelResult:

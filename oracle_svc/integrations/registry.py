@@ -43,7 +43,10 @@ def connected(client: Client, replicas: int, projections: RunProjections[Labelin
                 return Prediction(found[0], found[1].confidence, found[1].model_sha256)
         return None
 
-    made = [_made("LABEL_STUDIO", lambda: from_environment(said_by_log, prediction))]
+    def guidelines(run_id: str) -> str:
+        return projections.get(run_id).spec.queue.guidelines
+
+    made = [_made("LABEL_STUDIO", lambda: from_environment(said_by_log, prediction, guidelines))]
     for name, (module, setting) in OPTIONAL.items():
         if os.environ.get(f"LABELLOOP_{name.upper()}_{setting}"):
             made.append(_made(name.upper(), _maker(name, module)))

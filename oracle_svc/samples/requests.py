@@ -18,6 +18,8 @@ from oracle_svc.samples.published_pools import PublishedPools, PublishedSample
 from oracle_svc.samples.signed_urls import SignedUrls
 
 INLINE_BYTES_MAX = 128 * 1024
+GUIDELINES_INLINE_BYTES_MAX = 2 * 1024
+"""Longer guidelines are sent as a link: they would be repeated in each request."""
 _AT_ONCE_BYTES_MAX = 64 * 1024  # of pixels: encoding more blocks the event loop for a millisecond or longer
 
 log = structlog.get_logger()
@@ -47,7 +49,14 @@ class Samples:
             request.uri = self._links.uri(labeling.run_id, ask.sample_id)
         else:
             request.content = picture.content
+        self._add_guidelines(request, labeling.spec.queue.guidelines)
         return request
+
+    def _add_guidelines(self, request: LabelRequest, guidelines: str) -> None:
+        if len(guidelines.encode()) <= GUIDELINES_INLINE_BYTES_MAX:
+            request.guidelines = guidelines
+        elif self._links:
+            request.guidelines_uri = self._links.guidelines_uri(request.run_id)
 
     async def picture(self, labeling: LabelingState, sample_id: int) -> Picture:
         """Encode a sample of the run's pool, or return the file that people see of it.
@@ -74,10 +83,16 @@ async def _shown(sample: PublishedSample) -> Picture:
 
 
 class AskedSamples:
-    """Provides the samples that signed URLs give access to: only those that runs ask annotators to label."""
+    """Provides what signed URLs give access to: samples that runs ask annotators to label, and guidelines."""
 
     def __init__(self, projections: RunProjections[LabelingState], samples: Samples) -> None:
         self._projections, self._samples = projections, samples
+
+    def guidelines(self, run_id: str) -> str:
+        """Return the guidelines of a run. Raises NotFound if there is no such run, or if it has none."""
+        if text := self._projections.get(run_id).spec.queue.guidelines:
+            return text
+        raise NotFound("NO_GUIDELINES", f"run {run_id!r} has no guidelines", run_id=run_id)
 
     async def picture(self, run_id: str, sample_id: int) -> Picture:
         """Encode a requested sample or gold sample of a run.

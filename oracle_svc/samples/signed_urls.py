@@ -13,6 +13,7 @@ from urllib.parse import quote
 from oracle_svc.secret_comparison import same_secret
 
 PATH = "/samples"
+GUIDELINES = "guidelines"  # in place of a sample's id
 _SALT = b"labelloop samples"
 
 
@@ -35,10 +36,14 @@ class SignedUrls:
         place = f"{quote(run_id, safe='')}/{sample_id}"
         return f"{self._base_url}{PATH}/{place}?key={self._sign(run_id, str(sample_id))}"
 
+    def guidelines_uri(self, run_id: str) -> str:
+        """Return the signed URL of a run's guidelines."""
+        return f"{self._base_url}{PATH}/{quote(run_id, safe='')}/{GUIDELINES}?key={self._sign(run_id, GUIDELINES)}"
+
     def is_right(self, key: str, run_id: str, sample_id: str) -> bool:
         """Return whether ``key`` belongs to the URL of that sample, in a time that reveals nothing of the right key.
 
-        ``sample_id`` is the text in the URL, not yet parsed.
+        ``sample_id`` is the text in the URL, not yet parsed, or ``GUIDELINES``.
         """
         return same_secret(key, self._sign(run_id, sample_id))
 

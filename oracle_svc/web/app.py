@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
+from labelloop.domain.ids import RequestId
 from labelloop.errors import LabelloopError
 from labelloop.oracle.v1 import oracle_pb2 as pb
 from sse_starlette import EventSourceResponse
@@ -16,11 +18,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from oracle_svc.domain.current_answers import said_by
+from oracle_svc.domain.guidelines_html import guidelines_html
 from oracle_svc.domain.listed_run import EndedRun, ListedRun, listed_run
 from oracle_svc.samples.signed_urls import on_own_page
 from oracle_svc.web.auth import Auth, check_own_page
 from oracle_svc.web.ended_sessions import EndedSessions
-from oracle_svc.web.ports import Projections, Service
+from oracle_svc.web.ports import Projections, Run, Service
 from oracle_svc.web.request_parsing import count_of, object_of, request_ids_of, results_of, text_of
 from oracle_svc.web.responses import HERE, SafeHeaders, page, refuse
 from oracle_svc.web.settings import WebSettings
@@ -58,6 +62,7 @@ def make_app(
             Route("/", auth.page(site.index)),
             Route("/runs/{run_id}", auth.page(site.run)),
             Route("/api/session", site.session),
+            Route("/api/next-run", auth.read(site.next_run)),
             Route("/api/runs/{run_id}/next", auth.write(site.lease), methods=["POST"]),
             Route("/api/runs/{run_id}/answers", auth.write(site.answer), methods=["POST"]),
             Route("/api/runs/{run_id}/release", auth.write(site.release), methods=["POST"]),
@@ -103,6 +108,8 @@ class Site:
             annotator=annotator,
             description=description,
             classes=list(run.pool.classes) if run.pool else [],
+            guidelines=guidelines_html(run.spec.queue.guidelines),
+            version=version_of(run),
             by_token=self._auth.asks_for_token,
             lease_s=self._lease_s,
         )
@@ -122,6 +129,8 @@ class Site:
         leased = await self._service.LeaseNext(asked, None)
         for each in leased.requests:
             each.uri = on_own_page(each.uri, self._base_url)
+            each.ClearField("guidelines")  # the page has them
+            each.ClearField("guidelines_uri")
             if each.request_id in there:
                 each.ClearField("content")
         return _json(leased)
@@ -129,7 +138,17 @@ class Site:
     async def answer(self, request: Request, annotator: str) -> Response:
         run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await object_of(request)
         results = results_of(body, run_id, annotator)
-        return _json(await self._service.SubmitResults(pb.SubmitResultsRequest(results=results), None))
+        taken = await self._service.SubmitResults(pb.SubmitResultsRequest(results=results), None)
+        run = self._projections.get(run_id)
+        own = all(said_by(run, RequestId.parse(each.request_id).sample_id, annotator) for each in results)
+        return _json(taken, own=own)
+
+    async def next_run(self, request: Request, annotator: str) -> Response:
+        """Return a run other than the one in ``but`` that has samples to label; null if there is none."""
+        but = request.query_params.get("but", "")
+        backlog = await self._service.GetBacklog(pb.GetBacklogRequest(), None)
+        asking = [each.run_id for each in backlog.runs if each.open and not each.tool and each.run_id != but]
+        return JSONResponse({"run_id": asking[0] if asking else None})
 
     async def release(self, request: Request, annotator: str) -> Response:
         run_id, body = self._projections.get(request.path_params["run_id"]).run_id, await object_of(request)
@@ -163,6 +182,14 @@ class Site:
         return PlainTextResponse("ok\n")
 
 
+def version_of(run: Run) -> str:
+    """Return what tells a run from another one of its name in another store: its spec, and the content of its dataset.
+
+    Pages keep answers under it, so that none is ever sent for a sample that was not seen.
+    """
+    return sha256(run.run_log.started.SerializeToString(deterministic=True)).hexdigest()[:16]
+
+
 def _listed_of_ended(ended: EndedRun) -> ListedRun:
     return ended.listed
 
@@ -182,8 +209,7 @@ def _row(run: ListedRun, backlog: pb.Backlog) -> dict[str, Any]:
 
 
 def _json(
-    message: pb.LeaseNextResponse | pb.SubmitResultsResponse | pb.ReleaseLeasesResponse,
+    message: pb.LeaseNextResponse | pb.SubmitResultsResponse | pb.ReleaseLeasesResponse, **more: bool
 ) -> Response:
-    return JSONResponse(
-        MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    )
+    told = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return JSONResponse({**told, **more})

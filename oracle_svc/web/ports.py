@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from labelloop.domain.run_log import RunLog
+from labelloop.domain.sample_outcomes import Outcome
 from labelloop.eventlog.run_states import RunStates
-from labelloop.events.v1.events_pb2 import PoolPublished, RunSpec
+from labelloop.events.v1.events_pb2 import AnswerGiven, PoolPublished, RunSpec
 from labelloop.oracle.v1 import oracle_pb2 as pb
 
 from oracle_svc.domain.labeling_state import LabelingState
@@ -44,6 +47,15 @@ class Run(Protocol):
 
     @property
     def over(self) -> bool: ...
+
+    @property
+    def run_log(self) -> RunLog: ...
+
+    @property
+    def given(self) -> Mapping[int, Mapping[int, AnswerGiven]]: ...
+
+    @property
+    def heard(self) -> Mapping[int, Mapping[str, Outcome]]: ...
 
     @property
     def progress(self) -> Progress: ...

@@ -27,6 +27,9 @@ def now_json(progress: Progress, held_up: Sequence[HoldUp] = ()) -> dict[str, An
         held_up: What holds the run up now, long steps among it.
     """
     at_work = [each.problem for each in held_up if each.at_work]
+    blind = progress.spec.queue.hide_predictions
+    # How agreement changes tells what was predicted.
+    compared, agreed = (0, 0) if blind else (progress.compared, progress.agreed)
     return {
         "phase": progress.phase,
         "doing": "; ".join(at_work) or stage_of(progress.run_log),
@@ -39,11 +42,11 @@ def now_json(progress: Progress, held_up: Sequence[HoldUp] = ()) -> dict[str, An
         "open": len(progress.run_log.open),
         "batch": progress.batch_size,
         "counts": [progress.counts[each] for each in range(len(progress.pool.classes if progress.pool else ()))],
-        "compared": progress.compared,
-        "agreed": progress.agreed,
-        "agreement": _agreement(progress.agreed, progress.compared),
+        "compared": compared,
+        "agreed": agreed,
+        "agreement": _agreement(agreed, compared),
         "accuracy": accuracy_json(progress.accuracy) if progress.accuracy else None,
-        "last": _last(progress.last, hide_opinion=progress.spec.queue.hide_predictions),
+        "last": _last(progress.last, hide_opinion=blind),
         "ended": asdict(progress.ended) if progress.ended else None,
     }
 
@@ -59,7 +62,8 @@ def curves_json(progress: Progress) -> dict[str, Any]:
     return {
         "learning": [_point(point) for point in thinned(progress.points)],
         "confidence": [asdict(batch) for batch in progress.batches],
-        "newest_batch": progress.sureness,
+        # In the order in which samples are asked for: with predictions hidden, people are not to know.
+        "newest_batch": [] if progress.spec.queue.hide_predictions else progress.sureness,
         "change": _change(progress.change),
     }
 

@@ -1,4 +1,4 @@
-"""Serve samples at their signed links, to pages of any site."""
+"""Serve samples and guidelines at their signed links, to pages of any site."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 
 from labelloop.errors import NotAllowed
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from oracle_svc.samples.encoding import Picture
-from oracle_svc.samples.signed_urls import PATH, SignedUrls
+from oracle_svc.samples.signed_urls import GUIDELINES, PATH, SignedUrls
 
 Show = Callable[[str, int], Awaitable[Picture]]
 _KEPT_S = 3600
@@ -28,15 +28,33 @@ def sample_route(links: SignedUrls, show: Show) -> Route:
 
     async def endpoint(request: Request) -> Response:
         run_id, sample_id = request.path_params["run_id"], request.path_params["sample_id"]
-        if not links.is_right(request.query_params.get("key", ""), run_id, sample_id):
-            message = (
-                "this key opens no sample: take the whole link from the request; links end when LABELLOOP_HTTP_SECRET, "
-                "or without it LABELLOOP_HTTP_TOKEN, is changed"
-            )
-            raise NotAllowed("BAD_KEY", message)
+        _check_key(links, request, run_id, sample_id)
         return _answer(request, await show(run_id, int(sample_id)))  # a number, as we signed it
 
     return Route(f"{PATH}/{{run_id}}/{{sample_id}}", endpoint, methods=["GET"])
+
+
+def guidelines_route(links: SignedUrls, read: Callable[[str], str]) -> Route:
+    """Build ``GET /samples/<run>/guidelines?key=...``: 403 for a wrong key, then the errors that ``read`` raises.
+
+    It must come before the route of samples.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        run_id = request.path_params["run_id"]
+        _check_key(links, request, run_id, GUIDELINES)
+        return PlainTextResponse(read(run_id), headers=_FOR_ALL_PAGES)
+
+    return Route(f"{PATH}/{{run_id}}/{GUIDELINES}", endpoint, methods=["GET"])
+
+
+def _check_key(links: SignedUrls, request: Request, run_id: str, what: str) -> None:
+    if not links.is_right(request.query_params.get("key", ""), run_id, what):
+        message = (
+            "this key opens no sample: take the whole link from the request; links end when LABELLOOP_HTTP_SECRET, "
+            "or without it LABELLOOP_HTTP_TOKEN, is changed"
+        )
+        raise NotAllowed("BAD_KEY", message)
 
 
 def _answer(request: Request, picture: Picture) -> Response:

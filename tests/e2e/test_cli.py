@@ -9,6 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
+import httpx
 import pyarrow.parquet
 import pytest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, ListRunsRequest
@@ -229,6 +230,38 @@ async def test_up_refuses_remote_pools_that_are_no_urls(stack: Stack, tmp_path: 
     assert code == 1
     assert "LABELLOOP_REMOTE_POOLS" in text
     assert "'our-bucket/sets' is no URL" in text
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+async def test_links_to_the_page_work_after_a_restart(tmp_path: Path, nats_binary: Path, how: signal.Signals) -> None:
+    if how == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("only Linux ends services with a killed command")
+    links = []
+    for _ in range(2):
+        ports = [f"--{name}-port=0" for name in ("nats", "trainer", "scorer", "oracle", "page")]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "labelloop_cli", "up", "--annotate", "--store", str(tmp_path / "s"), *ports),
+            env={**os.environ, "COLUMNS": "200"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert process.stdout is not None
+        said = ""
+        async with asyncio.timeout(PATIENCE_S):
+            while "Ctrl-C" not in said:
+                said += (line := (await process.stdout.readline()).decode())
+                assert line, said
+            links += [line.split()[1] for line in said.splitlines() if line.startswith("page ")]
+            async with httpx.AsyncClient(follow_redirects=True) as browser:
+                page = await browser.get(f"{links[0]}&name=ada")
+            assert page.status_code == 200
+            assert "You label as ada" in page.text, "signed in by the first link"
+            process.send_signal(how)
+            await process.stdout.read()
+            await process.wait()
+        assert "do not work" not in said
+    assert links[0] == links[1]
+    assert (tmp_path / "s" / "page.json").stat().st_mode & 0o777 == 0o600
 
 
 async def test_up_starts_without_runs_and_ctrl_c_stops_everything_it_started(tmp_path: Path, nats_binary: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelloop.trainer.v1.trainer_pb2 import ListRunsRequest
 from labelloop_cli.clients import Clients
 from labelloop_cli.local.stack import Stack
 from PIL import Image
@@ -50,9 +51,12 @@ async def test_people_see_the_files_of_pictures_that_were_fitted(
     assert "1 file is no picture and is left out: notes.txt" in seen
     options = ["--labels-from", "queue", "--budget", "20", "--first-batch", "20", "--features", "pixels"]
     options += ["--control", "0", "--classes", "cat,dog", "--run-id", "pets", "--no-watch"]
-    await run("run", "start", folder, *pictures, *options)
+    (tmp_path / "guide.md").write_text("# Pets\nThe one [in front].\n")
+    await run("run", "start", folder, *pictures, *options, "--guidelines", tmp_path / "guide.md")
     await waiting(clients, labels=0)
-    await run("label", "open", "pets", "-o", table, "--images", shown)
+    assert "`labelloop label guidelines pets`" in await run("label", "open", "pets", "-o", table, "--images", shown)
+    assert await run("label", "guidelines", "pets") == "# Pets\nThe one [in front].\n"
+    assert not (await clients.trainer.ListRuns(ListRunsRequest())).runs[-1].spec.queue.guidelines
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 20

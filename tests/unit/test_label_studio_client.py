@@ -130,3 +130,11 @@ async def test_projects_are_created_and_tasks_imported_changed_and_deleted(
     ]
     made = studio.asked[0][3]
     assert (made["title"], made["label_config"], made["maximum_annotations"]) == ("labelloop r", "<View/>", 2)
+    assert not {"expert_instruction", "show_instruction"} & made.keys()
+
+
+async def test_a_project_shows_the_guidelines(studio: Studio, client: LabelStudioClient) -> None:
+    studio.on("POST", "/api/projects/", lambda _: {"id": 7})
+    await client.create_project("labelloop r", "<View/>", 1, "<p>Only cats.</p>")
+    made = studio.asked[0][3]
+    assert (made["expert_instruction"], made["show_instruction"]) == ("<p>Only cats.</p>", True)

@@ -185,7 +185,13 @@ def test_the_last_label_comes_without_a_prediction_if_those_are_hidden() -> None
         begun(QueueSpec(hide_predictions=True)), asked(1, 5, 6, said=((2, 0.25), (1, 0.75))), label(1, 5, 0)
     )
     assert now_json(progress)["last"]["opinion"] is None
-    assert now_json(progress)["compared"] == 1
+
+
+def test_agreement_is_not_told_if_predictions_are_hidden() -> None:
+    for queue, told in ((QueueSpec(hide_predictions=True), 0), (QueueSpec(), 1)):
+        progress = fold(begun(queue), asked(1, 5, 6, said=((2, 0.25), (1, 0.75))), label(1, 5, 2))
+        assert (now_json(progress)["compared"], now_json(progress)["agreed"]) == (told, told)
+        assert bool(curves_json(progress)["newest_batch"]) == bool(told), "they tell it by the order of samples"
 
 
 def test_a_label_without_a_prediction_neither_agrees_nor_disagrees() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor
 from labelloop.errors import InvalidInput
-from labelloop.events.v1.events_pb2 import RunSpec
+from labelloop.events.v1.events_pb2 import DatasetSource, LabelSource, RunSpec
 from labelloop_cli.choices import AgreementName, FeaturesName, LabelSourceName, ProtocolName, StrategyName
 from labelloop_cli.commands.spec_options import SpecOptions
-from labelloop_cli.run_spec.fields import Document
+from labelloop_cli.run_spec.fields import Document, to_document, to_spec
 from labelloop_cli.run_spec.layers import combined, field_paths
 
 QUEUE = {"label_source": "queue", "queue": {"annotators": 2}}
@@ -54,6 +54,22 @@ def test_fields_missing_in_a_file_get_the_defaults_of_the_options() -> None:
     assert asked(GUARANTEE) == asked(guarantee=True, guarantee_target=0.9)
     assert asked(QUEUE) == asked(labels_from=LabelSourceName.queue, annotators=2)
     assert asked({"protocol": "published"}) == asked(protocol=ProtocolName.published)
+
+
+def test_predictions_are_hidden_unless_they_are_to_be_shown() -> None:
+    people = LabelSourceName.queue
+    assert asked(labels_from=people)["queue"]["hide_predictions"] is True
+    assert asked({"label_source": "queue"})["queue"]["hide_predictions"] is True
+    assert asked(QUEUE)["queue"]["hide_predictions"] is True
+    assert asked(labels_from=people, hide_predictions=False)["queue"]["hide_predictions"] is False
+    assert asked({"queue": {"hide_predictions": False}})["queue"]["hide_predictions"] is False
+
+
+def test_the_printed_spec_of_an_earlier_run_shows_predictions_as_that_run_did() -> None:
+    spec = RunSpec(label_source=LabelSource.LABEL_SOURCE_QUEUE, dataset=DatasetSource(name="mnist"))
+    assert not to_spec(asked(to_document(spec))).queue.hide_predictions
+    spec.queue.annotators = 2
+    assert not to_spec(asked(to_document(spec))).queue.hide_predictions
 
 
 def test_an_option_takes_precedence_over_the_file_even_at_its_default() -> None:
@@ -111,7 +127,7 @@ def test_the_first_batch_is_capped_at_the_budget_unless_the_file_sets_it() -> No
     ("options", "said"),
     [
         ({"annotators": 2}, "--labels-from queue"),
-        ({"hide_predictions": True, "labels_from": LabelSourceName.dataset}, "--tool"),
+        ({"hide_predictions": False, "labels_from": LabelSourceName.dataset}, "--tool"),
         ({"audit": 100}, "--guarantee"),
         ({"guarantee_target": 0.9, "guarantee": False}, "--guarantee"),
         ({"protocol": ProtocolName.published, "control": 5}, "--control"),

@@ -45,8 +45,9 @@ class Log:
         dataset: DatasetSource,
         source: LabelSource.ValueType,
         pool: PoolPublished = _UNPUBLISHED,
+        guidelines: str = "",
     ) -> LabelingState:
-        queue = QueueSpec(gold=[GoldSample(sample_id=GOLD, label=1)])
+        queue = QueueSpec(gold=[GoldSample(sample_id=GOLD, label=1)], guidelines=guidelines)
         spec = RunSpec(dataset=dataset, label_source=source, label_budget=5, batch_size=5, queue=queue)
         self.write(Event(run_id=run_id, run_started=RunStarted(spec=spec)))
         self.write(Event(run_id=run_id, pool_published=pool))

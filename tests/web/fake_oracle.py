@@ -105,6 +105,7 @@ class FakeOracle:
         self.most_frequent = 0
         self.leased: list[tuple[str, int]] = []  # annotator and sample, in order
         self.texts: list[str] = []  # shown in turn instead of pictures
+        self.text_type = "text/plain; charset=utf-8"
 
     def start_run(
         self,
@@ -176,7 +177,7 @@ class FakeOracle:
     def _request(self, labeling: LabelingState, ask: OpenRequest, annotator: str) -> pb.LabelRequest:
         content, media_type = drawn_digit(ask.sample_id), "image/png"
         if self.texts:
-            content, media_type = self.texts[ask.sample_id % len(self.texts)].encode(), "text/plain; charset=utf-8"
+            content, media_type = self.texts[ask.sample_id % len(self.texts)].encode(), self.text_type
         request = request_of(labeling, ask, media_type, hashlib.sha256(content).hexdigest())
         request.content = content
         request.next_revision = next_revision(labeling, ask.sample_id, annotator)

@@ -30,6 +30,18 @@ async def label_all(annotator: Annotator, count: int, key: str = "3") -> list[in
     return seen
 
 
+_NAMES_OF_CURVES = """async ([mean, least]) => {
+  const { confidenceChart } = await import("/static/charts.js");
+  const svg = confidenceChart([{ labels: 5, mean, least }, { labels: 9, mean, least }]);
+  document.getElementById("confidence").replaceChildren(svg);
+  const edge = svg.getBoundingClientRect();
+  const boxes = [...svg.querySelectorAll(".said")].map((each) => each.getBoundingClientRect());
+  const outside = boxes.filter((box) => box.top < edge.top || box.bottom > edge.bottom || box.right > edge.right);
+  const [upper, lower] = boxes.sort((a, b) => a.top - b.top);
+  return { outside: outside.length, overlapping: upper.bottom > lower.top + 4 };
+}"""
+
+
 async def until(site: Site, labels: dict[int, int]) -> None:
     """Wait until exactly these labels are recorded."""
     await eventually(site.labels, lambda standing: standing == labels)
@@ -563,7 +575,18 @@ async def test_hidden_predictions_are_not_shown(fake_site: FakeSite, door: Door)
     await expect(ada.page.locator("#last")).to_contain_text("3 by ada")
     await expect(ada.page.locator("#learning circle")).to_have_count(1)
     await expect(ada.page.locator("#opinion-toggle")).to_be_hidden()
-    assert "model said" not in await ada.page.inner_text("body")
+    shown = await ada.page.inner_text("body")
+    assert "model said" not in shown
+    assert "agree" not in shown
+    await expect(ada.page.locator("#confidence rect")).to_have_count(0)
+
+
+async def test_names_of_curves_lie_within_the_drawing(fake_site: FakeSite, door: Door) -> None:
+    ada = await door.enter(fake_site)
+    await ada.sample()
+    for mean, least in ((1.0, 1.0), (1.0, 0.99), (0.0, 0.0), (0.5, 0.5), (0.9, 0.1)):
+        overlap = await ada.page.evaluate(_NAMES_OF_CURVES, [mean, least])
+        assert overlap == {"outside": 0, "overlapping": False}, (mean, least)
 
 
 async def test_guessing_stands_beside_accuracies_on_imbalanced_classes(fake_site: FakeSite, door: Door) -> None:

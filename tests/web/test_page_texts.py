@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.async_api import expect
 
@@ -47,6 +49,21 @@ async def test_a_long_text_is_folded(fake_site: FakeSite, door: Door) -> None:
     await eventually(fake_site.labels, lambda labels: labels == {sample: 1})
 
 
+async def test_a_row_of_a_table_shows_its_columns_as_text(fake_site: FakeSite, door: Door) -> None:
+    fake_site.oracle.text_type = "application/json"
+    row = {"height": 12.5, "colour": "<b>red</b>", "weight": None, "שם": "כן", "city": "Zürich\nWest", "__proto__": 0}
+    begin(fake_site, [json.dumps(row, ensure_ascii=False)])
+    ada = await door.enter(fake_site)
+    sample = int(await ada.sample())
+    shown = ada.page.locator("#frame .row")
+    await expect(shown.locator("th")).to_have_text([*row])
+    cells = [await each.text_content() for each in await shown.locator("td").all()]
+    assert cells == ["12.5", "<b>red</b>", "missing", "כן", "Zürich\nWest", "0"]
+    await ada.press("1")
+    await eventually(fake_site.labels, lambda labels: labels == {sample: 0})
+    assert ada.complaints == []
+
+
 @pytest.mark.parametrize(
     ("classes", "by_key"),
     [
@@ -69,6 +86,36 @@ async def test_digit_keys_choose_classes(
         await ada.gone(sample)
         expected[sample] = label
     await eventually(fake_site.labels, lambda labels: labels == expected)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (("spam", "ham", "other"), "Keys: 1 to 3, in the order of the classes."),
+        (tuple(f"c{i}" for i in range(10)), "Keys: 1 to 9, then 0, in the order of the classes."),
+        (
+            tuple(f"c{i}" for i in range(11)),
+            "Keys: 1 to 9, then 0, in the order of the classes; / finds the others by name.",
+        ),
+        (tuple("0123456789"), "Keys: a digit chooses the class of that name."),
+        (("7", "none"), "Keys: a digit chooses the class of that name; click or tap the others."),
+    ],
+)
+async def test_the_page_says_which_keys_choose_classes(
+    fake_site: FakeSite, door: Door, classes: tuple[str, ...], said: str
+) -> None:
+    begin(fake_site, ["a"], classes)
+    ada = await door.enter(fake_site)
+    await ada.sample()
+    await expect(ada.page.locator("#keys-hint")).to_have_text(said)
+
+
+async def test_a_class_that_is_a_digit_is_on_its_own_key(fake_site: FakeSite, door: Door) -> None:
+    begin(fake_site, ["a"], tuple("0123456789"))
+    ada = await door.enter(fake_site)
+    sample = int(await ada.sample())
+    await ada.press("7")
+    await eventually(fake_site.labels, lambda labels: labels == {sample: 7})
 
 
 async def test_a_key_without_a_class_does_nothing(fake_site: FakeSite, door: Door) -> None:

@@ -179,6 +179,32 @@ async def test_only_samples_over_the_size_limit_are_sent_as_links(log: Log, blob
     assert (linked.sha256, linked.media_type) == (picture.sha256, picture.media_type)
 
 
+async def test_long_guidelines_are_sent_as_a_link(
+    log: Log, blobs: Blobs, pool: PoolPublished, tmp_path: Path, anybody: httpx.AsyncClient
+) -> None:
+    long, short = "# Wörter\n" + "word " * 1_000, "Only <cats>."
+    ask, pools = OpenRequest("guided", 0, ASKED, 0, 1), oracle(tmp_path, log, None).pools
+    labeling = log.begin("guided", blobs.source(), LabelSource.LABEL_SOURCE_QUEUE, pool, long)
+    request = await Samples(pools, LINKS).request(labeling, ask)
+    assert (request.guidelines, request.guidelines_uri) == ("", LINKS.guidelines_uri("guided"))
+    assert not (await Samples(pools, None).request(labeling, ask)).guidelines_uri
+    answer = await anybody.get(request.guidelines_uri.removeprefix(BASE))
+    assert (answer.status_code, answer.text) == (200, long)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    labeling = log.begin("brief", blobs.source(), LabelSource.LABEL_SOURCE_QUEUE, pool, short)
+    request = await Samples(pools, LINKS).request(labeling, OpenRequest("brief", 0, ASKED, 0, 1))
+    assert (request.guidelines, request.guidelines_uri) == (short, "")
+
+
+async def test_links_of_samples_and_of_guidelines_open_nothing_else(anybody: httpx.AsyncClient) -> None:
+    of_sample, of_guidelines = path("people", ASKED), LINKS.guidelines_uri("people").removeprefix(BASE)
+    for link, key in ((of_guidelines, of_sample), (of_sample, of_guidelines)):
+        answer = await anybody.get(link.partition("?")[0], params={"key": key.partition("=")[2]})
+        assert (answer.status_code, answer.json()["reason"]) == (403, "BAD_KEY")
+    answer = await anybody.get(of_guidelines)
+    assert (answer.status_code, answer.json()["reason"]) == (404, "NO_GUIDELINES")
+
+
 async def test_a_large_sample_is_encoded_like_a_small_one(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (10, 300, 300, 3), np.uint8)
     np.save(tmp_path / "large.npy", pixels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
+from labelloop.domain.guidelines import guidelines_fault
 from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED, TEXT_DTYPE
 from labelloop.domain.sample_layout import stated_layout
 from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_AT_LEAST, TOGETHER_VALUES_MAX
@@ -298,6 +299,8 @@ def _queue_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[t
         yield "queue.annotators_max", "BAD_ANNOTATORS", "at most as many annotators may be asked as are asked at first"
     if queue.agreement not in AgreementRule.values():
         yield "queue.agreement", "UNKNOWN_AGREEMENT", "name a rule of agreement: majority or dawid-skene"
+    if fault := guidelines_fault(queue.guidelines):
+        yield "queue.guidelines", "BAD_GUIDELINES", fault
     yield from _gold_faults(spec, dataset)
 
 

@@ -33,6 +33,14 @@ def open_samples(
 
 
 @app.command()
+def guidelines(run_id: RunId) -> None:
+    """Print how the samples of a run are to be labelled."""
+    from labelloop_cli.operations.open_samples import show_guidelines
+
+    carry_out(show_guidelines(run_id))
+
+
+@app.command()
 def submit(
     run_id: RunId,
     answers: Annotated[

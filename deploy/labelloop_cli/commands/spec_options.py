@@ -177,8 +177,23 @@ class SpecOptions(DataOptions):
         "queue.deadline_s",
     ] = 0
     hide_predictions: Annotated[
-        bool, _people(help="Do not show people the model's prediction."), "queue.hide_predictions"
-    ] = False
+        bool,
+        _people(
+            "--hide-predictions/--show-predictions",
+            " /--no-hide-predictions",
+            help="Whether people see the model's prediction. Shown, it saves time, but people tend to agree with it, "
+            "also where it is wrong: its mistakes then become labels, and accuracy looks higher than it is.",
+        ),
+        "queue.hide_predictions",
+    ] = True
+    guidelines: Annotated[
+        Path | None,
+        _people(
+            help="File (Markdown or plain text, up to 64 KiB) that says how to label. The page, Label Studio and "
+            "requests to tools show it.",
+        ),
+        "queue.guidelines",
+    ] = None
     gold: Annotated[
         Path | None,
         _people(

@@ -28,7 +28,7 @@ _RUN = "by-hand"
 async def run_human_demo(output: Path) -> None:
     """Serve the page, wait until the digits are labelled, and report; an interrupted demo is resumed."""
     store, file = output / "store", output / "store" / "page.json"
-    page = kept_page(file)
+    page = kept_page(file).page
     async with running(store, page=page) as stack, connect(stack.endpoints) as clients:
         keep_page(file, Page(stack.services["oracle"].http_port, page.token))
         await stack.while_up(_work(clients, output, stack.page_url))

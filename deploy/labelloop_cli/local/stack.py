@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +21,10 @@ from platformdirs import user_cache_path
 
 from labelloop_cli.clients import Endpoints
 from labelloop_cli.extras import check_installed
+from labelloop_cli.local.end_with_parent import ended_with_us
 from labelloop_cli.local.nats.binary import find_or_get
 from labelloop_cli.local.nats.server import NatsServer
 from labelloop_cli.local.page_links import page_links
-from labelloop_cli.output.console import console
 
 _IN_STORE = ("nats", "logs", "cache")
 _READY_TIMEOUT_S = 300.0  # for a service that hangs: one that ends is reported at once
@@ -43,9 +43,19 @@ async def launch(module: str, environment: Mapping[str, str], output: BinaryIO) 
 
     Ctrl-C in the terminal must not reach the services, which are stopped in order.
     """
+    return await _launched([sys.executable, "-m", module], environment, output)
+
+
+async def launch_for_us(module: str, environment: Mapping[str, str], output: BinaryIO) -> asyncio.subprocess.Process:
+    """Run a module as ``launch`` does; where the system can, it ends when this process is killed."""
+    return await _launched(ended_with_us([sys.executable, "-m", module]), environment, output)
+
+
+async def _launched(
+    command: Sequence[str], environment: Mapping[str, str], output: BinaryIO
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", module),
+        *command,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
@@ -56,13 +66,18 @@ async def launch(module: str, environment: Mapping[str, str], output: BinaryIO) 
 
 @dataclass
 class Service:
-    """One service process, restarted on the same ports when it dies."""
+    """One service process, restarted on the same ports when it dies.
+
+    Attributes:
+        for_us: Whether it ends when this process is killed, where the system can do so.
+    """
 
     name: str
     folder: Path
     environment: dict[str, str]
     port: int = 0
     http_port: int = 0
+    for_us: bool = False
     process: asyncio.subprocess.Process | None = None
     restarts: int = field(default=0, init=False)
 
@@ -86,7 +101,8 @@ class Service:
         if self.http_port:
             ours["LABELLOOP_HTTP_PORT"] = str(self.http_port)
         with self.log_file.open("ab") as output:
-            self.process = await launch(f"{self.name}_svc", {**os.environ, **self.environment, **ours}, output)
+            start = launch_for_us if self.for_us else launch
+            self.process = await start(f"{self.name}_svc", {**os.environ, **self.environment, **ours}, output)
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 while not self.ready_file.exists():
@@ -200,6 +216,7 @@ async def running(
     page: Page | None = None,
     remote_pools: str = "",
     pools_dir: Path | None = None,
+    for_us: bool = False,
 ) -> AsyncIterator[Stack]:
     """Start everything, with its data under ``store``, and stop all of it at the end of the block, however it ends.
 
@@ -208,6 +225,7 @@ async def running(
         ports: Ports of trainer, scorer and oracle; 0 for any free one.
         remote_pools: URLs below which runs may name pools, separated by commas; if empty, what the environment says.
         pools_dir: The folder in which runs may name files; by default that of :func:`pools_folder`.
+        for_us: Whether all of it ends when this process is killed, where the system can do so.
 
     Raises:
         WrongState: Before anything is started, if a service's libraries are not installed.
@@ -222,21 +240,23 @@ async def running(
             await check_reachable(nats_url)
         else:
             binary = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
-            broker = await stack.enter_async_context(NatsServer(binary, store / "nats", port=nats_port))
+            broker = await stack.enter_async_context(NatsServer(binary, store / "nats", port=nats_port, for_us=for_us))
             nats_url = broker.url
         shared = {"LABELLOOP_NATS_URL": nats_url}
         trainer_port, scorer_port, oracle_port = ports
-        scorer = Service("scorer", logs, {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}, scorer_port)
+        scorer = Service(
+            "scorer", logs, {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}, scorer_port, for_us=for_us
+        )
         web = {"LABELLOOP_HTTP_PORT": str(page.port), "LABELLOOP_HTTP_TOKEN": page.token} if page else {}
         remote = {"LABELLOOP_REMOTE_POOLS": remote_pools} if remote_pools else {}
         pools = files_settings(pools_dir or pools_folder(), store)
-        oracle = Service("oracle", logs, shared | web | remote | pools, oracle_port)
+        oracle = Service("oracle", logs, shared | web | remote | pools, oracle_port, for_us=for_us)
         for service in (scorer, oracle):
             stack.push_async_callback(service.stop)
         await asyncio.gather(scorer.start(), oracle.start())
         peers = {"LABELLOOP_SCORER": scorer.address, "LABELLOOP_ORACLE": oracle.address}
         kept = {"LABELLOOP_CACHE_DIR": str(store / "cache")}
-        trainer = Service("trainer", logs, shared | peers | kept, trainer_port)
+        trainer = Service("trainer", logs, shared | peers | kept, trainer_port, for_us=for_us)
         stack.push_async_callback(trainer.stop)
         await trainer.start()
         endpoints = Endpoints(trainer=trainer.address, scorer=scorer.address, oracle=oracle.address)
@@ -259,26 +279,3 @@ def files_settings(pools_dir: Path, store: Path) -> dict[str, str]:
     elif ours.is_relative_to(folder):
         hidden.append(glob.escape(ours.relative_to(folder).as_posix()).replace(",", "?"))
     return {POOLS_DIR: str(pools_dir), HIDDEN_FILES: ",".join(hidden)}
-
-
-async def up(
-    store: Path, nats: str, nats_port: int, ports: tuple[int, int, int], page: Page | None, remote_pools: str = ""
-) -> None:
-    """Start everything, print the addresses, and keep it running until interrupted. Arguments as of `running`."""
-    started = running(store, nats_url=nats, nats_port=nats_port, ports=ports, page=page, remote_pools=remote_pools)
-    async with started as stack:
-        console.print(f"broker   {stack.nats_url}")
-        for name, service in stack.services.items():
-            console.print(f"{name:<8} {service.address}")
-        if stack.page_url:
-            console.print(f"page     {stack.page_url}", soft_wrap=True)
-        if stack.page_url_of_others not in ("", stack.page_url):
-            console.print(f"         {stack.page_url_of_others} from other machines", soft_wrap=True)
-        console.print(
-            f"files    runs read those below {pools_folder()} only; set {POOLS_DIR} to another folder, or upload them",
-            soft_wrap=True,
-        )
-        if remote_pools:
-            console.print(f"pools below {remote_pools} are read with this terminal's credentials", soft_wrap=True)
-        console.print(f"data and logs in {store}; Ctrl-C stops everything, `labelloop up` goes on from there")
-        await stack.keep_up()

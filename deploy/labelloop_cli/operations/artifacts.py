@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-
 from labelloop.trainer.v1.trainer_pb2 import LeftoverParts, SweepArtifactsRequest
 
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.output.console import console
+from labelloop_cli.output.local_time import local_time
 
 
 async def sweep_artifacts(older_than_s: int, *, remove: bool) -> None:
@@ -24,6 +23,6 @@ async def sweep_artifacts(older_than_s: int, *, remove: bool) -> None:
 
 
 def _line(leftover: LeftoverParts) -> str:
-    stored = f"{leftover.newest_at.ToDatetime(UTC):%Y-%m-%d %H:%M} UTC"
+    stored = local_time(leftover.newest_at)
     became = "removed" if leftover.removed else leftover.kept and f"kept: {leftover.kept}"
     return f"{leftover.name}: {leftover.parts} parts, the newest of {stored}" + (f"; {became}" if became else "")

@@ -22,6 +22,7 @@ from rich.table import Column, Table
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.output import hold_ups
 from labelloop_cli.output.console import console
+from labelloop_cli.output.local_time import local_time
 from labelloop_cli.sample_names import SampleNames
 
 
@@ -31,7 +32,7 @@ async def show_backlog(run_id: str) -> None:
         response = await clients.oracle.GetBacklog(GetBacklogRequest(run_id=run_id))
     table = Table("run", "tool", "open", "held", "disputed", "labelled", "without label", "waits since")
     for run in response.runs:
-        since = run.waits_since.ToDatetime().strftime("%Y-%m-%d %H:%M:%S") if run.HasField("waits_since") else "–"
+        since = local_time(run.waits_since) if run.HasField("waits_since") else "–"
         counts = (run.open, run.leased, run.disputed, run.labelled, run.skipped)
         table.add_row(run.run_id, run.tool or "–", *map(str, counts), since)
     console.print(table if response.runs else "no run asks people for labels")

@@ -11,6 +11,7 @@ from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.csv_files.formulas import guarded
 from labelloop.errors import InvalidInput
 from labelloop.oracle.v1.oracle_pb2 import GetBacklogRequest, LabelRequest, ListRequestsRequest
+from labelloop.trainer.v1.trainer_pb2 import GetRunRequest
 
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.operations.backlog import standing
@@ -35,11 +36,14 @@ async def open_(run_id: str, output: Path, images: Path | None) -> None:
         with going_on(f"reading what {run_id} asks for"):
             rows = [row async for row in _rows(clients, run_id, images)]
         why_none = [] if rows else await _why_none(clients, run_id)
+        has_guidelines = bool(await _guidelines(clients, run_id))
     _check_unsent(rows, output)
     write_table(rows, output)
     if why_none:
         console.print(f"no sample waits for a label yet; {'; '.join(why_none)}", highlight=False, soft_wrap=True)
         return
+    if has_guidelines:
+        console.print(f"read first how to label them: `labelloop label guidelines {run_id}`")
     console.print(
         f"{len(rows)} samples wait for a label; fill in {output}, then `labelloop label submit {run_id} {output}`"
     )
@@ -49,6 +53,18 @@ async def _why_none(clients: Clients, run_id: str) -> list[str]:
     """Return what is done, or what is in the way, before a run asks for samples; empty if it has ended."""
     response = await clients.oracle.GetBacklog(GetBacklogRequest(run_id=run_id))
     return [text for run in response.runs for text in standing(run)]
+
+
+async def show_guidelines(run_id: str) -> None:
+    """Print the guidelines of a run as they were written."""
+    async with connect(Endpoints()) as clients:
+        text = await _guidelines(clients, run_id)
+    console.print(text or f"run {run_id} has no guidelines", markup=False, highlight=False, soft_wrap=True)
+
+
+async def _guidelines(clients: Clients, run_id: str) -> str:
+    found: str = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run.spec.queue.guidelines
+    return found
 
 
 async def _rows(clients: Clients, run_id: str, images: Path | None) -> AsyncIterator[dict[str, str]]:

@@ -19,6 +19,7 @@ from labelloop_cli.operations.addresses import is_this_machine
 from labelloop_cli.operations.local_files import found_here, here
 from labelloop_cli.operations.upload import reference, upload
 from labelloop_cli.output.console import console, tell
+from labelloop_cli.output.local_time import local_time
 from labelloop_cli.run_spec.file import PATHS
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ async def list_() -> None:
     if listed.uploads:
         table = Table("id", "name", "files", "size", "uploaded")
         for each in listed.uploads:
-            at = each.created_at.ToDatetime().isoformat(" ", "minutes")
+            at = local_time(each.created_at)
             table.add_row(
                 each.id[:_SHOWN_DIGITS], _printable(each.name), f"{each.file_count:,}", decimal(each.bytes), at
             )

@@ -10,6 +10,7 @@ from labelloop.diagnostics.v1.diagnostics_pb2 import Broker, DiagnoseResponse
 from labelloop_cli.local.checks import DISK_NEEDED_BYTES, Check
 from labelloop_cli.operations.service_answers import Answer
 from labelloop_cli.output.hold_ups import told
+from labelloop_cli.output.local_time import local_time
 
 CLOCKS_DIFFER_MAX = timedelta(seconds=5)
 CERTIFICATE_LEFT_MIN = timedelta(days=14)  # cert-manager renews those of the manifests with 30 days left
@@ -31,7 +32,7 @@ def certificate_check(name: str, ends: datetime, now: datetime) -> Check:
     """Check that a certificate is valid for two weeks more."""
     left = ends - now
     if left <= timedelta():
-        return Check(name, False, f"ended at {ends:%Y-%m-%d %H:%M} UTC", _RENEW)
+        return Check(name, False, f"ended at {local_time(ends)}", _RENEW)
     return Check(
         name, left >= CERTIFICATE_LEFT_MIN, f"{left.days} days left", _RENEW if left < CERTIFICATE_LEFT_MIN else ""
     )

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from labelloop.errors import InvalidInput
+from labelloop.events.v1.events_pb2 import RunSpec
 
 from labelloop_cli.commands.spec_options import SpecOptions
-from labelloop_cli.run_spec.fields import Document
+from labelloop_cli.run_spec.fields import Document, to_document
 from labelloop_cli.run_spec.file import absolute
 
 _CONTROL, _FIRST_BATCH = 10, 50  # defaults, except under the published protocol
@@ -31,7 +32,8 @@ def field_paths() -> dict[str, str]:
 
 
 def combined(options: SpecOptions, given: set[str], file: Document) -> Document:
-    """Return the document of the run to start; its features may be ``auto``, its gold samples the path of a file.
+    """Return the document of the run to start; its features may be ``auto``, its gold samples and its
+    guidelines the path of a file.
 
     Args:
         options: Values of all options.
@@ -76,6 +78,8 @@ def _plain(name: str, value: Any) -> Any:
         return [each.strip() for each in value.split(",") if each.strip()]
     if name == "gold":
         return value or []
+    if name == "guidelines":
+        return value or ""
     return value
 
 
@@ -87,6 +91,8 @@ def _switched(options: SpecOptions, chosen: Document, file: Document) -> tuple[D
     """Return ``chosen`` with the sections that options switch on, and ``file`` without those that they switch off."""
     if "queue" in file:
         file = {"label_source": "queue"} | file
+    elif file.get("label_source") == "queue" and not _is_complete(file):
+        file = file | {"queue": {}}
     if chosen.get("queue", {}).get("tool"):
         chosen = chosen | {"label_source": "queue"}
     off = {"queue": chosen.get("label_source") == "dataset", "guarantee": options.guarantee is False}
@@ -100,6 +106,11 @@ def _switched(options: SpecOptions, chosen: Document, file: Document) -> tuple[D
     elif "guarantee" not in file:
         chosen = _without_idle("guarantee", chosen, _NO_GUARANTEE)
     return chosen, file
+
+
+def _is_complete(file: Document) -> bool:
+    """Return whether a file has all fields, as those of printed specs have: defaults change nothing of it."""
+    return to_document(RunSpec()).keys() <= file.keys()
 
 
 def _without_idle(section: str, chosen: Document, error: tuple[str, str]) -> Document:

@@ -15,6 +15,7 @@ from labelloop.trainer.v1.trainer_pb2 import KnownLabel, StartRunRequest
 from labelloop_cli.run_options import audit_size, auto_features
 from labelloop_cli.run_spec.fields import Document, to_spec
 from labelloop_cli.run_spec.file import without_auto
+from labelloop_cli.run_spec.guidelines import read_guidelines
 
 _NO_LABELS: Mapping[int, int] = {}
 _NO_DATA = (
@@ -65,7 +66,7 @@ def start_request(document: Document, *, run_id: str, continues: str, known_file
 
     Raises:
         InvalidInput: If it names no dataset, although it continues no run, or has a field that is wrong; or if the file
-            of gold samples or of known labels cannot be read.
+            of gold samples, of known labels or of guidelines cannot be read.
         NotFound: If there is no such file.
     """
     known = without_auto(document)
@@ -75,6 +76,9 @@ def start_request(document: Document, *, run_id: str, continues: str, known_file
     gold, notes = read_class_rows(path) if isinstance(path, Path) else (None, ())
     if gold is not None:
         known = known | {"queue": {name: value for name, value in known["queue"].items() if name != "gold"}}
+    guidelines = known.get("queue", {}).get("guidelines")
+    if isinstance(guidelines, Path):
+        known = known | {"queue": known["queue"] | {"guidelines": read_guidelines(guidelines)}}
     request = StartRunRequest(run_id=run_id, spec=to_spec(known), continues=continues)
     rows, more_notes = read_class_rows(known_file) if known_file else (None, ())
     return WantedRun(request, "features" not in known, gold, rows, (*notes, *more_notes))

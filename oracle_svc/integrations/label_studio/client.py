@@ -93,14 +93,17 @@ class LabelStudioClient:
             more = answer.next is not None
         return dict(sorted(found.items()))
 
-    async def create_project(self, title: str, config: str, annotators: int) -> None:
-        project = {
+    async def create_project(self, title: str, config: str, annotators: int, instruction: str = "") -> None:
+        """Create a project; ``instruction`` is the HTML that annotators are shown before they begin."""
+        project: dict[str, Any] = {
             "title": title,
             "label_config": config,
             "maximum_annotations": annotators,
             "enable_empty_annotation": False,
             "show_skip_button": True,
         }
+        if instruction:
+            project |= {"expert_instruction": instruction, "show_instruction": True}
         await self._http.send("POST", "api/projects/", project)
 
     async def ensure_webhook(self, project_id: int, url: str, secret: str) -> None:

@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.routing import Route
 
+from oracle_svc.domain.guidelines_html import guidelines_html
 from oracle_svc.integrations.base import RecordStatus, ResultSink
 from oracle_svc.integrations.label_studio.annotations import Task, new_words
 from oracle_svc.integrations.label_studio.client import LabelStudioClient
@@ -30,8 +31,14 @@ from oracle_svc.integrations.label_studio.rest import LabelStudioHttp
 
 Said = Callable[[str], Sequence[LabelResult]]
 Predictions = Callable[[str], Prediction | None]
+Guidelines = Callable[[str], str]
 
 log = structlog.get_logger()
+
+
+def no_guidelines(run_id: str) -> str:
+    """Return the guidelines of a run where none are known."""
+    return ""
 
 
 class LabelStudioSettings(BaseSettings):
@@ -55,10 +62,12 @@ class LabelStudioSettings(BaseSettings):
         return self
 
 
-def from_environment(said: Said, predictions: Predictions) -> LabelStudio | None:
+def from_environment(
+    said: Said, predictions: Predictions, guidelines: Guidelines = no_guidelines
+) -> LabelStudio | None:
     """Return the integration, or None if no URL is set."""
     settings = LabelStudioSettings()
-    return LabelStudio(settings, said, predictions) if settings.url else None
+    return LabelStudio(settings, said, predictions, guidelines) if settings.url else None
 
 
 class LabelStudio:
@@ -68,13 +77,20 @@ class LabelStudio:
         said: Returns, from the event log, each annotator's newest result from Label Studio for a request, classes by
             name.
         predictions: Returns the newest model's prediction for a request's sample.
+        guidelines: Returns the guidelines of a run, empty if it has none. Projects that labelloop makes show them.
     """
 
     name: ClassVar[str] = "label-studio"
     whole_samples: ClassVar[bool] = True
 
-    def __init__(self, settings: LabelStudioSettings, said: Said, predictions: Predictions) -> None:
-        self._settings, self._said, self._predictions = settings, said, predictions
+    def __init__(
+        self,
+        settings: LabelStudioSettings,
+        said: Said,
+        predictions: Predictions,
+        guidelines: Guidelines = no_guidelines,
+    ) -> None:
+        self._settings, self._said, self._predictions, self._guidelines = settings, said, predictions, guidelines
         self._client = LabelStudioClient(LabelStudioHttp(settings.url, settings.token.get_secret_value()))
         self._projects: dict[int, Project] = {}
         self._of_run: dict[str, int] = {}
@@ -129,7 +145,8 @@ class LabelStudio:
         if project_id is None:
             title = title_of(request.run_id)
             config = config_of(request.classes, kind_of(request))
-            await self._client.create_project(title, config, request.annotator_count or 1)
+            instruction = guidelines_html(self._guidelines(request.run_id))
+            await self._client.create_project(title, config, request.annotator_count or 1, instruction)
             log.info("label_studio_project_created", title=title)
             project_id = await self._find(request.run_id)
             if project_id is None:

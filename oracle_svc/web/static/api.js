@@ -13,9 +13,14 @@ export class Refused extends Error {
   }
 }
 
-// Whether the same request may be taken later.
+// Whether the same request may be taken later: once there is a connection, or somebody is let in again.
 export function passes(error) {
-  return error instanceof Away || error instanceof Barred || error.status === 401;
+  return error instanceof Away || error instanceof Barred || [401, 403].includes(error.status);
+}
+
+// Whether an answer may be taken later: whoever runs labelloop can bring an archived run back.
+export function keepsAnswers(error) {
+  return passes(error) || error.reason === "RUN_ARCHIVED";
 }
 
 const TIMEOUT_MS = 20_000;

@@ -9,6 +9,7 @@ const RIGHT = 52; // for the newest value, beside the curve's end
 const TOP = 8;
 const BOTTOM = 22;
 const DOTS_MAX = 40;
+const LINE = 13; // of text
 
 const SERIES = { evaluation: "evaluation", control: "control", "stopping set": "control" }; // and how it is drawn
 
@@ -104,13 +105,14 @@ function line(places, name, said) {
   ];
 }
 
-// Texts at the ends of two curves that meet must not lie upon each other.
+// Texts at the ends of two curves that meet must not lie upon each other, nor beyond the drawing's edges.
 function spread(svg) {
   const [upper, lower] = [...svg.querySelectorAll(".said")].sort((a, b) => a.getAttribute("y") - b.getAttribute("y"));
-  const gap = lower.getAttribute("y") - upper.getAttribute("y");
-  if (gap >= 13) return;
-  upper.setAttribute("y", upper.getAttribute("y") - (13 - gap) / 2);
-  lower.setAttribute("y", Number(lower.getAttribute("y")) + (13 - gap) / 2);
+  const y = (text) => Number(text.getAttribute("y"));
+  const missing = Math.max(0, LINE - (y(lower) - y(upper)));
+  const top = Math.min(Math.max(y(upper) - missing / 2, LINE), H - BOTTOM - LINE);
+  upper.setAttribute("y", top);
+  lower.setAttribute("y", Math.max(y(lower) + missing / 2, top + LINE));
 }
 
 function scale(from, to) {

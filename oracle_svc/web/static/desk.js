@@ -1,23 +1,30 @@
 // What lies before one annotator: requests that are theirs for now, and what they said of earlier ones.
 
 import { Away, Barred, Refused, get, passes, post } from "./api.js";
-import { Outbox, stored } from "./outbox.js";
+import { Claims } from "./claims.js";
+import { Outbox } from "./outbox.js";
+import { Past } from "./past.js";
+import { stored } from "./stored.js";
+import { parsed } from "./unsent.js";
 
 const AHEAD = 3; // beside the one that is shown
-const PAST_MAX = 100; // that can be undone
+const AHEAD_MAX = 50; // that the oracle gives at once, those of other windows among them
 const FILL_AGAIN_MS = 2_000;
 
 export class Desk {
   // `heard` has changed() and told(text). `trouble` holds the errors of what is being tried again. What lies here is
   // ours for `leaseMs` after it was asked for, by this machine's own clock, which goes on while the machine sleeps.
-  constructor(run, annotator, leaseMs, heard) {
+  // What is kept in the browser is of this very run: another one with the same name, in a new store, has another `version`.
+  constructor(run, version, annotator, leaseMs, heard) {
     this.leaseMs = leaseMs;
     this.base = `/api/runs/${run}`;
     this.heard = heard;
-    this.store = `labelloop/${run}/${annotator}/`;
+    this.store = `labelloop/${run}@${version}/${annotator}/`;
     this.queue = [];
-    this.past = [];
-    this.answered = new Set();
+    this.claims = new Claims(`${this.store}claim/`);
+    this.past = new Past(`${this.store}past`);
+    this.answered = new Set(this.past.entries.map(({ item }) => item.id));
+    this.over = false;
     this.refusal = "";
     this.filled = false;
     this.left = false;
@@ -39,6 +46,15 @@ export class Desk {
     return Object.values(this.trouble).some((error) => error instanceof Away);
   }
 
+  // Why we are not let in, though the oracle knows our name.
+  get shutOut() {
+    return Object.values(this.trouble).find((error) => error?.status === 403 || error?.reason === "RUN_ARCHIVED")?.message ?? "";
+  }
+
+  get heldElsewhere() {
+    return this.claims.others().size;
+  }
+
   get signedOut() {
     return Object.values(this.trouble).some((error) => error?.status === 401);
   }
@@ -53,7 +69,7 @@ export class Desk {
 
   // Ask for what fits on the desk; what is ours already is renewed by it.
   async fill() {
-    if (this.left) return;
+    if (this.left || this.over) return;
     if (this.filling) {
       this.fillAgain = true;
       return;
@@ -61,11 +77,14 @@ export class Desk {
     this.filling = true;
     clearTimeout(this.timer);
     try {
-      const have = this.queue.map((item) => item.id);
+      const others = this.claims.others();
+      const have = [...this.queue.map((item) => item.id), ...others].slice(0, 2 * AHEAD_MAX);
       const until = Date.now() + this.leaseMs;
-      const { requests } = await post(`${this.base}/next`, { count: Math.max(AHEAD + 1, have.length), have });
+      const count = Math.min(AHEAD_MAX, Math.max(AHEAD + 1, this.queue.length) + others.size);
+      const { requests } = await post(`${this.base}/next`, { count, have });
       this.refusal = "";
-      this.merge(requests, until);
+      if (!this.over) this.merge(requests, until, new Set(have));
+      if (this.short && this.claims.others().size > others.size) this.fillAgain = true; // they asked at the same time
       this.tried("filling", null);
       this.outbox.flush();
     } catch (error) {
@@ -87,6 +106,7 @@ export class Desk {
       this.tried("filling", error);
     } else if (error instanceof Refused) {
       this.refusal = error.message;
+      this.putAway(this.queue.map(({ id }) => id)); // it is not asked for any more
       this.tried("filling", null);
     } else {
       throw error;
@@ -95,16 +115,23 @@ export class Desk {
 
   // The one that is shown stays as long as it is ours, lest it change under somebody's finger; so does what was undone
   // and is not given out anew.
-  merge(requests, until) {
-    const ours = new Map(requests.map((request) => [request.request_id, request]));
+  merge(requests, until, had) {
+    const elsewhere = this.claims.others();
+    const ours = new Map(requests.filter(({ request_id: id }) => !elsewhere.has(id)).map((request) => [request.request_id, request]));
     for (const item of this.queue.filter(({ id }) => ours.has(id))) {
       item.heldUntil = until;
       item.undone &&= this.outbox.has(item.id);
     }
     const stay = this.queue.filter((item, i) => ours.has(item.id) || item.undone || (i === 0 && held(item)));
     const here = new Set(stay.map((item) => item.id));
-    const fresh = requests.filter(({ request_id: id }) => !here.has(id) && !this.answered.has(id));
-    this.queue = [...stay, ...fresh.map((request) => this.item(request, until))];
+    const fresh = [...ours.values()].filter((request) => !here.has(request.request_id) && !this.answered.has(request.request_id));
+    const whole = fresh.filter(({ request_id: id }) => !had.has(id)); // with their content
+    if (whole.length < fresh.length) this.fillAgain = true; // another window had them when we asked
+    const room = Math.max(0, AHEAD + 1 - stay.filter((item) => !item.undone).length);
+    const gone = this.queue.filter((item) => !here.has(item.id)).map(({ id }) => id);
+    this.queue = [...stay, ...whole.slice(0, room).map((request) => this.item(request, until))];
+    this.claims.drop(gone);
+    this.claims.take(this.queue.filter(({ heldUntil }) => heldUntil));
     this.watchLeases();
   }
 
@@ -117,11 +144,46 @@ export class Desk {
 
   // Put away what somebody else may be given by now.
   lapse() {
-    const left = this.queue.filter(held);
-    const fewer = left.length < this.queue.length;
-    this.queue = left;
+    this.putAway(this.queue.filter((item) => !held(item)).map(({ id }) => id));
     this.watchLeases();
-    if (fewer) this.heard.changed();
+  }
+
+  putAway(ids) {
+    if (!ids.length) return;
+    this.queue = this.queue.filter(({ id }) => !ids.includes(id));
+    this.claims.drop(ids);
+    this.heard.changed();
+  }
+
+  // The run has ended: whether a sample was shown that nobody answers any more.
+  end() {
+    if (this.over) return false;
+    this.over = true;
+    const shown = Boolean(this.current);
+    this.putAway(this.queue.map(({ id }) => id));
+    return shown;
+  }
+
+  // What another window of ours did, by the browser's store.
+  heardElsewhere(key, value) {
+    if (key.startsWith(`${this.store}out/`)) {
+      if (value === null) this.outbox.gone(key);
+      else this.answeredElsewhere(parsed(value)?.result);
+    } else if (key.startsWith(this.claims.prefix)) {
+      const id = key.slice(this.claims.prefix.length);
+      if (this.claims.yieldsTo(value) && this.queue.some((item) => item.id === id && !item.undone)) {
+        this.putAway([id]);
+        this.fill();
+      }
+    }
+  }
+
+  answeredElsewhere(result) {
+    if (!result) return;
+    this.note(result);
+    if (result.withdrawn || !this.queue.some(({ id }) => id === result.request_id)) return;
+    this.putAway([result.request_id]);
+    this.fill();
   }
 
   watchLeases() {
@@ -134,13 +196,13 @@ export class Desk {
     if (this.current && !this.current.shownAt) this.current.shownAt = performance.now();
   }
 
-  // `what` is {label} or {skip}.
-  answer(what) {
+  // `what` is {label} or {skip}; `said` the same in words.
+  answer(what, said) {
     const item = this.queue.shift();
     const seconds = Math.round(performance.now() - item.shownAt) / 1000;
+    this.say(item, { ...what, time_spent_s: seconds }, said);
+    this.claims.drop([item.id]);
     this.past.push({ item, what });
-    if (this.past.length > PAST_MAX) this.past.shift();
-    this.say(item, { ...what, time_spent_s: seconds });
     return item;
   }
 
@@ -150,7 +212,7 @@ export class Desk {
     const { item } = entry;
     item.undone = true;
     item.shownAt = 0;
-    this.say(item, { withdrawn: true });
+    this.say(item, { withdrawn: true }, "");
     // A new page must not say this revision again: it would be taken for a repeat.
     stored(() => localStorage.setItem(`${this.store}revision/${item.id}`, `${item.revision}`));
     this.queue.unshift(item);
@@ -164,10 +226,10 @@ export class Desk {
     else this.answered.add(result.request_id);
   }
 
-  say(item, answer) {
+  say(item, answer, said) {
     const result = { request_id: item.id, revision: item.revision, ...answer };
     this.note(result);
-    this.outbox.push(result);
+    this.outbox.push(result, said);
     item.revision += 1;
     this.heard.changed();
   }
@@ -175,7 +237,7 @@ export class Desk {
   // At the second try it may be our own that stood already.
   taken(result, reply, tries) {
     if (!reply.recorded && tries === 1) {
-      this.heard.told("Somebody else had answered that one already.");
+      this.heard.told(reply.own ? "You had answered that one already, elsewhere: that answer stands." : "Somebody else had answered that one already.");
       this.letGo(result.request_id);
     }
     this.fill();
@@ -191,9 +253,9 @@ export class Desk {
   // What stands is another's, or not ours to change: nothing more is said of it.
   letGo(id) {
     this.outbox.drop(id);
-    this.queue = this.queue.filter((item) => item.id !== id);
-    this.past = this.past.filter(({ item }) => item.id !== id);
+    this.past.drop(id);
     this.answered.add(id);
+    this.putAway([id]);
     this.heard.changed();
   }
 
@@ -226,6 +288,7 @@ export class Desk {
     this.left = true;
     const ids = this.queue.map((item) => item.id);
     this.queue = [];
+    this.claims.drop(ids);
     if (ids.length) post(`${this.base}/release`, { request_ids: ids }, { keepalive: true }).catch(() => {}); // they expire
   }
 }

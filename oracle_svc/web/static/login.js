@@ -1,4 +1,5 @@
 import { get, post } from "./api.js";
+import { showUnsent } from "./unsent.js";
 
 const form = document.getElementById("login");
 const fault = document.getElementById("fault");
@@ -20,6 +21,8 @@ form.addEventListener("submit", async (event) => {
     (error.reason === "WRONG_TOKEN" ? form.elements.token : form.elements.name)?.focus();
   }
 });
+
+showUnsent(document.getElementById("unsent-elsewhere"));
 
 // Until now the browser would have sent the form by itself.
 form.querySelector("button").disabled = false;

@@ -1,7 +1,9 @@
 // Answers on their way, in the order given. They are kept until the oracle has taken or refused them, beyond a lost
 // connection and a closed page; sending one twice does no harm, for its revision names it.
 
-import { Refused, passes } from "./api.js";
+import { Refused, keepsAnswers } from "./api.js";
+import { stored } from "./stored.js";
+import { parsed } from "./unsent.js";
 
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 10_000;
@@ -21,8 +23,9 @@ export class Outbox {
     return this.items.length;
   }
 
-  push(result) {
-    const item = { key: this.prefix + `${Date.now()}`.padStart(15, "0") + `-${serial()}`, result, tries: 0 };
+  // `said` is the answer in words, for people.
+  push(result, said) {
+    const item = { key: this.prefix + `${Date.now()}`.padStart(15, "0") + `-${serial()}`, result, said, tries: 0 };
     this.items.push(item);
     keep(item);
     this.flush();
@@ -48,7 +51,7 @@ export class Outbox {
       this.done(item);
       this.heard.taken(item.result, reply, item.tries);
     } catch (error) {
-      if (passes(error)) {
+      if (keepsAnswers(error)) {
         this.timer = setTimeout(() => this.flush(), this.waitMs);
         this.waitMs = Math.min(2 * this.waitMs, LONGEST_WAIT_MS);
         this.heard.stuck(error);
@@ -72,8 +75,13 @@ export class Outbox {
     for (const { key } of dropped) forget(key);
   }
 
+  // What another window sent, or the same one before it was closed.
+  gone(key) {
+    if (!this.busy) this.items = this.items.filter((item) => item.key !== key);
+  }
+
   done(item) {
-    this.items.shift();
+    this.items = this.items.filter((each) => each !== item);
     this.waitMs = FIRST_WAIT_MS;
     forget(item.key);
     this.heard.moving();
@@ -94,22 +102,14 @@ function kept(prefix) {
   return keys
     .filter((key) => key.startsWith(prefix))
     .sort()
-    .map((key) => ({ key, result: JSON.parse(localStorage.getItem(key)), tries: 1 }));
+    .map((key) => ({ key, ...parsed(localStorage.getItem(key)), tries: 1 }))
+    .filter(({ result }) => result);
 }
 
 function keep(item) {
-  stored(() => localStorage.setItem(item.key, JSON.stringify(item.result)));
+  stored(() => localStorage.setItem(item.key, JSON.stringify({ result: item.result, said: item.said })));
 }
 
 function forget(key) {
   stored(() => localStorage.removeItem(key));
-}
-
-export function stored(work) {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof DOMException)) throw error;
-    return null;
-  }
 }

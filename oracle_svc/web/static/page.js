@@ -1,22 +1,24 @@
 // The page of a run: what lies on the desk, keys and buttons, and beside them how the model is doing.
 
-import { post } from "./api.js";
+import { get, passes, post } from "./api.js";
 import { Desk } from "./desk.js";
 import { h, percent, shortened, some, whole } from "./dom.js";
-import { keysOf } from "./keys.js";
+import { keysInWords, keysOf } from "./keys.js";
 import { Live } from "./live.js";
-import { stored } from "./outbox.js";
+import { stored } from "./stored.js";
 import { showPanel } from "./panel.js";
 import { called, sampleElement } from "./sample.js";
+import { saveButton, showUnsent, unsent } from "./unsent.js";
 
 const SHOWN_BESIDE = 3;
 const FEW_CLASSES = 10;
 const TOLD_MS = 6_000;
+const UNSENT_AFTER_MS = 1_500;
 const ASK_AGAIN_MS = 5_000; // leases that others let lapse ring no bell
 const SKIPPED = "SKIP_KIND_SKIPPED";
 const REJECTED = "SKIP_KIND_REJECTED";
 
-const { run, annotator, tool, leaseS } = document.body.dataset;
+const { run, version, annotator, tool, leaseS } = document.body.dataset;
 const LEASE_MS = 1000 * Number(leaseS);
 const RENEW_MS = 0.4 * LEASE_MS;
 const IDLE_MS = 2 * LEASE_MS; // then others may have what lies here
@@ -30,7 +32,7 @@ let activeAt = Date.now();
 let opinionShown = stored(() => localStorage.getItem("labelloop/opinion")) !== "hidden";
 const elements = new WeakMap(); // of what lies on the desk, by item
 
-const desk = new Desk(run, annotator, LEASE_MS, {
+const desk = new Desk(run, version, annotator, LEASE_MS, {
   changed: () => render(),
   told: (text) => tell(text),
 });
@@ -38,6 +40,7 @@ const desk = new Desk(run, annotator, LEASE_MS, {
 const live = new Live(`/api/runs/${run}/events`, {
   now: (data) => {
     now = data;
+    if (now.ended) runEnded();
     renderProgress();
     if (!tool && !away() && desk.filled && desk.short && now.open > desk.queue.length) desk.fill();
     render();
@@ -53,14 +56,17 @@ const live = new Live(`/api/runs/${run}/events`, {
     setSilent(false);
   },
   down: () => setSilent(true),
-  refused: () => desk.whySilent(),
+  refused: () => {
+    desk.whySilent();
+    if (desk.current) desk.fill(); // which tells whether the run is still there
+  },
 });
 
 // Answers
 
 function answer(what, said) {
   if (!desk.current) return;
-  desk.answer(what);
+  desk.answer(what, wordFor(what));
   announce(`${said}. ${now ? `${whole(now.labels)} of ${whole(now.budget)} labels stand.` : ""}`);
 }
 
@@ -93,6 +99,11 @@ function undo() {
   announce(`Taken back: ${said(entry.what)}. ${called(entry.item.request)} is here again.`);
 }
 
+// What a file of unsent answers says.
+function wordFor(what) {
+  return what.skip ? "" : classes[what.label];
+}
+
 function said(what) {
   if (what.skip) return what.skip === SKIPPED ? "skipped" : "rejected";
   return classes[what.label] ?? `${what.label}`;
@@ -111,7 +122,20 @@ function toggleOpinion() {
 
 // Keys
 
-const KEYS = { s: skip, x: reject, u: undo, z: undo, Backspace: undo, p: toggleOpinion };
+// Guidelines are open at first; each browser keeps for each run whether they are.
+
+const guidelines = at("guidelines");
+if (guidelines) {
+  const kept = `labelloop/guidelines/${run}`;
+  guidelines.open = stored(() => localStorage.getItem(kept)) !== "closed";
+  guidelines.addEventListener("toggle", () => stored(() => localStorage.setItem(kept, guidelines.open ? "open" : "closed")));
+}
+
+function toggleGuidelines() {
+  if (guidelines) guidelines.open = !guidelines.open;
+}
+
+const KEYS = { s: skip, x: reject, u: undo, z: undo, Backspace: undo, p: toggleOpinion, g: toggleGuidelines };
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
@@ -130,6 +154,7 @@ at("opinion-toggle").addEventListener("click", toggleOpinion);
 
 at("sign-out")?.addEventListener("click", async () => {
   desk.leave();
+  desk.past.forget();
   await post("/logout", {});
   location.assign("/login");
 });
@@ -143,6 +168,8 @@ function renderClasses() {
   box.dataset.kind = classes.length > FEW_CLASSES ? "many" : longest <= 3 ? "short" : "long";
   box.replaceChildren(...classes.map((name, index) => classButton(name, index, keys[index])));
   at("filter-box").hidden = classes.length <= FEW_CLASSES;
+  at("keys-hint").textContent = keysInWords(classes);
+  at("keys-hint").hidden = !classes.length;
 }
 
 function classButton(name, index, key) {
@@ -185,11 +212,11 @@ function render() {
     renderClasses();
   }
   renderFrame(item);
-  renderStrip(at("done"), desk.past.slice(-SHOWN_BESIDE), ({ item: past, what }) => badge(past, mark(what)));
+  renderStrip(at("done"), desk.past.entries.slice(-SHOWN_BESIDE), ({ item: past, what }) => badge(past, mark(what)));
   renderStrip(at("next"), desk.queue.slice(1, 1 + SHOWN_BESIDE), (next) => badge(next, null));
   renderOpinion(item);
   for (const button of [...at("classes").children, at("skip"), at("reject")]) button.disabled = !item;
-  at("undo").disabled = !desk.past.length || Boolean(now?.ended);
+  at("undo").disabled = !desk.past.entries.length || Boolean(now?.ended);
   renderBanner();
 }
 
@@ -251,6 +278,7 @@ const EMPTY = at("empty");
 function emptiness() {
   const [title, text, busy] = whyEmpty();
   const children = [h("h2", {}, title), h("p", {}, text)];
+  if (now?.ended || desk.refusal) children.push(wayOn());
   if (busy) children.unshift(h("p", { class: "spinner", "aria-hidden": "true" }));
   EMPTY.replaceChildren(...children);
   return EMPTY;
@@ -266,6 +294,7 @@ function whyEmpty() {
   if (now.phase === "training") return ["The model is learning", `It has ${some(now.labels, "label")} now, and will ask for the next.`, true];
   if (now.phase === "starting") return ["The run is starting", now.doing ? `${sentence(now.doing)}. The first samples come after that.` : "The first samples come in a moment.", true];
   if (desk.refusal) return ["Nothing to label", desk.refusal, false];
+  if (desk.heldElsewhere) return ["Another window of yours has the rest", `Label there, or close it: its samples come here within ${Math.ceil(LEASE_MS / 60_000)} minutes.`, true];
   if (away()) return ["Are you still there?", "What lay here went back, so that others may have it. Press a key or tap to go on.", false];
   return ["Others hold the rest of this round", `${some(now.open, "sample")} wait for them. What they let go comes here.`, true];
 }
@@ -282,6 +311,25 @@ function whatHoldsUp() {
 
 function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+// Once; the run that asks for labels next is offered.
+let next = null;
+
+async function runEnded() {
+  if (desk.over) return;
+  if (desk.end()) tell("The run has ended: the sample that was shown needs no answer any more.");
+  try {
+    next = await get(`/api/next-run?but=${encodeURIComponent(run)}`);
+  } catch (error) {
+    if (!passes(error)) throw error;
+  }
+  render();
+}
+
+function wayOn() {
+  if (!next?.run_id) return h("a", { class: "way", href: "/" }, "All runs");
+  return h("a", { class: "way", href: `/runs/${encodeURIComponent(next.run_id)}` }, `Label the next run: ${next.run_id}`);
 }
 
 function over() {
@@ -312,16 +360,42 @@ function renderBanner() {
   at("link").setAttribute("aria-label", LAMPS[lamp]);
   at("link").title = LAMPS[lamp];
   const text = trouble && `${trouble}${kept} `;
+  renderUnsent();
   if (banner.dataset.text === text) return;
   banner.dataset.text = text;
-  banner.replaceChildren(text, ...(way ? [h("a", { href: way }, "Sign in again")] : []));
+  const save = kept ? [saveButton(ownUnsent)] : [];
+  banner.replaceChildren(text, ...(way ? [h("a", { href: way }, "Sign in again")] : []), ...save);
   banner.hidden = !text;
+}
+
+function ownUnsent() {
+  return unsent().filter((group) => group.run === run && group.version === version && group.annotator === annotator);
+}
+
+// A moment later than the answer: most are sent at once.
+let unsentTimer = null;
+
+function renderUnsent() {
+  const count = desk.outbox.size;
+  if (count && at("unsent").hidden) {
+    unsentTimer ??= setTimeout(showCount, UNSENT_AFTER_MS);
+    return;
+  }
+  showCount();
+}
+
+function showCount() {
+  clearTimeout(unsentTimer);
+  unsentTimer = null;
+  at("unsent").hidden = !desk.outbox.size;
+  at("unsent").textContent = `${whole(desk.outbox.size)} unsent`;
 }
 
 // In words, and where to go to mend it; of a proxy's own sign-in the browser learns by loading this page anew.
 function whatIsWrong() {
   if (now?.ended && !desk.outbox.size) return ["", null]; // there is nothing to wait for
   if (desk.barred) return ["A server in front of the oracle wants you to sign in.", location.pathname];
+  if (desk.shutOut) return [`${desk.shutOut}${/[.!?]$/.test(desk.shutOut) ? "" : "."}`, at("sign-out") ? `/login?next=${location.pathname}` : null];
   if (desk.signedOut) return ["You are signed out.", at("sign-out") ? `/login?next=${location.pathname}` : location.pathname];
   if (desk.lost || silent) return ["No connection to the oracle; trying again.", null];
   return ["", null];
@@ -358,6 +432,9 @@ function resume() {
   if (!tool) desk.sit();
 }
 
+window.addEventListener("storage", ({ key, newValue }) => {
+  if (key) desk.heardElsewhere(key, newValue);
+});
 window.addEventListener("online", resume);
 window.addEventListener("offline", () => setSilent(true));
 window.addEventListener("pagehide", () => {
@@ -395,3 +472,4 @@ setInterval(() => {
 if (classes.length) renderClasses();
 render();
 resume();
+showUnsent(at("unsent-elsewhere"), desk.outbox.prefix, { run, version });

@@ -10,6 +10,7 @@ const FOLDED_CHARACTERS = 2_000; // of a text that is longer by as many again or
 export function sampleElement(request) {
   if (!request.content && !here(request.uri)) return elsewhere(request);
   if (request.media_type.startsWith("text/plain")) return text(request);
+  if (request.media_type.startsWith("application/json")) return row(request);
   return request.media_type.startsWith("image/") ? image(request) : values(request);
 }
 
@@ -62,6 +63,24 @@ function decoded(bytes) {
 
 function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
+}
+
+// A row of a table: its columns by name. Whatever the cells hold is shown as text.
+function row(request) {
+  const table = h("table", { class: "row", tabindex: "0", "aria-label": `Row ${called(request)}` });
+  const fill = (bytes) => table.replaceChildren(...cells(JSON.parse(decoded(bytes))));
+  if (request.content) fill(bytesOf(request.content));
+  else fetched(request.uri).then(fill, (error) => table.replaceChildren(h("caption", {}, error.message)));
+  return table;
+}
+
+function cells(columns) {
+  const all = Object.entries(columns);
+  const shown = all.slice(0, VALUES_MAX).map(([name, value]) =>
+    h("tr", {}, h("th", { scope: "row", dir: "auto" }, name), h("td", { dir: "auto" }, value === null ? h("span", { class: "pale" }, "missing") : `${value}`)),
+  );
+  const more = all.length - VALUES_MAX;
+  return more > 0 ? [...shown, h("tr", {}, h("td", { colspan: 2 }, `and ${more} more columns`))] : shown;
 }
 
 function values(request) {

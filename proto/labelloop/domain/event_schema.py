@@ -14,6 +14,7 @@ from labelloop.domain.limits import (
     BY_CLASS_MAX,
     CONTROL_PERCENT_MAX,
     COUNT_MAX,
+    GUIDELINES_BYTES_MAX,
     SKIP_KINDS,
     TEXT_DTYPE,
 )
@@ -132,6 +133,8 @@ def _spec_fault(spec: RunSpec) -> str:
         return "a budget in its spec is larger than any pool"
     if max(spec.queue.annotators, spec.queue.annotators_max) > ANNOTATORS_MAX:
         return "its spec asks too many annotators"
+    if len(spec.queue.guidelines.encode()) > GUIDELINES_BYTES_MAX:
+        return "its guidelines are longer than any may be"
     if not 0 <= spec.start_scale < math.inf:
         return "the start in its spec is no number"
     if spec.control_percent > CONTROL_PERCENT_MAX:

@@ -25,4 +25,5 @@ SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # reason
 CONTROL_PERCENT_MAX = 50
 TEXT_CHARACTERS_MAX = 200
 COMMENT_CHARACTERS_MAX = 1_000
+GUIDELINES_BYTES_MAX = 64 * 1024  # in UTF-8; the event of a start holds them
 ARCHIVES_MAX = 1_000_000  # times that a run may be archived

@@ -10,6 +10,7 @@ from types import TracebackType
 import structlog
 from labelloop.errors import LabelloopError, WrongState
 
+from labelloop_cli.local.end_with_parent import ended_with_us
 from labelloop_cli.local.nats.port import HOST, check_free, greets, port_in_use
 from labelloop_cli.local.nats.store import NatsStore
 
@@ -23,11 +24,13 @@ log = structlog.get_logger()
 class NatsServer:
     """A nats-server process over the data in ``store_dir``, on ``port`` (0: any free one, known once started).
 
+    With ``for_us`` it ends when this process is killed, where the system can do so.
+
     ``start`` after ``stop``, or after the server died, starts another over the same data on the same port.
     """
 
-    def __init__(self, binary: Path, store_dir: Path, *, port: int = 0) -> None:
-        self.binary = binary
+    def __init__(self, binary: Path, store_dir: Path, *, port: int = 0, for_us: bool = False) -> None:
+        self.binary, self._for_us = binary, for_us
         self.store = NatsStore(store_dir)
         self.port = port
         self._process: asyncio.subprocess.Process | None = None
@@ -95,8 +98,9 @@ class NatsServer:
             if self.port:
                 check_free(self.port)  # before the server reads the store back only to find that it cannot listen
             try:
+                binary = [str(self.binary.absolute())]
                 return await asyncio.create_subprocess_exec(
-                    self.binary,
+                    *(ended_with_us(binary) if self._for_us else binary),
                     *("--addr", HOST, "--port", str(self.port or -1)),
                     *("--jetstream", "--store_dir", store.folder),
                     *("--config", store.config_file, "--pid", store.pid_file, "--ports_file_dir", store.folder),

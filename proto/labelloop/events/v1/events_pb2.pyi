@@ -805,6 +805,7 @@ class QueueSpec(_message.Message):
     HIDE_PREDICTIONS_FIELD_NUMBER: _builtins.int
     GOLD_FIELD_NUMBER: _builtins.int
     RESOLUTION_VERSION_FIELD_NUMBER: _builtins.int
+    GUIDELINES_FIELD_NUMBER: _builtins.int
     tool: _builtins.str
     """The tool that requests are put into, by the name that the oracle has for it; empty: people fetch them (gRPC, the page)."""
     annotators: _builtins.int
@@ -816,11 +817,13 @@ class QueueSpec(_message.Message):
     deadline_s: _builtins.int
     """Seconds from the request on, after which a sample without an answer leaves its batch; 0 means never."""
     hide_predictions: _builtins.bool
-    """Whether annotators do without the model's prediction."""
+    """Whether annotators do without the model's prediction. The command sets it unless predictions are to be shown."""
     resolution_version: _builtins.int
     """Version of the rules by which several answers become a label; the trainer sets it when a run starts. 0 in runs of
     earlier releases, whose answers are resolved as they were there.
     """
+    guidelines: _builtins.str
+    """By what people are to label, Markdown or plain text; at most 64 KiB in UTF-8. Empty: nothing is said."""
     @_builtins.property
     def gold(self) -> _containers.RepeatedCompositeFieldContainer[Global___GoldSample]:
         """Samples whose class is known."""
@@ -836,10 +839,11 @@ class QueueSpec(_message.Message):
         hide_predictions: _builtins.bool = ...,
         gold: _abc.Iterable[Global___GoldSample] | None = ...,
         resolution_version: _builtins.int = ...,
+        guidelines: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotators", b"annotators", "annotators_max", b"annotators_max", "deadline_s", b"deadline_s", "gold", b"gold", "hide_predictions", b"hide_predictions", "resolution_version", b"resolution_version", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotators", b"annotators", "annotators_max", b"annotators_max", "deadline_s", b"deadline_s", "gold", b"gold", "guidelines", b"guidelines", "hide_predictions", b"hide_predictions", "resolution_version", b"resolution_version", "tool", b"tool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

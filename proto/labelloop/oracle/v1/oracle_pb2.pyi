@@ -630,6 +630,8 @@ class LabelRequest(_message.Message):
     NEXT_REVISION_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     SAMPLE_NAME_FIELD_NUMBER: _builtins.int
+    GUIDELINES_FIELD_NUMBER: _builtins.int
+    GUIDELINES_URI_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """"<run>/<round>/<sample>/<slot>"; without "/<slot>" where a tool shares a sample out among its annotators itself."""
     run_id: _builtins.str
@@ -662,6 +664,10 @@ class LabelRequest(_message.Message):
     """
     sample_name: _builtins.str
     """The sample's name: its file or its row's key; empty where it has none."""
+    guidelines: _builtins.str
+    """By what people are to label, Markdown or plain text; empty where there are none, or they are long."""
+    guidelines_uri: _builtins.str
+    """Where long guidelines lie; empty where guidelines holds them, or where the oracle sends no links."""
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names, index is class."""
@@ -699,10 +705,12 @@ class LabelRequest(_message.Message):
         next_revision: _builtins.int = ...,
         attempt: _builtins.int = ...,
         sample_name: _builtins.str = ...,
+        guidelines: _builtins.str = ...,
+        guidelines_uri: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "prediction", b"prediction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_count", b"annotator_count", "attempt", b"attempt", "classes", b"classes", "content", b"content", "deadline", b"deadline", "lease_expires_at", b"lease_expires_at", "media_type", b"media_type", "next_revision", b"next_revision", "prediction", b"prediction", "priority", b"priority", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "sample_id", b"sample_id", "sample_name", b"sample_name", "sha256", b"sha256", "slot", b"slot", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator_count", b"annotator_count", "attempt", b"attempt", "classes", b"classes", "content", b"content", "deadline", b"deadline", "guidelines", b"guidelines", "guidelines_uri", b"guidelines_uri", "lease_expires_at", b"lease_expires_at", "media_type", b"media_type", "next_revision", b"next_revision", "prediction", b"prediction", "priority", b"priority", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "sample_id", b"sample_id", "sample_name", b"sample_name", "sha256", b"sha256", "slot", b"slot", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

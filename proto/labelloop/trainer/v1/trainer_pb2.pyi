@@ -300,7 +300,7 @@ class RunStatus(_message.Message):
     progress: _builtins.str
     """What a step that takes long has done so far, in a sentence; empty where none does. Not a fault, unlike message."""
     archived: _builtins.bool
-    """Whether it lies in the archive. In lists, spec is without gold samples then."""
+    """Whether it lies in the archive. In lists, spec is without gold samples then. In all lists it is without guidelines."""
     deleted: _builtins.bool
     """Whether it was deleted: lists then show what was known of it when it was archived, and nothing else can be read."""
     @_builtins.property

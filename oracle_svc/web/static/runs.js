@@ -1,0 +1,3 @@
+import { showUnsent } from "./unsent.js";
+
+showUnsent(document.getElementById("unsent-elsewhere"));
