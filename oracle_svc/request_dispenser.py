@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from labelloop.domain.ids import LeaseKey, RequestId
@@ -24,6 +24,10 @@ def tool_holder(tool: str) -> str:
     return f"tool:{tool}"
 
 
+def _as_named(run_id: str, annotator: str) -> str:
+    return annotator
+
+
 class RequestDispenser:
     """Leases requests to annotators and builds the messages that annotators and tools receive."""
 
@@ -37,11 +41,11 @@ class RequestDispenser:
 
         Of each run, requests that the annotator already holds come first.
         """
-        holder = person(annotator)
         given: list[LabelRequest] = []
         for labeling in labelings:
             if labeling.pool is None or not labeling.for_people:
                 continue
+            holder = person(labeling.identity_of(annotator))
             asks = list(for_annotator(labeling, annotator))
             held = {key.request: i for i, key in enumerate(self._leases.held_by(holder, labeling.run_id))}
             taken: set[int] = set()  # an annotator fills one slot of a sample at most
@@ -58,12 +62,25 @@ class RequestDispenser:
                     given.append(request)
         return given
 
-    async def release(self, annotator: str, request_ids: Sequence[str]) -> int:
-        """Release an annotator's requests; return how many they held. Raises InvalidInput for a malformed id."""
-        holder = person(annotator)
+    async def release(
+        self, annotator: str, request_ids: Sequence[str], identity_in: Callable[[str, str], str] = _as_named
+    ) -> int:
+        """Release an annotator's requests; return how many they held. Raises InvalidInput for a malformed id.
+
+        Args:
+            identity_in: Returns an annotator's identity in the run of that id.
+        """
         requests = dict.fromkeys(RequestId.parse(request_id) for request_id in request_ids)
         keys = [key for request in requests for key in self._leases.held_of_sample(request) if key.request == request]
-        return len({key.request for key in keys if await self._leases.release(key, holder)})
+        holders = [person(identity_in(key.request.run_id, annotator)) for key in keys]
+        held = [each for each in zip(keys, holders, strict=True) if await self._leases.release(*each)]
+        return len({key.request for key, _ in held})
+
+    async def release_all(self, run_id: str, annotators: Iterable[str]) -> None:
+        """Release what these annotators hold of a run, for others to take."""
+        for holder in map(person, annotators):
+            for key in self._leases.held_by(holder, run_id):
+                await self._leases.release(key, holder)
 
     async def claim(self, labeling: LabelingState, lease: LeaseKey, holder: str, for_s: float) -> float:
         """Take a lease, or renew the holder's own, unless somebody else holds one that conflicts with it.

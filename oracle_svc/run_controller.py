@@ -30,9 +30,10 @@ from oracle_svc.domain.labeling_state import (
     PublishPool,
     Resolve,
     Wait,
+    Withdraw,
     next_action,
 )
-from oracle_svc.domain.resolution import Posteriors, expire, settle, to_weigh
+from oracle_svc.domain.resolution import Posteriors, expire, settle, to_weigh, withdrawals
 from oracle_svc.metrics import queue_gauges
 from oracle_svc.result_recorder import append_answers
 
@@ -80,6 +81,8 @@ class RunController:
                     done = await append_answers(self._log, events)
                     labeling.mark_resolved(answered)
                     self._projections.notify(run_id)  # more annotators may be wanted now
+                case Withdraw(results):
+                    done = await append_answers(self._log, withdrawals(labeling, results))
                 case Expire(sample_ids):
                     weighed = await _weighed(labeling, sample_ids)
                     done = await append_answers(self._log, expire(labeling, sample_ids, weighed))

@@ -20,5 +20,5 @@ def reported(error: BaseException) -> int | None:
         error = error.exceptions[0]
     if not isinstance(error, LabelloopError):
         return None
-    errors.print(Text.assemble(("error:", "red"), f" {error.message}"), highlight=False)
+    errors.print(Text.assemble(("error:", "red"), f" {error.message}"), highlight=False, soft_wrap=True)
     return 2 if isinstance(error, _USAGE) else 1

@@ -30,7 +30,7 @@ def backlog_of(labeling: LabelingState, leased: int) -> Backlog:
         disputed=sum(bool(labeling.disputed.get(sample_id)) for sample_id in labeling.open),
         labelled=sum(isinstance(outcome, LabelProvided) for outcome in standing),
         skipped=sum(isinstance(outcome, SampleSkipped) for outcome in standing),
-        annotators=[_record(each) for each in records(_judgements(labeling))],
+        annotators=_annotators(labeling),
     )
     if labeling.waits_since:
         backlog.waits_since.FromDatetime(labeling.waits_since)
@@ -44,14 +44,25 @@ def _judgements(labeling: LabelingState) -> Iterator[Judgement]:
         for given in labeling.standing_answers(sample_id):
             outcome = given.label if given.HasField("label") else Skip(given.skip)
             gold, label = labeling.gold.get(sample_id), labels.get(sample_id)
-            yield Judgement(given.annotator, outcome, given.time_spent_s, gold, label)
+            yield Judgement(labeling.identity_of(given.annotator), outcome, given.time_spent_s, gold, label)
     if labeling.annotators > 1 or not labeling.for_people:
         return
     for standing in labeling.answers.standing.values():  # a single annotator's result is the label: nothing to compare
         if isinstance(standing, LabelProvided):
-            yield Judgement(standing.annotator, standing.label, standing.time_spent_s)
+            yield Judgement(labeling.identity_of(standing.annotator), standing.label, standing.time_spent_s)
         elif isinstance(standing, SampleSkipped) and standing.annotator:
-            yield Judgement(standing.annotator, Skip(standing.kind), 0.0)
+            yield Judgement(labeling.identity_of(standing.annotator), Skip(standing.kind), 0.0)
+
+
+def _annotators(labeling: LabelingState) -> list[AnnotatorRecord]:
+    """Return a record for each person who answered, has several names or was removed, by name."""
+    found = {each.annotator: _record(each) for each in records(_judgements(labeling))}
+    people = labeling.run_log.annotators
+    for name in people.declared:
+        record = found.setdefault(name, AnnotatorRecord(annotator=name))
+        record.aliases.extend(sorted(people.names_of(name) - {name}))
+        record.removed = name in people.removed
+    return [found[name] for name in sorted(found)]
 
 
 def _record(quality: AnnotatorQuality) -> AnnotatorRecord:

@@ -7,6 +7,7 @@ from labelloop.events.v1.events_pb2 import FeatureKind, SkipKind
 COUNT_MAX = 2**31 - 1
 TEXT_DTYPE = "utf8"  # of pools of texts, where others have the name of a NumPy type
 ANNOTATORS_MAX = 25  # per sample
+ANNOTATOR_CHANGES_MAX = 10_000  # aliases, removals and restorals of a run's annotators
 AUDIT_MAX = 50_000  # in one event; the broker accepts a megabyte
 BY_CLASS_MAX = 1_000  # classes; of more, the log records no accuracy of each
 KAPPA = 0.99  # two models agree from this value on

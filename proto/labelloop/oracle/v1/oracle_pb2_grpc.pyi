@@ -74,6 +74,10 @@ class OracleServiceStub:
     """
     CancelRequests: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]
     """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
+    ChangeAnnotators: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ChangeAnnotatorsRequest, _oracle_pb2.ChangeAnnotatorsResponse]
+    """Changes who is who among a run's annotators, or who takes part. FAILED_PRECONDITION where the run has ended, or an
+    alias names somebody who was removed. A change that holds already changes nothing.
+    """
     GetBacklog: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.GetBacklogRequest, _oracle_pb2.GetBacklogResponse]
     """What waits, and who answered how well, by run."""
     ListAnswers: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListAnswersRequest, _oracle_pb2.ListAnswersResponse]
@@ -141,6 +145,10 @@ class OracleServiceAsyncStub(OracleServiceStub):
     """
     CancelRequests: _aio.UnaryUnaryMultiCallable[_oracle_pb2.CancelRequestsRequest, _oracle_pb2.CancelRequestsResponse]  # type: ignore[assignment]
     """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
+    ChangeAnnotators: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ChangeAnnotatorsRequest, _oracle_pb2.ChangeAnnotatorsResponse]  # type: ignore[assignment]
+    """Changes who is who among a run's annotators, or who takes part. FAILED_PRECONDITION where the run has ended, or an
+    alias names somebody who was removed. A change that holds already changes nothing.
+    """
     GetBacklog: _aio.UnaryUnaryMultiCallable[_oracle_pb2.GetBacklogRequest, _oracle_pb2.GetBacklogResponse]  # type: ignore[assignment]
     """What waits, and who answered how well, by run."""
     ListAnswers: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListAnswersRequest, _oracle_pb2.ListAnswersResponse]  # type: ignore[assignment]
@@ -256,6 +264,16 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.CancelRequestsResponse, _abc.Awaitable[_oracle_pb2.CancelRequestsResponse]]:
         """Takes requests back: their samples leave the batch, others are asked for in their place. All or none."""
+
+    @_abc_1.abstractmethod
+    def ChangeAnnotators(
+        self,
+        request: _oracle_pb2.ChangeAnnotatorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.ChangeAnnotatorsResponse, _abc.Awaitable[_oracle_pb2.ChangeAnnotatorsResponse]]:
+        """Changes who is who among a run's annotators, or who takes part. FAILED_PRECONDITION where the run has ended, or an
+        alias names somebody who was removed. A change that holds already changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def GetBacklog(
