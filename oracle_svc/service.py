@@ -23,7 +23,7 @@ from oracle_svc.domain.backlog import backlog_of, is_answer
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.listed_run import EndedRun
 from oracle_svc.domain.resolution import skipped
-from oracle_svc.domain.result_validation import check_annotator, check_takes_part, check_words
+from oracle_svc.domain.result_validation import check_annotator, check_words, where_taking_part
 from oracle_svc.request_dispenser import RequestDispenser
 from oracle_svc.result_recorder import ResultRecorder, append_answers
 from oracle_svc.tool_results import replay
@@ -134,7 +134,7 @@ class OracleService(OracleServiceServicer):
             for labeling in self._unfinished(request.run_id)
             if labeling.for_people and (request.run_id or not labeling.spec.queue.tool)
         ]
-        labelings = _where_they_take_part(labelings, request.annotator)
+        labelings = where_taking_part(labelings, request.annotator)
         requests = await self._counter.lease(labelings, request.annotator, count, lease_s)
         return pb.LeaseNextResponse(requests=requests)
 
@@ -276,14 +276,6 @@ class OracleService(OracleServiceServicer):
 
 def _backlog_of_ended(ended: EndedRun) -> pb.Backlog | None:
     return ended.backlog if ended.listed.for_people else None
-
-
-def _where_they_take_part(labelings: list[LabelingState], annotator: str) -> list[LabelingState]:
-    """Return the runs that the annotator was not removed from. Raises WrongState if that leaves none."""
-    here = [each for each in labelings if not each.run_log.annotators.removal_of(each.identity_of(annotator))]
-    if labelings and not here:
-        check_takes_part(labelings[0], annotator)
-    return here
 
 
 def _check_letters(ids: Iterable[str], among: Container[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labelloop.domain.class_names import class_named, near_match
@@ -103,6 +103,14 @@ def check_takes_part(labeling: LabelingState, annotator: str) -> None:
             "`labelloop label annotators restore`"
         )
         raise WrongState("ANNOTATOR_REMOVED", message, field="annotator", run_id=labeling.run_id, annotator=annotator)
+
+
+def where_taking_part(labelings: Sequence[LabelingState], annotator: str) -> list[LabelingState]:
+    """Return the runs that the annotator was not removed from. Raises WrongState if that leaves none."""
+    here = [each for each in labelings if not each.run_log.annotators.removal_of(each.identity_of(annotator))]
+    if labelings and not here:
+        check_takes_part(labelings[0], annotator)
+    return here
 
 
 def check_words(annotator: str, comment: str = "", source_event_id: str = "", field: str = "comment") -> None:
