@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, TypeVar
 
 import structlog
-from labelloop.errors import WrongState
+from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.connection import check_reachable
 from platformdirs import user_cache_path
 
@@ -24,6 +25,7 @@ from labelloop_cli.extras import check_installed
 from labelloop_cli.local.nats.binary import find_or_get
 from labelloop_cli.local.nats.server import NatsServer
 from labelloop_cli.local.page_links import page_links
+from labelloop_cli.local.settings_check import check_settings
 from labelloop_cli.output.console import console
 
 _IN_STORE = ("nats", "logs", "cache")
@@ -80,23 +82,36 @@ class Service:
         return self.folder / f"{self.name}.ready"
 
     async def start(self) -> None:
-        """Start the service, and return once it answers. Raises WrongState, with the end of its log, if it does not."""
+        """Start the service, and return once it answers.
+
+        Raises:
+            InvalidInput: If one of its settings is wrong.
+            WrongState: With the end of its log, if it does not answer.
+        """
         self.ready_file.unlink(missing_ok=True)
         ours = {"LABELLOOP_PORT": str(self.port), "LABELLOOP_READY_FILE": str(self.ready_file)}
         if self.http_port:
             ours["LABELLOOP_HTTP_PORT"] = str(self.http_port)
         with self.log_file.open("ab") as output:
+            written = output.tell()
             self.process = await launch(f"{self.name}_svc", {**os.environ, **self.environment, **ours}, output)
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 while not self.ready_file.exists():
                     if self.process.returncode is not None:
-                        raise self._failed("ended")
+                        raise self._bad_settings(written) or self._failed("ended")
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise self._failed(f"was not ready within {_READY_TIMEOUT_S:.0f} s") from None
         ready = json.loads(self.ready_file.read_text())
         self.port, self.http_port = ready["port"], ready.get("http_port", 0)
+
+    def _bad_settings(self, written: int) -> InvalidInput | None:
+        """Return what the process said of its settings, behind ``written`` bytes of its log; None if they are right."""
+        if self.process is None or self.process.returncode != 2:
+            return None
+        said = self.log_file.read_bytes()[written:].decode(errors="replace")
+        return InvalidInput("BAD_SETTINGS", "; ".join(said.splitlines()), service=self.name)
 
     def _failed(self, how: str) -> WrongState:
         tail = self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
@@ -227,10 +242,8 @@ async def running(
         shared = {"LABELLOOP_NATS_URL": nats_url}
         trainer_port, scorer_port, oracle_port = ports
         scorer = Service("scorer", logs, {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}, scorer_port)
-        web = {"LABELLOOP_HTTP_PORT": str(page.port), "LABELLOOP_HTTP_TOKEN": page.token} if page else {}
-        remote = {"LABELLOOP_REMOTE_POOLS": remote_pools} if remote_pools else {}
         pools = files_settings(pools_dir or pools_folder(), store)
-        oracle = Service("oracle", logs, shared | web | remote | pools, oracle_port)
+        oracle = Service("oracle", logs, shared | _oracle_settings(page, remote_pools) | pools, oracle_port)
         for service in (scorer, oracle):
             stack.push_async_callback(service.stop)
         await asyncio.gather(scorer.start(), oracle.start())
@@ -243,6 +256,12 @@ async def running(
         page_urls = page_links(os.environ, oracle.http_port, page.token) if page else ()
         services = {"trainer": trainer, "scorer": scorer, "oracle": oracle}
         yield Stack(nats_url, endpoints, services, broker, *page_urls)
+
+
+def _oracle_settings(page: Page | None, remote_pools: str) -> dict[str, str]:
+    """Return the oracle's settings for the page and for pools elsewhere, in as far as they are given."""
+    web = {"LABELLOOP_HTTP_PORT": str(page.port), "LABELLOOP_HTTP_TOKEN": page.token} if page else {}
+    return web | ({"LABELLOOP_REMOTE_POOLS": remote_pools} if remote_pools else {})
 
 
 def pools_folder() -> Path:
@@ -262,9 +281,22 @@ def files_settings(pools_dir: Path, store: Path) -> dict[str, str]:
 
 
 async def up(
-    store: Path, nats: str, nats_port: int, ports: tuple[int, int, int], page: Page | None, remote_pools: str = ""
+    store: Path,
+    nats: str,
+    nats_port: int,
+    ports: tuple[int, int, int],
+    page: Page | None,
+    remote_pools: str = "",
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Start everything, print the addresses, and keep it running until interrupted. Arguments as of `running`."""
+    """Start everything, print the addresses, and keep it running until interrupted. Arguments as of `running`.
+
+    Args:
+        options: The option that a setting comes from, by its variable, for messages.
+
+    Raises InvalidInput before anything is started, if a setting of a service is wrong.
+    """
+    await check_settings(_oracle_settings(page, remote_pools), options)
     started = running(store, nats_url=nats, nats_port=nats_port, ports=ports, page=page, remote_pools=remote_pools)
     async with started as stack:
         console.print(f"broker   {stack.nats_url}")

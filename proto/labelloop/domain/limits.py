@@ -25,4 +25,5 @@ SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # reason
 CONTROL_PERCENT_MAX = 50
 TEXT_CHARACTERS_MAX = 200
 COMMENT_CHARACTERS_MAX = 1_000
+TOKEN_CHARACTERS_MIN = 8  # of the secret that opens the page
 ARCHIVES_MAX = 1_000_000  # times that a run may be archived
