@@ -28,6 +28,9 @@ def open_samples(
     run_id: RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="A CSV to fill in.")] = Path("to_label.csv"),
     images: Annotated[Path | None, typer.Option(help="Also write each picture into this folder.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over a CSV although classes are filled in.")
+    ] = False,
 ) -> None:
     """Write what waits for a label to a CSV.
 
@@ -36,7 +39,7 @@ def open_samples(
     """
     from labelloop_cli.operations.open_samples import open_
 
-    carry_out(open_(run_id, output, images))
+    carry_out(open_(run_id, output, images, replace=replace))
 
 
 @app.command()

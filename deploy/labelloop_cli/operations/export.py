@@ -14,6 +14,7 @@ from pyroaring import BitMap
 from labelloop_cli import choices, tables
 from labelloop_cli.clients import Endpoints, connect
 from labelloop_cli.output.console import console
+from labelloop_cli.output.replacement import MODEL, check_replaceable
 from labelloop_cli.reporting.unlabelled import RankedPart, ranked_rest
 from labelloop_cli.run_options import word
 from labelloop_cli.sample_names import SampleNames
@@ -133,6 +134,7 @@ def _sample(sample_id: int, names: Names) -> Row:
 
 async def write_model(run_id: str, output: Path, round_: int) -> None:
     """Write a run's model as ONNX: the one with which ``round_`` began, or the newest if it is 0."""
+    check_replaceable(output, MODEL)
     async with connect(Endpoints()) as clients:
         response = await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=round_))
     output.parent.mkdir(parents=True, exist_ok=True)
