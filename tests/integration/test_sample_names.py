@@ -257,6 +257,22 @@ async def test_other_pictures_and_other_files_are_not_overwritten(
     assert mine.read_text() == "id,class\n1,cat\n"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+async def test_a_table_as_excel_saves_it_is_submitted_and_says_what_is_left_out(
+    trainer: FakeTrainer, oracle: FakeOracle, tmp_path: Path, encoding: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "filled.csv"
+    rows = ["sep=;", "ID;Name;CLASS;Notes", "1.0;b.png;cat;schön", "2;;;", ";;;", ";;;", ""]
+    table.write_bytes("\r\n".join(rows).encode(encoding))
+    await label.submit("r", table, "kim")
+    [request] = oracle.sent
+    assert [(each.sample_id, each.label) for each in request.labels] == [(1, 0)]
+    said = capsys.readouterr()
+    assert "1 of 2 rows have no class and are left out" in said.err
+    assert ("Windows-1252" in said.err) == (encoding == "cp1252")
+    assert "1 labels recorded" in said.out
+
+
 async def test_labels_that_an_export_repeats_for_equal_samples_are_submitted_once(
     trainer: FakeTrainer, oracle: FakeOracle, tmp_path: Path
 ) -> None:
