@@ -16,7 +16,6 @@ from labelloop.observability.metrics import watch
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
 from labelloop.rpc.server import Server
 from labelloop.runtime.process import run_service
-from labelloop.settings import read_settings
 
 from oracle_svc.bootstrap import Oracle, oracle_of
 from oracle_svc.call_bounds import CALL_BOUNDS
@@ -26,6 +25,7 @@ from oracle_svc.integrations.base import Integration
 from oracle_svc.integrations.registry import check_called, connected
 from oracle_svc.metrics import dead_letter_gauges, tool_gauges
 from oracle_svc.service import OracleService
+from oracle_svc.settings_check import checked_settings
 from oracle_svc.web.app import make_app
 from oracle_svc.web.ended_sessions import SharedEndedSessions
 from oracle_svc.web.server import WebServer
@@ -109,4 +109,4 @@ async def _run(
 
 
 if __name__ == "__main__":
-    run_service("oracle", read_settings(OracleSettings), serve)
+    run_service("oracle", checked_settings(), serve)

@@ -27,6 +27,7 @@ CALL_BOUNDS = CallBounds(
         "SkipSamples": _WRITES,
         "SubmitResults": _WRITES,
         "CancelRequests": _WRITES,
+        "ChangeAnnotators": "writes one event, and one message for each lease",
         "ReleaseLeases": "writes one message for each lease",
         "DiscardDeadLetters": "writes one message for each letter",
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from labelloop.domain.ids import LeaseKey, RequestId
@@ -35,6 +35,10 @@ def tool_holder(tool: str) -> str:
     return f"tool:{tool}"
 
 
+def _as_named(run_id: str, annotator: str) -> str:
+    return annotator
+
+
 class RequestDispenser:
     """Leases requests to annotators and builds the messages that annotators and tools receive."""
 
@@ -51,7 +55,6 @@ class RequestDispenser:
         whom nothing is free takes over one request of who holds the most, if these are more than the share: the one
         that they would come to last. Gold samples do not count.
         """
-        holder = person(annotator)
         given: list[LabelRequest] = []
         labelings = [labeling for labeling in labelings if labeling.pool and labeling.for_people]
         for labeling in labelings:
@@ -62,7 +65,8 @@ class RequestDispenser:
         gold = {(labeling.run_id, sample_id) for labeling in labelings for sample_id in labeling.gold}
         if gold.issuperset((request.run_id, request.sample_id) for request in given):
             for labeling in labelings:
-                if found := await self._take_over(labeling, holder, for_s, list(for_annotator(labeling, annotator))):
+                holder, asks = person(labeling.identity_of(annotator)), list(for_annotator(labeling, annotator))
+                if found := await self._take_over(labeling, holder, for_s, asks):
                     return [*given, await self._leased(labeling, found[0], annotator, found[1])]
         return given
 
@@ -70,7 +74,7 @@ class RequestDispenser:
         self, labeling: LabelingState, annotator: str, count: int, for_s: float
     ) -> list[tuple[OpenRequest, float]]:
         """Take or renew the leases of up to ``count`` requests of a run; return the requests and when they expire."""
-        holder = person(annotator)
+        holder = person(labeling.identity_of(annotator))
         asks = list(for_annotator(labeling, annotator))
         held = {key.request: i for i, key in enumerate(self._leases.held_by(holder, labeling.run_id))}
         share = fair_share(labeling, {holder, *self._people(labeling)})
@@ -125,12 +129,25 @@ class RequestDispenser:
         request.lease_expires_at.FromDatetime(datetime.fromtimestamp(expires_at, UTC))
         return request
 
-    async def release(self, annotator: str, request_ids: Sequence[str]) -> int:
-        """Release an annotator's requests; return how many they held. Raises InvalidInput for a malformed id."""
-        holder = person(annotator)
+    async def release(
+        self, annotator: str, request_ids: Sequence[str], identity_in: Callable[[str, str], str] = _as_named
+    ) -> int:
+        """Release an annotator's requests; return how many they held. Raises InvalidInput for a malformed id.
+
+        Args:
+            identity_in: Returns an annotator's identity in the run of that id.
+        """
         requests = dict.fromkeys(RequestId.parse(request_id) for request_id in request_ids)
         keys = [key for request in requests for key in self._leases.held_of_sample(request) if key.request == request]
-        return len({key.request for key in keys if await self._leases.release(key, holder)})
+        holders = [person(identity_in(key.request.run_id, annotator)) for key in keys]
+        held = [each for each in zip(keys, holders, strict=True) if await self._leases.release(*each)]
+        return len({key.request for key, _ in held})
+
+    async def release_all(self, run_id: str, annotators: Iterable[str]) -> None:
+        """Release what these annotators hold of a run, for others to take."""
+        for holder in map(person, annotators):
+            for key in self._leases.held_by(holder, run_id):
+                await self._leases.release(key, holder)
 
     async def resend(self, labeling: LabelingState, sample_ids: Collection[int]) -> int:
         """Have the run's tool asked again now for the open requests that it has.

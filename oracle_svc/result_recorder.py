@@ -54,8 +54,8 @@ class ResultRecorder:
         Raises:
             InvalidInput, WrongState, NotFound: For the first result that cannot be taken.
         """
-        _check_said_once(results, field)
         admitted = [(result, self._admit(result, source, field)) for result in results]
+        _check_said_once([(result.request_id, self._identity(result)) for result in results], field)
         fresh = [(result, event) for result, event in admitted if event]
         recorded = 0
         for i in range(0, len(fresh), _TOGETHER):
@@ -65,6 +65,10 @@ class ResultRecorder:
 
     def _admit(self, result: LabelResult, source: str, field: str) -> Event | None:
         return admit(self._projections.get(RequestId.parse(result.request_id).run_id), result, source, field)
+
+    def _identity(self, result: LabelResult) -> str:
+        labeling = self._projections.get(RequestId.parse(result.request_id).run_id)
+        return labeling.identity_of(result.annotator)
 
     async def _record(self, result: LabelResult, event: Event | None, source: str, field: str) -> bool:
         """Return whether the result counts from now on; if another event took its place, validate it again."""
@@ -77,11 +81,15 @@ class ResultRecorder:
         return False
 
 
-def _check_said_once(results: Sequence[LabelResult], field: str) -> None:
-    """Raise InvalidInput if an annotator answers a request twice: one submission has no order."""
+def _check_said_once(answers: Sequence[tuple[str, str]], field: str) -> None:
+    """Raise InvalidInput if a person answers a request twice: one submission has no order.
+
+    Args:
+        answers: The request id and the annotator's identity of each result.
+    """
     seen: set[tuple[str, str]] = set()
-    for result in results:
-        if (result.request_id, result.annotator) in seen:
-            message = f"request {result.request_id} is answered twice in one submission"
-            raise InvalidInput("ANSWERED_TWICE", message, field=field, request_id=result.request_id)
-        seen.add((result.request_id, result.annotator))
+    for request_id, identity in answers:
+        if (request_id, identity) in seen:
+            message = f"request {request_id} is answered twice in one submission"
+            raise InvalidInput("ANSWERED_TWICE", message, field=field, request_id=request_id)
+        seen.add((request_id, identity))

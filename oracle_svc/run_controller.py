@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from datetime import UTC, datetime
 
 import numpy as np
@@ -31,9 +32,10 @@ from oracle_svc.domain.labeling_state import (
     PublishPool,
     Resolve,
     Wait,
+    Withdraw,
     next_action,
 )
-from oracle_svc.domain.resolution import Posteriors, expire, settle, still_newest, to_weigh, weighs
+from oracle_svc.domain.resolution import Posteriors, expire, settle, still_newest, to_weigh, weighs, withdrawals
 from oracle_svc.metrics import queue_gauges
 from oracle_svc.result_recorder import append_answers
 
@@ -82,6 +84,8 @@ class RunController:
                     done = await append_answers(self._log, events)
                     labeling.mark_resolved(answered)
                     self._projections.notify(run_id)  # more annotators may be wanted now
+                case Withdraw(results):
+                    done = await append_answers(self._log, withdrawals(labeling, results))
                 case Expire(sample_ids):
                     newest = {sample_id: labeling.newest_answer(sample_id) for sample_id in sample_ids}
                     weighed = await _weighed(labeling, newest, wanted=1)
@@ -170,7 +174,8 @@ async def _weighed(labeling: LabelingState, answered: Mapping[int, int], wanted:
     if labeling.resolution_version:
         if not weighs(labeling):
             return {}
-        return await asyncio.to_thread(posteriors_at, labeling.history, answered, labeling.gold, wanted)
+        people = deepcopy(labeling.run_log.annotators)  # the log may change them meanwhile
+        return await asyncio.to_thread(posteriors_at, labeling.history, answered, labeling.gold, wanted, people)
     votes = to_weigh(labeling, answered)
     return await asyncio.to_thread(posteriors, votes, labeling.gold) if votes else {}
 

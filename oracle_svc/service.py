@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from labelloop.domain.hold_ups import HoldUp, merged, message_of
 from labelloop.domain.ids import RequestId, request_id_prefix
+from labelloop.domain.names import normalised
 from labelloop.errors import InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.projections import RunProjections
@@ -18,11 +19,12 @@ from labelloop.rpc.server import Context
 
 from oracle_svc.dataset_queries import DatasetQueries
 from oracle_svc.dead_letters import DeadLetters
+from oracle_svc.domain.annotator_changes import annotators_change, answer_count, changed_name
 from oracle_svc.domain.backlog import backlog_of, held_up_by, is_answer
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.listed_run import EndedRun
 from oracle_svc.domain.resolution import skipped
-from oracle_svc.domain.result_validation import check_annotator, check_words
+from oracle_svc.domain.result_validation import check_annotator, check_words, where_taking_part
 from oracle_svc.domain.tool_states import SERVICE, ToolStates
 from oracle_svc.request_dispenser import RequestDispenser
 from oracle_svc.result_recorder import ResultRecorder, append_answers
@@ -131,8 +133,11 @@ class OracleService(OracleServiceServicer):
             message = f"a lease lasts at most {_LEASE_MAX_S} s, not {lease_s}"
             raise InvalidInput("LEASE_TOO_LONG", message, field="lease_s", most=_LEASE_MAX_S)
         labelings = [
-            labeling for labeling in self._unfinished(request.run_id) if request.run_id or not labeling.spec.queue.tool
+            labeling
+            for labeling in self._unfinished(request.run_id)
+            if labeling.for_people and (request.run_id or not labeling.spec.queue.tool)
         ]
+        labelings = where_taking_part(labelings, request.annotator)
         requests = await self._counter.lease(labelings, request.annotator, count, lease_s)
         return pb.LeaseNextResponse(requests=requests)
 
@@ -141,7 +146,8 @@ class OracleService(OracleServiceServicer):
         if len(request.request_ids) > _RESULTS_MAX:
             message = f"{len(request.request_ids)} requests are too many for one call: send at most {_RESULTS_MAX}"
             raise InvalidInput("TOO_MANY", message, field="request_ids", most=_RESULTS_MAX)
-        return pb.ReleaseLeasesResponse(released=await self._counter.release(request.annotator, request.request_ids))
+        released = await self._counter.release(request.annotator, request.request_ids, self._identity_in)
+        return pb.ReleaseLeasesResponse(released=released)
 
     async def CancelRequests(self, request: pb.CancelRequestsRequest, context: Context) -> pb.CancelRequestsResponse:
         labeling = self._projections.get(request.run_id)
@@ -173,6 +179,21 @@ class OracleService(OracleServiceServicer):
         resent = await self._counter.resend(labeling, set(request.sample_ids))
         self._projections.notify(request.run_id)  # leases ended sooner than dispatchers expect
         return pb.ResendRequestsResponse(resent=resent)
+
+    async def ChangeAnnotators(
+        self, request: pb.ChangeAnnotatorsRequest, context: Context
+    ) -> pb.ChangeAnnotatorsResponse:
+        labeling = self._projections.get(request.run_id)
+        name, recorded = changed_name(request), False
+        answers = answer_count(labeling, name)
+        while not recorded and (event := annotators_change(labeling, request)):
+            standing = await self._log.append_once(event)
+            await self._projections.wait_for(standing.sequence)
+            recorded = standing.ours
+        if recorded and not request.HasField("restored"):
+            former = {normalised(name), normalised(request.alias.same_as), *labeling.names_of(name)}
+            await self._counter.release_all(request.run_id, former)
+        return pb.ChangeAnnotatorsResponse(recorded=recorded, annotator=labeling.identity_of(name), answers=answers)
 
     async def GetBacklog(self, request: pb.GetBacklogRequest, context: Context) -> pb.GetBacklogResponse:
         if request.run_id:
@@ -274,6 +295,12 @@ class OracleService(OracleServiceServicer):
         tool = labeling.spec.queue.tool
         away = [each for each in self._tool_states.away() if each.tool == tool]
         return held_up_by(labeling, [*away, *self._projections.held_up_by(SERVICE, labeling.run_id, tool)])
+
+    def _identity_in(self, run_id: str, annotator: str) -> str:
+        try:
+            return self._projections.get(run_id).identity_of(annotator)
+        except NotFound:
+            return annotator
 
     def _unfinished(self, run_id: str) -> list[LabelingState]:
         """Return the run of that id, or all that have not ended if it is empty: others have no open samples."""

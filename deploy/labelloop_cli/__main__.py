@@ -15,7 +15,12 @@ import typer
 
 from labelloop_cli.commands import artifacts, broker, export, keys, label, pool, run
 from labelloop_cli.commands.arguments import RunId
+from labelloop_cli.commands.help_panels import from_command_line
 from labelloop_cli.output.interrupts import carry_out
+from labelloop_cli.usage_errors import usage_fault
+
+_PORTS = ("trainer_port", "scorer_port", "oracle_port")
+_SETTINGS = {"token": "LABELLOOP_HTTP_TOKEN", "remote_pools": "LABELLOOP_REMOTE_POOLS"}  # of the oracle, by option
 
 app = typer.Typer(
     name="labelloop",
@@ -53,6 +58,7 @@ def labelloop(
 
 @app.command()
 def up(
+    context: typer.Context,
     store: Annotated[Path, typer.Option(help="Folder for all that must last.")] = Path("labelloop-data"),
     nats: Annotated[str, typer.Option(help="Use the broker at this URL instead of starting one.")] = "",
     nats_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the broker; 0 for any.")] = 4222,
@@ -88,9 +94,17 @@ def up(
     ] = "",
 ) -> None:
     """Start a broker and the three services here, until Ctrl-C."""
+    ports = (trainer_port, scorer_port, oracle_port)
+    options = from_command_line(context)
+    taken = {} if nats else {"nats_port": nats_port}
+    taken |= dict(zip(_PORTS, ports, strict=True)) | ({"page_port": page_port} if annotate and page_port else {})
+    _check_ports(options, taken)
+    if not annotate and (idle := options & {"page_port", "token"}):
+        raise typer.BadParameter("has no effect without --annotate", param_hint=_option(min(idle)))
+    _make_folder(store)
+    _check_oracle(options, token, remote_pools)
     from labelloop_cli.local.up import up
 
-    ports = (trainer_port, scorer_port, oracle_port)
     carry_out(
         up(
             store,
@@ -101,9 +115,56 @@ def up(
             page_port=page_port,
             token=token,
             remote_pools=remote_pools,
+            options=_variables(options),
         ),
         interrupted="everything stopped; `labelloop up` goes on from here",
     )
+
+
+def _check_ports(options: set[str], ports: dict[str, int]) -> None:
+    """Refuse one port for two services. Ports of 0 are any free ones."""
+    seen: dict[int, str] = {}
+    for name, port in ports.items():
+        if port and port in seen:
+            both = f"{_option(seen[port])} is {port} too: choose another port, or 0 for any"
+            raise typer.BadParameter(both, param_hint=_option(name if name in options else seen[port]))
+        seen[port] = name
+
+
+def _check_oracle(options: set[str], token: str, remote_pools: str) -> None:
+    """Refuse what the oracle would refuse, without the seconds that it takes to ask it."""
+    from labelloop.domain.limits import TOKEN_CHARACTERS_MIN
+    from labelloop.domain.remote_urls import parsed_prefixes
+
+    if token and len(token) < TOKEN_CHARACTERS_MIN:
+        raise typer.BadParameter(
+            f"it must have {TOKEN_CHARACTERS_MIN} characters or more", param_hint=_named("token", options)
+        )
+    try:
+        parsed_prefixes(remote_pools)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=_named("remote_pools", options)) from error
+
+
+def _make_folder(store: Path) -> None:
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"no folder can be made there: {error}", param_hint="--store") from error
+
+
+def _variables(options: set[str]) -> dict[str, str]:
+    """Return the option that a service's setting comes from, by the setting's variable."""
+    return {variable: _option(name) for name, variable in _SETTINGS.items() if name in options}
+
+
+def _named(name: str, options: set[str]) -> str:
+    """Return what a setting of the oracle was given by: an option or a variable."""
+    return _option(name) if name in options else _SETTINGS[name]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @app.command()
@@ -146,7 +207,9 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="What a label costs: says what was saved in money too.", show_default="the run's own"),
+        typer.Option(
+            min=0, max=1e12, help="What a label costs: says what was saved in money too.", show_default="the run's own"
+        ),
     ] = None,
     truth: Annotated[
         Path | None,
@@ -226,18 +289,23 @@ def doctor(
 def main() -> None:
     """Run the command line; exit with 0 when done, 2 for bad usage, 1 for a failure, 130 after Ctrl-C.
 
-    Failures and bad usage are reported in one line.
+    Failures and bad usage are reported in one line each.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: everything started here is stopped
     try:
-        app()
+        code = app(standalone_mode=False)  # the exit code of a command that ends itself, else what it returned: None
+    except typer.Abort:
+        code = 1
     except Exception as error:
+        if wrong := usage_fault(error):
+            typer.echo(wrong, err=True)
+            sys.exit(2)
         from labelloop_cli.failures import reported
 
         code = reported(error)
         if code is None:
             raise
-        sys.exit(code)
+    sys.exit(code or 0)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from typing import Any
 from labelloop.csv_files.formulas import guarded
 from labelloop.errors import InvalidInput
 
+from labelloop_cli.output.replacement import PARQUET, TABLE, check_replaceable
+
 _FIXED = range(-6, 10)  # exponents of ten of numbers that are written out in full
 _ROWS_AT_ONCE = 100_000  # of a Parquet file
 _PLAIN = 1e-4, 1e6  # range in which the text of numpy is the same
@@ -47,12 +49,16 @@ Row = Sequence[Any]  # one value per column, None if it is missing
 
 
 def check(output: Path) -> None:
-    """Raise InvalidInput unless ``output`` ends in .csv, or in .parquet and pyarrow is installed."""
+    """Raise InvalidInput unless ``output`` ends in .csv, or in .parquet and pyarrow is installed.
+
+    Raises it too if a file is there that is no such table.
+    """
     if output.suffix not in {".csv", ".parquet"}:
         message = f"cannot tell the format of {output}: end it in .csv or .parquet"
         raise InvalidInput("UNKNOWN_FORMAT", message, field="output")
     if output.suffix == ".parquet":
         _pyarrow()
+    check_replaceable(output, PARQUET if output.suffix == ".parquet" else TABLE)
 
 
 def write(columns: Columns, rows: Iterable[Row], output: Path) -> None:

@@ -86,23 +86,32 @@ def _judgements(labeling: LabelingState) -> Iterator[Judgement]:
         for given in labeling.standing_answers(sample_id):
             outcome = given.label if given.HasField("label") else Skip(given.skip)
             gold, label = labeling.gold.get(sample_id), labels.get(sample_id)
-            yield Judgement(given.annotator, outcome, given.time_spent_s, gold, label)
+            yield Judgement(labeling.identity_of(given.annotator), outcome, given.time_spent_s, gold, label)
     if labeling.annotators > 1 or not labeling.for_people:
         return
     for standing in labeling.answers.standing.values():  # a single annotator's result is the label: nothing to compare
         if isinstance(standing, LabelProvided):
-            yield Judgement(standing.annotator, standing.label, standing.time_spent_s)
+            yield Judgement(labeling.identity_of(standing.annotator), standing.label, standing.time_spent_s)
         elif isinstance(standing, SampleSkipped) and standing.annotator:
-            yield Judgement(standing.annotator, Skip(standing.kind), 0.0)
+            yield Judgement(labeling.identity_of(standing.annotator), Skip(standing.kind), 0.0)
 
 
 def _records(labeling: LabelingState) -> list[AnnotatorRecord]:
-    """Return a record of everybody who answered, by name, those who only contradicted among them."""
+    """Return a record, by name, of each person who answered or contradicted, has several names or was removed."""
     found = {each.annotator: _record(each) for each in records(_judgements(labeling))}
-    late = {(each.annotator, sample_id) for sample_id in labeling.late for each in contradicting(labeling, sample_id)}
-    for annotator, _ in late:
-        found.setdefault(annotator, AnnotatorRecord(annotator=annotator)).contradicting += 1
-    return [found[annotator] for annotator in sorted(found)]
+    late = {
+        (labeling.identity_of(each.annotator), sample_id)
+        for sample_id in labeling.late
+        for each in contradicting(labeling, sample_id)
+    }
+    for name, _ in late:
+        found.setdefault(name, AnnotatorRecord(annotator=name)).contradicting += 1
+    people = labeling.run_log.annotators
+    for name in people.declared:
+        record = found.setdefault(name, AnnotatorRecord(annotator=name))
+        record.aliases.extend(sorted(people.names_of(name) - {name}))
+        record.removed = name in people.removed
+    return [found[name] for name in sorted(found)]
 
 
 def _record(quality: AnnotatorQuality) -> AnnotatorRecord:

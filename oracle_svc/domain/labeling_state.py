@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from labelloop.domain.names import normalised
 from labelloop.domain.run_log import RunLog
 from labelloop.domain.run_view import RunView
 from labelloop.domain.sample_outcomes import Outcome, outcome_of
 from labelloop.events.v1.events_pb2 import (
+    AnnotatorsChanged,
     AnswerGiven,
     Event,
     LabelSource,
     LabelsRequested,
+    LabelWithdrawn,
+    SampleSkipped,
+    SkipKind,
 )
 from labelloop.oracle.v1.oracle_pb2 import Prediction
 
+from oracle_svc.domain.answer_history import standing
 from oracle_svc.domain.progress import Progress
 
 _LATEST = datetime.max.replace(tzinfo=UTC)
+_OF_NOBODY = {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED}  # skips that are no annotator's result
 _MORE_AT_MOST = 2  # annotators beyond the first ones, unless the spec sets a maximum
+
+
+ResultKey = tuple[int, int | None]
+"""A sample and the slot that holds a result; None for the outcome of a sample for which one annotator is asked."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,17 @@ class Resolve:
 
 
 @dataclass(frozen=True)
+class Withdraw:
+    """Withdraw results of annotators who were removed.
+
+    Attributes:
+        results: Who said so, by result.
+    """
+
+    results: Mapping[ResultKey, str]
+
+
+@dataclass(frozen=True)
 class Expire:
     """End the wait for samples whose deadline has passed, with the results received so far."""
 
@@ -60,7 +82,7 @@ class Wait:
     """Do nothing: the run needs no action, or annotators have yet to respond."""
 
 
-Action = PublishPool | AnswerLabels | Resolve | Expire | Wait
+Action = PublishPool | AnswerLabels | Withdraw | Resolve | Expire | Wait
 
 
 def is_late(given: AnswerGiven) -> bool:
@@ -73,7 +95,8 @@ class LabelingState(RunView):
     """The oracle's projection of one run.
 
     Attributes:
-        given: Each annotator's newest result for gold samples and, if several are asked, others; by sample and slot.
+        given: Each annotator's newest result for gold samples and, if several are asked, others; by sample and slot. Of
+            a sample, the one recorded last is last.
         unresolved: Samples whose new results may change the current outcome, with the running number of the newest.
         disputed: How many annotators are asked in all, by sample; 0 if no more than at first.
         history: Every result in ``given`` and those that it replaced, in the order of the log.
@@ -82,6 +105,8 @@ class LabelingState(RunView):
             sample. They decide nothing.
         known: Names of the annotators who have answered anything.
         heard: Newest outcome by sample and annotator. If one annotator is asked, it is their annotation result.
+        names: Names of annotators in the log.
+        to_withdraw: Results of annotators who were removed that are still to be withdrawn, and who said so.
         asked_at: Time of the newest request for labels.
         progress: Progress to show to people.
         refusal: Why the annotation tool rejects the run's requests; empty while it accepts them. Not from the log.
@@ -99,6 +124,8 @@ class LabelingState(RunView):
     heard: dict[int, dict[str, Outcome]] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
     predictions: dict[int, Prediction] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    to_withdraw: dict[ResultKey, str] = field(default_factory=dict)
     asked_at: datetime | None = None
     refusal: str = ""
     refused_since: float = 0.0
@@ -112,18 +139,23 @@ class LabelingState(RunView):
 
     def apply(self, event: Event, at: datetime) -> None:
         """Apply the next event of this run. Once it has ended, only sample outcomes still under way are applied."""
+        before = self.run_log.annotators.identity_of(event.annotators_changed.alias.name)
         if not self.run_log.apply(event):
             return
         self.progress.apply(event, at)
         if outcome := outcome_of(event):
             self.heard.setdefault(outcome.sample_id, {})[outcome.annotator] = outcome
             self.known.update(filter(None, [outcome.annotator]))
+            self.names.add(outcome.annotator)
             self._note_settled(outcome)
+            self._note_removed((outcome.sample_id, None))
         elif event.HasField("labels_requested"):
             self.asked_at = at
             self._ask(event.labels_requested)
         elif event.HasField("answer_given"):
             self._take_given(event.answer_given)
+        elif event.HasField("annotators_changed"):
+            self._change_annotators(event.annotators_changed, before)
 
     def _ask(self, request: LabelsRequested) -> None:
         self.places.update((sample_id, i) for i, sample_id in enumerate(request.sample_ids))
@@ -140,9 +172,12 @@ class LabelingState(RunView):
         slots = self.given.setdefault(given.sample_id, {})
         if given.slot in slots and slots[given.slot].revision >= given.revision:
             return
+        slots.pop(given.slot, None)
         slots[given.slot] = given
         self.history.append(given)
         self.numbers.setdefault(given.sample_id, []).append(len(self.history))
+        self.names.add(given.annotator)
+        self._note_removed((given.sample_id, given.slot))
         if given.sample_id not in self.gold:
             self.unresolved[given.sample_id] = len(self.history)
 
@@ -158,6 +193,65 @@ class LabelingState(RunView):
             self.unresolved.pop(outcome.sample_id, None)
         else:
             self.unresolved[outcome.sample_id] = newest
+
+    def _change_annotators(self, changed: AnnotatorsChanged, before: str) -> None:
+        """Reopen what a change may decide otherwise. ``before`` is the identity that the name in an alias had."""
+        if changed.HasField("removal"):
+            for key in [*self._result_keys()]:
+                self._note_removed(key)
+            return
+        if changed.HasField("restored"):
+            return
+        people = {before, self.run_log.annotators.identity_of(changed.alias.name)}
+        for sample_id, slots in self.given.items():
+            theirs = sum(self.identity_of(given.annotator) in people for given in slots.values())
+            if theirs > 1 and sample_id not in self.gold:
+                self.unresolved[sample_id] = self.newest_answer(sample_id)
+
+    def _result_keys(self) -> Iterator[ResultKey]:
+        yield from ((sample_id, slot) for sample_id, slots in self.given.items() for slot in slots)
+        yield from ((sample_id, None) for sample_id in self.answers.standing)
+
+    def _note_removed(self, key: ResultKey) -> None:
+        """Note whether a result is to be withdrawn because its annotator was removed."""
+        self.to_withdraw.pop(key, None)
+        sample_id, slot = key
+        result = self.answers.standing.get(sample_id) if slot is None else self.given[sample_id][slot]
+        if (
+            result is None
+            or isinstance(result, LabelWithdrawn)
+            or (isinstance(result, AnswerGiven) and result.withdrawn)
+        ):
+            return
+        if isinstance(result, SampleSkipped) and result.kind in _OF_NOBODY:
+            return
+        removal = self.run_log.annotators.removal_of(result.annotator)
+        if removal and removal.withdraw:
+            self.to_withdraw[key] = removal.by
+
+    def identity_of(self, annotator: str) -> str:
+        """Return the name that stands for the person whom a result or a request names ``annotator``."""
+        return self.run_log.annotators.identity_of(self.name_in_log(annotator))
+
+    def names_of(self, annotator: str) -> set[str]:
+        """Return all names of the person with that name."""
+        return self.run_log.annotators.names_of(self.name_in_log(annotator))
+
+    def name_in_log(self, annotator: str) -> str:
+        """Return a name as it is recorded: as it came if it is in the log already, else normalised."""
+        return annotator if annotator in self.names else normalised(annotator)
+
+    def slot_of(self, sample_id: int, annotator: str) -> int | None:
+        """Return the slot with a person's newest result for a sample, withdrawn or not; None if there is none."""
+        slots, names = self.given.get(sample_id, {}), self.names_of(annotator)
+        own = [slot for slot, given in slots.items() if given.annotator in names]
+        return max(own, key=lambda slot: slots[slot].revision, default=None)  # the first of equal ones
+
+    def heard_from(self, sample_id: int, annotator: str) -> Outcome | None:
+        """Return a person's newest result for a sample for which one annotator is asked; None if there is none."""
+        words = self.heard.get(sample_id, {})
+        own = [words[name] for name in self.names_of(annotator) if name in words]
+        return max(own, key=lambda outcome: outcome.answer_revision, default=None)
 
     def mark_resolved(self, answered: Mapping[int, int]) -> None:
         """Mark samples as resolved, except those with a result newer than the running number in ``answered``."""
@@ -218,9 +312,12 @@ class LabelingState(RunView):
         return self.waits_since + wait if wait < _LATEST - self.waits_since else None
 
     def standing_answers(self, sample_id: int) -> list[AnswerGiven]:
-        """Return several annotators' current results for a sample in slot order, without withdrawn ones."""
-        slots = self.given.get(sample_id, {})
-        return [slots[slot] for slot in sorted(slots) if not slots[slot].withdrawn]
+        """Return several annotators' current results for a sample in slot order, without withdrawn ones.
+
+        Of a person with several names it is one result: that of the highest revision, the first recorded of equal ones,
+        which is the one that counts if the names are declared to be one person's before they answer.
+        """
+        return standing(self.given.get(sample_id, {}), self.run_log.annotators)
 
 
 def next_action(labeling: LabelingState, now: datetime) -> Action:
@@ -231,6 +328,8 @@ def next_action(labeling: LabelingState, now: datetime) -> Action:
         return PublishPool()
     if labeling.open and not labeling.for_people:
         return AnswerLabels(labeling.answers.rounds[next(iter(labeling.open))], tuple(labeling.open))
+    if labeling.to_withdraw:
+        return Withdraw(dict(labeling.to_withdraw))
     if labeling.unresolved:
         return Resolve(dict(labeling.unresolved))
     if labeling.deadline and labeling.deadline <= now:

@@ -50,9 +50,10 @@ def for_annotator(labeling: LabelingState, annotator: str) -> Iterator[OpenReque
 
     A gold sample precedes them for a new annotator, and again after every ten results for other samples.
     """
-    answers = [given for slots in labeling.given.values() for given in slots.values() if given.annotator == annotator]
+    names = labeling.names_of(annotator)
+    answers = [given for slots in labeling.given.values() for given in slots.values() if given.annotator in names]
     gold = sum(given.sample_id in labeling.gold for given in answers)
-    others = len(answers) - gold + sum(annotator in words for words in labeling.heard.values())
+    others = len(answers) - gold + sum(not names.isdisjoint(words) for words in labeling.heard.values())
     open_ = (ask for ask in _slots(labeling) if not _spoke(labeling, ask.sample_id, annotator))
     if gold * _GOLD_EVERY <= others and labeling.open:
         yield from islice((ask for ask in _gold(labeling, 1) if not _spoke(labeling, ask.sample_id, annotator)), 1)
@@ -66,7 +67,7 @@ def fair_share(labeling: LabelingState, people: Collection[str]) -> int:
 
 def next_revision(labeling: LabelingState, sample_id: int, annotator: str) -> int:
     """Return the revision of the next result of ``annotator`` for an open sample."""
-    before = labeling.heard.get(sample_id, {}).get(annotator)
+    before = labeling.heard_from(sample_id, annotator)
     return before.answer_revision + 1 if before else 0
 
 
@@ -144,7 +145,7 @@ def _slot_revision(labeling: LabelingState, sample_id: int) -> int:
 
 def _spoke(labeling: LabelingState, sample_id: int, annotator: str) -> bool:
     """Return whether one of the sample's slots holds a result of ``annotator``."""
-    return any(given.annotator == annotator for given in labeling.given.get(sample_id, {}).values())
+    return labeling.slot_of(sample_id, annotator) is not None
 
 
 def _slots(labeling: LabelingState) -> Iterator[OpenRequest]:

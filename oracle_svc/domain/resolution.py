@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from labelloop.events.v1.events_pb2 import (
     AgreementRule,
+    AnswerGiven,
     Event,
     LabelProvided,
     LabelWithdrawn,
@@ -15,9 +16,9 @@ from labelloop.events.v1.events_pb2 import (
 
 from oracle_svc.domain.answer_history import votes_of
 from oracle_svc.domain.consensus import Label, Outcome, Skip, Undecided, Vote, decide, disputed
-from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.labeling_state import LabelingState, ResultKey
 
-AGREEMENT_SOURCE, DEADLINE_SOURCE = "agreement", "deadline"
+AGREEMENT_SOURCE, DEADLINE_SOURCE, REMOVAL_SOURCE = "agreement", "deadline", "removal"
 _FINAL = {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED}
 
 
@@ -91,8 +92,25 @@ def expire(labeling: LabelingState, sample_ids: Iterable[int], posteriors: Poste
     return events
 
 
+def withdrawals(labeling: LabelingState, results: Mapping[ResultKey, str]) -> list[Event]:
+    """Return the events that withdraw these results; ``results`` says by whose word."""
+    return [_withdrawal(labeling, sample_id, slot, by) for (sample_id, slot), by in results.items()]
+
+
+def _withdrawal(labeling: LabelingState, sample_id: int, slot: int | None, by: str) -> Event:
+    if slot is None:
+        number = labeling.answers.standing[sample_id].answer_revision + 1
+        withdrawn = LabelWithdrawn(sample_id=sample_id, source=REMOVAL_SOURCE, annotator=by, answer_revision=number)
+        return _event(labeling, withdrawn)
+    given = labeling.given[sample_id][slot]
+    answer = AnswerGiven(sample_id=sample_id, slot=slot, revision=given.revision + 1, withdrawn=True)
+    answer.source, answer.annotator = REMOVAL_SOURCE, given.annotator
+    answer.comment = f"{given.annotator} was removed by {by}" if by else f"{given.annotator} was removed"
+    return Event(run_id=labeling.run_id, round=labeling.answers.rounds.get(sample_id, 0), answer_given=answer)
+
+
 def _votes(labeling: LabelingState, sample_id: int) -> list[Vote]:
-    return votes_of(labeling.standing_answers(sample_id))
+    return votes_of(labeling.standing_answers(sample_id), labeling.run_log.annotators)
 
 
 def _change(labeling: LabelingState, sample_id: int, outcome: Outcome) -> Event | None:

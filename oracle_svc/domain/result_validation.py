@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labelloop.domain.class_names import class_named, near_match
 from labelloop.domain.ids import RequestId
 from labelloop.domain.limits import COMMENT_CHARACTERS_MAX, SKIP_KINDS, TEXT_CHARACTERS_MAX
-from labelloop.domain.names import name_fault, prose_fault
+from labelloop.domain.names import name_fault, normalised, prose_fault
 from labelloop.domain.sample_outcomes import Outcome
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.events.v1.events_pb2 import (
@@ -42,8 +42,24 @@ def admit(labeling: LabelingState, result: LabelResult, source: str, field: str)
         InvalidInput: If the result can never be accepted: it is malformed, or the run did not request it.
         WrongState: If the run does not accept it in its current state: it has no pool, gets its labels from its dataset
             or has ended, or the request expired or was cancelled, or another annotator's result would be withdrawn, or
-            its annotator has answered another request for the sample.
+            its annotator has answered another request for the sample, or was removed.
     """
+    if (name := labeling.name_in_log(result.annotator)) != result.annotator:
+        result = _renamed(result, name)
+    event = _admitted(labeling, result, source, field)
+    if event:
+        check_takes_part(labeling, result.annotator)
+    return event
+
+
+def _renamed(result: LabelResult, annotator: str) -> LabelResult:
+    renamed = LabelResult()
+    renamed.CopyFrom(result)
+    renamed.annotator = annotator
+    return renamed
+
+
+def _admitted(labeling: LabelingState, result: LabelResult, source: str, field: str) -> Event | None:
     request = RequestId.parse(result.request_id)
     check_result(result, field)
     _check_labeling(labeling)
@@ -76,9 +92,28 @@ def check_result(result: LabelResult, field: str) -> None:
 
 def check_annotator(annotator: str) -> None:
     """Raise InvalidInput if no requests can be leased under this name: it is empty, or no name as of check_words."""
-    if not annotator:
+    if not normalised(annotator):
         raise InvalidInput("NO_ANNOTATOR", "say who takes the requests", field="annotator")
     check_words(annotator)
+
+
+def check_takes_part(labeling: LabelingState, annotator: str) -> None:
+    """Raise WrongState if the annotator was removed from the run."""
+    if removal := labeling.run_log.annotators.removal_of(labeling.identity_of(annotator)):
+        by = f" by {removal.by}" if removal.by else ""
+        message = (
+            f"{annotator!r} was removed from run {labeling.run_id!r}{by}: whoever runs it can restore them with "
+            "`labelloop label annotators restore`"
+        )
+        raise WrongState("ANNOTATOR_REMOVED", message, field="annotator", run_id=labeling.run_id, annotator=annotator)
+
+
+def where_taking_part(labelings: Sequence[LabelingState], annotator: str) -> list[LabelingState]:
+    """Return the runs that the annotator was not removed from. Raises WrongState if that leaves none."""
+    here = [each for each in labelings if not each.run_log.annotators.removal_of(each.identity_of(annotator))]
+    if labelings and not here:
+        check_takes_part(labelings[0], annotator)
+    return here
 
 
 def check_words(annotator: str, comment: str = "", source_event_id: str = "", field: str = "comment") -> None:
@@ -103,6 +138,11 @@ def check_words(annotator: str, comment: str = "", source_event_id: str = "", fi
 def _check_labeling(labeling: LabelingState) -> None:
     if labeling.pool is None:
         raise WrongState("POOL_MISSING", f"run {labeling.run_id!r} has no pool yet", run_id=labeling.run_id)
+    check_labels_of_people(labeling)
+
+
+def check_labels_of_people(labeling: LabelingState) -> None:
+    """Raise WrongState if the run gets its labels from its dataset."""
     if not labeling.for_people:
         message = f"run {labeling.run_id!r} gets its labels from its dataset, not from people"
         raise WrongState("NOT_A_QUEUE", message, run_id=labeling.run_id)
@@ -136,7 +176,7 @@ def _the_only_one(
     The first result is accepted. To replace it, a later one must be marked as a correction by a revision above 0.
     """
     sample_id = request.sample_id
-    before = labeling.heard.get(sample_id, {}).get(result.annotator)
+    before = labeling.heard_from(sample_id, result.annotator)
     if before and result.revision < before.answer_revision:
         return None
     standing = labeling.answers.standing.get(sample_id)
@@ -152,7 +192,7 @@ def _the_only_one(
         return late_answer(labeling, request, result, source, label, field)
     _check_open(labeling, sample_id, field)
     if standing and holds and result.withdrawn and not result.overrules:
-        _check_own(standing, result, field)
+        _check_own(labeling, standing, result, field)
     event = Event(run_id=labeling.run_id, round=request.round)
     given: dict[str, Any] = {
         "sample_id": sample_id,
@@ -193,9 +233,9 @@ def _check_open(labeling: LabelingState, sample_id: int, field: str) -> None:
         raise WrongState("RUN_OVER", message, field=field, run_id=labeling.run_id)
 
 
-def _check_own(standing: Outcome, result: LabelResult, field: str) -> None:
+def _check_own(labeling: LabelingState, standing: Outcome, result: LabelResult, field: str) -> None:
     """Raise WrongState if the result would withdraw another annotator's."""
-    if standing.annotator != result.annotator:
+    if labeling.identity_of(standing.annotator) != labeling.identity_of(result.annotator):
         message = (
             f"{result.annotator!r} cannot withdraw what {standing.annotator!r} said of sample {standing.sample_id}: "
             "send another label, or set overrules"
@@ -222,7 +262,7 @@ def _one_of_several(
     if not result.annotator and labeling.annotators > 1:
         message = f"several annotators are asked for sample {sample_id}: say which of them answers"
         raise InvalidInput("NO_ANNOTATOR", message, field=field, sample_id=sample_id)
-    own = next((slot for slot, given in slots.items() if given.annotator == result.annotator), None)
+    own = labeling.slot_of(sample_id, result.annotator)
     if own is not None and _stands(slots[own], request, result, label, field):
         return None
     _check_not_taken_back(labeling, sample_id, field)

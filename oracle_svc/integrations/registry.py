@@ -11,13 +11,14 @@ from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, LabelloopError
 from labelloop.eventlog.projections import RunProjections
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
+from labelloop.settings import plain_fault
 from nats.aio.client import Client
 from pydantic import ValidationError
 
 from oracle_svc.domain.current_answers import predicted, said
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.integrations.base import Called, Integration, source_of
-from oracle_svc.integrations.label_studio.integration import LabelStudio, from_environment
+from oracle_svc.integrations.label_studio.integration import LabelStudio, Predictions, Said, from_environment
 from oracle_svc.integrations.label_studio.predictions import Prediction
 from oracle_svc.integrations.nats import Nats
 
@@ -46,11 +47,21 @@ def connected(client: Client, replicas: int, projections: RunProjections[Labelin
     def guidelines(run_id: str) -> str:
         return projections.get(run_id).spec.queue.guidelines
 
+    return [Nats(client, replicas), *_configured(said_by_log, prediction, guidelines)]
+
+
+def check_settings(*, has_port: bool) -> None:
+    """Raise InvalidInput if an integration is configured wrongly, or needs the port and there is none."""
+    check_called(_configured(lambda request_id: (), lambda request_id: None, lambda run_id: ""), has_port=has_port)
+
+
+def _configured(said_by_log: Said, prediction: Predictions, guidelines: Guidelines) -> list[Integration]:
+    """Return the integrations that the environment names. They connect to nothing before they are used."""
     made = [_made("LABEL_STUDIO", lambda: from_environment(said_by_log, prediction, guidelines))]
     for name, (module, setting) in OPTIONAL.items():
         if os.environ.get(f"LABELLOOP_{name.upper()}_{setting}"):
             made.append(_made(name.upper(), _maker(name, module)))
-    return [Nats(client, replicas), *(queue for queue in made if queue)]
+    return [queue for queue in made if queue]
 
 
 def _maker(name: str, module: str) -> Callable[[], Integration | None]:
@@ -67,8 +78,8 @@ def _made(prefix: str, make: Callable[[], Integration | None]) -> Integration | 
         return make()
     except ValidationError as error:
         faults = [
-            "_".join(("LABELLOOP", prefix, *map(str, each["loc"]))).upper() + f": {each['msg']}"
-            for each in error.errors()
+            (f"LABELLOOP_{prefix}_{each['loc'][0]}: ".upper() if each["loc"] else "") + plain_fault(each["msg"])
+            for each in error.errors()  # what validates several settings names them
         ]
         raise InvalidInput("BAD_SETTINGS", "; ".join(faults), field="settings") from error
 

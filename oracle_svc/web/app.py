@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from oracle_svc.domain.current_answers import said_by
 from oracle_svc.domain.guidelines_html import guidelines_html
 from oracle_svc.domain.listed_run import EndedRun, ListedRun, listed_run
+from oracle_svc.domain.result_validation import where_taking_part
 from oracle_svc.samples.signed_urls import on_own_page
 from oracle_svc.web.auth import Auth, check_own_page
 from oracle_svc.web.ended_sessions import EndedSessions
@@ -172,7 +173,10 @@ class Site:
     async def sign_in(self, request: Request) -> Response:
         check_own_page(request)
         body = await object_of(request)
-        return self._auth.sign_in(request, text_of(body, "token"), text_of(body, "name"))
+        name = text_of(body, "name")
+        response = self._auth.sign_in(request, text_of(body, "token"), name)
+        where_taking_part([each for each in self._projections.runs.going() if each.for_people], name)
+        return response
 
     async def sign_out(self, request: Request) -> Response:
         check_own_page(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+from labelloop.domain.limits import TOKEN_CHARACTERS_MIN
 from labelloop.errors import InvalidInput
 from labelloop.settings import read_settings
 from pydantic import Field, SecretStr, field_validator
@@ -24,7 +25,9 @@ class WebSettings(BaseSettings):
     )
     http_host: str = Field("", description="the address that the page listens on; empty: as host")
     http_token: SecretStr | None = Field(
-        None, min_length=8, description="a secret that everybody who labels knows; the page asks for it"
+        None,
+        min_length=TOKEN_CHARACTERS_MIN,
+        description="a secret that everybody who labels knows; the page asks for it",
     )
     http_user_header: str = Field(
         "", pattern=r"^[A-Za-z0-9-]*$", description="the header in which a reverse proxy says who asks; it must set it"

@@ -54,11 +54,32 @@ def read_settings(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        for fault in error.errors():
-            # A setting with an alias is reported by the alias.
-            place = "_".join(str(part) for part in fault["loc"])
-            name = f"LABELLOOP_{place}".upper() if place in kind.model_fields else place
-            field = kind.model_fields.get(place)
-            secret = field is not None and "Secret" in repr(field.annotation)
-            print(f"{name}: {fault['msg']}" + ("" if secret else f", not {fault['input']!r}"), file=sys.stderr)
+        for line in setting_faults(error, kind):
+            print(line, file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def setting_faults(error: ValidationError, kind: type[BaseSettings]) -> list[str]:
+    """Return a line for each wrong setting, which begins with the variable and does not show secrets."""
+    lines = []
+    for fault in error.errors():
+        said = plain_fault(fault["msg"])
+        if not fault["loc"]:  # about several settings, which the validator's words name
+            lines.append(said)
+            continue
+        place = str(fault["loc"][0])
+        field = kind.model_fields.get(place)  # none for a setting with an alias, which is reported by the alias
+        name = f"{kind.model_config['env_prefix']}{place}".upper() if field else place
+        secret = field is not None and _may_be_secret(repr(field.annotation))
+        lines.append(f"{name}: {said}" + ("" if secret else f", not {fault['input']!r}"))
+    return lines
+
+
+def plain_fault(message: str) -> str:
+    """Return pydantic's message without what it puts before a validator's own words."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
+def _may_be_secret(annotation: str) -> bool:
+    """Return whether values of a type hold a secret, as URLs with a password do."""
+    return "Secret" in annotation or "Dsn" in annotation or "Url" in annotation

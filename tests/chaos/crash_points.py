@@ -14,7 +14,15 @@ import grpc
 from google.protobuf.message import Message
 from labelloop.domain.run_end import RUN_ENDS
 from labelloop.eventlog.log import EventLog
-from labelloop.events.v1.events_pb2 import Event, ImportedEvents, LabelSource, QueueSpec, RunStarted, SkipKind
+from labelloop.events.v1.events_pb2 import (
+    AnnotatorRemoval,
+    Event,
+    ImportedEvents,
+    LabelSource,
+    QueueSpec,
+    RunStarted,
+    SkipKind,
+)
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
@@ -38,7 +46,15 @@ _APPENDS = {
         "run_restored",
         "import_cleared",
     ),
-    "oracle": ("pool_published", "label_provided", "sample_skipped", "label_withdrawn", "answer_given", "run_failed"),
+    "oracle": (
+        "pool_published",
+        "label_provided",
+        "sample_skipped",
+        "label_withdrawn",
+        "answer_given",
+        "annotators_changed",
+        "run_failed",
+    ),
     "scorer": (),
 }
 _OF_THE_OPERATOR = {"run_deleted"}  # no service writes it; see tests/integration/test_run_deletion.py
@@ -206,6 +222,21 @@ async def _change_mind(trial: Trial) -> None:
     await _say(trial, request_id=first, annotator="a", label=0)
     await _say(trial, request_id=first, annotator="a", revision=1, withdrawn=True)
     await _say(trial, request_id=first, annotator="a", revision=2, label=1)
+    await _say(trial, request_id=second, annotator="b", label=0)
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_finished")
+
+
+async def _remove(trial: Trial) -> None:
+    """Start a run and remove an annotator, whose label is withdrawn, so that another one gives it again."""
+    run_id = await _start_by_hand(trial, "removed")
+    asked = await trial.world.watch.first(run_id, lambda seen: seen.kind == "labels_requested")
+    first, second = (f"{run_id}/0/{sample_id}" for sample_id in asked.event.labels_requested.sample_ids)
+    await _say(trial, request_id=first, annotator="a", label=0)
+    removal = AnnotatorRemoval(name="a", withdraw=True)
+    request = oracle_pb2.ChangeAnnotatorsRequest(run_id=run_id, removal=removal)
+    await _until_read(trial.world.clients.oracle.ChangeAnnotators, request)
+    await trial.world.watch.first(run_id, lambda seen: seen.kind == "label_withdrawn")
+    await _say(trial, request_id=first, annotator="b", label=1)
     await _say(trial, request_id=second, annotator="b", label=0)
     await trial.world.watch.first(run_id, lambda seen: seen.kind == "run_finished")
 
@@ -430,6 +461,7 @@ _LEADS: dict[str, Lead] = {
     "append sample_skipped": _skip,
     "append label_withdrawn": _change_mind,
     "append answer_given": _agree,
+    **dict.fromkeys(("append annotators_changed", "serve ChangeAnnotators"), _remove),
     "call GetSamples": _continue,
     "call DescribeDataset": _start_another,
     "serve StartRun": _start_another,

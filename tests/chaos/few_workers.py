@@ -120,7 +120,13 @@ class FewWorkers:
             self.labeling.apply(event, NOW)
         match next_action(self.labeling, NOW):
             case Resolve(answered):
-                weighed = posteriors_at(self.labeling.history, answered, self.labeling.gold, self.labeling.annotators)
+                weighed = posteriors_at(
+                    self.labeling.history,
+                    answered,
+                    self.labeling.gold,
+                    self.labeling.annotators,
+                    self.labeling.run_log.annotators,
+                )
                 events, disputed = resolution.settle(self.labeling, answered, weighed)
                 self.labeling.disputed.update(disputed)
                 for each in events:

@@ -103,6 +103,7 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "LeaseNext": oracle_pb2.LeaseNextRequest(run_id="open", annotator="kim", count=2, lease_s=1),
         "ReleaseLeases": oracle_pb2.ReleaseLeasesRequest(annotator="kim", request_ids=[f"open/0/{open_sample}/0"]),
         "SubmitResults": oracle_pb2.SubmitResultsRequest(results=[result]),
+        "ChangeAnnotators": oracle_pb2.ChangeAnnotatorsRequest(run_id="open", restored="kim"),
         "CancelRequests": oracle_pb2.CancelRequestsRequest(run_id="open", sample_ids=[open_sample], annotator="kim"),
         "ResendRequests": oracle_pb2.ResendRequestsRequest(run_id="tool"),
         "GetBacklog": oracle_pb2.GetBacklogRequest(run_id="open"),

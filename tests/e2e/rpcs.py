@@ -28,6 +28,7 @@ _WRITES = {
     "SkipSamples",
     "SubmitResults",
     "CancelRequests",
+    "ChangeAnnotators",
 }
 _FILES = {"trainer": trainer_pb2, "scorer": scorer_pb2, "oracle": oracle_pb2}
 

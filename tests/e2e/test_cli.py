@@ -88,7 +88,8 @@ async def test_a_run_is_started_exported_and_reported(stack: Stack, blobs: Blobs
     assert "20/20" in row("mine", text)
 
 
-_FEW = ["--budget", "20", "--stop-on", "50"]
+_FEW = ["--budget", "20"]
+_PUBLISHED = [*_FEW, "--stop-on", "50"]
 BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "start"], 2, "say what to label: `labelloop run start pictures/`"),
     (["run", "start", "cifar"], 2, "cifar"),
@@ -105,9 +106,9 @@ BAD_INPUT: list[tuple[list[str], int, str]] = [
     (["run", "start", "POOL", "--limit", "301"], 2, "300"),
     (["run", "start", "POOL", "--continues", "nobody"], 2, "nobody"),
     (["run", "start", "ALTERED"], 1, "altered.npy"),
-    (["run", "start", "POOL", "--protocol", "published", *_FEW, "--control", "5"], 2, "--control"),
+    (["run", "start", "POOL", "--protocol", "published", *_PUBLISHED, "--control", "5"], 2, "--control"),
     (["run", "start", "POOL", "--protocol", "published", "--first-batch", "20"], 2, "--first-batch"),
-    (["run", "start", "POOL", "--protocol", "published", "--features", "patches", *_FEW], 2, "sees pixels"),
+    (["run", "start", "POOL", "--protocol", "published", "--features", "patches", *_PUBLISHED], 2, "sees pixels"),
     (["run", "start", "POOL", *_FEW, "--guarantee"], 2, "280 samples that are left"),
     (["run", "start", "POOL", *_FEW, "--guarantee", "--guarantee-target", "1"], 2, "between 0 and 1"),
     (["run", "start", "POOL", *_FEW, "--audit", "100"], 2, "add --guarantee"),
@@ -220,15 +221,15 @@ async def test_up_names_the_setting_of_an_unknown_artifact_store(stack: Stack, t
 
 async def test_up_names_an_invalid_setting(stack: Stack, tmp_path: Path) -> None:
     code, text = await labelloop("up", "--store", tmp_path / "s", "--nats", stack.nats_url, LABELLOOP_DRAIN_S="soon")
-    assert code == 1
+    assert code == 2
     assert "LABELLOOP_DRAIN_S" in text
 
 
 async def test_up_refuses_remote_pools_that_are_no_urls(stack: Stack, tmp_path: Path) -> None:
     remote = "s3://bucket/sets,our-bucket/sets"
     code, text = await labelloop("up", "--store", tmp_path / "s", "--nats", stack.nats_url, "--remote-pools", remote)
-    assert code == 1
-    assert "LABELLOOP_REMOTE_POOLS" in text
+    assert code == 2
+    assert text.startswith("error: --remote-pools: ")
     assert "'our-bucket/sets' is no URL" in text
 
 

@@ -33,7 +33,7 @@ from tests.integration.production_broker import Node, lone_node, make_streams, n
 from tests.memory_uploads import put_files
 
 KINDS = {field.name for field in Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
-ANSWERS = {"label_provided", "sample_skipped", "label_withdrawn", "answer_given"}
+ANSWERS = {"label_provided", "sample_skipped", "label_withdrawn", "answer_given", "annotators_changed"}
 OF_ORACLE = {"pool_published"} | ANSWERS
 MAY = {
     "trainer": KINDS - {"pool_published", "run_restored", "run_deleted"} - ANSWERS,

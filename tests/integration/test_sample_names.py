@@ -12,9 +12,13 @@ from labelloop.errors import InvalidInput, NotFound, WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource, PoolPublished, RunSpec, SkipKind
 from labelloop.oracle.v1.oracle_pb2 import DeadLetter, DescribeDatasetResponse, LabelRequest
 from labelloop.trainer.v1.trainer_pb2 import RunStatus
+from labelloop_cli.choices import LabelKind
 from labelloop_cli.operations import backlog, label, run
+from labelloop_cli.operations.archive import export_run
+from labelloop_cli.operations.export import write_labels, write_model, write_unlabelled
 from labelloop_cli.operations.open_samples import open_
 from labelloop_cli.operations.pool import inspect_pool
+from labelloop_cli.reporting.run_report import write_report
 from labelloop_cli.run_spec.request import start_request
 
 from tests.fake_services import FakeOracle, FakeTrainer, served
@@ -217,18 +221,56 @@ async def test_texts_and_rows_that_wait_are_written_into_the_table(oracle: FakeO
         await open_("r", table, tmp_path / "pictures")
 
 
-async def test_classes_that_were_not_submitted_are_not_overwritten(oracle: FakeOracle, tmp_path: Path) -> None:
+async def test_files_in_which_classes_are_filled_in_are_not_overwritten(oracle: FakeOracle, tmp_path: Path) -> None:
     oracle.requests = [request(0, "", b"one"), request(1, "", b"two")]
     table = csv(tmp_path, "id,class\n1,cat\n")
-    with pytest.raises(InvalidInput, match="holds classes of 1 samples that still wait"):
-        await open_("r", table, None)
-    csv(tmp_path, "id,class\n2,cat\n")
-    await open_("r", table, None)
+    for text in ("id,class\n1,cat\n", "id,class\n2,cat\n", "name;class_name\n\nb.png;cat\n"):
+        csv(tmp_path, text)
+        with pytest.raises(InvalidInput, match=r"1 of its rows hold a class, the first is row [23]; submit it"):
+            await open_("r", table, None)
+        assert table.read_text() == text
+    await open_("r", table, None, replace=True)
     await open_("r", table, None)
     assert table.read_bytes() == b"id,class\r\n0,\r\n1,\r\n"
     table.write_bytes(b"\x89PNG\0")
     with pytest.raises(InvalidInput, match="cannot be read as CSV"):
         await open_("r", table, None)
+
+
+async def test_other_pictures_and_other_files_are_not_overwritten(
+    trainer: FakeTrainer, oracle: FakeOracle, tmp_path: Path
+) -> None:
+    oracle.requests = [request(1, "b.png", b"one")]
+    (tmp_path / "b.png").write_bytes(b"mine")
+    with pytest.raises(InvalidInput, match=r"b\.png is there already and is another picture"):
+        await open_("r", tmp_path / "new.csv", tmp_path)
+    mine = csv(tmp_path, "id,class\n1,cat\n")
+    for write in (
+        write_labels("r", mine, LabelKind.all),
+        write_unlabelled("r", mine),
+        write_model("r", mine, 0),
+        export_run("r", mine),
+        write_report("r", mine, None),
+    ):
+        with pytest.raises(InvalidInput, match="is not written over"):
+            await write
+    assert mine.read_text() == "id,class\n1,cat\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+async def test_a_table_as_excel_saves_it_is_submitted_and_says_what_is_left_out(
+    trainer: FakeTrainer, oracle: FakeOracle, tmp_path: Path, encoding: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "filled.csv"
+    rows = ["sep=;", "ID;Name;CLASS;Notes", "1.0;b.png;cat;schön", "2;;;", ";;;", ";;;", ""]
+    table.write_bytes("\r\n".join(rows).encode(encoding))
+    await label.submit("r", table, "kim")
+    [request] = oracle.sent
+    assert [(each.sample_id, each.label) for each in request.labels] == [(1, 0)]
+    said = capsys.readouterr()
+    assert "1 of 2 rows have no class and are left out" in said.err
+    assert ("Windows-1252" in said.err) == (encoding == "cp1252")
+    assert "1 labels recorded" in said.out
 
 
 async def test_labels_that_an_export_repeats_for_equal_samples_are_submitted_once(

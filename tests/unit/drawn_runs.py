@@ -11,7 +11,16 @@ from labelloop.eventlog.log import Recorded
 from labelloop.events.v1 import events_pb2 as pb
 
 POOL_SIZE, GOLD, CLASSES = 40, 39, ["a", "b", "c"]
-_KINDS = [*["outcome"] * 20, *["request"] * 6, *["model"] * 4, *["certificate"] * 2, "answer", "auto", "features"]
+_KINDS = [
+    *["outcome"] * 20,
+    *["request"] * 6,
+    *["model"] * 4,
+    *["certificate"] * 2,
+    "answer",
+    "auto",
+    "features",
+    "people",
+]
 
 
 def drawn_run(seed: int) -> list[Recorded]:
@@ -58,6 +67,16 @@ def _candidate(kind: str, rng: Random, run_log: RunLog) -> pb.Event:
             return pb.Event(round=round_, samples_auto_labelled=auto)
         case "answer":
             return pb.Event(answer_given=pb.AnswerGiven(sample_id=GOLD, slot=rng.randrange(2), label=1))
+        case "people":
+            changed = pb.AnnotatorsChanged(number=run_log.annotators.changes)
+            match rng.randrange(3):
+                case 0:
+                    changed.alias.MergeFrom(pb.AnnotatorAlias(name=rng.choice("ab"), same_as=rng.choice("ab")))
+                case 1:
+                    changed.removal.MergeFrom(pb.AnnotatorRemoval(name=rng.choice("ab"), withdraw=rng.random() < 0.5))
+                case _:
+                    changed.restored = rng.choice("ab")
+            return pb.Event(annotators_changed=changed)
         case "certificate":
             return pb.Event(round=round_, auto_labels_certified=pb.AutoLabelsCertified(count=5))
         case "model":

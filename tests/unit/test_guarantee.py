@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -115,7 +117,10 @@ def test_guarantee_holds_as_often_as_stated() -> None:
         (0.99, 0.0, 400, 4_000, "between 0 and 1"),
         (math.nan, 0.95, 400, 4_000, "between 0 and 1"),
         (0.99, 0.95, 309, 4_000, "audit 310 at least"),
-        (0.99, 0.95, 400, 400, "all of the 400"),
+        (0.99, 0.95, 400, 400, "take all of the 400 samples that are left: audit "),
+        (0.99, 0.95, 400, 100, "no audit of them can: it takes 299 samples at least"),
+        (0.99, 0.95, 299, 299, "no audit of them can"),
+        (0.99999, 0.95, 50_000, 1_000_000, "no audit of them can"),
         (0.99, 0.95, 310, 4_000, ""),
         (0.99, 0.95, 299, 1_000_000, ""),
     ],
@@ -125,3 +130,16 @@ def test_impossible_guarantees_are_refused_with_a_reason(
 ) -> None:
     fault = guarantee_fault(target, level, audit, candidates)
     assert said in fault if said else not fault
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0.5, 0.999), st.floats(0.5, 0.99), st.integers(1, 2_000))
+def test_an_audit_that_is_needed_leaves_some_candidates_and_is_enough(
+    target: float, level: float, candidates: int
+) -> None:
+    needed = audit_size_needed(target, level, candidates)
+    if needed is not None:
+        assert needed < candidates
+        assert not guarantee_fault(target, level, needed, candidates)
+    else:
+        assert guarantee_fault(target, level, candidates, candidates)

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labelloop.domain.annotators import Annotators
 from labelloop.events.v1.events_pb2 import (
     AgreementRule,
     Event,
@@ -118,7 +119,7 @@ def resolve(labeling: LabelingState) -> list[Event]:
     match next_action(labeling, NOW):
         case Resolve(answered):
             if labeling.resolution_version:
-                weighed = posteriors_at(labeling.history, answered, labeling.gold, labeling.annotators)
+                weighed = posteriors_at(labeling.history, answered, labeling.gold, labeling.annotators, Annotators())
             else:
                 wanted = resolution.to_weigh(labeling, answered)
                 weighed = posteriors(wanted, labeling.gold) if wanted else {}

@@ -15,7 +15,9 @@ VECTOR, ROW = SampleKind.SAMPLE_KIND_VECTOR, SampleKind.SAMPLE_KIND_ROW
 @pytest.mark.parametrize(("target", "confidence"), [(0.99, 0.95), (0.95, 0.95), (0.9, 0.9), (0.995, 0.99)])
 def test_the_default_audit_size_allows_for_one_error(target: float, confidence: float) -> None:
     size = audit_size(GuaranteeSpec(target_accuracy=target, confidence=confidence), 60_000)
-    assert size == 2 * audit_size_needed(target, confidence, 10_000_000)
+    needed = audit_size_needed(target, confidence, 10_000_000)
+    assert needed is not None
+    assert size == 2 * needed
     assert lower_bound(size - 1, size, confidence) >= target
 
 

@@ -14,7 +14,14 @@ import httpx
 import pytest
 from labelloop.errors import Corrupt, InvalidInput, LabelloopError, LimitExceeded, NotAllowed, Unready, WrongState
 from labelloop.eventlog.projections import RunProjections
-from labelloop.events.v1.events_pb2 import QueueSpec, RunDeleted
+from labelloop.events.v1.events_pb2 import (
+    AnnotatorAlias,
+    AnnotatorRemoval,
+    AnnotatorsChanged,
+    Event,
+    QueueSpec,
+    RunDeleted,
+)
 from labelloop.oracle.v1.oracle_pb2 import LabelResult, LeaseNextRequest, SubmitResultsRequest
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -210,6 +217,26 @@ async def test_after_many_wrong_tokens_the_right_one_still_opens_the_page(strang
     answer = await stranger.post("/login", json={"token": TOKEN, "name": "ada"})
     assert answer.status_code == 200
     assert await lease(stranger)
+
+
+async def test_somebody_who_was_removed_cannot_sign_in_by_any_name(
+    client: httpx.AsyncClient, stranger: httpx.AsyncClient, fake_site: FakeSite
+) -> None:
+    for number, changed in enumerate(
+        (
+            AnnotatorsChanged(alias=AnnotatorAlias(name="ada@example.org", same_as="ada")),
+            AnnotatorsChanged(removal=AnnotatorRemoval(name="ada"), changed_by="boss"),
+        )
+    ):
+        changed.number = number
+        fake_site.projections.take(Event(run_id="digits", annotators_changed=changed))
+    for name in ("ada", " ada@example.org "):
+        answer = await stranger.post("/login", json={"token": TOKEN, "name": name})
+        assert (answer.status_code, answer.json()["reason"]) == (409, "ANNOTATOR_REMOVED")
+        assert not stranger.cookies
+    answer = await stranger.post("/login", json={"token": "guess", "name": "ada"})
+    assert answer.json()["reason"] == "WRONG_TOKEN", "strangers learn nothing of annotators"
+    assert (await stranger.post("/login", json={"token": TOKEN, "name": "bob"})).status_code == 200
 
 
 async def test_wrong_tokens_behind_a_proxy_count_for_the_address_that_it_names(stranger: httpx.AsyncClient) -> None:

@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from labelloop.domain.limits import AUDIT_MAX
 from labelloop.domain.statistics import fewest_to_show
 from numpy.typing import NDArray
 
@@ -139,26 +140,33 @@ def lower_bound(correct: int, total: int, level: float) -> float:
     return low
 
 
-def audit_size_needed(target: float, level: float, candidates: int) -> int:
-    """Return the smallest audit of ``candidates`` that can show ``target``, if it finds no error.
+def audit_size_needed(target: float, level: float, candidates: int) -> int | None:
+    """Return the smallest audit of ``candidates`` that can show ``target``, if it finds no error; None if none can.
 
-    If none can, returns ``candidates`` or the smallest audit for an unlimited population, whichever is larger.
+    An audit leaves at least one of the candidates, and has at most ``AUDIT_MAX`` samples.
     """
-    fewest = fewest_to_show(target, level)
-    sizes = range(fewest, candidates)
-    return next((n for n in sizes if bound_of_the_rest(n, n, candidates - n, level) >= target), max(candidates, fewest))
+    sizes = range(fewest_to_show(target, level), min(candidates, AUDIT_MAX + 1))
+    return next((n for n in sizes if bound_of_the_rest(n, n, candidates - n, level) >= target), None)
 
 
 def guarantee_fault(target: float, level: float, audit_size: int, candidates: int) -> str:
     """Return a message for people that says why a guarantee cannot be given; empty if it can."""
     if not 0 < target < 1 or not 0 < level < 1:
         return f"the target accuracy and its confidence must lie between 0 and 1, not {target} and {level}"
-    if audit_size >= candidates:
-        return f"the audit would take all of the {candidates} samples that are left: lower it, or the budget"
-    if bound_of_the_rest(audit_size, audit_size, candidates - audit_size, level) < target:
-        return (
+    if audit_size < candidates:
+        if bound_of_the_rest(audit_size, audit_size, candidates - audit_size, level) >= target:
+            return ""
+        fault = (
             f"an audit of {audit_size} of {candidates} samples cannot show an accuracy of {target} with a confidence "
-            f"of {level}, even with no mistake among them: audit "
-            f"{audit_size_needed(target, level, candidates)} at least"
+            f"of {level}, even with no mistake among them"
         )
-    return ""
+    else:
+        fault = f"an audit of {audit_size} would take all of the {candidates} samples that are left"
+    needed = audit_size_needed(target, level, candidates)
+    if needed is not None:
+        return f"{fault}: audit {needed} at least, and fewer than {candidates}"
+    fewest = fewest_to_show(target, level)
+    return (
+        f"{fault}, and no audit of them can: it takes {fewest} samples at least, and some left over; lower the target, "
+        "its confidence or the budget, or take a larger pool"
+    )

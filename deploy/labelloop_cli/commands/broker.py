@@ -22,7 +22,10 @@ def update(
     upload_gb: Annotated[
         float,
         typer.Option(
-            min=0, envvar="LABELLOOP_UPLOAD_GB", help="As for the oracle: how much clients may upload in all."
+            min=0,
+            max=1_000_000,
+            envvar="LABELLOOP_UPLOAD_GB",
+            help="As for the oracle: how much clients may upload in all.",
         ),
     ] = 2.0,
     follow: Annotated[bool, typer.Option("--follow", help="Go on, and do the same each minute.")] = False,

@@ -9,6 +9,7 @@ import typer
 
 from labelloop_cli.choices import LabelKind
 from labelloop_cli.commands.arguments import RunId
+from labelloop_cli.commands.help_panels import from_command_line
 from labelloop_cli.output.interrupts import carry_out
 
 app = typer.Typer(help="Take labels, models and whole runs out.", no_args_is_help=True)
@@ -24,6 +25,8 @@ def whole_run(
 ) -> None:
     """Take labels, models and whole runs out."""
     if not run_id:
+        if from_command_line(context) or not context.invoked_subcommand:
+            raise typer.BadParameter("name the run to write", param_hint="--run")
         return
     from labelloop.errors import InvalidInput
 
@@ -70,7 +73,9 @@ def unlabelled(
 def model(
     run_id: RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("model.onnx"),
-    round_: Annotated[int, typer.Option("--round", min=0, help="The round that the model began; 0: newest.")] = 0,
+    round_: Annotated[
+        int, typer.Option("--round", min=0, max=2**31 - 1, help="The round that the model began; 0: newest.")
+    ] = 0,
 ) -> None:
     """Write a run's model as ONNX.
 

@@ -66,3 +66,9 @@ def given(context: typer.Context) -> set[str]:
     """Return the names of the parameters that the user gave, so that a default does not count as a choice."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source is not None and not source.name.startswith("DEFAULT")}
+
+
+def from_command_line(context: typer.Context) -> set[str]:
+    """Return the names of the parameters that stand on the command line, and not in the environment."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}

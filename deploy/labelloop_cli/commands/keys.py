@@ -31,7 +31,7 @@ def tls(
     host: Annotated[
         list[str] | None, typer.Option(help="A name or number that services answer under; may be given again.")
     ] = None,
-    days: Annotated[int, typer.Option(min=1, help="How long the certificates are good.")] = 90,
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="How long the certificates are good.")] = 90,
 ) -> None:
     """Make certificates for development.
 
@@ -59,7 +59,7 @@ def follow(
     folder: Annotated[Path, typer.Argument(help="The certificates as they are renewed: see LABELLOOP_TLS_DIR.")],
     into: Annotated[Path, typer.Argument(help="Where the broker reads them: its files are under INTO/current.")],
     pid_file: Annotated[Path, typer.Option(help="The broker's file of its process id.")],
-    every_s: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks.")] = 5.0,
+    every_s: Annotated[float, typer.Option(min=0.01, max=86_400, help="Seconds between two looks.")] = 5.0,
 ) -> None:
     """Keep the broker's certificates up to date, without a restart.
 

@@ -7,11 +7,18 @@ from typing import Annotated
 
 import typer
 
-from labelloop_cli.commands.arguments import RunId
+from labelloop_cli.commands.arguments import ListByDefault, RunId
 from labelloop_cli.output.interrupts import carry_out
 
 app = typer.Typer(help="Label by hand: see what is asked for, send answers.", no_args_is_help=True)
 
+annotators = typer.Typer(
+    cls=ListByDefault, help="Say who is who among a run's annotators, and who takes part.", no_args_is_help=False
+)
+app.add_typer(annotators, name="annotators")
+
+Run = Annotated[str, typer.Option("--run", metavar="RUN", help="The run.", show_default=False)]
+AllOpen = Annotated[bool, typer.Option("--all-open", help="All runs that wait for people's labels.")]
 Samples = Annotated[list[str], typer.Argument(help="The samples, by name or id.", show_default=False)]
 Who = Annotated[str, typer.Option(help="Who says so.", show_default="the user who is logged in")]
 
@@ -21,6 +28,9 @@ def open_samples(
     run_id: RunId,
     output: Annotated[Path, typer.Option("--output", "-o", help="A CSV to fill in.")] = Path("to_label.csv"),
     images: Annotated[Path | None, typer.Option(help="Also write each picture into this folder.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over a CSV although classes are filled in.")
+    ] = False,
 ) -> None:
     """Write what waits for a label to a CSV.
 
@@ -29,7 +39,7 @@ def open_samples(
     """
     from labelloop_cli.operations.open_samples import open_
 
-    carry_out(open_(run_id, output, images))
+    carry_out(open_(run_id, output, images, replace=replace))
 
 
 @app.command()
@@ -107,6 +117,64 @@ def cancel(
     from labelloop_cli.operations import label
 
     carry_out(label.cancel(run_id, samples, annotator, comment))
+
+
+@annotators.command("list")
+def list_annotators(
+    run_id: Annotated[str, typer.Argument(metavar="[RUN]", help="The run; all where none is given.")] = "",
+) -> None:
+    """Show the people behind the names, and how they did."""
+    from labelloop_cli.operations.annotators import show_annotators
+
+    carry_out(show_annotators(run_id))
+
+
+@annotators.command()
+def alias(
+    name: Annotated[str, typer.Argument(help="One of the person's names.", show_default=False)],
+    is_: Annotated[
+        str, typer.Option("--is", metavar="OTHER", help="The name they are listed under.", show_default=False)
+    ],
+    run: Run = "",
+    all_: AllOpen = False,
+    annotator: Who = "",
+) -> None:
+    """Declare that two names are one person's, who has one vote.
+
+    It applies to answers that were given before too. `--is` with the same name makes it a person of its own again.
+    """
+    from labelloop_cli.operations.annotators import declare_alias
+
+    carry_out(declare_alias(name, is_, run, annotator, all_open=all_))
+
+
+@annotators.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The person, by any name of theirs.", show_default=False)],
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Withdraw what they said too: it is asked again in the open batch.")
+    ] = False,
+    run: Run = "",
+    all_: AllOpen = False,
+    annotator: Who = "",
+) -> None:
+    """Give somebody no more requests, and refuse their results. What they said holds."""
+    from labelloop_cli.operations.annotators import remove_annotator
+
+    carry_out(remove_annotator(name, run, annotator, withdraw=withdraw, all_open=all_))
+
+
+@annotators.command()
+def restore(
+    name: Annotated[str, typer.Argument(help="The person, by any name of theirs.", show_default=False)],
+    run: Run = "",
+    all_: AllOpen = False,
+    annotator: Who = "",
+) -> None:
+    """Let somebody who was removed take part again. What was withdrawn does not come back."""
+    from labelloop_cli.operations.annotators import restore_annotator
+
+    carry_out(restore_annotator(name, run, annotator, all_open=all_))
 
 
 @app.command()

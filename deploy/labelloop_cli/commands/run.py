@@ -18,6 +18,7 @@ SyncSeconds = Annotated[
     float,
     typer.Option(
         min=0,
+        max=86_400,
         help="Seconds to wait before anything is removed: the broker's sync_interval, within which it writes to its "
         "disk. 0 if that is `always`, as in production.",
     ),

@@ -19,6 +19,9 @@ from labelloop_cli.choices import (
     StrategyName,
 )
 
+_COUNT_MAX, _SEED_MAX = 2**31 - 1, 2**64 - 1  # COUNT_MAX of labelloop.domain.limits, which loads too much for help
+
+_PRICE_MAX = 1e12
 _argument = partial(typer.Argument, rich_help_panel="Data")
 _data = partial(typer.Option, rich_help_panel="Data")
 _strategy = partial(typer.Option, rich_help_panel="Strategy")
@@ -63,11 +66,14 @@ class DataOptions:
     classes: Annotated[
         str, _data(help="Class names, separated by commas. Needed if the dataset has no labels."), "dataset.classes"
     ] = ""
-    limit: Annotated[int, _data(min=0, help="Use only this many samples; 0: all of them."), "dataset.sample_limit"] = 0
+    limit: Annotated[
+        int, _data(min=0, max=_COUNT_MAX, help="Use only this many samples; 0: all of them."), "dataset.sample_limit"
+    ] = 0
     limit_seed: Annotated[
         int | None,
         _data(
             min=0,
+            max=_SEED_MAX,
             show_default="1; 0 for mnist",
             help="Draw the samples of --limit at random with this seed; 0: the first ones.",
         ),
@@ -131,10 +137,14 @@ class SpecOptions(DataOptions):
     first: Annotated[
         FirstName, _strategy(help="How to choose the first batch, before there is a model."), "first_strategy"
     ] = FirstName.k_means
-    batch_size: Annotated[int, _strategy(min=1, help="Labels to request in each round."), "batch_size"] = 25
+    batch_size: Annotated[
+        int, _strategy(min=1, max=_COUNT_MAX, help="Labels to request in each round."), "batch_size"
+    ] = 25
     first_batch: Annotated[
         int | None,
-        _strategy(min=0, show_default="50", help="Labels to request in the first round; 0: --batch-size."),
+        _strategy(
+            min=0, max=_COUNT_MAX, show_default="50", help="Labels to request in the first round; 0: --batch-size."
+        ),
         "first_batch_size",
     ] = None
     control: Annotated[
@@ -147,7 +157,7 @@ class SpecOptions(DataOptions):
         ),
         "control_percent",
     ] = None
-    seed: Annotated[int, _strategy(min=0, help="Seed of all random choices."), "seed"] = 0
+    seed: Annotated[int, _strategy(min=0, max=_SEED_MAX, help="Seed of all random choices."), "seed"] = 0
 
     labels_from: Annotated[
         LabelSourceName,
@@ -173,7 +183,9 @@ class SpecOptions(DataOptions):
     )
     deadline: Annotated[
         int,
-        _people(min=0, help="Seconds after which an unanswered sample is replaced by another; 0: never."),
+        _people(
+            min=0, max=_COUNT_MAX, help="Seconds after which an unanswered sample is replaced by another; 0: never."
+        ),
         "queue.deadline_s",
     ] = 0
     hide_predictions: Annotated[
@@ -203,30 +215,38 @@ class SpecOptions(DataOptions):
         "queue.gold",
     ] = None
 
-    budget: Annotated[int, _stopping(min=0, help="Stop after this many labels."), "label_budget"] = 400
+    budget: Annotated[int, _stopping(min=0, max=_COUNT_MAX, help="Stop after this many labels."), "label_budget"] = 400
     stop_at: Annotated[
         float,
-        _stopping(help="Stop once the control samples show this accuracy, for example 0.95; 0: never."),
+        _stopping(min=0, max=1, help="Stop once the control samples show this accuracy, for example 0.95; 0: never."),
         "stopping.target_accuracy",
     ] = 0.0
     stop_when_stable: Annotated[
         int,
-        _stopping(min=0, help="Stop once this many models in a row agree with the one before; 0: never."),
+        _stopping(
+            min=0, max=_COUNT_MAX, help="Stop once this many models in a row agree with the one before; 0: never."
+        ),
         "stopping.stable_rounds",
     ] = 0
     stop_on_plateau: Annotated[
         int,
-        _stopping(min=0, help="Stop once the expected accuracy has not risen for this many models; 0: never."),
+        _stopping(
+            min=0, max=_COUNT_MAX, help="Stop once the expected accuracy has not risen for this many models; 0: never."
+        ),
         "stopping.plateau_rounds",
     ] = 0
     label_price: Annotated[
         float,
-        _stopping(help="Cost of one label. With --point-worth: stop once the next label costs more than it gains."),
+        _stopping(
+            min=0,
+            max=_PRICE_MAX,
+            help="Cost of one label. With --point-worth: stop once the next label costs more than it gains.",
+        ),
         "stopping.label_price",
     ] = 0.0
     point_worth: Annotated[
         float,
-        _stopping(help="Value of one percentage point of accuracy, in the same currency."),
+        _stopping(min=0, max=_PRICE_MAX, help="Value of one percentage point of accuracy, in the same currency."),
         "stopping.point_worth",
     ] = 0.0
 
@@ -239,15 +259,18 @@ class SpecOptions(DataOptions):
         "guarantee",
     ] = None
     guarantee_target: Annotated[
-        float, _guarantee(help="Share of these auto-labels that must be right."), "guarantee.target_accuracy"
+        float,
+        _guarantee(min=0, max=1, help="Share of these auto-labels that must be right."),
+        "guarantee.target_accuracy",
     ] = 0.99
     guarantee_confidence: Annotated[
-        float, _guarantee(help="Confidence with which the audit must show that."), "guarantee.confidence"
+        float, _guarantee(min=0, max=1, help="Confidence with which the audit must show that."), "guarantee.confidence"
     ] = 0.95
     audit: Annotated[
         int,
         _guarantee(
             min=0,
+            max=_COUNT_MAX,
             help="Labels to pay for beyond the budget, for the audit. 0: twice the smallest number that is enough (598 "
             "for a target of 0.99), so that one mistake is allowed, but at most half of what is left of a small pool.",
         ),
@@ -256,11 +279,15 @@ class SpecOptions(DataOptions):
 
     auto_label: Annotated[
         int,
-        _other(min=0, help="Samples to label by the model after the budget, most confident first, without an audit."),
+        _other(
+            min=0,
+            max=_COUNT_MAX,
+            help="Samples to label by the model after the budget, most confident first, without an audit.",
+        ),
         "auto_label_budget",
     ] = 0
     auto_batch_size: Annotated[
-        int, _other(min=1, help="Samples to auto-label in each round."), "auto_label_batch_size"
+        int, _other(min=1, max=_COUNT_MAX, help="Samples to auto-label in each round."), "auto_label_batch_size"
     ] = 10
     protocol: Annotated[
         ProtocolName,
@@ -278,11 +305,13 @@ class SpecOptions(DataOptions):
     ] = False
     stop_on: Annotated[
         int,
-        _other(min=1, help="With --protocol published: evaluation samples that decide when a fit stops."),
+        _other(
+            min=1, max=_COUNT_MAX, help="With --protocol published: evaluation samples that decide when a fit stops."
+        ),
         "stopping_sample_count",
     ] = 400
     report_every: Annotated[
         int,
-        _other(min=1, help="Measure accuracy in every round (1), in every second round (2) and so on."),
+        _other(min=1, max=_COUNT_MAX, help="Measure accuracy in every round (1), in every second round (2) and so on."),
         "report_every",
     ] = 1

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import structlog
-from labelloop.errors import WrongState
+from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.connection import check_reachable
 from platformdirs import user_cache_path
 
@@ -95,24 +95,37 @@ class Service:
         return self.folder / f"{self.name}.ready"
 
     async def start(self) -> None:
-        """Start the service, and return once it answers. Raises WrongState, with the end of its log, if it does not."""
+        """Start the service, and return once it answers.
+
+        Raises:
+            InvalidInput: If one of its settings is wrong.
+            WrongState: With the end of its log, if it does not answer.
+        """
         self.ready_file.unlink(missing_ok=True)
         ours = {"LABELLOOP_PORT": str(self.port), "LABELLOOP_READY_FILE": str(self.ready_file)}
         if self.http_port:
             ours["LABELLOOP_HTTP_PORT"] = str(self.http_port)
         with self.log_file.open("ab") as output:
             start = launch_for_us if self.for_us else launch
+            written = output.tell()
             self.process = await start(f"{self.name}_svc", {**os.environ, **self.environment, **ours}, output)
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 while not self.ready_file.exists():
                     if self.process.returncode is not None:
-                        raise self._failed("ended")
+                        raise self._bad_settings(written) or self._failed("ended")
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise self._failed(f"was not ready within {_READY_TIMEOUT_S:.0f} s") from None
         ready = json.loads(self.ready_file.read_text())
         self.port, self.http_port = ready["port"], ready.get("http_port", 0)
+
+    def _bad_settings(self, written: int) -> InvalidInput | None:
+        """Return what the process said of its settings, behind ``written`` bytes of its log; None if they are right."""
+        if self.process is None or self.process.returncode != 2:
+            return None
+        said = self.log_file.read_bytes()[written:].decode(errors="replace")
+        return InvalidInput("BAD_SETTINGS", "; ".join(said.splitlines()), service=self.name)
 
     def _failed(self, how: str) -> WrongState:
         tail = self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
@@ -247,10 +260,9 @@ async def running(
         scorer = Service(
             "scorer", logs, {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}, scorer_port, for_us=for_us
         )
-        web = {"LABELLOOP_HTTP_PORT": str(page.port), "LABELLOOP_HTTP_TOKEN": page.token} if page else {}
-        remote = {"LABELLOOP_REMOTE_POOLS": remote_pools} if remote_pools else {}
         pools = files_settings(pools_dir or pools_folder(), store)
-        oracle = Service("oracle", logs, shared | web | remote | pools, oracle_port, for_us=for_us)
+        settings = shared | oracle_settings(page, remote_pools) | pools
+        oracle = Service("oracle", logs, settings, oracle_port, for_us=for_us)
         for service in (scorer, oracle):
             stack.push_async_callback(service.stop)
         await asyncio.gather(scorer.start(), oracle.start())
@@ -263,6 +275,12 @@ async def running(
         page_urls = page_links(os.environ, oracle.http_port, page.token) if page else ()
         services = {"trainer": trainer, "scorer": scorer, "oracle": oracle}
         yield Stack(nats_url, endpoints, services, broker, *page_urls)
+
+
+def oracle_settings(page: Page | None, remote_pools: str) -> dict[str, str]:
+    """Return the oracle's settings for the page and for pools elsewhere, in as far as they are given."""
+    web = {"LABELLOOP_HTTP_PORT": str(page.port), "LABELLOOP_HTTP_TOKEN": page.token} if page else {}
+    return web | ({"LABELLOOP_REMOTE_POOLS": remote_pools} if remote_pools else {})
 
 
 def pools_folder() -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from labelloop_cli.local.saved_page import PORT, KeptPage, keep_page, kept_page
-from labelloop_cli.local.stack import POOLS_DIR, Page, Stack, pools_folder, running
+from labelloop_cli.local.settings_check import check_settings
+from labelloop_cli.local.stack import POOLS_DIR, Page, Stack, oracle_settings, pools_folder, running
 from labelloop_cli.output.console import console
 
 PAGE_FILE = "page.json"
@@ -21,6 +24,7 @@ async def up(
     page_port: int | None = None,
     token: str = "",
     remote_pools: str = "",
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Start everything, print the addresses, and keep it running until interrupted.
 
@@ -28,9 +32,14 @@ async def up(
         annotate: Whether to serve the labelling page.
         page_port: Its port; 0 for the one that it had, or any; None for the one that it had, or 8080.
         token: The secret that opens it; empty for the one that it had, or a new one.
+        options: The option that a setting comes from, by its variable, for messages.
+
+    Raises:
+        InvalidInput: Before anything is started, if a setting of a service is wrong.
     """
     file = store / PAGE_FILE
     kept = kept_page(file, port=page_port, token=token, first_port=PORT) if annotate else None
+    await check_settings(oracle_settings(kept.page if kept else None, remote_pools), options)
     started = running(
         store,
         nats_url=nats,

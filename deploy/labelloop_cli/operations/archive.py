@@ -16,10 +16,12 @@ from labelloop_cli.ledger.members import ARTIFACTS, EVENTS
 from labelloop_cli.ledger.reading import opened
 from labelloop_cli.ledger.sending import send
 from labelloop_cli.output.console import console, tell
+from labelloop_cli.output.replacement import ARCHIVE, check_replaceable
 
 
 async def export_run(run_id: str, output: Path) -> None:
     """Write a run's events and artifacts to ``output``, atomically: the file appears complete or not at all."""
+    check_replaceable(output, ARCHIVE)
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f"{output.name}.draft")
     try:

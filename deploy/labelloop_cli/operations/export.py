@@ -15,6 +15,7 @@ from labelloop_cli import choices, tables
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.contradictions import contradicted, late_words
 from labelloop_cli.output.console import console, tell
+from labelloop_cli.output.replacement import MODEL, check_replaceable
 from labelloop_cli.reporting.unlabelled import RankedPart, ranked_rest
 from labelloop_cli.run_options import word
 from labelloop_cli.sample_names import SampleNames
@@ -154,6 +155,7 @@ def _sample(sample_id: int, names: Names) -> Row:
 
 async def write_model(run_id: str, output: Path, round_: int) -> None:
     """Write a run's model as ONNX: the one with which ``round_`` began, or the newest if it is 0."""
+    check_replaceable(output, MODEL)
     async with connect(Endpoints()) as clients:
         response = await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=round_))
     output.parent.mkdir(parents=True, exist_ok=True)

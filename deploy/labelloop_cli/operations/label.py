@@ -7,7 +7,8 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelloop.csv_files.class_rows import read_class_rows
+from labelloop.csv_files.class_rows import COLUMNS, read_class_rows
+from labelloop.csv_files.rows import read_sheet
 from labelloop.domain.class_names import class_of, printable, shortened
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, WrongState
@@ -38,7 +39,13 @@ async def submit(run_id: str, answers: Path, annotator: str) -> None:
     Rows of samples that only repeat the class of an equal one are left out: equal samples are asked for once.
     """
     rows, notes = read_class_rows(answers)
-    tell(notes)
+    rows, total = list(rows), sum(1 for _ in read_sheet(answers, COLUMNS).rows)
+    tell(
+        [
+            *notes,
+            *([f"{total - len(rows)} of {total} rows have no class and are left out"] if total > len(rows) else []),
+        ]
+    )
     async with connect(Endpoints()) as clients:
         pool, samples = await _pool(clients, run_id), SampleNames(clients.oracle, run_id)
         found = await labelled_samples(rows, list(pool.classes), samples)

@@ -22,22 +22,25 @@ _TEXTS = {"text/plain", "application/json"}
 _COLUMNS = ("id", "name", "class", "file", "text")
 
 
-async def open_(run_id: str, output: Path, images: Path | None) -> None:
+async def open_(run_id: str, output: Path, images: Path | None, *, replace: bool = False) -> None:
     """Write the samples that wait for a label to a CSV to fill in, and pictures to the folder ``images`` if given.
 
     Texts and rows of tables are in the CSV itself. Text that a spreadsheet would take for a formula has an apostrophe
     in front, which `labelloop label submit` understands.
 
     Raises:
-        InvalidInput: If ``images`` is given, but the samples are no pictures; or if ``output`` exists and holds classes
-            of samples that still wait, or is no such CSV.
+        InvalidInput: If ``images`` is given, but the samples are no pictures, or other files of their names are there;
+            or, without ``replace``, if ``output`` exists and holds classes, or is no such CSV.
     """
+    if not replace:
+        _check_not_filled_in(output)
     async with connect(Endpoints()) as clients:
         with going_on(f"reading what {run_id} asks for"):
             rows = [row async for row in _rows(clients, run_id, images)]
         why_none = [] if rows else await _why_none(clients, run_id)
         has_guidelines = bool(await _guidelines(clients, run_id))
-    _check_unsent(rows, output)
+    if not replace:
+        _check_not_filled_in(output)  # again: reading takes a while
     write_table(rows, output)
     if why_none:
         console.print(f"no sample waits for a label yet; {'; '.join(why_none)}", highlight=False, soft_wrap=True)
@@ -91,18 +94,25 @@ def _write_picture(request: LabelRequest, folder: Path, name: str) -> None:
         message = f"the samples of run {request.run_id!r} are {request.media_type}, not pictures: leave --images out"
         raise InvalidInput("NO_IMAGES", message, field="images")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(request.content)
+    path = folder / name
+    if path.exists() and path.read_bytes() != request.content:
+        message = f"{path} is there already and is another picture: name another folder with --images"
+        raise InvalidInput("FILE_EXISTS", message, field="images", path=path)
+    path.write_bytes(request.content)
 
 
-def _check_unsent(rows: list[dict[str, str]], output: Path) -> None:
-    """Raise InvalidInput if ``output`` would be overwritten although it holds classes that were not submitted."""
-    if not output.exists() or not output.stat().st_size:
+def _check_not_filled_in(output: Path) -> None:
+    """Raise InvalidInput if a file is there in which classes are filled in, or that is no CSV of samples."""
+    if not output.exists() or (output.is_file() and not output.stat().st_size):
         return
     filled, _ = read_class_rows(output)
-    unsent = {str(row.sample_id) for row in filled} & {row["id"] for row in rows}
-    if unsent:
-        message = f"{output} holds classes of {len(unsent)} samples that still wait: submit it, or name another file"
-        raise InvalidInput("UNSENT_LABELS", message, field="output")
+    rows = [row.row.number for row in filled]
+    if rows:
+        message = (
+            f"{output} is not written over: {len(rows)} of its rows hold a class, the first is row {rows[0]}; submit "
+            "it and move it away, name another file with --output, or write over it with --replace"
+        )
+        raise InvalidInput("FILLED_IN", message, field="output", path=output)
 
 
 def write_table(rows: list[dict[str, str]], output: Path) -> None:

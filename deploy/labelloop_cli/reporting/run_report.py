@@ -19,6 +19,7 @@ from pyroaring import BitMap
 
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.operations.pictures import has_pictures, pictures
+from labelloop_cli.output.replacement import PAGE, check_replaceable
 from labelloop_cli.output.run_summary import estimate_of, measured_by
 from labelloop_cli.reporting import evidence, sections
 from labelloop_cli.reporting.asked import Asked, asked_for
@@ -43,7 +44,9 @@ async def write_report(run_id: str, output: Path, price: float | None, truth: Pa
 
     Raises:
         WrongState: If the run has no model to report on yet.
+        InvalidInput: If ``output`` is there and no report.
     """
+    check_replaceable(output, PAGE)
     async with connect(Endpoints()) as clients:
         await report_on(clients, run_id, output, price, truth)
 

@@ -20,8 +20,8 @@ from labelloop_cli.run_spec.file import absolute
 
 _CONTROL, _FIRST_BATCH = 10, 50  # defaults, except under the published protocol
 _SECTIONS = ("queue", "guarantee", "stopping")  # messages that are unset unless something asks for them
-_NO_PEOPLE = ("NO_PEOPLE", "settings for people have no effect here: add --labels-from queue or --tool")
-_NO_GUARANTEE = ("NO_GUARANTEE", "settings of a guarantee have no effect without one: add --guarantee")
+_NO_PEOPLE = ("NO_PEOPLE", "settings for people have no effect here", "add --labels-from queue or --tool")
+_NO_GUARANTEE = ("NO_GUARANTEE", "settings of a guarantee have no effect without one", "add --guarantee")
 
 
 @cache
@@ -113,12 +113,20 @@ def _is_complete(file: Document) -> bool:
     return to_document(RunSpec()).keys() <= file.keys()
 
 
-def _without_idle(section: str, chosen: Document, error: tuple[str, str]) -> Document:
+def _without_idle(section: str, chosen: Document, error: tuple[str, str, str]) -> Document:
     """Return ``chosen`` without ``section``; raise InvalidInput if a value in it differs from its default."""
     settings = chosen.get(section, {})
-    if settings != {name: _defaults()[section][name] for name in settings}:
-        raise InvalidInput(*error, field=section)
+    idle = [name for name in settings if settings[name] != _defaults()[section][name]]
+    if idle:
+        reason, message, advice = error
+        raise InvalidInput(reason, f"{message} ({', '.join(map(_option, sorted(idle)))}): {advice}", field=section)
     return {name: value for name, value in chosen.items() if name != section}
+
+
+def _option(field: str) -> str:
+    """Return the option that sets a field of a section."""
+    name = next(name for name, path in field_paths().items() if path.rpartition(".")[2] == field)
+    return f"--{name.replace('_', '-')}"
 
 
 def _dependent(whole: Document, chosen: Document, file: Document) -> Document:
@@ -129,12 +137,25 @@ def _dependent(whole: Document, chosen: Document, file: Document) -> Document:
     first = whole.get("first_batch_size", 0 if published else _FIRST_BATCH)
     from_file = "first_batch_size" in file and "first_batch_size" not in chosen
     unused = {"stopping_sample_count": not published, "auto_label_batch_size": not whole["auto_label_budget"]}
+    _check_used(chosen, unused)
     return {
         "control_percent": whole.get("control_percent", 0 if published else _CONTROL),
         "first_batch_size": first if from_file else min(first, whole["label_budget"]),
         "features": "pixels" if published and whole["features"] == "auto" else whole["features"],
         **{name: file.get(name, 0) for name, is_unused in unused.items() if is_unused},
     }
+
+
+def _check_used(chosen: Document, unused: dict[str, bool]) -> None:
+    """Raise InvalidInput if an option was given that has no effect without another."""
+    needed = {
+        "stopping_sample_count": ("--stop-on", "--protocol published"),
+        "auto_label_batch_size": ("--auto-batch-size", "--auto-label"),
+    }
+    for field, (option, other) in needed.items():
+        if unused[field] and field in chosen:
+            message = f"{option} has no effect without {other}: add that, or leave {option} out"
+            raise InvalidInput("NO_EFFECT", message, field=field)
 
 
 def _with_limit_seed(dataset: Document) -> Document:

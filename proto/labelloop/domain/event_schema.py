@@ -16,11 +16,13 @@ from labelloop.domain.limits import (
     COUNT_MAX,
     GUIDELINES_BYTES_MAX,
     SKIP_KINDS,
+    TEXT_CHARACTERS_MAX,
     TEXT_DTYPE,
 )
 from labelloop.domain.sample_layout import layout_fault
 from labelloop.events.v1.events_pb2 import (
     Accuracy,
+    AnnotatorsChanged,
     AnswerGiven,
     AutoLabelsCertified,
     Event,
@@ -46,7 +48,14 @@ _PROTOCOLS = {Protocol.PROTOCOL_PUBLISHED, Protocol.PROTOCOL_HONEST}
 _LABEL_SOURCES = {LabelSource.LABEL_SOURCE_DATASET, LabelSource.LABEL_SOURCE_QUEUE}
 _SKIP_KINDS = SKIP_KINDS | {SkipKind.SKIP_KIND_EXPIRED, SkipKind.SKIP_KIND_CANCELLED, SkipKind.SKIP_KIND_DISPUTED}
 _DTYPES = {"uint8", "float32", TEXT_DTYPE}
-_ROUND_ZERO = {"run_started", "pool_published", "features_learned", "run_cancelled", "import_cleared"}
+_ROUND_ZERO = {
+    "run_started",
+    "pool_published",
+    "features_learned",
+    "run_cancelled",
+    "import_cleared",
+    "annotators_changed",
+}
 
 
 def shape_fault(event: Event) -> str:
@@ -72,6 +81,8 @@ def shape_fault(event: Event) -> str:
             return "" if event.sample_skipped.kind in _SKIP_KINDS else "it does not say why"
         case "answer_given":
             return _given_fault(event.answer_given)
+        case "annotators_changed":
+            return _annotators_fault(event.annotators_changed)
         case "model_trained":
             model = event.model_trained
             may_lack = (model.training_state_sha256, model.head_sha256)
@@ -222,6 +233,20 @@ def _given_fault(given: AnswerGiven) -> str:
         return "it does not say why"
     sound = given.WhichOneof("answer") and (given.withdrawn or not given.HasField("withdrawn"))
     return "" if sound else "it says nothing of its sample"
+
+
+def _annotators_fault(changed: AnnotatorsChanged) -> str:
+    match changed.WhichOneof("change"):
+        case "alias":
+            names = [changed.alias.name, changed.alias.same_as]
+        case "removal":
+            names = [changed.removal.name]
+        case "restored":
+            names = [changed.restored]
+        case _:
+            return "it changes nothing"
+    sound = all(0 < len(name) <= TEXT_CHARACTERS_MAX for name in names)
+    return "" if sound else "it names nobody"
 
 
 def _uneven(*columns: Sequence[object]) -> str:

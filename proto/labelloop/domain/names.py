@@ -34,13 +34,18 @@ def prose_fault(text: str, most: int) -> str:
     return _character_fault(text, _LINES)
 
 
+def normalised(text: str) -> str:
+    """Return a name in NFC, without spaces around it."""
+    return normalize("NFC", text).strip()
+
+
 def sound_name(text: str, field: str) -> str:
     """Return an annotator's name in NFC, without spaces around it.
 
     Raises:
         InvalidInput: It is empty, too long, or holds characters that names may not hold.
     """
-    name = normalize("NFC", text).strip()
+    name = normalised(text)
     fault = name_fault(name) if name else "it is empty"
     if fault:
         message = f"say who labels, by a name of 1 to {TEXT_CHARACTERS_MAX} characters that can all be seen: {fault}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from pyroaring import BitMap
 
+from labelloop.domain.annotators import Annotators
 from labelloop.domain.limits import LEARNED
 from labelloop.domain.run_end import ABOUT_ARCHIVES, RUN_ENDS, Ended, end_of
 from labelloop.domain.sample_outcomes import Outcome, SampleOutcomes, outcome_of
@@ -54,6 +55,7 @@ class RunLog:
         certificate: What the audit allows; None until it is known.
         to_certify: Number of auto-labels that the certificate still allows.
         auto_parts: Number of events with certified auto-labels.
+        annotators: Who is who among the run's annotators.
         ended: How the run ended; None before.
         closed: Whether :meth:`close` was called.
     """
@@ -77,6 +79,7 @@ class RunLog:
     certificate: AutoLabelsCertified | None = None
     to_certify: int = 0
     auto_parts: int = 0
+    annotators: Annotators = field(default_factory=Annotators)
     ended: Ended | None = None
     closed: bool = False
 
@@ -143,6 +146,8 @@ class RunLog:
                 return "the run has started already"
             case "pool_published":
                 return "the run has a pool already" if self.pool else ""
+            case "annotators_changed":
+                return self.annotators.fault(event.annotators_changed)
         if self.pool is None:
             return "the run has no pool yet"
         match kind:
@@ -273,6 +278,8 @@ class RunLog:
                 self.features = event.features_learned
             case "auto_labels_certified":
                 self.certificate, self.to_certify = event.auto_labels_certified, event.auto_labels_certified.count
+            case "annotators_changed":
+                self.annotators.apply(event.annotators_changed)
             case "labels_requested":
                 self._open_batch(event.round, event.labels_requested)
             case "samples_auto_labelled":

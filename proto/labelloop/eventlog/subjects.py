@@ -38,7 +38,8 @@ def subject_of(event: Event) -> str:
     Requests that replace skipped samples have ``...labels_requested.<part>``, further parts of auto-labels
     ``...samples_auto_labelled.<part>``. The outcome of a sample, be it a label, a skip or a withdrawal, has
     ``...label.<sample>.<revision>``, so that only one of the three can be written. The annotation result of one of
-    several annotators has ``...answer.<sample>.<slot>.<revision>``. For ``run_archived``, ``run_restored`` and
+    several annotators has ``...answer.<sample>.<slot>.<revision>``, a change of annotators
+    ``...annotators_changed.<number>``. For ``run_archived``, ``run_restored`` and
     ``run_deleted``, the number of the archive takes the place of the round.
     """
     place = f"{PREFIX}.{event.run_id}.{event.round}"
@@ -49,6 +50,8 @@ def subject_of(event: Event) -> str:
     if kind == "answer_given":
         given = event.answer_given
         return f"{place}.answer.{given.sample_id}.{given.slot}.{given.revision}"
+    if kind == "annotators_changed":
+        return f"{place}.{kind}.{event.annotators_changed.number}"
     part = event.labels_requested.part or event.samples_auto_labelled.part
     return f"{place}.{kind}.{part}" if part else f"{place}.{kind}"
 

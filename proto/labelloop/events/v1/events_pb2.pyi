@@ -286,6 +286,7 @@ class Event(_message.Message):
     RUN_RESTORED_FIELD_NUMBER: _builtins.int
     RUN_DELETED_FIELD_NUMBER: _builtins.int
     IMPORT_CLEARED_FIELD_NUMBER: _builtins.int
+    ANNOTATORS_CHANGED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run that this belongs to."""
     round: _builtins.int
@@ -366,6 +367,10 @@ class Event(_message.Message):
     def import_cleared(self) -> Global___ImportCleared:
         """Always round 0, so that it stands once."""
 
+    @_builtins.property
+    def annotators_changed(self) -> Global___AnnotatorsChanged:
+        """Always round 0; its number is part of its subject."""
+
     def __init__(
         self,
         *,
@@ -390,12 +395,13 @@ class Event(_message.Message):
         run_restored: Global___RunRestored | None = ...,
         run_deleted: Global___RunDeleted | None = ...,
         import_cleared: Global___ImportCleared | None = ...,
+        annotators_changed: Global___AnnotatorsChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_deleted", b"run_deleted", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annotators_changed", b"annotators_changed", "answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_deleted", b"run_deleted", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_deleted", b"run_deleted", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotators_changed", b"annotators_changed", "answer_given", b"answer_given", "auto_labels_certified", b"auto_labels_certified", "features_learned", b"features_learned", "import_cleared", b"import_cleared", "label_provided", b"label_provided", "label_withdrawn", b"label_withdrawn", "labels_requested", b"labels_requested", "model_trained", b"model_trained", "payload", b"payload", "pool_published", b"pool_published", "recorded_at", b"recorded_at", "round", b"round", "run_archived", b"run_archived", "run_cancelled", b"run_cancelled", "run_deleted", b"run_deleted", "run_failed", b"run_failed", "run_finished", b"run_finished", "run_id", b"run_id", "run_restored", b"run_restored", "run_started", b"run_started", "sample_skipped", b"sample_skipped", "samples_auto_labelled", b"samples_auto_labelled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn", "features_learned", "auto_labels_certified", "run_archived", "run_restored", "run_deleted", "import_cleared"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["run_started", "pool_published", "labels_requested", "label_provided", "model_trained", "samples_auto_labelled", "run_finished", "run_cancelled", "run_failed", "sample_skipped", "answer_given", "label_withdrawn", "features_learned", "auto_labels_certified", "run_archived", "run_restored", "run_deleted", "import_cleared", "annotators_changed"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -1478,6 +1484,102 @@ class AnswerGiven(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 
 Global___AnswerGiven: _TypeAlias = AnswerGiven  # noqa: Y015
+
+@_typing.final
+class AnnotatorsChanged(_message.Message):
+    """Who is who among a run's annotators, and who takes part. What earlier events say of annotators is read by it too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    REMOVAL_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
+    CHANGED_BY_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """0 first; the next change of the run has the next number."""
+    restored: _builtins.str
+    """Somebody who was removed and takes part again, by any of their names."""
+    changed_by: _builtins.str
+    """Who says so; empty where nobody in particular does."""
+    @_builtins.property
+    def alias(self) -> Global___AnnotatorAlias:
+        """Two names of one person."""
+
+    @_builtins.property
+    def removal(self) -> Global___AnnotatorRemoval:
+        """Somebody who gets no requests and gives no results from here on, by any of their names."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        alias: Global___AnnotatorAlias | None = ...,
+        removal: Global___AnnotatorRemoval | None = ...,
+        restored: _builtins.str = ...,
+        changed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "change", b"change", "removal", b"removal", "restored", b"restored"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "change", b"change", "changed_by", b"changed_by", "number", b"number", "removal", b"removal", "restored", b"restored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["alias", "removal", "restored"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___AnnotatorsChanged: _TypeAlias = AnnotatorsChanged  # noqa: Y015
+
+@_typing.final
+class AnnotatorAlias(_message.Message):
+    """Two names of one person, who has one vote for a sample."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SAME_AS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name, with all names that were declared to be the same person's."""
+    same_as: _builtins.str
+    """Whose it is; equal to name where that name is a person of its own again."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        same_as: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "same_as", b"same_as"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnotatorAlias: _TypeAlias = AnnotatorAlias  # noqa: Y015
+
+@_typing.final
+class AnnotatorRemoval(_message.Message):
+    """Somebody takes part no longer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WITHDRAW_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """By any of their names."""
+    withdraw: _builtins.bool
+    """Whether what they said is withdrawn too; else it holds."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        withdraw: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "withdraw", b"withdraw"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnotatorRemoval: _TypeAlias = AnnotatorRemoval  # noqa: Y015
 
 @_typing.final
 class SampleSkipped(_message.Message):

@@ -1141,6 +1141,80 @@ class ResendRequestsResponse(_message.Message):
 Global___ResendRequestsResponse: _TypeAlias = ResendRequestsResponse  # noqa: Y015
 
 @_typing.final
+class ChangeAnnotatorsRequest(_message.Message):
+    """What to change among a run's annotators."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    REMOVAL_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
+    CHANGED_BY_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run, which has not ended."""
+    restored: _builtins.str
+    """Somebody takes part again."""
+    changed_by: _builtins.str
+    """Who says so, at most 200 characters; may be empty."""
+    @_builtins.property
+    def alias(self) -> _events_pb2.AnnotatorAlias:
+        """Two names of one person."""
+
+    @_builtins.property
+    def removal(self) -> _events_pb2.AnnotatorRemoval:
+        """Somebody takes part no longer."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        alias: _events_pb2.AnnotatorAlias | None = ...,
+        removal: _events_pb2.AnnotatorRemoval | None = ...,
+        restored: _builtins.str = ...,
+        changed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "change", b"change", "removal", b"removal", "restored", b"restored"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "change", b"change", "changed_by", b"changed_by", "removal", b"removal", "restored", b"restored", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["alias", "removal", "restored"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___ChangeAnnotatorsRequest: _TypeAlias = ChangeAnnotatorsRequest  # noqa: Y015
+
+@_typing.final
+class ChangeAnnotatorsResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.bool
+    """Whether it was recorded now; false where it was so already."""
+    annotator: _builtins.str
+    """The person that is meant, by the name that they are listed under."""
+    answers: _builtins.int
+    """Answers of theirs that held before the change, by all names that they had then; 0 where none did."""
+    def __init__(
+        self,
+        *,
+        recorded: _builtins.bool = ...,
+        annotator: _builtins.str = ...,
+        answers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answers", b"answers", "recorded", b"recorded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeAnnotatorsResponse: _TypeAlias = ChangeAnnotatorsResponse  # noqa: Y015
+
+@_typing.final
 class GetBacklogRequest(_message.Message):
     """Which run."""
 
@@ -1179,6 +1253,8 @@ class AnnotatorRecord(_message.Message):
     GOLD_HIGH_FIELD_NUMBER: _builtins.int
     TIME_SPENT_S_FIELD_NUMBER: _builtins.int
     CONTRADICTING_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
     annotator: _builtins.str
     """Who."""
     answers: _builtins.int
@@ -1201,6 +1277,12 @@ class AnnotatorRecord(_message.Message):
     """Median seconds that an answer took; 0 where nobody knows."""
     contradicting: _builtins.int
     """Samples of which they said, after they were settled, something else than what stands."""
+    removed: _builtins.bool
+    """Whether they were removed: they get no requests, and their results are refused."""
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other names of the same person, sorted."""
+
     def __init__(
         self,
         *,
@@ -1215,10 +1297,12 @@ class AnnotatorRecord(_message.Message):
         gold_high: _builtins.float = ...,
         time_spent_s: _builtins.float = ...,
         contradicting: _builtins.int = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        removed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed", b"agreed", "annotator", b"annotator", "answers", b"answers", "compared", b"compared", "contradicting", b"contradicting", "gold", b"gold", "gold_high", b"gold_high", "gold_low", b"gold_low", "gold_right", b"gold_right", "skips", b"skips", "time_spent_s", b"time_spent_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed", b"agreed", "aliases", b"aliases", "annotator", b"annotator", "answers", b"answers", "compared", b"compared", "contradicting", b"contradicting", "gold", b"gold", "gold_high", b"gold_high", "gold_low", b"gold_low", "gold_right", b"gold_right", "removed", b"removed", "skips", b"skips", "time_spent_s", b"time_spent_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -85,6 +85,11 @@ class OracleServiceStub:
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ResendRequestsRequest.SerializeToString,
                 response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ResendRequestsResponse.FromString,
                 _registered_method=True)
+        self.ChangeAnnotators = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/ChangeAnnotators',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ChangeAnnotatorsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ChangeAnnotatorsResponse.FromString,
+                _registered_method=True)
         self.GetBacklog = channel.unary_unary(
                 '/labelloop.oracle.v1.OracleService/GetBacklog',
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.GetBacklogRequest.SerializeToString,
@@ -225,6 +230,14 @@ class OracleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeAnnotators(self, request, context):
+        """Changes who is who among a run's annotators, or who takes part. FAILED_PRECONDITION where the run has ended, or an
+        alias names somebody who was removed. A change that holds already changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBacklog(self, request, context):
         """What waits, and who answered how well, by run.
         """
@@ -356,6 +369,11 @@ def add_OracleServiceServicer_to_server(servicer, server):
                     servicer.ResendRequests,
                     request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ResendRequestsRequest.FromString,
                     response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ResendRequestsResponse.SerializeToString,
+            ),
+            'ChangeAnnotators': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeAnnotators,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ChangeAnnotatorsRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ChangeAnnotatorsResponse.SerializeToString,
             ),
             'GetBacklog': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBacklog,
@@ -684,6 +702,33 @@ class OracleService:
             '/labelloop.oracle.v1.OracleService/ResendRequests',
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ResendRequestsRequest.SerializeToString,
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ResendRequestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeAnnotators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/ChangeAnnotators',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ChangeAnnotatorsRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ChangeAnnotatorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

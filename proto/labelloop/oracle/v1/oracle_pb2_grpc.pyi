@@ -80,6 +80,10 @@ class OracleServiceStub:
     """Asks the tool again now for requests that it has and has not answered, instead of after LABELLOOP_RESEND_S. Those that
     are not in the tool are left alone. FAILED_PRECONDITION for a run that is not labelled in a tool.
     """
+    ChangeAnnotators: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ChangeAnnotatorsRequest, _oracle_pb2.ChangeAnnotatorsResponse]
+    """Changes who is who among a run's annotators, or who takes part. FAILED_PRECONDITION where the run has ended, or an
+    alias names somebody who was removed. A change that holds already changes nothing.
+    """
     GetBacklog: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.GetBacklogRequest, _oracle_pb2.GetBacklogResponse]
     """What waits, and who answered how well, by run."""
     ListAnswers: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListAnswersRequest, _oracle_pb2.ListAnswersResponse]
@@ -152,6 +156,10 @@ class OracleServiceAsyncStub(OracleServiceStub):
     ResendRequests: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ResendRequestsRequest, _oracle_pb2.ResendRequestsResponse]  # type: ignore[assignment]
     """Asks the tool again now for requests that it has and has not answered, instead of after LABELLOOP_RESEND_S. Those that
     are not in the tool are left alone. FAILED_PRECONDITION for a run that is not labelled in a tool.
+    """
+    ChangeAnnotators: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ChangeAnnotatorsRequest, _oracle_pb2.ChangeAnnotatorsResponse]  # type: ignore[assignment]
+    """Changes who is who among a run's annotators, or who takes part. FAILED_PRECONDITION where the run has ended, or an
+    alias names somebody who was removed. A change that holds already changes nothing.
     """
     GetBacklog: _aio.UnaryUnaryMultiCallable[_oracle_pb2.GetBacklogRequest, _oracle_pb2.GetBacklogResponse]  # type: ignore[assignment]
     """What waits, and who answered how well, by run."""
@@ -279,6 +287,16 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_oracle_pb2.ResendRequestsResponse, _abc.Awaitable[_oracle_pb2.ResendRequestsResponse]]:
         """Asks the tool again now for requests that it has and has not answered, instead of after LABELLOOP_RESEND_S. Those that
         are not in the tool are left alone. FAILED_PRECONDITION for a run that is not labelled in a tool.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeAnnotators(
+        self,
+        request: _oracle_pb2.ChangeAnnotatorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.ChangeAnnotatorsResponse, _abc.Awaitable[_oracle_pb2.ChangeAnnotatorsResponse]]:
+        """Changes who is who among a run's annotators, or who takes part. FAILED_PRECONDITION where the run has ended, or an
+        alias names somebody who was removed. A change that holds already changes nothing.
         """
 
     @_abc_1.abstractmethod
