@@ -38,8 +38,8 @@ async def submit(run_id: str, answers: Path, annotator: str) -> None:
 
     Rows of samples that only repeat the class of an equal one are left out: equal samples are asked for once.
     """
-    rows, notes = read_class_rows(answers)
-    rows, total = list(rows), sum(1 for _ in read_sheet(answers, COLUMNS).rows)
+    filled, notes = read_class_rows(answers)
+    rows, total = list(filled), sum(1 for _ in read_sheet(answers, COLUMNS).rows)
     tell(
         [
             *notes,
