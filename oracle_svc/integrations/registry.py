@@ -18,7 +18,13 @@ from pydantic import ValidationError
 from oracle_svc.domain.current_answers import predicted, said
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.integrations.base import Called, Integration, source_of
-from oracle_svc.integrations.label_studio.integration import LabelStudio, Predictions, Said, from_environment
+from oracle_svc.integrations.label_studio.integration import (
+    Guidelines,
+    LabelStudio,
+    Predictions,
+    Said,
+    from_environment,
+)
 from oracle_svc.integrations.label_studio.predictions import Prediction
 from oracle_svc.integrations.nats import Nats
 
