@@ -121,14 +121,16 @@ class Oracle:
             self.uploads,
         )
 
-    def result_sink(self, tool: str) -> ToolResultSink:
+    def result_sink(self, tool: str, *, keeps_contradictions: bool = False) -> ToolResultSink:
         """Build the sink of a tool's results."""
         retries = RequestRetries(tool, self.projections, self.leases)
-        return ToolResultSink(tool, self.recorder, self.dead_letters, retries)
+        given = tool, self.recorder, self.dead_letters, retries
+        return ToolResultSink(*given, keeps_contradictions=keeps_contradictions)
 
     def dispatcher(self, tool: Integration, push_within_s: float = PUSH_WITHIN_S) -> IntegrationDispatcher:
         """Build the dispatcher of requests to a tool, and of its results."""
-        sink, state = self.result_sink(tool.name), (self.projections, self.log, self.leases, self.dispenser)
+        sink = self.result_sink(tool.name, keeps_contradictions=tool.whole_samples)
+        state = (self.projections, self.log, self.leases, self.dispenser)
         return IntegrationDispatcher(tool, sink, *state, self.resend_s, push_within_s)
 
     def routes(self, tools: Iterable[Integration] = ()) -> list[Route]:

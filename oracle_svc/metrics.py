@@ -52,5 +52,6 @@ def queue_gauges(projections: RunProjections[LabelingState]) -> Iterator[Metric]
     yield gauge("labelloop_open_samples", "Samples that wait for a label, by who is to give it.", "source", depth)
     text = "For how long the oldest batch that is not whole has been waiting; 0 where none is."
     yield gauge("labelloop_oldest_request_age_seconds", text, "source", age_s)
-    refused = [labeling.run_id for labeling in projections.runs.going() if labeling.refusal]
-    yield held_up([*projections.held_up(), *refused])
+    going = projections.runs.going()
+    waits = [each.run_id for each in going if each.refusal or each.notices or each.held]
+    yield held_up([*projections.held_up(), *waits])

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Sequence
 
 from labelloop.domain.ids import RequestId
-from labelloop.errors import InvalidInput
+from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.log import EventLog, Recorded
 from labelloop.eventlog.projections import RunProjections
 from labelloop.events.v1.events_pb2 import Event
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.domain.result_validation import admit
+from oracle_svc.domain.result_validation import admit, contradiction
 from oracle_svc.metrics import LABELS_PAID
 
 _TOGETHER = 500  # concurrent appends
@@ -62,8 +62,19 @@ class ResultRecorder:
             recorded += sum(await asyncio.gather(*(self._record(*each, source, field) for each in part)))
         return recorded
 
+    def contradiction(self, result: LabelResult) -> WrongState | None:
+        """Return the error of a result that :meth:`take` did not record and that differs from the sample's outcome."""
+        return contradiction(self._labeling(result), result)
+
+    def asks_one(self, result: LabelResult) -> bool:
+        """Return whether one annotator is asked for each sample of the run."""
+        return self._labeling(result).annotators == 1
+
+    def _labeling(self, result: LabelResult) -> LabelingState:
+        return self._projections.get(RequestId.parse(result.request_id).run_id)
+
     def _admit(self, result: LabelResult, source: str, field: str) -> Event | None:
-        return admit(self._projections.get(RequestId.parse(result.request_id).run_id), result, source, field)
+        return admit(self._labeling(result), result, source, field)
 
     async def _record(self, result: LabelResult, event: Event | None, source: str, field: str) -> bool:
         """Return whether the event is recorded now; if another took its place, validate the result again."""

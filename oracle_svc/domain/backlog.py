@@ -31,6 +31,7 @@ def backlog_of(labeling: LabelingState, leased: int) -> Backlog:
         labelled=sum(isinstance(outcome, LabelProvided) for outcome in standing),
         skipped=sum(isinstance(outcome, SampleSkipped) for outcome in standing),
         annotators=[_record(each) for each in records(_judgements(labeling))],
+        notices=[] if labeling.over else labeling.notices,
     )
     if labeling.waits_since:
         backlog.waits_since.FromDatetime(labeling.waits_since)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +15,9 @@ from labelloop.events.v1.events_pb2 import (
     LabelSource,
     LabelsRequested,
 )
-from labelloop.oracle.v1.oracle_pb2 import Prediction
+from labelloop.oracle.v1.oracle_pb2 import LabelResult, Prediction
 
+from oracle_svc.domain.annotator_names import AnnotatorNames
 from oracle_svc.domain.progress import Progress
 
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -73,7 +74,12 @@ class LabelingState(RunView):
         heard: Newest outcome by sample and annotator. If one annotator is asked, it is their annotation result.
         asked_at: Time of the newest request for labels.
         progress: Progress to show to people.
+        names: The annotators' names, by their tool's ids.
+        superseded: Who gave results that a later one of the same annotator replaced: annotator and source by sample
+            and ``source_event_id``.
         refusal: Why the annotation tool rejects the run's requests; empty while it accepts them. Not from the log.
+        notices: What somebody has to mend in the tool, in sentences. Not from the log.
+        held: Withdrawals from the tool that wait for a person to accept them. Not from the log.
     """
 
     run_id: str
@@ -84,7 +90,11 @@ class LabelingState(RunView):
     places: dict[int, int] = field(default_factory=dict)
     predictions: dict[int, Prediction] = field(default_factory=dict)
     asked_at: datetime | None = None
+    names: AnnotatorNames = field(default_factory=AnnotatorNames)
+    superseded: dict[int, dict[str, tuple[str, str]]] = field(default_factory=dict)
     refusal: str = ""
+    notices: Sequence[str] = ()
+    held: Sequence[LabelResult] = ()
     _heard: int = 0
 
     def __post_init__(self) -> None:
@@ -100,7 +110,9 @@ class LabelingState(RunView):
             return
         self.progress.apply(event, at)
         if outcome := outcome_of(event):
-            self.heard.setdefault(outcome.sample_id, {})[outcome.annotator] = outcome
+            heard = self.heard.setdefault(outcome.sample_id, {})
+            self._note_annotator(outcome, heard.get(outcome.annotator))
+            heard[outcome.annotator] = outcome
         elif event.HasField("labels_requested"):
             self.asked_at = at
             self._ask(event.labels_requested)
@@ -118,9 +130,16 @@ class LabelingState(RunView):
         slots = self.given.setdefault(given.sample_id, {})
         if given.slot in slots and slots[given.slot].revision >= given.revision:
             return
+        self._note_annotator(given, slots.get(given.slot))
         slots[given.slot] = given
         if given.sample_id not in self.gold:
             self.unresolved[given.sample_id] = self._heard = self._heard + 1
+
+    def _note_annotator(self, result: Outcome | AnswerGiven, before: Outcome | AnswerGiven | None) -> None:
+        self.names.note(result.annotator, result.annotator_id)
+        if before and before.source_event_id not in ("", result.source_event_id):
+            given = self.superseded.setdefault(before.sample_id, {})
+            given[before.source_event_id] = before.annotator, before.source
 
     def mark_resolved(self, answered: Mapping[int, int]) -> None:
         """Mark samples as resolved, except those with a result newer than the running number in ``answered``."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from labelloop.domain.class_names import class_named, near_match
 from labelloop.domain.ids import RequestId
@@ -24,6 +24,9 @@ from labelloop.oracle.v1.oracle_pb2 import LabelResult
 
 from oracle_svc.domain.labeling_state import LabelingState
 
+Given = TypeVar("Given", LabelProvided | SampleSkipped | LabelWithdrawn, AnswerGiven)
+
+ANSWERED_BY_ANOTHER = "ANSWERED_BY_ANOTHER"
 _REVISION_MAX = 1_000_000
 _TAKEN_BACK = {SkipKind.SKIP_KIND_EXPIRED: "its deadline is over", SkipKind.SKIP_KIND_CANCELLED: "it was taken back"}
 
@@ -54,8 +57,37 @@ def admit(labeling: LabelingState, result: LabelResult, source: str, field: str)
     return _the_only_one(labeling, request, result, source, label, field)
 
 
+def contradiction(labeling: LabelingState, result: LabelResult) -> WrongState | None:
+    """Return the error of a result that was not recorded and differs from the sample's outcome; None if it does not.
+
+    That is the result of an annotator beyond those who were asked: the run has its label, and somebody disagrees.
+    """
+    sample_id = RequestId.parse(result.request_id).sample_id
+    outcome = labeling.answers.standing.get(sample_id)
+    given = labeling.given.get(sample_id, {})
+    known = _own(labeling.heard.get(sample_id, {}).values(), result) or _own(given.values(), result)
+    if known or outcome is None or isinstance(outcome, LabelWithdrawn) or result.WhichOneof("answer") == "withdrawn":
+        return None
+    assert labeling.pool is not None, "what has an outcome lies in a pool"
+    classes = labeling.pool.classes
+    holds = classes[outcome.label] if isinstance(outcome, LabelProvided) else "no class"
+    says = (
+        classes[_class_of(labeling, RequestId.parse(result.request_id), result, "results")]
+        if (result.WhichOneof("answer") != "skip")
+        else "no class"
+    )
+    if says == holds:
+        return None
+    message = (
+        f"{result.annotator!r} says {says!r} of sample {sample_id}, which has {holds!r} from "
+        f"{outcome.annotator or outcome.source!r}: if that is wrong, `labelloop label revise` sets another class; "
+        "then discard this letter"
+    )
+    return WrongState(ANSWERED_BY_ANOTHER, message, sample_id=sample_id)
+
+
 def _check_result(result: LabelResult, field: str) -> None:
-    check_words(result.annotator, result.comment, result.source_event_id, field)
+    check_words(result.annotator, result.comment, result.source_event_id, field, result.annotator_id)
     if not 0 <= result.time_spent_s < math.inf:
         raise InvalidInput("BAD_TIME", "time_spent_s must be seconds, 0 or more", field=field)
     if result.revision > _REVISION_MAX:
@@ -77,13 +109,16 @@ def check_annotator(annotator: str) -> None:
     check_words(annotator)
 
 
-def check_words(annotator: str, comment: str = "", source_event_id: str = "", field: str = "comment") -> None:
+def check_words(
+    annotator: str, comment: str = "", source_event_id: str = "", field: str = "comment", annotator_id: str = ""
+) -> None:
     """Raise InvalidInput if one of the texts is too long to be recorded, or holds characters that cannot be seen.
 
     Every result passes here, by whatever way it came: the page, gRPC, a webhook, a queue, a tool or a file.
     """
     for what, text, most in (
         ("annotator", annotator, TEXT_CHARACTERS_MAX),
+        ("annotator_id", annotator_id, TEXT_CHARACTERS_MAX),
         ("source_event_id", source_event_id, TEXT_CHARACTERS_MAX),
         ("comment", comment, COMMENT_CHARACTERS_MAX),
     ):
@@ -132,7 +167,7 @@ def _the_only_one(
     The first result is accepted. To replace it, a later one must be marked as a correction by a revision above 0.
     """
     sample_id = request.sample_id
-    before = labeling.heard.get(sample_id, {}).get(result.annotator)
+    before = _own(labeling.heard.get(sample_id, {}).values(), result)
     if before and result.revision <= before.answer_revision:
         return None
     _check_not_taken_back(labeling, sample_id, field)
@@ -147,7 +182,8 @@ def _the_only_one(
     given: dict[str, Any] = {
         "sample_id": sample_id,
         "source": source,
-        "annotator": result.annotator,
+        "annotator": before.annotator if before else result.annotator,
+        "annotator_id": result.annotator_id,
         "revision": labeling.answers.next_revision(sample_id),
         "answer_revision": result.revision,
         "source_event_id": result.source_event_id,
@@ -200,21 +236,20 @@ def _one_of_several(
     if not result.annotator and labeling.annotators > 1:
         message = f"several annotators are asked for sample {sample_id}: say which of them answers"
         raise InvalidInput("NO_ANNOTATOR", message, field=field, sample_id=sample_id)
-    own = next((slot for slot, given in slots.items() if given.annotator == result.annotator), None)
-    if own is not None and result.revision <= slots[own].revision:
+    before = _own(slots.values(), result)
+    if before and result.revision <= before.revision:
         return None
     _check_not_taken_back(labeling, sample_id, field)
     _check_open(labeling, sample_id, field)
-    if own is None:
-        if sample_id not in labeling.gold and sample_id not in labeling.open:
-            return None  # all annotators who were asked have responded
-        own = _slot(labeling, request, slots)
+    if before is None and sample_id not in labeling.gold and sample_id not in labeling.open:
+        return None  # all annotators who were asked have responded
     given = AnswerGiven(
         sample_id=sample_id,
-        slot=own,
+        slot=before.slot if before else _slot(labeling, request, slots),
         revision=result.revision,
         source=source,
-        annotator=result.annotator,
+        annotator=before.annotator if before else result.annotator,
+        annotator_id=result.annotator_id,
         time_spent_s=result.time_spent_s,
         source_event_id=result.source_event_id,
         comment=result.comment,
@@ -227,6 +262,21 @@ def _one_of_several(
         case _:
             given.label = label
     return Event(run_id=labeling.run_id, round=request.round, answer_given=given)
+
+
+def _own(given: Iterable[Given], result: LabelResult) -> Given | None:
+    """Return the result in ``given`` that is from the same annotator as ``result``.
+
+    Two results with ids of a tool are one annotator's if the ids are equal, others if the names are.
+    """
+    named = None
+    for each in given:
+        if each.annotator_id and result.annotator_id:
+            if each.annotator_id == result.annotator_id:
+                return each
+        elif each.annotator == result.annotator:
+            named = named or each
+    return named
 
 
 def _slot(labeling: LabelingState, request: RequestId, slots: Mapping[int, AnswerGiven]) -> int:

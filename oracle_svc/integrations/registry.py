@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, LabelloopError
 from labelloop.eventlog.projections import RunProjections
-from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from nats.aio.client import Client
 from pydantic import ValidationError
 
-from oracle_svc.domain.current_answers import predicted, said
+from oracle_svc.domain.current_answers import predicted
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.integrations.base import Called, Integration, source_of
+from oracle_svc.integrations.base import Called, Integration
 from oracle_svc.integrations.label_studio.integration import LabelStudio, from_environment
 from oracle_svc.integrations.label_studio.predictions import Prediction
+from oracle_svc.integrations.label_studio.run_records import LoggedRuns
 from oracle_svc.integrations.nats import Nats
+from oracle_svc.leases import Leases
 
 _OPTIONAL = {  # integration -> its module here, and the setting that enables it
     "webhook": ("webhook.integration", "URL"),
@@ -28,13 +29,10 @@ _OPTIONAL = {  # integration -> its module here, and the setting that enables it
 }
 
 
-def connected(client: Client, replicas: int, projections: RunProjections[LabelingState]) -> list[Integration]:
+def connected(
+    client: Client, replicas: int, projections: RunProjections[LabelingState], leases: Leases
+) -> list[Integration]:
     """Return the configured integrations, NATS always among them. Raises InvalidInput for wrong settings."""
-
-    def said_by_log(request_id: str) -> Sequence[LabelResult]:
-        request = RequestId.parse(request_id)
-        labeling = projections.get(request.run_id)
-        return said(labeling, request, source_of(LabelStudio.name)) if labeling.pool else ()
 
     def prediction(request_id: str) -> Prediction | None:
         with suppress(LabelloopError):  # a task that labelloop did not create
@@ -43,7 +41,9 @@ def connected(client: Client, replicas: int, projections: RunProjections[Labelin
                 return Prediction(found[0], found[1].confidence, found[1].model_sha256)
         return None
 
-    made = [_made("LABEL_STUDIO", lambda: from_environment(said_by_log, prediction))]
+    made = [
+        _made("LABEL_STUDIO", lambda: from_environment(LoggedRuns(LabelStudio.name, projections, leases), prediction))
+    ]
     for name, (module, setting) in _OPTIONAL.items():
         if os.environ.get(f"LABELLOOP_{name.upper()}_{setting}"):
             made.append(_made(name.upper(), _maker(name, module)))

@@ -64,8 +64,8 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
-    """Start run r, which requests these of 300 samples."""
+async def ask(server: NatsServer, folder: Path, samples: Sequence[int], tool: str = "list") -> None:
+    """Start run r, which requests these of 300 samples from a tool."""
     source = write_blobs(folder).source()
     source.classes.extend("abc")
     spec = RunSpec(
@@ -75,7 +75,7 @@ async def ask(server: NatsServer, folder: Path, samples: Sequence[int]) -> None:
         batch_size=len(samples),
         report_every=1,
         protocol=2,  # type: ignore[arg-type]
-        queue=QueueSpec(tool="list"),
+        queue=QueueSpec(tool=tool),
     )
     request = LabelsRequested(sample_ids=samples, score=[0.0] * len(samples))
     client = await connect(server.url, "test")

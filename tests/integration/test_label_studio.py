@@ -49,8 +49,8 @@ async def studio(
 @asynccontextmanager
 async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
     """Run the integration as the oracle creates it."""
-    [queue] = [each for each in connected(Client(), 1, one.projections) if isinstance(each, LabelStudio)]
-    task = asyncio.create_task(queue.serve(one.result_sink(queue.name)))
+    [queue] = [each for each in connected(Client(), 1, one.projections, one.leases) if isinstance(each, LabelStudio)]
+    task = asyncio.create_task(queue.serve(one.result_sink(queue.name, keeps_contradictions=True)))
     try:
         yield queue
     finally:

@@ -1290,6 +1290,7 @@ class LabelProvided(_message.Message):
     ANSWER_COUNT_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
     ANSWER_REVISION_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_ID_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     label: _builtins.int
@@ -1310,6 +1311,10 @@ class LabelProvided(_message.Message):
     """How sure the agreement is, in [0, 1]: the share of the answers, or the posterior; 0 where one annotator is asked."""
     answer_revision: _builtins.int
     """0 first; the annotator's own next word on the sample has a larger number."""
+    annotator_id: _builtins.str
+    """The tool's own id of the annotator, which stays when their name there changes; empty where it gives none, and in
+    runs of earlier releases.
+    """
     def __init__(
         self,
         *,
@@ -1323,10 +1328,11 @@ class LabelProvided(_message.Message):
         answer_count: _builtins.int = ...,
         agreement: _builtins.float = ...,
         answer_revision: _builtins.int = ...,
+        annotator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotator", b"annotator", "answer_count", b"answer_count", "answer_revision", b"answer_revision", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotator", b"annotator", "annotator_id", b"annotator_id", "answer_count", b"answer_count", "answer_revision", b"answer_revision", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1344,6 +1350,7 @@ class LabelWithdrawn(_message.Message):
     ANNOTATOR_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     ANSWER_REVISION_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_ID_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     revision: _builtins.int
@@ -1356,6 +1363,10 @@ class LabelWithdrawn(_message.Message):
     """What the source calls it; may be empty."""
     answer_revision: _builtins.int
     """As for a label."""
+    annotator_id: _builtins.str
+    """The tool's own id of the annotator, which stays when their name there changes; empty where it gives none, and in
+    runs of earlier releases.
+    """
     def __init__(
         self,
         *,
@@ -1365,10 +1376,11 @@ class LabelWithdrawn(_message.Message):
         annotator: _builtins.str = ...,
         source_event_id: _builtins.str = ...,
         answer_revision: _builtins.int = ...,
+        annotator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "annotator_id", b"annotator_id", "answer_revision", b"answer_revision", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1391,6 +1403,7 @@ class AnswerGiven(_message.Message):
     TIME_SPENT_S_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_ID_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     slot: _builtins.int
@@ -1413,6 +1426,10 @@ class AnswerGiven(_message.Message):
     """What the source calls it; may be empty."""
     comment: _builtins.str
     """In their words; may be empty."""
+    annotator_id: _builtins.str
+    """The tool's own id of the annotator, which stays when their name there changes; empty where it gives none, and in
+    runs of earlier releases.
+    """
     def __init__(
         self,
         *,
@@ -1427,10 +1444,11 @@ class AnswerGiven(_message.Message):
         time_spent_s: _builtins.float = ...,
         source_event_id: _builtins.str = ...,
         comment: _builtins.str = ...,
+        annotator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "label", b"label", "skip", b"skip", "withdrawn", b"withdrawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer", b"answer", "comment", b"comment", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "skip", b"skip", "slot", b"slot", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "annotator_id", b"annotator_id", "answer", b"answer", "comment", b"comment", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "skip", b"skip", "slot", b"slot", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["label", "skip", "withdrawn"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
@@ -1452,6 +1470,7 @@ class SampleSkipped(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     ANSWER_REVISION_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_ID_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     kind: Global___SkipKind.ValueType
@@ -1468,6 +1487,10 @@ class SampleSkipped(_message.Message):
     """What the source calls the answer; may be empty."""
     answer_revision: _builtins.int
     """As for a label."""
+    annotator_id: _builtins.str
+    """The tool's own id of the annotator, which stays when their name there changes; empty where it gives none, and in
+    runs of earlier releases.
+    """
     def __init__(
         self,
         *,
@@ -1479,10 +1502,11 @@ class SampleSkipped(_message.Message):
         revision: _builtins.int = ...,
         source_event_id: _builtins.str = ...,
         answer_revision: _builtins.int = ...,
+        annotator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "comment", b"comment", "kind", b"kind", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "annotator_id", b"annotator_id", "answer_revision", b"answer_revision", "comment", b"comment", "kind", b"kind", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
