@@ -197,8 +197,8 @@ class OracleService(OracleServiceServicer):
         self, request: pb.ReplayDeadLettersRequest, context: Context
     ) -> pb.ReplayDeadLettersResponse:
         _check_letters(request.ids, self._dead_letters.letters)
-        aliases = dict(request.class_aliases)
-        check_aliases(aliases)
+        check_aliases(request.class_aliases)
+        aliases = {each.name: each.class_name for each in request.class_aliases}
         response = pb.ReplayDeadLettersResponse()
         for letter in self._to_replay(request):
             if letter.id not in self._dead_letters.letters:  # one that was taken a moment ago replaced it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
@@ -10,7 +10,7 @@ from labelloop.domain.class_names import comparable
 from labelloop.domain.ids import RequestId
 from labelloop.domain.limits import TEXT_CHARACTERS_MAX
 from labelloop.errors import InvalidInput, LabelloopError, NotFound, WrongState
-from labelloop.oracle.v1.oracle_pb2 import DeadLetter, LabelResult
+from labelloop.oracle.v1.oracle_pb2 import ClassAlias, DeadLetter, LabelResult
 
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.result_validation import ANSWERED_BY_ANOTHER
@@ -84,12 +84,12 @@ def _json(result: LabelResult) -> bytes:
     return MessageToJson(result, preserving_proto_field_name=True, indent=None).encode()
 
 
-def check_aliases(aliases: Mapping[str, str]) -> None:
+def check_aliases(aliases: Sequence[ClassAlias]) -> None:
     """Raise InvalidInput if there are too many class aliases, or one is no name."""
     if len(aliases) > _ALIASES_MAX:
         message = f"{len(aliases)} class aliases are too many for one call: send at most {_ALIASES_MAX}"
         raise InvalidInput("TOO_MANY_ALIASES", message, field="class_aliases", most=_ALIASES_MAX)
-    for name in (*aliases, *aliases.values()):
+    for name in (name for each in aliases for name in (each.name, each.class_name)):
         if not name.strip() or len(name) > TEXT_CHARACTERS_MAX:
             message = f"a class alias has two names of 1 to {TEXT_CHARACTERS_MAX} characters"
             raise InvalidInput("BAD_ALIAS", message, field="class_aliases")

@@ -12,6 +12,7 @@ from labelloop.errors import InvalidInput, NotFound
 from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.connection import jetstream
 from labelloop.oracle.v1.oracle_pb2 import (
+    ClassAlias,
     DiscardDeadLettersRequest,
     LabelResult,
     LeaseNextRequest,
@@ -179,7 +180,7 @@ async def test_letters_with_an_unknown_class_are_replayed_as_the_class_that_is_m
 
 async def test_an_alias_does_not_change_letters_that_were_refused_for_another_reason(one: Oracle) -> None:
     await one.result_sink("list").take(LabelResult(request_id="r/1/7/0", class_name="b", annotator="kim"))
-    aliases = {"b": "c"}
+    aliases = [ClassAlias(name="b", class_name="c")]
     await one.service().ReplayDeadLetters(ReplayDeadLettersRequest(class_aliases=aliases), UNUSED)
     assert [letter.reason for letter in one.dead_letters.letters.values()] == ["NOT_ASKED_FOR"]
     assert not one.projections.get("r").answers.standing
@@ -192,7 +193,7 @@ async def test_an_alias_that_names_no_two_classes_is_refused(text: str) -> None:
 
 
 async def test_too_many_aliases_are_refused(one: Oracle) -> None:
-    request = ReplayDeadLettersRequest(class_aliases={str(number): "b" for number in range(101)})
+    request = ReplayDeadLettersRequest(class_aliases=[ClassAlias(name="a", class_name="b")] * 101)
     with pytest.raises(InvalidInput, match="at most 100"):
         await one.service().ReplayDeadLetters(request, UNUSED)
 

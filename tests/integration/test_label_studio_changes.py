@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from labelloop.oracle.v1.oracle_pb2 import Backlog, GetBacklogRequest, LabelRequest, ReplayDeadLettersRequest
+from labelloop.oracle.v1.oracle_pb2 import (
+    Backlog,
+    ClassAlias,
+    GetBacklogRequest,
+    LabelRequest,
+    ReplayDeadLettersRequest,
+)
 from labelloop_cli.local.nats.server import NatsServer
 
 from oracle_svc.bootstrap import Oracle
@@ -119,7 +125,7 @@ async def test_a_renamed_class_is_said_and_its_letters_are_read_as_the_old_one(
         assert (await backlog(one)).dead_letters == 2
         studio.configs[own_project(studio)] = config.replace('value="b"', 'value="bee" alias="b"')
         await until(lambda: not one.projections.get("r").notices)
-        aliases = {"bee": "b", "bean": "c"}
+        aliases = [ClassAlias(name="bee", class_name="b"), ClassAlias(name="bean", class_name="c")]
         response = await one.service().ReplayDeadLetters(ReplayDeadLettersRequest(class_aliases=aliases), UNUSED)
         assert (response.taken, len(response.refused), len(one.dead_letters.letters)) == (1, 0, 1)
         assert one.projections.get("r").answers.standing[7].label == CLASSES.index("b")  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from labelloop.errors import InvalidInput, LabelloopError
 from labelloop.oracle.v1.oracle_pb2 import (
     AcceptWithdrawalsRequest,
     Backlog,
+    ClassAlias,
     DeadLetter,
     DiscardDeadLettersRequest,
     GetBacklogRequest,
@@ -139,7 +140,7 @@ async def replay_dead(letter_ids: list[str], run_id: str, renamed: list[str]) ->
         run_id: Only letters of this run; empty for all.
         renamed: Class names that were refused, each with the class it means, as ``NEW=OLD``.
     """
-    aliases = dict(map(_alias, renamed))
+    aliases = [_alias(text) for text in renamed]
     request = ReplayDeadLettersRequest(ids=letter_ids, run_id=run_id, class_aliases=aliases)
     async with connect(Endpoints()) as clients:
         response = await clients.oracle.ReplayDeadLetters(request)
@@ -148,12 +149,12 @@ async def replay_dead(letter_ids: list[str], run_id: str, renamed: list[str]) ->
     console.print(f"{response.taken} dead letters taken")
 
 
-def _alias(text: str) -> tuple[str, str]:
+def _alias(text: str) -> ClassAlias:
     new, separator, old = (part.strip() for part in text.partition("="))
     if not (new and separator and old) or "=" in old:
         message = f"{shortened(text)!r} does not say which class is meant: write NEW=OLD"
         raise InvalidInput("BAD_ALIAS", message, field="class")
-    return new, old
+    return ClassAlias(name=new, class_name=old)
 
 
 async def accept_withdrawals(run_id: str, ask: Callable[[int], bool] | None) -> None:

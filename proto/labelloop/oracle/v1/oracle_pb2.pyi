@@ -1359,30 +1359,36 @@ class DiscardDeadLettersResponse(_message.Message):
 Global___DiscardDeadLettersResponse: _TypeAlias = DiscardDeadLettersResponse  # noqa: Y015
 
 @_typing.final
+class ClassAlias(_message.Message):
+    """What a class is called elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CLASS_NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name that is none of the run's classes."""
+    class_name: _builtins.str
+    """The run's class that it means."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        class_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_name", b"class_name", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassAlias: _TypeAlias = ClassAlias  # noqa: Y015
+
+@_typing.final
 class ReplayDeadLettersRequest(_message.Message):
     """What to try again."""
 
     DESCRIPTOR: _descriptor.Descriptor
-
-    @_typing.final
-    class ClassAliasesEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     IDS_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
@@ -1394,17 +1400,15 @@ class ReplayDeadLettersRequest(_message.Message):
         """The letters; empty for all."""
 
     @_builtins.property
-    def class_aliases(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What a class is called in letters that were refused for an unknown class, and the run's class that it means; at most
-        100. Where there are any and no ids, only letters that name one of them are tried.
-        """
+    def class_aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassAlias]:
+        """How letters that were refused for an unknown class are read, at most 100. Where there are any and no ids, only letters that name one of them are tried."""
 
     def __init__(
         self,
         *,
         ids: _abc.Iterable[_builtins.str] | None = ...,
         run_id: _builtins.str = ...,
-        class_aliases: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        class_aliases: _abc.Iterable[Global___ClassAlias] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
