@@ -13,7 +13,7 @@ from labelloop.events.v1.events_pb2 import Event
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.domain.result_validation import admit, contradiction
+from oracle_svc.domain.result_validation import admit, contradiction, is_recorded
 from oracle_svc.metrics import LABELS_PAID
 
 _TOGETHER = 500  # concurrent appends
@@ -65,6 +65,10 @@ class ResultRecorder:
     def contradiction(self, result: LabelResult) -> WrongState | None:
         """Return the error of a result that :meth:`take` did not record and that differs from the sample's outcome."""
         return contradiction(self._labeling(result), result)
+
+    def is_recorded(self, result: LabelResult) -> bool:
+        """Return whether the log has the result, now or from before."""
+        return is_recorded(self._labeling(result), result)
 
     def asks_one(self, result: LabelResult) -> bool:
         """Return whether one annotator is asked for each sample of the run."""

@@ -73,7 +73,7 @@ class ToolResultSink:
             with suppress(InvalidInput):  # it may not name a request
                 await self._ask_again(RequestId.parse(result.request_id))
             return RecordStatus.REFUSED
-        if recorded:
+        if self._recorder.is_recorded(result):  # perhaps by a process that ended before it closed the letters
             await self._dead_letters.close_replaced(result, one_annotator=self._recorder.asks_one(result))
         elif self._keeps_contradictions:
             await self._dead_letters.close_settled(result)

@@ -57,6 +57,14 @@ def admit(labeling: LabelingState, result: LabelResult, source: str, field: str)
     return _the_only_one(labeling, request, result, source, label, field)
 
 
+def is_recorded(labeling: LabelingState, result: LabelResult) -> bool:
+    """Return whether the log has a result of the same annotator with the same revision."""
+    sample_id = RequestId.parse(result.request_id).sample_id
+    given = _own(labeling.given.get(sample_id, {}).values(), result)
+    heard = _own(labeling.heard.get(sample_id, {}).values(), result)
+    return result.revision in (given.revision if given else None, heard.answer_revision if heard else None)
+
+
 def contradiction(labeling: LabelingState, result: LabelResult) -> WrongState | None:
     """Return the error of a result that was not recorded and differs from the sample's outcome; None if it does not.
 

@@ -29,6 +29,7 @@ from nats.js.api import DiscardPolicy, StreamConfig
 
 from oracle_svc.bootstrap import Oracle
 from oracle_svc.dead_letters import PREFIX, STREAM, DeadLetters
+from oracle_svc.integrations.base import RecordStatus
 from tests.integration.one_oracle import ask, oracle, until
 from tests.unused import UNUSED
 
@@ -232,3 +233,12 @@ async def test_held_withdrawals_are_shown_and_withdrawn_once_accepted(
     await backlog.accept_withdrawals("r", lambda count: count == 2)
     assert "2 results withdrawn" in capsys.readouterr().out
     assert {*labeling.open} == {7, 3, 5}
+
+
+async def test_a_repeated_result_ends_letters_that_a_process_left_when_it_ended(one: Oracle) -> None:
+    sink, right = one.result_sink("list"), LabelResult(request_id="r/0/7/0", label=1, annotator="kim")
+    await sink.take(LabelResult(request_id="r/0/7/0", class_name="wasp", annotator="kim"))
+    await one.recorder.take([right], "queue:list")
+    assert len(one.dead_letters.letters) == 1
+    assert await sink.take(right) is RecordStatus.REPEATED
+    assert not one.dead_letters.letters
