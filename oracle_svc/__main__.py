@@ -42,7 +42,7 @@ async def serve(settings: OracleSettings) -> None:
     oracle = oracle_of(settings, client, web.links if web else None)
     await oracle.ensure_streams(settings.replicas)
     await wait_until_usable(oracle.artifacts, writing=True)
-    tools = connected(client, settings.replicas, oracle.projections)
+    tools = connected(client, settings.replicas, oracle.projections, oracle.leases)
     check_called(tools, has_port=web is not None)
     names = [tool.name for tool in tools]
     watch(oracle.tool_states, lambda states: tool_gauges(states, names))

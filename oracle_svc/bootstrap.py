@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,7 +31,7 @@ from oracle_svc.datasets.cache import DatasetCache
 from oracle_svc.datasets.hidden_files import HiddenFiles
 from oracle_svc.datasets.places import Places
 from oracle_svc.dead_letters import DeadLetters
-from oracle_svc.domain.backlog import refused
+from oracle_svc.domain.backlog import faults_of_tool
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.listed_run import ENDED_RUNS, ended_run
 from oracle_svc.domain.tool_states import SERVICE, ToolStates
@@ -116,7 +117,11 @@ class Oracle:
     def hold_ups(self) -> list[HoldUp]:
         """Return what holds up the runs that this oracle advances, and which tools it does not reach."""
         own = (each for each in self.projections.own_hold_ups(SERVICE) if self.owners.mine(each.run_id))
-        return [*self.tool_states.away(), *own, *filter(None, map(refused, self.projections.runs.going()))]
+        return [
+            *self.tool_states.away(),
+            *own,
+            *chain.from_iterable(map(faults_of_tool, self.projections.runs.going())),
+        ]
 
     def service(self, tools: Sequence[str] = ()) -> OracleService:
         """Build the gRPC service, which names the connected ``tools`` to clients."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -15,12 +15,14 @@ from labelloop.eventlog.rollback_guard import UnguardedLog
 from labelloop.eventlog.strays import publish_first
 from labelloop.eventlog.stream_setup import wait_for_stream
 from labelloop.eventlog.streams import DEAD_LETTERS, DEAD_LETTERS_BYTES_MAX, DEAD_LETTERS_PREFIX, dead_letters
-from labelloop.oracle.v1.oracle_pb2 import DeadLetter
+from labelloop.oracle.v1.oracle_pb2 import DeadLetter, LabelResult
 from labelloop.runtime.crash_points import crash_point
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from structlog import get_logger
+
+from oracle_svc.domain.letter_index import LetterIndex
 
 STREAM, PREFIX = DEAD_LETTERS, DEAD_LETTERS_PREFIX
 _TAKEN, _DISCARDED = _ENDS = "taken", "discarded"
@@ -40,6 +42,7 @@ class DeadLetters:
     def __init__(self, client: Client, bytes_max: int = DEAD_LETTERS_BYTES_MAX) -> None:
         self._client, self._js, self._bytes_max = client, jetstream(client), bytes_max
         self._letters: dict[str, DeadLetter] = {}
+        self._index = LetterIndex()
         self._bytes = 0
         self._done: set[str] = set()
         self._rollback_guard = UnguardedLog(self._js, STREAM)
@@ -72,6 +75,7 @@ class DeadLetters:
         if letter.id in self._letters or letter.id in self._done:
             return
         self._letters[letter.id] = letter
+        self._index.add(letter)
         self._bytes += letter.ByteSize()
         while self._bytes > self._bytes_max:
             self._drop(next(iter(self._letters)))
@@ -79,6 +83,7 @@ class DeadLetters:
     def _drop(self, letter_id: str) -> None:
         if letter := self._letters.pop(letter_id, None):
             self._bytes -= letter.ByteSize()
+            self._index.drop(letter_id)
 
     def _end(self, letter_id: str) -> None:
         self._done.add(letter_id)
@@ -88,6 +93,24 @@ class DeadLetters:
     def letters(self) -> Mapping[str, DeadLetter]:
         """Letters neither recorded nor discarded, oldest first. Safe to read from another thread."""
         return MappingProxyType(self._letters.copy())
+
+    def of_run(self, run_id: str) -> list[DeadLetter]:
+        """Return the letters for a run, oldest first; all letters if ``run_id`` is empty."""
+        return [self._letters[each] for each in self._index.of_run(run_id)] if run_id else [*self._letters.values()]
+
+    def count(self, run_id: str) -> int:
+        """Return the number of letters for a run."""
+        return len(self._index.of_run(run_id))
+
+    def newest_first(self, letter_ids: Iterable[str]) -> list[str]:
+        """Return letters in the order in which to replay them."""
+        return self._index.newest_first(letter_ids)
+
+    async def close_replaced(self, result: LabelResult, *, one_annotator: bool) -> None:
+        """End the letters that a recorded result replaced."""
+        for letter_id in self._index.replaced_by(result, one_annotator=one_annotator):
+            log.info("dead_letter_replaced", id=letter_id)
+            await self._mark(_DISCARDED, letter_id)
 
     async def keep(self, source: str, data: bytes, error: LabelloopError, request_id: str = "") -> None:
         """Store a refused result and return once it is durable. Data beyond 256 KiB is cut."""

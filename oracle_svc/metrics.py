@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from oracle_svc.dead_letters import DeadLetters
-from oracle_svc.domain.backlog import refused
+from oracle_svc.domain.backlog import faults_of_tool
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.tool_states import DIRECTIONS, SERVICE, ToolStates
 from oracle_svc.integrations.base import tool_of
@@ -65,6 +65,6 @@ def queue_gauges(projections: RunProjections[LabelingState]) -> Iterator[Metric]
     yield gauge("labelloop_open_samples", "Samples that wait for a label, by who is to give it.", "source", depth)
     text = "For how long the oldest batch that is not whole has been waiting; 0 where none is."
     yield gauge("labelloop_oldest_request_age_seconds", text, "source", age_s)
-    rejected = [each for labeling in projections.runs.going() if (each := refused(labeling))]
-    yield held_up([*projections.held_up(), *(each.run_id for each in rejected)])
-    yield held_up_seconds([*projections.own_hold_ups(SERVICE), *rejected])
+    faults = [each for labeling in projections.runs.going() for each in faults_of_tool(labeling)]
+    yield held_up([*projections.held_up(), *(each.run_id for each in faults)])
+    yield held_up_seconds([*projections.own_hold_ups(SERVICE), *faults])

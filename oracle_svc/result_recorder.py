@@ -13,7 +13,7 @@ from labelloop.events.v1.events_pb2 import Event
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 
 from oracle_svc.domain.labeling_state import LabelingState, is_late
-from oracle_svc.domain.result_validation import admit
+from oracle_svc.domain.result_validation import admit, is_recorded
 from oracle_svc.metrics import LABELS_PAID
 
 _TOGETHER = 500  # concurrent appends
@@ -63,12 +63,23 @@ class ResultRecorder:
             recorded += sum(await asyncio.gather(*(self._record(*each, source, field) for each in part)))
         return recorded
 
+    def is_recorded(self, result: LabelResult) -> bool:
+        """Return whether the log has the result, now or from before."""
+        return is_recorded(self._labeling(result), result)
+
+    def asks_one(self, result: LabelResult) -> bool:
+        """Return whether one annotator is asked for each sample of the run."""
+        return self._labeling(result).annotators == 1
+
+    def _labeling(self, result: LabelResult) -> LabelingState:
+        return self._projections.get(RequestId.parse(result.request_id).run_id)
+
     def _admit(self, result: LabelResult, source: str, field: str) -> Event | None:
-        return admit(self._projections.get(RequestId.parse(result.request_id).run_id), result, source, field)
+        return admit(self._labeling(result), result, source, field)
 
     def _identity(self, result: LabelResult) -> str:
-        labeling = self._projections.get(RequestId.parse(result.request_id).run_id)
-        return labeling.identity_of(result.annotator)
+        labeling = self._labeling(result)
+        return labeling.identity_of(labeling.name_in_log(result.annotator, result.annotator_id))
 
     async def _record(self, result: LabelResult, event: Event | None, source: str, field: str) -> bool:
         """Return whether the result counts from now on; if another event took its place, validate it again."""

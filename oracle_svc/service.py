@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from contextlib import aclosing
 
 from labelloop.domain.hold_ups import HoldUp, merged, message_of
-from labelloop.domain.ids import RequestId, request_id_prefix
+from labelloop.domain.ids import RequestId
 from labelloop.domain.names import normalised
 from labelloop.errors import InvalidInput, LimitExceeded, NotFound, WrongState
 from labelloop.eventlog.log import EventLog
@@ -21,14 +21,16 @@ from oracle_svc.dataset_queries import DatasetQueries
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.annotator_changes import annotators_change, answer_count, changed_name
 from oracle_svc.domain.backlog import backlog_of, held_up_by, is_answer
+from oracle_svc.domain.current_answers import digest_of, held_withdrawals, said, standing_count
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.domain.listed_run import EndedRun
 from oracle_svc.domain.resolution import skipped
 from oracle_svc.domain.result_validation import check_annotator, check_words, where_taking_part
 from oracle_svc.domain.tool_states import SERVICE, ToolStates
+from oracle_svc.integrations.base import source_of
 from oracle_svc.request_dispenser import RequestDispenser
 from oracle_svc.result_recorder import ResultRecorder, append_answers
-from oracle_svc.tool_results import replay
+from oracle_svc.tool_results import check_aliases, renamed_class, replay
 from oracle_svc.uploads.receiver import UploadReceiver
 
 QUEUE_SOURCE = "queue"
@@ -121,6 +123,9 @@ class OracleService(OracleServiceServicer):
     async def _submit(self, results: Sequence[LabelResult], field: str) -> dict[str, int]:
         """Record results, which errors name as ``field``; return the counts that a response states."""
         recorded = await self._recorder.take(results, QUEUE_SOURCE, field)
+        for result in results if recorded else ():
+            one = self._recorder.asks_one(result)
+            await self._dead_letters.close_replaced(result, one_annotator=one)
         return {"recorded": recorded, "repeated_count": len(results) - recorded}
 
     async def LeaseNext(self, request: pb.LeaseNextRequest, context: Context) -> pb.LeaseNextResponse:
@@ -202,12 +207,16 @@ class OracleService(OracleServiceServicer):
         backlogs = self._projections.runs.each(self._backlog, _backlog_of_ended, asked)
         runs = [backlog for backlog in backlogs if backlog]
         away = merged([*self._tool_states.away(), *self._projections.hold_ups.of_tools()])
-        return pb.GetBacklogResponse(
+        letters = self._dead_letters
+        response = pb.GetBacklogResponse(
             runs=runs,
-            dead_letters=len(self._dead_letters.letters),
+            dead_letters=len(letters.of_run(request.run_id)),
             tools=self._tools,
             tools_away=map(message_of, away),
         )
+        for backlog in response.runs:
+            backlog.dead_letters = letters.count(backlog.run_id)
+        return response
 
     async def ListAnswers(self, request: pb.ListAnswersRequest, context: Context) -> pb.ListAnswersResponse:
         self._projections.get(request.run_id)
@@ -223,7 +232,7 @@ class OracleService(OracleServiceServicer):
         return response
 
     async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
-        letters = [each for each in self._dead_letters.letters.values() if _is_about(each, request.run_id)][::-1]
+        letters = self._dead_letters.of_run(request.run_id)[::-1]
         begin = 0
         if request.after_id:
             ids = [letter.id for letter in letters]
@@ -235,15 +244,58 @@ class OracleService(OracleServiceServicer):
         self, request: pb.ReplayDeadLettersRequest, context: Context
     ) -> pb.ReplayDeadLettersResponse:
         _check_letters(request.ids, self._dead_letters.letters)
-        standing = self._dead_letters.letters
+        check_aliases(request.class_aliases)
+        aliases = {each.name: each.class_name for each in request.class_aliases}
         response = pb.ReplayDeadLettersResponse()
-        for letter_id in dict.fromkeys(request.ids or standing):
-            if error := await replay(standing[letter_id], self._recorder, self._dead_letters):
+        for letter in self._to_replay(request):
+            if letter.id not in self._dead_letters.letters:  # one that was taken a moment ago replaced it
+                continue
+            class_name = renamed_class(letter, aliases)
+            if aliases and not request.ids and not class_name:
+                continue
+            if error := await replay(letter, self._recorder, self._dead_letters, class_name):
                 refused = response.refused.add()
-                refused.CopyFrom(standing[letter_id])
+                refused.CopyFrom(letter)
                 refused.reason, refused.message = error.reason, error.message
             else:
                 response.taken += 1
+        return response
+
+    def _to_replay(self, request: pb.ReplayDeadLettersRequest) -> list[pb.DeadLetter]:
+        """Return the letters to try, in their order."""
+        letters = {letter.id: letter for letter in self._dead_letters.of_run(request.run_id)}
+        wanted = [letter_id for letter_id in dict.fromkeys(request.ids or letters) if letter_id in letters]
+        return [letters[letter_id] for letter_id in self._dead_letters.newest_first(wanted)]
+
+    async def ListHeldWithdrawals(
+        self, request: pb.ListHeldWithdrawalsRequest, context: Context
+    ) -> pb.ListHeldWithdrawalsResponse:
+        labeling = self._projections.get(request.run_id)
+        source = source_of(labeling.spec.queue.tool)
+        held = held_withdrawals(labeling, source)
+        return pb.ListHeldWithdrawalsResponse(
+            withdrawals=[_held(labeling, each, source) for each in held[:_RESULTS_MAX]],
+            total=len(held),
+            digest=digest_of(held),
+            standing=standing_count(labeling, source),
+        )
+
+    async def AcceptWithdrawals(
+        self, request: pb.AcceptWithdrawalsRequest, context: Context
+    ) -> pb.AcceptWithdrawalsResponse:
+        labeling = self._projections.get(request.run_id)
+        source = source_of(labeling.spec.queue.tool)
+        held = held_withdrawals(labeling, source)
+        if digest_of(held) != request.digest:
+            message = f"the withdrawals held of run {request.run_id!r} are others by now: list them again"
+            raise WrongState("WITHDRAWALS_CHANGED", message, field="digest", run_id=request.run_id)
+        response = pb.AcceptWithdrawalsResponse()
+        for withdrawal in held:
+            try:
+                response.withdrawn += await self._recorder.take([withdrawal], source)
+            except (InvalidInput, WrongState):
+                response.refused += 1
+        labeling.hold(())  # the next look holds those that were refused again
         return response
 
     async def DiscardDeadLetters(
@@ -288,7 +340,9 @@ class OracleService(OracleServiceServicer):
         """Return the backlog of a run whose labels people give; None of any other."""
         if not labeling.for_people:
             return None
-        return backlog_of(labeling, self._counter.leased_count(labeling), self.held_up_by(labeling))
+        backlog = backlog_of(labeling, self._counter.leased_count(labeling), self.held_up_by(labeling))
+        backlog.held_withdrawals = len(held_withdrawals(labeling, source_of(labeling.spec.queue.tool)))
+        return backlog
 
     def held_up_by(self, labeling: LabelingState) -> list[HoldUp]:
         """Return what holds a run up now, whichever service it concerns."""
@@ -311,10 +365,15 @@ def _backlog_of_ended(ended: EndedRun) -> pb.Backlog | None:
     return ended.backlog if ended.listed.for_people else None
 
 
-def _is_about(letter: pb.DeadLetter, run_id: str) -> bool:
-    """Return whether a letter is about a run: it names a request of it. Any letter is if ``run_id`` is empty."""
-    begin = request_id_prefix(run_id)
-    return not run_id or letter.request_id.startswith(begin) or f'"{begin}'.encode() in letter.data
+def _held(labeling: LabelingState, withdrawal: LabelResult, source: str) -> pb.HeldWithdrawal:
+    request = RequestId.parse(withdrawal.request_id)
+    newest = {each.annotator: each for each in said(labeling, request, source)}
+    return pb.HeldWithdrawal(
+        request_id=withdrawal.request_id,
+        sample_id=request.sample_id,
+        annotator=withdrawal.annotator,
+        class_name=newest.get(withdrawal.annotator, LabelResult()).class_name,
+    )
 
 
 def _check_letters(ids: Iterable[str], among: Container[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from google.protobuf.json_format import MessageToJson
+from labelloop.domain.class_names import comparable
 from labelloop.domain.ids import RequestId
 from labelloop.domain.limits import TEXT_CHARACTERS_MAX
 from labelloop.errors import InvalidInput, LabelloopError, NotFound, WrongState
-from labelloop.oracle.v1.oracle_pb2 import DeadLetter, LabelResult, LabelVerdict, Verdict
+from labelloop.oracle.v1.oracle_pb2 import ClassAlias, DeadLetter, LabelResult, LabelVerdict, Verdict
 
 from oracle_svc.dead_letters import DeadLetters
 from oracle_svc.domain.tool_states import ToolStates
@@ -17,6 +19,7 @@ from oracle_svc.integrations.request_retries import RequestRetries
 from oracle_svc.result_json import named_requests, read_result
 from oracle_svc.result_recorder import ResultRecorder
 
+_ALIASES_MAX = 100
 _REFUSALS = (InvalidInput, NotFound, WrongState)  # an automatic retry would not help
 _MESSAGE_CHARACTERS_MAX = 1000
 
@@ -63,6 +66,8 @@ class ToolResultSink:
 
     async def _record(self, result: LabelResult) -> RecordStatus:
         recorded = await self._recorder.take([result], self._source)
+        if self._recorder.is_recorded(result):  # perhaps by a process that ended before it closed the letters
+            await self._dead_letters.close_replaced(result, one_annotator=self._recorder.asks_one(result))
         return RecordStatus.RECORDED if recorded else RecordStatus.REPEATED
 
     async def _refuse(self, data: bytes, requests: list[RequestId], error: LabelloopError) -> None:
@@ -101,11 +106,47 @@ def _json(result: LabelResult) -> bytes:
     return MessageToJson(result, preserving_proto_field_name=True, indent=None).encode()
 
 
-async def replay(letter: DeadLetter, recorder: ResultRecorder, dead_letters: DeadLetters) -> LabelloopError | None:
-    """Try to record a dead letter's result; return the error if it is still refused."""
+def check_aliases(aliases: Sequence[ClassAlias]) -> None:
+    """Raise InvalidInput if there are too many class aliases, or one is no name."""
+    if len(aliases) > _ALIASES_MAX:
+        message = f"{len(aliases)} class aliases are too many for one call: send at most {_ALIASES_MAX}"
+        raise InvalidInput("TOO_MANY_ALIASES", message, field="class_aliases", most=_ALIASES_MAX)
+    for name in (name for each in aliases for name in (each.name, each.class_name)):
+        if not name.strip() or len(name) > TEXT_CHARACTERS_MAX:
+            message = f"a class alias has two names of 1 to {TEXT_CHARACTERS_MAX} characters"
+            raise InvalidInput("BAD_ALIAS", message, field="class_aliases")
+
+
+def renamed_class(letter: DeadLetter, aliases: Mapping[str, str]) -> str:
+    """Return the class that a letter means by one of ``aliases``; empty if it names none of them.
+
+    Only a letter that was refused for its class is read so: another one names a class of the run.
+    """
+    if letter.reason != "UNKNOWN_CLASS":
+        return ""
     try:
-        await recorder.take([read_result(letter.data)], letter.source)
+        named = comparable(read_result(letter.data).class_name)
+    except InvalidInput:
+        return ""
+    return next((old for new, old in aliases.items() if named and comparable(new) == named), "")
+
+
+async def replay(
+    letter: DeadLetter, recorder: ResultRecorder, dead_letters: DeadLetters, class_name: str = ""
+) -> LabelloopError | None:
+    """Try to record a dead letter's result; return the error if it is still refused.
+
+    Args:
+        class_name: The class that the letter means; empty for the one that it names.
+    """
+    try:
+        result = read_result(letter.data)
+        if class_name:
+            result.class_name = class_name
+        recorded = await recorder.take([result], letter.source)
     except _REFUSALS as error:
         return error
     await dead_letters.mark_taken(letter.id)
+    if recorded:
+        await dead_letters.close_replaced(result, one_annotator=recorder.asks_one(result))
     return None

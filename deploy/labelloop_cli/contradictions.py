@@ -29,8 +29,9 @@ class Answers:
 
     @property
     def contradicting(self) -> list[AnswerGiven]:
-        """The late answers that say something else than what stands now."""
-        return [late for late in self.late if self._contradicts(late)]
+        """The late answers that say something else than what stands now, and whose annotators did not agree since."""
+        last = {late.annotator: late for late in self.late}
+        return [late for late in self.late if self._contradicts(late) and self._contradicts(last[late.annotator])]
 
     def _contradicts(self, late: AnswerGiven) -> bool:
         match self.standing:

@@ -24,8 +24,8 @@ REPEATABLE = frozenset(
         "scorer": "RankPool RankPoolStream GetSamples ClusterPool LearnFeatures ExtractFeatures Score "
         "FindFetchedShards",
         "oracle": "DescribeDataset FindSamples ListOpenSamples SubmitLabels SkipSamples LeaseNext SubmitResults "
-        "ChangeAnnotators GetBacklog ListAnswers ListDeadLetters ListRequests FindMissingParts PutParts PutUpload "
-        "ListUploads",
+        "ChangeAnnotators GetBacklog ListAnswers ListDeadLetters ListHeldWithdrawals ListRequests FindMissingParts "
+        "PutParts PutUpload ListUploads",
     }.items()
     for method in methods.split()
 )

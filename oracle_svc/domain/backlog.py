@@ -23,21 +23,33 @@ def is_answer(event: Event) -> bool:
     return outcome_of(event) is not None or event.HasField("answer_given")
 
 
-def refused(labeling: LabelingState) -> HoldUp | None:
-    """Return the hold-up of a run whose requests its tool rejects; None of another."""
-    if labeling.over or not labeling.refusal:
-        return None
-    problem = f"{labeling.spec.queue.tool} does not take its requests: {labeling.refusal}"
-    return HoldUp(SERVICE, problem, labeling.refused_since, labeling.run_id)
+def faults_of_tool(labeling: LabelingState) -> list[HoldUp]:
+    """Return why somebody has to see to a run's tool: it rejects requests, is set up wrongly, or lost many results.
+
+    May be called from another thread.
+    """
+    if labeling.over:
+        return []
+    tool, run_id = labeling.spec.queue.tool, labeling.run_id
+    found: list[tuple[str, float]] = []
+    if labeling.refusal:
+        found.append((f"{tool} does not take its requests: {labeling.refusal}", labeling.refused_since))
+    found += [(f"{tool}: {notice}", labeling.noticed_since) for notice in labeling.notices]
+    if labeling.held:
+        problem = (
+            f"{len(labeling.held)} results of {run_id} are no longer in {tool} and still count: "
+            f"`labelloop label accept-withdrawals {run_id}` shows them and asks whether to withdraw them"
+        )
+        found.append((problem, labeling.held_since))
+    return [HoldUp(SERVICE, problem, since, run_id) for problem, since in found]
 
 
 def held_up_by(labeling: LabelingState, found: Iterable[HoldUp]) -> list[HoldUp]:
-    """Return what holds a run up: what is ``found``, without tools while it asks nothing of them, and its refusal."""
+    """Return what holds a run up: what is ``found``, without tools while it asks nothing, and its tool's faults."""
     if labeling.over:
         return []
-    refusal = refused(labeling)
     own = [each for each in found if labeling.open or not each.tool]
-    return merged([*own, refusal] if refusal else own)
+    return merged([*own, *faults_of_tool(labeling)])
 
 
 def backlog_of(labeling: LabelingState, leased: int, held_up: Iterable[HoldUp] = ()) -> Backlog:
@@ -61,6 +73,7 @@ def backlog_of(labeling: LabelingState, leased: int, held_up: Iterable[HoldUp] =
         annotators=_records(labeling),
         held_up=map(message_of, held_up),
         progress=stage_of(labeling.run_log),
+        notices=[] if labeling.over else labeling.notices,
     )
     agreement = agreement_of(_classes(labeling))
     backlog.shared_samples = agreement.shared

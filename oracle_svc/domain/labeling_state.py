@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -21,8 +21,9 @@ from labelloop.events.v1.events_pb2 import (
     SampleSkipped,
     SkipKind,
 )
-from labelloop.oracle.v1.oracle_pb2 import Prediction
+from labelloop.oracle.v1.oracle_pb2 import LabelResult, Prediction
 
+from oracle_svc.domain.annotator_names import AnnotatorNames
 from oracle_svc.domain.answer_history import standing
 from oracle_svc.domain.progress import Progress
 
@@ -109,8 +110,15 @@ class LabelingState(RunView):
         to_withdraw: Results of annotators who were removed that are still to be withdrawn, and who said so.
         asked_at: Time of the newest request for labels.
         progress: Progress to show to people.
+        accounts: The annotators' names, by their tool's ids.
+        superseded: Who gave results that a later one of the same annotator replaced: annotator and source by sample
+            and ``source_event_id``.
         refusal: Why the annotation tool rejects the run's requests; empty while it accepts them. Not from the log.
         refused_since: Since when it does, in seconds since 1970.
+        notices: What somebody has to mend in the tool, in sentences. Not from the log.
+        noticed_since: Since when there is anything, in seconds since 1970.
+        held: Withdrawals from the tool that wait for a person to accept them. Not from the log.
+        held_since: Since when there are any, in seconds since 1970.
     """
 
     run_id: str
@@ -127,8 +135,14 @@ class LabelingState(RunView):
     names: set[str] = field(default_factory=set)
     to_withdraw: dict[ResultKey, str] = field(default_factory=dict)
     asked_at: datetime | None = None
+    accounts: AnnotatorNames = field(default_factory=AnnotatorNames)
+    superseded: dict[int, dict[str, tuple[str, str]]] = field(default_factory=dict)
     refusal: str = ""
     refused_since: float = 0.0
+    notices: Sequence[str] = ()
+    noticed_since: float = 0.0
+    held: Sequence[LabelResult] = ()
+    held_since: float = 0.0
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.run_log)
@@ -144,7 +158,9 @@ class LabelingState(RunView):
             return
         self.progress.apply(event, at)
         if outcome := outcome_of(event):
-            self.heard.setdefault(outcome.sample_id, {})[outcome.annotator] = outcome
+            heard = self.heard.setdefault(outcome.sample_id, {})
+            self._note_annotator(outcome, heard.get(outcome.annotator))
+            heard[outcome.annotator] = outcome
             self.known.update(filter(None, [outcome.annotator]))
             self.names.add(outcome.annotator)
             self._note_settled(outcome)
@@ -167,12 +183,13 @@ class LabelingState(RunView):
     def _take_given(self, given: AnswerGiven) -> None:
         self.known.update(filter(None, [given.annotator]))
         if is_late(given):
+            self.accounts.note(given.annotator, given.annotator_id)
             self.late.setdefault(given.sample_id, []).append(given)
             return
         slots = self.given.setdefault(given.sample_id, {})
         if given.slot in slots and slots[given.slot].revision >= given.revision:
             return
-        slots.pop(given.slot, None)
+        self._note_annotator(given, slots.pop(given.slot, None))
         slots[given.slot] = given
         self.history.append(given)
         self.numbers.setdefault(given.sample_id, []).append(len(self.history))
@@ -237,9 +254,14 @@ class LabelingState(RunView):
         """Return all names of the person with that name."""
         return self.run_log.annotators.names_of(self.name_in_log(annotator))
 
-    def name_in_log(self, annotator: str) -> str:
-        """Return a name as it is recorded: as it came if it is in the log already, else normalised."""
-        return annotator if annotator in self.names else normalised(annotator)
+    def name_in_log(self, annotator: str, annotator_id: str = "") -> str:
+        """Return a name as it is recorded: as it came if it is in the log already, else normalised.
+
+        An account of a tool, which ``annotator_id`` tells, keeps the name that the log has for it, and is not recorded
+        under that of another.
+        """
+        name = annotator if annotator in self.names else normalised(annotator)
+        return self.accounts.name_of(annotator_id, name) if annotator_id else name
 
     def slot_of(self, sample_id: int, annotator: str) -> int | None:
         """Return the slot with a person's newest result for a sample, withdrawn or not; None if there is none."""
@@ -253,6 +275,12 @@ class LabelingState(RunView):
         own = [words[name] for name in self.names_of(annotator) if name in words]
         return max(own, key=lambda outcome: outcome.answer_revision, default=None)
 
+    def _note_annotator(self, result: Outcome | AnswerGiven, before: Outcome | AnswerGiven | None) -> None:
+        self.accounts.note(result.annotator, result.annotator_id)
+        if before and before.source_event_id not in ("", result.source_event_id):
+            given = self.superseded.setdefault(before.sample_id, {})
+            given[before.source_event_id] = before.annotator, before.source
+
     def mark_resolved(self, answered: Mapping[int, int]) -> None:
         """Mark samples as resolved, except those with a result newer than the running number in ``answered``."""
         for sample_id, heard in answered.items():
@@ -264,6 +292,18 @@ class LabelingState(RunView):
         if not self.refusal:
             self.refused_since = time.time()
         self.refusal = why
+
+    def notice(self, notices: Sequence[str]) -> None:
+        """Note what somebody has to mend in the tool, in place of what was noted so far."""
+        if not self.notices:
+            self.noticed_since = time.time()
+        self.notices = notices
+
+    def hold(self, withdrawals: Sequence[LabelResult]) -> None:
+        """Keep withdrawals until a person accepts them, in place of those kept so far."""
+        if not self.held:
+            self.held_since = time.time()
+        self.held = withdrawals
 
     @property
     def open(self) -> dict[int, None]:

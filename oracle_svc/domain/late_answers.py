@@ -1,6 +1,7 @@
 """Keep answers that contradict the outcome of a sample which was settled before they came. No I/O.
 
 They are recorded and shown, and decide nothing: whoever runs the campaign may look at the sample and revise its label.
+Once their annotator agrees with the outcome they are shown no more.
 """
 
 from __future__ import annotations
@@ -19,9 +20,17 @@ _KEPT_MAX = 100  # of a sample
 
 
 def contradicting(labeling: LabelingState, sample_id: int) -> list[AnswerGiven]:
-    """Return the late answers of a sample that contradict its outcome as it is now, in the order of the log."""
-    standing = labeling.answers.standing.get(sample_id)
-    return [late for late in labeling.late.get(sample_id, ()) if _contradicts(standing, _label(late))]
+    """Return the late answers of a sample that contradict its outcome as it is now, in the order of the log.
+
+    Without those of people whose last one agrees with it.
+    """
+    standing, kept = labeling.answers.standing.get(sample_id), labeling.late.get(sample_id, ())
+    last = {late.annotator: late for late in kept}
+    return [
+        late
+        for late in kept
+        if _contradicts(standing, _label(late)) and _contradicts(standing, _label(last[late.annotator]))
+    ]
 
 
 def late_answer(
@@ -29,14 +38,20 @@ def late_answer(
 ) -> Event | None:
     """Return the event that keeps a result for a settled sample; None if it contradicts nothing or is kept already.
 
-    After the end of the run nothing is kept. Raises WrongState if many late answers are kept of the sample.
+    One that agrees with the outcome is kept too if its annotator contradicted it before. After the end of the run
+    nothing is kept. Raises WrongState if many late answers are kept of the sample.
     """
     sample_id, said = request.sample_id, result.WhichOneof("answer")
     class_, kept = None if said == "skip" else label, labeling.late.get(sample_id, ())
     standing = labeling.answers.standing.get(sample_id)
-    if labeling.over or said == "withdrawn" or not _contradicts(standing, class_):
+    if labeling.over or said == "withdrawn":
         return None
-    if any(late.annotator == result.annotator and _label(late) == class_ for late in kept):
+    own = [late for late in kept if late.annotator == result.annotator]
+    contradicts, did = _contradicts(standing, class_), bool(own) and _contradicts(standing, _label(own[-1]))
+    if not (contradicts or did):
+        return None
+    same = [late for late in own if _label(late) == class_]
+    if contradicts and any(did or late.source_event_id == result.source_event_id for late in same):
         return None
     if len(kept) >= _KEPT_MAX:
         message = f"{len(kept)} answers that contradict the outcome of sample {sample_id} are kept, and no more are"
@@ -58,6 +73,7 @@ def answer_of(result: LabelResult, request: RequestId, source: str, slot: int) -
         revision=result.revision,
         source=source,
         annotator=result.annotator,
+        annotator_id=result.annotator_id,
         time_spent_s=result.time_spent_s,
         source_event_id=result.source_event_id,
         comment=result.comment,

@@ -44,18 +44,29 @@ def admit(labeling: LabelingState, result: LabelResult, source: str, field: str)
             or has ended, or the request expired or was cancelled, or another annotator's result would be withdrawn, or
             its annotator has answered another request for the sample, or was removed.
     """
-    if (name := labeling.name_in_log(result.annotator)) != result.annotator:
-        result = _renamed(result, name)
+    result = _as_in_log(labeling, result)
     event = _admitted(labeling, result, source, field)
     if event:
         check_takes_part(labeling, result.annotator)
     return event
 
 
-def _renamed(result: LabelResult, annotator: str) -> LabelResult:
+def is_recorded(labeling: LabelingState, result: LabelResult) -> bool:
+    """Return whether the log has a result of the same annotator with the same revision."""
+    sample_id, name = RequestId.parse(result.request_id).sample_id, _as_in_log(labeling, result).annotator
+    slot, heard = labeling.slot_of(sample_id, name), labeling.heard_from(sample_id, name)
+    given = None if slot is None else labeling.given[sample_id][slot].revision
+    return result.revision in (given, heard.answer_revision if heard else None)
+
+
+def _as_in_log(labeling: LabelingState, result: LabelResult) -> LabelResult:
+    """Return a result with the name under which the log has its annotator."""
+    name = labeling.name_in_log(result.annotator, result.annotator_id)
+    if name == result.annotator:
+        return result
     renamed = LabelResult()
     renamed.CopyFrom(result)
-    renamed.annotator = annotator
+    renamed.annotator = name
     return renamed
 
 
@@ -75,7 +86,7 @@ def _admitted(labeling: LabelingState, result: LabelResult, source: str, field: 
 
 
 def check_result(result: LabelResult, field: str) -> None:
-    check_words(result.annotator, result.comment, result.source_event_id, field)
+    check_words(result.annotator, result.comment, result.source_event_id, field, result.annotator_id)
     if not 0 <= result.time_spent_s < math.inf:
         raise InvalidInput("BAD_TIME", "time_spent_s must be seconds, 0 or more", field=field)
     if result.revision > REVISION_MAX:
@@ -116,13 +127,16 @@ def where_taking_part(labelings: Sequence[LabelingState], annotator: str) -> lis
     return here
 
 
-def check_words(annotator: str, comment: str = "", source_event_id: str = "", field: str = "comment") -> None:
+def check_words(
+    annotator: str, comment: str = "", source_event_id: str = "", field: str = "comment", annotator_id: str = ""
+) -> None:
     """Raise InvalidInput if one of the texts is too long to be recorded, or holds characters that cannot be seen.
 
     Every result passes here, by whatever way it came: the page, gRPC, a webhook, a queue, a tool or a file.
     """
     for what, text, most in (
         ("annotator", annotator, TEXT_CHARACTERS_MAX),
+        ("annotator_id", annotator_id, TEXT_CHARACTERS_MAX),
         ("source_event_id", source_event_id, TEXT_CHARACTERS_MAX),
         ("comment", comment, COMMENT_CHARACTERS_MAX),
     ):
@@ -198,6 +212,7 @@ def _the_only_one(
         "sample_id": sample_id,
         "source": source,
         "annotator": result.annotator,
+        "annotator_id": result.annotator_id,
         "revision": labeling.answers.next_revision(sample_id),
         "answer_revision": result.revision,
         "source_event_id": result.source_event_id,

@@ -124,6 +124,7 @@ class IntegrationDispatcher:
         with self._projections.subscribe() as subscribe:
             while True:
                 subscribe.clear()
+                ends_at_s = monotonic() + self._leases.ends_in_s(self._holder)  # one may end while runs are supplied
                 try:
                     await without_losing_cancellation(self._supply_runs())
                 except Exception as error:
@@ -136,7 +137,7 @@ class IntegrationDispatcher:
                     self._states.note(self._queue.name, direction)
                 await asyncio.sleep(_TOGETHER_S)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_in_s()):
+                    async with asyncio.timeout(min(self._look_in_s(), max(0.0, ends_at_s - monotonic()))):
                         await subscribe.wait()
 
     def _look_in_s(self) -> float:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 
 from labelloop.domain.ids import RequestId
 from labelloop.errors import InvalidInput, LabelloopError
 from labelloop.eventlog.projections import RunProjections
-from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from labelloop.settings import plain_fault
 from nats.aio.client import Client
 from pydantic import ValidationError
 
-from oracle_svc.domain.current_answers import predicted, said
+from oracle_svc.domain.current_answers import predicted
 from oracle_svc.domain.labeling_state import LabelingState
-from oracle_svc.integrations.base import Called, Integration, source_of
+from oracle_svc.integrations.base import Called, Integration
 from oracle_svc.integrations.label_studio.integration import (
     Guidelines,
     LabelStudio,
     Predictions,
-    Said,
     from_environment,
 )
 from oracle_svc.integrations.label_studio.predictions import Prediction
+from oracle_svc.integrations.label_studio.run_records import LoggedRuns, RunRecords
 from oracle_svc.integrations.nats import Nats
+from oracle_svc.leases import Leases
 
 OPTIONAL = {  # integration -> its module here, and the setting that enables it
     "webhook": ("webhook.integration", "URL"),
@@ -35,13 +35,10 @@ OPTIONAL = {  # integration -> its module here, and the setting that enables it
 }
 
 
-def connected(client: Client, replicas: int, projections: RunProjections[LabelingState]) -> list[Integration]:
+def connected(
+    client: Client, replicas: int, projections: RunProjections[LabelingState], leases: Leases
+) -> list[Integration]:
     """Return the configured integrations, NATS always among them. Raises InvalidInput for wrong settings."""
-
-    def said_by_log(request_id: str) -> Sequence[LabelResult]:
-        request = RequestId.parse(request_id)
-        labeling = projections.get(request.run_id)
-        return said(labeling, request, source_of(LabelStudio.name)) if labeling.pool else ()
 
     def prediction(request_id: str) -> Prediction | None:
         with suppress(LabelloopError):  # a task that labelloop did not create
@@ -53,17 +50,19 @@ def connected(client: Client, replicas: int, projections: RunProjections[Labelin
     def guidelines(run_id: str) -> str:
         return projections.get(run_id).spec.queue.guidelines
 
-    return [Nats(client, replicas), *_configured(said_by_log, prediction, guidelines)]
+    records = LoggedRuns(LabelStudio.name, projections, leases)
+    return [Nats(client, replicas), *_configured(records, prediction, guidelines)]
 
 
 def check_settings(*, has_port: bool) -> None:
     """Raise InvalidInput if an integration is configured wrongly, or needs the port and there is none."""
-    check_called(_configured(lambda request_id: (), lambda request_id: None, lambda run_id: ""), has_port=has_port)
+    no_runs = LoggedRuns(LabelStudio.name, RunProjections(LabelingState.begin), Leases(Client()))
+    check_called(_configured(no_runs, lambda request_id: None, lambda run_id: ""), has_port=has_port)
 
 
-def _configured(said_by_log: Said, prediction: Predictions, guidelines: Guidelines) -> list[Integration]:
+def _configured(records: RunRecords, prediction: Predictions, guidelines: Guidelines) -> list[Integration]:
     """Return the integrations that the environment names. They connect to nothing before they are used."""
-    made = [_made("LABEL_STUDIO", lambda: from_environment(said_by_log, prediction, guidelines))]
+    made = [_made("LABEL_STUDIO", lambda: from_environment(records, prediction, guidelines))]
     for name, (module, setting) in OPTIONAL.items():
         if os.environ.get(f"LABELLOOP_{name.upper()}_{setting}"):
             made.append(_made(name.upper(), _maker(name, module)))

@@ -110,6 +110,8 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "ListAnswers": oracle_pb2.ListAnswersRequest(run_id="done", limit=3),
         "ListDeadLetters": oracle_pb2.ListDeadLettersRequest(),
         "DiscardDeadLetters": oracle_pb2.DiscardDeadLettersRequest(),
+        "ListHeldWithdrawals": oracle_pb2.ListHeldWithdrawalsRequest(run_id="open"),
+        "AcceptWithdrawals": oracle_pb2.AcceptWithdrawalsRequest(run_id="open"),
         "ReplayDeadLetters": oracle_pb2.ReplayDeadLettersRequest(),
         "FindMissingParts": oracle_pb2.FindMissingPartsRequest(sha256=[each.sha256 for each in parts]),
         "PutParts": oracle_pb2.PutPartsRequest(parts=parts),

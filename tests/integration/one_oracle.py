@@ -78,7 +78,7 @@ async def ask(server: NatsServer, folder: Path, samples: Sequence[int], **queue:
         batch_size=len(samples),
         report_every=1,
         protocol=2,  # type: ignore[arg-type]
-        queue=QueueSpec(tool="list", **queue),
+        queue=QueueSpec(**{"tool": "list", **queue}),
     )
     request = LabelsRequested(sample_ids=samples, score=[0.0] * len(samples))
     client = await connect(server.url, "test")

@@ -14,10 +14,12 @@ from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.connection import jetstream
 from labelloop.events.v1.events_pb2 import Event, FeatureKind, RunSpec, RunStarted
 from labelloop.oracle.v1.oracle_pb2 import (
+    ClassAlias,
     DiscardDeadLettersRequest,
     LabelResult,
     LeaseNextRequest,
     ListDeadLettersRequest,
+    ReplayDeadLettersRequest,
 )
 from labelloop.oracle.v1.oracle_pb2_grpc import add_OracleServiceServicer_to_server
 from labelloop.rpc.call_metrics import CallCounts
@@ -29,6 +31,7 @@ from nats.js.api import DiscardPolicy, StreamConfig
 
 from oracle_svc.bootstrap import Oracle
 from oracle_svc.dead_letters import PREFIX, STREAM, DeadLetters
+from oracle_svc.integrations.base import RecordStatus
 from tests.integration.list_tool import ListTool, pumping
 from tests.integration.one_oracle import ask, oracle, slot_key, until
 from tests.unused import UNUSED
@@ -88,7 +91,7 @@ async def test_names_that_look_like_markup_are_shown_as_is(one: Oracle, capsys: 
     await one.result_sink("list").take(LabelResult(request_id="r/0/3/0", label=1, annotator=ODD))
     await backlog.show_dead("")
     assert capsys.readouterr().out.count(ODD) == 2, "in the message, and in what came"
-    await backlog.replay_dead([])
+    await backlog.replay_dead([], "", [])
     assert capsys.readouterr().out.count(ODD) == 1
     await backlog.show_backlog("")
     assert ODD in capsys.readouterr().out
@@ -203,3 +206,96 @@ async def test_a_page_can_only_begin_after_a_dead_letter_of_the_same_run(one: Or
     request = ListDeadLettersRequest(run_id="lost", after_id=gone)
     with pytest.raises(NotFound, match="there is no dead letter"):
         await one.service().ListDeadLetters(request, UNUSED)
+
+
+async def test_backlog_and_dead_letters_of_a_run_are_its_own(one: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
+    await send(one, "gone", 5)
+    await one.result_sink("list").take(LabelResult(request_id="r/0/7/0", class_name="wasp", annotator="kim"))
+    await backlog.show_backlog("r")
+    said = capsys.readouterr().out
+    assert "1 results for r could not be taken: see `labelloop label dead r`" in said
+    assert "5" not in said.partition("could not be taken")[2]
+    await backlog.show_backlog("")
+    assert "5 results for no run listed here could not be taken" in capsys.readouterr().out
+    await backlog.show_dead("r")
+    assert "1 dead letters" in capsys.readouterr().out
+
+
+async def test_letters_with_an_unknown_class_are_replayed_as_the_class_that_is_meant(
+    one: Oracle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = one.result_sink("list")
+    await sink.take(LabelResult(request_id="r/0/7/0", class_name="bee", annotator="kim"))
+    await sink.take(LabelResult(request_id="r/0/3/0", class_name="wasp", annotator="kim"))
+    await send(one, "gone", 1)
+    await backlog.replay_dead([], "", [" bee = nothing"])
+    assert "'nothing' of sample 7 is none of the classes" in capsys.readouterr().out
+    await backlog.replay_dead([], "r", ["bee=b", "fly=c"])
+    assert "1 dead letters taken" in capsys.readouterr().out
+    assert one.projections.get("r").answers.standing[7].label == 1  # type: ignore[union-attr]
+    assert len(one.dead_letters.letters) == 2
+
+
+async def test_an_alias_does_not_change_letters_that_were_refused_for_another_reason(one: Oracle) -> None:
+    await one.result_sink("list").take(LabelResult(request_id="r/1/7/0", class_name="b", annotator="kim"))
+    aliases = [ClassAlias(name="b", class_name="c")]
+    await one.service().ReplayDeadLetters(ReplayDeadLettersRequest(class_aliases=aliases), UNUSED)
+    assert [letter.reason for letter in one.dead_letters.letters.values()] == ["NOT_ASKED_FOR"]
+    assert not one.projections.get("r").answers.standing
+
+
+@pytest.mark.parametrize("text", ["bee", "=b", "bee=", "a=b=c"])
+async def test_an_alias_that_names_no_two_classes_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="NEW=OLD"):
+        await backlog.replay_dead([], "", [text])
+
+
+async def test_too_many_aliases_are_refused(one: Oracle) -> None:
+    request = ReplayDeadLettersRequest(class_aliases=[ClassAlias(name="a", class_name="b")] * 101)
+    with pytest.raises(InvalidInput, match="at most 100"):
+        await one.service().ReplayDeadLetters(request, UNUSED)
+
+
+async def test_a_later_result_ends_the_letters_that_it_replaces(one: Oracle) -> None:
+    sink = one.result_sink("list")
+    for annotator in ("kim", "lee"):
+        await sink.take(LabelResult(request_id="r/0/7/0", class_name="wasp", annotator=annotator))
+    await sink.take(LabelResult(request_id="r/0/3/0", class_name="wasp", annotator="kim"))
+    await sink.take(LabelResult(request_id="r/0/7/0", class_name="b", annotator="kim"))
+    assert [b"r/0/3/0" in letter.data for letter in one.dead_letters.letters.values()] == [True]
+    await label.skip("r", ["3"], "boss", "", rejected=False)
+    assert not one.dead_letters.letters
+
+
+async def test_held_withdrawals_are_shown_and_withdrawn_once_accepted(
+    one: Oracle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await backlog.accept_withdrawals("r", None)
+    assert "no withdrawals wait" in capsys.readouterr().out
+    labeling = one.projections.get("r")
+    for sample in (7, 3):
+        await one.result_sink("list").take(LabelResult(request_id=f"r/0/{sample}/0", label=1, annotator="kim"))
+    labeling.held = [
+        LabelResult(request_id=f"r/0/{sample}/0", withdrawn=True, annotator="kim", revision=1) for sample in (7, 3)
+    ]
+    labeling.notices = ["the tool lacks 'b'"]
+    await backlog.show_backlog("r")
+    said = capsys.readouterr().out
+    assert "2 results of r are no longer in list and still count" in said
+    assert "the tool lacks 'b'" in said
+    await backlog.accept_withdrawals("r", lambda count: count != 2)
+    said = capsys.readouterr().out
+    assert "2 of the 2 results that stand are no longer in the tool" in said
+    assert "nothing was withdrawn" in said
+    await backlog.accept_withdrawals("r", lambda count: count == 2)
+    assert "2 results withdrawn" in capsys.readouterr().out
+    assert {*labeling.open} == {7, 3, 5}
+
+
+async def test_a_repeated_result_ends_letters_that_a_process_left_when_it_ended(one: Oracle) -> None:
+    sink, right = one.result_sink("list"), LabelResult(request_id="r/0/7/0", label=1, annotator="kim")
+    await sink.take(LabelResult(request_id="r/0/7/0", class_name="wasp", annotator="kim"))
+    await one.recorder.take([right], "queue:list")
+    assert len(one.dead_letters.letters) == 1
+    assert await sink.take(right) is RecordStatus.REPEATED
+    assert not one.dead_letters.letters

@@ -49,7 +49,7 @@ async def studio(
 @asynccontextmanager
 async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
     """Run the integration as the oracle creates it."""
-    [queue] = [each for each in connected(Client(), 1, one.projections) if isinstance(each, LabelStudio)]
+    [queue] = [each for each in connected(Client(), 1, one.projections, one.leases) if isinstance(each, LabelStudio)]
     task = asyncio.create_task(queue.serve(one.result_sink(queue.name)))
     try:
         yield queue
@@ -65,7 +65,7 @@ def labels(one: Oracle) -> dict[int, int]:
     return {key: outcome.label for key, outcome in one.projections.get("r").answers.standing.items()}  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "does not take the token"), (404, "has no such thing")])
+@pytest.mark.parametrize(("status", "said"), [(401, "does not take the token"), (404, "has no project 7")])
 async def test_that_no_results_can_be_read_is_noted_though_all_requests_are_there(
     nats_server: NatsServer, tmp_path: Path, studio: FakeLabelStudio, status: int, said: str
 ) -> None:

@@ -30,6 +30,7 @@ NOT_REPEATED = {
     "RemoveUpload",  # a second one finds no upload
     "ReplayDeadLetters",
     "DiscardDeadLetters",
+    "AcceptWithdrawals",  # a second one finds nothing to withdraw
 }
 
 

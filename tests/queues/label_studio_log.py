@@ -1,25 +1,35 @@
-"""A fake result sink with those rules of the real one that matter to Label Studio; it remembers results."""
+"""A fake result sink with those rules of the real one that matter to Label Studio; it remembers results.
+
+It also is the integration's records of runs: of every run, with the classes given.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from labelloop.errors import Unready
 from labelloop.oracle.v1.oracle_pb2 import LabelResult, LabelVerdict
 
+from oracle_svc.domain.annotator_names import AnnotatorNames
+from oracle_svc.domain.current_answers import RequestResults
 from oracle_svc.integrations.base import RecordStatus
 from tests.patience import PATIENCE_S
 
 
 class FakeLog:
-    """``away`` makes it raise Unready."""
+    """``away`` makes it raise Unready. ``pushed`` are the requests that count as in the tool, by run, ``lost`` those
+    to be pushed again; ``held`` and ``notices`` are what an operator would see."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes, self.away = classes, False
         self.recorded: list[LabelResult] = []
         self.refused: list[LabelResult] = []
         self.repeated = self.turned_away = 0
+        self.pushed: dict[str, list[str]] = {}
+        self.lost: list[str] = []
+        self.held: dict[str, Sequence[LabelResult]] = {}
+        self.notices: dict[str, Sequence[str]] = {}
         self._changed = asyncio.Condition()
 
     def note_reading(self, problem: str = "") -> None:
@@ -48,6 +58,36 @@ class FakeLog:
         """Each annotator's newest result."""
         own = [each for each in self.recorded if each.request_id == request_id]
         return list({each.annotator: each for each in own}.values())
+
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        return dict.fromkeys(self.pushed, self._classes)
+
+    def results(self, request_id: str) -> RequestResults:
+        own = [each for each in self.recorded if each.request_id == request_id]
+        return RequestResults(self.said(request_id), {each.source_event_id: each.annotator for each in own})
+
+    def names(self, run_id: str) -> AnnotatorNames:
+        names = AnnotatorNames()
+        for each in self.recorded:
+            if each.request_id.startswith(f"{run_id}/"):
+                names.note(each.annotator, each.annotator_id)
+        return names
+
+    def standing_count(self, run_id: str) -> int:
+        requests = {each.request_id for each in self.recorded if each.request_id.startswith(f"{run_id}/")}
+        return sum(not result.withdrawn for request_id in requests for result in self.said(request_id))
+
+    def in_tool(self, run_id: str) -> list[str]:
+        return list(self.pushed[run_id])
+
+    async def ask_again(self, run_id: str, request_ids: Sequence[str]) -> None:
+        self.lost += [each for each in request_ids if each not in self.lost]
+
+    def hold(self, run_id: str, withdrawals: Sequence[LabelResult]) -> None:
+        self.held[run_id] = withdrawals
+
+    def notify(self, run_id: str, notices: Sequence[str]) -> None:
+        self.notices[run_id] = notices
 
     def words(self, request_id: str) -> list[tuple[str, str | None, int]]:
         """Annotator, class or answer, and revision, in order of arrival."""

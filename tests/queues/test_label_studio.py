@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelloop.errors import InvalidInput, NotAllowed, Unready
+from labelloop.errors import InvalidInput, NotAllowed, NotFound, Unready
 from labelloop.events.v1.events_pb2 import SkipKind
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction, Prediction
 from pydantic import SecretStr
 
 from oracle_svc.integrations.base import Integration
-from oracle_svc.integrations.label_studio.integration import LabelStudio, LabelStudioSettings
+from oracle_svc.integrations.label_studio.integration import LabelStudio, LabelStudioSettings, _gone
+from oracle_svc.integrations.label_studio.labeling_config import config_of
 from oracle_svc.integrations.label_studio.predictions import Prediction as ModelPrediction
+from tests.integration.one_oracle import until
 from tests.queues.cutting_proxy import CuttingProxy
 from tests.queues.label_studio_log import FakeLog
 from tests.queues.label_studio_tool import (
@@ -75,7 +77,7 @@ def adapter(
     server: LabelStudioServer, log: FakeLog, prediction: ModelPrediction | None = None, **settings: Any
 ) -> LabelStudio:
     given = {"url": server.url, "token": SecretStr(LEGACY_TOKEN), "poll_s": 0.3, **settings}
-    _made.append(LabelStudio(LabelStudioSettings(**given), log.said, lambda request_id: prediction))
+    _made.append(LabelStudio(LabelStudioSettings(**given), log, lambda request_id: prediction))
     return _made[-1]
 
 
@@ -163,12 +165,126 @@ async def test_a_deleted_task_is_imported_again(server: LabelStudioServer, log: 
     ]
 
 
+async def test_a_deleted_task_is_missed_at_the_next_look(server: LabelStudioServer, log: FakeLog, run_id: str) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(3)))
+    log.pushed[run_id] = [f"{run_id}/0/{i}" for i in range(3)]
+    server.call("DELETE", f"/api/tasks/{tasks_of(server, run_id)[1]['id']}/")
+    async with serving(queue, log):
+        await until(lambda: log.lost == [f"{run_id}/0/1"])
+
+
+async def test_the_requests_of_a_deleted_project_are_missed_at_the_next_look(
+    server: LabelStudioServer, log: FakeLog, run_id: str
+) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(2)))
+    async with serving(queue, log):
+        await until(lambda: bool(queue._projects))
+        log.pushed[run_id] = [f"{run_id}/0/{i}" for i in range(2)]
+        server.call("DELETE", f"/api/projects/{project_of(server, run_id)['id']}/")
+        await until(lambda: log.lost == log.pushed[run_id])
+        await queue.push(asked(run_id, range(2)))
+    assert len(tasks_of(server, run_id)) == 2
+
+
+async def test_a_deleted_configured_project_is_said_in_words(
+    server: LabelStudioServer, log: FakeLog, run_id: str
+) -> None:
+    config = config_of(CLASSES)
+    project = server.call("POST", "/api/projects", json={"title": "somebody's", "label_config": config})["id"]
+    queue = adapter(server, log, project=project)
+    await queue.push(asked(run_id, range(2)))
+    log.pushed[run_id] = [f"{run_id}/0/{i}" for i in range(2)]
+    async with serving(queue, log):
+        await until(lambda: log.notices.get(run_id) == ())
+        server.call("DELETE", f"/api/projects/{project}/")
+        await until(lambda: bool(log.notices[run_id]))
+    assert log.notices[run_id] == [_gone(project, fixed=True)]
+    await queue.retract([LabelRetraction(request_id=f"{run_id}/0/0")])
+    with pytest.raises(NotFound, match="let LABELLOOP_LABEL_STUDIO_PROJECT name one"):
+        await queue.push(asked(run_id, range(2)))
+
+
+@pytest.mark.parametrize("way", ["deleted", "removed from the organisation", "renamed"])
+async def test_the_labels_of_an_account_stay_theirs_whatever_becomes_of_it(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str, way: str
+) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(4)))
+    await tool.requests()
+    async with serving(queue, log):
+        for i in range(3):
+            await tool.answer({"request_id": f"{run_id}/0/{i}", "annotator": way.split()[0], "label": 0})
+        await log.until(lambda: len(log.recorded) == 3)
+    user = tool.user(way.split()[0])
+    if way == "deleted":
+        server.call("DELETE", f"/api/users/{user}/")
+    elif way == "renamed":
+        server.rename(user, "another@example.com")
+        await tool.answer({"request_id": f"{run_id}/0/3", "annotator": "renamed", "label": 0})
+    else:
+        organisation = server.call("GET", "/api/organizations/")[0]["id"]
+        server.call("DELETE", f"/api/organizations/{organisation}/memberships/{user}/")
+    for _ in range(2):  # an oracle that is started again reads all tasks
+        async with serving(adapter(server, log), log):
+            await tool.answer({"request_id": f"{run_id}/0/3", "annotator": "lee", "label": 1})
+            await log.until(lambda: bool(log.words(f"{run_id}/0/3")))
+    kept = [word for i in range(3) for word in log.words(f"{run_id}/0/{i}")]
+    assert kept == [(f"{way.split()[0]}@example.com", CLASSES[0], 0)] * 3
+    assert {name for name, _, _ in log.words(f"{run_id}/0/3")} <= {"renamed@example.com", "lee@example.com"}
+
+
+async def test_many_deleted_annotations_are_held_and_few_are_withdrawn(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
+) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(8)))
+    await tool.requests()
+    requests = [f"{run_id}/0/{i}" for i in range(8)]
+    async with serving(queue, log):
+        for request_id in requests:
+            await tool.answer({"request_id": request_id, "annotator": "kim", "label": 0})
+        await log.until(lambda: len(log.recorded) == 8)
+    for request_id in requests[:7]:
+        await tool.answer({"request_id": request_id, "annotator": "kim", "withdrawn": True})
+    async with serving(adapter(server, log), log):
+        await until(lambda: len(log.held.get(run_id, ())) == 7)
+        for request_id in requests[:4]:
+            await tool.answer({"request_id": request_id, "annotator": "kim", "label": 0})
+        last = [*["class_name"] * 4, *["withdrawn"] * 3, "class_name"]
+        await until(lambda: [log.said(each)[0].WhichOneof("answer") for each in requests] == last)
+        assert not log.held[run_id]
+
+
+async def test_a_renamed_class_is_said_and_an_alias_keeps_its_results(
+    server: LabelStudioServer, log: FakeLog, tool: LabelStudioTool, run_id: str
+) -> None:
+    queue = adapter(server, log)
+    await queue.push(asked(run_id, range(2)))
+    await tool.requests()
+    log.pushed[run_id] = []
+    project, config = project_of(server, run_id)["id"], config_of(CLASSES)
+    async with serving(queue, log):
+        renamed = config.replace('value="plain"', 'value="simple"')
+        server.call("PATCH", f"/api/projects/{project}/", json={"label_config": renamed})
+        await until(lambda: bool(log.notices.get(run_id)))
+        [notice] = log.notices[run_id]
+        assert "lacks 'plain' as choices" in notice
+        assert 'value="simple" alias="plain"' in notice
+        aliased = config.replace('value="plain"', 'value="simple" alias="plain"')
+        server.call("PATCH", f"/api/projects/{project}/", json={"label_config": aliased})
+        await until(lambda: not log.notices[run_id])
+        await tool.answer({"request_id": f"{run_id}/0/0", "annotator": "kim", "class_name": "plain"})
+        await log.until(lambda: len(log.recorded) == 1)
+    assert log.words(f"{run_id}/0/0") == [("kim@example.com", "plain", 0)]
+
+
 async def test_a_deleted_project_is_created_again(server: LabelStudioServer, log: FakeLog, run_id: str) -> None:
     queue = adapter(server, log)
     await queue.push(asked(run_id, range(2)))
     server.call("DELETE", f"/api/projects/{project_of(server, run_id)['id']}/")
-    with pytest.raises(Exception, match="no such thing"):
-        await queue.push(asked(run_id, range(2)))
+    await queue.retract([LabelRetraction(request_id=f"{run_id}/0/0")])
     await queue.push(asked(run_id, range(2)))
     assert len(tasks_of(server, run_id)) == 2
 

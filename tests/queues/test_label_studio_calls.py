@@ -74,9 +74,7 @@ async def called(server: LabelStudioServer) -> AsyncIterator[Called]:
     url = f"http://127.0.0.1:{port}"
     calls = {"webhook_url": url, "webhook_secret": SecretStr(SECRET), "poll_s": 3600}
     settings = LabelStudioSettings(url=server.url, token=SecretStr(LEGACY_TOKEN), **calls)  # type: ignore[arg-type]
-    queue = LabelStudio(
-        settings, log.said, lambda request_id: Prediction("dog", 0.75, "f" * 64) if request_id else None
-    )
+    queue = LabelStudio(settings, log, lambda request_id: Prediction("dog", 0.75, "f" * 64) if request_id else None)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(queue.aclose)
         await stack.enter_async_context(served(Starlette(routes=queue.routes()), port))

@@ -96,8 +96,8 @@ async def test_tasks_are_read_page_by_page_after_the_last_id(studio: Studio, cli
     found = await client.tasks(7, CONTROL, since=AT, after_id=3, ids=[6, 9])
     assert [task.id for task in found] == [6, 9]
     assert {(task.request_id, task.overlap) for task in found} == {("r/0/1", 2)}
-    assert {(each.annotator, each.class_name) for task in found for each in task.annotations} == {
-        ("kim@example.com", "dog")
+    assert {(each.user, each.shown, each.class_name) for task in found for each in task.annotations} == {
+        (6, "kim@example.com", "dog")
     }
     query = json.loads(studio.asked[0][2]["query"])
     assert query["selectedItems"] == {"all": False, "included": [6, 9]}

@@ -13,7 +13,7 @@ import pytest
 from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, NotAllowed, NotFound, Unready
 from pydantic import TypeAdapter
 
-from oracle_svc.integrations.label_studio.rest import LabelStudioHttp
+from oracle_svc.integrations.label_studio.rest import LabelStudioHttp, words_of
 
 URL = "http://studio.example/sub"
 LEGACY, PERSONAL = "0123456789abcdef", "head.payload.signature"
@@ -167,3 +167,22 @@ async def test_a_response_that_is_too_large_is_an_error(status: int) -> None:
     async with reached(lambda _: httpx.Response(status, content=endless()), bytes_max=10_000) as http:
         with pytest.raises(LimitExceeded, match="more than 10000 bytes"):
             await http.get(ANYTHING, "api/tasks/")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"status_code": 404, "detail": "No Project matches.", "exc_info": null}', "No Project matches."),
+        (b'{"detail": "Validation error", "validation_errors": {"label_config": ["It is", "empty"]}}', "It is empty"),
+        (b'["one", "two"]', "['one', 'two']"),
+        (b"gone\n\x1b[31m away", "gone [31m away"),
+        (b"<html>a page</html>", "without saying why"),
+        (b'{"cut', "without saying why"),
+        (b"", "without saying why"),
+        (b"[" * 100_000, "["),
+        (b'{"detail": "' + b"x" * 1000 + b'"}', "x" * 300),
+    ],
+)
+def test_an_error_is_told_in_label_studios_words(body: bytes, said: str) -> None:
+    assert words_of(body)[: len(said)] == said
+    assert len(words_of(body)) <= 300

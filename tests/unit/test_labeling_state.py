@@ -392,3 +392,27 @@ def test_a_run_that_ended_refuses_revisions_and_withdrawals(annotators: int) -> 
         with pytest.raises(WrongState) as refused:
             say(labeling, 3, "kim", revision=1, **answer)
         assert refused.value.reason == "RUN_OVER"
+
+
+@pytest.mark.parametrize("annotators", [1, 2])
+def test_one_account_with_two_names_is_one_annotator(annotators: int) -> None:
+    labeling = begun(3, annotators=annotators)
+    assert say(labeling, 3, "old@example.com", annotator_id="tool:1", label=1)
+    assert say(labeling, 3, "new@example.com", annotator_id="tool:1", label=1) is None
+    revised = say(labeling, 3, "new@example.com", annotator_id="tool:1", label=2, revision=1)
+    assert revised is not None
+    given = revised.answer_given if annotators > 1 else revised.label_provided
+    assert (given.annotator, given.annotator_id) == ("old@example.com", "tool:1")
+    assert labeling.accounts.by_id == {"tool:1": "old@example.com"}
+
+
+def test_a_name_without_an_id_and_the_same_name_with_one_are_one_annotator() -> None:
+    labeling = begun(3, annotators=2)
+    assert say(labeling, 3, "kim@example.com", label=1)
+    assert say(labeling, 3, "kim@example.com", annotator_id="tool:1", label=1) is None
+    assert say(labeling, 3, "lee@example.com", annotator_id="tool:2", label=1)
+
+
+def test_an_annotator_id_that_is_too_long_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="annotator_id has 201 characters"):
+        say(begun(3), 3, "kim", annotator_id="x" * 201, label=1)

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from oracle_svc.domain.labeling_state import LabelingState
 from oracle_svc.integrations.base import Integration
 from oracle_svc.integrations.registry import connected
+from oracle_svc.leases import Leases
 
 LIBRARIES = {"amqp": "aio_pika", "sqs": "boto3"}
 SETTINGS = {
@@ -32,7 +33,8 @@ def _no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tools() -> list[Integration]:
-    return connected(Client(), 1, RunProjections(LabelingState.begin))
+    client = Client()
+    return connected(client, 1, RunProjections(LabelingState.begin), Leases(client))
 
 
 def test_an_integration_that_is_not_configured_needs_no_library() -> None:

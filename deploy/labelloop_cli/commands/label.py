@@ -77,7 +77,7 @@ def skip(
     comment: Annotated[str, typer.Option(help="Why.")] = "",
     annotator: Who = "",
 ) -> None:
-    """Give samples no label: others are asked for in their place."""
+    """Give samples no label: others are asked for instead."""
     from labelloop_cli.operations import label
 
     carry_out(label.skip(run_id, samples, annotator, comment, rejected=rejected))
@@ -229,8 +229,32 @@ def dead(
 @app.command()
 def replay(
     letter_ids: Annotated[list[str] | None, typer.Argument(help="Their ids; all where none is given.")] = None,
+    run_id: Annotated[str, typer.Option("--run", metavar="RUN", help="Only those of this run.")] = "",
+    renamed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="NEW=OLD",
+            help="Read the unknown class NEW as the run's class OLD; may be said again. Without ids, only those.",
+        ),
+    ] = None,
 ) -> None:
     """Try dead letters again."""
     from labelloop_cli.operations.backlog import replay_dead
 
-    carry_out(replay_dead(letter_ids or []))
+    carry_out(replay_dead(letter_ids or [], run_id, renamed or []))
+
+
+@app.command("accept-withdrawals")
+def accept_withdrawals(
+    run_id: RunId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Withdraw many results that are gone from the tool.
+
+    They are shown first. Results that go missing in an annotation tool many at once still count before that.
+    """
+    from labelloop_cli.operations import backlog
+
+    ask = None if yes else lambda count: typer.confirm(f"Withdraw {count} results?")
+    carry_out(backlog.accept_withdrawals(run_id, ask))

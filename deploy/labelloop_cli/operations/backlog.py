@@ -1,20 +1,25 @@
-"""Show the backlog, annotator quality and dead letters: ``labelloop label backlog``, ``dead`` and ``replay``."""
+"""Show the backlog, annotator quality, dead letters and held withdrawals, for ``labelloop label``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from labelloop.domain.class_names import printable, shortened
+from labelloop.domain.hold_ups import PROBLEM_CHARS
 from labelloop.domain.ids import RequestId
 from labelloop.domain.proportion import Proportion
 from labelloop.errors import InvalidInput, LabelloopError
 from labelloop.oracle.v1.oracle_pb2 import (
+    AcceptWithdrawalsRequest,
     Backlog,
+    ClassAlias,
     DeadLetter,
     DiscardDeadLettersRequest,
     GetBacklogRequest,
     ListDeadLettersRequest,
+    ListHeldWithdrawalsRequest,
+    ListHeldWithdrawalsResponse,
     ReplayDeadLettersRequest,
 )
 from rich.table import Column, Table
@@ -40,19 +45,28 @@ async def show_backlog(run_id: str) -> None:
         console.print(f"tool {hold_ups.told(away)}", style="yellow", highlight=False, soft_wrap=True)
     for run in response.runs:
         for text in standing(run):
-            console.print(text, style="yellow", highlight=False, soft_wrap=True)
+            console.print(printable(text), style="yellow", highlight=False, soft_wrap=True)
+        if run.dead_letters:
+            told = f"{run.dead_letters} results for {run.run_id} could not be taken"
+            console.print(
+                f"{told}: see `labelloop label dead {run.run_id}`", style="yellow", highlight=False, soft_wrap=True
+            )
         if run.annotators:
             console.print(annotators_of(run))
         for told in agreement_lines(run):
             console.print(told, highlight=False, soft_wrap=True)
-    if response.dead_letters:
-        told = f"{response.dead_letters} results could not be taken: see `labelloop label dead`"
-        console.print(told, style="yellow")
+    others = response.dead_letters - sum(run.dead_letters for run in response.runs)
+    if others > 0:
+        told = f"{others} results for no run listed here could not be taken: see `labelloop label dead`"
+        console.print(told, style="yellow", highlight=False, soft_wrap=True)
 
 
 def standing(run: Backlog) -> list[str]:
     """Return what holds a run up, apart from tools that are away, or else what is done before it asks for samples."""
     held_up = [each for each in hold_ups.faults(list(run.held_up)) if not each.tool]
+    whole = {notice[:PROBLEM_CHARS]: notice for notice in (f"{run.tool}: {each}" for each in run.notices)}
+    for each in held_up:
+        each.problem = whole.get(each.problem, each.problem)
     if held_up:
         return [f"{run.run_id} is held up {hold_ups.told(each)}" for each in held_up]
     if run.problem:  # of an oracle of an earlier release
@@ -147,10 +161,60 @@ def _request_of(letter: DeadLetter) -> RequestId | None:
         return None
 
 
-async def replay_dead(letter_ids: list[str]) -> None:
-    """Try to record dead letters again; all if ``letter_ids`` is empty."""
+async def replay_dead(letter_ids: list[str], run_id: str, renamed: list[str]) -> None:
+    """Try to record dead letters again; all if ``letter_ids`` is empty.
+
+    Args:
+        run_id: Only letters of this run; empty for all.
+        renamed: Class names that were refused, each with the class it means, as ``NEW=OLD``.
+    """
+    aliases = [_alias(text) for text in renamed]
+    request = ReplayDeadLettersRequest(ids=letter_ids, run_id=run_id, class_aliases=aliases)
     async with connect(Endpoints()) as clients:
-        response = await clients.oracle.ReplayDeadLetters(ReplayDeadLettersRequest(ids=letter_ids))
+        response = await clients.oracle.ReplayDeadLetters(request)
     for letter in response.refused:
         console.print(f"{letter.id} still cannot be taken: {letter.message}")
     console.print(f"{response.taken} dead letters taken")
+
+
+def _alias(text: str) -> ClassAlias:
+    new, separator, old = (part.strip() for part in text.partition("="))
+    if not (new and separator and old) or "=" in old:
+        message = f"{shortened(text)!r} does not say which class is meant: write NEW=OLD"
+        raise InvalidInput("BAD_ALIAS", message, field="class")
+    return ClassAlias(name=new, class_name=old)
+
+
+async def accept_withdrawals(run_id: str, ask: Callable[[int], bool] | None) -> None:
+    """Withdraw the results that are no longer in a run's tool, after showing them.
+
+    Args:
+        ask: Asks whether to withdraw so many; None to ask for nothing.
+    """
+    async with connect(Endpoints()) as clients:
+        held = await clients.oracle.ListHeldWithdrawals(ListHeldWithdrawalsRequest(run_id=run_id))
+        if not held.total:
+            console.print("no withdrawals wait to be accepted")
+            return
+        sample_ids = [each.sample_id for each in held.withdrawals]
+        _show_held(held, await SampleNames(clients.oracle, run_id).own(sample_ids))
+        if ask and not ask(held.total):
+            console.print("nothing was withdrawn")
+            return
+        request = AcceptWithdrawalsRequest(run_id=run_id, digest=held.digest)
+        accepted = await clients.oracle.AcceptWithdrawals(request)
+    console.print(f"{accepted.withdrawn} results withdrawn")
+    if accepted.refused:
+        console.print(f"{accepted.refused} stay: somebody else answered since, or the run has ended")
+
+
+def _show_held(held: ListHeldWithdrawalsResponse, names: Mapping[int, str]) -> None:
+    table = Table("sample", "annotator", "class")
+    for each in held.withdrawals:
+        sample = printable(shortened(names.get(each.sample_id, str(each.sample_id))))
+        table.add_row(sample, printable(each.annotator) or "–", printable(each.class_name) or "skipped")
+    console.print(table)
+    if held.total > len(held.withdrawals):
+        console.print(f"and {held.total - len(held.withdrawals)} more")
+    told = f"{held.total} of the {held.standing} results that stand are no longer in the tool. Withdrawn samples of the"
+    console.print(f"{told} open batch are asked for again; others leave the training set.", soft_wrap=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from labelloop.errors import NotFound
 from pydantic import BaseModel, TypeAdapter
 
 from oracle_svc.integrations.label_studio.annotations import REQUEST_ID, Task, read_annotation
@@ -42,7 +44,7 @@ class _Task(BaseModel):
     created_at: datetime
     updated_at: datetime
     overlap: int
-    annotations: list[dict[str, Any]] | None = None
+    annotations: list[dict[str, Any]]  # a list without it is incomplete, and says nothing of what is gone
 
 
 class _Tasks(BaseModel):
@@ -128,7 +130,17 @@ class LabelStudioClient:
         await self._http.send("POST", f"api/projects/{project_id}/import", list(tasks), timeout_s=_IMPORT_S)
 
     async def delete_task(self, task_id: int) -> None:
-        await self._http.send("DELETE", f"api/tasks/{task_id}/")
+        """Delete a task; one that is gone already is no fault."""
+        with suppress(NotFound):
+            await self._http.send("DELETE", f"api/tasks/{task_id}/")
+
+    async def has_annotation(self, annotation_id: int) -> bool:
+        """Return whether an annotation exists, whatever lists of tasks show."""
+        try:
+            await self._http.send("GET", f"api/annotations/{annotation_id}/")
+        except NotFound:
+            return False
+        return True
 
     async def ask_more(self, task_id: int, annotators: int) -> None:
         """Raise the number of annotators asked for a task, which reopens one that was done."""
@@ -144,13 +156,12 @@ class LabelStudioClient:
         ids: Sequence[int] | None = None,
     ) -> list[Task]:
         """Return the tasks updated at ``since`` or later, above ``after_id``, and in ``ids`` if given; by id."""
-        if ids is not None and not ids:
-            return []
-        raw = await self._all_tasks(project_id, since, after_id, ids)
+        parts = [None] if ids is None else [ids[i : i + _PAGE] for i in range(0, len(ids), _PAGE)]
+        raw = [task for part in parts for task in await self._all_tasks(project_id, since, after_id, part)]
         await self._meet(
-            {each["completed_by"] for task in raw for each in task.annotations or () if each["completed_by"]}
+            {each["completed_by"] for task in raw for each in task.annotations if each.get("completed_by")}
         )
-        return [self._task(each, control) for each in raw]
+        return [self._task(each, control) for each in sorted(raw, key=lambda task: task.id)]
 
     async def _all_tasks(self, project_id: int, since: str, after_id: int, ids: Sequence[int] | None) -> list[_Task]:
         """Read tasks in pages that begin after the last task read: numbered pages lose some when others are deleted."""
@@ -166,7 +177,7 @@ class LabelStudioClient:
 
     def _task(self, raw: _Task, control: Control) -> Task:
         meta = raw.meta if isinstance(raw.meta, dict) else {}
-        annotations = tuple(read_annotation(each, control, self._emails) for each in raw.annotations or ())
+        annotations = tuple(read_annotation(each, control, self._emails) for each in raw.annotations)
         return Task(
             id=raw.id,
             request_id=str(meta.get(REQUEST_ID, "")),

@@ -8,11 +8,13 @@ from hashlib import sha256
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from labelloop.domain.class_names import shortened
 from labelloop.errors import InvalidInput
 
 TITLE_PREFIX = "labelloop "
 _TITLE_CHARACTERS_MAX = 50  # Label Studio's own limit
 _SHOWN_WITHOUT_SCROLLING = 20
+_NAMED = 5
 IMAGE, TEXT = "Image", "Text"
 
 
@@ -79,12 +81,37 @@ def find_control(config: str) -> Control | None:
 
 def check_classes(control: Control | None, classes: Sequence[str], project_id: int) -> Control:
     """Return the control. Raises InvalidInput if there is none, or it lacks one of ``classes``."""
-    missing = ", ".join(repr(name) for name in classes if control and name not in control.classes)
-    if control and not missing:
+    if control and not (fault := classes_fault(control, classes, project_id)):
         return control
-    lacks = f"lacks {missing} as choices" if control else "has no choices on an image or a text"
-    message = (
-        f"the labelling configuration of Label Studio's project {project_id} {lacks}: add them there, or leave "
-        "LABELLOOP_LABEL_STUDIO_PROJECT unset and have a project made for each run"
+    if control is None:
+        fault = (
+            f"the labelling configuration of Label Studio's project {project_id} has no choices on an image or a text: "
+            "add them there, or leave LABELLOOP_LABEL_STUDIO_PROJECT unset and have a project made for each run"
+        )
+    raise InvalidInput("LABEL_CONFIG", fault, field="project", project=project_id)
+
+
+def classes_fault(control: Control, classes: Sequence[str], project_id: int) -> str:
+    """Say which of a run's classes the control does not offer and what to do; empty if it offers all."""
+    missing = [name for name in classes if name not in control.classes]
+    if not missing:
+        return ""
+    others = [name for name in control.classes if name not in classes]
+    fault = (
+        f"the labelling configuration of Label Studio's project {project_id} lacks {_listed(missing)} as choices: "
+        "add them there"
     )
-    raise InvalidInput("LABEL_CONFIG", message, field="project", project=project_id)
+    if not others:
+        return fault
+    old, new = shortened(missing[0]), shortened(others[0])
+    return (
+        f"{fault}. It offers {_listed(others)} instead: where one of these is a class that was renamed, give its "
+        f'choice the old name as its alias, as in <Choice value="{new}" alias="{old}"/>, and take over what was '
+        f"labelled meanwhile with `labelloop label replay --class '{new}={old}'`"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name the first few of a list for people."""
+    listed = ", ".join(repr(shortened(name)) for name in names[:_NAMED])
+    return listed if len(names) <= _NAMED else f"{listed} and {len(names) - _NAMED} more"

@@ -76,10 +76,16 @@ class Project:
     def __init__(self, client: LabelStudioClient, project_id: int, control: Control, annotators: int) -> None:
         self._client, self.id, self.control, self._annotators = client, project_id, control, annotators
         self.looking = asyncio.Lock()  # held until all that was read is brought in: else old results follow new ones
+        self._finding = asyncio.Lock()  # looks and pushes find tasks at the same time
         self._tasks: dict[str, set[int]] = defaultdict(set)
         self._last_id = 0
         self._since: datetime | None = None
         self._strangers = False
+        self.held: set[str] = set()  # requests with withdrawals that wait for a person: read again at each look
+
+    def refresh(self, control: Control, annotators: int) -> None:
+        """Take over the labelling configuration as it is now."""
+        self.control, self._annotators = control, annotators
 
     def _note(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
@@ -99,14 +105,15 @@ class Project:
 
     async def _find(self, request_ids: Sequence[str]) -> dict[str, list[Task]]:
         """Return the current tasks of each request."""
-        self._note_all(await self._client.tasks(self.id, self.control, after_id=self._last_id))
-        ids = [each for request_id in request_ids for each in self._tasks.get(request_id, ())]
-        found: dict[str, list[Task]] = defaultdict(list)
-        for task in await self._client.tasks(self.id, self.control, ids=ids):
-            found[task.request_id].append(task)
-        for request_id in request_ids:
-            self._tasks[request_id] = {task.id for task in found[request_id]}
-        return found
+        async with self._finding:
+            self._note_all(await self._client.tasks(self.id, self.control, after_id=self._last_id))
+            ids = [each for request_id in request_ids for each in self._tasks.get(request_id, ())]
+            found: dict[str, list[Task]] = defaultdict(list)
+            for task in await self._client.tasks(self.id, self.control, ids=ids):
+                found[task.request_id].append(task)
+            for request_id in request_ids:
+                self._tasks[request_id] = {task.id for task in found[request_id]}
+            return found
 
     async def put(self, requests: Sequence[LabelRequest]) -> None:
         """Import the requests that are missing, and have enough annotators asked for each."""
@@ -122,22 +129,30 @@ class Project:
                 if task.overlap < request.annotator_count:
                     await self._client.ask_more(task.id, request.annotator_count)
 
+    async def missing(self, request_ids: Sequence[str]) -> list[str]:
+        """Return those of the requests that the project has no task of."""
+        there = await self._find(request_ids) if request_ids else {}
+        return [request_id for request_id in request_ids if not there[request_id]]
+
     async def take_out(self, request_ids: Sequence[str]) -> None:
         """Delete the requests' tasks that have no annotations."""
         for tasks in (await self._find(request_ids)).values():
             for task in tasks:
                 if not task.annotations:
-                    await self._client.delete_task(task.id)
-                    self._last_id = min(self._last_id, task.id - 1)  # with SQLite the next task may reuse this id
+                    async with self._finding:
+                        await self._client.delete_task(task.id)
+                        self._last_id = min(self._last_id, task.id - 1)  # with SQLite the next task may reuse this id
 
     async def news(self) -> list[list[Task]]:
         """Return all tasks of each request with one that changed since :meth:`mark_seen`; at first of every request.
 
-        The caller brings in what is new in them, and then marks it as seen.
+        Also those of requests in ``held``. The caller brings in what is new in them, and then marks it as seen.
         """
         since = "" if self._since is None else (self._since - _OVERLAP).astimezone(UTC).isoformat()
         touched = await self._client.tasks(self.id, self.control, since=since.replace("+00:00", "Z"))
-        return await self._by_request(touched)
+        seen = {task.id for task in touched}
+        held = [each for request_id in self.held for each in self._tasks.get(request_id, ()) if each not in seen]
+        return await self._by_request([*touched, *await self._client.tasks(self.id, self.control, ids=held)])
 
     async def some(self, task_ids: Sequence[int]) -> list[list[Task]]:
         """Return all tasks of each request of which ``task_ids`` names one."""

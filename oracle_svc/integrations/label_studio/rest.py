@@ -21,6 +21,7 @@ T = TypeVar("T")
 _TIMEOUT_S = 30.0
 _TRY_WITHIN_S = 8.0
 _RETRY_AFTER_S = 5.0
+_ERROR_BYTES_MAX, _SAID_CHARACTERS = 20_000, 300
 _BACKOFF = Backoff(0.5, 4.0, jitter_s=0.2)
 
 Params = Mapping[str, str | int]
@@ -156,7 +157,7 @@ class LabelStudioHttp:
         return Unready("LABEL_STUDIO_AWAY", message, retry_after_s=max(_RETRY_AFTER_S, asked_s), url=self.url)
 
     def _refusal(self, answer: Answer) -> LabelloopError:
-        status, detail = answer.status, answer.body[:2000].decode(errors="replace")[:500]
+        status, detail = answer.status, words_of(answer.body)
         if status in (401, 403):
             message = (
                 f"Label Studio at {self.url} does not take the token ({detail}): set LABELLOOP_LABEL_STUDIO_TOKEN to a "
@@ -164,7 +165,7 @@ class LabelStudioHttp:
             )
             return NotAllowed("LABEL_STUDIO_TOKEN", message, url=self.url)
         if status == 404:
-            return NotFound("NOT_IN_LABEL_STUDIO", f"Label Studio at {self.url} has no such thing: {detail}")
+            return NotFound("NOT_IN_LABEL_STUDIO", f"Label Studio at {self.url} does not have it: {detail}")
         if _is_passing(status):
             return self._away(f"status {status}", _asked_s(answer))
         if 300 <= status < 400:
@@ -174,6 +175,27 @@ class LabelStudioHttp:
             )
         message = f"Label Studio at {self.url} does not take this (status {status}): {detail}"
         return InvalidInput("LABEL_STUDIO_REFUSES", message, field="label_studio", status=status)
+
+
+def words_of(body: bytes) -> str:
+    """Return what Label Studio says in the body of an error, without the form in which it says it."""
+    try:
+        said = json.loads(body[:_ERROR_BYTES_MAX])
+    except (ValueError, RecursionError):
+        return "without saying why" if body.lstrip().startswith((b"<", b"{")) else _plain(body.decode(errors="replace"))
+    if not isinstance(said, dict):
+        return _plain(str(said))
+    faults = said.get("validation_errors")
+    if isinstance(faults, dict):
+        told = [" ".join(map(str, why)) if isinstance(why, list) else str(why) for why in faults.values()]
+        return _plain("; ".join(told))
+    return _plain(str(said.get("detail") or "without saying why"))
+
+
+def _plain(text: str) -> str:
+    """Return a text in one line, without characters that cannot be seen, cut to 300 characters."""
+    line = "".join(each if each.isprintable() else " " for each in text[: 2 * _SAID_CHARACTERS])
+    return " ".join(line.split())[:_SAID_CHARACTERS] or "without saying why"
 
 
 def _is_passing(status: int) -> bool:

@@ -1307,6 +1307,7 @@ class LabelProvided(_message.Message):
     AGREEMENT_FIELD_NUMBER: _builtins.int
     ANSWER_REVISION_FIELD_NUMBER: _builtins.int
     ANSWERS_HEARD_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_ID_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     label: _builtins.int
@@ -1331,6 +1332,10 @@ class LabelProvided(_message.Message):
     """Where several annotators are asked: how many answers of the run, in the order of its log, were taken into account. 0
     where one is asked, and in runs of earlier releases.
     """
+    annotator_id: _builtins.str
+    """The tool's own id of the annotator, which stays when their name there changes; empty where it gives none, and in
+    runs of earlier releases.
+    """
     def __init__(
         self,
         *,
@@ -1345,10 +1350,11 @@ class LabelProvided(_message.Message):
         agreement: _builtins.float = ...,
         answer_revision: _builtins.int = ...,
         answers_heard: _builtins.int = ...,
+        annotator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotator", b"annotator", "answer_count", b"answer_count", "answer_revision", b"answer_revision", "answers_heard", b"answers_heard", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "annotator", b"annotator", "annotator_id", b"annotator_id", "answer_count", b"answer_count", "answer_revision", b"answer_revision", "answers_heard", b"answers_heard", "label", b"label", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1367,6 +1373,7 @@ class LabelWithdrawn(_message.Message):
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     ANSWER_REVISION_FIELD_NUMBER: _builtins.int
     ANSWERS_HEARD_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_ID_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     revision: _builtins.int
@@ -1381,6 +1388,10 @@ class LabelWithdrawn(_message.Message):
     """As for a label."""
     answers_heard: _builtins.int
     """As for a label."""
+    annotator_id: _builtins.str
+    """The tool's own id of the annotator, which stays when their name there changes; empty where it gives none, and in
+    runs of earlier releases.
+    """
     def __init__(
         self,
         *,
@@ -1391,10 +1402,11 @@ class LabelWithdrawn(_message.Message):
         source_event_id: _builtins.str = ...,
         answer_revision: _builtins.int = ...,
         answers_heard: _builtins.int = ...,
+        annotator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "answers_heard", b"answers_heard", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "annotator_id", b"annotator_id", "answer_revision", b"answer_revision", "answers_heard", b"answers_heard", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1403,7 +1415,7 @@ Global___LabelWithdrawn: _TypeAlias = LabelWithdrawn  # noqa: Y015
 @_typing.final
 class AnswerGiven(_message.Message):
     """What one annotator said of a sample, where several are asked, or of a gold sample; or what somebody said of a sample
-    that was settled already, if it contradicts what stands.
+    that was settled already, if it contradicts what stands, or if they contradicted it before.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1422,6 +1434,7 @@ class AnswerGiven(_message.Message):
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     REQUESTED_SLOT_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_ID_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     slot: _builtins.int
@@ -1452,6 +1465,10 @@ class AnswerGiven(_message.Message):
     """In their words; may be empty."""
     requested_slot: _builtins.int
     """The slot of the request that was answered, where somebody else had taken it before; unset where it is slot."""
+    annotator_id: _builtins.str
+    """The tool's own id of the annotator, which stays when their name there changes; empty where it gives none, and in
+    runs of earlier releases.
+    """
     def __init__(
         self,
         *,
@@ -1469,10 +1486,11 @@ class AnswerGiven(_message.Message):
         source_event_id: _builtins.str = ...,
         comment: _builtins.str = ...,
         requested_slot: _builtins.int | None = ...,
+        annotator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_requested_slot", b"_requested_slot", "answer", b"answer", "label", b"label", "late_label", b"late_label", "late_skip", b"late_skip", "requested_slot", b"requested_slot", "skip", b"skip", "withdrawn", b"withdrawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requested_slot", b"_requested_slot", "annotator", b"annotator", "answer", b"answer", "comment", b"comment", "label", b"label", "late_label", b"late_label", "late_skip", b"late_skip", "requested_slot", b"requested_slot", "revision", b"revision", "sample_id", b"sample_id", "skip", b"skip", "slot", b"slot", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requested_slot", b"_requested_slot", "annotator", b"annotator", "annotator_id", b"annotator_id", "answer", b"answer", "comment", b"comment", "label", b"label", "late_label", b"late_label", "late_skip", b"late_skip", "requested_slot", b"requested_slot", "revision", b"revision", "sample_id", b"sample_id", "skip", b"skip", "slot", b"slot", "source", b"source", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__requested_slot: _TypeAlias = _typing.Literal["requested_slot"]  # noqa: Y015
     _WhichOneofArgType__requested_slot: _TypeAlias = _typing.Literal["_requested_slot", b"_requested_slot"]  # noqa: Y015
@@ -1596,6 +1614,7 @@ class SampleSkipped(_message.Message):
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     ANSWER_REVISION_FIELD_NUMBER: _builtins.int
     ANSWERS_HEARD_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_ID_FIELD_NUMBER: _builtins.int
     sample_id: _builtins.int
     """The sample."""
     kind: Global___SkipKind.ValueType
@@ -1614,6 +1633,10 @@ class SampleSkipped(_message.Message):
     """As for a label."""
     answers_heard: _builtins.int
     """As for a label."""
+    annotator_id: _builtins.str
+    """The tool's own id of the annotator, which stays when their name there changes; empty where it gives none, and in
+    runs of earlier releases.
+    """
     def __init__(
         self,
         *,
@@ -1626,10 +1649,11 @@ class SampleSkipped(_message.Message):
         source_event_id: _builtins.str = ...,
         answer_revision: _builtins.int = ...,
         answers_heard: _builtins.int = ...,
+        annotator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer_revision", b"answer_revision", "answers_heard", b"answers_heard", "comment", b"comment", "kind", b"kind", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "annotator_id", b"annotator_id", "answer_revision", b"answer_revision", "answers_heard", b"answers_heard", "comment", b"comment", "kind", b"kind", "revision", b"revision", "sample_id", b"sample_id", "source", b"source", "source_event_id", b"source_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -733,6 +733,7 @@ class LabelResult(_message.Message):
     SOURCE_EVENT_ID_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     OVERRULES_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As requested; without "/<slot>" it is the annotator's own slot, or the first free one."""
     label: _builtins.int
@@ -755,6 +756,8 @@ class LabelResult(_message.Message):
     """In their words, at most 1000 characters; may be empty."""
     overrules: _builtins.bool
     """True where somebody withdraws on purpose what another said; else a withdrawal is of one's own word."""
+    annotator_id: _builtins.str
+    """The tool's own id of the annotator, at most 200 characters, which stays when their name there changes; may be empty."""
     def __init__(
         self,
         *,
@@ -769,10 +772,11 @@ class LabelResult(_message.Message):
         source_event_id: _builtins.str = ...,
         comment: _builtins.str = ...,
         overrules: _builtins.bool = ...,
+        annotator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "class_name", b"class_name", "label", b"label", "skip", b"skip", "withdrawn", b"withdrawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "answer", b"answer", "class_name", b"class_name", "comment", b"comment", "label", b"label", "overrules", b"overrules", "request_id", b"request_id", "revision", b"revision", "skip", b"skip", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "annotator_id", b"annotator_id", "answer", b"answer", "class_name", b"class_name", "comment", b"comment", "label", b"label", "overrules", b"overrules", "request_id", b"request_id", "revision", b"revision", "skip", b"skip", "source_event_id", b"source_event_id", "time_spent_s", b"time_spent_s", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["label", "class_name", "skip", "withdrawn"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
@@ -1330,6 +1334,9 @@ class Backlog(_message.Message):
     PAIR_AGREEMENT_FIELD_NUMBER: _builtins.int
     ALPHA_FIELD_NUMBER: _builtins.int
     CONTRADICTED_FIELD_NUMBER: _builtins.int
+    HELD_WITHDRAWALS_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     tool: _builtins.str
@@ -1360,6 +1367,10 @@ class Backlog(_message.Message):
     """
     contradicted: _builtins.int
     """Samples of which somebody said, after they were settled, something else than what stands."""
+    held_withdrawals: _builtins.int
+    """Withdrawals from the tool that are not recorded before a person accepts them, because they are many at once."""
+    dead_letters: _builtins.int
+    """Results for the run that could not be taken."""
     @_builtins.property
     def waits_since(self) -> _timestamp_pb2.Timestamp:
         """When the oldest batch that is not whole was asked for; absent where none is."""
@@ -1371,6 +1382,10 @@ class Backlog(_message.Message):
     @_builtins.property
     def held_up(self) -> _containers.RepeatedCompositeFieldContainer[_diagnostics_pb2.HoldUp]:
         """What holds the run up now, whichever service it concerns, oldest first."""
+
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What somebody has to mend in the tool, in sentences."""
 
     def __init__(
         self,
@@ -1391,10 +1406,13 @@ class Backlog(_message.Message):
         pair_agreement: _builtins.float | None = ...,
         alpha: _builtins.float | None = ...,
         contradicted: _builtins.int = ...,
+        held_withdrawals: _builtins.int = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
+        dead_letters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_pair_agreement", b"_pair_agreement", "alpha", b"alpha", "pair_agreement", b"pair_agreement", "waits_since", b"waits_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_pair_agreement", b"_pair_agreement", "alpha", b"alpha", "annotators", b"annotators", "contradicted", b"contradicted", "disputed", b"disputed", "held_up", b"held_up", "labelled", b"labelled", "leased", b"leased", "open", b"open", "pair_agreement", b"pair_agreement", "problem", b"problem", "progress", b"progress", "run_id", b"run_id", "shared_samples", b"shared_samples", "skipped", b"skipped", "tool", b"tool", "waits_since", b"waits_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_pair_agreement", b"_pair_agreement", "alpha", b"alpha", "annotators", b"annotators", "contradicted", b"contradicted", "dead_letters", b"dead_letters", "disputed", b"disputed", "held_up", b"held_up", "held_withdrawals", b"held_withdrawals", "labelled", b"labelled", "leased", b"leased", "notices", b"notices", "open", b"open", "pair_agreement", b"pair_agreement", "problem", b"problem", "progress", b"progress", "run_id", b"run_id", "shared_samples", b"shared_samples", "skipped", b"skipped", "tool", b"tool", "waits_since", b"waits_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
@@ -1418,7 +1436,7 @@ class GetBacklogResponse(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     TOOLS_AWAY_FIELD_NUMBER: _builtins.int
     dead_letters: _builtins.int
-    """Over all runs."""
+    """Over all runs, or for the run that was named."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Backlog]:
         """By start."""
@@ -1654,24 +1672,60 @@ class DiscardDeadLettersResponse(_message.Message):
 Global___DiscardDeadLettersResponse: _TypeAlias = DiscardDeadLettersResponse  # noqa: Y015
 
 @_typing.final
+class ClassAlias(_message.Message):
+    """What a class is called elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CLASS_NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name that is none of the run's classes."""
+    class_name: _builtins.str
+    """The run's class that it means."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        class_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_name", b"class_name", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassAlias: _TypeAlias = ClassAlias  # noqa: Y015
+
+@_typing.final
 class ReplayDeadLettersRequest(_message.Message):
     """What to try again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     IDS_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CLASS_ALIASES_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Only letters of this run; empty for all."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The letters; empty for all."""
+
+    @_builtins.property
+    def class_aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassAlias]:
+        """How letters that were refused for an unknown class are read, at most 100. Where there are any and no ids, only letters that name one of them are tried."""
 
     def __init__(
         self,
         *,
         ids: _abc.Iterable[_builtins.str] | None = ...,
+        run_id: _builtins.str = ...,
+        class_aliases: _abc.Iterable[Global___ClassAlias] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_aliases", b"class_aliases", "ids", b"ids", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2037,3 +2091,147 @@ class RemoveUploadResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveUploadResponse: _TypeAlias = RemoveUploadResponse  # noqa: Y015
+
+@_typing.final
+class ListHeldWithdrawalsRequest(_message.Message):
+    """Which run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldWithdrawalsRequest: _TypeAlias = ListHeldWithdrawalsRequest  # noqa: Y015
+
+@_typing.final
+class HeldWithdrawal(_message.Message):
+    """A result that is no longer in the tool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    ANNOTATOR_FIELD_NUMBER: _builtins.int
+    CLASS_NAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request that it answered."""
+    sample_id: _builtins.int
+    """The sample."""
+    annotator: _builtins.str
+    """Who gave it."""
+    class_name: _builtins.str
+    """Its class; empty where the sample was skipped."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        sample_id: _builtins.int = ...,
+        annotator: _builtins.str = ...,
+        class_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotator", b"annotator", "class_name", b"class_name", "request_id", b"request_id", "sample_id", b"sample_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldWithdrawal: _TypeAlias = HeldWithdrawal  # noqa: Y015
+
+@_typing.final
+class ListHeldWithdrawalsResponse(_message.Message):
+    """What would be withdrawn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWALS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """How many there are in all."""
+    digest: _builtins.str
+    """Identifies all of them; empty where there are none."""
+    standing: _builtins.int
+    """Results from the tool that stand in the run, those to withdraw among them."""
+    @_builtins.property
+    def withdrawals(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldWithdrawal]:
+        """By request, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        withdrawals: _abc.Iterable[Global___HeldWithdrawal] | None = ...,
+        total: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        standing: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "standing", b"standing", "total", b"total", "withdrawals", b"withdrawals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldWithdrawalsResponse: _TypeAlias = ListHeldWithdrawalsResponse  # noqa: Y015
+
+@_typing.final
+class AcceptWithdrawalsRequest(_message.Message):
+    """What to withdraw."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    digest: _builtins.str
+    """Which withdrawals, as ListHeldWithdrawals returned it."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptWithdrawalsRequest: _TypeAlias = AcceptWithdrawalsRequest  # noqa: Y015
+
+@_typing.final
+class AcceptWithdrawalsResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    withdrawn: _builtins.int
+    """Results withdrawn now."""
+    refused: _builtins.int
+    """Those that cannot be withdrawn, because somebody else answered since or the run has ended."""
+    def __init__(
+        self,
+        *,
+        withdrawn: _builtins.int = ...,
+        refused: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptWithdrawalsResponse: _TypeAlias = AcceptWithdrawalsResponse  # noqa: Y015

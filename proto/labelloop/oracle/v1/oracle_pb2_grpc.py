@@ -115,6 +115,16 @@ class OracleServiceStub:
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersRequest.SerializeToString,
                 response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.ListHeldWithdrawals = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/ListHeldWithdrawals',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListHeldWithdrawalsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListHeldWithdrawalsResponse.FromString,
+                _registered_method=True)
+        self.AcceptWithdrawals = channel.unary_unary(
+                '/labelloop.oracle.v1.OracleService/AcceptWithdrawals',
+                request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.AcceptWithdrawalsRequest.SerializeToString,
+                response_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.AcceptWithdrawalsResponse.FromString,
+                _registered_method=True)
         self.ListRequests = channel.unary_stream(
                 '/labelloop.oracle.v1.OracleService/ListRequests',
                 request_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListRequestsRequest.SerializeToString,
@@ -273,6 +283,21 @@ class OracleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListHeldWithdrawals(self, request, context):
+        """Withdrawals of a run's labels that an annotation tool reported, and that are many at once: they are not recorded
+        before a person accepts them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptWithdrawals(self, request, context):
+        """Records the withdrawals that ListHeldWithdrawals listed. FAILED_PRECONDITION where they are others by now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRequests(self, request, context):
         """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
         content and without a slot or a lease.
@@ -399,6 +424,16 @@ def add_OracleServiceServicer_to_server(servicer, server):
                     servicer.DiscardDeadLetters,
                     request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersRequest.FromString,
                     response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersResponse.SerializeToString,
+            ),
+            'ListHeldWithdrawals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHeldWithdrawals,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListHeldWithdrawalsRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListHeldWithdrawalsResponse.SerializeToString,
+            ),
+            'AcceptWithdrawals': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptWithdrawals,
+                    request_deserializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.AcceptWithdrawalsRequest.FromString,
+                    response_serializer=labelloop_dot_oracle_dot_v1_dot_oracle__pb2.AcceptWithdrawalsResponse.SerializeToString,
             ),
             'ListRequests': grpc.unary_stream_rpc_method_handler(
                     servicer.ListRequests,
@@ -864,6 +899,60 @@ class OracleService:
             '/labelloop.oracle.v1.OracleService/DiscardDeadLetters',
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersRequest.SerializeToString,
             labelloop_dot_oracle_dot_v1_dot_oracle__pb2.DiscardDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHeldWithdrawals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/ListHeldWithdrawals',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListHeldWithdrawalsRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.ListHeldWithdrawalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptWithdrawals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/labelloop.oracle.v1.OracleService/AcceptWithdrawals',
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.AcceptWithdrawalsRequest.SerializeToString,
+            labelloop_dot_oracle_dot_v1_dot_oracle__pb2.AcceptWithdrawalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

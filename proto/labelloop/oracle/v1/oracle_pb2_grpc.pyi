@@ -94,6 +94,12 @@ class OracleServiceStub:
     """Tries dead letters again. Those that are taken now are dead no longer."""
     DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.DiscardDeadLettersRequest, _oracle_pb2.DiscardDeadLettersResponse]
     """Puts dead letters aside for good: nobody is shown them any more. All or none."""
+    ListHeldWithdrawals: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.ListHeldWithdrawalsRequest, _oracle_pb2.ListHeldWithdrawalsResponse]
+    """Withdrawals of a run's labels that an annotation tool reported, and that are many at once: they are not recorded
+    before a person accepts them.
+    """
+    AcceptWithdrawals: _grpc.UnaryUnaryMultiCallable[_oracle_pb2.AcceptWithdrawalsRequest, _oracle_pb2.AcceptWithdrawalsResponse]
+    """Records the withdrawals that ListHeldWithdrawals listed. FAILED_PRECONDITION where they are others by now."""
     ListRequests: _grpc.UnaryStreamMultiCallable[_oracle_pb2.ListRequestsRequest, _oracle_pb2.LabelRequest]
     """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
     content and without a slot or a lease.
@@ -171,6 +177,12 @@ class OracleServiceAsyncStub(OracleServiceStub):
     """Tries dead letters again. Those that are taken now are dead no longer."""
     DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_oracle_pb2.DiscardDeadLettersRequest, _oracle_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
     """Puts dead letters aside for good: nobody is shown them any more. All or none."""
+    ListHeldWithdrawals: _aio.UnaryUnaryMultiCallable[_oracle_pb2.ListHeldWithdrawalsRequest, _oracle_pb2.ListHeldWithdrawalsResponse]  # type: ignore[assignment]
+    """Withdrawals of a run's labels that an annotation tool reported, and that are many at once: they are not recorded
+    before a person accepts them.
+    """
+    AcceptWithdrawals: _aio.UnaryUnaryMultiCallable[_oracle_pb2.AcceptWithdrawalsRequest, _oracle_pb2.AcceptWithdrawalsResponse]  # type: ignore[assignment]
+    """Records the withdrawals that ListHeldWithdrawals listed. FAILED_PRECONDITION where they are others by now."""
     ListRequests: _aio.UnaryStreamMultiCallable[_oracle_pb2.ListRequestsRequest, _oracle_pb2.LabelRequest]  # type: ignore[assignment]
     """What waits in a run, for people to look at: the requests for its open samples, in the order asked for, each with its
     content and without a slot or a lease.
@@ -338,6 +350,24 @@ class OracleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_oracle_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_oracle_pb2.DiscardDeadLettersResponse]]:
         """Puts dead letters aside for good: nobody is shown them any more. All or none."""
+
+    @_abc_1.abstractmethod
+    def ListHeldWithdrawals(
+        self,
+        request: _oracle_pb2.ListHeldWithdrawalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.ListHeldWithdrawalsResponse, _abc.Awaitable[_oracle_pb2.ListHeldWithdrawalsResponse]]:
+        """Withdrawals of a run's labels that an annotation tool reported, and that are many at once: they are not recorded
+        before a person accepts them.
+        """
+
+    @_abc_1.abstractmethod
+    def AcceptWithdrawals(
+        self,
+        request: _oracle_pb2.AcceptWithdrawalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_oracle_pb2.AcceptWithdrawalsResponse, _abc.Awaitable[_oracle_pb2.AcceptWithdrawalsResponse]]:
+        """Records the withdrawals that ListHeldWithdrawals listed. FAILED_PRECONDITION where they are others by now."""
 
     @_abc_1.abstractmethod
     def ListRequests(
