@@ -23,6 +23,7 @@ PRIVATE: Mapping[str, str] = {
     "/logout": _PAGE,
     "/static": "files of the page",
     "/api/session": _PAGE,
+    "/api/next-run": _PAGE,
     "/api/runs/{run_id}/next": _PAGE,
     "/api/runs/{run_id}/answers": _PAGE,
     "/api/runs/{run_id}/release": _PAGE,

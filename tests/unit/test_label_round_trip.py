@@ -48,6 +48,7 @@ def exported(path: Path, classes: Sequence[str], names: Sequence[str], labels: S
     said = {sample_id: label % len(classes) for sample_id, label in enumerate(labels[: len(names)])}
     records = [LabelRecord(sample_id=sample_id, label=label) for sample_id, label in said.items()]
     by_id = dict(enumerate(names))
+    path.unlink(missing_ok=True)  # as it was saved by another program, it would not be written over
     tables.write(export.named(export.LABELS, by_id), export.label_rows(records, classes, by_id), path)
     return said
 

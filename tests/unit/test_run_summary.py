@@ -97,8 +97,8 @@ def test_what_holds_a_run_up_is_told_with_its_service_and_since_when() -> None:
         each.since.FromSeconds(60)
         run.held_up.append(each)
     assert standing(run) == [
-        "held up since 1970-01-01 00:01:00 UTC, the trainer: no scorer",
-        "held up since 1970-01-01 00:01:00 UTC, amqp is away (results): refused",
+        "held up since 1970-01-01 00:01 UTC, the trainer: no scorer",
+        "held up since 1970-01-01 00:01 UTC, amqp is away (results): refused",
     ]
     assert run_summary.document(run)["held_up"][2] == {
         "service": "oracle",

@@ -6,12 +6,13 @@ from typing import Any
 
 from labelloop.diagnostics.v1.diagnostics_pb2 import HoldUp
 
+from labelloop_cli.output.local_time import local_time
+
 
 def told(hold_up: HoldUp) -> str:
     """Return what holds something up, which service it concerns, and since when, in one line."""
-    since = hold_up.since.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
     what = f"{hold_up.tool} is away ({hold_up.direction})" if hold_up.tool else f"the {hold_up.service}"
-    return f"since {since} UTC, {what}: {hold_up.problem}"
+    return f"since {local_time(hold_up.since)}, {what}: {hold_up.problem}"
 
 
 def faults(held_up: list[HoldUp]) -> list[HoldUp]:
