@@ -33,6 +33,7 @@ from trainer_svc.imports.clearing import clear_import
 from trainer_svc.imports.limits import ImportLimits
 from trainer_svc.imports.run_import import RunImport
 from trainer_svc.known_labels import given_labels, take_over_known
+from trainer_svc.model.described_model import described
 from trainer_svc.past_runs import PastRuns, listed_status, without_guidelines
 from trainer_svc.run_archive import RunArchive, without_import
 from trainer_svc.status import SERVICE, label_records, round_result, status_of
@@ -203,8 +204,14 @@ class TrainerService(TrainerServiceServicer):
             yield pb.ListLabelsResponse(labels=part)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        digest = _model_of(await self._past_runs.state(request.run_id), request.round)
-        return pb.GetModelResponse(model_sha256=digest, model=await self._artifacts.get(digest))
+        state = await self._past_runs.state(request.run_id)
+        digest = _model_of(state, request.round)
+        model = await self._artifacts.get(digest)
+        trained = next((each for each in state.models if each.event.model_sha256 == digest), None)
+        if request.described and trained and state.pool:  # a model of the run that this one continues is not its own
+            about = (request.run_id, trained.round, trained.event, state.pool)
+            model = await asyncio.to_thread(described, model, *about)
+        return pb.GetModelResponse(model_sha256=digest, model=model)
 
     async def ExportRun(self, request: pb.ExportRunRequest, context: Context) -> AsyncIterator[pb.ExportRunResponse]:
         async for part in self._ledger.export(request.run_id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import onnxruntime
 import pyarrow.parquet
 import pytest
 from labelloop.trainer.v1.trainer_pb2 import GetRunRequest, ListRunsRequest
@@ -78,7 +80,13 @@ async def test_a_run_is_started_exported_and_reported(stack: Stack, blobs: Blobs
     assert table.column_names[:2] == ["id", "class"]
     assert sum(table["auto_labelled"].to_pylist()) == 10
     assert len(csv.read_text().splitlines()) == 21
-    assert model.stat().st_size > 0
+    session = onnxruntime.InferenceSession(model)
+    assert session.get_inputs()[0].shape == ["n", 6, 6]
+    assert session.get_modelmeta().custom_metadata_map["run"] == "mine"
+    recorded = tmp_path / "r.onnx"
+    assert (await labelloop("export", "model", "mine", "-o", recorded, "--as-recorded", stack=stack))[0] == 0
+    digest = hashlib.sha256(recorded.read_bytes()).hexdigest()
+    assert session.get_modelmeta().custom_metadata_map["model_sha256"] == digest
     page = tmp_path / "page.html"
     assert (await labelloop("report", "mine", "-o", page, stack=stack))[0] == 0
     assert "Run mine" in page.read_text()

@@ -76,11 +76,18 @@ def model(
     round_: Annotated[
         int, typer.Option("--round", min=0, max=2**31 - 1, help="The round that the model began; 0: newest.")
     ] = 0,
+    as_recorded: Annotated[
+        bool,
+        typer.Option(
+            "--as-recorded", help="Leave it as it is in the log: flat samples, no metadata, the digest holds."
+        ),
+    ] = False,
 ) -> None:
     """Write a run's model as ONNX.
 
-    It takes samples as the pool holds them and gives probabilities.
+    It takes samples as the pool holds them and gives probabilities. Its metadata names the classes, the shape and
+    layout of samples, the run, its round, labels, temperature and digest.
     """
     from labelloop_cli.operations.export import write_model
 
-    carry_out(write_model(run_id, output, round_))
+    carry_out(write_model(run_id, output, round_, described=not as_recorded))

@@ -153,11 +153,15 @@ def _sample(sample_id: int, names: Names) -> Row:
     return (sample_id, names[sample_id]) if names else (sample_id,)
 
 
-async def write_model(run_id: str, output: Path, round_: int) -> None:
-    """Write a run's model as ONNX: the one with which ``round_`` began, or the newest if it is 0."""
+async def write_model(run_id: str, output: Path, round_: int, *, described: bool = True) -> None:
+    """Write a run's model as ONNX: the one with which ``round_`` began, or the newest if it is 0.
+
+    Args:
+        described: Whether it gets metadata and an input of the samples' own shape; without, it is as it was recorded.
+    """
     check_replaceable(output, MODEL)
     async with connect(Endpoints()) as clients:
-        response = await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=round_))
+        response = await clients.trainer.GetModel(GetModelRequest(run_id=run_id, round=round_, described=described))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(response.model)
     console.print(f"model {response.model_sha256[:12]} of run {run_id} written to {output}")

@@ -809,19 +809,25 @@ class GetModelRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    DESCRIBED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run's name."""
     round: _builtins.int
     """The round that the model began; 0 for the newest."""
+    described: _builtins.bool
+    """Whether the model is to explain itself: metadata with run, round, labels, class names, shape, dtype, layout,
+    temperature and digest, and an input of the samples' own shape, [n, height, width] for example. Same answers.
+    """
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         round: _builtins.int = ...,
+        described: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["round", b"round", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["described", b"described", "round", b"round", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -836,9 +842,9 @@ class GetModelResponse(_message.Message):
     MODEL_SHA256_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     model_sha256: _builtins.str
-    """SHA-256 of the bytes."""
+    """SHA-256 of the recorded model, which is in the log: that of the bytes, unless they are described."""
     model: _builtins.bytes
-    """ONNX: samples as the pool holds them in, probabilities out."""
+    """ONNX: samples as the pool holds them in, probabilities out. Samples are flat, [n, values], unless it is described."""
     def __init__(
         self,
         *,
