@@ -234,7 +234,7 @@ async def test_the_labels_of_a_failed_run_are_inherited_by_its_successor(
         (
             {"guarantee": GuaranteeSpec(target_accuracy=0.99, confidence=0.95, audit_size=200)},
             "spec.guarantee",
-            "audit 299 at least",
+            "takes 299 samples at least",
         ),
         ({"stopping": StoppingSpec(label_price=1)}, "spec.stopping.label_price", "needs the worth"),
         ({"protocol": 1, "stopping_sample_count": 9}, "spec.features", "the published protocol sees pixels"),

@@ -104,4 +104,5 @@ async def label_batch(table: Path, folder: Path, shown: Path) -> list[str]:
         writer.writeheader()
         writer.writerows(rows)
     await run("label", "submit", "pets", table)
+    table.unlink()  # what is filled in is not written over
     return [row["name"] for row in rows]

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from labelloop.errors import WrongState
+from labelloop.errors import InvalidInput, WrongState
 from labelloop_cli.local.nats.server import NatsServer
 from labelloop_cli.local.stack import Service
 
@@ -131,7 +131,7 @@ async def test_an_invalid_number_of_workers_is_refused_by_its_name(
     tmp_path: Path, nats_server: NatsServer, workers: str
 ) -> None:
     service = scorer(tmp_path / "a", nats_server, workers=workers)
-    with pytest.raises(WrongState, match="SCORER_WORKERS: "):
+    with pytest.raises(InvalidInput, match="SCORER_WORKERS: "):
         await service.start()
     assert service.process is not None
     assert service.process.returncode == 2

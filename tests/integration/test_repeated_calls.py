@@ -26,6 +26,7 @@ NOT_REPEATED = {
     "WatchRun",  # reconnects by itself, for as long as it takes
     "ScoreStream",
     "CancelRequests",
+    "ResendRequests",  # a second one asks once more
     "ReleaseLeases",
     "RemoveUpload",  # a second one finds no upload
     "ReplayDeadLetters",

@@ -226,7 +226,7 @@ async def test_files_in_which_classes_are_filled_in_are_not_overwritten(oracle: 
     table = csv(tmp_path, "id,class\n1,cat\n")
     for text in ("id,class\n1,cat\n", "id,class\n2,cat\n", "name;class_name\n\nb.png;cat\n"):
         csv(tmp_path, text)
-        with pytest.raises(InvalidInput, match=r"1 of its rows hold a class, the first is row [23]; submit it"):
+        with pytest.raises(InvalidInput, match=r"classes are filled in, 1 in all, the first in row [23]; submit it"):
             await open_("r", table, None)
         assert table.read_text() == text
     await open_("r", table, None, replace=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -78,7 +79,7 @@ async def test_services_that_are_well_pass(client: Client, tmp_path: Path) -> No
         found = await checks_of_services(endpoints)
     assert [check for check in found if not check.ok] == []
     broker = named(found)["scorer broker"].found
-    assert f"nats-server {client.connected_server_version}" in broker
+    assert re.match(r"nats-server \d+\.\d+\.\d+; ", broker)
     assert "LABELLOOP 0.0 GB on 1 of 1; OBJ_labelloop-artifacts 0.0 GB on 1 of 1" in broker
     assert named(found)["TLS"].found.startswith("off")
     assert str(tmp_path) in named(found)["oracle disk"].found

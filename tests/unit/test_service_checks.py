@@ -56,7 +56,7 @@ def test_a_tool_that_is_away_is_a_fault() -> None:
     away = HoldUp(service="oracle", problem="refused", tool="webhook", direction="requests")
     away.since.FromSeconds(60)
     fault = only_fault(checks(said(tools_away=[away])))
-    assert fault.found == "since 1970-01-01 00:01:00 UTC, webhook is away (requests): refused"
+    assert fault.found == "since 1970-01-01 00:01 UTC, webhook is away (requests): refused"
 
 
 def test_without_tls_there_is_no_certificate_to_check() -> None:

@@ -618,9 +618,11 @@ async def test_what_holds_a_run_up_is_shown_where_samples_would_be(fake_site: Fa
     fake_site.oracle.start_run("watched", queue=QueueSpec(tool="webhook"))
     away = HoldUp("oracle", "the receiver refuses <b>connections</b>", 5.0, tool="webhook", direction="requests")
     fake_site.held_up.append(away)
-    ada = await door.enter(fake_site)
+    ada = await door.enter(fake_site, timezone_id="Europe/Berlin")
     frame = ada.page.locator("#frame")
-    await expect(frame).to_contain_text("webhook is away: the receiver refuses <b>connections</b>.")
+    await expect(frame).to_contain_text(
+        "Since 1 Jan 1970, 01:00 CET, webhook is away: the receiver refuses <b>connections</b>."
+    )
     fake_site.held_up.clear()
     fake_site.projections.touch("watched")
     await expect(frame).to_contain_text("This run's samples are put into that tool")

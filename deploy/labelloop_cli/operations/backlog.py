@@ -42,7 +42,7 @@ async def show_backlog(run_id: str) -> None:
         table.add_row(run.run_id, run.tool or "–", *map(str, counts), since)
     console.print(table if response.runs else "no run asks people for labels")
     for away in response.tools_away:
-        console.print(f"tool {hold_ups.told(away)}", style="yellow", highlight=False, soft_wrap=True)
+        console.print(hold_ups.tool_away(away), style="yellow", highlight=False, soft_wrap=True)
     for run in response.runs:
         for text in standing(run):
             console.print(printable(text), style="yellow", highlight=False, soft_wrap=True)

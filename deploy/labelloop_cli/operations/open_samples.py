@@ -38,12 +38,13 @@ async def open_(run_id: str, output: Path, images: Path | None, *, replace: bool
         with going_on(f"reading what {run_id} asks for"):
             rows = [row async for row in _rows(clients, run_id, images)]
         why_none = [] if rows else await _why_none(clients, run_id)
-        has_guidelines = bool(await _guidelines(clients, run_id))
+        has_guidelines = bool(rows) and bool(await _guidelines(clients, run_id))
     if not replace:
         _check_not_filled_in(output)  # again: reading takes a while
     write_table(rows, output)
-    if why_none:
-        console.print(f"no sample waits for a label yet; {'; '.join(why_none)}", highlight=False, soft_wrap=True)
+    if not rows:
+        told = f"no sample waits for a label yet; {'; '.join(why_none)}" if why_none else "no sample waits for a label"
+        console.print(told, highlight=False, soft_wrap=True)
         return
     if has_guidelines:
         console.print(f"read first how to label them: `labelloop label guidelines {run_id}`")
@@ -109,8 +110,8 @@ def _check_not_filled_in(output: Path) -> None:
     rows = [row.row.number for row in filled]
     if rows:
         message = (
-            f"{output} is not written over: {len(rows)} of its rows hold a class, the first is row {rows[0]}; submit "
-            "it and move it away, name another file with --output, or write over it with --replace"
+            f"{output} is not written over: classes are filled in, {len(rows)} in all, the first in row {rows[0]}; "
+            "submit it and move it away, name another file with --output, or write over it with --replace"
         )
         raise InvalidInput("FILLED_IN", message, field="output", path=output)
 

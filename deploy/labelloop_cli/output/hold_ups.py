@@ -15,6 +15,11 @@ def told(hold_up: HoldUp) -> str:
     return f"since {local_time(hold_up.since)}, {what}: {hold_up.problem}"
 
 
+def tool_away(hold_up: HoldUp) -> str:
+    """Return which tool is away in which direction, since when and why, in one line."""
+    return f"{hold_up.tool} is away ({hold_up.direction}) since {local_time(hold_up.since)}: {hold_up.problem}"
+
+
 def faults(held_up: list[HoldUp]) -> list[HoldUp]:
     """Return those that are no long step under way."""
     return [each for each in held_up if not each.at_work]

@@ -26,6 +26,12 @@ export function whole(count) {
   return count.toLocaleString("en");
 }
 
+// A time in seconds since 1970, in the zone of this browser with its name: "30 Nov 2026, 14:05 CET".
+export function localTime(seconds) {
+  const parts = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
+  return new Date(1_000 * seconds).toLocaleString("en-GB", parts);
+}
+
 export function some(count, noun) {
   return `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
 }

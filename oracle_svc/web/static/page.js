@@ -2,7 +2,7 @@
 
 import { get, passes, post } from "./api.js";
 import { Desk } from "./desk.js";
-import { h, percent, shortened, some, whole } from "./dom.js";
+import { h, localTime, percent, shortened, some, whole } from "./dom.js";
 import { keysInWords, keysOf } from "./keys.js";
 import { Live } from "./live.js";
 import { stored } from "./stored.js";
@@ -303,8 +303,7 @@ function whyEmpty() {
 function whatHoldsUp() {
   return (now?.held_up ?? [])
     .map(({ service, tool: away, problem, since }) => {
-      const time = new Date(1_000 * since).toLocaleTimeString();
-      return `Since ${time}, ${away ? `${away} is away` : `the ${service}`}: ${problem}.`;
+      return `Since ${localTime(since)}, ${away ? `${away} is away` : `the ${service}`}: ${problem}.`;
     })
     .join(" ");
 }

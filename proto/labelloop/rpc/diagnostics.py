@@ -93,7 +93,8 @@ def certificate_ends(path: Path) -> datetime:
 async def _broker(client: Client) -> pb.Broker:
     if not client.is_connected:
         return pb.Broker(problem="there is no connection to the broker")
-    version = str(client.connected_server_version)
+    told = client.connected_server_version
+    version = f"{told.major}.{told.minor}.{told.patch}"
     try:
         streams = [info for name in _STREAMS if (info := await _stream_info(client, name))]
     except (LabelloopError, NatsError, OSError) as error:
