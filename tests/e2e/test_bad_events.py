@@ -12,6 +12,8 @@ from labelloop.eventlog.connection import connect as connect_broker
 from labelloop.eventlog.log import EventLog
 from labelloop.eventlog.subjects import event_kind, subject_of
 from labelloop.events.v1.events_pb2 import (
+    AnnotatorAlias,
+    AnnotatorsChanged,
     AnswerGiven,
     AutoLabelsCertified,
     Event,
@@ -67,6 +69,7 @@ def bad_events(good: list[Event]) -> list[tuple[str, bytes]]:
         Event(run_id="good", run_archived=RunArchived(archive_sha256="0" * 64, event_count=1, last_sequence=1)),
         Event(run_id="good", run_restored=RunRestored(event_count=1)),
         Event(run_id="good", run_deleted=RunDeleted(reason="asked for")),
+        Event(run_id="good", annotators_changed=AnnotatorsChanged(alias=AnnotatorAlias(name="kim", same_as="kay"))),
         Event(run_id="good", import_cleared=ImportCleared(reason="given up")),
     ]
     kinds = {event_kind(event): event for event in (*good, *ends)}
