@@ -266,18 +266,18 @@ def _people(name: str, how: str, habits: Habits, make: Callable[[Trial], Awaitab
     return with_people(Fault(name, how, make), habits)
 
 
+KILLS = Fault(
+    "everything at once",
+    "all of these, and each service killed once, and the broker restarted",
+    _kill_one_after_another,
+)
 EVERYTHING = Habits(tabs=2, times=2, late=True, vanishing=True)
 HABITS = [
     _people("one vanishes", "somebody takes leases of each round for 1 s and never answers", Habits(vanishing=True)),
     _people("results twice", "each sent three times at once and once more", Habits(times=3)),
     _people("results late", "for all settled samples anew, also by whoever was not asked", Habits(late=True)),
     _people("two tabs", "two of each person at the same time", Habits(tabs=2)),
-    _people(
-        "everything at once",
-        "all of these, and each service killed once, and the broker restarted",
-        EVERYTHING,
-        _kill_one_after_another,
-    ),
+    with_people(KILLS, EVERYTHING),
 ]
 CRASHES = [
     _dying(service, f"{when} {point}", most)

@@ -1,15 +1,15 @@
 """Simulated annotators, and whether the order of their answers decides an outcome. Pure.
 
-What a person says of a sample depends on the two alone: a run with faults has the same people as a quiet one. Its labels
-must be the same too if the order of the answers, which faults change, decides none:
+What a person says of a sample depends on the two alone: a run with faults has the same people as a quiet one. Its
+labels must be the same too if the order of the answers, which faults change, decides none:
 
 - By majority, two annotators are asked, and a third one where they differ. Two equal answers are a majority of three
   whatever the third one is, and without two equal answers there is none in any order.
-- By the rule of Dawid and Skene, the results before a sample's last one decide how far each annotator is believed. In a
-  batch of several samples, those for the others may come before or after it, so that a sample at the edge of agreement
-  is settled in one order and disputed in another. Here all three are asked for every sample, after gold samples by which
-  they are known from the beginning, and one sample is open at a time: the results before its last one are the same
-  ones in any order.
+- By the rule of Dawid and Skene, the results before a sample's last one decide how far each annotator is believed. In
+  a batch of several samples, those for the others may come before or after it, so that a sample at the edge of
+  agreement is settled in one order and disputed in another. Here all three are asked for every sample, after gold
+  samples by which they are known from the beginning, and one sample is open at a time: the results before its last one
+  are the same in any order.
 
 :func:`order_faults` tries out every order.
 """
