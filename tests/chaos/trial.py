@@ -19,6 +19,7 @@ from labelloop.events.v1.events_pb2 import Event, LabelSource, Protocol, RunSpec
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from labelloop.trainer.v1.trainer_pb2 import LabelRecord, ListLabelsRequest, StartRunRequest
 from nats.errors import Error as NatsError
+from nats.js.errors import ServiceUnavailableError
 
 from tests.blobs import spec
 from tests.chaos.complaints import LogReader
@@ -277,7 +278,19 @@ def paid_faults(events: list[Event]) -> list[str]:
 
 
 async def stored(world: World, run_id: str) -> tuple[dict[str, int], list[Event]]:
-    """Read a run's message counts by subject and its events in order, without the project's log reader."""
+    """Read a run's message counts by subject and its events in order, without the project's log reader.
+
+    A node that has just come back may not know its cluster's leader yet: it is asked again.
+    """
+    async with asyncio.timeout(STALLED_S):
+        while True:
+            try:
+                return await _stored(world, run_id)
+            except ServiceUnavailableError:
+                await world.watch.news(_SETTLE_S)
+
+
+async def _stored(world: World, run_id: str) -> tuple[dict[str, int], list[Event]]:
     js = world.client.jetstream(timeout=10)
     everything = f"labelloop.v1.{run_id}.>"
     subjects = (await js.stream_info(STREAM, subjects_filter=everything)).state.subjects or {}
