@@ -93,7 +93,7 @@ load: setup-bench ## Put a scorer under load, two minutes (SECONDS=, ONLY=, UI=1
 	@$(BIN)/python -m tests.load --host "$(HOST)" --trainer "$(TRAINER)" --run "$(RUN)" --model "$(MODEL)" \
 	  --only "$(ONLY)" --seconds $(or $(SECONDS),8) $(if $(UI),--ui)
 
-chaos: setup-test ## Every fault once, with real processes, ten minutes or so (SEED=, ONLY=part of a name)
+chaos: setup-test ## Every fault once, with real processes, half an hour or so (SEED=, ONLY=part of a name)
 	@$(BIN)/python -m tests.chaos --schedules 1000 --seed $(or $(SEED),1) --only "$(ONLY)"
 
 soak: setup-test ## The same with ever new seeds for SECONDS=1800, behind SCHEDULES=10000 simulated ones (SEED=)

@@ -11,20 +11,20 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos import faults_answers, faults_broker, faults_network, faults_processes, faults_storage
+from tests.chaos import faults_answers, faults_broker, faults_network, faults_people, faults_processes, faults_storage
 from tests.chaos.trial import Fault, Outcome, Trial
 from tests.chaos.world import Plan, World, world
 from tests.integration.production_broker import version_of
 
 SIMULATED = "simulated schedules"
 RESULTS = Path("out/chaos/results.json")
-FAULTS: list[Fault] = [
+_OF_SERVICES: list[Fault] = [
     *faults_processes.FAULTS,
     *faults_broker.FAULTS,
     *faults_network.FAULTS,
     *faults_storage.FAULTS,
-    *faults_answers.FAULTS,
 ]
+FAULTS: list[Fault] = [*_OF_SERVICES, *faults_answers.FAULTS, *faults_people.faults(_OF_SERVICES)]
 _SOUND_SINCE = (2, 12)  # the minimum for production by deploy/README.md
 _SMALL_DISK = "24m"
 _LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")

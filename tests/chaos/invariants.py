@@ -254,14 +254,17 @@ def _outcome_faults(state: RunState, event: Event) -> Iterator[str]:
 
 
 def _answer_faults(state: RunState, event: Event) -> Iterator[str]:
-    given = event.answer_given
-    if state.answers.rounds.get(given.sample_id) != event.round:
+    given, several = event.answer_given, state.spec.queue.annotators > 1
+    late = given.WhichOneof("answer") in ("late_label", "late_skip")
+    if given.sample_id in state.run_log.gold and not event.round and not late:
+        pass  # answered at any time, and nobody's label
+    elif state.answers.rounds.get(given.sample_id) != event.round:
         yield f"round {event.round} did not ask for sample {given.sample_id}"
-    elif given.WhichOneof("answer") not in ("late_label", "late_skip"):
+    elif not late and not several:
         yield "one annotator is asked, and their answer is the label"
-    elif given.sample_id not in state.answers.standing:
+    elif late and given.sample_id not in state.answers.standing:
         yield "comes late for a sample that nobody has answered"
-    yield from _class_faults(state, given.late_label)
+    yield from _class_faults(state, given.late_label if late else given.label)
 
 
 def _class_faults(state: RunState, label: int) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from labelloop.errors import LogRolledBack
@@ -79,4 +79,10 @@ class LogWatch:
                 for seen in self.runs[run_id]:
                     if wanted(seen):
                         return seen
+                await self._changed.wait()
+
+    async def news(self, within_s: float) -> None:
+        """Wait for the next event of any run, or for so long: what a broker forgets, such as a lease, is no event."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._changed:
                 await self._changed.wait()

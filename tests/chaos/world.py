@@ -19,6 +19,7 @@ from nats.aio.client import Client
 
 from tests.blobs import Blobs, write_blobs
 from tests.chaos.cluster import Cluster, cluster
+from tests.chaos.endings import Ending
 from tests.chaos.log_watch import LogWatch
 from tests.chaos.proxy import Proxy
 
@@ -50,6 +51,7 @@ class World:
     client: Client
     clients: Clients
     calm: dict[bytes, list[str]] = field(default_factory=dict)
+    calm_endings: dict[bytes, Ending] = field(default_factory=dict)
 
     @property
     def the_broker(self) -> NatsServer:
