@@ -34,7 +34,7 @@ from labelloop.events.v1.events_pb2 import (
 from labelloop.oracle.v1 import oracle_pb2 as pb
 from PIL import Image, ImageDraw, ImageFont
 
-from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.labeling_state import LabelingState, is_late
 from oracle_svc.domain.listed_run import ended_run
 from oracle_svc.domain.open_requests import OpenRequest, for_annotator, next_revision, request_of
 from oracle_svc.domain.result_validation import admit
@@ -184,7 +184,7 @@ class FakeOracle:
         return request
 
     def _take(self, result: pb.LabelResult) -> bool:
-        """Record a result; False if it is a repeat."""
+        """Record a result; False if it is a repeat, or came after its sample was settled."""
         labeling = self._projections.get(RequestId.parse(result.request_id).run_id)
         event = admit(labeling, result, "page", "results")
         if event is None:
@@ -195,7 +195,7 @@ class FakeOracle:
             task = asyncio.create_task(self._learn(labeling, labeling.round))
             self._learning.add(task)
             task.add_done_callback(self._learning.discard)
-        return True
+        return not is_late(event.answer_given)
 
     async def _learn(self, labeling: LabelingState, round_: int) -> None:
         await asyncio.sleep(LEARNS_S)

@@ -85,10 +85,9 @@ async def test_two_annotators_label_a_run_to_its_end(real: RealSite, door: Door)
                     await asyncio.sleep(0.05)
                     continue
                 sample = int(await who.sample())
-                assert sample not in said
                 await who.press(key)
                 await who.gone(sample)
-                said[sample] = int(key)
+                said.setdefault(sample, int(key))  # of a sample handed over just now, the first answer stands
     await eventually(real.labels, lambda standing: standing == said)
     await eventually(real.phase, lambda phase: phase == Phase.PHASE_FINISHED)
     await expect(ada.page.locator("#progress-text")).to_have_text(f"{real.budget} of {real.budget} labels")
