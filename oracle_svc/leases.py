@@ -68,15 +68,12 @@ class Leases(LeaseTable):
         """Take the lease for ``for_s`` seconds, or renew the holder's own.
 
         Returns:
-            When it expires, in seconds since the epoch; 0.0 if somebody else holds it or took it first. A lease that
-            the holder took at the same time by another call, as from a second browser tab, is theirs.
+            When it expires, in seconds since the epoch; 0.0 if somebody else holds it, or another call took it first.
         """
         if self.holder(key) not in ("", holder):
             return 0.0
         lease = Lease(holder, self._now() + for_s, self.pushes(key))
-        if await self._write(key, lease):
-            return lease.expires_at
-        return self.lease(key).expires_at if self.holder(key) == holder else 0.0
+        return lease.expires_at if await self._write(key, lease) else 0.0
 
     async def hand_over(self, key: LeaseKey, holder: str, to: str, for_s: float) -> float:
         """Give the lease of ``holder`` to another for ``for_s`` seconds.

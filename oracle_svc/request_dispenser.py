@@ -173,11 +173,14 @@ class RequestDispenser:
         """Take a lease, or renew the holder's own, unless somebody else holds one that conflicts with it.
 
         Returns:
-            When it expires, in seconds since the epoch; 0.0 if somebody else was first.
+            When it expires, in seconds since the epoch; 0.0 if somebody else was first. What a person took at the same
+            time by another call, as from a second browser tab, is theirs; of a tool, another oracle pushes it.
         """
         if self._conflicts(labeling, lease, holder):
             return 0.0
         expires_at = await self._leases.take(lease, holder, for_s)
+        if not expires_at and holder.startswith(_PERSON) and self._leases.holder(lease) == holder:
+            expires_at = self._leases.lease(lease).expires_at
         if expires_at and not self.was_first(labeling, lease, holder):
             await self._leases.release(lease, holder)
             return 0.0

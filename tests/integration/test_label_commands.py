@@ -292,6 +292,11 @@ async def test_held_withdrawals_are_shown_and_withdrawn_once_accepted(
     said = capsys.readouterr().out
     assert "2 results of r are no longer in list and still count" in said
     assert "the tool lacks 'b'" in said
+    assert said.count("still count") == 1
+    assert {each.problem.partition(":")[0] for each in one.hold_ups()} == {
+        "list",
+        "2 results of r are no longer in list and still count",
+    }
     await backlog.accept_withdrawals("r", lambda count: count != 2)
     said = capsys.readouterr().out
     assert "2 of the 2 results that stand are no longer in the tool" in said

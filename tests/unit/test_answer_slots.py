@@ -125,6 +125,21 @@ def test_an_answer_that_contradicts_a_settled_sample_is_kept_and_changes_nothing
     assert {each.annotator: each.contradicting for each in backlog.annotators} == {"kim": 1, "lee": 1}
 
 
+def test_a_late_answer_is_shown_no_more_once_its_annotator_agrees_until_they_differ_again() -> None:
+    labeling = begun(3, 5)
+    say_to(labeling, "r/0/3/0", "kim", label=1)
+    say_to(labeling, "r/0/3/0", "lee", label=2, source_event_id="a")
+    assert say_to(labeling, "r/0/3/0", "lee", label=1, source_event_id="b")
+    assert contradicting(labeling, 3) == []
+    assert say_to(labeling, "r/0/3/0", "lee", label=1, source_event_id="b") is None
+    assert say_to(labeling, "r/0/3/0", "lee", label=2, source_event_id="a") is None, "it is delivered again"
+    assert contradicting(labeling, 3) == []
+    assert say_to(labeling, "r/0/3/0", "lee", label=2, source_event_id="c")
+    assert {each.annotator for each in contradicting(labeling, 3)} == {"lee"}
+    assert label_of(labeling, 3) == 1
+    assert list(labeling.open) == [5]
+
+
 def test_a_label_revised_to_what_was_said_late_is_contradicted_no_more() -> None:
     labeling = begun(3, 5)
     say_to(labeling, "r/0/3/0", "kim", label=1)

@@ -10,6 +10,8 @@ from labelloop.domain.ids import LeaseKey, RequestId
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.events.v1.events_pb2 import (
     AgreementRule,
+    AnnotatorAlias,
+    AnnotatorsChanged,
     Event,
     GoldSample,
     LabelSource,
@@ -416,3 +418,18 @@ def test_a_name_without_an_id_and_the_same_name_with_one_are_one_annotator() -> 
 def test_an_annotator_id_that_is_too_long_is_refused() -> None:
     with pytest.raises(InvalidInput, match="annotator_id has 201 characters"):
         say(begun(3), 3, "kim", annotator_id="x" * 201, label=1)
+
+
+@pytest.mark.parametrize("annotators", [1, 2])
+def test_two_accounts_with_one_name_are_two_annotators_unless_people_declare_them_one(annotators: int) -> None:
+    labeling = begun(3, annotators=annotators)
+    assert say(labeling, 3, "kim", annotator_id="tool:1", label=1)
+    second = say(labeling, 3, "kim", annotator_id="tool:2", label=2)
+    assert second is not None
+    assert second.answer_given.annotator == "kim (tool:2)"
+    alias = AnnotatorsChanged(alias=AnnotatorAlias(name="kim (tool:2)", same_as="kim"))
+    labeling.apply(Event(run_id="r", annotators_changed=alias), NOW)
+    again = say(labeling, 3, "kim", annotator_id="tool:2", revision=1, label=0)
+    assert again is not None
+    assert labeling.identity_of("kim (tool:2)") == "kim"
+    assert labeling.standing_answers(3)[0].label == 0 if annotators > 1 else again.HasField("label_provided")

@@ -142,7 +142,7 @@ def test_results_that_validate_are_taken(result: dict[str, Any]) -> None:
     assert read.request_id == result["request_id"]
     assert read.WhichOneof("answer") in result
     # What the schema does not say is which characters a text may have.
-    assert refusal(read) in {"", "BAD_ANNOTATOR", "BAD_COMMENT", "BAD_SOURCE_EVENT_ID"}
+    assert refusal(read) in {"", "BAD_ANNOTATOR", "BAD_ANNOTATOR_ID", "BAD_COMMENT", "BAD_SOURCE_EVENT_ID"}
 
 
 @given(messages(LabelResult.DESCRIPTOR))

@@ -13,7 +13,7 @@ from labelloop_cli.output.interrupts import carry_out
 app = typer.Typer(help="Label by hand: see what is asked for, send answers.", no_args_is_help=True)
 
 annotators = typer.Typer(
-    cls=ListByDefault, help="Say who is who among a run's annotators, and who takes part.", no_args_is_help=False
+    cls=ListByDefault, help="Say who is who among annotators, and who takes part.", no_args_is_help=False
 )
 app.add_typer(annotators, name="annotators")
 
@@ -184,7 +184,7 @@ def resend(
         list[str] | None, typer.Argument(help="The samples, by name or id; all that the tool has where none is given.")
     ] = None,
 ) -> None:
-    """Ask the run's tool again now for what it has not answered."""
+    """Ask the tool again now for what it has not answered."""
     from labelloop_cli.operations import label
 
     carry_out(label.resend(run_id, samples or []))
