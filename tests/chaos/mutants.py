@@ -139,7 +139,7 @@ def _trainer(state: type[RunState]) -> Parts:
 # Each with the message by which the suite reports it.
 MUTANTS = {
     "a log that takes second writes": (Parts(log=LogThatTakesSecondWrites), "stands already"),
-    "a log that loses labels": (Parts(log=LogThatLosesLabels), "were accepted, but stand nowhere"),
+    "a log that loses labels": (Parts(log=LogThatLosesLabels), "were acknowledged"),
     "a log that loses contradictions": (Parts(log=LogThatLosesContradictions), "were accepted, and vanished"),
     "an oracle that believes the last": (
         Parts(oracle=lambda world: Oracle(world, StateThatBelievesTheLast.begin)),
