@@ -94,6 +94,8 @@ def up(
     ] = "",
 ) -> None:
     """Start a broker and the three services here, until Ctrl-C."""
+    from labelloop_cli.extras import check_installed
+
     ports = (trainer_port, scorer_port, oracle_port)
     options = from_command_line(context)
     taken = {} if nats else {"nats_port": nats_port}
@@ -101,8 +103,9 @@ def up(
     _check_ports(options, taken)
     if not annotate and (idle := options & {"page_port", "token"}):
         raise typer.BadParameter("has no effect without --annotate", param_hint=_option(min(idle)))
-    _make_folder(store)
     _check_oracle(options, token, remote_pools)
+    check_installed("trainer", "scorer", "oracle")
+    _make_folder(store)
     from labelloop_cli.local.up import up
 
     carry_out(

@@ -59,8 +59,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Blobs:
 
 
 def long_spec(pool: Blobs) -> RunSpec:
-    """60 rounds of two labels, then 30 of two auto-labels."""
-    return spec(pool, batch_size=2, label_budget=120, auto_label_batch_size=2, auto_label_budget=60)
+    """100 rounds of two labels, then 30 of two auto-labels."""
+    return spec(pool, batch_size=2, label_budget=200, auto_label_batch_size=2, auto_label_budget=60)
 
 
 def models(watch: LogWatch, run_id: str) -> list[str]:
@@ -120,7 +120,7 @@ async def test_another_replica_takes_over_and_makes_the_same_models(
     expected = await whole(watch, calm)
     run_id = f"{name}-{how.name}"
     await start(three.clients, run_id, long_spec(pool))
-    await watch.first(run_id, lambda seen: seen.kind == "model_trained" and seen.event.round >= 10)
+    await watch.first(run_id, lambda seen: seen.kind == "model_trained" and seen.event.round >= 3)
     owner = three.owner(name)
     assert owner.process is not None
     sent_at = asyncio.get_running_loop().time()
@@ -128,7 +128,9 @@ async def test_another_replica_takes_over_and_makes_the_same_models(
     try:
         await asyncio.sleep(0.2)  # for what the owner had sent before
         last = watch.last
-        seen = await watch.first(run_id, lambda seen: seen.sequence > last)
+        assert watch.runs[run_id][-1].kind != "run_finished", "the run was over before the owner could be stopped"
+        async with asyncio.timeout(PATIENCE_S):
+            seen = await watch.first(run_id, lambda seen: seen.sequence > last)
         assert seen.at_s - sent_at < (HANDED_OVER_S if how == signal.SIGTERM else TAKEN_OVER_S)
         assert await whole(watch, run_id) == expected
     finally:
