@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 from labelloop_cli.local import stack
 from labelloop_cli.local.nats.binary import GIVEN, find_or_get
@@ -97,3 +99,12 @@ async def nats_server(nats_binary: Path, tmp_path: Path) -> AsyncIterator[NatsSe
     """A running broker with an empty store, on a port of its own; stopped after the test."""
     async with NatsServer(nats_binary, tmp_path / "nats") as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Undo what a command that a test calls in this process sets for logs: other tests would lose lines to it."""
+    before, handlers = structlog.get_config(), [*logging.getLogger().handlers]
+    yield
+    structlog.configure(**before)
+    logging.getLogger().handlers[:] = handlers
