@@ -137,7 +137,7 @@ class TestAmqp(MessageQueueContract):
             await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.00001")
             try:
                 for _ in range(3):
-                    with pytest.raises(Unready, match="not confirmed"):
+                    with pytest.raises(Unready, match="confirms nothing"):
                         await queue.push(asked[1:])
             finally:
                 await asyncio.to_thread(node.control, "set_vm_memory_high_watermark", "0.6")
