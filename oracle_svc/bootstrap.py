@@ -115,7 +115,7 @@ class Oracle:
         return ToolStates()
 
     def hold_ups(self) -> list[HoldUp]:
-        """Return what holds up the runs that this oracle advances, and which tools it does not reach."""
+        """Return the hold-ups of the runs that this oracle advances, and of tools that it cannot reach."""
         own = (each for each in self.projections.own_hold_ups(SERVICE) if self.owners.mine(each.run_id))
         return [
             *self.tool_states.away(),

@@ -345,7 +345,7 @@ class OracleService(OracleServiceServicer):
         return backlog
 
     def held_up_by(self, labeling: LabelingState) -> list[HoldUp]:
-        """Return what holds a run up now, whichever service it concerns."""
+        """Return a run's current hold-ups, of any service."""
         tool = labeling.spec.queue.tool
         away = [each for each in self._tool_states.away() if each.tool == tool]
         return held_up_by(labeling, [*away, *self._projections.held_up_by(SERVICE, labeling.run_id, tool)])

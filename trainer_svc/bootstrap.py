@@ -83,7 +83,7 @@ class Trainer:
         return LogSnapshots(folder, "trainer", self.log, self.projections, STATUSES)
 
     def hold_ups(self) -> list[HoldUp]:
-        """Return what holds up the runs that this trainer advances."""
+        """Return the hold-ups of the runs that this trainer advances."""
         return [each for each in self.projections.own_hold_ups(SERVICE) if self.owners.mine(each.run_id)]
 
     def following(self) -> list[Coroutine[Any, Any, None]]:

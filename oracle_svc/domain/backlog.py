@@ -45,7 +45,7 @@ def faults_of_tool(labeling: LabelingState) -> list[HoldUp]:
 
 
 def held_up_by(labeling: LabelingState, found: Iterable[HoldUp]) -> list[HoldUp]:
-    """Return what holds a run up: what is ``found``, without tools while it asks nothing, and its tool's faults."""
+    """Return a run's hold-ups: those ``found``, without tools if no request is open, and its own tool's faults."""
     if labeling.over:
         return []
     own = [each for each in found if labeling.open or not each.tool]

@@ -62,7 +62,7 @@ async def show_backlog(run_id: str) -> None:
 
 
 def standing(run: Backlog) -> list[str]:
-    """Return what holds a run up, apart from tools that are away, or else what is done before it asks for samples."""
+    """Return lines on a run's hold-ups, without those of tools; if there are none, on its progress towards a batch."""
     held_up = [each for each in hold_ups.faults(list(run.held_up)) if not each.tool]
     whole = {notice[:PROBLEM_CHARS]: notice for notice in (f"{run.tool}: {each}" for each in run.notices)}
     for each in held_up:

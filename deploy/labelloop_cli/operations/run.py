@@ -106,7 +106,7 @@ async def list_(*, as_json: bool = False, archived: bool = False) -> None:
 
 
 def standing(run: pb.RunStatus) -> list[str]:
-    """Return what holds a run up, or else why it ended or what it does, if there is something to say."""
+    """Return lines on a run's hold-ups; if there are none, why it ended, or its current step."""
     held_up = [f"held up {hold_ups.told(each)}" for each in hold_ups.faults(list(run.held_up))]
     return held_up or [said for said in [run.message or run.progress] if said]
 

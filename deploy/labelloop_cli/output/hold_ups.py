@@ -1,4 +1,4 @@
-"""Say what holds up a run or a tool, and since when. Pure functions."""
+"""Format hold-ups of runs and tools, with their cause and start. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from labelloop_cli.output.local_time import local_time
 
 
 def told(hold_up: HoldUp) -> str:
-    """Return what holds something up, which service it concerns, and since when, in one line."""
+    """Format a hold-up as one line: since when, the service or tool, and the problem."""
     what = f"{hold_up.tool} is away ({hold_up.direction})" if hold_up.tool else f"the {hold_up.service}"
     return f"since {local_time(hold_up.since)}, {what}: {hold_up.problem}"
 
