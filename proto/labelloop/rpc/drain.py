@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from labelloop.errors import Unready
@@ -37,19 +37,8 @@ class Drain:
         """Wrap a handler that gives one response."""
 
         async def held(request: Any, context: Any) -> Any:
-            self._begun.set()
-            try:
-                response = await answer(request, context)
-            except asyncio.CancelledError as error:
-                if was_cancelled():  # by the caller, who may have left
-                    raise
-                await self._released.wait()
-                raise _stopped() from error
-            except Exception:
-                await self._released.wait()
-                raise
-            await self._released.wait()
-            return response
+            async with self._holding_back():
+                return await answer(request, context)
 
         return held
 
@@ -57,21 +46,27 @@ class Drain:
         """Wrap a handler that gives a stream; its end is what is held back."""
 
         async def held(request: Any, context: Any) -> AsyncIterator[Any]:
-            self._begun.set()
-            try:
+            async with self._holding_back():
                 async for response in answer(request, context):
                     yield response
-            except asyncio.CancelledError as error:
-                if was_cancelled():  # by the caller, who may have left
-                    raise
-                await self._released.wait()
-                raise _stopped() from error
-            except Exception:
-                await self._released.wait()
-                raise
-            await self._released.wait()
 
         return held
+
+    @asynccontextmanager
+    async def _holding_back(self) -> AsyncIterator[None]:
+        """Hold the end of a call back, with its response or its error, unless the caller has cancelled it."""
+        self._begun.set()
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            if was_cancelled():  # by the caller, who may have left
+                raise
+            await self._released.wait()
+            raise _stopped() from error
+        except Exception:
+            await self._released.wait()
+            raise
+        await self._released.wait()
 
     async def settle(self) -> None:
         """Hold answers back; return once no call has begun for 50 ms, after a quarter of a second at the latest."""
