@@ -158,19 +158,22 @@ async def test_only_the_oracle_may_keep_and_delete_uploads(node: Node) -> None:
     await trainer.close()
 
 
+def into(heard: list[str]) -> Callable[[Msg], Awaitable[None]]:
+    """A callback that adds each message, with its subject."""
+
+    async def add(message: Msg) -> None:
+        heard.append(f"{message.subject} {message.data.decode()}")
+
+    return add
+
+
 async def test_replicas_hear_those_of_their_own_service_and_no_other(node: Node) -> None:
     heard: dict[str, list[str]] = {user: [] for user in USERS}
     clients = {user: await connected(node, user) for user in USERS}
 
-    def hear(user: str) -> Callable[[Msg], Awaitable[None]]:
-        async def heed(message: Msg) -> None:
-            heard[user].append(f"{message.subject} {message.data.decode()}")
-
-        return heed
-
     for user, client in clients.items():
         for service in ("trainer", "oracle"):
-            await client.subscribe(f"{REPLICAS}.{service}", cb=hear(user))
+            await client.subscribe(f"{REPLICAS}.{service}", cb=into(heard[user]))
         await client.flush()
     for user, client in clients.items():
         for service in ("trainer", "oracle"):
@@ -193,14 +196,8 @@ async def test_trainers_and_oracles_hear_what_holds_up_any_service_from_nobody_e
     heard: dict[str, list[str]] = {user: [] for user in USERS}
     clients = {user: await connected(node, user) for user in USERS}
 
-    def hear(user: str) -> Callable[[Msg], Awaitable[None]]:
-        async def heed(message: Msg) -> None:
-            heard[user].append(f"{message.subject} {message.data.decode()}")
-
-        return heed
-
     for user, client in clients.items():
-        await client.subscribe(f"{HOLD_UPS}.*", cb=hear(user))
+        await client.subscribe(f"{HOLD_UPS}.*", cb=into(heard[user]))
         await client.flush()
     for user, client in clients.items():
         for service in ("trainer", "scorer", "oracle"):

@@ -12,7 +12,6 @@ import httpx
 import pytest
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest
 from labelloop_cli.local.nats.server import NatsServer
-from nats.aio.client import Client
 from starlette.applications import Starlette
 
 from oracle_svc.__main__ import serve
@@ -24,7 +23,7 @@ from oracle_svc.integrations.label_studio.integration import LabelStudio
 from oracle_svc.integrations.label_studio.labeling_config import check_classes
 from oracle_svc.integrations.label_studio.project import Project
 from oracle_svc.integrations.label_studio.rest import LabelStudioHttp
-from oracle_svc.integrations.registry import connected
+from tests.integration.label_studio_runs import serving
 from tests.integration.one_oracle import ask, oracle, until
 from tests.queues.cutting_proxy import CuttingProxy
 from tests.queues.fake_label_studio import PROJECT, FakeLabelStudio, fake_label_studio
@@ -44,20 +43,6 @@ async def studio(
         for name, value in settings.items():
             monkeypatch.setenv(f"LABELLOOP_LABEL_STUDIO_{name}", value)
         yield made
-
-
-@asynccontextmanager
-async def serving(one: Oracle) -> AsyncIterator[LabelStudio]:
-    """Run the integration as the oracle creates it."""
-    [queue] = [each for each in connected(Client(), 1, one.projections, one.leases) if isinstance(each, LabelStudio)]
-    task = asyncio.create_task(queue.serve(one.result_sink(queue.name)))
-    try:
-        yield queue
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        await queue.aclose()
 
 
 def labels(one: Oracle) -> dict[int, int]:

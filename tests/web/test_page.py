@@ -20,6 +20,19 @@ from tests.web.conftest import Annotator, Door, FakeSite, eventually
 from tests.web.site import Site
 
 
+async def relabel_after_undo(annotator: Annotator, site: Site, first: int, second: int) -> None:
+    """Undo the first of two labels after the second was undone, and label both anew."""
+    assert int(await annotator.sample()) == second
+    await until(site, {first: 3})
+    await annotator.press("u")
+    assert int(await annotator.sample()) == first
+    await until(site, {})
+    await annotator.press("5")
+    await annotator.press("6")
+    await until(site, {first: 5, second: 6})
+    assert annotator.complaints == []
+
+
 async def label_all(annotator: Annotator, count: int, key: str = "3") -> list[int]:
     """Label the next ``count`` samples, and return their ids."""
     seen = []
@@ -96,15 +109,7 @@ async def test_undone_samples_can_be_relabelled(site: Site, door: Door) -> None:
     first, second = await label_all(ada, 2)
     await until(site, {first: 3, second: 3})
     await ada.press("u")
-    assert int(await ada.sample()) == second
-    await until(site, {first: 3})
-    await ada.press("u")
-    assert int(await ada.sample()) == first
-    await until(site, {})
-    await ada.press("5")
-    await ada.press("6")
-    await until(site, {first: 5, second: 6})
-    assert ada.complaints == []
+    await relabel_after_undo(ada, site, first, second)
 
 
 async def test_undone_sample_can_be_labelled_after_a_reload(site: Site, door: Door) -> None:

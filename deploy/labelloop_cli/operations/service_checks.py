@@ -56,7 +56,7 @@ def _of_instance(answer: Answer, version: str, now: datetime) -> Iterator[Check]
         yield certificate_check(f"{title} certificate", response.certificate_ends.ToDatetime(now.tzinfo), now)
     yield _broker(f"{title} broker", response.broker)
     for away in response.tools_away:
-        advice = f"see that {away.tool} runs and takes the oracle's credentials; what waits passes by itself after that"
+        advice = f"check that {away.tool} runs and accepts the oracle's credentials; the oracle then goes on by itself"
         yield Check(f"{title} tool", False, told(away), advice)
     for disk in response.disks:
         ok = disk.bytes_free >= DISK_NEEDED_BYTES
