@@ -23,6 +23,7 @@ from oracle_svc.domain.annotator_changes import annotators_change, answer_count,
 from oracle_svc.domain.backlog import backlog_of, held_up_by, is_answer
 from oracle_svc.domain.current_answers import digest_of, held_withdrawals, said, standing_count
 from oracle_svc.domain.labeling_state import LabelingState
+from oracle_svc.domain.late_answers import contradicting
 from oracle_svc.domain.listed_run import EndedRun
 from oracle_svc.domain.resolution import skipped
 from oracle_svc.domain.result_validation import check_annotator, check_words, where_taking_part
@@ -126,7 +127,16 @@ class OracleService(OracleServiceServicer):
         for result in results if recorded else ():
             one = self._recorder.asks_one(result)
             await self._dead_letters.close_replaced(result, one_annotator=one)
-        return {"recorded": recorded, "repeated_count": len(results) - recorded}
+        repeated = len(results) - recorded
+        contradicting_count = sum(map(self._contradicts, results)) if repeated else 0
+        return {"recorded": recorded, "repeated_count": repeated, "contradicting_count": contradicting_count}
+
+    def _contradicts(self, result: LabelResult) -> bool:
+        """Return whether its annotator's answer to a settled sample contradicts what stands of it."""
+        request = RequestId.parse(result.request_id)
+        labeling = self._projections.get(request.run_id)
+        name = labeling.name_in_log(result.annotator, result.annotator_id)
+        return any(late.annotator == name for late in contradicting(labeling, request.sample_id))
 
     async def LeaseNext(self, request: pb.LeaseNextRequest, context: Context) -> pb.LeaseNextResponse:
         check_annotator(request.annotator)

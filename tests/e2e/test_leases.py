@@ -146,6 +146,10 @@ async def test_a_contradicting_answer_is_listed_and_changes_nothing(
     async def run(*words: str) -> str:
         return (await asyncio.to_thread(CliRunner().invoke, app, [*words])).output
 
+    table = tmp_path / "lee.csv"
+    table.write_text(f"id,class\n{first.sample_id},2\n{second.sample_id},0\n")
+    submitted = await run("label", "submit", RUN, str(table), "--annotator", "lee")
+    assert "0 labels recorded, 1 stood already, 1 contradict what stands" in submitted
     shown = await run("label", "contradicted", RUN)
     assert f"sample {first.sample_id}: 1 by kim; 2 by lee (look at its tail)" in shown
     assert f"sample {second.sample_id}" not in shown

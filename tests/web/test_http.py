@@ -76,7 +76,7 @@ async def test_label_skip_and_undo(fake_site: FakeSite, client: httpx.AsyncClien
         {"request_id": second["request_id"], "skip": "SKIP_KIND_REJECTED"},
     ]
     answer = await client.post(f"{RUN}/answers", json={"results": results})
-    assert answer.json() == {"recorded": 2, "repeated_count": 0, "own": True}
+    assert answer.json() == {"recorded": 2, "repeated_count": 0, "contradicting_count": 0, "own": True}
     assert await fake_site.labels() == {first["sample_id"]: 7}
     assert await fake_site.skipped() == {second["sample_id"]}
     withdrawn = {"request_id": first["request_id"], "withdrawn": True, "revision": 1}

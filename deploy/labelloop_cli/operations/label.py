@@ -19,7 +19,9 @@ from labelloop.oracle.v1.oracle_pb2 import (
     ResendRequestsRequest,
     SkippedSample,
     SkipSamplesRequest,
+    SkipSamplesResponse,
     SubmitLabelsRequest,
+    SubmitLabelsResponse,
     SubmitResultsRequest,
     SubmittedLabel,
 )
@@ -53,7 +55,7 @@ async def submit(run_id: str, answers: Path, annotator: str) -> None:
         labels = [SubmittedLabel(sample_id=sample_id, label=label) for sample_id, label in found.items()]
         request = SubmitLabelsRequest(run_id=run_id, annotator=_named(annotator), labels=labels)
         response = await clients.oracle.SubmitLabels(request)
-    console.print(f"{response.recorded} labels recorded, {response.repeated_count} stood already")
+    console.print(f"{response.recorded} labels recorded, {_not_recorded(response, 'stood already', run_id)}")
 
 
 async def skip(run_id: str, samples: Sequence[str], annotator: str, comment: str, *, rejected: bool) -> None:
@@ -64,7 +66,15 @@ async def skip(run_id: str, samples: Sequence[str], annotator: str, comment: str
         skipped = [SkippedSample(sample_id=sample_id, kind=kind, comment=comment) for sample_id in sample_ids]
         request = SkipSamplesRequest(run_id=run_id, annotator=_named(annotator), samples=skipped)
         response = await clients.oracle.SkipSamples(request)
-    console.print(f"{response.recorded} samples skipped, {response.repeated_count} answered already")
+    console.print(f"{response.recorded} samples skipped, {_not_recorded(response, 'answered already', run_id)}")
+
+
+def _not_recorded(response: SubmitLabelsResponse | SkipSamplesResponse, word: str, run_id: str) -> str:
+    """Count the answers that were not recorded, and those among them that contradict what stands."""
+    others, count = response.repeated_count - response.contradicting_count, response.contradicting_count
+    if not count:
+        return f"{others} {word}"
+    return f"{others} {word}, {count} contradict what stands: see `labelloop label contradicted {run_id}`"
 
 
 async def revise(run_id: str, sample: str, class_: str, annotator: str) -> None:

@@ -532,19 +532,23 @@ class SkipSamplesResponse(_message.Message):
 
     RECORDED_FIELD_NUMBER: _builtins.int
     REPEATED_COUNT_FIELD_NUMBER: _builtins.int
+    CONTRADICTING_COUNT_FIELD_NUMBER: _builtins.int
     recorded: _builtins.int
     """Samples that left their batch now."""
     repeated_count: _builtins.int
     """Samples that had a label already, or had left."""
+    contradicting_count: _builtins.int
+    """Of these, samples with an outcome that the skip contradicts: it is kept for people to see, and changes nothing."""
     def __init__(
         self,
         *,
         recorded: _builtins.int = ...,
         repeated_count: _builtins.int = ...,
+        contradicting_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded", "repeated_count", b"repeated_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contradicting_count", b"contradicting_count", "recorded", b"recorded", "repeated_count", b"repeated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -558,19 +562,23 @@ class SubmitLabelsResponse(_message.Message):
 
     RECORDED_FIELD_NUMBER: _builtins.int
     REPEATED_COUNT_FIELD_NUMBER: _builtins.int
+    CONTRADICTING_COUNT_FIELD_NUMBER: _builtins.int
     recorded: _builtins.int
     """Labels recorded now."""
     repeated_count: _builtins.int
-    """Labels that stood already."""
+    """Labels that stood already, and labels of samples that have an outcome."""
+    contradicting_count: _builtins.int
+    """Of these, labels that contradict the outcome: they are kept for people to see, and change nothing."""
     def __init__(
         self,
         *,
         recorded: _builtins.int = ...,
         repeated_count: _builtins.int = ...,
+        contradicting_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded", "repeated_count", b"repeated_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contradicting_count", b"contradicting_count", "recorded", b"recorded", "repeated_count", b"repeated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1012,21 +1020,25 @@ class SubmitResultsResponse(_message.Message):
 
     RECORDED_FIELD_NUMBER: _builtins.int
     REPEATED_COUNT_FIELD_NUMBER: _builtins.int
+    CONTRADICTING_COUNT_FIELD_NUMBER: _builtins.int
     recorded: _builtins.int
     """Results recorded now."""
     repeated_count: _builtins.int
     """Results that stood already, or that came behind another annotator's. Of the latter, those that contradict what
     stands are kept for people to see (late_label, late_skip) and decide nothing.
     """
+    contradicting_count: _builtins.int
+    """Of these, results that contradict what stands."""
     def __init__(
         self,
         *,
         recorded: _builtins.int = ...,
         repeated_count: _builtins.int = ...,
+        contradicting_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded", "repeated_count", b"repeated_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contradicting_count", b"contradicting_count", "recorded", b"recorded", "repeated_count", b"repeated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
