@@ -55,7 +55,9 @@ def test_a_service_that_is_well_passes_every_check() -> None:
 def test_a_tool_that_is_away_is_a_fault() -> None:
     away = HoldUp(service="oracle", problem="refused", tool="webhook", direction="requests")
     away.since.FromSeconds(60)
-    fault = only_fault(checks(said(tools_away=[away])))
+    found = checks(said(tools_away=[away]))
+    assert [check.found for check in found if check.name == "runs"] == [f"none is held up, except by {away.tool}"]
+    fault = only_fault(found)
     assert fault.found == "since 1970-01-01 00:01 UTC, webhook is away (requests): refused"
 
 

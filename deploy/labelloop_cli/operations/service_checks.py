@@ -89,7 +89,9 @@ def _broker(name: str, broker: Broker) -> Check:
 def _runs(responses: Sequence[DiagnoseResponse]) -> Iterator[Check]:
     held_up = {(run.run_id, run.problem) for response in responses for run in response.held_up}
     if responses and not held_up:
-        yield Check("runs", True, "none is held up")
+        tools = {away.tool for response in responses for away in response.tools_away}
+        said = f"none is held up, except by {', '.join(sorted(tools))}" if tools else "none is held up"
+        yield Check("runs", True, said)
     for run_id, problem in sorted(held_up):
         yield Check(f"run {run_id}", False, f"held up: {problem}", "mend what it names: the run then goes on by itself")
 
