@@ -6,6 +6,7 @@ library at the top: help must not wait for numpy or gRPC. A command's implementa
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -104,8 +105,8 @@ def up(
     if not annotate and (idle := options & {"page_port", "token"}):
         raise typer.BadParameter("has no effect without --annotate", param_hint=_option(min(idle)))
     _check_oracle(options, token, remote_pools)
+    _check_folder(store)
     check_installed("trainer", "scorer", "oracle")
-    _make_folder(store)
     from labelloop_cli.local.up import up
 
     carry_out(
@@ -149,11 +150,15 @@ def _check_oracle(options: set[str], token: str, remote_pools: str) -> None:
         raise typer.BadParameter(str(error), param_hint=_named("remote_pools", options)) from error
 
 
-def _make_folder(store: Path) -> None:
+def _check_folder(store: Path) -> None:
+    """Refuse a folder that cannot be made, without making it: services may not be installed here."""
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        nearest = next(each for each in (store, *store.absolute().parents) if each.exists())
+        fault = "" if nearest.is_dir() and os.access(nearest, os.W_OK) else f"{nearest} is no folder to write to"
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"no folder can be made there: {error}", param_hint="--store") from error
+        fault = str(error)
+    if fault:
+        raise typer.BadParameter(f"no folder can be made there: {fault}", param_hint="--store")
 
 
 def _variables(options: set[str]) -> dict[str, str]:
