@@ -15,6 +15,7 @@ import numpy as np
 import structlog
 import torch
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.duplicates import Duplicates
 from labelloop.domain.run_owners import RunOwners
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.eventlog.log import EventLog
@@ -42,6 +43,7 @@ from torch import Tensor
 
 from trainer_svc.accuracies import recorded
 from trainer_svc.domain.equal_samples import spare
+from trainer_svc.domain.expected_state import expected_state
 from trainer_svc.domain.guarantee import certify
 from trainer_svc.domain.policy import (
     AutoLabel,
@@ -66,6 +68,7 @@ from trainer_svc.run_cache import DuplicateSets, EvaluationSets, RunCache
 from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.scorers.columns import Columns
 from trainer_svc.scorers.rank_merge import unpack
+from trainer_svc.step_ahead import StepAhead
 
 _FASTER_WITH = "pip install 'labelloop[llvm]'"
 _HOPELESS = (InvalidInput, LimitExceeded)  # a retry would fail in the same way
@@ -122,28 +125,48 @@ class RunController:
 
         Safe to call at any time, and again. A run fails if a step raises InvalidInput or LimitExceeded.
         """
-        while self._owners.mine(run_id):
-            # Another trainer may advance the run all the same, so each step uses one snapshot of the state throughout.
-            state = self._projections.get(run_id).as_it_stands()
-            if state.pool:
-                state.duplicates = await self._duplicate_sets.get(state.pool)
-            bind_contextvars(round=state.round)
-            step = next_step(state)
-            if isinstance(step, Wait):
-                break
-            try:
-                with self._pool_progress.step(state):
-                    event = await self._take(state, step)
-            except _HOPELESS as error:
-                failed = RunFailed(reason=error.reason, message=error.message)
-                event = Event(run_id=run_id, round=state.round + 1, run_failed=failed)
-            # If another trainer has recorded this step first, its event is returned and the run continues from that.
-            recorded = await self._log.append_once(event)
-            if recorded.ours:
-                _count(event)
-            await self._projections.wait_for_append(recorded)
+        ahead = StepAhead(self._watched)
+        try:
+            while self._owners.mine(run_id):
+                # Another trainer may advance the run all the same: each step uses one snapshot of the state throughout.
+                state = self._projections.get(run_id).as_it_stands()
+                if state.pool:
+                    state.duplicates = await self._duplicate_sets.get(state.pool)
+                bind_contextvars(round=state.round)
+                step = next_step(state)
+                if isinstance(step, Wait):
+                    break
+                try:
+                    event = await ahead.take(state, step)
+                except _HOPELESS as error:
+                    failed = RunFailed(reason=error.reason, message=error.message)
+                    event = Event(run_id=run_id, round=state.round + 1, run_failed=failed)
+                await self._append(event, state.duplicates, ahead)
+        finally:
+            await ahead.give_up()
         if self._projections.get(run_id).over or not self._owners.mine(run_id):
             self._caches.pop(run_id, None)
+
+    async def _append(self, event: Event, duplicates: Duplicates, ahead: StepAhead) -> None:
+        """Record a step, and meanwhile begin the next one.
+
+        If another trainer has recorded this step first, its event stands, and the run continues from that.
+        """
+        event.recorded_at.GetCurrentTime()
+        now = replace(self._projections.get(event.run_id), duplicates=duplicates)
+        ahead.begin(expected_state(now, event))
+        recorded = await self._log.append_once(event)
+        if recorded.ours:
+            _count(event)
+        else:
+            await ahead.give_up()
+        await self._projections.wait_for_append(recorded)
+
+    async def _watched(self, state: RunState, step: ToTake) -> Event:
+        """Carry out a step and tell how far scorers are, if it takes long; return the event that records its result."""
+        bind_contextvars(round=state.round)
+        with self._pool_progress.step(state):
+            return await self._take(state, step)
 
     async def _take(self, state: RunState, step: ToTake) -> Event:
         """Carry out a step and return the event that records its result."""
