@@ -39,7 +39,6 @@ from labelloop.observability import metrics, tracing
 from labelloop.scorer.v1.scorer_pb2 import FeatureMethod, RankPoolResponse, Strategy
 from pyroaring import BitMap
 from structlog.contextvars import bind_contextvars
-from torch import Tensor
 
 from trainer_svc.accuracies import recorded
 from trainer_svc.domain.equal_samples import spare
@@ -327,8 +326,6 @@ class RunController:
 
     async def _fit(self, state: RunState) -> Event:
         cache = self._cache_of(state)
-        auto_labels = sum(example.auto_labelled for example in state.training)
-        labels = len(state.training) - auto_labels
         job = await self._fit_job(state, cache)
         with tracing.span("fit", {}, run=state.run_id, round=state.round + 1):
             result = await asyncio.get_running_loop().run_in_executor(self._executor, carry_out, job)
@@ -340,13 +337,13 @@ class RunController:
             cache.keep(training_state, result.state)
         trained = _trained(result.figures)
         trained.model_sha256, trained.head_sha256, trained.training_state_sha256 = model, head, training_state
-        trained.labels, trained.auto_labels, trained.fit_s = labels, auto_labels, result.fit_s
-        trained.control_labels = int(job.control.sum())
+        trained.labels, trained.fit_s = int(job.paid.sum()), result.fit_s
+        trained.auto_labels, trained.control_labels = len(job.paid) - trained.labels, int(job.control.sum())
         return Event(run_id=state.run_id, round=state.round + 1, model_trained=trained)
 
     async def _fit_job(self, state: RunState, cache: RunCache) -> FitJob:
         pool, spec, round_ = _pool(state), state.spec, state.round + 1
-        features, labels = await cache.take(state.training)
+        features, columns = await cache.take(state.training)
         report = round_ % spec.report_every == 0 or round_ == state.planned_rounds
         evaluation = None
         if pool.evaluation_sha256 and (report or spec.protocol == Protocol.PROTOCOL_PUBLISHED):
@@ -355,9 +352,9 @@ class RunController:
             spec=spec,
             dtype=pool.dtype,
             features=features,
-            labels=labels,
-            paid=_flags(not example.auto_labelled for example in state.training),
-            control=_flags(map(state.is_control, state.training)),
+            labels=torch.from_numpy(columns.labels),
+            paid=torch.from_numpy(~columns.auto),
+            control=torch.from_numpy(columns.drawn(state.controls)),
             start=await self._start(state, cache),
             evaluation=evaluation,
             report=report,
@@ -391,11 +388,6 @@ class RunController:
 def _log_once(why: str) -> None:
     """Log why PyTorch takes the steps of fits by the published protocol."""
     log.info("fit_by_pytorch", action="steps take about three times as long", why=why, faster_with=_FASTER_WITH)
-
-
-def _flags(values: Iterable[bool]) -> Tensor:
-    """Convert to a tensor ``[n]`` by way of NumPy, as PyTorch takes ten times as long for a list."""
-    return torch.from_numpy(np.fromiter(values, np.bool_))
 
 
 def _seed(state: RunState, strategy: Strategy.ValueType) -> int:
