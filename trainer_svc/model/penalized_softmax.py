@@ -136,8 +136,8 @@ class _Loss:
 
     The loss is over ``samples`` ``[n, r + 1]``, each of which counts as ``counting`` ``[n]`` says; half of ``penalty``
     ``[r + 1]`` times the squared weights is added. ``own`` ``[n]`` are the flat indices of each sample's own class
-    among logits ``[classes, n]``. ``samples_t`` holds the samples once more, transposed in memory: a product with it takes
-    three quarters of the time.
+    among logits ``[classes, n]``. ``samples_t`` holds the samples once more, transposed in memory: a product with it
+    takes three quarters of the time.
     """
 
     def __init__(
