@@ -25,6 +25,7 @@ from torch import Tensor
 from trainer_svc.domain.examples import Example
 from trainer_svc.domain.spec_validation import VALUES_MAX
 from trainer_svc.domain.stopping import STOP_SET_SAMPLES
+from trainer_svc.domain.training_columns import ExampleColumns, TrainingColumns
 from trainer_svc.model.adam_softmax import AdamState, with_bias
 from trainer_svc.model.onnx_export import weights_of
 from trainer_svc.model.training_state import from_bytes
@@ -103,7 +104,8 @@ class RunCache:
         value_bytes = np.dtype("float32" if learned else pool.dtype).itemsize
         self._sample_bytes = self.feature_count * value_bytes
         self._features = torch.empty(0, self.feature_count + 1)
-        self._ids: list[int] = []
+        self._columns = TrainingColumns()
+        self._ids: NDArray[np.int64] = np.zeros(0, np.int64)
         self._state: tuple[str, AdamState] | None = None
         self._weights: tuple[str, Tensor] | None = None
         self._stop_set: Tensor | None = None
@@ -154,17 +156,19 @@ class RunCache:
             self._weights = (digest, torch.from_numpy(found))
         return self._weights[1]
 
-    async def take(self, training: list[Example]) -> tuple[Tensor, Tensor]:
-        """Return the features ``[n, features + 1]`` and labels ``[n]`` of the training set; read only new samples."""
-        sample_ids = [example.sample_id for example in training]
-        held = _common_length(self._ids, sample_ids)  # a withdrawn sample shifts all that follow it
-        if new := sample_ids[held:]:
+    async def take(self, training: list[Example]) -> tuple[Tensor, ExampleColumns]:
+        """Return the features ``[n, features + 1]`` and the columns of the training set; read only new samples.
+
+        ``training`` must not change later.
+        """
+        columns, count = self._columns.of(training), len(training)
+        held = _common_length(self._ids, columns.ids)  # a withdrawn sample shifts all that follow it
+        if new := columns.ids[held:].tolist():
             samples = await self._read(new)
-            self._reserve(held, len(training))
-            self._features[held : len(training)] = with_bias(samples)
-        self._ids = sample_ids
-        labels = np.fromiter((example.label for example in training), np.int64, len(training))
-        return self._features[: len(training)], torch.from_numpy(labels)
+            self._reserve(held, count)
+            self._features[held:count] = with_bias(samples)
+        self._ids = columns.ids
+        return self._features[:count], columns
 
     def _reserve(self, held: int, count: int) -> None:
         if count > len(self._features):
@@ -182,8 +186,8 @@ class RunCache:
         self._state = (digest, state)
 
 
-def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
+def _common_length(left: NDArray[np.int64], right: NDArray[np.int64]) -> int:
     """Return the length of the longest common prefix of two sequences."""
-    return next(
-        (i for i, (one, other) in enumerate(zip(left, right, strict=False)) if one != other), min(len(left), len(right))
-    )
+    shorter = min(len(left), len(right))
+    differ = np.flatnonzero(left[:shorter] != right[:shorter])
+    return int(differ[0]) if len(differ) else shorter

@@ -15,6 +15,7 @@ import numpy as np
 import structlog
 import torch
 from labelloop.artifacts.store import ArtifactStore
+from labelloop.domain.duplicates import Duplicates
 from labelloop.domain.run_owners import RunOwners
 from labelloop.errors import InvalidInput, LimitExceeded
 from labelloop.eventlog.log import EventLog
@@ -38,10 +39,10 @@ from labelloop.observability import metrics, tracing
 from labelloop.scorer.v1.scorer_pb2 import FeatureMethod, RankPoolResponse, Strategy
 from pyroaring import BitMap
 from structlog.contextvars import bind_contextvars
-from torch import Tensor
 
 from trainer_svc.accuracies import recorded
 from trainer_svc.domain.equal_samples import spare
+from trainer_svc.domain.expected_state import expected_state
 from trainer_svc.domain.guarantee import certify
 from trainer_svc.domain.policy import (
     AutoLabel,
@@ -66,6 +67,7 @@ from trainer_svc.run_cache import DuplicateSets, EvaluationSets, RunCache
 from trainer_svc.scorers.client import ScorerClient
 from trainer_svc.scorers.columns import Columns
 from trainer_svc.scorers.rank_merge import unpack
+from trainer_svc.step_ahead import StepAhead
 
 _FASTER_WITH = "pip install 'labelloop[llvm]'"
 _HOPELESS = (InvalidInput, LimitExceeded)  # a retry would fail in the same way
@@ -122,28 +124,48 @@ class RunController:
 
         Safe to call at any time, and again. A run fails if a step raises InvalidInput or LimitExceeded.
         """
-        while self._owners.mine(run_id):
-            # Another trainer may advance the run all the same, so each step uses one snapshot of the state throughout.
-            state = self._projections.get(run_id).as_it_stands()
-            if state.pool:
-                state.duplicates = await self._duplicate_sets.get(state.pool)
-            bind_contextvars(round=state.round)
-            step = next_step(state)
-            if isinstance(step, Wait):
-                break
-            try:
-                with self._pool_progress.step(state):
-                    event = await self._take(state, step)
-            except _HOPELESS as error:
-                failed = RunFailed(reason=error.reason, message=error.message)
-                event = Event(run_id=run_id, round=state.round + 1, run_failed=failed)
-            # If another trainer has recorded this step first, its event is returned and the run continues from that.
-            recorded = await self._log.append_once(event)
-            if recorded.ours:
-                _count(event)
-            await self._projections.wait_for_append(recorded)
+        ahead = StepAhead(self._watched)
+        try:
+            while self._owners.mine(run_id):
+                # Another trainer may advance the run all the same: each step uses one snapshot of the state throughout.
+                state = self._projections.get(run_id).as_it_stands()
+                if state.pool:
+                    state.duplicates = await self._duplicate_sets.get(state.pool)
+                bind_contextvars(round=state.round)
+                step = next_step(state)
+                if isinstance(step, Wait):
+                    break
+                try:
+                    event = await ahead.take(state, step)
+                except _HOPELESS as error:
+                    failed = RunFailed(reason=error.reason, message=error.message)
+                    event = Event(run_id=run_id, round=state.round + 1, run_failed=failed)
+                await self._append(event, state.duplicates, ahead)
+        finally:
+            await ahead.give_up()
         if self._projections.get(run_id).over or not self._owners.mine(run_id):
             self._caches.pop(run_id, None)
+
+    async def _append(self, event: Event, duplicates: Duplicates, ahead: StepAhead) -> None:
+        """Record a step, and meanwhile begin the next one.
+
+        If another trainer has recorded this step first, its event stands, and the run continues from that.
+        """
+        event.recorded_at.GetCurrentTime()
+        now = replace(self._projections.get(event.run_id), duplicates=duplicates)
+        ahead.begin(expected_state(now, event))
+        recorded = await self._log.append_once(event)
+        if recorded.ours:
+            _count(event)
+        else:
+            await ahead.give_up()
+        await self._projections.wait_for_append(recorded)
+
+    async def _watched(self, state: RunState, step: ToTake) -> Event:
+        """Carry out a step and tell how far scorers are, if it takes long; return the event that records its result."""
+        bind_contextvars(round=state.round)
+        with self._pool_progress.step(state):
+            return await self._take(state, step)
 
     async def _take(self, state: RunState, step: ToTake) -> Event:
         """Carry out a step and return the event that records its result."""
@@ -304,8 +326,6 @@ class RunController:
 
     async def _fit(self, state: RunState) -> Event:
         cache = self._cache_of(state)
-        auto_labels = sum(example.auto_labelled for example in state.training)
-        labels = len(state.training) - auto_labels
         job = await self._fit_job(state, cache)
         with tracing.span("fit", {}, run=state.run_id, round=state.round + 1):
             result = await asyncio.get_running_loop().run_in_executor(self._executor, carry_out, job)
@@ -317,13 +337,13 @@ class RunController:
             cache.keep(training_state, result.state)
         trained = _trained(result.figures)
         trained.model_sha256, trained.head_sha256, trained.training_state_sha256 = model, head, training_state
-        trained.labels, trained.auto_labels, trained.fit_s = labels, auto_labels, result.fit_s
-        trained.control_labels = int(job.control.sum())
+        trained.labels, trained.fit_s = int(job.paid.sum()), result.fit_s
+        trained.auto_labels, trained.control_labels = len(job.paid) - trained.labels, int(job.control.sum())
         return Event(run_id=state.run_id, round=state.round + 1, model_trained=trained)
 
     async def _fit_job(self, state: RunState, cache: RunCache) -> FitJob:
         pool, spec, round_ = _pool(state), state.spec, state.round + 1
-        features, labels = await cache.take(state.training)
+        features, columns = await cache.take(state.training)
         report = round_ % spec.report_every == 0 or round_ == state.planned_rounds
         evaluation = None
         if pool.evaluation_sha256 and (report or spec.protocol == Protocol.PROTOCOL_PUBLISHED):
@@ -332,9 +352,9 @@ class RunController:
             spec=spec,
             dtype=pool.dtype,
             features=features,
-            labels=labels,
-            paid=_flags(not example.auto_labelled for example in state.training),
-            control=_flags(map(state.is_control, state.training)),
+            labels=torch.from_numpy(columns.labels),
+            paid=torch.from_numpy(~columns.auto),
+            control=torch.from_numpy(columns.drawn(state.controls)),
             start=await self._start(state, cache),
             evaluation=evaluation,
             report=report,
@@ -368,11 +388,6 @@ class RunController:
 def _log_once(why: str) -> None:
     """Log why PyTorch takes the steps of fits by the published protocol."""
     log.info("fit_by_pytorch", action="steps take about three times as long", why=why, faster_with=_FASTER_WITH)
-
-
-def _flags(values: Iterable[bool]) -> Tensor:
-    """Convert to a tensor ``[n]`` by way of NumPy, as PyTorch takes ten times as long for a list."""
-    return torch.from_numpy(np.fromiter(values, np.bool_))
 
 
 def _seed(state: RunState, strategy: Strategy.ValueType) -> int:

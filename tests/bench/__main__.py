@@ -15,7 +15,9 @@ from tests.bench.article import article_vs_notebook, round_overhead
 from tests.bench.article_peers import article_vs_peers
 from tests.bench.demo import demo_seconds
 from tests.bench.features import batches_of_a_million, features_of_60000
+from tests.bench.fit_threads import published_fit_threads
 from tests.bench.guarantee import guarantee_holds
+from tests.bench.honest_fit import honest_fit
 from tests.bench.large_pool import large_pool
 from tests.bench.large_pools import large_pools
 from tests.bench.layouts import same_pictures, tables_with_time_stamps
@@ -33,6 +35,8 @@ from tests.bench.three_of_each import three_of_each
 BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "article_vs_notebook": article_vs_notebook,
     "round_overhead": round_overhead,
+    "honest_fit": honest_fit,
+    "published_fit_threads": published_fit_threads,
     "demo_seconds": demo_seconds,
     "long_run": long_run,
     "guarantee_holds": guarantee_holds,

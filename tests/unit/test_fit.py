@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from labelloop.events.v1.events_pb2 import Protocol, RunSpec
@@ -43,3 +45,17 @@ def test_a_control_sample_that_is_the_only_one_of_its_class_counts_as_wrong(
     values: list[float], labels: list[int], control: list[int], expected: Count
 ) -> None:
     assert carry_out(job(values, labels, control)).figures.control.count == expected
+
+
+@pytest.mark.parametrize(
+    ("report", "control", "judged"),
+    [(True, [0, 1, 3], 3), (False, [0, 1, 3], 0), (True, [0], 0), (True, [], 0), (True, list(range(6)), 0)],
+    ids=["a report with controls", "no report", "a single control", "no control", "no other sample"],
+)
+def test_control_samples_get_a_model_of_their_own_only_where_a_report_shows_it(
+    report: bool, control: list[int], judged: int
+) -> None:
+    labels = [0, 0, 0, 1, 1, 1]
+    evaluation = with_bias(torch.tensor([1.0, 9.0, 8.0])[:, None].numpy()), torch.tensor([0, 1, 1])
+    one = replace(job(_EASY, labels, control), report=report, evaluation=evaluation)
+    assert carry_out(one).figures.control_evaluation.total == judged

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainer_svc.model.adam_softmax import count_correct, with_bias
 from trainer_svc.model.calibration import best_temperature, calibration_error
-from trainer_svc.model.penalized_softmax import minimise, rotate
+from trainer_svc.model.penalized_softmax import LogLoss, minimise, rotate
 from trainer_svc.model.regression import AS_THEY_VARY, EVENLY, Regression, fit_regression
 
 CLASSES = 4
@@ -155,3 +155,28 @@ def test_unrotated_weights_give_the_logits_of_the_rotated_samples() -> None:
     for seen in (rotated, rotated.favouring(0.35)):
         logits = seen.samples @ weights[:, :-1].T + weights[:, -1]
         assert torch.allclose(features.double() @ seen.unrotated(weights).T, logits, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "size"), [(30, 100), (200, 25), (25, 25)])
+def test_rotated_samples_are_the_centred_ones_along_orthogonal_directions(count: int, size: int) -> None:
+    """With fewer samples than features, they come from eigenvectors and not from a product with the directions."""
+    features, _ = digits(count, size=size)
+    rotated = rotate(features[:, :-1])
+    directions = rotated.span @ rotated.combinations
+    centred = features[:, :-1].double() - rotated.mean
+    assert torch.allclose(rotated.samples, centred @ directions, atol=1e-9)
+    assert torch.allclose(directions.T @ directions, torch.eye(directions.shape[1], dtype=torch.float64), atol=1e-9)
+    assert torch.allclose(rotated.samples @ directions.T, centred, atol=1e-9)
+    assert torch.allclose(rotated.samples.square().mean(0), rotated.variances, atol=1e-12)
+
+
+def test_one_loss_minimised_with_several_penalties_is_each_minimised_alone() -> None:
+    features, labels = digits(60)
+    turned = rotate(features[:, :-1])
+    start = torch.zeros(CLASSES, turned.samples.shape[1] + 1, dtype=torch.float64)
+    shared = LogLoss(turned.samples, labels, turned.variances, CLASSES)
+    for l2 in (1.0, 0.01, 1.0):
+        found, steps = shared.minimised(l2, start, 1e-5)
+        alone, alone_steps = minimise(turned.samples, labels, turned.variances, CLASSES, l2, start, 1e-5)
+        assert steps == alone_steps
+        assert torch.equal(found, alone)

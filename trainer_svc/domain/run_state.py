@@ -48,6 +48,7 @@ class RunState(RunView):
     """The state of one run, as of the last event applied.
 
     Attributes:
+        event_count: How many events have had an effect since the run started.
         drawn: Labels of batches, without audits.
         drawn_control: Those of them that were requested as controls.
         controls: Samples that the random order of the controls has reached.
@@ -59,6 +60,7 @@ class RunState(RunView):
     run_id: str
     started_at: datetime
     changed_at: datetime
+    event_count: int = 0
     training: list[Example] = field(default_factory=list)
     models: list[Trained] = field(default_factory=list)
     drawn: int = 0
@@ -204,6 +206,7 @@ class RunState(RunView):
         """Apply the next event of this run; after its end, only labels, skips and withdrawals still under way."""
         if not self.run_log.apply(event):
             return
+        self.event_count += 1
         self.changed_at = at
         if outcome := outcome_of(event):
             self._take_outcome(outcome, at)

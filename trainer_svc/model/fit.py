@@ -22,6 +22,7 @@ from trainer_svc.model.training_state import to_bytes
 
 Labelled = tuple[Tensor, Tensor]  # features [n, features + 1] and labels [n]
 _NOTHING = Count(0, 0)
+_CONTROLS_MIN = 2  # reports show no model of a single control sample
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,12 @@ def _held_out(fitted: Regression) -> NDArray[np.bool_]:
 
 
 def _judged(job: FitJob, weights: Tensor, class_count: int, figures: Figures) -> Figures:
-    """On the evaluation set: the model, how well it knows how sure it may be, and a model of the control samples; the
-    latter by cross-validation where there is no evaluation set."""
+    """In a round that reports, add what is measured on the evaluation set.
+
+    Of the model, that is its accuracy and how well it knows how sure it may be. A second model is fitted to the control
+    samples alone, and judged by cross-validation where there is no evaluation set; that takes as long as a fit to as
+    many labels, so that there is none where reports do not show it: without other samples, or with a single control.
+    """
     if not job.report:
         return figures
     if job.evaluation:
@@ -168,7 +173,7 @@ def _judged(job: FitJob, weights: Tensor, class_count: int, figures: Figures) ->
         error = calibration_error(torch.softmax(logits, 0).T.numpy(), labels.numpy())
         figures = replace(figures, evaluation=tally_largest(logits, labels), evaluation_calibration_error=error)
     drawn = job.control
-    if drawn.all() or not drawn.any():
+    if drawn.all() or int(drawn.sum()) < _CONTROLS_MIN:
         return figures
     features, labels = job.features[drawn], job.labels[drawn]
     alone = fit_regression(

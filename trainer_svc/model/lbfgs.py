@@ -54,14 +54,19 @@ class _Memory:
     """The most recent pairs of a step and the change of the gradient along it.
 
     Pairs are kept in a ring, the steps in the first half of ``_rows`` ``[2 * pairs, n]``, the changes in the second.
-    ``_triangle`` holds the products of each step with its own change and with later ones, ``_squares`` those of changes
-    with each other, and ``_along`` those of all rows with the newest gradient: the difference of two successive
-    ``_along`` gives the products with the change between them.
+    ``_curvatures`` are the products of each step with its own change. ``_inverse`` is the inverse of the triangle of
+    these and of the products of steps with later changes, ``_squares`` holds those of changes with each other, and
+    ``_along`` those of all rows with the newest gradient: the difference of two successive ``_along`` gives the
+    products with the change between them.
+
+    A triangle's inverse without the oldest row and column is that of what is left of the triangle, and a new last
+    column ``[u, c]`` gives the inverse the last column ``[-inverse @ u / c, 1 / c]``.
     """
 
     def __init__(self, size: int) -> None:
         self._rows = np.zeros((2 * _PAIRS, size))
-        self._triangle, self._squares = np.zeros((2, _PAIRS, _PAIRS))
+        self._inverse, self._squares = np.zeros((2, _PAIRS, _PAIRS))
+        self._curvatures = np.ones(_PAIRS)
         self._along = np.zeros(2 * _PAIRS)
         self._noted = 0
 
@@ -77,9 +82,13 @@ class _Memory:
         along = self._rows @ gradient
         if curvature > _CURVED * square:
             by_steps, by_changes = (along - self._along).reshape(2, _PAIRS)
-            self._triangle[slot], self._triangle[:, slot] = 0, by_steps
+            inverse = self._inverse
+            inverse[slot] = 0
+            inverse[:, slot] = 0  # the oldest pair goes
+            inverse[:, slot] = inverse @ by_steps / -curvature
+            inverse[slot, slot] = 1 / curvature
             self._squares[slot] = self._squares[:, slot] = by_changes
-            self._triangle[slot, slot], self._squares[slot, slot] = curvature, square
+            self._curvatures[slot], self._squares[slot, slot] = curvature, square
             self._noted += 1
         self._along = along
 
@@ -88,12 +97,11 @@ class _Memory:
         if not self._noted:
             return -gradient
         count, newest = min(self._noted, _PAIRS), (self._noted - 1) % _PAIRS
-        triangle, squares = self._triangle[:count, :count], self._squares[:count, :count]
+        inverse, squares = self._inverse[:count, :count], self._squares[:count, :count]
         along_steps, along_changes = self._along[:count], self._along[_PAIRS : _PAIRS + count]
-        size = triangle[newest, newest] / squares[newest, newest]
-        inverse = np.linalg.inv(triangle)
+        size = self._curvatures[newest] / squares[newest, newest]
         shares = inverse @ along_steps
-        bent = triangle.diagonal() * shares + size * (squares @ shares - along_changes)
+        bent = self._curvatures[:count] * shares + size * (squares @ shares - along_changes)
         weights = np.zeros(2 * _PAIRS)
         weights[:count] = -(bent @ inverse)
         weights[_PAIRS : _PAIRS + count] = size * shares

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trainer_svc.model.adam_softmax import Count
 from trainer_svc.model.calibration import best_temperature, calibration_error
-from trainer_svc.model.penalized_softmax import Rotated, minimise, rotate
+from trainer_svc.model.penalized_softmax import LogLoss, Rotated, minimise, rotate
 
 _FOLDS = 5
 _FOLDS_OF_MANY = 3
@@ -151,22 +151,13 @@ def _cross_validated(rotated: Rotated, labels: Tensor, class_count: int, folds: 
     best, worse = _HeldOut(torch.inf, _MIDDLE * unit, logits), 0
     if len(parts) < 2:
         return best
+    fits = [_fold(rotated, labels, class_count, folds == part, balanced) for part in parts]
     weights = [_nothing(rotated, class_count) for _ in parts]
     for strength in (each * unit for each in _STRENGTHS):
         logits = logits.clone()
-        for part in parts:
-            kept, held = folds != part, folds == part
-            weights[part], _ = minimise(
-                rotated.samples[kept],
-                labels[kept],
-                rotated.variances,
-                class_count,
-                strength,
-                weights[part],
-                _GRADIENT_MIN,
-                _counting(labels[kept], balanced),
-            )
-            logits[held] = rotated.samples[held] @ weights[part][:, :-1].T + weights[part][:, -1]
+        for part, (held, samples, others) in enumerate(fits):
+            weights[part], _ = others.minimised(strength, weights[part], _GRADIENT_MIN)
+            logits[held] = samples @ weights[part][:, :-1].T + weights[part][:, -1]
         loss = _mean_loss(logits[judged], labels[judged], balanced)
         worse = 0 if loss < best.loss else worse + 1
         if loss < best.loss:
@@ -174,6 +165,16 @@ def _cross_validated(rotated: Rotated, labels: Tensor, class_count: int, folds: 
         if worse == _WORSE_MAX:
             break
     return best
+
+
+def _fold(
+    rotated: Rotated, labels: Tensor, class_count: int, held: Tensor, balanced: bool
+) -> tuple[Tensor, Tensor, LogLoss]:
+    """Return the places of the samples that a fold holds out, the rotated samples there, and the loss of the others."""
+    kept = labels[~held]
+    others = LogLoss(rotated.samples[~held], kept, rotated.variances, class_count, _counting(kept, balanced))
+    places = torch.nonzero(held)[:, 0]
+    return places, rotated.samples[places], others
 
 
 def _mean_loss(logits: Tensor, labels: Tensor, balanced: bool) -> float:

@@ -1775,7 +1775,7 @@ class ModelTrained(_message.Message):
     @_builtins.property
     def control_evaluation(self) -> Global___Accuracy:
         """Of a model that saw control samples alone, on the evaluation set, or by cross-validation where there is none; total
-        is 0 where no control samples are, or no others.
+        is 0 in rounds that do not report, and where fewer than two control samples are, or no others.
         """
 
     @_builtins.property

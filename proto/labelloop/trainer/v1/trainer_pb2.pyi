@@ -206,7 +206,7 @@ class RoundResult(_message.Message):
     @_builtins.property
     def control_evaluation(self) -> Global___MeasuredAccuracy:
         """Of a model that saw control samples alone, on the evaluation set, or by cross-validation where there is none; unset
-        where no control samples are, or no others.
+        in rounds that do not report, and where fewer than two control samples are, or no others.
         """
 
     def __init__(
