@@ -25,7 +25,7 @@ from scorer_svc.ranking.screening import Screening
 from scorer_svc.strategies.uncertainty import BY_ID, BY_MODEL, FLOORS, Ids, Scores, best_first
 
 _AT_ONCE_SAMPLES, _AT_ONCE_LEAST = 4_000, 250
-_FIRST_SAMPLES, _FIRST_LIMITS = 4_096, 64  # or that many times the limit
+_FIRST_SAMPLES, _FIRST_LIMITS = 2_048, 64  # or that many times the limit
 _TOGETHER = 256  # samples of several parts that are scored together: a run of the model takes as long for one
 
 

@@ -14,10 +14,11 @@ from scorer_svc.strategies.uncertainty import Scores
 
 _WORTH_SCREENING, _WORTH_COARSE = 4, 64  # a part must hold this many times the limit
 _GUESSED, _GUESSED_MORE_MAX = 4, 200  # times the limit, and more than the limit: samples that are scored for a bound
+_BOUNDED_MORE = 500  # more than the limit: samples whose scores are bounded from above for that
 _SCORED_TWICE_MAX = 1_000  # samples that the model may score for a bound alone
 _FEW = 200  # samples that the model scores as soon as a screen bounds them
 _LEFT_MAX = 1 / 2  # of a part, after a screen that pays
-_LEFT_BY_COARSE_MAX = 1 / 4  # if there is a more precise one
+_LEFT_BY_COARSE_MAX = 1 / 3  # if there is a more precise one
 
 
 class Screening:
@@ -59,13 +60,13 @@ class Screening:
             if len(near) <= self._few:
                 return near
             lowest = screen.lowest(part.samples, near, self._strategy)
-            hopeful = self._within(part, near, lowest, self._highest)
+            hopeful = self._within(part, near, lowest, self._limit + _BOUNDED_MORE, self._highest)
             if len(near) == len(free):
                 self._drop_if_useless(screen, len(hopeful) / len(free))
             near, lowest = near[hopeful], lowest[hopeful]
         if len(near) <= self._few or self._guess > _SCORED_TWICE_MAX:
             return near
-        return near[self._within(part, near, lowest, self._last_score)]
+        return near[self._within(part, near, lowest, self._guess, self._last_score)]
 
     def _worth_using(self, count: int) -> list[Screen]:
         """Return the screens that pay for a part of ``count`` free samples."""
@@ -80,17 +81,19 @@ class Screening:
         part: Part,
         near: NDArray[np.intp],
         lowest: Scores,
+        count: int,
         last_score: Callable[[Part, NDArray[np.intp]], float],
     ) -> NDArray[np.intp]:
         """Return which of ``near`` have a ``lowest`` score of at most the bound.
 
-        If they are many, the bound is lowered first to ``last_score`` of those whose lowest scores are the lowest.
+        If they are more than ``count``, the bound is lowered first to ``last_score`` of as many, whose lowest scores
+        are the lowest.
         """
         within = np.flatnonzero(lowest <= self._bound)
-        if len(within) <= self._guess:
+        if len(within) <= count:
             return within
         some = lowest[within]
-        guess = within[some <= np.partition(some, self._guess - 1)[self._guess - 1]][: self._guess]
+        guess = within[some <= np.partition(some, count - 1)[count - 1]][:count]
         self._bound = min(self._bound, last_score(part, near[guess]))
         return within[lowest[within] <= self._bound]
 
