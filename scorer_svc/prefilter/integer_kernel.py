@@ -5,7 +5,7 @@ LLVM makes the code (:mod:`scorer_svc.prefilter.machine_code`) by way of llvmlit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -65,27 +65,40 @@ class Weights:
 
 @cache
 def machine_code(features: int, classes: int) -> list[Kernel]:
-    """Compile kernels for this processor and check each on a few samples.
-
-    A kernel of int8 weights that computes wrong numbers is left out. Unavailable without llvmlite, or if compilation
-    fails, or if the kernel of int16 weights computes wrong numbers.
-    """
+    """Compile kernels for this processor and check each on a few samples. Unavailable without llvmlite."""
     try:
         from labelloop.runtime.machine_code import this_processor  # 50 MB and 0.15 s
 
         from scorer_svc.prefilter.kernel_check import is_right
-        from scorer_svc.prefilter.machine_code import compiled
+        from scorer_svc.prefilter.machine_code import compiled_kernel, layouts
     except Exception as error:  # a library built for another system fails in many ways
         raise Unavailable(f"llvmlite cannot be imported: {error}") from error
     try:
         processor = this_processor()
-        kernels = compiled(features, classes, processor)
     except Exception as error:  # LLVM's errors share no other base
-        raise Unavailable(f"llvmlite cannot compile for this processor: {error}") from error
-    right = [kernel for kernel in kernels if is_right(kernel)]
-    if kernels[-1] not in right:
-        raise Unavailable(f"llvmlite's code for {processor.cpu or processor.triple} computes wrong sums")
-    return right
+        raise Unavailable(f"llvmlite does not know this processor: {error}") from error
+    name = processor.cpu or processor.triple
+    return usable(layouts(features, classes, processor), lambda each: compiled_kernel(each, processor), is_right, name)
+
+
+def usable(
+    layouts: Sequence[Layout], compiler: Callable[[Layout], Kernel], is_right: Callable[[Kernel], bool], processor: str
+) -> list[Kernel]:
+    """Return the kernels that can be compiled and compute right numbers. Unavailable if there is none."""
+    found, problem = [], ""
+    for layout in layouts:
+        try:
+            kernel = compiler(layout)
+        except Exception as error:  # LLVM's errors share no other base
+            problem = f"llvmlite cannot compile for this processor: {error}"
+            continue
+        if is_right(kernel):
+            found.append(kernel)
+        else:
+            problem = f"llvmlite's code for {processor} computes wrong sums"
+    if not found:
+        raise Unavailable(problem)
+    return found
 
 
 def order(quantised: Quantised, kernel: Kernel) -> Weights:

@@ -26,11 +26,8 @@ _AHEAD_SAMPLES = 8  # of what is multiplied, read into the first cache while the
 
 
 def compiled(features: int, classes: int, processor: Processor) -> list[Kernel]:
-    """Compile kernels of int8 weights, if the processor has instructions for them, and of int16 weights.
-
-    Other threads can run during a call.
-    """
-    return [_compiled(layout, processor) for layout in layouts(features, classes, processor)]
+    """Compile kernels of int8 weights, if the processor has instructions for them, and of int16 weights."""
+    return [compiled_kernel(layout, processor) for layout in layouts(features, classes, processor)]
 
 
 def layouts(features: int, classes: int, processor: Processor) -> list[Layout]:
@@ -43,7 +40,8 @@ def object_file(layout: Layout, processor: Processor) -> bytes:
     return emit_object(_module(layout), processor)
 
 
-def _compiled(layout: Layout, processor: Processor) -> Kernel:
+def compiled_kernel(layout: Layout, processor: Processor) -> Kernel:
+    """Compile a kernel that this process can call. Other threads can run during a call."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     prototype = ctypes.CFUNCTYPE(None, pointer, pointer, number, *[pointer] * 5, number, pointer, pointer)
     code: Code

@@ -33,7 +33,8 @@ class Products:
     def of(self, samples: Sequence[Any], ahead: Sequence[Any], weights: Any, rows: int) -> list[list[Any]]:
         """Return a vector of partial sums for each sample and row; its elements add up to the product.
 
-        Meanwhile the samples at the addresses ``ahead`` are read into the cache.
+        Meanwhile the samples at the addresses ``ahead`` are read into the first cache alone: they are needed once, and
+        would drive out of the others what the rest of the process needs.
         """
         to, step = self._to, self._layout.step
         whole, rest = divmod(self._layout.features, step)
@@ -53,7 +54,7 @@ class Products:
     def _fetch(self, place: Any) -> None:
         kinds = [BYTE.as_pointer(), INT, INT, INT]
         to = self._to
-        to.call(intrinsic(to.module, "llvm.prefetch.p0", ir.VoidType(), kinds), [place, INT(0), INT(3), INT(1)])
+        to.call(intrinsic(to.module, "llvm.prefetch.p0", ir.VoidType(), kinds), [place, INT(0), INT(0), INT(1)])
 
     def _added(self, sums: Sequence[Any], values: Sequence[Any], line: Any, rows: int) -> list[Any]:
         to, added = self._to, list(sums)

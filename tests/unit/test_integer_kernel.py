@@ -11,7 +11,7 @@ from labelloop.scorer.v1.scorer_pb2 import Strategy
 from structlog.testing import capture_logs
 
 from scorer_svc.prefilter.instructions import Instructions, instructions
-from scorer_svc.prefilter.integer_kernel import Kernel, Unavailable, machine_code
+from scorer_svc.prefilter.integer_kernel import Kernel, Unavailable, machine_code, usable
 from scorer_svc.prefilter.kernel_check import is_right
 from scorer_svc.prefilter.kernel_choice import PrefilterFactory, kernel_in_use
 from scorer_svc.prefilter.layout import Layout
@@ -66,6 +66,22 @@ def test_code_that_is_wrong_about_one_sample_is_detected(how: Instructions, wron
 
 def test_code_that_writes_nothing_is_detected() -> None:
     assert not is_right(Kernel(Layout(40, 3, INT16), wrong_code))
+
+
+def test_kernels_that_fail_or_are_wrong_are_left_out() -> None:
+    layouts = [Layout(40, 3, each) for each in (INT8, INT8_SHIFTED, INT16)]
+
+    def compiler(layout: Layout) -> Kernel:
+        if layout.instructions is INT8:
+            raise RuntimeError("unknown intrinsic")
+        kernel = numpy_kernel(layout)
+        return kernel if layout.instructions is INT16 else Kernel(layout, wrong_code)
+
+    assert [each.layout.instructions for each in usable(layouts, compiler, is_right, "a processor")] == [INT16]
+    with pytest.raises(Unavailable, match="a processor computes wrong sums"):
+        usable(layouts[:2], compiler, is_right, "a processor")
+    with pytest.raises(Unavailable, match="unknown intrinsic"):
+        usable(layouts[:1], compiler, is_right, "a processor")
 
 
 @pytest.mark.parametrize(
