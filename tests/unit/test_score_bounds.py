@@ -18,6 +18,7 @@ from scorer_svc.prefilter.layout import Layout
 from scorer_svc.prefilter.linear_head import LinearSoftmax, linear_softmax
 from scorer_svc.prefilter.prefilter import Screen, prefilter
 from scorer_svc.prefilter.quantisation import quantised
+from scorer_svc.prefilter.score_bounds import lowest_scores
 from scorer_svc.strategies.uncertainty import BY_MODEL
 from tests.examples import examples
 from tests.unit.adversarial_models import KINDS, pool_of, weights_of
@@ -92,6 +93,42 @@ def test_differences_of_logits_are_no_further_off_than_the_error_of_their_sample
         off = found[:-1].astype(np.float64) - theirs.T
         spread = np.ptp(off, axis=0)
         assert (spread <= found[-1] + 1e-12 * np.abs(theirs).max(axis=1)).all()
+
+
+@pytest.mark.parametrize("error", [1e-3, 0.05, 0.5, 3.0])
+@pytest.mark.parametrize("strategy", BY_MODEL)
+def test_scores_of_logits_that_are_off_in_the_worst_direction_are_within_their_bounds(
+    strategy: Strategy.ValueType, error: float
+) -> None:
+    """Each logit is moved by half of the error, up or down as it changes the score most; close to what is allowed."""
+    chance = np.random.default_rng(1)
+    logits_off = np.concatenate([chance.normal(0, size, (100, 400)) for size in (0.01, 1, 5, 20)], axis=1)
+    logits_off[0, :400] = np.linspace(0, 9, 400)  # one class against 99 equal ones
+    errors = np.full(logits_off.shape[1], error)
+    widest = 0.0
+    for sign in (1, -1):
+        moved = logits_off + sign * error / 2 * np.sign(slopes(logits_off, strategy))
+        scores = exact_scores(moved, strategy)
+        assert (lowest_scores(logits_off, errors, strategy, 1e-9) <= scores).all()
+        assert (scores <= lowest_scores(logits_off, -errors, strategy, -1e-9)).all()
+        change = scores - exact_scores(logits_off, strategy)
+        allowed = lowest_scores(logits_off, -sign * errors, strategy, 0) - exact_scores(logits_off, strategy)
+        widest = max(widest, float((change / np.where(np.abs(allowed) > 1e-6, allowed, np.inf)).max()))
+    assert widest > 0.75 or error > 1
+
+
+def exact_scores(logits_: NDArray[np.float64], strategy: Strategy.ValueType) -> NDArray[np.float64]:
+    return lowest_scores(logits_, np.zeros(logits_.shape[1]), strategy, 0)
+
+
+def slopes(logits_: NDArray[np.float64], strategy: Strategy.ValueType) -> NDArray[np.float64]:
+    """Return the derivatives of a score by each logit."""
+    found = np.empty_like(logits_)
+    for index in range(len(logits_)):
+        step = np.zeros((len(logits_), 1))
+        step[index] = 1e-6
+        found[index] = exact_scores(logits_ + step, strategy) - exact_scores(logits_ - step, strategy)
+    return found
 
 
 def test_error_of_a_sample_is_reached_within_a_third() -> None:
