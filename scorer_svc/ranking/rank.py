@@ -105,7 +105,8 @@ def rank(parts: Sequence[Part], question: Question) -> Ranking:
     for part in begun_small(parts, max(_FIRST_SAMPLES, _FIRST_LIMITS * question.limit)):
         check_wanted()
         near = screening.hopeful(part, free_positions(part, question.leave_out), _last_score(best, question.limit))
-        pending.append(_Near(part, near))
+        if len(near):
+            pending.append(_Near(part, near))
         if sum(len(each.positions) for each in pending) > _TOGETHER:
             best, pending = _best(best, pending, question), []
             if _is_final(best, question):
@@ -123,7 +124,6 @@ class _Near:
 
 def _best(best: Ranking, pending: Sequence[_Near], question: Question) -> Ranking:
     """Return the first ``limit`` of ``best`` and of what is ``pending``, whose ids are higher."""
-    pending = [near for near in pending if len(near.positions)]
     if pending and question.strategy in BY_MODEL and sum(len(near.positions) for near in pending) <= _TOGETHER:
         return merge([best, _score_together(pending, question)], question.limit)
     for near in pending:
