@@ -35,7 +35,8 @@ from scorer_svc.pools.part import Part
 from scorer_svc.pools.pool import Pool, check_numbers
 from scorer_svc.ranking.batch import check_batch, chosen, first_pass, perturbed, seen_ids
 from scorer_svc.ranking.kept_samples import KeptSamples
-from scorer_svc.ranking.rank import Question, Ranking, answers, by_id, check, cut, merge, rank
+from scorer_svc.ranking.pieces import cut
+from scorer_svc.ranking.rank import Question, Ranking, answers, by_id, check, merge, rank
 from scorer_svc.scoring.score import Scoring
 from scorer_svc.strategies.uncertainty import Ids
 

@@ -1,26 +1,30 @@
-"""Multiply uint8 samples by int16 weights in exact integer arithmetic, with machine code made for the processor.
+"""Bound scores of uint8 samples from below in integer arithmetic, with machine code made for the processor.
 
 LLVM makes the code (:mod:`scorer_svc.prefilter.machine_code`) by way of llvmlite, which is optional. No I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
+from labelloop.scorer.v1.scorer_pb2 import Strategy
 from numpy.typing import NDArray
 
-PRODUCTS = 32  # in one step, a vector register of 512 bits
-GROUP = 10  # classes at a time, a register each
-_CACHE_LINE = 64
-_CHECKED_SAMPLES = 9
+from scorer_svc.prefilter.layout import Layout, aligned, ordered
+from scorer_svc.prefilter.quantisation import Quantised
+from scorer_svc.prefilter.score_bounds import rounding_slack, slope
+from scorer_svc.strategies.uncertainty import BY_MODEL
+
+_NO_STRATEGY = 0
 
 Code = Callable[..., None]
-"""Takes the samples' address and number, and the addresses of weights, scales, bias and result; see :func:`logits`."""
-Compiler = Callable[[int, int], Code]
-"""Takes the numbers of features and classes. Raises Unavailable."""
+"""Takes the addresses of samples and of positions among them; the number of positions; the addresses of weights,
+shifts, scales, bias and two numbers, slack and slope; a strategy, or 0 for logits; the addresses of memory to work in
+and of the result."""
 
 
 class Unavailable(Exception):
@@ -28,96 +32,140 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True)
-class Weights:
-    """The weights of a linear model in the layout of the kernel.
+class Kernel:
+    """Machine code, and the layout of what it reads."""
 
-    Attributes:
-        ordered: int16 ``[classes, features]``, in the order in which ``code`` reads them.
-        scales: float32 ``[classes]``.
-        bias: float32 ``[classes]``.
-    """
-
-    features: int
-    ordered: NDArray[np.int16]
-    scales: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    layout: Layout
     code: Code
 
 
-@cache
-def machine_code(features: int, classes: int) -> Code:
-    """Compile code for this processor and check it on a few samples.
+Compiler = Callable[[int, int], list[Kernel]]
+"""Takes the numbers of features and classes; returns kernels, the fastest first. Raises Unavailable."""
 
-    Unavailable without llvmlite, or if it fails to compile, or if the code computes wrong sums.
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a linear model in the layout of a kernel.
+
+    Attributes:
+        ordered: int8 or int16 ``[rows, features]``, in the order in which the kernel reads them.
+        shifts: int32 ``[rows]``, added to the sums of products.
+        scales: float32 ``[rows]``, by which sums are multiplied.
+        bias: float32 ``[rows]``, added to that.
+        side: 1 for bounds from below, -1 for bounds from above, with the scale and bias of the last row negated.
     """
+
+    kernel: Kernel
+    ordered: NDArray[np.signedinteger[Any]]
+    shifts: NDArray[np.int32]
+    scales: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    side: int = 1
+
+
+@cache
+def machine_code(features: int, classes: int) -> list[Kernel]:
+    """Compile kernels for this processor and check each on a few samples. Unavailable without llvmlite."""
     try:
         from labelloop.runtime.machine_code import this_processor  # 50 MB and 0.15 s
 
-        from scorer_svc.prefilter.machine_code import compiled
+        from scorer_svc.prefilter.kernel_check import is_right
+        from scorer_svc.prefilter.machine_code import compiled_kernel, layouts
     except Exception as error:  # a library built for another system fails in many ways
         raise Unavailable(f"llvmlite cannot be imported: {error}") from error
     try:
         processor = this_processor()
-        code = compiled(features, classes, processor)
     except Exception as error:  # LLVM's errors share no other base
-        raise Unavailable(f"llvmlite cannot compile for this processor: {error}") from error
-    if not is_exact(code, features, classes):
-        raise Unavailable(f"llvmlite's code for {processor.cpu or processor.triple} computes wrong sums")
-    return code
+        raise Unavailable(f"llvmlite does not know this processor: {error}") from error
+    name = processor.cpu or processor.triple
+    return usable(layouts(features, classes, processor), lambda each: compiled_kernel(each, processor), is_right, name)
 
 
-def is_exact(code: Code, features: int, classes: int) -> bool:
-    """Check that ``code`` agrees with integer arithmetic bit for bit.
+def usable(
+    layouts: Sequence[Layout], compiler: Callable[[Layout], Kernel], is_right: Callable[[Kernel], bool], processor: str
+) -> list[Kernel]:
+    """Return the kernels that can be compiled and compute right numbers. Unavailable if there is none."""
+    found, problem = [], ""
+    for layout in layouts:
+        try:
+            kernel = compiler(layout)
+        except Exception as error:  # LLVM's errors share no other base
+            problem = f"llvmlite cannot compile for this processor: {error}"
+            continue
+        if is_right(kernel):
+            found.append(kernel)
+        else:
+            problem = f"llvmlite's code for {processor} computes wrong sums"
+    if not found:
+        raise Unavailable(problem)
+    return found
 
-    The samples and weights include the extremes.
+
+def order(quantised: Quantised, kernel: Kernel) -> Weights:
+    """Arrange a model for a kernel."""
+    shifts = kernel.layout.instructions.shift * quantised.weights.sum(axis=1, dtype=np.int64)
+    return Weights(
+        kernel,
+        ordered(quantised.weights, kernel.layout),
+        shifts.astype(np.int32),
+        quantised.scales,
+        quantised.bias,
+    )
+
+
+def opposite(weights: Weights) -> Weights:
+    """Return weights for bounds from the other side."""
+    sign = np.ones(len(weights.scales), np.float32)
+    sign[-1] = -1
+    return replace(weights, scales=weights.scales * sign, bias=weights.bias * sign, side=-weights.side)
+
+
+def bounds(
+    samples: NDArray[np.uint8], positions: NDArray[np.int64], weights: Weights, strategy: Strategy.ValueType
+) -> NDArray[np.float32]:
+    """Bound scores ``[n]`` from the side of ``weights``, for the samples at ``n`` ascending positions.
+
+    Samples are ``[*, features]``.
     """
-    chance = np.random.default_rng(features * classes)
-    samples = chance.integers(0, 256, (_CHECKED_SAMPLES, features)).astype(np.uint8)
-    samples[:2] = [[0], [255]]
-    largest = min(2**15 - 1, (2**31 - 1) // (255 * features))
-    weights = chance.integers(-largest, largest + 1, (classes, features)).astype(np.int16)
-    weights[0] = -largest
-    scales, bias = chance.normal(size=(2, classes)).astype(np.float32)
-    sums = samples.astype(np.int64) @ weights.T.astype(np.int64)
-    expected = sums.astype(np.float32) * scales + bias
-    return np.array_equal(logits(samples, order(weights, scales, bias, lambda *_: code)).T, expected)
+    assert strategy in BY_MODEL
+    return _called(samples, positions, weights, int(strategy), 1)[: len(positions)]
 
 
-def order(
-    weights: NDArray[np.int16],
-    scales: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    compiler: Compiler = machine_code,
-) -> Weights:
-    """Arrange weights by groups of classes, then by steps, then by class; the last step is padded with zeros.
+def logits(samples: NDArray[np.uint8], positions: NDArray[np.int64], weights: Weights) -> NDArray[np.float32]:
+    """Compute ``scales * (weights @ sample) + bias``, ``[rows, n]``, for samples at ascending positions.
 
-    Unavailable if ``compiler`` raises it.
+    The last row are the errors.
     """
-    classes, features = weights.shape
-    code = compiler(features, classes)
-    steps = -(-features // PRODUCTS)
-    whole = np.zeros((classes, steps, PRODUCTS), np.int16)
-    whole.reshape(classes, -1)[:, :features] = weights
-    groups = [whole[first : first + GROUP].transpose(1, 0, 2).ravel() for first in range(0, classes, GROUP)]
-    return Weights(features, _aligned(np.concatenate(groups)), scales, bias, code)
+    layout = weights.kernel.layout
+    blocks = _called(samples, positions, weights, _NO_STRATEGY, layout.rows).reshape(-1, layout.rows, layout.block)
+    return blocks.transpose(1, 0, 2).reshape(layout.rows, -1)[:, : len(positions)]
 
 
-def _aligned(values: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Copy values to the start of a cache line: a load that straddles two takes twice as long."""
-    space = np.empty(values.nbytes + _CACHE_LINE, np.uint8)
-    skip = -space.ctypes.data % _CACHE_LINE
-    placed = space[skip : skip + values.nbytes].view(np.int16)
-    placed[:] = values
-    return placed
-
-
-def logits(samples: NDArray[np.uint8], weights: Weights) -> NDArray[np.float32]:
-    """Compute ``scales * (weights @ sample) + bias``, ``[classes, n]``, for C-contiguous samples ``[n, features]``."""
+def _called(
+    samples: NDArray[np.uint8], positions: NDArray[np.int64], weights: Weights, strategy: int, numbers: int
+) -> NDArray[np.float32]:
+    """Call the code, which answers whole blocks of samples, with ``numbers`` for each sample."""
+    layout = weights.kernel.layout
+    assert samples.dtype == np.uint8
     assert samples.flags.c_contiguous
-    assert samples.shape[1:] == (weights.features,)
-    found = np.empty((len(weights.bias), len(samples)), np.float32)
-    if not len(samples):
+    assert samples.shape[1:] == (layout.features,)
+    found = np.empty(-(-len(positions) // layout.block) * layout.block * numbers, np.float32)
+    if not len(positions):
         return found
-    arrays = (weights.ordered, weights.scales, weights.bias, found)
-    weights.code(samples.ctypes.data, len(samples), *(array.ctypes.data for array in arrays))
+    assert 0 <= positions[0] <= positions[-1] < len(samples), "what code reads must be there"
+    positions = np.ascontiguousarray(positions, np.int64)
+    slack = weights.side * rounding_slack(strategy, layout.classes)
+    parameters = np.array([slack, slope(strategy, layout.classes)], np.float32)
+    scratch = aligned(np.zeros(layout.scratch, np.int32))
+    arrays = (weights.ordered, weights.shifts, weights.scales, weights.bias, parameters)
+    addresses = [array.ctypes.data for array in arrays]
+    weights.kernel.code(
+        samples.ctypes.data,
+        positions.ctypes.data,
+        len(positions),
+        *addresses,
+        strategy,
+        scratch.ctypes.data,
+        found.ctypes.data,
+    )
     return found

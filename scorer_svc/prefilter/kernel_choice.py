@@ -1,7 +1,7 @@
 """Choose how this process ranks: with a first pass by the integer kernel, or with the model alone.
 
-Both give the same samples, order and numbers. With the kernel, a ranking by softmax regression takes about a third of
-the time.
+Both give the same samples, order and numbers. With the kernel, a ranking by softmax regression takes less than half
+of the time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Generate the integer kernel's machine code with LLVM.
 
-The products are written so that LLVM uses what the processor has: an instruction that multiplies 32 pairs and adds
-neighbours (vpdpwssd, vpmaddwd) if there is one, multiplications and additions otherwise. ONNX Runtime's integer
-product, made for many columns, takes four times as long for a model's ten.
+A block of samples is multiplied by the weights, its partial sums are summed together, and its scores are bounded, all
+while it lies in the processor's first cache. ONNX Runtime's integer product, made for many columns, takes four times as
+long for a model's ten.
 
 This module needs llvmlite; :mod:`scorer_svc.prefilter.integer_kernel` imports it when a kernel is requested.
 """
@@ -10,86 +10,155 @@ This module needs llvmlite; :mod:`scorer_svc.prefilter.integer_kernel` imports i
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from typing import Any
 
 from labelloop.runtime.machine_code import LONG, Processor, compile_functions, emit_object, loop
 from llvmlite import ir
 
-from scorer_svc.prefilter.integer_kernel import GROUP, PRODUCTS, Code
+from scorer_svc.prefilter.instructions import instructions
+from scorer_svc.prefilter.integer_kernel import Code, Kernel
+from scorer_svc.prefilter.layout import Layout
+from scorer_svc.prefilter.product_code import Products, transposed_sums
+from scorer_svc.prefilter.score_code import score_functions
+from scorer_svc.prefilter.vectors import BYTE, FLOAT, INT, Floats, least_index, spread, vector_at
 
-_SUMS = PRODUCTS // 2
-_BYTE, _SHORT, _INT, _FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
-_SUM = ir.VectorType(_INT, _SUMS)
-_SUM_UP = f"llvm.vector.reduce.add.v{_SUMS}i32"
+_AHEAD_SAMPLES = 8  # of what is multiplied, read into the first cache while there is time
 
 
-def compiled(features: int, classes: int, processor: Processor) -> Code:
-    """Compile code for ``processor`` that this process can call. Other threads can run during a call."""
-    pointer = ctypes.c_void_p
-    prototype = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int64, pointer, pointer, pointer, pointer)
+def compiled(features: int, classes: int, processor: Processor) -> list[Kernel]:
+    """Compile kernels of int8 weights, if the processor has instructions for them, and of int16 weights."""
+    return [compiled_kernel(layout, processor) for layout in layouts(features, classes, processor)]
+
+
+def layouts(features: int, classes: int, processor: Processor) -> list[Layout]:
+    """Return the layouts of the kernels for a processor."""
+    return [Layout(features, classes, each) for each in instructions(processor.triple, processor.features)]
+
+
+def object_file(layout: Layout, processor: Processor) -> bytes:
+    """Emit an object file that defines ``lowest`` for ``processor``, which may be of another architecture."""
+    return emit_object(_module(layout), processor)
+
+
+def compiled_kernel(layout: Layout, processor: Processor) -> Kernel:
+    """Compile a kernel that this process can call. Other threads can run during a call."""
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    prototype = ctypes.CFUNCTYPE(None, pointer, pointer, number, *[pointer] * 5, number, pointer, pointer)
     code: Code
-    (code,) = compile_functions(_module(features, classes), processor, logits=prototype)
-    return code
+    (code,) = compile_functions(_module(layout), processor, lowest=prototype)
+    return Kernel(layout, code)
 
 
-def object_file(features: int, classes: int, processor: Processor) -> bytes:
-    """Emit an object file that defines ``logits`` for ``processor``, which may be of another architecture."""
-    return emit_object(_module(features, classes), processor)
-
-
-def _module(features: int, classes: int) -> ir.Module:
+def _module(layout: Layout) -> ir.Module:
+    """Emit ``lowest``; :data:`scorer_svc.prefilter.integer_kernel.Code` says what it takes."""
     module = ir.Module()
-    arguments = [_BYTE.as_pointer(), LONG, _SHORT.as_pointer(), *[_FLOAT.as_pointer()] * 3]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "logits")
-    sum_up = ir.Function(module, ir.FunctionType(_INT, [_SUM]), _SUM_UP)
-    samples, count, weights, scales, bias, found = function.args
+    scores = score_functions(module, layout)
+    weight, floats = ir.IntType(layout.instructions.weight_bits).as_pointer(), FLOAT.as_pointer()
+    kinds = [
+        BYTE.as_pointer(),
+        LONG.as_pointer(),
+        LONG,
+        weight,
+        INT.as_pointer(),
+        *[floats] * 3,
+        LONG,
+        INT.as_pointer(),
+        floats,
+    ]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), "lowest")
+    samples, positions, count, weights, shifts, scales, bias, numbers, strategy, scratch, found = function.args
     to = ir.IRBuilder(function.append_basic_block())
-    with loop(to, count) as (row, _):
-        sample = to.gep(samples, [to.mul(row, LONG(features))])
-        for first in range(0, classes, GROUP):
-            size = min(GROUP, classes - first)
-            steps = -(-features // PRODUCTS)
-            group = to.gep(weights, [LONG(first * steps * PRODUCTS)])
-            for index, sums in enumerate(_products(to, sample, group, features, size), first):
-                at = [LONG(index)]
-                total = to.sitofp(to.call(sum_up, [sums]), _FLOAT)
-                logit = to.fadd(to.fmul(total, to.load(to.gep(scales, at))), to.load(to.gep(bias, at)))
-                to.store(logit, to.gep(found, [to.add(to.mul(count, LONG(index)), row)]))
+    blocks = to.udiv(to.add(count, LONG(layout.block - 1)), LONG(layout.block))
+    logits = to.bitcast(to.gep(scratch, [LONG(layout.group * layout.block**2)]), floats)
+    with loop(to, blocks) as (block, _):
+        first = to.mul(block, LONG(layout.block))
+        _logits(to, layout, (samples, positions, first, count), weights, (shifts, scales, bias), scratch, logits)
+        done, copied = to.append_basic_block(), to.append_basic_block()
+        choice = to.switch(strategy, copied)
+        for number, code in scores.items():
+            chosen = to.append_basic_block()
+            choice.add_case(LONG(number), chosen)
+            to.position_at_end(chosen)
+            to.call(code, [logits, numbers, to.gep(found, [first])])
+            to.branch(done)
+        to.position_at_end(copied)
+        _copy(to, layout, logits, to.gep(found, [to.mul(first, LONG(layout.rows))]))
+        to.branch(done)
+        to.position_at_end(done)
     to.ret_void()
     return module
 
 
-def _products(to: ir.IRBuilder, sample: Any, weights: Any, features: int, classes: int) -> list[Any]:
-    """Emit a vector of partial sums for each class; its elements add up to the product."""
-    whole, rest = divmod(features, PRODUCTS)
-    sums = [ir.Constant(_SUM, None)] * classes
-    if whole:
-        with loop(to, LONG(whole), sums) as (step, carried):
-            some = to.gep(sample, [to.mul(step, LONG(PRODUCTS))])
-            line = to.gep(weights, [to.mul(step, LONG(classes * PRODUCTS))])
-            carried[:] = sums = _step(to, some, line, carried, PRODUCTS)
+def _copy(to: ir.IRBuilder, layout: Layout, logits: Any, found: Any) -> None:
+    floats = Floats(to, layout.block)
+    with loop(to, LONG(layout.rows)) as (row, _):
+        place = to.mul(row, LONG(layout.block))
+        floats.store(floats.load(logits, place), found, place)
+
+
+def _logits(
+    to: ir.IRBuilder,
+    layout: Layout,
+    samples: tuple[Any, Any, Any, Any],
+    weights: Any,
+    linear: tuple[Any, Any, Any],
+    scratch: Any,
+    logits: Any,
+) -> None:
+    """Emit logits ``[rows, block]`` of the samples of a block, the last one repeated where there are no more."""
+    whole, rest = divmod(layout.rows, layout.group)
+    length = layout.steps * layout.step
+
+    def group(first_row: Any, rows: int) -> None:
+        own = to.gep(weights, [to.mul(first_row, LONG(length))])
+        _partial_sums(to, layout, samples, own, rows, scratch)
+        with loop(to, LONG(rows)) as (row, _):
+            _logit(to, layout, to.add(first_row, row), row, linear, scratch, logits)
+
+    if whole > 1:
+        with loop(to, LONG(whole)) as (index, _):
+            group(to.mul(index, LONG(layout.group)), layout.group)
+    else:
+        group(LONG(0), layout.group)
     if rest:
-        some = to.gep(sample, [LONG(whole * PRODUCTS)])
-        line = to.gep(weights, [LONG(whole * classes * PRODUCTS)])
-        sums = _step(to, some, line, sums, rest)
-    return sums
+        group(LONG(whole * layout.group), rest)
 
 
-def _step(to: ir.IRBuilder, some: Any, line: Any, sums: Sequence[Any], size: int) -> list[Any]:
-    """Multiply ``size`` values of the sample, without reading a byte more, by as many weights of each class."""
-    kind = ir.VectorType(_BYTE, size)
-    values = to.load(to.bitcast(some, kind.as_pointer()), align=1)
-    if size < PRODUCTS:
-        filled = ir.Constant(ir.VectorType(_INT, PRODUCTS), [min(place, size) for place in range(PRODUCTS)])
-        values = to.shuffle_vector(values, ir.Constant(kind, None), filled)
-    wide, narrow = ir.VectorType(_INT, PRODUCTS), ir.VectorType(_SHORT, PRODUCTS)
-    values = to.zext(values, wide)
-    even, odd = (ir.Constant(_SUM, list(range(start, PRODUCTS, 2))) for start in (0, 1))
-    added = []
-    for index, sum_ in enumerate(sums):
-        own = to.bitcast(to.gep(line, [LONG(index * PRODUCTS)]), narrow.as_pointer())
-        products = to.mul(values, to.sext(to.load(own, align=2), wide))
-        pairs = to.add(to.shuffle_vector(products, products, even), to.shuffle_vector(products, products, odd))
-        added.append(to.add(sum_, pairs))
-    return added
+def _partial_sums(
+    to: ir.IRBuilder, layout: Layout, samples: tuple[Any, Any, Any, Any], weights: Any, rows: int, scratch: Any
+) -> None:
+    """Emit vectors of partial sums ``[rows, block, lanes]`` into ``scratch``."""
+    at_once = layout.instructions.samples_at_once
+    kind = ir.VectorType(INT, layout.instructions.lanes)
+    products = Products(to, layout)
+    with loop(to, LONG(layout.block // at_once)) as (index, _):
+        places = [to.add(to.mul(index, LONG(at_once)), LONG(one)) for one in range(at_once)]
+        starts, ahead = (
+            [_sample(to, layout, samples, to.add(place, LONG(further))) for place in places]
+            for further in (0, _AHEAD_SAMPLES)
+        )
+        for place, sums in zip(places, products.of(starts, ahead, weights, rows), strict=True):
+            for row, vector in enumerate(sums):
+                at = to.mul(to.add(place, LONG(row * layout.block)), LONG(layout.instructions.lanes))
+                to.store(vector, vector_at(to, scratch, at, kind), align=layout.instructions.lanes * 4)
+
+
+def _sample(to: ir.IRBuilder, layout: Layout, samples: tuple[Any, Any, Any, Any], index: Any) -> Any:
+    """Return the address of sample ``index`` of a block; of the last one where there are no more."""
+    data, positions, first, count = samples
+    present = least_index(to, to.add(first, index), to.sub(count, LONG(1)))
+    return to.gep(data, [to.mul(to.load(to.gep(positions, [present])), LONG(layout.features))])
+
+
+def _logit(
+    to: ir.IRBuilder, layout: Layout, row: Any, at: Any, linear: tuple[Any, Any, Any], scratch: Any, logits: Any
+) -> None:
+    """Emit ``scale * (sum + shift) + bias`` for a row and all samples of a block."""
+    lanes = layout.instructions.lanes
+    kind = ir.VectorType(INT, lanes)
+    starts = [to.add(to.mul(at, LONG(layout.block * lanes)), LONG(one * lanes)) for one in range(layout.block)]
+    vectors = [to.load(vector_at(to, scratch, start, kind), align=lanes * 4) for start in starts]
+    shift, scale, bias = (spread(to, to.load(to.gep(values, [row])), lanes) for values in linear)
+    floats = Floats(to, lanes)
+    total = to.sitofp(to.add(transposed_sums(to, vectors), shift), floats.kind)
+    floats.store(to.fadd(to.fmul(total, scale), bias), logits, to.mul(row, LONG(layout.block)))

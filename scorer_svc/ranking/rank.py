@@ -20,12 +20,13 @@ from pyroaring import BitMap
 
 from scorer_svc.models.model import Model
 from scorer_svc.pools.part import Part
-from scorer_svc.prefilter.prefilter import Prefilter
+from scorer_svc.ranking.pieces import begun_small, free_positions, runs
+from scorer_svc.ranking.screening import Screening
 from scorer_svc.strategies.uncertainty import BY_ID, BY_MODEL, FLOORS, Ids, Scores, best_first
 
-_WORTH_SCREENING = 4  # a part must hold this many times the limit
-_AT_ONCE_SAMPLES = 4_000
-_CUT_SAMPLES = 10_000  # no piece is smaller than this, but the last
+_AT_ONCE_SAMPLES, _AT_ONCE_LEAST = 4_000, 250
+_FIRST_SAMPLES, _FIRST_LIMITS = 2_048, 64  # or that many times the limit
+_TOGETHER = 256  # samples of several parts that are scored together: a run of the model takes as long for one
 
 
 @dataclass(frozen=True)
@@ -75,25 +76,6 @@ def check(question: Question, sample_size: int) -> None:
         )
 
 
-def cut(parts: Sequence[Part], pieces: int) -> list[list[Part]]:
-    """Split parts into at most ``pieces`` lists of about equal length, none of which is short, but the last."""
-    total = sum(len(part.samples) for part in parts)
-    length = max(-(-total // pieces), _CUT_SAMPLES)
-    lists: list[list[Part]] = [[]]
-    room = length
-    for part in parts:
-        start = 0
-        while start < len(part.samples):
-            if not room:
-                lists.append([])
-                room = length
-            end = min(start + room, len(part.samples))
-            lists[-1].append(Part(part.first + start, part.samples[start:end]))
-            room -= end - start
-            start = end
-    return lists
-
-
 def by_id(question: Question) -> bool:
     """Return whether the order depends on nothing but ids, so that no sample need be read to find it."""
     return question.strategy in BY_ID
@@ -118,27 +100,51 @@ def rank(parts: Sequence[Part], question: Question) -> Ranking:
     """Return the first ``limit`` of the samples of ``parts``."""
     if not question.limit:
         return _in_order(parts, question)
-    best, prefilter = _NOTHING, question.model.prefilter if question.model and question.strategy in BY_MODEL else None
-    for part in parts:
+    best, screening = _NOTHING, _screening(question)
+    pending: list[_Near] = []
+    for part in begun_small(parts, max(_FIRST_SAMPLES, _FIRST_LIMITS * question.limit)):
         check_wanted()
-        near = free = _free(part, question.leave_out)
-        if prefilter and len(free) > _WORTH_SCREENING * question.limit:
-            near = _hopeful(part, free, question, prefilter, _last_score(best, question.limit))
-            if len(near) > len(free) // 2:  # its estimates exclude too little
-                prefilter = None
-        for start in range(0, len(near), _AT_ONCE_SAMPLES):
+        near = screening.hopeful(part, free_positions(part, question.leave_out), _last_score(best, question.limit))
+        if len(near):
+            pending.append(_Near(part, near))
+        if sum(len(each.positions) for each in pending) > _TOGETHER:
+            best, pending = _best(best, pending, question), []
+            if _is_final(best, question):
+                return best
+    return _best(best, pending, question)
+
+
+@dataclass(frozen=True)
+class _Near:
+    """Samples of a part that are to be scored by the model itself."""
+
+    part: Part
+    positions: NDArray[np.intp]
+
+
+def _best(best: Ranking, pending: Sequence[_Near], question: Question) -> Ranking:
+    """Return the first ``limit`` of ``best`` and of what is ``pending``, whose ids are higher."""
+    if pending and question.strategy in BY_MODEL and sum(len(near.positions) for near in pending) <= _TOGETHER:
+        return merge([best, _score_together(pending, question)], question.limit)
+    for near in pending:
+        for start, end in runs(len(near.positions), _AT_ONCE_LEAST, _AT_ONCE_SAMPLES):
             check_wanted()
-            if _last_score(best, question.limit) <= FLOORS.get(question.strategy, -np.inf):
-                return best  # no later sample can come first: no score is lower, and ids ascend
-            best = merge([best, _score(part, near[start : start + _AT_ONCE_SAMPLES], question)], question.limit)
+            best = merge([best, _score(near.part, near.positions[start:end], question)], question.limit)
+            if _is_final(best, question):
+                return best
     return best
+
+
+def _is_final(best: Ranking, question: Question) -> bool:
+    """Return whether no sample with a higher id can come first, since no score is lower."""
+    return _last_score(best, question.limit) <= FLOORS.get(question.strategy, -np.inf)
 
 
 def _in_order(parts: Sequence[Part], question: Question) -> Ranking:
     """Rank all samples of ``parts``, with a single sort."""
     scored = [_NOTHING]
     for part in parts:
-        free = _free(part, question.leave_out)
+        free = free_positions(part, question.leave_out)
         starts = range(0, len(free), _AT_ONCE_SAMPLES)
         scored += [_score(part, free[start : start + _AT_ONCE_SAMPLES], question) for start in starts]
     return merge(scored, 0)
@@ -155,35 +161,19 @@ def merge(rankings: Sequence[Ranking], limit: int) -> Ranking:
     return Ranking(ids[first], predicted[known], confidence[known], score[first])
 
 
-def _free(part: Part, leave_out: BitMap) -> NDArray[np.intp]:
-    """Return the positions in the part of the samples that are not left out."""
-    count = len(part.samples)
-    taken = leave_out & BitMap(range(part.first, part.first + count))
-    if not taken:
-        return np.arange(count)
-    free = np.ones(count, bool)
-    free[np.asarray(taken.to_array()) - part.first] = False
-    return np.flatnonzero(free)
-
-
 def _last_score(best: Ranking, limit: int) -> float:
     """Return the score that a sample must not exceed to be among the first."""
     return float(best.score[-1]) if len(best.score) == limit else np.inf
 
 
-def _hopeful(
-    part: Part, free: NDArray[np.intp], question: Question, prefilter: Prefilter, bound: float
-) -> NDArray[np.intp]:
-    """Return those of ``free`` that may be among the first ``limit``, all of which score at most ``bound``.
+def _screening(question: Question) -> Screening:
+    """Return what excludes samples of one part after another."""
+    prefilter = question.model.prefilter if question.model and question.strategy in BY_MODEL else None
 
-    If the ``limit``-th lowest estimate is t, the ``limit``-th lowest score is at most what t can reach, so the estimate
-    of a sample that scores as low is at most what that can reach in turn.
-    """
-    estimates = prefilter.estimates(part.samples, question.strategy)[free]
-    last = float(np.partition(estimates, question.limit - 1)[question.limit - 1])
-    lowest = min(prefilter.reach(question.strategy, last), bound)
-    near: NDArray[np.intp] = free[estimates <= prefilter.reach(question.strategy, lowest)]
-    return near
+    def last_score(part: Part, positions: NDArray[np.intp]) -> float:
+        return _last_score(_score(part, positions, question), question.limit)
+
+    return Screening(prefilter.screens if prefilter else (), question.strategy, question.limit, last_score)
 
 
 def _score(part: Part, positions: NDArray[np.intp], question: Question) -> Ranking:
@@ -192,15 +182,27 @@ def _score(part: Part, positions: NDArray[np.intp], question: Question) -> Ranki
     if score := BY_ID.get(question.strategy):
         scores = score(ids, question.seed)
         first = best_first(ids, scores, question.limit)
-        rows = _probabilities(question.model, part.samples, positions[first]) if question.model else None
-    else:
-        assert question.model is not None, "checked before"
-        probabilities = _probabilities(question.model, part.samples, positions)
-        scores = BY_MODEL[question.strategy](probabilities)
-        first = best_first(ids, scores, question.limit)
-        rows = probabilities[first]
-    if rows is None:
-        return Ranking(ids[first], np.empty(0, np.int64), np.empty(0, np.float32), scores[first])
+        if question.model is None:
+            return Ranking(ids[first], np.empty(0, np.int64), np.empty(0, np.float32), scores[first])
+        rows = _probabilities(question.model, part.samples, positions[first])
+        return Ranking(ids[first], rows.argmax(axis=1), rows.max(axis=1), scores[first])
+    assert question.model is not None, "checked before"
+    return _first(ids, _probabilities(question.model, part.samples, positions), question)
+
+
+def _score_together(pending: Sequence[_Near], question: Question) -> Ranking:
+    """Score a few samples of several parts with one call of the model, and return the first ``limit``."""
+    assert question.model is not None, "checked before"
+    ids = np.concatenate([each.part.first + each.positions for each in pending]).astype(np.uint32)
+    samples = np.concatenate([each.part.samples[each.positions] for each in pending])
+    return _first(ids, question.model.probabilities(samples), question)
+
+
+def _first(ids: Ids, probabilities: NDArray[np.float32], question: Question) -> Ranking:
+    """Return the first ``limit`` of samples by the model's probabilities ``[n, classes]``."""
+    scores = BY_MODEL[question.strategy](probabilities)
+    first = best_first(ids, scores, question.limit)
+    rows = probabilities[first]
     return Ranking(ids[first], rows.argmax(axis=1), rows.max(axis=1), scores[first])
 
 

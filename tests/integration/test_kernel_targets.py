@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,50 +10,48 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scorer_svc.prefilter.integer_kernel import GROUP, PRODUCTS, Code, is_exact
+from scorer_svc.prefilter.integer_kernel import Code, Kernel
+from scorer_svc.prefilter.kernel_check import is_right
+from scorer_svc.prefilter.layout import Layout
+from tests.processors import PROCESSORS, X86, runnable
 from tests.unit.kernels import SIZES, array_at
-from trainer_svc.model.fused_step import CLASSES_MAX, StepFunctions, is_right
+from trainer_svc.model.fused_step import CLASSES_MAX, StepFunctions
+from trainer_svc.model.fused_step import is_right as steps_are_right
 
-binding = pytest.importorskip("llvmlite.binding", reason="the extra llvm is not installed")
+pytest.importorskip("llvmlite.binding", reason="the extra llvm is not installed")
 
-from labelloop.runtime.machine_code import Processor  # noqa: E402
+from labelloop.runtime.machine_code import Processor
 
-from scorer_svc.prefilter.machine_code import compiled, object_file  # noqa: E402
-from trainer_svc.model.fused_code import step_functions  # noqa: E402
+from scorer_svc.prefilter.machine_code import compiled, layouts, object_file
+from trainer_svc.model.fused_code import step_functions
 
-LENGTHS = [*range(1, PRODUCTS + 2), 2 * PRODUCTS - 1, 2 * PRODUCTS, 2 * PRODUCTS + 1]
-X86 = "x86_64-unknown-linux-gnu"
-# LLVM's name of a processor, features switched on and off, and what the processor here must have to run the code.
-PROCESSORS: dict[str, tuple[str, str, set[str]]] = {
-    "SSE2": ("x86-64", "", set()),
-    "SSE4.2": ("x86-64-v2", "", {"sse4.2"}),
-    "AVX": ("x86-64-v2", "+avx", {"avx"}),
-    "AVX2": ("x86-64-v3", "", {"avx2", "bmi2", "fma"}),
-    "AVX2, AVX-512 switched off": ("x86-64-v4", "-avx512f,-avx512bw,-avx512vl,-avx512dq,-avx512cd", {"avx2", "bmi2"}),
-    "AVX-VNNI": ("x86-64-v3", "+avxvnni", {"avxvnni"}),
-    "AVX-512": ("x86-64-v4", "", {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd"}),
-    "AVX-512 VNNI": ("x86-64-v4", "+avx512vnni", {"avx512f", "avx512bw", "avx512vl", "avx512vnni"}),
-}
-ARM_COMPILER, ARM_EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
-ARM_FEATURES = {"NEON": "", "SVE2": "+sve2,+i8mm,+dotprod"}
-# Takes the sizes as arguments, reads samples, weights, scales and bias, and writes the kernel's logits.
+ARM = "aarch64-linux-gnu"
+ARM_COMPILER, ARM_EMULATOR = f"{ARM}-gcc", "qemu-aarch64"
+ARM_FEATURES = {"NEON": "", "dot product": "+dotprod", "SVE2": "+sve2,+i8mm,+dotprod"}
+ARM_SIZES = [(1, 2), (15, 4), (17, 9), (64, 20), (97, 2), (784, 10), (40, 100)]
+# Takes the sizes as arguments; reads samples, positions, weights, shifts, scales, bias and numbers; writes the result.
 MAIN_C = """
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-void logits(const uint8_t *, int64_t, const int16_t *, const float *, const float *, float *);
+void lowest(const uint8_t *, const int64_t *, int64_t, const void *, const int32_t *, const float *, const float *,
+            const float *, int64_t, int32_t *, float *);
 static void *in(size_t size) {
-    void *data = malloc(size);
+    void *data = aligned_alloc(64, (size + 63) / 64 * 64);
     if (!data || fread(data, 1, size, stdin) != size) exit(1);
     return data;
 }
 int main(int argc, char **argv) {
-    size_t features = atol(argv[1]), classes = atol(argv[2]), count = atol(argv[3]), weights = atol(argv[4]);
-    uint8_t *samples = in(count * features);
-    int16_t *ordered = in(weights * 2);
-    float *scales = in(classes * 4), *bias = in(classes * 4), *found = malloc(classes * count * 4);
-    logits(samples, count, ordered, scales, bias, found);
-    return fwrite(found, 4, classes * count, stdout) != classes * count;
+    size_t samples_bytes = atol(argv[1]), count = atol(argv[2]), weights_bytes = atol(argv[3]), rows = atol(argv[4]);
+    size_t strategy = atol(argv[5]), scratch_words = atol(argv[6]), found_words = atol(argv[7]);
+    uint8_t *samples = in(samples_bytes);
+    int64_t *positions = in(count * 8);
+    void *weights = in(weights_bytes);
+    int32_t *shifts = in(rows * 4);
+    float *scales = in(rows * 4), *bias = in(rows * 4), *numbers = in(8), *found = malloc(found_words * 4);
+    int32_t *scratch = aligned_alloc(64, (scratch_words * 4 + 63) / 64 * 64);
+    lowest(samples, positions, count, weights, shifts, scales, bias, numbers, strategy, scratch, found);
+    return fwrite(found, 4, found_words, stdout) != found_words;
 }
 """
 
@@ -62,24 +59,47 @@ int main(int argc, char **argv) {
 @pytest.fixture(params=PROCESSORS)
 def processor(request: pytest.FixtureRequest) -> Processor:
     """An x86 processor whose code runs here."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        pytest.skip(f"this processor is {platform.machine()}: it runs no code for x86-64")
-    cpu, switches, needed = PROCESSORS[request.param]
-    here = {feature for feature, there in binding.get_host_cpu_features().items() if there}
-    if missing := needed - here:
-        pytest.skip(f"this processor lacks {', '.join(sorted(missing))}")
-    return Processor(X86, cpu, switches)
+    return runnable(request.param)
 
 
 def test_code_for_older_and_newer_x86_processors_computes_exact_sums(processor: Processor) -> None:
-    for features, classes in [*((length, 3) for length in LENGTHS), *((40, GROUP + more) for more in (-1, 0, 1, 11))]:
-        assert is_exact(compiled(features, classes, processor), features, classes), (features, classes)
+    for features, classes in [*((length, 3) for length in (1, 15, 31, 33, 63, 65, 127, 129)), *SIZES[8:]]:
+        for kernel in compiled(features, classes, processor):
+            assert is_right(kernel), kernel.layout
 
 
 def test_steps_of_fits_are_right_on_older_and_newer_x86_processors(processor: Processor) -> None:
     for features, classes in [(1, 1), (15, 3), (16, 4), (17, 5), (784, 10), (100, CLASSES_MAX)]:
         functions = StepFunctions(*step_functions(features, classes, processor))
-        assert is_right(functions, features, classes), (features, classes)
+        assert steps_are_right(functions, features, classes), (features, classes)
+
+
+@pytest.mark.parametrize(
+    ("processor", "wanted"),
+    [
+        (Processor(X86, "x86-64-v3", "+avx2"), ["vpmaddubsw", "vpmaddwd"]),
+        (Processor(X86, "x86-64-v3", "+avx2,+avxvnni"), ["{vex}\tvpdpbusd", "vpdpwssd"]),
+        (Processor(X86, "x86-64-v4", "+avx2,+avx512f,+avx512bw,+avx512vl"), ["vpmaddubsw", "vpmaddwd"]),
+        (
+            Processor(X86, "x86-64-v4", "+avx2,+avx512f,+avx512bw,+avx512vl,+avx512vnni"),
+            ["vpdpbusd", "vpdpwssd"],
+        ),
+        (Processor(ARM, "generic", ""), ["smlal2"]),
+        (Processor(ARM, "generic", "+dotprod"), ["sdot", "smlal2"]),
+    ],
+    ids=["AVX2", "AVX-VNNI", "AVX-512", "AVX-512 VNNI", "NEON", "dot product"],
+)
+def test_code_multiplies_by_the_instructions_that_were_chosen(
+    processor: Processor, wanted: list[str], tmp_path: Path
+) -> None:
+    if not (program := shutil.which("llvm-objdump")):
+        pytest.skip("llvm-objdump is not installed")
+    for layout, instruction in zip(layouts(784, 10, processor), wanted, strict=True):
+        made = tmp_path / "made.o"
+        made.write_bytes(object_file(layout, processor))
+        command = [program, "-d", f"--mattr={processor.features}", str(made)]
+        listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert listing.count(instruction) >= layout.rows, instruction
 
 
 @pytest.mark.parametrize("name", ARM_FEATURES)
@@ -89,31 +109,50 @@ def test_code_for_arm64_computes_exact_sums(name: str, tmp_path: Path) -> None:
     source, main = tmp_path / "main.c", tmp_path / "main.o"
     source.write_text(MAIN_C)
     subprocess.run([ARM_COMPILER, "-O1", "-c", source, "-o", main], check=True)
-    processor = Processor("aarch64-linux-gnu", "generic", ARM_FEATURES[name])
-    for features, classes in SIZES:
-        made, program = tmp_path / f"{features}.o", tmp_path / f"{features}"
-        made.write_bytes(object_file(features, classes, processor))
-        subprocess.run([ARM_COMPILER, "-static", main, made, "-o", program], check=True)
-        assert is_exact(emulated(program, features, classes), features, classes), (features, classes)
+    processor = Processor(ARM, "generic", ARM_FEATURES[name])
+    for features, classes in ARM_SIZES:
+        for layout in layouts(features, classes, processor):
+            made, program = tmp_path / "made.o", tmp_path / "program"
+            made.write_bytes(object_file(layout, processor))
+            subprocess.run([ARM_COMPILER, "-static", main, made, "-o", program], check=True)
+            assert is_right(Kernel(layout, emulated(program, layout))), layout
 
 
-def emulated(program: Path, features: int, classes: int) -> Code:
+def emulated(program: Path, layout: Layout) -> Code:
     """Return ``program`` under emulation as a function that is called as machine code is."""
 
-    def code(samples: int, count: int, weights: int, scales: int, bias: int, found: int) -> None:
-        ordered = classes * -(-features // PRODUCTS) * PRODUCTS
+    def code(
+        samples: int,
+        positions: int,
+        count: int,
+        weights: int,
+        shifts: int,
+        scales: int,
+        bias: int,
+        numbers: int,
+        strategy: int,
+        scratch: int,
+        found: int,
+    ) -> None:
+        chosen = array_at(positions, ctypes.c_int64, count)
+        rows, words = layout.rows, -(-count // layout.block) * layout.block * (1 if strategy else layout.rows)
         given = (
-            array_at(samples, ctypes.c_uint8, count * features),
-            array_at(weights, ctypes.c_int16, ordered),
-            array_at(scales, ctypes.c_float, classes),
-            array_at(bias, ctypes.c_float, classes),
+            array_at(samples, ctypes.c_uint8, (int(chosen.max()) + 1) * layout.features),
+            chosen,
+            array_at(weights, ctypes.c_uint8, rows * layout.steps * layout.step * layout.instructions.weight_bits // 8),
+            array_at(shifts, ctypes.c_int32, rows),
+            *(
+                array_at(address, ctypes.c_float, size)
+                for address, size in ((scales, rows), (bias, rows), (numbers, 2))
+            ),
         )
+        sizes = len(given[0]), count, len(given[2]), rows, strategy, layout.scratch, words
         answer = subprocess.run(
-            [ARM_EMULATOR, "-cpu", "max", program, *map(str, (features, classes, count, ordered))],
+            [ARM_EMULATOR, "-cpu", "max", program, *map(str, sizes)],
             input=b"".join(array.tobytes() for array in given),
             capture_output=True,
             check=True,
         ).stdout
-        array_at(found, ctypes.c_float, classes * count)[:] = np.frombuffer(answer, "<f4")
+        array_at(found, ctypes.c_float, words)[:] = np.frombuffer(answer, "<f4")
 
     return code

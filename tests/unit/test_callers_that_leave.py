@@ -26,7 +26,7 @@ from scorer_svc.pools.pool import pools
 from scorer_svc.prefilter.kernel_choice import PrefilterFactory
 from scorer_svc.service import ScorerService
 from tests.patience import PATIENCE_S
-from tests.unit.kernels import numpy_kernel
+from tests.unit.kernels import numpy_kernels
 from tests.unit.test_pool import PLENTY, Store, published
 from tests.unused import UNUSED
 from trainer_svc.model.onnx_export import to_onnx
@@ -82,7 +82,7 @@ async def scorer(folder: Path) -> AsyncIterator[tuple[ScorerService, dict[str, A
     ranking, cores, clustering = executors
     learning = FeatureService(known, graphs(store), cores)
     seen = feature_pools(known, graphs(store), CacheFolder(folder / "f", PLENTY), cores)
-    made = models(store, PrefilterFactory(numpy_kernel, lambda: False))
+    made = models(store, PrefilterFactory(numpy_kernels, lambda: False))
     service = ScorerService(known, seen, learning, made, UNUSED, UNUSED, ranking, 1, cache, clustering)
     margin, k_means = Strategy.STRATEGY_MARGIN, Strategy.STRATEGY_K_MEANS
     asked: dict[str, Any] = {"pool_sha256": pool, "model_sha256": model}

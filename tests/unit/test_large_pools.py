@@ -25,7 +25,7 @@ from scorer_svc.pools.pool import Pool, pools
 from scorer_svc.pools.window import MappedWindow
 from scorer_svc.prefilter.kernel_choice import PrefilterFactory
 from scorer_svc.service import ScorerService
-from tests.unit.kernels import numpy_kernel
+from tests.unit.kernels import numpy_kernels
 from tests.unit.test_pool import PLENTY, Store, published
 from tests.unused import UNUSED
 from trainer_svc.model.onnx_export import to_onnx
@@ -45,7 +45,7 @@ async def services(folder: Path) -> AsyncIterator[tuple[ScorerService, ScorerSer
     store = Store()
     digest, _ = await published(store, SAMPLES, *BOUNDS)
     model = await store.put(to_onnx(np.random.default_rng(1).normal(0, 0.02, (4, 7)).astype(np.float32), "uint8"))
-    prefilters = PrefilterFactory(numpy_kernel, lambda: True)
+    prefilters = PrefilterFactory(numpy_kernels, lambda: True)
     with ThreadPoolExecutor(2) as executor:
 
         def service(name: str, mapped: int, cached: int, threads: int) -> ScorerService:
@@ -102,7 +102,7 @@ async def test_a_ranking_with_its_samples_reads_each_shard_once(tmp_path: Path, 
     model = await store.put(to_onnx(np.random.default_rng(1).normal(0, 0.02, (4, 7)).astype(np.float32), "uint8"))
     known = pools(store, ArtifactCache(store, tmp_path, LARGEST_SHARD), MappedWindow(LARGEST_SHARD))
     with ThreadPoolExecutor(1) as executor:
-        loaded = models(store, PrefilterFactory(numpy_kernel, lambda: True))
+        loaded = models(store, PrefilterFactory(numpy_kernels, lambda: True))
         service = ScorerService(known, UNUSED, UNUSED, loaded, UNUSED, UNUSED, executor, 1, UNUSED)
         request = pb.RankPoolRequest(
             pool_sha256=digest, model_sha256=model, strategy=strategy, limit=300, with_samples=True

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from labelloop.errors import InvalidInput
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from numpy.typing import NDArray
@@ -18,14 +17,14 @@ from pyroaring import BitMap
 
 from scorer_svc.models.model import Model
 from scorer_svc.pools.part import Part
-from scorer_svc.prefilter.integer_kernel import Code, Unavailable
+from scorer_svc.prefilter.integer_kernel import Kernel, Unavailable
 from scorer_svc.prefilter.kernel_choice import PrefilterFactory
-from scorer_svc.prefilter.score_bounds import ESTIMATES, reach
-from scorer_svc.ranking import rank as rank_module
-from scorer_svc.ranking.rank import Question, Ranking, check, cut, merge, rank
+from scorer_svc.prefilter.prefilter import Screen
+from scorer_svc.ranking.pieces import cut
+from scorer_svc.ranking.rank import Question, Ranking, check, merge, rank
 from scorer_svc.strategies.uncertainty import BY_ID, BY_MODEL
 from tests.examples import examples
-from tests.unit.kernels import numpy_kernel
+from tests.unit.kernels import numpy_kernels
 from trainer_svc.model.onnx_export import to_onnx
 
 FEATURES = 12
@@ -36,13 +35,13 @@ def weights(seed: int, classes: int, size: float) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(0, size, (classes, FEATURES + 1)).astype(np.float32)
 
 
-def no_kernel(features: int, classes: int) -> Code:
+def no_kernel(features: int, classes: int) -> list[Kernel]:
     raise Unavailable("this processor is unknown")
 
 
 SCREENINGS = {
     "llvmlite": PrefilterFactory(),
-    "numpy": PrefilterFactory(numpy_kernel, lambda: True),
+    "numpy": PrefilterFactory(numpy_kernels, lambda: True),
     "not installed": PrefilterFactory(installed=lambda: False),
     "broken": PrefilterFactory(no_kernel, lambda: True),
 }
@@ -120,54 +119,6 @@ def test_rankings_equal_a_plain_scan_however_the_pool_is_cut(
         assert_same(merge([rank([part], question) for part in cut_up], limit), expected)
 
 
-@given(
-    seed=st.integers(0, 10**6), classes=st.integers(2, 40), size=st.floats(0, 30), strategy=st.sampled_from([*BY_MODEL])
-)
-@settings(max_examples=examples(70), deadline=None)
-def test_prefilter_estimates_are_within_their_error_bound(
-    seed: int, classes: int, size: float, strategy: Strategy.ValueType
-) -> None:
-    samples = pool(seed, 500, 500)
-    samples[:2] = [[0], [255]]
-    scorer = model(weights(seed, classes, size))
-    if scorer.prefilter is None:
-        return
-    estimates, scores = scorer.prefilter.estimates(samples, strategy), BY_MODEL[strategy](scorer.probabilities(samples))
-    for one, other in ((estimates, scores), (scores, estimates)):
-        assert (other <= [scorer.prefilter.reach(strategy, float(score)) for score in one]).all()
-
-
-@given(
-    logits=arrays(np.float64, st.tuples(st.integers(2, 100), st.just(20)), elements=st.floats(-40, 40)),
-    error=st.sampled_from([0.0, 1e-6, 1e-3, 0.1, 0.25]),
-    seed=st.integers(0, 10**6),
-    strategy=st.sampled_from([*ESTIMATES]),
-)
-@settings(max_examples=examples(100), deadline=None)
-def test_scores_of_logits_that_are_off_are_within_reach_of_each_other(
-    logits: NDArray[np.float64], error: float, seed: int, strategy: Strategy.ValueType
-) -> None:
-    moved = logits + np.random.default_rng(seed).choice([-error, error], logits.shape)
-    one, other = (ESTIMATES[strategy](each.astype(np.float32)) for each in (logits, moved))
-    rounding = float(np.spacing(np.float32(40)))  # of both logits
-    for here, there in ((one, other), (other, one)):
-        assert (there <= [reach(strategy, float(score), error + rounding, len(logits)) for score in here]).all()
-
-
-@pytest.mark.parametrize("strategy", ESTIMATES)
-def test_what_is_within_reach_rises_with_the_score(strategy: Strategy.ValueType) -> None:
-    sign = -1 if strategy == Strategy.STRATEGY_MOST_CONFIDENT else 1
-    scores = np.sort(sign * np.r_[np.linspace(0.1, 1, 500), 1 - np.logspace(-8, -2, 500)])
-    reached = [reach(strategy, float(score), 0.02, 10) for score in scores]
-    assert (np.diff(reached) >= 0).all()
-    assert reach(strategy, np.inf, 0.02, 10) == np.inf
-
-
-def test_most_confident_samples_are_told_from_nearly_as_confident_ones() -> None:
-    """By its Lipschitz constant, a probability of 0.999 could be one of 0.989."""
-    assert -reach(Strategy.STRATEGY_MOST_CONFIDENT, -0.999, 0.02, 10) == pytest.approx(0.999, abs=5e-5)
-
-
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])
 @pytest.mark.parametrize(
     ("threads", "prefilters"), [(1, "llvmlite"), (2, "numpy"), (3, "not installed"), (5, "llvmlite")]
@@ -193,22 +144,23 @@ def test_prefilter_saves_the_model_most_of_a_pool(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Model, "probabilities", counted)
     rank([Part(0, samples)], question)
-    assert sum(scored) < 50
+    assert len(scored) == 1
+    assert scored[0] < 256
 
 
 def test_prefilter_that_excludes_no_sample_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    alike = [Part(start, np.zeros((100, FEATURES), np.uint8)) for start in range(0, 500, 100)]
-    question = Question(Strategy.STRATEGY_MARGIN, 3, model=model(weights(0, 10, 0.5)))
+    alike = [Part(start, np.zeros((400, FEATURES), np.uint8)) for start in range(0, 2_000, 400)]
+    question = Question(Strategy.STRATEGY_LEAST_CONFIDENCE, 3, model=model(weights(0, 10, 0.5)))
     screened: list[int] = []
-    hopeful = rank_module._hopeful
+    plainly = Screen.lowest
 
-    def counted(part: Part, *rest: object) -> NDArray[np.intp]:
-        screened.append(part.first)
-        return hopeful(part, *rest)  # type: ignore[arg-type]
+    def counted(self: Screen, *rest: object) -> NDArray[np.float32]:
+        screened.append(self.weight_bits)
+        return plainly(self, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rank_module, "_hopeful", counted)
+    monkeypatch.setattr(Screen, "lowest", counted)
     assert list(rank(alike, question).sample_ids) == [0, 1, 2]
-    assert screened == [0]
+    assert screened == [8, 16]
 
 
 def test_pool_of_floats_has_no_prefilter() -> None:
