@@ -72,7 +72,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
         clustering,
     )
     server.diagnostics.about(client, folders=[settings.cache_dir])
-    add_ScorerServiceServicer_to_server(service, server.grpc)
+    add_ScorerServiceServicer_to_server(service, server.with_shortcuts({"Score": service.score_at_once}))
     snapshots = newest.snapshots(settings.cache_dir / "snapshots")
     try:
         await snapshots.restore()

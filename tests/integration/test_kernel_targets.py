@@ -1,4 +1,4 @@
-"""Code compiled for other processors than this one: the integer kernel is exact, and steps of fits are right."""
+"""Code compiled for other processors than this one: kernels and steps of fits are right."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scorer_svc.models.model import Model
 from scorer_svc.prefilter.integer_kernel import GROUP, PRODUCTS, Code, is_exact
+from scorer_svc.prefilter.linear_head import linear_softmax
+from scorer_svc.row_kernel.kernel import RowKernel, agrees
 from tests.unit.kernels import SIZES, array_at
 from trainer_svc.model.fused_step import CLASSES_MAX, StepFunctions, is_right
+from trainer_svc.model.onnx_export import to_onnx
 
 binding = pytest.importorskip("llvmlite.binding", reason="the extra llvm is not installed")
 
 from labelloop.runtime.machine_code import Processor  # noqa: E402
 
 from scorer_svc.prefilter.machine_code import compiled, object_file  # noqa: E402
+from scorer_svc.row_kernel import machine_code as row_code  # noqa: E402
 from trainer_svc.model.fused_code import step_functions  # noqa: E402
 
 LENGTHS = [*range(1, PRODUCTS + 2), 2 * PRODUCTS - 1, 2 * PRODUCTS, 2 * PRODUCTS + 1]
@@ -80,6 +85,22 @@ def test_steps_of_fits_are_right_on_older_and_newer_x86_processors(processor: Pr
     for features, classes in [(1, 1), (15, 3), (16, 4), (17, 5), (784, 10), (100, CLASSES_MAX)]:
         functions = StepFunctions(*step_functions(features, classes, processor))
         assert is_right(functions, features, classes), (features, classes)
+
+
+def test_rows_are_classified_alike_on_older_and_newer_x86_processors(processor: Processor) -> None:
+    """The bits are those of ONNX Runtime here, in whatever width the code computes them."""
+    for features, classes, dtype in [(7, 3, "uint8"), (784, 10, "uint8"), (300, 17, "float32"), (1_030, 40, "uint8")]:
+        weights = np.random.default_rng(5).normal(0, 0.1, (classes, features + 1)).astype(np.float32)
+        model = Model(to_onnx(weights, dtype), "0" * 64)
+        linear = linear_softmax(model.data)
+        assert linear is not None
+        kernel = RowKernel(linear, row_code.compiled(features, classes, dtype, processor))
+        assert agrees(kernel, features, model.classify), (features, classes)
+
+
+@pytest.mark.parametrize("name", ARM_FEATURES)
+def test_rows_can_be_compiled_for_arm64(name: str) -> None:
+    assert row_code.object_file(784, 10, "uint8", Processor("aarch64-linux-gnu", "generic", ARM_FEATURES[name]))
 
 
 @pytest.mark.parametrize("name", ARM_FEATURES)

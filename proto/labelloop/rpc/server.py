@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from labelloop.rpc.callers import Callers, CheckOf, everybody
 from labelloop.rpc.connection_limits import connection_limits
 from labelloop.rpc.diagnostics import Diagnostics
 from labelloop.rpc.drain import Drain
-from labelloop.rpc.handlers import guarded
+from labelloop.rpc.handlers import Shortcut, guarded
 from labelloop.rpc.health import Probes
 from labelloop.rpc.tls import server_credentials
 from labelloop.settings import ServiceSettings
@@ -84,13 +85,25 @@ class Server:
         self._server = grpc.aio.server(options=options)
         self._counts = CallCounts()
         self._drain = Drain()
-        self.grpc = guarded(self._server, self._counts, check_of=_check_of(settings), bounds=bounds, drain=self._drain)
+        self._bounds = bounds
+        self.grpc = self.with_shortcuts({})
         self._probes = Probes(settings, service_name)
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         self.diagnostics = Diagnostics(settings, service_name)
         add_DiagnosticsServiceServicer_to_server(self.diagnostics, self.grpc)
         self.port, self._stopping = 0, False
+
+    def with_shortcuts(self, shortcuts: Mapping[str, Shortcut]) -> grpc.aio.Server:
+        """Return the server to add a servicer to whose methods have ``shortcuts``."""
+        return guarded(
+            self._server,
+            self._counts,
+            check_of=_check_of(self._settings),
+            bounds=self._bounds,
+            drain=self._drain,
+            shortcuts=shortcuts,
+        )
 
     async def live(self) -> None:
         """Tell probes that the process is live; raise WrongState if their port is taken."""
