@@ -8,7 +8,6 @@ bit, there is no kernel and ONNX Runtime answers.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -67,9 +66,10 @@ class RowKernel:
         self.dtype = linear.dtype
         self.sample_bytes = len(linear.kernel) * np.dtype(linear.dtype).itemsize
         self._code, self._lines = code, lines(linear.kernel, linear.bias)
-        self._predicted, self._confidence = (ctypes.c_uint8 * SAMPLES_MAX)(), (ctypes.c_float * SAMPLES_MAX)()
-        addresses = (self._lines.weights.ctypes.data, self._lines.bias.ctypes.data)
-        self._addresses = (*addresses, ctypes.addressof(self._predicted), ctypes.addressof(self._confidence))
+        predicted, confidence = np.zeros(SAMPLES_MAX, np.uint8), np.zeros(SAMPLES_MAX, np.float32)
+        written = (self._lines.weights, self._lines.bias, predicted, confidence)
+        self._addresses = tuple(array.ctypes.data for array in written)
+        self._predicted, self._confidence = predicted.data, confidence.data  # which keep the arrays
 
     def classify(self, samples: bytes) -> tuple[bytes, bytes] | None:
         """Return a byte for the class of each sample, and its probability as little-endian float32.
@@ -80,7 +80,7 @@ class RowKernel:
         count, rest = divmod(len(samples), self.sample_bytes)
         if rest or not 1 <= count <= SAMPLES_MAX or self._code(samples, count, *self._addresses) != count:
             return None
-        return bytes(self._predicted[:count]), bytes(memoryview(self._confidence)[:count])
+        return self._predicted[:count].tobytes(), self._confidence[:count].tobytes()
 
 
 def row_kernel(

@@ -22,6 +22,7 @@ from labelloop.rpc.admission import CallBounds, in_turn, streamed_in_turn
 from labelloop.rpc.call_metrics import CallCounts, MethodCounts
 from labelloop.rpc.callers import Check, CheckOf, admit, everybody
 from labelloop.rpc.drain import Drain
+from labelloop.rpc.overload import Overload
 from labelloop.runtime.crash_points import crash_point
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -173,7 +174,11 @@ def _checked(behaviour: Answer, check: Check) -> Answer:
 
 
 def _with_shortcut(behaviour: Answer, shortcut: Shortcut, drain: Drain) -> Answer:
+    overload = Overload()
+
     async def call(request: Any, context: Any) -> Any:
+        if held := overload.arrive():
+            await held.wait()
         if drain.passes() and (response := shortcut(request, context)) is not None:
             return response
         return await behaviour(request, context)

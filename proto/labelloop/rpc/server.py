@@ -42,14 +42,14 @@ OUTLIVE_A_DEAD_PEER = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 REQUEST_BYTES_MAX = 8 * 1024 * 1024  # decoded, a request may take twenty times its size; only responses are large
-_PENDING_CALLS = 256  # about 50 ms of small calls
+_PENDING_CALLS = 4096  # of about 8 KB each; far more than are let wait by :mod:`labelloop.rpc.overload`
 _SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients may ping every other second
     ("grpc.keepalive_permit_without_calls", 1),
     # gRPC queues calls before any of our code sees them, and hands them over one by one. Above the first limit it ends
-    # some new calls as CANCELLED, above the second all of them; without limits, a call may wait there for seconds.
+    # some new calls as CANCELLED, above the second all of them: that bounds memory.
     ("grpc.server.max_pending_requests", _PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
 ]
