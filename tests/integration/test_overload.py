@@ -10,7 +10,7 @@ import grpc
 import pytest
 from labelloop.errors import LimitExceeded, from_rpc
 from labelloop.rpc.overload import WAITING_MAX, Overload
-from labelloop.rpc.server import Server
+from labelloop.rpc.server import SHORTCUT_PENDING_CALLS, Server
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.scorer.v1.scorer_pb2_grpc import ScorerServiceStub, add_ScorerServiceServicer_to_server
 from labelloop.settings import ServiceSettings
@@ -22,7 +22,7 @@ CHANNELS, CALLS = 16, 150
 
 
 async def test_of_thousands_of_calls_at_once_those_beyond_the_limit_are_refused_and_none_cancelled() -> None:
-    server = Server(ServiceSettings(port=0), "labelloop.scorer.v1.ScorerService")
+    server = Server(ServiceSettings(port=0), "labelloop.scorer.v1.ScorerService", pending_calls=SHORTCUT_PENDING_CALLS)
     shortcuts = {"Score": lambda request, context: b""}
     add_ScorerServiceServicer_to_server(Scorer(), server.with_shortcuts(shortcuts))
     await server.start()
