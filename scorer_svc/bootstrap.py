@@ -12,7 +12,7 @@ from labelloop.artifacts.opening import open_store, wait_until_usable
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.hold_up_reports import HoldUpReports
 from labelloop.eventlog.log import EventLog
-from labelloop.rpc.server import Server
+from labelloop.rpc.server import SHORTCUT_PENDING_CALLS, Server
 from labelloop.runtime.cores import usable_cores
 from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
 
@@ -36,7 +36,13 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
 
     Several processes may share a port if each is started with ``shared_port``.
     """
-    server = Server(settings, "labelloop.scorer.v1.ScorerService", shared_port=shared_port, bounds=CALL_BOUNDS)
+    server = Server(
+        settings,
+        "labelloop.scorer.v1.ScorerService",
+        shared_port=shared_port,
+        bounds=CALL_BOUNDS,
+        pending_calls=SHORTCUT_PENDING_CALLS,
+    )
     await server.live()
     client = await connect_service(settings, "scorer")
     log = EventLog(client)
@@ -72,7 +78,7 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
         clustering,
     )
     server.diagnostics.about(client, folders=[settings.cache_dir])
-    add_ScorerServiceServicer_to_server(service, server.grpc)
+    add_ScorerServiceServicer_to_server(service, server.with_shortcuts({"Score": service.score_at_once}))
     snapshots = newest.snapshots(settings.cache_dir / "snapshots")
     try:
         await snapshots.restore()

@@ -15,7 +15,8 @@ CALL_BOUNDS = CallBounds(
         Bound(["FindFetchedShards"], at_once=4, waiting=16, where="the event loop's threads"),
     ],
     unbounded={
-        "Score": "inline if it is small, else in a thread `posted`: refused once it would wait 0.1 s",
+        "Score": "inline if it is small, refused while more than 512 wait; else in a thread `posted`, refused once it "
+        "would wait 0.1 s",
         "ScoreStream": "each message as a call of `Score`",
     },
 )

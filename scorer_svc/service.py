@@ -248,6 +248,19 @@ class ScorerService(ScorerServiceServicer):
         digest = self._newest.digest(request.run_id) if request.HasField("run_id") else request.model_sha256
         return await self._scoring.score(request, await self._model(digest), digest)
 
+    def score_at_once(self, request: pb.ScoreRequest, context: Context) -> bytes | None:
+        """Answer most calls of ``Score`` without waiting for anything; None leaves a call to :meth:`Score`.
+
+        Raises:
+            LabelloopError: What :meth:`Score` would raise.
+        """
+        remaining_s = context.time_remaining()
+        if remaining_s is not None and remaining_s <= 0:
+            return None
+        digest = self._newest.digest(request.run_id) if request.HasField("run_id") else request.model_sha256
+        model = self._models.at_hand(digest)
+        return self._scoring.score_at_once(request, model, digest) if model else None
+
     async def ScoreStream(
         self, requests: AsyncIterator[pb.ScoreStreamRequest], context: Context
     ) -> AsyncIterator[pb.ScoreStreamResponse]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import structlog
 from labelloop.artifacts.store import ArtifactStore
 from labelloop.runtime.async_cache import AsyncCache
 from numpy.typing import NDArray
@@ -15,15 +16,23 @@ from numpy.typing import NDArray
 from scorer_svc.models.graph import Graph
 from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
 from scorer_svc.models.validation import MODEL
+from scorer_svc.prefilter.integer_kernel import Unavailable
 from scorer_svc.prefilter.kernel_choice import PrefilterFactory
 from scorer_svc.prefilter.linear_head import linear_softmax
 from scorer_svc.prefilter.prefilter import Prefilter
+from scorer_svc.row_kernel.kernel import RowKernel, row_kernel
 
 _KEPT = 64
 
+log = structlog.get_logger()
+
 
 class Model(Graph):
-    """A graph from samples, or features of them, to probabilities of ``class_count`` classes."""
+    """A graph from samples, or features of them, to probabilities of ``class_count`` classes.
+
+    Attributes:
+        row_kernel: classifies few samples in less time, with the same answers; None if there is none, or not yet.
+    """
 
     limits = MODEL
 
@@ -37,6 +46,25 @@ class Model(Graph):
         super().__init__(data, digest, field="model_sha256", multiply_adds_max=multiply_adds_max)
         self.class_count = self.answer_count
         self._prefilters = prefilters or PrefilterFactory()
+        self.row_kernel: RowKernel | None = None
+        self._wants_row_kernel = True
+
+    def wants_row_kernel(self) -> bool:
+        """Return whether to call :meth:`make_row_kernel`; true once.
+
+        It is made when a model is first asked for classes of posted images, since most models are only asked to rank.
+        """
+        wants, self._wants_row_kernel = self._wants_row_kernel, False
+        return wants
+
+    def make_row_kernel(self) -> None:
+        """Set ``row_kernel`` if one can be made that answers as this model does; log why not otherwise."""
+        if self._prefilters.problem:  # as without llvmlite, which was logged
+            return
+        try:
+            self.row_kernel = row_kernel(linear_softmax(self.data), self.classify)
+        except Unavailable as error:
+            log.warning("row_kernel_unavailable", action="ONNX Runtime answers Score alone", why=str(error))
 
     @cached_property
     def prefilter(self) -> Prefilter | None:

@@ -83,16 +83,22 @@ def _check_count(count: int, values_each: int) -> None:
 
 def answer(digest: str, probabilities: NDArray[np.float32], with_probabilities: bool) -> pb.ScoreResponse:
     """Build the response from ``probabilities`` ``[n, classes]``. InvalidInput if any are not numbers."""
-    predicted, confidence = _one_best(probabilities) if len(probabilities) == 1 else _best(probabilities)
-    if math.isnan(sum(confidence)):
-        message = "the model's answer to some image is no number: are the values in the scale of its pool?"
-        raise InvalidInput("NO_ANSWER", message, field="images")
+    predicted, confidence = best(probabilities)
     return pb.ScoreResponse(
         model_sha256=digest,
         predicted=predicted,
         confidence=confidence,
         probabilities=probabilities.ravel().tolist() if with_probabilities else (),
     )
+
+
+def best(probabilities: NDArray[np.float32]) -> tuple[list[int], list[float]]:
+    """Return the most probable class of each image and its probability. InvalidInput if any are not numbers."""
+    predicted, confidence = _one_best(probabilities) if len(probabilities) == 1 else _best(probabilities)
+    if math.isnan(sum(confidence)):
+        message = "the model's answer to some image is no number: are the values in the scale of its pool?"
+        raise InvalidInput("NO_ANSWER", message, field="images")
+    return predicted, confidence
 
 
 def _best(probabilities: NDArray[np.float32]) -> tuple[list[int], list[float]]:

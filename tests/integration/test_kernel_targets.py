@@ -1,4 +1,4 @@
-"""Code compiled for other processors than this one: the integer kernel is exact, and steps of fits are right."""
+"""Code compiled for other processors than this one: kernels and steps of fits are right."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scorer_svc.models.model import Model
 from scorer_svc.prefilter.integer_kernel import Code, Kernel
 from scorer_svc.prefilter.kernel_check import is_right
 from scorer_svc.prefilter.layout import Layout
+from scorer_svc.prefilter.linear_head import linear_softmax
+from scorer_svc.row_kernel.kernel import RowKernel, agrees
 from tests.processors import PROCESSORS, X86, runnable
 from tests.unit.kernels import SIZES, array_at
 from trainer_svc.model.fused_step import CLASSES_MAX, StepFunctions
 from trainer_svc.model.fused_step import is_right as steps_are_right
+from trainer_svc.model.onnx_export import to_onnx
 
 pytest.importorskip("llvmlite.binding", reason="the extra llvm is not installed")
 
 from labelloop.runtime.machine_code import Processor
 
 from scorer_svc.prefilter.machine_code import compiled, layouts, object_file
+from scorer_svc.row_kernel import machine_code as row_code
 from trainer_svc.model.fused_code import step_functions
 
 ARM = "aarch64-linux-gnu"
@@ -100,6 +105,22 @@ def test_code_multiplies_by_the_instructions_that_were_chosen(
         command = [program, "-d", f"--mattr={processor.features}", str(made)]
         listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         assert listing.count(instruction) >= layout.rows, instruction
+
+
+def test_rows_are_classified_alike_on_older_and_newer_x86_processors(processor: Processor) -> None:
+    """The bits are those of ONNX Runtime here, in whatever width the code computes them."""
+    for features, classes, dtype in [(7, 3, "uint8"), (784, 10, "uint8"), (300, 17, "float32"), (1_030, 40, "uint8")]:
+        weights = np.random.default_rng(5).normal(0, 0.1, (classes, features + 1)).astype(np.float32)
+        model = Model(to_onnx(weights, dtype), "0" * 64)
+        linear = linear_softmax(model.data)
+        assert linear is not None
+        kernel = RowKernel(linear, row_code.compiled(features, classes, dtype, processor))
+        assert agrees(kernel, features, model.classify), (features, classes)
+
+
+@pytest.mark.parametrize("name", ARM_FEATURES)
+def test_rows_can_be_compiled_for_arm64(name: str) -> None:
+    assert row_code.object_file(784, 10, "uint8", Processor("aarch64-linux-gnu", "generic", ARM_FEATURES[name]))
 
 
 @pytest.mark.parametrize("name", ARM_FEATURES)

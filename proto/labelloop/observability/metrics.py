@@ -19,7 +19,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     make_wsgi_app,
     write_to_textfile,
@@ -45,25 +44,6 @@ PAGE = CollectorRegistry()
 PAGE.register(REGISTRY)
 PAGE.register(OURS)
 
-# From a Score call for one image to a stream that lasts as long as its run.
-_CALL_BUCKETS = (
-    *(0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05),
-    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-)
-
-CALLS = Counter(
-    "labelloop_grpc_calls_total",
-    "Calls that a handler has done with, by method and status; a stream is one call.",
-    ["method", "code"],
-    registry=OURS,
-)
-CALL_SECONDS = Histogram(
-    "labelloop_grpc_call_seconds",
-    "What a call took in its handler; of a stream, from its first to its last message.",
-    ["method"],
-    buckets=_CALL_BUCKETS,
-    registry=OURS,
-)
 APPENDS_LOST = Counter(
     "labelloop_appends_lost_total",
     "Events that somebody else had written already: what stands there was taken instead.",

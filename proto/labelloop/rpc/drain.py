@@ -52,6 +52,11 @@ class Drain:
 
         return held
 
+    def passes(self) -> bool:
+        """Note that a call begins, and return whether it may be answered now; if not, its answer must be held back."""
+        self._begun.set()
+        return self._released.is_set()
+
     @asynccontextmanager
     async def _holding_back(self) -> AsyncIterator[None]:
         """Hold the end of a call back, with its response or its error, unless the caller has cancelled it."""

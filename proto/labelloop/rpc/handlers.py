@@ -22,11 +22,15 @@ from labelloop.rpc.admission import CallBounds, in_turn, streamed_in_turn
 from labelloop.rpc.call_metrics import CallCounts, MethodCounts
 from labelloop.rpc.callers import Check, CheckOf, admit, everybody
 from labelloop.rpc.drain import Drain
+from labelloop.rpc.overload import Overload
 from labelloop.runtime.crash_points import crash_point
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Answer: TypeAlias = Callable[[Any, Any], Any]  # a request and its context: an awaitable, or an iterator of responses
 Take: TypeAlias = Callable[[Any], Any]
+Shortcut: TypeAlias = Callable[[Any, Any], bytes | None]
+"""Takes a request and its context, and returns the bytes of the response; None leaves the call to its handler. It may
+raise what the handler would raise."""
 
 _REST_TIMEOUT_S = 60.0
 
@@ -38,6 +42,7 @@ def guarded(
     check_of: CheckOf = everybody,
     bounds: CallBounds | None = None,
     drain: Drain | None = None,
+    shortcuts: Mapping[str, Shortcut] | None = None,
 ) -> grpc.aio.Server:
     """Return a stand-in for ``server`` that wraps the handlers which the generated ``add_..._to_server`` registers.
 
@@ -49,18 +54,26 @@ def guarded(
         check_of: Returns the function that refuses callers of a method.
         bounds: Calls beyond them are refused; None for no bounds.
         drain: May hold answers back while the server ends.
+        shortcuts: What answers most calls of a method in less time than its handler; only for unary methods without
+            bounds. All else that is done for a call is done for these calls too.
     """
-    return cast(grpc.aio.Server, _Registrar(server, counts, check_of, bounds, drain or Drain()))
+    return cast(grpc.aio.Server, _Registrar(server, counts, check_of, bounds, drain or Drain(), shortcuts or {}))
 
 
 class _Registrar:
     """Wraps handlers. Generated code registers each twice, in a generic handler and by name; the latter is used."""
 
     def __init__(
-        self, server: grpc.aio.Server, counts: CallCounts, check_of: CheckOf, bounds: CallBounds | None, drain: Drain
+        self,
+        server: grpc.aio.Server,
+        counts: CallCounts,
+        check_of: CheckOf,
+        bounds: CallBounds | None,
+        drain: Drain,
+        shortcuts: Mapping[str, Shortcut],
     ) -> None:
         self._server, self._counts, self._check_of, self._drain = server, counts, check_of, drain
-        self._turns = bounds.turns() if bounds else {}
+        self._turns, self._shortcuts = bounds.turns() if bounds else {}, shortcuts
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Ignore them: they are registered by name too."""
@@ -77,6 +90,10 @@ class _Registrar:
         answer = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
         streams = handler.response_streaming
         answer = self._drain.stream(answer) if streams else self._drain.unary(answer)
+        if shortcut := self._shortcuts.get(method):
+            assert handler.unary_unary
+            assert method not in self._turns
+            answer = _with_shortcut(answer, shortcut, self._drain)
         taking = _of_parts if handler.request_streaming else _of_whole
         answer = taking(answer, _taking(handler.request_deserializer, method))
         if turns := self._turns.get(method):
@@ -85,7 +102,7 @@ class _Registrar:
 
 
 def _guard(answer: Answer, handler: Any, service: str, method: str, counts: MethodCounts) -> Handler:
-    encode = handler.response_serializer
+    encode = _unless_bytes(handler.response_serializer)
     if handler.request_streaming and not handler.response_streaming:
         answer = _read_to_the_end(answer)
     if handler.response_streaming:
@@ -154,6 +171,23 @@ def _checked(behaviour: Answer, check: Check) -> Answer:
         return behaviour(data, context)
 
     return call
+
+
+def _with_shortcut(behaviour: Answer, shortcut: Shortcut, drain: Drain) -> Answer:
+    overload = Overload()
+
+    async def call(request: Any, context: Any) -> Any:
+        if held := overload.arrive():
+            await held.wait()
+        if drain.passes() and (response := shortcut(request, context)) is not None:
+            return response
+        return await behaviour(request, context)
+
+    return call
+
+
+def _unless_bytes(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    return lambda response: response if type(response) is bytes else encode(response)
 
 
 def _of_whole(behaviour: Answer, take: Take) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from labelloop.rpc.callers import Callers, CheckOf, everybody
 from labelloop.rpc.connection_limits import connection_limits
 from labelloop.rpc.diagnostics import Diagnostics
 from labelloop.rpc.drain import Drain
-from labelloop.rpc.handlers import guarded
+from labelloop.rpc.handlers import Shortcut, guarded
 from labelloop.rpc.health import Probes
 from labelloop.rpc.tls import server_credentials
 from labelloop.settings import ServiceSettings
@@ -42,15 +43,12 @@ OUTLIVE_A_DEAD_PEER = [
 ]
 REQUEST_BYTES_MAX = 8 * 1024 * 1024  # decoded, a request may take twenty times its size; only responses are large
 _PENDING_CALLS = 256  # about 50 ms of small calls
+SHORTCUT_PENDING_CALLS = 4_096  # about 8 KB each: :mod:`labelloop.rpc.overload` refuses calls long before
 _SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients may ping every other second
     ("grpc.keepalive_permit_without_calls", 1),
-    # gRPC queues calls before any of our code sees them, and hands them over one by one. Above the first limit it ends
-    # some new calls as CANCELLED, above the second all of them; without limits, a call may wait there for seconds.
-    ("grpc.server.max_pending_requests", _PENDING_CALLS),
-    ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
 ]
 
 log = structlog.get_logger()
@@ -62,7 +60,8 @@ class Server:
     """A service's gRPC server: call :meth:`live`, :meth:`start`, :meth:`ready` and :meth:`serve`, in this order.
 
     It serves until SIGTERM or SIGINT, or until the service's own work fails. A port in use is an error, unless it is a
-    ``shared_port``, on which several processes listen side by side. Calls beyond ``bounds`` are refused.
+    ``shared_port``, on which several processes listen side by side. Calls beyond ``bounds`` are refused. gRPC ends
+    calls as CANCELLED where more than about ``pending_calls`` wait for it to hand them over.
 
     Attributes:
         grpc: The server to add servicers to.
@@ -77,20 +76,39 @@ class Server:
         *,
         shared_port: bool = False,
         bounds: CallBounds | None = None,
+        pending_calls: int = _PENDING_CALLS,
     ) -> None:
         self._settings, self._service_name = settings, service_name
         ages = _ages(settings.connection_age_s)
-        options = [*_SERVER_OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(shared_port)), *ages]
+        options = [
+            *_SERVER_OPTIONS,
+            *_pending(pending_calls),
+            *connection_limits(),
+            ("grpc.so_reuseport", int(shared_port)),
+            *ages,
+        ]
         self._server = grpc.aio.server(options=options)
         self._counts = CallCounts()
         self._drain = Drain()
-        self.grpc = guarded(self._server, self._counts, check_of=_check_of(settings), bounds=bounds, drain=self._drain)
+        self._bounds = bounds
+        self.grpc = self.with_shortcuts({})
         self._probes = Probes(settings, service_name)
         self._health = health_aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         self.diagnostics = Diagnostics(settings, service_name)
         add_DiagnosticsServiceServicer_to_server(self.diagnostics, self.grpc)
         self.port, self._stopping = 0, False
+
+    def with_shortcuts(self, shortcuts: Mapping[str, Shortcut]) -> grpc.aio.Server:
+        """Return the server to add a servicer to whose methods have ``shortcuts``."""
+        return guarded(
+            self._server,
+            self._counts,
+            check_of=_check_of(self._settings),
+            bounds=self._bounds,
+            drain=self._drain,
+            shortcuts=shortcuts,
+        )
 
     async def live(self) -> None:
         """Tell probes that the process is live; raise WrongState if their port is taken."""
@@ -152,6 +170,18 @@ class Server:
 
 def _check_of(settings: ServiceSettings) -> CheckOf:
     return Callers(settings.client_names).check_of if settings.tls_dir else everybody
+
+
+def _pending(calls: int) -> list[tuple[str, int]]:
+    """Return the options that bound gRPC's queue of calls.
+
+    gRPC queues calls before any of our code sees them, and hands them over one by one. Above the first limit it ends
+    some new calls as CANCELLED, above the second all of them; without limits, a call may wait there for seconds.
+    """
+    return [
+        ("grpc.server.max_pending_requests", calls),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * calls),
+    ]
 
 
 def _ages(connection_age_s: float) -> list[tuple[str, int]]:

@@ -34,6 +34,14 @@ class AsyncCache(Generic[K, T]):
             self._loads.popitem(last=False)
         return await load.result()
 
+    def at_hand(self, key: K) -> T | None:
+        """Return the value of ``key`` if it is loaded, None otherwise: nothing is loaded for it."""
+        load = self._loads.get(key)
+        if load is None or (value := load.result_so_far) is None:
+            return None
+        self._loads.move_to_end(key)
+        return value
+
     def _begun(self, key: K) -> SharedTask[T]:
         def ended(task: asyncio.Future[T]) -> None:
             """Forget a load that failed, also if each of its callers was cancelled before."""

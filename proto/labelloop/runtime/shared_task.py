@@ -30,6 +30,12 @@ class SharedTask(Generic[T]):
     def done(self) -> bool:
         return self._task.done()
 
+    @property
+    def result_so_far(self) -> T | None:
+        """The result, None until there is one and if the work failed."""
+        task = self._task
+        return None if not task.done() or task.cancelled() or task.exception() else task.result()
+
     async def result(self) -> T:
         """Return the result of the work, or raise its error."""
         if self._task.done():  # nearly always
