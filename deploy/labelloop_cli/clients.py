@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ class Clients:
     scorer: ScorerServiceAsyncStub
     oracle: OracleServiceAsyncStub
 
-    async def watch(self, run_id: str) -> AsyncIterator[pb.RunStatus]:
+    async def watch(self, run_id: str) -> AsyncGenerator[pb.RunStatus]:
         """Yield a run's current status and each change until it ends, reconnecting when the trainer comes back."""
         while True:
             try:
@@ -86,11 +86,18 @@ class Clients:
         return [record async for part in self.trainer.ListLabels(request) for record in part.labels]
 
 
+def _tell_one(note: str) -> None:
+    tell([note])
+
+
 @asynccontextmanager
-async def connect(endpoints: Endpoints) -> AsyncIterator[Clients]:
+async def connect(endpoints: Endpoints, told: Callable[[str], None] = _tell_one) -> AsyncIterator[Clients]:
     """Open clients of all three services, and raise a gRPC error from the block as a LabelloopError.
 
     Calls that are safe to repeat are repeated while a service is away, and while it has not heard of a new run yet.
+
+    Args:
+        told: Called with a sentence when such a wait begins.
     """
 
     async def trainer_knows(run_id: str) -> bool:
@@ -100,7 +107,7 @@ async def connect(endpoints: Endpoints) -> AsyncIterator[Clients]:
             return False
         return True
 
-    patience = Patience(endpoints.retry_s, lambda note: tell([note]), trainer_knows)
+    patience = Patience(endpoints.retry_s, told, trainer_knows)
     async with AsyncExitStack() as stack:
 
         async def opened(service: str, address: str) -> grpc.aio.Channel:
@@ -116,10 +123,11 @@ async def connect(endpoints: Endpoints) -> AsyncIterator[Clients]:
         try:
             yield clients
         except grpc.aio.AioRpcError as error:
-            raise _as_ours(error, endpoints) from error
+            raise as_ours(error, endpoints) from error
 
 
-def _as_ours(error: grpc.aio.AioRpcError, endpoints: Endpoints) -> LabelloopError:
+def as_ours(error: grpc.aio.AioRpcError, endpoints: Endpoints) -> LabelloopError:
+    """Return the error that a service raised; of any other status, one that says what to do."""
     ours = from_rpc(error)
     if ours is not None:
         return ours

@@ -9,6 +9,7 @@ take it for a number or a date; missing values are empty; real numbers have the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -48,6 +49,14 @@ Columns = Mapping[str, Kind]
 Row = Sequence[Any]  # one value per column, None if it is missing
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table in memory; each row has one value per column."""
+
+    columns: Columns
+    rows: Sequence[Row]
+
+
 def check(output: Path) -> None:
     """Raise InvalidInput unless ``output`` ends in .csv, or in .parquet and pyarrow is installed.
 
@@ -81,9 +90,27 @@ def _write_csv(columns: Columns, rows: Iterable[Row], output: Path) -> None:
 
 
 def _write_parquet(columns: Columns, rows: Iterable[Row], output: Path) -> None:
-    pa = _pyarrow()
+    schema = _schema(columns)
     import pyarrow.parquet
 
+    rows, is_empty = iter(rows), True
+    with pyarrow.parquet.ParquetWriter(output, schema) as writer:
+        while (some := list(islice(rows, _ROWS_AT_ONCE))) or is_empty:
+            is_empty = False
+            writer.write_table(_arrow(columns, some, schema))
+
+
+def arrow(table: Table) -> Any:
+    """Return a ``pyarrow.Table``. Raises InvalidInput without pyarrow."""
+    return _arrow(table.columns, table.rows, _schema(table.columns))
+
+
+def _arrow(columns: Columns, rows: Iterable[Row], schema: Any) -> Any:
+    return _pyarrow().Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows], schema)
+
+
+def _schema(columns: Columns) -> Any:
+    pa = _pyarrow()
     types = {
         Kind.COUNT: pa.uint32(),
         Kind.FLAG: pa.bool_(),
@@ -91,20 +118,14 @@ def _write_parquet(columns: Columns, rows: Iterable[Row], output: Path) -> None:
         Kind.TIME: pa.timestamp("us", tz="UTC"),
         Kind.REAL: pa.float32(),
     }
-    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
-    rows, is_empty = iter(rows), True
-    with pyarrow.parquet.ParquetWriter(output, schema) as writer:
-        while (some := list(islice(rows, _ROWS_AT_ONCE))) or is_empty:
-            is_empty = False
-            named = [dict(zip(columns, row, strict=True)) for row in some]
-            writer.write_table(pa.Table.from_pylist(named, schema))
+    return pa.schema([(name, types[kind]) for name, kind in columns.items()])
 
 
 def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError as error:
-        message = "writing .parquet files takes pyarrow: pip install 'labelloop[parquet]', or name a .csv file"
+        message = "Parquet and Arrow take pyarrow: pip install 'labelloop[parquet]', or name a .csv file"
         raise InvalidInput("PARQUET_MISSING", message, field="output") from error
     return pyarrow
 

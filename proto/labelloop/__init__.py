@@ -1,14 +1,30 @@
-"""Define the contracts between labelloop's services and the code that all of them share.
+"""Define the contracts between labelloop's services, the code that all of them share, and the client library.
 
-``__version__`` is the version of the installed distribution, looked up on access.
+``Client`` and ``AsyncClient`` are imported on access, because services do without them. ``__version__`` is the version
+of the installed distribution.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelloop_cli.library import AsyncClient, Client
+    from labelloop_cli.library.options import RunOptions
+
+__all__ = ["AsyncClient", "Client", "RunOptions"]
 __version__: str
+_LIBRARY = {
+    "AsyncClient": "labelloop_cli.library",
+    "Client": "labelloop_cli.library",
+    "RunOptions": "labelloop_cli.library.options",
+}
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
+    if name in _LIBRARY:
+        return getattr(import_module(_LIBRARY[name]), name)
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version

@@ -30,11 +30,14 @@ def test_an_image_has_the_versions_that_were_tested(name: str) -> None:
     assert {library: version for library, version in held.items() if tested.get(library) != version} == {}, "make lock"
 
 
-@pytest.mark.parametrize(
-    "heavy", ["crowd-kit", "label-studio-sdk", "matplotlib", "mlxtend", "nvidia", "pandas", "torch"]
-)
+@pytest.mark.parametrize("heavy", ["crowd-kit", "label-studio-sdk", "matplotlib", "mlxtend", "nvidia", "torch"])
 def test_the_lock_stays_free_of_heavy_libraries(heavy: str) -> None:
     assert [library for library in pins((ROOT / "requirements.lock").read_text()) if library.startswith(heavy)] == []
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_images_stay_free_of_what_only_tests_need(name: str) -> None:
+    assert not {"hypothesis", "pandas", "playwright", "pytest"} & pins((LOCKS / f"{name}.lock").read_text()).keys()
 
 
 @pytest.mark.parametrize(

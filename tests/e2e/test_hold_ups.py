@@ -149,10 +149,10 @@ async def test_a_webhook_that_refuses_connections_is_said_everywhere_until_it_re
         status = await it.until_held_up(lambda found: any(each.tool == "webhook" for each in found))
         [away] = status.held_up
         assert (away.service, away.direction) == ("oracle", "requests")
-        assert "the webhook's receiver is away" in away.problem
+        assert "no connection to its receiver" in away.problem
         assert began - timedelta(seconds=1) <= away.since.ToDatetime(UTC) <= datetime.now(UTC)
         assert status.phase == Phase.PHASE_LABELLING
-        assert status.message.startswith("oracle: webhook is away (requests): the webhook's receiver is away")
+        assert status.message.startswith("oracle: webhook is away (requests): no connection to its receiver")
         for clients in it.others:  # whichever oracle it was that tried
             found = await until_backlog(clients, lambda found: bool(found.tools_away))
             assert [(each.tool, each.direction) for each in found.tools_away] == [("webhook", "requests")]

@@ -1,4 +1,4 @@
-"""The page about annotation tools shows the annotator and the permissions that are tested."""
+"""Pages show the programs and the permissions that are tested."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ def test_the_annotator_on_the_page_is_the_one_that_is_tested() -> None:
     annotator = (ROOT / "tests/queues/example_annotator.py").read_text().strip()
     assert f"```python\n{annotator}\n```" in (ROOT / "oracle_svc/docs/integrations.md").read_text()
     assert len(annotator.splitlines()) <= 40
+
+
+def test_the_program_on_the_front_page_is_the_one_that_is_tested() -> None:
+    program = (ROOT / "deploy/examples/label_from_python.py").read_text().strip()
+    assert f"```python\n{program}\n```" in (ROOT / "README.md").read_text()
+    assert len(program.splitlines()) <= 10  # "ten lines"
 
 
 def test_the_permissions_on_the_page_are_those_that_are_tested() -> None:

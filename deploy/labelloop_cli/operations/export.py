@@ -43,23 +43,28 @@ async def write_labels(run_id: str, output: Path, kind: choices.LabelKind) -> No
     """Write a run's labels of ``kind`` to a .csv or .parquet file."""
     tables.check(output)
     async with connect(Endpoints()) as clients:
-        run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
-        records = await clients.labels(run_id)
-        samples = SampleNames(clients.oracle, run_id)
-        shared = [*shared_labels(records, await samples.first_equal(run.pool))]
-        equal_to = {record.sample_id: labelled for record, labelled in shared}
-        records = [record for record in (*records, *(record for record, _ in shared)) if _is_of(kind, record)]
-        names = await samples.own([record.sample_id for record in records])
-        later = await _contradicted(clients, run)
+        table, written = await label_table(clients, run_id, kind)
+    tables.write(table.columns, table.rows, output)
+    equal = f", {written} of them of samples that equal a labelled one" if written else ""
+    console.print(f"{len(table.rows)} labels of run {run_id}{equal} written to {output}")
+
+
+async def label_table(clients: Clients, run_id: str, kind: choices.LabelKind) -> tuple[tables.Table, int]:
+    """Return a run's labels of ``kind``, and how many of them are of samples that equal a labelled one."""
+    run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
+    records = await clients.labels(run_id)
+    samples = SampleNames(clients.oracle, run_id)
+    shared = [*shared_labels(records, await samples.first_equal(run.pool))]
+    equal_to = {record.sample_id: labelled for record, labelled in shared}
+    records = [record for record in (*records, *(record for record, _ in shared)) if _is_of(kind, record)]
+    names = await samples.own([record.sample_id for record in records])
+    later = await _contradicted(clients, run)
     columns = with_equal(named(LABELS, names)) if run.pool.duplicate_count else named(LABELS, names)
-    rows = label_rows(records, list(run.pool.classes), names, equal_to if run.pool.duplicate_count else None)
+    rows = [*label_rows(records, list(run.pool.classes), names, equal_to if run.pool.duplicate_count else None)]
     if later:
         columns = {**columns, "contradicted_by": Kind.TEXT}
-        rows = ((*row, later.get(record.sample_id)) for row, record in zip(rows, records, strict=True))
-    tables.write(columns, rows, output)
-    written = sum(record.sample_id in equal_to for record in records)
-    equal = f", {written} of them of samples that equal a labelled one" if written else ""
-    console.print(f"{len(records)} labels of run {run_id}{equal} written to {output}")
+        rows = [(*row, later.get(record.sample_id)) for row, record in zip(rows, records, strict=True)]
+    return tables.Table(columns, rows), sum(record.sample_id in equal_to for record in records)
 
 
 async def _contradicted(clients: Clients, run: RunStatus) -> Names:
@@ -128,19 +133,28 @@ async def write_unlabelled(run_id: str, output: Path) -> None:
     """
     tables.check(output)
     async with connect(Endpoints()) as clients:
-        run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
-        if not run.head_sha256:
-            raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: all of its samples are unlabelled")
-        records, samples = await clients.labels(run_id), SampleNames(clients.oracle, run_id)
-        shared = shared_labels(records, await samples.first_equal(run.pool))
-        taken = BitMap([record.sample_id for record in (*records, *(record for record, _ in shared))])
-        pages = [page async for page in ranked_rest(clients, run, taken)]
-        left = array("I", (sample_id for page in pages for sample_id in page.sample_ids))
-        names = await samples.own(left)
+        columns, rows, count = await unlabelled_rows(clients, run_id)
+    tables.write(columns, rows, output)
+    console.print(f"{count} samples that run {run_id} leaves without a label written to {output}")
+
+
+async def unlabelled_rows(clients: Clients, run_id: str) -> tuple[Columns, Iterator[Row], int]:
+    """Return the columns and rows of samples without a label, least confident first, and how many there are.
+
+    Raises WrongState if the run has no model yet.
+    """
+    run = (await clients.trainer.GetRun(GetRunRequest(run_id=run_id))).run
+    if not run.head_sha256:
+        raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: all of its samples are unlabelled")
+    records, samples = await clients.labels(run_id), SampleNames(clients.oracle, run_id)
+    shared = shared_labels(records, await samples.first_equal(run.pool))
+    taken = BitMap([record.sample_id for record in (*records, *(record for record, _ in shared))])
+    pages = [page async for page in ranked_rest(clients, run, taken)]
+    left = array("I", (sample_id for page in pages for sample_id in page.sample_ids))
+    names = await samples.own(left)
     classes = list(run.pool.classes)
     rows = (row for page in pages for row in ranked_rows(page, classes, names))
-    tables.write(named(UNLABELLED, names), rows, output)
-    console.print(f"{len(left)} samples that run {run_id} leaves without a label written to {output}")
+    return named(UNLABELLED, names), rows, len(left)
 
 
 def ranked_rows(page: RankedPart, classes: Sequence[str], names: Names) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,18 +84,25 @@ def chosen_upload(uploads: Sequence[pb.Upload], wanted: str) -> pb.Upload:
     return found[0]
 
 
-async def upload_paths(oracle: OracleServiceAsyncStub, source: DatasetSource, wanted: bool | None) -> None:
+async def upload_paths(
+    oracle: OracleServiceAsyncStub,
+    address: str,
+    source: DatasetSource,
+    wanted: bool | None,
+    said: Callable[[str], None],
+) -> None:
     """Upload what a dataset names on this machine, and name the uploads in its place.
 
     Args:
         oracle: Where to upload to.
+        address: The oracle's address.
         source: The dataset; changed in place.
         wanted: Whether to upload; None if the services are elsewhere and the paths are here.
+        said: Called with a sentence about each upload.
 
     Raises:
         NotFound: If an upload is wanted, but there is no such file.
     """
-    address = Endpoints().oracle
     if wanted is False or (wanted is None and is_this_machine(address)):
         return
     for field in PATHS:
@@ -108,7 +115,7 @@ async def upload_paths(oracle: OracleServiceAsyncStub, source: DatasetSource, wa
             tell([f"the oracle is at {address}: {text} is uploaded from this machine (--no-upload: it is read there)"])
         pushed, sent = await upload(oracle, Path(text))
         setattr(source, field, f"{reference(pushed)}/{Path(text).resolve().name}")
-        console.print(_said(Path(text), pushed, sent), highlight=False, soft_wrap=True)
+        said(_said(Path(text), pushed, sent))
 
 
 def _said(path: Path, pushed: pb.Upload, sent: int) -> str:

@@ -36,20 +36,37 @@ async def start(wanted: WantedRun, *, watched: bool, uploaded: bool | None = Non
         uploaded: Whether to upload the files that it names; None if they are here and the services elsewhere.
     """
     tell(wanted.notes)
-    async with connect(Endpoints()) as clients:
-        await upload_paths(clients.oracle, wanted.request.spec.dataset, uploaded)
-        source = await _dataset(clients, wanted.request)
-        described = await described_dataset(clients, source)
-        names = SampleNames(clients.oracle, dataset=source)
-        gold = await labelled_samples(wanted.gold or (), described.classes, names)
-        wanted.complete(described, gold, await labelled_samples(wanted.known or (), described.classes, names))
-        why = (chosen_features(described)[1],) if wanted.choose_features else ()
-        for line in (brief(described, wanted.request.spec.features), *described.notes, *why):
-            console.print(line, highlight=False, soft_wrap=True)
-        run = (await clients.trainer.StartRun(wanted.request)).run
+    endpoints = Endpoints()
+    async with connect(endpoints) as clients:
+        run = await started(clients, endpoints, wanted, uploaded, _say)
         console.print(f"run {run.run_id} started")
         if watched:
             await _watch(clients, run.run_id)
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+async def started(
+    clients: Clients, endpoints: Endpoints, wanted: WantedRun, uploaded: bool | None, said: Callable[[str], None]
+) -> pb.RunStatus:
+    """Complete the spec of a run from its dataset, start it, and return where it stands.
+
+    Args:
+        uploaded: Whether to upload the files that it names; None if they are here and the services elsewhere.
+        said: Called with each sentence about what was uploaded, read and chosen.
+    """
+    await upload_paths(clients.oracle, endpoints.oracle, wanted.request.spec.dataset, uploaded, said)
+    source = await _dataset(clients, wanted.request)
+    described = await described_dataset(clients, source)
+    names = SampleNames(clients.oracle, dataset=source)
+    gold = await labelled_samples(wanted.gold or (), described.classes, names)
+    wanted.complete(described, gold, await labelled_samples(wanted.known or (), described.classes, names))
+    why = (chosen_features(described)[1],) if wanted.choose_features else ()
+    for line in (brief(described, wanted.request.spec.features), *described.notes, *why):
+        said(line)
+    return (await clients.trainer.StartRun(wanted.request)).run
 
 
 async def _dataset(clients: Clients, request: pb.StartRunRequest) -> DatasetSource:

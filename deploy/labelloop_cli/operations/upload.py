@@ -56,6 +56,8 @@ async def upload(oracle: OracleServiceAsyncStub, path: Path, name: str = "") -> 
         prepared = await _read(files, progress, size)
         for standing in listed.uploads:
             if standing.id == prepared.upload_id:
+                if name and standing.name != name:
+                    tell([f"{path} was uploaded before, as {standing.name!r}, and keeps that name"])
                 return standing, 0
         _check_room(size, sum(each.bytes for each in listed.uploads), listed.bytes_max)
         sent = await _send(oracle, prepared.parts, progress)

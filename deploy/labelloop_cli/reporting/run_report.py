@@ -55,6 +55,13 @@ async def report_on(
     clients: Clients, run_id: str, output: Path, price: float | None = None, truth: Path | None = None
 ) -> None:
     """Write the report as ``write_report`` does, over clients that are connected already."""
+    page = await report_page(clients, run_id, price, truth)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page, encoding="utf-8")
+
+
+async def report_page(clients: Clients, run_id: str, price: float | None = None, truth: Path | None = None) -> str:
+    """Return the report of a run as HTML. Raises WrongState if it has no model to report on yet."""
     whole = await clients.trainer.GetRun(GetRunRequest(run_id=run_id))
     if not whole.rounds:
         raise WrongState("NO_MODEL_YET", f"run {run_id!r} has no model yet: there is nothing to report", run_id=run_id)
@@ -69,9 +76,7 @@ async def report_on(
     predicted = await _predicted(clients, whole, [*labels, *shared]) + Counter(record.label for record in shared)
     if price is None:
         price = whole.run.spec.stopping.label_price
-    output.parent.mkdir(parents=True, exist_ok=True)
-    page = run_page(whole, labels, asked, tiles, predicted, known, price, names, len(shared))
-    output.write_text(page, encoding="utf-8")
+    return run_page(whole, labels, asked, tiles, predicted, known, price, names, len(shared))
 
 
 def run_page(

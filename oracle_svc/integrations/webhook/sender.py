@@ -37,7 +37,7 @@ class Sender:
         """
         wait_s = self._not_before_s - monotonic()
         if wait_s > 0:
-            message = f"the webhook's receiver asked to be left alone for {wait_s:.0f} s more"
+            message = f"its receiver asked to be left alone for {wait_s:.0f} s more"
             raise Unready("WEBHOOK_AWAY", message, retry_after_s=wait_s)
 
         async def once() -> None:
@@ -61,10 +61,10 @@ class Sender:
             ):
                 _check(response)
         except TimeoutError as error:
-            message = f"the webhook's receiver did not answer within {self._timeout_s:g} s"
+            message = f"its receiver did not answer within {self._timeout_s:g} s"
             raise Unready("WEBHOOK_AWAY", message) from error
         except httpx.TransportError as error:
-            message = f"the webhook's receiver is away: {error or type(error).__name__}"
+            message = f"no connection to its receiver: {error or type(error).__name__}"
             raise Unready("WEBHOOK_AWAY", message) from error
 
 
@@ -80,7 +80,7 @@ def _check(response: httpx.Response) -> None:
         return
     if status in _PASSING or response.is_server_error:
         after_s = retry_after_s(response.headers.get("retry-after", ""))
-        raise Unready("WEBHOOK_AWAY", f"the webhook's receiver answers {status}", retry_after_s=after_s)
+        raise Unready("WEBHOOK_AWAY", f"its receiver answers {status}", retry_after_s=after_s)
     if status == 410:
         message = "the webhook's receiver wants no more (410): set LABELLOOP_WEBHOOK_URL to another, or end the run"
         raise WrongState("WEBHOOK_GONE", message, status=status)

@@ -31,6 +31,9 @@ class AccuracyEstimate:
     share: Proportion
     guessing: Proportion | None = None
 
+    def __str__(self) -> str:
+        return self.text
+
     @property
     def name(self) -> str:
         total = self.share.total
