@@ -7,14 +7,17 @@ import subprocess
 import sys
 
 _PROGRAM = """
+import sys
 from hashlib import sha256
 import numpy as np
+import structlog
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from scorer_svc.strategies.candidates import Candidates
 from scorer_svc.strategies.registry import choose
 from scorer_svc.features.patches import learn_patches
 from scorer_svc.features.scattering import learn_scattering
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 rng = np.random.default_rng(0)
 size = 4_000
 values = rng.random((size, 300), np.float32)
