@@ -17,7 +17,7 @@ $(error run make in the folder that holds this Makefile, or as: make -C that-fol
 endif
 
 .PHONY: help setup setup-run setup-test setup-check setup-bench setup-queues demo test test-pythons test-docker test-kubernetes \
-  test-queues test-labelstudio nightly check fmt proto lock sbom audit bench study load chaos soak clean
+  test-queues test-labelstudio test-tools nightly check fmt proto lock sbom audit bench study load chaos soak clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -54,6 +54,10 @@ test-queues: setup-queues ## Tools that people label in: RabbitMQ, SQS, webhooks
 test-labelstudio: setup-queues ## The same for Label Studio, installed once, five minutes, into the user's cache folder
 	@$(BIN)/python tests/queues/label_studio_venv.py
 	@LABELLOOP_LABEL_STUDIO_TESTS=1 $(PYTEST) -p no:xdist tests/queues -k label_studio $(ARGS)
+
+test-tools: setup-queues ## All tools that people label in, Label Studio among them, in one run of half an hour
+	@$(BIN)/python tests/queues/label_studio_venv.py
+	@LABELLOOP_ALL_TOOLS=1 LABELLOOP_LABEL_STUDIO_TESTS=1 $(PYTEST) -p no:xdist tests/queues $(ARGS)
 
 nightly: setup-queues setup-bench ## What is too long for each change; says when each part last passed (ONLY=words, LIST=1)
 	@$(BIN)/python -m tests.nightly $(if $(LIST),--list) $(ONLY)

@@ -50,6 +50,7 @@ class ProtocolName(StrEnum):
 class LabelSourceName(StrEnum):
     dataset = "dataset"
     queue = "queue"
+    people = "people"
 
 
 class AgreementName(StrEnum):
@@ -61,3 +62,11 @@ class LabelKind(StrEnum):
     all = "all"
     labels = "labels"
     auto_labels = "auto-labels"
+
+
+class SortKey(StrEnum):
+    started = "started"
+    changed = "changed"
+    name = "name"
+    labels = "labels"
+    accuracy = "accuracy"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -313,3 +315,35 @@ async def test_help_explains_every_command() -> None:
         code, text = await labelloop(*command, "--help")
         assert code == 0
         assert "Usage" in text
+
+
+async def test_runs_are_shown_compared_and_listed_for_programs(stack: Stack, blobs: Blobs) -> None:
+    budget = ("--budget", "20", "--first-batch", "10", "--batch-size", "10", "--features", "pixels")
+    for run_id, strategy in (("cmp-margin", "margin"), ("cmp-random", "random")):
+        options = ("--run-id", run_id, "--strategy", strategy, *budget)
+        assert (await labelloop("run", "start", *pool_options(blobs), *options, stack=stack))[0] == 0
+    code, shown = await labelloop("run", "show", "cmp-margin", stack=stack)
+    assert code == 0
+    assert "accuracy (evaluation set, n = 200)" in shown
+    assert "margin" in shown
+    whole = json.loads((await labelloop("run", "show", "cmp-margin", "--json", stack=stack))[1])
+    assert [each["labels"] for each in whole["rounds"]] == [10, 20]
+    code, table = await labelloop("run", "compare", "cmp-margin", "cmp-random", stack=stack, COLUMNS="80")
+    assert code == 0
+    assert max(map(len, table.splitlines())) <= 80
+    assert [line.split() for line in table.splitlines() if line.startswith("strategy")] == [
+        ["strategy", "margin", "random"]
+    ]
+    both = json.loads((await labelloop("run", "compare", "cmp-margin", "cmp-random", "--json", stack=stack))[1])
+    assert both["differences"]["strategy"] == ["margin", "random"]
+    assert len(both["labels_to_reach_it"]) == 2
+    found = (await labelloop("run", "list", "--search", "cmp-", "--sort", "name", "--csv", stack=stack))[1]
+    rows = [*csv.DictReader(found.splitlines())]
+    assert [each["run_id"] for each in rows] == ["cmp-margin", "cmp-random"]
+    assert (await labelloop("run", "list", "--state", "failed", "--search", "cmp-", stack=stack))[1].startswith(
+        "none of"
+    )
+    code, said = await labelloop("run", "compare", "cmp-margin", stack=stack)
+    assert (code, said.strip()) == (2, "error: name 2 to 10 different runs")
+    for command in (("label", "backlog"), ("label", "annotators", "list"), ("label", "dead"), ("pool", "list")):
+        assert isinstance(json.loads((await labelloop(*command, "--json", stack=stack))[1]), dict)

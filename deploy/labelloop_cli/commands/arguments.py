@@ -10,6 +10,9 @@ from typer.core import TyperGroup
 RunId = Annotated[str, typer.Argument(help="The run's id, as `labelloop run list` shows it.", show_default=False)]
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+
+
 class ListByDefault(TyperGroup):
     """A group whose command ``list`` is meant where no other command is named."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labelloop_cli.commands.arguments import ListByDefault, RunId
+from labelloop_cli.commands.arguments import AsJson, ListByDefault, RunId
 from labelloop_cli.output.interrupts import carry_out
 
 app = typer.Typer(help="Label by hand: see what is asked for, send answers.", no_args_is_help=True)
@@ -122,11 +122,12 @@ def cancel(
 @annotators.command("list")
 def list_annotators(
     run_id: Annotated[str, typer.Argument(metavar="[RUN]", help="The run; all where none is given.")] = "",
+    json: AsJson = False,
 ) -> None:
     """Show the people behind the names, and how they did."""
     from labelloop_cli.operations.annotators import show_annotators
 
-    carry_out(show_annotators(run_id))
+    carry_out(show_annotators(run_id, as_json=json))
 
 
 @annotators.command()
@@ -191,22 +192,24 @@ def resend(
 
 
 @app.command()
-def backlog(run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "") -> None:
+def backlog(
+    run_id: Annotated[str, typer.Argument(help="The run; all where none is given.")] = "", json: AsJson = False
+) -> None:
     """What waits for people, and how they did."""
     from labelloop_cli.operations.backlog import show_backlog
 
-    carry_out(show_backlog(run_id))
+    carry_out(show_backlog(run_id, as_json=json))
 
 
 @app.command()
-def contradicted(run_id: RunId) -> None:
+def contradicted(run_id: RunId, json: AsJson = False) -> None:
     """Show samples whose label a later answer contradicts.
 
     First comes what stands, then what was said later. It changes no label: `labelloop label revise` does.
     """
     from labelloop_cli.operations import label
 
-    carry_out(label.show_contradicted(run_id))
+    carry_out(label.show_contradicted(run_id, as_json=json))
 
 
 @app.command()
@@ -216,6 +219,7 @@ def dead(
     discard: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Put this one aside for good; may be said again.")
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Show results that could not be taken, or put some aside.
 
@@ -223,7 +227,7 @@ def dead(
     """
     from labelloop_cli.operations.backlog import discard_dead, show_dead
 
-    carry_out(discard_dead(discard) if discard else show_dead(run_id, all_=all_))
+    carry_out(discard_dead(discard) if discard else show_dead(run_id, all_=all_, as_json=json))
 
 
 @app.command()

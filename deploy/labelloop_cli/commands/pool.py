@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from labelloop_cli.commands.arguments import AsJson
 from labelloop_cli.commands.help_panels import PanelledCommand, flattened, given
 from labelloop_cli.commands.spec_options import DataOptions, SpecOptions
 from labelloop_cli.output.interrupts import carry_out
@@ -56,11 +57,11 @@ def push(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(json: AsJson = False) -> None:
     """Show all uploads."""
     from labelloop_cli.operations import pool_uploads
 
-    carry_out(pool_uploads.list_())
+    carry_out(pool_uploads.list_(as_json=json))
 
 
 @app.command()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labelloop_cli.commands.arguments import RunId
+from labelloop_cli.choices import SortKey
+from labelloop_cli.commands.arguments import AsJson, RunId
 from labelloop_cli.commands.help_panels import PanelledCommand, flattened, given
 from labelloop_cli.commands.spec_options import SpecOptions
 from labelloop_cli.output.interrupts import carry_out
+
+if TYPE_CHECKING:
+    from labelloop.trainer.v1.trainer_pb2 import RunStatus
 
 app = typer.Typer(help="Start, watch, cancel, archive and delete runs; give up imports.", no_args_is_help=True)
 SyncSeconds = Annotated[
@@ -83,13 +88,53 @@ def spec(run_id: RunId) -> None:
 
 @app.command("list")
 def list_(
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Show only runs in this state, for example labelling; may be given several times."),
+    ] = None,
+    search: Annotated[str, typer.Option(help="Show only runs whose id or dataset holds this text.")] = "",
+    sort: Annotated[SortKey | None, typer.Option(help="Sort by this, ascending.", show_default="the start")] = None,
+    last: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Show only so many, from the end of the list; 0: all.")
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print a CSV instead.")] = False,
     archived: Annotated[bool, typer.Option("--archived", help="Show archived runs, and no others.")] = False,
 ) -> None:
     """Show all runs, but for archived ones."""
     from labelloop_cli.operations import run
+    from labelloop_cli.output.run_filter import chosen_runs
 
-    carry_out(run.list_(as_json=json, archived=archived))
+    if json and csv:
+        raise typer.BadParameter("choose one of --json and --csv")
+
+    def choose(runs: Sequence[RunStatus]) -> list[RunStatus]:
+        return chosen_runs(runs, state or (), search, sort, last)
+
+    form = "json" if json else "csv" if csv else ""
+    carry_out(run.list_(choose, form=form, archived=archived))
+
+
+@app.command()
+def show(run_id: RunId, json: AsJson = False) -> None:
+    """Show where a run stands, and its models."""
+    from labelloop_cli.operations import run_view
+
+    carry_out(run_view.show(run_id, as_json=json))
+
+
+@app.command()
+def compare(
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two to ten runs.", show_default=False)],
+    json: AsJson = False,
+) -> None:
+    """Show runs side by side.
+
+    First comes what they came to, then what their specs differ in.
+    """
+    from labelloop_cli.operations import run_view
+
+    carry_out(run_view.compare(run_ids, as_json=json))
 
 
 @app.command()

@@ -161,7 +161,7 @@ class SpecOptions(DataOptions):
 
     labels_from: Annotated[
         LabelSourceName,
-        _people(help="dataset: the pool's own labels. queue: people, see `labelloop label`."),
+        _people(help="dataset: the pool's own labels. people (or queue): see `labelloop label`."),
         "label_source",
     ] = LabelSourceName.dataset
     tool: Annotated[

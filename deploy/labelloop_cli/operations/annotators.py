@@ -19,14 +19,18 @@ from rich.table import Column, Table
 
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.output.console import console, tell
+from labelloop_cli.output.documents import plain, print_json
 
 Changed = list[tuple[str, ChangeAnnotatorsResponse]]
 
 
-async def show_annotators(run_id: str) -> None:
+async def show_annotators(run_id: str, *, as_json: bool = False) -> None:
     """Print the annotators of a run, or of all runs if ``run_id`` is empty, and names that look like one person's."""
     async with connect(Endpoints()) as clients:
         backlog = await clients.oracle.GetBacklog(GetBacklogRequest(run_id=run_id))
+    if as_json:
+        print_json({run.run_id: [plain(each) for each in run.annotators] for run in backlog.runs})
+        return
     for run in backlog.runs:
         console.print(_table(run) if run.annotators else f"nobody has answered in run {run.run_id} yet")
         tell(look_alikes(run.annotators, run.run_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from labelloop.domain.class_names import printable, shortened
 from labelloop.domain.hold_ups import PROBLEM_CHARS
@@ -27,14 +28,18 @@ from rich.table import Column, Table
 from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.output import hold_ups
 from labelloop_cli.output.console import console
+from labelloop_cli.output.documents import plain, print_json
 from labelloop_cli.output.local_time import local_time
 from labelloop_cli.sample_names import SampleNames
 
 
-async def show_backlog(run_id: str) -> None:
+async def show_backlog(run_id: str, *, as_json: bool = False) -> None:
     """Print the backlog and the annotators' quality of a run, or of all runs if ``run_id`` is empty."""
     async with connect(Endpoints()) as clients:
         response = await clients.oracle.GetBacklog(GetBacklogRequest(run_id=run_id))
+    if as_json:
+        print_json(plain(response))
+        return
     table = Table("run", "tool", "open", "held", "disputed", "labelled", "without label", "waits since")
     for run in response.runs:
         since = local_time(run.waits_since) if run.HasField("waits_since") else "–"
@@ -112,12 +117,20 @@ async def discard_dead(letter_ids: list[str]) -> None:
     console.print(f"{response.discarded} dead letters put aside")
 
 
-async def show_dead(run_id: str, *, all_: bool = False) -> None:
+async def show_dead(run_id: str, *, all_: bool = False, as_json: bool = False) -> None:
     """Print dead letters, newest first: those of a run, or of all if ``run_id`` is empty; one page, or ``all_``."""
     shown, request = 0, ListDeadLettersRequest(run_id=run_id)
+    letters: list[DeadLetter] = []
     async with connect(Endpoints()) as clients:
         while True:
             response = await clients.oracle.ListDeadLetters(request)
+            if as_json:
+                letters += response.letters
+                if not all_ or not response.letters:
+                    print_json({"letters": [_document(each) for each in letters], "total": response.total})
+                    return
+                request.after_id = response.letters[-1].id
+                continue
             names = await _names(clients, response.letters)
             for letter in response.letters:
                 _show(letter, names.get(letter.id, ""))
@@ -127,6 +140,11 @@ async def show_dead(run_id: str, *, all_: bool = False) -> None:
             request.after_id = response.letters[-1].id
     count = f"{shown}" if shown >= response.total else f"{shown} of {response.total:,} (--all shows them all)"
     console.print(f"{count} dead letters; `labelloop label replay` tries them again")
+
+
+def _document(letter: DeadLetter) -> dict[str, Any]:
+    """Return a letter as programs read it, with its data as text."""
+    return plain(letter) | {"data": letter.data.decode(errors="replace")}
 
 
 def _show(letter: DeadLetter, name: str) -> None:

@@ -31,6 +31,7 @@ from labelloop_cli.clients import Clients, Endpoints, connect
 from labelloop_cli.contradictions import contradicted, late_words, listed_answers, outcome_words
 from labelloop_cli.labelled_samples import labelled_samples
 from labelloop_cli.output.console import console, tell
+from labelloop_cli.output.documents import print_json
 from labelloop_cli.sample_names import SampleNames
 from labelloop_cli.shared_labels import equal_samples, without_shared
 
@@ -118,12 +119,23 @@ async def resend(run_id: str, samples: Sequence[str]) -> None:
     console.print(f"{response.resent} requests are asked again")
 
 
-async def show_contradicted(run_id: str) -> None:
+async def show_contradicted(run_id: str, *, as_json: bool = False) -> None:
     """Print the samples of a run that later answers contradict, with what stands and what each answer says."""
     async with connect(Endpoints()) as clients:
         found = await contradicted(clients, run_id)
         classes = await _classes(clients, run_id) if found else ()
         names = await SampleNames(clients.oracle, run_id).own([*found])
+    if as_json:
+        said_of = {
+            sample_id: {
+                "name": names.get(sample_id, ""),
+                "standing": outcome_words(answers.standing, classes),
+                "contradicting": [late_words(each, classes) for each in answers.contradicting],
+            }
+            for sample_id, answers in found.items()
+        }
+        print_json({"run_id": run_id, "samples": said_of})
+        return
     for sample_id, answers in found.items():
         name = f" ({shortened(names[sample_id])})" if names else ""
         said = [

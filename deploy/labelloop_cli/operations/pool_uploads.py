@@ -19,6 +19,7 @@ from labelloop_cli.operations.addresses import is_this_machine
 from labelloop_cli.operations.local_files import found_here, here
 from labelloop_cli.operations.upload import reference, upload
 from labelloop_cli.output.console import console, tell
+from labelloop_cli.output.documents import plain, print_json
 from labelloop_cli.output.local_time import local_time
 from labelloop_cli.run_spec.file import PATHS
 
@@ -43,10 +44,13 @@ async def push(path: Path, name: str) -> None:
     console.print(f"start a run on it with `labelloop run start {reference(pushed)}`", highlight=False, soft_wrap=True)
 
 
-async def list_() -> None:
+async def list_(*, as_json: bool = False) -> None:
     """Print a table of all uploads, and how much may be uploaded."""
     async with connect(Endpoints()) as clients:
         listed = await clients.oracle.ListUploads(pb.ListUploadsRequest())
+    if as_json:
+        print_json(plain(listed))
+        return
     if listed.uploads:
         table = Table("id", "name", "files", "size", "uploaded")
         for each in listed.uploads:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import typer
-from google.protobuf import json_format
 from labelloop.errors import WrongState
 from labelloop.events.v1.events_pb2 import DatasetSource
 from labelloop.trainer.v1 import trainer_pb2 as pb
@@ -20,6 +18,7 @@ from labelloop_cli.operations.pool_uploads import upload_paths
 from labelloop_cli.operations.run_removal import purge_import
 from labelloop_cli.output import hold_ups, run_summary
 from labelloop_cli.output.console import console, tell
+from labelloop_cli.output.documents import plain, print_csv, print_json
 from labelloop_cli.output.pool_summary import brief
 from labelloop_cli.run_options import chosen_features, word
 from labelloop_cli.run_spec.file import write_spec
@@ -87,31 +86,39 @@ async def show_spec(run_id: str) -> None:
     )
 
 
-async def list_(*, as_json: bool = False, archived: bool = False) -> None:
-    """Print all runs that are not archived, or all that are, as a table or as one JSON object."""
+async def list_(
+    choose: Callable[[Sequence[pb.RunStatus]], list[pb.RunStatus]] = list, *, form: str = "", archived: bool = False
+) -> None:
+    """Print runs that are not archived, or those that are.
+
+    Args:
+        choose: Returns those of all runs to print, in their order.
+        form: json, csv, or empty for a table.
+    """
     async with connect(Endpoints()) as clients:
         response = await listing(clients, archived=archived)
-    if as_json:
+    runs = choose(response.runs)
+    if form == "csv":
+        print_csv([run_summary.row(run) for run in runs], run_summary.COLUMNS)
+        return
+    if form == "json":
         document = {
-            "runs": [run_summary.document(run) for run in response.runs],
+            "runs": [run_summary.document(run) for run in runs],
             "unreadable_events": response.unreadable_events,
             "archived": response.archived,
-            "unfinished_imports": [
-                json_format.MessageToDict(
-                    each, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-                )
-                for each in response.unfinished_imports
-            ],
+            "unfinished_imports": [plain(each) for each in response.unfinished_imports],
         }
-        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        print_json(document)
         return
-    if not response.runs and archived:
+    if response.runs and not runs:
+        console.print(f"none of {len(response.runs)} runs is of that kind")
+    elif not runs and archived:
         console.print("no run is archived; archive runs that have ended with `labelloop run archive`")
-    elif not response.runs:
+    elif not runs:
         console.print("no runs yet; start one with `labelloop run start`")
     else:
-        console.print(listed(list(response.runs)))
-    for run in response.runs:
+        console.print(listed(runs))
+    for run in runs:
         for said in standing(run):
             console.print(f"{run.run_id}: {said}", highlight=False, soft_wrap=True)
     if response.archived and not archived:

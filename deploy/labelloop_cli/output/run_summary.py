@@ -82,6 +82,35 @@ def document(run: RunStatus) -> dict[str, Any]:
     }
 
 
+COLUMNS = (
+    "run_id",
+    "state",
+    "dataset",
+    "strategy",
+    "round",
+    "planned_rounds",
+    "labels_paid",
+    "label_budget",
+    "labels_open",
+    "auto_labels",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "measured_on",
+    "started_at",
+    "changed_at",
+    "message",
+)
+
+
+def row(run: RunStatus) -> dict[str, Any]:
+    """Return the run's line in a CSV of :data:`COLUMNS`; an accuracy of which only a range is known is empty."""
+    whole = document(run)
+    estimate = whole["accuracy"] or {}
+    shares = {"accuracy": "value", "accuracy_low": "low", "accuracy_high": "high", "measured_on": "measured_on"}
+    return whole | {column: estimate.get(name) for column, name in shares.items()}
+
+
 def _estimated(run: RunStatus) -> dict[str, Any] | None:
     """Return the estimate for the newest model; ``value`` is None where only a range is known."""
     found = _newest(run)

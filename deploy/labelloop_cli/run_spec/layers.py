@@ -74,6 +74,8 @@ def _nested(options: SpecOptions, names: Iterable[str]) -> Document:
 
 
 def _plain(name: str, value: Any) -> Any:
+    if name == "labels_from":
+        return "queue" if value == "people" else value
     if name in ("classes", "columns"):
         return [each.strip() for each in value.split(",") if each.strip()]
     if name == "gold":
