@@ -72,7 +72,10 @@ from trainer_svc.step_ahead import StepAhead
 _FASTER_WITH = "pip install 'labelloop[llvm]'"
 _HOPELESS = (InvalidInput, LimitExceeded)  # a retry would fail in the same way
 _FEATURE_SEED = 0  # the seed of feature learning: the same for all runs on a pool, so that they share the features
-_METHODS = {FeatureKind.FEATURE_KIND_STANDARDIZED: FeatureMethod.FEATURE_METHOD_STANDARDIZED}
+_METHODS = {
+    FeatureKind.FEATURE_KIND_STANDARDIZED: FeatureMethod.FEATURE_METHOD_STANDARDIZED,
+    FeatureKind.FEATURE_KIND_SCATTERING: FeatureMethod.FEATURE_METHOD_SCATTERING,
+}
 
 log = structlog.get_logger()
 

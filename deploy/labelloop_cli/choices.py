@@ -31,6 +31,7 @@ class FeaturesName(StrEnum):
     auto = "auto"
     pixels = "pixels"
     patches = "patches"
+    scattering = "scattering"
     standardized = "standardized"
     tfidf = "tfidf"
 

@@ -19,7 +19,7 @@ def auto_features(dataset: DescribeDatasetResponse) -> FeatureKind.ValueType:
 def chosen_features(dataset: DescribeDatasetResponse) -> tuple[FeatureKind.ValueType, str]:
     """Return the features that suit a dataset, and why.
 
-    They are those of its graph, else weighted counts of words in texts, else patches of pictures, else standardised
+    They are those of its graph, else weighted counts of words in texts, else scattering of pictures, else standardised
     values of vectors and rows of tables.
     """
     if dataset.has_graph:
@@ -39,7 +39,7 @@ def chosen_features(dataset: DescribeDatasetResponse) -> tuple[FeatureKind.Value
             FeatureKind.FEATURE_KIND_PIXELS,
             f"models see pixels, because pictures of {size} are smaller than {least}",
         )
-    return FeatureKind.FEATURE_KIND_PATCHES, "features are learned from patches of the pictures"
+    return FeatureKind.FEATURE_KIND_SCATTERING, "features are learned by scattering of the pictures"
 
 
 def audit_size(guarantee: GuaranteeSpec, rest: int) -> int:

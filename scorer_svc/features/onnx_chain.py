@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,16 @@ def nodes_of(chain: Chain) -> list[NodeProto]:
 
 
 def graph_bytes(
-    name: str, nodes: list[NodeProto], weights: dict[str, Any], dtype: str, value_count: int, feature_count: int
+    name: str,
+    nodes: list[NodeProto],
+    weights: dict[str, Any],
+    dtype: str,
+    value_count: int,
+    feature_count: int,
+    notes: Mapping[str, str] | None = None,
 ) -> bytes:
     """Serialise the graph from ``INPUT`` ``[n, value_count]`` of ``dtype``, uint8 or float32, to ``OUTPUT``
-    ``[n, feature_count]`` float32. Equal arguments give equal bytes."""
+    ``[n, feature_count]`` float32, with ``notes`` as its metadata. Equal arguments give equal bytes."""
     taken = TensorProto.UINT8 if dtype == "uint8" else TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
@@ -32,5 +39,6 @@ def graph_bytes(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="labelloop")
     model.ir_version = _IR
+    helper.set_model_props(model, dict(notes or {}))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, helper
 
-from scorer_svc.features.onnx_chain import INPUT, OUTPUT, Chain, graph_bytes, nodes_of
-from scorer_svc.features.spectral_embedding import NEIGHBOURS, NOTHING, SHARPNESS, Neighbourhood
-
-_AREA_MAX = 48 * 48  # pixels; for more, the activations of all vectors take more than 4 MB an image
-_POOLED_SIDE_MIN = 8
+from scorer_svc.features.neighbours_onnx import located
+from scorer_svc.features.onnx_chain import OUTPUT, Chain, graph_bytes, nodes_of
+from scorer_svc.features.picture_input import BYTES, Given, opened, pooling
+from scorer_svc.features.spectral_embedding import Neighbourhood
 
 
 @dataclass(frozen=True)
@@ -48,32 +46,6 @@ class Bank:
         return 4 * len(self.kernel)
 
 
-@dataclass(frozen=True)
-class Given:
-    """How samples come in: their dtype, uint8 or float32, whether channels are first, and the value of white."""
-
-    dtype: str = "uint8"
-    channels_first: bool = False
-    full_scale: float = 255.0
-
-
-_BYTES = Given()
-
-
-def pooling(height: int, width: int) -> tuple[int, int]:
-    """Return how many pixels down and across are averaged into one before patches are cut.
-
-    1 and 1 for images of up to 48 x 48 pixels, or as many pixels in another shape. For larger images, the smallest
-    equal numbers that reduce them to that many, but no side to less than 8 pixels. Pixels at the right and the bottom
-    that do not fill a whole cell are left out.
-    """
-    for factor in count(1):
-        down, across = (min(factor, max(1, side // _POOLED_SIDE_MIN)) for side in (height, width))
-        if (height // down) * (width // across) <= _AREA_MAX:
-            return down, across
-    raise AssertionError("sides of 8 to 15 pixels are small enough")
-
-
 def raw_graph(bank: Bank) -> bytes:
     """Build the graph of raw features: square roots of mean activations in ``[vectors, 2, 2]`` quadrants, flat."""
     nodes, weights = _nodes(bank, OUTPUT)
@@ -85,7 +57,7 @@ def bank_graph(
     mean: NDArray[np.float32],
     scale: NDArray[np.float32],
     neighbourhood: Neighbourhood | None = None,
-    given: Given = _BYTES,
+    given: Given = BYTES,
 ) -> bytes:
     """Build the graph of scaled features, followed by coordinates if there is a ``neighbourhood``.
 
@@ -101,58 +73,12 @@ def bank_graph(
     weights |= {"mean_feature": mean, "scale": scale}
     if not neighbourhood:
         return _to_bytes(bank, nodes, weights, given=given)
-    located, among = _located(neighbourhood, scaled, "coordinates")
-    nodes += [*located, helper.make_node("Concat", [scaled, "coordinates"], [OUTPUT], axis=1)]
+    steps, among = located(neighbourhood, scaled, "coordinates")
+    nodes += [*steps, helper.make_node("Concat", [scaled, "coordinates"], [OUTPUT], axis=1)]
     return _to_bytes(bank, nodes, weights | among, neighbourhood.coordinates.shape[1], given)
 
 
-def _located(neighbourhood: Neighbourhood, given: str, output: str) -> tuple[list[NodeProto], dict[str, Any]]:
-    """Build the nodes and weights that compute coordinates: see :mod:`scorer_svc.features.spectral_embedding`."""
-    distances: Chain = [
-        ("MatMul", [given, "onto"], "projected", {}),
-        ("Sub", ["projected", "middle"], "place", {}),
-        ("Mul", ["place", "place"], "place_squares", {}),
-        ("ReduceSum", ["place_squares", "along"], "place_length", {"keepdims": 1}),
-        ("MatMul", ["place", "minus_twice_landmarks"], "crossed", {}),
-        ("Add", ["crossed", "place_length"], "partly_apart", {}),
-        ("Add", ["partly_apart", "landmark_lengths"], "about_apart", {}),
-        ("Relu", ["about_apart"], "apart", {}),
-        ("Div", ["apart", "widths"], "relative", {}),
-    ]
-    near = helper.make_node("TopK", ["relative", "neighbours"], ["near", "which"], axis=1, largest=0, sorted=0)
-    mean: Chain = [
-        ("ReduceMax", ["near"], "twentieth", {"axes": [1], "keepdims": 1}),
-        ("Max", ["twentieth", "reach_min"], "reach", {}),
-        ("Div", ["relative", "reach"], "steps", {}),
-        ("Mul", ["steps", "minus_sharpness"], "exponents", {}),
-        ("Exp", ["exponents"], "kernels", {}),
-        ("Sub", ["kernels", "kernel_at_reach"], "about_weights", {}),
-        ("Relu", ["about_weights"], "single_weights", {}),
-        ("Mul", ["single_weights", "copies"], "weights", {}),
-        ("ReduceSum", ["weights", "along"], "sum", {"keepdims": 1}),
-        ("Max", ["sum", "nothing"], "whole", {}),
-        ("Div", ["weights", "whole"], "shares", {}),
-        ("MatMul", ["shares", "landmark_coordinates"], output, {}),
-    ]
-    landmarks = neighbourhood.landmarks
-    return [*nodes_of(distances), near, *nodes_of(mean)], {
-        "onto": neighbourhood.onto,
-        "middle": neighbourhood.mean @ neighbourhood.onto,
-        "along": np.array([1], np.int64),
-        "minus_twice_landmarks": np.ascontiguousarray(-2 * landmarks.T),
-        "landmark_lengths": (landmarks**2).sum(axis=1),
-        "widths": neighbourhood.widths,
-        "copies": neighbourhood.copies,
-        "neighbours": np.array([NEIGHBOURS], np.int64),
-        "reach_min": np.float32(neighbourhood.reach_min),
-        "minus_sharpness": np.float32(-SHARPNESS),
-        "kernel_at_reach": np.exp(np.float32(-SHARPNESS)),
-        "nothing": np.float32(NOTHING),
-        "landmark_coordinates": neighbourhood.coordinates,
-    }
-
-
-def _nodes(bank: Bank, output: str, given: Given = _BYTES) -> tuple[list[NodeProto], dict[str, Any]]:
+def _nodes(bank: Bank, output: str, given: Given = BYTES) -> tuple[list[NodeProto], dict[str, Any]]:
     """Build the nodes and weights that compute raw features.
 
     A patch's variance is the mean of its squares less the square of its mean; both are convolutions. Each vector of the
@@ -165,7 +91,7 @@ def _nodes(bank: Bank, output: str, given: Given = _BYTES) -> tuple[list[NodePro
     pooled = {"kernel_shape": [-(-rows // 2), -(-columns // 2)], "strides": [max(1, rows // 2), max(1, columns // 2)]}
     whole = {"kernel_shape": [down, across], "strides": [down, across]}
     averaged: Chain = [] if (down, across) == (1, 1) else [("AveragePool", ["pixels"], "image", whole)]
-    opening, sizes = _opened(bank, given, "pixels" if averaged else "image")
+    opening, sizes = opened(bank.image_shape, given, "pixels" if averaged else "image")
     chain: Chain = [
         *opening,
         *averaged,
@@ -195,24 +121,8 @@ def _nodes(bank: Bank, output: str, given: Given = _BYTES) -> tuple[list[NodePro
     return nodes_of(chain), weights
 
 
-def _opened(bank: Bank, given: Given, output: str) -> tuple[Chain, dict[str, Any]]:
-    """Build the chain from samples as they are given to pixels ``[n, channels, height, width]`` from 0 to 255."""
-    height, width, channels = bank.image_shape
-    scaled = given.full_scale != _BYTES.full_scale
-    shape = (0, channels, height, width) if given.channels_first else (0, height, width, channels)
-    chain: Chain = [("Cast", [INPUT], "given" if scaled else "values", {"to": TensorProto.FLOAT})]
-    weights: dict[str, Any] = {"image_shape": np.array(shape, np.int64)}
-    if scaled:
-        chain.append(("Mul", ["given", "white"], "values", {}))
-        weights["white"] = np.float32(_BYTES.full_scale / given.full_scale)
-    if given.channels_first:
-        return [*chain, ("Reshape", ["values", "image_shape"], output, {})], weights
-    chain.append(("Reshape", ["values", "image_shape"], "rows", {}))
-    return [*chain, ("Transpose", ["rows"], output, {"perm": [0, 3, 1, 2]})], weights
-
-
 def _to_bytes(
-    bank: Bank, nodes: list[NodeProto], weights: dict[str, Any], coordinates: int = 0, given: Given = _BYTES
+    bank: Bank, nodes: list[NodeProto], weights: dict[str, Any], coordinates: int = 0, given: Given = BYTES
 ) -> bytes:
     values, features = int(np.prod(bank.image_shape)), bank.feature_count + coordinates
     return graph_bytes("patch_features", nodes, weights, given.dtype, values, features)

@@ -18,16 +18,15 @@ from typing import Any
 import numpy as np
 import structlog
 from labelloop.domain.abandonment import check_wanted
-from labelloop.domain.sample_layout import as_pictures, layout_of_shape
-from labelloop.events.v1.events_pb2 import SampleKind, SampleLayout
+from labelloop.events.v1.events_pb2 import SampleLayout
 from numpy.typing import NDArray
 
-from scorer_svc.features.patch_onnx import Bank, Given, bank_graph, pooling, raw_graph
+from scorer_svc.features.patch_onnx import Bank, bank_graph, raw_graph
+from scorer_svc.features.picture_input import Given, averaged, pictures_of, pooling
 from scorer_svc.features.spectral_embedding import COORDINATES, LANDMARKS_MAX, LANDMARKS_MIN, learn_neighbourhood
 from scorer_svc.models.ort_session import open_session
 from scorer_svc.numerics.blas_threads import one_thread
 
-SIDE_MIN = 4  # pixels of an image
 _SIDE = 6  # pixels of a patch
 _VECTORS = 444  # times four quadrants; with the coordinates 1,800 features
 _VECTORS_ALONE = 450  # without coordinates, for as many features
@@ -40,7 +39,6 @@ _LENGTH = 20.0  # root mean square length of an image's vector of patch values, 
 _RARE = 0.01  # of the largest standard deviation
 _AT_ONCE = 25  # images at most
 _VALUES_AT_ONCE = 6_000_000  # activations: 24 MB, in several copies
-_AVERAGED_AT_ONCE = 50
 
 log = structlog.get_logger()
 
@@ -66,8 +64,7 @@ def learn_patches(
     Raises:
         ValueError: the samples are not images, are too small, or hold too little to learn from.
     """
-    layout = layout or layout_of_shape(samples.shape[1:], samples.dtype.name)
-    images = _as_images(samples, layout)
+    images, layout = pictures_of(samples, layout)
     given = Given(samples.dtype.name, layout.channels_first, layout.full_scale)
     with one_thread():
         located = _located(images, seed, patch_count, given) if len(images) >= LANDMARKS_MIN else None
@@ -106,7 +103,7 @@ def _scaled_bank(
 
 
 def _bank(images: NDArray[np.uint8], vectors: int, patch_count: int, rng: np.random.Generator) -> Bank:
-    seen = _averaged(images, *pooling(*images.shape[1:3]))
+    seen = averaged(images, *pooling(*images.shape[1:3]))
     side = min(_SIDE, (min(seen.shape[1:3]) + 1) // 2)
     normalised = _normalised(_cut(seen, side, vectors, patch_count, rng))
     mean, whitening = _whitening(normalised)
@@ -122,29 +119,6 @@ def _bank(images: NDArray[np.uint8], vectors: int, patch_count: int, rng: np.ran
         flat_variance=_FLAT_VARIANCE,
         image_shape=images.shape[1:],
     )
-
-
-def _as_images(samples: NDArray[Any], layout: SampleLayout) -> NDArray[np.uint8]:
-    """Return samples as ``[n, height, width, channels]``, from 0 to 255."""
-    if layout.kind != SampleKind.SAMPLE_KIND_IMAGE or min(layout.height, layout.width) < SIDE_MIN:
-        shape = "x".join(map(str, samples.shape[1:]))
-        raise ValueError(f"samples are {shape} {samples.dtype}, not pictures of {SIDE_MIN} x {SIDE_MIN} pixels or more")
-    return as_pictures(samples, layout)
-
-
-def _averaged(images: NDArray[np.uint8], down: int, across: int) -> NDArray[Any]:
-    """Average images ``[n, height, width, channels]`` as the graph does before it cuts patches."""
-    if (down, across) == (1, 1):
-        return images
-    count, height, width, channels = images.shape
-    rows, columns = height // down, width // across
-    averaged = np.empty((count, rows, columns, channels), np.float32)
-    for start in range(0, count, _AVERAGED_AT_ONCE):
-        check_wanted()
-        some = images[start : start + _AVERAGED_AT_ONCE, : rows * down, : columns * across]
-        cells = some.reshape(len(some), rows, down, columns, across, channels)
-        cells.mean(axis=(2, 4), dtype=np.float32, out=averaged[start : start + _AVERAGED_AT_ONCE])
-    return averaged
 
 
 def _cut(images: NDArray[Any], side: int, fewest: int, most: int, rng: np.random.Generator) -> Patches:

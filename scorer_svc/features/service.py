@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from scorer_svc.features.patches import learn_patches
 from scorer_svc.features.pool import check_finite, check_graph
+from scorer_svc.features.scattering import learn_scattering
 from scorer_svc.features.standardized import learn_standardized
 from scorer_svc.features.texts import learn_texts
 from scorer_svc.models.graph import Graph
@@ -90,6 +91,8 @@ class FeatureService:
             work = partial(learn_texts, _some_of(samples, rng).tolist(), wanted.seed)
         elif wanted.method == pb.FEATURE_METHOD_STANDARDIZED:
             work = partial(learn_standardized, samples, pool.layout)
+        elif wanted.method == pb.FEATURE_METHOD_SCATTERING:
+            work = partial(learn_scattering, samples, wanted.seed, pool.layout)
         else:
             work = partial(learn_patches, samples, wanted.seed, pool.layout)
         try:

@@ -17,13 +17,13 @@ leave a graph of unconnected pieces.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from labelloop.domain.abandonment import check_wanted
 from numpy.typing import NDArray
 
+from scorer_svc.features.spectral_basis import Reals, groups, leading, nearest_basis
 from scorer_svc.numerics.pca import Values, half_whitening
 
 LANDMARKS_MIN, LANDMARKS_MAX = 100, 4_000
@@ -31,14 +31,28 @@ COORDINATES = 24
 NEIGHBOURS = 20
 SHARPNESS = 2.0
 NOTHING = 1e-5  # smaller weights are decided by rounding and count as 0
-GAP_MIN = 1e-3  # between eigenvalues, which are at most 1; rounding moves them by a thousandth of this
 _WIDTH_AT = 7  # the neighbour whose distance is a landmark's width
 _NARROW = 1e-2  # the smallest width, as a share of the root mean square of all distances
 _SAME = 1e-3  # a share of the same: closer samples are duplicates
-_FAR = 3.0  # subtracted from eigenvalues of known vectors, to rank them below all others, which are -1 at least
-_WHOLE_MAX = 500  # up to so many landmarks, all eigenvectors are computed, in a tenth of a second
+_STEADIEST = 1e-2  # the least value that 1 less an eigenvalue counts as where coordinates are weighted by it
 
-Reals = NDArray[np.float64]
+
+class Wanted(NamedTuple):
+    """What coordinates to learn.
+
+    Attributes:
+        coordinates: how many at most.
+        neighbours: at which neighbour weights fall to 0.
+        weighted: whether each is divided by the root of 1 less its eigenvalue, so that those count most that
+            vary least from neighbour to neighbour; else all count the same.
+    """
+
+    coordinates: int = COORDINATES
+    neighbours: int = NEIGHBOURS
+    weighted: bool = False
+
+
+_WANTED = Wanted()
 
 
 @dataclass(frozen=True)
@@ -54,8 +68,9 @@ class Neighbourhood:
         copies: ``[m]``, how many samples each landmark represents.
         widths: ``[m]``, the landmarks' scales of distance.
         reach_min: the least squared distance over width at which weights fall to 0.
-        coordinates: ``[m, COORDINATES]``, 0 from the ``defined``-th on.
+        coordinates: ``[m, as many as wanted]``, 0 from the ``defined``-th on.
         defined: how many coordinates are in use, at least one.
+        neighbours: at which neighbour weights fall to 0.
     """
 
     mean: Values
@@ -66,6 +81,7 @@ class Neighbourhood:
     reach_min: float
     coordinates: Values
     defined: int
+    neighbours: int = NEIGHBOURS
 
 
 def learn_neighbourhood(samples: Values, seed: int, length: float) -> Neighbourhood | None:
@@ -79,17 +95,27 @@ def learn_neighbourhood(samples: Values, seed: int, length: float) -> Neighbourh
     mean, onto = half_whitening(samples, seed)
     check_wanted()
     points = np.asarray((samples - mean) @ onto, np.float32)
+    return neighbourhood_of(points, mean, onto, seed, length)
+
+
+def neighbourhood_of(
+    points: Values, mean: Values, onto: Values, seed: int, length: float, wanted: Wanted = _WANTED
+) -> Neighbourhood | None:
+    """Learn the coordinates of points ``[m, components]``, which are samples less ``mean``, times ``onto``.
+
+    None if none is well defined. Other arguments are those of :func:`learn_neighbourhood`.
+    """
     apart = _squared_distances(points)
     first, copies = _distinct(apart)
-    if len(first) <= NEIGHBOURS:
+    if len(first) <= wanted.neighbours:
         return None
     landmarks, apart = points[first], apart[np.ix_(first, first)]
     widths = np.sqrt(np.partition(apart, _WIDTH_AT, axis=1)[:, _WIDTH_AT])
     narrow = float(_NARROW * np.sqrt(copies @ apart @ copies) / copies.sum())
     widths = np.asarray(np.maximum(widths, narrow), np.float32)
-    weights = _weights(np.asarray(apart / widths, np.float32), narrow)
+    weights = _weights(np.asarray(apart / widths, np.float32), narrow, wanted.neighbours)
     check_wanted()
-    embedded = _embedded(weights, copies, seed)
+    embedded = _embedded(weights, copies, seed, wanted)
     defined = embedded.shape[1]
     if not defined:
         return None
@@ -97,9 +123,10 @@ def learn_neighbourhood(samples: Values, seed: int, length: float) -> Neighbourh
     seen = shares @ embedded / shares.sum(axis=1, keepdims=True)
     middle = np.average(seen, axis=0, weights=copies)
     spread = np.sqrt(np.average(((seen - middle) ** 2).sum(axis=1), weights=copies))
-    coordinates = np.zeros((len(landmarks), COORDINATES), np.float32)
+    coordinates = np.zeros((len(landmarks), wanted.coordinates), np.float32)
     coordinates[:, :defined] = (embedded - middle) * (length / spread)
-    return Neighbourhood(mean, onto, landmarks, copies.astype(np.float32), widths, narrow, coordinates, defined)
+    counted = copies.astype(np.float32)
+    return Neighbourhood(mean, onto, landmarks, counted, widths, narrow, coordinates, defined, wanted.neighbours)
 
 
 def _squared_distances(points: Values) -> NDArray[np.float32]:
@@ -126,14 +153,14 @@ def _distinct(apart: NDArray[np.float32]) -> tuple[NDArray[np.intp], Reals]:
     return first[order], np.asarray(copies[order], np.float64)
 
 
-def _weights(relative: NDArray[np.float32], reach_min: float) -> NDArray[np.float32]:
-    """Compute weights from squared distances over widths ``[n, m]``; they fall to 0 at the twentieth neighbour."""
-    reach = np.partition(relative, NEIGHBOURS - 1, axis=1)[:, NEIGHBOURS - 1 : NEIGHBOURS]
+def _weights(relative: NDArray[np.float32], reach_min: float, neighbours: int) -> NDArray[np.float32]:
+    """Compute weights from squared distances over widths ``[n, m]``; they fall to 0 at the last of ``neighbours``."""
+    reach = np.partition(relative, neighbours - 1, axis=1)[:, neighbours - 1 : neighbours]
     weights: NDArray[np.float32] = np.exp(-SHARPNESS * relative / np.maximum(reach, reach_min)) - np.exp(-SHARPNESS)
     return np.where(weights > NOTHING, weights, np.float32(0))
 
 
-def _embedded(weights: NDArray[np.float32], copies: Reals, seed: int) -> Reals:
+def _embedded(weights: NDArray[np.float32], copies: Reals, seed: int, wanted: Wanted) -> Reals:
     """Compute coordinates of landmarks ``[m, defined]``, those that vary least first.
 
     They are eigenvectors of the walk from neighbour to neighbour, which goes to a landmark as often as it has copies.
@@ -147,73 +174,21 @@ def _embedded(weights: NDArray[np.float32], copies: Reals, seed: int) -> Reals:
     degrees = np.maximum(graph @ copies, NOTHING)
     scale = diags(np.sqrt(copies / degrees))
     masses = np.sqrt(copies * degrees)
-    frame = np.random.default_rng(seed).normal(size=(len(masses), COORDINATES))
+    frame = np.random.default_rng(seed).normal(size=(len(masses), wanted.coordinates))
     frame -= np.outer(masses, masses @ frame) / (masses @ masses)  # all results are orthogonal to the constant one
     count, piece = connected_components(graph, directed=False)
     pieces = np.where(piece[:, None] == np.arange(count), masses[:, None], 0)
     pieces /= np.linalg.norm(pieces, axis=0)  # the eigenvectors of eigenvalue 1
-    known = min(count - 1, COORDINATES)
-    found = [_nearest_basis(pieces, frame[:, :known])]
-    if known < COORDINATES:
-        values, vectors = _leading(scale @ graph @ scale, pieces, COORDINATES - known, frame[:, 0])
-        found += [_nearest_basis(vectors[:, a:b], frame[:, known + a : known + b]) for a, b in _groups(values)]
+    known = min(count - 1, wanted.coordinates)
+    found = [nearest_basis(pieces, frame[:, :known]) * _counting(1.0, wanted)]
+    if known < wanted.coordinates:
+        values, vectors = leading(scale @ graph @ scale, pieces, wanted.coordinates - known, frame[:, 0])
+        for a, b in groups(values):
+            basis = nearest_basis(vectors[:, a:b], frame[:, known + a : known + b])
+            found.append(basis * _counting(float(values[a:b].mean()), wanted))
     return np.asarray(np.concatenate(found, axis=1) / masses[:, None])
 
 
-def _groups(values: Reals) -> list[tuple[int, int]]:
-    """Split ``values``, largest first, at gaps of GAP_MIN; return where each group begins and ends.
-
-    The last group is left out: whether a gap follows it is not known.
-    """
-    return list(pairwise([0, *(np.flatnonzero(-np.diff(values) >= GAP_MIN) + 1).tolist()]))
-
-
-def _nearest_basis(vectors: Reals, frame: Reals) -> Reals:
-    """Return the orthonormal vectors of a space that are nearest to a frame (the orthogonal Procrustes problem).
-
-    Args:
-        vectors: orthonormal ``[m, k]``; the result depends only on the space that they span.
-        frame: ``[m, up to k]``; the result has as many vectors.
-    """
-    left, _, right = np.linalg.svd(vectors.T @ frame, full_matrices=False)
-    return np.asarray(vectors @ (left @ right))
-
-
-def _leading(matrix: Any, known: Reals, count: int, start: Reals) -> tuple[Reals, Reals]:
-    """Find leading eigenvectors orthogonal to those ``known``, by Lanczos' method or by decomposing the whole matrix.
-
-    The whole matrix is decomposed if it is small or if Lanczos misses some vectors, as of a repeated eigenvalue.
-
-    Returns:
-        The eigenvalues of up to ``count`` vectors, largest first, followed by the next one, and the vectors.
-    """
-    from scipy.sparse.linalg import ArpackError
-
-    if len(start) > _WHOLE_MAX:
-        try:
-            values, vectors = _lanczos(matrix, known, count, start)
-            [following], _ = _lanczos(matrix, np.concatenate([known, vectors], axis=1), 1, start)
-        except ArpackError:
-            return _of_the_whole(matrix, known, count)
-        if following < values[-1] + GAP_MIN / 1_000:
-            return np.append(values, following), vectors
-    return _of_the_whole(matrix, known, count)
-
-
-def _lanczos(matrix: Any, known: Reals, count: int, start: Reals) -> tuple[Reals, Reals]:
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
-    def times(vector: Reals) -> Any:
-        check_wanted()
-        return matrix @ vector - _FAR * (known @ (known.T @ vector))
-
-    others = LinearOperator(matrix.shape, times)
-    values, vectors = eigsh(others, k=count, which="LA", v0=start)
-    order = np.argsort(-values)
-    return values[order], vectors[:, order]
-
-
-def _of_the_whole(matrix: Any, known: Reals, count: int) -> tuple[Reals, Reals]:
-    values, vectors = np.linalg.eigh(matrix.toarray() - _FAR * (known @ known.T))
-    count = min(count, len(values) - known.shape[1])
-    return values[::-1][: count + 1], vectors[:, ::-1][:, :count]
+def _counting(value: float, wanted: Wanted) -> float:
+    """Return by how much coordinates of an eigenvalue are multiplied; one factor for all of a group."""
+    return max(1 - value, _STEADIEST) ** -0.5 if wanted.weighted else 1.0

@@ -25,6 +25,7 @@ from tests.bench.log_start import archived_log, live_memory, log_start
 from tests.bench.long_run import long_run
 from tests.bench.new_leader import new_leader
 from tests.bench.peers.compare import peers
+from tests.bench.picture_features import picture_features
 from tests.bench.ranking import rank_growth, rank_vs_raw_scan, rank_vs_read_limit
 from tests.bench.scaling import scaling_by_rule
 from tests.bench.scoring import stream_rows, stream_rows_of_patches, unary_vs_echo
@@ -41,6 +42,7 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "long_run": long_run,
     "guarantee_holds": guarantee_holds,
     "features_of_60000": features_of_60000,
+    "picture_features": picture_features,
     "batches_of_a_million": batches_of_a_million,
     "large_pools": large_pools,
     "large_pool": large_pool,

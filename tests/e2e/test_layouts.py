@@ -116,7 +116,7 @@ async def test_pictures_of_any_layout_are_learned_by_patches(
     np.save(tmp_path / "labels.npy", labels)
     source = DatasetSource(name=str(tmp_path / "digits.npy"), labels=str(tmp_path / "labels.npy"))
     spec = await described_spec(clients, blobs, source, label_budget=100)
-    assert spec.features == FeatureKind.FEATURE_KIND_PATCHES
+    assert spec.features == FeatureKind.FEATURE_KIND_SCATTERING
     await start(clients, run_id, spec)
     await finish(clients, run_id)
     answers = await probabilities(clients, run_id, samples)

@@ -7,13 +7,17 @@ import subprocess
 import sys
 
 _PROGRAM = """
+import sys
 from hashlib import sha256
 import numpy as np
+import structlog
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 from scorer_svc.strategies.candidates import Candidates
 from scorer_svc.strategies.registry import choose
 from scorer_svc.features.patches import learn_patches
+from scorer_svc.features.scattering import learn_scattering
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 rng = np.random.default_rng(0)
 size = 4_000
 values = rng.random((size, 300), np.float32)
@@ -21,7 +25,8 @@ given = Candidates(np.arange(size, dtype=np.uint32), values, None, values[:50])
 {first}
 for strategy in ({strategies}):
     print(choose(strategy, given, 300, 5)[0].tolist())
-print(sha256(learn_patches(rng.integers(0, 256, (1_000, 28, 28)).astype(np.uint8), 0)).hexdigest())
+for learn, shape in ((learn_patches, (1_000, 28, 28)), (learn_scattering, (600, 20, 20))):
+    print(sha256(learn(rng.integers(0, 256, shape).astype(np.uint8), 0)).hexdigest())
 """
 _STRATEGIES = "Strategy.STRATEGY_K_MEANS, Strategy.STRATEGY_TYPICLUST, Strategy.STRATEGY_K_CENTER"
 _LOAD_FIRST = "import sklearn.cluster, sklearn.decomposition"
@@ -67,7 +72,7 @@ def answer(threads: int, first: str = "") -> str:
 
 def test_batches_and_features_do_not_depend_on_the_thread_count() -> None:
     alone = answer(1)
-    assert len(alone.splitlines()) == 4
+    assert len(alone.splitlines()) == 5
     assert answer(4) == alone
     assert answer(4, _LOAD_FIRST) == alone
 

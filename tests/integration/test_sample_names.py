@@ -174,14 +174,14 @@ async def test_inspecting_a_pool_says_what_a_run_would_read_and_starts_nothing(
     for line in (
         r"^samples +4, 0 B *$",
         r"^classes +2: cat 3, dog 1 *$",
-        r"^features +patches *$",
+        r"^features +scattering *$",
         r"^- a \[b\] is left out$",
     ):
         assert re.search(line, said, re.MULTILINE), said
     await inspect_pool(wanted, as_json=True)
     document = json.loads(capsys.readouterr().out)
-    assert (document["class_counts"], document["features"], document["pool_bytes"]) == ([3, 1], "patches", 0)
-    assert document["memory"] == {"oracle_bytes": 0, "scorer_bytes": 4 * 1_800 * 4}
+    assert (document["class_counts"], document["features"], document["pool_bytes"]) == ([3, 1], "scattering", 0)
+    assert document["memory"] == {"oracle_bytes": 0, "scorer_bytes": 4 * 620 * 4}
     assert not trainer.started
 
 

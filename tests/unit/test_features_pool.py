@@ -21,6 +21,7 @@ from labelloop.artifacts.formats import PoolManifest, Shard
 from labelloop.artifacts.texts import encode_texts
 from labelloop.errors import Corrupt, InvalidInput, Unready
 from labelloop.runtime.async_cache import AsyncCache
+from labelloop.scorer.v1.scorer_pb2 import FeatureMethod
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
@@ -290,15 +291,21 @@ class Large(Pool):
         return await super().take(sample_ids)
 
 
-async def test_only_as_many_large_samples_are_read_as_fit_into_memory(executor: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [(FeatureMethod.FEATURE_METHOD_PATCHES, "plain surfaces"), (FeatureMethod.FEATURE_METHOD_SCATTERING, "alike")],
+)
+async def test_only_as_many_large_samples_are_read_as_fit_into_memory(
+    executor: ThreadPoolExecutor, method: FeatureMethod.ValueType, why: str
+) -> None:
     pool = Large()
 
     async def load(digest: str) -> Pool:
         return pool
 
     learning = FeatureService(AsyncCache(load, kept=1), graphs(Store()), executor)
-    with pytest.raises(InvalidInput, match="plain surfaces"):
-        await learning.learn("large", 0, "")
+    with pytest.raises(InvalidInput, match=why):
+        await learning.learn("large", 0, "", method)
     assert 10 < pool.read[0] < 40
 
 

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from labelloop.domain.limits import PATCH_FEATURES
 from labelloop.domain.sample_layout import layout_of_shape
 from numpy.typing import NDArray
 
 from scorer_svc.features import patches
-from scorer_svc.features.patch_onnx import Bank, pooling, raw_graph
+from scorer_svc.features.patch_onnx import Bank, raw_graph
+from scorer_svc.features.picture_input import pooling
 from scorer_svc.features.spectral_embedding import COORDINATES
 from scorer_svc.models.graph import Graph
 from scorer_svc.models.validation import validated
-from trainer_svc.domain.spec_validation import PATCH_FEATURES
 
 learn_patches = partial(patches.learn_patches, patch_count=20_000)  # a run uses six times as many
 

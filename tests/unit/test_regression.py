@@ -180,3 +180,35 @@ def test_one_loss_minimised_with_several_penalties_is_each_minimised_alone() -> 
         alone, alone_steps = minimise(turned.samples, labels, turned.variances, CLASSES, l2, start, 1e-5)
         assert steps == alone_steps
         assert torch.equal(found, alone)
+
+
+def with_others(features: torch.Tensor, others: NDArray[np.float64]) -> torch.Tensor:
+    """Put further columns behind the features, before the bias."""
+    return torch.cat([features[:, :-1], torch.from_numpy(others).float(), features[:, -1:]], 1)
+
+
+def test_optional_columns_that_mislead_are_left_out_without_a_trace() -> None:
+    features, labels = digits(120)
+    noise = np.random.default_rng(7).normal(0, 3, (120, 6))
+    alone = fit_regression(features, labels, CLASSES, seed=0)
+    fitted = fit_regression(with_others(features, noise), labels, CLASSES, seed=0, optional=6)
+    assert not fitted.weights[:, -7:-1].any()
+    assert torch.equal(torch.cat([fitted.weights[:, :-7], fitted.weights[:, -1:]], 1), alone.weights)
+    np.testing.assert_array_equal(fitted.held_out_probabilities, alone.held_out_probabilities)
+
+
+def test_optional_columns_that_tell_classes_apart_are_used() -> None:
+    features, labels = digits(120)
+    telling = 3 * np.eye(CLASSES)[labels.numpy()]
+    both = with_others(features, telling)
+    fitted = fit_regression(both, labels, CLASSES, seed=0, optional=CLASSES)
+    whole = fit_regression(both, labels, CLASSES, seed=0)
+    assert torch.equal(fitted.weights, whole.weights)
+    assert fitted.weights[:, -CLASSES - 1 : -1].any()
+
+
+def test_optional_columns_are_left_out_where_nothing_can_be_held_out() -> None:
+    features, labels = digits(3)
+    fitted = fit_regression(with_others(features, np.ones((3, 2))), labels, CLASSES, seed=0, optional=2)
+    assert fitted.weights.shape == (CLASSES, features.shape[1] + 2)
+    assert not fitted.weights[:, -3:-1].any()

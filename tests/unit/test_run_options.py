@@ -48,9 +48,9 @@ def image(height: int, width: int) -> SampleLayout:
 @pytest.mark.parametrize(
     ("dataset", "features", "why"),
     [
-        (DescribeDatasetResponse(shape=[28, 28], dtype="uint8"), "PATCHES", "patches"),
+        (DescribeDatasetResponse(shape=[28, 28], dtype="uint8"), "SCATTERING", "scattering"),
         (DescribeDatasetResponse(shape=[28, 28], dtype="uint8", has_graph=True), "GRAPH", "graph"),
-        (DescribeDatasetResponse(shape=[784], dtype="float32", layout=image(28, 28)), "PATCHES", "patches"),
+        (DescribeDatasetResponse(shape=[784], dtype="float32", layout=image(28, 28)), "SCATTERING", "scattering"),
         (DescribeDatasetResponse(shape=[9], dtype="float32"), "PIXELS", "of one scale"),
         (
             DescribeDatasetResponse(shape=[9], dtype="float32", layout=SampleLayout(kind=VECTOR)),

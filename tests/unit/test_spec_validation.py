@@ -28,9 +28,10 @@ from tests.unused import UNUSED
 from trainer_svc.domain.spec_validation import VALUES_MAX, check_labelled, check_spec, check_width
 from trainer_svc.run_cache import EvaluationSets
 
-PIXELS, PATCHES, GRAPH, STANDARDIZED = (
+PIXELS, PATCHES, SCATTERING, GRAPH, STANDARDIZED = (
     FeatureKind.FEATURE_KIND_PIXELS,
     FeatureKind.FEATURE_KIND_PATCHES,
+    FeatureKind.FEATURE_KIND_SCATTERING,
     FeatureKind.FEATURE_KIND_GRAPH,
     FeatureKind.FEATURE_KIND_STANDARDIZED,
 )
@@ -86,6 +87,7 @@ def test_memory_limits_apply_to_the_features_that_models_see(
     assert raised.value.field == f"spec.{field}"
 
 
+@pytest.mark.parametrize("features", [PATCHES, SCATTERING])
 @pytest.mark.parametrize(
     ("layout", "refused"),
     [
@@ -95,15 +97,17 @@ def test_memory_limits_apply_to_the_features_that_models_see(
         (None, True),
     ],
 )
-def test_patches_are_for_pictures_of_any_layout(layout: SampleLayout | None, refused: bool) -> None:
+def test_features_of_pictures_are_for_pictures_of_any_layout(
+    layout: SampleLayout | None, refused: bool, features: FeatureKind.ValueType
+) -> None:
     described = DescribeDatasetResponse(
         sample_count=1_000, shape=[36], dtype="float32", classes=["a", "b"], has_labels=True, layout=layout
     )
     if not refused:
-        check_spec(spec(PATCHES), described, Inheritance())
+        check_spec(spec(features), described, Inheritance())
         return
-    with pytest.raises(InvalidInput, match="cut from pictures") as raised:
-        check_spec(spec(PATCHES), described, Inheritance())
+    with pytest.raises(InvalidInput, match="learned from pictures") as raised:
+        check_spec(spec(features), described, Inheritance())
     assert raised.value.reason == "NO_IMAGES"
 
 

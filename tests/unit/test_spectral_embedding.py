@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from labelloop.domain.limits import PATCH_FEATURES
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from structlog.testing import capture_logs
@@ -15,7 +16,6 @@ from scorer_svc.features.spectral_embedding import COORDINATES, LANDMARKS_MIN, N
 from scorer_svc.models.graph import Graph
 from scorer_svc.models.ort_session import open_session
 from tests.unit.test_patches import images
-from trainer_svc.domain.spec_validation import PATCH_FEATURES
 
 Values = NDArray[np.float32]
 _LENGTH = 20.0

@@ -6,7 +6,15 @@ import math
 from collections.abc import Iterable, Iterator
 
 from labelloop.domain.guidelines import guidelines_fault
-from labelloop.domain.limits import ANNOTATORS_MAX, AUDIT_MAX, CONTROL_PERCENT_MAX, LEARNED, TEXT_DTYPE
+from labelloop.domain.limits import (
+    ANNOTATORS_MAX,
+    AUDIT_MAX,
+    CONTROL_PERCENT_MAX,
+    LEARNED,
+    PATCH_FEATURES,
+    SCATTERING_FEATURES,
+    TEXT_DTYPE,
+)
 from labelloop.domain.sample_layout import stated_layout
 from labelloop.domain.strategies import CHOOSE_TOGETHER, NEED_NO_MODEL, TOGETHER_AT_LEAST, TOGETHER_VALUES_MAX
 from labelloop.errors import InvalidInput, LimitExceeded
@@ -35,9 +43,12 @@ IMAGE_SIDE_MIN = 4  # pixels
 _START_SCALE_MAX = 1e6  # so that the logits of the largest samples allowed stay finite
 _SPEC_BYTES_MAX = 512 * 1024
 _STARTED_BYTES_MAX = 900 * 1024  # the broker takes up to a megabyte
-PATCH_FEATURES = 1_800
 _TEXT_FEATURES = 300
 _OF_TEXTS = {FeatureKind.FEATURE_KIND_TFIDF, FeatureKind.FEATURE_KIND_GRAPH}
+_OF_PICTURES = {
+    FeatureKind.FEATURE_KIND_PATCHES: "patches",
+    FeatureKind.FEATURE_KIND_SCATTERING: "scattering features",
+}
 _SAMPLE_VALUES_MAX = 2_000_000  # 8 MB of float32, sent in one request
 _WEIGHTS_MAX = 8_000_000  # a model of 32 MB, sent in one message
 _RANKED_MAX = 20_000_000  # samples ranked at once: about 1 GB in trainer and scorer, while rankings are merged
@@ -135,6 +146,8 @@ def _width(spec: RunSpec, dataset: DescribeDatasetResponse) -> int:
     """Return the number of values that models see of a sample, where it is known before features are learned."""
     if spec.features == FeatureKind.FEATURE_KIND_PATCHES:
         return PATCH_FEATURES
+    if spec.features == FeatureKind.FEATURE_KIND_SCATTERING:
+        return SCATTERING_FEATURES
     if spec.features == FeatureKind.FEATURE_KIND_TFIDF:
         return _TEXT_FEATURES
     if spec.features == FeatureKind.FEATURE_KIND_STANDARDIZED and dataset.layout.columns:
@@ -212,7 +225,7 @@ def _equal(dataset: DescribeDatasetResponse) -> str:
 
 def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator[tuple[str, str, str]]:
     if spec.features not in FeatureKind.values():
-        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches, standardized, tfidf or graph"
+        yield "features", "UNKNOWN_FEATURES", "name features: pixels, patches, scattering, standardized, tfidf or graph"
     plain = spec.features in (FeatureKind.FEATURE_KIND_UNSPECIFIED, FeatureKind.FEATURE_KIND_PIXELS)
     if plain and any(column.categories or column.has_missing for column in dataset.layout.columns):
         message = "models cannot see categories and missing values as they are: choose features: standardized, or auto"
@@ -221,11 +234,11 @@ def _feature_faults(spec: RunSpec, dataset: DescribeDatasetResponse) -> Iterator
         yield "features", "NOT_AS_PUBLISHED", "the published protocol sees pixels: choose features: pixels, or honest"
     if dataset.dtype == TEXT_DTYPE and spec.features not in _OF_TEXTS:
         yield "features", "NO_IMAGES", "samples are texts: choose features: tfidf, or bring a graph"
-    if spec.features == FeatureKind.FEATURE_KIND_PATCHES and not _has_pictures(dataset):
+    if spec.features in _OF_PICTURES and not _has_pictures(dataset):
         shape = "x".join(map(str, dataset.shape))
         message = (
-            f"patches are cut from pictures of {IMAGE_SIDE_MIN} x {IMAGE_SIDE_MIN} pixels at least, but samples are "
-            f"{shape} {dataset.dtype}, and not such pictures: choose auto, or bring a graph"
+            f"{_OF_PICTURES[spec.features]} are learned from pictures of {IMAGE_SIDE_MIN} x {IMAGE_SIDE_MIN} pixels at "
+            f"least, but samples are {shape} {dataset.dtype}, and not such pictures: choose auto, or bring a graph"
         )
         yield "features", "NO_IMAGES", message
     if dataset.dtype != TEXT_DTYPE and spec.features == FeatureKind.FEATURE_KIND_TFIDF:

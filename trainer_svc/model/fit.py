@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from labelloop.events.v1.events_pb2 import Protocol, RunSpec
+from labelloop.events.v1.events_pb2 import FeatureKind, Protocol, RunSpec
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer_svc.domain.stopping import kappa
 from trainer_svc.model.adam_softmax import AdamState, Count, count_correct, fit_published
 from trainer_svc.model.calibration import calibration_error
-from trainer_svc.model.onnx_export import joined, to_onnx
+from trainer_svc.model.onnx_export import joined, optional_columns, to_onnx
 from trainer_svc.model.regression import AS_THEY_VARY, EVENLY, Regression, fit_regression
 from trainer_svc.model.tally import NOTHING, Tally, tally, tally_largest
 from trainer_svc.model.training_state import to_bytes
@@ -103,7 +103,7 @@ def _published(job: FitJob) -> FitResult:
 
 def _honest(job: FitJob) -> FitResult:
     begin = time.perf_counter()
-    class_count = len(job.start.weights)
+    class_count, optional = len(job.start.weights), _optional(job)
     fitted = fit_regression(
         job.features,
         job.labels,
@@ -111,6 +111,7 @@ def _honest(job: FitJob) -> FitResult:
         seed=job.spec.seed,
         trusted=job.paid,
         powers=_powers(job),
+        optional=optional,
         balanced=job.spec.balance_classes,
     )
     fit_s = time.perf_counter() - begin
@@ -122,7 +123,7 @@ def _honest(job: FitJob) -> FitResult:
         calibration_error=fitted.calibration_error,
         control=_on_control(job, fitted),
     )
-    figures = _judged(job, fitted.weights, class_count, figures)
+    figures = _judged(job, fitted.weights, class_count, optional, figures)
     if job.stop_set is not None:
         figures = _looked_ahead(job.stop_set, fitted.weights, job.before, figures)
     head = to_onnx(fitted.weights.numpy(), "float32" if job.graph else job.dtype)
@@ -132,6 +133,12 @@ def _honest(job: FitJob) -> FitResult:
 
 def _powers(job: FitJob) -> Sequence[float]:
     return EVENLY if job.graph else AS_THEY_VARY
+
+
+def _optional(job: FitJob) -> int:
+    """Return how many of the last features the fit may leave out, which only graphs that were learned here say."""
+    learned = job.spec.features == FeatureKind.FEATURE_KIND_SCATTERING
+    return optional_columns(job.graph, job.features.shape[1] - 1) if learned else 0
 
 
 def _cross_validated(job: FitJob, fitted: Regression) -> Tally:
@@ -158,7 +165,7 @@ def _held_out(fitted: Regression) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(fitted.held_out_probabilities).any(axis=1))
 
 
-def _judged(job: FitJob, weights: Tensor, class_count: int, figures: Figures) -> Figures:
+def _judged(job: FitJob, weights: Tensor, class_count: int, optional: int, figures: Figures) -> Figures:
     """In a round that reports, add what is measured on the evaluation set.
 
     Of the model, that is its accuracy and how well it knows how sure it may be. A second model is fitted to the control
@@ -182,6 +189,7 @@ def _judged(job: FitJob, weights: Tensor, class_count: int, figures: Figures) ->
         class_count,
         seed=job.spec.seed,
         powers=_powers(job),
+        optional=optional,
         balanced=job.spec.balance_classes,
     )
     count = count_correct(alone.weights, *job.evaluation) if job.evaluation else alone.held_out

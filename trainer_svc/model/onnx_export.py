@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx.compose
 from labelloop.artifacts.onnx_bytes import lean
+from labelloop.domain.limits import OPTIONAL_COLUMNS
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -74,6 +75,22 @@ def joined(features: bytes, head: bytes) -> bytes:
         [*first.graph.initializer, *back.graph.initializer],
     )
     return _to_bytes(graph, opsets, max(front.ir_version, _IR))
+
+
+def optional_columns(features: bytes, width: int) -> int:
+    """Return how many of the last of ``width`` columns a fit may leave out, as the feature graph says in its metadata.
+
+    0 where it says nothing.
+
+    Raises:
+        ValueError: If ``features`` is no plain graph, or names no such number.
+    """
+    lean(features)  # of untrusted bytes, parsers make many times as many
+    stated = {each.key: each.value for each in onnx.load_model_from_string(features).metadata_props}
+    count = stated.get(OPTIONAL_COLUMNS, "0")
+    if not count.isascii() or not count.isdigit() or int(count) >= width:
+        raise ValueError(f"the feature graph says that {count[:20]!r} of {width} columns may be left out")
+    return int(count)
 
 
 def weights_of(model: bytes) -> NDArray[np.float32]:

@@ -61,9 +61,10 @@ def fit_regression(
     seed: int,
     trusted: Tensor | None = None,
     powers: Sequence[float] = EVENLY,
+    optional: int = 0,
     balanced: bool = False,
 ) -> Regression:
-    """Fit a model with the penalty that does best on held-out samples.
+    """Fit a model with the columns, power and penalty that do best on held-out samples.
 
     Args:
         features: ``[n, features + 1]``, the last column 1; at least one sample.
@@ -72,13 +73,17 @@ def fit_regression(
         seed: Seed of the assignment to folds.
         trusted: Which labels may be held out, ``[n]``; None for all. Labels by a model would agree with models.
         powers: Powers of :meth:`Rotated.favouring` to choose from.
+        optional: How many of the last features may be left out, all together; fewer than there are. They are unless the
+            model does better with them.
         balanced: Each class that has labels weighs the same in every log loss: that of the fit and of the held-out
             samples by which penalty and temperature are chosen. Probabilities are then those of a population in which
             these classes are equally frequent; counts and calibration error are of the labelled samples as they are.
     """
-    plain = rotate(features[:, :-1])
+    width = features.shape[1] - 1
+    widths = (width - optional, width) if optional else (width,)
     folds = _folds(labels, torch.ones(len(labels), dtype=torch.bool) if trusted is None else trusted, seed)
-    tried = [(plain.favouring(power) if power else plain) for power in powers]
+    plain = [rotate(features[:, :each]) for each in widths]
+    tried = [(each.favouring(power) if power else each) for each in plain for power in powers]
     found = [(_cross_validated(rotated, labels, class_count, folds, balanced), rotated) for rotated in tried]
     (_, strength, held_logits), rotated = min(found, key=lambda each: each[0].loss)
     nothing = _nothing(rotated, class_count)
@@ -92,7 +97,7 @@ def fit_regression(
     seen, truth = probabilities[judged.numpy()], labels[judged].numpy()
     right = seen.argmax(axis=1) == truth
     return Regression(
-        weights=(rotated.unrotated(weights) / temperature).float(),
+        weights=_widened(rotated.unrotated(weights) / temperature, width).float(),
         l2=strength,
         temperature=temperature,
         steps=steps,
@@ -100,6 +105,12 @@ def fit_regression(
         held_out_probabilities=probabilities,
         calibration_error=calibration_error(seen, truth),
     )
+
+
+def _widened(weights: Tensor, width: int) -> Tensor:
+    """Return weights ``[classes, width + 1]``, the bias last, with zeros for features that were left out."""
+    missing = weights.new_zeros(len(weights), width + 1 - weights.shape[1])
+    return torch.cat([weights[:, :-1], missing, weights[:, -1:]], 1)
 
 
 def _nothing(rotated: Rotated, class_count: int) -> Tensor:

@@ -122,7 +122,9 @@ class DataOptions:
     ] = ""
     features: Annotated[
         FeaturesName,
-        _data(help="What the models see. auto: the features of --graph, else patches for images, else plain values."),
+        _data(
+            help="What the models see. auto: the features of --graph, else scattering for images, else plain values."
+        ),
         "features",
     ] = FeaturesName.auto
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from labelloop.domain.class_names import printable, shortened
-from labelloop.domain.limits import LEARNED, PATCH_FEATURES
+from labelloop.domain.limits import LEARNED, PATCH_FEATURES, SCATTERING_FEATURES
 from labelloop.events.v1.events_pb2 import FeatureKind, SampleKind, SampleLayout
 from labelloop.oracle.v1.oracle_pb2 import DescribeDatasetResponse
 
@@ -21,7 +21,10 @@ _KINDS = {
     SampleKind.SAMPLE_KIND_TEXT: "texts",
     SampleKind.SAMPLE_KIND_VECTOR: "vectors",
 }
-_WIDTHS = {FeatureKind.FEATURE_KIND_PATCHES: PATCH_FEATURES}
+_WIDTHS = {
+    FeatureKind.FEATURE_KIND_PATCHES: PATCH_FEATURES,
+    FeatureKind.FEATURE_KIND_SCATTERING: SCATTERING_FEATURES,
+}
 
 
 def facts(pool: DescribeDatasetResponse, features: FeatureKind.ValueType) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ KAPPA = 0.99  # two models agree from this value on
 # Models see these, not the samples.
 LEARNED = {
     FeatureKind.FEATURE_KIND_PATCHES,
+    FeatureKind.FEATURE_KIND_SCATTERING,
     FeatureKind.FEATURE_KIND_GRAPH,
     FeatureKind.FEATURE_KIND_STANDARDIZED,
     FeatureKind.FEATURE_KIND_TFIDF,
@@ -22,6 +23,10 @@ LEARNED = {
 LEARN_FROM_SAMPLES = 20_000  # of a pool, drawn at random: more do not improve the features
 LEARN_FROM_CHARACTERS = 5_000_000  # of texts: half a minute of one core
 PATCH_FEATURES = 1_800  # that patches make of a sample
+SCATTERING_FEATURES = 620  # that scattering makes of a sample, at most
+OPTIONAL_COLUMNS = (
+    "labelloop.optional_columns"  # in a feature graph's metadata: how many of the last a fit may leave out
+)
 SKIP_KINDS = {SkipKind.SKIP_KIND_SKIPPED, SkipKind.SKIP_KIND_REJECTED}  # reasons an annotator may give
 CONTROL_PERCENT_MAX = 50
 TEXT_CHARACTERS_MAX = 200

@@ -119,6 +119,10 @@ class _FeatureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureKi
     """Values centred and scaled by what the unlabelled pool shows, with categories as indicators: vectors and tables."""
     FEATURE_KIND_TFIDF: _FeatureKind.ValueType  # 5
     """Weighted counts of words and character n-grams, reduced to fewer dimensions, learned from the pool: texts."""
+    FEATURE_KIND_SCATTERING: _FeatureKind.ValueType  # 6
+    """Features learned from the unlabelled pool: scattering (Bruna and Mallat 2013), whitened by what changed copies differ
+    in, and coordinates among neighbours. Images only. The fit may leave the last columns out.
+    """
 
 class FeatureKind(_FeatureKind, metaclass=_FeatureKindEnumTypeWrapper):
     """What models see of a sample."""
@@ -135,6 +139,10 @@ FEATURE_KIND_STANDARDIZED: FeatureKind.ValueType  # 4
 """Values centred and scaled by what the unlabelled pool shows, with categories as indicators: vectors and tables."""
 FEATURE_KIND_TFIDF: FeatureKind.ValueType  # 5
 """Weighted counts of words and character n-grams, reduced to fewer dimensions, learned from the pool: texts."""
+FEATURE_KIND_SCATTERING: FeatureKind.ValueType  # 6
+"""Features learned from the unlabelled pool: scattering (Bruna and Mallat 2013), whitened by what changed copies differ
+in, and coordinates among neighbours. Images only. The fit may leave the last columns out.
+"""
 Global___FeatureKind: _TypeAlias = FeatureKind  # noqa: Y015
 
 class _Purpose:

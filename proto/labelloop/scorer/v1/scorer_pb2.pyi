@@ -105,6 +105,8 @@ class _FeatureMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feature
     """A bank of patches, of pictures."""
     FEATURE_METHOD_STANDARDIZED: _FeatureMethod.ValueType  # 2
     """Centre and scale of each value, and indicators of categories, of vectors and tables."""
+    FEATURE_METHOD_SCATTERING: _FeatureMethod.ValueType  # 3
+    """Scattering of pictures, and coordinates among neighbours."""
 
 class FeatureMethod(_FeatureMethod, metaclass=_FeatureMethodEnumTypeWrapper):
     """Features that can be learned from a pool."""
@@ -115,6 +117,8 @@ FEATURE_METHOD_PATCHES: FeatureMethod.ValueType  # 1
 """A bank of patches, of pictures."""
 FEATURE_METHOD_STANDARDIZED: FeatureMethod.ValueType  # 2
 """Centre and scale of each value, and indicators of categories, of vectors and tables."""
+FEATURE_METHOD_SCATTERING: FeatureMethod.ValueType  # 3
+"""Scattering of pictures, and coordinates among neighbours."""
 Global___FeatureMethod: _TypeAlias = FeatureMethod  # noqa: Y015
 
 @_typing.final
