@@ -10,7 +10,7 @@ from labelloop.events.v1.events_pb2 import DatasetSource, FeatureKind, LabelSour
 from labelloop.scorer.v1.scorer_pb2 import Strategy
 
 POOLS = {"mnist-4000": 4_000, "mnist-60000": 60_000}
-FEATURES = ("pixels", "patches")
+FEATURES = ("pixels", "patches", "scattering")
 STRATEGIES = (
     "clustered-margin",
     "random",

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from tests.study.plan import AT, DEFAULT, POOLS, RANDOM, Cell
+from tests.study.plan import AT, DEFAULT, FEATURES, POOLS, RANDOM, Cell
 
 
 class Row(TypedDict):
@@ -46,11 +46,11 @@ Curves = dict[str, dict[int, Curve]]  # by strategy and seed
 
 
 def groups(rows: Sequence[Row]) -> list[tuple[str, str, Curves]]:
-    """Pool, features and their curves, learned features before pixels."""
+    """Pool, features and their curves, the default features first and pixels last."""
     found: dict[tuple[str, str], Curves] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in sorted(rows, key=lambda row: row["labels"]):
         found[row["pool"], row["features"]][row["strategy"]][row["seed"]].append((row["labels"], row["accuracy"]))
-    ordered = sorted(found, key=lambda group: (POOLS[group[0]], group[1] == "pixels"))
+    ordered = sorted(found, key=lambda group: (POOLS[group[0]], -FEATURES.index(group[1])))
     return [(pool, features, found[pool, features]) for pool, features in ordered]
 
 

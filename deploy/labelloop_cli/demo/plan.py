@@ -144,7 +144,7 @@ def better(seeds: int) -> list[Experiment]:
     """
     ours = {
         "first_strategy": Strategy.STRATEGY_K_MEANS,
-        "features": FeatureKind.FEATURE_KIND_PATCHES,
+        "features": FeatureKind.FEATURE_KIND_SCATTERING,
         "control_percent": CONTROL_PERCENT,
         "batch_size": BETTER_BATCH,
     }
@@ -152,7 +152,7 @@ def better(seeds: int) -> list[Experiment]:
     for seed in range(1, seeds + 1):
         chosen = honest_spec(Strategy.STRATEGY_CLUSTERED_MARGIN, seed, **ours)
         drawn = honest_spec(
-            Strategy.STRATEGY_RANDOM, seed, features=FeatureKind.FEATURE_KIND_PATCHES, batch_size=BETTER_BATCH
+            Strategy.STRATEGY_RANDOM, seed, features=FeatureKind.FEATURE_KIND_SCATTERING, batch_size=BETTER_BATCH
         )
         if seed == seeds:
             guarantee = GuaranteeSpec(target_accuracy=0.99, confidence=0.95, audit_size=AUDIT)
@@ -173,7 +173,7 @@ def by_hand() -> RunSpec:
         Strategy.STRATEGY_CLUSTERED_MARGIN,
         seed=0,
         first_strategy=Strategy.STRATEGY_K_MEANS,
-        features=FeatureKind.FEATURE_KIND_PATCHES,
+        features=FeatureKind.FEATURE_KIND_SCATTERING,
         label_source=LabelSource.LABEL_SOURCE_QUEUE,
         label_budget=BY_HAND,
         batch_size=BATCH,
@@ -188,7 +188,7 @@ def beside_by_hand(seed: int) -> RunSpec:
     return honest_spec(
         Strategy.STRATEGY_RANDOM,
         seed,
-        features=FeatureKind.FEATURE_KIND_PATCHES,
+        features=FeatureKind.FEATURE_KIND_SCATTERING,
         label_budget=RANDOM_BESIDE,
         batch_size=BATCH,
         first_batch_size=BATCH,
