@@ -20,12 +20,6 @@ from oracle_svc.integrations.base import tool_of
 LABELS_PAID = Counter(
     "labelloop_labels_paid_total", "Labels that were asked for and that this process recorded.", registry=OURS
 )
-CONNECTIONS_CLOSED = Counter(
-    "labelloop_http_connections_closed_total",
-    "Connections to the HTTP port that were closed: past a deadline, for want of room, or not let in.",
-    ["why"],
-    registry=OURS,
-)
 _SOURCES = {LabelSource.LABEL_SOURCE_DATASET: "dataset", LabelSource.LABEL_SOURCE_QUEUE: "queue"}
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from configuration import variable
 from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, NotAllowed, NotFound, Unready, WrongState
+from labelloop.http.error_status import STATUS_FOR_TOOLS, http_status
 
-from oracle_svc.http.error_status import STATUS_FOR_TOOLS, http_status
 from oracle_svc.integrations.label_studio.client import SECRET_HEADER
 from oracle_svc.integrations.label_studio.endpoints import ML_PATH, WEBHOOK_PATH
 from oracle_svc.integrations.webhook.integration import (

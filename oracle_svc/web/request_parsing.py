@@ -7,10 +7,10 @@ from typing import Any
 from google.protobuf.json_format import ParseDict, ParseError
 from labelloop.domain.ids import request_id_prefix
 from labelloop.errors import InvalidInput
+from labelloop.http.request_body import json_object, read_body
 from labelloop.oracle.v1.oracle_pb2 import LabelResult
 from starlette.requests import Request
 
-from oracle_svc.http.request_body import json_object, read_body
 from oracle_svc.result_json import UNREADABLE
 
 BODY_BYTES_MAX = 64 * 1024

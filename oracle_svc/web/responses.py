@@ -6,12 +6,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from labelloop.errors import LabelloopError, WrongState
+from labelloop.http.error_status import http_status, refuse_browser, retry_headers
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from oracle_svc.http.error_status import http_status, refuse_browser, retry_headers
 
 HERE = Path(__file__).parent
 _PAGES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from labelloop.csv_files.class_rows import read_class_rows
 from labelloop.errors import LabelloopError
 from labelloop.events.v1.events_pb2 import DatasetSource, RunSpec
+from labelloop.http.request_body import json_object
 from labelloop_cli.run_spec.fields import to_document
 from labelloop_cli.run_spec.file import read_spec, write_spec
 
-from oracle_svc.http.request_body import json_object
 from oracle_svc.result_json import read_result
 from tests.e2e.nasty import damaged
 from tests.e2e.raw_http import odd_json

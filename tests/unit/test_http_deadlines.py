@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from oracle_svc.http.deadlines import Deadlines, Progress
+from labelloop.http.deadlines import Deadlines, Progress
 
 LIMITS = Deadlines(header_s=10, body_s=20, read_s=30, bytes_per_s=100)
 

@@ -10,13 +10,13 @@ from itertools import count
 
 import httpx
 import pytest
+from labelloop.http.deadlines import Deadlines
+from labelloop.http.request_body import read_body
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from oracle_svc.http.deadlines import Deadlines
-from oracle_svc.http.request_body import read_body
 from oracle_svc.web.app import make_app
 from oracle_svc.web.server import WebServer
 from oracle_svc.web.settings import WebSettings, from_environment
@@ -145,7 +145,7 @@ async def test_an_answer_that_is_read_is_sent_whole() -> None:
 
 
 async def test_bodies_that_are_not_whole_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oracle_svc.http.connections.BODIES_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr("labelloop.http.connections.BODIES_BYTES_MAX", 1_000_000)
     head = b"POST /taking HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n"
     async with flooded(PATIENT) as (url, _), half_open(url, 3, head + bytes(400_000)) as halves:
         async with asyncio.timeout(PATIENCE_S):

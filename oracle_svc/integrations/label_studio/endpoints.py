@@ -10,12 +10,12 @@ from typing import Any
 
 import structlog
 from labelloop.errors import InvalidInput, LabelloopError, NotAllowed, Unready
+from labelloop.http.error_status import refuse_tool
+from labelloop.http.request_body import json_object, read_body
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from oracle_svc.http.error_status import refuse_tool
-from oracle_svc.http.request_body import json_object, read_body
 from oracle_svc.integrations.label_studio.annotations import REQUEST_ID
 from oracle_svc.integrations.label_studio.client import SECRET_HEADER
 from oracle_svc.integrations.label_studio.labeling_config import Control, find_control

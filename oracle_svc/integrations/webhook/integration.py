@@ -24,6 +24,8 @@ from typing import Any, ClassVar
 
 import structlog
 from labelloop.errors import InvalidInput, LabelloopError, LimitExceeded, Unready, WrongState
+from labelloop.http.error_status import refuse_tool
+from labelloop.http.request_body import read_body
 from labelloop.oracle.v1.oracle_pb2 import LabelRequest, LabelRetraction, LabelVerdict, Verdict
 from pydantic import Field, HttpUrl, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,8 +33,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from oracle_svc.http.error_status import refuse_tool
-from oracle_svc.http.request_body import read_body
 from oracle_svc.integrations.base import ResultSink
 from oracle_svc.integrations.messages import document, request_document
 from oracle_svc.integrations.webhook.sender import Sender

@@ -13,19 +13,29 @@ from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import h11
+import prometheus_client
 import structlog
-from labelloop.runtime.client_addresses import client_group
-from labelloop.runtime.connection_table import ConnectionTable
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from oracle_svc.http.deadlines import Deadlines, Progress
-from oracle_svc.metrics import CONNECTIONS_CLOSED
+from labelloop.http.deadlines import Deadlines, Progress
+from labelloop.observability.metrics import OURS
+from labelloop.runtime.client_addresses import client_group
+from labelloop.runtime.connection_table import ConnectionTable
 
 BODIES_BYTES_MAX = 128 * 1024 * 1024
+CALLER = "caller"
+"""Under this name, a request's state has the common names in the certificate of its connection."""
 _TELL_S = 10.0
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\n"
     b"Connection: close\r\nContent-Length: 48\r\n\r\ntoo many connections are open: try again in 5 s\n"
+)
+
+CONNECTIONS_CLOSED = prometheus_client.Counter(
+    "labelloop_http_connections_closed_total",
+    "Connections to the HTTP port that were closed: past a deadline, for want of room, or not let in.",
+    ["why"],
+    registry=OURS,
 )
 
 log = structlog.get_logger()
@@ -133,6 +143,7 @@ class GuardedConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
+        self.app_state = {**self.app_state, CALLER: common_names(transport)}
         self.progress.header_since = self.loop.time()
         if not self.guard.admit(self, self.client[0] if self.client else ""):
             self.transport.write(_FULL)
@@ -166,3 +177,10 @@ class GuardedConnection(H11Protocol):
         else:
             progress.header_since = None
         self.guard.changed(self)
+
+
+def common_names(transport: asyncio.BaseTransport) -> list[str]:
+    """Return the common names in the certificate that the peer presented; none without TLS."""
+    certificate = transport.get_extra_info("peercert") or {}
+    named = [pair for part in certificate.get("subject", ()) for pair in part]
+    return [value for key, value in named if key == "commonName"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from labelloop.errors import InvalidInput, LimitExceeded
 from starlette.requests import ClientDisconnect, Request
+
+from labelloop.errors import InvalidInput, LimitExceeded
 
 
 async def read_body(request: Request, bytes_max: int, advice: str) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from starlette.responses import JSONResponse, Response
+
 from labelloop.errors import (
     Corrupt,
     InvalidInput,
@@ -14,7 +16,6 @@ from labelloop.errors import (
     Unready,
     WrongState,
 )
-from starlette.responses import JSONResponse, Response
 
 _STATUS: dict[type[LabelloopError], int] = {
     InvalidInput: 400,
