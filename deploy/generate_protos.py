@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent / "proto"
-_GENERATED = "labelloop/*/v1/*_pb2*.py*"
+_GENERATED = "labelloop/*/v[0-9]/*_pb2*.py*"
 
 
 def generated() -> dict[str, bytes]:
     """What the protos say, by path under ``proto``. Raises CalledProcessError; the compiler has said why."""
-    protos = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("labelloop/*/v1/*.proto"))
+    protos = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("labelloop/*/v[0-9]/*.proto"))
     plugins = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with tempfile.TemporaryDirectory() as folder:
         outputs = [f"--python_out={folder}", f"--grpc_python_out={folder}"]

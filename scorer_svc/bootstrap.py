@@ -12,6 +12,7 @@ from labelloop.artifacts.opening import open_store, wait_until_usable
 from labelloop.eventlog.connection import connect_service
 from labelloop.eventlog.hold_up_reports import HoldUpReports
 from labelloop.eventlog.log import EventLog
+from labelloop.inference.v2.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from labelloop.rpc.server import SHORTCUT_PENDING_CALLS, Server
 from labelloop.runtime.cores import usable_cores
 from labelloop.scorer.v1.scorer_pb2_grpc import add_ScorerServiceServicer_to_server
@@ -20,6 +21,10 @@ from scorer_svc.call_bounds import CALL_BOUNDS
 from scorer_svc.config import ScorerSettings
 from scorer_svc.features.pool import feature_pools, graphs
 from scorer_svc.features.service import FeatureService
+from scorer_svc.inference.engine import Inference
+from scorer_svc.inference.naming import ModelNames
+from scorer_svc.inference.rest_server import RestServer
+from scorer_svc.inference.service import InferenceService
 from scorer_svc.models.model import models
 from scorer_svc.models.ort_session import share_memory
 from scorer_svc.models.warmup import SERVICE, ModelWarmup
@@ -65,13 +70,14 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     cores = ThreadPoolExecutor(usable_cores(), "features")  # used once per pool, so on all cores
     seen = feature_pools(known_pools, known_graphs, CacheFolder(*room), cores, window)
     newest = ModelWarmup(log, known_models)
+    scoring, converting = Scoring(posted), ThreadPoolExecutor(1, "converting")
     service = ScorerService(
         known_pools,
         seen,
         FeatureService(known_pools, known_graphs, cores),
         known_models,
         newest,
-        Scoring(posted),
+        scoring,
         executor,
         settings.score_threads,
         cache,
@@ -79,6 +85,10 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
     )
     server.diagnostics.about(client, folders=[settings.cache_dir])
     add_ScorerServiceServicer_to_server(service, server.with_shortcuts({"Score": service.score_at_once}))
+    inference = Inference(ModelNames(newest), known_models, scoring, converting)
+    asked = InferenceService(inference)
+    add_GRPCInferenceServiceServicer_to_server(asked, server.with_shortcuts({"ModelInfer": asked.infer_at_once}))
+    rest = RestServer(inference, settings, shared_port=shared_port)
     snapshots = newest.snapshots(settings.cache_dir / "snapshots")
     try:
         await snapshots.restore()
@@ -91,10 +101,13 @@ async def serve(settings: ScorerSettings, *, shared_port: bool = False) -> None:
             tasks.create_task(reports.exchange())
             work = tasks.create_task(newest.warm())
             await server.start()
-            await server.ready()
-            await server.serve(work)
+            await rest.start()
+            await server.ready(**({"rest_port": rest.port} if rest.port else {}))
+            async with asyncio.TaskGroup() as serving:  # both stop at once, and both are waited for
+                serving.create_task(server.serve(work))
+                serving.create_task(rest.serve())
     finally:
-        await server.stop()
-        for each in (executor, posted, clustering, cores, vetting):
+        await asyncio.gather(server.stop(), rest.stop())
+        for each in (executor, posted, converting, clustering, cores, vetting):
             each.shutdown(wait=False, cancel_futures=True)
         await client.close()

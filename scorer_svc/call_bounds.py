@@ -18,5 +18,9 @@ CALL_BOUNDS = CallBounds(
         "Score": "inline if it is small, refused while more than 512 wait; else in a thread `posted`, refused once it "
         "would wait 0.1 s",
         "ScoreStream": "each message as a call of `Score`",
+        **dict.fromkeys(("ServerLive", "ServerReady", "ServerMetadata"), "answered at once"),
+        **dict.fromkeys(("ModelReady", "ModelMetadata", "ModelConfig"), "answered once the model is in memory"),
+        "ModelInfer": "as a call of `Score`; elements that are no bytes are converted in a thread `converting`",
+        "ModelStreamInfer": "each message as a call of `ModelInfer`",
     },
 )

@@ -13,6 +13,9 @@ from scorer_svc.models.limits import MULTIPLY_ADDS_MAX
 
 class ScorerSettings(ServiceSettings):
     port: int = Field(50052, ge=0, le=65535, description="the port to listen on; 0 for any free one")
+    rest_port: int | None = Field(
+        None, ge=0, le=65535, description="the Open Inference Protocol over HTTP; 0 for any free port; none: gRPC alone"
+    )
     score_threads: int = Field(1, ge=1, description="threads that rank, on a core each; one ranking uses them all")
     workers: int = Field(
         1, ge=1, validation_alias="SCORER_WORKERS", description="processes that share the port, a core each"

@@ -8,13 +8,28 @@ from typing import Protocol
 
 from labelloop.eventlog.projections import RunProjections
 from labelloop.observability.metrics import OURS, PAGE, computed_file
-from prometheus_client import PROCESS_COLLECTOR, REGISTRY, ProcessCollector
+from labelloop.rpc.call_metrics import BUCKETS_S
+from prometheus_client import PROCESS_COLLECTOR, REGISTRY, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from scorer_svc.models.latest import LatestModel
+
+REST_CALLS = Counter(
+    "labelloop_rest_calls_total",
+    "Requests of the Open Inference Protocol over HTTP, by gRPC's name of the method and by HTTP status.",
+    ["method", "code"],
+    registry=OURS,
+)
+REST_SECONDS = Histogram(
+    "labelloop_rest_call_seconds",
+    "What such a request took, from its header to its answer.",
+    ["method"],
+    buckets=BUCKETS_S,
+    registry=OURS,
+)
 
 
 class Process(Protocol):

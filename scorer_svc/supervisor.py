@@ -7,8 +7,8 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,9 +32,14 @@ async def supervise(settings: ScorerSettings) -> None:
 
     WrongState if the port is taken, or if a worker ends before it is ready.
     """
-    with _reserved(settings.host, settings.port) as port, TemporaryDirectory(prefix="labelloop-scorer-") as folder:
+    with ExitStack() as held:
+        folder = held.enter_context(TemporaryDirectory(prefix="labelloop-scorer-"))
+        ports = {"port": held.enter_context(_reserved(settings.host, settings.port))}
+        if settings.rest_port is not None:
+            reserved = _reserved(settings.host, settings.rest_port, "LABELLOOP_REST_PORT")
+            ports["rest_port"] = held.enter_context(reserved)
         shown = settings.metrics_port is not None
-        workers = [Worker(number, port, Path(folder), shown=shown) for number in range(settings.workers)]
+        workers = [Worker(number, ports, Path(folder), shown=shown) for number in range(settings.workers)]
         if shown:
             show_workers(Path(folder), workers)
         probes = Probes(settings, "labelloop.scorer.v1.ScorerService")
@@ -45,9 +50,9 @@ async def supervise(settings: ScorerSettings) -> None:
                     tasks.create_task(worker.keep_up())
                 await asyncio.gather(*(worker.ready.wait() for worker in workers))
                 if settings.ready_file:
-                    write_whole(settings.ready_file, json.dumps({"port": port}))
+                    write_whole(settings.ready_file, json.dumps(ports))
                 await probes.ready()
-                log.info("ready", host=settings.host, port=port, workers=settings.workers)
+                log.info("ready", host=settings.host, **ports, workers=settings.workers)
         finally:
             await probes.draining()
             await asyncio.gather(*(worker.stop(settings.drain_s) for worker in workers))
@@ -57,14 +62,15 @@ class Worker:
     """A scorer process, restarted when it dies.
 
     Args:
+        ports: those that it listens on, by the name of their setting.
         shown: whether it writes its metrics into ``folder``.
 
     Attributes:
         ready: set once the process has become ready for the first time.
     """
 
-    def __init__(self, number: int, port: int, folder: Path, *, shown: bool) -> None:
-        self._number, self._port, self._shown = number, port, shown
+    def __init__(self, number: int, ports: Mapping[str, int], folder: Path, *, shown: bool) -> None:
+        self._number, self._ports, self._shown = number, ports, shown
         self._ready_file = folder / f"{number}.ready"
         self._process: asyncio.subprocess.Process | None = None
         self.ready = asyncio.Event()
@@ -91,7 +97,7 @@ class Worker:
     async def _start(self) -> None:
         self._ready_file.unlink(missing_ok=True)
         ours = {
-            "LABELLOOP_PORT": str(self._port),
+            **{f"LABELLOOP_{name.upper()}": str(port) for name, port in self._ports.items()},
             "LABELLOOP_READY_FILE": str(self._ready_file),
         }
         if self._shown:
@@ -129,7 +135,7 @@ def _inherited() -> dict[str, str]:
 
 
 @contextmanager
-def _reserved(host: str, port: int) -> Iterator[int]:
+def _reserved(host: str, port: int, setting: str = "LABELLOOP_PORT") -> Iterator[int]:
     """Reserve a port within the context: it is bound, so that no one else can take it, but not listened on.
 
     WrongState if another process has it.
@@ -144,6 +150,6 @@ def _reserved(host: str, port: int) -> Iterator[int]:
         shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         shared.bind(address)
     except OSError as error:
-        raise port_in_use(host, port) from error
+        raise port_in_use(host, port, setting) from error
     with shared:
         yield int(address[1])

@@ -39,6 +39,7 @@ class Graph:
     InvalidInput if it is not a valid graph.
 
     Attributes:
+        input_name: name of the samples in the graph.
         feature_count: values of a sample; 1 for texts.
         answer_count: values of an answer.
         dtype: type of a sample's values, "uint8" or "float32"; "utf8" for texts.
@@ -64,6 +65,7 @@ class Graph:
         graph, cost = vetted.model.graph, vetted.cost
         samples, [answer] = graph.input[0], graph.output
         self._input, self._output = samples.name, answer.name
+        self.input_name: str = samples.name
         self.feature_count: int = values_each(samples)
         self.answer_count: int = answer.type.tensor_type.shape.dim[1].dim_value
         self.dtype: str = _DTYPES[samples.type.tensor_type.elem_type]

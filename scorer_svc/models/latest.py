@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from labelloop.domain.run_end import end_of
@@ -20,15 +20,19 @@ class LatestModel(RunView):
 
     Attributes:
         served: the model that answers until the newest is in memory; empty if there is none.
+        models: the model of each round that has one, in order.
     """
 
     run_id: str
     on_change: Callable[[LatestModel], None]
     served: str = ""
+    models: dict[int, str] = field(default_factory=dict)
 
     def apply(self, event: Event, at: datetime) -> None:
         if not self.run_log.apply(event):
             return
+        if event.HasField("model_trained"):
+            self.models[event.round] = event.model_trained.model_sha256
         if self.run_log.over and not self.run_log.closed:
             self.run_log.close()
         if event.HasField("model_trained") or end_of(event):

@@ -48,6 +48,11 @@ class ModelWarmup:
     def _begin(self, event: Event, at: datetime) -> LatestModel:
         return LatestModel(RunLog(event.run_started), event.run_id, self._arrivals.put_nowait)
 
+    @property
+    def projections(self) -> RunProjections[LatestModel]:
+        """The runs and their models."""
+        return self._projections
+
     def snapshots(self, folder: Path) -> LogSnapshots:
         """Return the snapshots in ``folder`` of what is read of the log."""
         return LogSnapshots(folder, "scorer", self._events, self._projections, MODELS)

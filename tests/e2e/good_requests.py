@@ -20,6 +20,7 @@ from labelloop.events.v1.events_pb2 import (
     RunStarted,
     SkipKind,
 )
+from labelloop.inference.v2 import inference_pb2
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
@@ -64,6 +65,10 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
     score = scorer_pb2.ScoreRequest(
         run_id="done", dtype="uint8", images=bytes(2 * IMAGE_BYTES), with_probabilities=True
     )
+    tensor = inference_pb2.ModelInferRequest.InferInputTensor(name="samples", datatype="UINT8", shape=[2, 6, 6])
+    tensor.contents.uint_contents.extend(range(2 * IMAGE_BYTES))
+    inference = inference_pb2.ModelInferRequest(model_name="done", id="a", inputs=[tensor])
+    inference.outputs.add(name="probabilities")
     label = oracle_pb2.SubmittedLabel(sample_id=open_sample, label=1)
     skip = oracle_pb2.SkippedSample(sample_id=open_sample, kind=SkipKind.SKIP_KIND_SKIPPED)
     result = oracle_pb2.LabelResult(request_id=f"open/0/{open_sample}/0", annotator="kim", label=1)
@@ -94,6 +99,14 @@ def good_requests(blobs: Blobs, done: trainer_pb2.RunStatus, open_sample: int) -
         "LearnFeatures": scorer_pb2.LearnFeaturesRequest(pool_sha256=pool, seed=1),
         "ExtractFeatures": scorer_pb2.ExtractFeaturesRequest(features_sha256=model, samples=bytes(2 * IMAGE_BYTES)),
         "Score": score,
+        "ServerLive": inference_pb2.ServerLiveRequest(),
+        "ServerReady": inference_pb2.ServerReadyRequest(),
+        "ServerMetadata": inference_pb2.ServerMetadataRequest(),
+        "ModelReady": inference_pb2.ModelReadyRequest(name="done"),
+        "ModelMetadata": inference_pb2.ModelMetadataRequest(name="done", version="1"),
+        "ModelConfig": inference_pb2.ModelConfigRequest(name="done", version=model),
+        "ModelInfer": inference,
+        "ModelStreamInfer": inference,
         "ScoreStream": scorer_pb2.ScoreStreamRequest(score=score),
         "DescribeDataset": oracle_pb2.DescribeDatasetRequest(dataset=blobs.source()),
         "ListOpenSamples": oracle_pb2.ListOpenSamplesRequest(run_id="open"),
@@ -126,9 +139,13 @@ def likely_strings(blobs: Blobs, odd: list[str], done: trainer_pb2.RunStatus) ->
     """Return plausible values of the strings in requests, by the field's name."""
     paths = [str(blobs.samples), str(blobs.labels), str(blobs.evaluation), *odd]
     runs = ["done", "spare", "nobody"]  # not "open", which must stay open
+    versions = ["1", "2", done.latest.model_sha256]
     digests = [done.pool.pool_sha256, done.pool.evaluation_sha256, done.latest.model_sha256]
     return {
         **dict.fromkeys(("name", "labels", "evaluation", "evaluation_labels", "graph"), paths),
-        **dict.fromkeys(("run_id", "continues"), runs),
+        **dict.fromkeys(("run_id", "continues", "model_name"), runs),
+        **dict.fromkeys(("version", "model_version"), versions),
+        "key": ["shared_memory_region", "classification", "sequence_id", "binary_data", "timeout"],
+        "datatype": ["UINT8", "FP32", "BYTES", "INT64"],
         **dict.fromkeys(("pool_sha256", "model_sha256", "features_sha256", "graph_sha256"), digests),
     }

@@ -83,7 +83,9 @@ def _set(draw: st.DrawFn, message: Message, likely: Likely) -> None:
     if not fields:
         return
     chosen = draw(st.sampled_from(fields))
-    if chosen.is_repeated:
+    if _is_map(chosen):
+        _put(draw, getattr(message, chosen.name), likely)
+    elif chosen.is_repeated:
         del getattr(message, chosen.name)[:]
         _extend(draw, message, chosen, likely)
     elif chosen.type == FieldDescriptor.TYPE_MESSAGE:
@@ -93,6 +95,16 @@ def _set(draw: st.DrawFn, message: Message, likely: Likely) -> None:
             message.ClearField(chosen.name)
     else:
         setattr(message, chosen.name, draw(_values(chosen, likely)))
+
+
+def _is_map(field: Any) -> bool:
+    return field.type == FieldDescriptor.TYPE_MESSAGE and bool(field.message_type.GetOptions().map_entry)
+
+
+def _put(draw: st.DrawFn, values: Any, likely: Likely) -> None:
+    """Set values of a map from strings to messages."""
+    for key in draw(st.lists(st.sampled_from([*likely.get("key", []), *_TEXTS]), max_size=5)):
+        _set(draw, values[key], likely)
 
 
 def _extend(draw: st.DrawFn, message: Message, chosen: Any, likely: Likely) -> None:
@@ -131,8 +143,13 @@ def _repeated_fields(message: Message) -> list[list[Any]]:
 
 
 def _fill(values: Any, chosen: Any) -> None:
-    if chosen.type == FieldDescriptor.TYPE_MESSAGE:
+    if _is_map(chosen):
+        for key in range(_FLOOD):
+            values[str(key)].SetInParent()
+    elif chosen.type == FieldDescriptor.TYPE_MESSAGE:
         for _ in range(_FLOOD):
             values.add()
     else:
-        values.extend(map(str if chosen.type == FieldDescriptor.TYPE_STRING else int, range(_FLOOD)))
+        texts = {FieldDescriptor.TYPE_STRING: str, FieldDescriptor.TYPE_BYTES: lambda number: str(number).encode()}
+        make: Any = texts.get(chosen.type, int)
+        values.extend(map(make, range(_FLOOD)))

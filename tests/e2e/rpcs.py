@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from labelloop.inference.v2 import inference_pb2
 from labelloop.oracle.v1 import oracle_pb2
 from labelloop.scorer.v1 import scorer_pb2
 from labelloop.trainer.v1 import trainer_pb2
@@ -30,7 +31,7 @@ _WRITES = {
     "CancelRequests",
     "ChangeAnnotators",
 }
-_FILES = {"trainer": trainer_pb2, "scorer": scorer_pb2, "oracle": oracle_pb2}
+_FILES = {"trainer": [trainer_pb2], "scorer": [scorer_pb2, inference_pb2], "oracle": [oracle_pb2]}
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def all_rpcs() -> list[Rpc]:
     """Return the RPCs that the protos declare, so that new ones are included."""
     return [
         Rpc(service, method)
-        for service, file in _FILES.items()
+        for service, files in _FILES.items()
+        for file in files
         for declared in file.DESCRIPTOR.services_by_name.values()
         for method in declared.methods
     ]

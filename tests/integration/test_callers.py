@@ -14,6 +14,7 @@ import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from labelloop.diagnostics.v1 import diagnostics_pb2
+from labelloop.inference.v2 import inference_pb2, inference_pb2_grpc
 from labelloop.oracle.v1 import oracle_pb2, oracle_pb2_grpc
 from labelloop.rpc.callers import CALLS_OF_SERVICES
 from labelloop.rpc.server import Server
@@ -26,7 +27,7 @@ from labelloop_cli.local.certificates import Pair, authority, issue
 README = Path(__file__).parents[2] / "deploy/README.md"
 HOST = "127.0.0.1"
 NAMES = ("client", "trainer", "scorer", "oracle", "nats", "stranger", "client.stranger")
-FILES = (trainer_pb2, scorer_pb2, oracle_pb2, diagnostics_pb2)
+FILES = (trainer_pb2, scorer_pb2, oracle_pb2, diagnostics_pb2, inference_pb2)
 METHODS: list[MethodDescriptor] = [
     method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
 ]
@@ -82,6 +83,7 @@ async def serve(certificates: Certificates) -> AsyncIterator[Callable[..., Any]]
             trainer_pb2_grpc.add_TrainerServiceServicer_to_server(servicer, server.grpc)
             scorer_pb2_grpc.add_ScorerServiceServicer_to_server(servicer, server.grpc)
             oracle_pb2_grpc.add_OracleServiceServicer_to_server(servicer, server.grpc)
+            inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server.grpc)
             await server.start()
             stack.push_async_callback(server.stop)
             return f"{HOST}:{server.port}"

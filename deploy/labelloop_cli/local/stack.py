@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 import structlog
 from labelloop.errors import InvalidInput, WrongState
 from labelloop.eventlog.connection import check_reachable
+from labelloop.rpc.reflection import is_installed
 from platformdirs import user_cache_path
 
 from labelloop_cli.clients import Endpoints
@@ -31,6 +32,7 @@ _READY_TIMEOUT_S = 300.0  # for a service that hangs: one that ends is reported 
 _STOP_TIMEOUT_S = 15.0
 _RESTARTS_MAX = 5
 _LOG_TAIL_LINES = 5
+REFLECTION, REST_PORT = "LABELLOOP_REFLECTION", "LABELLOOP_REST_PORT"
 POOLS_DIR, HIDDEN_FILES = "LABELLOOP_POOLS_DIR", "LABELLOOP_HIDDEN_FILES"
 
 T = TypeVar("T")
@@ -77,6 +79,7 @@ class Service:
     environment: dict[str, str]
     port: int = 0
     http_port: int = 0
+    rest_port: int = 0
     for_us: bool = False
     process: asyncio.subprocess.Process | None = None
     restarts: int = field(default=0, init=False)
@@ -105,6 +108,8 @@ class Service:
         ours = {"LABELLOOP_PORT": str(self.port), "LABELLOOP_READY_FILE": str(self.ready_file)}
         if self.http_port:
             ours["LABELLOOP_HTTP_PORT"] = str(self.http_port)
+        if self.rest_port:
+            ours[REST_PORT] = str(self.rest_port)
         with self.log_file.open("ab") as output:
             start = launch_for_us if self.for_us else launch
             written = output.tell()
@@ -118,7 +123,7 @@ class Service:
         except TimeoutError:
             raise self._failed(f"was not ready within {_READY_TIMEOUT_S:.0f} s") from None
         ready = json.loads(self.ready_file.read_text())
-        self.port, self.http_port = ready["port"], ready.get("http_port", 0)
+        self.port, self.http_port, self.rest_port = (ready.get(name, 0) for name in ("port", "http_port", "rest_port"))
 
     def _bad_settings(self, written: int) -> InvalidInput | None:
         """Return what the process said of its settings, behind ``written`` bytes of its log; None if they are right."""
@@ -230,6 +235,8 @@ async def running(
     remote_pools: str = "",
     pools_dir: Path | None = None,
     for_us: bool = False,
+    reflection: bool = False,
+    rest_port: int | None = None,
 ) -> AsyncIterator[Stack]:
     """Start everything, with its data under ``store``, and stop all of it at the end of the block, however it ends.
 
@@ -238,6 +245,9 @@ async def running(
         ports: Ports of trainer, scorer and oracle; 0 for any free one.
         remote_pools: URLs below which runs may name pools, separated by commas; if empty, what the environment says.
         pools_dir: The folder in which runs may name files; by default that of :func:`pools_folder`.
+        rest_port: Port of the scorer for the Open Inference Protocol over HTTP; 0 for any free one. None for none, or
+            what the environment says.
+        reflection: Whether clients may ask the services for their methods, where the environment does not say.
         for_us: Whether all of it ends when this process is killed, where the system can do so.
 
     Raises:
@@ -255,11 +265,12 @@ async def running(
             binary = await asyncio.to_thread(find_or_get, user_cache_path("labelloop"))
             broker = await stack.enter_async_context(NatsServer(binary, store / "nats", port=nats_port, for_us=for_us))
             nats_url = broker.url
-        shared = {"LABELLOOP_NATS_URL": nats_url}
+        shared = {"LABELLOOP_NATS_URL": nats_url, **reflection_settings(reflection)}
         trainer_port, scorer_port, oracle_port = ports
-        scorer = Service(
-            "scorer", logs, {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}, scorer_port, for_us=for_us
-        )
+        of_scorer = {"LABELLOOP_CACHE_DIR": str(store / "cache"), **shared}
+        if rest_port is not None:
+            of_scorer[REST_PORT] = str(rest_port)
+        scorer = Service("scorer", logs, of_scorer, scorer_port, for_us=for_us)
         pools = files_settings(pools_dir or pools_folder(), store)
         settings = shared | oracle_settings(page, remote_pools) | pools
         oracle = Service("oracle", logs, settings, oracle_port, for_us=for_us)
@@ -275,6 +286,11 @@ async def running(
         page_urls = page_links(os.environ, oracle.http_port, page.token) if page else ()
         services = {"trainer": trainer, "scorer": scorer, "oracle": oracle}
         yield Stack(nats_url, endpoints, services, broker, *page_urls)
+
+
+def reflection_settings(wanted: bool) -> dict[str, str]:
+    """Return the setting that turns reflection on, if it is wanted, possible, and not set in the environment."""
+    return {REFLECTION: "true"} if wanted and is_installed() and REFLECTION not in os.environ else {}
 
 
 def oracle_settings(page: Page | None, remote_pools: str) -> dict[str, str]:

@@ -50,7 +50,7 @@ def set_up_logs(service: str, log_format: Literal["text", "json"], level: str) -
 def run_of_call() -> str:
     """Return the run that the current call is about; empty if it is about none, or if there is no call."""
     call = CALL.get()
-    return str(getattr(call[1], "run_id", "")) if call else ""
+    return str(getattr(call[1], "run_id", "") or getattr(call[1], "model_name", "")) if call else ""
 
 
 def _add_call(logger: object, name: str, line: structlog.types.EventDict) -> structlog.types.EventDict:

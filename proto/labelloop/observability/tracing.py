@@ -64,7 +64,7 @@ def stream(call: Stream, service: str, method: str) -> Stream:
 
 def _is_ours(service: str) -> bool:
     """Return whether to trace a service: health checks, which come all the time, are not traced."""
-    return service.startswith("labelloop.")
+    return service.startswith(("labelloop.", "inference."))
 
 
 def interceptors() -> list[Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 from labelloop.errors import NotAllowed
+from labelloop.settings import ServiceSettings
 
 Check: TypeAlias = Callable[[Any], None]
 CheckOf: TypeAlias = Callable[[str, str], Check]
@@ -69,6 +70,11 @@ def admit(context: Any) -> None:
 def everybody(service: str, method: str) -> Check:
     """Return :func:`admit`, for servers whose callers have no certificates."""
     return admit
+
+
+def check_of(settings: ServiceSettings) -> CheckOf:
+    """Return how a service checks its callers: by certificate if it has one, not at all otherwise."""
+    return Callers(settings.client_names).check_of if settings.tls_dir else everybody
 
 
 def _refusal(name: str, method: str) -> NotAllowed:
