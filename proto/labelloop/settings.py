@@ -37,6 +37,10 @@ class ServiceSettings(BaseSettings):
         description="seconds after which a connection ends, plus or minus a tenth, so that clients find new replicas; "
         "calls in flight are completed; 0: never",
     )
+    reflection: bool = Field(
+        False,
+        description="whether clients such as grpcurl may ask for services and messages; needs the extra reflection",
+    )
     log_format: Literal["text", "json"] = Field("text", description="how to log")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what to log")
 

@@ -48,6 +48,7 @@ async def up(
         page=kept.page if kept else None,
         remote_pools=remote_pools,
         for_us=True,
+        reflection=True,
     )
     async with started as stack:
         if kept and not token:  # a token of the user's is theirs to keep

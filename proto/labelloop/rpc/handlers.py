@@ -43,6 +43,7 @@ def guarded(
     bounds: CallBounds | None = None,
     drain: Drain | None = None,
     shortcuts: Mapping[str, Shortcut] | None = None,
+    services: list[str] | None = None,
 ) -> grpc.aio.Server:
     """Return a stand-in for ``server`` that wraps the handlers which the generated ``add_..._to_server`` registers.
 
@@ -56,8 +57,11 @@ def guarded(
         drain: May hold answers back while the server ends.
         shortcuts: What answers most calls of a method in less time than its handler; only for unary methods without
             bounds. All else that is done for a call is done for these calls too.
+        services: To this list the full names of the services that are registered are added.
     """
-    return cast(grpc.aio.Server, _Registrar(server, counts, check_of, bounds, drain or Drain(), shortcuts or {}))
+    named = [] if services is None else services
+    registrar = _Registrar(server, counts, check_of, bounds, drain or Drain(), shortcuts or {}, named)
+    return cast(grpc.aio.Server, registrar)
 
 
 class _Registrar:
@@ -71,14 +75,16 @@ class _Registrar:
         bounds: CallBounds | None,
         drain: Drain,
         shortcuts: Mapping[str, Shortcut],
+        services: list[str],
     ) -> None:
         self._server, self._counts, self._check_of, self._drain = server, counts, check_of, drain
-        self._turns, self._shortcuts = bounds.turns() if bounds else {}, shortcuts
+        self._turns, self._shortcuts, self._services = bounds.turns() if bounds else {}, shortcuts, services
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Ignore them: they are registered by name too."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        self._services.append(service)
         wrapped = {
             method: _guard(self._admitting(handler, service, method), handler, service, method, self._counts.of(method))
             for method, handler in handlers.items()

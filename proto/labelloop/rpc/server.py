@@ -17,12 +17,13 @@ from labelloop.diagnostics.v1.diagnostics_pb2_grpc import add_DiagnosticsService
 from labelloop.errors import port_in_use
 from labelloop.rpc.admission import CallBounds
 from labelloop.rpc.call_metrics import CallCounts
-from labelloop.rpc.callers import Callers, CheckOf, everybody
+from labelloop.rpc.callers import check_of
 from labelloop.rpc.connection_limits import connection_limits
 from labelloop.rpc.diagnostics import Diagnostics
 from labelloop.rpc.drain import Drain
 from labelloop.rpc.handlers import Shortcut, guarded
 from labelloop.rpc.health import Probes
+from labelloop.rpc.reflection import add_reflection
 from labelloop.rpc.tls import server_credentials
 from labelloop.settings import ServiceSettings
 
@@ -90,7 +91,7 @@ class Server:
         self._server = grpc.aio.server(options=options)
         self._counts = CallCounts()
         self._drain = Drain()
-        self._bounds = bounds
+        self._bounds, self._services = bounds, list[str]()
         self.grpc = self.with_shortcuts({})
         self._probes = Probes(settings, service_name)
         self._health = health_aio.HealthServicer()
@@ -104,10 +105,11 @@ class Server:
         return guarded(
             self._server,
             self._counts,
-            check_of=_check_of(self._settings),
+            check_of=check_of(self._settings),
             bounds=self._bounds,
             drain=self._drain,
             shortcuts=shortcuts,
+            services=self._services,
         )
 
     async def live(self) -> None:
@@ -119,10 +121,12 @@ class Server:
 
         Raises:
             WrongState: If the port is taken.
-            InvalidInput: If the certificates cannot be used.
+            InvalidInput: If the certificates cannot be used, or the library for reflection is missing.
         """
         host, port, tls_dir = self._settings.host, self._settings.port, self._settings.tls_dir
         credentials = server_credentials(tls_dir) if tls_dir else None
+        if self._settings.reflection:
+            add_reflection(self.grpc, self._services)
         try:
             if credentials:
                 self.port = self._server.add_secure_port(f"{host}:{port}", credentials)
@@ -166,10 +170,6 @@ class Server:
         asyncio.get_running_loop().call_soon(self._drain.release)  # runs once stop() has told clients, and waits
         await self._server.stop(self._settings.drain_s)
         await self._probes.stop()
-
-
-def _check_of(settings: ServiceSettings) -> CheckOf:
-    return Callers(settings.client_names).check_of if settings.tls_dir else everybody
 
 
 def _pending(calls: int) -> list[tuple[str, int]]:
