@@ -18,6 +18,7 @@ from tests.bench.features import batches_of_a_million, features_of_60000
 from tests.bench.fit_threads import published_fit_threads
 from tests.bench.guarantee import guarantee_holds
 from tests.bench.honest_fit import honest_fit
+from tests.bench.inference import infer_vs_peers, infer_vs_score
 from tests.bench.large_pool import large_pool
 from tests.bench.large_pools import large_pools
 from tests.bench.layouts import same_pictures, tables_with_time_stamps
@@ -58,6 +59,8 @@ BENCHES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "rank_vs_read_limit": rank_vs_read_limit,
     "rank_growth": rank_growth,
     "unary_vs_echo": unary_vs_echo,
+    "infer_vs_score": infer_vs_score,
+    "infer_vs_peers": infer_vs_peers,
     "stream_rows": stream_rows,
     "stream_rows_of_patches": stream_rows_of_patches,
     "peers": peers,

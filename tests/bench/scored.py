@@ -15,6 +15,7 @@ import onnxruntime
 from labelloop.artifacts.opening import open_store
 from labelloop.errors import Corrupt
 from labelloop.eventlog.connection import connect as connect_broker
+from labelloop.inference.v2.inference_pb2 import ModelInferRequest, ModelInferResponse
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop.trainer.v1.trainer_pb2 import GetModelRequest
 from labelloop_cli.clients import connect
@@ -27,6 +28,9 @@ from tests.bench.posting import Posted, grpc_call
 from tests.bench.services import warm_up
 
 UNARY = "/labelloop.scorer.v1.ScorerService/Score"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+RUN = "first_10-warm"
+"""The run whose model ModelInfer asks for; it is that of ``model`` only where that is none of the caller's."""
 STREAM = "/labelloop.scorer.v1.ScorerService/ScoreStream"
 
 
@@ -35,6 +39,7 @@ class Scored:
     """``images`` are [n, 784] uint8; ``classes`` [n] are the predictions of ONNX Runtime with ``model``."""
 
     address: str
+    rest: str
     pid: int
     digest: str
     model: bytes
@@ -53,6 +58,27 @@ class Scored:
         check(self, np.concatenate([answer.predicted for answer in answers]), "the scorer")
         return grpc_call(
             self.address, UNARY, [self.request(0, count).SerializeToString()], [answers[0].ByteSize()], self.pid
+        )
+
+    async def infer(self, count: int) -> Posted:
+        """Prepare ModelInfer with ``count`` images a message, after checking its answers for all images.
+
+        It asks for what ``Score`` gives: the class and its probability.
+        """
+        requests = [self.infer_request(first, count) for first in range(0, len(self.images), count)]
+        async with grpc.aio.insecure_channel(self.address) as channel:
+            ask = channel.unary_unary(INFER, ModelInferRequest.SerializeToString, ModelInferResponse.FromString)
+            answers = [await ask(request) for request in requests]
+        predicted = [np.frombuffer(answer.raw_output_contents[0], "<i8") for answer in answers]
+        check(self, np.concatenate(predicted), "the scorer's ModelInfer")
+        return grpc_call(self.address, INFER, [requests[0].SerializeToString()], [answers[0].ByteSize()], self.pid)
+
+    def infer_request(self, first: int, count: int) -> ModelInferRequest:
+        images = self.images[first : first + count]
+        tensor = ModelInferRequest.InferInputTensor(name="samples", datatype="UINT8", shape=images.shape)
+        outputs = [ModelInferRequest.InferRequestedOutputTensor(name=name) for name in ("predicted", "confidence")]
+        return ModelInferRequest(
+            model_name=RUN, inputs=[tensor], outputs=outputs, raw_input_contents=[images.tobytes()]
         )
 
     async def stream(self, messages: int, count: int) -> Posted:
@@ -85,17 +111,18 @@ async def scorer_on(core: int, image_count: int = 256, model: bytes = b"") -> As
     async with AsyncExitStack() as exits:
         store = Path(exits.enter_context(TemporaryDirectory()))
         with starting_on(core):
-            stack = await exits.enter_async_context(running(store))
+            stack = await exits.enter_async_context(running(store, rest_port=0))
         clients = await exits.enter_async_context(connect(stack.endpoints))
         await warm_up(clients, "warm")
         if model:
             digest = await _put(stack.nats_url, model)
         else:
-            answer = await clients.trainer.GetModel(GetModelRequest(run_id="first_10-warm"))
+            answer = await clients.trainer.GetModel(GetModelRequest(run_id=RUN))
             digest, model = answer.model_sha256, answer.model
         process = stack.services["scorer"].process
         assert process is not None, "services are up"
-        yield Scored(stack.endpoints.scorer, process.pid, digest, model, images, _classes(model, images))
+        rest = f"127.0.0.1:{stack.services['scorer'].rest_port}"
+        yield Scored(stack.endpoints.scorer, rest, process.pid, digest, model, images, _classes(model, images))
 
 
 async def _put(nats_url: str, data: bytes) -> str:

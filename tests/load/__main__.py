@@ -38,8 +38,8 @@ def main(
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Where on 127.0.0.1 that page is.")] = 8089,
     out: Annotated[Path, typer.Option(help="Where report.html and results.json go.")] = Path("out/load"),
 ) -> None:
-    """Put a scorer under load: 1 and 64 images per call, a stream, rankings and new models during a run, four times
-    as many calls as it can answer, and a second load generator as a cross-check.
+    """Put a scorer under load: 1 and 64 images per call, a stream, the Open Inference Protocol, rankings and new models
+    during a run, four times as many calls as it can answer, and other load generators as a cross-check.
 
     The exit code is 1 if an answer was wrong.
     """

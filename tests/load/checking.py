@@ -8,10 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 import onnxruntime
 from google.protobuf.message import DecodeError
+from labelloop.inference.v2 import inference_pb2
 from labelloop.scorer.v1 import scorer_pb2 as pb
 from labelloop_cli.load.agreement import disagreement
 from labelloop_cli.load.calls import Calls
 from numpy.typing import NDArray
+
+from tests.load.inference_calls import INFER
 
 
 class Reference:
@@ -41,6 +44,8 @@ class Reference:
         return faults
 
     def _fault(self, calls: Calls, index: int, data: bytes) -> str:
+        if calls.method == INFER:
+            return self._infer_fault(calls, index, inference_pb2.ModelInferResponse.FromString(data))
         if calls.method == "RankPool":
             return self._rank_fault(calls, pb.RankPoolResponse.FromString(data))
         if calls.is_stream:
@@ -56,6 +61,19 @@ class Reference:
             return "another number of images"
         rows = np.arange(calls.first[index], calls.first[index] + calls.images) % len(self._images)
         return disagreement(self._of_known(answer.model_sha256)[rows], answer.predicted, answer.confidence)
+
+    def _infer_fault(self, calls: Calls, index: int, answer: inference_pb2.ModelInferResponse) -> str:
+        if [each.name for each in answer.outputs] != ["predicted", "confidence"] or len(
+            answer.raw_output_contents
+        ) != 2:
+            return "other outputs than were asked for"
+        predicted, confidence = (
+            np.frombuffer(data, dtype).tolist()
+            for data, dtype in zip(answer.raw_output_contents, ("<i8", "<f4"), strict=True)
+        )
+        digest = answer.parameters["model_sha256"].string_param
+        scored = pb.ScoreResponse(model_sha256=digest, predicted=predicted, confidence=confidence)
+        return self._score_fault(calls, index, scored)
 
     def _rank_fault(self, calls: Calls, answer: pb.RankPoolResponse) -> str:
         if tuple(answer.sample_ids) != calls.ranked:

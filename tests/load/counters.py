@@ -18,8 +18,8 @@ from tests.load.target import Own, Target
 
 @dataclass(frozen=True)
 class Counted:
-    """A scorer under load. ``calls`` of Score by status are known once it has stopped; they and ``watched`` are None if
-    we did not start it."""
+    """A scorer under load. ``calls`` of the method by status are known once it has stopped; they and ``watched`` are
+    None if we did not start it."""
 
     address: str
     calls: Counter[str] | None = None
@@ -27,8 +27,8 @@ class Counted:
 
 
 @asynccontextmanager
-async def counted_scorer(target: Target) -> AsyncIterator[Counted]:
-    """Start another scorer beside our own, else yield the external one."""
+async def counted_scorer(target: Target, method: str = "Score") -> AsyncIterator[Counted]:
+    """Start another scorer beside our own, whose calls of ``method`` are counted, else yield the external one."""
     if target.own is None:
         yield Counted(target.scorer)
         return
@@ -41,7 +41,7 @@ async def counted_scorer(target: Target) -> AsyncIterator[Counted]:
             yield Counted(scorer.address, counts, Watched((scorer.process.pid,), target.own.cores.server))
         finally:
             await scorer.stop()
-        counts.update(_counts(scorer.log_file))
+        counts.update(_counts(scorer.log_file, method))
 
 
 def _one_more(own: Own, folder: Path) -> Service:
@@ -49,8 +49,8 @@ def _one_more(own: Own, folder: Path) -> Service:
     return Service("scorer", folder, {**told, "LABELLOOP_LOG_FORMAT": "json", "LABELLOOP_LOG_LEVEL": "info"})
 
 
-def _counts(log_file: Path) -> Counter[str]:
+def _counts(log_file: Path, method: str) -> Counter[str]:
     """Sum the counts of the workers, which log a line each."""
     lines = [json.loads(line) for line in log_file.read_text().splitlines() if line.startswith("{")]
-    served = [line["calls"].get("Score", {}) for line in lines if line.get("event") == "calls_served"]
+    served = [line["calls"].get(method, {}) for line in lines if line.get("event") == "calls_served"]
     return sum((Counter(each) for each in served), Counter())

@@ -12,6 +12,8 @@ from labelloop_cli.load.sending import sending
 
 from tests.load.closed_loop import USERS, closed_loop
 from tests.load.cross_check import cross_check
+from tests.load.inference_calls import infer_calls
+from tests.load.other_generators import beside_others
 from tests.load.overload import overload
 from tests.load.results import Result, checked, watching
 from tests.load.runs import Runs
@@ -39,7 +41,8 @@ class Load:
     def plan(self) -> dict[str, Calls]:
         """Return the requests of every scenario that needs no run to advance."""
         images, model = self._target.images, self._target.model
-        return {
+        infer = {"infer 1": infer_calls(images, 1, self._run_id, model)} if self._run_id else {}
+        return infer | {
             "unary 1": score_calls(images, 1, model=model),
             "unary 64": score_calls(images, 64, model=model),
             "stream 64": score_calls(images, 64, model=model, stream=True),
@@ -59,7 +62,10 @@ class Load:
                 continue
             async for result in work(name, self._target.runs):
                 yield result
-        for name, check in (("4x overload", self._overload), ("cross-check by h2load", self._cross_check)):
+        checks = [("4x overload", self._overload), ("cross-check by h2load", self._cross_check)]
+        if self._run_id:
+            checks.append(("infer by h2load and perf_analyzer", self._beside_others))
+        for name, check in checks:
             if only in name:
                 yield await _or_skipped(name, check)
 
@@ -102,6 +108,9 @@ class Load:
 
     async def _cross_check(self, name: str) -> Result:
         return await cross_check(self._target, name, self.plan()["unary 1"], self._say)
+
+    async def _beside_others(self, name: str) -> Result:
+        return await beside_others(self._target, name, self._run_id, self.plan()["infer 1"], self._say)
 
 
 async def _or_skipped(name: str, work: Callable[[str], Awaitable[Result]]) -> Result:

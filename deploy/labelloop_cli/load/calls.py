@@ -17,9 +17,9 @@ DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class Calls:
-    """Requests to send in turn. Each has ``images`` images (0 for rankings); those of request i start at ``first[i]``
-    and wrap around. Only ``model`` may answer; if it is empty, any model of the run. ``ranked`` are the sample ids that
-    a ranking must name, in order."""
+    """Requests to send in turn. ``method`` is one of the scorer's own service, or the whole path of another. Each has
+    ``images`` images (0 for rankings); those of request i start at ``first[i]`` and wrap around. Only ``model`` may
+    answer; if it is empty, any model of the run. ``ranked`` are the sample ids that a ranking must name, in order."""
 
     method: str
     images: int
@@ -30,7 +30,7 @@ class Calls:
 
     @property
     def path(self) -> str:
-        return f"{SERVICE}/{self.method}"
+        return self.method if self.method.startswith("/") else f"{SERVICE}/{self.method}"
 
     @property
     def is_stream(self) -> bool:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import grpc
 import numpy as np
 from google.protobuf.wrappers_pb2 import BytesValue
+from labelloop.inference.v2.inference_pb2 import ModelInferRequest
 from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
 _V2 = "/inference.GRPCInferenceService/ModelInfer"
-_protos: Any = grpc.protos("tests/bench/peers/v2.proto")
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,9 @@ def _as_one_element(images: Images) -> bytes:
 
 
 def _v2(datatype: str, shape: tuple[int, ...], raw: bytes) -> bytes:
-    tensor = {"name": "images", "datatype": datatype, "shape": shape}
-    request = _protos.ModelInferRequest(model_name="scorer", inputs=[tensor], raw_input_contents=[raw])
-    return bytes(request.SerializeToString())
+    tensor = ModelInferRequest.InferInputTensor(name="images", datatype=datatype, shape=shape)
+    request = ModelInferRequest(model_name="scorer", inputs=[tensor], raw_input_contents=[raw])
+    return request.SerializeToString()
 
 
 PEERS = (

@@ -55,7 +55,7 @@ async def serving(peer: Peer, python: Path, scored: Scored, core: int) -> AsyncI
 
 class PeerServer:
     def __init__(self, peer: Peer, process: asyncio.subprocess.Process, address: str) -> None:
-        self._peer, self._process, self._address = peer, process, address
+        self._peer, self._process, self.address = peer, process, address
 
     async def answers(self, scored: Scored) -> bool:
         """Wait up to two minutes while it runs; return whether it answers."""
@@ -75,19 +75,17 @@ class PeerServer:
         tables = [np.frombuffer(answer[-8 * count :], "<f4").reshape(count, 2) for answer in answers]
         check(scored, np.concatenate(tables)[:, 0], self._peer.name)
         if self._peer.is_grpc:
-            return grpc_call(self._address, self._peer.path, bodies[:1], [len(answers[0])], self._process.pid)
-        url = f"http://{self._address}{self._peer.path}"
+            return grpc_call(self.address, self._peer.path, bodies[:1], [len(answers[0])], self._process.pid)
+        url = f"http://{self.address}{self._peer.path}"
         return Posted(url, _HTTP_HEADERS, bodies[0], len(answers[0]), self._process.pid, h1=True)
 
     async def _ask(self, body: bytes) -> bytes:
         if self._peer.is_grpc:
-            async with grpc.aio.insecure_channel(self._address) as channel:
+            async with grpc.aio.insecure_channel(self.address) as channel:
                 call: Any = channel.unary_unary(self._peer.path)
                 return bytes(await call(body, timeout=_CALL_TIMEOUT_S))
         async with httpx.AsyncClient(timeout=_CALL_TIMEOUT_S) as client:
-            response = await client.post(
-                f"http://{self._address}{self._peer.path}", content=body, headers=_HTTP_HEADERS
-            )
+            response = await client.post(f"http://{self.address}{self._peer.path}", content=body, headers=_HTTP_HEADERS)
         return response.raise_for_status().content
 
 
