@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from labelloop.errors import WrongState
 from platformdirs import user_cache_path
 
@@ -30,13 +33,22 @@ def python_with(client: str) -> Path:
     lock = LOCKS / f"{client}.lock"
     environment = folder() / f"{client}-{sys.version_info.major}.{sys.version_info.minor}"
     python, stamp = environment / "bin" / "python", environment / "installed.lock"
-    if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
-        stamp.unlink(missing_ok=True)
-        _must(client, sys.executable, "-m", "venv", "--clear", str(environment))
-        wanted = ("--require-hashes", "--only-binary", ":all:", "--requirement", str(lock))
-        _must(client, str(python), *_PIP, "install", *wanted)
-        stamp.write_bytes(lock.read_bytes())
+    with one_at_a_time():
+        if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+            stamp.unlink(missing_ok=True)
+            _must(client, sys.executable, "-m", "venv", "--clear", str(environment))
+            wanted = ("--require-hashes", "--only-binary", ":all:", "--requirement", str(lock))
+            _must(client, str(python), *_PIP, "install", *wanted)
+            stamp.write_bytes(lock.read_bytes())
     return python
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Keep other processes that run tests from making the same environment meanwhile."""
+    folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(folder() / "lock"):
+        yield
 
 
 async def program_of(client: str) -> Path:
