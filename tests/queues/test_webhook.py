@@ -207,7 +207,7 @@ async def test_a_push_times_out_if_the_receiver_does_not_answer(queue: Webhook, 
 async def test_a_receiver_that_was_down_gets_all_requests_on_a_later_push(queue: Webhook, tool: WebhookTool) -> None:
     await queue.push(requests(2))
     await tool.go_down()
-    with pytest.raises(Unready, match="away"):
+    with pytest.raises(Unready, match="no connection to its receiver"):
         await queue.push(requests(4))
     await tool.come_back()
     await push_at_last(queue, requests(4))
