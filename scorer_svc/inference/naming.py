@@ -99,7 +99,7 @@ class ModelNames:
 def _served(run: LatestModel) -> Named | None:
     if not run.served:
         return None
-    is_newest = run.served == run.model_sha256 and bool(run.models)
+    is_newest = run.served == run.model_sha256 and run.round > 0
     return Named(run.run_id, str(run.round) if is_newest else version_of(run.models, run.served), run.served)
 
 
